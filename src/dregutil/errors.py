@@ -1,0 +1,218 @@
+"""One tree of errors.
+
+Each owns its exit code (`exit_code`) and its advice: an error is shown as one line that says what failed and
+why, and a second that says what to do next. No message ever holds a secret.
+
+    DregutilError                    1
+    ├── UsageError                   2  the command line, an environment variable or a selector
+    ├── PartialError                 3  some of it failed, the rest is done
+    ├── AccessError                  4  credentials or permission
+    │   ├── LoginError                  the registry (or its token server) did not accept the credentials
+    │   ├── DeniedError                 logged in, but without the right
+    │   ├── DeletionDisabledError       the server deletes nothing
+    │   └── CredentialError             a credential source (Docker's config, a helper) cannot be used
+    ├── RefusedError                 5  refused for safety
+    │   ├── IntersectionError           --raise-intersecting-tag, --raise-intersecting-repo
+    │   ├── BrakeError                  a plan that takes suspiciously much
+    │   └── PlanRefusedError            altered, cut short, of another registry or version
+    ├── UnreachableError             6  no answer, or an answer cut short
+    │   ├── CertificateError            a server that cannot be trusted
+    │   ├── OutcomeUnknownError         a write that may or may not have been carried out
+    │   └── ThrottledError              pushed back for longer than we wait
+    ├── InterruptedRunError        130  Ctrl-C
+    ├── NotFoundError                1  a repository, tag or digest that is not there
+    ├── NotARegistryError            1  an answer that no registry gives
+    ├── ProtocolError                1  an answer that cannot be believed
+    │   ├── DigestMismatchError         bytes that are not what their digest says
+    │   └── UnlistableError             a list that could not be read to its end
+    ├── RegistryError                1  an error that the registry named (kept as data)
+    ├── ManifestError                1  a manifest that cannot be read
+    ├── CacheError                   1  a damaged cache file
+    └── JournalError                 1  the record of a run cannot be written or read
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "AccessError",
+    "BrakeError",
+    "CacheError",
+    "CertificateError",
+    "CredentialError",
+    "DeletionDisabledError",
+    "DeniedError",
+    "DigestMismatchError",
+    "DregutilError",
+    "ErrorDetail",
+    "InterruptedRunError",
+    "IntersectionError",
+    "JournalError",
+    "LoginError",
+    "ManifestError",
+    "NotARegistryError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "PartialError",
+    "PlanRefusedError",
+    "ProtocolError",
+    "RefusedError",
+    "RegistryError",
+    "ThrottledError",
+    "UnlistableError",
+    "UnreachableError",
+    "UsageError",
+]
+
+
+class DregutilError(Exception):
+    """Everything that this package raises on purpose.
+
+    `message` says what failed and why, in one line; `advice` says what to do next, or is empty.
+    """
+
+    exit_code = 1
+    default_advice = ""
+
+    def __init__(self, message: str, *, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = self.default_advice if advice is None else advice
+
+
+class UsageError(DregutilError):
+    exit_code = 2
+
+
+class PartialError(DregutilError):
+    exit_code = 3
+
+
+class AccessError(DregutilError):
+    exit_code = 4
+
+
+class LoginError(AccessError):
+    default_advice = (
+        "give -u and -p (or REGISTRY_USER and REGISTRY_PASSWORD), or log in with `docker login`; "
+        "`dregutil doctor` shows which login was used"
+    )
+
+
+class DeniedError(AccessError):
+    default_advice = "ask the registry's administrator for the right; `dregutil doctor` shows which login was used"
+
+
+class DeletionDisabledError(AccessError):
+    default_advice = (
+        "set REGISTRY_STORAGE_DELETE_ENABLED=true (storage.delete.enabled in the registry's configuration) "
+        "and restart the registry; a pull-through cache never deletes"
+    )
+
+
+class CredentialError(AccessError):
+    pass
+
+
+class RefusedError(DregutilError):
+    exit_code = 5
+
+
+class IntersectionError(RefusedError):
+    pass
+
+
+class BrakeError(RefusedError):
+    pass
+
+
+class PlanRefusedError(RefusedError):
+    pass
+
+
+class UnreachableError(DregutilError):
+    exit_code = 6
+    default_advice = "check the address (-reg) and the network; `dregutil doctor` looks at each step"
+
+
+class CertificateError(UnreachableError):
+    default_advice = (
+        "name the CA that signed the server's certificate with -v FILE (or REQUESTS_CA_BUNDLE); "
+        "`-v None` switches verification off and is unsafe"
+    )
+
+
+class OutcomeUnknownError(UnreachableError):
+    default_advice = "run the same command again: what is already gone counts as done"
+
+
+class ThrottledError(UnreachableError):
+    default_advice = "wait, or lower --concurrency"
+
+
+class InterruptedRunError(DregutilError):
+    exit_code = 130
+
+
+class NotFoundError(DregutilError):
+    pass
+
+
+class NotARegistryError(DregutilError):
+    default_advice = "check the address (-reg), its port and its path; `dregutil doctor` shows what answers there"
+
+
+class ProtocolError(DregutilError):
+    default_advice = "nothing was believed of that answer; `dregutil doctor` looks at the registry"
+
+
+class DigestMismatchError(ProtocolError):
+    pass
+
+
+class UnlistableError(ProtocolError):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDetail:
+    """One entry of a registry's error body (OCI distribution-spec, "Error Codes")."""
+
+    code: str
+    message: str = ""
+    detail: str = ""
+
+
+class RegistryError(DregutilError):
+    """An answer with an error status. `status` is HTTP's; `errors` holds the body's entries, as data."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        errors: Sequence[ErrorDetail] = (),
+        advice: str | None = None,
+    ) -> None:
+        super().__init__(message, advice=advice)
+        self.status = status
+        self.errors = tuple(errors)
+
+    @property
+    def codes(self) -> frozenset[str]:
+        """The spec's error codes that the body named (`MANIFEST_UNKNOWN`, …)."""
+        return frozenset(error.code for error in self.errors)
+
+
+class ManifestError(DregutilError):
+    pass
+
+
+class CacheError(DregutilError):
+    pass
+
+
+class JournalError(DregutilError):
+    pass
