@@ -1,11 +1,37 @@
-"""Bearer tokens: how they are asked for, how long they live, and who shares them."""
+"""Bearer tokens: how they are asked for, how long they live, and who shares them.
+
+Follows distribution's token specification (docs/spec/auth/token, oauth). Opens no sockets: the caller sends each
+`TokenRequest`.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-__all__ = ["TokenFetch", "TokenRequest"]
+from dregutil.errors import DregutilError, LoginError, ProtocolError, ThrottledError, UnreachableError
+from dregutil.registry.challenge import Challenge
+from dregutil.registry.credentials import Credentials
+from dregutil.registry.realm import check_realm, host_of
+
+__all__ = ["BearerTokens", "TokenFetch", "TokenRequest"]
+
+CLIENT_ID = "dregutil"
+
+_DEFAULT_LIFE = 60.0  # seconds, by the specification, where the answer names none
+_LONGEST_LIFE = 24 * 3600.0
+_EARLIEST_RENEWAL = 10.0  # seconds before the end, or a fifth of the life where that is less
+# A refused token younger than this was not yet there when the refused request set out.
+_NEW_FOR = 10.0
+_MOST_TOKENS = 1024
+_LONGEST_ANSWER = 1024 * 1024
+_TOKEN = re.compile(r"[!-~]{1,65536}")
+_NO_POST_HERE = (404, 405)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +47,223 @@ class TokenRequest:
 
 # The status and the (bounded) body of the answer.
 TokenFetch = Callable[[TokenRequest], Awaitable[tuple[int, bytes]]]
+
+
+class TokenKey(NamedTuple):
+    """What a token is for; the registry and the identity are those of the `BearerTokens` that holds it."""
+
+    realm: str
+    service: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as the header that carries it; times are the clock's seconds."""
+
+    headers: dict[str, str] = field(repr=False)
+    fetched_at: float
+    renew_at: float
+    ends_at: float
+
+
+class _Fetching:
+    """A fetch under way, and how many wait for it."""
+
+    __slots__ = ("task", "waiters")
+
+    def __init__(self, task: asyncio.Task[Token]) -> None:
+        self.task = task
+        self.waiters = 0
+
+
+class BearerTokens:
+    """The tokens of one identity at one registry: fetched once for everybody who waits, renewed before they end."""
+
+    def __init__(
+        self, base_url: str, credentials: Credentials | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._base_url = base_url
+        self._credentials = credentials
+        self._clock = clock
+        self._server: tuple[str, str] | None = None
+        self._keys: dict[tuple[str, ...], TokenKey] = {}
+        self._tokens: dict[TokenKey, Token] = {}
+        self._fetching: dict[TokenKey, _Fetching] = {}
+        self._has_granted = False
+        self._refusal: LoginError | None = None
+
+    def fresh(self, scopes: tuple[str, ...]) -> dict[str, str] | None:
+        """The header for a request that needs `scopes`, while its token is not yet due for renewal."""
+        key = self._keys.get(scopes)
+        token = self._tokens.get(key) if key is not None else None
+        return token.headers if token is not None and self._clock() < token.renew_at else None
+
+    async def renewed(self, scopes: tuple[str, ...], fetch: TokenFetch | None) -> dict[str, str]:
+        """The header as above, after a fetch where one is due; empty where the registry must be asked first.
+
+        Once the token server is known, a token for other scopes is asked for without a challenge.
+        """
+        key = self._keys.get(scopes)
+        if key is None and self._server is not None:
+            key = TokenKey(*self._server, scopes)
+        if key is None:
+            return {}
+        token = self._tokens.get(key)
+        now = self._clock()
+        if token is not None and now >= token.ends_at:
+            token = None
+        if fetch is None or (token is not None and now < token.renew_at):
+            return token.headers if token is not None else {}
+        try:
+            token = await self._obtain(key, fetch)
+        except LoginError:
+            # Nobody has asked for this token yet: the challenge that follows says what is really wanted.
+            return token.headers if token is not None else {}
+        except DregutilError:
+            if token is None:
+                raise
+            return token.headers
+        self._keys[scopes] = key
+        return token.headers
+
+    async def answer(
+        self, challenge: Challenge, scopes: tuple[str, ...], *, attempt: int, fetch: TokenFetch, sent: str | None
+    ) -> bool:
+        """Have a token that answers `challenge`; False where there is none other than the refused one.
+
+        `sent` is the refused Authorization ("" without one, None where the caller does not know). Raises LoginError
+        where the token server refuses or is not to be trusted.
+        """
+        realm = check_realm(challenge.get("realm"), self._base_url, has_credentials=self._credentials is not None)
+        service = challenge.get("service")
+        wanted = challenge.scopes or scopes
+        if not all(text.isprintable() for text in (service, *wanted)):
+            raise ProtocolError("the registry's challenge names a service or scope that cannot be read")
+        key = TokenKey(realm, service, wanted)
+        self._server = (realm, service)
+        self._keys[scopes] = key
+        token = self._tokens.get(key)
+        if token is not None and self._clock() < token.ends_at:
+            if not self._is_refused(token, attempt, sent):
+                return True
+            if attempt and sent is not None and challenge.get("error") == "insufficient_scope":
+                return False
+        await self._obtain(key, fetch)
+        return True
+
+    def _is_refused(self, token: Token, attempt: int, sent: str | None) -> bool:
+        if sent is not None:
+            return sent == token.headers["Authorization"]
+        return attempt > 0 or self._clock() - token.fetched_at > _NEW_FOR
+
+    async def _obtain(self, key: TokenKey, fetch: TokenFetch) -> Token:
+        """Fetch `key`'s token, or wait for the fetch that is under way; the last to give up ends it."""
+        if self._refusal is not None:
+            raise self._refusal
+        fetching = self._fetching.get(key)
+        if fetching is None:
+            fetching = _Fetching(asyncio.ensure_future(self._fetch(key, fetch)))
+            self._fetching[key] = fetching
+            fetching.task.add_done_callback(lambda task: self._forget_fetch(key, task))
+        fetching.waiters += 1
+        try:
+            await asyncio.wait((fetching.task,))
+        finally:
+            fetching.waiters -= 1
+            if not fetching.waiters and not fetching.task.done():
+                fetching.task.cancel()
+                self._fetching.pop(key, None)
+        return fetching.task.result()
+
+    def _forget_fetch(self, key: TokenKey, task: asyncio.Task[Token]) -> None:
+        fetching = self._fetching.get(key)
+        if fetching is not None and fetching.task is task:
+            del self._fetching[key]
+        if not task.cancelled():
+            task.exception()  # seen, also where nobody waits any more
+
+    async def _fetch(self, key: TokenKey, fetch: TokenFetch) -> Token:
+        began = self._clock()
+        status, body = 0, b""
+        for request in self._requests(key):
+            status, body = await fetch(request)
+            if status not in _NO_POST_HERE:
+                break
+        if status != 200:
+            raise self._failure(status, key)
+        secret, life = _read_answer(body, host_of(key.realm))
+        token = Token(
+            headers={"Authorization": f"Bearer {secret}"},
+            fetched_at=self._clock(),
+            renew_at=began + life - min(_EARLIEST_RENEWAL, life / 5),
+            ends_at=began + life,
+        )
+        self._has_granted = True
+        # The last come is the last to go: over a registry of many repositories, each with a token of its own, the
+        # oldest will not be asked for again.
+        self._tokens.pop(key, None)
+        self._tokens[key] = token
+        while len(self._tokens) > _MOST_TOKENS:
+            del self._tokens[next(iter(self._tokens))]
+        return token
+
+    def _requests(self, key: TokenKey) -> list[TokenRequest]:
+        """What to ask, in turn, until a server knows the way."""
+        params = [("service", key.service)] if key.service else []
+        params += [("scope", scope) for scope in key.scopes]
+        credentials = self._credentials
+        if credentials is None:
+            return [TokenRequest("GET", key.realm, {}, None, params)]
+        if credentials.user:
+            params.append(("account", credentials.user))
+        get = TokenRequest("GET", key.realm, {"Authorization": credentials.basic()}, None, params)
+        if credentials.kind != "identity_token":
+            return [get]
+        form = {"grant_type": "refresh_token", "service": key.service, "client_id": CLIENT_ID}
+        form |= {"scope": " ".join(key.scopes)} if key.scopes else {}
+        return [TokenRequest("POST", key.realm, {}, form | {"refresh_token": credentials.secret}, []), get]
+
+    def _failure(self, status: int, key: TokenKey) -> DregutilError:
+        server = f"the token server {host_of(key.realm)}"
+        if status in (400, 401, 403):
+            who = "an anonymous request"
+            if self._credentials is not None:
+                who = f"the login {self._credentials.user!r} (from {self._credentials.source})"
+            failure = LoginError(f"{server} did not accept {who} (status {status})")
+            # Wrong once is wrong for every repository: many tries would only lock the account.
+            if status == 401 and not self._has_granted:
+                self._refusal = failure
+            return failure
+        if status == 429:
+            return ThrottledError(f"{server} pushed back (status 429)")
+        if status >= 500:
+            return UnreachableError(f"{server} is not able to answer (status {status})")
+        return ProtocolError(f"{server} gave no token (status {status})")
+
+
+def _read_answer(body: bytes, host: str) -> tuple[str, float]:
+    """The token and its life in seconds. Raises ProtocolError, which never quotes the answer."""
+    failure = ProtocolError(f"the token server {host} answered without a token")
+    if len(body) > _LONGEST_ANSWER:
+        raise failure
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise failure from None
+    if not isinstance(answer, dict):
+        raise failure
+    secret = answer.get("token") or answer.get("access_token")
+    if not isinstance(secret, str) or not _TOKEN.fullmatch(secret):
+        raise failure
+    return secret, _life(answer.get("expires_in"))
+
+
+def _life(expires_in: object) -> float:
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | str):
+        return _DEFAULT_LIFE
+    try:
+        life = float(expires_in)
+    except (ValueError, OverflowError):
+        return _DEFAULT_LIFE
+    return min(life, _LONGEST_LIFE) if life > 0 else _DEFAULT_LIFE
