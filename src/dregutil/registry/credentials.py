@@ -208,12 +208,10 @@ def _decode(text: str) -> tuple[str, str] | None:
 
 
 def _best_key(address: RegistryAddress, table: Mapping[str, Any]) -> str | None:
-    """The key of `table` that means `address`: its own spelling first, then the longest path."""
-    if address.netloc in table:
-        return address.netloc
+    """The key of `table` that means `address`: the longest path first, then its own spelling."""
     wanted = _normal(address.netloc, address.scheme)
     prefix = f"{address.prefix}/"
-    best: tuple[int, str] | None = None
+    best: tuple[int, bool, str] | None = None
     for key in table:
         host, path = _split_key(key, address.scheme)
         if host != wanted:
@@ -221,9 +219,9 @@ def _best_key(address: RegistryAddress, table: Mapping[str, Any]) -> str | None:
         # podman's keys may name a namespace: the address' own is the best, another's is better than none.
         is_whole_host = "://" in key or path == "/"
         rank = len(path) if path != "/" and prefix.startswith(path) else 0 if is_whole_host else -1
-        if best is None or rank > best[0]:
-            best = (rank, key)
-    return best[1] if best is not None else None
+        if best is None or (rank, key == address.netloc) > best[:2]:
+            best = (rank, key == address.netloc, key)
+    return best[2] if best is not None else None
 
 
 def _split_key(key: str, default_scheme: str) -> tuple[str, str]:
