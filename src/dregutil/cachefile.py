@@ -1,0 +1,117 @@
+"""The cache file: an inventory in the older tool's format, `{"repository": {"tag": "sha256:…"}}`."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from dregutil.errors import CacheError, UsageError
+from dregutil.inventory import Inventory
+from dregutil.reference import Digest, RegistryAddress, Repository, Tag
+
+__all__ = ["CacheFile", "cache_file_name"]
+
+
+def cache_file_name(address: RegistryAddress) -> str:
+    """The older tool's name for a registry's cache: without the scheme, `/` and `.` replaced by `_`."""
+    return f"{address.name.replace('/', '_').replace('.', '_')}_cache.json"
+
+
+class CacheFile:
+    """One registry's cache. Reading and writing are whole; a crash while writing leaves the old file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> Inventory | None:
+        """The inventory, or None where there is no file. Raises CacheError where it is damaged or cannot be read."""
+        try:
+            with self.path.open("rb") as file:
+                found = json.load(file)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from error
+        except (ValueError, RecursionError) as error:
+            raise self._unusable("it is no JSON, or was cut short") from error
+        try:
+            return Inventory(_checked(found))
+        except UsageError as error:
+            raise self._unusable(error.message) from error
+
+    def age(self, now: float) -> float | None:
+        """Seconds since it was written, at `now` (seconds since 1970); None where there is no file."""
+        try:
+            return max(now - self.path.stat().st_mtime, 0.0)
+        except OSError:
+            return None
+
+    def write(self, inventory: Inventory) -> None:
+        """Replace the file. Raises OSError where the folder cannot be written.
+
+        Only its owner may read it, since it names private images; a link that leads elsewhere is replaced, never
+        followed.
+        """
+        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                _dump(inventory, file.write)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, self.path)  # noqa: PTH105 - the same call, on the names that mkstemp gave
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)  # noqa: PTH108
+            raise
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from changing the file meanwhile; where the folder cannot be written, without a lock."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            handle = os.open(self.path.with_name(f".{self.path.name}.lock"), flags, 0o600)
+        except OSError:
+            yield
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _unusable(self, why: str) -> CacheError:
+        return CacheError(
+            f"the cache file {self.path} cannot be used: {why}",
+            advice="--refresh reads the registry again and writes it anew; -c names another file",
+        )
+
+
+def _dump(inventory: Inventory, write: Callable[[str], object]) -> None:
+    """A repository at a time: the text of a large registry is never whole in memory."""
+    separator = "{"
+    for repository, tags in inventory.as_mapping().items():
+        write(f"{separator}{json.dumps(repository)}: {json.dumps(tags, ensure_ascii=False)}")
+        separator = ", "
+    write("{}" if separator == "{" else "}")
+
+
+def _checked(found: object) -> dict[Repository, dict[Tag, Digest]]:
+    if not isinstance(found, dict):
+        raise UsageError("it is no object of repositories")
+    digests: dict[str, Digest] = {}
+    checked: dict[Repository, dict[Tag, Digest]] = {}
+    for repository, tags in found.items():
+        if not isinstance(tags, dict):
+            raise UsageError(f"the tags of {repository!r} are no object")
+        if not all(isinstance(digest, str) for digest in tags.values()):
+            raise UsageError(f"a digest of {repository!r} is no text")
+        checked[Repository.parse(repository)] = {
+            Tag.parse(tag): digests.get(digest) or digests.setdefault(digest, Digest.parse(digest))
+            for tag, digest in tags.items()
+        }
+    return checked

@@ -1,0 +1,207 @@
+"""Registry → inventory: every tag of every repository and the digest that it stands for.
+
+A bounded number of workers over one iterator, not a task per tag: a registry may have millions. Repositories are
+listed while tags of earlier ones are being resolved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dregutil.errors import DregutilError, LoginError, ThrottledError, UnreachableError
+from dregutil.inventory import Inventory
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry.client import Registry
+
+__all__ = ["CrawlProgress", "CrawlResult", "crawl"]
+
+_REPORT_EVERY = 0.1  # seconds
+_LISTED_AHEAD = 4  # repositories whose tags are listed while others are resolved
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlProgress:
+    """How far a crawl is. `tags_known` grows until the catalog was read to its end."""
+
+    repositories_done: int
+    repositories_known: int
+    tags_done: int
+    tags_known: int
+    catalog_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlResult:
+    """What was read. `failed` names repositories that could not be; `seconds` is how long it took."""
+
+    inventory: Inventory
+    failed: Mapping[Repository, DregutilError] = field(default_factory=dict)
+    seconds: float = 0.0
+    complete: bool = True
+
+
+async def crawl(
+    registry: Registry,
+    repositories: Sequence[Repository] | None = None,
+    *,
+    on_progress: Callable[[CrawlProgress], None] | None = None,
+) -> CrawlResult:
+    """Read all tags of the registry, or of `repositories` only (and the result is then not `complete`).
+
+    A repository that fails is named in the result. Raises UnreachableError and LoginError where the registry as a
+    whole does not answer, and what the catalog's reading raises.
+    """
+    work = _Crawl(registry, on_progress)
+    started = time.monotonic()
+    await work.run(repositories)
+    return CrawlResult(
+        Inventory(work.found), work.failed, time.monotonic() - started, repositories is None and not work.failed
+    )
+
+
+class _Repository:
+    """A repository under way: the tags that wait, and what was found."""
+
+    __slots__ = ("found", "name", "open", "waiting")
+
+    def __init__(self, name: Repository, tags: Sequence[Tag]) -> None:
+        self.name = name
+        self.waiting = iter(tags)
+        self.open = len(tags)
+        self.found: dict[Tag, Digest] = {}
+
+
+class _Crawl:
+    def __init__(self, registry: Registry, on_progress: Callable[[CrawlProgress], None] | None) -> None:
+        self.registry = registry
+        self.found: dict[Repository, dict[Tag, Digest]] = {}
+        self.failed: dict[Repository, DregutilError] = {}
+        self._on_progress = on_progress
+        self._reported_at = 0.0
+        self._digests: dict[Digest, Digest] = {}
+        self._queue: asyncio.Queue[_Repository | None] = asyncio.Queue(_LISTED_AHEAD)
+        self._current: _Repository | None = None
+        self._turn = asyncio.Lock()
+        self._ended = False
+        self._repositories_known = self._repositories_done = self._tags_known = self._tags_done = 0
+        self._catalog_complete = False
+
+    async def run(self, repositories: Sequence[Repository] | None) -> None:
+        names = self._catalog() if repositories is None else _given(tuple(dict.fromkeys(repositories)))
+        listers = max(1, min(_LISTED_AHEAD, self.registry.concurrency))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._list(names, listers))
+                for _ in range(max(1, self.registry.concurrency)):
+                    group.create_task(self._resolve())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        self._report(last=True)
+
+    async def _catalog(self) -> AsyncIterator[Repository]:
+        async for name in self.registry.repositories():
+            yield name
+
+    async def _list(self, names: AsyncIterator[Repository], listers: int) -> None:
+        turn = asyncio.Lock()
+
+        async def lister() -> None:
+            while True:
+                async with turn:
+                    name = await anext(names, None)
+                if name is None:
+                    return
+                self._repositories_known += 1
+                await self._list_one(name)
+
+        await _together([lister() for _ in range(listers)])
+        self._catalog_complete = True
+        await self._queue.put(None)
+
+    async def _list_one(self, name: Repository) -> None:
+        try:
+            tags = await self.registry.tags(name)
+        except DregutilError as error:
+            self._fail(name, error)
+            return
+        if not tags:
+            self._repositories_done += 1
+            return
+        self._tags_known += len(tags)
+        await self._queue.put(_Repository(name, tags))
+
+    async def _resolve(self) -> None:
+        while (following := await self._next()) is not None:
+            repository, tag = following
+            if repository.name in self.failed:
+                continue
+            try:
+                # A tag may go between the list and this look; it is believed gone when it is twice not there.
+                resolved = await self.registry.resolve(repository.name, tag) or await self.registry.resolve(
+                    repository.name, tag
+                )
+            except DregutilError as error:
+                self._fail(repository.name, error)
+                continue
+            if resolved is not None:
+                repository.found[tag] = self._digests.setdefault(resolved.digest, resolved.digest)
+            self._done(repository)
+
+    async def _next(self) -> tuple[_Repository, Tag] | None:
+        while True:
+            current = self._current
+            if current is not None:
+                tag = next(current.waiting, None)
+                if tag is not None:
+                    return current, tag
+            async with self._turn:
+                if self._current is not current:
+                    continue
+                if self._ended:
+                    return None
+                self._current = await self._queue.get()
+                self._ended = self._current is None
+
+    def _done(self, repository: _Repository) -> None:
+        repository.open -= 1
+        self._tags_done += 1
+        if repository.open == 0 and repository.name not in self.failed:
+            self._repositories_done += 1
+            self.found[repository.name] = repository.found
+        if self._on_progress is not None:
+            self._report()
+
+    def _fail(self, name: Repository, error: DregutilError) -> None:
+        """A repository's own failure is noted; a registry that is lost, or does not know us, ends the crawl."""
+        if isinstance(error, UnreachableError | LoginError) and not isinstance(error, ThrottledError):
+            raise error
+        self.failed[name] = error
+
+    def _report(self, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if self._on_progress is None or (not last and now - self._reported_at < _REPORT_EVERY):
+            return
+        self._reported_at = now
+        self._on_progress(
+            CrawlProgress(
+                self._repositories_done,
+                self._repositories_known,
+                self._tags_done,
+                self._tags_known,
+                self._catalog_complete,
+            )
+        )
+
+
+async def _given(names: Sequence[Repository]) -> AsyncIterator[Repository]:
+    for name in names:
+        yield name
+
+
+async def _together(work: Sequence[Coroutine[None, None, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for one in work:
+            group.create_task(one)

@@ -1,0 +1,183 @@
+"""What refers to what in one repository, and what still holds a digest.
+
+A registry deletes per repository, so a graph is one repository's. It is frozen: what was read, nothing more. What
+could not be read is said in `trouble`, and then holds everything.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from dregutil.manifest import Kind, Manifest
+from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
+
+__all__ = ["RepositoryGraph", "settle"]
+
+_FALLBACK_HEX = 64  # the fallback tag of a longer digest is cut to this (OCI distribution-spec, "Referrers Tag Schema")
+
+
+@dataclass(frozen=True)
+class RepositoryGraph:
+    """One repository as it was read.
+
+    `tags`: every tag that resolves. `manifests`: those that were read whole: all indexes that a tag or our records
+    name, nested ones included, and all that a removal may touch. `referrers`: subject to the digests that name it,
+    as the referrers API lists them. `absent`: digests that were asked for and are not there. `dangling`: tags that
+    are listed and resolve to nothing. `trouble`: why nothing here may be judged, or empty.
+    """
+
+    repository: Repository
+    tags: Mapping[Tag, Digest] = field(default_factory=dict)
+    manifests: Mapping[Digest, Manifest] = field(default_factory=dict)
+    referrers: Mapping[Digest, tuple[Digest, ...]] = field(default_factory=dict)
+    absent: frozenset[Digest] = frozenset()
+    dangling: frozenset[Tag] = frozenset()
+    trouble: str = ""
+
+    @cached_property
+    def tags_of(self) -> Mapping[Digest, tuple[Tag, ...]]:
+        """The tags of each tagged digest, sorted."""
+        found: dict[Digest, list[Tag]] = defaultdict(list)
+        for tag, digest in self.tags.items():
+            found[digest].append(tag)
+        return {digest: tuple(sorted(tags)) for digest, tags in found.items()}
+
+    @cached_property
+    def parents(self) -> Mapping[Digest, tuple[Digest, ...]]:
+        """The indexes that name each child."""
+        found: dict[Digest, list[Digest]] = defaultdict(list)
+        for digest, manifest in self.manifests.items():
+            for child in manifest.children:
+                found[child.digest].append(digest)
+        return {child: tuple(dict.fromkeys(parents)) for child, parents in found.items()}
+
+    @cached_property
+    def _signature_tags(self) -> Mapping[tuple[str, str], tuple[Tag, ...]]:
+        found: dict[tuple[str, str], list[Tag]] = defaultdict(list)
+        for tag in self.tags:
+            signature = parse_signature_tag(tag)
+            if signature is not None:
+                found[signature.algorithm, signature.hex].append(tag)
+        return {key: tuple(sorted(tags)) for key, tags in found.items()}
+
+    @cached_property
+    def _by_prefix(self) -> Mapping[tuple[str, str], tuple[Digest, ...]]:
+        found: dict[tuple[str, str], list[Digest]] = defaultdict(list)
+        for digest in self.manifests:
+            found[digest.algorithm, digest.hex[:_FALLBACK_HEX]].append(digest)
+        return {key: tuple(digests) for key, digests in found.items()}
+
+    def named_subjects(self, tag: Tag) -> tuple[Digest, ...]:
+        """The digests, of those that were read, that a signature tag speaks of."""
+        signature = parse_signature_tag(tag)
+        if signature is None:
+            return ()
+        near = self._by_prefix.get((signature.algorithm, signature.hex[:_FALLBACK_HEX]), ())
+        return tuple(digest for digest in near if signature.names(digest))
+
+    def signature_tags_of(self, subject: Digest) -> tuple[Tag, ...]:
+        """The signature tags whose name speaks of `subject` (the fallback tag of a sha512 is cut to 64 digits).
+
+        A tag that resolves to the very subject is no answer about it, and is left out.
+        """
+        keys = dict.fromkeys(((subject.algorithm, subject.hex), (subject.algorithm, subject.hex[:_FALLBACK_HEX])))
+        return tuple(tag for key in keys for tag in self._signature_tags.get(key, ()) if self.tags.get(tag) != subject)
+
+    def referrers_of(self, subject: Digest) -> tuple[Digest, ...]:
+        """What lives and dies with `subject`: by the referrers API, by fallback tag, by cosign's tags.
+
+        An entry counts only where its manifest was read and, coming from a list, names the subject itself.
+        """
+        found = dict.fromkeys(self.tags[tag] for tag in self.signature_tags_of(subject))
+        listed = dict.fromkeys(self.referrers.get(subject, ()))
+        for tag in self.signature_tags_of(subject):
+            signature = parse_signature_tag(tag)
+            fallback = self.manifests.get(self.tags[tag])
+            if signature is not None and not signature.suffix and fallback is not None:
+                listed.update(dict.fromkeys(child.digest for child in fallback.children))
+        for digest in listed:
+            manifest = self.manifests.get(digest)
+            if manifest is not None and manifest.subject is not None and manifest.subject.digest == subject:
+                found[digest] = None
+        return tuple(found)
+
+    def subjects_of(self, digest: Digest) -> tuple[Digest, ...]:
+        """The subject that a manifest names, where it is there or was not looked for."""
+        manifest = self.manifests.get(digest)
+        if manifest is None or manifest.subject is None or manifest.subject.digest in self.absent:
+            return ()
+        return (manifest.subject.digest,)
+
+    def missing_children(self, digest: Digest) -> tuple[Digest, ...]:
+        manifest = self.manifests.get(digest)
+        children = () if manifest is None else manifest.children
+        return tuple(child.digest for child in children if child.digest in self.absent)
+
+
+def settle(
+    graph: RepositoryGraph,
+    going: Iterable[Digest],
+    doomed_tags: Set[Tag],
+    *,
+    allow_irreversible: bool,
+) -> tuple[frozenset[Digest], Mapping[Digest, str]]:
+    """Which of `going` may really go, and what holds each of the others.
+
+    The greatest set in which nothing is held by anything outside of it: by a tag that is not in `doomed_tags`, by an
+    index that stays, by a subject that stays. Taking one out may hold others, hence the rounds.
+    """
+    left = dict.fromkeys(going)
+    held: dict[Digest, str] = {}
+    pending = list(left)
+    while pending:
+        stopped = []
+        for digest in pending:
+            reason = _hold(graph, digest, left.keys(), doomed_tags, allow_irreversible=allow_irreversible)
+            if reason:
+                stopped.append(digest)
+                held[digest] = reason
+        for digest in stopped:
+            del left[digest]
+        pending = [digest for digest in left if _near(graph, digest, stopped)] if stopped else []
+    return frozenset(left), held
+
+
+def _near(graph: RepositoryGraph, digest: Digest, stopped: list[Digest]) -> bool:
+    named = (subject for tag in graph.tags_of.get(digest, ()) for subject in graph.named_subjects(tag))
+    near = {*graph.parents.get(digest, ()), *graph.subjects_of(digest), *named}
+    return any(other in near for other in stopped)
+
+
+def _hold(
+    graph: RepositoryGraph,
+    digest: Digest,
+    going: Set[Digest],
+    doomed_tags: Set[Tag],
+    *,
+    allow_irreversible: bool,
+) -> str:
+    manifest = graph.manifests.get(digest)
+    if manifest is None:
+        return "its manifest could not be read"
+    for tag in graph.tags_of.get(digest, ()):
+        if tag not in doomed_tags and not _goes_with_its_subject(graph, tag, going):
+            return f"also '{tag}'"
+    for parent in graph.parents.get(digest, ()):
+        if parent not in going:
+            return f"part of the index {parent.short}, which stays"
+    for subject in graph.subjects_of(digest):
+        if subject not in going:
+            return f"refers to {subject.short}, which stays"
+    if not allow_irreversible:
+        if manifest.kind is Kind.SCHEMA1:
+            return "a schema 1 image could not be put back (--allow-irreversible removes it)"
+        if graph.missing_children(digest):
+            return "a child of this index is missing, so it could not be put back (--allow-irreversible removes it)"
+    return ""
+
+
+def _goes_with_its_subject(graph: RepositoryGraph, tag: Tag, going: Set[Digest]) -> bool:
+    return any(subject in going and graph.tags[tag] != subject for subject in graph.named_subjects(tag))

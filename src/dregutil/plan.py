@@ -1,0 +1,310 @@
+"""Selection → plan: what goes, in which order, and why each thing that stays does.
+
+Pure: a plan is made from graphs that were read before. The same rule that makes a plan (`settle`) checks it again,
+against a fresh graph, just before it is carried out: what is carried out is *shown ∩ live*.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from dregutil.graph import RepositoryGraph, settle
+from dregutil.manifest import Descriptor, Kind, Manifest
+from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
+from dregutil.selection import Selected, Selection
+
+__all__ = [
+    "Action",
+    "Kept",
+    "Plan",
+    "RemovalOptions",
+    "Step",
+    "StepKind",
+    "make_plan",
+    "recheck",
+]
+
+
+class Action(enum.Enum):
+    DELETE = "delete"
+    UNTAG = "untag"
+
+
+class StepKind(enum.Enum):
+    """What a step removes: something selected (image, index), or what goes with it (child, referrer)."""
+
+    IMAGE = "image"
+    INDEX = "index"
+    CHILD = "child"
+    REFERRER = "referrer"
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalOptions:
+    """`untag`: where a digest is held back, remove the selected tags alone. `keep_children`, `keep_referrers`: leave
+    what would go with an index or subject. `allow_irreversible`: remove also what could not be put back."""
+
+    untag: bool = False
+    keep_children: bool = False
+    keep_referrers: bool = False
+    allow_irreversible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One effect on the registry. `needs` are the numbers of steps that must be done before it.
+
+    `tags` go with the digest (or, for an untag, alone). `also_in` are repositories outside of the selection that
+    were seen to hold the digest. `size` is in bytes.
+    """
+
+    number: int
+    action: Action
+    repository: Repository
+    digest: Digest
+    tags: tuple[Tag, ...]
+    kind: StepKind
+    because: str
+    needs: tuple[int, ...] = ()
+    platforms: tuple[str, ...] = ()
+    size: int = 0
+    also_in: tuple[Repository, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something that was selected, and stays. `tags` are the selected ones."""
+
+    repository: Repository
+    digest: Digest
+    tags: tuple[Tag, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in a safe order. `left_out` names repositories that could not be judged, and why."""
+
+    registry: str
+    made_at: datetime
+    command: str
+    steps: tuple[Step, ...]
+    kept: tuple[Kept, ...] = ()
+    left_out: Mapping[Repository, str] = field(default_factory=dict)
+    options: RemovalOptions = RemovalOptions()
+
+    @property
+    def repositories(self) -> tuple[Repository, ...]:
+        return tuple(dict.fromkeys(step.repository for step in self.steps))
+
+    @property
+    def removed_tags(self) -> int:
+        """How many tags go."""
+        return sum(len(step.tags) for step in self.steps)
+
+
+def make_plan(
+    selection: Selection,
+    graphs: Mapping[Repository, RepositoryGraph],
+    options: RemovalOptions,
+    *,
+    registry: str,
+    made_at: datetime,
+    command: str,
+    also_in: Mapping[Digest, Sequence[Repository]] | None = None,
+) -> Plan:
+    """The plan that removes `selection` from what `graphs` show.
+
+    `graphs` holds a live graph for each repository of the selection. `also_in`: for a digest, the repositories
+    outside of the selection that hold it too. Numbers of steps begin at 1.
+    """
+    steps: list[Step] = []
+    kept: list[Kept] = []
+    left_out: dict[Repository, str] = {}
+    for repository in dict.fromkeys(entry.repository for entry in (*selection.selected, *selection.held)):
+        graph = graphs[repository]
+        if graph.trouble:
+            left_out[repository] = graph.trouble
+            continue
+        made = _RepositoryPlan(graph, options, also_in or {}, first=len(steps) + 1)
+        made.choose([entry for entry in selection.selected if entry.repository == repository])
+        for held in selection.held:
+            if held.repository == repository:
+                made.hold(held.digest, held.tags, held.reason)
+        steps += made.steps()
+        kept += made.kept
+    return Plan(registry, made_at, command, tuple(steps), tuple(kept), left_out, options)
+
+
+def recheck(steps: Sequence[Step], graph: RepositoryGraph, options: RemovalOptions) -> Mapping[int, str]:
+    """The numbers of those of one repository's `steps` that no longer hold in a fresh `graph`, each with its reason.
+
+    A digest that is gone counts as holding: deleting it again is harmless, and the outcome says so.
+    """
+    if graph.trouble:
+        return {step.number: graph.trouble for step in steps}
+    dropped: dict[int, str] = {}
+    deletes: dict[Digest, Step] = {}
+    doomed: set[Tag] = set()
+    for step in steps:
+        moved = [tag for tag in step.tags if tag in graph.tags and graph.tags[tag] != step.digest]
+        if step.action is Action.UNTAG:
+            if moved:
+                dropped[step.number] = f"'{moved[0]}' has moved to {graph.tags[moved[0]].short}"
+            continue
+        if step.digest in graph.absent and step.digest not in graph.tags_of:
+            continue
+        deletes[step.digest] = step
+        still = [tag for tag in step.tags if graph.tags.get(tag) == step.digest]
+        doomed.update(still)
+        if moved and not still:
+            dropped[step.number] = f"'{moved[0]}' has moved to {graph.tags[moved[0]].short}"
+        elif step.tags and not still:
+            dropped[step.number] = f"'{step.tags[0]}' is no longer on it"
+    going = [digest for digest, step in deletes.items() if step.number not in dropped]
+    _, held = settle(graph, going, doomed, allow_irreversible=options.allow_irreversible)
+    dropped.update((deletes[digest].number, reason) for digest, reason in held.items())
+    return dropped
+
+
+class _RepositoryPlan:
+    """The plan of one repository in the making."""
+
+    def __init__(
+        self,
+        graph: RepositoryGraph,
+        options: RemovalOptions,
+        also_in: Mapping[Digest, Sequence[Repository]],
+        *,
+        first: int,
+    ) -> None:
+        self.graph = graph
+        self.options = options
+        self.also_in = also_in
+        self.first = first
+        self.kept: list[Kept] = []
+        self._deletes: list[Step] = []
+        self._untags: list[Step] = []
+
+    def choose(self, chosen: Sequence[Selected]) -> None:
+        """Settle what of the selected digests goes, and what goes with it."""
+        roots: dict[Digest, tuple[Tag, ...]] = {}
+        doomed: set[Tag] = set()
+        for entry in chosen:
+            still = self._still(entry.digest, entry.tags)
+            if still:
+                roots[entry.digest] = still
+                doomed.update(still)
+                doomed.update(tag for tag in entry.other_tags if self.graph.tags.get(tag) == entry.digest)
+        reasons = self._expand(roots)
+        going, held = settle(self.graph, reasons, doomed, allow_irreversible=self.options.allow_irreversible)
+        ordered = self._order(going, reasons)
+        for digest, tags in roots.items():
+            if digest not in ordered:
+                self.hold(digest, tags, held.get(digest, "it and others refer to each other in a circle"))
+
+    def hold(self, digest: Digest, tags: Sequence[Tag], reason: str) -> None:
+        """Note that a digest stays although `tags` of it were selected; with `untag`, those go alone."""
+        still = self._still(digest, tags)
+        manifest = self.graph.manifests.get(digest)
+        if not still:
+            return
+        if not self.options.untag or manifest is None:
+            self.kept.append(Kept(self.graph.repository, digest, still, reason))
+            return
+        kind = StepKind.INDEX if manifest.kind is Kind.INDEX else StepKind.IMAGE
+        for tag in still:
+            step = Step(0, Action.UNTAG, self.graph.repository, digest, (tag,), kind, f"the digest stays: {reason}")
+            self._untags.append(replace(step, platforms=manifest.platforms, size=manifest.size))
+
+    def steps(self) -> list[Step]:
+        found = [*self._deletes, *self._untags]
+        numbers = {step.number: self.first + place for place, step in enumerate(found) if step.number}
+        return [
+            replace(step, number=self.first + place, needs=tuple(sorted(numbers[need] for need in step.needs)))
+            for place, step in enumerate(found)
+        ]
+
+    def _still(self, digest: Digest, tags: Sequence[Tag]) -> tuple[Tag, ...]:
+        """Those of `tags` that are on `digest` now; one that has moved is noted."""
+        for tag in tags:
+            now = self.graph.tags.get(tag)
+            if now is not None and now != digest:
+                self.kept.append(Kept(self.graph.repository, digest, (tag,), f"'{tag}' has moved to {now.short}"))
+        return tuple(tag for tag in tags if self.graph.tags.get(tag) == digest)
+
+    def _expand(self, roots: Iterable[Digest]) -> dict[Digest, tuple[StepKind, str]]:
+        """The roots and all that would go with them, each with its kind and reason."""
+        found: dict[Digest, tuple[StepKind, str]] = {}
+        for digest in roots:
+            manifest = self.graph.manifests.get(digest)
+            index = manifest is not None and manifest.kind is Kind.INDEX
+            found[digest] = (StepKind.INDEX if index else StepKind.IMAGE, "selected")
+        pending = list(found)
+        while pending:
+            digest = pending.pop()
+            for other, kind, because in self._company(digest):
+                if other not in found and other not in self.graph.absent:
+                    found[other] = (kind, because)
+                    pending.append(other)
+        return found
+
+    def _company(self, digest: Digest) -> Iterable[tuple[Digest, StepKind, str]]:
+        manifest = self.graph.manifests.get(digest)
+        is_fallback = any(
+            (signature := parse_signature_tag(tag)) is not None and not signature.suffix
+            for tag in self.graph.tags_of.get(digest, ())
+        )
+        if manifest is not None and not self.options.keep_children and not is_fallback:
+            for child in manifest.children:
+                what = "attestation" if child.is_attestation else "child"
+                yield child.digest, StepKind.CHILD, f"{what} of {digest.short}"
+        if not self.options.keep_referrers:
+            for referrer in self.graph.referrers_of(digest):
+                yield referrer, StepKind.REFERRER, f"refers to {digest.short}"
+
+    def _order(
+        self,
+        going: frozenset[Digest],
+        reasons: Mapping[Digest, tuple[StepKind, str]],
+    ) -> frozenset[Digest]:
+        """Write the steps, what is needed first; whatever waits for itself stays, with all that needs it."""
+        needs = {digest: self._needs(digest, going) for digest in reasons if digest in going}
+        numbers: dict[Digest, int] = {}
+        while True:
+            ready = [digest for digest in needs if digest not in numbers and needs[digest] <= numbers.keys()]
+            if not ready:
+                break
+            for digest in ready:
+                kind, because = reasons[digest]
+                numbers[digest] = len(numbers) + 1
+                self._deletes.append(self._step(digest, kind, because, {numbers[need] for need in needs[digest]}))
+        return frozenset(numbers)
+
+    def _needs(self, digest: Digest, going: frozenset[Digest]) -> frozenset[Digest]:
+        graph = self.graph
+        named = (subject for tag in graph.tags_of.get(digest, ()) for subject in graph.named_subjects(tag))
+        before = {*graph.parents.get(digest, ()), *graph.subjects_of(digest), *named}
+        return frozenset((before & going) - {digest})
+
+    def _read(self, manifest: Manifest) -> Iterable[Descriptor]:
+        return (child for child in manifest.children if child.digest in self.graph.manifests)
+
+    def _step(self, digest: Digest, kind: StepKind, because: str, needs: set[int]) -> Step:
+        manifest = self.graph.manifests[digest]
+        return Step(
+            number=len(self._deletes) + 1,
+            action=Action.DELETE,
+            repository=self.graph.repository,
+            digest=digest,
+            tags=self.graph.tags_of.get(digest, ()),
+            kind=kind,
+            because=because,
+            needs=tuple(sorted(needs)),
+            platforms=manifest.platforms,
+            size=manifest.size + sum(self.graph.manifests[child.digest].size for child in self._read(manifest)),
+            also_in=tuple(self.also_in.get(digest, ())),
+        )

@@ -1,0 +1,381 @@
+"""A registry's endpoints, as typed calls (OCI distribution-spec; what servers really do is told where it matters).
+
+`Registry` reads. `WritableRegistry` also deletes and puts; each of its writes is sent once.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from yarl import URL
+
+from dregutil.errors import (
+    DeletionDisabledError,
+    DigestMismatchError,
+    NotARegistryError,
+    OutcomeUnknownError,
+    ProtocolError,
+    RegistryError,
+    UnlistableError,
+    UsageError,
+)
+from dregutil.manifest import (
+    ACCEPT,
+    DOCKER_SCHEMA1_SIGNED,
+    MAX_MANIFEST_BYTES,
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+    bare_media_type,
+    parse_manifest,
+)
+from dregutil.reference import Digest, RegistryAddress, Repository, Tag
+from dregutil.registry.answers import error_details, failure
+from dregutil.registry.paging import MOST_PAGES, next_page
+from dregutil.registry.transport import Answer, Transport
+
+__all__ = ["Login", "Ping", "Registry", "Resolved", "WritableRegistry"]
+
+_ACCEPT_MANIFESTS = {"Accept": ACCEPT}
+_CATALOG_SCOPES = ("registry:catalog:*",)
+_PAGE = 1000  # more is an error on distribution, less costs round trips
+_SMALL_PAGE = 100
+_LONGEST_UPLOAD_ANSWER = 64 * 1024
+_Name = TypeVar("_Name", Repository, Tag)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a tag or digest stands for. `size` is in bytes, -1 where the server did not say."""
+
+    digest: Digest
+    media_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """What answers at `/v2/`. `server` and `api_version` are headers, as they came."""
+
+    status: int
+    server: str
+    api_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Which credentials are used: never the secret. `scheme` is empty while the registry has not asked for any."""
+
+    user: str
+    source: str
+    scheme: str
+
+
+class Registry:
+    """Reads a registry; has no way to change it: its transport sends nothing but GET and HEAD."""
+
+    def __init__(
+        self,
+        address: RegistryAddress,
+        transport: Transport,
+        login: Callable[[], Login],
+        *,
+        use_get_manifest: bool = False,
+        concurrency: int = 32,
+    ) -> None:
+        self.address = address
+        self.concurrency = concurrency
+        self._transport = transport
+        self._login = login
+        self._manifest_method = "GET" if use_get_manifest else "HEAD"
+        self._pull_scopes: dict[Repository, tuple[str, ...]] = {}
+
+    @property
+    def login(self) -> Login:
+        return self._login()
+
+    async def ping(self) -> Ping:
+        """Ask whether a registry is there, and whether it knows us.
+
+        Raises UnreachableError, CertificateError, LoginError, DeniedError, NotARegistryError.
+        """
+        answer = await self._transport.send("GET", self._transport.url("/v2/"), (), longest=_LONGEST_UPLOAD_ANSWER)
+        version = answer.headers.get("Docker-Distribution-Api-Version", "")
+        if answer.status in (401, 403):
+            raise self._failure(answer, "log in")
+        is_page = bare_media_type(answer.headers.get("Content-Type", "")) in ("text/html", "application/xhtml+xml")
+        if answer.status != 200 or (is_page and not version):
+            what = "a web page" if is_page else f"status {answer.status}"
+            raise NotARegistryError(f"{self.address.base_url} is no registry: /v2/ answers with {what}")
+        return Ping(answer.status, answer.headers.get("Server", ""), version)
+
+    async def repositories(self) -> AsyncIterator[Repository]:
+        """The catalog, to its end. Raises UnlistableError where it is cut short, DeniedError where it is closed."""
+        path = "/v2/_catalog"
+        async for page in self._pages(path, _CATALOG_SCOPES, "read the catalog"):
+            for name in _names(page, "repositories", Repository.parse):
+                yield name
+
+    async def tags(self, repository: Repository) -> tuple[Tag, ...]:
+        """All tags, whole; none for a repository that is not there. Raises UnlistableError where the list is cut."""
+        found: dict[Tag, None] = {}
+        path = f"/v2/{repository}/tags/list"
+        async for page in self._pages(path, self._pull(repository), f"list the tags of {repository}"):
+            found.update(dict.fromkeys(_names(page, "tags", Tag.parse)))
+        return tuple(found)
+
+    async def resolve(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
+        """The digest that `reference` stands for, or None where the registry has no such manifest.
+
+        Where the server names no digest, the manifest is read and hashed.
+        """
+        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
+        answer = await self._transport.send(
+            self._manifest_method,
+            url,
+            self._pull(repository),
+            headers=_ACCEPT_MANIFESTS,
+            longest=MAX_MANIFEST_BYTES,
+        )
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._failure(answer, f"read {repository}:{reference}")
+        named = answer.headers.get("Docker-Content-Digest", "")
+        media_type = bare_media_type(answer.headers.get("Content-Type", ""))
+        if not named or not media_type:
+            manifest = await self.manifest(repository, reference)
+            return None if manifest is None else Resolved(manifest.digest, manifest.media_type, len(manifest.raw))
+        try:
+            digest = Digest.parse(named)
+        except UsageError as error:
+            raise ProtocolError(
+                f"the registry names {named[:100]!r} as the digest of {repository}:{reference}"
+            ) from error
+        if isinstance(reference, Digest) and digest != reference:
+            raise DigestMismatchError(f"asked for {reference.short} of {repository}, the registry names {digest.short}")
+        return Resolved(digest, media_type, _length(answer))
+
+    async def manifest(self, repository: Repository, reference: Tag | Digest) -> Manifest | None:
+        """The manifest, its bytes checked against its digest; None where there is none.
+
+        Raises DigestMismatchError, and ManifestError where it cannot be read.
+        """
+        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
+        answer = await self._transport.send(
+            "GET", url, self._pull(repository), headers=_ACCEPT_MANIFESTS, longest=MAX_MANIFEST_BYTES
+        )
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._failure(answer, f"read {repository}:{reference}")
+        media_type = bare_media_type(answer.headers.get("Content-Type", ""))
+        digest = _digest_of(answer, media_type, repository, reference)
+        return parse_manifest(answer.body, media_type, digest)
+
+    async def referrers(self, repository: Repository, subject: Digest) -> tuple[Descriptor, ...] | None:
+        """What refers to `subject`, as the server's referrers API lists it; None where it has no such API."""
+        found: dict[Digest, Descriptor] = {}
+        url: URL | None = self._transport.url(f"/v2/{repository}/referrers/{subject}")
+        for _ in range(MOST_PAGES):
+            if url is None:
+                return tuple(found.values())
+            answer = await self._transport.send(
+                "GET", url, self._pull(repository), headers={"Accept": OCI_INDEX}, longest=MAX_MANIFEST_BYTES
+            )
+            if answer.status == 404 and not found:
+                return None
+            if answer.status != 200:
+                raise self._failure(answer, f"list what refers to {subject.short} in {repository}")
+            if bare_media_type(answer.headers.get("Content-Type", "")) != OCI_INDEX and not found:
+                return None
+            digest = Digest.of(answer.body, subject.algorithm)
+            if digest == subject:
+                raise ProtocolError(
+                    f"the registry answers with {subject.short} itself where its referrers are asked for"
+                )
+            found.update((child.digest, child) for child in parse_manifest(answer.body, OCI_INDEX, digest).children)
+            url = next_page(answer.headers.getall("Link", []), answer.url)
+        raise UnlistableError(f"the list of what refers to {subject.short} does not end")
+
+    async def _pages(self, path: str, scopes: tuple[str, ...], what: str) -> AsyncIterator[Any]:
+        """The JSON documents of a paged list; a repository that is not there has no page."""
+        url: URL | None = self._transport.url(f"{path}?n={_PAGE}")
+        seen: set[str] = set()
+        while url is not None:
+            if str(url) in seen or len(seen) >= MOST_PAGES:
+                raise UnlistableError(f"the registry's pages do not end: could not {what}")
+            seen.add(str(url))
+            answer = await self._transport.send("GET", url, scopes)
+            if answer.status == 404 and (len(seen) == 1 or not path.endswith("/_catalog")) and _is_unknown_name(answer):
+                return
+            if answer.status == 400 and url.query.get("n") == str(_PAGE):
+                url = url.update_query(n=str(_SMALL_PAGE))
+                continue
+            if answer.status != 200:
+                raise self._failure(answer, what)
+            yield _decoded(answer, what)
+            url = next_page(answer.headers.getall("Link", []), answer.url)
+
+    def _pull(self, repository: Repository) -> tuple[str, ...]:
+        scopes = self._pull_scopes.get(repository)
+        if scopes is None:
+            scopes = self._pull_scopes[repository] = (f"repository:{repository}:pull",)
+        return scopes
+
+    def _failure(self, answer: Answer, what: str) -> Exception:
+        return failure(answer, what, self.login.user)
+
+
+class WritableRegistry(Registry):
+    """A registry that may be changed. A write is sent once; where its answer is lost, OutcomeUnknownError is raised."""
+
+    async def check_deletion(self, repository: Repository) -> None:
+        """Learn whether manifests may be deleted, from the deletion of a digest that nobody has: nothing changes.
+
+        Raises DeletionDisabledError, DeniedError, LoginError.
+        """
+        absent = Digest(f"sha256:{secrets.token_hex(32)}")
+        await self.delete_manifest(repository, absent)
+
+    async def delete_manifest(self, repository: Repository, digest: Digest) -> bool:
+        """Delete a manifest and all its tags. True: accepted; False: it was not there.
+
+        Raises DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
+        """
+        answer = await self._delete(repository, digest)
+        if answer.status == 404:
+            return False
+        self._check_deleted(answer, f"delete {digest.short} of {repository}")
+        return True
+
+    async def delete_tag(self, repository: Repository, tag: Tag) -> bool | None:
+        """Delete a tag by its name. True: accepted; False: it was not there; None: this server cannot.
+
+        400 UNSUPPORTED or DIGEST_INVALID is "not by tag"; 405 is "not at all". Raises as `delete_manifest` does.
+        """
+        answer = await self._delete(repository, tag)
+        if answer.status == 404:
+            return False
+        codes = {error.code for error in error_details(answer.body)}
+        if answer.status == 400 and codes & {"UNSUPPORTED", "DIGEST_INVALID"}:
+            return None
+        self._check_deleted(answer, f"delete the tag {repository}:{tag}")
+        return True
+
+    async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
+        """Put exactly these bytes. Raises RegistryError, DeniedError, LoginError, OutcomeUnknownError."""
+        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
+        scopes = (f"repository:{repository}:pull,push",)
+        answer = await self._transport.send("PUT", url, scopes, headers={"Content-Type": media_type}, body=raw)
+        self._check_written(answer, f"put {repository}:{reference}")
+
+    async def put_blob(self, repository: Repository, raw: bytes) -> Digest:
+        """Upload a small blob in one piece; returns its digest. Raises as `put_manifest` does."""
+        digest = Digest.of(raw)
+        scopes = (f"repository:{repository}:pull,push",)
+        what = f"upload a blob to {repository}"
+        started = await self._transport.send("POST", self._transport.url(f"/v2/{repository}/blobs/uploads/"), scopes)
+        self._check_written(started, what)
+        try:
+            location = started.url.join(URL(started.headers.get("Location", ""), encoded=True))
+            if location.origin() != started.url.origin():
+                raise ProtocolError(f"could not {what}: the upload's place is at another address")
+        except ValueError as error:
+            raise ProtocolError(f"could not {what}: the upload's place is no URL") from error
+        answer = await self._transport.send(
+            "PUT",
+            location.update_query(digest=digest),
+            scopes,
+            headers={"Content-Type": "application/octet-stream"},
+            body=raw,
+        )
+        self._check_written(answer, what)
+        return digest
+
+    async def _delete(self, repository: Repository, reference: Tag | Digest) -> Answer:
+        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
+        return await self._transport.send("DELETE", url, (f"repository:{repository}:pull,delete",))
+
+    def _check_deleted(self, answer: Answer, what: str) -> None:
+        """Raise unless a DELETE was accepted; distribution 3.x can answer 202 and then write an error."""
+        if answer.status == 405:
+            reading = not error_details(answer.body)
+            why = "it is read-only" if reading else "deletion is disabled there"
+            raise DeletionDisabledError(f"could not {what}: the registry does not allow it, {why} (status 405)")
+        self._check_written(answer, what)
+        if error_details(answer.body):
+            raise RegistryError(
+                f"could not {what}: accepted, then an error ({error_details(answer.body)[0].code})",
+                status=answer.status,
+                errors=error_details(answer.body),
+            )
+
+    def _check_written(self, answer: Answer, what: str) -> None:
+        if 200 <= answer.status < 300:
+            return
+        if answer.status >= 500:
+            raise OutcomeUnknownError(f"could not {what}: status {answer.status}, whether it was done is not known")
+        raise self._failure(answer, what)
+
+
+def _digest_of(answer: Answer, media_type: str, repository: Repository, reference: Tag | Digest) -> Digest:
+    """The digest of a manifest's bytes, which must be the one that was asked for and the one that the server names.
+
+    The digest of a signed schema 1 manifest covers its payload without the signatures: there the server is believed.
+    """
+    named = answer.headers.get("Docker-Content-Digest", "")
+    asked = reference if isinstance(reference, Digest) else None
+    try:
+        said = Digest.parse(named) if named else None
+    except UsageError as error:
+        raise ProtocolError(f"the registry names {named[:100]!r} as the digest of {repository}:{reference}") from error
+    expected = asked or said
+    digest = Digest.of(answer.body, expected.algorithm if expected is not None else "sha256")
+    if expected is not None and digest != expected:
+        if media_type == DOCKER_SCHEMA1_SIGNED and said == expected:
+            return expected
+        raise DigestMismatchError(f"the manifest of {repository}:{reference} is not what its digest says")
+    return digest
+
+
+def _length(answer: Answer) -> int:
+    text = answer.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
+
+
+def _decoded(answer: Answer, what: str) -> Any:
+    try:
+        page = msgspec.json.decode(answer.body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        kind = bare_media_type(answer.headers.get("Content-Type", "")) or "no type"
+        raise NotARegistryError(f"could not {what}: the answer is no JSON ({kind})") from error
+    if not isinstance(page, dict):
+        raise NotARegistryError(f"could not {what}: the answer is not what a registry gives")
+    return page
+
+
+def _names(page: Any, key: str, parse: Callable[[str], _Name]) -> list[_Name]:
+    """The valid names of a page. Nexus lists null and empty tags; what is no valid name cannot be asked for."""
+    listed = page.get(key)
+    if listed is None:
+        return []
+    if not isinstance(listed, list):
+        raise NotARegistryError(f"the registry's list of {key} is no list")
+    found: list[_Name] = []
+    for name in listed:
+        if isinstance(name, str) and name:
+            try:
+                found.append(parse(name))
+            except UsageError:
+                continue
+    return found
+
+
+def _is_unknown_name(answer: Answer) -> bool:
+    codes = {error.code for error in error_details(answer.body)}
+    return bool(codes & {"NAME_UNKNOWN", "NOT_FOUND", "MANIFEST_UNKNOWN"})

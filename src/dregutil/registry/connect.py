@@ -1,0 +1,168 @@
+"""Opening a connection: address, TLS, credentials and proxy, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dregutil.errors import UsageError
+from dregutil.reference import RegistryAddress
+from dregutil.registry.auth import Authenticator
+from dregutil.registry.client import Login, Registry, WritableRegistry
+from dregutil.registry.credentials import Credentials, find_credentials
+from dregutil.registry.transport import READING, WRITING, Transport
+
+__all__ = ["ConnectOptions", "connect", "connect_writable"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """How to reach a registry.
+
+    Without `user`, credentials are looked up where Docker and podman keep them. `verify` is a CA bundle's path, or
+    False for no verification. `timeout` is in seconds without an answer. `insecure` allows plain HTTP, and
+    certificates that nobody vouches for.
+    """
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    digest_auth: bool = False
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    verify: Path | bool = True
+    use_get_manifest: bool = False
+    concurrency: int = 32
+    timeout: float = 30.0
+    insecure: bool = False
+    credential_source: str = "flags"
+
+
+@asynccontextmanager
+async def connect(address: RegistryAddress | str, options: ConnectOptions | None = None) -> AsyncIterator[Registry]:
+    """A registry to read. Raises UsageError, CredentialError, UnreachableError, CertificateError."""
+    chosen = options or ConnectOptions()
+    async with _opened(address, chosen, READING) as (found, transport, login):
+        yield Registry(
+            found, transport, login, use_get_manifest=chosen.use_get_manifest, concurrency=chosen.concurrency
+        )
+
+
+@asynccontextmanager
+async def connect_writable(
+    address: RegistryAddress | str, options: ConnectOptions | None = None
+) -> AsyncIterator[WritableRegistry]:
+    """A registry that may be changed. Raises as `connect` does."""
+    chosen = options or ConnectOptions()
+    async with _opened(address, chosen, READING | WRITING) as (found, transport, login):
+        yield WritableRegistry(
+            found, transport, login, use_get_manifest=chosen.use_get_manifest, concurrency=chosen.concurrency
+        )
+
+
+@asynccontextmanager
+async def _opened(
+    address: RegistryAddress | str, options: ConnectOptions, methods: frozenset[str]
+) -> AsyncIterator[tuple[RegistryAddress, Transport, Callable[[], Login]]]:
+    parsed = RegistryAddress.parse(address) if isinstance(address, str) else address
+    found = await _with_scheme(parsed, options)
+    credentials = _credentials(found, options)
+    authenticator = Authenticator(found.base_url, credentials, digest_auth=options.digest_auth)
+    transport = Transport(
+        found.base_url,
+        authenticator,
+        methods=methods,
+        tls=_tls(options) if found.scheme == "https" else True,
+        concurrency=options.concurrency,
+        timeout=options.timeout,
+        proxy=_proxy(found),
+    )
+
+    def login() -> Login:
+        user = "" if credentials is None else credentials.user
+        source = "none" if credentials is None else credentials.source
+        return Login(user, source, authenticator.scheme_used)
+
+    try:
+        yield found, transport, login
+    finally:
+        await transport.close()
+
+
+def _credentials(address: RegistryAddress, options: ConnectOptions) -> Credentials | None:
+    if options.user:
+        return Credentials(options.user, options.password or "", "password", options.credential_source)
+    return find_credentials(address)
+
+
+async def _with_scheme(address: RegistryAddress, options: ConnectOptions) -> RegistryAddress:
+    """https where no scheme was named; on a loopback address http, but only where the answer is not TLS at all."""
+    if address.scheme:
+        return address
+    if not address.is_loopback and not options.insecure:
+        return address.with_scheme("https")
+    return address.with_scheme("https" if await _speaks_tls(address, options.timeout) else "http")
+
+
+async def _speaks_tls(address: RegistryAddress, timeout: float) -> bool:
+    """Whether a TLS handshake is answered with TLS, be its certificate good or bad. True where nobody answers."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # nothing is sent: only the first bytes of the answer are looked at
+    try:
+        async with asyncio.timeout(timeout):
+            _, writer = await asyncio.open_connection(address.host, address.port or 443, ssl=context)
+    except ssl.SSLError as error:
+        return error.reason not in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
+    except (TimeoutError, OSError):
+        # Without a port, plain HTTP is on another one.
+        return address.port is not None
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+def _tls(options: ConnectOptions) -> ssl.SSLContext:
+    """The TLS context. Raises UsageError where a file cannot be used."""
+    bundle = options.verify if isinstance(options.verify, Path) else None
+    try:
+        context = ssl.create_default_context(
+            cafile=bundle if bundle is not None and bundle.is_file() else None,
+            capath=bundle if bundle is not None and not bundle.is_file() else None,
+        )
+        if bundle is not None and not bundle.exists():
+            raise FileNotFoundError(2, "no such file")
+    except OSError as error:
+        raise UsageError(
+            f"the CA bundle {bundle} cannot be used: {error.strerror or error}",
+            advice="-v names a file of certificates in PEM; it is not 'verbose'",
+        ) from error
+    if options.verify is False or options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if options.client_cert is not None:
+        try:
+            context.load_cert_chain(options.client_cert, options.client_key, password=_no_password)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
+            raise UsageError(
+                f"the client certificate {options.client_cert} cannot be used: {reason}",
+                advice="-cert is a certificate in PEM, with its key in the same file or in -key, without a passphrase",
+            ) from error
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("its key has a passphrase")
+
+
+def _proxy(address: RegistryAddress) -> str | None:
+    """The proxy that the environment names for this address (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as curl has it."""
+    if address.is_loopback or urllib.request.proxy_bypass(address.netloc):
+        return None
+    return urllib.request.getproxies().get(address.scheme)

@@ -1,0 +1,317 @@
+"""One HTTP exchange with a registry: authorization, bounded bodies, retries, and errors of ours.
+
+Only GET and HEAD are ever sent again. A write whose answer is lost raises OutcomeUnknownError: what follows is for
+somebody who can look at the registry first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from dregutil.errors import (
+    CertificateError,
+    DregutilError,
+    OutcomeUnknownError,
+    ProtocolError,
+    ThrottledError,
+    UnreachableError,
+)
+from dregutil.registry.auth import Authenticator, TokenRequest
+from dregutil.registry.retry import MOST_ATTEMPTS, Gate, is_temporary, retry_after, wait_before
+
+__all__ = ["READING", "WRITING", "Answer", "Transport"]
+
+READING = frozenset(("GET", "HEAD"))
+WRITING = frozenset(("DELETE", "POST", "PUT"))
+
+LONGEST_BODY = 64 * 1024 * 1024
+_LONGEST_ERROR = 64 * 1024
+_LONGEST_TOKEN = 1024 * 1024
+_MOST_REDIRECTS = 5
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_CHALLENGED = (401, 403)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: never more than was asked for."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    url: URL
+
+
+class Transport:
+    """Exchanges with one registry. `methods` are all that it will ever send: a reader has no DELETE and no PUT."""
+
+    def __init__(
+        self,
+        base_url: str,
+        authenticator: Authenticator,
+        *,
+        methods: frozenset[str] = READING,
+        tls: ssl.SSLContext | bool = True,
+        concurrency: int = 32,
+        timeout: float = 30.0,
+        proxy: str | None = None,
+    ) -> None:
+        """`timeout` is in seconds without an answer; a DELETE may take as long as the server works on it."""
+        self.base = URL(base_url.rstrip("/"), encoded=True)
+        self.methods = methods
+        self.gate = Gate(concurrency)
+        self._authenticator = authenticator
+        self._proxy = proxy
+        self._wait = timeout
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)
+        self._no_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeout)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=60),
+            timeout=self._timeout,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity", "User-Agent": "dregutil"},
+        )
+        # aiohttp sends PUT and DELETE once more on a connection that was dropped: the first may have been carried out.
+        self._session._retry_connection = False  # noqa: SLF001 - there is no public switch; a test counts the requests
+        self._has_answered = False
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    def url(self, path: str) -> URL:
+        """The URL of `path`, which begins with a slash and is already encoded."""
+        return URL(f"{self.base}{path}", encoded=True)
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        scopes: tuple[str, ...],
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        longest: int = LONGEST_BODY,
+    ) -> Answer:
+        """Send a request and read its answer, of at most `longest` bytes.
+
+        Raises UnreachableError, CertificateError, ThrottledError, LoginError, ProtocolError, and for a write whose
+        answer was lost OutcomeUnknownError. Every status that is not temporary comes back as an answer.
+        """
+        if method not in self.methods:
+            raise ProtocolError(f"this client sends no {method}")
+        answer = await self._authorized(method, url, scopes, headers or {}, body, longest)
+        if method in READING:
+            redirects = 0
+            while answer.status in _REDIRECTS and "Location" in answer.headers:
+                redirects += 1
+                if redirects > _MOST_REDIRECTS:
+                    raise ProtocolError(f"{_place(url)} redirects in circles")
+                answer = await self._follow(method, answer, scopes, headers or {}, longest)
+        return answer
+
+    async def _follow(
+        self, method: str, answer: Answer, scopes: tuple[str, ...], headers: Mapping[str, str], longest: int
+    ) -> Answer:
+        """Follow a redirect; to another origin without the registry's authorization."""
+        try:
+            target = answer.url.join(URL(answer.headers["Location"], encoded=True))
+        except ValueError as error:
+            raise ProtocolError(f"{_place(answer.url)} redirects to what is no URL") from error
+        if target.scheme != "https" and answer.url.scheme == "https":
+            raise ProtocolError(f"{_place(answer.url)} redirects from https to {target.scheme}")
+        if target.scheme not in ("http", "https") or target.user is not None:
+            raise ProtocolError(f"{_place(answer.url)} redirects to what is no plain URL")
+        if target.origin() == self.base.origin():
+            return await self._authorized(method, target, scopes, headers, None, longest)
+        return await self._patiently(method, target, headers, None, longest)
+
+    async def _authorized(
+        self,
+        method: str,
+        url: URL,
+        scopes: tuple[str, ...],
+        headers: Mapping[str, str],
+        body: bytes | None,
+        longest: int,
+    ) -> Answer:
+        target = url.raw_path_qs
+        attempt = 0
+        while True:
+            authorization = self._authenticator.known_headers(method, target, scopes)
+            if authorization is None:
+                authorization = await self._authenticator.headers(method, target, scopes, fetch=self._fetch_token)
+            merged = {**headers, **authorization} if authorization else headers
+            answer = await self._patiently(method, url, merged, body, longest)
+            if answer.status not in _CHALLENGED:
+                return answer
+            again = await self._authenticator.challenged(
+                answer.status,
+                answer.headers.getall("WWW-Authenticate", []),
+                scopes,
+                attempt=attempt,
+                fetch=self._fetch_token,
+                sent=authorization,
+            )
+            if not again:
+                return answer
+            attempt += 1
+
+    async def _fetch_token(self, request: TokenRequest) -> tuple[int, bytes]:
+        url = URL(request.url, encoded=True).update_query(request.params)
+        body = None if request.form is None else urlencode(request.form).encode()
+        headers = dict(request.headers)
+        if body is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        answer = await self._patiently(request.method, url, headers, body, _LONGEST_TOKEN)
+        return answer.status, answer.body
+
+    async def _patiently(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, longest: int
+    ) -> Answer:
+        """One exchange, again where that is safe and may help."""
+        attempt = 0
+        while True:
+            last = method not in READING or attempt + 1 >= MOST_ATTEMPTS
+            try:
+                answer = await self._exchange(method, url, headers, body, longest)
+            except UnreachableError as error:
+                if last or isinstance(error, CertificateError) or not self._has_answered:
+                    raise
+                asked = None
+            else:
+                self._has_answered = True
+                if not is_temporary(answer.status):
+                    self.gate.went_well()
+                    return answer
+                if answer.status in (429, 503):
+                    self.gate.pushed_back(time.monotonic())
+                if last:
+                    return self._given_up(method, answer)
+                asked = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+            await asyncio.sleep(wait_before(attempt, asked))
+            attempt += 1
+
+    def _given_up(self, method: str, answer: Answer) -> Answer:
+        if method not in READING:
+            return answer
+        if answer.status == 429:
+            raise ThrottledError(f"{_place(answer.url)} pushed back {MOST_ATTEMPTS} times (status 429)")
+        raise UnreachableError(f"{_place(answer.url)} was unable to answer {MOST_ATTEMPTS} times ({answer.status})")
+
+    async def _exchange(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, longest: int
+    ) -> Answer:
+        await self.gate.enter()
+        try:
+            response = await self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                proxy=self._proxy,
+                timeout=self._no_timeout if method == "DELETE" else self._timeout,
+            )
+            try:
+                content = b"" if method == "HEAD" else await _read(response, longest)
+            except BaseException:
+                response.close()
+                raise
+            response.release()
+            return Answer(response.status, response.headers, content, url)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._translated(method, url, error) from error
+        finally:
+            self.gate.leave()
+
+    def _translated(self, method: str, url: URL, error: Exception) -> DregutilError:
+        """An error of aiohttp's as one of ours; without its text where that may hold a URL with a signature."""
+        place = _place(url)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError) or _is_certificate(error):
+            return CertificateError(f"the certificate of {place} is not trusted: {_certificate_reason(error)}")
+        if isinstance(error, aiohttp.ClientConnectorSSLError):
+            return UnreachableError(f"{place} does not speak TLS as we do: {_ssl_reason(error)}")
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            return UnreachableError(f"the proxy for {place} does not answer")
+        if isinstance(error, aiohttp.ClientConnectorDNSError):
+            return UnreachableError(f"no address is known for {place}")
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return UnreachableError(f"{place} does not answer: {error.os_error.strerror or 'no connection'}")
+        lost = "no answer came" if isinstance(error, TimeoutError) else "the connection broke off"
+        if method in WRITING:
+            return OutcomeUnknownError(f"{lost} to {method} at {place}: whether it was carried out is not known")
+        if isinstance(error, TimeoutError):
+            return UnreachableError(f"{place} gave no answer within {self._wait:g} s")
+        if isinstance(error, aiohttp.ClientResponseError):
+            return UnreachableError(f"{place} answers something that is not HTTP")
+        return UnreachableError(f"{place} broke off the connection")
+
+
+async def _read(response: aiohttp.ClientResponse, longest: int) -> bytes:
+    """The body, whole, if it is no longer than allowed; an error's body is cut instead."""
+    is_error = response.status >= 400
+    most = min(longest, _LONGEST_ERROR) if is_error else longest
+    announced = response.content_length
+    chunks: list[bytes] = []
+    size = 0
+    if announced is None or announced <= most or is_error:
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            chunks.append(chunk)
+            if size > most:
+                break
+    if size > most or (announced is not None and announced > most):
+        if not is_error:
+            raise ProtocolError(f"{_place(response.url)} sends more than {most:,} bytes where so much has no place")
+        response.close()
+    body = b"".join(chunks)[:most]
+    encoding = response.headers.get("Content-Encoding", "")
+    if encoding in ("", "identity"):
+        return body
+    return _inflated(body, encoding, most, response.url)
+
+
+def _inflated(body: bytes, encoding: str, most: int, url: URL) -> bytes:
+    """A body that came compressed although none was asked for; never longer than allowed."""
+    if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
+        raise ProtocolError(f"{_place(url)} sends a body encoded as {encoding[:40]!r}")
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        found = inflater.decompress(body, most)
+    except zlib.error as error:
+        raise ProtocolError(f"{_place(url)} sends a body that does not inflate") from error
+    if inflater.unconsumed_tail:
+        raise ProtocolError(f"{_place(url)} sends a body that inflates beyond {most:,} bytes")
+    return found
+
+
+def _place(url: URL) -> str:
+    """Host and port: a path or a query may hold what nobody should read."""
+    return url.authority.rpartition("@")[2]
+
+
+def _is_certificate(error: BaseException) -> bool:
+    reason = getattr(error, "os_error", None) or error.__cause__
+    return isinstance(reason, ssl.SSLCertVerificationError)
+
+
+def _certificate_reason(error: BaseException) -> str:
+    reason = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error.__cause__
+    return str(getattr(reason, "verify_message", "") or "it does not verify")
+
+
+def _ssl_reason(error: aiohttp.ClientConnectorSSLError) -> str:
+    reason = getattr(error.os_error, "reason", None)
+    return str(reason or "the handshake failed").replace("_", " ").lower()

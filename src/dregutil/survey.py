@@ -1,0 +1,170 @@
+"""A repository, read live: everything that a decision about it must know.
+
+Reads with GET and HEAD only. What cannot be read is not guessed: it becomes the graph's `trouble`, which keeps the
+whole repository out of a plan. An unreachable registry or a refused login ends the survey with its own error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from dregutil.errors import DeniedError, ManifestError, ProtocolError, RegistryError
+from dregutil.graph import RepositoryGraph
+from dregutil.manifest import Kind, Manifest, kind_of_media_type
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry.client import Registry
+
+__all__ = ["survey_repository"]
+
+_WORKERS = 32
+_Item = TypeVar("_Item")
+
+
+async def survey_repository(
+    registry: Registry,
+    repository: Repository,
+    digests: Iterable[Digest],
+    *,
+    known_tags: Iterable[Tag] = (),
+    known_indexes: Iterable[Digest] = (),
+) -> RepositoryGraph:
+    """Read what decides about `digests` of `repository`: all tags, all indexes, and what refers to them.
+
+    `known_tags` are those that earlier readings saw: one that the list omits and that yet resolves proves the list
+    wrong. `known_indexes` are looked up although no tag names them. Raises UnreachableError and LoginError.
+    """
+    survey = _Survey(registry, repository)
+    try:
+        await survey.read(tuple(digests), tuple(known_tags), tuple(known_indexes))
+    except (RegistryError, ProtocolError, ManifestError, DeniedError) as error:
+        return RepositoryGraph(repository, trouble=f"it could not be read whole: {error.message}")
+    return survey.graph()
+
+
+async def _for_each(items: Iterable[_Item], act: Callable[[_Item], Awaitable[None]]) -> None:
+    """Run `act` over `items` with a bounded number of workers over one iterator; the first error ends all."""
+    waiting = iter(items)
+
+    async def work() -> None:
+        for item in waiting:
+            await act(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_WORKERS):
+                group.create_task(work())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+
+
+class _Survey:
+    def __init__(self, registry: Registry, repository: Repository) -> None:
+        self.registry = registry
+        self.repository = repository
+        self.tags: dict[Tag, Digest] = {}
+        self.kinds: dict[Digest, Kind] = {}
+        self.manifests: dict[Digest, Manifest] = {}
+        self.referrers: dict[Digest, tuple[Digest, ...]] = {}
+        self.absent: set[Digest] = set()
+        self.dangling: set[Tag] = set()
+        self.trouble = ""
+        self.has_referrers_api = True
+
+    def graph(self) -> RepositoryGraph:
+        return RepositoryGraph(
+            self.repository,
+            self.tags,
+            self.manifests,
+            self.referrers,
+            frozenset(self.absent),
+            frozenset(self.dangling),
+            self.trouble,
+        )
+
+    async def read(self, digests: Sequence[Digest], known_tags: Sequence[Tag], known_indexes: Sequence[Digest]) -> None:
+        listed = await self.registry.tags(self.repository)
+        await _for_each(listed, self._resolve)
+        await self._doubt_list(sorted(set(known_tags) - set(listed)))
+        await _for_each(known_indexes, self._read_manifest)
+        await self._read_indexes()
+        await self._read_company(digests)
+
+    async def _resolve(self, tag: Tag) -> None:
+        found = await self.registry.resolve(self.repository, tag) or await self.registry.resolve(self.repository, tag)
+        if found is None:
+            self.dangling.add(tag)
+            return
+        self.tags[tag] = found.digest
+        self.kinds[found.digest] = kind_of_media_type(found.media_type)
+
+    async def _doubt_list(self, omitted: Sequence[Tag]) -> None:
+        async def ask(tag: Tag) -> None:
+            if await self.registry.resolve(self.repository, tag) is not None:
+                self.trouble = f"the registry's list of tags omits '{tag}', which resolves"
+
+        await _for_each(omitted, ask)
+
+    async def _read_indexes(self) -> None:
+        """Every index that a tag names, and those within them; and whatever is not known to be an image."""
+        pending = {digest for digest, kind in self.kinds.items() if kind in (Kind.INDEX, Kind.UNKNOWN)}
+        pending |= self.manifests.keys()
+        seen: set[Digest] = set()
+        while pending:
+            await _for_each(sorted(pending), self._read_manifest)
+            seen |= pending
+            pending = {
+                child.digest
+                for digest in pending
+                if digest in self.manifests
+                for child in self.manifests[digest].children
+                if kind_of_media_type(child.media_type) in (Kind.INDEX, Kind.UNKNOWN)
+            } - seen
+
+    async def _read_manifest(self, digest: Digest) -> None:
+        if digest in self.manifests or digest in self.absent:
+            return
+        manifest = await self.registry.manifest(self.repository, digest)
+        if manifest is None:
+            self.absent.add(digest)
+            return
+        self.manifests[digest] = manifest
+        if manifest.kind is Kind.UNKNOWN:
+            self.trouble = (
+                f"{digest.short} has the media type {manifest.media_type or '(none)'!r}, which may hold anything"
+            )
+
+    async def _read_company(self, digests: Sequence[Digest]) -> None:
+        """The digests, and what could go with them: children, referrers, signatures; level by level."""
+        pending, seen = set(digests), set(digests)
+        while pending:
+            await _for_each(sorted(pending), self._read_manifest)
+            await _for_each(sorted(pending & self.manifests.keys()), self._read_referrers)
+            pending = set(self._company(pending)) - seen
+            seen |= pending
+        subjects = {manifest.subject.digest for manifest in self.manifests.values() if manifest.subject is not None}
+        await _for_each(sorted(subjects - self.manifests.keys()), self._look_for)
+
+    def _company(self, digests: Iterable[Digest]) -> Iterator[Digest]:
+        graph = self.graph()
+        for digest in digests:
+            manifest = self.manifests.get(digest)
+            if manifest is None:
+                continue
+            yield from (child.digest for child in manifest.children)
+            yield from (self.tags[tag] for tag in graph.signature_tags_of(digest))
+            yield from self.referrers.get(digest, ())
+
+    async def _read_referrers(self, subject: Digest) -> None:
+        if not self.has_referrers_api:
+            return
+        found = await self.registry.referrers(self.repository, subject)
+        if found is None:
+            self.has_referrers_api = False
+            return
+        self.referrers[subject] = tuple(descriptor.digest for descriptor in found)
+
+    async def _look_for(self, digest: Digest) -> None:
+        if await self.registry.resolve(self.repository, digest) is None:
+            self.absent.add(digest)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from images import Pusher
+from servers import DistributionServer
+
+settings.register_profile("short", deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "long",
+    deadline=None,
+    max_examples=int(os.environ.get("DREGUTIL_LONG", "2000")),
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("long" if "DREGUTIL_LONG" in os.environ else "short")
+
+
+@pytest.fixture
+def registry_server(tmp_path: Path) -> Iterator[DistributionServer]:
+    """A real registry, empty, with deletion enabled."""
+    with DistributionServer(tmp_path / "registry") as server:
+        yield server
+
+
+@pytest.fixture
+def pusher(registry_server: DistributionServer) -> Iterator[Pusher]:
+    found = Pusher(registry_server.url)
+    yield found
+    found.close()

@@ -1,0 +1,143 @@
+"""Real servers for the tests: each is started on a free port and ended by its own process id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+TOOLS = Path(os.environ.get("DREGUTIL_TOOLS", Path(__file__).parents[2] / ".cache" / "debian"))
+_LONGEST_START = 20.0
+
+
+def find_program(*names: str) -> str:
+    """The path of a server's program: on PATH, else where `./test` unpacked Debian's packages."""
+    folders = os.pathsep.join(
+        [os.environ.get("PATH", ""), "/usr/sbin", *(str(TOOLS / part) for part in ("usr/bin", "usr/sbin"))]
+    )
+    for name in names:
+        if found := shutil.which(name, path=folders):
+            return found
+    raise FileNotFoundError(f"none of {', '.join(names)} is installed: ./test brings it")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Process:
+    """A server's process: started, waited for, ended."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def environment(self) -> Mapping[str, str]:
+        return os.environ
+
+    def start(self) -> None:
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=dict(self.environment()))
+        until = time.monotonic() + _LONGEST_START
+        while time.monotonic() < until:
+            if self._process.poll() is not None:
+                break
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                    return
+            except OSError:
+                time.sleep(0.01)
+        self.stop()
+        raise RuntimeError(f"the server did not start:\n{(self.folder / 'server.log').read_text()}")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class DistributionServer(Process):
+    """Debian's docker-registry (distribution 2.8.2) on a folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        delete: bool = True,
+        readonly: bool = False,
+        prefix: str = "",
+        http: str = "",
+        auth: str = "",
+    ) -> None:
+        """`http` and `auth` are more lines of its configuration (YAML) at those places."""
+        super().__init__(folder, free_port())
+        self.prefix = prefix
+        self.storage = folder / "storage"
+        self.configuration = folder / "config.yml"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.scheme = "https" if "tls:" in http else "http"
+        self.configuration.write_text(
+            f"""version: 0.1
+log: {{level: warn, accesslog: {{disabled: true}}}}
+storage:
+  filesystem: {{rootdirectory: {self.storage}}}
+  delete: {{enabled: {str(delete).lower()}}}
+  maintenance: {{uploadpurging: {{enabled: false}}, readonly: {{enabled: {str(readonly).lower()}}}}}
+http:
+  addr: 127.0.0.1:{self.port}
+  secret: tests
+{f"  prefix: {prefix}/" if prefix else ""}
+{http}
+{auth}
+"""
+        )
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.host}{self.prefix}"
+
+    def command(self) -> list[str]:
+        return [find_program("docker-registry", "registry"), "serve", str(self.configuration)]
+
+    def environment(self) -> Mapping[str, str]:
+        return {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
+
+    def garbage_collect(self, *options: str) -> str:
+        """Run the real collector; the server should not be running."""
+        program = find_program("docker-registry", "registry")
+        return subprocess.run(
+            [program, "garbage-collect", *options, str(self.configuration)], check=True, capture_output=True, text=True
+        ).stdout
+
+
+def new_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="dregutil-test-"))

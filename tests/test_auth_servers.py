@@ -1,0 +1,288 @@
+"""Authentication against real servers: distribution with tokens and with htpasswd, Apache's HTTP Digest."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from dregutil.errors import LoginError
+from dregutil.registry.auth import Authenticator
+from dregutil.registry.credentials import Credentials
+from dregutil.registry.transport import Transport
+
+ANN = Credentials("ann", "pässword")
+BASIC_ANN = f"Basic {base64.b64encode('ann:pässword'.encode()).decode()}"
+IDENTITY = Credentials("", "an-identity-token", "identity_token")
+CATALOG = ("registry:catalog:*",)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], port: int) -> Iterator[str]:
+    """A server process, from the moment that it listens; gives its URL."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        try:
+            for _ in range(400):
+                with closing(socket.socket()) as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                if process.poll() is not None:
+                    assert process.stderr is not None
+                    raise AssertionError(process.stderr.read().decode())
+                time.sleep(0.025)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@contextmanager
+def distribution(folder: Path, auth: dict[str, Any]) -> Iterator[str]:
+    """Debian's docker-registry, empty."""
+    program = shutil.which("docker-registry")
+    assert program is not None, "apt-get install docker-registry"
+    port = free_port()
+    config = {
+        "version": "0.1",
+        "log": {"level": "error", "accesslog": {"disabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(folder / "storage")}},
+        "http": {"addr": f"127.0.0.1:{port}", "secret": "x"},
+        "auth": auth,
+    }
+    (folder / "storage" / "docker" / "registry" / "v2" / "repositories").mkdir(parents=True, exist_ok=True)
+    (folder / "config.yml").write_text(json.dumps(config))
+    with running([program, "serve", str(folder / "config.yml")], port) as url:
+        yield url
+
+
+@dataclass
+class TokenIssuer:
+    """A token server for distribution: signs what it is asked for, for `ann` or for the identity token."""
+
+    ca: trustme.CA = field(default_factory=trustme.CA)
+    asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
+    late: int = 0  # how many of the next tokens are given out long after their end
+    takes_post: bool = True
+    realm: str = ""
+
+    def __post_init__(self) -> None:
+        leaf = self.ca.issue_cert("tokens.example")
+        certificate = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
+        self._x5c = [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()]
+        self._key = ECKey.import_key(leaf.private_key_pem.bytes())
+
+    def sign(self, service: str, scopes: list[str]) -> str:
+        now = int(time.time())
+        end = now + 300
+        if self.late:
+            self.late -= 1
+            end = now - 300
+        access = [
+            {"type": kind, "name": name, "actions": actions.split(",")}
+            for kind, name, actions in (scope.split(":") for scope in scopes)
+        ]
+        claims = {"iss": "issuer", "sub": "ann", "aud": service, "exp": end, "nbf": now - 900, "iat": now - 900}
+        return jwt.encode({"alg": "ES256", "x5c": self._x5c}, claims | {"jti": "1", "access": access}, self._key)
+
+    def answer(self, method: str, fields: dict[str, list[str]], authorization: str) -> tuple[int, bytes]:
+        self.asked.append((method, fields))
+        if method == "POST" and not self.takes_post:
+            return 404, b"no such page"
+        is_ann = authorization in (BASIC_ANN, f"Basic {base64.b64encode(b':an-identity-token').decode()}")
+        if not is_ann and fields.get("refresh_token") != ["an-identity-token"]:
+            return 401, b"{}"
+        scopes = [scope for given in fields.get("scope", []) for scope in given.split()]
+        name = "access_token" if method == "POST" else "token"
+        return 200, json.dumps({name: self.sign(fields["service"][0], scopes), "expires_in": 300}).encode()
+
+
+@pytest.fixture
+def issuer() -> Iterator[TokenIssuer]:
+    issuer = TokenIssuer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(urlsplit(self.path).query)
+
+        def do_POST(self) -> None:
+            self.reply(self.rfile.read(int(self.headers["Content-Length"])).decode())
+
+        def reply(self, encoded: str) -> None:
+            status, body = issuer.answer(self.command, parse_qs(encoded), self.headers.get("Authorization", ""))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        issuer.realm = f"http://127.0.0.1:{server.server_port}/token"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield issuer
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def token_registry(tmp_path: Path, issuer: TokenIssuer) -> Iterator[str]:
+    issuer.ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    token = {"realm": issuer.realm, "service": "reg", "issuer": "issuer", "rootcertbundle": str(tmp_path / "ca.pem")}
+    with distribution(tmp_path, {"token": token}) as url:
+        yield url
+
+
+async def statuses(
+    url: str, credentials: Credentials | None, paths: list[tuple[str, tuple[str, ...]]], *, digest_auth: bool = False
+) -> tuple[list[int], str]:
+    """The statuses of all `paths`, asked for at once, and the scheme that was used."""
+    auth = Authenticator(url, credentials, digest_auth=digest_auth)
+    transport = Transport(url, auth)
+    try:
+        sent = [transport.send("GET", transport.url(path), scopes) for path, scopes in paths]
+        return [answer.status for answer in await asyncio.gather(*sent)], auth.scheme_used
+    finally:
+        await transport.close()
+
+
+def listings(count: int) -> list[tuple[str, tuple[str, ...]]]:
+    """As many listings of repositories, each asked for twice; none exists, and 404 says that the login was taken."""
+    return [(f"/v2/r{n}/tags/list", (f"repository:r{n}:pull",)) for n in range(count)] * 2
+
+
+async def test_distribution_takes_our_tokens(token_registry: str, issuer: TokenIssuer) -> None:
+    paths = [("/v2/", ()), ("/v2/_catalog?n=5", CATALOG), *listings(10)]
+
+    got, scheme = await statuses(token_registry, ANN, paths)
+
+    assert got == [200, 200, *[404] * 20]
+    assert scheme == "Bearer"
+    assert sorted(fields.get("scope", [""])[0] for _, fields in issuer.asked) == sorted(
+        ["", CATALOG[0], *(f"repository:r{n}:pull" for n in range(10))]
+    )
+    assert all(method == "GET" and fields["account"] == ["ann"] for method, fields in issuer.asked)
+
+
+@pytest.mark.parametrize("takes_post", [True, False])
+async def test_distribution_takes_what_an_identity_token_gave(
+    token_registry: str, issuer: TokenIssuer, *, takes_post: bool
+) -> None:
+    issuer.takes_post = takes_post
+
+    assert await statuses(token_registry, IDENTITY, [("/v2/_catalog", CATALOG)]) == ([200], "Bearer")
+
+    assert [method for method, _ in issuer.asked] == (["POST"] if takes_post else ["POST", "GET"])
+
+
+async def test_a_token_that_distribution_finds_too_old_is_replaced(token_registry: str, issuer: TokenIssuer) -> None:
+    issuer.late = 1
+    assert await statuses(token_registry, ANN, [("/v2/_catalog", CATALOG)] * 8) == ([200] * 8, "Bearer")
+    assert len(issuer.asked) == 2
+
+    issuer.late = 9
+    issuer.asked.clear()
+    assert await statuses(token_registry, ANN, [("/v2/_catalog", CATALOG)]) == ([401], "Bearer")
+    assert len(issuer.asked) == 2
+
+
+async def test_a_token_server_that_knows_us_not(token_registry: str, issuer: TokenIssuer) -> None:
+    for credentials in (Credentials("ann", "wrong"), None):
+        with pytest.raises(LoginError, match="did not accept"):
+            await statuses(token_registry, credentials, [("/v2/", ())])
+    assert len(issuer.asked) == 2
+
+
+async def test_a_registry_token_as_it_is(token_registry: str, issuer: TokenIssuer) -> None:
+    credentials = Credentials("", issuer.sign("reg", list(CATALOG)), "bearer")
+
+    assert await statuses(token_registry, credentials, [("/v2/_catalog", CATALOG)]) == ([200], "Bearer")
+    assert issuer.asked == []
+
+
+async def test_distributions_htpasswd(tmp_path: Path) -> None:
+    program = shutil.which("htpasswd")
+    assert program is not None, "apt-get install apache2-utils"
+    kept = subprocess.run([program, "-nbBC", "4", "ann", ANN.secret], check=True, capture_output=True).stdout
+    (tmp_path / "htpasswd").write_bytes(kept)
+
+    with distribution(tmp_path, {"htpasswd": {"realm": "a, b", "path": str(tmp_path / "htpasswd")}}) as url:
+        paths = [("/v2/", ()), ("/v2/_catalog", CATALOG), *listings(5)]
+        assert await statuses(url, ANN, paths) == ([200, 200, *[404] * 10], "Basic")
+        assert (await statuses(url, Credentials("ann", "wrong"), paths[:1]))[0] == [401]
+        assert await statuses(url, None, paths[:1]) == ([401], "")
+        with pytest.raises(LoginError, match="no HTTP Digest"):
+            await statuses(url, ANN, paths[:1], digest_auth=True)
+
+
+@contextmanager
+def apache_with_digest(nonce_lifetime: int) -> Iterator[str]:
+    """Apache's mod_auth_digest before a folder with one file."""
+    program = shutil.which("apache2") or shutil.which("apache2", path="/usr/sbin")
+    assert program is not None, "apt-get install apache2-bin"
+    # Its workers are another user, who must get in.
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        folder.chmod(0o755)
+        (folder / "htdocs" / "v2").mkdir(parents=True)
+        (folder / "htdocs" / "v2" / "list").write_text("{}")
+        key = hashlib.md5(f"ann:the realm, it is:{ANN.secret}".encode(), usedforsecurity=False).hexdigest()
+        (folder / "htdigest").write_text(f"ann:the realm, it is:{key}\n")
+        port = free_port()
+        names = ("mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_digest")
+        modules = [f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in names]
+        settings = [
+            f"ServerRoot {folder}",
+            f"DefaultRuntimeDir {folder}",
+            f"PidFile {folder}/pid",
+            f"ErrorLog {folder}/error.log",
+            "ServerName 127.0.0.1",
+            f"Listen 127.0.0.1:{port}",
+            f"DocumentRoot {folder}/htdocs",
+            f"<Directory {folder}/htdocs>",
+            "AuthType Digest",
+            'AuthName "the realm, it is"',
+            f"AuthUserFile {folder}/htdigest",
+            f"AuthDigestNonceLifetime {nonce_lifetime}",
+            "Require valid-user",
+            "</Directory>",
+        ]
+        (folder / "apache.conf").write_text("\n".join([*modules, *settings, ""]))
+        command = [program, "-f", str(folder / "apache.conf"), "-k", "start", "-DFOREGROUND"]
+        yield stack.enter_context(running(command, port))
+
+
+async def test_apaches_digest_with_many_requests_at_once() -> None:
+    with apache_with_digest(300) as url:
+        paths = [(f"/v2/list?n={n}&last=a%2Fb", ()) for n in range(200)]
+        assert await statuses(url, ANN, paths) == ([200] * 200, "Digest")
+        assert (await statuses(url, Credentials("ann", "wrong"), paths[:1]))[0] == [401]
+        assert await statuses(url, None, paths[:1]) == ([401], "")

@@ -1,0 +1,91 @@
+"""Removal end to end, on the real registry: what goes, what stays, and that what stays is whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dregutil.apply import Result, RunResult, apply_plan
+from dregutil.crawl import crawl
+from dregutil.plan import Plan, RemovalOptions
+from dregutil.reference import Repository
+from dregutil.registry import connect_writable
+from dregutil.removal import plan_removal
+from dregutil.selection import MatchRules, select_tags
+from dregutil.selector import TagSelector
+from images import Pusher
+from servers import DistributionServer
+
+
+async def remove(
+    server: DistributionServer,
+    repositories: list[str],
+    tags: list[str],
+    *,
+    options: RemovalOptions | None = None,
+    rules: MatchRules | None = None,
+) -> tuple[Plan, RunResult]:
+    async with connect_writable(server.url) as registry:
+        found = await crawl(registry)
+        selector = TagSelector.build(tags)
+        selection = select_tags(found.inventory, [Repository(name) for name in repositories], selector, rules)
+        plan = await plan_removal(registry, selection, found.inventory, options)
+        return plan, await apply_plan(registry, plan, known_tags=found.inventory.as_mapping())
+
+
+async def test_versions_go_and_the_others_stay_whole(registry_server: DistributionServer, pusher: Pusher) -> None:
+    for version in ("1.0", "1.1", "1.10", "2.0"):
+        pusher.push_image("shop/web", version, seed=version)
+    pusher.push_image("shop/web", "1.2", "stable", seed="shared")
+    plan, result = await remove(registry_server, ["shop/web"], ["<1.4"])
+    assert [kept.tags for kept in plan.kept] == [("1.2",)]
+    assert {outcome.result for outcome in result.outcomes} == {Result.REMOVED}
+    assert set(pusher.tags("shop/web")) == {"1.10", "2.0", "1.2", "stable"}
+    assert all(pusher.is_whole("shop/web", tag) for tag in pusher.tags("shop/web"))
+    assert result.tags_after == {"shop/web": pusher.tags("shop/web")}
+
+
+async def test_an_index_goes_with_its_children_and_spares_the_shared_one(
+    registry_server: DistributionServer, pusher: Pusher
+) -> None:
+    amd, arm, new = (pusher.push_image("r", seed=seed) for seed in ("amd", "arm", "new"))
+    old = pusher.push_index("r", "1.0", children=[amd, arm])
+    pusher.push_index("r", "2.0", children=[amd, new])
+    signature = pusher.push_image("r", f"sha256-{old['digest'][7:]}.sig", seed="signature")
+    _, result = await remove(registry_server, ["r"], ["1.0"])
+    assert {outcome.result for outcome in result.outcomes} == {Result.REMOVED}
+    assert not any(pusher.has("r", gone["digest"]) for gone in (old, arm, signature))
+    assert set(pusher.tags("r")) == {"2.0"}
+    assert pusher.is_whole("r", "2.0")
+
+
+async def test_untag_on_a_server_that_deletes_no_tags(registry_server: DistributionServer, pusher: Pusher) -> None:
+    image = pusher.push_image("r", "1.0", "stable", seed="one")
+    _, result = await remove(registry_server, ["r"], ["1.0"], options=RemovalOptions(untag=True))
+    assert [outcome.result for outcome in result.outcomes] == [Result.REMOVED]
+    assert pusher.tags("r") == {"stable": image["digest"]}
+    assert pusher.is_whole("r", "stable")
+
+
+async def test_each_selected_repository_that_holds_the_digest_loses_it(
+    registry_server: DistributionServer, pusher: Pusher
+) -> None:
+    for name in ("a", "b", "c"):
+        pusher.push_image(name, "1.0", seed="same")
+    _, held = await remove(registry_server, ["a", "b"], ["1.0"])
+    assert held.outcomes == ()
+    rules = MatchRules(ignore_other_repositories=True)
+    _, result = await remove(registry_server, ["a", "b"], ["1.0"], rules=rules)
+    assert [outcome.step.repository for outcome in result.outcomes] == ["a", "b"]
+    assert [pusher.is_whole(name, "1.0") for name in ("a", "b", "c")] == [False, False, True]
+
+
+async def test_a_tag_that_came_after_the_plan_holds(registry_server: DistributionServer, pusher: Pusher) -> None:
+    image: dict[str, Any] = pusher.push_image("r", "1.0", seed="one")
+    async with connect_writable(registry_server.url) as registry:
+        found = await crawl(registry)
+        selection = select_tags(found.inventory, [Repository("r")], TagSelector.build(["1.0"]))
+        plan = await plan_removal(registry, selection, found.inventory)
+        pusher.push_image("r", "new", seed="one")
+        result = await apply_plan(registry, plan)
+    assert [outcome.result for outcome in result.outcomes] == [Result.LEFT]
+    assert pusher.tags("r") == {"1.0": image["digest"], "new": image["digest"]}
