@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,8 +59,8 @@ def running(command: list[str], port: int) -> Iterator[str]:
                 time.sleep(0.025)
             yield f"http://127.0.0.1:{port}"
         finally:
-            process.kill()
-            process.communicate()
+            process.terminate()  # not killed: Apache's workers end with it only so
+            process.communicate(timeout=20)
 
 
 @contextmanager
@@ -162,7 +162,11 @@ def token_registry(tmp_path: Path, issuer: TokenIssuer) -> Iterator[str]:
 
 
 async def statuses(
-    url: str, credentials: Credentials | None, paths: list[tuple[str, tuple[str, ...]]], *, digest_auth: bool = False
+    url: str,
+    credentials: Credentials | None,
+    paths: Sequence[tuple[str, tuple[str, ...]]],
+    *,
+    digest_auth: bool = False,
 ) -> tuple[list[int], str]:
     """The statuses of all `paths`, asked for at once, and the scheme that was used."""
     auth = Authenticator(url, credentials, digest_auth=digest_auth)
@@ -174,7 +178,7 @@ async def statuses(
         await transport.close()
 
 
-def listings(count: int) -> list[tuple[str, tuple[str, ...]]]:
+def listings(count: int) -> Sequence[tuple[str, tuple[str, ...]]]:
     """As many listings of repositories, each asked for twice; none exists, and 404 says that the login was taken."""
     return [(f"/v2/r{n}/tags/list", (f"repository:r{n}:pull",)) for n in range(count)] * 2
 
@@ -228,13 +232,17 @@ async def test_a_registry_token_as_it_is(token_registry: str, issuer: TokenIssue
     assert issuer.asked == []
 
 
-async def test_distributions_htpasswd(tmp_path: Path) -> None:
+@pytest.fixture
+def htpasswd(tmp_path: Path) -> Path:
     program = shutil.which("htpasswd")
     assert program is not None, "apt-get install apache2-utils"
     kept = subprocess.run([program, "-nbBC", "4", "ann", ANN.secret], check=True, capture_output=True).stdout
     (tmp_path / "htpasswd").write_bytes(kept)
+    return tmp_path / "htpasswd"
 
-    with distribution(tmp_path, {"htpasswd": {"realm": "a, b", "path": str(tmp_path / "htpasswd")}}) as url:
+
+async def test_distributions_htpasswd(tmp_path: Path, htpasswd: Path) -> None:
+    with distribution(tmp_path, {"htpasswd": {"realm": "a, b", "path": str(htpasswd)}}) as url:
         paths = [("/v2/", ()), ("/v2/_catalog", CATALOG), *listings(5)]
         assert await statuses(url, ANN, paths) == ([200, 200, *[404] * 10], "Basic")
         assert (await statuses(url, Credentials("ann", "wrong"), paths[:1]))[0] == [401]
@@ -286,3 +294,14 @@ async def test_apaches_digest_with_many_requests_at_once() -> None:
         assert await statuses(url, ANN, paths) == ([200] * 200, "Digest")
         assert (await statuses(url, Credentials("ann", "wrong"), paths[:1]))[0] == [401]
         assert await statuses(url, None, paths[:1]) == ([401], "")
+
+
+async def test_nonces_that_apache_takes_only_once() -> None:
+    with apache_with_digest(0) as url:
+        auth = Authenticator(url, ANN)
+        transport = Transport(url, auth)
+        try:
+            for _ in range(5):
+                assert (await transport.send("GET", transport.url("/v2/list"), ())).status == 200
+        finally:
+            await transport.close()
