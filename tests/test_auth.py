@@ -473,6 +473,7 @@ async def test_an_answer_without_a_token(body: bytes) -> None:
         (BASE, "https://auth.example.com/token?x=1"),
         (BASE, "https://registry.example.com:8443/token"),
         (BASE, "https://8.8.8.8/token"),
+        (BASE, "https://[::ffff:8.8.8.8]/token"),
         (BASE, "https://[2606:4700::1111]:8443/token"),
         ("https://10.1.2.3:5000", "https://10.1.2.3/token"),
         ("http://10.1.2.3:5000", "http://10.1.2.3:5001/token"),
@@ -526,6 +527,8 @@ async def test_a_realm_that_is_asked(base: str, realm: str) -> None:
         "https://0251.0376.0251.0376/t",
         "https://10.0.0.1./t",
         "https://100.64.0.1/t",
+        "https://239.1.1.1/t",
+        "https://[ff02::1]/t",
         "https://%31%32%37.0.0.1/t",
     ],
 )
