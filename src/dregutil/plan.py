@@ -124,7 +124,7 @@ def make_plan(
     steps: list[Step] = []
     kept: list[Kept] = []
     left_out: dict[Repository, str] = {}
-    for repository in dict.fromkeys(entry.repository for entry in (*selection.selected, *selection.held)):
+    for repository, _ in dict.fromkeys(selection.touched()):
         graph = graphs[repository]
         if graph.trouble:
             left_out[repository] = graph.trouble

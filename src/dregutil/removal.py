@@ -34,8 +34,8 @@ async def plan_removal(
     be read whole is left out of the plan, which says so.
     """
     wanted: dict[Repository, set[Digest]] = defaultdict(set)
-    for entry in (*selection.selected, *selection.held):
-        wanted[entry.repository].add(entry.digest)
+    for repository, digest in selection.touched():
+        wanted[repository].add(digest)
     limit = asyncio.Semaphore(_REPOSITORIES_AT_ONCE)
 
     async def survey(repository: Repository) -> RepositoryGraph:

@@ -6,7 +6,7 @@ A digest is selected only if every tag that carries it is, in every repository; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dregutil.errors import IntersectionError
@@ -58,6 +58,11 @@ class Selection:
     held: tuple[HeldBack, ...] = ()
     absent: tuple[Repository, ...] = ()
     unmatched: int = 0
+
+    def touched(self) -> Iterator[tuple[Repository, Digest]]:
+        """Every repository and digest that it speaks of, held back or not."""
+        yield from ((entry.repository, entry.digest) for entry in self.selected)
+        yield from ((entry.repository, entry.digest) for entry in self.held)
 
 
 def select_tags(

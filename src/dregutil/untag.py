@@ -65,7 +65,8 @@ class Untagger:
                 raise
         lost = [other for other in others if await self._registry.resolve(repository, other) is None]
         if lost or await self._registry.resolve(repository, manifest.digest) is None:
-            for reference in (manifest.digest, *lost):
+            references: tuple[Digest | Tag, ...] = (manifest.digest, *lost)
+            for reference in references:
                 await self._registry.put_manifest(repository, reference, manifest.raw, manifest.media_type)
             self._by_tag = False
             raise DregutilError(

@@ -1,0 +1,82 @@
+"""`doctor`: can the registry be reached, who are we there, and what does it allow. Changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator
+
+from dregutil.cli.connection import connect_options
+from dregutil.cli.output import emit
+from dregutil.cli.settings import Settings
+from dregutil.errors import AccessError, DeletionDisabledError, DeniedError, DregutilError
+from dregutil.reference import Repository
+from dregutil.registry import WritableRegistry, connect_writable
+from dregutil.report.text import pair_lines
+
+__all__ = ["doctor"]
+
+_PROBE = Repository("dregutil-probe")
+
+
+def doctor(_args: argparse.Namespace, settings: Settings) -> int:
+    async def examine() -> tuple[list[tuple[str, str]], DregutilError | None]:
+        async with connect_writable(settings.address, connect_options(settings)) as registry:
+            return await _examine(registry)
+
+    rows, failed = asyncio.run(examine())
+    emit(settings, [{"check": check, "found": found} for check, found in rows], pair_lines(rows))
+    if failed is not None:
+        raise failed
+    return 0
+
+
+async def _examine(registry: WritableRegistry) -> tuple[list[tuple[str, str]], DregutilError | None]:
+    """What was found, a row for each look; and the error that ended it, if one did."""
+    rows = [("registry", registry.address.base_url)]
+    try:
+        ping = await registry.ping()
+    except DregutilError as error:
+        rows.append(("reachable", "yes, but no login" if isinstance(error, AccessError) else "no"))
+        rows.append(("login", _login(registry)))
+        return rows, error
+    rows.append(("reachable", "yes" + (f", {ping.api_version}" if ping.api_version else "")))
+    repository, catalog, failed = await _catalog(registry)
+    rows += [("login", _login(registry)), ("catalog", catalog)]
+    if failed is not None and isinstance(failed, AccessError) and not isinstance(failed, DeniedError):
+        return rows, failed
+    rows += await _deletion(registry, repository or _PROBE)
+    return rows, None
+
+
+def _login(registry: WritableRegistry) -> str:
+    login = registry.login
+    if login.source == "none":
+        return "anonymous (no credentials were found)"
+    how = f", {login.scheme}" if login.scheme else ", which the registry did not ask for"
+    return f"{login.user or '(token)'}, from {login.source}{how}"
+
+
+async def _catalog(registry: WritableRegistry) -> tuple[Repository | None, str, DregutilError | None]:
+    names: AsyncIterator[Repository] = registry.repositories()
+    first, number = None, 0
+    try:
+        async for name in names:
+            first = first or name
+            number += 1
+    except DregutilError as error:
+        return first, f"closed: {error.message}", error
+    return first, f"open, {number:,} repositories", None
+
+
+async def _deletion(registry: WritableRegistry, repository: Repository) -> list[tuple[str, str]]:
+    try:
+        await registry.check_deletion(repository)
+    except DeletionDisabledError as error:
+        return [("deletion", f"disabled; {error.advice}")]
+    except DeniedError as error:
+        return [("deletion", f"this login has no right to it; {error.advice}")]
+    except DregutilError as error:
+        return [("deletion", f"not known: {error.message}")]
+    by_tag = "learnt at the first --untag; where the server cannot, the tag is moved onto a manifest of its own first"
+    return [("deletion", "allowed"), ("delete by tag", by_tag)]

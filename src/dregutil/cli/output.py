@@ -1,0 +1,39 @@
+"""Where lines go: results to standard output, all else to standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from dregutil.cli.settings import Settings
+
+__all__ = ["count", "emit", "note", "plural"]
+
+
+def note(settings: Settings, text: str) -> None:
+    """A line for a person, on standard error."""
+    if not settings.quiet:
+        sys.stderr.write(f"{text}\n")
+
+
+def emit(settings: Settings, objects: Sequence[Mapping[str, object]], lines: Iterable[str]) -> None:
+    """Results, in the format that was asked for: `lines` as the older tool had them, or `objects`."""
+    if settings.format == "text":
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        return
+    from dregutil.report.formats import render
+
+    sys.stdout.writelines(render(settings.format, objects, color=settings.color))
+
+
+def count(settings: Settings, what: str, number: int) -> None:
+    """The older tool's closing lines for --count."""
+    if settings.count and settings.format == "text":
+        text = f"Number of {what}: {number}"
+        sys.stdout.write(f"{'-' * len(text)}\n{text}\n")
+
+
+def plural(number: int, noun: str) -> str:
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"

@@ -1,0 +1,200 @@
+"""The grammar of the command line: the older tool's, whole, and what is new on top.
+
+Global options are taken before the command and after it. An abbreviation that the older parser resolved keeps its
+meaning, whatever options are added: `_Parser` looks among the older names first.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from dregutil import __version__
+from dregutil.errors import UsageError
+
+__all__ = ["COMMANDS", "build_parser", "prepare"]
+
+_OLDER_GLOBAL = (
+    "--registry",
+    "--user",
+    "--password",
+    "--digest-auth",
+    "--client-cert",
+    "--client-key",
+    "--verify",
+    "--cache",
+    "--refresh",
+    "--count",
+    "--no-raise-intersecting-repo",
+    "--use-get-manifest",
+    "--log-level",
+    "--help",
+)
+_OLDER_TAGS = (
+    "--repo",
+    "--tags",
+    "--regex",
+    "--exclude",
+    "--exclude-regex",
+    "--no-match-all-tags",
+    "--raise-intersecting-tag",
+    "--help",
+)
+_OLDER: dict[str, tuple[str, ...]] = {
+    "list-repo-names": ("--help",),
+    "list-tag-names": ("--reverse-sort", "--image-names", "--help"),
+    "query-repos": ("--repo", "--help"),
+    "remove-repos": ("--repo", "--help"),
+    "query-tags": _OLDER_TAGS,
+    "remove-tags": _OLDER_TAGS,
+}
+COMMANDS = (*_OLDER, "refresh", "find", "doctor")
+_SWITCHES = ("true", "yes", "1", "false", "no", "0", "none")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with the older names first, and errors of ours instead of an exit."""
+
+    older: tuple[str, ...] = _OLDER_GLOBAL
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}", advice=f"`{self.prog} --help` lists what there is")
+
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        """What an abbreviation may mean; nothing where that is not one thing (the subcommand may still know it)."""
+        if not option_string.startswith("--"):
+            found = super()._get_option_tuples(option_string)
+            return found if len(found) == 1 else []
+        name, equals, value = option_string.partition("=")
+        for names in (self.older, tuple(self._option_string_actions)):
+            meant = [full for full in names if full.startswith(name) and full in self._option_string_actions]
+            if name in meant or len(meant) == 1:
+                full = name if name in meant else meant[0]
+                tuples = super()._get_option_tuples(f"{full}{equals}{value}")
+                return [found for found in tuples if found[1] == full]
+            if meant:
+                return []
+        return []
+
+
+def prepare(arguments: Sequence[str]) -> list[str]:
+    """`--digest-auth` is a flag, and takes the `true`, `yes` or `1` right after it that the older tool wanted."""
+    prepared: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        if argument == "--":
+            return [*prepared, argument, *waiting]
+        if len(argument) > len("--d") and "--digest-auth".startswith(argument):
+            given = waiting and waiting[0].lower() in _SWITCHES
+            argument = f"--digest-auth={waiting.pop(0) if given else 'true'}"
+        prepared.append(argument)
+    return prepared
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole grammar. A parsed command has `command` and, where given, its options; nothing has a default."""
+    parser = _Parser(
+        prog="dregutil",
+        description="Search and safe cleanup on any Docker/OCI registry.",
+        epilog="Start with `dregutil -reg HOST doctor`. Results go to standard output, all else to standard error.",
+    )
+    parser.add_argument("--version", action="version", version=f"dregutil {__version__}")
+    _add_global_options(parser)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        made: _Parser = commands.add_parser(name, help=text, description=text)
+        made.older = _OLDER.get(name, ())
+        _add_global_options(made.add_argument_group("global options, here or before the command"))
+        return made
+
+    command("list-repo-names", "List the repositories that have tags.")
+    tags = command("list-tag-names", "List tags, of all repositories or of those named.")
+    tags.add_argument("repo", nargs="*", metavar="REPO", help="repositories (default: all)")
+    tags.add_argument("--reverse-sort", action="store_true", help="newest version first")
+    tags.add_argument("--image-names", action="store_true", help="registry/repository:tag, as docker pull takes it")
+    for name, text in (("query-repos", "List the digests of repositories."), ("remove-repos", "Remove repositories.")):
+        made = command(name, text)
+        _add_repositories(made)
+        _add_rules(made)
+        if name == "remove-repos":
+            _add_removal(made)
+    for name, text in (
+        ("query-tags", "List the digests of the tags that are selected."),
+        ("remove-tags", "Remove the digests of the tags that are selected."),
+    ):
+        made = command(name, text)
+        _add_repositories(made)
+        _add_selectors(made)
+        _add_rules(made)
+        if name == "remove-tags":
+            _add_removal(made)
+    command("refresh", "Read the registry again and say what changed.").add_argument(
+        "repo", nargs="*", metavar="REPO", help="repositories (default: all)"
+    )
+    command("find", "Find everything that uses a digest or an image.").add_argument(
+        "what", metavar="DIGEST|IMAGE", help="a digest or a unique prefix of one, or repository:tag"
+    )
+    command("doctor", "Say whether the registry can be reached, which login is used, and what it allows.")
+    return parser
+
+
+def _add_global_options(parser: Any) -> None:
+    def add(*names: str, **options: Any) -> None:
+        parser.add_argument(*names, default=argparse.SUPPRESS, **options)
+
+    add("--registry", "-reg", metavar="HOST", help="the registry: host[:port] or a URL [REGISTRY]")
+    add("--user", "-u", help="user name [REGISTRY_USER]; without one, Docker's and podman's logins are used")
+    add("--password", "-p", help="password [REGISTRY_PASSWORD]")
+    add("--password-stdin", action="store_true", help="read the password from standard input")
+    add("--digest-auth", nargs="?", const="true", metavar="true", help="HTTP Digest [REGISTRY_USE_DIGEST_AUTH]")
+    add("--client-cert", "-cert", metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
+    add("--client-key", "-key", metavar="FILE", help="its key, if not in the same file [REGISTRY_CLIENT_KEY]")
+    add("--verify", "-v", metavar="FILE", help="CA bundle [REQUESTS_CA_BUNDLE]; 'None' switches verification off")
+    add("--insecure", action="store_true", help="allow plain HTTP and unknown certificates")
+    add("--cache", "-c", metavar="FILE", help="cache file [DOCKER_UTIL_CACHEFILE]; 'None' for none")
+    add("--refresh", action="store_true", help="read the registry again before the command")
+    add("--use-get-manifest", action="store_true", help="GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]")
+    add("--no-raise-intersecting-repo", dest="raise_repo", action="store_false", help="the default; still accepted")
+    add("--raise-intersecting-repo", dest="raise_repo", action="store_true", help="shared with others: an error")
+    add("--count", action="store_true", help="say how many at the end")
+    add("--log-level", "-l", metavar="LEVEL", help="of the log on standard error (default: warning)")
+    add("--format", choices=("text", "table", "json", "jsonl", "csv"), help="of the results (default: text)")
+    add("--concurrency", type=int, metavar="N", help="most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]")
+    add("--timeout", type=float, metavar="S", help="seconds without an answer (default: 30)")
+    add("--quiet", action="store_true", help="no progress, no notes")
+    add("--color", choices=("auto", "always", "never"), help="default: auto [NO_COLOR]")
+
+
+def _add_repositories(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--repo", "-r", nargs="+", required=True, metavar="REPO", help="repositories")
+
+
+def _add_selectors(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--tags", "-t", nargs="*", metavar="TAG", help="tags, or versions such as '<1.4' (quote them)")
+    add("--regex", "-re", nargs="*", metavar="RE", help="regular expressions, from the start of the tag")
+    add("--exclude", "-x", nargs="*", metavar="TAG", help="tags or versions to leave alone")
+    add("--exclude-regex", "-xre", nargs="*", metavar="RE", help="regular expressions to leave alone")
+    add("--full-match", action="store_true", help="regular expressions match the whole tag")
+    add("--no-match-all-tags", dest="match_all", action="store_false", help="other tags do not hold a digest back")
+    add("--raise-intersecting-tag", dest="raise_tag", action="store_true", help="other tags on a digest: an error")
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ignore-other-repos", action="store_true", help="other repositories do not hold a digest back"
+    )
+
+
+def _add_removal(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="show what would go; remove nothing")
+    add("--yes", "-y", action="store_true", help="do not ask")
+    add("--untag", action="store_true", help="where a digest is held back, remove the selected tags alone")
+    add("--keep-children", action="store_true", help="leave the children of a removed index")
+    add("--keep-referrers", action="store_true", help="leave signatures and other referrers")
+    add("--allow-irreversible", action="store_true", help="remove also what could not be put back")
+    add("--strict", action="store_true", help="exit 3 where something was held back")

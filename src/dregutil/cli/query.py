@@ -1,0 +1,96 @@
+"""`query-repos` and `query-tags`: the digests that a selection takes, and why others are left alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from dregutil.cli.output import count, emit, note
+from dregutil.cli.repositories import parse_repositories, tell_absent
+from dregutil.cli.settings import Settings
+from dregutil.cli.source import Source, open_source
+from dregutil.errors import UsageError
+from dregutil.report.text import pair_lines
+from dregutil.selection import HeldBack, MatchRules, Selected, Selection, select_repositories, select_tags
+from dregutil.selector import TagSelector
+
+__all__ = ["query_repos", "query_tags", "select", "selected_objects", "tell_held"]
+
+
+def query_repos(args: argparse.Namespace, settings: Settings) -> int:
+    return _query(args, settings)
+
+
+def query_tags(args: argparse.Namespace, settings: Settings) -> int:
+    return _query(args, settings)
+
+
+def _query(args: argparse.Namespace, settings: Settings) -> int:
+    _, selection, code = select(args, settings)
+    tell_held(settings, selection.held)
+    found = selection.selected
+    if not found:
+        note(settings, "no digest is selected")
+    emit(settings, selected_objects(found), pair_lines([(entry.repository, entry.digest) for entry in found]))
+    count(settings, "selected digests", len(found))
+    return code
+
+
+def select(args: argparse.Namespace, settings: Settings) -> tuple[Source, Selection, int]:
+    """The selection that the command line describes, from the cache or the registry, with its exit code so far.
+
+    Raises UsageError before anything is read, NotFoundError, and IntersectionError where that was asked for.
+    """
+    named = parse_repositories(args.repo)
+    selector = _selector(args) if "tags" in args else None
+    rules = MatchRules(
+        match_all_tags=getattr(args, "match_all", True),
+        ignore_other_repositories=args.ignore_other_repos,
+        raise_intersecting_tag=getattr(args, "raise_tag", False),
+        raise_intersecting_repository=settings.raise_intersecting_repository,
+    )
+    source = open_source(settings, named if args.ignore_other_repos else None)
+    code = tell_absent(source.inventory, named, source.failed)
+    if selector is None:
+        return source, select_repositories(source.inventory, named, rules), code
+    return source, select_tags(source.inventory, named, selector, rules), code
+
+
+def _selector(args: argparse.Namespace) -> TagSelector:
+    for name, values in (("-t", args.tags), ("-x", args.exclude)):
+        if values == []:
+            raise UsageError(
+                f"{name} without a tag: the shell took the < or > for itself",
+                advice=f"quote it: {name} '<1.4', or {name} \\<1.4",
+            )
+    if not args.tags and not args.regex:
+        raise UsageError("no tags are selected", advice="name tags or versions with -t, or patterns with -re")
+    return TagSelector.build(
+        args.tags or (),
+        args.regex or (),
+        args.exclude or (),
+        args.exclude_regex or (),
+        full_match=args.full_match,
+    )
+
+
+def selected_objects(found: Sequence[Selected]) -> list[dict[str, object]]:
+    return [
+        {
+            "repository": entry.repository,
+            "digest": entry.digest,
+            "tags": list(entry.tags),
+            "other_tags": list(entry.other_tags),
+        }
+        for entry in found
+    ]
+
+
+def tell_held(settings: Settings, held: Sequence[HeldBack]) -> None:
+    """Say which digests are left alone, and why."""
+    if settings.quiet:
+        return
+    for entry in held:
+        tags = ", ".join(entry.tags[:5]) + (f" and {len(entry.tags) - 5} more" if len(entry.tags) > 5 else "")
+        sys.stderr.write(f"left alone: {entry.repository} {entry.digest.short} ({tags}): {entry.reason}\n")

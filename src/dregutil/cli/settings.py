@@ -1,0 +1,136 @@
+"""What a command needs to know besides its own options: from the command line, else from the environment."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dregutil.cachefile import CacheFile, cache_file_name
+from dregutil.cli.parser import COMMANDS
+from dregutil.errors import UsageError
+from dregutil.reference import RegistryAddress
+
+__all__ = ["Settings", "read_settings"]
+
+_OFF = ("", "0", "false", "no", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The global options, read. `verify` is a CA bundle, or whether to verify at all."""
+
+    address: RegistryAddress
+    user: str | None
+    password: str | None = field(repr=False)
+    credential_source: str
+    digest_auth: bool
+    client_cert: Path | None
+    client_key: Path | None
+    verify: Path | bool
+    insecure: bool
+    cache: CacheFile | None
+    refresh: bool
+    use_get_manifest: bool
+    raise_intersecting_repository: bool
+    count: bool
+    format: str
+    concurrency: int
+    timeout: float
+    quiet: bool
+    color: str
+
+
+def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Settings:
+    """Raises UsageError where something is missing or cannot be meant."""
+    given = vars(args)
+
+    def text(name: str, variable: str) -> str | None:
+        found = given.get(name)
+        return found if found is not None else env.get(variable) or None
+
+    def switch(name: str, variable: str) -> bool:
+        return bool(given.get(name)) or not _is_off(env.get(variable, ""))
+
+    address = _address(text("registry", "REGISTRY"))
+    user = text("user", "REGISTRY_USER")
+    digest = given.get("digest_auth")
+    return Settings(
+        address=address,
+        user=user,
+        password=_password(args, env, user, address),
+        credential_source="flags" if given.get("user") else "environment",
+        digest_auth=switch("", "REGISTRY_USE_DIGEST_AUTH") if digest is None else not _is_off(digest),
+        client_cert=_path(text("client_cert", "REGISTRY_CLIENT_CERT")),
+        client_key=_path(text("client_key", "REGISTRY_CLIENT_KEY")),
+        verify=_verify(text("verify", "REQUESTS_CA_BUNDLE")),
+        insecure=bool(given.get("insecure")),
+        cache=_cache(text("cache", "DOCKER_UTIL_CACHEFILE"), address),
+        refresh=bool(given.get("refresh")),
+        use_get_manifest=switch("use_get_manifest", "DOCKER_UTIL_GET_MANIFEST"),
+        raise_intersecting_repository=bool(given.get("raise_repo")),
+        count=bool(given.get("count")),
+        format=given.get("format") or "text",
+        concurrency=_positive(given.get("concurrency"), env.get("DREGUTIL_CONCURRENCY"), 32),
+        timeout=given.get("timeout") or 30.0,
+        quiet=bool(given.get("quiet")),
+        color="never" if env.get("NO_COLOR") and not given.get("color") else given.get("color") or "auto",
+    )
+
+
+def _is_off(value: str) -> bool:
+    return value.strip().lower() in _OFF
+
+
+def _address(registry: str | None) -> RegistryAddress:
+    if registry is None:
+        raise UsageError("no registry was named", advice="name it with -reg HOST, or in the variable REGISTRY")
+    return RegistryAddress.parse(registry)
+
+
+def _password(
+    args: argparse.Namespace, env: Mapping[str, str], user: str | None, address: RegistryAddress
+) -> str | None:
+    if getattr(args, "password_stdin", False):
+        return sys.stdin.readline().rstrip("\r\n")
+    password: str | None = getattr(args, "password", None)
+    if password is None:
+        password = env.get("REGISTRY_PASSWORD")
+    if password is None and user and sys.stdin.isatty() and sys.stderr.isatty():
+        return getpass.getpass(f"Password of {user} at {address.name}: ")
+    return password
+
+
+def _path(value: str | None) -> Path | None:
+    return None if value is None else Path(value).expanduser()
+
+
+def _verify(value: str | None) -> Path | bool:
+    if value is None:
+        return True
+    if value in COMMANDS:
+        raise UsageError(
+            f"-v {value}: a command stands where the CA bundle should",
+            advice=f"-v names a CA bundle here, it is not 'verbose': write `dregutil {value}`, or -v FILE {value}",
+        )
+    return False if _is_off(value) else Path(value).expanduser()
+
+
+def _cache(value: str | None, address: RegistryAddress) -> CacheFile | None:
+    if value is None:
+        return CacheFile(Path(cache_file_name(address)))
+    return None if _is_off(value) else CacheFile(Path(value).expanduser())
+
+
+def _positive(given: int | None, variable: str | None, default: int) -> int:
+    try:
+        number = given if given is not None else int(variable) if variable else default
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise UsageError(f"--concurrency {variable if given is None else given}: a whole number from 1 is meant")
+    return number

@@ -1,0 +1,86 @@
+"""Where a command's inventory comes from: the cache file, or the registry."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dregutil.cli.output import note, plural
+from dregutil.cli.settings import Settings
+from dregutil.errors import DregutilError
+from dregutil.inventory import Inventory
+from dregutil.reference import Repository
+
+__all__ = ["Source", "open_source", "read_registry", "save"]
+
+_DAY, _HOUR, _MINUTE = 86400, 3600, 60
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An inventory, whether it is whole, and the repositories that could not be read."""
+
+    inventory: Inventory
+    whole: bool = True
+    failed: Mapping[Repository, DregutilError] = field(default_factory=dict)
+
+
+def open_source(settings: Settings, only: Sequence[Repository] | None = None) -> Source:
+    """The inventory: from the cache where there is one, else read now.
+
+    `only`: all that the answer depends on; without a cache no other repository is read, and nothing is saved.
+    """
+    if settings.cache is not None and not settings.refresh:
+        found = settings.cache.read()
+        if found is not None:
+            age = settings.cache.age(time.time()) or 0.0
+            note(settings, f"as read {age_text(age)} ago; --refresh reads it again")
+            return Source(found)
+    source = read_registry(settings, None if settings.refresh else only)
+    if source.whole:
+        save(settings, source.inventory)
+    return source
+
+
+def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Source:
+    """Crawl the registry, or `only` some repositories; those that fail are named on standard error."""
+    from dregutil.cli.connection import connect_options
+    from dregutil.crawl import CrawlResult, crawl
+    from dregutil.registry import connect
+    from dregutil.report.progress import crawl_progress
+
+    async def read() -> CrawlResult:
+        async with connect(settings.address, connect_options(settings)) as registry:
+            with crawl_progress(show=sys.stderr.isatty() and not settings.quiet) as on_progress:
+                return await crawl(registry, only, on_progress=on_progress)
+
+    result = asyncio.run(read())
+    for repository, error in sorted(result.failed.items()):
+        sys.stderr.write(f"dregutil: {repository} was not read: {error.message}\n")
+    return Source(result.inventory, result.complete, result.failed)
+
+
+def save(settings: Settings, inventory: Inventory) -> None:
+    """Write the cache; a folder that cannot be written is a warning."""
+    if settings.cache is None:
+        return
+    try:
+        with settings.cache.lock():
+            settings.cache.write(inventory)
+    except OSError as error:
+        why = error.strerror or error
+        sys.stderr.write(f"dregutil: warning: the cache file {settings.cache.path} was not written: {why}\n")
+
+
+def age_text(seconds: float) -> str:
+    for unit, noun in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
+        if seconds >= unit:
+            return plural(int(seconds // unit), noun) if noun != "day" else _days(int(seconds // unit))
+    return plural(int(seconds), "second")
+
+
+def _days(number: int) -> str:
+    return "1 day" if number == 1 else f"{number:,} days"

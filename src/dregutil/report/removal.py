@@ -1,0 +1,115 @@
+"""A plan and a run, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from dregutil.apply import Outcome, Result, RunResult
+from dregutil.plan import Action, Kept, Plan, Step, StepKind
+from dregutil.report.units import size_text
+
+__all__ = ["left_lines", "plan_lines", "plan_objects", "removed_steps", "summary_lines"]
+
+
+def plan_lines(plan: Plan, *, unmatched: int) -> Iterator[str]:
+    """The plan for a person: what goes, with what, and what stays and why."""
+    repositories = {step.repository for step in plan.steps} | {kept.repository for kept in plan.kept}
+    several = len(repositories) > 1
+    own = [step.tags for step in plan.steps if step.kind not in (StepKind.CHILD, StepKind.REFERRER)]
+    width = max((len(_tags(tags)) for tags in (*own, *(kept.tags for kept in plan.kept))), default=0)
+    for step in plan.steps:
+        yield _step_line(step, min(width, 40), with_repository=several)
+    yield from kept_lines(plan.kept, width=min(width, 40), with_repository=several)
+    for repository, why in plan.left_out.items():
+        yield f"LEFT    {repository}  {why}"
+    if unmatched:
+        yield f"Not matched: {_count(unmatched, 'tag')}"
+    held = sum(len(kept.tags) for kept in plan.kept)
+    if plan.steps or held:
+        yield f"{_count(plan.removed_tags, 'tag')} to go, {held} held back"
+    if plan.steps:
+        yield "The space comes back when the registry collects its garbage"
+
+
+def kept_lines(kept: Iterable[Kept], *, width: int = 0, with_repository: bool = True) -> Iterator[str]:
+    """A line for each digest that was selected and stays."""
+    for entry in kept:
+        name = f"{entry.repository}  " if with_repository else ""
+        hint = ""
+        if entry.reason.startswith("also "):
+            hint = f" (--untag drops {_tags(entry.tags)} alone)"
+        yield f"KEEP    {name}{entry.digest.short}  {_tags(entry.tags):{width}}  {entry.reason}{hint}"
+
+
+def _step_line(step: Step, width: int, *, with_repository: bool) -> str:
+    name = f"{step.repository}  " if with_repository else ""
+    if step.kind in (StepKind.CHILD, StepKind.REFERRER):
+        tags = f"  {_tags(step.tags)}" if step.tags else ""
+        return f"  +     {name}{step.digest.short}  {step.because}{tags}"
+    what = step.kind.value
+    if step.platforms:
+        what += f", {_count(len(step.platforms), 'platform')}"
+    word = "UNTAG" if step.action is Action.UNTAG else "REMOVE"
+    because = "" if step.because == "selected" else f"  {step.because}"
+    return f"{word:6}  {name}{step.digest.short}  {_tags(step.tags):{width}}  {what}  {size_text(step.size)}{because}"
+
+
+def plan_objects(plan: Plan) -> list[dict[str, object]]:
+    """The steps as `--format json` shows them, with the names of the plan file's lines."""
+    return [
+        {
+            "step": step.number,
+            "needs": list(step.needs),
+            "action": step.action.value,
+            "repository": step.repository,
+            "digest": step.digest,
+            "tags": list(step.tags),
+            "kind": step.kind.value,
+            "because": step.because,
+        }
+        for step in plan.steps
+    ]
+
+
+def removed_steps(result: RunResult) -> list[Step]:
+    """The steps that were selected themselves and are gone, in the order of the plan: what the query printed."""
+    own = (StepKind.IMAGE, StepKind.INDEX)
+    return [outcome.step for outcome in result.outcomes if _is_done(outcome) and outcome.step.kind in own]
+
+
+def left_lines(result: RunResult) -> Iterator[str]:
+    """A line for each step that was left or failed."""
+    for outcome in result.outcomes:
+        if not _is_done(outcome):
+            step = outcome.step
+            tags = f" ({_tags(step.tags)})" if step.tags else ""
+            yield f"{outcome.result.value}: {step.repository} {step.digest.short}{tags}: {outcome.why}"
+
+
+def summary_lines(plan: Plan, result: RunResult) -> Iterator[str]:
+    """What a run did, in a line or two."""
+    done = [outcome for outcome in result.outcomes if _is_done(outcome)]
+    tags = sum(len(outcome.step.tags) for outcome in done)
+    parts = [f"removed {_count(tags, 'tag')} and {_count(_digests(done), 'manifest')}"]
+    parts += [f"{what.value} {len(result.of(what))}" for what in (Result.LEFT, Result.FAILED) if result.of(what)]
+    if plan.kept:
+        parts.append(f"held back {sum(len(kept.tags) for kept in plan.kept)}")
+    yield ", ".join(parts)
+    if done:
+        yield "the space comes back when the registry collects its garbage: registry garbage-collect CONFIG"
+
+
+def _digests(outcomes: Sequence[Outcome]) -> int:
+    return sum(outcome.step.action is Action.DELETE for outcome in outcomes)
+
+
+def _is_done(outcome: Outcome) -> bool:
+    return outcome.result in (Result.REMOVED, Result.GONE)
+
+
+def _tags(tags: Sequence[str]) -> str:
+    return ", ".join(tags) if len(tags) <= 6 else f"{', '.join(tags[:5])} and {len(tags) - 5} more"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
