@@ -1,5 +1,87 @@
-"""Search and safe cleanup on any Docker/OCI registry that speaks the v2 API."""
+"""Search and safe cleanup on any Docker/OCI registry that speaks the v2 API.
+
+    async with dregutil.connect_writable("registry.example.com") as registry:
+        found = await dregutil.crawl(registry)
+        ...
+
+Names are imported when they are first used: what only reads a cache file needs no HTTP client.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dregutil.apply import Outcome, Result, RunResult, apply_plan
+    from dregutil.cachefile import CacheFile
+    from dregutil.crawl import CrawlProgress, CrawlResult, crawl
+    from dregutil.errors import DregutilError
+    from dregutil.inventory import Inventory
+    from dregutil.plan import Kept, Plan, RemovalOptions, Step
+    from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag
+    from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
+    from dregutil.removal import plan_removal
+    from dregutil.selection import MatchRules, Selection, select_repositories, select_tags
+    from dregutil.selector import TagSelector
+
 __version__ = "2.0.0"
+
+_PLACES = {
+    "dregutil.apply": ("Outcome", "Result", "RunResult", "apply_plan"),
+    "dregutil.cachefile": ("CacheFile",),
+    "dregutil.crawl": ("CrawlProgress", "CrawlResult", "crawl"),
+    "dregutil.errors": ("DregutilError",),
+    "dregutil.inventory": ("Inventory",),
+    "dregutil.plan": ("Kept", "Plan", "RemovalOptions", "Step"),
+    "dregutil.reference": ("Digest", "Reference", "RegistryAddress", "Repository", "Tag"),
+    "dregutil.registry": ("ConnectOptions", "Registry", "WritableRegistry", "connect", "connect_writable"),
+    "dregutil.removal": ("plan_removal",),
+    "dregutil.selection": ("MatchRules", "Selection", "select_repositories", "select_tags"),
+    "dregutil.selector": ("TagSelector",),
+}
+_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "CacheFile",
+    "ConnectOptions",
+    "CrawlProgress",
+    "CrawlResult",
+    "Digest",
+    "DregutilError",
+    "Inventory",
+    "Kept",
+    "MatchRules",
+    "Outcome",
+    "Plan",
+    "Reference",
+    "Registry",
+    "RegistryAddress",
+    "RemovalOptions",
+    "Repository",
+    "Result",
+    "RunResult",
+    "Selection",
+    "Step",
+    "Tag",
+    "TagSelector",
+    "WritableRegistry",
+    "__version__",
+    "apply_plan",
+    "connect",
+    "connect_writable",
+    "crawl",
+    "plan_removal",
+    "select_repositories",
+    "select_tags",
+]
+
+
+def __getattr__(name: str) -> object:
+    place = _PLACE_OF.get(name)
+    if place is None:
+        raise AttributeError(f"module 'dregutil' has no attribute {name!r}")
+    # By hand, since `dregutil.crawl` is a module as well as the function in it: the function is what is meant.
+    found = getattr(importlib.import_module(place), name)
+    globals()[name] = found
+    return found

@@ -98,7 +98,7 @@ class _Crawl:
                 for _ in range(max(1, self.registry.concurrency)):
                     group.create_task(self._resolve())
         except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+            raise _first(failed) from None
         self._report(last=True)
 
     async def _catalog(self) -> AsyncIterator[Repository]:
@@ -194,6 +194,11 @@ class _Crawl:
                 self._catalog_complete,
             )
         )
+
+
+def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = failed.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _given(names: Sequence[Repository]) -> AsyncIterator[Repository]:

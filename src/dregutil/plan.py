@@ -124,7 +124,7 @@ def make_plan(
     steps: list[Step] = []
     kept: list[Kept] = []
     left_out: dict[Repository, str] = {}
-    for repository, _ in dict.fromkeys(selection.touched()):
+    for repository in dict.fromkeys(repository for repository, _ in selection.touched()):
         graph = graphs[repository]
         if graph.trouble:
             left_out[repository] = graph.trouble

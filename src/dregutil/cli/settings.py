@@ -132,5 +132,8 @@ def _positive(given: int | None, variable: str | None, default: int) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise UsageError(f"--concurrency {variable if given is None else given}: a whole number from 1 is meant")
+        raise UsageError(
+            f"--concurrency {variable if given is None else given}: no number of requests",
+            advice="a whole number from 1 is meant (DREGUTIL_CONCURRENCY likewise)",
+        )
     return number

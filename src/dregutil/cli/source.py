@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -47,6 +46,8 @@ def open_source(settings: Settings, only: Sequence[Repository] | None = None) ->
 
 def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Source:
     """Crawl the registry, or `only` some repositories; those that fail are named on standard error."""
+    import asyncio
+
     from dregutil.cli.connection import connect_options
     from dregutil.crawl import CrawlResult, crawl
     from dregutil.registry import connect

@@ -353,7 +353,7 @@ def _decoded(answer: Answer, what: str) -> Any:
         page = msgspec.json.decode(answer.body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         kind = bare_media_type(answer.headers.get("Content-Type", "")) or "no type"
-        raise NotARegistryError(f"could not {what}: the answer is no JSON ({kind})") from error
+        raise NotARegistryError(f"could not {what}: no registry answers there, this is no JSON ({kind})") from error
     if not isinstance(page, dict):
         raise NotARegistryError(f"could not {what}: the answer is not what a registry gives")
     return page

@@ -1,0 +1,64 @@
+"""The front door: every command of the README runs, and every option is told of."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dregutil
+from dregutil.cli.parser import COMMANDS, build_parser
+from images import Pusher
+from servers import DistributionServer
+from test_seed_examples import shell
+
+README = Path(__file__).parents[1] / "README.md"
+TEXT = README.read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("dregutil")]
+
+
+@pytest.fixture
+def shop(pusher: Pusher) -> Pusher:
+    for version in ("1.0", "1.3", "2.0", "latest"):
+        pusher.push_image("shop/web", version, seed=version)
+    pusher.push_image("shop/web", "1.3.2", "stable", seed="shared")
+    return pusher
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_command_runs(line: str, shop: Pusher, registry_server: DistributionServer, tmp_path: Path) -> None:
+    found = shell(line.replace("registry.example.com", registry_server.host), tmp_path, registry_server)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout or "held" in found.stderr
+
+
+def test_the_library_example_runs(shop: Pusher, registry_server: DistributionServer) -> None:
+    code = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)[0].replace("registry.example.com", registry_server.url)
+    found = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "[('1.0',), ('1.3',)]\n"
+    assert set(shop.tags("shop/web")) == {"1.3.2", "stable", "2.0", "latest"}
+
+
+def test_every_command_is_told_of() -> None:
+    assert [name for name in COMMANDS if name not in TEXT] == []
+
+
+def test_every_option_of_a_removal_has_a_help_text() -> None:
+    parser = build_parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    assert [
+        (name, action.option_strings)
+        for name, command in commands.choices.items()
+        for action in command._actions
+        if not action.help
+    ] == []
+
+
+def test_every_public_name_is_there() -> None:
+    assert [name for name in dregutil.__all__ if getattr(dregutil, name, None) is None] == []

@@ -1,0 +1,133 @@
+"""`./try`: a throwaway registry, a few images, and the tool at work on them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from images import Pusher  # noqa: E402 - the path is set above
+from servers import DistributionServer, free_port  # noqa: E402
+
+CACHE = ROOT / ".cache"
+DELETION = ("-e", "REGISTRY_STORAGE_DELETE_ENABLED=true")
+PROGRAM = Path(sys.executable).with_name("dregutil")
+
+
+def main() -> int:
+    folder = Path(tempfile.mkdtemp(prefix="dregutil-try-"))
+    try:
+        with registry(folder) as url:
+            pusher = Pusher(url)
+            fill(pusher)
+            good = show(url.partition("://")[2], folder, pusher)
+            pusher.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print("\n== done, the registry is gone" if good else "\n== something is not as it should be")
+    return 0 if good else 1
+
+
+@contextlib.contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """A real registry: installed, unpacked from Debian's package, or as a container; its URL."""
+    if not _installed():
+        _unpack()
+    if _installed():
+        with DistributionServer(folder / "registry") as server:
+            yield server.url
+        return
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "info"], capture_output=True, check=False).returncode != 0:
+        sys.exit(
+            "no registry to try it on: neither docker-registry nor registry is on PATH, Debian's package could not be\n"
+            "fetched (on Debian and Ubuntu, `apt-get update` first), and no Docker engine runs"
+        )
+    port = free_port()
+    made = subprocess.run(
+        [docker, "run", "-d", "--rm", "-p", f"127.0.0.1:{port}:5000", *DELETION, "registry:2"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        subprocess.run([docker, "stop", made.stdout.strip()], check=False, capture_output=True)
+
+
+def _installed() -> bool:
+    folders = [os.environ.get("PATH", ""), str(CACHE / "debian" / "usr" / "bin")]
+    return any(shutil.which(name, path=os.pathsep.join(folders)) for name in ("docker-registry", "registry"))
+
+
+def _unpack() -> None:
+    """Debian's package into the project's own cache: no root, nothing is configured, no service is started."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        return
+    archives = CACHE / "archives"
+    archives.mkdir(parents=True, exist_ok=True)
+    print("== fetching Debian's docker-registry into .cache", flush=True)
+    for attempt in range(2):
+        got = subprocess.run(["apt-get", "download", "-qq", "docker-registry"], cwd=archives, check=False)
+        if got.returncode == 0:
+            break
+        if attempt == 0 and os.geteuid() == 0:
+            subprocess.run(["apt-get", "update", "-qq"], check=False)
+    for package in archives.glob("docker-registry_*.deb"):
+        subprocess.run(["dpkg", "-x", str(package), str(CACHE / "debian")], check=True)
+
+
+def fill(pusher: Pusher) -> None:
+    for version in ("1.0", "1.1", "1.3", "1.10", "2.0", "2.1"):
+        pusher.push_image("shop/web", version, seed=version)
+    pusher.push_image("shop/web", "1.3.2", "stable", seed="the stable one")
+    children = [
+        {**pusher.push_image("shop/web", seed=name), "platform": {"os": "linux", "architecture": name}}
+        for name in ("amd64", "arm64")
+    ]
+    index = pusher.push_index("shop/web", "1.2", "1.2.0", children=children)
+    pusher.push_image("shop/web", f"sha256-{index['digest'][7:]}.sig", seed="signature")
+    pusher.push_image("shop/api", "1.0", "latest", seed="api")
+
+
+def show(host: str, folder: Path, pusher: Pusher) -> bool:
+    before = pusher.tags("shop/web")
+    codes = [
+        _run(host, folder, *line)
+        for line in (
+            ("doctor",),
+            ("list-repo-names",),
+            ("list-tag-names", "shop/web"),
+            ("query-tags", "-r", "shop/web", "-t", "<1.4"),
+            ("remove-tags", "-r", "shop/web", "-t", "<1.4", "--dry-run"),
+            ("remove-tags", "-r", "shop/web", "-t", "<1.4", "-y", "--count"),
+            ("list-tag-names", "shop/web"),
+        )
+    ]
+    after = pusher.tags("shop/web")
+    stay = {"1.3.2", "stable", "1.10", "2.0", "2.1"}
+    whole = all(pusher.is_whole("shop/web", tag) for tag in after)
+    print(f"\n== {len(before) - len(after)} tags went, {len(after)} stayed: ", end="")
+    print("each of them whole" if whole else "NOT each of them whole")
+    return codes == [0] * len(codes) and set(after) == stay and whole
+
+
+def _run(host: str, folder: Path, *arguments: str) -> int:
+    shown = " ".join(f"'{part}'" if "<" in part else part for part in arguments)
+    print(f"\n$ dregutil {shown}", flush=True)
+    return subprocess.run(
+        [str(PROGRAM), *arguments], cwd=folder, env={**os.environ, "REGISTRY": host}, check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
