@@ -17,12 +17,12 @@ __all__ = ["OrderKey", "Version", "parse_version", "tag_order"]
 _HASH = re.compile(r"(?=[0-9]*[a-f])[0-9a-f]{7,40}", re.IGNORECASE)
 _VERSION = re.compile(
     r"""
-    (?P<word>(?:[A-Za-z][A-Za-z0-9_.-]*?[._-])?)
+    (?P<word>(?:[A-Za-z][A-Za-z0-9_.-]*?[._-])??)
     v?
-    (?P<numbers>[0-9]+(?:\.[0-9]+)*)
+    (?P<numbers>[0-9]++(?:\.[0-9]++)*+)
     (?:[._-]?(?P<pre>alpha|beta|preview|pre|rc|dev|snapshot|milestone|a|b|c|m)[._-]?(?P<pre_number>[0-9]*)
        (?=$|[._+-]))?
-    (?P<variant>(?:[._+-].*)?)
+    (?P<variant>(?:[._+-].+)?)
     """,
     re.VERBOSE | re.IGNORECASE,
 )

@@ -1,0 +1,261 @@
+"""What goes over the wire: nothing is written twice, no body is unbounded, no credential goes astray."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from dregutil.errors import (
+    DeletionDisabledError,
+    OutcomeUnknownError,
+    ProtocolError,
+    ThrottledError,
+    UnlistableError,
+    UnreachableError,
+)
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
+from dregutil.registry.retry import Gate, retry_after
+from dregutil.registry.transport import READING
+
+Handler = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
+REPOSITORY, DIGEST = Repository("r"), Digest(f"sha256:{'0' * 64}")
+
+
+class RawServer:
+    """Answers each request by hand; `seen` holds the request lines, `headers` the rest."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.seen: list[str] = []
+        self.headers: list[str] = []
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                line, _, rest = head.decode().partition("\r\n")
+                self.seen.append(line)
+                self.headers.append(rest)
+                await self.handler(line, writer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
+    made = RawServer(handler)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield made
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def test_no_write_is_sent_twice_on_a_dropped_connection() -> None:
+    async def handler(line: str, writer: asyncio.StreamWriter) -> None:
+        if line.startswith("GET"):
+            writer.write(answer("200 OK", "Content-Type: application/json", body=b'{"tags": ["1.0"]}'))
+        else:
+            reset(writer)
+
+    async with raw_server(handler) as server, connect_writable(server.url) as registry:
+        await registry.tags(REPOSITORY)  # the connection is kept, and is the one that the write will find broken
+        writes: list[Callable[[WritableRegistry], Awaitable[object]]] = [
+            lambda found: found.delete_manifest(REPOSITORY, DIGEST),
+            lambda found: found.delete_tag(REPOSITORY, Tag("1.0")),
+            lambda found: found.put_manifest(REPOSITORY, Tag("1.0"), b"{}", "application/json"),
+            lambda found: found.put_blob(REPOSITORY, b"{}"),
+        ]
+        for number, write in enumerate(writes, start=1):
+            with pytest.raises(OutcomeUnknownError):
+                await write(registry)
+            assert len([line for line in server.seen if not line.startswith("GET")]) == number
+            await registry.tags(REPOSITORY)
+
+
+@pytest.mark.parametrize("status", ["500 Oops", "503 Busy", "504 Late", "429 Slow"])
+async def test_no_write_is_sent_twice_on_a_bad_status(status: str) -> None:
+    async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(status))
+
+    async with raw_server(handler) as server, connect_writable(server.url) as registry:
+        with pytest.raises(Exception, match="could not delete"):
+            await registry.delete_manifest(REPOSITORY, DIGEST)
+        assert len(server.seen) == 1
+
+
+async def test_a_read_is_sent_again_and_the_server_s_wait_is_honoured() -> None:
+    answers = [answer("429 Slow", "Retry-After: 0"), answer("503 Busy"), b""]
+
+    async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+        if answers:
+            found = answers.pop(0)
+            writer.write(found) if found else reset(writer)
+        else:
+            writer.write(answer("200 OK", "Content-Type: application/json", body=b'{"tags": null}'))
+
+    async with raw_server(handler) as server, connect(server.url) as registry:
+        assert await registry.tags(REPOSITORY) == ()
+        assert len(server.seen) == 4
+
+
+async def test_a_server_that_only_pushes_back_ends_the_patience() -> None:
+    async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("429 Slow", "Retry-After: 0"))
+
+    async with raw_server(handler) as server, connect(server.url) as registry:
+        with pytest.raises(ThrottledError):
+            await registry.tags(REPOSITORY)
+        assert len(server.seen) == 6
+
+
+async def test_a_reader_has_no_way_to_write() -> None:
+    async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("202 Accepted"))
+
+    async with raw_server(handler) as server, connect(server.url) as registry:
+        assert not any(hasattr(registry, name) for name in ("delete_manifest", "delete_tag", "put_manifest"))
+        transport = registry._transport
+        assert transport.methods == READING
+        for method in ("DELETE", "PUT", "POST", "PATCH"):
+            with pytest.raises(ProtocolError):
+                await transport.send(method, transport.url("/v2/r/manifests/x"), ())
+        assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["<http://elsewhere.example/v2/_catalog?last=a>", "<https://127.0.0.1/v2/_catalog?last=a>", "<//evil.example/>"],
+)
+async def test_a_page_elsewhere_is_refused(link: str) -> None:
+    async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            answer(
+                "200 OK", f'Link: {link}; rel="next"', "Content-Type: application/json", body=b'{"repositories": []}'
+            )
+        )
+
+    async with raw_server(handler) as server, connect(server.url) as registry:
+        with pytest.raises(UnlistableError):
+            [name async for name in registry.repositories()]
+
+
+async def test_pages_are_followed_repeats_noticed_and_a_large_page_asked_for_smaller() -> None:
+    async def handler(line: str, writer: asyncio.StreamWriter) -> None:
+        if "n=1000" in line:
+            writer.write(answer("400 Bad", body=b'{"errors":[{"code":"PAGINATION_NUMBER_INVALID"}]}'))
+        elif "last=" not in line:
+            link = 'Link: </v2/_catalog?n=100&last=a>; rel="next"'
+            writer.write(answer("200 OK", link, body=b'{"repositories": ["a", "", null, "Not/Valid"]}'))
+        elif "last=a" in line:
+            link = f"Link: <http://{'127.0.0.1'}:{server.url.rpartition(':')[2]}/v2/_catalog?n=100&last=b>; rel=next"
+            writer.write(answer("200 OK", link, body=b'{"repositories": ["b"]}'))
+        else:
+            link = 'Link: </v2/_catalog?n=100&last=a>; rel="next"'
+            writer.write(answer("200 OK", link, body=b'{"repositories": ["c"]}'))
+
+    async with raw_server(handler) as server, connect(server.url) as registry:
+        found: list[str] = []
+        with pytest.raises(UnlistableError):
+            await _collect(registry, found)
+        assert found == ["a", "b", "c"]
+
+
+async def test_a_body_without_end_and_a_bomb_are_refused() -> None:
+    bomb = gzip.compress(b"0" * 10_000_000)
+
+    async def handler(line: str, writer: asyncio.StreamWriter) -> None:
+        if "bomb" in line:
+            writer.write(answer("200 OK", "Content-Encoding: gzip", body=bomb))
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + b"0" * 6_000_000)
+
+    async with raw_server(handler) as server, connect(server.url) as registry:
+        for tag in ("endless", "bomb"):
+            with pytest.raises(ProtocolError, match=r"more than|beyond"):
+                await registry.manifest(REPOSITORY, Tag(tag))
+
+
+async def test_a_stalled_server_ends_in_bounded_time() -> None:
+    async def handler(line: str, writer: asyncio.StreamWriter) -> None:
+        pass
+
+    async with raw_server(handler) as server, connect(server.url, ConnectOptions(timeout=0.2)) as registry:
+        with pytest.raises(UnreachableError, match="no answer within"):
+            await registry.tags(REPOSITORY)
+
+
+async def test_a_redirect_elsewhere_carries_no_authorization() -> None:
+    async def other(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("404 Not Found"))
+
+    async with raw_server(other) as elsewhere:
+
+        async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+            if "Authorization" in server.headers[-1]:
+                writer.write(answer("307 There", f"Location: {elsewhere.url}/x"))
+            else:
+                writer.write(answer("401 Who", 'WWW-Authenticate: Basic realm="r"'))
+
+        async with raw_server(handler) as server:
+            options = ConnectOptions(user="me", password="s3cret")
+            async with connect_writable(server.url, options) as registry:
+                assert await registry.resolve(REPOSITORY, Tag("1.0")) is None
+                assert ["Authorization" in headers for headers in elsewhere.headers] == [False]
+                assert "s3cret" not in repr(options)
+
+
+async def test_a_405_says_whether_deletion_is_disabled_or_all_is_read_only() -> None:
+    bodies = [b'{"errors":[{"code":"UNSUPPORTED"}]}', b"Method not allowed"]
+
+    async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("405 No", body=bodies.pop(0)))
+
+    async with raw_server(handler) as server, connect_writable(server.url) as registry:
+        with pytest.raises(DeletionDisabledError, match="disabled"):
+            await registry.check_deletion(REPOSITORY)
+        with pytest.raises(DeletionDisabledError, match="read-only"):
+            await registry.check_deletion(REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("7", 7.0), ("Tue, 24 Nov 2026 00:00:09 GMT", 9.0), ("9999", 60.0), ("soon", None), (None, None), ("-3", None)],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value, datetime(2026, 11, 24, tzinfo=UTC)) == seconds
+
+
+async def test_the_gate_falls_by_half_and_climbs_again() -> None:
+    gate = Gate(8)
+    gate.pushed_back(0.0)
+    gate.pushed_back(0.1)
+    assert gate.limit == 4
+    for _ in range(100):
+        gate.went_well()
+    assert gate.limit == 8
+
+
+async def _collect(registry: Registry, found: list[str]) -> None:
+    async for name in registry.repositories():
+        found.append(name)  # noqa: PERF401 - what came before an error is looked at
