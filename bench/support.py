@@ -1,0 +1,131 @@
+"""What the benchmarks share: a filled registry, a proxy that adds latency, the older tool, CPU of a child."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from servers import Process, free_port  # noqa: E402 - the path is set above
+
+CACHE = ROOT / ".cache"
+OURS = Path(sys.executable).with_name("dregutil")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A command's wall clock and CPU (user and system), in seconds."""
+
+    wall: float
+    cpu: float
+    output: str
+
+
+def timed(command: Sequence[str | Path], folder: Path, **env: str) -> Timed:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command}: {done.stderr}")
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return Timed(wall, cpu, done.stdout + done.stderr)
+
+
+def older_tool() -> Path:
+    """The older tool in a venv of its own."""
+    program = CACHE / "older" / "bin" / "dregutil"
+    if not program.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(CACHE / "older")], check=True)
+        pip = [str(CACHE / "older" / "bin" / "pip"), "install", "-q"]
+        subprocess.run([*pip, "docker-registry-util==1.0.3", "setuptools<80"], check=True)
+    return program
+
+
+def fill(storage: Path, repositories: int, tags: int) -> None:
+    """Write images straight into a registry's storage (distribution's layout), a manifest for each tag."""
+    base = storage / "docker" / "registry" / "v2"
+
+    def blob(raw: bytes) -> str:
+        value = hashlib.sha256(raw).hexdigest()
+        folder = base / "blobs" / "sha256" / value[:2] / value
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "data").write_bytes(raw)
+        return value
+
+    def link(folder: Path, value: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "link").write_text(f"sha256:{value}")
+
+    config = blob(b"{}")
+    for number in range(repositories):
+        place = base / "repositories" / f"team{number % 10}" / f"app{number}"
+        link(place / "_layers" / "sha256" / config, config)
+        for tag in range(tags):
+            raw = json.dumps(
+                {
+                    "schemaVersion": 2,
+                    "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                    "config": {
+                        "mediaType": "application/vnd.docker.container.image.v1+json",
+                        "digest": f"sha256:{config}",
+                        "size": 2,
+                    },
+                    "layers": [],
+                    "annotations": {"n": f"{number}.{tag}"},
+                }
+            ).encode()
+            value = blob(raw)
+            link(place / "_manifests" / "revisions" / "sha256" / value, value)
+            link(place / "_manifests" / "tags" / f"1.{tag}" / "current", value)
+            link(place / "_manifests" / "tags" / f"1.{tag}" / "index" / "sha256" / value, value)
+
+
+class DelayProxy(Process):
+    """A TCP proxy in a process of its own that holds each chunk back: `delay` seconds a round trip."""
+
+    def __init__(self, folder: Path, upstream: int, delay: float) -> None:
+        super().__init__(folder, free_port())
+        self.upstream = upstream
+        self.delay = delay
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def command(self) -> list[str]:
+        script = str(Path(__file__).with_name("delay_proxy.py"))
+        return [sys.executable, script, str(self.port), str(self.upstream), str(self.delay)]
+
+
+def wrk_rate(url: str, paths: Sequence[str], connections: int, folder: Path, seconds: int = 5) -> float:
+    """Requests a second that wrk gets from `paths` in turn."""
+    script = folder / "paths.lua"
+    listed = ",".join(f'"{path}"' for path in paths)
+    accept = "application/vnd.docker.distribution.manifest.v2+json"
+    script.write_text(
+        f"local paths={{{listed}}}\nlocal i=0\n"
+        f'request=function() i=i%#paths+1; return wrk.format("GET", paths[i], {{["Accept"]="{accept}"}}) end\n'
+    )
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = re.search(r"Requests/sec:\s+([0-9.]+)", done.stdout)
+    if found is None or "Non-2xx" in done.stdout:
+        raise RuntimeError(done.stdout)
+    return float(found[1])
