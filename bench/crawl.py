@@ -42,7 +42,7 @@ def _ours(folder: Path, url: str, connections: int, tags: int) -> tuple[float, f
 
 
 def _loopback(folder: Path) -> list[tuple[str, str, str]]:
-    server = DistributionServer(folder / "full")
+    server = DistributionServer(folder / "full", cache=True)
     fill(server.storage, REPOSITORIES, TAGS)
     with server:
         paths = [f"/v2/team{n % 10}/app{n}/manifests/1.{tag}" for n in range(REPOSITORIES) for tag in range(TAGS)]
@@ -61,7 +61,7 @@ def _loopback(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def _delayed(folder: Path) -> list[tuple[str, str, str]]:
-    server, few = DistributionServer(folder / "full"), DistributionServer(folder / "few")
+    server, few = DistributionServer(folder / "full", cache=True), DistributionServer(folder / "few", cache=True)
     fill(few.storage, FEW, TAGS)
     with server, few:
         with DelayProxy(folder / "proxy", server.port, 0.02) as proxy:

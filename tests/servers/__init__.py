@@ -97,8 +97,10 @@ class DistributionServer(Process):
         prefix: str = "",
         http: str = "",
         auth: str = "",
+        cache: bool = False,
     ) -> None:
-        """`http` and `auth` are more lines of its configuration (YAML) at those places."""
+        """`http` and `auth` are more lines of its configuration (YAML) at those places; `cache`: its descriptor
+        cache in memory, as Debian's own configuration has it."""
         super().__init__(folder, free_port())
         self.prefix = prefix
         self.storage = folder / "storage"
@@ -111,6 +113,7 @@ log: {{level: warn, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {self.storage}}}
   delete: {{enabled: {str(delete).lower()}}}
+{"  cache: {blobdescriptor: inmemory}" if cache else ""}
   maintenance: {{uploadpurging: {{enabled: false}}, readonly: {{enabled: {str(readonly).lower()}}}}}
 http:
   addr: 127.0.0.1:{self.port}

@@ -68,7 +68,8 @@ class Transport:
         proxy: str | None = None,
     ) -> None:
         """`timeout` is in seconds without an answer; a DELETE may take as long as the server works on it."""
-        self.base = URL(base_url.rstrip("/"), encoded=True)
+        self._base = base_url.rstrip("/")
+        self.base = URL(self._base, encoded=True)
         self.methods = methods
         self.gate = Gate(concurrency)
         self._authenticator = authenticator
@@ -92,7 +93,7 @@ class Transport:
 
     def url(self, path: str) -> URL:
         """The URL of `path`, which begins with a slash and is already encoded."""
-        return URL(f"{self.base}{path}", encoded=True)
+        return URL(self._base + path, encoded=True)
 
     async def send(
         self,
