@@ -1,0 +1,150 @@
+"""Removal on a server whose answers are lost or refused: nothing that stays is hurt, and the outcome is true."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from dregutil.apply import Result, RunResult, apply_plan
+from dregutil.crawl import crawl
+from dregutil.errors import RegistryError
+from dregutil.plan import RemovalOptions
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry import connect_writable
+from dregutil.removal import plan_removal
+from dregutil.selection import select_tags
+from dregutil.selector import TagSelector
+from dregutil.untag import Untagger
+from images import Pusher
+from servers import DistributionServer
+
+
+class Between:
+    """A proxy that does something of its own with each DELETE of a manifest that exists.
+
+    `how`: `lost` (carried out, then the connection is reset), `dropped` (reset before it is sent), or the status line
+    with which it is refused. `times` such DELETEs of a digest in `spared` are treated so, the others pass; with
+    `by_tag_passes`, those of any digest are, and those by tag pass.
+    """
+
+    def __init__(self, upstream: int, how: str, times: int) -> None:
+        self.upstream = upstream
+        self.how = how
+        self.times = times
+        self.spared: set[str] = set()
+        self.by_tag_passes = False
+        self.deletes: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = _length(head)
+                body = await reader.readexactly(length)
+                if head.startswith(b"DELETE") and self._treats(head.split(b" ")[1].decode()):
+                    if self.how == "lost":
+                        await self._forward(head, body)
+                    if self.how in ("lost", "dropped"):
+                        writer.transport.abort()
+                        return
+                    writer.write(f"HTTP/1.1 {self.how}\r\nContent-Length: 0\r\n\r\n".encode())
+                else:
+                    writer.write(await self._forward(head, body))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    def _treats(self, path: str) -> bool:
+        digest = path.rpartition("/")[2]
+        treated = ":" in digest if self.by_tag_passes else digest in self.spared
+        if not treated or self.times <= 0:
+            return False
+        self.times -= 1
+        self.deletes.append(digest)
+        return True
+
+    async def _forward(self, head: bytes, body: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.upstream)
+        line, _, rest = head.partition(b"\r\n")
+        writer.write(line + b"\r\nConnection: close\r\n" + rest + body)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+
+def _length(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    return 0
+
+
+@asynccontextmanager
+async def between(server: DistributionServer, how: str, times: int) -> AsyncIterator[tuple[str, Between]]:
+    made = Between(server.port, how, times)
+    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", made
+    finally:
+        listening.close()
+        await listening.wait_closed()
+
+
+async def remove(url: str, tag: str, options: RemovalOptions | None = None) -> RunResult:
+    async with connect_writable(url) as registry:
+        found = (await crawl(registry)).inventory
+        selection = select_tags(found, [Repository("r")], TagSelector.build([tag]))
+        plan = await plan_removal(registry, selection, found, options)
+        return await apply_plan(registry, plan)
+
+
+@pytest.mark.parametrize("how", ["lost", "dropped", "500 Oops"])
+async def test_a_delete_whose_answer_is_lost(registry_server: DistributionServer, pusher: Pusher, how: str) -> None:
+    gone = pusher.push_image("r", "1.0", seed="one")
+    pusher.push_image("r", "2.0", seed="two")
+    async with between(registry_server, how, times=1) as (url, proxy):
+        proxy.spared = {gone["digest"]}
+        result = await remove(url, "1.0")
+    assert [outcome.result for outcome in result.outcomes] == [Result.REMOVED]
+    assert len(proxy.deletes) == 1
+    assert set(pusher.tags("r")) == {"2.0"}
+    assert pusher.is_whole("r", "2.0")
+
+
+@pytest.mark.parametrize("how", ["412 Precondition Failed", "409 Conflict", "500 Oops", "403 Forbidden", "dropped"])
+async def test_an_index_that_is_refused_keeps_its_children_and_signature(
+    registry_server: DistributionServer, pusher: Pusher, how: str
+) -> None:
+    children = [pusher.push_image("r", seed=seed) for seed in ("amd", "arm")]
+    index = pusher.push_index("r", "1.0", children=children)
+    signature = f"sha256-{index['digest'][7:]}.sig"
+    pusher.push_image("r", signature, seed="signature")
+    async with between(registry_server, how, times=99) as (url, proxy):
+        proxy.spared = {index["digest"]}
+        result = await remove(url, "1.0")
+    assert result.outcomes[0].result is Result.FAILED
+    assert {outcome.result for outcome in result.outcomes[1:]} == {Result.LEFT}
+    assert set(pusher.tags("r")) == {"1.0", signature}
+    assert all(pusher.is_whole("r", tag) for tag in pusher.tags("r"))
+
+
+async def test_an_untag_whose_delete_is_refused_puts_the_tag_back(
+    registry_server: DistributionServer, pusher: Pusher
+) -> None:
+    image = pusher.push_image("r", "1.0", "stable", seed="one")
+    async with between(registry_server, "409 Conflict", times=99) as (url, proxy):
+        proxy.by_tag_passes = True
+        async with connect_writable(url) as registry:
+            manifest = await registry.manifest(Repository("r"), Digest(image["digest"]))
+            assert manifest is not None
+            with pytest.raises(RegistryError):
+                await Untagger(registry).untag(Repository("r"), Tag("1.0"), manifest, (Tag("stable"),))
+    assert len(proxy.deletes) == 1
+    assert pusher.tags("r") == {"1.0": image["digest"], "stable": image["digest"]}
+    assert pusher.is_whole("r", "1.0")
