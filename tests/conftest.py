@@ -20,6 +20,12 @@ settings.register_profile(
 settings.load_profile("long" if "DREGUTIL_LONG" in os.environ else "short")
 
 
+@pytest.fixture(autouse=True)
+def state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes into the state folder of whoever runs it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def registry_server(tmp_path: Path) -> Iterator[DistributionServer]:
     """A real registry, empty, with deletion enabled."""

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from dregutil.apply import Result, RunResult, apply_plan
+from dregutil.apply import apply_plan
 from dregutil.crawl import crawl
 from dregutil.errors import RegistryError
+from dregutil.outcome import Intent, NoRecorder, Result, RunResult
 from dregutil.plan import RemovalOptions
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry import connect_writable
@@ -143,8 +144,9 @@ async def test_an_untag_whose_delete_is_refused_puts_the_tag_back(
         async with connect_writable(url) as registry:
             manifest = await registry.manifest(Repository("r"), Digest(image["digest"]))
             assert manifest is not None
+            intent = Intent(1, Repository("r"), (Tag("1.0"),), manifest, beside=(Tag("stable"),))
             with pytest.raises(RegistryError):
-                await Untagger(registry).untag(Repository("r"), Tag("1.0"), manifest, (Tag("stable"),))
+                await Untagger(registry, NoRecorder()).untag(intent)
     assert len(proxy.deletes) == 1
     assert pusher.tags("r") == {"1.0": image["digest"], "stable": image["digest"]}
     assert pusher.is_whole("r", "1.0")

@@ -37,6 +37,24 @@ def test_every_command_runs(line: str, shop: Pusher, registry_server: Distributi
     assert found.stdout or "held" in found.stderr
 
 
+def test_the_console_example_runs_as_printed(shop: Pusher, registry_server: DistributionServer, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
+    before = shop.tags("shop/web")
+    wanted = dict(part.split("\n", 1) for part in block.split("$ ") if part)
+    for line, output in wanted.items():
+        found = shell(line, tmp_path, registry_server)
+        assert found.returncode == 0, found.stderr
+        shown = found.stderr.replace("as read 0 seconds ago; --refresh reads it again\n", "") + found.stdout
+        assert _settled(shown, registry_server.host) == _settled(output, "registry.example.com")
+    assert shop.tags("shop/web") == before
+
+
+def _settled(text: str, host: str) -> str:
+    """Without what differs from run to run: the run's name, the plan's sum, the host's length."""
+    text = re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{4}", "RUN", text).replace(host, "HOST")
+    return re.sub(r" +", " ", re.sub(r"sha256:[0-9a-f]{64};", "SUM;", text))
+
+
 def test_the_library_example_runs(shop: Pusher, registry_server: DistributionServer) -> None:
     code = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)[0].replace("registry.example.com", registry_server.url)
     found = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)

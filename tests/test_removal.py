@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from dregutil.apply import Result, RunResult, apply_plan
+from dregutil.apply import apply_plan
 from dregutil.crawl import crawl
+from dregutil.outcome import Result, RunResult
 from dregutil.plan import Plan, RemovalOptions
 from dregutil.reference import Repository
 from dregutil.registry import connect_writable
 from dregutil.removal import plan_removal
+from dregutil.run import Known
 from dregutil.selection import MatchRules, select_tags
 from dregutil.selector import TagSelector
 from images import Pusher
@@ -29,7 +31,7 @@ async def remove(
         selector = TagSelector.build(tags)
         selection = select_tags(found.inventory, [Repository(name) for name in repositories], selector, rules)
         plan = await plan_removal(registry, selection, found.inventory, options)
-        return plan, await apply_plan(registry, plan, known_tags=found.inventory.as_mapping())
+        return plan, await apply_plan(registry, plan, known=Known(found.inventory.as_mapping()))
 
 
 async def test_versions_go_and_the_others_stay_whole(registry_server: DistributionServer, pusher: Pusher) -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.apply import Result, apply_plan
+from dregutil.apply import apply_plan
 from dregutil.crawl import crawl
+from dregutil.outcome import Result
 from dregutil.plan import Action, RemovalOptions
 from dregutil.reference import Repository, parse_signature_tag
 from dregutil.registry import connect_writable

@@ -13,30 +13,38 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dregutil.apply import Outcome, Result, RunResult, apply_plan
+    from dregutil.apply import apply_plan
     from dregutil.cachefile import CacheFile
     from dregutil.crawl import CrawlProgress, CrawlResult, crawl
     from dregutil.errors import DregutilError
     from dregutil.inventory import Inventory
+    from dregutil.outcome import Outcome, Result, RunResult
     from dregutil.plan import Kept, Plan, RemovalOptions, Step
     from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag
     from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
     from dregutil.removal import plan_removal
+    from dregutil.restore import look_back, put_back
+    from dregutil.run import Known
+    from dregutil.runs import RunStore
     from dregutil.selection import MatchRules, Selection, select_repositories, select_tags
     from dregutil.selector import TagSelector
 
 __version__ = "2.0.0"
 
 _PLACES = {
-    "dregutil.apply": ("Outcome", "Result", "RunResult", "apply_plan"),
+    "dregutil.apply": ("apply_plan",),
     "dregutil.cachefile": ("CacheFile",),
     "dregutil.crawl": ("CrawlProgress", "CrawlResult", "crawl"),
     "dregutil.errors": ("DregutilError",),
     "dregutil.inventory": ("Inventory",),
+    "dregutil.outcome": ("Outcome", "Result", "RunResult"),
     "dregutil.plan": ("Kept", "Plan", "RemovalOptions", "Step"),
     "dregutil.reference": ("Digest", "Reference", "RegistryAddress", "Repository", "Tag"),
     "dregutil.registry": ("ConnectOptions", "Registry", "WritableRegistry", "connect", "connect_writable"),
     "dregutil.removal": ("plan_removal",),
+    "dregutil.restore": ("look_back", "put_back"),
+    "dregutil.run": ("Known",),
+    "dregutil.runs": ("RunStore",),
     "dregutil.selection": ("MatchRules", "Selection", "select_repositories", "select_tags"),
     "dregutil.selector": ("TagSelector",),
 }
@@ -51,6 +59,7 @@ __all__ = [
     "DregutilError",
     "Inventory",
     "Kept",
+    "Known",
     "MatchRules",
     "Outcome",
     "Plan",
@@ -61,6 +70,7 @@ __all__ = [
     "Repository",
     "Result",
     "RunResult",
+    "RunStore",
     "Selection",
     "Step",
     "Tag",
@@ -71,7 +81,9 @@ __all__ = [
     "connect",
     "connect_writable",
     "crawl",
+    "look_back",
     "plan_removal",
+    "put_back",
     "select_repositories",
     "select_tags",
 ]

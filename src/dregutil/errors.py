@@ -17,6 +17,7 @@ why, and a second that says what to do next. No message ever holds a secret.
     │   └── PlanRefusedError            altered, cut short, of another registry or version
     ├── UnreachableError             6  no answer, or an answer cut short
     │   ├── CertificateError            a server that cannot be trusted
+    │   ├── CutShortError               an answer that broke off in the middle
     │   ├── OutcomeUnknownError         a write that may or may not have been carried out
     │   └── ThrottledError              pushed back for longer than we wait
     ├── InterruptedRunError        130  Ctrl-C
@@ -42,6 +43,7 @@ __all__ = [
     "CacheError",
     "CertificateError",
     "CredentialError",
+    "CutShortError",
     "DeletionDisabledError",
     "DeniedError",
     "DigestMismatchError",
@@ -142,6 +144,10 @@ class CertificateError(UnreachableError):
         "name the CA that signed the server's certificate with -v FILE (or REQUESTS_CA_BUNDLE); "
         "`-v None` switches verification off and is unsafe"
     )
+
+
+class CutShortError(UnreachableError):
+    pass
 
 
 class OutcomeUnknownError(UnreachableError):

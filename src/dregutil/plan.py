@@ -7,7 +7,7 @@ against a fresh graph, just before it is carried out: what is carried out is *sh
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -86,7 +86,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in a safe order. `left_out` names repositories that could not be judged, and why."""
+    """Steps in a safe order. `left_out` names repositories that could not be judged, and why.
+
+    `tags_before` counts the tags of each repository when the plan was made. `reclaimable` is in bytes: no more than
+    this comes back. `names_repositories`: it was asked for by the names of repositories, which are emptied.
+    """
 
     registry: str
     made_at: datetime
@@ -95,6 +99,9 @@ class Plan:
     kept: tuple[Kept, ...] = ()
     left_out: Mapping[Repository, str] = field(default_factory=dict)
     options: RemovalOptions = RemovalOptions()
+    tags_before: Mapping[Repository, int] = field(default_factory=dict)
+    reclaimable: int = 0
+    names_repositories: bool = False
 
     @property
     def repositories(self) -> tuple[Repository, ...]:
@@ -104,6 +111,9 @@ class Plan:
     def removed_tags(self) -> int:
         """How many tags go."""
         return sum(len(step.tags) for step in self.steps)
+
+    def tags_removed_from(self, repository: Repository) -> int:
+        return sum(len(step.tags) for step in self.steps if step.repository == repository)
 
 
 def make_plan(
@@ -124,6 +134,7 @@ def make_plan(
     steps: list[Step] = []
     kept: list[Kept] = []
     left_out: dict[Repository, str] = {}
+    freed: dict[Digest, int] = {}
     for repository in dict.fromkeys(repository for repository, _ in selection.touched()):
         graph = graphs[repository]
         if graph.trouble:
@@ -136,13 +147,28 @@ def make_plan(
                 made.hold(held.digest, held.tags, held.reason)
         steps += made.steps()
         kept += made.kept
-    return Plan(registry, made_at, command, tuple(steps), tuple(kept), left_out, options)
+        freed.update(made.freed())
+    return Plan(
+        registry,
+        made_at,
+        command,
+        tuple(steps),
+        tuple(kept),
+        left_out,
+        options,
+        tags_before={repository: len(graphs[repository].tags) for repository in graphs},
+        reclaimable=sum(freed.values()),
+        names_repositories=selection.names_repositories,
+    )
 
 
-def recheck(steps: Sequence[Step], graph: RepositoryGraph, options: RemovalOptions) -> Mapping[int, str]:
+def recheck(
+    steps: Sequence[Step], graph: RepositoryGraph, options: RemovalOptions, *, begun: Set[int] = frozenset()
+) -> Mapping[int, str]:
     """The numbers of those of one repository's `steps` that no longer hold in a fresh `graph`, each with its reason.
 
-    A digest that is gone counts as holding: deleting it again is harmless, and the outcome says so.
+    A digest that is gone counts as holding: deleting it again is harmless, and the outcome says so. `begun` are the
+    steps that we ourselves have started on: their tags may be gone already.
     """
     if graph.trouble:
         return {step.number: graph.trouble for step in steps}
@@ -162,7 +188,7 @@ def recheck(steps: Sequence[Step], graph: RepositoryGraph, options: RemovalOptio
         doomed.update(still)
         if moved and not still:
             dropped[step.number] = f"'{moved[0]}' has moved to {graph.tags[moved[0]].short}"
-        elif step.tags and not still:
+        elif step.tags and not still and step.number not in begun:
             dropped[step.number] = f"'{step.tags[0]}' is no longer on it"
     going = [digest for digest, step in deletes.items() if step.number not in dropped]
     _, held = settle(graph, going, doomed, allow_irreversible=options.allow_irreversible)
@@ -227,6 +253,16 @@ class _RepositoryPlan:
             replace(step, number=self.first + place, needs=tuple(sorted(numbers[need] for need in step.needs)))
             for place, step in enumerate(found)
         ]
+
+    def freed(self) -> dict[Digest, int]:
+        """The bytes of each manifest that goes, and of each blob that none of the others read here names."""
+        going = {step.digest for step in self._deletes}
+        manifests = self.graph.manifests
+        stay = {blob.digest for digest, found in manifests.items() if digest not in going for blob in found.blobs}
+        found = {digest: len(manifests[digest].raw) for digest in going}
+        for digest in going:
+            found.update((blob.digest, blob.size) for blob in manifests[digest].blobs if blob.digest not in stay)
+        return found
 
     def _still(self, digest: Digest, tags: Sequence[Tag]) -> tuple[Tag, ...]:
         """Those of `tags` that are on `digest` now; one that has moved is noted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,14 +11,13 @@ from datetime import UTC, datetime
 from dregutil.graph import RepositoryGraph
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan, RemovalOptions, make_plan
-from dregutil.reference import Digest, Repository
+from dregutil.readings import Readings
+from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
 from dregutil.selection import Selection
 from dregutil.survey import survey_repository
 
 __all__ = ["plan_removal"]
-
-_REPOSITORIES_AT_ONCE = 8
 
 
 async def plan_removal(
@@ -27,21 +27,35 @@ async def plan_removal(
     options: RemovalOptions | None = None,
     *,
     command: str = "",
+    known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
+    readings: Readings | None = None,
 ) -> Plan:
     """Read the repositories of `selection` live and plan its removal; nothing is changed.
 
-    `inventory` is what the selection was made from. Raises UnreachableError and LoginError; a repository that cannot
+    `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw. `readings` takes
+    what was read, for a run that follows at once. Raises UnreachableError and LoginError; a repository that cannot
     be read whole is left out of the plan, which says so.
     """
     wanted: dict[Repository, set[Digest]] = defaultdict(set)
     for repository, digest in selection.touched():
         wanted[repository].add(digest)
-    limit = asyncio.Semaphore(_REPOSITORIES_AT_ONCE)
+    likely = _one_tag_each(selection)
+    limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
 
     async def survey(repository: Repository) -> RepositoryGraph:
         async with limit:
-            known = inventory.tags(repository)
-            return await survey_repository(registry, repository, wanted[repository], known_tags=known)
+            started = time.monotonic()
+            graph = await survey_repository(
+                registry,
+                repository,
+                wanted[repository],
+                known_tags=inventory.tags(repository),
+                known_indexes=(known_indexes or {}).get(repository, ()),
+                likely=likely[repository],
+            )
+            if readings is not None:
+                readings.add(graph, started)
+            return graph
 
     graphs = await asyncio.gather(*(survey(repository) for repository in wanted))
     return make_plan(
@@ -63,4 +77,14 @@ def _elsewhere(selection: Selection, inventory: Inventory) -> Mapping[Digest, tu
         others = {repository for repository, _ in inventory.holders(entry.digest)} - chosen
         if others:
             found[entry.digest] = tuple(sorted(others))
+    return found
+
+
+def _one_tag_each(selection: Selection) -> Mapping[Repository, list[Tag]]:
+    """For each digest of the selection one of its tags: to read it by."""
+    found: dict[Repository, list[Tag]] = defaultdict(list)
+    for entry in selection.selected:
+        found[entry.repository].append(entry.tags[0])
+    for held in selection.held:
+        found[held.repository].append(held.tags[0])
     return found

@@ -7,7 +7,7 @@ A digest is selected only if every tag that carries it is, in every repository; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dregutil.errors import IntersectionError
 from dregutil.inventory import Inventory
@@ -52,12 +52,16 @@ class HeldBack:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`absent` are repositories that were asked for and are not known; `unmatched` counts tags not selected."""
+    """`absent` are repositories that were asked for and are not known; `unmatched` counts tags not selected.
+
+    `names_repositories`: whole repositories were asked for, by name.
+    """
 
     selected: tuple[Selected, ...] = ()
     held: tuple[HeldBack, ...] = ()
     absent: tuple[Repository, ...] = ()
     unmatched: int = 0
+    names_repositories: bool = False
 
     def touched(self) -> Iterator[tuple[Repository, Digest]]:
         """Every repository and digest that it speaks of, held back or not."""
@@ -82,7 +86,8 @@ def select_repositories(
     inventory: Inventory, repositories: Sequence[Repository], rules: MatchRules | None = None
 ) -> Selection:
     """All digests of `repositories`. Raises IntersectionError where `rules` ask for it."""
-    return _select(inventory, repositories, lambda _: True, lambda _: False, rules or MatchRules())
+    found = _select(inventory, repositories, lambda _: True, lambda _: False, rules or MatchRules())
+    return replace(found, names_repositories=True)
 
 
 def _select(

@@ -6,20 +6,16 @@ whole repository out of a plan. An unreachable registry or a refused login ends 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
 
 from dregutil.errors import DeniedError, ManifestError, ProtocolError, RegistryError
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import Kind, Manifest, kind_of_media_type
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
+from dregutil.workers import for_each
 
 __all__ = ["survey_repository"]
-
-_WORKERS = 32
-_Item = TypeVar("_Item")
 
 
 async def survey_repository(
@@ -29,13 +25,15 @@ async def survey_repository(
     *,
     known_tags: Iterable[Tag] = (),
     known_indexes: Iterable[Digest] = (),
+    likely: Iterable[Tag] = (),
 ) -> RepositoryGraph:
     """Read what decides about `digests` of `repository`: all tags, all indexes, and what refers to them.
 
     `known_tags` are those that earlier readings saw: one that the list omits and that yet resolves proves the list
-    wrong. `known_indexes` are looked up although no tag names them. Raises UnreachableError and LoginError.
+    wrong. `known_indexes` are looked up although no tag names them. `likely` tags are thought to name the digests: one
+    GET then reads tag and manifest in one. Raises UnreachableError and LoginError.
     """
-    survey = _Survey(registry, repository)
+    survey = _Survey(registry, repository, frozenset(likely))
     try:
         await survey.read(tuple(digests), tuple(known_tags), tuple(known_indexes))
     except (RegistryError, ProtocolError, ManifestError, DeniedError) as error:
@@ -43,26 +41,11 @@ async def survey_repository(
     return survey.graph()
 
 
-async def _for_each(items: Iterable[_Item], act: Callable[[_Item], Awaitable[None]]) -> None:
-    """Run `act` over `items` with a bounded number of workers over one iterator; the first error ends all."""
-    waiting = iter(items)
-
-    async def work() -> None:
-        for item in waiting:
-            await act(item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_WORKERS):
-                group.create_task(work())
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from failed
-
-
 class _Survey:
-    def __init__(self, registry: Registry, repository: Repository) -> None:
+    def __init__(self, registry: Registry, repository: Repository, likely: frozenset[Tag]) -> None:
         self.registry = registry
         self.repository = repository
+        self.likely = likely
         self.tags: dict[Tag, Digest] = {}
         self.kinds: dict[Digest, Kind] = {}
         self.manifests: dict[Digest, Manifest] = {}
@@ -70,7 +53,6 @@ class _Survey:
         self.absent: set[Digest] = set()
         self.dangling: set[Tag] = set()
         self.trouble = ""
-        self.has_referrers_api = True
 
     def graph(self) -> RepositoryGraph:
         return RepositoryGraph(
@@ -85,13 +67,20 @@ class _Survey:
 
     async def read(self, digests: Sequence[Digest], known_tags: Sequence[Tag], known_indexes: Sequence[Digest]) -> None:
         listed = await self.registry.tags(self.repository)
-        await _for_each(listed, self._resolve)
+        await for_each(listed, self._resolve)
         await self._doubt_list(sorted(set(known_tags) - set(listed)))
-        await _for_each(known_indexes, self._read_manifest)
+        await for_each(known_indexes, self._read_manifest)
         await self._read_indexes()
         await self._read_company(digests)
 
     async def _resolve(self, tag: Tag) -> None:
+        if tag in self.likely:
+            manifest = await self.registry.manifest(self.repository, tag)
+            if manifest is not None:
+                self.tags[tag] = manifest.digest
+                self.kinds[manifest.digest] = manifest.kind
+                self._keep(manifest)
+                return
         found = await self.registry.resolve(self.repository, tag) or await self.registry.resolve(self.repository, tag)
         if found is None:
             self.dangling.add(tag)
@@ -104,7 +93,7 @@ class _Survey:
             if await self.registry.resolve(self.repository, tag) is not None:
                 self.trouble = f"the registry's list of tags omits '{tag}', which resolves"
 
-        await _for_each(omitted, ask)
+        await for_each(omitted, ask)
 
     async def _read_indexes(self) -> None:
         """Every index that a tag names, and those within them; and whatever is not known to be an image."""
@@ -112,7 +101,7 @@ class _Survey:
         pending |= self.manifests.keys()
         seen: set[Digest] = set()
         while pending:
-            await _for_each(sorted(pending), self._read_manifest)
+            await for_each(sorted(pending), self._read_manifest)
             seen |= pending
             pending = {
                 child.digest
@@ -129,22 +118,24 @@ class _Survey:
         if manifest is None:
             self.absent.add(digest)
             return
-        self.manifests[digest] = manifest
+        self._keep(manifest)
+
+    def _keep(self, manifest: Manifest) -> None:
+        self.manifests[manifest.digest] = manifest
         if manifest.kind is Kind.UNKNOWN:
-            self.trouble = (
-                f"{digest.short} has the media type {manifest.media_type or '(none)'!r}, which may hold anything"
-            )
+            what = manifest.media_type or "(none)"
+            self.trouble = f"{manifest.digest.short} has the media type {what!r}, which may hold anything"
 
     async def _read_company(self, digests: Sequence[Digest]) -> None:
         """The digests, and what could go with them: children, referrers, signatures; level by level."""
         pending, seen = set(digests), set(digests)
         while pending:
-            await _for_each(sorted(pending), self._read_manifest)
-            await _for_each(sorted(pending & self.manifests.keys()), self._read_referrers)
+            await for_each(sorted(pending), self._read_manifest)
+            await for_each(sorted(pending & self.manifests.keys()), self._read_referrers)
             pending = set(self._company(pending)) - seen
             seen |= pending
         subjects = {manifest.subject.digest for manifest in self.manifests.values() if manifest.subject is not None}
-        await _for_each(sorted(subjects - self.manifests.keys()), self._look_for)
+        await for_each(sorted(subjects - self.manifests.keys()), self._look_for)
 
     def _company(self, digests: Iterable[Digest]) -> Iterator[Digest]:
         graph = self.graph()
@@ -157,13 +148,9 @@ class _Survey:
             yield from self.referrers.get(digest, ())
 
     async def _read_referrers(self, subject: Digest) -> None:
-        if not self.has_referrers_api:
-            return
         found = await self.registry.referrers(self.repository, subject)
-        if found is None:
-            self.has_referrers_api = False
-            return
-        self.referrers[subject] = tuple(descriptor.digest for descriptor in found)
+        if found is not None:
+            self.referrers[subject] = tuple(descriptor.digest for descriptor in found)
 
     async def _look_for(self, digest: Digest) -> None:
         if await self.registry.resolve(self.repository, digest) is None:

@@ -1,8 +1,8 @@
-"""Removing one tag and nothing else.
+"""Removing tags and nothing else.
 
-By tag where the server can. Where it answers that it cannot (distribution 2.8, Harbor), the tag is moved onto a
-manifest of our own that nothing else has, and that manifest is deleted: the digest that the tag stood for is never
-touched. Halfway, the tag is put back.
+By tag where the server can. Where it answers that it cannot (distribution 2.8, Harbor), tags are moved onto a manifest
+of our own that nothing else has, and that manifest is deleted: the digest that a tag stood for is never touched.
+Halfway, tags are put back. What is about to be done is recorded first, the manifest of our own included.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 from dregutil.errors import DregutilError, OutcomeUnknownError
 from dregutil.manifest import OCI_MANIFEST, Manifest
+from dregutil.outcome import Intent, Recorder
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import WritableRegistry
+from dregutil.workers import for_each
 
 __all__ = ["Untagger", "placeholder"]
 
 _PLACEHOLDER_CONFIG = "application/vnd.dregutil.placeholder.v1+json"
+_AT_ONCE = 16
+_GROUP = 256  # intents recorded together
 
 
 def placeholder(config: bytes) -> bytes:
@@ -33,29 +38,92 @@ def placeholder(config: bytes) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class _Placeholder:
+    digest: Digest
+    raw: bytes
+    config: bytes
+
+    @classmethod
+    def new(cls) -> _Placeholder:
+        config = json.dumps({"placeholder": secrets.token_hex(16)}).encode()
+        raw = placeholder(config)
+        return cls(Digest.of(raw), raw, config)
+
+
 class Untagger:
     """Untags on one registry, and remembers what it learnt about it: whether deletion by tag works there."""
 
-    def __init__(self, registry: WritableRegistry) -> None:
+    def __init__(self, registry: WritableRegistry, recorder: Recorder) -> None:
         self._registry = registry
+        self._recorder = recorder
         self._by_tag = True
+        self._ours: dict[Digest, dict[tuple[Repository, Tag], Manifest]] = {}
 
-    async def untag(self, repository: Repository, tag: Tag, manifest: Manifest, others: Sequence[Tag]) -> str:
-        """Remove `tag` from `manifest`; `others` are the tags that stay on it. Returns why not, or an empty string.
+    def original(self, repository: Repository, tag: Tag, digest: Digest) -> Manifest | None:
+        """What `tag` stood for, where `digest` is a manifest of our own that it was moved onto."""
+        return self._ours.get(digest, {}).get((repository, tag))
+
+    async def untag(self, intent: Intent) -> str:
+        """Remove the one tag of `intent`; those beside it stay. Returns why not, or an empty string.
 
         Raises DregutilError where the registry did not do as asked; the tag, or what it took along, was put back.
         """
-        found = await self._registry.resolve(repository, tag)
+        (tag,) = intent.tags
+        found = await self._registry.resolve(intent.repository, tag)
         if found is None:
             return ""
-        if found.digest != manifest.digest:
+        if found.digest != intent.manifest.digest:
             return f"'{tag}' has moved to {found.digest.short}"
-        if self._by_tag and await self._delete_by_tag(repository, tag, manifest, others):
-            return ""
-        await self._delete_by_placeholder(repository, tag, manifest)
+        if self._by_tag:
+            await self._recorder.intend(intent)
+            if await self._delete_by_tag(intent, tag):
+                return ""
+        await self._delete_by_placeholder((intent,), lambda: False)
         return ""
 
-    async def _delete_by_tag(self, repository: Repository, tag: Tag, manifest: Manifest, others: Sequence[Tag]) -> bool:
+    async def untag_doomed(self, intents: Sequence[Intent], stopped: Callable[[], bool]) -> None:
+        """Remove all tags of `intents`, whose manifests go afterwards: one sweep instead of one for each digest.
+
+        A tag that has moved is left. `stopped` is asked between requests; where it says so, and where the registry
+        refuses, everything is as it was. Raises DregutilError.
+        """
+        rest = list(intents)
+        if self._by_tag and rest:
+            first = rest.pop(0)
+            await self._recorder.intend(first)
+            if await self._delete_doomed_tags(first):
+                await self._in_groups(rest, self._delete_doomed_tags, stopped)
+                return
+            rest.insert(0, first)
+        await self._delete_by_placeholder(rest, stopped)
+
+    async def _delete_doomed_tags(self, intent: Intent) -> bool:
+        """By tag; False where this server cannot."""
+        for tag in intent.tags:
+            if await self._registry.delete_tag(intent.repository, tag) is None:
+                self._by_tag = False
+                return False
+        return True
+
+    async def _in_groups(
+        self, intents: Sequence[Intent], act: Callable[[Intent], Awaitable[bool]], stopped: Callable[[], bool]
+    ) -> None:
+        """Record a group, then act on each of it, a few at once."""
+
+        async def unless_stopped(intent: Intent) -> None:
+            if not stopped():
+                await act(intent)
+
+        for start in range(0, len(intents), _GROUP):
+            group = intents[start : start + _GROUP]
+            if stopped():
+                return
+            await self._recorder.intend(*group)
+            await for_each(group, unless_stopped, at_once=_AT_ONCE)
+
+    async def _delete_by_tag(self, intent: Intent, tag: Tag) -> bool:
+        repository, manifest = intent.repository, intent.manifest
         try:
             if await self._registry.delete_tag(repository, tag) is None:
                 self._by_tag = False
@@ -63,7 +131,7 @@ class Untagger:
         except OutcomeUnknownError:
             if await self._registry.resolve(repository, tag) is not None:
                 raise
-        lost = [other for other in others if await self._registry.resolve(repository, other) is None]
+        lost = [other for other in intent.beside if await self._registry.resolve(repository, other) is None]
         if lost or await self._registry.resolve(repository, manifest.digest) is None:
             references: tuple[Digest | Tag, ...] = (manifest.digest, *lost)
             for reference in references:
@@ -77,23 +145,54 @@ class Untagger:
             raise DregutilError(f"the registry accepted the deletion of the tag '{tag}', and it is still there")
         return True
 
-    async def _delete_by_placeholder(self, repository: Repository, tag: Tag, manifest: Manifest) -> None:
-        config = json.dumps({"placeholder": secrets.token_hex(16)}).encode()
-        raw = placeholder(config)
-        digest = Digest.of(raw)
-        await self._registry.put_blob(repository, config)
-        try:
-            await self._registry.put_manifest(repository, tag, raw, OCI_MANIFEST)
-            await self._registry.delete_manifest(repository, digest)
-        except BaseException:
-            await asyncio.shield(self._put_back(repository, tag, manifest, digest))
-            raise
-        if await self._registry.resolve(repository, tag) is not None:
-            await self._put_back(repository, tag, manifest, digest)
-            raise DregutilError(f"the tag '{tag}' could not be removed alone; it is as it was")
+    async def _delete_by_placeholder(self, intents: Sequence[Intent], stopped: Callable[[], bool]) -> None:
+        """Move the tags onto a manifest of our own, and delete that."""
+        repository = intents[0].repository
+        ours = _Placeholder.new()
+        recorded = [replace(intent, placeholder=ours.digest) for intent in intents]
+        moved = self._ours[ours.digest] = {}
 
-    async def _put_back(self, repository: Repository, tag: Tag, manifest: Manifest, ours: Digest) -> None:
-        """Point the tag at its own manifest again, unless somebody has moved it meanwhile."""
-        found = await self._registry.resolve(repository, tag)
-        if found is None or found.digest == ours:
-            await self._registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+        async def move(intent: Intent) -> bool:
+            for tag in intent.tags:
+                found = await self._registry.resolve(repository, tag)
+                if found is not None and found.digest == intent.manifest.digest:
+                    moved[repository, tag] = intent.manifest
+                    await self._registry.put_manifest(repository, tag, ours.raw, OCI_MANIFEST)
+            return True
+
+        try:
+            await self._registry.put_blob(repository, ours.config)
+            await self._in_groups(recorded, move, stopped)
+            if not stopped():
+                await self._delete_ours(repository, ours)
+                await self._check_gone(repository, recorded[0], ours)
+                return
+        except BaseException:
+            await asyncio.shield(self._put_back(ours))
+            raise
+        await self._put_back(ours)
+        await self._delete_ours(repository, ours)
+
+    async def _delete_ours(self, repository: Repository, ours: _Placeholder) -> None:
+        try:
+            await self._registry.delete_manifest(repository, ours.digest)
+        except OutcomeUnknownError:
+            if await self._registry.resolve(repository, ours.digest) is not None:
+                raise
+
+    async def _check_gone(self, repository: Repository, intent: Intent, ours: _Placeholder) -> None:
+        for tag in intent.tags:
+            found = await self._registry.resolve(repository, tag)
+            if found is not None and found.digest in (ours.digest, intent.manifest.digest):
+                raise DregutilError(f"the tag '{tag}' could not be removed alone; it is as it was")
+
+    async def _put_back(self, ours: _Placeholder) -> None:
+        """Point the tags at their own manifests again, unless somebody has moved them meanwhile."""
+
+        async def put(entry: tuple[tuple[Repository, Tag], Manifest]) -> None:
+            (repository, tag), manifest = entry
+            found = await self._registry.resolve(repository, tag)
+            if found is None or found.digest == ours.digest:
+                await self._registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+
+        await for_each(self._ours[ours.digest].items(), put, at_once=_AT_ONCE)

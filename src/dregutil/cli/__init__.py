@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from dregutil.cli.parser import COMMANDS, build_parser, prepare
+from dregutil.cli.parser import COMMANDS, WITHOUT_REGISTRY, build_parser, prepare
 from dregutil.cli.settings import Settings, read_settings
 from dregutil.errors import DregutilError, UsageError
 
@@ -23,6 +23,9 @@ _COMMANDS = {
     "remove-tags": "dregutil.cli.remove:remove_tags",
     "refresh": "dregutil.cli.refresh:refresh",
     "find": "dregutil.cli.find:find",
+    "apply": "dregutil.cli.apply:apply",
+    "history": "dregutil.cli.history:history",
+    "undo": "dregutil.cli.undo:undo",
     "doctor": "dregutil.cli.doctor:doctor",
 }
 _INTERRUPTED = 130
@@ -49,6 +52,8 @@ def run(arguments: Sequence[str]) -> int:
         if args.command is None:
             _explain_no_command(arguments, getattr(args, "verify", None))
         settings = read_settings(args)
+        if args.command not in WITHOUT_REGISTRY:
+            _ = settings.address  # a registry is named, or this says so
         module, _, name = _COMMANDS[args.command].partition(":")
         command: Callable[[object, Settings], int] = getattr(importlib.import_module(module), name)
         return command(args, settings)

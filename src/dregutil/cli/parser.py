@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from dregutil import __version__
 from dregutil.errors import UsageError
 
-__all__ = ["COMMANDS", "build_parser", "prepare"]
+__all__ = ["COMMANDS", "WITHOUT_REGISTRY", "build_parser", "prepare"]
 
 _OLDER_GLOBAL = (
     "--registry",
@@ -49,7 +49,8 @@ _OLDER: dict[str, tuple[str, ...]] = {
     "query-tags": _OLDER_TAGS,
     "remove-tags": _OLDER_TAGS,
 }
-COMMANDS = (*_OLDER, "refresh", "find", "doctor")
+COMMANDS = (*_OLDER, "refresh", "find", "apply", "history", "undo", "doctor")
+WITHOUT_REGISTRY = ("history",)
 _SWITCHES = ("true", "yes", "1", "false", "no", "0", "none")
 
 
@@ -137,6 +138,9 @@ def build_parser() -> argparse.ArgumentParser:
     command("find", "Find everything that uses a digest or an image.").add_argument(
         "what", metavar="DIGEST|IMAGE", help="a digest or a unique prefix of one, or repository:tag"
     )
+    _add_apply(command("apply", "Carry out a saved plan, or go on with a run that was cut off."))
+    _add_history(command("history", "List past runs, or show one."))
+    _add_undo(command("undo", "Put back what a run removed."))
     command("doctor", "Say whether the registry can be reached, which login is used, and what it allows.")
     return parser
 
@@ -165,6 +169,7 @@ def _add_global_options(parser: Any) -> None:
     add("--concurrency", type=int, metavar="N", help="most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]")
     add("--timeout", type=float, metavar="S", help="seconds without an answer (default: 30)")
     add("--quiet", action="store_true", help="no progress, no notes")
+    add("--state-dir", metavar="DIR", help="where runs are recorded for undo [DREGUTIL_STATE_DIR]")
     add("--color", choices=("auto", "always", "never"), help="default: auto [NO_COLOR]")
 
 
@@ -192,9 +197,36 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
 def _add_removal(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dry-run", action="store_true", help="show what would go; remove nothing")
-    add("--yes", "-y", action="store_true", help="do not ask")
+    add("--plan-out", metavar="FILE", help="write the plan to a file; remove nothing")
+    _add_consent(parser)
     add("--untag", action="store_true", help="where a digest is held back, remove the selected tags alone")
     add("--keep-children", action="store_true", help="leave the children of a removed index")
     add("--keep-referrers", action="store_true", help="leave signatures and other referrers")
     add("--allow-irreversible", action="store_true", help="remove also what could not be put back")
     add("--strict", action="store_true", help="exit 3 where something was held back")
+
+
+def _add_consent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--yes-remove", type=int, metavar="N", help="let a plan through that takes most of a repository: exactly N tags"
+    )
+
+
+def _add_apply(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", nargs="?", metavar="FILE", help="a plan that --plan-out wrote")
+    parser.add_argument("--expect", metavar="SHA256", help="the sum of the plan that was reviewed")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run that was cut off")
+    _add_consent(parser)
+    parser.add_argument("--strict", action="store_true", help="exit 3 where something was left")
+
+
+def _add_history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", metavar="RUN", help="show this run")
+    parser.add_argument("--prune", metavar="AGE", help="forget finished runs older than this, such as 90d")
+
+
+def _add_undo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", metavar="RUN", help="default: the newest removal not yet undone")
+    parser.add_argument("--dry-run", action="store_true", help="show what would come back")
+    parser.add_argument("--yes", "-y", action="store_true", help="do not ask")

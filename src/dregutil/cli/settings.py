@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dregutil.cli.parser import COMMANDS
 from dregutil.errors import UsageError
 from dregutil.reference import RegistryAddress
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["Settings", "read_settings", "shown_command"]
 
 _OFF = ("", "0", "false", "no", "none")
 
@@ -24,7 +25,7 @@ _OFF = ("", "0", "false", "no", "none")
 class Settings:
     """The global options, read. `verify` is a CA bundle, or whether to verify at all."""
 
-    address: RegistryAddress
+    registry: RegistryAddress | None
     user: str | None
     password: str | None = field(repr=False)
     credential_source: str
@@ -43,6 +44,14 @@ class Settings:
     timeout: float
     quiet: bool
     color: str
+    state_dir: Path
+
+    @property
+    def address(self) -> RegistryAddress:
+        """Raises UsageError where no registry was named."""
+        if self.registry is None:
+            raise UsageError("no registry was named", advice="name it with -reg HOST, or in the variable REGISTRY")
+        return self.registry
 
 
 def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Settings:
@@ -56,11 +65,12 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
     def switch(name: str, variable: str) -> bool:
         return bool(given.get(name)) or not _is_off(env.get(variable, ""))
 
-    address = _address(text("registry", "REGISTRY"))
+    named = text("registry", "REGISTRY")
+    address = None if named is None else RegistryAddress.parse(named)
     user = text("user", "REGISTRY_USER")
     digest = given.get("digest_auth")
     return Settings(
-        address=address,
+        registry=address,
         user=user,
         password=_password(args, env, user, address),
         credential_source="flags" if given.get("user") else "environment",
@@ -79,28 +89,43 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         timeout=given.get("timeout") or 30.0,
         quiet=bool(given.get("quiet")),
         color="never" if env.get("NO_COLOR") and not given.get("color") else given.get("color") or "auto",
+        state_dir=_state_dir(text("state_dir", "DREGUTIL_STATE_DIR"), env),
     )
+
+
+def shown_command(arguments: Sequence[str]) -> str:
+    """A command line as it may be recorded: without a password."""
+    shown: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        name, equals, _ = argument.partition("=")
+        is_long = len(name) > 2 and name.startswith("--p") and "--password".startswith(name)
+        if is_long and equals:
+            shown.append(f"{name}=…")
+        elif is_long or argument == "-p":
+            shown.append(argument)
+            if next(waiting, None) is not None:
+                shown.append("…")
+        elif argument.startswith("-p") and not argument.startswith("--"):
+            shown.append("-p…")
+        else:
+            shown.append(argument)
+    return shlex.join(shown)
 
 
 def _is_off(value: str) -> bool:
     return value.strip().lower() in _OFF
 
 
-def _address(registry: str | None) -> RegistryAddress:
-    if registry is None:
-        raise UsageError("no registry was named", advice="name it with -reg HOST, or in the variable REGISTRY")
-    return RegistryAddress.parse(registry)
-
-
 def _password(
-    args: argparse.Namespace, env: Mapping[str, str], user: str | None, address: RegistryAddress
+    args: argparse.Namespace, env: Mapping[str, str], user: str | None, address: RegistryAddress | None
 ) -> str | None:
     if getattr(args, "password_stdin", False):
         return sys.stdin.readline().rstrip("\r\n")
     password: str | None = getattr(args, "password", None)
     if password is None:
         password = env.get("REGISTRY_PASSWORD")
-    if password is None and user and sys.stdin.isatty() and sys.stderr.isatty():
+    if password is None and user and address is not None and sys.stdin.isatty() and sys.stderr.isatty():
         return getpass.getpass(f"Password of {user} at {address.name}: ")
     return password
 
@@ -120,10 +145,17 @@ def _verify(value: str | None) -> Path | bool:
     return False if _is_off(value) else Path(value).expanduser()
 
 
-def _cache(value: str | None, address: RegistryAddress) -> CacheFile | None:
+def _cache(value: str | None, address: RegistryAddress | None) -> CacheFile | None:
     if value is None:
-        return CacheFile(Path(cache_file_name(address)))
+        return None if address is None else CacheFile(Path(cache_file_name(address)))
     return None if _is_off(value) else CacheFile(Path(value).expanduser())
+
+
+def _state_dir(value: str | None, env: Mapping[str, str]) -> Path:
+    if value is not None:
+        return Path(value).expanduser().absolute()
+    state = env.get("XDG_STATE_HOME") or "~/.local/state"
+    return (Path(state).expanduser() / "dregutil").absolute()
 
 
 def _positive(given: int | None, variable: str | None, default: int) -> int:

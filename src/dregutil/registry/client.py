@@ -14,6 +14,7 @@ import msgspec
 from yarl import URL
 
 from dregutil.errors import (
+    CutShortError,
     DeletionDisabledError,
     DigestMismatchError,
     NotARegistryError,
@@ -93,6 +94,7 @@ class Registry:
         self._login = login
         self._manifest_method = "GET" if use_get_manifest else "HEAD"
         self._pull_scopes: dict[Repository, tuple[str, ...]] = {}
+        self._has_referrers = True
 
     @property
     def login(self) -> Login:
@@ -179,6 +181,8 @@ class Registry:
 
     async def referrers(self, repository: Repository, subject: Digest) -> tuple[Descriptor, ...] | None:
         """What refers to `subject`, as the server's referrers API lists it; None where it has no such API."""
+        if not self._has_referrers:
+            return None
         found: dict[Digest, Descriptor] = {}
         url: URL | None = self._transport.url(f"/v2/{repository}/referrers/{subject}")
         for _ in range(MOST_PAGES):
@@ -188,6 +192,8 @@ class Registry:
                 "GET", url, self._pull(repository), headers={"Accept": OCI_INDEX}, longest=MAX_MANIFEST_BYTES
             )
             if answer.status == 404 and not found:
+                # Where the API exists its answer is an error of the spec; without it, the server knows no such path.
+                self._has_referrers = bool(error_details(answer.body))
                 return None
             if answer.status != 200:
                 raise self._failure(answer, f"list what refers to {subject.short} in {repository}")
@@ -201,6 +207,19 @@ class Registry:
             found.update((child.digest, child) for child in parse_manifest(answer.body, OCI_INDEX, digest).children)
             url = next_page(answer.headers.getall("Link", []), answer.url)
         raise UnlistableError(f"the list of what refers to {subject.short} does not end")
+
+    async def has_bytes(self, repository: Repository, blob: Descriptor) -> bool:
+        """Whether a byte of a blob can really be read: a server that has lost it may still answer that it is there."""
+        url = self._transport.url(f"/v2/{repository}/blobs/{blob.digest}")
+        try:
+            answer = await self._transport.first_byte(url, self._pull(repository))
+        except CutShortError:
+            return False
+        if answer.status in (404, 416):
+            return False
+        if answer.status not in (200, 206):
+            raise self._failure(answer, f"read {blob.digest.short} of {repository}")
+        return bool(answer.body) or blob.size == 0
 
     async def _pages(self, path: str, scopes: tuple[str, ...], what: str) -> AsyncIterator[Any]:
         """The JSON documents of a paged list; a repository that is not there has no page."""
@@ -296,6 +315,17 @@ class WritableRegistry(Registry):
         )
         self._check_written(answer, what)
         return digest
+
+    async def mount_blob(self, repository: Repository, digest: Digest, source: Repository) -> bool:
+        """Bring a blob in from another repository of the registry; False where the server does not.
+
+        Raises as `put_manifest` does.
+        """
+        url = self._transport.url(f"/v2/{repository}/blobs/uploads/?mount={digest}&from={source}")
+        scopes = (f"repository:{repository}:pull,push", f"repository:{source}:pull")
+        answer = await self._transport.send("POST", url, scopes)
+        self._check_written(answer, f"mount a blob into {repository}")
+        return answer.status == 201
 
     async def _delete(self, repository: Repository, reference: Tag | Digest) -> Answer:
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")

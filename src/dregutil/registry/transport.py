@@ -21,6 +21,7 @@ from yarl import URL
 
 from dregutil.errors import (
     CertificateError,
+    CutShortError,
     DregutilError,
     OutcomeUnknownError,
     ProtocolError,
@@ -51,6 +52,14 @@ class Answer:
     headers: CIMultiDictProxy[str]
     body: bytes
     url: URL
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How much of an answer is read (bytes), and whether what is longer is cut or refused."""
+
+    longest: int
+    cuts: bool = False
 
 
 class Transport:
@@ -112,18 +121,30 @@ class Transport:
         """
         if method not in self.methods:
             raise ProtocolError(f"this client sends no {method}")
-        answer = await self._authorized(method, url, scopes, headers or {}, body, longest)
+        answer = await self._authorized(method, url, scopes, headers or {}, body, _Limits(longest))
         if method in READING:
             redirects = 0
             while answer.status in _REDIRECTS and "Location" in answer.headers:
                 redirects += 1
                 if redirects > _MOST_REDIRECTS:
                     raise ProtocolError(f"{_place(url)} redirects in circles")
-                answer = await self._follow(method, answer, scopes, headers or {}, longest)
+                answer = await self._follow(method, answer, scopes, headers or {}, _Limits(longest))
+        return answer
+
+    async def first_byte(self, url: URL, scopes: tuple[str, ...]) -> Answer:
+        """GET the first byte of what may be large; the rest is not waited for.
+
+        Raises as `send` does; a body that breaks off before its first byte is a CutShortError, and not asked for again.
+        """
+        limits = _Limits(longest=1, cuts=True)
+        headers = {"Range": "bytes=0-0"}
+        answer = await self._authorized("GET", url, scopes, headers, None, limits)
+        if answer.status in _REDIRECTS and "Location" in answer.headers:
+            answer = await self._follow("GET", answer, scopes, headers, limits)
         return answer
 
     async def _follow(
-        self, method: str, answer: Answer, scopes: tuple[str, ...], headers: Mapping[str, str], longest: int
+        self, method: str, answer: Answer, scopes: tuple[str, ...], headers: Mapping[str, str], limits: _Limits
     ) -> Answer:
         """Follow a redirect; to another origin without the registry's authorization."""
         try:
@@ -135,8 +156,8 @@ class Transport:
         if target.scheme not in ("http", "https") or target.user is not None:
             raise ProtocolError(f"{_place(answer.url)} redirects to what is no plain URL")
         if target.origin() == self.base.origin():
-            return await self._authorized(method, target, scopes, headers, None, longest)
-        return await self._patiently(method, target, headers, None, longest)
+            return await self._authorized(method, target, scopes, headers, None, limits)
+        return await self._patiently(method, target, headers, None, limits)
 
     async def _authorized(
         self,
@@ -145,7 +166,7 @@ class Transport:
         scopes: tuple[str, ...],
         headers: Mapping[str, str],
         body: bytes | None,
-        longest: int,
+        limits: _Limits,
     ) -> Answer:
         target = url.raw_path_qs
         attempt = 0
@@ -154,7 +175,7 @@ class Transport:
             if authorization is None:
                 authorization = await self._authenticator.headers(method, target, scopes, fetch=self._fetch_token)
             merged = {**headers, **authorization} if authorization else headers
-            answer = await self._patiently(method, url, merged, body, longest)
+            answer = await self._patiently(method, url, merged, body, limits)
             if answer.status not in _CHALLENGED:
                 return answer
             again = await self._authenticator.challenged(
@@ -175,20 +196,22 @@ class Transport:
         headers = dict(request.headers)
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        answer = await self._patiently(request.method, url, headers, body, _LONGEST_TOKEN)
+        answer = await self._patiently(request.method, url, headers, body, _Limits(_LONGEST_TOKEN))
         return answer.status, answer.body
 
     async def _patiently(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, longest: int
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits
     ) -> Answer:
         """One exchange, again where that is safe and may help."""
         attempt = 0
         while True:
             last = method not in READING or attempt + 1 >= MOST_ATTEMPTS
             try:
-                answer = await self._exchange(method, url, headers, body, longest)
+                answer = await self._exchange(method, url, headers, body, limits)
             except UnreachableError as error:
                 if last or isinstance(error, CertificateError) or not self._has_answered:
+                    raise
+                if limits.cuts and isinstance(error, CutShortError):
                     raise
                 asked = None
             else:
@@ -212,7 +235,7 @@ class Transport:
         raise UnreachableError(f"{_place(answer.url)} was unable to answer {MOST_ATTEMPTS} times ({answer.status})")
 
     async def _exchange(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, longest: int
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits
     ) -> Answer:
         await self.gate.enter()
         try:
@@ -226,7 +249,7 @@ class Transport:
                 timeout=self._no_timeout if method == "DELETE" else self._timeout,
             )
             try:
-                content = b"" if method == "HEAD" else await _read(response, longest)
+                content = b"" if method == "HEAD" else await _read(response, limits)
             except BaseException:
                 response.close()
                 raise
@@ -255,15 +278,17 @@ class Transport:
             return OutcomeUnknownError(f"{lost} to {method} at {place}: whether it was carried out is not known")
         if isinstance(error, TimeoutError):
             return UnreachableError(f"{place} gave no answer within {self._wait:g} s")
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return CutShortError(f"{place} broke off in the middle of an answer")
         if isinstance(error, aiohttp.ClientResponseError):
             return UnreachableError(f"{place} answers something that is not HTTP")
         return UnreachableError(f"{place} broke off the connection")
 
 
-async def _read(response: aiohttp.ClientResponse, longest: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, limits: _Limits) -> bytes:
     """The body, whole, if it is no longer than allowed; an error's body is cut instead."""
-    is_error = response.status >= 400
-    most = min(longest, _LONGEST_ERROR) if is_error else longest
+    is_error = response.status >= 400 or limits.cuts
+    most = _LONGEST_ERROR if response.status >= 400 else limits.longest
     announced = response.content_length
     chunks: list[bytes] = []
     size = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from dregutil.apply import Outcome, Result, RunResult
+from dregutil.outcome import Outcome, Result, RunResult
 from dregutil.plan import Action, Kept, Plan, Step, StepKind
 from dregutil.report.units import size_text
 
@@ -28,7 +28,8 @@ def plan_lines(plan: Plan, *, unmatched: int) -> Iterator[str]:
     if plan.steps or held:
         yield f"{_count(plan.removed_tags, 'tag')} to go, {held} held back"
     if plan.steps:
-        yield "The space comes back when the registry collects its garbage"
+        yield f"Frees at most {size_text(plan.reclaimable)} when the registry collects its garbage"
+        yield "Until then `dregutil undo` puts everything back"
 
 
 def kept_lines(kept: Iterable[Kept], *, width: int = 0, with_repository: bool = True) -> Iterator[str]:
@@ -86,15 +87,22 @@ def left_lines(result: RunResult) -> Iterator[str]:
             yield f"{outcome.result.value}: {step.repository} {step.digest.short}{tags}: {outcome.why}"
 
 
-def summary_lines(plan: Plan, result: RunResult) -> Iterator[str]:
-    """What a run did, in a line or two."""
-    done = [outcome for outcome in result.outcomes if _is_done(outcome)]
+def summary_lines(plan: Plan, result: RunResult, *, run: str = "") -> Iterator[str]:
+    """What a run did, in a few lines; `run` is its name in the record, empty where nothing was sent."""
+    done = result.of(Result.REMOVED)
+    gone = result.of(Result.GONE)
     tags = sum(len(outcome.step.tags) for outcome in done)
     parts = [f"removed {_count(tags, 'tag')} and {_count(_digests(done), 'manifest')}"]
+    if gone:
+        parts.append(f"{len(gone)} were gone already")
     parts += [f"{what.value} {len(result.of(what))}" for what in (Result.LEFT, Result.FAILED) if result.of(what)]
     if plan.kept:
         parts.append(f"held back {sum(len(kept.tags) for kept in plan.kept)}")
     yield ", ".join(parts)
+    if run and (result.interrupted or result.error is not None):
+        yield f"unfinished: `dregutil apply --resume {run}` goes on with it"
+    if run and done:
+        yield f"`dregutil undo {run}` puts it back, until the registry collects its garbage"
     if done:
         yield "the space comes back when the registry collects its garbage: registry garbage-collect CONFIG"
 
@@ -104,7 +112,7 @@ def _digests(outcomes: Sequence[Outcome]) -> int:
 
 
 def _is_done(outcome: Outcome) -> bool:
-    return outcome.result in (Result.REMOVED, Result.GONE)
+    return outcome.result.is_done
 
 
 def _tags(tags: Sequence[str]) -> str:

@@ -1,0 +1,258 @@
+"""Carrying out a plan: asked for, braked, locked, recorded, applied, reported. Shared by all commands that remove."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from dregutil.apply import apply_plan
+from dregutil.brake import braked_repositories
+from dregutil.cli.connection import connect_options
+from dregutil.cli.output import count, emit, note
+from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.settings import Settings
+from dregutil.errors import BrakeError, DregutilError
+from dregutil.inventory import Inventory
+from dregutil.journal import Journal, RunRecord
+from dregutil.layout import write_layout
+from dregutil.outcome import Outcome, Result, RunResult
+from dregutil.plan import Plan
+from dregutil.readings import Readings
+from dregutil.reference import Digest, Repository
+from dregutil.registry import connect_writable
+from dregutil.report.removal import left_lines, plan_lines, removed_steps, summary_lines
+from dregutil.report.text import pair_lines
+from dregutil.run import Known
+from dregutil.runs import RunStore, short_lived
+
+__all__ = ["Undertaking", "agreed", "carry_out", "run_to_end", "warn_of_state"]
+
+INTERRUPTED = 130
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True)
+class Undertaking:
+    """A plan that is to be carried out, and what is known beside it.
+
+    `whole`: the inventory is the whole registry, as the cache file must be. `earlier`: the record of this plan, cut
+    off. `reviewed`: whoever asks has named the plan's own sum.
+    """
+
+    plan: Plan
+    inventory: Inventory = field(default_factory=Inventory)
+    whole: bool = True
+    readings: Readings = field(default_factory=Readings)
+    indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
+    unmatched: int = 0
+    earlier: RunRecord | None = None
+    reviewed: bool = False
+
+
+def carry_out(args: argparse.Namespace, settings: Settings, work: Undertaking) -> int:
+    """Ask, apply, record, report. Raises DregutilError, BrakeError among them, before anything was sent."""
+    store = RunStore(settings.state_dir)
+    if not _agreed_to(args, settings, work):
+        note(settings, "nothing was removed")
+        return 0
+    with store.lock(work.plan.registry):
+        _tell_unfinished(settings, store, work)
+        journal = _journal(store, work)
+        result = _recorded(settings, store, work, journal)
+    _update_cache(settings, work, result)
+    return _report(args, settings, work, journal, result)
+
+
+def warn_of_state(settings: Settings) -> None:
+    """Say where what is recorded for `undo` may not outlive us."""
+    with suppress(OSError):
+        why = short_lived(settings.state_dir, Path("/proc/self/mountinfo").read_text())
+        if why:
+            sys.stderr.write(
+                f"dregutil: warning: {why}: the record for `undo` may be lost with it\n"
+                "  name a folder that stays with --state-dir (DREGUTIL_STATE_DIR)\n"
+            )
+
+
+def run_to_end(work: Callable[[asyncio.Event], Coroutine[None, None, _Found]]) -> _Found:
+    """Run a coroutine that is given a stop event: the first Ctrl-C sets it, a second one ends the process."""
+
+    async def run() -> _Found:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def end_early() -> None:
+            stop.set()
+            loop.remove_signal_handler(signal.SIGINT)
+
+        with suppress(NotImplementedError, RuntimeError):
+            loop.add_signal_handler(signal.SIGINT, end_early)
+        return await work(stop)
+
+    return asyncio.run(run())
+
+
+def agreed(question: str) -> bool:
+    """Asked on a terminal only, as the older tool's scripts expect."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _agreed_to(args: argparse.Namespace, settings: Settings, work: Undertaking) -> bool:
+    on_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    braked = () if work.reviewed or work.earlier is not None else braked_repositories(work.plan)
+    asks = on_terminal and args.yes_remove is None and bool(braked or not args.yes)
+    if asks:
+        sys.stderr.writelines(f"{line}\n" for line in plan_lines(work.plan, unmatched=work.unmatched))
+        warn_of_state(settings)
+    else:
+        warn_of_state(settings)
+    if braked:
+        return _lets_through(args, work.plan, braked, asks=asks)
+    return agreed("Remove them?") if asks else True
+
+
+def _lets_through(args: argparse.Namespace, plan: Plan, braked: tuple[Repository, ...], *, asks: bool) -> bool:
+    number = plan.removed_tags
+    if asks:
+        sys.stderr.write(f"This takes most of {_named(braked)}. Type the number of tags that go, {number}: ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip() == str(number)
+    if args.yes_remove == number:
+        return True
+    given = "" if args.yes_remove is None else f", not {args.yes_remove}"
+    raise BrakeError(
+        f"this plan removes {number} tags{given}, and more than half of what {_named(braked)} has: nothing was removed",
+        advice=f"look at it with --dry-run; if it is meant, add --yes-remove {number}",
+    )
+
+
+def _named(repositories: tuple[Repository, ...]) -> str:
+    shown = ", ".join(repositories[:3])
+    return shown if len(repositories) <= 3 else f"{shown} and {len(repositories) - 3} more"
+
+
+def _tell_unfinished(settings: Settings, store: RunStore, work: Undertaking) -> None:
+    own = "" if work.earlier is None else work.earlier.run
+    for header in store.headers(work.plan.registry):
+        if header.is_unfinished and header.run != own:
+            how = f"undo {header.run}" if header.undoes else f"apply --resume {header.run}"
+            note(settings, f"the run {header.run} was cut off; `dregutil {how}` goes on with it")
+
+
+def _journal(store: RunStore, work: Undertaking) -> Journal:
+    if work.earlier is not None:
+        return store.journal(work.earlier)
+    now = datetime.now(UTC)
+    journal = store.new(now)
+    journal.begin(work.plan, started=now)
+    return journal
+
+
+def _recorded(settings: Settings, store: RunStore, work: Undertaking, journal: Journal) -> RunResult:
+    """Apply the plan under its record; a run that never sent anything leaves none."""
+    finished: datetime | None = None
+    try:
+        result = _apply(settings, work, journal)
+        if result.error is None and not result.interrupted:
+            finished = datetime.now(UTC)
+    finally:
+        journal.close(finished)
+        if work.earlier is None and not journal.has_intents:
+            store.discard(journal)
+    if journal.has_intents:
+        with suppress(OSError, DregutilError):
+            write_layout(journal.folder / "layout", store.get(journal.run).intents)
+    return result
+
+
+def _apply(settings: Settings, work: Undertaking, journal: Journal) -> RunResult:
+    async def carry_out(stop: asyncio.Event) -> RunResult:
+        async with connect_writable(settings.address, connect_options(settings)) as registry:
+            return await apply_plan(
+                registry,
+                work.plan,
+                known=Known(work.inventory.as_mapping(), work.indexes),
+                readings=work.readings,
+                recorder=journal,
+                earlier=work.earlier,
+                on_outcome=_progress(settings, len(work.plan.steps)),
+                stop=stop,
+            )
+
+    return run_to_end(carry_out)
+
+
+def _progress(settings: Settings, number: int) -> Callable[[Outcome], None]:
+    done: set[int] = set()
+    show = sys.stderr.isatty() and not settings.quiet
+    started = time.monotonic()
+
+    def update(outcome: Outcome) -> None:
+        done.add(outcome.step.number)
+        if show:
+            left = (time.monotonic() - started) / len(done) * (number - len(done))
+            end = "\r\x1b[K" if len(done) == number else ""
+            sys.stderr.write(f"\r\x1b[K{len(done):,} of {number:,} steps, about {left:.0f} s left{end}")
+            sys.stderr.flush()
+
+    return update
+
+
+def _report(
+    args: argparse.Namespace, settings: Settings, work: Undertaking, journal: Journal, result: RunResult
+) -> int:
+    run = journal.run if journal.has_intents or work.earlier is not None else ""
+    for line in (*left_lines(result), *summary_lines(work.plan, result, run=run)):
+        note(settings, line)
+    removed = removed_steps(result)
+    objects: list[dict[str, object]] = [
+        {"repository": step.repository, "digest": step.digest, "tags": list(step.tags), "other_tags": []}
+        for step in removed
+    ]
+    emit(settings, objects, pair_lines([(step.repository, step.digest) for step in removed]))
+    count(settings, "removed digests", len(removed))
+    return _exit_code(args, result)
+
+
+def _exit_code(args: argparse.Namespace, result: RunResult) -> int:
+    done = result.of(Result.REMOVED) or result.of(Result.GONE)
+    if result.error is not None:
+        if done:
+            sys.stderr.write(f"dregutil: {result.error.message}\n")
+            return PARTIAL
+        raise result.error
+    if result.interrupted:
+        return INTERRUPTED
+    if result.of(Result.FAILED):
+        return PARTIAL if done else 1
+    return PARTIAL if args.strict and result.of(Result.LEFT) else 0
+
+
+def _update_cache(settings: Settings, work: Undertaking, result: RunResult) -> None:
+    """Bring the cache up to date with what was read at the end; only where it was whole before."""
+    if settings.cache is None or not result.tags_after or not work.whole:
+        return
+    try:
+        with settings.cache.lock():
+            current = settings.cache.read()
+            if current is None:
+                return
+            for repository, tags in result.tags_after.items():
+                current.replace(repository, tags)
+            settings.cache.write(current)
+    except (OSError, DregutilError) as error:
+        why = getattr(error, "strerror", None) or error
+        sys.stderr.write(f"dregutil: warning: the cache file {settings.cache.path} was not written: {why}\n")

@@ -1,0 +1,59 @@
+"""`history`: past runs, or one of them; forgets old ones only when asked."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from dregutil.cli.output import emit, note, plural
+from dregutil.cli.settings import Settings
+from dregutil.errors import JournalError, UsageError
+from dregutil.journal import RunRecord
+from dregutil.layout import write_layout
+from dregutil.report.runs import run_lines, run_object, step_lines, step_objects
+from dregutil.runs import RunStore, parse_age
+
+__all__ = ["history"]
+
+
+def history(args: argparse.Namespace, settings: Settings) -> int:
+    store = RunStore(settings.state_dir)
+    if args.prune is not None:
+        return _prune(args.prune, settings, store)
+    if args.run is not None:
+        return _show(store.get(args.run), settings)
+    registry = None if settings.registry is None else settings.registry.identity
+    records: list[RunRecord] = []
+    for header in store.headers(registry):
+        with suppress(JournalError):
+            records.append(store.get(header.run))
+    undone = {record.undoes for record in records if record.undoes and not record.is_unfinished}
+    if not records:
+        note(settings, f"no run is recorded in {settings.state_dir}" + (f" for {registry}" if registry else ""))
+    emit(settings, [run_object(record, undone) for record in records], run_lines(records, undone))
+    return 0
+
+
+def _show(record: RunRecord, settings: Settings) -> int:
+    layout = record.folder / "layout"
+    with suppress(OSError):
+        write_layout(layout, record.intents)
+    if record.intents:
+        note(settings, f"its manifests are in {layout}; `skopeo inspect --raw oci:{layout}:REPOSITORY:TAG` reads one")
+    if record.damaged:
+        note(settings, f"{plural(record.damaged, 'line')} of its record cannot be read, and was left out")
+    emit(settings, step_objects(record), step_lines(record))
+    return 0
+
+
+def _prune(age: str, settings: Settings, store: RunStore) -> int:
+    try:
+        before = datetime.now(UTC) - parse_age(age)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"--prune {age}: no age", advice="such as 90d, 12h or 8w") from error
+    names = store.prune(before)
+    for name in names:
+        note(settings, f"forgot {name}")
+    note(settings, f"{plural(len(names), 'run')} forgotten; what they removed can no longer be undone")
+    return 0

@@ -1,0 +1,149 @@
+"""`undo`: puts back what a run removed, as far as the registry still has the layers."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from dregutil.cli.connection import connect_options
+from dregutil.cli.execution import INTERRUPTED, agreed, run_to_end, warn_of_state
+from dregutil.cli.output import emit, note, plural
+from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.settings import Settings, shown_command
+from dregutil.errors import DregutilError, NotFoundError, PlanRefusedError, UsageError
+from dregutil.journal import RunRecord
+from dregutil.plan import Plan
+from dregutil.registry import connect, connect_writable
+from dregutil.report.text import column_lines
+from dregutil.restore import Back, BackPlan, BackResult, BackRun, look_back, put_back
+from dregutil.runs import RunStore
+
+__all__ = ["undo"]
+
+
+def undo(args: argparse.Namespace, settings: Settings) -> int:
+    store = RunStore(settings.state_dir)
+    record = _record(args, settings, store)
+    with store.lock(record.plan.registry):
+        plan = asyncio.run(_look(settings, record))
+        needed = [entry for entry in plan.entries if entry.is_needed and not entry.lost]
+        lost = [entry for entry in plan.entries if entry.lost]
+        _tell(settings, record, plan)
+        if args.dry_run:
+            emit(settings, [_object(entry, "would be restored") for entry in needed], _lines(needed))
+            return PARTIAL if lost else 0
+        if not needed:
+            note(settings, "nothing to put back")
+            return PARTIAL if lost else 0
+        if not args.yes and not agreed(f"Put back {plural(len(needed), 'manifest')}?"):
+            note(settings, "nothing was put back")
+            return 0
+        result, stopped = _put_back(settings, store, record, plan)
+    _update_cache(settings, result)
+    return _report(settings, result, stopped=stopped)
+
+
+def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> RunRecord:
+    registry = settings.address.identity
+    found = store.to_be_undone(registry) if args.run is None else store.get(args.run)
+    if found is None:
+        raise NotFoundError(
+            f"no removal of {registry} is recorded that is not undone", advice="`dregutil history` lists the runs"
+        )
+    if found.plan.registry != registry:
+        raise PlanRefusedError(
+            f"the run is of {found.plan.registry}, and -reg names {registry}",
+            advice="name the run's own registry with -reg",
+        )
+    if found.undoes:
+        raise UsageError(f"{found.run} is an undo itself", advice="remove again what it put back")
+    return found
+
+
+async def _look(settings: Settings, record: RunRecord) -> BackPlan:
+    async with connect(settings.address, connect_options(settings)) as registry:
+        return await look_back(registry, record)
+
+
+def _tell(settings: Settings, record: RunRecord, plan: BackPlan) -> None:
+    note(settings, f"{record.run}: {record.plan.command}")
+    for entry in plan.entries:
+        if entry.lost:
+            names = ", ".join(entry.tags) or "no tags"
+            note(
+                settings, f"cannot come back: {entry.repository} {entry.manifest.digest.short} ({names}): {entry.lost}"
+            )
+        for tag in entry.moved:
+            note(settings, f"left alone: {entry.repository}:{tag} names something else now")
+
+
+def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: BackPlan) -> tuple[BackRun, bool]:
+    warn_of_state(settings)
+    now = datetime.now(UTC)
+    journal = store.new(now)
+    journal.begin(Plan(record.plan.registry, now, shown_command(sys.argv[1:]), ()), started=now, undoes=record.run)
+    stopped = False
+    finished: datetime | None = None
+    try:
+
+        async def work(stop: asyncio.Event) -> BackRun:
+            nonlocal stopped
+            async with connect_writable(settings.address, connect_options(settings)) as registry:
+                found = await put_back(registry, plan, recorder=journal, stop=stop)
+            stopped = stop.is_set()
+            return found
+
+        result = run_to_end(work)
+        if result.error is None and not stopped:
+            finished = datetime.now(UTC)
+    finally:
+        journal.close(finished)
+    return result, stopped
+
+
+def _report(settings: Settings, result: BackRun, *, stopped: bool) -> int:
+    restored = result.of(BackResult.RESTORED)
+    for entry, found, why in result.entries:
+        if found in (BackResult.LOST, BackResult.FAILED) and not entry.lost:
+            note(settings, f"{found}: {entry.repository} {entry.manifest.digest.short}: {why}")
+    tags = sum(len(entry.tags) for entry in restored)
+    note(settings, f"put back {plural(tags, 'tag')} and {plural(len(restored), 'manifest')}")
+    emit(settings, [_object(entry, BackResult.RESTORED) for entry in restored], _lines(restored))
+    if result.error is not None:
+        if restored:
+            sys.stderr.write(f"dregutil: {result.error.message}\n  {result.error.advice}\n")
+            return PARTIAL
+        raise result.error
+    if stopped:
+        return INTERRUPTED
+    return PARTIAL if result.of(BackResult.LOST) or result.of(BackResult.FAILED) else 0
+
+
+def _object(entry: Back, result: str) -> dict[str, object]:
+    return {
+        "repository": entry.repository,
+        "digest": entry.manifest.digest,
+        "tags": list(entry.tags),
+        "result": result,
+    }
+
+
+def _lines(entries: tuple[Back, ...] | list[Back]) -> list[str]:
+    rows = [(entry.repository, entry.manifest.digest, ", ".join(entry.tags)) for entry in entries]
+    return [line.rstrip() for line in column_lines(rows)] if rows else []
+
+
+def _update_cache(settings: Settings, result: BackRun) -> None:
+    if settings.cache is None:
+        return
+    with suppress(OSError, DregutilError), settings.cache.lock():
+        current = settings.cache.read()
+        if current is None:
+            return
+        for entry in result.of(BackResult.RESTORED):
+            tags = {**current.tags(entry.repository), **dict.fromkeys(entry.tags, entry.manifest.digest)}
+            current.replace(entry.repository, tags)
+        settings.cache.write(current)

@@ -1,0 +1,50 @@
+"""A run's removed manifests as an OCI image layout (image-spec, "Image Layout"), for `skopeo` and its like.
+
+Derived from the journal, and made again at will: nothing here is needed to put a run back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from dregutil.outcome import Intent
+
+__all__ = ["write_layout"]
+
+REF_NAME = "org.opencontainers.image.ref.name"
+REPOSITORY = "dregutil.repository"
+TAGS = "dregutil.tags"
+
+
+def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
+    """Write the manifests of `intents` under `folder`: an entry for each tag, named `repository:tag`.
+
+    Raises OSError. Layers and configs are not in it: they stay in the registry until it collects its garbage.
+    """
+    entries: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for intent in intents:
+        manifest = intent.manifest
+        path = folder / "blobs" / manifest.digest.algorithm / manifest.digest.hex
+        if manifest.digest not in seen:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.write_bytes(manifest.raw)
+            seen.add(manifest.digest)
+        names = [f"{intent.repository}:{tag}" for tag in intent.tags] or [f"{intent.repository}@{manifest.digest}"]
+        for name in names:
+            annotations = {REF_NAME: name, REPOSITORY: str(intent.repository), TAGS: " ".join(intent.tags)}
+            entries.append(
+                {
+                    "mediaType": manifest.media_type,
+                    "digest": manifest.digest,
+                    "size": len(manifest.raw),
+                    "annotations": annotations,
+                }
+            )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}
+    (folder / "index.json").write_text(json.dumps(index, indent=1))

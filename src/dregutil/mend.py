@@ -1,0 +1,190 @@
+"""What a run looks at last, and what a run that was cut off is brought back to.
+
+The last look finds tags that came or moved while we deleted: what they need is put back at once. `complete` finds, for
+each intent whose outcome nobody noted, that it was carried out, or takes back what there was of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from dregutil.graph import RepositoryGraph
+from dregutil.manifest import Manifest
+from dregutil.outcome import Intent, Result
+from dregutil.plan import Action, Step
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry.client import Registry, WritableRegistry
+from dregutil.run import Run
+from dregutil.workers import for_each
+
+__all__ = ["Mender", "clear_ours", "complete", "restore"]
+
+
+class Mender:
+    """The last look at one repository. `removed` is what this run deleted there.
+
+    `all_new`: there is no earlier reading to compare with, so every tag is read.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        repository: Repository,
+        graph: RepositoryGraph,
+        removed: dict[Digest, tuple[Step, Manifest]],
+        *,
+        all_new: bool,
+    ) -> None:
+        self.run = run
+        self.registry = run.registry
+        self.repository = repository
+        self.graph = graph
+        self.removed = removed
+        self.before: Mapping[Tag, Digest] = {} if all_new else graph.tags
+        self.after: dict[Tag, Digest] = {}
+
+    async def last_look(self) -> Mapping[Tag, Digest]:
+        """Read the tags once more; what one that came or moved needs, and we deleted, is put back.
+
+        Returns the tags as they are then.
+        """
+        listed = await self.registry.tags(self.repository)
+        dangling: list[Tag] = []
+
+        async def look(tag: Tag) -> None:
+            found = await self.registry.resolve(self.repository, tag)
+            if found is None:
+                if tag not in self.graph.dangling:
+                    dangling.append(tag)
+                return
+            digest = await self._off_ours(tag, found.digest)
+            self.after[tag] = digest
+            if self.before.get(tag) != digest:
+                await self._mend(digest)
+
+        await for_each(listed, look)
+        for tag in dangling:
+            await self._mend_dangling(tag)
+        return self.after
+
+    async def _off_ours(self, tag: Tag, digest: Digest) -> Digest:
+        """A tag that a late write left on a manifest of our own goes back to where it was."""
+        original = self.run.untagger.original(self.repository, tag, digest)
+        if original is None:
+            return digest
+        await self.registry.put_manifest(self.repository, tag, original.raw, original.media_type)
+        return original.digest
+
+    async def _mend(self, digest: Digest) -> None:
+        """Put back what `digest` needs of what we deleted, deepest first."""
+        if digest in self.removed:
+            await self._put_back(digest, "a tag that came meanwhile needs it")
+        manifest = await self.registry.manifest(self.repository, digest)
+        for child in () if manifest is None else manifest.children:
+            if child.digest in self.removed:
+                inner = self.removed[child.digest][1]
+                for grandchild in inner.children:
+                    await self._mend(grandchild.digest)
+                await self._put_back(child.digest, "an index that came meanwhile needs it")
+            else:
+                await self._mend_nested(child.digest)
+
+    async def _mend_nested(self, digest: Digest) -> None:
+        manifest = self.graph.manifests.get(digest)
+        if manifest is None or manifest.children:
+            await self._mend(digest)
+
+    async def _mend_dangling(self, tag: Tag) -> None:
+        """A listed tag that resolves to nothing: a delete cut short, or a push that a delete overtook.
+
+        One of ours is pushed once more and deleted (no other way removes it on distribution 2.8); one that is not
+        ours may name anything that we deleted: each is tried, and kept where the tag then resolves.
+        """
+        for digest, (step, manifest) in self.removed.items():
+            if tag in step.tags:
+                await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
+                await self.registry.delete_manifest(self.repository, digest)
+                return
+        for digest, (_, manifest) in list(self.removed.items()):
+            await self.registry.put_manifest(self.repository, digest, manifest.raw, manifest.media_type)
+            found = await self.registry.resolve(self.repository, tag)
+            if found is not None:
+                self.after[tag] = found.digest
+                await self._put_back(digest, f"'{tag}' came meanwhile and needs it")
+                return
+            await self.registry.delete_manifest(self.repository, digest)
+
+    async def _put_back(self, digest: Digest, why: str) -> None:
+        step, manifest = self.removed.pop(digest)
+        await self.registry.put_manifest(self.repository, digest, manifest.raw, manifest.media_type)
+        self.run.note(step, Result.LEFT, f"put back: {why}")
+
+
+async def complete(
+    registry: WritableRegistry,
+    repository: Repository,
+    intents: Sequence[Intent],
+    steps: Mapping[int, Step],
+    settled: Collection[int],
+) -> tuple[int, ...]:
+    """Complete one repository's intents of a run that was cut off; returns the steps found carried out.
+
+    What was carried out only in part is taken back, tags off our own manifests first; a step that is not settled then
+    begins anew. Raises DregutilError.
+    """
+    await clear_ours(registry, repository, intents)
+    done: set[int] = set()
+
+    async def look(number: int) -> None:
+        step = steps[number]
+        ours = [intent for intent in intents if intent.step == number]
+        manifest = ours[-1].manifest
+        tags = tuple(dict.fromkeys(tag for intent in ours for tag in intent.tags))
+        listed = [tag for tag in tags if tag in names]
+        here = await registry.resolve(repository, manifest.digest) is not None
+        if step.action is Action.UNTAG:
+            gone = here and not await _on(registry, repository, tags)
+            await restore(registry, repository, manifest, ours[-1].beside)
+        else:
+            gone = not here and not listed
+        if gone:
+            done.add(number)
+        else:
+            await restore(registry, repository, manifest, tags)
+
+    names = frozenset(await registry.tags(repository))
+    open_steps = dict.fromkeys(intent.step for intent in intents if intent.step not in settled)
+    # What others need comes back last in a plan's order, so first here: children before their index.
+    for number in reversed(list(open_steps)):
+        await look(number)
+    return tuple(sorted(done))
+
+
+async def restore(registry: WritableRegistry, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
+    """Put a manifest back, and those of its tags that are nowhere now."""
+    if await registry.resolve(repository, manifest.digest) is None:
+        await registry.put_manifest(repository, manifest.digest, manifest.raw, manifest.media_type)
+    for tag in tags:
+        if await registry.resolve(repository, tag) is None:
+            await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+
+
+async def _on(registry: Registry, repository: Repository, tags: Sequence[Tag]) -> tuple[Tag, ...]:
+    return tuple([tag for tag in tags if await registry.resolve(repository, tag) is not None])
+
+
+async def clear_ours(registry: WritableRegistry, repository: Repository, intents: Sequence[Intent]) -> None:
+    """Tags that sit on a manifest of our own go back to where they were, and that manifest goes."""
+    for ours in dict.fromkeys(intent.placeholder for intent in intents if intent.placeholder is not None):
+        if await registry.resolve(repository, ours) is None:
+            continue
+
+        async def back(intent: Intent, ours: Digest = ours) -> None:
+            for tag in intent.tags if intent.placeholder == ours else ():
+                found = await registry.resolve(repository, tag)
+                if found is not None and found.digest == ours:
+                    manifest = intent.manifest
+                    await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+
+        await for_each(intents, back)
+        await registry.delete_manifest(repository, ours)

@@ -1,0 +1,95 @@
+"""What becomes of a plan: intents before effects, an outcome for each step, the run's result. Values only."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dregutil.errors import DregutilError
+from dregutil.manifest import Manifest
+from dregutil.plan import Step
+from dregutil.reference import Digest, Repository, Tag
+
+__all__ = ["Intent", "NoRecorder", "Outcome", "Recorder", "Result", "RunResult"]
+
+
+class Result(enum.Enum):
+    REMOVED = "removed"
+    GONE = "gone"
+    LEFT = "left"
+    FAILED = "failed"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether what the step names is no longer there."""
+        return self in (Result.REMOVED, Result.GONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a step, and why. GONE: somebody else had removed it before."""
+
+    step: Step
+    result: Result
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a step is about to take away, with all that is needed to put it back.
+
+    `tags` are those that are on the manifest just before; `placeholder` is the manifest of our own onto which they
+    are moved first, where the server has no other way. `beside` are tags that stay on the manifest when only one tag
+    goes: a server may take them along.
+    """
+
+    step: int
+    repository: Repository
+    tags: tuple[Tag, ...]
+    manifest: Manifest
+    placeholder: Digest | None = None
+    beside: tuple[Tag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A plan carried out. `tags_after` is the last live reading of each repository that was read to the end.
+
+    `error` is what ended the run early, if anything did; `interrupted`: it was asked to end.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    tags_after: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
+    error: DregutilError | None = None
+    interrupted: bool = False
+
+    def of(self, result: Result) -> tuple[Outcome, ...]:
+        return tuple(outcome for outcome in self.outcomes if outcome.result is result)
+
+
+class Recorder(Protocol):
+    """Who keeps the record of a run. Nothing is sent before `intend` has returned."""
+
+    async def intend(self, *intents: Intent) -> None:
+        """Make the intents durable. Raises JournalError; then nothing may be changed."""
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Note what became of a step."""
+
+    def looked(self, repository: Repository) -> None:
+        """Note that the last look at a repository is done."""
+
+
+class NoRecorder:
+    """Keeps nothing: a run that cannot be resumed or undone."""
+
+    async def intend(self, *intents: Intent) -> None:
+        pass
+
+    def outcome(self, outcome: Outcome) -> None:
+        pass
+
+    def looked(self, repository: Repository) -> None:
+        pass

@@ -1,0 +1,26 @@
+"""Live readings of repositories, each with its moment: what a plan was made from, and may be carried out on."""
+
+from __future__ import annotations
+
+import time
+
+from dregutil.graph import RepositoryGraph
+from dregutil.reference import Repository
+
+__all__ = ["Readings"]
+
+_FRESH = 15.0  # seconds: a reading that was made for the plan so shortly before is not made again
+
+
+class Readings:
+    def __init__(self) -> None:
+        self._found: dict[Repository, tuple[RepositoryGraph, float]] = {}
+
+    def add(self, graph: RepositoryGraph, read_at: float) -> None:
+        """`read_at` is on the clock of `time.monotonic`, from before the first request of the reading."""
+        self._found[graph.repository] = (graph, read_at)
+
+    def take_fresh(self, repository: Repository) -> tuple[RepositoryGraph, float] | None:
+        """The reading of a repository if it is only seconds old. It is given once."""
+        found = self._found.pop(repository, None)
+        return found if found is not None and time.monotonic() - found[1] <= _FRESH else None

@@ -1,0 +1,86 @@
+"""Past runs, as lines and as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+
+from dregutil.journal import RunRecord
+from dregutil.report.text import column_lines
+
+__all__ = ["run_lines", "run_object", "step_lines", "step_objects"]
+
+
+def run_object(record: RunRecord, undone: Set[str]) -> dict[str, object]:
+    """`removed` counts tags; of an undo, those that were put back."""
+    return {
+        "run": record.run,
+        "when": record.started.isoformat(timespec="seconds"),
+        "registry": record.plan.registry,
+        "command": record.plan.command,
+        "removed": record.removed_tags,
+        "undone": record.run in undone,
+        "unfinished": record.is_unfinished,
+    }
+
+
+def run_lines(records: Sequence[RunRecord], undone: Set[str]) -> Iterator[str]:
+    if not records:
+        return iter(())
+    rows = [("RUN", "REGISTRY", "WHAT", "COMMAND")]
+    rows += [(record.run, record.plan.registry, _what(record, undone), record.plan.command) for record in records]
+    return column_lines(rows)
+
+
+def step_objects(record: RunRecord) -> list[dict[str, object]]:
+    if record.undoes:
+        return [
+            {"repository": repository, "digest": digest, "tags": list(tags), "result": _restored(why), "why": why}
+            for repository, digest, tags, why in record.restored
+        ]
+    found: list[dict[str, object]] = []
+    for step in record.plan.steps:
+        settled = record.outcomes.get(step.number)
+        result = "not tried" if settled is None else settled.result.value
+        found.append(
+            {
+                "step": step.number,
+                "action": step.action.value,
+                "repository": step.repository,
+                "digest": step.digest,
+                "tags": list(step.tags),
+                "kind": step.kind.value,
+                "result": result,
+                "why": "" if settled is None else settled.why,
+            }
+        )
+    return found
+
+
+def step_lines(record: RunRecord) -> Iterator[str]:
+    objects = step_objects(record)
+    rows = [
+        (
+            str(found["result"]),
+            str(found["repository"]),
+            str(found["digest"]),
+            ", ".join(found["tags"] if isinstance(found["tags"], list) else ()) or "-",
+            str(found["why"]),
+        )
+        for found in objects
+    ]
+    return (line.rstrip() for line in column_lines(rows)) if rows else iter(())
+
+
+def _restored(why: str) -> str:
+    return "not restored" if why else "restored"
+
+
+def _what(record: RunRecord, undone: Set[str]) -> str:
+    if record.undoes:
+        back = sum(len(tags) for _, _, tags, why in record.restored if not why)
+        text = f"put back {back:,} tags of {record.undoes}"
+    else:
+        text = f"removed {record.removed_tags:,} tags"
+        if record.run in undone:
+            text += ", undone"
+    return f"{text}, unfinished" if record.is_unfinished else text

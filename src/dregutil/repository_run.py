@@ -1,0 +1,268 @@
+"""The steps of one repository, from its live reading to the last look.
+
+Each step is recorded before it is sent. After each DELETE a look says whether it went, and only then what needs it is
+done. What no longer holds is left with its reason, and its dependents with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from dregutil.errors import (
+    DeletionDisabledError,
+    DeniedError,
+    DregutilError,
+    JournalError,
+    LoginError,
+    OutcomeUnknownError,
+    UnreachableError,
+)
+from dregutil.estimate import tags_first_pays, tags_first_steps
+from dregutil.graph import RepositoryGraph
+from dregutil.manifest import Manifest
+from dregutil.mend import Mender, complete
+from dregutil.outcome import Intent, Result
+from dregutil.plan import Action, Step, recheck
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.run import Run, StopRepositoryError
+from dregutil.survey import survey_repository
+from dregutil.workers import for_each, gather_all
+
+__all__ = ["RepositoryRun"]
+
+_FEW_TAGS = 500
+_STEPS_AT_ONCE = 16  # in a small repository
+_STEPS_AT_ONCE_LARGE = 4  # a server reads every tag of the repository for each DELETE: few at once
+_LOOK_LIVES = 60.0  # seconds after which a repository is read again before the next DELETE
+_ATTEMPTS = 2  # of a write whose outcome was unknown, each from the full look
+_SETTLE = 1.0  # seconds between two readings that must be equal before an unknown outcome is believed
+
+
+class RepositoryRun:
+    def __init__(self, run: Run, repository: Repository, steps: list[Step]) -> None:
+        self.run_ = run
+        self.registry = run.registry
+        self.repository = repository
+        self.steps = steps
+        self.graph = RepositoryGraph(repository)
+        self.read_at = 0.0
+        self.dropped: dict[int, str] = {}
+        self.removed: dict[Digest, tuple[Step, Manifest]] = {}
+        self._intents: dict[int, Intent] = {}
+        self._reading = asyncio.Lock()
+        self._stopped = ""
+
+    @property
+    def pending(self) -> list[Step]:
+        return [step for step in self.steps if step.number not in self.run_.outcomes]
+
+    async def run(self, intents: Sequence[Intent]) -> None:
+        """Carry out the steps; `intents` are those of an earlier part of this run."""
+        if intents:
+            await self._take_up(intents)
+        await self._first_reading()
+        try:
+            await self._tags_first()
+            await self._all_steps()
+        finally:
+            if intents or self.removed or self._intents:
+                mender = Mender(self.run_, self.repository, self.graph, self.removed, all_new=bool(intents))
+                self.run_.tags_after[self.repository] = await mender.last_look()
+
+    async def _take_up(self, intents: Sequence[Intent]) -> None:
+        """Complete what was begun: each open intent is found done, or its effects so far are taken back."""
+        steps = {step.number: step for step in self.steps}
+        done = await complete(self.registry, self.repository, intents, steps, self.run_.outcomes.keys())
+        for number in done:
+            self.run_.note(steps[number], Result.REMOVED)
+        for intent in intents:
+            outcome = self.run_.outcomes.get(intent.step)
+            if outcome is not None and outcome.result is Result.REMOVED and outcome.step.action is Action.DELETE:
+                self.removed[intent.manifest.digest] = (outcome.step, intent.manifest)
+
+    async def _first_reading(self) -> None:
+        found = self.run_.readings.take_fresh(self.repository)
+        if found is None:
+            await self._read_again(self.pending)
+            return
+        self.graph, self.read_at = found
+        self.dropped.update(recheck(self.steps, self.graph, self.run_.plan.options))
+
+    async def _read_again(self, steps: list[Step]) -> None:
+        """Read the repository live, and drop the steps that no longer hold."""
+        started = time.monotonic()
+        self.graph = await survey_repository(
+            self.registry,
+            self.repository,
+            [step.digest for step in steps],
+            known_tags=() if self.removed or self._intents else self.run_.known.tags.get(self.repository, ()),
+            known_indexes=self.run_.known.indexes.get(self.repository, ()),
+            likely=[step.tags[0] for step in steps if step.tags and step.number not in self._intents],
+        )
+        self.read_at = started
+        self.dropped.update(recheck(steps, self.graph, self.run_.plan.options, begun=self._intents.keys()))
+
+    async def _all_steps(self) -> None:
+        done = {step.number: asyncio.Event() for step in self.steps}
+        large = len(self.graph.tags) > _FEW_TAGS
+        limit = asyncio.Semaphore(_STEPS_AT_ONCE_LARGE if large else _STEPS_AT_ONCE)
+
+        async def carry_out(step: Step) -> None:
+            try:
+                for need in step.needs:
+                    await done[need].wait()
+                async with limit:
+                    await self._carry_out(step)
+            finally:
+                done[step.number].set()
+
+        for step in self.steps:
+            if step.number in self.run_.outcomes:
+                done[step.number].set()
+        await gather_all(carry_out(step) for step in self.pending)
+
+    async def _carry_out(self, step: Step) -> None:
+        if self.run_.stop.is_set():
+            return
+        try:
+            why = await self._reason_to_leave(step)
+            if why:
+                await self._restore_tags(step)
+                self.run_.note(step, Result.LEFT, why)
+            elif step.action is Action.UNTAG:
+                await self._untag(step)
+            else:
+                await self._delete(step)
+        except JournalError as error:
+            self.run_.fail(error)
+        except (DeletionDisabledError, DeniedError) as error:
+            self._stopped = error.message
+            await self._failed(step, error)
+        except StopRepositoryError as error:
+            self._stopped = str(error)
+            self.run_.note(step, Result.LEFT, str(error))
+        except (UnreachableError, LoginError) as error:
+            self.run_.note(step, Result.FAILED, error.message)
+            self.run_.fail(error)
+        except DregutilError as error:
+            await self._failed(step, error)
+
+    async def _failed(self, step: Step, error: DregutilError) -> None:
+        await self._restore_tags(step)
+        self.run_.note(step, Result.FAILED, error.message)
+
+    async def _reason_to_leave(self, step: Step) -> str:
+        if self._stopped:
+            return self._stopped
+        async with self._reading:
+            if time.monotonic() - self.read_at > _LOOK_LIVES:
+                await self._read_again(self.pending)
+        for need in step.needs:
+            outcome = self.run_.outcomes.get(need)
+            if outcome is None or not outcome.result.is_done:
+                return f"what it belongs to was not removed (step {need})"
+        return self.dropped.get(step.number, "")
+
+    def _intent(self, step: Step, manifest: Manifest, tags: Sequence[Tag]) -> Intent:
+        return Intent(step.number, self.repository, tuple(tags), manifest)
+
+    async def _tags_first(self) -> None:
+        """In a large repository, remove the doomed tags in one sweep: each later DELETE is then cheap."""
+        steps = [step for step in self.pending if step.number not in self.dropped and step.digest in self.graph.tags_of]
+        if not tags_first_pays(steps, len(self.graph.tags)) or self.run_.stop.is_set():
+            return
+        intents = {
+            step.number: self._intent(step, self.graph.manifests[step.digest], self.graph.tags_of[step.digest])
+            for step in tags_first_steps(steps)
+            if step.digest in self.graph.manifests
+        }
+        self._intents.update(intents)
+        try:
+            await self.run_.untagger.untag_doomed(list(intents.values()), self.run_.stop.is_set)
+        except (UnreachableError, LoginError, JournalError):
+            raise
+        except DregutilError:
+            # The registry does not let its tags be moved (immutable tags, no right to push): the plain way remains.
+            for number in intents:
+                del self._intents[number]
+            await self._read_again(self.pending)
+
+    async def _restore_tags(self, step: Step) -> None:
+        """Where the tags went first and their manifest stays after all, they come back."""
+        intent = self._intents.get(step.number)
+        if intent is None or step.action is Action.UNTAG:
+            return
+        if await self.registry.resolve(self.repository, step.digest) is None:
+            return
+
+        async def put(tag: Tag) -> None:
+            if await self.registry.resolve(self.repository, tag) is None:
+                manifest = intent.manifest
+                await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
+
+        await for_each(intent.tags, put)
+
+    async def _untag(self, step: Step) -> None:
+        manifest = self.graph.manifests.get(step.digest)
+        tag = step.tags[0]
+        if self.graph.tags.get(tag) is None:
+            self.run_.note(step, Result.GONE)
+        elif manifest is None:
+            self.run_.note(step, Result.LEFT, "its manifest could not be read")
+        else:
+            beside = tuple(other for other in self.graph.tags_of.get(step.digest, ()) if other != tag)
+            intent = Intent(step.number, self.repository, (tag,), manifest, beside=beside)
+            self._intents[step.number] = intent
+            why = await self.run_.untagger.untag(intent)
+            self.run_.note(step, Result.LEFT if why else Result.REMOVED, why)
+
+    async def _delete(self, step: Step) -> None:
+        manifest = self.graph.manifests.get(step.digest)
+        if manifest is None:
+            self.run_.note(step, Result.GONE)
+            return
+        if step.number not in self._intents:
+            intent = self._intents[step.number] = self._intent(
+                step, manifest, self.graph.tags_of.get(step.digest, step.tags)
+            )
+            await self.run_.recorder.intend(intent)
+        for attempt in range(_ATTEMPTS):
+            try:
+                accepted = await self.registry.delete_manifest(self.repository, step.digest)
+            except OutcomeUnknownError:
+                self.removed[step.digest] = (step, manifest)
+                if not await self._went_after_all(step):
+                    async with self._reading:
+                        await self._read_again([step])
+                    if step.number in self.dropped:
+                        await self._restore_tags(step)
+                        self.run_.note(step, Result.LEFT, self.dropped[step.number])
+                        return
+                    if attempt + 1 < _ATTEMPTS:
+                        continue
+                    raise
+                accepted = True
+            self.removed[step.digest] = (step, manifest)
+            await self._look(step, manifest, ours=accepted or attempt > 0)
+            return
+
+    async def _look(self, step: Step, manifest: Manifest, *, ours: bool) -> None:
+        """Whether the digest is really gone; `ours`: it went by a request of this run."""
+        if await self.registry.resolve(self.repository, step.digest) is not None:
+            await self._restore_tags(step)
+            self.run_.note(step, Result.FAILED, "the registry accepted the deletion, and the manifest is still there")
+            return
+        await self.run_.look_elsewhere(step, manifest)
+        self.run_.note(step, Result.REMOVED if ours else Result.GONE)
+
+    async def _went_after_all(self, step: Step) -> bool:
+        """After a write whose answer was lost: believe only two equal readings, the server may still be at work."""
+        before = await self.registry.resolve(self.repository, step.digest)
+        while True:
+            await asyncio.sleep(_SETTLE)
+            after = await self.registry.resolve(self.repository, step.digest)
+            if (before is None) == (after is None):
+                return after is None
+            before = after

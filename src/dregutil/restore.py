@@ -1,0 +1,311 @@
+"""Journal → registry: puts back what a run removed, while the registry has not collected its garbage.
+
+`look_back` reads what is there now and plans; `put_back` carries that out. Children come first (deepest first), then
+indexes, tags, referrers. Two servers report success falsely after their garbage collection (a manifest is accepted, and
+its layers are gone): so a byte of every blob is really read before a manifest is put, and again afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
+from dregutil.journal import RunRecord
+from dregutil.manifest import Descriptor, Manifest
+from dregutil.mend import clear_ours
+from dregutil.outcome import Intent, Result
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry.client import Registry, WritableRegistry
+from dregutil.workers import for_each, gather_all
+
+__all__ = ["Back", "BackPlan", "BackResult", "BackRun", "look_back", "put_back"]
+
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """One manifest of a run, and what is to be done about it.
+
+    `tags` are to be put back; `moved` are left alone, since they name something else now. `is_there`: the manifest
+    itself is in the registry. `mounts` are blobs that this repository has lost and another one still holds. `lost` says
+    why the manifest cannot come back, or is empty.
+    """
+
+    repository: Repository
+    manifest: Manifest
+    tags: tuple[Tag, ...]
+    moved: tuple[Tag, ...] = ()
+    is_there: bool = False
+    mounts: tuple[tuple[Digest, Repository], ...] = ()
+    lost: str = ""
+
+    @property
+    def is_needed(self) -> bool:
+        return bool(self.tags) or not self.is_there
+
+
+@dataclass(frozen=True, slots=True)
+class BackPlan:
+    """What of a run is to come back, in a safe order: a level needs nothing but the levels before it."""
+
+    run: str
+    levels: Mapping[Repository, Sequence[Sequence[Back]]]
+    ours: Mapping[Repository, Sequence[Intent]] = field(default_factory=dict)
+
+    @property
+    def entries(self) -> tuple[Back, ...]:
+        return tuple(entry for levels in self.levels.values() for level in levels for entry in level)
+
+
+class BackResult:
+    RESTORED = "restored"
+    THERE = "there"
+    LOST = "lost"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class BackRun:
+    """What became of each entry: its result, one of `BackResult`'s, and why."""
+
+    entries: tuple[tuple[Back, str, str], ...]
+    error: DregutilError | None = None
+
+    def of(self, result: str) -> tuple[Back, ...]:
+        return tuple(entry for entry, found, _ in self.entries if found == result)
+
+
+class RestoreRecorder(Protocol):
+    """Who keeps the record of an undo."""
+
+    def restored(self, repository: Repository, digest: Digest, tags: Iterable[Tag], why: str = "") -> None:
+        """Note that a manifest was put back with these tags, or why it was not."""
+
+
+async def look_back(registry: Registry, record: RunRecord) -> BackPlan:
+    """Read what is left of what a run removed, and say what can come back. Changes nothing. Raises DregutilError."""
+    removed = _removed(record)
+    levels: dict[Repository, Sequence[Sequence[Back]]] = {}
+    elsewhere: dict[Repository, list[Repository]] = defaultdict(list)
+    for step in record.plan.steps:
+        elsewhere[step.repository] += step.also_in
+    limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
+
+    async def look(repository: Repository) -> None:
+        async with limit:
+            others = tuple(dict.fromkeys((*elsewhere[repository], *removed)))
+            levels[repository] = await _Look(registry, repository, removed[repository], others).levels()
+
+    await gather_all(look(repository) for repository in removed)
+    ours = {
+        repository: [intent for intent in record.intents if intent.repository == repository and intent.placeholder]
+        for repository in removed
+    }
+    return BackPlan(record.run, {repository: levels[repository] for repository in removed}, ours)
+
+
+async def put_back(
+    registry: WritableRegistry,
+    plan: BackPlan,
+    *,
+    recorder: RestoreRecorder | None = None,
+    stop: asyncio.Event | None = None,
+) -> BackRun:
+    """Carry out what `look_back` found. What fails is a result; what ends it early is the run's `error`."""
+    work = _PutBack(registry, recorder, stop or asyncio.Event())
+    limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
+
+    async def one(repository: Repository) -> None:
+        async with limit:
+            await work.repository(repository, plan.levels[repository], plan.ours.get(repository, ()))
+
+    await gather_all(one(repository) for repository in plan.levels)
+    return BackRun(tuple(work.results), work.error)
+
+
+def _removed(record: RunRecord) -> Mapping[Repository, list[Intent]]:
+    """What the run took away, or may have: by repository, each digest once, with all its tags."""
+    merged: dict[tuple[Repository, Digest], Intent] = {}
+    for intent in record.intents:
+        settled = record.outcomes.get(intent.step)
+        if settled is not None and settled.result is Result.GONE:
+            continue  # somebody else had removed it before
+        key = (intent.repository, intent.manifest.digest)
+        before = merged.get(key)
+        tags = intent.tags if before is None else tuple(dict.fromkeys((*before.tags, *intent.tags)))
+        merged[key] = replace(intent, tags=tags)
+    found: dict[Repository, list[Intent]] = defaultdict(list)
+    for intent in merged.values():
+        found[intent.repository].append(intent)
+    return found
+
+
+def levels_of(manifests: Mapping[Digest, Manifest]) -> list[list[Digest]]:
+    """The digests in levels: children before their indexes, subjects before what refers to them."""
+    depth: dict[Digest, int] = {}
+
+    def measure(digest: Digest, above: frozenset[Digest]) -> int:
+        if digest not in depth:
+            manifest = manifests[digest]
+            needs = [child.digest for child in manifest.children]
+            if manifest.subject is not None:
+                needs.append(manifest.subject.digest)
+            inner = [measure(need, above | {digest}) for need in needs if need in manifests and need not in above]
+            depth[digest] = 1 + max(inner, default=-1)
+        return depth[digest]
+
+    for digest in manifests:
+        measure(digest, frozenset((digest,)))
+    levels: list[list[Digest]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+    for digest in manifests:
+        levels[depth[digest]].append(digest)
+    return levels
+
+
+class _Look:
+    """What one repository shows of what was removed from it."""
+
+    def __init__(
+        self, registry: Registry, repository: Repository, intents: Sequence[Intent], others: Sequence[Repository]
+    ) -> None:
+        self.registry = registry
+        self.repository = repository
+        self.others = [other for other in others if other != repository]
+        self.intents = {intent.manifest.digest: intent for intent in intents}
+        self.holders: dict[Digest, Repository | None] = {}
+        self.found: dict[Digest, Back] = {}
+
+    async def levels(self) -> list[list[Back]]:
+        levels = levels_of({digest: intent.manifest for digest, intent in self.intents.items()})
+        for level in levels:
+            await for_each(level, self._look, at_once=_AT_ONCE)
+        return [[self.found[digest] for digest in level] for level in levels]
+
+    async def _look(self, digest: Digest) -> None:
+        intent = self.intents[digest]
+        is_there = await self.registry.resolve(self.repository, digest) is not None
+        tags, moved = [], []
+        for tag in intent.tags:
+            found = await self.registry.resolve(self.repository, tag)
+            if found is None or found.digest == intent.placeholder:
+                tags.append(tag)
+            elif found.digest != digest:
+                moved.append(tag)
+        lost = "" if is_there else await self._loss(intent.manifest)
+        mounts = tuple(
+            (blob.digest, holder)
+            for blob in intent.manifest.blobs
+            if (holder := self.holders.get(blob.digest)) is not None and holder != self.repository
+        )
+        self.found[digest] = Back(
+            self.repository, intent.manifest, tuple(tags), tuple(moved), is_there, () if lost else mounts, lost
+        )
+
+    async def _loss(self, manifest: Manifest) -> str:
+        """Why a manifest cannot come back, or nothing."""
+        for child in manifest.children:
+            below = self.found.get(child.digest)
+            if below is not None and below.lost:
+                return f"its child {child.digest.short} cannot come back"
+            if below is None and await self.registry.resolve(self.repository, child.digest) is None:
+                return f"its child {child.digest.short} is not there, and was not removed by this run"
+        for blob in manifest.blobs:
+            if not blob.urls and await self._holder(blob) is None:
+                return f"its blob {blob.digest.short} is gone: the registry has collected its garbage"
+        return ""
+
+    async def _holder(self, blob: Descriptor) -> Repository | None:
+        """The repository from which a byte of the blob can be read: this one, else another that may be mounted from."""
+        if blob.digest not in self.holders:
+            self.holders[blob.digest] = None
+            for repository in (self.repository, *self.others):
+                if await self.registry.has_bytes(repository, blob):
+                    self.holders[blob.digest] = repository
+                    break
+        return self.holders[blob.digest]
+
+
+class _PutBack:
+    def __init__(self, registry: WritableRegistry, recorder: RestoreRecorder | None, stop: asyncio.Event) -> None:
+        self.registry = registry
+        self.recorder = recorder
+        self.stop = stop
+        self.results: list[tuple[Back, str, str]] = []
+        self.error: DregutilError | None = None
+
+    async def repository(
+        self, repository: Repository, levels: Sequence[Sequence[Back]], ours: Sequence[Intent]
+    ) -> None:
+        try:
+            await clear_ours(self.registry, repository, ours)
+            put: list[Back] = []
+            missing: set[Digest] = set()
+            for level in levels:
+                await for_each(level, lambda entry: self._one(entry, put, missing), at_once=_AT_ONCE)
+            await self._look_after(repository, put)
+        except (UnreachableError, LoginError, JournalError) as error:
+            self.error = self.error or error
+            self.stop.set()
+        except DregutilError as error:
+            self.error = self.error or error
+
+    async def _one(self, entry: Back, put: list[Back], missing: set[Digest]) -> None:
+        if self.stop.is_set():
+            return
+        digest = entry.manifest.digest
+        if entry.lost or any(child.digest in missing for child in entry.manifest.children):
+            missing.add(digest)
+            self._note(entry, BackResult.LOST, entry.lost or "a child of it could not be put back")
+        elif not entry.is_needed:
+            self._note(entry, BackResult.THERE)
+        else:
+            try:
+                await self._put(entry)
+            except (UnreachableError, LoginError):
+                raise
+            except DregutilError as error:
+                missing.add(digest)
+                self._note(entry, BackResult.FAILED, error.message)
+                return
+            put.append(entry)
+
+    async def _put(self, entry: Back) -> None:
+        manifest = entry.manifest
+        for blob, holder in entry.mounts:
+            if not await self.registry.mount_blob(entry.repository, blob, holder):
+                raise DregutilError(f"its blob {blob.short} is gone here, and could not be brought from {holder}")
+        if not entry.is_there:
+            await self.registry.put_manifest(entry.repository, manifest.digest, manifest.raw, manifest.media_type)
+            if await self.registry.manifest(entry.repository, manifest.digest) is None:
+                raise DregutilError(
+                    "the registry accepted it and does not have it: it keeps what garbage collection took in its cache"
+                )
+        for tag in entry.tags:
+            await self.registry.put_manifest(entry.repository, tag, manifest.raw, manifest.media_type)
+
+    async def _look_after(self, repository: Repository, put: Sequence[Back]) -> None:
+        """Read a byte of every blob once more: only then is an image back."""
+        blobs = {blob.digest: blob for entry in put for blob in entry.manifest.blobs if not blob.urls}
+        broken: set[Digest] = set()
+
+        async def look(blob: Descriptor) -> None:
+            if not await self.registry.has_bytes(repository, blob):
+                broken.add(blob.digest)
+
+        await for_each(blobs.values(), look, at_once=_AT_ONCE)
+        for entry in put:
+            gone = [blob for blob in entry.manifest.blobs if blob.digest in broken]
+            if gone and not entry.is_there:
+                self._note(entry, BackResult.LOST, f"its blob {gone[0].digest.short} cannot be read")
+            else:
+                self._note(entry, BackResult.RESTORED)
+
+    def _note(self, entry: Back, result: str, why: str = "") -> None:
+        self.results.append((entry, result, why))
+        if self.recorder is not None and result != BackResult.THERE:
+            self.recorder.restored(entry.repository, entry.manifest.digest, entry.tags, why)

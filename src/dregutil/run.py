@@ -1,0 +1,117 @@
+"""What the repositories of one run share: the plan, the record, what became of each step so far."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from dregutil.errors import DregutilError
+from dregutil.journal import RunRecord
+from dregutil.manifest import Manifest
+from dregutil.outcome import Intent, Outcome, Recorder, Result, RunResult
+from dregutil.plan import Plan, Step
+from dregutil.readings import Readings
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry.client import WritableRegistry
+from dregutil.untag import Untagger
+
+__all__ = ["Known", "Run", "StopRepositoryError"]
+
+_NOT_TRIED = "not tried: "
+
+
+class StopRepositoryError(Exception):
+    """Nothing more may be tried in this repository; the message says why."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known before: earlier readings of tags, against which the server's lists are doubted, and indexes that
+    earlier runs saw, which no tag may name any more."""
+
+    tags: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
+    indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
+
+
+class Run:
+    """What is shared by the repositories of one run."""
+
+    def __init__(
+        self,
+        registry: WritableRegistry,
+        plan: Plan,
+        known: Known,
+        recorder: Recorder,
+        on_outcome: Callable[[Outcome], None],
+    ) -> None:
+        self.registry = registry
+        self.plan = plan
+        self.known = known
+        self.recorder = recorder
+        self.readings = Readings()
+        self.stop = asyncio.Event()
+        self.untagger = Untagger(registry, recorder)
+        self.outcomes: dict[int, Outcome] = {}
+        self.tags_after: dict[Repository, Mapping[Tag, Digest]] = {}
+        self.error: DregutilError | None = None
+        self._on_outcome = on_outcome
+        self._stores_differ = False  # a first delete has shown that other repositories keep theirs
+        self._first_shared = asyncio.Lock()
+
+    def take_up(self, earlier: RunRecord | None) -> Mapping[Repository, list[Intent]]:
+        """Take over what an earlier part of this run settled; returns all its intents, by repository."""
+        intents: dict[Repository, list[Intent]] = defaultdict(list)
+        if earlier is not None:
+            for step in self.plan.steps:
+                settled = earlier.outcomes.get(step.number)
+                if settled is not None and not settled.why.startswith(_NOT_TRIED):
+                    self.outcomes[step.number] = Outcome(step, settled.result, settled.why)
+            for intent in earlier.intents:
+                intents[intent.repository].append(intent)
+        return intents
+
+    def note(self, step: Step, result: Result, why: str = "") -> None:
+        outcome = Outcome(step, result, why)
+        self.outcomes[step.number] = outcome
+        self.recorder.outcome(outcome)
+        self._on_outcome(outcome)
+
+    def fail(self, error: DregutilError) -> None:
+        """End the run: no other step is started anywhere."""
+        self.error = self.error or error
+        self.stop.set()
+
+    def result(self) -> RunResult:
+        interrupted = False
+        for step in self.plan.steps:
+            if step.number not in self.outcomes:
+                why = self.error.message if self.error is not None else "the run was interrupted before it"
+                interrupted = interrupted or self.error is None
+                # Not for the record: whoever takes the run up again finds these steps without an outcome.
+                self.outcomes[step.number] = Outcome(step, Result.LEFT, f"{_NOT_TRIED}{why}")
+        outcomes = tuple(self.outcomes[step.number] for step in self.plan.steps)
+        return RunResult(outcomes, self.tags_after, self.error, interrupted)
+
+    async def look_elsewhere(self, step: Step, manifest: Manifest) -> None:
+        """Two names may be one store: after the first delete of a digest that others hold too, look at theirs."""
+        async with self._first_shared:
+            if self._stores_differ or not step.also_in:
+                return
+            for other in step.also_in:
+                if await self.registry.resolve(other, step.digest) is None:
+                    await self._put_back_whole(step, manifest)
+                    error = DregutilError(
+                        f"{step.digest.short} deleted in {step.repository} also went from {other}; it was put back",
+                        advice="the two names are one store on this registry: clean up under one of them only",
+                    )
+                    self.fail(error)
+                    raise StopRepositoryError(error.message)
+            self._stores_differ = True
+
+    async def _put_back_whole(self, step: Step, manifest: Manifest) -> None:
+        await self.registry.put_manifest(step.repository, step.digest, manifest.raw, manifest.media_type)
+        for tag in step.tags:
+            if await self.registry.resolve(step.repository, tag) is None:
+                await self.registry.put_manifest(step.repository, tag, manifest.raw, manifest.media_type)
