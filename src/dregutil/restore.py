@@ -125,13 +125,15 @@ async def put_back(
             await work.repository(repository, plan.levels[repository], plan.ours.get(repository, ()))
 
     await gather_all(one(repository) for repository in plan.levels)
+    place = {(entry.repository, entry.manifest.digest): number for number, entry in enumerate(plan.entries)}
+    work.results.sort(key=lambda result: place[result[0].repository, result[0].manifest.digest])
     return BackRun(tuple(work.results), work.error)
 
 
 def _removed(record: RunRecord) -> Mapping[Repository, list[Intent]]:
     """What the run took away, or may have: by repository, each digest once, with all its tags."""
     merged: dict[tuple[Repository, Digest], Intent] = {}
-    for intent in record.intents:
+    for intent in sorted(record.intents, key=lambda intent: intent.step):
         settled = record.outcomes.get(intent.step)
         if settled is not None and settled.result is Result.GONE:
             continue  # somebody else had removed it before
