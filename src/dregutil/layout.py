@@ -26,11 +26,14 @@ def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
     """
     entries: list[dict[str, Any]] = []
     seen: set[str] = set()
+    folders: set[Path] = set()
     for intent in intents:
         manifest = intent.manifest
         path = folder / "blobs" / manifest.digest.algorithm / manifest.digest.hex
         if manifest.digest not in seen:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if path.parent not in folders:
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folders.add(path.parent)
             path.write_bytes(manifest.raw)
             seen.add(manifest.digest)
         names = [f"{intent.repository}:{tag}" for tag in intent.tags] or [f"{intent.repository}@{manifest.digest}"]
@@ -47,4 +50,4 @@ def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}
-    (folder / "index.json").write_text(json.dumps(index, indent=1))
+    (folder / "index.json").write_text(json.dumps(index))

@@ -59,6 +59,9 @@ class Mender:
                 return
             digest = await self._off_ours(tag, found.digest)
             self.after[tag] = digest
+            if digest in self.removed and tag in self.removed[digest][0].tags:
+                step, _ = self.removed.pop(digest)
+                self.run.note(step, Result.FAILED, f"'{tag}' is still there, or there again")
             if self.before.get(tag) != digest:
                 await self._mend(digest)
 

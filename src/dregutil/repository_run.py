@@ -36,6 +36,7 @@ _FEW_TAGS = 500
 _STEPS_AT_ONCE = 16  # in a small repository
 _STEPS_AT_ONCE_LARGE = 4  # a server reads every tag of the repository for each DELETE: few at once
 _LOOK_LIVES = 60.0  # seconds after which a repository is read again before the next DELETE
+_RECORDED_AHEAD = 128  # intents that share one fsync
 _ATTEMPTS = 2  # of a write whose outcome was unknown, each from the full look
 _SETTLE = 1.0  # seconds between two readings that must be equal before an unknown outcome is believed
 
@@ -50,7 +51,12 @@ class RepositoryRun:
         self.read_at = 0.0
         self.dropped: dict[int, str] = {}
         self.removed: dict[Digest, tuple[Step, Manifest]] = {}
+        self.swept: frozenset[int] = frozenset()  # steps whose tags went first
         self._intents: dict[int, Intent] = {}
+        self._needed = {need for step in steps for need in step.needs}
+        self._has_looked = False
+        self._place = {step.number: place for place, step in enumerate(steps)}
+        self._recording = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._stopped = ""
 
@@ -97,12 +103,12 @@ class RepositoryRun:
             self.registry,
             self.repository,
             [step.digest for step in steps],
-            known_tags=() if self.removed or self._intents else self.run_.known.tags.get(self.repository, ()),
+            known_tags=() if self.removed or self.swept else self.run_.known.tags.get(self.repository, ()),
             known_indexes=self.run_.known.indexes.get(self.repository, ()),
-            likely=[step.tags[0] for step in steps if step.tags and step.number not in self._intents],
+            likely=[step.tags[0] for step in steps if step.tags and step.number not in self.swept],
         )
         self.read_at = started
-        self.dropped.update(recheck(steps, self.graph, self.run_.plan.options, begun=self._intents.keys()))
+        self.dropped.update(recheck(steps, self.graph, self.run_.plan.options, begun=self.swept))
 
     async def _all_steps(self) -> None:
         done = {step.number: asyncio.Event() for step in self.steps}
@@ -168,6 +174,31 @@ class RepositoryRun:
     def _intent(self, step: Step, manifest: Manifest, tags: Sequence[Tag]) -> Intent:
         return Intent(step.number, self.repository, tuple(tags), manifest)
 
+    async def _record(self, step: Step) -> None:
+        """Make the intent durable, and with it those of the steps that come next: one fsync for all of them."""
+        async with self._recording:
+            if step.number in self._intents:
+                return
+            place = self._place[step.number]
+            following = [step, *filter(self._is_next, self.steps[place + 1 : place + _RECORDED_AHEAD])]
+            intents = {
+                other.number: self._intent(
+                    other, self.graph.manifests[other.digest], self.graph.tags_of.get(other.digest, other.tags)
+                )
+                for other in following
+            }
+            await self.run_.recorder.intend(*intents.values())
+            self._intents.update(intents)
+
+    def _is_next(self, step: Step) -> bool:
+        return (
+            step.action is Action.DELETE
+            and step.number not in self._intents
+            and step.number not in self.dropped
+            and step.number not in self.run_.outcomes
+            and step.digest in self.graph.manifests
+        )
+
     async def _tags_first(self) -> None:
         """In a large repository, remove the doomed tags in one sweep: each later DELETE is then cheap."""
         steps = [step for step in self.pending if step.number not in self.dropped and step.digest in self.graph.tags_of]
@@ -179,20 +210,20 @@ class RepositoryRun:
             if step.digest in self.graph.manifests
         }
         self._intents.update(intents)
+        self.swept = frozenset(intents)
         try:
             await self.run_.untagger.untag_doomed(list(intents.values()), self.run_.stop.is_set)
         except (UnreachableError, LoginError, JournalError):
             raise
         except DregutilError:
             # The registry does not let its tags be moved (immutable tags, no right to push): the plain way remains.
-            for number in intents:
-                del self._intents[number]
+            self.swept = frozenset()
             await self._read_again(self.pending)
 
     async def _restore_tags(self, step: Step) -> None:
         """Where the tags went first and their manifest stays after all, they come back."""
         intent = self._intents.get(step.number)
-        if intent is None or step.action is Action.UNTAG:
+        if intent is None or step.number not in self.swept:
             return
         if await self.registry.resolve(self.repository, step.digest) is None:
             return
@@ -223,11 +254,7 @@ class RepositoryRun:
         if manifest is None:
             self.run_.note(step, Result.GONE)
             return
-        if step.number not in self._intents:
-            intent = self._intents[step.number] = self._intent(
-                step, manifest, self.graph.tags_of.get(step.digest, step.tags)
-            )
-            await self.run_.recorder.intend(intent)
+        await self._record(step)
         for attempt in range(_ATTEMPTS):
             try:
                 accepted = await self.registry.delete_manifest(self.repository, step.digest)
@@ -245,8 +272,20 @@ class RepositoryRun:
                     raise
                 accepted = True
             self.removed[step.digest] = (step, manifest)
-            await self._look(step, manifest, ours=accepted or attempt > 0)
+            if self._must_look(step) or not accepted:
+                await self._look(step, manifest, ours=accepted or attempt > 0)
+            else:
+                self.run_.note(step, Result.REMOVED)
             return
+
+    def _must_look(self, step: Step) -> bool:
+        """Whether one must look at once if a digest is gone.
+
+        Always where others wait for it, where no tag shows it later, and at the first of each repository; for the
+        others the last look, which reads every tag that is still listed, says so.
+        """
+        first, self._has_looked = not self._has_looked, True
+        return first or step.number in self._needed or not step.tags or step.number in self.swept or bool(step.also_in)
 
     async def _look(self, step: Step, manifest: Manifest, *, ours: bool) -> None:
         """Whether the digest is really gone; `ours`: it went by a request of this run."""

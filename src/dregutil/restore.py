@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -20,11 +21,16 @@ from dregutil.mend import clear_ours
 from dregutil.outcome import Intent, Result
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry, WritableRegistry
+from dregutil.untag import remove_dangling
 from dregutil.workers import for_each, gather_all
 
 __all__ = ["Back", "BackPlan", "BackResult", "BackRun", "look_back", "put_back"]
 
 _AT_ONCE = 16
+_FALSE_SUCCESS = (
+    "the registry accepted its manifest and does not have it: its memory is of before its garbage collection, "
+    "restart it and undo again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +185,7 @@ class _Look:
         self.repository = repository
         self.others = [other for other in others if other != repository]
         self.intents = {intent.manifest.digest: intent for intent in intents}
-        self.holders: dict[Digest, Repository | None] = {}
+        self._holders: dict[Digest, asyncio.Task[Repository | None]] = {}
         self.found: dict[Digest, Back] = {}
 
     async def levels(self) -> list[list[Back]]:
@@ -190,23 +196,27 @@ class _Look:
 
     async def _look(self, digest: Digest) -> None:
         intent = self.intents[digest]
-        is_there = await self.registry.resolve(self.repository, digest) is not None
         tags, moved = [], []
+        is_there = False
         for tag in intent.tags:
             found = await self.registry.resolve(self.repository, tag)
             if found is None or found.digest == intent.placeholder:
                 tags.append(tag)
             elif found.digest != digest:
                 moved.append(tag)
+            else:
+                is_there = True
+        if not tags and not is_there:
+            # With a tag to put it does not matter: a PUT of what is there changes nothing.
+            is_there = await self.registry.resolve(self.repository, digest) is not None
         lost = "" if is_there else await self._loss(intent.manifest)
-        mounts = tuple(
-            (blob.digest, holder)
-            for blob in intent.manifest.blobs
-            if (holder := self.holders.get(blob.digest)) is not None and holder != self.repository
-        )
-        self.found[digest] = Back(
-            self.repository, intent.manifest, tuple(tags), tuple(moved), is_there, () if lost else mounts, lost
-        )
+        mounts = () if is_there or lost else await self._mounts(intent.manifest)
+        self.found[digest] = Back(self.repository, intent.manifest, tuple(tags), tuple(moved), is_there, mounts, lost)
+
+    async def _mounts(self, manifest: Manifest) -> tuple[tuple[Digest, Repository], ...]:
+        """The blobs that only another repository still has, and which."""
+        holders = [(blob.digest, await self._holder(blob)) for blob in manifest.blobs if not blob.urls]
+        return tuple((blob, holder) for blob, holder in holders if holder is not None and holder != self.repository)
 
     async def _loss(self, manifest: Manifest) -> str:
         """Why a manifest cannot come back, or nothing."""
@@ -222,14 +232,19 @@ class _Look:
         return ""
 
     async def _holder(self, blob: Descriptor) -> Repository | None:
-        """The repository from which a byte of the blob can be read: this one, else another that may be mounted from."""
-        if blob.digest not in self.holders:
-            self.holders[blob.digest] = None
-            for repository in (self.repository, *self.others):
-                if await self.registry.has_bytes(repository, blob):
-                    self.holders[blob.digest] = repository
-                    break
-        return self.holders[blob.digest]
+        """The repository from which a byte of the blob can be read: this one, else another that may be mounted from.
+
+        Asked once for each blob, however many images share it and wait for the answer.
+        """
+        if blob.digest not in self._holders:
+            self._holders[blob.digest] = asyncio.ensure_future(self._find_holder(blob))
+        return await self._holders[blob.digest]
+
+    async def _find_holder(self, blob: Descriptor) -> Repository | None:
+        for repository in (self.repository, *self.others):
+            if await self.registry.has_bytes(repository, blob):
+                return repository
+        return None
 
 
 class _PutBack:
@@ -281,14 +296,19 @@ class _PutBack:
         for blob, holder in entry.mounts:
             if not await self.registry.mount_blob(entry.repository, blob, holder):
                 raise DregutilError(f"its blob {blob.short} is gone here, and could not be brought from {holder}")
-        if not entry.is_there:
-            await self.registry.put_manifest(entry.repository, manifest.digest, manifest.raw, manifest.media_type)
-            if await self.registry.manifest(entry.repository, manifest.digest) is None:
-                raise DregutilError(
-                    "the registry accepted it and does not have it: it keeps what garbage collection took in its cache"
-                )
+        references: tuple[Tag | Digest, ...] = entry.tags or (manifest.digest,)
+        for reference in references:
+            await self.registry.put_manifest(entry.repository, reference, manifest.raw, manifest.media_type)
+        found = await self.registry.manifest(entry.repository, references[0])
+        if found is None:
+            await self._take_away(entry)
+            raise DregutilError(_FALSE_SUCCESS)
+
+    async def _take_away(self, entry: Back) -> None:
+        """The tags that a false success left dangling."""
         for tag in entry.tags:
-            await self.registry.put_manifest(entry.repository, tag, manifest.raw, manifest.media_type)
+            with suppress(DregutilError):
+                await remove_dangling(self.registry, entry.repository, tag)
 
     async def _look_after(self, repository: Repository, put: Sequence[Back]) -> None:
         """Read a byte of every blob once more: only then is an image back."""

@@ -20,7 +20,7 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import WritableRegistry
 from dregutil.workers import for_each
 
-__all__ = ["Untagger", "placeholder"]
+__all__ = ["Untagger", "placeholder", "remove_dangling"]
 
 _PLACEHOLDER_CONFIG = "application/vnd.dregutil.placeholder.v1+json"
 _AT_ONCE = 16
@@ -49,6 +49,18 @@ class _Placeholder:
         config = json.dumps({"placeholder": secrets.token_hex(16)}).encode()
         raw = placeholder(config)
         return cls(Digest.of(raw), raw, config)
+
+
+async def remove_dangling(registry: WritableRegistry, repository: Repository, tag: Tag) -> None:
+    """Remove a tag that is listed and resolves to nothing: no other way does on distribution 2.8.
+
+    Raises DregutilError.
+    """
+    if await registry.resolve(repository, tag) is None:
+        ours = _Placeholder.new()
+        await registry.put_blob(repository, ours.config)
+        await registry.put_manifest(repository, tag, ours.raw, OCI_MANIFEST)
+        await registry.delete_manifest(repository, ours.digest)
 
 
 class Untagger:

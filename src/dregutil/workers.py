@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sized
 from typing import TypeVar
 
 __all__ = ["for_each", "gather_all"]
@@ -27,7 +27,12 @@ async def for_each(items: Iterable[_Item], act: Callable[[_Item], Awaitable[obje
                 failed = True
                 raise
 
-    await gather_all(work() for _ in range(at_once))
+    if isinstance(items, Sized):
+        at_once = min(at_once, len(items))
+    if at_once == 1:
+        await work()
+    elif at_once:
+        await gather_all(work() for _ in range(at_once))
 
 
 async def gather_all(work: Iterable[Coroutine[None, None, None]]) -> None:

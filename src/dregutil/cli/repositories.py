@@ -13,6 +13,7 @@ from dregutil.reference import Repository
 __all__ = ["parse_repositories", "tell_absent"]
 
 PARTIAL = 3
+_MOST_NAMED = 5
 
 
 def parse_repositories(names: Sequence[str]) -> tuple[Repository, ...]:
@@ -28,8 +29,9 @@ def tell_absent(inventory: Inventory, named: Sequence[Repository], failed: Mappi
     absent = [name for name in named if not inventory.tags(name) and name not in failed]
     texts = [_absent_text(inventory, name) for name in absent]
     if named and len(absent) == len(named):
+        more = f"; and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
         raise NotFoundError(
-            "; ".join(texts),
+            "; ".join(texts[:_MOST_NAMED]) + more,
             advice="`dregutil list-repo-names` lists what is there, `--refresh` reads the registry again",
         )
     for text in texts:

@@ -1,0 +1,357 @@
+"""A random registry under random pushes, removals, stale plans, kills between any two effects, resumes and undos.
+
+After each, an independent reader looks: every tag that was not asked to go resolves, whole. A kill is what `kill -9` is
+to a registry and a disk: from one moment on, nothing is sent and nothing is written any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from dregutil.apply import apply_plan
+from dregutil.crawl import crawl
+from dregutil.errors import DregutilError
+from dregutil.journal import Journal, RunRecord
+from dregutil.outcome import RunResult
+from dregutil.plan import Action, Plan, RemovalOptions
+from dregutil.planfile import decode_plan, encode_plan
+from dregutil.reference import Repository
+from dregutil.registry import WritableRegistry, connect_writable
+from dregutil.registry.transport import Transport
+from dregutil.removal import plan_removal
+from dregutil.restore import BackResult, BackRun, look_back, put_back
+from dregutil.run import Known
+from dregutil.runs import RunStore
+from dregutil.selection import MatchRules, select_tags
+from dregutil.selector import TagSelector
+from images import Pusher
+from servers import DistributionServer
+
+pytestmark = pytest.mark.property
+
+TAGS = ("1.0", "1.1", "1.2", "2.0", "latest", "stable")
+NAMES = ("a", "b")
+KILLS = st.one_of(st.none(), st.integers(0, 30))
+SELECTIONS = st.tuples(
+    st.lists(st.integers(0, 1), min_size=1, max_size=2, unique=True),
+    st.lists(st.sampled_from(TAGS), min_size=1, max_size=4, unique=True),
+    st.builds(MatchRules, match_all_tags=st.booleans(), ignore_other_repositories=st.booleans()),
+    st.builds(RemovalOptions, untag=st.booleans(), keep_children=st.booleans(), keep_referrers=st.booleans()),
+)
+_numbers = itertools.count()
+
+
+class Killed(BaseException):
+    """Like the end of the process: nothing of ours runs after it."""
+
+
+class Killer:
+    """Counts effects (requests that write, lines that are made durable), and ends everything after some number."""
+
+    def __init__(self, after: int | None) -> None:
+        self.left = after
+
+    def effect(self) -> None:
+        if self.left is None:
+            return
+        if self.left <= 0:
+            raise Killed
+        self.left -= 1
+
+    def arm(self, registry: WritableRegistry, journal: Journal | None) -> None:
+        transport: Transport = registry._transport
+        send = transport.send
+
+        async def counted(method: str, *arguments: Any, **options: Any) -> Any:
+            if method not in ("GET", "HEAD"):
+                self.effect()
+            elif self.left is not None and self.left <= 0:
+                raise Killed
+            answer = await send(method, *arguments, **options)
+            if method not in ("GET", "HEAD"):
+                self.effect()
+            return answer
+
+        transport.send = counted  # type: ignore[method-assign]
+        if journal is not None:
+            write = journal._write
+
+            def checked(lines: Any) -> None:
+                self.effect()
+                write(lines)
+
+            journal._write = checked  # type: ignore[method-assign]
+
+
+class Trust(RuleBasedStateMachine):
+    server: ClassVar[DistributionServer]
+    counts: ClassVar[Counter[str]] = Counter()
+
+    def _count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run_number = next(_numbers)
+        self.pusher = Pusher(self.server.url)
+        self.folder = Path(tempfile.mkdtemp(prefix="dregutil-trust-"))
+        self.store = RunStore(self.folder)
+        self.repositories = [Repository(f"x{self.run_number}/{name}") for name in NAMES]
+        self.pushed: dict[Repository, list[dict[str, Any]]] = {name: [] for name in self.repositories}
+        # What must resolve; a tag that was asked to go moves over to `doomed`, where it may be in either state.
+        self.must: dict[tuple[Repository, str], str] = {}
+        self.doomed: dict[tuple[Repository, str], str] = {}
+        self.plans: list[Plan] = []
+        self.cut_off: list[str] = []
+
+    def teardown(self) -> None:
+        self.pusher.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_tagged(self, name: Repository, tag: str, digest: str) -> None:
+        self.must[name, tag] = digest
+        self.doomed.pop((name, tag), None)
+
+    @initialize(shared=st.booleans(), nested=st.booleans())
+    def fill(self, shared: bool, nested: bool) -> None:
+        """Versions, an index with a tagged child, signatures, a digest in both repositories."""
+        for name in (0, 1):
+            self.push_image(name, ["1.0"], 0)
+            self.push_image(name, ["1.1"], 1 + (0 if shared else name))
+            self.push_image(name, ["latest", "stable"], 3)
+            self.push_image(name, [], 4)
+            self.push_index(name, ["1.2"], [1, 3])
+            self.push_referrer(name, 4, by_tag=not shared)
+            if nested:
+                self.push_index(name, ["2.0"], [4, 0])
+
+    @rule(name=st.integers(0, 1), tags=st.lists(st.sampled_from(TAGS), max_size=2, unique=True), seed=st.integers(0, 5))
+    def push_image(self, name: int, tags: list[str], seed: int) -> None:
+        repository = self.repositories[name]
+        found = self.pusher.push_image(repository, *tags, seed=f"image {seed}")
+        self.pushed[repository].append(found)
+        for tag in tags:
+            self._is_tagged(repository, tag, found["digest"])
+
+    @rule(
+        name=st.integers(0, 1),
+        tags=st.lists(st.sampled_from(TAGS), min_size=1, max_size=2, unique=True),
+        places=st.lists(st.integers(0, 20), min_size=1, max_size=3),
+    )
+    def push_index(self, name: int, tags: list[str], places: list[int]) -> None:
+        repository = self.repositories[name]
+        there = [found for found in self.pushed[repository] if self.pusher.has(repository, found["digest"])]
+        if not there:
+            return
+        children = {there[place % len(there)]["digest"]: there[place % len(there)] for place in places}
+        found = self.pusher.push_index(repository, *tags, children=list(children.values()))
+        self.pushed[repository].append(found)
+        for tag in tags:
+            self._is_tagged(repository, tag, found["digest"])
+
+    @rule(name=st.integers(0, 1), place=st.integers(0, 20), by_tag=st.booleans())
+    def push_referrer(self, name: int, place: int, by_tag: bool) -> None:
+        repository = self.repositories[name]
+        there = [found for found in self.pushed[repository] if self.pusher.has(repository, found["digest"])]
+        if not there:
+            return
+        subject = there[place % len(there)]
+        if by_tag:
+            tag = f"sha256-{subject['digest'][7:]}.sig"
+            found = self.pusher.push_image(repository, tag, seed=f"signature {place % 3}")
+        else:
+            tag = f"sha256-{subject['digest'][7:]}"
+            referrer = self.pusher.push_image(repository, seed=f"referrer {place % 3}", subject=subject)
+            found = self.pusher.push_index(repository, tag, children=[referrer])
+        self._is_tagged(repository, tag, found["digest"])
+
+    @rule(selection=SELECTIONS)
+    def plan(self, selection: tuple[list[int], list[str], MatchRules, RemovalOptions]) -> None:
+        """A plan that is carried out later, when it may be stale."""
+        plan = self._plan(*selection)
+        if plan.steps:
+            self.plans.append(plan)
+
+    @rule(place=st.integers(0, 5), kill_after=KILLS)
+    def apply_stale(self, place: int, kill_after: int | None) -> None:
+        if self.plans:
+            self._apply(self.plans.pop(place % len(self.plans)), kill_after)
+
+    @rule(selection=SELECTIONS, kill_after=KILLS)
+    def remove(
+        self, selection: tuple[list[int], list[str], MatchRules, RemovalOptions], kill_after: int | None
+    ) -> None:
+        plan = self._plan(*selection)
+        if plan.steps:
+            self._apply(plan, kill_after)
+
+    @rule(place=st.integers(0, 3), kill_after=KILLS)
+    def resume(self, place: int, kill_after: int | None) -> None:
+        if not self.cut_off:
+            return
+        run = self.cut_off[place % len(self.cut_off)]
+        record = self._record(run)
+        if record is None:
+            self.cut_off.remove(run)
+            return
+        result = self._run(record.plan, self.store.journal(record), record, Killer(kill_after))
+        self._count("a resumed run was killed" if result is None else "a run was resumed")
+        if result is not None:
+            assert result.error is None
+            self.cut_off.remove(run)
+            self._check_result(record.plan, result)
+
+    @rule(place=st.integers(0, 3), kill_after=KILLS)
+    def undo(self, place: int, kill_after: int | None) -> None:
+        names = self.store.names()
+        record = self._record(names[-1 - place % len(names)]) if names else None
+        if record is None:
+            return
+        killer = Killer(kill_after)
+
+        async def back(registry: WritableRegistry) -> BackRun:
+            found = await look_back(registry, record)
+            killer.arm(registry, None)
+            return await put_back(registry, found)
+
+        try:
+            result = self._with_registry(back)
+        except Killed:
+            return
+        self._count("an undo put something back" if result.of(BackResult.RESTORED) else "an undo found nothing to do")
+        if record.run in self.cut_off:
+            self.cut_off.remove(record.run)
+        assert result.error is None
+        assert not result.of(BackResult.LOST)
+        assert not result.of(BackResult.FAILED)
+        for entry, _, _ in result.entries:
+            for tag in {tag for intent in record.intents for tag in intent.tags if intent.manifest == entry.manifest}:
+                if tag not in entry.moved:
+                    here = self.pusher.tags(entry.repository)
+                    assert tag in here
+                    if (entry.repository, tag) in self.doomed:
+                        self._is_tagged(entry.repository, tag, here[tag])
+
+    @invariant()
+    def what_must_be_there_is_whole(self) -> None:
+        self._count("steps")
+        for name in self.repositories:
+            here = self.pusher.tags(name)
+            for (repository, tag), digest in self.must.items():
+                if repository == name:
+                    assert here.get(tag) == digest, tag
+                    assert self.pusher.is_whole(name, tag), tag
+            for tag, digest in here.items():
+                if (name, tag) not in self.must and not self.cut_off:
+                    assert self.doomed.get((name, tag)) == digest, tag
+
+    def _plan(self, chosen: list[int], tags: list[str], rules: MatchRules, options: RemovalOptions) -> Plan:
+        async def make(registry: WritableRegistry) -> Plan:
+            found = (await crawl(registry, self.repositories)).inventory
+            names = [self.repositories[place] for place in chosen]
+            selection = select_tags(found, names, TagSelector.build(tags), rules)
+            return await plan_removal(registry, selection, found, options)
+
+        made: Plan = self._with_registry(make)
+        plan, _ = decode_plan(encode_plan(made))
+        assert plan.steps == made.steps
+        return plan
+
+    def _apply(self, plan: Plan, kill_after: int | None) -> None:
+        self._doom(plan)
+        journal = self.store.new(datetime.now(UTC))
+        result = self._run(plan, journal, None, Killer(kill_after))
+        if result is None:
+            self._count("a run was killed")
+            self.cut_off.append(journal.run)
+            return
+        gone = any(outcome.result.is_done for outcome in result.outcomes)
+        self._count("a run removed something" if gone else "a run removed nothing")
+        assert result.error is None
+        self._check_result(plan, result)
+        self._compare_journal(journal.run, result)
+
+    def _doom(self, plan: Plan) -> None:
+        """Tags that the plan names, and that are on the digest that it names: they may go from now on."""
+        for step in plan.steps:
+            for tag in step.tags:
+                if self.must.get((step.repository, tag)) == step.digest:
+                    self.doomed[step.repository, tag] = self.must.pop((step.repository, tag))
+
+    def _check_result(self, plan: Plan, result: RunResult) -> None:
+        """The outcomes are true: what is said to be gone is gone, what is left is whole again."""
+        for outcome in result.outcomes:
+            step = outcome.step
+            here = self.pusher.tags(step.repository)
+            if outcome.result.is_done:
+                assert not any(here.get(tag) == step.digest for tag in step.tags)
+                if step.action is Action.DELETE:
+                    assert not self.pusher.has(step.repository, step.digest)
+                continue
+            for tag in step.tags:
+                if self.doomed.get((step.repository, tag)) == step.digest and here.get(tag) == step.digest:
+                    assert self.pusher.is_whole(step.repository, tag)
+                    self._is_tagged(step.repository, tag, step.digest)
+
+    def _compare_journal(self, run: str, result: RunResult) -> None:
+        record = self.store.get(run)
+        assert not record.is_unfinished
+        assert not record.damaged
+        assert {number: settled.result for number, settled in record.outcomes.items()} == {
+            outcome.step.number: outcome.result for outcome in result.outcomes
+        }
+
+    def _record(self, run: str) -> RunRecord | None:
+        try:
+            record = self.store.get(run)
+        except DregutilError:
+            return None
+        return None if record.missing_steps or record.undoes else record
+
+    def _run(self, plan: Plan, journal: Journal, earlier: RunRecord | None, killer: Killer) -> RunResult | None:
+        async def work(registry: WritableRegistry) -> RunResult:
+            killer.arm(registry, journal)
+            if earlier is None:
+                journal.begin(plan, started=datetime.now(UTC))
+            known = Known(indexes=self.store.known_indexes(plan.registry))
+            return await apply_plan(registry, plan, known=known, recorder=journal, earlier=earlier)
+
+        result: RunResult
+        try:
+            result = self._with_registry(work)
+        except Killed:
+            os.close(journal._file)
+            return None
+        journal.close(datetime.now(UTC) if result.error is None else None)
+        return result
+
+    def _with_registry(self, work: Any) -> Any:
+        async def run() -> Any:
+            async with connect_writable(self.server.url) as registry:
+                return await work(registry)
+
+        return asyncio.run(run())
+
+
+def test_trust(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with DistributionServer(Path(tmp_path_factory.mktemp("registry"))) as server:
+        Trust.server = server
+        run_state_machine_as_test(Trust, settings=settings(parent=settings.default, stateful_step_count=25))
+        counts = dict(sorted(Trust.counts.items()))
+        (Path(__file__).parents[1] / ".cache" / "trust.json").write_text(json.dumps(counts, indent=1))
+        for what in ("a run was killed", "a run was resumed", "an undo put something back"):
+            assert counts[what] > 0
