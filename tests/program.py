@@ -1,0 +1,73 @@
+"""The command `dregutil` in a process of its own, with a state folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROGRAM = Path(sys.executable).with_name("dregutil")
+
+
+@dataclass(frozen=True)
+class Program:
+    """`url` is the registry's; commands run in `folder`, without a cache file."""
+
+    url: str
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def runs(self) -> list[Path]:
+        folder = self.state / "runs"
+        return sorted(folder.iterdir()) if folder.exists() else []
+
+    def run(
+        self, *arguments: str, longest_file: int | None = None, state: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end. `longest_file`: no file may grow beyond so many bytes, as on a full disk."""
+        return subprocess.run(
+            self._command(arguments, state),
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            preexec_fn=None if longest_file is None else _limit(longest_file),
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command(arguments, None),
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def history(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.run("history", "--format", "json").stdout)
+        return found
+
+    def _command(self, arguments: tuple[str, ...], state: Path | None) -> list[str]:
+        return [str(PROGRAM), "-reg", self.url, "-c", "None", "--state-dir", str(state or self.state), *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY", "DREGUTIL"))}
+
+
+def _limit(size: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))

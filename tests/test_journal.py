@@ -1,0 +1,242 @@
+"""The record of a run: what was intended is whole, whatever reaches the disk of what came after."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dregutil.errors import JournalError, NotFoundError, RefusedError
+from dregutil.journal import FILE_NAME, Journal, RunRecord, read_header, read_journal
+from dregutil.layout import write_layout
+from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
+from dregutil.outcome import Intent, Outcome, Result
+from dregutil.plan import Action, Plan, Step, StepKind
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.runs import RunStore, parse_age, short_lived
+
+NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+REPOSITORY = Repository("shop/web")
+
+
+def intent(number: int, *, placeholder: bool = False) -> Intent:
+    raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [], "n": number}).encode()
+    manifest = parse_manifest(raw, OCI_MANIFEST, Digest.of(raw))
+    ours = Digest.of(b"ours") if placeholder else None
+    return Intent(number, REPOSITORY, (Tag(f"1.{number}"), Tag("x")), manifest, ours)
+
+
+def plan(number: int) -> Plan:
+    steps = tuple(
+        Step(place, Action.DELETE, REPOSITORY, intent(place).manifest.digest, (Tag(f"1.{place}"),), StepKind.IMAGE, "x")
+        for place in range(1, number + 1)
+    )
+    return Plan("registry.example.com", NOW, "remove-tags -r shop/web -t '<1.4'", steps)
+
+
+def begun(folder: Path, number: int) -> Journal:
+    folder.mkdir()
+    journal = Journal(folder)
+    journal.begin(plan(number), started=NOW)
+    return journal
+
+
+def record(folder: Path, number: int) -> RunRecord:
+    journal = begun(folder, number)
+
+    async def work() -> None:
+        for place in range(1, number + 1):
+            await journal.intend(intent(place, placeholder=place % 2 == 0))
+            journal.outcome(Outcome(plan(number).steps[place - 1], Result.REMOVED, "why"))
+        journal.looked(REPOSITORY)
+
+    asyncio.run(work())
+    journal.close(NOW)
+    return read_journal(folder)
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    found = record(tmp_path / "run", 3)
+    assert found.plan == plan(3)
+    assert found.intents == tuple(intent(place, placeholder=place % 2 == 0) for place in (1, 2, 3))
+    assert [settled.result for settled in found.outcomes.values()] == [Result.REMOVED] * 3
+    assert found.looked == {REPOSITORY}
+    assert (found.finished, found.damaged, found.missing_steps) == (NOW, 0, False)
+    assert (found.removed_tags, found.open_intents) == (3, ())
+
+
+@given(
+    kept=st.integers(0, 4),
+    garbage=st.lists(st.one_of(st.binary(max_size=80), st.integers(0, 20)), max_size=6),
+    torn=st.integers(0, 400),
+)
+def test_whatever_follows_the_last_sync_intents_before_it_are_whole(
+    tmp_path_factory: pytest.TempPathFactory, kept: int, garbage: list[bytes | int], torn: int
+) -> None:
+    """Blocks written after the last sync may be missing, zero, garbage, or there while earlier ones are not."""
+    folder = tmp_path_factory.mktemp("journal") / "run"
+    record(folder, 4)
+    lines = (folder / FILE_NAME).read_bytes().splitlines(keepends=True)
+    durable = [place for place, line in enumerate(lines) if b'"type":"intent"' in line]
+    end = durable[kept - 1] + 1 if kept else durable[0]
+    later = lines[end:] or [b"\n"]
+    after = [later[part % len(later)] if isinstance(part, int) else part + b"\n" for part in garbage]
+    (folder / FILE_NAME).write_bytes(b"".join((*lines[:end], *after, lines[-1][:torn])))
+    found = read_journal(folder)
+    assert found.plan == plan(4)
+    assert [one.manifest for one in found.intents][:kept] == [intent(place).manifest for place in range(1, kept + 1)]
+    journal = Journal(folder)
+    asyncio.run(journal.intend(intent(4)))
+    journal.close(NOW)
+    assert read_journal(folder).intents[-1].manifest == intent(4).manifest
+    assert read_journal(folder).finished == NOW
+
+
+@given(place=st.integers(0, 2000), value=st.integers(0, 255))
+def test_an_altered_line_is_left_out(tmp_path_factory: pytest.TempPathFactory, place: int, value: int) -> None:
+    folder = tmp_path_factory.mktemp("journal") / "run"
+    whole = record(folder, 2)
+    raw = bytearray((folder / FILE_NAME).read_bytes())
+    place %= len(raw)
+    raw[place] = value
+    (folder / FILE_NAME).write_bytes(raw)
+    try:
+        found = read_journal(folder)
+    except JournalError:
+        assert place < raw.index(b"\n") + 1
+        return
+    assert all(one in whole.intents for one in found.intents)
+    assert all(step in whole.plan.steps for step in found.plan.steps)
+
+
+def test_those_who_wait_together_share_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = begun(tmp_path / "run", 60)
+    syncs: list[int] = []
+    sync = journal._sync
+
+    def counted() -> None:
+        syncs.append(1)
+        sync()
+
+    monkeypatch.setattr(journal, "_sync", counted)
+
+    async def work() -> None:
+        await asyncio.gather(*(journal.intend(intent(place)) for place in range(1, 61)))
+
+    asyncio.run(work())
+    journal.close(None)
+    assert len(syncs) <= 4
+    assert len(read_journal(tmp_path / "run").intents) == 60
+
+
+def test_a_disk_that_is_full_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = begun(tmp_path / "run", 1)
+    before = (tmp_path / "run" / FILE_NAME).read_bytes()
+
+    write, sizes = os.write, iter((10, 0))
+
+    def full(file: int, data: memoryview) -> int:
+        size = next(sizes)
+        if not size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[:size])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dregutil.journal.os.write", full)
+        with pytest.raises(JournalError, match="No space left"):
+            asyncio.run(journal.intend(intent(1)))
+        with pytest.raises(JournalError):
+            asyncio.run(journal.intend(intent(2)))
+    assert (tmp_path / "run" / FILE_NAME).read_bytes() == before
+    journal.close(None)
+
+
+def test_a_header_is_read_without_the_rest(tmp_path: Path) -> None:
+    record(tmp_path / "done", 2)
+    begun(tmp_path / "open", 2).close(None)
+    assert not read_header(tmp_path / "done").is_unfinished
+    assert read_header(tmp_path / "open").is_unfinished
+    assert read_header(tmp_path / "open").registry == "registry.example.com"
+
+
+def test_runs_are_found_by_the_beginning_of_their_name_and_pruned_by_age(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    for day in (1, 2, 3):
+        journal = store.new(datetime(2026, 3, day, tzinfo=UTC))
+        journal.begin(plan(1), started=datetime(2026, 3, day, tzinfo=UTC))
+        journal.close(None if day == 2 else NOW)
+    assert store.get("20260301").started.day == 1
+    with pytest.raises(NotFoundError, match="3 runs"):
+        store.get("2026")
+    with pytest.raises(NotFoundError, match="no run"):
+        store.get("2027")
+    assert [name[:8] for name in store.prune(datetime(2026, 3, 3, tzinfo=UTC))] == ["20260301"]
+    assert [name[:8] for name in store.names()] == ["20260302", "20260303"]
+
+
+def test_an_index_that_a_run_saw_is_known(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()
+    index = parse_manifest(raw, OCI_INDEX, Digest.of(raw))
+    journal = store.new(NOW)
+    journal.begin(plan(2), started=NOW)
+    asyncio.run(journal.intend(intent(1), Intent(2, REPOSITORY, (), index)))
+    journal.close(None)
+    assert store.known_indexes("registry.example.com") == {REPOSITORY: {index.digest}}
+    assert store.known_indexes("another") == {}
+
+
+def test_one_run_at_a_time_on_a_registry(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    with (
+        store.lock("a"),
+        store.lock("b"),
+        pytest.raises(RefusedError, match="another run"),
+        RunStore(tmp_path).lock("a"),
+    ):
+        pass
+    with store.lock("a"):
+        pass
+
+
+def test_the_layout_is_one_that_others_read(tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", [intent(1), intent(2)])
+    index = json.loads((tmp_path / "layout" / "index.json").read_text())
+    named = {entry["annotations"]["org.opencontainers.image.ref.name"]: entry["digest"] for entry in index["manifests"]}
+    assert named["shop/web:1.1"] == intent(1).manifest.digest
+    blob = tmp_path / "layout" / "blobs" / "sha256" / intent(1).manifest.digest.hex
+    assert blob.read_bytes() == intent(1).manifest.raw
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"),
+    [
+        ("/home/me/.local/state", ""),
+        ("/run/user/0", "in memory"),
+        ("/run", "in memory"),
+        ("/srv", "container's own layer"),
+        ("/runner", "container's own layer"),
+    ],
+)
+def test_a_folder_that_does_not_last_is_said(folder: str, why: str) -> None:
+    mounts = (
+        "1 0 0:1 / / rw - overlay overlay rw\n"
+        "2 1 0:2 / /home rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+        "3 1 0:3 / /run rw - tmpfs tmpfs rw\n"
+        "nonsense\n"
+    )
+    assert why in short_lived(Path(folder), mounts)
+    assert bool(short_lived(Path(folder), mounts)) == bool(why)
+
+
+@pytest.mark.parametrize("text", ["", "d", "x90d", "90", "-1d", "1.5d"])
+def test_what_is_no_age_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="age"):
+        parse_age(text)
