@@ -53,6 +53,14 @@ class Pusher:
             self._connection.close()
             self._connection = None
 
+    @staticmethod
+    def digest_of(raw: bytes) -> str:
+        return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+    def raw(self, repository: str, reference: str) -> bytes:
+        """The bytes of a manifest."""
+        return self.request("GET", f"/v2/{repository}/manifests/{reference}", headers={"Accept": ACCEPT})[2]
+
     def push_blob(self, repository: str, raw: bytes) -> str:
         digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         if self.request("HEAD", f"/v2/{repository}/blobs/{digest}")[0] == 200:

@@ -150,7 +150,7 @@ class RepositoryRun:
             self._stopped = str(error)
             self.run_.note(step, Result.LEFT, str(error))
         except (UnreachableError, LoginError) as error:
-            self.run_.note(step, Result.FAILED, error.message)
+            self.run_.note_open(step, error.message)
             self.run_.fail(error)
         except DregutilError as error:
             await self._failed(step, error)

@@ -66,7 +66,7 @@ class Run:
         if earlier is not None:
             for step in self.plan.steps:
                 settled = earlier.outcomes.get(step.number)
-                if settled is not None and not settled.why.startswith(_NOT_TRIED):
+                if settled is not None:
                     self.outcomes[step.number] = Outcome(step, settled.result, settled.why)
             for intent in earlier.intents:
                 intents[intent.repository].append(intent)
@@ -77,6 +77,11 @@ class Run:
         self.outcomes[step.number] = outcome
         self.recorder.outcome(outcome)
         self._on_outcome(outcome)
+
+    def note_open(self, step: Step, why: str) -> None:
+        """A step failed for want of an answer: not for the record, whoever takes the run up tries it again."""
+        self.outcomes[step.number] = Outcome(step, Result.FAILED, why)
+        self._on_outcome(self.outcomes[step.number])
 
     def fail(self, error: DregutilError) -> None:
         """End the run: no other step is started anywhere."""

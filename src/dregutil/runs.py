@@ -1,7 +1,7 @@
 """The state folder: one folder for each run, never disposed of unasked; one lock for each registry.
 
-STATE/runs/20261124T093012Z-4f1c/journal.jsonl   the record, the only truth
-STATE/runs/20261124T093012Z-4f1c/layout/         the removed manifests as an OCI image layout, derived from it
+STATE/runs/20261124T093012Z-0714f/journal.jsonl   the record, the only truth
+STATE/runs/20261124T093012Z-0714f/layout/         the removed manifests as an OCI image layout, derived from it
 STATE/locks/<sum of the registry's name>         held while a run is at work
 """
 
@@ -37,7 +37,7 @@ class RunStore:
 
     def new(self, now: datetime) -> Journal:
         """Begin the record of a run. Raises JournalError where the folder cannot be written."""
-        name = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        name = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond // 1000:03d}{secrets.token_hex(1)}"  # in the order of time
         try:
             self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self._runs / name).mkdir(mode=0o700)

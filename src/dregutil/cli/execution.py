@@ -34,7 +34,7 @@ from dregutil.report.text import pair_lines
 from dregutil.run import Known
 from dregutil.runs import RunStore, short_lived
 
-__all__ = ["Undertaking", "agreed", "carry_out", "run_to_end", "warn_of_state"]
+__all__ = ["Undertaking", "agreed", "carry_out", "run_to_end", "tell_unfinished", "warn_of_state"]
 
 INTERRUPTED = 130
 _Found = TypeVar("_Found")
@@ -65,7 +65,7 @@ def carry_out(args: argparse.Namespace, settings: Settings, work: Undertaking) -
         note(settings, "nothing was removed")
         return 0
     with store.lock(work.plan.registry):
-        _tell_unfinished(settings, store, work)
+        tell_unfinished(settings, store, work)
         journal = _journal(store, work)
         result = _recorded(settings, store, work, journal)
     _update_cache(settings, work, result)
@@ -144,7 +144,8 @@ def _named(repositories: tuple[Repository, ...]) -> str:
     return shown if len(repositories) <= 3 else f"{shown} and {len(repositories) - 3} more"
 
 
-def _tell_unfinished(settings: Settings, store: RunStore, work: Undertaking) -> None:
+def tell_unfinished(settings: Settings, store: RunStore, work: Undertaking) -> None:
+    """Name the runs on this registry that were cut off."""
     own = "" if work.earlier is None else work.earlier.run
     for header in store.headers(work.plan.registry):
         if header.is_unfinished and header.run != own:

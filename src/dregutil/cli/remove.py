@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from dregutil.cli.connection import connect_options
-from dregutil.cli.execution import Undertaking, carry_out
+from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.output import count, emit, note
 from dregutil.cli.query import select
 from dregutil.cli.repositories import PARTIAL
@@ -71,6 +71,7 @@ def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) ->
     for repository, why in plan.left_out.items():
         sys.stderr.write(f"dregutil: {repository} is left as it is: {why}\n")
     if not plan.steps:
+        tell_unfinished(settings, RunStore(settings.state_dir), work)
         note(settings, "nothing to remove")
         count(settings, "removed digests", 0)
         return 0

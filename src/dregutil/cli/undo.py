@@ -97,7 +97,7 @@ def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: Back
             return found
 
         result = run_to_end(work)
-        if result.error is None and not stopped:
+        if result.error is None and not stopped and not result.of(BackResult.FAILED):
             finished = datetime.now(UTC)
     finally:
         journal.close(finished)

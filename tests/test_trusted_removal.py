@@ -1,0 +1,234 @@
+"""Saved plans, brakes, full disks, kills and two runs at once, with the real program against the real registry."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from images import Pusher
+from program import Program
+from servers import DistributionServer
+
+KILLS = 50 if "DREGUTIL_LONG" in os.environ else 3
+
+
+@pytest.fixture
+def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
+    return Program(registry_server.url, tmp_path)
+
+
+def fill(pusher: Pusher, number: int, repository: str = "shop/web") -> dict[str, str]:
+    for tag in range(number):
+        pusher.push_image(repository, f"1.{tag}", seed=f"image {tag}")
+    return pusher.tags(repository)
+
+
+# Saved plans
+
+
+def test_a_stale_plan_leaves_what_no_longer_holds_and_what_needs_it(pusher: Pusher, program: Program) -> None:
+    index = pusher.push_index("shop/web", "1.0", children=[pusher.push_image("shop/web", seed="child")])
+    pusher.push_image("shop/web", f"sha256-{index['digest'][7:]}.sig", seed="signature")
+    images = {tag: pusher.push_image("shop/web", tag, seed=tag) for tag in ("1.1", "1.2", "1.3", "1.4")}
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "<2", "--plan-out", "plan").returncode == 0
+    pusher.push_manifest("shop/web", "keep", pusher.raw("shop/web", index["digest"]), index["mediaType"])
+    moved = pusher.push_image("shop/web", "1.1", seed="moved")
+    pusher.push_index("shop/web", "new", children=[images["1.2"]])
+    pusher.request("DELETE", f"/v2/shop/web/manifests/{images['1.3']['digest']}")
+    found = program.run("apply", "plan")
+    assert found.returncode == 0, found.stderr
+    assert "also 'keep'" in found.stderr
+    assert "'1.1' has moved" in found.stderr
+    assert "part of the index" in found.stderr
+    assert "what it belongs to was not removed" in found.stderr
+    assert "1 were gone already" in found.stderr
+    after = pusher.tags("shop/web")
+    assert set(after) == {"1.0", "keep", "1.1", "1.2", "new", f"sha256-{index['digest'][7:]}.sig"}
+    assert after["1.1"] == moved["digest"]
+    assert all(pusher.is_whole("shop/web", tag) for tag in after)
+    assert program.run("apply", "plan", "--strict").returncode == 3
+
+
+def test_a_plan_is_refused(pusher: Pusher, program: Program, tmp_path: Path) -> None:
+    before = fill(pusher, 2)
+    shown = program.run("remove-tags", "-r", "shop/web", "-t", "<2", "--plan-out", "plan")
+    sum_ = next(word for word in shown.stderr.replace(";", "").split() if word.startswith("sha256:"))
+    whole = (tmp_path / "plan").read_bytes()
+    (tmp_path / "cut").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "altered").write_bytes(whole.replace(b"1.0", b"1.1"))
+    (tmp_path / "newer").write_bytes(whole.replace(b'"version":1', b'"version":2'))
+    for name in ("cut", "altered", "newer"):
+        found = program.run("apply", name)
+        assert (found.returncode, found.stderr.count("\n")) == (5, 2), found.stderr
+    assert program.run("apply", "plan", "--expect", "sha256:" + "0" * 64).returncode == 5
+    other = Program("http://localhost:1", tmp_path).run("apply", "plan")
+    assert (other.returncode, "-reg names localhost:1" in other.stderr) == (5, True)
+    assert program.run("apply", "absent").returncode == 2
+    assert program.run("apply").returncode == 2
+    assert pusher.tags("shop/web") == before
+    assert program.runs == []
+    assert program.run("apply", "plan", "--expect", sum_).returncode == 0
+    assert pusher.tags("shop/web") == {}
+
+
+# Brakes
+
+
+def test_a_plan_that_takes_most_of_a_repository_is_braked(pusher: Pusher, program: Program) -> None:
+    fill(pusher, 60)
+    found = program.run("remove-tags", "-r", "shop/web", "-t", "<1.55")
+    assert found.returncode == 5
+    assert "--yes-remove 55" in found.stderr
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "<1.55", "-y").returncode == 5
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "<1.55", "--yes-remove", "54").returncode == 5
+    assert len(pusher.tags("shop/web")) == 60
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "<1.55", "--yes-remove", "55").returncode == 0
+    assert len(pusher.tags("shop/web")) == 5
+
+
+def test_everyday_removals_and_those_by_name_never_meet_the_brake(pusher: Pusher, program: Program) -> None:
+    fill(pusher, 60)
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "<1.9").returncode == 0
+    fill(pusher, 60)
+    assert program.run("remove-repos", "-r", "shop/web").returncode == 0
+    assert pusher.tags("shop/web") == {}
+
+
+# The state folder
+
+
+def test_without_room_for_the_intent_nothing_is_deleted(pusher: Pusher, program: Program) -> None:
+    before = fill(pusher, 12)
+    for size in (0, 200, 1500, 3000, 4200):
+        found = program.run("remove-tags", "-r", "shop/web", "-t", "<2", longest_file=size)
+        assert found.returncode != 0
+        assert "cannot be written" in found.stderr
+        assert "Traceback" not in found.stderr
+        here = pusher.tags("shop/web")
+        assert here == before
+
+
+def test_a_state_folder_that_cannot_be_written(pusher: Pusher, program: Program, tmp_path: Path) -> None:
+    before = fill(pusher, 2)
+    (tmp_path / "file").write_text("in the way")
+    found = program.run("remove-tags", "-r", "shop/web", "-t", "<2", state=tmp_path / "file" / "state")
+    assert (found.returncode, found.stderr.count("--state-dir")) == (1, 1), found.stderr
+    assert pusher.tags("shop/web") == before
+
+
+def test_a_run_that_sends_nothing_leaves_no_record(pusher: Pusher, tmp_path: Path) -> None:
+    with DistributionServer(tmp_path / "disabled", delete=False) as server:
+        other = Pusher(server.url)
+        fill(other, 2)
+        program = Program(server.url, tmp_path)
+        assert program.run("remove-tags", "-r", "shop/web", "-t", "<2").returncode == 4
+        assert program.runs == []
+        assert len(other.tags("shop/web")) == 2
+        other.close()
+
+
+def test_two_applies_at_once_never_interleave(pusher: Pusher, program: Program) -> None:
+    fill(pusher, 40)
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "<2", "--plan-out", "plan").returncode == 0
+    runs = [program.start("apply", "plan") for _ in range(3)]
+    outputs = [run.communicate(timeout=60) for run in runs]
+    assert 0 in [run.returncode for run in runs]
+    for run, (_, errors) in zip(runs, outputs, strict=True):
+        assert run.returncode == 0 or (run.returncode == 5 and "another run is at work" in errors)
+    assert pusher.tags("shop/web") == {}
+    assert sum(found["removed"] for found in program.history()) >= 40
+
+
+# Interrupted
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_killed_at_a_random_moment_then_resumed_and_undone(pusher: Pusher, program: Program, seed: int) -> None:
+    """After resume and undo the registry's tags and digests are exactly what they were."""
+    before = _two_hundred_steps(pusher)
+    digests = {(name, digest) for name, tags in before.items() for digest in tags.values()}
+    chance = random.Random(seed)
+    run = program.start("remove-tags", "-r", *before, "-t", "<2", "--yes-remove", "140")
+    _wait_for_a_record(program)
+    time.sleep(chance.uniform(0, 0.5))
+    run.kill()
+    run.communicate()
+    for name in before:
+        here = pusher.tags(name)
+        assert all(pusher.is_whole(name, tag) for tag in here)
+        assert "keep" in here
+    if chance.random() < 0.7 and program.history()[0]["unfinished"]:
+        resumed = program.run("apply", "--resume", program.runs[0].name)
+        assert resumed.returncode == 0, resumed.stderr
+        assert all(set(pusher.tags(name)) == {"keep"} for name in before)
+    undone = program.run("undo", program.runs[0].name)
+    assert undone.returncode == 0, undone.stderr
+    assert {name: pusher.tags(name) for name in before} == before
+    assert all(pusher.has(name, digest) for name, digest in digests)
+    assert all(pusher.is_whole(name, tag) for name, tags in before.items() for tag in tags)
+
+
+def test_ctrl_c_ends_after_the_requests_in_flight(pusher: Pusher, program: Program) -> None:
+    before = _two_hundred_steps(pusher)
+    run = program.start("remove-tags", "-r", *before, "-t", "<2", "--yes-remove", "140")
+    _wait_for_a_record(program)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130, errors
+    name = program.runs[0].name
+    assert f"apply --resume {name}" in errors
+    assert "Traceback" not in errors
+    told = program.run("remove-tags", "-r", "shop/a", "-t", "2.0")
+    assert f"the run {name} was cut off" in told.stderr
+    assert program.run("apply", "--resume", name).returncode == 0
+    assert all(set(pusher.tags(repository)) == {"keep"} for repository in before)
+    assert program.run("apply", "--resume", name).returncode == 0
+
+
+def test_a_registry_that_dies_midway(tmp_path: Path) -> None:
+    with DistributionServer(tmp_path / "registry") as server:
+        pusher = Pusher(server.url)
+        before = _two_hundred_steps(pusher)
+        program = Program(server.url, tmp_path)
+        run = program.start("remove-tags", "-r", *before, "-t", "<2", "--yes-remove", "140")
+        _wait_for_a_record(program)
+        server.stop()
+        _, errors = run.communicate(timeout=90)
+        assert run.returncode in (3, 6), errors
+        assert "Traceback" not in errors
+        pusher.close()
+        server.start()
+        resumed = program.run("apply", "--resume", program.runs[0].name)
+        assert resumed.returncode == 0, resumed.stderr
+        assert all(set(pusher.tags(name)) == {"keep"} for name in before)
+        assert program.run("undo", program.runs[0].name).returncode == 0
+        assert {name: pusher.tags(name) for name in before} == before
+        pusher.close()
+
+
+def _two_hundred_steps(pusher: Pusher) -> dict[str, dict[str, str]]:
+    """Two repositories: images, indexes with children of their own, signatures, a tag that stays."""
+    for name in ("shop/a", "shop/b"):
+        for number in range(40):
+            pusher.push_image(name, f"1.{number}", seed=f"{name} {number}")
+        for number in range(10):
+            children = [pusher.push_image(name, seed=f"{name} child {number} {part}") for part in (0, 1)]
+            index = pusher.push_index(name, f"1.{40 + number}", f"1.{50 + number}", children=children)
+            pusher.push_image(name, f"sha256-{index['digest'][7:]}.sig", seed=f"{name} signature {number}")
+        pusher.push_image(name, "keep", seed="keep")
+    return {name: pusher.tags(name) for name in ("shop/a", "shop/b")}
+
+
+def _wait_for_a_record(program: Program) -> None:
+    """Until the first intent is on the disk."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        if any(b'"type":"intent"' in (folder / "journal.jsonl").read_bytes() for folder in program.runs):
+            return
+        time.sleep(0.002)
+    raise AssertionError("the run did not begin")

@@ -1,0 +1,149 @@
+"""Undo against the real registry and its real collector: what can come back does, and what cannot is said."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from images import Pusher
+from program import Program
+from servers import DistributionServer, find_program
+
+
+@pytest.fixture
+def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
+    return Program(registry_server.url, tmp_path)
+
+
+def shop(pusher: Pusher) -> dict[str, str]:
+    """An index with a signature, a nested index, a shared child, twenty images that share their layers."""
+    amd, arm = (pusher.push_image("shop/web", seed=seed) for seed in ("amd", "arm"))
+    index = pusher.push_index("shop/web", "1.0", "1.0.0", children=[amd, arm])
+    pusher.push_index("shop/web", "nested", children=[index, pusher.push_image("shop/web", seed="more")])
+    pusher.push_index("shop/web", "2.0", children=[amd])
+    pusher.push_image("shop/web", f"sha256-{index['digest'][7:]}.sig", seed="signature")
+    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": 6}
+    layer["digest"] = pusher.push_blob("shop/web", b"shared")
+    for number in range(20):
+        body = {"schemaVersion": 2, "config": layer, "layers": [layer], "annotations": {"n": str(number)}}
+        raw = json.dumps({**body, "mediaType": "application/vnd.oci.image.manifest.v1+json"}).encode()
+        pusher.push_manifest("shop/web", f"0.{number}", raw, "application/vnd.oci.image.manifest.v1+json")
+    return pusher.tags("shop/web")
+
+
+def remove(program: Program, *selector: str) -> None:
+    found = program.run("remove-tags", "-r", "shop/web", "-t", *(selector or ("<2.0", "nested")))
+    assert found.returncode == 0, found.stderr
+
+
+def test_everything_comes_back_as_it_was(pusher: Pusher, program: Program) -> None:
+    before = shop(pusher)
+    remove(program)
+    assert set(pusher.tags("shop/web")) == {"2.0"}
+    shown = program.run("undo", "--dry-run")
+    assert (shown.returncode, set(pusher.tags("shop/web"))) == (0, {"2.0"})
+    found = program.run("undo")
+    assert found.returncode == 0, found.stderr
+    assert pusher.tags("shop/web") == before
+    assert all(pusher.is_whole("shop/web", tag) for tag in before)
+    again = program.run("undo", program.runs[0].name)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "nothing to put back" in again.stderr
+    assert program.run("undo").returncode == 1
+    assert [(run["removed"], run["undone"], run["unfinished"]) for run in program.history()] == [
+        (24, True, False),
+        (0, False, False),
+    ]
+
+
+def test_a_tag_that_has_moved_is_left_alone(pusher: Pusher, program: Program) -> None:
+    before = shop(pusher)
+    remove(program)
+    new = pusher.push_image("shop/web", "0.3", seed="new")
+    found = program.run("undo")
+    assert found.returncode == 0, found.stderr
+    assert "shop/web:0.3 names something else now" in found.stderr
+    assert pusher.tags("shop/web") == {**before, "0.3": new["digest"]}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_after_garbage_collection(tmp_path: Path, restarted: bool) -> None:
+    """The server running on with its memory of before, and restarted: it accepts what it cannot serve."""
+    with DistributionServer(tmp_path / "registry", cache=True) as server:
+        pusher = Pusher(server.url)
+        program = Program(server.url, tmp_path)
+        before = shop(pusher)
+        pusher.push_image("shop/web", "1.5", seed="amd")  # the shared child, which 2.0 keeps
+        remove(program, "1.0", "1.0.0", "nested", "0.3", "1.5")
+        kept = pusher.tags("shop/web")
+        pusher.close()
+        if restarted:
+            server.stop()
+        server.garbage_collect()
+        if restarted:
+            server.start()
+        found = program.run("undo")
+        assert found.returncode == 3, found.stderr
+        assert "cannot come back" in found.stderr or "accepted its manifest" in found.stderr
+        after = pusher.tags("shop/web")
+        assert kept.items() <= after.items()
+        assert {tag: digest for tag, digest in after.items() if tag not in kept}.items() <= before.items()
+        assert all(pusher.is_whole("shop/web", tag) for tag in after)
+        # Its blobs are shared with those that stay; its manifest alone was collected, and comes back after a restart.
+        assert ("0.3" in after) == restarted
+        assert ("restart it and undo again" in found.stderr) == (not restarted)
+        listed = json.loads(pusher.request("GET", "/v2/shop/web/tags/list")[2])["tags"]
+        assert set(listed) == set(after), "no tag is left dangling"
+        pusher.close()
+
+
+def test_a_blob_that_only_another_repository_has_is_mounted(pusher: Pusher, program: Program) -> None:
+    image = pusher.push_image("shop/web", "1.0", seed="one")
+    pusher.push_image("shop/copy", "1.0", seed="one")
+    found = program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "--ignore-other-repos", "--refresh")
+    assert found.returncode == 0, found.stderr
+    manifest = json.loads(pusher.raw("shop/copy", image["digest"]))
+    layer = manifest["layers"][0]["digest"]
+    # What the collector of 3.x does to a repository's own links (2.8 leaves them).
+    assert pusher.request("DELETE", f"/v2/shop/web/blobs/{layer}")[0] == 202
+    assert pusher.request("GET", f"/v2/shop/web/blobs/{layer}")[0] == 404
+    found = program.run("undo")
+    assert found.returncode == 0, found.stderr
+    assert pusher.is_whole("shop/web", "1.0")
+
+
+def test_an_index_whose_child_went_otherwise_is_said(pusher: Pusher, program: Program) -> None:
+    child = pusher.push_image("shop/web", seed="child")
+    pusher.push_index("shop/web", "1.0", children=[child])
+    pusher.push_image("shop/web", "1.1", seed="other")
+    found = program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "1.1", "--keep-children")
+    assert found.returncode == 0, found.stderr
+    pusher.request("DELETE", f"/v2/shop/web/manifests/{child['digest']}")
+    found = program.run("undo")
+    assert found.returncode == 3
+    assert "its child" in found.stderr
+    assert set(pusher.tags("shop/web")) == {"1.1"}
+
+
+def test_the_removed_manifests_are_an_oci_layout(pusher: Pusher, program: Program) -> None:
+    image = pusher.push_image("shop/web", "1.0", seed="one")
+    remove(program, "1.0")
+    layout = program.runs[0] / "layout"
+    command = [find_program("skopeo"), "inspect", "--raw", f"oci:{layout}:shop/web:1.0"]
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    assert Pusher.digest_of(raw) == image["digest"]
+
+
+def test_a_secret_is_in_no_record(pusher: Pusher, program: Program) -> None:
+    pusher.push_image("shop/web", "1.0", seed="one")
+    for number, options in enumerate((("-p", "s3cret"), ("-ps3cret",), ("--password=s3cret",))):
+        pusher.push_image("shop/web", f"1.{number}", seed=str(number))
+        found = program.run("remove-tags", "-r", "shop/web", "-t", f"1.{number}", "-u", "me", *options)
+        assert found.returncode == 0, found.stderr
+    assert len(program.runs) == 3
+    for path in program.state.rglob("*"):
+        assert path.is_dir() or b"s3cret" not in path.read_bytes()
+    assert all(folder.stat().st_mode & 0o077 == 0 for folder in program.runs)
