@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -150,3 +151,69 @@ async def test_an_untag_whose_delete_is_refused_puts_the_tag_back(
     assert len(proxy.deletes) == 1
     assert pusher.tags("r") == {"1.0": image["digest"], "stable": image["digest"]}
     assert pusher.is_whole("r", "1.0")
+
+
+@pytest.fixture
+def tags_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a large repository."""
+    monkeypatch.setattr("dregutil.repository_run.tags_first_pays", lambda _, __: True)
+
+
+@pytest.mark.usefixtures("tags_first")
+async def test_tags_that_went_first_need_one_delete(registry_server: DistributionServer, pusher: Pusher) -> None:
+    for number in range(12):
+        pusher.push_image("r", f"1.{number}", f"1.{number}-alpine", seed=str(number))
+    pusher.push_image("r", "2.0", seed="stays")
+    async with between(registry_server, "", times=0) as (url, _), connect_writable(url) as registry:
+        found = (await crawl(registry)).inventory
+        selection = select_tags(found, [Repository("r")], TagSelector.build(["<2"]))
+        plan = await plan_removal(registry, selection, found)
+        result = await apply_plan(registry, plan)
+    assert {outcome.result for outcome in result.outcomes} == {Result.REMOVED}
+    assert set(pusher.tags("r")) == {"2.0"}
+    assert not any(pusher.has("r", step.digest) for step in plan.steps)
+
+
+@pytest.mark.usefixtures("tags_first")
+@pytest.mark.parametrize("how", ["412 Precondition Failed", "403 Forbidden", "500 Oops"])
+async def test_tags_that_went_first_come_back_where_the_digest_stays(
+    registry_server: DistributionServer, pusher: Pusher, how: str
+) -> None:
+    stays = pusher.push_image("r", "1.0", "1.0.0", seed="refused")
+    pusher.push_image("r", "1.1", seed="goes")
+    async with between(registry_server, how, times=99) as (url, proxy):
+        proxy.spared = {stays["digest"]}
+        async with connect_writable(url) as registry:
+            found = (await crawl(registry)).inventory
+            selection = select_tags(found, [Repository("r")], TagSelector.build(["<2"]))
+            result = await apply_plan(registry, await plan_removal(registry, selection, found))
+    assert Result.FAILED in {outcome.result for outcome in result.outcomes}
+    assert pusher.is_whole("r", "1.0")
+    assert pusher.tags("r")["1.0.0"] == stays["digest"]
+
+
+@pytest.mark.usefixtures("tags_first")
+async def test_a_sweep_that_is_stopped_takes_itself_back(registry_server: DistributionServer, pusher: Pusher) -> None:
+    for number in range(40):
+        pusher.push_image("r", f"1.{number}", seed=str(number))
+    before = pusher.tags("r")
+    stop = asyncio.Event()
+    async with connect_writable(registry_server.url) as registry:
+        found = (await crawl(registry)).inventory
+        selection = select_tags(found, [Repository("r")], TagSelector.build(["<2"]))
+        plan = await plan_removal(registry, selection, found)
+        put = registry.put_manifest
+        count = 0
+
+        async def counted(*arguments: Any) -> None:
+            nonlocal count
+            count += 1
+            if count == 10:
+                stop.set()
+            await put(*arguments)
+
+        registry.put_manifest = counted  # type: ignore[method-assign,assignment]
+        result = await apply_plan(registry, plan, stop=stop)
+    assert result.interrupted
+    assert count >= 10
+    assert pusher.tags("r") == before

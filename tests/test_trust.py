@@ -22,6 +22,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from dregutil import repository_run
 from dregutil.apply import apply_plan
 from dregutil.crawl import crawl
 from dregutil.errors import DregutilError
@@ -52,6 +53,7 @@ SELECTIONS = st.tuples(
     st.builds(MatchRules, match_all_tags=st.booleans(), ignore_other_repositories=st.booleans()),
     st.builds(RemovalOptions, untag=st.booleans(), keep_children=st.booleans(), keep_referrers=st.booleans()),
 )
+TAGS_FIRST_PAYS = vars(repository_run)["tags_first_pays"]
 _numbers = itertools.count()
 
 
@@ -119,6 +121,7 @@ class Trust(RuleBasedStateMachine):
         self.cut_off: list[str] = []
 
     def teardown(self) -> None:
+        vars(repository_run)["tags_first_pays"] = TAGS_FIRST_PAYS
         self.pusher.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -126,9 +129,11 @@ class Trust(RuleBasedStateMachine):
         self.must[name, tag] = digest
         self.doomed.pop((name, tag), None)
 
-    @initialize(shared=st.booleans(), nested=st.booleans())
-    def fill(self, shared: bool, nested: bool) -> None:
+    @initialize(shared=st.booleans(), nested=st.booleans(), sweeps=st.booleans())
+    def fill(self, shared: bool, nested: bool, sweeps: bool) -> None:
         """Versions, an index with a tagged child, signatures, a digest in both repositories."""
+        if sweeps:
+            vars(repository_run)["tags_first_pays"] = lambda _, __: True  # as in a large repository
         for name in (0, 1):
             self.push_image(name, ["1.0"], 0)
             self.push_image(name, ["1.1"], 1 + (0 if shared else name))

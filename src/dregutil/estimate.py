@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dregutil.plan import Action, Plan, Step
 from dregutil.reference import Repository
 
-__all__ = ["plan_seconds", "tags_first_pays", "tags_first_steps"]
+__all__ = ["plan_seconds", "swept_repositories", "tags_first_pays", "tags_first_steps"]
 
 _DELETE = 0.004  # seconds of the server for one DELETE, without what it does for each tag
 _DELETE_TAG = 16e-6  # seconds for each tag of the repository
@@ -32,6 +32,17 @@ def tags_first_pays(steps: Iterable[Step], tags: int) -> bool:
     listed = list(steps)
     plain = _plain(listed, tags)
     return plain > _WORTH and _tags_first(listed, tags) < 0.7 * plain
+
+
+def swept_repositories(plan: Plan) -> tuple[Repository, ...]:
+    """The repositories whose doomed tags go first."""
+    return tuple(
+        repository
+        for repository in plan.repositories
+        if tags_first_pays(
+            (step for step in plan.steps if step.repository == repository), plan.tags_before.get(repository, 0)
+        )
+    )
 
 
 def plan_seconds(plan: Plan, request_seconds: float, concurrency: int) -> float:

@@ -133,6 +133,16 @@ class RepositoryRun:
         if self.run_.stop.is_set():
             return
         try:
+            await self._attempt(step)
+        except JournalError as error:
+            self.run_.fail(error)
+        except (UnreachableError, LoginError) as error:
+            self.run_.note_open(step, error.message)
+            self.run_.fail(error)
+
+    async def _attempt(self, step: Step) -> None:
+        """Carry out a step, or say why not. Raises what ends the whole run."""
+        try:
             why = await self._reason_to_leave(step)
             if why:
                 await self._restore_tags(step)
@@ -141,17 +151,15 @@ class RepositoryRun:
                 await self._untag(step)
             else:
                 await self._delete(step)
-        except JournalError as error:
-            self.run_.fail(error)
-        except (DeletionDisabledError, DeniedError) as error:
-            self._stopped = error.message
-            await self._failed(step, error)
         except StopRepositoryError as error:
             self._stopped = str(error)
             self.run_.note(step, Result.LEFT, str(error))
-        except (UnreachableError, LoginError) as error:
-            self.run_.note_open(step, error.message)
-            self.run_.fail(error)
+        except (DeletionDisabledError, DeniedError, OutcomeUnknownError) as error:
+            # Whatever follows here would fail as this did.
+            self._stopped = error.message
+            await self._failed(step, error)
+        except (UnreachableError, LoginError, JournalError):
+            raise
         except DregutilError as error:
             await self._failed(step, error)
 

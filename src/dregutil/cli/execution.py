@@ -54,6 +54,7 @@ class Undertaking:
     readings: Readings = field(default_factory=Readings)
     indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
     unmatched: int = 0
+    seconds: float | None = None
     earlier: RunRecord | None = None
     reviewed: bool = False
 
@@ -115,7 +116,9 @@ def _agreed_to(args: argparse.Namespace, settings: Settings, work: Undertaking) 
     braked = () if work.reviewed or work.earlier is not None else braked_repositories(work.plan)
     asks = on_terminal and args.yes_remove is None and bool(braked or not args.yes)
     if asks:
-        sys.stderr.writelines(f"{line}\n" for line in plan_lines(work.plan, unmatched=work.unmatched))
+        sys.stderr.writelines(
+            f"{line}\n" for line in plan_lines(work.plan, unmatched=work.unmatched, seconds=work.seconds)
+        )
         warn_of_state(settings)
     else:
         warn_of_state(settings)

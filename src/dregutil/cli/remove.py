@@ -15,6 +15,7 @@ from dregutil.cli.query import select
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings, shown_command
 from dregutil.errors import UsageError
+from dregutil.estimate import plan_seconds
 from dregutil.plan import Plan, RemovalOptions
 from dregutil.planfile import encode_plan, plan_sum
 from dregutil.readings import Readings
@@ -41,10 +42,10 @@ def _remove(args: argparse.Namespace, settings: Settings) -> int:
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
     readings = Readings()
 
-    async def make() -> Plan:
+    async def make() -> tuple[Plan, float]:
         # With a client that can only read.
         async with connect(settings.address, connect_options(settings)) as registry:
-            return await plan_removal(
+            made = await plan_removal(
                 registry,
                 selection,
                 source.inventory,
@@ -53,13 +54,14 @@ def _remove(args: argparse.Namespace, settings: Settings) -> int:
                 known_indexes=indexes,
                 readings=readings,
             )
+            return made, plan_seconds(made, registry.request_seconds, registry.concurrency)
 
-    plan = asyncio.run(make())
+    plan, seconds = asyncio.run(make())
     code = max(code, PARTIAL if plan.left_out else 0, PARTIAL if args.strict and plan.kept else 0)
     if args.dry_run or args.plan_out:
-        _show(args, settings, plan, selection)
+        _show(args, settings, plan, selection, seconds)
         return code
-    work = Undertaking(plan, source.inventory, source.whole, readings, indexes, selection.unmatched)
+    work = Undertaking(plan, source.inventory, source.whole, readings, indexes, selection.unmatched, seconds)
     return max(code, _execute(args, settings, work))
 
 
@@ -78,12 +80,12 @@ def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) ->
     return carry_out(args, settings, work)
 
 
-def _show(args: argparse.Namespace, settings: Settings, plan: Plan, selection: Selection) -> None:
+def _show(args: argparse.Namespace, settings: Settings, plan: Plan, selection: Selection, seconds: float) -> None:
     if args.plan_out:
         _write(Path(args.plan_out), plan)
         note(settings, f"the plan is in {args.plan_out}, {plan_sum(plan)}; `dregutil apply` carries it out")
     lines = [f"DRY RUN, nothing is removed · {settings.address.name} · read live just now"]
-    emit(settings, plan_objects(plan), [*lines, *plan_lines(plan, unmatched=selection.unmatched)])
+    emit(settings, plan_objects(plan), [*lines, *plan_lines(plan, unmatched=selection.unmatched, seconds=seconds)])
 
 
 def _write(path: Path, plan: Plan) -> None:

@@ -100,6 +100,11 @@ class Registry:
     def login(self) -> Login:
         return self._login()
 
+    @property
+    def request_seconds(self) -> float:
+        """About how long one exchange takes now, with others beside it."""
+        return self._transport.pace.seconds
+
     async def ping(self) -> Ping:
         """Ask whether a registry is there, and whether it knows us.
 

@@ -8,7 +8,7 @@ from collections import deque
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-__all__ = ["MOST_ATTEMPTS", "Gate", "is_temporary", "retry_after", "wait_before"]
+__all__ = ["MOST_ATTEMPTS", "Gate", "Pace", "is_temporary", "retry_after", "wait_before"]
 
 MOST_ATTEMPTS = 6
 _TEMPORARY = frozenset((429, 502, 503, 504))
@@ -44,6 +44,16 @@ def wait_before(attempt: int, asked: float | None) -> float:
     if asked is not None:
         return asked + random.uniform(0, min(longest, 1.0))  # noqa: S311 - jitter, no secret
     return random.uniform(longest / 2, longest)  # noqa: S311 - jitter, no secret
+
+
+class Pace:
+    """How long exchanges take, in seconds: a mean that follows the newest ones."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def took(self, seconds: float) -> None:
+        self.seconds = seconds if not self.seconds else 0.95 * self.seconds + 0.05 * seconds
 
 
 class Gate:

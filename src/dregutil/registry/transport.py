@@ -29,7 +29,7 @@ from dregutil.errors import (
     UnreachableError,
 )
 from dregutil.registry.auth import Authenticator, TokenRequest
-from dregutil.registry.retry import MOST_ATTEMPTS, Gate, is_temporary, retry_after, wait_before
+from dregutil.registry.retry import MOST_ATTEMPTS, Gate, Pace, is_temporary, retry_after, wait_before
 
 __all__ = ["READING", "WRITING", "Answer", "Transport"]
 
@@ -81,6 +81,7 @@ class Transport:
         self.base = URL(self._base, encoded=True)
         self.methods = methods
         self.gate = Gate(concurrency)
+        self.pace = Pace()
         self._authenticator = authenticator
         self._proxy = proxy
         self._wait = timeout
@@ -238,6 +239,7 @@ class Transport:
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits
     ) -> Answer:
         await self.gate.enter()
+        started = time.monotonic()
         try:
             response = await self._session.request(
                 method,
@@ -254,6 +256,7 @@ class Transport:
                 response.close()
                 raise
             response.release()
+            self.pace.took(time.monotonic() - started)
             return Answer(response.status, response.headers, content, url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._translated(method, url, error) from error

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from dregutil.estimate import swept_repositories
 from dregutil.outcome import Outcome, Result, RunResult
 from dregutil.plan import Action, Kept, Plan, Step, StepKind
-from dregutil.report.units import size_text
+from dregutil.report.units import duration_text, size_text
 
 __all__ = ["left_lines", "plan_lines", "plan_objects", "removed_steps", "summary_lines"]
 
 
-def plan_lines(plan: Plan, *, unmatched: int) -> Iterator[str]:
-    """The plan for a person: what goes, with what, and what stays and why."""
+def plan_lines(plan: Plan, *, unmatched: int, seconds: float | None = None) -> Iterator[str]:
+    """The plan for a person: what goes, with what, and what stays and why. `seconds`: how long it will take."""
     repositories = {step.repository for step in plan.steps} | {kept.repository for kept in plan.kept}
     several = len(repositories) > 1
     own = [step.tags for step in plan.steps if step.kind not in (StepKind.CHILD, StepKind.REFERRER)]
@@ -26,7 +27,10 @@ def plan_lines(plan: Plan, *, unmatched: int) -> Iterator[str]:
         yield f"Not matched: {_count(unmatched, 'tag')}"
     held = sum(len(kept.tags) for kept in plan.kept)
     if plan.steps or held:
-        yield f"{_count(plan.removed_tags, 'tag')} to go, {held} held back"
+        takes = "" if seconds is None else f" · about {duration_text(seconds)}"
+        yield f"{_count(plan.removed_tags, 'tag')} to go, {held} held back{takes}"
+    for repository in swept_repositories(plan):
+        yield f"{repository} is large: its tags go first, in one sweep, then their manifests"
     if plan.steps:
         yield f"Frees at most {size_text(plan.reclaimable)} when the registry collects its garbage"
         yield "Until then `dregutil undo` puts everything back"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["size_text"]
+__all__ = ["duration_text", "size_text"]
 
 _STEP = 1000
 
@@ -15,3 +15,10 @@ def size_text(size: int) -> str:
         amount /= _STEP
         units.pop(0)
     return f"{amount:.1f} {units[0]}" if amount < 10 and units[0] != "B" else f"{amount:.0f} {units[0]}"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as a person says them: `2 s`, `5 min`, `3 h`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
