@@ -47,7 +47,7 @@ class Between:
                 length = _length(head)
                 body = await reader.readexactly(length)
                 if head.startswith(b"DELETE") and self._treats(head.split(b" ")[1].decode()):
-                    if self.how == "lost":
+                    if self.how in ("lost", "500 After the fact"):
                         await self._forward(head, body)
                     if self.how in ("lost", "dropped"):
                         writer.transport.abort()
@@ -106,7 +106,7 @@ async def remove(url: str, tag: str, options: RemovalOptions | None = None) -> R
         return await apply_plan(registry, plan)
 
 
-@pytest.mark.parametrize("how", ["lost", "dropped", "500 Oops"])
+@pytest.mark.parametrize("how", ["lost", "dropped", "500 Oops", "500 After the fact"])
 async def test_a_delete_whose_answer_is_lost(registry_server: DistributionServer, pusher: Pusher, how: str) -> None:
     gone = pusher.push_image("r", "1.0", seed="one")
     pusher.push_image("r", "2.0", seed="two")
@@ -151,6 +151,15 @@ async def test_an_untag_whose_delete_is_refused_puts_the_tag_back(
     assert len(proxy.deletes) == 1
     assert pusher.tags("r") == {"1.0": image["digest"], "stable": image["digest"]}
     assert pusher.is_whole("r", "1.0")
+
+
+async def test_a_delete_that_is_pushed_back_is_sent_again(registry_server: DistributionServer, pusher: Pusher) -> None:
+    gone = pusher.push_image("r", "1.0", seed="one")
+    async with between(registry_server, "429 Too Many Requests\r\nRetry-After: 0", times=2) as (url, proxy):
+        proxy.spared = {gone["digest"]}
+        result = await remove(url, "1.0")
+    assert [outcome.result for outcome in result.outcomes] == [Result.REMOVED]
+    assert len(proxy.deletes) == 2
 
 
 @pytest.fixture

@@ -101,31 +101,35 @@ def fill(pusher: Pusher) -> None:
 
 def show(host: str, folder: Path, pusher: Pusher) -> bool:
     before = pusher.tags("shop/web")
-    codes = [
-        _run(host, folder, *line)
-        for line in (
-            ("doctor",),
-            ("list-repo-names",),
-            ("list-tag-names", "shop/web"),
-            ("query-tags", "-r", "shop/web", "-t", "<1.4"),
-            ("remove-tags", "-r", "shop/web", "-t", "<1.4", "--dry-run"),
-            ("remove-tags", "-r", "shop/web", "-t", "<1.4", "-y", "--count"),
-            ("list-tag-names", "shop/web"),
-        )
+    removal = [
+        ("doctor",),
+        ("list-repo-names",),
+        ("list-tag-names", "shop/web"),
+        ("query-tags", "-r", "shop/web", "-t", "<1.4"),
+        ("remove-tags", "-r", "shop/web", "-t", "<1.4", "--plan-out", "plan.jsonl"),
+        ("apply", "plan.jsonl", "-y", "--count"),
+        ("list-tag-names", "shop/web"),
     ]
+    codes = [_run(host, folder, *line) for line in removal]
     after = pusher.tags("shop/web")
     stay = {"1.3.2", "stable", "1.10", "2.0", "2.1"}
-    whole = all(pusher.is_whole("shop/web", tag) for tag in after)
+    whole = set(after) == stay and all(pusher.is_whole("shop/web", tag) for tag in after)
     print(f"\n== {len(before) - len(after)} tags went, {len(after)} stayed: ", end="")
     print("each of them whole" if whole else "NOT each of them whole")
-    return codes == [0] * len(codes) and set(after) == stay and whole
+    codes += [_run(host, folder, *line) for line in (("history",), ("undo", "-y"), ("list-tag-names", "shop/web"))]
+    back = pusher.tags("shop/web") == before and all(pusher.is_whole("shop/web", tag) for tag in before)
+    print("\n== everything is back as it was" if back else "\n== NOT everything is back")
+    return codes == [0] * len(codes) and whole and back
 
 
 def _run(host: str, folder: Path, *arguments: str) -> int:
     shown = " ".join(f"'{part}'" if "<" in part else part for part in arguments)
     print(f"\n$ dregutil {shown}", flush=True)
     return subprocess.run(
-        [str(PROGRAM), *arguments], cwd=folder, env={**os.environ, "REGISTRY": host}, check=False
+        [str(PROGRAM), *arguments],
+        cwd=folder,
+        env={**os.environ, "REGISTRY": host, "DREGUTIL_STATE_DIR": str(folder / "state")},
+        check=False,
     ).returncode
 
 

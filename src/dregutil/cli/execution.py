@@ -202,12 +202,14 @@ def _apply(settings: Settings, work: Undertaking, journal: Journal) -> RunResult
 def _progress(settings: Settings, number: int) -> Callable[[Outcome], None]:
     done: set[int] = set()
     show = sys.stderr.isatty() and not settings.quiet
-    started = time.monotonic()
+    started: list[float] = []
 
     def update(outcome: Outcome) -> None:
         done.add(outcome.step.number)
         if show:
-            left = (time.monotonic() - started) / len(done) * (number - len(done))
+            # From the first outcome on: what comes before it (readings, a sweep of tags) says nothing of the rate.
+            started.append(time.monotonic())
+            left = (time.monotonic() - started[0]) / len(done) * (number - len(done))
             end = "\r\x1b[K" if len(done) == number else ""
             sys.stderr.write(f"\r\x1b[K{len(done):,} of {number:,} steps, about {left:.0f} s left{end}")
             sys.stderr.flush()

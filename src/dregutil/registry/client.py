@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +23,7 @@ from dregutil.errors import (
     OutcomeUnknownError,
     ProtocolError,
     RegistryError,
+    ThrottledError,
     UnlistableError,
     UsageError,
 )
@@ -37,6 +40,7 @@ from dregutil.manifest import (
 from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import error_details, failure
 from dregutil.registry.paging import MOST_PAGES, next_page
+from dregutil.registry.retry import MOST_ATTEMPTS, retry_after, wait_before
 from dregutil.registry.transport import Answer, Transport
 
 __all__ = ["Login", "Ping", "Registry", "Resolved", "WritableRegistry"]
@@ -256,7 +260,8 @@ class Registry:
 
 
 class WritableRegistry(Registry):
-    """A registry that may be changed. A write is sent once; where its answer is lost, OutcomeUnknownError is raised."""
+    """A registry that may be changed. A write is carried out once; where its answer is lost, OutcomeUnknownError is
+    raised."""
 
     async def check_deletion(self, repository: Repository) -> None:
         """Learn whether manifests may be deleted, from the deletion of a digest that nobody has: nothing changes.
@@ -295,7 +300,7 @@ class WritableRegistry(Registry):
         """Put exactly these bytes. Raises RegistryError, DeniedError, LoginError, OutcomeUnknownError."""
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
         scopes = (f"repository:{repository}:pull,push",)
-        answer = await self._transport.send("PUT", url, scopes, headers={"Content-Type": media_type}, body=raw)
+        answer = await self._write("PUT", url, scopes, headers={"Content-Type": media_type}, body=raw)
         self._check_written(answer, f"put {repository}:{reference}")
 
     async def put_blob(self, repository: Repository, raw: bytes) -> Digest:
@@ -303,7 +308,7 @@ class WritableRegistry(Registry):
         digest = Digest.of(raw)
         scopes = (f"repository:{repository}:pull,push",)
         what = f"upload a blob to {repository}"
-        started = await self._transport.send("POST", self._transport.url(f"/v2/{repository}/blobs/uploads/"), scopes)
+        started = await self._write("POST", self._transport.url(f"/v2/{repository}/blobs/uploads/"), scopes)
         self._check_written(started, what)
         try:
             location = started.url.join(URL(started.headers.get("Location", ""), encoded=True))
@@ -311,7 +316,7 @@ class WritableRegistry(Registry):
                 raise ProtocolError(f"could not {what}: the upload's place is at another address")
         except ValueError as error:
             raise ProtocolError(f"could not {what}: the upload's place is no URL") from error
-        answer = await self._transport.send(
+        answer = await self._write(
             "PUT",
             location.update_query(digest=digest),
             scopes,
@@ -328,13 +333,29 @@ class WritableRegistry(Registry):
         """
         url = self._transport.url(f"/v2/{repository}/blobs/uploads/?mount={digest}&from={source}")
         scopes = (f"repository:{repository}:pull,push", f"repository:{source}:pull")
-        answer = await self._transport.send("POST", url, scopes)
+        answer = await self._write("POST", url, scopes)
         self._check_written(answer, f"mount a blob into {repository}")
         return answer.status == 201
 
     async def _delete(self, repository: Repository, reference: Tag | Digest) -> Answer:
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
-        return await self._transport.send("DELETE", url, (f"repository:{repository}:pull,delete",))
+        return await self._write("DELETE", url, (f"repository:{repository}:pull,delete",))
+
+    async def _write(
+        self,
+        method: str,
+        url: URL,
+        scopes: tuple[str, ...],
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """Send a write; again only where the server says that it has not even begun it (429)."""
+        for attempt in range(MOST_ATTEMPTS):
+            answer = await self._transport.send(method, url, scopes, headers=headers, body=body)
+            if answer.status != 429:
+                return answer
+            await asyncio.sleep(wait_before(attempt, retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))))
+        raise ThrottledError(f"{self.address.name} pushed back {MOST_ATTEMPTS} times (status 429)")
 
     def _check_deleted(self, answer: Answer, what: str) -> None:
         """Raise unless a DELETE was accepted; distribution 3.x can answer 202 and then write an error."""
