@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import resource
 import subprocess
 import sys
@@ -36,9 +37,9 @@ class Program:
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end. `longest_file`: no file may grow beyond so many bytes, as on a full disk."""
         return subprocess.run(
-            self._command(arguments, state),
+            self.command(arguments, state),
             cwd=self.folder,
-            env=self._environment(),
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -49,9 +50,9 @@ class Program:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self._command(arguments, None),
+            self.command(arguments, None),
             cwd=self.folder,
-            env=self._environment(),
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -62,12 +63,42 @@ class Program:
         found: list[dict[str, Any]] = json.loads(self.run("history", "--format", "json").stdout)
         return found
 
-    def _command(self, arguments: tuple[str, ...], state: Path | None) -> list[str]:
+    def command(self, arguments: tuple[str, ...], state: Path | None = None) -> list[str]:
         return [str(PROGRAM), "-reg", self.url, "-c", "None", "--state-dir", str(state or self.state), *arguments]
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         return {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY", "DREGUTIL"))}
 
 
 def _limit(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def on_terminal(program: Program, answer: str, *arguments: str) -> tuple[int, str]:
+    """Run on a terminal of its own and type `answer` at its question; the exit code and all that was shown."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        program.command(arguments),
+        cwd=program.folder,
+        env={**program.environment(), "TERM": "xterm", "COLUMNS": "100"},
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+    ) as process:
+        os.close(follower)
+        shown = b""
+        asked = False
+        while True:
+            try:
+                part = os.read(leader, 4096)
+            except OSError:  # Linux's way to say that the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+            if not asked and shown.rstrip(b" ").endswith((b"[y/N]", b":")) and b"\n" in shown:
+                os.write(leader, answer.encode() + b"\n")
+                asked = True
+        process.wait(60)
+    os.close(leader)
+    return process.returncode, shown.decode().replace("\r\n", "\n")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from images import Pusher
-from program import Program
+from program import Program, on_terminal
 from servers import DistributionServer
 
 KILLS = 50 if "DREGUTIL_LONG" in os.environ else 3
@@ -99,7 +101,57 @@ def test_everyday_removals_and_those_by_name_never_meet_the_brake(pusher: Pusher
     assert pusher.tags("shop/web") == {}
 
 
+def test_on_a_terminal_the_number_is_typed_back(pusher: Pusher, program: Program) -> None:
+    fill(pusher, 60)
+    code, shown = on_terminal(program, "y", "remove-tags", "-r", "shop/web", "-t", "<1.55")
+    assert (code, "Type the number of tags that go, 55" in shown) == (0, True)
+    assert "nothing was removed" in shown
+    assert len(pusher.tags("shop/web")) == 60
+    code, shown = on_terminal(program, "55", "remove-tags", "-r", "shop/web", "-t", "<1.55")
+    assert (code, len(pusher.tags("shop/web"))) == (0, 5), shown
+
+
+def test_on_a_terminal_the_plan_is_shown_once_and_asked_for(pusher: Pusher, program: Program) -> None:
+    fill(pusher, 3)
+    pusher.push_image("shop/web", "0.9", "stable", seed="shared")
+    code, shown = on_terminal(program, "n", "remove-tags", "-r", "shop/web", "-t", "<2")
+    assert (code, len(pusher.tags("shop/web"))) == (0, 5)
+    assert [shown.count(text) for text in ("KEEP", "REMOVE", "Remove them? [y/N]")] == [1, 3, 1]
+    code, shown = on_terminal(program, "y", "remove-tags", "-r", "shop/web", "-t", "<2")
+    assert (code, set(pusher.tags("shop/web"))) == (0, {"0.9", "stable"}), shown
+    code, shown = on_terminal(program, "y", "undo")
+    assert (code, len(pusher.tags("shop/web"))) == (0, 5), shown
+
+
+# What earlier runs know
+
+
+def test_an_untagged_index_that_a_record_knows_holds_its_children(pusher: Pusher, program: Program) -> None:
+    child = pusher.push_image("shop/web", "child", seed="child")
+    index = pusher.push_index("shop/web", "1.0", children=[child])
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "1.0").returncode == 0
+    assert program.run("undo").returncode == 0
+    pusher.push_image("shop/web", "1.0", seed="pushed over it")
+    assert pusher.is_whole("shop/web", index["digest"])
+    found = program.run("remove-tags", "-r", "shop/web", "-t", "child")
+    assert (found.returncode, "part of the index" in found.stderr) == (0, True), found.stderr
+    assert pusher.is_whole("shop/web", index["digest"])
+
+
 # The state folder
+
+
+def test_a_state_folder_in_memory_is_said_before_anything_is_removed(pusher: Pusher, program: Program) -> None:
+    fill(pusher, 1)
+    state = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    try:
+        found = program.run("remove-tags", "-r", "shop/web", "-t", "<2", state=state)
+    finally:
+        shutil.rmtree(state)
+    lines = found.stderr.splitlines()
+    (warned,) = (place for place, line in enumerate(lines) if "is in memory" in line)
+    assert "--state-dir" in lines[warned + 1]
+    assert warned < next(place for place, line in enumerate(lines) if line.startswith("removed"))
 
 
 def test_without_room_for_the_intent_nothing_is_deleted(pusher: Pusher, program: Program) -> None:
