@@ -217,6 +217,8 @@ class RepositoryRun:
             for step in tags_first_steps(steps)
             if step.digest in self.graph.manifests
         }
+        if not intents:
+            return
         self._intents.update(intents)
         self.swept = frozenset(intents)
         try:
