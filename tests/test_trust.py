@@ -159,7 +159,7 @@ class Trust(RuleBasedStateMachine):
     )
     def push_index(self, name: int, tags: list[str], places: list[int]) -> None:
         repository = self.repositories[name]
-        there = [found for found in self.pushed[repository] if self.pusher.has(repository, found["digest"])]
+        there = [found for found in self.pushed[repository] if self.pusher.is_whole(repository, found["digest"])]
         if not there:
             return
         children = {there[place % len(there)]["digest"]: there[place % len(there)] for place in places}
@@ -171,7 +171,7 @@ class Trust(RuleBasedStateMachine):
     @rule(name=st.integers(0, 1), place=st.integers(0, 20), by_tag=st.booleans())
     def push_referrer(self, name: int, place: int, by_tag: bool) -> None:
         repository = self.repositories[name]
-        there = [found for found in self.pushed[repository] if self.pusher.has(repository, found["digest"])]
+        there = [found for found in self.pushed[repository] if self.pusher.is_whole(repository, found["digest"])]
         if not there:
             return
         subject = there[place % len(there)]

@@ -6,8 +6,11 @@ each intent whose outcome nobody noted, that it was carried out, or takes back w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
+from dregutil.errors import RegistryError
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import Manifest
 from dregutil.outcome import Intent, Result
@@ -18,6 +21,9 @@ from dregutil.run import Run
 from dregutil.workers import for_each
 
 __all__ = ["Mender", "clear_ours", "complete", "restore"]
+
+
+_PASSES = 3  # looks, where the one before had something to mend
 
 
 class Mender:
@@ -42,14 +48,23 @@ class Mender:
         self.removed = removed
         self.before: Mapping[Tag, Digest] = {} if all_new else graph.tags
         self.after: dict[Tag, Digest] = {}
+        self._mending = asyncio.Lock()
 
     async def last_look(self) -> Mapping[Tag, Digest]:
         """Read the tags once more; what one that came or moved needs, and we deleted, is put back.
 
         Returns the tags as they are then.
         """
+        for _ in range(_PASSES):
+            if not await self._pass():
+                break
+        return self.after
+
+    async def _pass(self) -> bool:
+        """Look at every tag once; whether something was put and taken away again, so that another look is due."""
         listed = await self.registry.tags(self.repository)
         dangling: list[Tag] = []
+        self.after = {}
 
         async def look(tag: Tag) -> None:
             found = await self.registry.resolve(self.repository, tag)
@@ -63,12 +78,14 @@ class Mender:
                 step, _ = self.removed.pop(digest)
                 self.run.note(step, Result.FAILED, f"'{tag}' is still there, or there again")
             if self.before.get(tag) != digest:
-                await self._mend(digest)
+                async with self._mending:
+                    await self._mend(digest)
 
         await for_each(listed, look)
         for tag in dangling:
             await self._mend_dangling(tag)
-        return self.after
+        self.before = {**self.after}
+        return bool(dangling)
 
     async def _off_ours(self, tag: Tag, digest: Digest) -> Digest:
         """A tag that a late write left on a manifest of our own goes back to where it was."""
@@ -79,16 +96,13 @@ class Mender:
         return original.digest
 
     async def _mend(self, digest: Digest) -> None:
-        """Put back what `digest` needs of what we deleted, deepest first."""
+        """Put back what `digest` needs of what we deleted."""
         if digest in self.removed:
-            await self._put_back(digest, "a tag that came meanwhile needs it")
+            await self._bring_back(digest, "a tag that came meanwhile needs it")
         manifest = await self.registry.manifest(self.repository, digest)
         for child in () if manifest is None else manifest.children:
             if child.digest in self.removed:
-                inner = self.removed[child.digest][1]
-                for grandchild in inner.children:
-                    await self._mend(grandchild.digest)
-                await self._put_back(child.digest, "an index that came meanwhile needs it")
+                await self._bring_back(child.digest, "an index that came meanwhile needs it")
             else:
                 await self._mend_nested(child.digest)
 
@@ -103,24 +117,48 @@ class Mender:
         One of ours is pushed once more and deleted (no other way removes it on distribution 2.8); one that is not
         ours may name anything that we deleted: each is tried, and kept where the tag then resolves.
         """
-        for digest, (step, manifest) in self.removed.items():
+        for digest, (step, manifest) in list(self.removed.items()):
             if tag in step.tags:
+                put = await self._put_whole(digest)
                 await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
-                await self.registry.delete_manifest(self.repository, digest)
+                await self._take_away(put)
                 return
-        for digest, (_, manifest) in list(self.removed.items()):
-            await self.registry.put_manifest(self.repository, digest, manifest.raw, manifest.media_type)
+        for digest in list(self.removed):
+            put = await self._put_whole(digest)
             found = await self.registry.resolve(self.repository, tag)
             if found is not None:
                 self.after[tag] = found.digest
-                await self._put_back(digest, f"'{tag}' came meanwhile and needs it")
+                self._kept(put, f"'{tag}' came meanwhile and needs it")
                 return
+            await self._take_away(put)
+
+    async def _bring_back(self, digest: Digest, why: str) -> None:
+        self._kept(await self._put_whole(digest), why)
+
+    async def _put_whole(self, digest: Digest) -> list[Digest]:
+        """Put a manifest back, what it needs of what we deleted first; returns what was put, in that order."""
+        manifest = self.removed[digest][1]
+        put: list[Digest] = []
+        for child in manifest.children:
+            if child.digest in self.removed and child.digest not in put:
+                put += await self._put_whole(child.digest)
+        try:
+            await self.registry.put_manifest(self.repository, digest, manifest.raw, manifest.media_type)
+        except RegistryError:
+            # What it needs is gone otherwise: it was no use to anybody, and cannot be what is missed here.
+            await self._take_away(put)
+            return []
+        return [*put, digest]
+
+    async def _take_away(self, put: Sequence[Digest]) -> None:
+        for digest in reversed(put):
             await self.registry.delete_manifest(self.repository, digest)
 
-    async def _put_back(self, digest: Digest, why: str) -> None:
-        step, manifest = self.removed.pop(digest)
-        await self.registry.put_manifest(self.repository, digest, manifest.raw, manifest.media_type)
-        self.run.note(step, Result.LEFT, f"put back: {why}")
+    def _kept(self, put: Sequence[Digest], why: str) -> None:
+        for digest in put:
+            found = self.removed.pop(digest, None)
+            if found is not None:
+                self.run.note(found[0], Result.LEFT, f"put back: {why}")
 
 
 async def complete(
@@ -153,7 +191,8 @@ async def complete(
         if gone:
             done.add(number)
         else:
-            await restore(registry, repository, manifest, tags)
+            with suppress(RegistryError):  # what it needs went otherwise: the fresh look that follows decides
+                await restore(registry, repository, manifest, tags)
 
     names = frozenset(await registry.tags(repository))
     open_steps = dict.fromkeys(intent.step for intent in intents if intent.step not in settled)
