@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -46,6 +46,7 @@ pytestmark = pytest.mark.property
 
 TAGS = ("1.0", "1.1", "1.2", "2.0", "latest", "stable")
 NAMES = ("a", "b")
+EXAMPLES = max(250, int(os.environ["DREGUTIL_LONG"]) // 8) if "DREGUTIL_LONG" in os.environ else 15
 KILLS = st.one_of(st.none(), st.integers(0, 30))
 SELECTIONS = st.tuples(
     st.lists(st.integers(0, 1), min_size=1, max_size=2, unique=True),
@@ -244,7 +245,7 @@ class Trust(RuleBasedStateMachine):
         assert result.error is None
         assert not result.of(BackResult.FAILED)
         # What needs a manifest that another run removed since cannot come back before that run is undone.
-        assert not result.of(BackResult.LOST) or record.run != names[-1] or len(self.cut_off) > 0
+        assert all("child" in why for _, outcome, why in result.entries if outcome == BackResult.LOST)
         for entry, outcome, _ in result.entries:
             if outcome == BackResult.LOST:
                 continue
@@ -359,8 +360,12 @@ class Trust(RuleBasedStateMachine):
 def test_trust(tmp_path_factory: pytest.TempPathFactory) -> None:
     with DistributionServer(Path(tmp_path_factory.mktemp("registry"))) as server:
         Trust.server = server
-        run_state_machine_as_test(Trust, settings=settings(parent=settings.default, stateful_step_count=25))
+        # Not shrunk: kills fall where they fall, so a smaller example of a failure takes hours to find.
+        chosen = settings(
+            parent=settings.default, max_examples=EXAMPLES, stateful_step_count=25, phases=(Phase.generate,)
+        )
+        run_state_machine_as_test(Trust, settings=chosen)
         counts = dict(sorted(Trust.counts.items()))
-        (Path(__file__).parents[1] / ".cache" / "trust.json").write_text(json.dumps(counts, indent=1))
-        for what in ("a run was killed", "a run was resumed", "an undo put something back"):
-            assert counts[what] > 0
+        print(json.dumps(counts))
+        assert counts["a run was killed"] > 0
+        assert counts["an undo put something back"] > 0

@@ -11,7 +11,7 @@ from dregutil.cli.source import open_source
 from dregutil.errors import NotFoundError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Reference, RegistryAddress, parse_signature_tag
-from dregutil.report.text import pair_lines
+from dregutil.report.text import column_lines
 from dregutil.version import tag_order
 
 __all__ = ["find"]
@@ -33,8 +33,8 @@ def find(args: argparse.Namespace, settings: Settings) -> int:
         for tag, found in source.inventory.tags(repository).items()
         if (signature := parse_signature_tag(tag)) is not None and signature.names(digest)
     ]
-    rows = [(str(found["repository"]), f"{found['tag']}  {found['digest']}") for found in (*objects, *signatures)]
-    emit(settings, [*objects, *signatures], pair_lines(rows))
+    rows = [(str(found["repository"]), str(found["tag"]), str(found["digest"])) for found in (*objects, *signatures)]
+    emit(settings, [*objects, *signatures], column_lines(rows) if rows else ())
     count(settings, "tags", len(rows))
     return 0
 
