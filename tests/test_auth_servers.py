@@ -6,7 +6,6 @@ import asyncio
 import base64
 import hashlib
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -31,6 +30,7 @@ from dregutil.errors import LoginError
 from dregutil.registry.auth import Authenticator
 from dregutil.registry.credentials import Credentials
 from dregutil.registry.transport import Transport
+from servers import find_program
 
 ANN = Credentials("ann", "pässword")
 BASIC_ANN = f"Basic {base64.b64encode('ann:pässword'.encode()).decode()}"
@@ -66,8 +66,7 @@ def running(command: list[str], port: int) -> Iterator[str]:
 @contextmanager
 def distribution(folder: Path, auth: dict[str, Any]) -> Iterator[str]:
     """Debian's docker-registry, empty."""
-    program = shutil.which("docker-registry")
-    assert program is not None, "apt-get install docker-registry"
+    program = find_program("docker-registry")
     port = free_port()
     config = {
         "version": "0.1",
@@ -234,8 +233,7 @@ async def test_a_registry_token_as_it_is(token_registry: str, issuer: TokenIssue
 
 @pytest.fixture
 def htpasswd(tmp_path: Path) -> Path:
-    program = shutil.which("htpasswd")
-    assert program is not None, "apt-get install apache2-utils"
+    program = find_program("htpasswd")
     kept = subprocess.run([program, "-nbBC", "4", "ann", ANN.secret], check=True, capture_output=True).stdout
     (tmp_path / "htpasswd").write_bytes(kept)
     return tmp_path / "htpasswd"
@@ -254,8 +252,8 @@ async def test_distributions_htpasswd(tmp_path: Path, htpasswd: Path) -> None:
 @contextmanager
 def apache_with_digest(nonce_lifetime: int) -> Iterator[str]:
     """Apache's mod_auth_digest before a folder with one file."""
-    program = shutil.which("apache2") or shutil.which("apache2", path="/usr/sbin")
-    assert program is not None, "apt-get install apache2-bin"
+    program = find_program("apache2")
+    installed = Path(program).parents[1] / "lib" / "apache2" / "modules"
     # Its workers are another user, who must get in.
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -266,7 +264,7 @@ def apache_with_digest(nonce_lifetime: int) -> Iterator[str]:
         (folder / "htdigest").write_text(f"ann:the realm, it is:{key}\n")
         port = free_port()
         names = ("mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_digest")
-        modules = [f"LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so" for name in names]
+        modules = [f"LoadModule {name}_module {installed}/mod_{name}.so" for name in names]
         settings = [
             f"ServerRoot {folder}",
             f"DefaultRuntimeDir {folder}",

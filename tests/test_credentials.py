@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import stat
 import subprocess
 import traceback
@@ -22,6 +21,7 @@ from hypothesis import strategies as st
 from dregutil.errors import CredentialError, DregutilError
 from dregutil.reference import RegistryAddress
 from dregutil.registry.credentials import Credentials, find_credentials
+from servers import find_program
 
 SECRET = "s3cr3t-pässword"
 
@@ -332,7 +332,8 @@ def password_store(home: Path) -> Iterator[dict[str, str]]:
     """A real `pass` with a key of its own, for Debian's docker-credential-pass."""
     # gpg-agent's socket has a path that must be short.
     with TemporaryDirectory(prefix="gpg") as gnupg:
-        env = {"HOME": str(home), "PATH": os.environ["PATH"], "GNUPGHOME": gnupg}
+        kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+        env = {**kept, "HOME": str(home), "GNUPGHOME": gnupg}
         key = ["gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "ann@example.com"]
         try:
             subprocess.run([*key, "ed25519/cert,sign"], env=env, check=True, capture_output=True)
@@ -351,8 +352,7 @@ def password_store(home: Path) -> Iterator[dict[str, str]]:
 
 
 def test_debians_pass_helper(home: Path, password_store: dict[str, str]) -> None:
-    helper = shutil.which("docker-credential-pass")
-    assert helper is not None, "apt-get install golang-docker-credential-helpers pass gnupg"
+    helper = find_program("docker-credential-pass")
     kept = {"ServerURL": "registry.example.com:5000", "Username": "ann", "Secret": SECRET}
     subprocess.run([helper, "store"], env=password_store, input=json.dumps(kept).encode(), check=True, timeout=20)
     write_config(home, {"credsStore": "pass", "auths": {"registry.example.com:5000": {}}})
