@@ -35,6 +35,5 @@ def registry_server(tmp_path: Path) -> Iterator[DistributionServer]:
 
 @pytest.fixture
 def pusher(registry_server: DistributionServer) -> Iterator[Pusher]:
-    found = Pusher(registry_server.url)
-    yield found
-    found.close()
+    with Pusher(registry_server.url) as found:
+        yield found

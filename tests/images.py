@@ -6,7 +6,7 @@ import hashlib
 import http.client
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 IMAGE = "application/vnd.oci.image.manifest.v1+json"
@@ -47,6 +47,12 @@ class Pusher:
         except (http.client.HTTPException, OSError):
             self.close()
             raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._connection is not None:
