@@ -28,7 +28,7 @@ why, and a second that says what to do next. No message ever holds a secret.
     │   └── UnlistableError             a list that could not be read to its end
     ├── RegistryError                1  an error that the registry named (kept as data)
     ├── ManifestError                1  a manifest that cannot be read
-    ├── CacheError                   1  a damaged cache file
+    ├── CacheError                   1  a cache file or the content database cannot be used
     └── JournalError                 1  the record of a run cannot be written or read
 """
 

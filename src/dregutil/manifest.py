@@ -22,6 +22,8 @@ __all__ = [
     "Descriptor",
     "Kind",
     "Manifest",
+    "holds_image_config",
+    "is_foreign",
     "kind_of_media_type",
     "parse_manifest",
 ]
@@ -35,6 +37,11 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+_IMAGE_CONFIGS = frozenset(
+    ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+)
+_FOREIGN = ("application/vnd.docker.image.rootfs.foreign.", "application/vnd.oci.image.layer.nondistributable.")
 
 ACCEPT = ", ".join(
     (
@@ -95,6 +102,16 @@ class Descriptor:
     def is_attestation(self) -> bool:
         """BuildKit's attestations are children of the index, and no platform of it."""
         return self.annotations.get("vnd.docker.reference.type") == "attestation-manifest"
+
+
+def holds_image_config(blob: Descriptor) -> bool:
+    """Whether a blob is an image's config, which tells its date and labels (a chart's or a signature's does not)."""
+    return blob.media_type in _IMAGE_CONFIGS
+
+
+def is_foreign(blob: Descriptor) -> bool:
+    """Whether a layer is kept elsewhere, at its own URLs, and as a rule not in the registry (Windows' base layers)."""
+    return bool(blob.urls) or blob.media_type.startswith(_FOREIGN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ _OFF = ("", "0", "false", "no", "none")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The global options, read. `verify` is a CA bundle, or whether to verify at all."""
+    """The global options, read. `verify` is a CA bundle, or whether to verify at all; `contents` is the content
+    database's file, None where neither it nor a cache is wanted."""
 
     registry: RegistryAddress | None
     user: str | None
@@ -45,6 +46,7 @@ class Settings:
     quiet: bool
     color: str
     state_dir: Path
+    contents: Path | None = None
 
     @property
     def address(self) -> RegistryAddress:
@@ -69,6 +71,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
     address = None if named is None else RegistryAddress.parse(named)
     user = text("user", "REGISTRY_USER")
     digest = given.get("digest_auth")
+    cache = text("cache", "DOCKER_UTIL_CACHEFILE")
     return Settings(
         registry=address,
         user=user,
@@ -79,7 +82,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         client_key=_path(text("client_key", "REGISTRY_CLIENT_KEY")),
         verify=_verify(text("verify", "REQUESTS_CA_BUNDLE")),
         insecure=bool(given.get("insecure")),
-        cache=_cache(text("cache", "DOCKER_UTIL_CACHEFILE"), address),
+        cache=_cache(cache, address),
         refresh=bool(given.get("refresh")),
         use_get_manifest=switch("use_get_manifest", "DOCKER_UTIL_GET_MANIFEST"),
         raise_intersecting_repository=bool(given.get("raise_repo")),
@@ -90,6 +93,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         quiet=bool(given.get("quiet")),
         color="never" if env.get("NO_COLOR") and not given.get("color") else given.get("color") or "auto",
         state_dir=_state_dir(text("state_dir", "DREGUTIL_STATE_DIR"), env),
+        contents=None if cache is not None and _is_off(cache) else _contents(env),
     )
 
 
@@ -156,6 +160,11 @@ def _state_dir(value: str | None, env: Mapping[str, str]) -> Path:
         return Path(value).expanduser().absolute()
     state = env.get("XDG_STATE_HOME") or "~/.local/state"
     return (Path(state).expanduser() / "dregutil").absolute()
+
+
+def _contents(env: Mapping[str, str]) -> Path:
+    cache = env.get("XDG_CACHE_HOME") or "~/.cache"
+    return (Path(cache).expanduser() / "dregutil" / "contents.sqlite").absolute()
 
 
 def _positive(given: int | None, variable: str | None, default: int) -> int:

@@ -217,6 +217,21 @@ class Registry:
             url = next_page(answer.headers.getall("Link", []), answer.url)
         raise UnlistableError(f"the list of what refers to {subject.short} does not end")
 
+    async def blob(self, repository: Repository, digest: Digest, *, longest: int) -> bytes | None:
+        """A small blob whole, of at most `longest` bytes, checked against its digest; None where there is none.
+
+        Raises DigestMismatchError, and ProtocolError where it is longer.
+        """
+        url = self._transport.url(f"/v2/{repository}/blobs/{digest}")
+        answer = await self._transport.send("GET", url, self._pull(repository), longest=longest)
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._failure(answer, f"read {digest.short} of {repository}")
+        if not digest.matches(answer.body):
+            raise DigestMismatchError(f"the blob {digest.short} of {repository} is not what its digest says")
+        return answer.body
+
     async def has_bytes(self, repository: Repository, blob: Descriptor) -> bool:
         """Whether a byte of a blob can really be read: a server that has lost it may still answer that it is there."""
         url = self._transport.url(f"/v2/{repository}/blobs/{blob.digest}")

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 from dregutil.crawl import CrawlProgress
 
-__all__ = ["crawl_progress"]
+__all__ = ["contents_progress", "crawl_progress"]
+
+_SHOWN_EVERY = 0.1  # seconds
 
 
 @contextmanager
@@ -23,6 +25,32 @@ def crawl_progress(*, show: bool) -> Iterator[Callable[[CrawlProgress], None] | 
     def update(progress: CrawlProgress) -> None:
         sys.stderr.write(f"\r\x1b[K{progress_text(progress, time.monotonic() - started)}")
         sys.stderr.flush()
+
+    try:
+        yield update
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
+@contextmanager
+def contents_progress(*, show: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A callback for `read_contents`, as `crawl_progress` is one for `crawl`."""
+    if not show:
+        yield None
+        return
+    started = time.monotonic()
+    shown = 0.0
+
+    def update(done: int, known: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown >= _SHOWN_EVERY:
+            shown = now
+            rate = done / (now - started) if now > started else 0.0
+            left = f", {(known - done) / rate:.0f} s left" if rate else ""
+            sys.stderr.write(f"\r\x1b[KContents of {done:,} of {known:,} digests read, {rate:,.0f}/s{left}")
+            sys.stderr.flush()
 
     try:
         yield update

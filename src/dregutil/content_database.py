@@ -1,0 +1,304 @@
+"""The content database: manifests and images' configs, once per digest, for all registries (SQLite, WAL).
+
+What a digest stands for never changes, so what was read once is kept for good; the file is safe to delete. Several
+processes use it at once. Beside the bytes stands what refers to what (`part`), so that sizes are summed in SQL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dregutil.details import ImageConfig, ImageDetails, describe, parse_config
+from dregutil.errors import CacheError
+from dregutil.manifest import (
+    DOCKER_SCHEMA1_SIGNED,
+    Descriptor,
+    Kind,
+    Manifest,
+    holds_image_config,
+    is_foreign,
+    parse_manifest,
+)
+from dregutil.reference import Digest
+
+__all__ = ["CHILD", "CONFIG", "FOREIGN", "LAYER", "ContentDatabase", "digest_key", "digest_of_key", "needs_config"]
+
+CHILD, CONFIG, LAYER, FOREIGN = 1, 2, 3, 4
+"""What a part is to its manifest; a foreign layer is kept elsewhere."""
+
+# Named, recorded, each in one transaction; never changed once released, only added to.
+_MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "contents",
+        (
+            # `digest` is its bytes without the algorithm, which their number tells. `size` is in bytes: exact where the
+            # blob itself was read, else the most that a manifest says.
+            "CREATE TABLE blob (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL)",
+            # `whole`: all below it has been read, too.
+            "CREATE TABLE manifest (id INTEGER PRIMARY KEY REFERENCES blob, media_type TEXT NOT NULL,"
+            " kind TEXT NOT NULL, whole INTEGER NOT NULL DEFAULT 0)",
+            "CREATE TABLE part (manifest INTEGER NOT NULL REFERENCES manifest, blob INTEGER NOT NULL REFERENCES blob,"
+            " role INTEGER NOT NULL, PRIMARY KEY (manifest, blob)) WITHOUT ROWID",
+            "CREATE INDEX part_blob ON part (blob)",
+            "CREATE TABLE content (id INTEGER PRIMARY KEY REFERENCES blob, deflated BLOB NOT NULL)",
+        ),
+    ),
+)
+_PATIENCE = 30.0  # seconds that another process may take to write
+_AT_ONCE = 500  # digests a query; SQLite takes 32,766 values
+_LARGEST = 1 << 42  # bytes: what a manifest says of a layer beyond this is no size, and sums must not overflow
+_ADVICE = "it may be deleted, everything in it can be read again; `-c None` goes without it"
+
+
+class ContentDatabase:
+    """One file, or a private one for this process alone. Every method raises CacheError where it cannot be used."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
+        self.connection = connection
+        self.path = path
+        with self.guarded():
+            connection.isolation_level = None  # transactions begin and end where this module says so
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            _migrate(connection)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open or make the file, for its owner only. Raises CacheError: damaged, newer, or of somebody else."""
+        _prepare(path)
+        try:
+            connection = sqlite3.connect(path, timeout=_PATIENCE)
+        except sqlite3.Error as error:
+            raise _unusable(path, str(error)) from error
+        try:
+            return cls(connection, path)
+        except CacheError:
+            connection.close()
+            raise
+
+    @classmethod
+    def private(cls) -> Self:
+        """A database of this process alone, on the disk where it grows, gone when it is closed."""
+        return cls(sqlite3.connect(""), None)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def missing(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Those of `digests` that are not here whole: the manifest, and all manifests and configs below it."""
+        found: list[Digest] = []
+        with self.guarded():
+            waiting = iter(dict.fromkeys(digests))
+            while some := list(islice(waiting, _AT_ONCE)):
+                marks = ",".join("?" * len(some))
+                query = f"SELECT digest FROM manifest JOIN blob USING (id) WHERE whole AND digest IN ({marks})"  # noqa: S608
+                here = {key for (key,) in self.connection.execute(query, [digest_key(digest) for digest in some])}
+                found += [digest for digest in some if digest_key(digest) not in here]
+        return found
+
+    def manifest(self, digest: Digest) -> Manifest | None:
+        """A manifest as it was read; None where it has not been."""
+        with self.guarded():
+            row = self.connection.execute(
+                "SELECT media_type, deflated FROM blob JOIN manifest USING (id) JOIN content USING (id)"
+                " WHERE digest = ?",
+                (digest_key(digest),),
+            ).fetchone()
+        if row is None:
+            return None
+        media_type, deflated = row
+        return parse_manifest(self._inflated(digest, deflated, media_type), media_type, digest)
+
+    def config(self, digest: Digest) -> bytes | None:
+        """The bytes of an image's config; None where they have not been read."""
+        with self.guarded():
+            row = self.connection.execute(
+                "SELECT deflated FROM blob JOIN content USING (id) WHERE digest = ?", (digest_key(digest),)
+            ).fetchone()
+        return None if row is None else self._inflated(digest, row[0], "")
+
+    def details(self, digest: Digest) -> ImageDetails | None:
+        """What is behind a digest, its children included; None where not all of it was read."""
+        manifests: dict[Digest, Manifest] = {}
+        configs: dict[Digest, ImageConfig] = {}
+        waiting = [digest]
+        while waiting:
+            manifest = self.manifest(waiting.pop())
+            if manifest is None:
+                return None
+            manifests[manifest.digest] = manifest
+            if needs_config(manifest) and manifest.config is not None and manifest.config.digest not in configs:
+                raw = self.config(manifest.config.digest)
+                if raw is None:
+                    return None
+                configs[manifest.config.digest] = parse_config(raw)
+            waiting += [child.digest for child in manifest.children if child.digest not in manifests]
+        return describe(digest, manifests, configs)
+
+    def add(
+        self,
+        manifests: Iterable[Manifest] = (),
+        configs: Mapping[Digest, bytes] | None = None,
+        whole: Iterable[Digest] = (),
+    ) -> None:
+        """Keep what was read, in one transaction; the caller has checked that each digest names its bytes.
+
+        `whole` names manifests below which nothing is missing any more.
+        """
+        with self.guarded(), self._transaction():
+            for digest, raw in (configs or {}).items():
+                self._add_content(digest, raw)
+            for manifest in manifests:
+                self._add_manifest(manifest)
+            self.connection.executemany(
+                "UPDATE manifest SET whole = 1 WHERE id = (SELECT id FROM blob WHERE digest = ?)",
+                [(digest_key(digest),) for digest in whole],
+            )
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """SQLite's errors as ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _unusable(self.path, str(error)) from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            # SQLite itself rolls back on some errors, such as a full disk.
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    def _add_content(self, digest: Digest, raw: bytes) -> None:
+        key = digest_key(digest)
+        self.connection.execute(
+            "INSERT INTO blob (digest, size) VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
+            (key, len(raw)),
+        )
+        self.connection.execute(
+            "INSERT OR IGNORE INTO content SELECT id, ? FROM blob WHERE digest = ?", (zlib.compress(raw), key)
+        )
+
+    def _add_manifest(self, manifest: Manifest) -> None:
+        key = digest_key(manifest.digest)
+        self._add_content(manifest.digest, manifest.raw)
+        self.connection.execute(
+            "INSERT OR IGNORE INTO manifest (id, media_type, kind) SELECT id, ?, ? FROM blob WHERE digest = ?",
+            (manifest.media_type, manifest.kind.value, key),
+        )
+        parts = [(digest_key(blob.digest), blob.size, role) for blob, role in _parts(manifest)]
+        self.connection.executemany(
+            "INSERT INTO blob (digest, size) VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET size = excluded.size"
+            " WHERE excluded.size > size AND NOT EXISTS (SELECT 1 FROM content WHERE content.id = blob.id)",
+            [(blob, min(size, _LARGEST)) for blob, size, _ in parts],
+        )
+        self.connection.executemany(
+            "INSERT OR IGNORE INTO part SELECT whole.id, blob.id, ? FROM blob AS whole, blob"
+            " WHERE whole.digest = ? AND blob.digest = ?",
+            [(role, key, blob) for blob, _, role in parts],
+        )
+
+    def _inflated(self, digest: Digest, deflated: bytes, media_type: str) -> bytes:
+        try:
+            raw = zlib.decompress(deflated)
+        except zlib.error as error:
+            raise _unusable(self.path, f"what it holds for {digest.short} is damaged") from error
+        # The digest of a signed schema 1 manifest covers its payload, not the bytes as they came.
+        if media_type != DOCKER_SCHEMA1_SIGNED and not digest.matches(raw):
+            raise _unusable(self.path, f"what it holds for {digest.short} is damaged")
+        return raw
+
+
+def needs_config(manifest: Manifest) -> bool:
+    """Whether the manifest is an image's, whose config tells its date, platform and labels."""
+    return manifest.kind is Kind.IMAGE and manifest.config is not None and holds_image_config(manifest.config)
+
+
+def digest_key(digest: Digest) -> bytes:
+    """A digest as the database has it: its bytes; how many tells the algorithm."""
+    return bytes.fromhex(digest.hex)
+
+
+def digest_of_key(key: bytes) -> Digest:
+    return Digest(f"sha{len(key) * 8}:{key.hex()}")
+
+
+def _parts(manifest: Manifest) -> Iterator[tuple[Descriptor, int]]:
+    yield from ((child, CHILD) for child in manifest.children)
+    if manifest.config is not None:
+        yield manifest.config, CONFIG
+    yield from ((layer, FOREIGN if is_foreign(layer) else LAYER) for layer in manifest.layers)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables up to date. Raises CacheError where a newer version has been here."""
+    done = _recorded(connection)
+    names = {name for name, _ in _MIGRATIONS}
+    if done - names:
+        raise CacheError(
+            f"the content database was made by a newer version ({', '.join(sorted(done - names))})", advice=_ADVICE
+        )
+    if done == names:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        done = _recorded(connection)  # another process may have been quicker
+        for name, statements in _MIGRATIONS:
+            if name not in done:
+                for statement in statements:
+                    connection.execute(statement)
+                connection.execute("INSERT INTO migration VALUES (?)", (name,))
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _recorded(connection: sqlite3.Connection) -> set[str]:
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migration'").fetchone():
+        return set()
+    return {name for (name,) in connection.execute("SELECT name FROM migration")}
+
+
+def _prepare(path: Path) -> None:
+    """Make the folder and the file for us alone, and trust neither if somebody else could have put it there."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        for place in (path.parent, path):
+            found = place.stat()  # of what a link leads to
+            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise _unusable(path, f"{place.resolve()} is in the hands of others as well")
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
+
+
+def _unusable(path: Path | None, why: str) -> CacheError:
+    name = "the private content database" if path is None else f"the content database {path}"
+    return CacheError(f"{name} cannot be used: {why}", advice="" if path is None else _ADVICE)
