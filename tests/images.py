@@ -89,15 +89,21 @@ class Pusher:
         return digest
 
     def push_image(
-        self, repository: str, *tags: str, seed: str, layers: int = 1, subject: dict[str, Any] | None = None
+        self,
+        repository: str,
+        *tags: str,
+        seed: str,
+        layers: int | list[bytes] = 1,
+        subject: dict[str, Any] | None = None,
+        config: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Push an image; returns its descriptor."""
-        config = json.dumps({"architecture": "amd64", "os": "linux", "seed": seed}).encode()
-        blobs = [f"{seed} layer {number}".encode() for number in range(layers)]
+        """Push an image; returns its descriptor. `layers`: how many, or their bytes. `config`: more of its config."""
+        raw = json.dumps({"architecture": "amd64", "os": "linux", "seed": seed, **(config or {})}).encode()
+        blobs = layers if isinstance(layers, list) else [f"{seed} layer {n}".encode() for n in range(layers)]
         body: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": IMAGE,
-            "config": {"mediaType": CONFIG, "digest": self.push_blob(repository, config), "size": len(config)},
+            "config": {"mediaType": CONFIG, "digest": self.push_blob(repository, raw), "size": len(raw)},
             "layers": [
                 {"mediaType": LAYER, "digest": self.push_blob(repository, blob), "size": len(blob)} for blob in blobs
             ],

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dregutil.apply import apply_plan
     from dregutil.cachefile import CacheFile
+    from dregutil.content_database import ContentDatabase
+    from dregutil.contents import Contents, read_contents
     from dregutil.crawl import CrawlProgress, CrawlResult, crawl
+    from dregutil.details import ImageDetails
     from dregutil.errors import DregutilError
     from dregutil.inventory import Inventory
     from dregutil.outcome import Outcome, Result, RunResult
@@ -34,7 +37,10 @@ __version__ = "2.0.0"
 _PLACES = {
     "dregutil.apply": ("apply_plan",),
     "dregutil.cachefile": ("CacheFile",),
+    "dregutil.content_database": ("ContentDatabase",),
+    "dregutil.contents": ("Contents", "read_contents"),
     "dregutil.crawl": ("CrawlProgress", "CrawlResult", "crawl"),
+    "dregutil.details": ("ImageDetails",),
     "dregutil.errors": ("DregutilError",),
     "dregutil.inventory": ("Inventory",),
     "dregutil.outcome": ("Outcome", "Result", "RunResult"),
@@ -53,10 +59,13 @@ _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 __all__ = [
     "CacheFile",
     "ConnectOptions",
+    "ContentDatabase",
+    "Contents",
     "CrawlProgress",
     "CrawlResult",
     "Digest",
     "DregutilError",
+    "ImageDetails",
     "Inventory",
     "Kept",
     "Known",
@@ -84,6 +93,7 @@ __all__ = [
     "look_back",
     "plan_removal",
     "put_back",
+    "read_contents",
     "select_repositories",
     "select_tags",
 ]
