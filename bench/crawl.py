@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support import OURS, DelayProxy, fill, older_tool, timed, wrk_rate
+from support import OURS, UNHURRIED, DelayProxy, fill, older_tool, timed, wrk_rate
 
 from servers import DistributionServer
 
@@ -64,7 +64,7 @@ def _loopback(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def _delayed(folder: Path) -> list[tuple[str, str, str]]:
-    server, few = DistributionServer(folder / "full", cache=True), DistributionServer(folder / "few", cache=True)
+    server, few = (DistributionServer(folder / name, cache=True, variables=UNHURRIED) for name in ("full", "few"))
     fill(few.storage, FEW, TAGS)
     with server, few:
         with DelayProxy(folder / "proxy", server.port, 0.02) as proxy:

@@ -14,7 +14,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from support import OURS, DelayProxy, fill, older_tool, timed
+from support import OURS, UNHURRIED, DelayProxy, fill, older_tool, timed
 
 import dregutil
 from dregutil.journal import Journal
@@ -45,7 +45,8 @@ def main() -> None:
 def _against_older(
     folder: Path, what: str, delay: float, connections: int, older_names: int, wanted: str
 ) -> list[tuple[str, str, str]]:
-    server = DistributionServer(folder / f"delay{delay:g}", cache=True)
+    variables = UNHURRIED if delay else None
+    server = DistributionServer(folder / f"delay{delay:g}", cache=True, variables=variables)
     fill(server.storage, REPOSITORIES, TAGS)
     with server:
         if not delay:

@@ -98,10 +98,12 @@ class DistributionServer(Process):
         http: str = "",
         auth: str = "",
         cache: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         """`http` and `auth` are more lines of its configuration (YAML) at those places; `cache`: its descriptor
-        cache in memory, as Debian's own configuration has it."""
+        cache in memory, as Debian's own configuration has it; `variables` are added to its environment."""
         super().__init__(folder, free_port())
+        self.variables = variables or {}
         self.prefix = prefix
         self.storage = folder / "storage"
         self.configuration = folder / "config.yml"
@@ -132,7 +134,7 @@ http:
         return [find_program("docker-registry", "registry"), "serve", str(self.configuration)]
 
     def environment(self) -> Mapping[str, str]:
-        return {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
+        return {**os.environ, "OTEL_TRACES_EXPORTER": "none", **self.variables}
 
     def garbage_collect(self, *options: str) -> str:
         """Run the real collector; the server should not be running."""
