@@ -20,7 +20,7 @@ from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from dregutil.outcome import Intent, Outcome, Result
 from dregutil.plan import Action, Plan, Step, StepKind
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.runs import RunStore, parse_age, short_lived
+from dregutil.runs import RunStore, short_lived
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 REPOSITORY = Repository("shop/web")
@@ -234,9 +234,3 @@ def test_a_folder_that_does_not_last_is_said(folder: str, why: str) -> None:
     )
     assert why in short_lived(Path(folder), mounts)
     assert bool(short_lived(Path(folder), mounts)) == bool(why)
-
-
-@pytest.mark.parametrize("text", ["", "d", "x90d", "90", "-1d", "1.5d"])
-def test_what_is_no_age_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="age"):
-        parse_age(text)

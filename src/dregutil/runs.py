@@ -15,14 +15,14 @@ import secrets
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
 from dregutil.journal import FILE_NAME, Journal, RunHeader, RunRecord, read_header, read_indexes, read_journal
 from dregutil.reference import Digest, Repository
 
-__all__ = ["RunStore", "parse_age", "short_lived"]
+__all__ = ["RunStore", "short_lived"]
 
 _NO_DISK = ("tmpfs", "ramfs", "overlay", "aufs")
 _ADVICE = "name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)"
@@ -129,14 +129,6 @@ class RunStore:
             yield
         finally:
             os.close(descriptor)
-
-
-def parse_age(text: str) -> timedelta:
-    """`90d`, `12h`, `2w`. Raises ValueError."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-    if len(text) < 2 or text[-1] not in units or not text[:-1].isdigit():
-        raise ValueError(f"{text!r} is no age")
-    return timedelta(seconds=int(text[:-1]) * units[text[-1]])
 
 
 def short_lived(folder: Path, mounts: str) -> str:

@@ -6,7 +6,7 @@ A digest is selected only if every tag that carries it is, in every repository; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dregutil.errors import IntersectionError
@@ -74,31 +74,40 @@ def select_tags(
     repositories: Sequence[Repository],
     selector: TagSelector,
     rules: MatchRules | None = None,
+    *,
+    digests: Container[Digest] | None = None,
 ) -> Selection:
     """The digests whose tags `selector` picks in `repositories`, in that order and then in the order of versions.
 
-    Raises IntersectionError where `rules` ask for it.
+    `digests`: only tags that stand for one of these are picked. Raises IntersectionError where `rules` ask for it.
     """
-    return _select(inventory, repositories, selector.matches, selector.excludes, rules or MatchRules())
+
+    def matches(tag: Tag, digest: Digest) -> bool:
+        return selector.matches(tag) and (digests is None or digest in digests)
+
+    return _select(inventory, repositories, matches, selector.excludes, rules or MatchRules())
 
 
 def select_repositories(
     inventory: Inventory, repositories: Sequence[Repository], rules: MatchRules | None = None
 ) -> Selection:
     """All digests of `repositories`. Raises IntersectionError where `rules` ask for it."""
-    found = _select(inventory, repositories, lambda _: True, lambda _: False, rules or MatchRules())
+    found = _select(inventory, repositories, lambda *_: True, lambda _: False, rules or MatchRules())
     return replace(found, names_repositories=True)
 
 
 def _select(
     inventory: Inventory,
     repositories: Iterable[Repository],
-    matches: Callable[[str], bool],
+    matches: Callable[[Tag, Digest], bool],
     excludes: Callable[[str], bool],
     rules: MatchRules,
 ) -> Selection:
     named = tuple(dict.fromkeys(repositories))
-    matching = {repository: {tag for tag in inventory.tags(repository) if matches(tag)} for repository in named}
+    matching = {
+        repository: {tag for tag, digest in inventory.tags(repository).items() if matches(tag, digest)}
+        for repository in named
+    }
     found: list[Selected] = []
     held: list[HeldBack] = []
     for repository in named:

@@ -12,7 +12,7 @@ from dregutil.errors import UsageError
 from dregutil.reference import parse_signature_tag
 from dregutil.version import Version, parse_version
 
-__all__ = ["Comparison", "Exact", "Pattern", "TagSelector", "parse_selector"]
+__all__ = ["Comparison", "Every", "Exact", "Pattern", "TagSelector", "parse_selector"]
 
 _COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
     "<=": operator.le,
@@ -61,7 +61,15 @@ class Pattern:
         return found is not None
 
 
-Selector = Exact | Comparison | Pattern
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Every tag but those of signatures, which are matched by their exact name only."""
+
+    def matches(self, tag: str) -> bool:
+        return parse_signature_tag(tag) is None
+
+
+Selector = Exact | Comparison | Pattern | Every
 
 
 def parse_selector(text: str) -> Exact | Comparison:

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.settings import Settings
-from dregutil.errors import JournalError, UsageError
+from dregutil.errors import JournalError
 from dregutil.journal import RunRecord
 from dregutil.layout import write_layout
+from dregutil.quantity import parse_duration
 from dregutil.report.runs import run_lines, run_object, step_lines, step_objects
-from dregutil.runs import RunStore, parse_age
+from dregutil.runs import RunStore
 
 __all__ = ["history"]
 
@@ -48,10 +49,7 @@ def _show(record: RunRecord, settings: Settings) -> int:
 
 
 def _prune(age: str, settings: Settings, store: RunStore) -> int:
-    try:
-        before = datetime.now(UTC) - parse_age(age)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"--prune {age}: no age", advice="such as 90d, 12h or 8w") from error
+    before = datetime.now(UTC) - parse_duration(age)
     names = store.prune(before)
     for name in names:
         note(settings, f"forgot {name}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 
 from dregutil.cli.output import count, emit, note
-from dregutil.cli.repositories import PARTIAL, parse_repositories, tell_absent
+from dregutil.cli.repositories import PARTIAL, parse_named
+from dregutil.cli.search import read_search, search_contents
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import open_source
 from dregutil.report.text import pair_lines
+from dregutil.selector import Every
 from dregutil.version import tag_order
 
 __all__ = ["list_repo_names", "list_tag_names"]
@@ -25,17 +27,26 @@ def list_repo_names(_args: argparse.Namespace, settings: Settings) -> int:
 
 
 def list_tag_names(args: argparse.Namespace, settings: Settings) -> int:
-    named = parse_repositories(args.repo)
-    source = open_source(settings, named or None)
+    named = parse_named(args.repo)
+    search = read_search(args, settings)
+    source = open_source(settings, search.with_bases(named.only))
     inventory = source.inventory
-    code = tell_absent(inventory, named, source.failed) if named else PARTIAL if source.failed else 0
+    found, code = named.expand(inventory, source.failed)
+    if not named.names:
+        found, code = tuple(inventory.repositories), PARTIAL if source.failed else 0
     rows = [
         (repository, tag)
-        for repository in named or inventory.repositories
+        for repository in found
         for tag in sorted(inventory.tags(repository), key=tag_order, reverse=args.reverse_sort)
     ]
+    if search.is_asked:
+        every = Every()
+        tags = [(name, tag, inventory.tags(name)[tag]) for name, tag in rows if every.matches(tag)]
+        digests, searched = search_contents(settings, inventory, search, tags)
+        rows = [(name, tag) for name, tag, digest in tags if digest in digests]
+        code = max(code, searched)
     if not rows:
-        note(settings, f"{settings.address.name} has no tags")
+        note(settings, "no tag is selected" if search.is_asked else f"{settings.address.name} has no tags")
     images = [f"{settings.address.name}/{repository}:{tag}" for repository, tag in rows]
     objects = [
         {"repository": repository, "tag": tag, "digest": inventory.tags(repository)[tag], "image": image}

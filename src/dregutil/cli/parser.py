@@ -113,9 +113,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     command("list-repo-names", "List the repositories that have tags.")
     tags = command("list-tag-names", "List tags, of all repositories or of those named.")
-    tags.add_argument("repo", nargs="*", metavar="REPO", help="repositories (default: all)")
+    tags.add_argument("repo", nargs="*", metavar="REPO", help="repositories, or globs of them (default: all)")
     tags.add_argument("--reverse-sort", action="store_true", help="newest version first")
     tags.add_argument("--image-names", action="store_true", help="registry/repository:tag, as docker pull takes it")
+    _add_search(tags)
     for name, text in (("query-repos", "List the digests of repositories."), ("remove-repos", "Remove repositories.")):
         made = command(name, text)
         _add_repositories(made)
@@ -127,8 +128,9 @@ def build_parser() -> argparse.ArgumentParser:
         ("remove-tags", "Remove the digests of the tags that are selected."),
     ):
         made = command(name, text)
-        _add_repositories(made)
+        _add_repositories(made, "repositories, or globs of them such as 'team/*'")
         _add_selectors(made)
+        _add_search(made)
         _add_rules(made)
         if name == "remove-tags":
             _add_removal(made)
@@ -173,8 +175,8 @@ def _add_global_options(parser: Any) -> None:
     add("--color", choices=("auto", "always", "never"), help="default: auto [NO_COLOR]")
 
 
-def _add_repositories(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repo", "-r", nargs="+", required=True, metavar="REPO", help="repositories")
+def _add_repositories(parser: argparse.ArgumentParser, text: str = "repositories") -> None:
+    parser.add_argument("--repo", "-r", nargs="+", required=True, metavar="REPO", help=text)
 
 
 def _add_selectors(parser: argparse.ArgumentParser) -> None:
@@ -186,6 +188,18 @@ def _add_selectors(parser: argparse.ArgumentParser) -> None:
     add("--full-match", action="store_true", help="regular expressions match the whole tag")
     add("--no-match-all-tags", dest="match_all", action="store_false", help="other tags do not hold a digest back")
     add("--raise-intersecting-tag", dest="raise_tag", action="store_true", help="other tags on a digest: an error")
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("search by content", "read from the registry where it is not known yet")
+    add = group.add_argument
+    add("--older-than", metavar="AGE", help="built longer ago, such as 90d; where no date is known, never")
+    add("--newer-than", metavar="AGE", help="built since")
+    add("--larger-than", metavar="SIZE", help="such as 1GB")
+    add("--label", action="append", metavar="KEY[=VALUE]", help="has a label; several must all hold")
+    add("--platform", action="append", metavar="OS/ARCH", help="such as linux/arm64; of several, one is enough")
+    add("--media-type", action="append", metavar="TYPE", help="of the manifest or artifact; may hold '*'")
+    add("--based-on", action="append", metavar="IMAGE", help="its layers begin with those of this image")
 
 
 def _add_rules(parser: argparse.ArgumentParser) -> None:

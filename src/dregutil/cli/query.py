@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from dregutil.cli.output import count, emit, note
-from dregutil.cli.repositories import parse_repositories, tell_absent
+from dregutil.cli.repositories import parse_named, parse_repositories, tell_absent
+from dregutil.cli.search import Search, read_search, search_contents
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, open_source
 from dregutil.errors import UsageError
 from dregutil.report.text import pair_lines
 from dregutil.selection import HeldBack, MatchRules, Selected, Selection, select_repositories, select_tags
-from dregutil.selector import TagSelector
+from dregutil.selector import Every, TagSelector
 
 __all__ = ["query_repos", "query_tags", "select", "selected_objects", "tell_held"]
 
@@ -42,37 +44,55 @@ def select(args: argparse.Namespace, settings: Settings) -> tuple[Source, Select
 
     Raises UsageError before anything is read, NotFoundError, and IntersectionError where that was asked for.
     """
-    named = parse_repositories(args.repo)
-    selector = _selector(args) if "tags" in args else None
     rules = MatchRules(
         match_all_tags=getattr(args, "match_all", True),
         ignore_other_repositories=args.ignore_other_repos,
         raise_intersecting_tag=getattr(args, "raise_tag", False),
         raise_intersecting_repository=settings.raise_intersecting_repository,
     )
-    source = open_source(settings, named if args.ignore_other_repos else None)
-    code = tell_absent(source.inventory, named, source.failed)
-    if selector is None:
-        return source, select_repositories(source.inventory, named, rules), code
-    return source, select_tags(source.inventory, named, selector, rules), code
+    if "tags" not in args:
+        repositories = parse_repositories(args.repo)
+        source = open_source(settings, repositories if args.ignore_other_repos else None)
+        code = tell_absent(source.inventory, repositories, source.failed)
+        return source, select_repositories(source.inventory, repositories, rules), code
+    named = parse_named(args.repo)
+    search = read_search(args, settings)
+    selector = _selector(args, search)
+    source = open_source(settings, search.with_bases(named.only) if args.ignore_other_repos else None)
+    found, code = named.expand(source.inventory, source.failed)
+    digests = None
+    if search.is_asked:
+        tags = [
+            (repository, tag, digest)
+            for repository in found
+            for tag, digest in source.inventory.tags(repository).items()
+            if selector.matches(tag)
+        ]
+        digests, searched = search_contents(settings, source.inventory, search, tags)
+        code = max(code, searched)
+    return source, select_tags(source.inventory, found, selector, rules, digests=digests), code
 
 
-def _selector(args: argparse.Namespace) -> TagSelector:
+def _selector(args: argparse.Namespace, search: Search) -> TagSelector:
     for name, values in (("-t", args.tags), ("-x", args.exclude)):
         if values == []:
             raise UsageError(
                 f"{name} without a tag: the shell took the < or > for itself",
                 advice=f"quote it: {name} '<1.4', or {name} \\<1.4",
             )
-    if not args.tags and not args.regex:
-        raise UsageError("no tags are selected", advice="name tags or versions with -t, or patterns with -re")
-    return TagSelector.build(
+    if not args.tags and not args.regex and not search.is_asked:
+        raise UsageError(
+            "no tags are selected",
+            advice="name tags or versions with -t, or patterns with -re, or search by --older-than and the like",
+        )
+    selector = TagSelector.build(
         args.tags or (),
         args.regex or (),
         args.exclude or (),
         args.exclude_regex or (),
         full_match=args.full_match,
     )
+    return selector if args.tags or args.regex else replace(selector, include=(Every(),))
 
 
 def selected_objects(found: Sequence[Selected]) -> list[dict[str, object]]:

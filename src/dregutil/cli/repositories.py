@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from dregutil.errors import DregutilError, NotFoundError
 from dregutil.inventory import Inventory
 from dregutil.reference import Repository
+from dregutil.repository_pattern import RepositoryPattern, expand_repositories, is_pattern
 
-__all__ = ["parse_repositories", "tell_absent"]
+__all__ = ["Named", "parse_named", "parse_repositories", "tell_absent"]
 
 PARTIAL = 3
 _MOST_NAMED = 5
@@ -19,6 +21,41 @@ _MOST_NAMED = 5
 def parse_repositories(names: Sequence[str]) -> tuple[Repository, ...]:
     """Raises UsageError for a name that can be none."""
     return tuple(dict.fromkeys(Repository.parse(name) for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Repositories and globs, in the order of the command line."""
+
+    names: tuple[Repository | RepositoryPattern, ...]
+
+    @property
+    def only(self) -> tuple[Repository, ...] | None:
+        """All repositories that can be meant; None where only the registry's own list tells, or none was named."""
+        exact = tuple(name for name in self.names if isinstance(name, Repository))
+        return exact if self.names and len(exact) == len(self.names) else None
+
+    def expand(
+        self, inventory: Inventory, failed: Mapping[Repository, DregutilError]
+    ) -> tuple[tuple[Repository, ...], int]:
+        """The repositories that are meant, and the exit code so far; those that are not there are named.
+
+        Raises NotFoundError where there is none at all.
+        """
+        found, empty = expand_repositories(self.names, inventory.repositories)
+        for pattern in empty if found else ():
+            sys.stderr.write(f"dregutil: no repository matches {pattern.text}\n")
+        if self.names and not found:
+            raise NotFoundError(
+                f"no repository matches {' or '.join(pattern.text for pattern in empty[:_MOST_NAMED])}",
+                advice="'*' stands for what has no slash, '**' also for slashes; quote them for the shell",
+            )
+        return found, max(tell_absent(inventory, found, failed), PARTIAL if empty else 0)
+
+
+def parse_named(names: Sequence[str]) -> Named:
+    """Repositories and globs. Raises UsageError for what can be neither."""
+    return Named(tuple(RepositoryPattern.parse(name) if is_pattern(name) else Repository.parse(name) for name in names))
 
 
 def tell_absent(inventory: Inventory, named: Sequence[Repository], failed: Mapping[Repository, DregutilError]) -> int:

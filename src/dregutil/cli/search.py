@@ -1,0 +1,129 @@
+"""Search by content: the selectors of the command line, carried out on what is behind tags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dregutil.cli.output import note, plural
+from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.settings import Settings
+from dregutil.errors import NotFoundError, UsageError
+from dregutil.inventory import Inventory
+from dregutil.quantity import parse_duration, parse_size
+from dregutil.reference import Digest, Reference, Repository, Tag
+
+if TYPE_CHECKING:
+    from dregutil.content_database import ContentDatabase
+    from dregutil.content_selector import ContentSelector
+
+__all__ = ["Search", "digest_of_image", "read_search", "search_contents"]
+
+_LATEST = Tag("latest")
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """`selector` without its bases, which `bases` names: they can only be read once the registry's tags are known.
+
+    None where nothing was asked for: then nothing is read, and the libraries for it are not even imported.
+    """
+
+    selector: ContentSelector | None = None
+    bases: tuple[Reference, ...] = ()
+
+    @property
+    def is_asked(self) -> bool:
+        return self.selector is not None
+
+    def with_bases(self, only: Sequence[Repository] | None) -> tuple[Repository, ...] | None:
+        """The repositories to read, with those of the bases; None where all must be."""
+        return None if only is None else (*only, *(base.repository for base in self.bases))
+
+
+def read_search(args: argparse.Namespace, settings: Settings) -> Search:
+    """The selectors by content that were given. Raises UsageError."""
+    given = (args.older_than, args.newer_than, args.larger_than, args.label, args.platform, args.media_type)
+    if not any(value is not None for value in (*given, args.based_on)):
+        return Search()
+    from dregutil.content_selector import ContentSelector, Label
+
+    selector = ContentSelector(
+        older_than=None if args.older_than is None else parse_duration(args.older_than),
+        newer_than=None if args.newer_than is None else parse_duration(args.newer_than),
+        larger_than=None if args.larger_than is None else parse_size(args.larger_than),
+        labels=tuple(map(Label.parse, args.label or ())),
+        platforms=tuple(_not_empty("--platform", args.platform)),
+        media_types=tuple(_not_empty("--media-type", args.media_type)),
+    )
+    return Search(selector, tuple(Reference.parse(base, registry=settings.address) for base in args.based_on or ()))
+
+
+def search_contents(
+    settings: Settings,
+    inventory: Inventory,
+    search: Search,
+    tags: Collection[tuple[Repository, Tag, Digest]],
+) -> tuple[Set[Digest], int]:
+    """The digests, of those of `tags`, that are meant; and the exit code that follows.
+
+    Reads what is behind them, and is not known yet. What cannot be read is not meant, and said; so is how many tags
+    are left out because their date is not known. Raises NotFoundError and UsageError for a base that cannot be one.
+    """
+    from dregutil.cli.contents import open_contents, read_missing
+    from dregutil.content_selector import Match
+
+    holders = {(repository, digest): None for repository, _, digest in tags}
+    bases = [(base.repository, digest_of_image(base, inventory)) for base in search.bases]
+    with open_contents(settings) as database:
+        unreadable = read_missing(settings, database, (*holders, *bases))
+        selector = _with_bases(search, database, [digest for _, digest in bases])
+        now = datetime.now(UTC)
+        found: dict[Digest, Match] = {}
+        for digest in {digest: None for _, digest in holders if digest not in unreadable}:
+            details = database.details(digest)
+            if details is not None:
+                found[digest] = selector.match(details, now)
+    undated = sum(found.get(digest) is Match.DATE_UNKNOWN for _, _, digest in tags)
+    if undated:
+        note(settings, f"{plural(undated, 'tag')} left out: nothing tells when they were built")
+    unread = sum(digest not in found for _, _, digest in tags)
+    if unread:
+        note(settings, f"{plural(unread, 'tag')} left out: what is behind them could not be read")
+    return {digest for digest, match in found.items() if match is Match.YES}, PARTIAL if unread else 0
+
+
+def digest_of_image(image: Reference, inventory: Inventory) -> Digest:
+    """The digest of a `repository:tag` (`latest`, if it has none) or of what names one. Raises NotFoundError."""
+    if image.digest is not None:
+        return image.digest
+    found = inventory.tags(image.repository).get(image.tag or _LATEST)
+    if found is None:
+        raise NotFoundError(
+            f"there is no {image.repository}:{image.tag or _LATEST}", advice="--refresh reads the registry again"
+        )
+    return found
+
+
+def _with_bases(search: Search, database: ContentDatabase, digests: Sequence[Digest]) -> ContentSelector:
+    from dregutil.content_selector import ContentSelector, base_layers
+
+    bases: list[tuple[Digest, ...]] = []
+    for base, digest in zip(search.bases, digests, strict=True):
+        details = database.details(digest)
+        if details is None:
+            raise NotFoundError(f"--based-on {base}: what is behind it could not be read")
+        layers = base_layers(details)
+        if not layers:
+            raise UsageError(f"--based-on {base}: it has no layers, so everything would be based on it")
+        bases += layers
+    return replace(search.selector or ContentSelector(), bases=tuple(bases))
+
+
+def _not_empty(option: str, values: Sequence[str] | None) -> Sequence[str]:
+    if values is not None and not all(value.strip("/ ") for value in values):
+        raise UsageError(f"{option} without a value")
+    return [value.strip("/ ") for value in values or ()]
