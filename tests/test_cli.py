@@ -257,6 +257,21 @@ def test_an_unknown_option_is_a_usage_error() -> None:
         build_parser().parse_args(["--nonsense", "list-repo-names"])
 
 
+@pytest.mark.parametrize(("form", "begins"), [("text", "20"), ("json", '{"time": "20')])
+def test_the_log_tells_each_exchange_and_no_query(
+    registry_server: DistributionServer, tmp_path: Path, form: str, begins: str
+) -> None:
+    line = [sys.executable, "-m", "dregutil", "-reg", registry_server.url, "-c", "None", "-l", "Debug"]
+    done = subprocess.run(
+        [*line, "list-repo-names", "--log-format", form], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    (exchange,) = [told for told in done.stderr.splitlines() if "/v2/_catalog" in told]
+    assert exchange.startswith(begins)
+    assert "GET /v2/_catalog: 200 in " in exchange
+    if form == "json":
+        assert json.loads(exchange)["logger"] == "dregutil.http"
+
+
 def test_a_cached_query_imports_no_http_client(tmp_path: Path) -> None:
     (tmp_path / "r_cache.json").write_text(json.dumps(CACHE))
     script = (

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from dregutil.cli.log import set_up_log
 from dregutil.cli.parser import COMMANDS, WITHOUT_REGISTRY, build_parser, prepare
 from dregutil.cli.settings import Settings, read_settings
 from dregutil.errors import DregutilError, UsageError
@@ -27,6 +28,7 @@ _COMMANDS = {
     "history": "dregutil.cli.history:history",
     "undo": "dregutil.cli.undo:undo",
     "doctor": "dregutil.cli.doctor:doctor",
+    "completion": "dregutil.cli.completion:completion",
 }
 _INTERRUPTED = 130
 
@@ -48,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         parser = build_parser()
         args = parser.parse_args(prepare(arguments))
         debug = str(getattr(args, "log_level", "")).lower() == "debug"
-        _set_up_log(str(getattr(args, "log_level", "warning")))
+        set_up_log(str(getattr(args, "log_level", "warning")), str(getattr(args, "log_format", "text")))
         if args.command is None:
             _explain_no_command(arguments, getattr(args, "verify", None))
         settings = read_settings(args)
@@ -87,13 +89,3 @@ def _explain_no_command(arguments: Sequence[str], verify: str | None) -> None:
         )
     what = "no command was given" if not arguments else "the options name no command"
     raise UsageError(what, advice=f"one of {', '.join(COMMANDS)}; start with `dregutil -reg HOST doctor`")
-
-
-def _set_up_log(level: str) -> None:
-    name = level.upper()
-    if name not in ("DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL"):
-        raise UsageError(f"-l {level}: no such level", advice="one of debug, info, warning, error, critical")
-    if name in ("DEBUG", "INFO"):
-        import logging
-
-        logging.basicConfig(stream=sys.stderr, level=name, format="%(asctime)s [%(levelname)s] %(name)s - %(message)s")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from dregutil import __version__
+from dregutil.cli.log import LOG_FORMATS
 from dregutil.errors import UsageError
 
 __all__ = ["COMMANDS", "WITHOUT_REGISTRY", "build_parser", "prepare"]
@@ -49,8 +50,9 @@ _OLDER: dict[str, tuple[str, ...]] = {
     "query-tags": _OLDER_TAGS,
     "remove-tags": _OLDER_TAGS,
 }
-COMMANDS = (*_OLDER, "refresh", "find", "apply", "history", "undo", "doctor")
-WITHOUT_REGISTRY = ("history",)
+COMMANDS = (*_OLDER, "refresh", "find", "apply", "history", "undo", "doctor", "completion")
+WITHOUT_REGISTRY = ("history", "completion")
+SHELLS = {"bash": "dregutil.bash", "zsh": "_dregutil", "fish": "dregutil.fish"}
 _SWITCHES = ("true", "yes", "1", "false", "no", "0", "none")
 
 
@@ -60,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
     older: tuple[str, ...] = _OLDER_GLOBAL
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}", advice=f"`{self.prog} --help` lists what there is")
+        raise UsageError(message, advice=f"`{self.prog} --help` lists what there is")
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         """What an abbreviation may mean; nothing where that is not one thing (the subcommand may still know it)."""
@@ -144,6 +146,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_history(command("history", "List past runs, or show one."))
     _add_undo(command("undo", "Put back what a run removed."))
     command("doctor", "Say whether the registry can be reached, which login is used, and what it allows.")
+    command("completion", "Print a shell's completion script.").add_argument("shell", choices=tuple(SHELLS))
     return parser
 
 
@@ -167,6 +170,7 @@ def _add_global_options(parser: Any) -> None:
     add("--raise-intersecting-repo", dest="raise_repo", action="store_true", help="shared with others: an error")
     add("--count", action="store_true", help="say how many at the end")
     add("--log-level", "-l", metavar="LEVEL", help="of the log on standard error (default: warning)")
+    add("--log-format", choices=LOG_FORMATS, help="of the log: a line of text, or a JSON object (default: text)")
     add("--format", choices=("text", "table", "json", "jsonl", "csv"), help="of the results (default: text)")
     add("--concurrency", type=int, metavar="N", help="most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]")
     add("--timeout", type=float, metavar="S", help="seconds without an answer (default: 30)")

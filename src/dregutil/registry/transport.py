@@ -7,6 +7,7 @@ somebody who can look at the registry first.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import time
 import zlib
@@ -32,6 +33,8 @@ from dregutil.registry.auth import Authenticator, TokenRequest
 from dregutil.registry.retry import MOST_ATTEMPTS, Gate, Pace, is_temporary, retry_after, wait_before
 
 __all__ = ["READING", "WRITING", "Answer", "Transport"]
+
+_log = logging.getLogger("dregutil.http")
 
 READING = frozenset(("GET", "HEAD"))
 WRITING = frozenset(("DELETE", "POST", "PUT"))
@@ -257,11 +260,18 @@ class Transport:
                 raise
             response.release()
             self.pace.took(time.monotonic() - started)
+            if _log.isEnabledFor(logging.DEBUG):
+                self._log(method, url, response.status, time.monotonic() - started)
             return Answer(response.status, response.headers, content, url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._translated(method, url, error) from error
         finally:
             self.gate.leave()
+
+    def _log(self, method: str, url: URL, status: int, seconds: float) -> None:
+        """An exchange, for the log: of another origin only the host, since the rest may be a signature."""
+        shown = url.raw_path if url.origin() == self.base.origin() else _place(url)
+        _log.debug("%s %s: %d in %.0f ms", method, shown, status, seconds * 1000)
 
     def _translated(self, method: str, url: URL, error: Exception) -> DregutilError:
         """An error of aiohttp's as one of ours; without its text where that may hold a URL with a signature."""
