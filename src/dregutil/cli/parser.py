@@ -146,7 +146,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_history(command("history", "List past runs, or show one."))
     _add_undo(command("undo", "Put back what a run removed."))
     command("doctor", "Say whether the registry can be reached, which login is used, and what it allows.")
-    command("completion", "Print a shell's completion script.").add_argument("shell", choices=tuple(SHELLS))
+    command("completion", "Print a shell's completion script.").add_argument(
+        "shell", choices=tuple(SHELLS), help="the shell that will read it"
+    )
     return parser
 
 

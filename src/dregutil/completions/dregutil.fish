@@ -51,7 +51,7 @@ function _shtab_dregutil_using
 end
 
 set -g _shtab_dregutil_commands list-repo-names list-tag-names query-repos remove-repos query-tags remove-tags refresh find apply history undo doctor completion
-set -g _shtab_dregutil_opts_with_value --cache --client-cert --client-key --color --concurrency --digest-auth --exclude --exclude-regex --expect --format --log-format --log-level --password --plan-out --prune --regex --registry --repo --resume --state-dir --tags --timeout --user --verify --yes-remove -c -cert -key -l -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_opts_with_value --based-on --cache --client-cert --client-key --color --concurrency --digest-auth --exclude --exclude-regex --expect --format --label --larger-than --log-format --log-level --media-type --newer-than --older-than --password --plan-out --platform --prune --regex --registry --repo --resume --state-dir --tags --timeout --user --verify --yes-remove -c -cert -key -l -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -133,6 +133,13 @@ complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l state-dir -x -
 complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l color -xka "auto always never" -d 'default: auto [NO_COLOR]'
 complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l reverse-sort -d 'newest version first'
 complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l image-names -d 'registry/repository:tag, as docker pull takes it'
+complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l older-than -x -d 'built longer ago, such as 90d; where no date is known, never'
+complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l newer-than -x -d 'built since'
+complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l larger-than -x -d 'such as 1GB'
+complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l label -x -d 'has a label; several must all hold'
+complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l platform -x -d 'such as linux/arm64; of several, one is enough'
+complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l media-type -x -d 'of the manifest or artifact; may hold '"'"'*'"'"''
+complete -c dregutil -n '_shtab_dregutil_using list-tag-names' -l based-on -x -d 'its layers begin with those of this image'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a query-repos -d 'List the digests of repositories.'
 complete -c dregutil -n '_shtab_dregutil_using query-repos' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using query-repos' -l registry -o reg -x -d 'the registry: host[:port] or a URL [REGISTRY]'
@@ -221,7 +228,7 @@ complete -c dregutil -n '_shtab_dregutil_using query-tags' -l timeout -x -d 'sec
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l quiet -d 'no progress, no notes'
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l state-dir -x -d 'where runs are recorded for undo [DREGUTIL_STATE_DIR]'
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l color -xka "auto always never" -d 'default: auto [NO_COLOR]'
-complete -c dregutil -n '_shtab_dregutil_using query-tags' -l repo -s r -x -d repositories
+complete -c dregutil -n '_shtab_dregutil_using query-tags' -l repo -s r -x -d 'repositories, or globs of them such as '"'"'team/*'"'"''
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l tags -s t -x -d 'tags, or versions such as '"'"'<1.4'"'"' (quote them)'
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l regex -o re -x -d 'regular expressions, from the start of the tag'
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l exclude -s x -x -d 'tags or versions to leave alone'
@@ -229,6 +236,13 @@ complete -c dregutil -n '_shtab_dregutil_using query-tags' -l exclude-regex -o x
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l full-match -d 'regular expressions match the whole tag'
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l no-match-all-tags -d 'other tags do not hold a digest back'
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l raise-intersecting-tag -d 'other tags on a digest: an error'
+complete -c dregutil -n '_shtab_dregutil_using query-tags' -l older-than -x -d 'built longer ago, such as 90d; where no date is known, never'
+complete -c dregutil -n '_shtab_dregutil_using query-tags' -l newer-than -x -d 'built since'
+complete -c dregutil -n '_shtab_dregutil_using query-tags' -l larger-than -x -d 'such as 1GB'
+complete -c dregutil -n '_shtab_dregutil_using query-tags' -l label -x -d 'has a label; several must all hold'
+complete -c dregutil -n '_shtab_dregutil_using query-tags' -l platform -x -d 'such as linux/arm64; of several, one is enough'
+complete -c dregutil -n '_shtab_dregutil_using query-tags' -l media-type -x -d 'of the manifest or artifact; may hold '"'"'*'"'"''
+complete -c dregutil -n '_shtab_dregutil_using query-tags' -l based-on -x -d 'its layers begin with those of this image'
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l ignore-other-repos -d 'other repositories do not hold a digest back'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a remove-tags -d 'Remove the digests of the tags that are selected.'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -s h -l help -d 'show this help message and exit'
@@ -255,7 +269,7 @@ complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l timeout -x -d 'se
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l quiet -d 'no progress, no notes'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l state-dir -x -d 'where runs are recorded for undo [DREGUTIL_STATE_DIR]'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l color -xka "auto always never" -d 'default: auto [NO_COLOR]'
-complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l repo -s r -x -d repositories
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l repo -s r -x -d 'repositories, or globs of them such as '"'"'team/*'"'"''
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l tags -s t -x -d 'tags, or versions such as '"'"'<1.4'"'"' (quote them)'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l regex -o re -x -d 'regular expressions, from the start of the tag'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l exclude -s x -x -d 'tags or versions to leave alone'
@@ -263,6 +277,13 @@ complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l exclude-regex -o 
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l full-match -d 'regular expressions match the whole tag'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l no-match-all-tags -d 'other tags do not hold a digest back'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l raise-intersecting-tag -d 'other tags on a digest: an error'
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l older-than -x -d 'built longer ago, such as 90d; where no date is known, never'
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l newer-than -x -d 'built since'
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l larger-than -x -d 'such as 1GB'
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l label -x -d 'has a label; several must all hold'
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l platform -x -d 'such as linux/arm64; of several, one is enough'
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l media-type -x -d 'of the manifest or artifact; may hold '"'"'*'"'"''
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l based-on -x -d 'its layers begin with those of this image'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l ignore-other-repos -d 'other repositories do not hold a digest back'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l dry-run -d 'show what would go; remove nothing'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l plan-out -x -d 'write the plan to a file; remove nothing'
@@ -456,4 +477,4 @@ complete -c dregutil -n '_shtab_dregutil_using completion' -l timeout -x -d 'sec
 complete -c dregutil -n '_shtab_dregutil_using completion' -l quiet -d 'no progress, no notes'
 complete -c dregutil -n '_shtab_dregutil_using completion' -l state-dir -x -d 'where runs are recorded for undo [DREGUTIL_STATE_DIR]'
 complete -c dregutil -n '_shtab_dregutil_using completion' -l color -xka "auto always never" -d 'default: auto [NO_COLOR]'
-complete -c dregutil -n '_shtab_dregutil_using completion; and test $_shtab_dregutil_npos -eq 0' -ka "bash zsh fish" -d shell
+complete -c dregutil -n '_shtab_dregutil_using completion; and test $_shtab_dregutil_npos -eq 0' -ka "bash zsh fish" -d 'the shell that will read it'
