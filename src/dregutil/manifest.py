@@ -77,6 +77,13 @@ _KINDS = {
 }
 
 
+_BLOB_TYPES = (
+    "application/vnd.oci.image.layer.",
+    "application/vnd.docker.image.rootfs.",
+    "application/vnd.buildkit.cacheconfig.",
+)
+
+
 def bare_media_type(content_type: str) -> str:
     """A Content-Type without its parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()
@@ -196,16 +203,18 @@ def parse_manifest(raw: bytes, media_type: str, digest: Digest) -> Manifest:
         body = _decoder.decode(raw)
         if kind is Kind.UNKNOWN and kind_of_media_type(body.media_type) is not Kind.UNKNOWN:
             media_type, kind = body.media_type, kind_of_media_type(body.media_type)
+        entries = [_descriptor(child) for child in body.manifests or ()]
         layers = body.layers or body.blobs or []
         return Manifest(
             digest=digest,
             media_type=media_type,
             raw=raw,
             kind=_kind_of_shape(kind, body),
-            children=tuple(_descriptor(child) for child in body.manifests or ()),
+            children=tuple(entry for entry in entries if not _is_blob(entry)),
             config=None if body.config is None else _descriptor(body.config),
             layers=(
                 tuple(_descriptor(layer) for layer in layers)
+                or tuple(entry for entry in entries if _is_blob(entry))
                 or tuple(Descriptor(Digest.parse(layer.blobSum)) for layer in body.fs_layers or ())
             ),
             subject=None if body.subject is None else _descriptor(body.subject),
@@ -216,6 +225,11 @@ def parse_manifest(raw: bytes, media_type: str, digest: Digest) -> Manifest:
         if kind is Kind.UNKNOWN:
             return Manifest(digest, media_type, raw, Kind.UNKNOWN)
         raise ManifestError(f"the manifest {digest.short} cannot be read: {error}") from error
+
+
+def _is_blob(entry: Descriptor) -> bool:
+    """Whether an index's entry is no manifest: BuildKit's cache lists its layers and their config there."""
+    return entry.media_type.startswith(_BLOB_TYPES)
 
 
 def _kind_of_shape(kind: Kind, body: _Manifest) -> Kind:

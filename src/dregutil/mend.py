@@ -7,14 +7,14 @@ each intent whose outcome nobody noted, that it was carried out, or takes back w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from dregutil.errors import RegistryError
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import Manifest
 from dregutil.outcome import Intent, Result
-from dregutil.plan import Action, Step
+from dregutil.plan import Action, Step, StepKind
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry, WritableRegistry
 from dregutil.run import Run
@@ -22,7 +22,7 @@ from dregutil.workers import for_each
 
 __all__ = ["Mender", "clear_ours", "complete", "restore"]
 
-
+_NEEDS_WHAT_IS_GONE = 400  # the status of MANIFEST_BLOB_UNKNOWN
 _PASSES = 3  # looks, where the one before had something to mend
 
 
@@ -74,11 +74,9 @@ class Mender:
                 return
             digest = await self._off_ours(tag, found.digest)
             self.after[tag] = digest
-            if digest in self.removed and tag in self.removed[digest][0].tags:
-                step, _ = self.removed.pop(digest)
-                self.run.note(step, Result.FAILED, f"'{tag}' is still there, or there again")
-            if self.before.get(tag) != digest:
+            if self.before.get(tag) != digest or digest in self.removed:
                 async with self._mending:
+                    await self._there_again(tag, digest)
                     await self._mend(digest)
 
         await for_each(listed, look)
@@ -86,6 +84,27 @@ class Mender:
             await self._mend_dangling(tag)
         self.before = {**self.after}
         return bool(dangling)
+
+    async def vanished(self, tags: Iterable[Tag]) -> tuple[Tag, ...]:
+        """Those of `tags`, which were to stay, that are nowhere now; asked for by name, since a list may omit some."""
+        gone: list[Tag] = []
+
+        async def look(tag: Tag) -> None:
+            found = await self.registry.resolve(self.repository, tag)
+            if found is None:
+                gone.append(tag)
+            else:
+                self.after[tag] = found.digest
+
+        await for_each(sorted(set(tags) - self.after.keys()), look)
+        return tuple(sorted(gone))
+
+    async def _there_again(self, tag: Tag, digest: Digest) -> None:
+        """A tag that was to go with its digest, and is on it: then what refers to that stays too."""
+        if digest in self.removed and tag in self.removed[digest][0].tags:
+            step, _ = self.removed.pop(digest)
+            self.run.note(step, Result.FAILED, f"'{tag}' is still there, or there again")
+            await self._bring_referrers(step)
 
     async def _off_ours(self, tag: Tag, digest: Digest) -> Digest:
         """A tag that a late write left on a manifest of our own goes back to where it was."""
@@ -133,7 +152,22 @@ class Mender:
             await self._take_away(put)
 
     async def _bring_back(self, digest: Digest, why: str) -> None:
-        self._kept(await self._put_whole(digest), why)
+        step, _ = self.removed[digest]
+        put = await self._put_whole(digest)
+        steps = [self.removed[other][0] for other in put]
+        self._kept(put, why)
+        if put:
+            for other in (step, *steps):
+                await self._bring_referrers(other)
+
+    async def _bring_referrers(self, subject: Step) -> None:
+        """What referred to something that is there again, with its tags: signatures, and what refers to those."""
+        for digest, (step, manifest) in list(self.removed.items()):
+            refers = subject.number in step.needs and step.kind is StepKind.REFERRER
+            if refers and digest in self.removed:
+                await self._bring_back(digest, f"{subject.digest.short}, to which it refers, is there again")
+                await restore(self.registry, self.repository, manifest, step.tags)
+                self.after.update(dict.fromkeys(step.tags, digest))
 
     async def _put_whole(self, digest: Digest) -> list[Digest]:
         """Put a manifest back, what it needs of what we deleted first; returns what was put, in that order."""
@@ -181,13 +215,13 @@ async def complete(
         ours = [intent for intent in intents if intent.step == number]
         manifest = ours[-1].manifest
         tags = tuple(dict.fromkeys(tag for intent in ours for tag in intent.tags))
-        listed = [tag for tag in tags if tag in names]
+        dangling = [tag for tag in tags if tag in names and await registry.resolve(repository, tag) is None]
         here = await registry.resolve(repository, manifest.digest) is not None
         if step.action is Action.UNTAG:
             gone = here and not await _on(registry, repository, tags)
             await restore(registry, repository, manifest, ours[-1].beside)
         else:
-            gone = not here and not listed
+            gone = not here and not dangling
         if gone:
             done.add(number)
         else:
@@ -225,8 +259,16 @@ async def clear_ours(registry: WritableRegistry, repository: Repository, intents
             for tag in intent.tags if intent.placeholder == ours else ():
                 found = await registry.resolve(repository, tag)
                 if found is not None and found.digest == ours:
-                    manifest = intent.manifest
-                    await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+                    await _put_unless_lost(registry, repository, tag, intent.manifest)
 
         await for_each(intents, back)
         await registry.delete_manifest(repository, ours)
+
+
+async def _put_unless_lost(registry: WritableRegistry, repository: Repository, tag: Tag, manifest: Manifest) -> None:
+    """Put a tag back; where the registry has collected what its manifest needs, the tag goes with our own."""
+    try:
+        await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+    except RegistryError as error:
+        if error.status != _NEEDS_WHAT_IS_GONE:
+            raise

@@ -57,13 +57,15 @@ class Intent:
 class RunResult:
     """A plan carried out. `tags_after` is the last live reading of each repository that was read to the end.
 
-    `error` is what ended the run early, if anything did; `interrupted`: it was asked to end.
+    `error` is what ended the run early, if anything did; `interrupted`: it was asked to end. `vanished` are tags that
+    were to stay and are gone all the same: somebody removed them, or moved them onto what was just being removed.
     """
 
     outcomes: tuple[Outcome, ...]
     tags_after: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
     error: DregutilError | None = None
     interrupted: bool = False
+    vanished: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
 
     def of(self, result: Result) -> tuple[Outcome, ...]:
         return tuple(outcome for outcome in self.outcomes if outcome.result is result)

@@ -163,12 +163,18 @@ def make_plan(
 
 
 def recheck(
-    steps: Sequence[Step], graph: RepositoryGraph, options: RemovalOptions, *, begun: Set[int] = frozenset()
+    steps: Sequence[Step],
+    graph: RepositoryGraph,
+    options: RemovalOptions,
+    *,
+    begun: Set[int] = frozenset(),
+    gone: Mapping[int, Digest] | None = None,
 ) -> Mapping[int, str]:
     """The numbers of those of one repository's `steps` that no longer hold in a fresh `graph`, each with its reason.
 
     A digest that is gone counts as holding: deleting it again is harmless, and the outcome says so. `begun` are the
-    steps that we ourselves have started on: their tags may be gone already.
+    steps that we ourselves have started on: their tags may be gone already. `gone` are steps that were carried out,
+    and their digests: where one is there again, what needs it is left.
     """
     if graph.trouble:
         return {step.number: graph.trouble for step in steps}
@@ -190,6 +196,9 @@ def recheck(
             dropped[step.number] = f"'{moved[0]}' has moved to {graph.tags[moved[0]].short}"
         elif step.tags and not still and step.number not in begun:
             dropped[step.number] = f"'{step.tags[0]}' is no longer on it"
+        for need in step.needs:
+            if gone is not None and need in gone and gone[need] in graph.manifests:
+                dropped[step.number] = f"{gone[need].short}, to which it belongs, is there again"
     going = [digest for digest, step in deletes.items() if step.number not in dropped]
     _, held = settle(graph, going, doomed, allow_irreversible=options.allow_irreversible)
     dropped.update((deletes[digest].number, reason) for digest, reason in held.items())

@@ -14,13 +14,14 @@ _FRESH = 15.0  # seconds: a reading that was made for the plan so shortly before
 
 class Readings:
     def __init__(self) -> None:
-        self._found: dict[Repository, tuple[RepositoryGraph, float]] = {}
+        self._found: dict[Repository, tuple[RepositoryGraph, float, float]] = {}
 
     def add(self, graph: RepositoryGraph, read_at: float) -> None:
         """`read_at` is on the clock of `time.monotonic`, from before the first request of the reading."""
-        self._found[graph.repository] = (graph, read_at)
+        self._found[graph.repository] = (graph, read_at, time.monotonic() - read_at)
 
-    def take_fresh(self, repository: Repository) -> tuple[RepositoryGraph, float] | None:
-        """The reading of a repository if it is only seconds old. It is given once."""
+    def take_fresh(self, repository: Repository) -> tuple[RepositoryGraph, float, float] | None:
+        """The reading of a repository if it is only seconds old, its moment, and how long it took (seconds). It is
+        given once."""
         found = self._found.pop(repository, None)
         return found if found is not None and time.monotonic() - found[1] <= _FRESH else None

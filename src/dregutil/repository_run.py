@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dregutil.errors import (
     DeletionDisabledError,
@@ -30,15 +30,22 @@ from dregutil.run import Run, StopRepositoryError
 from dregutil.survey import survey_repository
 from dregutil.workers import for_each, gather_all
 
-__all__ = ["RepositoryRun"]
+__all__ = ["RepositoryRun", "look_lives"]
 
 _FEW_TAGS = 500
 _STEPS_AT_ONCE = 16  # in a small repository
 _STEPS_AT_ONCE_LARGE = 4  # a server reads every tag of the repository for each DELETE: few at once
-_LOOK_LIVES = 60.0  # seconds after which a repository is read again before the next DELETE
+_LOOK_LIVES = (2.0, 60.0)  # seconds after which a repository is read again before the next DELETE
+_LOOK_COST = 20.0  # readings take no more than about a twentieth of the time
 _RECORDED_AHEAD = 128  # intents that share one fsync
 _ATTEMPTS = 2  # of a write whose outcome was unknown, each from the full look
 _SETTLE = 1.0  # seconds between two readings that must be equal before an unknown outcome is believed
+
+
+def look_lives(took: float) -> float:
+    """Seconds for which a reading that took so long is good enough: whoever moves a tag meanwhile is overlooked."""
+    shortest, longest = _LOOK_LIVES
+    return min(max(_LOOK_COST * took, shortest), longest)
 
 
 class RepositoryRun:
@@ -49,11 +56,16 @@ class RepositoryRun:
         self.steps = steps
         self.graph = RepositoryGraph(repository)
         self.read_at = 0.0
+        self.read_took = 0.0
         self.dropped: dict[int, str] = {}
         self.removed: dict[Digest, tuple[Step, Manifest]] = {}
         self.swept: frozenset[int] = frozenset()  # steps whose tags went first
         self._intents: dict[int, Intent] = {}
-        self._needed = {need for step in steps for need in step.needs}
+        self._dependents: dict[int, list[Step]] = {need: [] for step in steps for need in step.needs}
+        for step in steps:
+            for need in step.needs:
+                self._dependents[need].append(step)
+        self._seen: dict[Tag, Digest] = {}
         self._has_looked = False
         self._place = {step.number: place for place, step in enumerate(steps)}
         self._recording = asyncio.Lock()
@@ -76,6 +88,9 @@ class RepositoryRun:
             if intents or self.removed or self._intents:
                 mender = Mender(self.run_, self.repository, self.graph, self.removed, all_new=bool(intents))
                 self.run_.tags_after[self.repository] = await mender.last_look()
+                vanished = await mender.vanished(self._seen.keys() - self._own_tags)
+                if vanished:
+                    self.run_.vanished[self.repository] = vanished
 
     async def _take_up(self, intents: Sequence[Intent]) -> None:
         """Complete what was begun: each open intent is found done, or its effects so far are taken back."""
@@ -88,27 +103,53 @@ class RepositoryRun:
             if outcome is not None and outcome.result is Result.REMOVED and outcome.step.action is Action.DELETE:
                 self.removed[intent.manifest.digest] = (outcome.step, intent.manifest)
 
+    @property
+    def _own_tags(self) -> frozenset[Tag]:
+        return frozenset(tag for step in self.steps for tag in step.tags)
+
     async def _first_reading(self) -> None:
         found = self.run_.readings.take_fresh(self.repository)
         if found is None:
-            await self._read_again(self.pending)
+            await self._read_again()
             return
-        self.graph, self.read_at = found
+        self.graph, self.read_at, self.read_took = found
+        self._seen.update(self.graph.tags)
         self.dropped.update(recheck(self.steps, self.graph, self.run_.plan.options))
 
-    async def _read_again(self, steps: list[Step]) -> None:
-        """Read the repository live, and drop the steps that no longer hold."""
+    async def _read_again(self) -> None:
+        """Read the repository live, and drop the steps that no longer hold.
+
+        What is already gone, and needed by a step that is not, is read too: it may be there again. Every tag that an
+        earlier reading saw and that we do not remove is asked for by name where the list omits it.
+        """
+        steps = self.pending
         started = time.monotonic()
+        gone = self._gone_before(steps)
+        known = self.run_.known.tags.get(self.repository, {}).keys() | self._seen.keys()
         self.graph = await survey_repository(
             self.registry,
             self.repository,
-            [step.digest for step in steps],
-            known_tags=() if self.removed or self.swept else self.run_.known.tags.get(self.repository, ()),
+            dict.fromkeys((*(step.digest for step in steps), *gone.values())),
+            known_tags=known - self._own_tags if self.removed or self.swept else known,
             known_indexes=self.run_.known.indexes.get(self.repository, ()),
             likely=[step.tags[0] for step in steps if step.tags and step.number not in self.swept],
         )
-        self.read_at = started
-        self.dropped.update(recheck(steps, self.graph, self.run_.plan.options, begun=self.swept))
+        self.read_at, self.read_took = started, time.monotonic() - started
+        self._seen = {**self.graph.tags, **self._seen}
+        self.dropped.update(recheck(steps, self.graph, self.run_.plan.options, begun=self.swept, gone=gone))
+
+    def _gone_before(self, steps: Sequence[Step]) -> dict[int, Digest]:
+        """The digests that are gone, and that had to be before one of `steps`."""
+        numbers = {need for step in steps for need in step.needs}
+        return {
+            step.number: step.digest
+            for step in self.steps
+            if step.number in numbers and self._result(step.number) in (Result.REMOVED, Result.GONE)
+        }
+
+    def _result(self, number: int) -> Result | None:
+        outcome = self.run_.outcomes.get(number)
+        return None if outcome is None else outcome.result
 
     async def _all_steps(self) -> None:
         done = {step.number: asyncio.Event() for step in self.steps}
@@ -171,8 +212,8 @@ class RepositoryRun:
         if self._stopped:
             return self._stopped
         async with self._reading:
-            if time.monotonic() - self.read_at > _LOOK_LIVES:
-                await self._read_again(self.pending)
+            if time.monotonic() - self.read_at > look_lives(self.read_took):
+                await self._read_again()
         for need in step.needs:
             outcome = self.run_.outcomes.get(need)
             if outcome is None or not outcome.result.is_done:
@@ -182,21 +223,31 @@ class RepositoryRun:
     def _intent(self, step: Step, manifest: Manifest, tags: Sequence[Tag]) -> Intent:
         return Intent(step.number, self.repository, tuple(tags), manifest)
 
-    async def _record(self, step: Step) -> None:
-        """Make the intent durable, and with it those of the steps that come next: one fsync for all of them."""
+    async def _record(self, step: Step, manifest: Manifest) -> None:
+        """Make the intent durable, and with it those of what hangs on it, which a server may take along, and of the
+        steps that come next: one fsync for all of them."""
         async with self._recording:
-            if step.number in self._intents:
+            tags = self.graph.tags_of.get(step.digest, step.tags)
+            before = self._intents.get(step.number)
+            if before is not None and set(tags) <= set(before.tags):
                 return
             place = self._place[step.number]
-            following = [step, *filter(self._is_next, self.steps[place + 1 : place + _RECORDED_AHEAD])]
+            following = (*self._hanging_on(step), *self.steps[place + 1 : place + _RECORDED_AHEAD])
             intents = {
                 other.number: self._intent(
                     other, self.graph.manifests[other.digest], self.graph.tags_of.get(other.digest, other.tags)
                 )
                 for other in following
+                if self._is_next(other)
             }
+            intents[step.number] = self._intent(step, manifest, tags)
             await self.run_.recorder.intend(*intents.values())
             self._intents.update(intents)
+
+    def _hanging_on(self, step: Step) -> Iterator[Step]:
+        for other in self._dependents.get(step.number, ()):
+            yield other
+            yield from self._hanging_on(other)
 
     def _is_next(self, step: Step) -> bool:
         return (
@@ -212,6 +263,7 @@ class RepositoryRun:
         steps = [step for step in self.pending if step.number not in self.dropped and step.digest in self.graph.tags_of]
         if not tags_first_pays(steps, len(self.graph.tags)) or self.run_.stop.is_set():
             return
+        steps = await self._first_alone(steps)
         intents = {
             step.number: self._intent(step, self.graph.manifests[step.digest], self.graph.tags_of[step.digest])
             for step in tags_first_steps(steps)
@@ -223,12 +275,22 @@ class RepositoryRun:
         self.swept = frozenset(intents)
         try:
             await self.run_.untagger.untag_doomed(list(intents.values()), self.run_.stop.is_set)
-        except (UnreachableError, LoginError, JournalError):
-            raise
-        except DregutilError:
+        except DregutilError as error:
+            if isinstance(error, (UnreachableError, LoginError, JournalError)) and not isinstance(
+                error, OutcomeUnknownError
+            ):
+                raise
             # The registry does not let its tags be moved (immutable tags, no right to push): the plain way remains.
             self.swept = frozenset()
-            await self._read_again(self.pending)
+            await self._read_again()
+
+    async def _first_alone(self, steps: list[Step]) -> list[Step]:
+        """Where other names may be the same store, one step goes before the sweep: it shows whether they are."""
+        shared = next((step for step in steps if step.also_in), None)
+        if shared is None:
+            return steps
+        await self._carry_out(shared)
+        return [] if self.run_.stop.is_set() else [step for step in steps if step is not shared]
 
     async def _restore_tags(self, step: Step) -> None:
         """Where the tags went first and their manifest stays after all, they come back."""
@@ -262,9 +324,9 @@ class RepositoryRun:
     async def _delete(self, step: Step) -> None:
         manifest = self.graph.manifests.get(step.digest)
         if manifest is None:
-            self.run_.note(step, Result.GONE)
+            self._note_gone(step)
             return
-        await self._record(step)
+        await self._record(step, manifest)
         for attempt in range(_ATTEMPTS):
             try:
                 accepted = await self.registry.delete_manifest(self.repository, step.digest)
@@ -272,7 +334,7 @@ class RepositoryRun:
                 self.removed[step.digest] = (step, manifest)
                 if not await self._went_after_all(step):
                     async with self._reading:
-                        await self._read_again([step])
+                        await self._read_again()
                     if step.number in self.dropped:
                         await self._restore_tags(step)
                         self.run_.note(step, Result.LEFT, self.dropped[step.number])
@@ -295,7 +357,8 @@ class RepositoryRun:
         others the last look, which reads every tag that is still listed, says so.
         """
         first, self._has_looked = not self._has_looked, True
-        return first or step.number in self._needed or not step.tags or step.number in self.swept or bool(step.also_in)
+        waits = step.number in self._dependents
+        return first or waits or not step.tags or step.number in self.swept or bool(step.also_in)
 
     async def _look(self, step: Step, manifest: Manifest, *, ours: bool) -> None:
         """Whether the digest is really gone; `ours`: it went by a request of this run."""
@@ -304,7 +367,20 @@ class RepositoryRun:
             self.run_.note(step, Result.FAILED, "the registry accepted the deletion, and the manifest is still there")
             return
         await self.run_.look_elsewhere(step, manifest)
-        self.run_.note(step, Result.REMOVED if ours else Result.GONE)
+        if ours:
+            self.run_.note(step, Result.REMOVED)
+        else:
+            self._note_gone(step)
+
+    def _note_gone(self, step: Step) -> None:
+        """A digest that is not there: it went with its last tag or with what it belongs to, by this run, or before."""
+        intent = self._intents.get(step.number)
+        ours = step.number in self.swept or any(self._result(need) is Result.REMOVED for need in step.needs)
+        if intent is not None and ours:
+            self.removed[step.digest] = (step, intent.manifest)
+            self.run_.note(step, Result.REMOVED)
+        else:
+            self.run_.note(step, Result.GONE)
 
     async def _went_after_all(self, step: Step) -> bool:
         """After a write whose answer was lost: believe only two equal readings, the server may still be at work."""

@@ -55,6 +55,7 @@ class Run:
         self.untagger = Untagger(registry, recorder)
         self.outcomes: dict[int, Outcome] = {}
         self.tags_after: dict[Repository, Mapping[Tag, Digest]] = {}
+        self.vanished: dict[Repository, tuple[Tag, ...]] = {}
         self.error: DregutilError | None = None
         self._on_outcome = on_outcome
         self._stores_differ = False  # a first delete has shown that other repositories keep theirs
@@ -97,7 +98,7 @@ class Run:
                 # Not for the record: whoever takes the run up again finds these steps without an outcome.
                 self.outcomes[step.number] = Outcome(step, Result.LEFT, f"{_NOT_TRIED}{why}")
         outcomes = tuple(self.outcomes[step.number] for step in self.plan.steps)
-        return RunResult(outcomes, self.tags_after, self.error, interrupted)
+        return RunResult(outcomes, self.tags_after, self.error, interrupted, self.vanished)
 
     async def look_elsewhere(self, step: Step, manifest: Manifest) -> None:
         """Two names may be one store: after the first delete of a digest that others hold too, look at theirs."""

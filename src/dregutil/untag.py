@@ -20,6 +20,8 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import WritableRegistry
 from dregutil.workers import for_each
 
+_Originals = dict[tuple[Repository, Tag], Manifest]  # what tags stood for before they were taken
+
 __all__ = ["Untagger", "placeholder", "remove_dangling"]
 
 _PLACEHOLDER_CONFIG = "application/vnd.dregutil.placeholder.v1+json"
@@ -70,7 +72,7 @@ class Untagger:
         self._registry = registry
         self._recorder = recorder
         self._by_tag = True
-        self._ours: dict[Digest, dict[tuple[Repository, Tag], Manifest]] = {}
+        self._ours: dict[Digest, _Originals] = {}
 
     def original(self, repository: Repository, tag: Tag, digest: Digest) -> Manifest | None:
         """What `tag` stood for, where `digest` is a manifest of our own that it was moved onto."""
@@ -100,22 +102,35 @@ class Untagger:
         A tag that has moved is left. `stopped` is asked between requests; where it says so, and where the registry
         refuses, everything is as it was. Raises DregutilError.
         """
-        rest = list(intents)
-        if self._by_tag and rest:
-            first = rest.pop(0)
-            await self._recorder.intend(first)
-            if await self._delete_doomed_tags(first):
-                await self._in_groups(rest, self._delete_doomed_tags, stopped)
-                return
-            rest.insert(0, first)
-        await self._delete_by_placeholder(rest, stopped)
+        if not intents or (self._by_tag and await self._sweep_by_tag(intents, stopped)):
+            return
+        await self._delete_by_placeholder(intents, stopped)
 
-    async def _delete_doomed_tags(self, intent: Intent) -> bool:
+    async def _sweep_by_tag(self, intents: Sequence[Intent], stopped: Callable[[], bool]) -> bool:
         """By tag; False where this server cannot."""
-        for tag in intent.tags:
-            if await self._registry.delete_tag(intent.repository, tag) is None:
-                self._by_tag = False
+        taken: _Originals = {}
+
+        async def delete(intent: Intent) -> bool:
+            for tag in intent.tags:
+                found = await self._registry.resolve(intent.repository, tag)
+                if found is not None and found.digest == intent.manifest.digest:
+                    taken[intent.repository, tag] = intent.manifest
+                    if await self._registry.delete_tag(intent.repository, tag) is None:
+                        self._by_tag = False
+                        return False
+            return True
+
+        try:
+            await self._recorder.intend(intents[0])
+            if not await delete(intents[0]):
                 return False
+            await self._in_groups(intents[1:], delete, stopped)
+            if not stopped():
+                return True
+        except BaseException:
+            await asyncio.shield(self._put_back(taken))
+            raise
+        await self._put_back(taken)
         return True
 
     async def _in_groups(
@@ -180,9 +195,9 @@ class Untagger:
                 await self._check_gone(repository, recorded[0], ours)
                 return
         except BaseException:
-            await asyncio.shield(self._put_back(ours))
+            await asyncio.shield(self._put_back(moved, ours.digest))
             raise
-        await self._put_back(ours)
+        await self._put_back(moved, ours.digest)
         await self._delete_ours(repository, ours)
 
     async def _delete_ours(self, repository: Repository, ours: _Placeholder) -> None:
@@ -198,13 +213,13 @@ class Untagger:
             if found is not None and found.digest in (ours.digest, intent.manifest.digest):
                 raise DregutilError(f"the tag '{tag}' could not be removed alone; it is as it was")
 
-    async def _put_back(self, ours: _Placeholder) -> None:
+    async def _put_back(self, originals: _Originals, ours: Digest | None = None) -> None:
         """Point the tags at their own manifests again, unless somebody has moved them meanwhile."""
 
         async def put(entry: tuple[tuple[Repository, Tag], Manifest]) -> None:
             (repository, tag), manifest = entry
             found = await self._registry.resolve(repository, tag)
-            if found is None or found.digest == ours.digest:
+            if found is None or found.digest == ours:
                 await self._registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
 
-        await for_each(self._ours[ours.digest].items(), put, at_once=_AT_ONCE)
+        await for_each(originals.items(), put, at_once=_AT_ONCE)

@@ -22,7 +22,6 @@ from dregutil.errors import (
     NotARegistryError,
     OutcomeUnknownError,
     ProtocolError,
-    RegistryError,
     ThrottledError,
     UnlistableError,
     UsageError,
@@ -373,18 +372,15 @@ class WritableRegistry(Registry):
         raise ThrottledError(f"{self.address.name} pushed back {MOST_ATTEMPTS} times (status 429)")
 
     def _check_deleted(self, answer: Answer, what: str) -> None:
-        """Raise unless a DELETE was accepted; distribution 3.x can answer 202 and then write an error."""
+        """Raise unless a DELETE was accepted; distribution 3.x can answer 202 and then write an error: done in part."""
         if answer.status == 405:
             reading = not error_details(answer.body)
             why = "it is read-only" if reading else "deletion is disabled there"
             raise DeletionDisabledError(f"could not {what}: the registry does not allow it, {why} (status 405)")
         self._check_written(answer, what)
         if error_details(answer.body):
-            raise RegistryError(
-                f"could not {what}: accepted, then an error ({error_details(answer.body)[0].code})",
-                status=answer.status,
-                errors=error_details(answer.body),
-            )
+            code = error_details(answer.body)[0].code
+            raise OutcomeUnknownError(f"could not {what}: accepted, then an error ({code})")
 
     def _check_written(self, answer: Answer, what: str) -> None:
         if 200 <= answer.status < 300:

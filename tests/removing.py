@@ -1,0 +1,159 @@
+"""Plans, runs, kills, resumes and undos through the library, recorded, for tests that look at what they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dregutil.apply import apply_plan
+from dregutil.crawl import crawl
+from dregutil.journal import Journal, RunRecord
+from dregutil.outcome import Result, RunResult
+from dregutil.plan import Plan, RemovalOptions
+from dregutil.reference import Digest, Repository
+from dregutil.registry import WritableRegistry, connect_writable
+from dregutil.registry.transport import READING, Transport
+from dregutil.removal import plan_removal
+from dregutil.restore import BackRun, look_back, put_back
+from dregutil.run import Known
+from dregutil.runs import RunStore
+from dregutil.selection import MatchRules, select_tags
+from dregutil.selector import TagSelector
+
+__all__ = ["Killed", "Killer", "Removing", "results"]
+
+_Found = TypeVar("_Found")
+
+
+class Killed(BaseException):
+    """Like the end of the process: nothing of ours runs after it."""
+
+
+class Killer:
+    """Counts effects (requests that write, lines that are made durable), and ends everything after some number."""
+
+    def __init__(self, after: int | None) -> None:
+        self.left = after
+
+    def effect(self) -> None:
+        if self.left is None:
+            return
+        if self.left <= 0:
+            raise Killed
+        self.left -= 1
+
+    def arm(self, registry: WritableRegistry, journal: Journal | None) -> None:
+        transport: Transport = registry._transport
+        send = transport.send
+
+        async def counted(method: str, *arguments: Any, **options: Any) -> Any:
+            if method not in READING:
+                self.effect()
+            elif self.left is not None and self.left <= 0:
+                raise Killed
+            answer = await send(method, *arguments, **options)
+            if method not in READING:
+                self.effect()
+            return answer
+
+        transport.send = counted  # type: ignore[method-assign]
+        if journal is not None:
+            write = journal._write
+
+            def checked(lines: Any) -> None:
+                self.effect()
+                write(lines)
+
+            journal._write = checked  # type: ignore[method-assign]
+
+
+def results(result: RunResult | None) -> list[Result]:
+    assert result is not None
+    return [outcome.result for outcome in result.outcomes]
+
+
+@dataclass
+class Removing:
+    """One registry at `url`, with a state folder. What is killed returns None."""
+
+    url: str
+    folder: Path
+    names: Sequence[str] = ("r",)
+
+    @property
+    def store(self) -> RunStore:
+        return RunStore(self.folder)
+
+    async def plan(
+        self,
+        *tags: str,
+        names: Sequence[str] | None = None,
+        options: RemovalOptions | None = None,
+        rules: MatchRules | None = None,
+        known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
+    ) -> Plan:
+        repositories = [Repository(name) for name in names or self.names]
+        async with connect_writable(self.url) as registry:
+            found = (await crawl(registry)).inventory
+            selection = select_tags(found, repositories, TagSelector.build(tags), rules)
+            return await plan_removal(registry, selection, found, options, known_indexes=known_indexes)
+
+    async def apply(
+        self, plan: Plan, *, kill_after: int | None = None, stop: asyncio.Event | None = None
+    ) -> RunResult | None:
+        return await self._run(plan, self.store.new(datetime.now(UTC)), None, Killer(kill_after), stop)
+
+    async def remove(self, *tags: str, **options: Any) -> RunResult | None:
+        kill_after = options.pop("kill_after", None)
+        return await self.apply(await self.plan(*tags, **options), kill_after=kill_after)
+
+    async def resume(self, *, kill_after: int | None = None) -> RunResult | None:
+        """Go on with the newest run."""
+        record = self.record()
+        return await self._run(record.plan, self.store.journal(record), record, Killer(kill_after), None)
+
+    async def undo(
+        self, *, kill_after: int | None = None, between: Callable[[], object] = lambda: None
+    ) -> BackRun | None:
+        """Put back the newest run; `between` is what happens between the look and the puts."""
+
+        async def work(registry: WritableRegistry) -> BackRun:
+            found = await look_back(registry, self.record())
+            between()
+            Killer(kill_after).arm(registry, None)
+            return await put_back(registry, found)
+
+        return await self._unless_killed(work)
+
+    def record(self) -> RunRecord:
+        return self.store.get(self.store.names()[-1])
+
+    async def _run(
+        self, plan: Plan, journal: Journal, earlier: RunRecord | None, killer: Killer, stop: asyncio.Event | None
+    ) -> RunResult | None:
+        async def work(registry: WritableRegistry) -> RunResult:
+            killer.arm(registry, journal)
+            if earlier is None:
+                journal.begin(plan, started=datetime.now(UTC))
+            known = Known(indexes=self.store.known_indexes(plan.registry))
+            return await apply_plan(registry, plan, known=known, recorder=journal, earlier=earlier, stop=stop)
+
+        result = await self._unless_killed(work)
+        if result is None:
+            os.close(journal._file)
+        else:
+            is_done = result.error is None and not result.interrupted
+            journal.close(datetime.now(UTC) if is_done else None)
+        return result
+
+    async def _unless_killed(self, work: Callable[[WritableRegistry], Awaitable[_Found]]) -> _Found | None:
+        try:
+            async with connect_writable(self.url) as registry:
+                return await work(registry)
+        except Killed:
+            return None

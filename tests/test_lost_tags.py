@@ -1,0 +1,340 @@
+"""Attempts to make a removal lose a tag, a child or a signature that was not asked to go: each must fail.
+
+What somebody else does between two of our requests is done by a proxy before the real registry, or by the one in
+memory: no attempt depends on time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dregutil import repository_run
+from dregutil.outcome import Result
+from dregutil.plan import RemovalOptions
+from dregutil.reference import Repository
+from dregutil.selection import MatchRules
+from images import IMAGE, INDEX, Pusher
+from removing import Removing, results
+from servers import DistributionServer
+from servers.http import LOST, Answer, Proxy, Request
+from servers.memory import MemoryServer
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a large repository: tags go first."""
+    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+
+
+@pytest.fixture
+def proxy(registry_server: DistributionServer) -> Iterator[Proxy]:
+    with Proxy(registry_server.port) as found:
+        yield found
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryServer]:
+    with MemoryServer() as found:
+        yield found
+
+
+@pytest.fixture
+def aside(memory: MemoryServer) -> Iterator[Pusher]:
+    with Pusher(memory.url) as found:
+        yield found
+
+
+def signature_tag(subject: dict[str, Any], suffix: str = ".sig") -> str:
+    return f"sha256-{subject['digest'][7:]}{suffix}"
+
+
+def once(matches: Callable[[Request], bool], act: Callable[[], object]) -> Callable[[Request], None]:
+    """Do something before the first request that matches."""
+    left = [act]
+
+    def look(request: Request) -> None:
+        if left and matches(request):
+            left.pop()()
+
+    return look
+
+
+def deletes(reference: str) -> Callable[[Request], bool]:
+    return lambda request: request.method == "DELETE" and request.reference == reference
+
+
+# Pushes between our requests
+
+
+async def test_the_same_index_pushed_again_before_its_children_went(
+    proxy: Proxy, pusher: Pusher, tmp_path: Path
+) -> None:
+    """Tag and digest are the same as before: the last look must not take it for unchanged."""
+    children = [pusher.push_image("r", seed=seed) for seed in ("amd", "arm")]
+    index = pusher.push_index("r", "1.0", children=children)
+    raw = pusher.raw("r", "1.0")
+    proxy.before = once(deletes(children[0]["digest"]), lambda: pusher.push_manifest("r", "1.0", raw, INDEX))
+    await Removing(proxy.url, tmp_path).remove("1.0")
+    assert pusher.tags("r") == {"1.0": index["digest"]}
+    assert pusher.is_whole("r", "1.0")
+
+
+@pytest.mark.parametrize("tag", ["1.0", "new"])
+async def test_an_image_pushed_again_before_its_signature_went(
+    proxy: Proxy, pusher: Pusher, tmp_path: Path, tag: str
+) -> None:
+    image = pusher.push_image("r", "1.0", seed="one")
+    raw = pusher.raw("r", "1.0")
+    signature = pusher.push_image("r", signature_tag(image), seed="signature")
+    of_it = pusher.push_image("r", signature_tag(signature), seed="signature of the signature")
+    proxy.before = once(deletes(signature["digest"]), lambda: pusher.push_manifest("r", tag, raw, IMAGE))
+    await Removing(proxy.url, tmp_path).remove("1.0")
+    expected = {
+        tag: image["digest"],
+        signature_tag(image): signature["digest"],
+        signature_tag(signature): of_it["digest"],
+    }
+    assert pusher.tags("r") == expected
+    assert all(pusher.is_whole("r", name) for name in expected)
+
+
+async def test_an_index_pushed_over_a_child_that_just_went(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+    child = pusher.push_image("r", seed="child")
+    pusher.push_index("r", "1.0", children=[child])
+    inner: list[dict[str, Any]] = []
+
+    def push() -> None:
+        inner.append(pusher.push_index("r", children=[child]))
+        pusher.push_index("r", "new", children=inner)
+
+    proxy.before = once(deletes(child["digest"]), push)
+    await Removing(proxy.url, tmp_path).remove("1.0")
+    assert set(pusher.tags("r")) == {"new"}
+    assert pusher.is_whole("r", "new")
+
+
+@pytest.mark.usefixtures("large")
+async def test_a_tag_that_moves_during_a_sweep_by_tag(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+    memory.switches.untags = True
+    for number in range(4):
+        aside.push_image("r", f"1.{number}", seed=str(number))
+    moved: list[str] = []
+    with Proxy(memory.port) as proxy:
+        proxy.before = once(deletes("1.0"), lambda: moved.append(aside.push_image("r", "1.2", seed="new")["digest"]))
+        await Removing(proxy.url, tmp_path).remove("<2")
+    assert aside.tags("r") == {"1.2": moved[0]}
+    assert aside.is_whole("r", "1.2")
+
+
+async def test_a_tag_that_moves_onto_what_goes_is_told(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+    """It goes with the digest, and nobody can see to where it had moved: that is the race that remains."""
+    old = pusher.push_image("r", "1.0", seed="old")
+    pusher.push_image("r", "stable", seed="new")
+    raw = pusher.raw("r", "1.0")
+    proxy.before = once(deletes(old["digest"]), lambda: pusher.push_manifest("r", "stable", raw, IMAGE))
+    result = await Removing(proxy.url, tmp_path).remove("1.0")
+    assert result is not None
+    assert result.vanished == {Repository("r"): ("stable",)}
+
+
+async def test_what_was_read_long_ago_is_read_again(
+    proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tag that moved onto what goes, after the reading and before its step."""
+    monkeypatch.setattr(repository_run, "look_lives", lambda _: 0.0)
+    first, old = (pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
+    pusher.push_image("r", "stable", seed="new")
+    raw = pusher.raw("r", "1.1")
+    proxy.before = once(deletes(first["digest"]), lambda: pusher.push_manifest("r", "stable", raw, IMAGE))
+    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
+    await Removing(proxy.url, tmp_path).remove("<2")
+    assert pusher.tags("r") == {"1.1": old["digest"], "stable": old["digest"]}
+    assert pusher.is_whole("r", "stable")
+
+
+# Answers that are lost, refused, or lie
+
+
+async def test_a_lost_answer_says_nothing_about_the_other_steps(
+    proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One SBOM under the tags of two subjects: the answer about one is lost, the other is refused."""
+    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
+    one, two = (pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
+    sbom = [signature_tag(image, ".sbom") for image in (one, two)]
+    pusher.push_image("r", *sbom, seed="sbom")
+    lost = [True]
+
+    def answer(request: Request) -> Answer | None:
+        if deletes(one["digest"])(request) and lost:
+            lost.clear()
+            return LOST
+        return Answer(409) if deletes(two["digest"])(request) else None
+
+    proxy.before = answer
+    result = await Removing(proxy.url, tmp_path).remove("<2")
+    assert set(pusher.tags("r")) == {"1.1", *sbom}
+    assert all(pusher.is_whole("r", tag) for tag in pusher.tags("r"))
+    assert results(result) == [Result.REMOVED, Result.FAILED, Result.LEFT]
+
+
+async def test_accepted_and_then_an_error(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+    """As 3.x does when the manifest went and its tags did not: whether it went must be looked at."""
+    children = [pusher.push_image("r", seed=seed) for seed in ("amd", "arm")]
+    index = pusher.push_index("r", "1.0", children=children)
+    error = Answer(202, json.dumps({"errors": [{"code": "UNKNOWN", "message": "tags"}]}).encode())
+    proxy.after = lambda request, answer: error if deletes(index["digest"])(request) else answer
+    result = await Removing(proxy.url, tmp_path).remove("1.0")
+    assert results(result) == [Result.REMOVED] * 3
+    assert not any(pusher.has("r", found["digest"]) for found in (index, *children))
+
+
+async def test_tags_that_a_delete_left_dangling_go(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+    aside.push_image("r", "1.0", seed="one")
+    stays = aside.push_image("r", "2.0", seed="two")
+    memory.switches.keeps_tags = True
+
+    def normal_again(request: Request, answer: Answer) -> Answer:
+        if request.method == "DELETE" and answer.status == 202:
+            memory.switches.keeps_tags = False
+        return answer
+
+    with Proxy(memory.port, after=normal_again) as proxy:
+        await Removing(proxy.url, tmp_path).remove("1.0")
+    assert memory.repositories["r"].tags == {"2.0": stays["digest"]}
+
+
+async def test_a_list_that_lies_in_the_middle_of_a_run(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list omits a tag once something was deleted (3.1.1 on S3 does so); the tag had moved onto what goes."""
+    monkeypatch.setattr(repository_run, "look_lives", lambda _: 0.0)
+    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
+    first, old = (aside.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
+    aside.push_image("r", "stable", seed="new")
+    raw = aside.raw("r", "1.1")
+
+    def lie() -> None:
+        aside.push_manifest("r", "stable", raw, IMAGE)
+        memory.switches.hidden = {"stable"}
+
+    with Proxy(memory.port) as proxy:
+        proxy.before = once(deletes(first["digest"]), lie)
+        await Removing(proxy.url, tmp_path).remove("<2")
+    memory.switches.hidden = set()
+    assert aside.tags("r")["stable"] == old["digest"]
+    assert aside.is_whole("r", "stable")
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("status", [403, 409, 500])
+async def test_a_sweep_by_tag_that_is_refused_takes_itself_back(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, status: int
+) -> None:
+    memory.switches.untags = True
+    for number in range(6):
+        aside.push_image("r", f"1.{number}", seed=str(number))
+    before = aside.tags("r")
+    memory.switches.refused = {"1.3": status, before["1.3"]: status, before["1.4"]: 412}
+    result = await Removing(memory.url, tmp_path).remove("<2")
+    after = aside.tags("r")
+    assert {"1.3", "1.4"} <= after.keys()
+    assert after.items() <= before.items()
+    assert all(aside.is_whole("r", tag) for tag in after)
+    assert result is not None
+    for outcome in result.outcomes:
+        assert outcome.result.is_done != (outcome.step.tags[0] in after), outcome
+
+
+# Servers that take more than was asked
+
+
+async def test_what_a_cascade_took_along_comes_back(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+    memory.switches.cascades = memory.switches.has_referrers = True
+    inner = aside.push_index("r", children=[aside.push_image("r", seed="deep")])
+    index = aside.push_index("r", "1.0", children=[inner, aside.push_image("r", seed="child")])
+    aside.push_image("r", seed="referrer", subject=index)
+    manifests = dict(memory.repositories["r"].manifests)
+    for number in range(140):
+        aside.push_image("r", f"1.{number + 1}", seed=str(number))
+    removing = Removing(memory.url, tmp_path)
+    result = await removing.remove("1.0", "<1.141")
+    assert set(results(result)) == {Result.REMOVED}
+    assert memory.repositories["r"].manifests == {}
+    undone = await removing.undo()
+    assert undone is not None
+    assert undone.error is None
+    assert memory.repositories["r"].manifests.items() >= manifests.items()
+    assert aside.is_whole("r", "1.0")
+
+
+@pytest.mark.usefixtures("large")
+async def test_what_went_with_its_last_tag_comes_back(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+    memory.switches.untags = memory.switches.last_tag_takes = True
+    for number in range(3):
+        aside.push_image("r", f"1.{number}", seed=str(number))
+    before = aside.tags("r")
+    removing = Removing(memory.url, tmp_path)
+    assert set(results(await removing.remove("<2"))) == {Result.REMOVED}
+    await removing.undo()
+    assert aside.tags("r") == before
+
+
+async def test_an_untag_that_takes_the_manifest_of_an_index_that_stays(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path
+) -> None:
+    memory.switches.untags = memory.switches.last_tag_takes = True
+    child = aside.push_image("r", "1.0", seed="child")
+    aside.push_index("r", "stable", children=[child])
+    await Removing(memory.url, tmp_path).remove("1.0", options=RemovalOptions(untag=True))
+    assert aside.is_whole("r", "stable")
+
+
+@pytest.mark.usefixtures("large")
+async def test_two_names_of_one_store_and_a_sweep(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+    for number in range(40):
+        aside.push_image("a", f"1.{number}", seed=str(number))
+    memory.repositories["b"] = memory.repositories["a"]
+    before = aside.tags("b")
+    rules = MatchRules(ignore_other_repositories=True)
+    result = await Removing(memory.url, tmp_path, ("a",)).remove("<2", rules=rules)
+    assert result is not None
+    assert "one store" in str(result.error and result.error.advice)
+    assert aside.tags("b") == before
+    assert all(aside.is_whole("b", tag) for tag in before)
+
+
+# Strange content
+
+
+async def test_an_index_whose_entries_are_layers(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    """BuildKit's cache: 2.8 answers 500 where such an entry is asked for as a manifest."""
+    kinds = ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.buildkit.cacheconfig.v0")
+    entries = [{"mediaType": kind, "digest": pusher.push_blob("r", kind.encode()), "size": len(kind)} for kind in kinds]
+    for tag in ("cache", "other"):
+        body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries, "annotations": {"tag": tag}}
+        pusher.push_manifest("r", tag, json.dumps(body).encode(), INDEX)
+    pusher.push_image("r", "1.0", seed="one")
+    before = pusher.tags("r")
+    removing = Removing(registry_server.url, tmp_path)
+    assert set(results(await removing.remove("1.0", "cache"))) == {Result.REMOVED}
+    assert set(pusher.tags("r")) == {"other"}
+    for entry in entries:
+        assert pusher.request("HEAD", f"/v2/r/blobs/{entry['digest']}")[0] == 200
+    await removing.undo()
+    assert pusher.tags("r") == before
+
+
+async def test_an_unknown_media_type_keeps_its_repository(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+    aside.push_image("r", "1.0", seed="one")
+    raw = json.dumps({"schemaVersion": 2, "mediaType": "application/x-new", "parts": []}).encode()
+    aside.push_manifest("r", "new", raw, "application/x-new")
+    plan = await Removing(memory.url, tmp_path).plan("1.0")
+    assert (plan.steps, "may hold anything" in plan.left_out[Repository("r")]) == ((), True)
