@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dregutil.details import ImageConfig, ImageDetails, describe, parse_config
+from dregutil.details import DEEPEST, ImageConfig, ImageDetails, describe, parse_config
 from dregutil.errors import CacheError
 from dregutil.manifest import (
     DOCKER_SCHEMA1_SIGNED,
@@ -108,7 +108,7 @@ class ContentDatabase:
             waiting = iter(dict.fromkeys(digests))
             while some := list(islice(waiting, _AT_ONCE)):
                 marks = ",".join("?" * len(some))
-                query = f"SELECT digest FROM manifest JOIN blob USING (id) WHERE whole AND digest IN ({marks})"  # noqa: S608
+                query = f"SELECT digest FROM manifest JOIN blob USING (id) WHERE whole AND digest IN ({marks})"
                 here = {key for (key,) in self.connection.execute(query, [digest_key(digest) for digest in some])}
                 found += [digest for digest in some if digest_key(digest) not in here]
         return found
@@ -151,6 +151,31 @@ class ContentDatabase:
                 configs[manifest.config.digest] = parse_config(raw)
             waiting += [child.digest for child in manifest.children if child.digest not in manifests]
         return describe(digest, manifests, configs)
+
+    def beginning_with(self, value: str, algorithm: str | None = None) -> list[Digest]:
+        """All digests, of whatever kind, whose hexadecimal digits begin with `value`; at most 50."""
+        low = bytes.fromhex(value.ljust(len(value) + len(value) % 2, "0"))
+        high = bytes.fromhex(value.ljust(len(value) + len(value) % 2, "f")) + b"\xff" * 64
+        with self.guarded():
+            found = self.connection.execute(
+                "SELECT digest FROM blob WHERE digest BETWEEN ? AND ? LIMIT 50", (low, high)
+            ).fetchall()
+        digests = [digest_of_key(key) for (key,) in found]
+        return [digest for digest in digests if algorithm in (None, digest.algorithm)]
+
+    def users(self, blob: Digest) -> dict[Digest, tuple[int, int]]:
+        """The manifests above a blob or manifest, those above them included: with what it is to them (CHILD, CONFIG,
+        LAYER or FOREIGN) and how many floors are between (1: it is their own part)."""
+        query = (
+            "WITH RECURSIVE above (id, role, floor) AS ("
+            " SELECT manifest, role, 1 FROM part JOIN blob ON blob.id = part.blob WHERE digest = ?"
+            " UNION SELECT part.manifest, above.role, floor + 1 FROM above"
+            " JOIN part ON part.blob = above.id AND part.role = ? WHERE floor < ?)"
+            " SELECT digest, role, min(floor) FROM above JOIN blob USING (id) GROUP BY blob.id"
+        )
+        with self.guarded():
+            found = self.connection.execute(query, (digest_key(blob), CHILD, DEEPEST)).fetchall()
+        return {digest_of_key(key): (role, floor) for key, role, floor in found}
 
     def add(
         self,

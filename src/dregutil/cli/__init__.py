@@ -24,6 +24,8 @@ _COMMANDS = {
     "remove-tags": "dregutil.cli.remove:remove_tags",
     "refresh": "dregutil.cli.refresh:refresh",
     "find": "dregutil.cli.find:find",
+    "inspect": "dregutil.cli.inspect:inspect",
+    "du": "dregutil.cli.du:du",
     "apply": "dregutil.cli.apply:apply",
     "history": "dregutil.cli.history:history",
     "undo": "dregutil.cli.undo:undo",

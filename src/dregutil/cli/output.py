@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from dregutil.cli.settings import Settings
 
@@ -16,7 +16,7 @@ def note(settings: Settings, text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
 
-def emit(settings: Settings, objects: Sequence[Mapping[str, object]], lines: Iterable[str]) -> None:
+def emit(settings: Settings, objects: Iterable[Mapping[str, object]], lines: Iterable[str]) -> None:
     """Results, in the format that was asked for: `lines` as the older tool had them, or `objects`."""
     if settings.format == "text":
         sys.stdout.writelines(f"{line}\n" for line in lines)

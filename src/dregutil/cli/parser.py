@@ -50,7 +50,7 @@ _OLDER: dict[str, tuple[str, ...]] = {
     "query-tags": _OLDER_TAGS,
     "remove-tags": _OLDER_TAGS,
 }
-COMMANDS = (*_OLDER, "refresh", "find", "apply", "history", "undo", "doctor", "completion")
+COMMANDS = (*_OLDER, "refresh", "find", "inspect", "du", "apply", "history", "undo", "doctor", "completion")
 WITHOUT_REGISTRY = ("history", "completion")
 SHELLS = {"bash": "dregutil.bash", "zsh": "_dregutil", "fish": "dregutil.fish"}
 _SWITCHES = ("true", "yes", "1", "false", "no", "0", "none")
@@ -139,9 +139,15 @@ def build_parser() -> argparse.ArgumentParser:
     command("refresh", "Read the registry again and say what changed.").add_argument(
         "repo", nargs="*", metavar="REPO", help="repositories (default: all)"
     )
-    command("find", "Find everything that uses a digest or an image.").add_argument(
-        "what", metavar="DIGEST|IMAGE", help="a digest or a unique prefix of one, or repository:tag"
+    command("find", "Find everything that uses a digest, layer, config or image.").add_argument(
+        "what",
+        metavar="DIGEST|IMAGE",
+        help="a digest (of a layer or config, too) or a unique prefix of one, or repository:tag",
     )
+    command("inspect", "Show what is behind an image.").add_argument(
+        "image", metavar="IMAGE", help="repository:tag (default: latest) or repository@digest"
+    )
+    _add_usage(command("du", "Say what repositories, tags or layers weigh, and what removing each alone would free."))
     _add_apply(command("apply", "Carry out a saved plan, or go on with a run that was cut off."))
     _add_history(command("history", "List past runs, or show one."))
     _add_undo(command("undo", "Put back what a run removed."))
@@ -206,6 +212,14 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     add("--platform", action="append", metavar="OS/ARCH", help="such as linux/arm64; of several, one is enough")
     add("--media-type", action="append", metavar="TYPE", help="of the manifest or artifact; may hold '*'")
     add("--based-on", action="append", metavar="IMAGE", help="its layers begin with those of this image")
+
+
+def _add_usage(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("repo", nargs="*", metavar="REPO", help="repositories, or globs of them (default: all)")
+    add("--by", choices=("repo", "tag", "layer"), default="repo", help="a line for each of these (default: repo)")
+    add("--sort", choices=("unique", "size", "shared", "tags", "name"), help="default: unique; of layers, size")
+    add("--top", type=int, metavar="N", help="no more than so many lines; the others are summed up")
 
 
 def _add_rules(parser: argparse.ArgumentParser) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
+from dataclasses import dataclass
 
-from dregutil.cli.output import plural
+from dregutil.cli.output import emit, plural
 from dregutil.cli.repositories import PARTIAL, parse_repositories
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import read_registry, save
@@ -31,7 +31,9 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
                 merged.replace(name, source.inventory.tags(name))
     if source.whole or (named and before is not None):
         save(settings, merged)
-    sys.stdout.write(f"{_summary(source.inventory)}, read in {seconds:.1f} s{_change(before, merged)}\n")
+    change = None if before is None else _change(before, merged)
+    line = f"{_summary(source.inventory)}, read in {seconds:.1f} s{'' if change is None else change.text}"
+    emit(settings, [_object(source.inventory, seconds, change)], [line])
     return PARTIAL if source.failed else 0
 
 
@@ -49,13 +51,35 @@ def _summary(inventory: Inventory) -> str:
     )
 
 
-def _change(before: Inventory | None, after: Inventory) -> str:
-    if before is None:
-        return ""
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """How many tags came, went and moved since the reading before."""
+
+    new: int
+    gone: int
+    moved: int
+
+    @property
+    def text(self) -> str:
+        if not (self.new or self.gone or self.moved):
+            return "; nothing has changed"
+        return f"; tags: {self.new:,} new, {self.gone:,} gone, {self.moved:,} moved"
+
+
+def _object(inventory: Inventory, seconds: float, change: _Change | None) -> dict[str, object]:
+    return {
+        "repositories": len(inventory.repositories),
+        "tags": inventory.tag_count,
+        "digests": inventory.digest_count,
+        "seconds": round(seconds, 3),
+        "new": None if change is None else change.new,
+        "gone": None if change is None else change.gone,
+        "moved": None if change is None else change.moved,
+    }
+
+
+def _change(before: Inventory, after: Inventory) -> _Change:
     old = {(name, tag): digest for name, tags in before.as_mapping().items() for tag, digest in tags.items()}
     new = {(name, tag): digest for name, tags in after.as_mapping().items() for tag, digest in tags.items()}
     moved = sum(old[key] != new[key] for key in old.keys() & new.keys())
-    came, went = len(new.keys() - old.keys()), len(old.keys() - new.keys())
-    if not (came or went or moved):
-        return "; nothing has changed"
-    return f"; tags: {came:,} new, {went:,} gone, {moved:,} moved"
+    return _Change(len(new.keys() - old.keys()), len(old.keys() - new.keys()), moved)

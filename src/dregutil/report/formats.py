@@ -5,30 +5,45 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["render"]
 
 
-def render(form: str, objects: Sequence[Mapping[str, object]], *, color: str = "auto") -> Iterator[str]:
-    """The text of `objects` in `form`: json (one list), jsonl, csv or table."""
+def render(form: str, objects: Iterable[Mapping[str, object]], *, color: str = "auto") -> Iterator[str]:
+    """The text of `objects` in `form`: json (one list), jsonl, csv or table. All but a table go out one by one."""
     if form == "json":
-        yield json.dumps(list(objects), indent=2, ensure_ascii=False) + "\n"
+        yield from _json(objects)
     elif form == "jsonl":
         yield from (json.dumps(found, ensure_ascii=False) + "\n" for found in objects)
     elif form == "csv":
         yield from _csv(objects)
-    elif objects:
-        yield _table(objects, color)
+    elif listed := list(objects):
+        yield _table(listed, color)
 
 
-def _csv(objects: Sequence[Mapping[str, object]]) -> Iterator[str]:
+def _json(objects: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """As `json.dumps` writes a list, with an indent of 2."""
+    opening = "["
+    for found in objects:
+        yield f"{opening}\n{textwrap.indent(json.dumps(found, indent=2, ensure_ascii=False), '  ')}"
+        opening = ","
+    yield "[]\n" if opening == "[" else "\n]\n"
+
+
+def _csv(objects: Iterable[Mapping[str, object]]) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    if objects:
-        writer.writerow(objects[0])
-    writer.writerows([_cell(value) for value in found.values()] for found in objects)
-    yield buffer.getvalue()
+    header: Mapping[str, object] | None = None
+    for found in objects:
+        if header is None:
+            header = found
+            writer.writerow(header)
+        writer.writerow([_cell(value) for value in found.values()])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
 
 
 def _cell(value: object) -> str:

@@ -1,0 +1,148 @@
+"""`inspect`: what is behind an image."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from dregutil.cli.connection import connect_options
+from dregutil.cli.contents import open_contents
+from dregutil.cli.output import emit, note
+from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.settings import Settings
+from dregutil.content_database import ContentDatabase
+from dregutil.contents import read_contents
+from dregutil.details import ImageDetails
+from dregutil.errors import CacheError, DregutilError, NotFoundError
+from dregutil.manifest import Manifest
+from dregutil.reference import Digest, Reference, Repository, Tag, parse_signature_tag
+from dregutil.registry import Registry, connect
+from dregutil.report.image import InspectedImage, Referrer, image_lines, image_object
+from dregutil.version import tag_order
+from dregutil.workers import for_each
+
+__all__ = ["inspect"]
+
+_LATEST = Tag("latest")
+
+
+def inspect(args: argparse.Namespace, settings: Settings) -> int:
+    """Asks the registry, live, what the image stands for now; what is behind that may come from the database."""
+    reference = Reference.parse(args.image, registry=settings.address)
+
+    known = _known_tags(settings, reference)
+
+    async def read(database: ContentDatabase) -> tuple[InspectedImage, str]:
+        async with connect(settings.address, connect_options(settings)) as registry:
+            return await _read(registry, reference, database, known)
+
+    with open_contents(settings) as database:
+        image, trouble = asyncio.run(read(database))
+    image = replace(image, name=f"{settings.address.name}/{reference}")
+    emit(settings, [image_object(image)], image_lines(image, datetime.now(UTC)))
+    if trouble:
+        note(settings, trouble)
+    return PARTIAL if trouble else 0
+
+
+async def _read(
+    registry: Registry, reference: Reference, database: ContentDatabase, known: Collection[Tag]
+) -> tuple[InspectedImage, str]:
+    """The image, and what of it could not be read. Raises NotFoundError where it is not there."""
+    repository = reference.repository
+    asked = reference.digest or reference.tag or _LATEST
+    found = await registry.resolve(repository, asked)
+    if found is None:
+        raise NotFoundError(f"there is no {reference}", advice="`dregutil list-tag-names` lists what is there")
+    contents = await read_contents(registry, [(repository, found.digest)], database)
+    details = contents.details(found.digest)
+    if details is None:
+        raise contents.unreadable.get(found.digest) or NotFoundError(f"{reference} could not be read whole")
+    manifests = _manifests(details, database)
+    tags, referrers, trouble = await _company(registry, repository, found.digest, known)
+    return InspectedImage(str(reference), repository, tags, details, manifests, referrers), trouble
+
+
+def _manifests(details: ImageDetails, database: ContentDatabase) -> Mapping[Digest, Manifest]:
+    found: dict[Digest, Manifest] = {}
+    waiting = [details]
+    while waiting:
+        one = waiting.pop()
+        manifest = database.manifest(one.digest)
+        if manifest is not None:
+            found[one.digest] = manifest
+        waiting += one.children
+    return found
+
+
+async def _company(
+    registry: Registry, repository: Repository, digest: Digest, known: Collection[Tag]
+) -> tuple[tuple[Tag, ...], tuple[Referrer, ...], str]:
+    """The tags on a digest, of those that are known; what refers to it; and why that may not be all."""
+    tags: dict[Tag, None] = {}
+    referrers: dict[Digest, Referrer] = {}
+
+    async def look(tag: Tag) -> None:
+        found = await registry.resolve(repository, tag)
+        if found is not None and found.digest == digest:
+            tags[tag] = None
+
+    try:
+        await for_each(known, look)
+        for tag in await registry.tags(repository):
+            signature = parse_signature_tag(tag)
+            if signature is not None and signature.names(digest):
+                found = await registry.manifest(repository, tag)
+                if found is not None and found.digest != digest:
+                    referrers.update(
+                        (one.digest, one) for one in await _named(registry, repository, tag, found, digest)
+                    )
+        listed = await registry.referrers(repository, digest) or ()
+        for one in await _referring(registry, repository, [descriptor.digest for descriptor in listed], digest):
+            referrers.setdefault(one.digest, one)
+    except DregutilError as error:
+        return tuple(tags), tuple(referrers.values()), f"its tags and referrers were not all read: {error.message}"
+    return tuple(sorted(tags, key=tag_order)), tuple(referrers.values()), ""
+
+
+async def _named(
+    registry: Registry, repository: Repository, tag: Tag, found: Manifest, subject: Digest
+) -> Sequence[Referrer]:
+    """What a tag named for the subject stands for; the fallback tag (without a suffix) is a list of referrers."""
+    if found.children:
+        return await _referring(registry, repository, [child.digest for child in found.children], subject)
+    return (Referrer(found.digest, _type(found), tag),)
+
+
+async def _referring(
+    registry: Registry, repository: Repository, digests: Collection[Digest], subject: Digest
+) -> Sequence[Referrer]:
+    """Those of `digests` that name the subject themselves."""
+    found: list[Referrer] = []
+
+    async def read(digest: Digest) -> None:
+        manifest = await registry.manifest(repository, digest)
+        if manifest is not None and manifest.subject is not None and manifest.subject.digest == subject:
+            found.append(Referrer(digest, _type(manifest)))
+
+    await for_each(digests, read)
+    return sorted(found, key=lambda one: one.digest)
+
+
+def _type(manifest: Manifest) -> str:
+    return manifest.artifact_type or ("" if manifest.config is None else manifest.config.media_type)
+
+
+def _known_tags(settings: Settings, reference: Reference) -> tuple[Tag, ...]:
+    """Tags that the cache file has on the same digest: asked for again before they are shown."""
+    named = {reference.tag or _LATEST} if reference.digest is None else {reference.tag} - {None}
+    try:
+        cached = settings.cache.read() if settings.cache is not None else None
+    except CacheError:
+        cached = None
+    tags = {} if cached is None else cached.tags(reference.repository)
+    digests = {reference.digest, *(tags.get(tag) for tag in named if tag is not None)} - {None}
+    return tuple(dict.fromkeys([*(t for t in named if t), *(tag for tag, found in tags.items() if found in digests)]))

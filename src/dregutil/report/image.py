@@ -1,0 +1,129 @@
+"""`inspect`: an image laid out for a person, and as an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dregutil.details import ImageDetails, known_date
+from dregutil.manifest import Descriptor, Manifest, is_foreign
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.report.text import column_lines
+from dregutil.report.units import size_text
+
+__all__ = ["InspectedImage", "Referrer", "image_lines", "image_object"]
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """What refers to an image: its artifact's type, and the tag that is named for the image, if one led to it."""
+
+    digest: Digest
+    type: str
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedImage:
+    """An image with all that is known of it. `manifests` holds its own and those of its children.
+
+    `referrers`: what refers to it, by the server's list or by tags that are named for it; `tags` those on its digest.
+    """
+
+    name: str
+    repository: Repository
+    tags: Sequence[Tag]
+    details: ImageDetails
+    manifests: Mapping[Digest, Manifest]
+    referrers: Sequence[Referrer] = ()
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.manifests[self.details.digest]
+
+
+def image_object(image: InspectedImage) -> dict[str, object]:
+    """`created` is RFC 3339 as it was written down, or null; sizes are in bytes."""
+    return {
+        "image": image.name,
+        "repository": image.repository,
+        "tags": list(image.tags),
+        **_described(image.details, image.manifests),
+        "annotations": dict(image.manifest.annotations),
+        "referrers": [
+            {"digest": found.digest, "type": found.type, "tag": found.tag or None} for found in image.referrers
+        ],
+    }
+
+
+def image_lines(image: InspectedImage, now: datetime) -> Iterator[str]:
+    """Facts first, then the platforms of an index or the layers of an image, labels, and what refers to it."""
+    details = image.details
+    facts = [
+        ("image", image.name),
+        ("digest", details.digest),
+        ("tags", ", ".join(image.tags)),
+        ("type", details.media_type),
+        ("artifact", _artifact(details)),
+        ("created", _created(details, now)),
+        ("platform", "" if details.children else ", ".join(details.platforms)),
+        ("size", f"{size_text(details.size)} ({details.size:,} bytes, compressed as the registry keeps it)"),
+    ]
+    yield from column_lines([(name, value) for name, value in facts if value])
+    if details.children:
+        rows = [("PLATFORM", "DIGEST", "SIZE", "CREATED")]
+        rows += [
+            (", ".join(child.platforms) or "-", child.digest, size_text(child.size), _created(child, now) or "-")
+            for child in details.children
+        ]
+        yield from _section("platforms", rows)
+    yield from _section("layers", _layer_rows(image.manifest))
+    yield from _section("labels", sorted(details.labels.items()))
+    yield from _section("annotations", sorted(image.manifest.annotations.items()))
+    yield from _section("referrers", [(found.digest, found.type, found.tag) for found in image.referrers])
+
+
+def _described(details: ImageDetails, manifests: Mapping[Digest, Manifest]) -> dict[str, object]:
+    manifest = manifests[details.digest]
+    return {
+        "digest": details.digest,
+        "media_type": details.media_type,
+        "artifact_type": details.artifact_type,
+        "size": details.size,
+        "created": None if details.created is None else details.created.isoformat(),
+        "platforms": list(details.platforms),
+        "labels": dict(details.labels),
+        "config": None if manifest.config is None else manifest.config.digest,
+        "layers": [_descriptor(layer) for layer in manifest.layers],
+        "children": [_described(child, manifests) for child in details.children],
+    }
+
+
+def _descriptor(layer: Descriptor) -> dict[str, object]:
+    return {"digest": layer.digest, "media_type": layer.media_type, "size": layer.size}
+
+
+def _section(title: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    if rows:
+        yield ""
+        yield f"{title}:"
+        yield from (f"  {line}".rstrip() for line in column_lines(rows))
+
+
+def _layer_rows(manifest: Manifest) -> list[tuple[str, str]]:
+    return [
+        (layer.digest, "kept elsewhere" if is_foreign(layer) else size_text(layer.size)) for layer in manifest.layers
+    ]
+
+
+def _artifact(details: ImageDetails) -> str:
+    is_image = not details.artifact_type or "image" in details.artifact_type
+    return "" if is_image else details.artifact_type
+
+
+def _created(details: ImageDetails, now: datetime) -> str:
+    if details.created is None:
+        return ""
+    text = details.created.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return text if known_date(details.created, now) else f"{text} (taken as unknown)"

@@ -1,0 +1,96 @@
+"""`du`: lines with a bar on a terminal, and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from dregutil.report.units import size_text
+from dregutil.usage import TotalUsage, UsageRow
+
+__all__ = ["usage_lines", "usage_object"]
+
+_BAR = 12  # characters
+_SHARED_WIDTH = 8
+_HEADERS = {
+    "repo": ("REPOSITORY", "TAGS", "FREED IF REMOVED", "SHARED"),
+    "tag": ("IMAGE", "FREED IF REMOVED", "SHARED"),
+    "layer": ("LAYER", "IMAGES", "REPOSITORIES", "SIZE", ""),
+}
+_SHARED = {
+    "repo": "no single repository frees it",
+    "tag": "no single tag frees it",
+    "layer": "no single image frees it",
+}
+
+
+def usage_object(row: UsageRow) -> dict[str, object]:
+    if row.repository is None:
+        return {
+            "layer": row.digest,
+            "repositories": row.repositories,
+            "images": row.images,
+            "size": row.size,
+            "unique": row.unique,
+            "shared": row.shared,
+        }
+    return {
+        "repository": row.repository,
+        **({} if row.tag is None else {"tag": row.tag}),
+        "tags": row.tags,
+        "images": row.images,
+        "size": row.size,
+        "unique": row.unique,
+        "shared": row.shared,
+    }
+
+
+def usage_lines(by: str, rows: Iterator[UsageRow], total: TotalUsage, *, longest: int, bars: bool) -> Iterator[str]:
+    """A line for each row, then what the rows leave out, what several share, and the total.
+
+    `longest`: how many characters the longest name has. `bars` draw what is freed, against the most that a row frees.
+    """
+    header = _HEADERS[by]
+    others = "others" if total.rows == 1 else f"{total.rows:,} others"
+    closing = ("shared by several", "manifests, configs", others)
+    widths = [max(longest, len(header[0]), *map(len, closing)), *(max(len(title), 7) for title in header[1:-1])]
+    gap = " " * (_BAR + 1) if bars else ""
+
+    def line(name: str, counts: Sequence[str], freed: str, rest: str = "") -> str:
+        numbers = (*counts, freed)
+        cells = [f"{name:{widths[0]}}", *(f"{n:>{width}}" for n, width in zip(numbers, widths[1:], strict=True))]
+        return f"{'  '.join(cells)}{rest}".rstrip()
+
+    yield line(header[0], header[1:-2], header[-2], f"{gap}  {header[-1]:>{_SHARED_WIDTH}}")
+    number = told = 0
+    for row in rows:
+        weight = row.size if by == "layer" else row.unique
+        number += 1
+        told += weight
+        bar = f" {_bar(weight, total.most):{_BAR}}" if bars else ""
+        shared = "" if by == "layer" else f"  {size_text(row.shared):>{_SHARED_WIDTH}}"
+        yield line(_name(row), _counts(row), size_text(weight), f"{bar}{shared}")
+    blank = [""] * (len(header) - 3)
+    if total.rows > number:
+        left = total.rows - number
+        weight = total.size - total.other if by == "layer" else total.unique
+        yield line(f"{left:,} other{'' if left == 1 else 's'}", blank, size_text(weight - told))
+    yield line("shared by several", blank, size_text(total.shared), f"  {_SHARED[by]}")
+    if by == "layer":
+        yield line("manifests, configs", blank, size_text(total.other))
+    yield line("total", blank, size_text(total.size))
+
+
+def _name(row: UsageRow) -> str:
+    if row.repository is None:
+        return str(row.digest)
+    return row.repository if row.tag is None else f"{row.repository}:{row.tag}"
+
+
+def _counts(row: UsageRow) -> Sequence[str]:
+    if row.repository is None:
+        return (f"{row.images:,}", f"{row.repositories:,}")
+    return (f"{row.tags:,}",) if row.tag is None else ()
+
+
+def _bar(part: int, most: int) -> str:
+    return "#" * (round(part / most * _BAR) if most else 0)
