@@ -104,7 +104,8 @@ class Settled:
 class RunRecord:
     """A run as its journal tells it. `undoes` names the run that it put back; `damaged` counts lines left out.
 
-    `missing_steps`: the record of the plan itself is not whole, so the run never sent anything.
+    `missing_steps`: the record of the plan itself is not whole. `taken` are the steps that took something, or may have,
+    even if the run itself put it back.
     """
 
     run: str
@@ -119,6 +120,7 @@ class RunRecord:
     finished: datetime | None = None
     missing_steps: bool = False
     damaged: int = 0
+    taken: frozenset[int] = frozenset()
 
     @property
     def is_unfinished(self) -> bool:
@@ -351,6 +353,7 @@ class _Reading:
         self.steps: list[Step] = []
         self.intents: list[Intent] = []
         self.outcomes: dict[int, Settled] = {}
+        self.taken: set[int] = set()
         self.restored: list[tuple[Repository, Digest, tuple[Tag, ...], str]] = []
         self.looked: set[Repository] = set()
         self.finished: datetime | None = None
@@ -379,6 +382,8 @@ class _Reading:
                 self.finished = None
             case _OutcomeLine():
                 self.outcomes[line.step] = Settled(Result(line.result), line.why)
+                if Result(line.result) in (Result.REMOVED, Result.FAILED):
+                    self.taken.add(line.step)
             case _RestoredLine():
                 tags = tuple(Tag(tag) for tag in line.tags)
                 self.restored.append((Repository(line.repository), Digest(line.digest), tags, line.why))
@@ -418,6 +423,7 @@ class _Reading:
             self.finished,
             len(self.steps) != header.steps,
             self.damaged,
+            frozenset(self.taken),
         )
 
 

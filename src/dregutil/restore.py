@@ -27,6 +27,8 @@ from dregutil.workers import for_each, gather_all
 __all__ = ["Back", "BackPlan", "BackResult", "BackRun", "look_back", "put_back"]
 
 _AT_ONCE = 16
+_NOT_OURS = (Result.GONE, Result.LEFT)  # somebody else had removed it before, or it was never touched
+_BY_TAG = "sha256"  # what is put by a tag has this digest, whatever digest it had
 _FALSE_SUCCESS = (
     "the registry accepted its manifest and does not have it: its memory is of before its garbage collection, "
     "restart it and undo again"
@@ -77,10 +79,12 @@ class BackResult:
 
 @dataclass(frozen=True, slots=True)
 class BackRun:
-    """What became of each entry: its result, one of `BackResult`'s, and why."""
+    """What became of each entry: its result, one of `BackResult`'s, and why. `moved` are tags that somebody pushed
+    between the look and the put: they are left alone."""
 
     entries: tuple[tuple[Back, str, str], ...]
     error: DregutilError | None = None
+    moved: tuple[tuple[Repository, Tag], ...] = ()
 
     def of(self, result: str) -> tuple[Back, ...]:
         return tuple(entry for entry, found, _ in self.entries if found == result)
@@ -102,16 +106,18 @@ async def look_back(registry: Registry, record: RunRecord) -> BackPlan:
         elsewhere[step.repository] += step.also_in
     limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
 
-    async def look(repository: Repository) -> None:
-        async with limit:
-            others = tuple(dict.fromkeys((*elsewhere[repository], *removed)))
-            levels[repository] = await _Look(registry, repository, removed[repository], others).levels()
-
-    await gather_all(look(repository) for repository in removed)
     ours = {
         repository: [intent for intent in record.intents if intent.repository == repository and intent.placeholder]
         for repository in removed
     }
+
+    async def look(repository: Repository) -> None:
+        async with limit:
+            others = tuple(dict.fromkeys((*elsewhere[repository], *removed)))
+            own = frozenset(intent.placeholder for intent in ours[repository])
+            levels[repository] = await _Look(registry, repository, removed[repository], others, own).levels()
+
+    await gather_all(look(repository) for repository in removed)
     return BackPlan(record.run, {repository: levels[repository] for repository in removed}, ours)
 
 
@@ -133,7 +139,7 @@ async def put_back(
     await gather_all(one(repository) for repository in plan.levels)
     place = {(entry.repository, entry.manifest.digest): number for number, entry in enumerate(plan.entries)}
     work.results.sort(key=lambda result: place[result[0].repository, result[0].manifest.digest])
-    return BackRun(tuple(work.results), work.error)
+    return BackRun(tuple(work.results), work.error, tuple(work.moved))
 
 
 def _removed(record: RunRecord) -> Mapping[Repository, list[Intent]]:
@@ -141,12 +147,13 @@ def _removed(record: RunRecord) -> Mapping[Repository, list[Intent]]:
     merged: dict[tuple[Repository, Digest], Intent] = {}
     for intent in sorted(record.intents, key=lambda intent: intent.step):
         settled = record.outcomes.get(intent.step)
-        if settled is not None and settled.result is Result.GONE:
-            continue  # somebody else had removed it before
+        if settled is not None and settled.result in _NOT_OURS and intent.step not in record.taken:
+            continue
         key = (intent.repository, intent.manifest.digest)
+        # A step that was cut off may have taken the tags beside its own: some servers delete the whole manifest.
+        own = (*intent.tags, *(intent.beside if settled is None else ()))
         before = merged.get(key)
-        tags = intent.tags if before is None else tuple(dict.fromkeys((*before.tags, *intent.tags)))
-        merged[key] = replace(intent, tags=tags)
+        merged[key] = replace(intent, tags=tuple(dict.fromkeys((*(before.tags if before is not None else ()), *own))))
     found: dict[Repository, list[Intent]] = defaultdict(list)
     for intent in merged.values():
         found[intent.repository].append(intent)
@@ -179,12 +186,18 @@ class _Look:
     """What one repository shows of what was removed from it."""
 
     def __init__(
-        self, registry: Registry, repository: Repository, intents: Sequence[Intent], others: Sequence[Repository]
+        self,
+        registry: Registry,
+        repository: Repository,
+        intents: Sequence[Intent],
+        others: Sequence[Repository],
+        ours: frozenset[Digest | None],
     ) -> None:
         self.registry = registry
         self.repository = repository
         self.others = [other for other in others if other != repository]
         self.intents = {intent.manifest.digest: intent for intent in intents}
+        self.ours = ours
         self._holders: dict[Digest, asyncio.Task[Repository | None]] = {}
         self.found: dict[Digest, Back] = {}
 
@@ -200,7 +213,7 @@ class _Look:
         is_there = False
         for tag in intent.tags:
             found = await self.registry.resolve(self.repository, tag)
-            if found is None or found.digest == intent.placeholder:
+            if found is None or found.digest in self.ours:
                 tags.append(tag)
             elif found.digest != digest:
                 moved.append(tag)
@@ -253,6 +266,7 @@ class _PutBack:
         self.recorder = recorder
         self.stop = stop
         self.results: list[tuple[Back, str, str]] = []
+        self.moved: list[tuple[Repository, Tag]] = []
         self.error: DregutilError | None = None
 
     async def repository(
@@ -296,17 +310,31 @@ class _PutBack:
         for blob, holder in entry.mounts:
             if not await self.registry.mount_blob(entry.repository, blob, holder):
                 raise DregutilError(f"its blob {blob.short} is gone here, and could not be brought from {holder}")
-        references: tuple[Tag | Digest, ...] = entry.tags or (manifest.digest,)
+        tags = await self._free(entry)
+        references: tuple[Tag | Digest, ...] = tags or (manifest.digest,)
+        if tags and manifest.digest.algorithm != _BY_TAG:
+            references = (manifest.digest, *tags)
         for reference in references:
             await self.registry.put_manifest(entry.repository, reference, manifest.raw, manifest.media_type)
         found = await self.registry.manifest(entry.repository, references[0])
         if found is None:
-            await self._take_away(entry)
+            await self._take_away(entry, tags)
             raise DregutilError(_FALSE_SUCCESS)
 
-    async def _take_away(self, entry: Back) -> None:
-        """The tags that a false success left dangling."""
+    async def _free(self, entry: Back) -> tuple[Tag, ...]:
+        """Those of the entry's tags that nobody has pushed since they were looked at."""
+        free = []
         for tag in entry.tags:
+            found = await self.registry.resolve(entry.repository, tag)
+            if found is None or found.digest == entry.manifest.digest:
+                free.append(tag)
+            else:
+                self.moved.append((entry.repository, tag))
+        return tuple(free)
+
+    async def _take_away(self, entry: Back, tags: Sequence[Tag]) -> None:
+        """The tags that a false success left dangling."""
+        for tag in tags:
             with suppress(DregutilError):
                 await remove_dangling(self.registry, entry.repository, tag)
 
