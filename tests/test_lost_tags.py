@@ -25,6 +25,12 @@ from servers.http import LOST, Answer, Proxy, Request
 from servers.memory import MemoryServer
 
 
+@pytest.fixture(autouse=True)
+def one_step_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what happens before a request is always the same."""
+    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
+
+
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository: tags go first."""
@@ -160,11 +166,8 @@ async def test_what_was_read_long_ago_is_read_again(
 # Answers that are lost, refused, or lie
 
 
-async def test_a_lost_answer_says_nothing_about_the_other_steps(
-    proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lost_answer_says_nothing_about_the_other_steps(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     """One SBOM under the tags of two subjects: the answer about one is lost, the other is refused."""
-    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
     one, two = (pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     sbom = [signature_tag(image, ".sbom") for image in (one, two)]
     pusher.push_image("r", *sbom, seed="sbom")
@@ -214,7 +217,6 @@ async def test_a_list_that_lies_in_the_middle_of_a_run(
 ) -> None:
     """The list omits a tag once something was deleted (3.1.1 on S3 does so); the tag had moved onto what goes."""
     monkeypatch.setattr(repository_run, "look_lives", lambda _: 0.0)
-    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
     first, old = (aside.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     aside.push_image("r", "stable", seed="new")
     raw = aside.raw("r", "1.1")

@@ -47,6 +47,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.port = 0
+        self.failures: list[Exception] = []  # of the server itself, or of what a test does between requests
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped: asyncio.Event | None = None
@@ -85,6 +86,8 @@ class Endpoint:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        if self.failures:
+            raise self.failures[0]
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
@@ -142,7 +145,11 @@ class _Connection(asyncio.Protocol):
         return Request(method, target, unquote(parts.path), query, headers, rest[:length])
 
     async def _respond(self, request: Request) -> None:
-        answer = await self._endpoint.respond(request)
+        try:
+            answer = await self._endpoint.respond(request)
+        except Exception as error:  # noqa: BLE001 - told when the server is stopped, and not a client that waits for ever
+            self._endpoint.failures.append(error)
+            answer = LOST
         if answer is LOST:
             self._transport.abort()
             return
