@@ -29,6 +29,7 @@ why, and a second that says what to do next. No message ever holds a secret.
     ├── RegistryError                1  an error that the registry named (kept as data)
     ├── ManifestError                1  a manifest that cannot be read
     ├── CacheError                   1  a cache file or the content database cannot be used
+    ├── StorageError                 3  a registry's own storage that is none, or cannot be read
     └── JournalError                 1  the record of a run cannot be written or read
 """
 
@@ -62,6 +63,7 @@ __all__ = [
     "ProtocolError",
     "RefusedError",
     "RegistryError",
+    "StorageError",
     "ThrottledError",
     "UnlistableError",
     "UnreachableError",
@@ -218,6 +220,11 @@ class ManifestError(DregutilError):
 
 class CacheError(DregutilError):
     pass
+
+
+class StorageError(DregutilError):
+    exit_code = 3
+    default_advice = "name the registry's storage with --storage, and run this as somebody who may read it"
 
 
 class JournalError(DregutilError):

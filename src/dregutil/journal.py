@@ -22,7 +22,7 @@ import msgspec
 from dregutil.errors import JournalError, ManifestError, UsageError
 from dregutil.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
 from dregutil.outcome import Intent, Outcome, Result
-from dregutil.plan import Plan, Step
+from dregutil.plan import Plan, Step, Usage
 from dregutil.planfile import decode_step, encode_step, options_from, options_object
 from dregutil.reference import Digest, Repository, Tag
 
@@ -48,6 +48,9 @@ class _RunLine(msgspec.Struct, tag="run", kw_only=True):
     steps: int = 0
     tags_before: dict[str, int] = {}
     reclaimable: int = 0
+    exact: bool = False
+    because: str = ""
+    untagged: bool = False
     names_repositories: bool = False
 
 
@@ -177,7 +180,10 @@ class Journal:
             options=options_object(plan.options),
             steps=0 if undoes else len(plan.steps),
             tags_before={str(name): number for name, number in plan.tags_before.items()},
-            reclaimable=plan.reclaimable,
+            reclaimable=plan.usage.reclaimable_bytes,
+            exact=plan.usage.exact,
+            because=plan.usage.because,
+            untagged=plan.usage.untagged,
             names_repositories=plan.names_repositories,
         )
         self._write([_line(header)])
@@ -407,7 +413,7 @@ class _Reading:
             tuple(self.steps),
             options=options_from(header.options),
             tags_before={Repository(name): number for name, number in header.tags_before.items()},
-            reclaimable=header.reclaimable,
+            usage=Usage(header.reclaimable, header.exact, header.because, header.untagged),
             names_repositories=header.names_repositories,
         )
         return RunRecord(

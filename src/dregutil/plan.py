@@ -23,6 +23,7 @@ __all__ = [
     "RemovalOptions",
     "Step",
     "StepKind",
+    "Usage",
     "make_plan",
     "recheck",
 ]
@@ -58,7 +59,8 @@ class Step:
     """One effect on the registry. `needs` are the numbers of steps that must be done before it.
 
     `tags` go with the digest (or, for an untag, alone). `also_in` are repositories outside of the selection that
-    were seen to hold the digest. `size` is in bytes.
+    were seen to hold the digest. `size` is in bytes; `frees` are those that come back at the registry's
+    garbage collection because of this step and those before it.
     """
 
     number: int
@@ -72,6 +74,22 @@ class Step:
     platforms: tuple[str, ...] = ()
     size: int = 0
     also_in: tuple[Repository, ...] = ()
+    frees: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a plan gives back when the registry collects its garbage.
+
+    `reclaimable_bytes` is just that where `exact`, else no more than that comes back, and `because` says why it may be
+    less. `untagged`: the collector is run with `-m`. `warnings`: what the collector itself will do wrong.
+    """
+
+    reclaimable_bytes: int = 0
+    exact: bool = False
+    because: str = ""
+    untagged: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +106,8 @@ class Kept:
 class Plan:
     """Steps in a safe order. `left_out` names repositories that could not be judged, and why.
 
-    `tags_before` counts the tags of each repository when the plan was made. `reclaimable` is in bytes: no more than
-    this comes back. `names_repositories`: it was asked for by the names of repositories, which are emptied.
+    `tags_before` counts the tags of each repository when the plan was made. `usage` and the steps' `frees` are
+    filled in by `reclaim`. `names_repositories`: it was asked for by the names of repositories, which are emptied.
     """
 
     registry: str
@@ -100,7 +118,7 @@ class Plan:
     left_out: Mapping[Repository, str] = field(default_factory=dict)
     options: RemovalOptions = RemovalOptions()
     tags_before: Mapping[Repository, int] = field(default_factory=dict)
-    reclaimable: int = 0
+    usage: Usage = Usage()
     names_repositories: bool = False
 
     @property
@@ -134,7 +152,6 @@ def make_plan(
     steps: list[Step] = []
     kept: list[Kept] = []
     left_out: dict[Repository, str] = {}
-    freed: dict[Digest, int] = {}
     for repository in dict.fromkeys(repository for repository, _ in selection.touched()):
         graph = graphs[repository]
         if graph.trouble:
@@ -147,7 +164,6 @@ def make_plan(
                 made.hold(held.digest, held.tags, held.reason)
         steps += made.steps()
         kept += made.kept
-        freed.update(made.freed())
     return Plan(
         registry,
         made_at,
@@ -157,7 +173,6 @@ def make_plan(
         left_out,
         options,
         tags_before={repository: len(graphs[repository].tags) for repository in graphs},
-        reclaimable=sum(freed.values()),
         names_repositories=selection.names_repositories,
     )
 
@@ -262,16 +277,6 @@ class _RepositoryPlan:
             replace(step, number=self.first + place, needs=tuple(sorted(numbers[need] for need in step.needs)))
             for place, step in enumerate(found)
         ]
-
-    def freed(self) -> dict[Digest, int]:
-        """The bytes of each manifest that goes, and of each blob that none of the others read here names."""
-        going = {step.digest for step in self._deletes}
-        manifests = self.graph.manifests
-        stay = {blob.digest for digest, found in manifests.items() if digest not in going for blob in found.blobs}
-        found = {digest: len(manifests[digest].raw) for digest in going}
-        for digest in going:
-            found.update((blob.digest, blob.size) for blob in manifests[digest].blobs if blob.digest not in stay)
-        return found
 
     def _still(self, digest: Digest, tags: Sequence[Tag]) -> tuple[Tag, ...]:
         """Those of `tags` that are on `digest` now; one that has moved is noted."""

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from dregutil.errors import PlanRefusedError, UsageError
-from dregutil.plan import Action, Kept, Plan, RemovalOptions, Step, StepKind
+from dregutil.plan import Action, Kept, Plan, RemovalOptions, Step, StepKind, Usage
 from dregutil.reference import Digest, Repository, Tag
 
 __all__ = ["decode_plan", "decode_step", "encode_plan", "encode_step", "plan_sum"]
@@ -24,9 +24,12 @@ VERSION = 1
 _ADVICE = "make the plan again with --plan-out"
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, omit_defaults=True):
     reclaimable_bytes: int
     exact: bool
+    because: str = ""
+    untagged: bool = False
+    warnings: list[str] = []
 
 
 class _Header(msgspec.Struct, kw_only=True):
@@ -54,6 +57,7 @@ class _Step(msgspec.Struct, kw_only=True, omit_defaults=True):
     platforms: list[str] = []
     size: int = 0
     also_in: list[str] = []
+    frees: int = 0
 
 
 class _Trailer(msgspec.Struct):
@@ -123,6 +127,7 @@ def encode_step(step: Step) -> bytes:
             platforms=list(step.platforms),
             size=step.size,
             also_in=list(step.also_in),
+            frees=step.frees,
         )
     )
 
@@ -142,6 +147,7 @@ def decode_step(line: bytes) -> Step:
         platforms=tuple(found.platforms),
         size=found.size,
         also_in=tuple(Repository.parse(name) for name in found.also_in),
+        frees=found.frees,
     )
     if step.action is Action.UNTAG and len(step.tags) != 1:
         raise UsageError("an untag names one tag")
@@ -172,7 +178,13 @@ def _lines(plan: Plan) -> Iterator[bytes]:
         registry=plan.registry,
         made_at=plan.made_at,
         command=plan.command,
-        usage=_Usage(plan.reclaimable, exact=False),
+        usage=_Usage(
+            plan.usage.reclaimable_bytes,
+            plan.usage.exact,
+            plan.usage.because,
+            plan.usage.untagged,
+            list(plan.usage.warnings),
+        ),
         kept=kept_counts(plan.kept),
         options=options_object(plan.options),
         tags_before={str(name): number for name, number in plan.tags_before.items()},
@@ -212,7 +224,13 @@ def _plan(header: _Header, steps: list[Step]) -> Plan:
         tuple(steps),
         options=options_from(header.options),
         tags_before={Repository(name): number for name, number in header.tags_before.items()},
-        reclaimable=header.usage.reclaimable_bytes,
+        usage=Usage(
+            header.usage.reclaimable_bytes,
+            header.usage.exact,
+            header.usage.because,
+            header.usage.untagged,
+            tuple(header.usage.warnings),
+        ),
         names_repositories=header.names_repositories,
         left_out={Repository(name): why for name, why in header.left_out.items()},
     )

@@ -8,14 +8,18 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from dregutil.collector import Generation
 from dregutil.graph import RepositoryGraph
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan, RemovalOptions, make_plan
 from dregutil.readings import Readings
+from dregutil.reclaim import collectors_of, with_stored_usage, with_usage
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
 from dregutil.selection import Selection
+from dregutil.stored import StoredRegistry
 from dregutil.survey import survey_repository
+from dregutil.workers import for_each
 
 __all__ = ["plan_removal"]
 
@@ -29,12 +33,15 @@ async def plan_removal(
     command: str = "",
     known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
     readings: Readings | None = None,
+    untagged: bool = False,
+    stored: StoredRegistry | None = None,
 ) -> Plan:
     """Read the repositories of `selection` live and plan its removal; nothing is changed.
 
     `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw. `readings` takes
-    what was read, for a run that follows at once. Raises UnreachableError and LoginError; a repository that cannot
-    be read whole is left out of the plan, which says so.
+    what was read, for a run that follows at once. `untagged`: the registry's collector is run with `-m`. `stored`: the
+    registry's storage, from which it is known exactly what comes back. Raises UnreachableError and LoginError; a
+    repository that cannot be read whole is left out of the plan, which says so.
     """
     wanted: dict[Repository, set[Digest]] = defaultdict(set)
     for repository, digest in selection.touched():
@@ -58,15 +65,46 @@ async def plan_removal(
             return graph
 
     graphs = await asyncio.gather(*(survey(repository) for repository in wanted))
-    return make_plan(
+    found = {graph.repository: graph for graph in graphs}
+    plan = make_plan(
         selection,
-        {graph.repository: graph for graph in graphs},
+        found,
         options or RemovalOptions(),
         registry=registry.address.identity,
         made_at=datetime.now(UTC),
         command=command,
         also_in=_elsewhere(selection, inventory),
     )
+    collectors = collectors_of(await _generation(registry, plan), untagged=untagged)
+    plan = with_usage(plan, found, collectors, sizes=await _unstated_sizes(registry, plan, found))
+    return plan if stored is None else with_stored_usage(plan, stored, collectors)
+
+
+async def _generation(registry: Registry, plan: Plan) -> Generation | None:
+    """Of which generation the registry's collector is; None where it does not show."""
+    for repository in plan.repositories[:1]:
+        pages = await registry.pages_tags(repository)
+        return None if pages is None else Generation.V3 if pages else Generation.V2
+    return None
+
+
+async def _unstated_sizes(
+    registry: Registry, plan: Plan, graphs: Mapping[Repository, RepositoryGraph]
+) -> Mapping[Digest, int]:
+    """Bytes of the blobs whose size the manifests that go do not state, as those of schema 1 never do."""
+    found: dict[Digest, int] = {}
+    wanted = {
+        blob.digest: step.repository
+        for step in plan.steps
+        for blob in graphs[step.repository].manifests[step.digest].blobs
+        if not blob.size
+    }
+
+    async def ask(digest: Digest) -> None:
+        found[digest] = await registry.blob_size(wanted[digest], digest) or 0
+
+    await for_each(sorted(wanted), ask)
+    return found
 
 
 def _elsewhere(selection: Selection, inventory: Inventory) -> Mapping[Digest, tuple[Repository, ...]]:

@@ -238,6 +238,14 @@ def _add_removal(parser: argparse.ArgumentParser) -> None:
     add("--keep-referrers", action="store_true", help="leave signatures and other referrers")
     add("--allow-irreversible", action="store_true", help="remove also what could not be put back")
     add("--strict", action="store_true", help="exit 3 where something was held back")
+    _add_storage(parser)
+    add("--gc", choices=("default", "untagged"), help="how the registry's garbage is collected: 'untagged' is its -m")
+
+
+def _add_storage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--storage", metavar="PATH", help="the registry's own storage, read only: a folder, s3://, gs:// or az://"
+    )
 
 
 def _add_consent(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from dregutil.cli.output import count, emit, note
 from dregutil.cli.query import select
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings, shown_command
+from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.errors import UsageError
 from dregutil.estimate import plan_seconds
 from dregutil.plan import Plan, RemovalOptions
@@ -37,6 +38,7 @@ def remove_tags(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _remove(args: argparse.Namespace, settings: Settings) -> int:
+    stored = stored_registry(settings)
     source, selection, code = select(args, settings)
     options = RemovalOptions(args.untag, args.keep_children, args.keep_referrers, args.allow_irreversible)
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
@@ -53,11 +55,15 @@ def _remove(args: argparse.Namespace, settings: Settings) -> int:
                 command=shown_command(sys.argv[1:]),
                 known_indexes=indexes,
                 readings=readings,
+                untagged=args.gc == "untagged",
+                stored=stored,
             )
             return made, plan_seconds(made, registry.request_seconds, registry.concurrency)
 
     plan, seconds = asyncio.run(make())
-    code = max(code, PARTIAL if plan.left_out else 0, PARTIAL if args.strict and plan.kept else 0)
+    code = max(
+        code, storage_code(settings), PARTIAL if plan.left_out else 0, PARTIAL if args.strict and plan.kept else 0
+    )
     if args.dry_run or args.plan_out:
         _show(args, settings, plan, selection, seconds)
         return code
@@ -72,6 +78,8 @@ def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) ->
         note(settings, line)
     for repository, why in plan.left_out.items():
         sys.stderr.write(f"dregutil: {repository} is left as it is: {why}\n")
+    for warning in () if asks else plan.usage.warnings:
+        sys.stderr.write(f"dregutil: WARNING: {warning}\n")
     if not plan.steps:
         tell_unfinished(settings, RunStore(settings.state_dir), work)
         note(settings, "nothing to remove")

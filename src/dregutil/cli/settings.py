@@ -24,7 +24,7 @@ _OFF = ("", "0", "false", "no", "none")
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The global options, read. `verify` is a CA bundle, or whether to verify at all; `contents` is the content
-    database's file, None where neither it nor a cache is wanted."""
+    database's file, None where neither it nor a cache is wanted; `storage` is where the registry's own storage lies."""
 
     registry: RegistryAddress | None
     user: str | None
@@ -47,6 +47,7 @@ class Settings:
     color: str
     state_dir: Path
     contents: Path | None = None
+    storage: str | None = None
 
     @property
     def address(self) -> RegistryAddress:
@@ -92,6 +93,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         timeout=given.get("timeout") or 30.0,
         quiet=bool(given.get("quiet")),
         color="never" if env.get("NO_COLOR") and not given.get("color") else given.get("color") or "auto",
+        storage=given.get("storage"),
         state_dir=_state_dir(text("state_dir", "DREGUTIL_STATE_DIR"), env),
         contents=None if cache is not None and _is_off(cache) else _contents(env),
     )

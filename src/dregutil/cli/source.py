@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from dregutil.cli.output import note, plural
 from dregutil.cli.settings import Settings
-from dregutil.errors import DregutilError
+from dregutil.cli.storage import stored_registry
+from dregutil.errors import AccessError, DregutilError, LoginError, RegistryError
 from dregutil.inventory import Inventory
 from dregutil.reference import Repository
 
@@ -53,15 +54,23 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
     from dregutil.registry import connect
     from dregutil.report.progress import crawl_progress
 
-    async def read() -> CrawlResult:
+    async def read(only: Sequence[Repository] | None) -> CrawlResult:
         async with connect(settings.address, connect_options(settings)) as registry:
             with crawl_progress(show=sys.stderr.isatty() and not settings.quiet) as on_progress:
                 return await crawl(registry, only, on_progress=on_progress)
 
-    result = asyncio.run(read())
+    complete = only is None
+    try:
+        result = asyncio.run(read(only))
+    except (AccessError, RegistryError) as closed:
+        stored = stored_registry(settings) if complete and not isinstance(closed, LoginError) else None
+        if stored is None:
+            raise
+        note(settings, f"{closed.message}; the repositories are taken from the storage")
+        result = asyncio.run(read(sorted(stored.repositories)))
     for repository, error in sorted(result.failed.items()):
         sys.stderr.write(f"dregutil: {repository} was not read: {error.message}\n")
-    return Source(result.inventory, result.complete, result.failed)
+    return Source(result.inventory, complete, result.failed)
 
 
 def save(settings: Settings, inventory: Inventory) -> None:

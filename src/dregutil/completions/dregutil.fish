@@ -51,7 +51,7 @@ function _shtab_dregutil_using
 end
 
 set -g _shtab_dregutil_commands list-repo-names list-tag-names query-repos remove-repos query-tags remove-tags refresh find inspect du apply history undo doctor completion
-set -g _shtab_dregutil_opts_with_value --based-on --by --cache --client-cert --client-key --color --concurrency --digest-auth --exclude --exclude-regex --expect --format --label --larger-than --log-format --log-level --media-type --newer-than --older-than --password --plan-out --platform --prune --regex --registry --repo --resume --sort --state-dir --tags --timeout --top --user --verify --yes-remove -c -cert -key -l -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_opts_with_value --based-on --by --cache --client-cert --client-key --color --concurrency --digest-auth --exclude --exclude-regex --expect --format --gc --label --larger-than --log-format --log-level --media-type --newer-than --older-than --password --plan-out --platform --prune --regex --registry --repo --resume --sort --state-dir --storage --tags --timeout --top --user --verify --yes-remove -c -cert -key -l -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -203,6 +203,8 @@ complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l keep-children -d
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l keep-referrers -d 'leave signatures and other referrers'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l allow-irreversible -d 'remove also what could not be put back'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l strict -d 'exit 3 where something was held back'
+complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l storage -x -d 'the registry'"'"'s own storage, read only: a folder, s3://, gs:// or az://'
+complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l gc -xka "default untagged" -d 'how the registry'"'"'s garbage is collected: '"'"'untagged'"'"' is its -m'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a query-tags -d 'List the digests of the tags that are selected.'
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using query-tags' -l registry -o reg -x -d 'the registry: host[:port] or a URL [REGISTRY]'
@@ -294,6 +296,8 @@ complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l keep-children -d 
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l keep-referrers -d 'leave signatures and other referrers'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l allow-irreversible -d 'remove also what could not be put back'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l strict -d 'exit 3 where something was held back'
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l storage -x -d 'the registry'"'"'s own storage, read only: a folder, s3://, gs:// or az://'
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l gc -xka "default untagged" -d 'how the registry'"'"'s garbage is collected: '"'"'untagged'"'"' is its -m'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a refresh -d 'Read the registry again and say what changed.'
 complete -c dregutil -n '_shtab_dregutil_using refresh' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using refresh' -l registry -o reg -x -d 'the registry: host[:port] or a URL [REGISTRY]'

@@ -231,6 +231,27 @@ class Registry:
             raise DigestMismatchError(f"the blob {digest.short} of {repository} is not what its digest says")
         return answer.body
 
+    async def pages_tags(self, repository: Repository) -> bool | None:
+        """Whether a list of tags is paged, as since distribution 3; None where this is no distribution's answer.
+
+        2.8 takes no notice of a page's size, 3 calls a negative one an error.
+        """
+        url = self._transport.url(f"/v2/{repository}/tags/list?n=-1")
+        answer = await self._transport.send("GET", url, self._pull(repository))
+        if answer.status == 400 and any(
+            error.code == "PAGINATION_NUMBER_INVALID" for error in error_details(answer.body)
+        ):
+            return True
+        is_distribution = bool(answer.headers.get("Docker-Distribution-Api-Version"))
+        return False if answer.status == 200 and is_distribution else None
+
+    async def blob_size(self, repository: Repository, digest: Digest) -> int | None:
+        """Bytes of a blob; None where the registry has none or does not say."""
+        answer = await self._transport.send(
+            "HEAD", self._transport.url(f"/v2/{repository}/blobs/{digest}"), self._pull(repository)
+        )
+        return None if answer.status != 200 or _length(answer) < 0 else _length(answer)
+
     async def has_bytes(self, repository: Repository, blob: Descriptor) -> bool:
         """Whether a byte of a blob can really be read: a server that has lost it may still answer that it is there."""
         url = self._transport.url(f"/v2/{repository}/blobs/{blob.digest}")

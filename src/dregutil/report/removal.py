@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dregutil.estimate import swept_repositories
 from dregutil.outcome import Outcome, Result, RunResult
-from dregutil.plan import Action, Kept, Plan, Step, StepKind
+from dregutil.plan import Action, Kept, Plan, Step, StepKind, Usage
 from dregutil.report.units import duration_text, size_text
 
-__all__ = ["left_lines", "plan_lines", "plan_objects", "removed_steps", "summary_lines"]
+__all__ = ["left_lines", "plan_lines", "plan_objects", "removed_steps", "summary_lines", "usage_lines"]
 
 
 def plan_lines(plan: Plan, *, unmatched: int, seconds: float | None = None) -> Iterator[str]:
@@ -32,8 +32,19 @@ def plan_lines(plan: Plan, *, unmatched: int, seconds: float | None = None) -> I
     for repository in swept_repositories(plan):
         yield f"{repository} is large: its tags go first, in one sweep, then their manifests"
     if plan.steps:
-        yield f"Frees at most {size_text(plan.reclaimable)} when the registry collects its garbage"
+        yield from usage_lines(plan.usage)
         yield "Until then `dregutil undo` puts everything back"
+
+
+def usage_lines(usage: Usage) -> Iterator[str]:
+    """What comes back at the garbage collection, and how surely."""
+    amount = size_text(usage.reclaimable_bytes)
+    how = "exactly" if usage.exact else "at most"
+    collects = "collects its garbage with -m" if usage.untagged else "collects its garbage"
+    yield f"Frees {how} {amount} when the registry {collects}"
+    if usage.because:
+        yield f"  {usage.because}"
+    yield from (f"WARNING: {warning}" for warning in usage.warnings)
 
 
 def kept_lines(kept: Iterable[Kept], *, width: int = 0, with_repository: bool = True) -> Iterator[str]:
@@ -50,13 +61,14 @@ def _step_line(step: Step, width: int, *, with_repository: bool) -> str:
     name = f"{step.repository}  " if with_repository else ""
     if step.kind in (StepKind.CHILD, StepKind.REFERRER):
         tags = f"  {_tags(step.tags)}" if step.tags else ""
-        return f"  +     {name}{step.digest.short}  {step.because}{tags}"
+        return f"  +     {name}{step.digest.short}  {step.because}, frees {size_text(step.frees)}{tags}"
     what = step.kind.value
     if step.platforms:
         what += f", {_count(len(step.platforms), 'platform')}"
     word = "UNTAG" if step.action is Action.UNTAG else "REMOVE"
     because = "" if step.because == "selected" else f"  {step.because}"
-    return f"{word:6}  {name}{step.digest.short}  {_tags(step.tags):{width}}  {what}  {size_text(step.size)}{because}"
+    size = f"{size_text(step.size)}, frees {size_text(step.frees)}"
+    return f"{word:6}  {name}{step.digest.short}  {_tags(step.tags):{width}}  {what}  {size}{because}"
 
 
 def plan_objects(plan: Plan) -> list[dict[str, object]]:
@@ -71,6 +83,7 @@ def plan_objects(plan: Plan) -> list[dict[str, object]]:
             "tags": list(step.tags),
             "kind": step.kind.value,
             "because": step.because,
+            "frees": step.frees,
         }
         for step in plan.steps
     ]
@@ -108,7 +121,17 @@ def summary_lines(plan: Plan, result: RunResult, *, run: str = "") -> Iterator[s
     if run and done:
         yield f"`dregutil undo {run}` puts it back, until the registry collects its garbage"
     if done:
-        yield "the space comes back when the registry collects its garbage: registry garbage-collect CONFIG"
+        yield _freed_line(plan.usage, result)
+
+
+def _freed_line(usage: Usage, result: RunResult) -> str:
+    """What comes back of a run: the plan's figure if all of it was done, else no more than its steps' own."""
+    is_whole = all(outcome.result is Result.REMOVED for outcome in result.outcomes)
+    freed = sum(outcome.step.frees for outcome in result.of(Result.REMOVED))
+    amount = size_text(usage.reclaimable_bytes if is_whole else max(freed, 0))
+    how = "exactly" if usage.exact and is_whole else "at most"
+    options = " -m" if usage.untagged else ""
+    return f"{how} {amount} come back when the registry collects its garbage: registry garbage-collect{options} CONFIG"
 
 
 def _digests(outcomes: Sequence[Outcome]) -> int:

@@ -1,0 +1,46 @@
+"""A registry's own storage, for a command: read once, and what is odd in it named on standard error."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING
+
+from dregutil.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from dregutil.stored import StoredRegistry
+
+__all__ = ["storage_code", "stored_registry"]
+
+_MOST_NAMED = 10
+
+
+def stored_registry(settings: Settings) -> StoredRegistry | None:
+    """What is in the storage that --storage names; None where it was not given. Raises StorageError."""
+    return None if settings.storage is None else _read(settings.storage, sys.stderr.isatty() and not settings.quiet)
+
+
+def storage_code(settings: Settings) -> int:
+    """The exit code that follows from the storage: 3 where something in it was skipped."""
+    stored = stored_registry(settings)
+    return 3 if stored is not None and stored.oddities else 0
+
+
+@functools.lru_cache(maxsize=1)
+def _read(place: str, show: bool) -> StoredRegistry:  # noqa: FBT001 - a terminal or none
+    from dregutil.storage import read_storage
+
+    if show:
+        sys.stderr.write(f"reading the storage {place} …")
+        sys.stderr.flush()
+    try:
+        stored = read_storage(place)
+    finally:
+        if show:
+            sys.stderr.write("\r\x1b[K")
+    for oddity in stored.oddities[:_MOST_NAMED]:
+        sys.stderr.write(f"dregutil: skipped in the storage: {oddity.place}: {oddity.why}\n")
+    if len(stored.oddities) > _MOST_NAMED:
+        sys.stderr.write(f"dregutil: and {len(stored.oddities) - _MOST_NAMED:,} more\n")
+    return stored

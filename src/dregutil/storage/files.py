@@ -1,0 +1,105 @@
+"""Files to be read: what a storage is to its reader, and a local folder as such."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dregutil.errors import StorageError, UsageError
+
+__all__ = ["Entry", "Files", "FolderFiles", "UnreadError"]
+
+
+class UnreadError(Exception):
+    """A file or folder that is there and cannot be read; its text says why. Never leaves this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a folder."""
+
+    name: str
+    is_folder: bool
+
+
+class Files(Protocol):
+    """Files under a root, by path relative to it. Reads only.
+
+    `keeps_empty_folders`: whether a folder outlives what was in it.
+    """
+
+    keeps_empty_folders: bool
+
+    def entries(self, folder: str) -> list[Entry]:
+        """What is in a folder, in no order; nothing where there is none. Raises UnreadError."""
+
+    def sizes(self, paths: Sequence[str]) -> Iterator[int | UnreadError | None]:
+        """Bytes of each file, in order; None where there is none."""
+
+    def contents(self, paths: Sequence[str], longest: int) -> Iterator[bytes | UnreadError | None]:
+        """What is in each file, in order; None where there is none. One of more than `longest` bytes is not read."""
+
+
+class FolderFiles:
+    """A local folder. Opened for reading only; a file that is no file (a pipe, say) never blocks."""
+
+    keeps_empty_folders = True
+
+    def __init__(self, place: str) -> None:
+        """Raises StorageError where there is no such folder, or none that can be read."""
+        scheme, is_url, _ = place.partition("://")
+        if is_url:
+            raise UsageError(
+                f"--storage {place}: nothing is known of {scheme}://", advice="a folder, or s3://, gs:// or az://"
+            )
+        self._root = str(Path(place).expanduser())
+        try:
+            with os.scandir(self._root):
+                pass
+        except OSError as error:
+            raise StorageError(f"the storage {place} cannot be read: {error.strerror}") from error
+
+    def entries(self, folder: str) -> list[Entry]:
+        try:
+            with os.scandir(f"{self._root}/{folder}") as found:
+                return [Entry(entry.name, entry.is_dir()) for entry in found]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise UnreadError(error.strerror or str(error)) from error
+
+    def sizes(self, paths: Sequence[str]) -> Iterator[int | UnreadError | None]:
+        for path in paths:
+            try:
+                yield os.stat(f"{self._root}/{path}").st_size  # noqa: PTH116 - a Path for each of millions costs more
+            except (FileNotFoundError, NotADirectoryError):
+                yield None
+            except OSError as error:
+                yield UnreadError(error.strerror or str(error))
+
+    def contents(self, paths: Sequence[str], longest: int) -> Iterator[bytes | UnreadError | None]:
+        for path in paths:
+            try:
+                yield _read(f"{self._root}/{path}", longest)
+            except (FileNotFoundError, NotADirectoryError):
+                yield None
+            except UnreadError as error:
+                yield error
+            except OSError as error:
+                yield UnreadError(error.strerror or str(error))
+
+
+def _read(path: str, longest: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.read(descriptor, longest + 1)
+        while found and len(found) <= longest and (more := os.read(descriptor, longest + 1 - len(found))):
+            found += more
+    finally:
+        os.close(descriptor)
+    if len(found) > longest:
+        raise UnreadError(f"more than {longest:,} bytes")
+    return found
