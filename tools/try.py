@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -25,10 +26,13 @@ PROGRAM = Path(sys.executable).with_name("dregutil")
 def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="dregutil-try-"))
     try:
-        with registry(folder) as url:
+        with registry(folder) as (url, server):
             pusher = Pusher(url)
             fill(pusher)
-            good = show(url.partition("://")[2], folder, pusher)
+            host = url.partition("://")[2]
+            good = show(host, folder, pusher)
+            if server is not None:
+                good = collect(host, folder, pusher, server) and good
             pusher.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -37,13 +41,14 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """A real registry: installed, unpacked from Debian's package, or as a container; its URL."""
+def registry(folder: Path) -> Iterator[tuple[str, DistributionServer | None]]:
+    """A real registry: installed, unpacked from Debian's package, or as a container; its URL, and its server if its
+    storage lies here."""
     if not _installed():
         _unpack()
     if _installed():
         with DistributionServer(folder / "registry") as server:
-            yield server.url
+            yield server.url, server
         return
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "info"], capture_output=True, check=False).returncode != 0:
@@ -59,7 +64,7 @@ def registry(folder: Path) -> Iterator[str]:
         text=True,
     )
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", None
     finally:
         subprocess.run([docker, "stop", made.stdout.strip()], check=False, capture_output=True)
 
@@ -120,6 +125,35 @@ def show(host: str, folder: Path, pusher: Pusher) -> bool:
     back = pusher.tags("shop/web") == before and all(pusher.is_whole("shop/web", tag) for tag in before)
     print("\n== everything is back as it was" if back else "\n== NOT everything is back")
     return codes == [0] * len(codes) and whole and back
+
+
+def collect(host: str, folder: Path, pusher: Pusher, server: DistributionServer) -> bool:
+    """Remove again, with what is freed foretold from the storage, and let the registry's own collector free it."""
+    print("\n== and now the space: foretold, then freed by the registry's own collector")
+    storage = ("--storage", str(server.storage))
+    codes = [
+        _run(host, folder, "remove-tags", "-r", "shop/web", "-t", "<1.4", *storage, "--plan-out", "freed.jsonl"),
+        _run(host, folder, "apply", "freed.jsonl", "-y"),
+    ]
+    usage = json.loads((folder / "freed.jsonl").read_text().splitlines()[0])["usage"]
+    pusher.close()
+    server.stop()
+    before = _bytes(server)
+    print("\n$ docker-registry garbage-collect config.yml", flush=True)
+    server.garbage_collect()
+    freed = before - _bytes(server)
+    server.start()
+    foretold = usage["reclaimable_bytes"]
+    print(f"foretold: {'exactly' if usage['exact'] else 'at most'} {foretold:,} bytes; freed: {freed:,} bytes")
+    tags = pusher.tags("shop/web")
+    whole = all(pusher.is_whole("shop/web", tag) for tag in tags)
+    print(f"== {'equal' if freed == foretold else 'NOT equal'}; what stayed is {'whole' if whole else 'NOT whole'}")
+    codes.append(_run(host, folder, "doctor", *storage))
+    return codes == [0] * len(codes) and freed == foretold and usage["exact"] and whole
+
+
+def _bytes(server: DistributionServer) -> int:
+    return sum(found.stat().st_size for found in server.storage.rglob("blobs/**/data"))
 
 
 def _run(host: str, folder: Path, *arguments: str) -> int:

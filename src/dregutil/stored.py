@@ -24,13 +24,15 @@ def references(manifest: Manifest) -> tuple[Digest, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """What of a manifest decides about others; its bytes and its size are the blob's. `references` as the function."""
+    """What of a manifest decides about others; its bytes and its size are the blob's. `references` as the function;
+    `elsewhere` are those of them that may be fetched from another place, and need not be here."""
 
     digest: Digest
     kind: Kind
     media_type: str
     references: tuple[Digest, ...] = ()
     subject: Digest | None = None
+    elsewhere: frozenset[Digest] = frozenset()
 
     @property
     def children(self) -> tuple[Digest, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 
 from dregutil.cli.connection import connect_options
+from dregutil.cli.health import examine_health, health_lines
 from dregutil.cli.output import emit
 from dregutil.cli.settings import Settings
-from dregutil.errors import AccessError, DeletionDisabledError, DeniedError, DregutilError
+from dregutil.errors import AccessError, DeletionDisabledError, DeniedError, DregutilError, RegistryError
 from dregutil.reference import Repository
 from dregutil.registry import WritableRegistry, connect_writable
 from dregutil.report.text import pair_lines
@@ -19,16 +21,31 @@ __all__ = ["doctor"]
 _PROBE = Repository("dregutil-probe")
 
 
-def doctor(_args: argparse.Namespace, settings: Settings) -> int:
+def doctor(args: argparse.Namespace, settings: Settings) -> int:
     async def examine() -> tuple[list[tuple[str, str]], DregutilError | None]:
         async with connect_writable(settings.address, connect_options(settings)) as registry:
             return await _examine(registry)
 
     rows, failed = asyncio.run(examine())
-    emit(settings, [{"check": check, "found": found} for check, found in rows], pair_lines(rows))
+    if settings.format == "text":
+        # At once: what comes after may take a while.
+        emit(settings, (), pair_lines(rows))
+        sys.stdout.flush()
+    more, code, failed = ([], 0, failed) if failed is not None or args.quick else _health(settings)
+    shown = more if settings.format == "text" else [*rows, *more]
+    emit(settings, [{"check": check, "found": found} for check, found in shown], health_lines(more))
     if failed is not None:
         raise failed
-    return 0
+    return code
+
+
+def _health(settings: Settings) -> tuple[list[tuple[str, str]], int, DregutilError | None]:
+    try:
+        return *examine_health(settings), None
+    except (DeniedError, RegistryError) as error:
+        return [("health", f"not looked at: {error.message}; --storage would show it")], 0, None
+    except DregutilError as error:
+        return [("health", f"not known: {error.message}")], 0, error
 
 
 async def _examine(registry: WritableRegistry) -> tuple[list[tuple[str, str]], DregutilError | None]:

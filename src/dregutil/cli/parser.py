@@ -151,7 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_apply(command("apply", "Carry out a saved plan, or go on with a run that was cut off."))
     _add_history(command("history", "List past runs, or show one."))
     _add_undo(command("undo", "Put back what a run removed."))
-    command("doctor", "Say whether the registry can be reached, which login is used, and what it allows.")
+    _add_doctor(command("doctor", "Say whether the registry can be reached, what it allows, and what in it is broken."))
     command("completion", "Print a shell's completion script.").add_argument(
         "shell", choices=tuple(SHELLS), help="the shell that will read it"
     )
@@ -240,6 +240,11 @@ def _add_removal(parser: argparse.ArgumentParser) -> None:
     add("--strict", action="store_true", help="exit 3 where something was held back")
     _add_storage(parser)
     add("--gc", choices=("default", "untagged"), help="how the registry's garbage is collected: 'untagged' is its -m")
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="look at the connection only, not at every tag")
+    _add_storage(parser)
 
 
 def _add_storage(parser: argparse.ArgumentParser) -> None:

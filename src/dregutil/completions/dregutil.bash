@@ -20,7 +20,7 @@ _shtab_dregutil_du_option_strings=(-h --help --registry -reg --user -u --passwor
 _shtab_dregutil_apply_option_strings=(-h --help --registry -reg --user -u --password -p --password-stdin --digest-auth --client-cert -cert --client-key -key --verify -v --insecure --cache -c --refresh --use-get-manifest --no-raise-intersecting-repo --raise-intersecting-repo --count --log-level -l --log-format --format --concurrency --timeout --quiet --state-dir --color --expect --resume --yes -y --yes-remove --strict)
 _shtab_dregutil_history_option_strings=(-h --help --registry -reg --user -u --password -p --password-stdin --digest-auth --client-cert -cert --client-key -key --verify -v --insecure --cache -c --refresh --use-get-manifest --no-raise-intersecting-repo --raise-intersecting-repo --count --log-level -l --log-format --format --concurrency --timeout --quiet --state-dir --color --prune)
 _shtab_dregutil_undo_option_strings=(-h --help --registry -reg --user -u --password -p --password-stdin --digest-auth --client-cert -cert --client-key -key --verify -v --insecure --cache -c --refresh --use-get-manifest --no-raise-intersecting-repo --raise-intersecting-repo --count --log-level -l --log-format --format --concurrency --timeout --quiet --state-dir --color --dry-run --yes -y)
-_shtab_dregutil_doctor_option_strings=(-h --help --registry -reg --user -u --password -p --password-stdin --digest-auth --client-cert -cert --client-key -key --verify -v --insecure --cache -c --refresh --use-get-manifest --no-raise-intersecting-repo --raise-intersecting-repo --count --log-level -l --log-format --format --concurrency --timeout --quiet --state-dir --color)
+_shtab_dregutil_doctor_option_strings=(-h --help --registry -reg --user -u --password -p --password-stdin --digest-auth --client-cert -cert --client-key -key --verify -v --insecure --cache -c --refresh --use-get-manifest --no-raise-intersecting-repo --raise-intersecting-repo --count --log-level -l --log-format --format --concurrency --timeout --quiet --state-dir --color --quick --storage)
 _shtab_dregutil_completion_option_strings=(-h --help --registry -reg --user -u --password -p --password-stdin --digest-auth --client-cert -cert --client-key -key --verify -v --insecure --cache -c --refresh --use-get-manifest --no-raise-intersecting-repo --raise-intersecting-repo --count --log-level -l --log-format --format --concurrency --timeout --quiet --state-dir --color)
 _shtab_dregutil_option_strings=(-h --help --version --registry -reg --user -u --password -p --password-stdin --digest-auth --client-cert -cert --client-key -key --verify -v --insecure --cache -c --refresh --use-get-manifest --no-raise-intersecting-repo --raise-intersecting-repo --count --log-level -l --log-format --format --concurrency --timeout --quiet --state-dir --color)
 
@@ -296,6 +296,7 @@ _shtab_dregutil_doctor___no_raise_intersecting_repo_nargs=0
 _shtab_dregutil_doctor___raise_intersecting_repo_nargs=0
 _shtab_dregutil_doctor___count_nargs=0
 _shtab_dregutil_doctor___quiet_nargs=0
+_shtab_dregutil_doctor___quick_nargs=0
 _shtab_dregutil_completion__h_nargs=0
 _shtab_dregutil_completion___help_nargs=0
 _shtab_dregutil_completion___password_stdin_nargs=0

@@ -255,7 +255,8 @@ class _Reading:
         one = self._digests.setdefault
         subject = None if manifest.subject is None else one(manifest.subject.digest, manifest.subject.digest)
         named = tuple(one(digest, digest) for digest in references(manifest))
-        return StoredManifest(manifest.digest, manifest.kind, manifest.media_type, named, subject)
+        elsewhere = frozenset(layer.digest for layer in manifest.layers if layer.urls or "foreign" in layer.media_type)
+        return StoredManifest(manifest.digest, manifest.kind, manifest.media_type, named, subject, elsewhere)
 
 
 class _Named(msgspec.Struct, rename="camel"):
