@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.errors import DregutilError, LoginError, ProtocolError, ThrottledError, UnreachableError
+from dregutil.errors import DeniedError, DregutilError, LoginError, ProtocolError, ThrottledError, UnreachableError
 from dregutil.registry.auth import Authenticator, TokenRequest
 from dregutil.registry.bearer import BearerTokens
 from dregutil.registry.challenge import Challenge, parse_challenges
@@ -404,7 +404,7 @@ async def test_where_nothing_can_be_posted_an_identity_token_goes_with_get(statu
     ("status", "error"),
     [
         (401, LoginError),
-        (403, LoginError),
+        (403, DeniedError),
         (400, LoginError),
         (404, ProtocolError),
         (302, ProtocolError),

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import json
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from joserfc import jwt
-from joserfc.jwk import ECKey
 
 from dregutil.errors import LoginError
 from dregutil.registry.auth import Authenticator
 from dregutil.registry.credentials import Credentials
 from dregutil.registry.transport import Transport
 from servers import find_program
+from servers.tokens import TokenIssuer
 
 ANN = Credentials("ann", "pässword")
-BASIC_ANN = f"Basic {base64.b64encode('ann:pässword'.encode()).decode()}"
 IDENTITY = Credentials("", "an-identity-token", "identity_token")
 CATALOG = ("registry:catalog:*",)
 
@@ -81,75 +71,10 @@ def distribution(folder: Path, auth: dict[str, Any]) -> Iterator[str]:
         yield url
 
 
-@dataclass
-class TokenIssuer:
-    """A token server for distribution: signs what it is asked for, for `ann` or for the identity token."""
-
-    ca: trustme.CA = field(default_factory=trustme.CA)
-    asked: list[tuple[str, dict[str, list[str]]]] = field(default_factory=list)
-    late: int = 0  # how many of the next tokens are given out long after their end
-    takes_post: bool = True
-    realm: str = ""
-
-    def __post_init__(self) -> None:
-        leaf = self.ca.issue_cert("tokens.example")
-        certificate = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
-        self._x5c = [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()]
-        self._key = ECKey.import_key(leaf.private_key_pem.bytes())
-
-    def sign(self, service: str, scopes: list[str]) -> str:
-        now = int(time.time())
-        end = now + 300
-        if self.late:
-            self.late -= 1
-            end = now - 300
-        access = [
-            {"type": kind, "name": name, "actions": actions.split(",")}
-            for kind, name, actions in (scope.split(":") for scope in scopes)
-        ]
-        claims = {"iss": "issuer", "sub": "ann", "aud": service, "exp": end, "nbf": now - 900, "iat": now - 900}
-        return jwt.encode({"alg": "ES256", "x5c": self._x5c}, claims | {"jti": "1", "access": access}, self._key)
-
-    def answer(self, method: str, fields: dict[str, list[str]], authorization: str) -> tuple[int, bytes]:
-        self.asked.append((method, fields))
-        if method == "POST" and not self.takes_post:
-            return 404, b"no such page"
-        is_ann = authorization in (BASIC_ANN, f"Basic {base64.b64encode(b':an-identity-token').decode()}")
-        if not is_ann and fields.get("refresh_token") != ["an-identity-token"]:
-            return 401, b"{}"
-        scopes = [scope for given in fields.get("scope", []) for scope in given.split()]
-        name = "access_token" if method == "POST" else "token"
-        return 200, json.dumps({name: self.sign(fields["service"][0], scopes), "expires_in": 300}).encode()
-
-
 @pytest.fixture
 def issuer() -> Iterator[TokenIssuer]:
-    issuer = TokenIssuer()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.reply(urlsplit(self.path).query)
-
-        def do_POST(self) -> None:
-            self.reply(self.rfile.read(int(self.headers["Content-Length"])).decode())
-
-        def reply(self, encoded: str) -> None:
-            status, body = issuer.answer(self.command, parse_qs(encoded), self.headers.get("Authorization", ""))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        issuer.realm = f"http://127.0.0.1:{server.server_port}/token"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield issuer
-        server.shutdown()
-        thread.join()
+    with TokenIssuer() as found:
+        yield found
 
 
 @pytest.fixture
@@ -189,10 +114,10 @@ async def test_distribution_takes_our_tokens(token_registry: str, issuer: TokenI
 
     assert got == [200, 200, *[404] * 20]
     assert scheme == "Bearer"
-    assert sorted(fields.get("scope", [""])[0] for _, fields in issuer.asked) == sorted(
+    assert sorted(asked.fields.get("scope", [""])[0] for asked in issuer.asked) == sorted(
         ["", CATALOG[0], *(f"repository:r{n}:pull" for n in range(10))]
     )
-    assert all(method == "GET" and fields["account"] == ["ann"] for method, fields in issuer.asked)
+    assert all(asked.method == "GET" and asked.fields["account"] == ["ann"] for asked in issuer.asked)
 
 
 @pytest.mark.parametrize("takes_post", [True, False])
@@ -203,7 +128,7 @@ async def test_distribution_takes_what_an_identity_token_gave(
 
     assert await statuses(token_registry, IDENTITY, [("/v2/_catalog", CATALOG)]) == ([200], "Bearer")
 
-    assert [method for method, _ in issuer.asked] == (["POST"] if takes_post else ["POST", "GET"])
+    assert [asked.method for asked in issuer.asked] == (["POST"] if takes_post else ["POST", "GET"])
 
 
 async def test_a_token_that_distribution_finds_too_old_is_replaced(token_registry: str, issuer: TokenIssuer) -> None:
@@ -225,7 +150,7 @@ async def test_a_token_server_that_knows_us_not(token_registry: str, issuer: Tok
 
 
 async def test_a_registry_token_as_it_is(token_registry: str, issuer: TokenIssuer) -> None:
-    credentials = Credentials("", issuer.sign("reg", list(CATALOG)), "bearer")
+    credentials = Credentials("", issuer.sign("reg", CATALOG), "bearer")
 
     assert await statuses(token_registry, credentials, [("/v2/_catalog", CATALOG)]) == ([200], "Bearer")
     assert issuer.asked == []

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from dregutil.errors import CredentialError, DregutilError
 from dregutil.reference import RegistryAddress
-from dregutil.registry.credentials import Credentials, find_credentials
+from dregutil.registry.credentials import CredentialPlaces, Credentials, find_credentials, scoped_paths
 from servers import find_program
 
 SECRET = "s3cr3t-pässword"
@@ -63,7 +63,8 @@ def write_config(home: Path, config: object) -> None:
 
 
 def find(home: Path, address: str = "registry.example.com", env: Mapping[str, str] | None = None) -> Credentials | None:
-    return find_credentials(RegistryAddress.parse(address), env if env is not None else {"HOME": str(home)})
+    places = CredentialPlaces(env if env is not None else {"HOME": str(home)})
+    return find_credentials(RegistryAddress.parse(address), places)
 
 
 def test_nothing_anywhere(home: Path) -> None:
@@ -234,7 +235,9 @@ def test_any_json_is_read_or_refused(config: Any) -> None:
     with TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
         with suppress(CredentialError):
-            find_credentials(RegistryAddress.parse("r.example"), {"DOCKER_CONFIG": folder, "PATH": folder})
+            places = CredentialPlaces({"DOCKER_CONFIG": folder, "PATH": folder})
+            find_credentials(RegistryAddress.parse("r.example"), places)
+            scoped_paths(RegistryAddress.parse("r.example"), places)
 
 
 def test_nothing_reveals_a_secret() -> None:
@@ -322,7 +325,9 @@ def test_a_helper_that_fails(home: Path, helper_env: dict[str, str], program: st
     write_config(home, {"credsStore": "broken"})
 
     with pytest.raises(CredentialError, match=message) as caught:
-        find_credentials(RegistryAddress.parse("registry.example.com"), helper_env, helper_timeout=0.2)
+        find_credentials(
+            RegistryAddress.parse("registry.example.com"), CredentialPlaces(helper_env, helper_timeout=0.2)
+        )
 
     assert SECRET not in "".join(traceback.format_exception(caught.value, chain=True)) + caught.value.advice
 

@@ -9,6 +9,7 @@ why, and a second that says what to do next. No message ever holds a secret.
     ├── AccessError                  4  credentials or permission
     │   ├── LoginError                  the registry (or its token server) did not accept the credentials
     │   ├── DeniedError                 logged in, but without the right
+    │   │   └── CatalogClosedError          the registry does not list its repositories, or not to us
     │   ├── DeletionDisabledError       the server deletes nothing
     │   └── CredentialError             a credential source (Docker's config, a helper) cannot be used
     ├── RefusedError                 5  refused for safety
@@ -42,6 +43,7 @@ __all__ = [
     "AccessError",
     "BrakeError",
     "CacheError",
+    "CatalogClosedError",
     "CertificateError",
     "CredentialError",
     "CutShortError",
@@ -107,6 +109,13 @@ class LoginError(AccessError):
 
 class DeniedError(AccessError):
     default_advice = "ask the registry's administrator for the right; `dregutil doctor` shows which login was used"
+
+
+class CatalogClosedError(DeniedError):
+    default_advice = (
+        "write the repositories that count into a file, one a line, and give it with --repositories-from FILE "
+        "('-' is standard input)"
+    )
 
 
 class DeletionDisabledError(AccessError):

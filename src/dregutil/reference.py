@@ -32,6 +32,10 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _SIGNATURE_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})(?:\.(sig|att|sbom))?")
 _REPOSITORY_LENGTH = 255
+# Docker Hub has many names; only the last one answers as a registry.
+_HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_HUB = "docker.io"
+_HUB_REGISTRY = "registry-1.docker.io"
 
 
 class Digest(str):
@@ -174,6 +178,10 @@ class RegistryAddress:
             return False
 
     @property
+    def is_docker_hub(self) -> bool:
+        return self.host in _HUB_HOSTS and self.port in (None, 443)
+
+    @property
     def netloc(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port is None else f"{host}:{self.port}"
@@ -181,7 +189,7 @@ class RegistryAddress:
     @property
     def base_url(self) -> str:
         """`scheme://host[:port]/prefix` without a closing slash; https where no scheme was named."""
-        return f"{self.scheme or 'https'}://{self.netloc}{self.prefix}"
+        return f"{self.scheme or 'https'}://{_HUB_REGISTRY if self.is_docker_hub else self.netloc}{self.prefix}"
 
     @property
     def name(self) -> str:
@@ -191,9 +199,19 @@ class RegistryAddress:
     @property
     def identity(self) -> str:
         """One string for one registry: host in lower case, the port unless it is the scheme's own, the prefix."""
+        if self.is_docker_hub:
+            return f"{_HUB}{self.prefix}"
         default = self.port is None or self.port == (80 if self.scheme == "http" else 443)
         bare = replace(self, port=None) if default else self
         return f"{bare.netloc.lower()}{self.prefix}"
+
+    def repository(self, text: str) -> Repository:
+        """A repository of this registry as people write it; raises UsageError.
+
+        On Docker Hub a name without a slash is one of `library/`; the registry's own name before it is taken off.
+        """
+        name = text.removeprefix(f"{self.name}/")
+        return Repository.parse(f"library/{name}" if self.is_docker_hub and "/" not in name else name)
 
     def with_scheme(self, scheme: str) -> RegistryAddress:
         return replace(self, scheme=scheme)
@@ -216,8 +234,9 @@ class Reference:
         rest, has_digest, digest = rest.partition("@")
         head, _, last = rest.rpartition("/")
         last, has_tag, tag = last.partition(":")
+        name = f"{head}/{last}" if head else last
         return cls(
-            Repository.parse(f"{head}/{last}" if head else last),
+            Repository.parse(name) if registry is None else registry.repository(name),
             Tag.parse(tag) if has_tag else None,
             Digest.parse(digest) if has_digest else None,
         )

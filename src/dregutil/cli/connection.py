@@ -25,4 +25,5 @@ def connect_options(settings: Settings) -> ConnectOptions:
         timeout=settings.timeout,
         insecure=settings.insecure,
         credential_source=settings.credential_source,
+        authfile=settings.authfile,
     )

@@ -5,15 +5,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from dregutil.cli.connection import connect_options
 from dregutil.cli.health import examine_health, health_lines
 from dregutil.cli.output import emit
+from dregutil.cli.repositories import listed_repositories
 from dregutil.cli.settings import Settings
-from dregutil.errors import AccessError, DeletionDisabledError, DeniedError, DregutilError, RegistryError
+from dregutil.errors import (
+    AccessError,
+    CatalogClosedError,
+    DeletionDisabledError,
+    DeniedError,
+    DregutilError,
+    RegistryError,
+)
 from dregutil.reference import Repository
 from dregutil.registry import WritableRegistry, connect_writable
+from dregutil.registry.client import Login
 from dregutil.report.text import pair_lines
 
 __all__ = ["doctor"]
@@ -22,9 +31,12 @@ _PROBE = Repository("dregutil-probe")
 
 
 def doctor(args: argparse.Namespace, settings: Settings) -> int:
+    path = settings.repositories_from
+    listed = () if path is None else listed_repositories(path, settings.address)
+
     async def examine() -> tuple[list[tuple[str, str]], DregutilError | None]:
         async with connect_writable(settings.address, connect_options(settings)) as registry:
-            return await _examine(registry)
+            return await _examine(registry, listed)
 
     rows, failed = asyncio.run(examine())
     if settings.format == "text":
@@ -48,26 +60,33 @@ def _health(settings: Settings) -> tuple[list[tuple[str, str]], int, DregutilErr
         return [("health", f"not known: {error.message}")], 0, error
 
 
-async def _examine(registry: WritableRegistry) -> tuple[list[tuple[str, str]], DregutilError | None]:
+async def _examine(
+    registry: WritableRegistry, listed: Sequence[Repository]
+) -> tuple[list[tuple[str, str]], DregutilError | None]:
     """What was found, a row for each look; and the error that ended it, if one did."""
     rows = [("registry", registry.address.base_url)]
     try:
         ping = await registry.ping()
     except DregutilError as error:
         rows.append(("reachable", "yes, but no login" if isinstance(error, AccessError) else "no"))
-        rows.append(("login", _login(registry)))
+        rows += _logins(registry)
         return rows, error
     rows.append(("reachable", "yes" + (f", {ping.api_version}" if ping.api_version else "")))
     repository, catalog, failed = await _catalog(registry)
-    rows += [("login", _login(registry)), ("catalog", catalog)]
+    rows += [*_logins(registry), ("catalog", catalog)]
     if failed is not None and isinstance(failed, AccessError) and not isinstance(failed, DeniedError):
         return rows, failed
-    rows += await _deletion(registry, repository or _PROBE)
+    rows += await _deletion(registry, listed[0] if listed else repository or _PROBE)
     return rows, None
 
 
-def _login(registry: WritableRegistry) -> str:
-    login = registry.login
+def _logins(registry: WritableRegistry) -> list[tuple[str, str]]:
+    """Which login is used, and where it was found; never the secret."""
+    scoped = registry.scoped_logins.items()
+    return [("login", _login(registry.login)), *((f"login for {path}", _login(login)) for path, login in scoped)]
+
+
+def _login(login: Login) -> str:
     if login.source == "none":
         return "anonymous (no credentials were found)"
     how = f", {login.scheme}" if login.scheme else ", which the registry did not ask for"
@@ -82,7 +101,8 @@ async def _catalog(registry: WritableRegistry) -> tuple[Repository | None, str, 
             first = first or name
             number += 1
     except DregutilError as error:
-        return first, f"closed: {error.message}", error
+        what = f"closed: {error.message}"
+        return first, f"{what}; {error.advice}" if isinstance(error, CatalogClosedError) else what, error
     return first, f"open, {number:,} repositories", None
 
 

@@ -21,7 +21,7 @@ __all__ = ["du"]
 
 
 def du(args: argparse.Namespace, settings: Settings) -> int:
-    named = parse_named(args.repo)
+    named = parse_named(args.repo, settings.address)
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: no number of lines", advice="a whole number from 1 is meant")
     source = open_source(settings)

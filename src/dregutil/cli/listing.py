@@ -27,7 +27,7 @@ def list_repo_names(_args: argparse.Namespace, settings: Settings) -> int:
 
 
 def list_tag_names(args: argparse.Namespace, settings: Settings) -> int:
-    named = parse_named(args.repo)
+    named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
     source = open_source(settings, search.with_bases(named.only))
     inventory = source.inventory

@@ -51,11 +51,11 @@ def select(args: argparse.Namespace, settings: Settings) -> tuple[Source, Select
         raise_intersecting_repository=settings.raise_intersecting_repository,
     )
     if "tags" not in args:
-        repositories = parse_repositories(args.repo)
+        repositories = parse_repositories(args.repo, settings.address)
         source = open_source(settings, repositories if args.ignore_other_repos else None)
         code = tell_absent(source.inventory, repositories, source.failed)
         return source, select_repositories(source.inventory, repositories, rules), code
-    named = parse_named(args.repo)
+    named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
     selector = _selector(args, search)
     source = open_source(settings, search.with_bases(named.only) if args.ignore_other_repos else None)

@@ -17,7 +17,7 @@ __all__ = ["refresh"]
 
 
 def refresh(args: argparse.Namespace, settings: Settings) -> int:
-    named = parse_repositories(args.repo)
+    named = parse_repositories(args.repo, settings.address)
     before = _read_cache(settings)
     started = time.monotonic()
     source = read_registry(settings, named or None)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from dregutil.errors import DregutilError, NotFoundError
+from dregutil.errors import DregutilError, NotFoundError, UsageError
 from dregutil.inventory import Inventory
-from dregutil.reference import Repository
+from dregutil.reference import RegistryAddress, Repository
 from dregutil.repository_pattern import RepositoryPattern, expand_repositories, is_pattern
 
-__all__ = ["Named", "parse_named", "parse_repositories", "tell_absent"]
+__all__ = ["Named", "listed_repositories", "parse_named", "parse_repositories", "tell_absent"]
 
 PARTIAL = 3
+_LIST_ADVICE = "--repositories-from wants a repository a line"
 _MOST_NAMED = 5
+_LONGEST_LIST = 64 * 1024 * 1024  # bytes
 
 
-def parse_repositories(names: Sequence[str]) -> tuple[Repository, ...]:
-    """Raises UsageError for a name that can be none."""
-    return tuple(dict.fromkeys(Repository.parse(name) for name in names))
+def parse_repositories(names: Sequence[str], address: RegistryAddress) -> tuple[Repository, ...]:
+    """Repositories of the registry at `address`, each once. Raises UsageError for a name that can be none."""
+    return tuple(dict.fromkeys(address.repository(name) for name in names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,41 @@ class Named:
         return found, max(tell_absent(inventory, found, failed), PARTIAL if empty else 0)
 
 
-def parse_named(names: Sequence[str]) -> Named:
-    """Repositories and globs. Raises UsageError for what can be neither."""
-    return Named(tuple(RepositoryPattern.parse(name) if is_pattern(name) else Repository.parse(name) for name in names))
+def parse_named(names: Sequence[str], address: RegistryAddress) -> Named:
+    """Repositories and globs of the registry at `address`. Raises UsageError for what can be neither."""
+    return Named(
+        tuple(RepositoryPattern.parse(name) if is_pattern(name) else address.repository(name) for name in names)
+    )
+
+
+@functools.cache
+def listed_repositories(path: str, address: RegistryAddress) -> tuple[Repository, ...]:
+    """The repositories that a file names, one a line; `-` is standard input. `#` begins a comment.
+
+    Raises UsageError where it cannot be read, names none, or has a line that is no name.
+    """
+    where = "standard input" if path == "-" else path
+    try:
+        text = sys.stdin.read(_LONGEST_LIST) if path == "-" else _read(Path(path).expanduser())
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise UsageError(f"the repositories cannot be read from {where}: {why}", advice=_LIST_ADVICE) from error
+    found: dict[Repository, None] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        name = line.partition("#")[0].strip()
+        if name:
+            try:
+                found[address.repository(name)] = None
+            except UsageError as error:
+                raise UsageError(f"{where}, line {number}: {error.message}", advice=error.advice) from error
+    if not found:
+        raise UsageError(f"{where} names no repository", advice=_LIST_ADVICE)
+    return tuple(found)
+
+
+def _read(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        return file.read(_LONGEST_LIST)
 
 
 def tell_absent(inventory: Inventory, named: Sequence[Repository], failed: Mapping[Repository, DregutilError]) -> int:

@@ -30,6 +30,8 @@ class Settings:
     user: str | None
     password: str | None = field(repr=False)
     credential_source: str
+    authfile: str | None
+    repositories_from: str | None
     digest_auth: bool
     client_cert: Path | None
     client_key: Path | None
@@ -78,6 +80,8 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         user=user,
         password=_password(args, env, user, address),
         credential_source="flags" if given.get("user") else "environment",
+        authfile=given.get("authfile"),
+        repositories_from=given.get("repositories_from"),
         digest_auth=switch("", "REGISTRY_USE_DIGEST_AUTH") if digest is None else not _is_off(digest),
         client_cert=_path(text("client_cert", "REGISTRY_CLIENT_CERT")),
         client_key=_path(text("client_key", "REGISTRY_CLIENT_KEY")),
@@ -127,6 +131,11 @@ def _password(
     args: argparse.Namespace, env: Mapping[str, str], user: str | None, address: RegistryAddress | None
 ) -> str | None:
     if getattr(args, "password_stdin", False):
+        if getattr(args, "repositories_from", None) == "-":
+            raise UsageError(
+                "standard input cannot hold both the password and the repositories",
+                advice="write the repositories into a file, or give the password in REGISTRY_PASSWORD",
+            )
         return sys.stdin.readline().rstrip("\r\n")
     password: str | None = getattr(args, "password", None)
     if password is None:

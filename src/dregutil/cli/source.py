@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dregutil.cli.output import note, plural
+from dregutil.cli.repositories import listed_repositories
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import stored_registry
 from dregutil.errors import AccessError, DregutilError, LoginError, RegistryError
@@ -46,7 +47,11 @@ def open_source(settings: Settings, only: Sequence[Repository] | None = None) ->
 
 
 def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Source:
-    """Crawl the registry, or `only` some repositories; those that fail are named on standard error."""
+    """Crawl the registry, or `only` some repositories; those that fail are named on standard error.
+
+    What `--repositories-from` names is the whole registry, where there is no catalog.
+    """
+    listed = _listed(settings)
     import asyncio
 
     from dregutil.cli.connection import connect_options
@@ -57,7 +62,7 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
     async def read(only: Sequence[Repository] | None) -> CrawlResult:
         async with connect(settings.address, connect_options(settings)) as registry:
             with crawl_progress(show=sys.stderr.isatty() and not settings.quiet) as on_progress:
-                return await crawl(registry, only, on_progress=on_progress)
+                return await crawl(registry, listed if only is None else only, on_progress=on_progress)
 
     complete = only is None
     try:
@@ -70,7 +75,12 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
         result = asyncio.run(read(sorted(stored.repositories)))
     for repository, error in sorted(result.failed.items()):
         sys.stderr.write(f"dregutil: {repository} was not read: {error.message}\n")
-    return Source(result.inventory, complete, result.failed)
+    return Source(result.inventory, complete and not result.failed, result.failed)
+
+
+def _listed(settings: Settings) -> tuple[Repository, ...] | None:
+    path = settings.repositories_from
+    return None if path is None else listed_repositories(path, settings.address)
 
 
 def save(settings: Settings, inventory: Inventory) -> None:

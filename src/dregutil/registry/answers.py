@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dregutil.errors import DeniedError, DregutilError, ErrorDetail, LoginError, RegistryError
+from dregutil.registry.challenge import parse_challenges
 from dregutil.registry.transport import Answer
 
 __all__ = ["error_details", "failure"]
@@ -36,6 +37,12 @@ def failure(answer: Answer, what: str, user: str) -> DregutilError:
     errors = error_details(answer.body)
     said = "; ".join(dict.fromkeys(error.message or error.code for error in errors if error.message or error.code))
     reason = f"{said} (status {answer.status})" if said else f"status {answer.status}"
+    challenges = parse_challenges(answer.headers.getall("WWW-Authenticate", []))
+    if any(challenge.get("error") == "insufficient_scope" for challenge in challenges):
+        # We had a token, and it allows less than was asked for: who we are is not in doubt.
+        who = f"{user!r} has" if user else "an anonymous user has"
+        advice = DeniedError.default_advice if user else LoginError.default_advice
+        return DeniedError(f"could not {what}: {who} no right to ({reason})", advice=advice)
     if answer.status == 401:
         who = f"the login {user!r} was not accepted" if user else "the registry wants a login"
         return LoginError(f"could not {what}: {who} ({reason})")

@@ -10,13 +10,14 @@ again = await auth.challenged(401, response.headers.getall("WWW-Authenticate", [
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dregutil.errors import LoginError
 from dregutil.registry.bearer import BearerTokens, TokenFetch, TokenRequest
 from dregutil.registry.challenge import Challenge, parse_challenges
 from dregutil.registry.credentials import Credentials
 from dregutil.registry.digest_auth import DigestSession, choose_digest_challenge
+from dregutil.registry.identity import Identity
 
 __all__ = ["Authenticator", "TokenFetch", "TokenRequest"]
 
@@ -33,15 +34,31 @@ class Authenticator:
     catalog): that is remembered for those.
     """
 
-    def __init__(self, base_url: str, credentials: Credentials | None, *, digest_auth: bool = False) -> None:
-        """`base_url` is the registry's, with its scheme; `digest_auth` forbids Basic towards the registry."""
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials | None,
+        *,
+        digest_auth: bool = False,
+        ask: Callable[[], Credentials | None] | None = None,
+    ) -> None:
+        """`base_url` is the registry's, with its scheme; `digest_auth` forbids Basic towards the registry. `ask` gives
+        the credentials anew, where those that we have are refused."""
         self.scheme_used = ""
-        self._credentials = credentials
+        self._identity = Identity(credentials, ask)
         self._digest_auth = digest_auth
-        self._tokens = BearerTokens(base_url, credentials)
+        self._tokens = BearerTokens(base_url, self._identity)
         self._schemes: dict[tuple[str, ...], str] = {}
         self._digest: DigestSession | None = None
         self._fixed: dict[str, dict[str, str]] = {}
+
+    @property
+    def credentials(self) -> Credentials | None:
+        return self._identity.credentials
+
+    def secrets(self) -> tuple[str, ...]:
+        """Everything of this identity that must never be shown, its tokens included."""
+        return (*self._identity.secrets(), *self._tokens.secrets())
 
     def known_headers(self, method: str, target: str, scopes: tuple[str, ...]) -> dict[str, str] | None:
         """The headers for a request, where no token must be fetched first; None: ask `headers`, with a fetch.
@@ -88,15 +105,15 @@ class Authenticator:
             if scheme == "Bearer":
                 if bearer := self._answerable_bearer(challenges):
                     return await self._answer_bearer(bearer, scopes, attempt=attempt, fetch=fetch, sent=refused)
-            elif self._credentials is not None and self._credentials.kind == "password":
+            elif self.credentials is not None and self.credentials.kind == "password":
                 if scheme == "Digest" and (digest := choose_digest_challenge(challenges)):
-                    return self._answer_digest(digest, self._credentials, scopes, attempt=attempt, sent=refused)
+                    return await self._answer_digest(digest, self.credentials, scopes, attempt=attempt, sent=refused)
                 if scheme == "Basic" and _has_scheme(challenges, "basic"):
-                    return self._answer_basic(self._credentials, scopes, attempt=attempt, sent=refused)
+                    return await self._answer_basic(self.credentials, scopes, attempt=attempt, sent=refused)
         return False
 
     def _answerable_bearer(self, challenges: Sequence[Challenge]) -> Challenge | None:
-        needs_realm = self._credentials is None or self._credentials.kind != "bearer"
+        needs_realm = self.credentials is None or self.credentials.kind != "bearer"
         for challenge in challenges:
             if challenge.scheme == "bearer" and (challenge.get("realm") or not needs_realm):
                 return challenge
@@ -107,18 +124,24 @@ class Authenticator:
     ) -> bool:
         if attempt and challenge.get("error") not in _WORTH_A_SECOND:
             return False
-        if self._credentials is not None and self._credentials.kind == "bearer":
-            return self._answer_fixed("Bearer", f"Bearer {self._credentials.secret}", scopes, attempt, sent)
+        credentials = self.credentials
+        if credentials is not None and credentials.kind == "bearer":
+            return await self._answer_fixed("Bearer", credentials, scopes, attempt, sent)
         answered = await self._tokens.answer(challenge, scopes, attempt=attempt, fetch=fetch, sent=sent)
         self._use("Bearer", scopes)
         return answered
 
-    def _answer_digest(
+    async def _answer_digest(
         self, challenge: Challenge, credentials: Credentials, scopes: tuple[str, ...], *, attempt: int, sent: str | None
     ) -> bool:
         is_stale = challenge.get("stale").lower() == "true"
         if attempt and not is_stale:
-            return False
+            if attempt > 1 or not await self._identity.differs(credentials):
+                return False
+            found = self.credentials
+            if found is None or found.kind != "password":
+                return False
+            credentials = found
         # Requests that set out before the first nonce was known share it: each would bring a nonce of its own.
         was_unasked = sent == "" and self._digest is not None
         if not was_unasked:
@@ -126,17 +149,25 @@ class Authenticator:
         self._use("Digest", scopes)
         return True
 
-    def _answer_basic(
+    async def _answer_basic(
         self, credentials: Credentials, scopes: tuple[str, ...], *, attempt: int, sent: str | None
     ) -> bool:
         if self._digest_auth:
             raise LoginError("the registry offers no HTTP Digest, only Basic", advice="leave --digest-auth out")
-        return self._answer_fixed("Basic", credentials.basic(), scopes, attempt, sent)
+        return await self._answer_fixed("Basic", credentials, scopes, attempt, sent)
 
-    def _answer_fixed(self, scheme: str, header: str, scopes: tuple[str, ...], attempt: int, sent: str | None) -> bool:
-        if attempt or sent == header:
-            return False
-        self._fixed[scheme] = {"Authorization": header}
+    async def _answer_fixed(
+        self, scheme: str, credentials: Credentials, scopes: tuple[str, ...], attempt: int, sent: str | None
+    ) -> bool:
+        """Send the credentials as they are; those that were refused are asked for again."""
+        if sent == _fixed(credentials) or (sent is None and attempt):
+            if not await self._identity.differs(credentials):
+                return False
+            found = self.credentials
+            if found is None or found.kind != credentials.kind:
+                return False
+            credentials = found
+        self._fixed[scheme] = {"Authorization": _fixed(credentials)}
         self._use(scheme, scopes)
         return True
 
@@ -147,6 +178,10 @@ class Authenticator:
             self._schemes[scopes] = scheme
         else:
             self._schemes.pop(scopes, None)
+
+
+def _fixed(credentials: Credentials) -> str:
+    return f"Bearer {credentials.secret}" if credentials.kind == "bearer" else credentials.basic()
 
 
 def _has_scheme(challenges: Sequence[Challenge], scheme: str) -> bool:

@@ -11,12 +11,21 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from dregutil.errors import DregutilError, LoginError, ProtocolError, ThrottledError, UnreachableError
+from dregutil.errors import (
+    AccessError,
+    DeniedError,
+    DregutilError,
+    LoginError,
+    ProtocolError,
+    ThrottledError,
+    UnreachableError,
+)
 from dregutil.registry.challenge import Challenge
 from dregutil.registry.credentials import Credentials
+from dregutil.registry.identity import Identity
 from dregutil.registry.realm import check_realm, host_of
 
 __all__ = ["BearerTokens", "TokenFetch", "TokenRequest"]
@@ -81,10 +90,14 @@ class BearerTokens:
     """The tokens of one identity at one registry: fetched once for everybody who waits, renewed before they end."""
 
     def __init__(
-        self, base_url: str, credentials: Credentials | None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        base_url: str,
+        identity: Identity | Credentials | None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._base_url = base_url
-        self._credentials = credentials
+        self._identity = identity if isinstance(identity, Identity) else Identity(identity)
         self._clock = clock
         self._server: tuple[str, str] | None = None
         self._keys: dict[tuple[str, ...], TokenKey] = {}
@@ -92,6 +105,10 @@ class BearerTokens:
         self._fetching: dict[TokenKey, _Fetching] = {}
         self._has_granted = False
         self._refusal: LoginError | None = None
+
+    def secrets(self) -> tuple[str, ...]:
+        """The tokens that are held now."""
+        return tuple(token.headers["Authorization"].partition(" ")[2] for token in self._tokens.values())
 
     def fresh(self, scopes: tuple[str, ...]) -> dict[str, str] | None:
         """The header for a request that needs `scopes`, while its token is not yet due for renewal."""
@@ -117,7 +134,7 @@ class BearerTokens:
             return token.headers if token is not None else {}
         try:
             token = await self._obtain(key, fetch)
-        except LoginError:
+        except AccessError:
             # Nobody has asked for this token yet: the challenge that follows says what is really wanted.
             return token.headers if token is not None else {}
         except DregutilError:
@@ -135,7 +152,9 @@ class BearerTokens:
         `sent` is the refused Authorization ("" without one, None where the caller does not know). Raises LoginError
         where the token server refuses or is not to be trusted.
         """
-        realm = check_realm(challenge.get("realm"), self._base_url, has_credentials=self._credentials is not None)
+        realm = check_realm(
+            challenge.get("realm"), self._base_url, has_credentials=self._identity.credentials is not None
+        )
         service = challenge.get("service")
         wanted = challenge.scopes or scopes
         if not all(text.isprintable() for text in (service, *wanted)):
@@ -184,15 +203,21 @@ class BearerTokens:
             task.exception()  # seen, also where nobody waits any more
 
     async def _fetch(self, key: TokenKey, fetch: TokenFetch) -> Token:
+        credentials = self._identity.credentials
         began = self._clock()
-        status, body = 0, b""
-        for request in self._requests(key):
-            status, body = await fetch(request)
-            if status not in _NO_POST_HERE:
-                break
+        status, body = await self._ask(key, credentials, fetch)
+        if status == 401 and await self._identity.differs(credentials):
+            credentials = self._identity.credentials
+            self._has_granted = False
+            began = self._clock()
+            status, body = await self._ask(key, credentials, fetch)
         if status != 200:
-            raise self._failure(status, key)
-        secret, life = _read_answer(body, host_of(key.realm))
+            raise self._failure(status, key, credentials)
+        answer = _read_answer(body, host_of(key.realm))
+        secret, life = answer.secret, answer.life
+        is_ours = credentials is not None and credentials == self._identity.credentials
+        if credentials is not None and is_ours and credentials.kind == "identity_token" and answer.next_identity:
+            self._identity.replace(replace(credentials, secret=answer.next_identity))
         token = Token(
             headers={"Authorization": f"Bearer {secret}"},
             fetched_at=self._clock(),
@@ -208,11 +233,18 @@ class BearerTokens:
             del self._tokens[next(iter(self._tokens))]
         return token
 
-    def _requests(self, key: TokenKey) -> list[TokenRequest]:
+    async def _ask(self, key: TokenKey, credentials: Credentials | None, fetch: TokenFetch) -> tuple[int, bytes]:
+        status, body = 0, b""
+        for request in self._requests(key, credentials):
+            status, body = await fetch(request)
+            if status not in _NO_POST_HERE:
+                break
+        return status, body
+
+    def _requests(self, key: TokenKey, credentials: Credentials | None) -> list[TokenRequest]:
         """What to ask, in turn, until a server knows the way."""
         params = [("service", key.service)] if key.service else []
         params += [("scope", scope) for scope in key.scopes]
-        credentials = self._credentials
         if credentials is None:
             return [TokenRequest("GET", key.realm, {}, None, params)]
         if credentials.user:
@@ -224,12 +256,15 @@ class BearerTokens:
         form |= {"scope": " ".join(key.scopes)} if key.scopes else {}
         return [TokenRequest("POST", key.realm, {}, form | {"refresh_token": credentials.secret}, []), get]
 
-    def _failure(self, status: int, key: TokenKey) -> DregutilError:
+    def _failure(self, status: int, key: TokenKey, credentials: Credentials | None) -> DregutilError:
         server = f"the token server {host_of(key.realm)}"
-        if status in (400, 401, 403):
-            who = "an anonymous request"
-            if self._credentials is not None:
-                who = f"the login {self._credentials.user!r} (from {self._credentials.source})"
+        who = "an anonymous request"
+        if credentials is not None:
+            who = f"the login {credentials.user or '(token)'!r} (from {credentials.source})"
+        if status == 403:
+            wanted = f" to {', '.join(key.scopes)}" if key.scopes else ""
+            return DeniedError(f"{server} denied {who} access{wanted} (status 403)")
+        if status in (400, 401):
             failure = LoginError(f"{server} did not accept {who} (status {status})")
             # Wrong once is wrong for every repository: many tries would only lock the account.
             if status == 401 and not self._has_granted:
@@ -242,8 +277,16 @@ class BearerTokens:
         return ProtocolError(f"{server} gave no token (status {status})")
 
 
-def _read_answer(body: bytes, host: str) -> tuple[str, float]:
-    """The token and its life in seconds. Raises ProtocolError, which never quotes the answer."""
+class _Granted(NamedTuple):
+    """A token, its life in seconds, and the identity token that replaces the one that was sent, if there is one."""
+
+    secret: str
+    life: float
+    next_identity: str
+
+
+def _read_answer(body: bytes, host: str) -> _Granted:
+    """What a token server gave. Raises ProtocolError, which never quotes the answer."""
     failure = ProtocolError(f"the token server {host} answered without a token")
     if len(body) > _LONGEST_ANSWER:
         raise failure
@@ -256,7 +299,10 @@ def _read_answer(body: bytes, host: str) -> tuple[str, float]:
     secret = answer.get("token") or answer.get("access_token")
     if not isinstance(secret, str) or not _TOKEN.fullmatch(secret):
         raise failure
-    return secret, _life(answer.get("expires_in"))
+    following = answer.get("refresh_token")
+    if not isinstance(following, str) or not _TOKEN.fullmatch(following):
+        following = ""
+    return _Granted(secret, _life(answer.get("expires_in")), following)
 
 
 def _life(expires_in: object) -> float:

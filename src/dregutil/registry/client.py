@@ -16,12 +16,17 @@ import msgspec
 from yarl import URL
 
 from dregutil.errors import (
+    CatalogClosedError,
     CutShortError,
     DeletionDisabledError,
+    DeniedError,
     DigestMismatchError,
+    DregutilError,
+    LoginError,
     NotARegistryError,
     OutcomeUnknownError,
     ProtocolError,
+    RegistryError,
     ThrottledError,
     UnlistableError,
     UsageError,
@@ -46,6 +51,7 @@ __all__ = ["Login", "Ping", "Registry", "Resolved", "WritableRegistry"]
 
 _ACCEPT_MANIFESTS = {"Accept": ACCEPT}
 _CATALOG_SCOPES = ("registry:catalog:*",)
+_NO_CATALOG = (400, 404, 405, 406, 410, 501)  # on GHCR and others
 _PAGE = 1000  # more is an error on distribution, less costs round trips
 _SMALL_PAGE = 100
 _LONGEST_UPLOAD_ANSWER = 64 * 1024
@@ -86,7 +92,7 @@ class Registry:
         self,
         address: RegistryAddress,
         transport: Transport,
-        login: Callable[[], Login],
+        login: Callable[[str], Login],
         *,
         use_get_manifest: bool = False,
         concurrency: int = 32,
@@ -101,7 +107,13 @@ class Registry:
 
     @property
     def login(self) -> Login:
-        return self._login()
+        """The login for the registry as a whole."""
+        return self._login("")
+
+    @property
+    def scoped_logins(self) -> Mapping[str, Login]:
+        """The logins of namespaces that have one of their own."""
+        return {path: self._login(path) for path in self._transport.scoped_paths}
 
     @property
     def request_seconds(self) -> float:
@@ -124,17 +136,29 @@ class Registry:
         return Ping(answer.status, answer.headers.get("Server", ""), version)
 
     async def repositories(self) -> AsyncIterator[Repository]:
-        """The catalog, to its end. Raises UnlistableError where it is cut short, DeniedError where it is closed."""
-        path = "/v2/_catalog"
-        async for page in self._pages(path, _CATALOG_SCOPES, "read the catalog"):
-            for name in _names(page, "repositories", Repository.parse):
-                yield name
+        """The catalog, to its end. Raises UnlistableError where it is cut short, CatalogClosedError where there is
+        none, or none for us."""
+        has_begun = False
+        try:
+            async for page in self._pages("/v2/_catalog", _CATALOG_SCOPES, "read the catalog"):
+                has_begun = True
+                for name in _names(page, "repositories", Repository.parse):
+                    yield name
+        except (LoginError, DeniedError, RegistryError) as error:
+            if has_begun or (isinstance(error, RegistryError) and error.status not in _NO_CATALOG):
+                raise
+            if isinstance(error, LoginError) and self.login.scheme:
+                raise  # the login itself is wrong
+            advice = CatalogClosedError.default_advice
+            if not self.login.user:
+                advice = f"{LoginError.default_advice}; or {advice}"
+            raise CatalogClosedError(error.message, advice=advice) from error
 
     async def tags(self, repository: Repository) -> tuple[Tag, ...]:
         """All tags, whole; none for a repository that is not there. Raises UnlistableError where the list is cut."""
         found: dict[Tag, None] = {}
         path = f"/v2/{repository}/tags/list"
-        async for page in self._pages(path, self._pull(repository), f"list the tags of {repository}"):
+        async for page in self._pages(path, self._pull(repository), f"list the tags of {repository}", repository):
             found.update(dict.fromkeys(_names(page, "tags", Tag.parse)))
         return tuple(found)
 
@@ -154,7 +178,7 @@ class Registry:
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise self._failure(answer, f"read {repository}:{reference}")
+            raise self._failure(answer, f"read {repository}:{reference}", repository)
         named = answer.headers.get("Docker-Content-Digest", "")
         media_type = bare_media_type(answer.headers.get("Content-Type", ""))
         if not named or not media_type:
@@ -182,7 +206,7 @@ class Registry:
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise self._failure(answer, f"read {repository}:{reference}")
+            raise self._failure(answer, f"read {repository}:{reference}", repository)
         media_type = bare_media_type(answer.headers.get("Content-Type", ""))
         digest = _digest_of(answer, media_type, repository, reference)
         return parse_manifest(answer.body, media_type, digest)
@@ -204,7 +228,7 @@ class Registry:
                 self._has_referrers = bool(error_details(answer.body))
                 return None
             if answer.status != 200:
-                raise self._failure(answer, f"list what refers to {subject.short} in {repository}")
+                raise self._failure(answer, f"list what refers to {subject.short} in {repository}", repository)
             if bare_media_type(answer.headers.get("Content-Type", "")) != OCI_INDEX and not found:
                 return None
             digest = Digest.of(answer.body, subject.algorithm)
@@ -262,10 +286,10 @@ class Registry:
         if answer.status in (404, 416):
             return False
         if answer.status not in (200, 206):
-            raise self._failure(answer, f"read {blob.digest.short} of {repository}")
+            raise self._failure(answer, f"read {blob.digest.short} of {repository}", repository)
         return bool(answer.body) or blob.size == 0
 
-    async def _pages(self, path: str, scopes: tuple[str, ...], what: str) -> AsyncIterator[Any]:
+    async def _pages(self, path: str, scopes: tuple[str, ...], what: str, repository: str = "") -> AsyncIterator[Any]:
         """The JSON documents of a paged list; a repository that is not there has no page."""
         url: URL | None = self._transport.url(f"{path}?n={_PAGE}")
         seen: set[str] = set()
@@ -280,7 +304,7 @@ class Registry:
                 url = url.update_query(n=str(_SMALL_PAGE))
                 continue
             if answer.status != 200:
-                raise self._failure(answer, what)
+                raise self._failure(answer, what, repository)
             yield _decoded(answer, what)
             url = next_page(answer.headers.getall("Link", []), answer.url)
 
@@ -290,8 +314,12 @@ class Registry:
             scopes = self._pull_scopes[repository] = (f"repository:{repository}:pull",)
         return scopes
 
-    def _failure(self, answer: Answer, what: str) -> Exception:
-        return failure(answer, what, self.login.user)
+    def _failure(self, answer: Answer, what: str, repository: str = "") -> DregutilError:
+        """The error for an answer; without our own secrets, should the server repeat them."""
+        error = failure(answer, what, self._login(repository).user)
+        error.message = self._transport.redacted(error.message)
+        error.args = (error.message,)
+        return error
 
 
 class WritableRegistry(Registry):
@@ -314,7 +342,7 @@ class WritableRegistry(Registry):
         answer = await self._delete(repository, digest)
         if answer.status == 404:
             return False
-        self._check_deleted(answer, f"delete {digest.short} of {repository}")
+        self._check_deleted(answer, f"delete {digest.short} of {repository}", repository)
         return True
 
     async def delete_tag(self, repository: Repository, tag: Tag) -> bool | None:
@@ -328,7 +356,7 @@ class WritableRegistry(Registry):
         codes = {error.code for error in error_details(answer.body)}
         if answer.status == 400 and codes & {"UNSUPPORTED", "DIGEST_INVALID"}:
             return None
-        self._check_deleted(answer, f"delete the tag {repository}:{tag}")
+        self._check_deleted(answer, f"delete the tag {repository}:{tag}", repository)
         return True
 
     async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
@@ -336,7 +364,7 @@ class WritableRegistry(Registry):
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
         scopes = (f"repository:{repository}:pull,push",)
         answer = await self._write("PUT", url, scopes, headers={"Content-Type": media_type}, body=raw)
-        self._check_written(answer, f"put {repository}:{reference}")
+        self._check_written(answer, f"put {repository}:{reference}", repository)
 
     async def put_blob(self, repository: Repository, raw: bytes) -> Digest:
         """Upload a small blob in one piece; returns its digest. Raises as `put_manifest` does."""
@@ -344,7 +372,7 @@ class WritableRegistry(Registry):
         scopes = (f"repository:{repository}:pull,push",)
         what = f"upload a blob to {repository}"
         started = await self._write("POST", self._transport.url(f"/v2/{repository}/blobs/uploads/"), scopes)
-        self._check_written(started, what)
+        self._check_written(started, what, repository)
         try:
             location = started.url.join(URL(started.headers.get("Location", ""), encoded=True))
             if location.origin() != started.url.origin():
@@ -358,7 +386,7 @@ class WritableRegistry(Registry):
             headers={"Content-Type": "application/octet-stream"},
             body=raw,
         )
-        self._check_written(answer, what)
+        self._check_written(answer, what, repository)
         return digest
 
     async def mount_blob(self, repository: Repository, digest: Digest, source: Repository) -> bool:
@@ -369,7 +397,7 @@ class WritableRegistry(Registry):
         url = self._transport.url(f"/v2/{repository}/blobs/uploads/?mount={digest}&from={source}")
         scopes = (f"repository:{repository}:pull,push", f"repository:{source}:pull")
         answer = await self._write("POST", url, scopes)
-        self._check_written(answer, f"mount a blob into {repository}")
+        self._check_written(answer, f"mount a blob into {repository}", repository)
         return answer.status == 201
 
     async def _delete(self, repository: Repository, reference: Tag | Digest) -> Answer:
@@ -392,23 +420,23 @@ class WritableRegistry(Registry):
             await asyncio.sleep(wait_before(attempt, retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))))
         raise ThrottledError(f"{self.address.name} pushed back {MOST_ATTEMPTS} times (status 429)")
 
-    def _check_deleted(self, answer: Answer, what: str) -> None:
+    def _check_deleted(self, answer: Answer, what: str, repository: Repository) -> None:
         """Raise unless a DELETE was accepted; distribution 3.x can answer 202 and then write an error: done in part."""
         if answer.status == 405:
             reading = not error_details(answer.body)
             why = "it is read-only" if reading else "deletion is disabled there"
             raise DeletionDisabledError(f"could not {what}: the registry does not allow it, {why} (status 405)")
-        self._check_written(answer, what)
+        self._check_written(answer, what, repository)
         if error_details(answer.body):
             code = error_details(answer.body)[0].code
             raise OutcomeUnknownError(f"could not {what}: accepted, then an error ({code})")
 
-    def _check_written(self, answer: Answer, what: str) -> None:
+    def _check_written(self, answer: Answer, what: str, repository: Repository) -> None:
         if 200 <= answer.status < 300:
             return
         if answer.status >= 500:
             raise OutcomeUnknownError(f"could not {what}: status {answer.status}, whether it was done is not known")
-        raise self._failure(answer, what)
+        raise self._failure(answer, what, repository)
 
 
 def _digest_of(answer: Answer, media_type: str, repository: Repository, reference: Tag | Digest) -> Digest:

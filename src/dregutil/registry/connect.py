@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -12,9 +13,10 @@ from pathlib import Path
 
 from dregutil.errors import UsageError
 from dregutil.reference import RegistryAddress
-from dregutil.registry.auth import Authenticator
+from dregutil.registry.certificates import ClientPair, certificates_of
 from dregutil.registry.client import Login, Registry, WritableRegistry
-from dregutil.registry.credentials import Credentials, find_credentials
+from dregutil.registry.credentials import CredentialPlaces, Credentials
+from dregutil.registry.keyring import Keyring, look_up_keyring
 from dregutil.registry.transport import READING, WRITING, Transport
 
 __all__ = ["ConnectOptions", "connect", "connect_writable"]
@@ -26,7 +28,7 @@ class ConnectOptions:
 
     Without `user`, credentials are looked up where Docker and podman keep them. `verify` is a CA bundle's path, or
     False for no verification. `timeout` is in seconds without an answer. `insecure` allows plain HTTP, and
-    certificates that nobody vouches for.
+    certificates that nobody vouches for. `authfile` is looked at before all other places.
     """
 
     user: str | None = None
@@ -40,6 +42,7 @@ class ConnectOptions:
     timeout: float = 30.0
     insecure: bool = False
     credential_source: str = "flags"
+    authfile: str | None = None
 
 
 @asynccontextmanager
@@ -67,36 +70,38 @@ async def connect_writable(
 @asynccontextmanager
 async def _opened(
     address: RegistryAddress | str, options: ConnectOptions, methods: frozenset[str]
-) -> AsyncIterator[tuple[RegistryAddress, Transport, Callable[[], Login]]]:
+) -> AsyncIterator[tuple[RegistryAddress, Transport, Callable[[str], Login]]]:
     parsed = RegistryAddress.parse(address) if isinstance(address, str) else address
     found = await _with_scheme(parsed, options)
-    credentials = _credentials(found, options)
-    authenticator = Authenticator(found.base_url, credentials, digest_auth=options.digest_auth)
+    keyring = look_up_keyring(found, _places(options), digest_auth=options.digest_auth)
     transport = Transport(
         found.base_url,
-        authenticator,
+        keyring,
         methods=methods,
-        tls=_tls(options) if found.scheme == "https" else True,
+        tls=_tls(found, options) if found.scheme == "https" else True,
         concurrency=options.concurrency,
         timeout=options.timeout,
         proxy=_proxy(found),
     )
-
-    def login() -> Login:
-        user = "" if credentials is None else credentials.user
-        source = "none" if credentials is None else credentials.source
-        return Login(user, source, authenticator.scheme_used)
-
     try:
-        yield found, transport, login
+        yield found, transport, functools.partial(_login, keyring)
     finally:
         await transport.close()
 
 
-def _credentials(address: RegistryAddress, options: ConnectOptions) -> Credentials | None:
-    if options.user:
-        return Credentials(options.user, options.password or "", "password", options.credential_source)
-    return find_credentials(address)
+def _places(options: ConnectOptions) -> CredentialPlaces:
+    """A login on the command line is the only place; one from the environment comes after a named file."""
+    if not options.user:
+        return CredentialPlaces(authfile=options.authfile)
+    login = Credentials(options.user, options.password or "", "password", options.credential_source)
+    return CredentialPlaces(authfile=None if options.credential_source == "flags" else options.authfile, login=login)
+
+
+def _login(keyring: Keyring, repository: str = "") -> Login:
+    found = keyring.of(repository)
+    credentials = found.credentials
+    user = "" if credentials is None else credentials.user
+    return Login(user, "none" if credentials is None else credentials.source, found.scheme_used)
 
 
 async def _with_scheme(address: RegistryAddress, options: ConnectOptions) -> RegistryAddress:
@@ -127,8 +132,12 @@ async def _speaks_tls(address: RegistryAddress, timeout: float) -> bool:
     return True
 
 
-def _tls(options: ConnectOptions) -> ssl.SSLContext:
-    """The TLS context. Raises UsageError where a file cannot be used."""
+def _tls(address: RegistryAddress, options: ConnectOptions) -> ssl.SSLContext:
+    """The TLS context: what the options name, else what Docker's and podman's folders hold for this host.
+
+    Raises UsageError where a file cannot be used.
+    """
+    kept = certificates_of(address)
     bundle = options.verify if isinstance(options.verify, Path) else None
     try:
         context = ssl.create_default_context(
@@ -142,19 +151,29 @@ def _tls(options: ConnectOptions) -> ssl.SSLContext:
             f"the CA bundle {bundle} cannot be used: {error.strerror or error}",
             advice="-v names a file of certificates in PEM; it is not 'verbose'",
         ) from error
+    for authority in kept.authorities if bundle is None else ():
+        try:
+            context.load_verify_locations(authority)
+        except OSError as error:
+            raise UsageError(f"the CA certificate {authority} cannot be used: {error.strerror or error}") from error
     if options.verify is False or options.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if options.client_cert is not None:
-        try:
-            context.load_cert_chain(options.client_cert, options.client_key, password=_no_password)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
-            raise UsageError(
-                f"the client certificate {options.client_cert} cannot be used: {reason}",
-                advice="-cert is a certificate in PEM, with its key in the same file or in -key, without a passphrase",
-            ) from error
+    pairs = kept.pairs if options.client_cert is None else (ClientPair(options.client_cert, options.client_key),)
+    for pair in pairs:
+        _load_pair(context, pair)
     return context
+
+
+def _load_pair(context: ssl.SSLContext, pair: ClientPair) -> None:
+    try:
+        context.load_cert_chain(pair.certificate, pair.key, password=_no_password)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
+        raise UsageError(
+            f"the client certificate {pair.certificate} cannot be used: {reason}",
+            advice="-cert is a certificate in PEM, with its key in the same file or in -key, without a passphrase",
+        ) from error
 
 
 def _no_password() -> str:

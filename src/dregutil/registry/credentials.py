@@ -19,7 +19,7 @@ from dregutil.errors import CredentialError
 from dregutil.reference import RegistryAddress
 from dregutil.registry.credential_helper import ask_helper
 
-__all__ = ["CredentialKind", "Credentials", "find_credentials"]
+__all__ = ["CredentialKind", "CredentialPlaces", "Credentials", "find_credentials", "scoped_paths"]
 
 CredentialKind = Literal["password", "identity_token", "bearer"]
 
@@ -27,7 +27,7 @@ _HELPER_TIMEOUT = 60.0
 _LONGEST_FILE = 16 * 1024 * 1024
 # Helpers give this user name where the secret is an identity token.
 _TOKEN_USER = "<token>"  # noqa: S105 - a marker, no secret
-_HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})  # what configurations write
 _HUB_KEY = "https://index.docker.io/v1/"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BEARER = re.compile(r"[!-~]+")
@@ -60,37 +60,78 @@ class Credentials:
         return f"Basic {base64.b64encode(raw).decode()}"
 
 
-def find_credentials(
-    address: RegistryAddress, env: Mapping[str, str] = os.environ, *, helper_timeout: float = _HELPER_TIMEOUT
-) -> Credentials | None:
-    """The credentials that Docker or podman keeps for `address`; None without any. The first that has some counts.
+@dataclass(frozen=True, slots=True)
+class CredentialPlaces:
+    """Where to look for credentials, and how long a helper may take (seconds).
 
-    DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE, Docker's config.json, containers' auth.json. Raises CredentialError for
-    a file or a helper that cannot be used; it names the file and never quotes it.
+    `authfile` was named on the command line: it comes before everything else. `login` comes next, and nothing after
+    it is looked at.
     """
-    for place, config in _configurations(env):
-        found = _look_up(address, config, place, env, helper_timeout)
+
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    authfile: str | None = None
+    login: Credentials | None = None
+    helper_timeout: float = _HELPER_TIMEOUT
+
+
+def find_credentials(
+    address: RegistryAddress, places: CredentialPlaces | None = None, *, repository: str = ""
+) -> Credentials | None:
+    """The credentials that Docker or podman keeps for a repository at `address`, or for the registry as a whole; None
+    without any. The first place that has some counts.
+
+    `--authfile`, `login`, DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE, Docker's config.json, containers' auth.json. Raises
+    CredentialError for a file or a helper that cannot be used; it names the file and never quotes it.
+    """
+    chosen = places or CredentialPlaces()
+    for place, config in _configurations(chosen):
+        found = _look_up(address, repository, config, place, chosen)
         if found is not None:
             return found
-    return None
+    return chosen.login
 
 
-def _configurations(env: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def scoped_paths(address: RegistryAddress, places: CredentialPlaces | None = None) -> tuple[str, ...]:
+    """The namespaces and repositories of `address` that have credentials of their own, longest first.
+
+    All repositories below one of them, and below no longer one, have the same credentials. Raises as above.
+    """
+    found: set[str] = set()
+    prefix = f"{address.prefix}/"
+    for place, config in _configurations(places or CredentialPlaces()):
+        for key in _table(config, "auths", place):
+            host, path = _split_key(key, address.scheme)
+            is_path = "://" not in key and path != "/" and path.startswith(prefix)
+            if is_path and host == _normal(address.netloc, address.scheme):
+                found.add(path.removeprefix(prefix).strip("/"))
+    return tuple(sorted(found - {""}, key=lambda path: (-len(path), path)))
+
+
+def _configurations(places: CredentialPlaces) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every configuration that exists, with its name for people."""
+    env = places.env
+    home = Path(env["HOME"]) if env.get("HOME") else None
+    if places.authfile is not None:
+        yield _named_file(places.authfile, home)
+    if places.login is not None:
+        return
     if text := env.get("DOCKER_AUTH_CONFIG", "").strip():
         yield "DOCKER_AUTH_CONFIG", _parse(text.encode(errors="surrogateescape"), "DOCKER_AUTH_CONFIG")
-    home = Path(env["HOME"]) if env.get("HOME") else None
     if named := env.get("REGISTRY_AUTH_FILE"):
-        path = Path(named)
-        if not path.exists():
-            raise CredentialError(
-                f"there is no file {named}, named by --authfile or REGISTRY_AUTH_FILE",
-                advice="name one that `podman login` or `docker login` has written",
-            )
-        yield _for_people(path, home), _read(path, _for_people(path, home))
+        yield _named_file(named, home)
     for path in _usual_files(env, home):
         if path.exists():
             yield _for_people(path, home), _read(path, _for_people(path, home))
+
+
+def _named_file(named: str, home: Path | None) -> tuple[str, dict[str, Any]]:
+    path = Path(named).expanduser()
+    if not path.exists():
+        raise CredentialError(
+            f"there is no file {named}, named by --authfile or REGISTRY_AUTH_FILE",
+            advice="name one that `podman login` or `docker login` has written",
+        )
+    return _for_people(path, home), _read(path, _for_people(path, home))
 
 
 def _usual_files(env: Mapping[str, str], home: Path | None) -> Iterator[Path]:
@@ -142,15 +183,15 @@ def _parse(raw: bytes, place: str) -> dict[str, Any]:
 
 
 def _look_up(
-    address: RegistryAddress, config: dict[str, Any], place: str, env: Mapping[str, str], helper_timeout: float
+    address: RegistryAddress, repository: str, config: dict[str, Any], place: str, places: CredentialPlaces
 ) -> Credentials | None:
     helpers = _table(config, "credHelpers", place)
-    key = _best_key(address, helpers)
+    key = _best_key(address, "", helpers)
     helper = helpers[key] if key is not None else config.get("credsStore")
     if helper is not None and not isinstance(helper, str):
         raise CredentialError(f"{place} names a credential helper that is no text", advice=_mend(place))
     if helper:
-        kept = ask_helper(helper, _helper_key(address), env, timeout=helper_timeout)
+        kept = ask_helper(helper, _helper_key(address), places.env, timeout=places.helper_timeout)
         if kept is not None:
             user, secret = kept
             source = f"credential helper {helper}"
@@ -158,7 +199,7 @@ def _look_up(
                 return Credentials("", secret, "identity_token", source)
             return Credentials(user, secret, "password", source)
     logins = _table(config, "auths", place)
-    key = _best_key(address, logins)
+    key = _best_key(address, repository, logins)
     return None if key is None else _read_login(logins[key], key, place)
 
 
@@ -207,18 +248,23 @@ def _decode(text: str) -> tuple[str, str] | None:
     return (user, password.strip("\0")) if colon else None
 
 
-def _best_key(address: RegistryAddress, table: Mapping[str, Any]) -> str | None:
-    """The key of `table` that means `address`: the longest path first, then its own spelling."""
+def _best_key(address: RegistryAddress, repository: str, table: Mapping[str, Any]) -> str | None:
+    """The key of `table` that means `repository`, or the registry as a whole: the longest path first, then the
+    address' own spelling."""
     wanted = _normal(address.netloc, address.scheme)
-    prefix = f"{address.prefix}/"
+    prefix = f"{address.prefix}/{repository}/" if repository else f"{address.prefix}/"
     best: tuple[int, bool, str] | None = None
     for key in table:
         host, path = _split_key(key, address.scheme)
         if host != wanted:
             continue
-        # podman's keys may name a namespace: the address' own is the best, another's is better than none.
+        # podman's keys may name a namespace: what a repository lies in is the best; for the registry as a whole,
+        # any is better than none.
         is_whole_host = "://" in key or path == "/"
-        rank = len(path) if path != "/" and prefix.startswith(path) else 0 if is_whole_host else -1
+        is_above = path != "/" and prefix.startswith(path)
+        rank = len(path) if is_above and "://" not in key else 0 if is_whole_host else -1
+        if rank < 0 and repository:
+            continue
         if best is None or (rank, key == address.netloc) > best[:2]:
             best = (rank, key == address.netloc, key)
     return best[2] if best is not None else None

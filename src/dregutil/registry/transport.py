@@ -30,6 +30,7 @@ from dregutil.errors import (
     UnreachableError,
 )
 from dregutil.registry.auth import Authenticator, TokenRequest
+from dregutil.registry.keyring import Keyring
 from dregutil.registry.retry import MOST_ATTEMPTS, Gate, Pace, is_temporary, retry_after, wait_before
 
 __all__ = ["READING", "WRITING", "Answer", "Transport"]
@@ -71,7 +72,7 @@ class Transport:
     def __init__(
         self,
         base_url: str,
-        authenticator: Authenticator,
+        authenticator: Authenticator | Keyring,
         *,
         methods: frozenset[str] = READING,
         tls: ssl.SSLContext | bool = True,
@@ -85,7 +86,7 @@ class Transport:
         self.methods = methods
         self.gate = Gate(concurrency)
         self.pace = Pace()
-        self._authenticator = authenticator
+        self._keyring = Keyring(authenticator) if isinstance(authenticator, Authenticator) else authenticator
         self._proxy = proxy
         self._wait = timeout
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)
@@ -103,6 +104,15 @@ class Transport:
 
     async def close(self) -> None:
         await self._session.close()
+
+    @property
+    def scoped_paths(self) -> tuple[str, ...]:
+        """The namespaces with credentials of their own."""
+        return self._keyring.paths
+
+    def redacted(self, text: str) -> str:
+        """`text` without any secret of ours."""
+        return self._keyring.redacted(text)
 
     def url(self, path: str) -> URL:
         """The URL of `path`, which begins with a slash and is already encoded."""
@@ -175,14 +185,14 @@ class Transport:
         target = url.raw_path_qs
         attempt = 0
         while True:
-            authorization = self._authenticator.known_headers(method, target, scopes)
+            authorization = self._keyring.known_headers(method, target, scopes)
             if authorization is None:
-                authorization = await self._authenticator.headers(method, target, scopes, fetch=self._fetch_token)
+                authorization = await self._keyring.headers(method, target, scopes, fetch=self._fetch_token)
             merged = {**headers, **authorization} if authorization else headers
             answer = await self._patiently(method, url, merged, body, limits)
             if answer.status not in _CHALLENGED:
                 return answer
-            again = await self._authenticator.challenged(
+            again = await self._keyring.challenged(
                 answer.status,
                 answer.headers.getall("WWW-Authenticate", []),
                 scopes,
