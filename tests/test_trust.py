@@ -1,4 +1,4 @@
-"""A random registry under random pushes, removals, stale plans, kills between any two effects, resumes and undos.
+"""A random registry under random pushes, removals, stale plans, refusals, kills at any point, resumes and undos.
 
 After each, an independent reader looks: every tag that was not asked to go resolves, whole. A kill is what `kill -9` is
 to a registry and a disk: from one moment on, nothing is sent and nothing is written any more.
@@ -13,9 +13,10 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 from hypothesis import Phase, settings
@@ -32,7 +33,6 @@ from dregutil.plan import Action, Plan, RemovalOptions
 from dregutil.planfile import decode_plan, encode_plan
 from dregutil.reference import Repository
 from dregutil.registry import WritableRegistry, connect_writable
-from dregutil.registry.transport import Transport
 from dregutil.removal import plan_removal
 from dregutil.restore import BackResult, BackRun, look_back, put_back
 from dregutil.run import Known
@@ -40,13 +40,21 @@ from dregutil.runs import RunStore
 from dregutil.selection import MatchRules, select_tags
 from dregutil.selector import TagSelector
 from images import Pusher
+from removing import Killed, Killer
 from servers import DistributionServer
+from servers.memory import MemoryServer, Switches
 
 pytestmark = pytest.mark.property
 
 TAGS = ("1.0", "1.1", "1.2", "2.0", "latest", "stable")
 NAMES = ("a", "b")
-EXAMPLES = max(250, int(os.environ["DREGUTIL_LONG"]) // 8) if "DREGUTIL_LONG" in os.environ else 15
+EXAMPLES = {"real": 10, "memory": 20}
+if "DREGUTIL_LONG" in os.environ:
+    EXAMPLES = {
+        "real": max(250, int(os.environ["DREGUTIL_LONG"]) // 8),
+        "memory": int(os.environ["DREGUTIL_LONG"]) // 2,
+    }
+STEPS = 25
 KILLS = st.one_of(st.none(), st.integers(0, 30))
 SELECTIONS = st.tuples(
     st.lists(st.integers(0, 1), min_size=1, max_size=2, unique=True),
@@ -54,55 +62,18 @@ SELECTIONS = st.tuples(
     st.builds(MatchRules, match_all_tags=st.booleans(), ignore_other_repositories=st.booleans()),
     st.builds(RemovalOptions, untag=st.booleans(), keep_children=st.booleans(), keep_referrers=st.booleans()),
 )
+SWITCHES = st.fixed_dictionaries(
+    {name: st.booleans() for name in ("untags", "last_tag_takes", "cascades", "has_referrers", "pages_tags")}
+)
 TAGS_FIRST_PAYS = vars(repository_run)["tags_first_pays"]
 _numbers = itertools.count()
 
 
-class Killed(BaseException):
-    """Like the end of the process: nothing of ours runs after it."""
-
-
-class Killer:
-    """Counts effects (requests that write, lines that are made durable), and ends everything after some number."""
-
-    def __init__(self, after: int | None) -> None:
-        self.left = after
-
-    def effect(self) -> None:
-        if self.left is None:
-            return
-        if self.left <= 0:
-            raise Killed
-        self.left -= 1
-
-    def arm(self, registry: WritableRegistry, journal: Journal | None) -> None:
-        transport: Transport = registry._transport
-        send = transport.send
-
-        async def counted(method: str, *arguments: Any, **options: Any) -> Any:
-            if method not in ("GET", "HEAD"):
-                self.effect()
-            elif self.left is not None and self.left <= 0:
-                raise Killed
-            answer = await send(method, *arguments, **options)
-            if method not in ("GET", "HEAD"):
-                self.effect()
-            return answer
-
-        transport.send = counted  # type: ignore[method-assign]
-        if journal is not None:
-            write = journal._write
-
-            def checked(lines: Any) -> None:
-                self.effect()
-                write(lines)
-
-            journal._write = checked  # type: ignore[method-assign]
-
-
 class Trust(RuleBasedStateMachine):
-    server: ClassVar[DistributionServer]
-    counts: ClassVar[Counter[str]] = Counter()
+    """On the real server the switches turn nothing; on the one in memory they make it like others."""
+
+    server: ClassVar[DistributionServer | MemoryServer]
+    counts: ClassVar[Counter[str]]
 
     def _count(self, what: str) -> None:
         self.counts[what] += 1
@@ -118,11 +89,14 @@ class Trust(RuleBasedStateMachine):
         # What must resolve; a tag that was asked to go moves over to `doomed`, where it may be in either state.
         self.must: dict[tuple[Repository, str], str] = {}
         self.doomed: dict[tuple[Repository, str], str] = {}
+        self.switches = self.server.switches if isinstance(self.server, MemoryServer) else Switches()
         self.plans: list[Plan] = []
         self.cut_off: list[str] = []
 
     def teardown(self) -> None:
         vars(repository_run)["tags_first_pays"] = TAGS_FIRST_PAYS
+        self.switches.refused.clear()
+        self.switches.failing.clear()
         self.pusher.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -130,9 +104,11 @@ class Trust(RuleBasedStateMachine):
         self.must[name, tag] = digest
         self.doomed.pop((name, tag), None)
 
-    @initialize(shared=st.booleans(), nested=st.booleans(), sweeps=st.booleans())
-    def fill(self, shared: bool, nested: bool, sweeps: bool) -> None:
+    @initialize(shared=st.booleans(), nested=st.booleans(), sweeps=st.booleans(), switches=SWITCHES)
+    def fill(self, shared: bool, nested: bool, sweeps: bool, switches: dict[str, bool]) -> None:
         """Versions, an index with a tagged child, signatures, a digest in both repositories."""
+        for switch, value in switches.items():
+            setattr(self.switches, switch, value)
         if sweeps:
             vars(repository_run)["tags_first_pays"] = lambda _, __: True  # as in a large repository
         for name in (0, 1):
@@ -185,6 +161,18 @@ class Trust(RuleBasedStateMachine):
             found = self.pusher.push_index(repository, tag, children=[referrer])
         self._is_tagged(repository, tag, found["digest"])
 
+    @rule(name=st.integers(0, 1), place=st.integers(0, 20), status=st.sampled_from([405, 409, 412, 500]))
+    def refuse(self, name: int, place: int, status: int) -> None:
+        """From now on a manifest's DELETE is refused, or for 500 carried out all the same."""
+        there = self.pushed[self.repositories[name]]
+        refused = self.switches.failing if status == 500 else self.switches.refused
+        refused[there[place % len(there)]["digest"]] = status
+
+    @rule()
+    def relent(self) -> None:
+        self.switches.refused.clear()
+        self.switches.failing.clear()
+
     @rule(selection=SELECTIONS)
     def plan(self, selection: tuple[list[int], list[str], MatchRules, RemovalOptions]) -> None:
         """A plan that is carried out later, when it may be stale."""
@@ -218,7 +206,7 @@ class Trust(RuleBasedStateMachine):
         result = self._run(record.plan, self.store.journal(record), record, Killer(kill_after))
         self._count("a resumed run was killed" if result is None else "a run was resumed")
         if result is not None:
-            assert result.error is None
+            self._check_error(result)
             self.cut_off.remove(run)
             self._check_result(record.plan, result)
 
@@ -270,6 +258,9 @@ class Trust(RuleBasedStateMachine):
                     assert self.doomed.get((name, tag)) == digest, tag
 
     def _plan(self, chosen: list[int], tags: list[str], rules: MatchRules, options: RemovalOptions) -> Plan:
+        if self.switches.last_tag_takes:
+            options = replace(options, untag=False)  # killed in it, such a server has lost a child until the resume
+
         async def make(registry: WritableRegistry) -> Plan:
             found = (await crawl(registry, self.repositories)).inventory
             names = [self.repositories[place] for place in chosen]
@@ -291,9 +282,14 @@ class Trust(RuleBasedStateMachine):
             return
         gone = any(outcome.result.is_done for outcome in result.outcomes)
         self._count("a run removed something" if gone else "a run removed nothing")
-        assert result.error is None
+        self._check_error(result)
         self._check_result(plan, result)
-        self._compare_journal(journal.run, result)
+        if result.error is None:
+            self._compare_journal(journal.run, result)
+
+    def _check_error(self, result: RunResult) -> None:
+        """Nothing ends a run early but a registry that does not allow deletion."""
+        assert result.error is None or self.switches.refused, result.error
 
     def _doom(self, plan: Plan) -> None:
         """Tags that the plan names, and that are on the digest that it names: they may go from now on."""
@@ -357,15 +353,18 @@ class Trust(RuleBasedStateMachine):
         return asyncio.run(run())
 
 
-def test_trust(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with DistributionServer(Path(tmp_path_factory.mktemp("registry"))) as server:
-        Trust.server = server
+@pytest.mark.parametrize("kind", ["memory", "real"])
+def test_trust(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(repository_run, "_SETTLE", 0.0)
+    folder = Path(tmp_path_factory.mktemp("registry"))
+    with MemoryServer() if kind == "memory" else DistributionServer(folder) as server:
+        machine = cast("type[Trust]", type("TrustThis", (Trust,), {"server": server, "counts": Counter()}))
         # Not shrunk: kills fall where they fall, so a smaller example of a failure takes hours to find.
         chosen = settings(
-            parent=settings.default, max_examples=EXAMPLES, stateful_step_count=25, phases=(Phase.generate,)
+            parent=settings.default, max_examples=EXAMPLES[kind], stateful_step_count=STEPS, phases=(Phase.generate,)
         )
-        run_state_machine_as_test(Trust, settings=chosen)
-        counts = dict(sorted(Trust.counts.items()))
-        print(json.dumps(counts))
+        run_state_machine_as_test(machine, settings=chosen)
+        counts = dict(sorted(machine.counts.items()))
+        print(json.dumps({"server": kind, "examples": EXAMPLES[kind], **counts}))
         assert counts["a run was killed"] > 0
         assert counts["an undo put something back"] > 0

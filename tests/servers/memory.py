@@ -39,7 +39,7 @@ class Switches:
 
     `deletes`: deletion is allowed at all. `untags`: DELETE of a tag takes it alone (3.x), else it is refused.
     `last_tag_takes`: with the last tag goes its manifest (ECR). `cascades`: with an index go its children that have no
-    tag and no other index (Harbor), with a subject its referrers. `keeps_tags`: a deleted manifest leaves its tags
+    tag and no other index (Harbor), with a subject such referrers. `keeps_tags`: a deleted manifest leaves its tags
     dangling. `has_referrers`: the referrers API. `pages_tags`: tags are listed in pages.
 
     `refused`: a digest or tag, and the status with which its DELETE is refused. `failing`: carried out, and then
@@ -291,12 +291,14 @@ def _company(repository: _Repository, taken: Stored) -> Iterator[str]:
     """What a server that cascades takes along: children that nothing else holds, and referrers."""
     held = {child for manifest in repository.manifests.values() for child in manifest.children}
     tagged = set((repository.tags or {}).values())
-    for child in taken.children:
-        if child in repository.manifests and child not in held and child not in tagged:
-            yield child
-    for manifest in list(repository.manifests.values()):
-        if (manifest.body.get("subject") or {}).get("digest") == taken.digest and manifest.digest not in tagged:
-            yield manifest.digest
+    referrers = [
+        manifest.digest
+        for manifest in repository.manifests.values()
+        if (manifest.body.get("subject") or {}).get("digest") == taken.digest
+    ]
+    for digest in (*taken.children, *referrers):
+        if digest in repository.manifests and digest not in held and digest not in tagged:
+            yield digest
 
 
 def _json(body: Any, headers: dict[str, str] | None = None) -> Answer:
