@@ -33,19 +33,23 @@ async def apply_plan(
     recorder: Recorder | None = None,
     earlier: RunRecord | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
+    on_swept: Callable[[], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> RunResult:
     """Carry out `plan`.
 
     `recorder` keeps the record by which the run can be resumed and undone; without one it cannot be. `earlier` is the
-    record of this very plan, cut off: what it began is completed first. `stop`, once set, lets the steps in flight end
-    and starts no other. Raises DeletionDisabledError, DeniedError or LoginError before anything was sent, where one of
-    the repositories allows no deletion, and UnreachableError where the registry does not answer. What fails later is
-    an outcome, or the result's `error`.
+    record of this very plan, cut off: what it began is completed first. `on_swept` is told of each tag that goes before
+    its manifest, in a large repository. `stop`, once set, lets the steps in flight end and starts no other.
+
+    Raises DeletionDisabledError, DeniedError or LoginError before anything was sent, where one of the repositories
+    allows no deletion, and UnreachableError where the registry does not answer. What fails later is an outcome, or the
+    result's `error`.
     """
     limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
     run = Run(registry, plan, known or Known(), recorder or NoRecorder(), on_outcome or (lambda _: None))
     run.readings = readings or Readings()
+    run.untagger.on_swept = on_swept or run.untagger.on_swept
     run.stop = stop or run.stop
     intents = run.take_up(earlier)
     steps: dict[Repository, list[Step]] = defaultdict(list)

@@ -26,7 +26,7 @@ from dregutil.plan import Plan, Step, Usage
 from dregutil.planfile import decode_step, encode_step, options_from, options_object
 from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["Journal", "RunHeader", "RunRecord", "Settled", "read_header", "read_indexes", "read_journal"]
+__all__ = ["Journal", "RunHeader", "RunRecord", "Settled", "read_header", "read_indexes", "read_journal", "sync_folder"]
 
 VERSION = 1
 FILE_NAME = "journal.jsonl"
@@ -157,7 +157,7 @@ class Journal:
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._length = os.fstat(self._file).st_size
             if is_new:
-                _sync_folder(folder)
+                sync_folder(folder)
             elif self._length:
                 self._write([b"\n"])  # a torn last line ends here
         except OSError as error:
@@ -467,7 +467,8 @@ def _chunks(lines: Iterable[bytes], size: int = 1 << 20) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

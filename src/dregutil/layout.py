@@ -26,6 +26,7 @@ def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
     """
     entries: list[dict[str, Any]] = []
     seen: set[str] = set()
+    named: set[tuple[str, str]] = set()
     folders: set[Path] = set()
     for intent in intents:
         manifest = intent.manifest
@@ -38,6 +39,9 @@ def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
             seen.add(manifest.digest)
         names = [f"{intent.repository}:{tag}" for tag in intent.tags] or [f"{intent.repository}@{manifest.digest}"]
         for name in names:
+            if (name, manifest.digest) in named:
+                continue  # recorded twice, as a run that was taken up does
+            named.add((name, manifest.digest))
             annotations = {REF_NAME: name, REPOSITORY: str(intent.repository), TAGS: " ".join(intent.tags)}
             entries.append(
                 {

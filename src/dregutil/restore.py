@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -97,8 +97,9 @@ class RestoreRecorder(Protocol):
         """Note that a manifest was put back with these tags, or why it was not."""
 
 
-async def look_back(registry: Registry, record: RunRecord) -> BackPlan:
+async def look_back(registry: Registry, record: RunRecord, *, on_looked: Callable[[], None] | None = None) -> BackPlan:
     """Read what is left of what a run removed, and say what can come back. Changes nothing. Raises DregutilError."""
+    on_looked = on_looked or (lambda: None)
     removed = _removed(record)
     levels: dict[Repository, Sequence[Sequence[Back]]] = {}
     elsewhere: dict[Repository, list[Repository]] = defaultdict(list)
@@ -115,7 +116,8 @@ async def look_back(registry: Registry, record: RunRecord) -> BackPlan:
         async with limit:
             others = tuple(dict.fromkeys((*elsewhere[repository], *removed)))
             own = frozenset(intent.placeholder for intent in ours[repository])
-            levels[repository] = await _Look(registry, repository, removed[repository], others, own).levels()
+            found = _Look(registry, repository, removed[repository], others, own)
+            levels[repository] = await found.levels(on_looked)
 
     await gather_all(look(repository) for repository in removed)
     return BackPlan(record.run, {repository: levels[repository] for repository in removed}, ours)
@@ -127,9 +129,10 @@ async def put_back(
     *,
     recorder: RestoreRecorder | None = None,
     stop: asyncio.Event | None = None,
+    on_put: Callable[[], None] | None = None,
 ) -> BackRun:
     """Carry out what `look_back` found. What fails is a result; what ends it early is the run's `error`."""
-    work = _PutBack(registry, recorder, stop or asyncio.Event())
+    work = _PutBack(registry, recorder, stop or asyncio.Event(), on_put or (lambda: None))
     limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
 
     async def one(repository: Repository) -> None:
@@ -201,10 +204,14 @@ class _Look:
         self._holders: dict[Digest, asyncio.Task[Repository | None]] = {}
         self.found: dict[Digest, Back] = {}
 
-    async def levels(self) -> list[list[Back]]:
+    async def levels(self, on_looked: Callable[[], None]) -> list[list[Back]]:
+        async def look(digest: Digest) -> None:
+            await self._look(digest)
+            on_looked()
+
         levels = levels_of({digest: intent.manifest for digest, intent in self.intents.items()})
         for level in levels:
-            await for_each(level, self._look, at_once=_AT_ONCE)
+            await for_each(level, look, at_once=_AT_ONCE)
         return [[self.found[digest] for digest in level] for level in levels]
 
     async def _look(self, digest: Digest) -> None:
@@ -261,10 +268,17 @@ class _Look:
 
 
 class _PutBack:
-    def __init__(self, registry: WritableRegistry, recorder: RestoreRecorder | None, stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        registry: WritableRegistry,
+        recorder: RestoreRecorder | None,
+        stop: asyncio.Event,
+        on_put: Callable[[], None],
+    ) -> None:
         self.registry = registry
         self.recorder = recorder
         self.stop = stop
+        self.on_put = on_put
         self.results: list[tuple[Back, str, str]] = []
         self.moved: list[tuple[Repository, Tag]] = []
         self.error: DregutilError | None = None
@@ -304,6 +318,7 @@ class _PutBack:
                 self._note(entry, BackResult.FAILED, error.message)
                 return
             put.append(entry)
+            self.on_put()
 
     async def _put(self, entry: Back) -> None:
         manifest = entry.manifest

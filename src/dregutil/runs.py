@@ -19,7 +19,16 @@ from datetime import datetime
 from pathlib import Path
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
-from dregutil.journal import FILE_NAME, Journal, RunHeader, RunRecord, read_header, read_indexes, read_journal
+from dregutil.journal import (
+    FILE_NAME,
+    Journal,
+    RunHeader,
+    RunRecord,
+    read_header,
+    read_indexes,
+    read_journal,
+    sync_folder,
+)
 from dregutil.reference import Digest, Repository
 
 __all__ = ["RunStore", "short_lived"]
@@ -37,10 +46,13 @@ class RunStore:
 
     def new(self, now: datetime) -> Journal:
         """Begin the record of a run. Raises JournalError where the folder cannot be written."""
+        is_first = not self._runs.exists()
         name = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond // 1000:03d}{secrets.token_hex(1)}"  # in the order of time
         try:
             self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self._runs / name).mkdir(mode=0o700)
+            for folder in (self._runs, *((self.folder, self.folder.parent) if is_first else ())):
+                sync_folder(folder)  # a record whose folder is lost with the power is no record
         except OSError as error:
             raise JournalError(
                 f"runs cannot be recorded in {self.folder}: {error.strerror or error}", advice=_ADVICE
@@ -92,6 +104,23 @@ class RunStore:
                     return record
         return None
 
+    def undos(self, run: str, registry: str) -> list[RunHeader]:
+        """The undos of a run, finished or not, oldest first."""
+        return [header for header in self.headers(registry) if header.undoes == run]
+
+    def cut_off(self, registry: str) -> list[tuple[RunHeader, str]]:
+        """The runs on a registry that were cut off and that nobody has undone, each with the command that goes on."""
+        headers = list(self.headers(registry))
+        undone = {header.undoes for header in headers if not header.is_unfinished}
+        begun = {header.undoes for header in headers}
+        found = []
+        for header in headers:
+            removal = header.undoes or header.run
+            if header.is_unfinished and removal not in undone:
+                how = f"apply --resume {removal}" if removal not in begun else f"undo {removal}"
+                found.append((header, how))
+        return found
+
     def known_indexes(self, registry: str) -> Mapping[Repository, frozenset[Digest]]:
         """The indexes that earlier runs saw, by repository: one that no tag names is invisible to the API."""
         found: dict[Repository, set[Digest]] = defaultdict(set)
@@ -104,7 +133,12 @@ class RunStore:
         """Remove the finished runs that began before a moment; returns their names."""
         old = [header for header in self.headers() if header.started < before and not header.is_unfinished]
         for header in old:
-            shutil.rmtree(header.folder)
+            try:
+                shutil.rmtree(header.folder)
+            except OSError as error:
+                raise JournalError(
+                    f"{header.folder} cannot be removed: {error.strerror or error}", advice=_ADVICE
+                ) from error
         return [header.run for header in old]
 
     @contextlib.contextmanager

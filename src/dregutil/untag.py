@@ -72,6 +72,7 @@ class Untagger:
         self._registry = registry
         self._recorder = recorder
         self._by_tag = True
+        self.on_swept: Callable[[], None] = lambda: None  # told of each tag that a sweep takes
         self._ours: dict[Digest, _Originals] = {}
 
     def original(self, repository: Repository, tag: Tag, digest: Digest) -> Manifest | None:
@@ -118,6 +119,7 @@ class Untagger:
                     if await self._registry.delete_tag(intent.repository, tag) is None:
                         self._by_tag = False
                         return False
+                    self.on_swept()
             return True
 
         try:
@@ -185,6 +187,7 @@ class Untagger:
                 if found is not None and found.digest == intent.manifest.digest:
                     moved[repository, tag] = intent.manifest
                     await self._registry.put_manifest(repository, tag, ours.raw, OCI_MANIFEST)
+                    self.on_swept()
             return True
 
         try:

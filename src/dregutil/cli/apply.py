@@ -8,7 +8,7 @@ from pathlib import Path
 from dregutil.cli.execution import Undertaking, carry_out
 from dregutil.cli.output import count, note
 from dregutil.cli.settings import Settings
-from dregutil.errors import NotFoundError, PlanRefusedError, UsageError
+from dregutil.errors import JournalError, NotFoundError, PlanRefusedError, RefusedError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan
 from dregutil.planfile import decode_plan
@@ -30,6 +30,17 @@ def apply(args: argparse.Namespace, settings: Settings) -> int:
         _check_registry(record.plan, settings, "run")
         if record.undoes:
             raise UsageError(f"{record.run} is an undo", advice=f"`dregutil undo {record.undoes}` goes on with it")
+        undos = store.undos(record.run, record.plan.registry)
+        if undos:
+            raise RefusedError(
+                f"{record.run} was undone, at least in part, by {undos[-1].run}",
+                advice=f"`dregutil undo {record.run}` puts back the rest; then plan the removal anew",
+            )
+        if record.missing_steps and record.intents:
+            raise JournalError(
+                f"the record of {record.run} is damaged: some of its steps cannot be read",
+                advice=f"`dregutil undo {record.run}` puts back what it removed",
+            )
         if record.missing_steps:
             raise NotFoundError(f"{record.run} was cut off before it had begun: nothing was changed by it")
         if not record.is_unfinished:
@@ -44,7 +55,9 @@ def apply(args: argparse.Namespace, settings: Settings) -> int:
         note(settings, "the plan removes nothing")
         count(settings, "removed digests", 0)
         return 0
-    return carry_out(args, settings, Undertaking(plan, inventory, indexes=indexes, reviewed=args.expect is not None))
+    return carry_out(
+        args, settings, Undertaking(plan, inventory, indexes=indexes, reviewed=args.expect is not None, saved=True)
+    )
 
 
 def _read(path: Path) -> tuple[Plan, str]:

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,21 +19,22 @@ from dregutil.cli.connection import connect_options
 from dregutil.cli.output import count, emit, note
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
-from dregutil.errors import BrakeError, DregutilError
+from dregutil.errors import BrakeError, DregutilError, PlanRefusedError
 from dregutil.inventory import Inventory
 from dregutil.journal import Journal, RunRecord
 from dregutil.layout import write_layout
-from dregutil.outcome import Outcome, Result, RunResult
+from dregutil.outcome import Result, RunResult
 from dregutil.plan import Plan
 from dregutil.readings import Readings
 from dregutil.reference import Digest, Repository
 from dregutil.registry import connect_writable
-from dregutil.report.removal import left_lines, plan_lines, removed_steps, summary_lines
+from dregutil.report.progress import Meter
+from dregutil.report.removal import left_lines, plan_lines, removed_steps, summary_lines, vanished_lines
 from dregutil.report.text import pair_lines
 from dregutil.run import Known
 from dregutil.runs import RunStore, short_lived
 
-__all__ = ["Undertaking", "agreed", "carry_out", "run_to_end", "tell_unfinished", "warn_of_state"]
+__all__ = ["Undertaking", "agreed", "carry_out", "meter_for", "run_to_end", "tell_unfinished", "warn_of_state"]
 
 INTERRUPTED = 130
 _Found = TypeVar("_Found")
@@ -45,7 +45,7 @@ class Undertaking:
     """A plan that is to be carried out, and what is known beside it.
 
     `whole`: the inventory is the whole registry, as the cache file must be. `earlier`: the record of this plan, cut
-    off. `reviewed`: whoever asks has named the plan's own sum.
+    off. `reviewed`: whoever asks has named the plan's own sum. `saved`: the plan comes from a file.
     """
 
     plan: Plan
@@ -57,6 +57,7 @@ class Undertaking:
     seconds: float | None = None
     earlier: RunRecord | None = None
     reviewed: bool = False
+    saved: bool = False
 
 
 def carry_out(args: argparse.Namespace, settings: Settings, work: Undertaking) -> int:
@@ -150,9 +151,8 @@ def _named(repositories: tuple[Repository, ...]) -> str:
 def tell_unfinished(settings: Settings, store: RunStore, work: Undertaking) -> None:
     """Name the runs on this registry that were cut off."""
     own = "" if work.earlier is None else work.earlier.run
-    for header in store.headers(work.plan.registry):
-        if header.is_unfinished and header.run != own:
-            how = f"undo {header.run}" if header.undoes else f"apply --resume {header.run}"
+    for header, how in store.cut_off(work.plan.registry):
+        if header.run != own:
             note(settings, f"the run {header.run} was cut off; `dregutil {how}` goes on with it")
 
 
@@ -192,36 +192,27 @@ def _apply(settings: Settings, work: Undertaking, journal: Journal) -> RunResult
                 readings=work.readings,
                 recorder=journal,
                 earlier=work.earlier,
-                on_outcome=_progress(settings, len(work.plan.steps)),
+                on_outcome=lambda _: meter.count(),
+                on_swept=meter.sweep,
                 stop=stop,
             )
 
-    return run_to_end(carry_out)
+    done = 0 if work.earlier is None else len(work.earlier.outcomes)
+    with meter_for(settings) as meter:
+        meter.begin("steps", len(work.plan.steps) - done, work.seconds)
+        return run_to_end(carry_out)
 
 
-def _progress(settings: Settings, number: int) -> Callable[[Outcome], None]:
-    done: set[int] = set()
-    show = sys.stderr.isatty() and not settings.quiet
-    started: list[float] = []
-
-    def update(outcome: Outcome) -> None:
-        done.add(outcome.step.number)
-        if show:
-            # From the first outcome on: what comes before it (readings, a sweep of tags) says nothing of the rate.
-            started.append(time.monotonic())
-            left = (time.monotonic() - started[0]) / len(done) * (number - len(done))
-            end = "\r\x1b[K" if len(done) == number else ""
-            sys.stderr.write(f"\r\x1b[K{len(done):,} of {number:,} steps, about {left:.0f} s left{end}")
-            sys.stderr.flush()
-
-    return update
+def meter_for(settings: Settings) -> Meter:
+    """The progress line, shown on a terminal only."""
+    return Meter(show=sys.stderr.isatty() and not settings.quiet)
 
 
 def _report(
     args: argparse.Namespace, settings: Settings, work: Undertaking, journal: Journal, result: RunResult
 ) -> int:
     run = journal.run if journal.has_intents or work.earlier is not None else ""
-    for line in (*left_lines(result), *summary_lines(work.plan, result, run=run)):
+    for line in (*left_lines(result), *vanished_lines(result), *summary_lines(work.plan, result, run=run)):
         note(settings, line)
     removed = removed_steps(result)
     objects: list[dict[str, object]] = [
@@ -230,10 +221,10 @@ def _report(
     ]
     emit(settings, objects, pair_lines([(step.repository, step.digest) for step in removed]))
     count(settings, "removed digests", len(removed))
-    return _exit_code(args, result)
+    return _exit_code(args, work, result)
 
 
-def _exit_code(args: argparse.Namespace, result: RunResult) -> int:
+def _exit_code(args: argparse.Namespace, work: Undertaking, result: RunResult) -> int:
     done = result.of(Result.REMOVED) or result.of(Result.GONE)
     if result.error is not None:
         if done:
@@ -244,7 +235,11 @@ def _exit_code(args: argparse.Namespace, result: RunResult) -> int:
         return INTERRUPTED
     if result.of(Result.FAILED):
         return PARTIAL if done else 1
-    return PARTIAL if args.strict and result.of(Result.LEFT) else 0
+    if work.saved and len(result.of(Result.LEFT)) == len(result.outcomes):
+        raise PlanRefusedError(
+            "none of the plan's steps still holds: nothing was removed", advice="make the plan again with --plan-out"
+        )
+    return PARTIAL if args.strict and (result.of(Result.LEFT) or result.vanished) else 0
 
 
 def _update_cache(settings: Settings, work: Undertaking, result: RunResult) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from dregutil.cli.connection import connect_options
-from dregutil.cli.execution import INTERRUPTED, agreed, run_to_end, warn_of_state
+from dregutil.cli.execution import INTERRUPTED, agreed, meter_for, run_to_end, warn_of_state
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings, shown_command
@@ -17,6 +17,7 @@ from dregutil.errors import DregutilError, NotFoundError, PlanRefusedError, Usag
 from dregutil.journal import RunRecord
 from dregutil.plan import Plan
 from dregutil.registry import connect, connect_writable
+from dregutil.report.progress import Meter
 from dregutil.report.text import column_lines
 from dregutil.restore import Back, BackPlan, BackResult, BackRun, look_back, put_back
 from dregutil.runs import RunStore
@@ -28,7 +29,9 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
     store = RunStore(settings.state_dir)
     record = _record(args, settings, store)
     with store.lock(record.plan.registry):
-        plan = asyncio.run(_look(settings, record))
+        with meter_for(settings) as meter:
+            meter.begin("manifests looked at", len({intent.manifest.digest for intent in record.intents}))
+            plan = asyncio.run(_look(settings, record, meter))
         needed = [entry for entry in plan.entries if entry.is_needed and not entry.lost]
         lost = [entry for entry in plan.entries if entry.lost]
         _tell(settings, record, plan)
@@ -43,7 +46,7 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
             return 0
         result, stopped = _put_back(settings, store, record, plan)
     _update_cache(settings, result)
-    return _report(settings, result, stopped=stopped)
+    return _report(settings, record, result, stopped=stopped)
 
 
 def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> RunRecord:
@@ -63,9 +66,9 @@ def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> Ru
     return found
 
 
-async def _look(settings: Settings, record: RunRecord) -> BackPlan:
+async def _look(settings: Settings, record: RunRecord, meter: Meter) -> BackPlan:
     async with connect(settings.address, connect_options(settings)) as registry:
-        return await look_back(registry, record)
+        return await look_back(registry, record, on_looked=meter.count)
 
 
 def _tell(settings: Settings, record: RunRecord, plan: BackPlan) -> None:
@@ -92,11 +95,13 @@ def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: Back
         async def work(stop: asyncio.Event) -> BackRun:
             nonlocal stopped
             async with connect_writable(settings.address, connect_options(settings)) as registry:
-                found = await put_back(registry, plan, recorder=journal, stop=stop)
+                found = await put_back(registry, plan, recorder=journal, stop=stop, on_put=meter.count)
             stopped = stop.is_set()
             return found
 
-        result = run_to_end(work)
+        with meter_for(settings) as meter:
+            meter.begin("manifests put back", sum(entry.is_needed and not entry.lost for entry in plan.entries))
+            result = run_to_end(work)
         if result.error is None and not stopped and not result.of(BackResult.FAILED):
             finished = datetime.now(UTC)
     finally:
@@ -104,14 +109,18 @@ def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: Back
     return result, stopped
 
 
-def _report(settings: Settings, result: BackRun, *, stopped: bool) -> int:
+def _report(settings: Settings, record: RunRecord, result: BackRun, *, stopped: bool) -> int:
     restored = result.of(BackResult.RESTORED)
     for entry, found, why in result.entries:
         if found in (BackResult.LOST, BackResult.FAILED) and not entry.lost:
             note(settings, f"{found}: {entry.repository} {entry.manifest.digest.short}: {why}")
-    tags = sum(len(entry.tags) for entry in restored)
+    for repository, tag in result.moved:
+        note(settings, f"left alone: {repository}:{tag} names something else now")
+    tags = sum(len(entry.tags) for entry in restored) - len(result.moved)
     note(settings, f"put back {plural(tags, 'tag')} and {plural(len(restored), 'manifest')}")
     emit(settings, [_object(entry, BackResult.RESTORED) for entry in restored], _lines(restored))
+    if stopped or result.error is not None:
+        note(settings, f"unfinished: `dregutil undo {record.run}` goes on with it")
     if result.error is not None:
         if restored:
             sys.stderr.write(f"dregutil: {result.error.message}\n  {result.error.advice}\n")

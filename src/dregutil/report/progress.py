@@ -1,4 +1,4 @@
-"""A crawl's progress, on a terminal: how many of how many, the rate, the time left."""
+"""Progress on a terminal: how many of how many, the rate, the time left. One line, taken away at the end."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from dregutil.crawl import CrawlProgress
+from dregutil.report.units import duration_text
 
-__all__ = ["contents_progress", "crawl_progress"]
+__all__ = ["Meter", "contents_progress", "crawl_progress"]
 
 _SHOWN_EVERY = 0.1  # seconds
 
@@ -69,3 +71,70 @@ def progress_text(progress: CrawlProgress, seconds: float) -> str:
     if progress.catalog_complete and rate:
         text += f", {(progress.tags_known - progress.tags_done) / rate:.0f} s left"
     return text
+
+
+class Meter:
+    """The line of a run: what is counted, and how long it will take. Used as a context, at whose end the line goes.
+
+    `show`: there is a terminal. `clock` gives seconds.
+    """
+
+    def __init__(self, *, show: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._show = show
+        self._clock = clock
+        self._noun = ""
+        self._total = self._done = self._swept = 0
+        self._estimate: float | None = None
+        self._began = self._first = self._shown = 0.0
+
+    def begin(self, noun: str, total: int, seconds: float | None = None) -> None:
+        """Count `total` of something from now on; `seconds`: how long that is thought to take."""
+        self._noun, self._total, self._estimate = noun, total, seconds
+        self._done = self._swept = 0
+        self._began = self._clock()
+        self._write(self._began)
+
+    def count(self) -> None:
+        """One more is done."""
+        now = self._clock()
+        # The rate is told from the first on: what comes before it (readings, a sweep of tags) says nothing of it.
+        self._first = now if not self._done else self._first
+        self._done = min(self._done + 1, self._total)
+        if now - self._shown >= _SHOWN_EVERY:
+            self._write(now)
+
+    def sweep(self) -> None:
+        """One more tag went, of those that go before what is counted."""
+        self._swept += 1
+        now = self._clock()
+        if now - self._shown >= _SHOWN_EVERY:
+            self._write(now)
+
+    def text(self, now: float) -> str:
+        """The line at a moment of the clock."""
+        text = f"{self._done:,} of {self._total:,} {self._noun}"
+        if self._swept:
+            text += f", {self._swept:,} tags swept"
+        left = self._left(now)
+        return text if left is None else f"{text}, about {duration_text(left)} left"
+
+    def _left(self, now: float) -> float | None:
+        if self._done > 1:
+            return (now - self._first) / (self._done - 1) * (self._total - self._done)
+        if self._estimate is None or now - self._began >= self._estimate:
+            return None  # nothing is known that would be true
+        return self._estimate - (now - self._began)
+
+    def _write(self, now: float) -> None:
+        self._shown = now
+        if self._show:
+            sys.stderr.write(f"\r\x1b[K{self.text(now)}")
+            sys.stderr.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._show:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -104,6 +104,16 @@ def left_lines(result: RunResult) -> Iterator[str]:
             yield f"{outcome.result.value}: {step.repository} {step.digest.short}{tags}: {outcome.why}"
 
 
+def vanished_lines(result: RunResult) -> Iterator[str]:
+    """A line for each tag that was to stay and is gone all the same."""
+    for repository, tags in result.vanished.items():
+        for tag in tags:
+            yield (
+                f"gone meanwhile: {repository}:{tag} was to stay; somebody removed it, or moved it onto what was just "
+                "being removed: look whether it is missed"
+            )
+
+
 def summary_lines(plan: Plan, result: RunResult, *, run: str = "") -> Iterator[str]:
     """What a run did, in a few lines; `run` is its name in the record, empty where nothing was sent."""
     done = result.of(Result.REMOVED)
