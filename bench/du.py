@@ -68,17 +68,22 @@ def generate(folder: Path, tags: int) -> int:
     path = folder / "cache" / "dregutil" / "contents.sqlite"
     database = ContentDatabase.open(path)
     connection = database.connection
-    connection.execute("PRAGMA synchronous = OFF")
+    for pragma in ("synchronous = OFF", "journal_mode = OFF", "cache_size = -3000000"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("DROP INDEX part_blob")
     connection.execute("BEGIN")
+    filled = Filler(connection)
     separator = "{"
     with (folder / NAME).open("w") as cache:
         for repository, listed in repositories(tags):
-            found = {f"1.{tag}": f"sha256:{add(connection, repository, tag).hex()}" for tag in range(listed)}
+            found = {f"1.{tag}": f"sha256:{filled.add(repository, tag).hex()}" for tag in range(listed)}
+            filled.flush()
             cache.write(f"{separator}{json.dumps(f'team{repository % 20}/app{repository}')}: {json.dumps(found)}")
             separator = ", "
         cache.write("}")
     connection.execute("COMMIT")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("CREATE INDEX part_blob ON part (blob)")
+    connection.execute("PRAGMA journal_mode = WAL")
     database.close()
     return path.stat().st_size
 
@@ -91,29 +96,55 @@ def repositories(tags: int) -> Iterator[tuple[int, int]]:
         number += 1
 
 
-def add(connection: sqlite3.Connection, repository: int, tag: int) -> bytes:
-    manifest = key("manifest", repository, tag)
-    whole = blob(connection, manifest, 2500)
-    connection.execute(
-        "INSERT INTO manifest VALUES (?, 'application/vnd.oci.image.manifest.v1+json', 'image', 1)", (whole,)
-    )
-    connection.execute("INSERT INTO content VALUES (?, ?)", (whole, b"x" * 700))
-    parts = [(blob(connection, key("config", repository, tag), 8000), CONFIG)]
-    for layer in range(LAYERS):
-        shared = (repository % 20,) if layer < 4 else (repository, tag // 20) if layer < 9 else (repository, tag)
-        parts.append((blob(connection, key("layer", layer, *shared), 10_000_000 // (layer + 1)), LAYER))
-    connection.executemany("INSERT INTO part VALUES (?, ?, ?)", [(whole, part, role) for part, role in parts])
-    return manifest
+class Filler:
+    """Rows for the database, kept back until `flush`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.last = 0
+        self.shared: dict[bytes, int] = {}
+        self.blobs: list[tuple[int, bytes, int]] = []
+        self.manifests: list[tuple[int]] = []
+        self.parts: list[tuple[int, int, int]] = []
+
+    def add(self, repository: int, tag: int) -> bytes:
+        manifest = key("manifest", repository, tag)
+        whole = self.blob(manifest, 2500)
+        self.manifests.append((whole,))
+        self.parts.append((whole, self.blob(key("config", repository, tag), 8000), CONFIG))
+        for layer in range(LAYERS):
+            size = 10_000_000 // (layer + 1)
+            if layer == LAYERS - 1:
+                found = self.blob(key("layer", layer, repository, tag), size)
+            else:
+                found = self.shared_blob(
+                    key("layer", layer, *((repository % 20,) if layer < 4 else (repository, tag // 20))), size
+                )
+            self.parts.append((whole, found, LAYER))
+        return manifest
+
+    def shared_blob(self, digest: bytes, size: int) -> int:
+        if digest not in self.shared:
+            self.shared[digest] = self.blob(digest, size)
+        return self.shared[digest]
+
+    def blob(self, digest: bytes, size: int) -> int:
+        self.last += 1
+        self.blobs.append((self.last, digest, size))
+        return self.last
+
+    def flush(self) -> None:
+        execute = self.connection.executemany
+        execute("INSERT INTO blob VALUES (?, ?, ?)", self.blobs)
+        media_type = "application/vnd.oci.image.manifest.v1+json"
+        execute(f"INSERT INTO manifest VALUES (?, '{media_type}', 'image', 1)", self.manifests)
+        execute("INSERT INTO content VALUES (?, zeroblob(700))", self.manifests)
+        execute("INSERT INTO part VALUES (?, ?, ?)", sorted(self.parts))
+        self.blobs, self.manifests, self.parts = [], [], []
 
 
 def key(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
-
-
-def blob(connection: sqlite3.Connection, digest: bytes, size: int) -> int:
-    connection.execute("INSERT OR IGNORE INTO blob (digest, size) VALUES (?, ?)", (digest, size))
-    (found,) = connection.execute("SELECT id FROM blob WHERE digest = ?", (digest,)).fetchone()
-    return int(found)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dregutil.cachefile import CacheFile, cache_file_name
@@ -53,6 +55,7 @@ def test_what_is_written_is_read(
     st.one_of(st.binary(max_size=200), st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
 )
 def test_any_other_content_is_damage(tmp_path_factory: pytest.TempPathFactory, content: bytes | str) -> None:
+    assume(content.strip() != b"{}")  # an empty registry
     cache = CacheFile(tmp_path_factory.mktemp("cache") / "c.json")
     cache.path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CacheError, match=r"c\.json"):
@@ -81,6 +84,32 @@ def test_a_link_is_replaced_and_never_followed(tmp_path: Path) -> None:
 def _take(path: Path, taken: Event) -> None:
     with CacheFile(path).lock():
         taken.set()
+
+
+TAGS = st.dictionaries(st.sampled_from(["1.0", "latest", "-bad"]), st.sampled_from([f"sha256:{'a' * 64}", "bad", 7]))
+FILES = st.one_of(
+    st.dictionaries(st.sampled_from(["a", "b/c", "Bad"]), TAGS | st.just([]) | st.none()).map(json.dumps),
+    st.sampled_from(["", "[]", "{", '{"a": {}}', '{"a": { }}', '{"a": {"1": }}', '{"a": 1}', "null", "{} x", "\xff"]),
+)
+
+
+@pytest.mark.property
+@given(FILES)
+def test_streaming_a_file_finds_what_reading_it_does(text: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        cache = CacheFile(Path(folder) / "c.json")
+        assert cache.stream() is None
+        cache.path.write_text(text, encoding="latin-1")
+        assert _passed_over(cache, CacheFile.stream) == _passed_over(cache, CacheFile.read)
+
+
+def _passed_over(cache: CacheFile, read: Callable[[CacheFile], Inventory | None]) -> object:
+    try:
+        found = read(cache)
+        assert found is not None
+        return found.repositories, {name: dict(tags) for name, tags in found.as_mapping().items()}, found.tag_count
+    except CacheError as error:
+        return str(cache.path) in error.message
 
 
 def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:

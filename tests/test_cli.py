@@ -245,6 +245,10 @@ def test_a_read_only_registry_is_told_apart(cli: Cli, tmp_path: Path) -> None:
         (["remove-tags", "-r", "a", "-t", "1", "--no"], "match_all", False),
         (["query-tags", "-r", "a", "-t", "1", "2", "-re", "x", "-x", "y", "-xre", "z"], "exclude_regex", ["z"]),
         (["query-tags", "-r", "a", "-t", "1", "-reg", "late"], "registry", "late"),
+        (["--l", "info", "query-tags", "-r", "a", "-t", "1"], "log_level", "info"),
+        (["query-tags", "-r", "a", "--ta", "1"], "tags", ["1"]),
+        (["remove-tags", "-r", "a", "--n", "-t", "1"], "match_all", False),
+        (["list-tag-names", "--r"], "reverse_sort", True),
         (["-reg", "early", "query-tags", "-r", "a", "-t", "1"], "registry", "early"),
     ],
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import mmap
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from dregutil.errors import CacheError, UsageError
@@ -36,13 +37,33 @@ class CacheFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unusable(error.strerror or str(error)) from error
+            raise self.unusable(error.strerror or str(error)) from error
         except (ValueError, RecursionError) as error:
-            raise self._unusable("it is no JSON, or was cut short") from error
+            raise self.unusable("it is no JSON, or was cut short") from error
         try:
             return Inventory(_checked(found))
         except UsageError as error:
-            raise self._unusable(error.message) from error
+            raise self.unusable(error.message) from error
+
+    def stream(self) -> Inventory | None:
+        """As `read`, but a repository's tags are read when they are asked for, and not kept: for what passes once over
+        a registry that would not fit into memory. What is wrong with them is thus raised later."""
+        import msgspec  # a query from the cache does without
+
+        try:
+            with self.path.open("rb") as file:
+                # An empty file cannot be mapped, and is no JSON either.
+                raw = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            found = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+            return _StreamedInventory(self, {Repository.parse(name): tags for name, tags in found.items()})
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self.unusable(error.strerror or str(error)) from error
+        except (ValueError, RecursionError) as error:
+            raise self.unusable("it is no JSON of repositories, or was cut short") from error
+        except UsageError as error:
+            raise self.unusable(error.message) from error
 
     def age(self, now: float) -> float | None:
         """Seconds since it was written, at `now` (seconds since 1970); None where there is no file."""
@@ -84,11 +105,49 @@ class CacheFile:
         finally:
             os.close(handle)
 
-    def _unusable(self, why: str) -> CacheError:
+    def unusable(self, why: str) -> CacheError:
+        """The error that the file cannot be used."""
         return CacheError(
             f"the cache file {self.path} cannot be used: {why}",
             advice="--refresh reads the registry again and writes it anew; -c names another file",
         )
+
+
+class _StreamedInventory(Inventory):
+    """Tags as they stand in a file, which each look at them reads anew; it cannot be changed."""
+
+    def __init__(self, file: CacheFile, raw: Mapping[Repository, bytes]) -> None:
+        super().__init__()
+        self._mapping = _StreamedTags(file, {name: tags for name, tags in raw.items() if not _is_empty(tags)})
+
+    def as_mapping(self) -> Mapping[Repository, Mapping[Tag, Digest]]:
+        return self._mapping
+
+
+class _StreamedTags(Mapping[Repository, Mapping[Tag, Digest]]):
+    def __init__(self, file: CacheFile, raw: Mapping[Repository, bytes]) -> None:
+        self._file = file
+        self._raw = raw
+
+    def __getitem__(self, repository: Repository) -> Mapping[Tag, Digest]:
+        import msgspec
+
+        try:
+            return _checked({repository: msgspec.json.decode(self._raw[repository])})[repository]
+        except (ValueError, RecursionError) as error:
+            raise self._file.unusable(f"the tags of {repository} are no JSON") from error
+        except UsageError as error:
+            raise self._file.unusable(error.message) from error
+
+    def __iter__(self) -> Iterator[Repository]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+
+def _is_empty(raw: bytes) -> bool:
+    return len(memoryview(raw)) < 16 and not bytes(raw).strip(b"{} \t\r\n")
 
 
 def _dump(inventory: Inventory, write: Callable[[str], object]) -> None:

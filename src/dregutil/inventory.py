@@ -26,25 +26,25 @@ class Inventory:
     @property
     def repositories(self) -> list[Repository]:
         """Those that have tags, sorted."""
-        return sorted(self._tags)
+        return sorted(self.as_mapping())
 
     @property
     def tag_count(self) -> int:
-        return sum(len(tags) for tags in self._tags.values())
+        return sum(len(tags) for tags in self.as_mapping().values())
 
     @property
     def digest_count(self) -> int:
-        return len({digest for tags in self._tags.values() for digest in tags.values()})
+        return len({digest for tags in self.as_mapping().values() for digest in tags.values()})
 
     def tags(self, repository: Repository) -> Mapping[Tag, Digest]:
         """The tags of a repository; empty where it is not known."""
-        return self._tags.get(repository, {})
+        return self.as_mapping().get(repository, {})
 
     def holders(self, digest: Digest) -> Sequence[tuple[Repository, Tag]]:
         """Every tag, of every repository, that stands for `digest`."""
         if self._holders is None:
             found: dict[Digest, list[tuple[Repository, Tag]]] = defaultdict(list)
-            for repository, tags in self._tags.items():
+            for repository, tags in self.as_mapping().items():
                 for tag, held in tags.items():
                     found[held].append((repository, tag))
             self._holders = dict(found)

@@ -10,7 +10,7 @@ from dregutil.cli.contents import open_contents, read_missing
 from dregutil.cli.output import emit, note
 from dregutil.cli.repositories import PARTIAL, parse_named
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import open_source
+from dregutil.cli.source import stream_source
 from dregutil.errors import UsageError
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
@@ -24,7 +24,7 @@ def du(args: argparse.Namespace, settings: Settings) -> int:
     named = parse_named(args.repo, settings.address)
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: no number of lines", advice="a whole number from 1 is meant")
-    source = open_source(settings)
+    source = stream_source(settings)
     shown, code = named.expand(source.inventory, source.failed)
     code = max(code, PARTIAL if source.failed else 0)
     if not source.inventory.repositories:

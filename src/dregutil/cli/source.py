@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dregutil.cachefile import CacheFile
 from dregutil.cli.output import note, plural
 from dregutil.cli.repositories import listed_repositories
 from dregutil.cli.settings import Settings
@@ -15,7 +16,7 @@ from dregutil.errors import AccessError, DregutilError, LoginError, RegistryErro
 from dregutil.inventory import Inventory
 from dregutil.reference import Repository
 
-__all__ = ["Source", "open_source", "read_registry", "save"]
+__all__ = ["Source", "open_source", "read_registry", "save", "stream_source"]
 
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
@@ -34,16 +35,29 @@ def open_source(settings: Settings, only: Sequence[Repository] | None = None) ->
 
     `only`: all that the answer depends on; without a cache no other repository is read, and nothing is saved.
     """
-    if settings.cache is not None and not settings.refresh:
-        found = settings.cache.read()
-        if found is not None:
-            age = settings.cache.age(time.time()) or 0.0
-            note(settings, f"as read {age_text(age)} ago; --refresh reads it again")
-            return Source(found)
+    found = _cached(settings, CacheFile.read)
+    if found is not None:
+        return Source(found)
     source = read_registry(settings, None if settings.refresh else only)
     if source.whole:
         save(settings, source.inventory)
     return source
+
+
+def stream_source(settings: Settings) -> Source:
+    """As `open_source`; an inventory from the cache can only be passed over, and takes no memory."""
+    found = _cached(settings, CacheFile.stream)
+    return open_source(settings) if found is None else Source(found)
+
+
+def _cached(settings: Settings, read: Callable[[CacheFile], Inventory | None]) -> Inventory | None:
+    if settings.cache is None or settings.refresh:
+        return None
+    found = read(settings.cache)
+    if found is not None:
+        age = settings.cache.age(time.time()) or 0.0
+        note(settings, f"as read {age_text(age)} ago; --refresh reads it again")
+    return found
 
 
 def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Source:
