@@ -155,6 +155,21 @@ def test_a_registry_that_is_away_is_an_error_and_not_a_list(database: ContentDat
         read("http://127.0.0.1:9", database, ("r", {"digest": f"sha256:{'0' * 64}"}))
 
 
+def test_digests_that_the_registry_fails_at_are_named_and_end_nothing(
+    memory: MemoryServer, shop: Pusher, database: ContentDatabase
+) -> None:
+    images = [shop.push_image("r", f"1.{number}", seed=str(number)) for number in range(12)]
+    broken = {image["digest"] for image in images[:9]}
+
+    def fail(request: Request) -> Answer | None:
+        return Answer(500) if request.reference in broken else None
+
+    with Proxy(memory.port, before=fail) as proxy:
+        contents = read(proxy.url, database, *(("r", image) for image in images))
+    assert contents.unreadable.keys() == broken
+    assert all(contents.details(Digest(image["digest"])) for image in images[9:])
+
+
 def test_a_refused_login_ends_the_reading(memory: MemoryServer, shop: Pusher, database: ContentDatabase) -> None:
     image = shop.push_image("r", "1.0", seed="one")
     with Proxy(memory.port, before=lambda _: Answer(401)) as proxy, pytest.raises(LoginError):

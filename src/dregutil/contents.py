@@ -32,7 +32,7 @@ from dregutil.workers import for_each
 __all__ = ["Contents", "read_contents"]
 
 _WRITTEN_AT_ONCE = 256  # digests a transaction: other processes wait for it
-_MOST_LOST = 4  # answers in a row that do not come, after which the registry as a whole is thought to be away
+_MOST_LOST = 4  # answers in a row that do not come, after which the registry as a whole is looked at
 _CHILDREN_AT_ONCE = 8
 
 
@@ -81,7 +81,7 @@ async def read_contents(
         await for_each(missing, read, at_once=max(1, registry.concurrency))
     finally:
         reading.write()
-    reading.raise_if_nothing_came()
+    await reading.see_whether_it_is_there()
     return Contents(database, reading.failed, len(missing))
 
 
@@ -94,9 +94,7 @@ class _Reading:
         self._configs: dict[Digest, bytes] = {}
         self._whole: dict[Digest, None] = {}
         self._under_way: dict[Digest, asyncio.Event] = {}
-        self._lost: UnreachableError | None = None
-        self._lost_in_a_row = 0
-        self._anything_came = False
+        self._lost = 0  # answers in a row that did not come
 
     async def read_root(self, digest: Digest, repositories: Sequence[Repository]) -> None:
         """Read a digest from the first of `repositories` that has it; remember why where none does."""
@@ -105,7 +103,7 @@ class _Reading:
             try:
                 await self._read(repository, digest, DEEPEST)
             except DregutilError as error:
-                self._judge(error)
+                await self._judge(error)
                 failure = failure or error
             else:
                 failure = None
@@ -122,9 +120,11 @@ class _Reading:
         if manifests or configs or whole:
             self.database.add(manifests.values(), configs, whole)
 
-    def raise_if_nothing_came(self) -> None:
-        if self._lost is not None and not self._anything_came:
-            raise self._lost
+    async def see_whether_it_is_there(self) -> None:
+        """Where answers are missing, tell what concerns single digests from a registry that is away: raises then."""
+        if self._lost:
+            await self.registry.ping()
+            self._lost = 0
 
     async def _read(self, repository: Repository, digest: Digest, deepest: int) -> None:
         """Read a manifest and all below it. Raises DregutilError; what was read until then is kept."""
@@ -147,7 +147,7 @@ class _Reading:
 
     async def _fetch(self, repository: Repository, digest: Digest) -> Manifest:
         manifest = await self.registry.manifest(repository, digest)
-        self._came()
+        self._lost = 0
         if manifest is None:
             raise NotFoundError(f"{repository} has no manifest {digest.short}")
         return manifest
@@ -157,7 +157,7 @@ class _Reading:
             if config.digest in self._configs or self.database.config(config.digest) is not None:
                 return
             raw = await self.registry.blob(repository, config.digest, longest=MAX_MANIFEST_BYTES)
-            self._came()
+            self._lost = 0
             if raw is None:
                 raise NotFoundError(f"{repository} has no config {config.digest.short}")
             self._configs[config.digest] = raw
@@ -174,16 +174,11 @@ class _Reading:
             del self._under_way[digest]
             done.set()
 
-    def _came(self) -> None:
-        self._anything_came = True
-        self._lost_in_a_row = 0
-
-    def _judge(self, error: DregutilError) -> None:
+    async def _judge(self, error: DregutilError) -> None:
         """Go on after what concerns one digest; a registry that is lost, or does not know us, ends the reading."""
         if isinstance(error, LoginError | CacheError):
             raise error
         if isinstance(error, UnreachableError) and not isinstance(error, CutShortError):
-            self._lost = error
-            self._lost_in_a_row += 1
-            if self._lost_in_a_row >= _MOST_LOST:
-                raise error
+            self._lost += 1
+            if self._lost >= _MOST_LOST:
+                await self.see_whether_it_is_there()
