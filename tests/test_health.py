@@ -161,3 +161,17 @@ def test_an_upload_is_read_with_its_beginning(pusher: Pusher, registry_server: D
     assert upload.started is not None
     assert abs(NOW - upload.started) < timedelta(minutes=10)
     assert upload.size == 0
+
+
+def test_du_reads_the_storage_and_tells_what_no_tag_leads_to(
+    whole: Pusher, program: Program, registry_server: DistributionServer
+) -> None:
+    by_api = program.run("du", "--format", "json")
+    leftover = whole.push_image("shop/web", seed="leftover")
+    stored = read_storage(str(registry_server.storage))
+    freed = sum(stored.blobs[blob] for blob in stored.manifests[Digest(leftover["digest"])].references)
+    registry_server.stop()
+    by_storage = program.run("du", "--format", "json", "--storage", str(registry_server.storage))
+    assert by_storage.returncode == 0, by_storage.stderr
+    assert by_storage.stdout == by_api.stdout
+    assert f"1 manifest without a tag, which alone hold {leftover['size'] + freed} B" in by_storage.stderr

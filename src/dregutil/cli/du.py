@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from dregutil.cli.contents import open_contents, read_missing
-from dregutil.cli.output import emit, note
+from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL, parse_named
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import stream_source
+from dregutil.cli.storage import storage_code, stored_registry
+from dregutil.cli.stored_contents import read_from_storage, stored_source
 from dregutil.errors import UsageError
+from dregutil.health import wasted
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
+from dregutil.report.units import size_text
 from dregutil.report.usage import usage_lines, usage_object
 from dregutil.usage import Usage, UsageRow
 
@@ -24,19 +29,36 @@ def du(args: argparse.Namespace, settings: Settings) -> int:
     named = parse_named(args.repo, settings.address)
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: no number of lines", advice="a whole number from 1 is meant")
-    source = stream_source(settings)
+    source = stored_source(settings) or stream_source(settings)
     shown, code = named.expand(source.inventory, source.failed)
-    code = max(code, PARTIAL if source.failed else 0)
+    code = max(code, storage_code(settings), PARTIAL if source.failed else 0)
     if not source.inventory.repositories:
         note(settings, f"{settings.address.name} has no tags")
     with open_contents(settings) as database:
         usage = Usage(database, _tags(source.inventory), shown if named.names else None)
-        if read_missing(settings, database, usage.missing()):
+        missing = usage.missing()
+        read_from_storage(settings, database, {digest for _, digest in missing})
+        if read_missing(settings, database, missing):
             code = PARTIAL
             note(settings, "what could not be read is not counted")
         usage.measure(args.by)
         _show(args, settings, usage)
+    _tell_waste(settings)
     return code
+
+
+def _tell_waste(settings: Settings) -> None:
+    """What only the storage shows: no tag leads to it, so it is in no line."""
+    stored = stored_registry(settings)
+    if stored is None:
+        return
+    waste = wasted(stored, datetime.now(UTC))
+    if waste.untagged:
+        held = size_text(waste.untagged_bytes)
+        note(settings, f"not counted: {plural(waste.untagged, 'manifest')} without a tag, which alone hold {held}")
+    if waste.orphans:
+        free = size_text(waste.orphan_bytes)
+        note(settings, f"not counted: {plural(waste.orphans, 'blob')}, {free}, free at the next garbage collection")
 
 
 def _show(args: argparse.Namespace, settings: Settings, usage: Usage) -> None:

@@ -12,6 +12,7 @@ from dregutil.checkup import Checkup, check_registry
 from dregutil.cli.connection import connect_options
 from dregutil.cli.output import note, plural
 from dregutil.cli.settings import Settings
+from dregutil.cli.source import repositories_given
 from dregutil.cli.storage import stored_registry
 from dregutil.errors import AccessError, RegistryError
 from dregutil.health import Finding, examine_storage, wasted
@@ -45,10 +46,12 @@ def health_lines(rows: Rows) -> Iterator[str]:
 def _of_registry(settings: Settings) -> tuple[Rows, int]:
     note(settings, "reading every tag and index to see what is broken; --quick leaves it out")
 
+    listed = repositories_given(settings)
+
     async def check() -> Checkup:
         async with connect(settings.address, connect_options(settings)) as registry:
             with crawl_progress(show=sys.stderr.isatty() and not settings.quiet) as on_progress:
-                return await check_registry(registry, on_progress=on_progress)
+                return await check_registry(registry, listed, on_progress=on_progress)
 
     found = asyncio.run(check())
     what = f"{plural(found.tags, 'tag')} of {plural(found.repositories, 'repository')}, {_indexes(found.indexes)}"

@@ -222,6 +222,7 @@ def _add_usage(parser: argparse.ArgumentParser) -> None:
     add("--by", choices=("repo", "tag", "layer"), default="repo", help="a line for each of these (default: repo)")
     add("--sort", choices=("unique", "size", "shared", "tags", "name"), help="default: unique; of layers, size")
     add("--top", type=int, metavar="N", help="no more than so many lines; the others are summed up")
+    _add_storage(parser)
 
 
 def _add_rules(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from dregutil.errors import AccessError, DregutilError, LoginError, RegistryErro
 from dregutil.inventory import Inventory
 from dregutil.reference import Repository
 
-__all__ = ["Source", "open_source", "read_registry", "save", "stream_source"]
+__all__ = ["Source", "open_source", "read_registry", "repositories_given", "save", "stream_source"]
 
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
@@ -65,7 +65,7 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
 
     What `--repositories-from` names is the whole registry, where there is no catalog.
     """
-    listed = _listed(settings)
+    listed = repositories_given(settings)
     import asyncio
 
     from dregutil.cli.connection import connect_options
@@ -92,7 +92,7 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
     return Source(result.inventory, complete and not result.failed, result.failed)
 
 
-def _listed(settings: Settings) -> tuple[Repository, ...] | None:
+def repositories_given(settings: Settings) -> tuple[Repository, ...] | None:
     path = settings.repositories_from
     return None if path is None else listed_repositories(path, settings.address)
 

@@ -423,6 +423,7 @@ complete -c dregutil -n '_shtab_dregutil_using du' -l color -xka "auto always ne
 complete -c dregutil -n '_shtab_dregutil_using du' -l by -xka "repo tag layer" -d 'a line for each of these (default: repo)'
 complete -c dregutil -n '_shtab_dregutil_using du' -l sort -xka "unique size shared tags name" -d 'default: unique; of layers, size'
 complete -c dregutil -n '_shtab_dregutil_using du' -l top -x -d 'no more than so many lines; the others are summed up'
+complete -c dregutil -n '_shtab_dregutil_using du' -l storage -x -d 'the registry'"'"'s own storage, read only: a folder, s3://, gs:// or az://'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a apply -d 'Carry out a saved plan, or go on with a run that was cut off.'
 complete -c dregutil -n '_shtab_dregutil_using apply' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using apply' -l registry -o reg -x -d 'the registry: host[:port] or a URL [REGISTRY]'

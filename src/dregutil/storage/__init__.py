@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator, Sequence
+
+from dregutil.reference import Digest
 from dregutil.storage.files import Files, FolderFiles
-from dregutil.storage.reading import read_files
+from dregutil.storage.reading import read_data, read_files
 from dregutil.stored import StoredRegistry
 
-__all__ = ["OBJECT_SCHEMES", "read_storage"]
+__all__ = ["OBJECT_SCHEMES", "read_blobs", "read_storage"]
 
 OBJECT_SCHEMES = ("s3", "gs", "az")
 
@@ -20,6 +24,15 @@ def read_storage(place: str) -> StoredRegistry:
     return read_files(_open(place), place)
 
 
+def read_blobs(place: str, digests: Sequence[Digest], longest: int) -> Iterator[bytes | None]:
+    """The data of blobs, in order; None where it is not there, not what its digest says, or longer than `longest`.
+
+    Raises StorageError as `read_storage` does.
+    """
+    return read_data(_open(place), place, digests, longest)
+
+
+@functools.lru_cache(maxsize=1)
 def _open(place: str) -> Files:
     scheme, is_url, _ = place.partition("://")
     if is_url and scheme in OBJECT_SCHEMES:

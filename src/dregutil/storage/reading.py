@@ -21,7 +21,7 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.storage.files import Entry, Files, UnreadError
 from dregutil.stored import Oddity, StoredManifest, StoredRegistry, StoredRepository, Upload, references
 
-__all__ = ["read_files"]
+__all__ = ["read_data", "read_files"]
 
 _BASES = ("docker/registry/v2", "registry/v2", "v2", "")
 _LONGEST_LINK = 256  # bytes: a digest
@@ -31,6 +31,15 @@ _LONGEST_NAME = 255
 def read_files(files: Files, place: str) -> StoredRegistry:
     """Raises StorageError where there is no registry's storage, or its folders cannot be listed."""
     return _Reading(files, _find(files, place)).read(place)
+
+
+def read_data(files: Files, place: str, digests: Sequence[Digest], longest: int) -> Iterator[bytes | None]:
+    """The data of blobs, checked; None where there is none to be believed. Raises StorageError."""
+    base = _find(files, place)
+    for digest, content in zip(
+        digests, files.contents([f"{base}{_data(digest)}" for digest in digests], longest), strict=True
+    ):
+        yield content if isinstance(content, bytes) and digest.matches(content) else None
 
 
 def _find(files: Files, place: str) -> str:
