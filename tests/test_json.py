@@ -35,12 +35,22 @@ LINES = {
     "history RUN": ["history", "RUN"],
     "undo": ["undo"],
     "doctor": ["doctor"],
+    "cleanup --dry-run": ["cleanup", "-f", "policy.yml", "--dry-run"],
+    "cleanup --dry-run --details": ["cleanup", "-f", "policy.yml", "--dry-run", "--details"],
+    "why": ["why", "shop/web:1.0", "-f", "policy.yml"],
+    "policy check": ["policy", "check", "policy.yml"],
 }
+POLICY = """version: 1
+policies:
+  - {name: releases, repositories: ["**"], keep: {last: 3}}
+  - {name: old, repositories: ["**"], keep: {last: 1}}
+"""
 
 
 @pytest.fixture
 def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Program:
     config = {"created": "2025-03-01T10:00:00Z", "config": {"Labels": {"team": "web"}}}
+    (tmp_path / "policy.yml").write_text(POLICY)
     image = pusher.push_image("shop/web", "1.0", "also", seed="one", config=config)
     pusher.push_image("shop/web", f"sha256-{image['digest'][7:]}.sig", seed="signature")
     return Program(registry_server.url, tmp_path)

@@ -32,6 +32,8 @@ def shop(pusher: Pusher) -> Pusher:
 
 @pytest.mark.parametrize("line", LINES)
 def test_every_command_runs(line: str, shop: Pusher, registry_server: DistributionServer, tmp_path: Path) -> None:
+    (policy,) = (block for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL) if "policies:" in block)
+    (tmp_path / "policy.yml").write_text(policy)
     found = shell(_here(line, registry_server), tmp_path, registry_server)
     assert found.returncode == 0, found.stderr
     assert found.stdout or "held" in found.stderr or "is selected" in found.stderr

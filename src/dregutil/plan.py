@@ -161,7 +161,7 @@ def make_plan(
         made.choose([entry for entry in selection.selected if entry.repository == repository])
         for held in selection.held:
             if held.repository == repository:
-                made.hold(held.digest, held.tags, held.reason)
+                made.hold(held.digest, held.tags, held.reason, untag=options.untag)
         steps += made.steps()
         kept += made.kept
     return Plan(
@@ -242,6 +242,7 @@ class _RepositoryPlan:
     def choose(self, chosen: Sequence[Selected]) -> None:
         """Settle what of the selected digests goes, and what goes with it."""
         roots: dict[Digest, tuple[Tag, ...]] = {}
+        entries = {entry.digest: entry for entry in chosen}
         doomed: set[Tag] = set()
         for entry in chosen:
             still = self._still(entry.digest, entry.tags)
@@ -249,20 +250,21 @@ class _RepositoryPlan:
                 roots[entry.digest] = still
                 doomed.update(still)
                 doomed.update(tag for tag in entry.other_tags if self.graph.tags.get(tag) == entry.digest)
-        reasons = self._expand(roots)
+        reasons = self._expand({digest: entries[digest].because for digest in roots})
         going, held = settle(self.graph, reasons, doomed, allow_irreversible=self.options.allow_irreversible)
         ordered = self._order(going, reasons)
         for digest, tags in roots.items():
             if digest not in ordered:
-                self.hold(digest, tags, held.get(digest, "it and others refer to each other in a circle"))
+                reason = held.get(digest, "it and others refer to each other in a circle")
+                self.hold(digest, tags, reason, untag=self.options.untag and entries[digest].may_untag)
 
-    def hold(self, digest: Digest, tags: Sequence[Tag], reason: str) -> None:
+    def hold(self, digest: Digest, tags: Sequence[Tag], reason: str, *, untag: bool) -> None:
         """Note that a digest stays although `tags` of it were selected; with `untag`, those go alone."""
         still = self._still(digest, tags)
         manifest = self.graph.manifests.get(digest)
         if not still:
             return
-        if not self.options.untag or manifest is None:
+        if not untag or manifest is None:
             self.kept.append(Kept(self.graph.repository, digest, still, reason))
             return
         kind = StepKind.INDEX if manifest.kind is Kind.INDEX else StepKind.IMAGE
@@ -286,13 +288,13 @@ class _RepositoryPlan:
                 self.kept.append(Kept(self.graph.repository, digest, (tag,), f"'{tag}' has moved to {now.short}"))
         return tuple(tag for tag in tags if self.graph.tags.get(tag) == digest)
 
-    def _expand(self, roots: Iterable[Digest]) -> dict[Digest, tuple[StepKind, str]]:
+    def _expand(self, roots: Mapping[Digest, str]) -> dict[Digest, tuple[StepKind, str]]:
         """The roots and all that would go with them, each with its kind and reason."""
         found: dict[Digest, tuple[StepKind, str]] = {}
-        for digest in roots:
+        for digest, because in roots.items():
             manifest = self.graph.manifests.get(digest)
             index = manifest is not None and manifest.kind is Kind.INDEX
-            found[digest] = (StepKind.INDEX if index else StepKind.IMAGE, "selected")
+            found[digest] = (StepKind.INDEX if index else StepKind.IMAGE, because)
         pending = list(found)
         while pending:
             digest = pending.pop()

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from dregutil.errors import UsageError
 
-__all__ = ["parse_duration", "parse_size"]
+__all__ = ["age_as_written", "duration_as_written", "parse_duration", "parse_size"]
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 _DURATION = re.compile(r"(?:\d{1,9}[smhdwy])+", re.ASCII)
@@ -30,6 +30,24 @@ def parse_duration(text: str) -> timedelta:
             return found
     what = "longer than 1,000 years" if found else "no duration"
     raise UsageError(f"{text[:50]!r} is {what}", advice="write a number and a unit, such as 90d, 24h, 2w or 1d12h")
+
+
+def duration_as_written(duration: timedelta) -> str:
+    """A duration as it may be written: `90d`, `1d12h`, `30m`."""
+    left = int(duration.total_seconds())
+    parts = []
+    for unit in "dhms":
+        number, left = divmod(left, _SECONDS[unit])
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"
+
+
+def age_as_written(age: timedelta) -> str:
+    """About how long: whole days from two days on, else hours and minutes: `180d`, `1d3h`, `5m`."""
+    seconds = max(age.total_seconds(), 0)
+    whole = next(unit for unit in (86400, 3600, 60, 1) if seconds >= 2 * unit or unit == 1)
+    return duration_as_written(timedelta(seconds=seconds // whole * whole))
 
 
 def parse_size(text: str) -> int:

@@ -31,12 +31,17 @@ class MatchRules:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A digest of one repository, the selected tags on it, and the others there (which go with it)."""
+    """A digest of one repository, the selected tags on it, and the others there (which go with it).
+
+    `because` says why it was selected. `may_untag`: if it stays after all, its tags may go alone.
+    """
 
     repository: Repository
     digest: Digest
     tags: tuple[Tag, ...]
     other_tags: tuple[Tag, ...] = ()
+    because: str = "selected"
+    may_untag: bool = True
 
 
 @dataclass(frozen=True, slots=True)

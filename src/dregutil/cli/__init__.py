@@ -31,6 +31,9 @@ _COMMANDS = {
     "undo": "dregutil.cli.undo:undo",
     "doctor": "dregutil.cli.doctor:doctor",
     "completion": "dregutil.cli.completion:completion",
+    "cleanup": "dregutil.cli.cleanup:cleanup",
+    "why": "dregutil.cli.why:why",
+    "policy": "dregutil.cli.policy:policy_command",
 }
 _INTERRUPTED = 130
 

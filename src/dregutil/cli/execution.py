@@ -6,9 +6,10 @@ import argparse
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -46,6 +47,8 @@ class Undertaking:
 
     `whole`: the inventory is the whole registry, as the cache file must be. `earlier`: the record of this plan, cut
     off. `reviewed`: whoever asks has named the plan's own sum. `saved`: the plan comes from a file.
+    `deadline` is on the clock of `time.monotonic`: no step is begun after it, and the rest is no longer wanted. `shown`
+    stands in for the plan where that is asked about.
     """
 
     plan: Plan
@@ -58,6 +61,13 @@ class Undertaking:
     earlier: RunRecord | None = None
     reviewed: bool = False
     saved: bool = False
+    deadline: float | None = None
+    shown: tuple[str, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its time is over."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
 
 def carry_out(args: argparse.Namespace, settings: Settings, work: Undertaking) -> int:
@@ -117,9 +127,8 @@ def _agreed_to(args: argparse.Namespace, settings: Settings, work: Undertaking) 
     braked = () if work.reviewed or work.earlier is not None else braked_repositories(work.plan)
     asks = on_terminal and args.yes_remove is None and bool(braked or not args.yes)
     if asks:
-        sys.stderr.writelines(
-            f"{line}\n" for line in plan_lines(work.plan, unmatched=work.unmatched, seconds=work.seconds)
-        )
+        lines = work.shown or plan_lines(work.plan, unmatched=work.unmatched, seconds=work.seconds)
+        sys.stderr.writelines(f"{line}\n" for line in lines)
         warn_of_state(settings)
     else:
         warn_of_state(settings)
@@ -170,7 +179,7 @@ def _recorded(settings: Settings, store: RunStore, work: Undertaking, journal: J
     finished: datetime | None = None
     try:
         result = _apply(settings, work, journal)
-        if result.error is None and not result.interrupted:
+        if result.error is None and (not result.interrupted or work.is_over):
             finished = datetime.now(UTC)
     finally:
         journal.close(finished)
@@ -184,6 +193,8 @@ def _recorded(settings: Settings, store: RunStore, work: Undertaking, journal: J
 
 def _apply(settings: Settings, work: Undertaking, journal: Journal) -> RunResult:
     async def carry_out(stop: asyncio.Event) -> RunResult:
+        if work.deadline is not None:
+            asyncio.get_running_loop().call_later(work.deadline - time.monotonic(), stop.set)
         async with connect_writable(settings.address, connect_options(settings)) as registry:
             return await apply_plan(
                 registry,
@@ -212,7 +223,14 @@ def _report(
     args: argparse.Namespace, settings: Settings, work: Undertaking, journal: Journal, result: RunResult
 ) -> int:
     run = journal.run if journal.has_intents or work.earlier is not None else ""
-    for line in (*left_lines(result), *vanished_lines(result), *summary_lines(work.plan, result, run=run)):
+    if result.interrupted and work.is_over:
+        left = sum(outcome.result is Result.LEFT for outcome in result.outcomes)
+        note(settings, f"the time is over: {left:,} of {len(work.plan.steps):,} steps are left for the next time")
+        result = replace(result, interrupted=False)
+        lines = [*summary_lines(work.plan, result, run=run)]
+    else:
+        lines = [*left_lines(result), *vanished_lines(result), *summary_lines(work.plan, result, run=run)]
+    for line in lines:
         note(settings, line)
     removed = removed_steps(result)
     objects: list[dict[str, object]] = [

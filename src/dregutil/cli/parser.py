@@ -50,8 +50,22 @@ _OLDER: dict[str, tuple[str, ...]] = {
     "query-tags": _OLDER_TAGS,
     "remove-tags": _OLDER_TAGS,
 }
-COMMANDS = (*_OLDER, "refresh", "find", "inspect", "du", "apply", "history", "undo", "doctor", "completion")
-WITHOUT_REGISTRY = ("history", "completion")
+COMMANDS = (
+    *_OLDER,
+    "refresh",
+    "find",
+    "inspect",
+    "du",
+    "apply",
+    "history",
+    "undo",
+    "cleanup",
+    "why",
+    "policy",
+    "doctor",
+    "completion",
+)
+WITHOUT_REGISTRY = ("history", "policy", "completion")
 SHELLS = {"bash": "dregutil.bash", "zsh": "_dregutil", "fish": "dregutil.fish"}
 _SWITCHES = ("true", "yes", "1", "false", "no", "0", "none")
 
@@ -151,6 +165,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_apply(command("apply", "Carry out a saved plan, or go on with a run that was cut off."))
     _add_history(command("history", "List past runs, or show one."))
     _add_undo(command("undo", "Put back what a run removed."))
+    _add_cleanup(command("cleanup", "Remove what a policy does not keep."))
+    _add_why(command("why", "Say which rules and references keep or doom a tag."))
+    _add_policy(command("policy", "Look for mistakes in a policy file."))
     _add_doctor(command("doctor", "Say whether the registry can be reached, what it allows, and what in it is broken."))
     command("completion", "Print a shell's completion script.").add_argument(
         "shell", choices=tuple(SHELLS), help="the shell that will read it"
@@ -280,3 +297,35 @@ def _add_undo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="default: the newest removal not yet undone")
     parser.add_argument("--dry-run", action="store_true", help="show what would come back")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
+
+
+def _add_policy_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", "-f", required=True, metavar="FILE", help="the policy file")
+
+
+def _add_cleanup(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    _add_policy_file(parser)
+    add("--dry-run", action="store_true", help="show what would go; remove nothing")
+    add("--details", action="store_true", help="a row for each tag, kept ones too, and what each rule keeps")
+    add("--plan-out", metavar="FILE", help="write the plan to a file; remove nothing")
+    _add_consent(parser)
+    add("--max-time", metavar="AGE", help="begin no deletion after so long, such as 3h; the rest goes next time")
+    add("--limit", type=int, metavar="N", help="remove at most N tags, the oldest; the rest goes next time")
+    add("--keep-children", action="store_true", help="leave the children of a removed index")
+    add("--keep-referrers", action="store_true", help="leave signatures and other referrers")
+    add("--allow-irreversible", action="store_true", help="remove also what could not be put back")
+    add("--strict", action="store_true", help="exit 3 where something was held back")
+    _add_storage(parser)
+    add("--gc", choices=("default", "untagged"), help="how the registry's garbage is collected: 'untagged' is its -m")
+
+
+def _add_why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", metavar="IMAGE", help="repository:tag")
+    _add_policy_file(parser)
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("check",), help="what to do with it")
+    parser.add_argument("file", metavar="FILE", help="the policy file")
+    parser.add_argument("--against", metavar="HOST", help="say what its selectors pick in this registry")

@@ -31,6 +31,10 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
                 merged.replace(name, source.inventory.tags(name))
     if source.whole or (named and before is not None):
         save(settings, merged)
+    if not named:
+        from dregutil.cli.retention import try_to_record
+
+        try_to_record(settings, source)
     change = None if before is None else _change(before, merged)
     line = f"{_summary(source.inventory)}, read in {seconds:.1f} s{'' if change is None else change.text}"
     emit(settings, [_object(source.inventory, seconds, change)], [line])

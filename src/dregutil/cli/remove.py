@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from dregutil.cli.connection import connect_options
@@ -17,16 +18,19 @@ from dregutil.cli.settings import Settings, shown_command
 from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.errors import UsageError
 from dregutil.estimate import plan_seconds
+from dregutil.inventory import Inventory
 from dregutil.plan import Plan, RemovalOptions
 from dregutil.planfile import encode_plan, plan_sum
 from dregutil.readings import Readings
+from dregutil.reference import Digest, Repository
 from dregutil.registry import connect
 from dregutil.removal import plan_removal
 from dregutil.report.removal import kept_lines, plan_lines, plan_objects
 from dregutil.runs import RunStore
 from dregutil.selection import Selection
+from dregutil.stored import StoredRegistry
 
-__all__ = ["remove_repos", "remove_tags"]
+__all__ = ["plan_live", "remove_repos", "remove_tags", "write_plan"]
 
 
 def remove_repos(args: argparse.Namespace, settings: Settings) -> int:
@@ -43,24 +47,8 @@ def _remove(args: argparse.Namespace, settings: Settings) -> int:
     options = RemovalOptions(args.untag, args.keep_children, args.keep_referrers, args.allow_irreversible)
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
     readings = Readings()
-
-    async def make() -> tuple[Plan, float]:
-        # With a client that can only read.
-        async with connect(settings.address, connect_options(settings)) as registry:
-            made = await plan_removal(
-                registry,
-                selection,
-                source.inventory,
-                options,
-                command=shown_command(sys.argv[1:]),
-                known_indexes=indexes,
-                readings=readings,
-                untagged=args.gc == "untagged",
-                stored=stored,
-            )
-            return made, plan_seconds(made, registry.request_seconds, registry.concurrency)
-
-    plan, seconds = asyncio.run(make())
+    untagged = args.gc == "untagged"
+    plan, seconds = plan_live(settings, selection, source.inventory, options, indexes, readings, stored, untagged)
     code = max(
         code, storage_code(settings), PARTIAL if plan.left_out else 0, PARTIAL if args.strict and plan.kept else 0
     )
@@ -69,6 +57,36 @@ def _remove(args: argparse.Namespace, settings: Settings) -> int:
         return code
     work = Undertaking(plan, source.inventory, source.whole, readings, indexes, selection.unmatched, seconds)
     return max(code, _execute(args, settings, work))
+
+
+def plan_live(
+    settings: Settings,
+    selection: Selection,
+    inventory: Inventory,
+    options: RemovalOptions,
+    indexes: Mapping[Repository, frozenset[Digest]],
+    readings: Readings,
+    stored: StoredRegistry | None,
+    untagged: bool,  # noqa: FBT001 - as the collector has it
+) -> tuple[Plan, float]:
+    """The plan that removes a selection, and about how many seconds it takes; made with a client that can only read."""
+
+    async def make() -> tuple[Plan, float]:
+        async with connect(settings.address, connect_options(settings)) as registry:
+            made = await plan_removal(
+                registry,
+                selection,
+                inventory,
+                options,
+                command=shown_command(sys.argv[1:]),
+                known_indexes=indexes,
+                readings=readings,
+                untagged=untagged,
+                stored=stored,
+            )
+            return made, plan_seconds(made, registry.request_seconds, registry.concurrency)
+
+    return asyncio.run(make())
 
 
 def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) -> int:
@@ -90,13 +108,13 @@ def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) ->
 
 def _show(args: argparse.Namespace, settings: Settings, plan: Plan, selection: Selection, seconds: float) -> None:
     if args.plan_out:
-        _write(Path(args.plan_out), plan)
+        write_plan(Path(args.plan_out), plan)
         note(settings, f"the plan is in {args.plan_out}, {plan_sum(plan)}; `dregutil apply` carries it out")
     lines = [f"DRY RUN, nothing is removed · {settings.address.name} · read live just now"]
     emit(settings, plan_objects(plan), [*lines, *plan_lines(plan, unmatched=selection.unmatched, seconds=seconds)])
 
 
-def _write(path: Path, plan: Plan) -> None:
+def write_plan(path: Path, plan: Plan) -> None:
     """Through a file beside it: a crash leaves no half plan. Raises UsageError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

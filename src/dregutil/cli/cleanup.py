@@ -1,0 +1,174 @@
+"""`cleanup`: judge a registry by a policy, show it, write the plan down, or carry it out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dregutil.cleanup import PolicySummary, limited, rule_summaries, selection_of, summaries, surprises
+from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
+from dregutil.cli.output import count, emit, note, plural
+from dregutil.cli.remove import plan_live, write_plan
+from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.retention import Judged, judge_registry, load_policy, read_lists, record_sightings, try_to_record
+from dregutil.cli.settings import Settings
+from dregutil.cli.source import read_registry, save
+from dregutil.cli.storage import storage_code, stored_registry
+from dregutil.errors import BrakeError, UsageError
+from dregutil.lastrun import LastRun, LastRunFile
+from dregutil.plan import Plan, RemovalOptions
+from dregutil.planfile import plan_sum
+from dregutil.quantity import parse_duration
+from dregutil.readings import Readings
+from dregutil.report.cleanup import (
+    detail_lines,
+    detail_objects,
+    freed_by_policy,
+    list_lines,
+    plan_end_lines,
+    policy_lines,
+    policy_objects,
+    rule_lines,
+)
+from dregutil.runs import RunStore
+
+__all__ = ["cleanup"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """What a policy asks for, planned on live repositories."""
+
+    judged: Judged
+    summaries: tuple[PolicySummary, ...]
+    plan: Plan
+    seconds: float
+    last: LastRun | None
+
+    @property
+    def refused(self) -> tuple[PolicySummary, ...]:
+        return tuple(one for one in self.summaries if one.refused)
+
+
+def cleanup(args: argparse.Namespace, settings: Settings) -> int:
+    started = time.monotonic()
+    only_shows = bool(args.dry_run or args.plan_out)
+    if not only_shows and not args.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("nobody can be asked here", advice="look with --dry-run; -y removes without asking")
+    if args.limit is not None and args.limit < 1:
+        raise UsageError(f"--limit {args.limit}: no number of tags", advice="a whole number from 1 is meant")
+    deadline = None if args.max_time is None else started + parse_duration(args.max_time).total_seconds()
+    policies = load_policy(args.policy)
+    stored = stored_registry(settings)
+    lists = read_lists(policies, Path(args.policy).absolute().parent)
+    source = read_registry(settings, None)
+    if source.whole:
+        save(settings, source.inventory)
+    (try_to_record if only_shows else record_sightings)(settings, source)
+    judged = judge_registry(settings, policies, lists, source)
+    going = limited(judged.judgement, args.limit)
+    readings = Readings()
+    indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
+    options = RemovalOptions(
+        any(policy.untag for policy in policies.policies),
+        args.keep_children,
+        args.keep_referrers,
+        args.allow_irreversible,
+    )
+    selection = selection_of(policies, going)
+    plan, seconds = plan_live(
+        settings, selection, source.inventory, options, indexes, readings, stored, args.gc == "untagged"
+    )
+    last = LastRunFile(settings.state_dir, settings.address.identity, Path(args.policy))
+    proposal = _Proposal(judged, summaries(policies, judged.judgement, going), plan, seconds, last.read())
+    partly = bool(source.failed or judged.unread or plan.left_out or (args.strict and plan.kept))
+    code = max(storage_code(settings), PARTIAL if partly else 0)
+    if only_shows:
+        _show(args, settings, proposal)
+        return code
+    work = Undertaking(
+        plan,
+        source.inventory,
+        source.whole,
+        readings,
+        indexes,
+        seconds=seconds,
+        deadline=deadline,
+        shown=tuple(_lines(args, settings, proposal)),
+    )
+    code = max(code, _carry_out(args, settings, proposal, work))
+    _remember(last, proposal)
+    return code
+
+
+def _carry_out(args: argparse.Namespace, settings: Settings, proposal: _Proposal, work: Undertaking) -> int:
+    if not (sys.stdin.isatty() and sys.stderr.isatty() and not args.yes and proposal.plan.steps):
+        for line in work.shown:
+            note(settings, line)
+    if proposal.refused:
+        named = ", ".join(f"{one.name} ({one.removed:,} of {one.selected:,} tags)" for one in proposal.refused)
+        raise BrakeError(
+            f"more than max_remove would go: {named}; nothing was removed",
+            advice="look with --dry-run; if it is meant, review --plan-out FILE and `dregutil apply FILE`",
+        )
+    if not work.plan.steps:
+        tell_unfinished(settings, RunStore(settings.state_dir), work)
+        note(settings, "nothing to remove")
+        count(settings, "removed digests", 0)
+        return 0
+    if work.is_over:
+        note(settings, "the time is over before anything was removed")
+        return 0
+    return carry_out(args, settings, work)
+
+
+def _show(args: argparse.Namespace, settings: Settings, proposal: _Proposal) -> None:
+    if args.plan_out:
+        write_plan(Path(args.plan_out), proposal.plan)
+        note(
+            settings,
+            f"the plan is in {args.plan_out}, {plan_sum(proposal.plan)}; `dregutil apply` carries it out",
+        )
+    head = f"DRY RUN, nothing is removed · {settings.address.name} · read live just now"
+    if args.details:
+        objects: Sequence[dict[str, object]] = detail_objects(proposal.judged.judgement)
+    else:
+        objects = policy_objects(proposal.summaries, freed_by_policy(proposal.plan), proposal.last)
+    emit(settings, objects, [head, *_lines(args, settings, proposal)])
+
+
+def _lines(args: argparse.Namespace, settings: Settings, proposal: _Proposal) -> list[str]:
+    if settings.format != "text" and (args.dry_run or args.plan_out):
+        return []
+    judgement = proposal.judged.judgement
+    found = [*detail_lines(judgement), ""] if args.details else []
+    found += policy_lines(proposal.summaries, freed_by_policy(proposal.plan), proposal.last)
+    others = sum(not verdict.policy for verdict in judgement)
+    if others:
+        found.append(f"selected by no policy, and kept: {plural(others, 'tag')}")
+    if args.details:
+        found += ["", *rule_lines(rule_summaries(judgement)), ""]
+    found += list_lines(proposal.judged.lists)
+    if proposal.judged.source.failed:
+        number = plural(len(proposal.judged.source.failed), "repository")
+        names = ", ".join(sorted(proposal.judged.source.failed)[:5])
+        found.append(f"not read, and left as they are: {number} ({names})")
+    if proposal.judged.unread:
+        found.append(f"not read, and kept: the tags on {len(proposal.judged.unread):,} digests")
+    held = sum(verdict.is_held for verdict in judgement)
+    found += plan_end_lines(proposal.plan, surprises(judgement), held, proposal.seconds)
+    return found
+
+
+def _remember(file: LastRunFile, proposal: _Proposal) -> None:
+    selected = {one.name: one.selected for one in proposal.summaries}
+    removed = {one.name: one.removed for one in proposal.summaries}
+    try:
+        file.write(datetime.now(UTC), selected, removed)
+    except OSError as error:
+        sys.stderr.write(f"dregutil: warning: {file.path} was not written: {error.strerror or error}\n")

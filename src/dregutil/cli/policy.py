@@ -1,0 +1,107 @@
+"""`policy check`: the mistakes of a policy file, and, against a registry, what its selectors really pick."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+
+from dregutil.cli.output import emit, plural
+from dregutil.cli.retention import load_policy
+from dregutil.cli.settings import Settings
+from dregutil.cli.source import open_source
+from dregutil.errors import PartialError, UsageError
+from dregutil.inventory import Inventory
+from dregutil.policyfile import Mistake, PolicyError
+from dregutil.reference import RegistryAddress
+from dregutil.retention import PolicySet, TagFacts
+from dregutil.retention.policy import Policy, Select, applies_to
+from dregutil.retention.select import matching_tags, overlaps
+
+__all__ = ["policy_command"]
+
+_MISTAKEN, _USAGE = "mistake", 2
+
+
+def policy_command(args: argparse.Namespace, settings: Settings) -> int:
+    try:
+        policies = load_policy(args.file)
+    except PolicyError as error:
+        _emit(args, settings, [(_MISTAKEN, mistake) for mistake in error.mistakes])
+        return _USAGE
+    found = [("warning", warning) for warning in _shadowed(policies)]
+    where = ""
+    if args.against is not None:
+        address = RegistryAddress.parse(args.against)
+        if settings.registry is not None and settings.registry.identity != address.identity:
+            raise UsageError(
+                f"--against {address.name}, and the registry is {settings.registry.name}",
+                advice="name one of them: a login is never sent to another registry",
+            )
+        source = open_source(settings if settings.registry is not None else replace(settings, registry=address))
+        if source.failed:
+            raise PartialError(f"{plural(len(source.failed), 'repository')} could not be read")
+        found += [("warning", warning) for warning in _against(policies, source.inventory)]
+        where = f" against {address.name}"
+    summary = f"{plural(len(policies.policies), 'policy')}, no mistakes, {plural(len(found), 'warning')}{where}"
+    _emit(args, settings, found, f"{args.file}: {summary}")
+    return 0
+
+
+def _emit(args: argparse.Namespace, settings: Settings, found: list[tuple[str, Mistake]], *more: str) -> None:
+    objects: list[dict[str, object]] = [
+        {"file": args.file, "line": one.line, "column": one.column, "kind": kind, "text": one.text}
+        for kind, one in found
+    ]
+    lines = [one.shown(args.file) if kind == _MISTAKEN else f"{one.shown(args.file)} ({kind})" for kind, one in found]
+    emit(settings, objects, [*lines, *more])
+
+
+def _at(policy: Policy, text: str) -> Mistake:
+    return Mistake(policy.line, policy.column, text)
+
+
+def _shadowed(policies: PolicySet) -> Iterator[Mistake]:
+    """Policies that can own nothing, since one before them takes every tag of their repositories."""
+    takes_all: dict[str, str] = {}
+    for policy in policies.policies:
+        globs = [glob.text for glob in policy.repositories]
+        by = takes_all.get("**") or next((takes_all[text] for text in globs if text in takes_all), None)
+        if by is not None and ("**" in takes_all or all(text in takes_all for text in globs)):
+            yield Mistake(
+                policy.line, policy.column, f"{policy.name!r} owns nothing: {by!r} before it selects every tag there"
+            )
+        if policy.select == Select():
+            takes_all.update((text, policy.name) for text in globs if text not in takes_all)
+
+
+def _against(policies: PolicySet, inventory: Inventory) -> Iterator[Mistake]:
+    tags = inventory.as_mapping()
+    for policy in policies.policies:
+        if not any(applies_to(policy, repository) for repository in tags):
+            yield Mistake(
+                policy.line, policy.column, f"{policy.name!r} selects nothing: none of its globs names a repository"
+            )
+        elif policy.select.untagged:
+            yield Mistake(
+                policy.line, policy.column, f"{policy.name!r}: manifests without a tag cannot be seen through the API"
+            )
+        elif not matching_tags(policy, tags):
+            yield Mistake(
+                policy.line, policy.column, f"{policy.name!r} selects nothing: no tag in its repositories matches"
+            )
+    for glob in policies.protect.repositories:
+        if not any(glob.matches(repository) for repository in tags):
+            yield Mistake(1, 1, f"protect: no repository matches {glob.text!r}")
+    for glob in policies.protect.tags:
+        if not any(glob.matches(tag) for found in tags.values() for tag in found):
+            yield Mistake(1, 1, f"protect: no tag matches {glob.text!r}")
+    named = {policy.name: policy for policy in policies.policies}
+    facts = {name: [TagFacts(tag, digest) for tag, digest in found.items()] for name, found in tags.items()}
+    by_name = replace(
+        policies,
+        policies=tuple(replace(one, select=replace(one.select, labels=())) for one in policies.policies),
+    )
+    for (first, second), number in overlaps(by_name, facts).items():
+        text = f"{second!r} overlaps {first!r} on {plural(number, 'tag')}, which {first!r} owns"
+        yield _at(named[second], text)

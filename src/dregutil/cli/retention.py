@@ -1,0 +1,165 @@
+"""A policy over a registry: read the file, the lists of what is in use, the tags and what is behind them; judge."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from dregutil.cli.contents import open_contents, read_missing
+from dregutil.cli.settings import Settings
+from dregutil.cli.source import Source
+from dregutil.content_database import ContentDatabase
+from dregutil.details import ImageDetails
+from dregutil.errors import DregutilError, JournalError, RefusedError, UsageError
+from dregutil.in_use import ListFile, ListReport, find_in_use
+from dregutil.policyfile import read_policy
+from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
+from dregutil.retention import Judgement, PolicySet, TagFacts, judge
+from dregutil.retention.policy import InUseList, applies_to
+from dregutil.retention.select import selects_name
+from dregutil.sightings import Sighting, SightingStore
+
+__all__ = ["Judged", "judge_registry", "load_policy", "read_lists", "record_sightings", "try_to_record"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Verdicts on a registry, and what they were made from. `unread`: digests whose content could not be read."""
+
+    policies: PolicySet
+    source: Source
+    facts: Mapping[Repository, Sequence[TagFacts]]
+    judgement: Judgement
+    lists: tuple[ListReport, ...] = ()
+    unread: Mapping[Digest, DregutilError] | None = None
+
+
+def load_policy(path: str) -> PolicySet:
+    """Raises UsageError, PolicyError among them."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"the policy {path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"the policy {path} is no UTF-8 text") from error
+    return read_policy(text, path)
+
+
+def read_lists(policies: PolicySet, folder: Path) -> tuple[ListFile, ...]:
+    """The lists of what is in use, paths being of the policy's folder. Raises RefusedError where one is missing."""
+    return tuple(_read_list(entry, folder) for entry in policies.protect.in_use)
+
+
+def judge_registry(
+    settings: Settings,
+    policies: PolicySet,
+    lists: Sequence[ListFile],
+    source: Source,
+    *,
+    only: Sequence[Repository] | None = None,
+) -> Judged:
+    """Judge the tags of a registry as `source` has them, or of `only` some repositories.
+
+    Raises RefusedError where a list of what is in use protects nothing here, and JournalError.
+    """
+    in_use, reports = find_in_use(policies.protect, lists, source.inventory, settings.address)
+    with open_contents(settings) as database:
+        wanted = {name: source.inventory.tags(name) for name in only or source.inventory.repositories}
+        holders = [*_wanted(policies, wanted)]
+        unread = read_missing(settings, database, holders)
+        store = SightingStore(settings.state_dir, settings.address.identity)
+        read = _Facts(database, unread, {digest for _, digest in holders})
+        facts = {name: read.of(tags, store.of(name, tags)) for name, tags in wanted.items()}
+    now = datetime.now(UTC)
+    return Judged(policies, source, facts, judge(policies, facts, now=now, in_use=in_use), reports, unread)
+
+
+def record_sightings(settings: Settings, source: Source) -> None:
+    """Note in our records what a crawl of the whole registry saw. Raises JournalError."""
+    store = SightingStore(settings.state_dir, settings.address.identity)
+    store.record(source.inventory, now=datetime.now(UTC), unread=tuple(source.failed))
+
+
+def try_to_record(settings: Settings, source: Source) -> None:
+    """The same, where it may fail: a warning is enough for what removes nothing."""
+    try:
+        record_sightings(settings, source)
+    except JournalError as error:
+        sys.stderr.write(f"dregutil: warning: {error.message}\n  {error.advice}\n")
+
+
+def _read_list(entry: InUseList, folder: Path) -> ListFile:
+    try:
+        if entry.file == "-":
+            return ListFile(entry, sys.stdin.read(), timedelta(0))
+        path = folder / Path(entry.file).expanduser()
+        age = max(time.time() - path.stat().st_mtime, 0.0)
+        return ListFile(entry, path.read_text(encoding="utf-8-sig"), timedelta(seconds=age))
+    except OSError as error:
+        raise RefusedError(
+            f"the list {entry.file} of what is in use cannot be read: {error.strerror or error}",
+            advice="nothing was removed: without it, what is running might go",
+        ) from error
+    except ValueError as error:
+        raise RefusedError(f"the list {entry.file} of what is in use is no UTF-8 text") from error
+
+
+def _wanted(
+    policies: PolicySet, repositories: Mapping[Repository, Mapping[Tag, Digest]]
+) -> Iterator[tuple[Repository, Digest]]:
+    """The digests that a policy may own a tag of: their content decides."""
+    for repository, tags in repositories.items():
+        applying = [policy for policy in policies.policies if applies_to(policy, repository)]
+        for tag, digest in tags.items() if applying else ():
+            if parse_signature_tag(tag) is None and any(selects_name(policy.select, tag) for policy in applying):
+                yield repository, digest
+
+
+class _Facts:
+    """What is known of tags, each digest read out of the database once."""
+
+    def __init__(self, database: ContentDatabase, unread: Mapping[Digest, DregutilError], wanted: set[Digest]) -> None:
+        self.database = database
+        self.unread = unread
+        self.wanted = wanted
+        self._known: dict[Digest, tuple[ImageDetails | None, bool]] = {}
+
+    def of(self, tags: Mapping[Tag, Digest], seen: Mapping[Tag, Sighting]) -> tuple[TagFacts, ...]:
+        return tuple(self._fact(tag, digest, seen.get(tag)) for tag, digest in tags.items())
+
+    def _fact(self, tag: Tag, digest: Digest, seen: Sighting | None) -> TagFacts:
+        if digest not in self.wanted:
+            return TagFacts(tag, digest)
+        details, is_referrer = self._known.get(digest) or self._known.setdefault(digest, self._look(digest))
+        came = seen.known_since if seen is not None and seen.came else None
+        since = seen.known_since if seen is not None else None
+        if details is None:
+            why = self.unread[digest].message if digest in self.unread else "it was not found"
+            return TagFacts(tag, digest, seen=came, known_since=since, unread=why)
+        return TagFacts(
+            tag,
+            digest,
+            details.created,
+            came,
+            since,
+            details.size,
+            details.labels,
+            tuple(_below(details)),
+            is_referrer,
+        )
+
+    def _look(self, digest: Digest) -> tuple[ImageDetails | None, bool]:
+        if digest in self.unread:
+            return None, False
+        manifest = self.database.manifest(digest)
+        return self.database.details(digest), manifest is not None and manifest.subject is not None
+
+
+def _below(details: ImageDetails) -> Iterator[Digest]:
+    for child in details.children:
+        yield child.digest
+        yield from _below(child)

@@ -1,0 +1,78 @@
+"""Globs over names. They match the whole name, always.
+
+`*` is any run of characters but `/`, `**` any run at all, `**/` also nothing; `?` is one character but `/`; `[a-c]` and
+`[!a-c]` are sets; `{one,two}` is either. A backslash takes the next character as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+__all__ = ["Glob", "parse_glob"]
+
+
+@dataclass(frozen=True, slots=True)
+class Glob:
+    text: str
+    expression: re.Pattern[str]
+
+    def matches(self, name: str) -> bool:
+        return self.expression.fullmatch(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def parse_glob(text: str) -> Glob:
+    """Read a glob. Raises ValueError where a bracket is not closed, or nothing stands there."""
+    if not text:
+        raise ValueError("an empty glob matches nothing")
+    return Glob(text, re.compile(_expression(text)))
+
+
+def _expression(text: str) -> str:
+    found: list[str] = []
+    place, open_braces = 0, 0
+    while place < len(text):
+        sign = text[place]
+        if text.startswith("**/", place):
+            found.append("(?:.*/)?")
+            place += 3
+            continue
+        if text.startswith("**", place):
+            found.append(".*")
+            place += 2
+            continue
+        if sign == "[":
+            part, place = _set(text, place)
+            found.append(part)
+            continue
+        if sign == "\\" and place + 1 < len(text):
+            place += 1
+            found.append(re.escape(text[place]))
+        elif sign in "{}" or (sign == "," and open_braces):
+            open_braces += {"{": 1, "}": -1}.get(sign, 0)
+            if open_braces < 0:
+                raise ValueError(f"{text!r}: '}}' closes nothing")
+            found.append({"{": "(?:", "}": ")", ",": "|"}[sign])
+        else:
+            found.append({"*": "[^/]*", "?": "[^/]"}.get(sign) or re.escape(sign))
+        place += 1
+    if open_braces:
+        raise ValueError(f"{text!r}: '{{' is not closed")
+    return "".join(found)
+
+
+def _set(text: str, place: int) -> tuple[str, int]:
+    """The set that begins at `place`, and where it ends."""
+    first = place + 1 + text.startswith(("!", "^"), place + 1)
+    end = text.find("]", first + 1)
+    if end < 0:
+        raise ValueError(f"{text!r}: '[' is not closed")
+    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[first:end])
+    part = f"[{'^/' if first > place + 1 else ''}{members}]"
+    try:
+        re.compile(part)
+    except re.error as error:
+        raise ValueError(f"{text!r}: {text[place : end + 1]!r} is no set: {error}") from error
+    return part, end + 1

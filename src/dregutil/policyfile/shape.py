@@ -1,0 +1,127 @@
+"""What may stand in a policy file: the keys of each section, as JSON Schema has them. Reader and schema share this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["KEYS", "REQUIRED", "policy_schema"]
+
+_Schema = Mapping[str, Any]
+
+
+def _texts(description: str) -> _Schema:
+    return {"description": description, "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+
+
+def _number(description: str) -> _Schema:
+    return {"description": description, "type": "integer", "minimum": 1}
+
+
+def _duration(description: str) -> _Schema:
+    return {"description": description, "type": "string", "pattern": "^([0-9]+[smhdwy])+$", "examples": ["90d", "24h"]}
+
+
+def _switch(description: str) -> _Schema:
+    return {"description": description, "type": "boolean"}
+
+
+def _section(name: str) -> _Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _list(name: str, description: str) -> _Schema:
+    return {"description": description, "type": "array", "items": _section(name)}
+
+
+_SETTINGS: Mapping[str, _Schema] = {
+    "unknown_date": {
+        "description": "what an image without a believable creation date is judged by",
+        "enum": ["keep", "first_seen"],
+    },
+    "min_age": _duration("nothing younger is removed, whatever the rules (default 24h)"),
+    "max_remove": {
+        "description": "the most of a policy's selected tags that may go at once (default 30%)",
+        "anyOf": [{"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?%$"}, {"type": "integer", "minimum": 0}],
+    },
+    "untag": _switch("remove a doomed tag alone where its digest stays (default false)"),
+    "allow_empty": _switch("let a repository be emptied (default false)"),
+}
+_RULES: Mapping[str, _Schema] = {
+    "last": _number("the newest so many images, in the policy's order"),
+    "daily": _number("the newest of each of the last so many days that have any"),
+    "weekly": _number("the newest of each of the last so many ISO weeks that have any"),
+    "monthly": _number("the newest of each of the last so many months that have any"),
+    "yearly": _number("the newest of each of the last so many years that have any"),
+    "within": _duration("whatever is younger"),
+    "tags": _texts("globs of tags"),
+    "versions": _texts("comparisons of versions, such as '>=2.0'"),
+}
+KEYS: Mapping[str, Mapping[str, _Schema]] = {
+    "policy file": {
+        "version": {"description": "of this format", "const": 1},
+        "timezone": {"description": "for the buckets of the calendar (default UTC)", "type": "string"},
+        "defaults": _section("defaults"),
+        "protect": _section("protect"),
+        "policies": _list("policy", "the first that selects a tag owns it"),
+    },
+    "defaults": _SETTINGS,
+    "protect": {
+        "tags": _texts("globs of tags that no policy can take"),
+        "repositories": _texts("globs of repositories that no policy can take anything from"),
+        "in_use": _list("in_use", "lists of images that are in use"),
+        "aliases": _texts("other host names of this registry, for reading the lists"),
+    },
+    "in_use": {
+        "file": {"description": "a path, from the policy file's folder; - is standard input", "type": "string"},
+        "max_age": _duration("an older file refuses the run"),
+    },
+    "policy": {
+        "name": {"description": "what reports call it", "type": "string"},
+        "repositories": _texts("globs of repositories; ** crosses '/'"),
+        "select": _section("select"),
+        "group_by": _texts("repository, major, minor, variant, or named groups of the regex"),
+        "keep": _section("keep"),
+        "order": {"description": "what makes a tag newer (default time)", "enum": ["time", "version"]},
+        **_SETTINGS,
+    },
+    "select": {
+        "tags": _texts("globs of tags"),
+        "regex": _texts("regular expressions, of the whole tag"),
+        "version": _texts("comparisons of versions, such as '>=1.0'; several in one text hold together"),
+        "label": _texts("labels: key, or key=value"),
+        "untagged": _switch("manifests that no tag names"),
+    },
+    "keep": {
+        **_RULES,
+        "all": _list("rule", "rules that must hold together"),
+        "none": _switch("keep nothing, on purpose"),
+    },
+    "rule": _RULES,
+}
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "policy file": ("version", "policies"),
+    "policy": ("name", "repositories", "keep"),
+    "in_use": ("file",),
+}
+
+
+def policy_schema() -> dict[str, Any]:
+    """The JSON Schema of a policy file."""
+    sections = {name: _object(name) for name in KEYS}
+    whole = sections.pop("policy file")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "dregutil policy",
+        **whole,
+        "$defs": sections,
+    }
+
+
+def _object(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": dict(KEYS[name])}
+    if name in REQUIRED:
+        found["required"] = list(REQUIRED[name])
+    if name in ("keep", "rule"):
+        found["minProperties"] = 1
+    return found

@@ -1,0 +1,178 @@
+"""A cleanup, as lines and as objects: policies, rules, lists of what is in use, surprises, and a row for each tag."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from dregutil.cleanup import PolicySummary, RuleSummary
+from dregutil.in_use import ListReport
+from dregutil.lastrun import LastRun
+from dregutil.plan import Plan, StepKind
+from dregutil.quantity import age_as_written
+from dregutil.reference import Repository
+from dregutil.report.removal import usage_lines
+from dregutil.report.text import column_lines
+from dregutil.report.units import duration_text, size_text
+from dregutil.retention import Judgement, Verdict
+from dregutil.version import tag_order
+
+__all__ = [
+    "detail_lines",
+    "detail_objects",
+    "freed_by_policy",
+    "list_lines",
+    "plan_end_lines",
+    "policy_lines",
+    "policy_objects",
+    "rule_lines",
+]
+
+_MOST_ABSENT = 3
+
+
+def freed_by_policy(plan: Plan) -> Mapping[str, int]:
+    """Bytes that come back because of each policy, with what goes along with its images."""
+    freed: Counter[str] = Counter()
+    owner: dict[int, str] = {}
+    for step in plan.steps:
+        along = step.kind in (StepKind.CHILD, StepKind.REFERRER) and step.needs
+        owner[step.number] = owner[step.needs[0]] if along else step.because.partition(": ")[0]
+        freed[owner[step.number]] += step.frees
+    return freed
+
+
+def policy_lines(summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastRun | None) -> Iterator[str]:
+    """A line for each policy; with the last run, what has changed since."""
+    since = [] if last is None else [f"SINCE {last.when:%Y-%m-%d %H:%M}"]
+    rows = [["POLICY", "TAGS", "KEEP", "REMOVE", "FREES", *since]]
+    for one in summaries:
+        change = [] if last is None else [_change(one, last)]
+        numbers = [f"{number:,}" for number in (one.selected, one.kept, one.removed)]
+        rows.append([one.name, *numbers, size_text(freed.get(one.name, 0)) if one.removed else "-", *change])
+    yield from _table(rows, numbers=(1, 2, 3, 4))
+    for one in summaries:
+        if not one.selected:
+            yield f"warning: the policy {one.name} selects nothing here"
+        if one.refused:
+            yield (
+                f"REFUSED: {one.name} takes {one.removed:,} of {one.selected:,} tags, and max_remove is {one.allowed}: "
+                "review it with --plan-out, then apply that"
+            )
+
+
+def rule_lines(rules: Sequence[RuleSummary]) -> Iterator[str]:
+    """What each rule keeps, and what it alone keeps."""
+    rows = [["POLICY", "KEPT BY", "TAGS", "BY IT ALONE", "SIZE OF THOSE"]]
+    rows += [
+        [rule.policy, rule.rule, f"{rule.tags:,}", f"{rule.alone:,}", size_text(rule.size) if rule.alone else "-"]
+        for rule in rules
+    ]
+    return _table(rows, numbers=(2, 3, 4)) if rules else iter(())
+
+
+def list_lines(lists: Iterable[ListReport]) -> Iterator[str]:
+    """A line for each list of what is in use."""
+    for one in lists:
+        age = age_as_written(one.age)
+        line = f"in use: {one.name}, {age} old: {one.matched:,} of its {one.images:,} images are here"
+        if one.absent:
+            more = f" and {len(one.absent) - _MOST_ABSENT} more" if len(one.absent) > _MOST_ABSENT else ""
+            line += f"; of this registry, but not there: {', '.join(one.absent[:_MOST_ABSENT])}{more}"
+        yield line
+
+
+def plan_end_lines(
+    plan: Plan, surprises: Sequence[tuple[Repository, int, int]], held: int, seconds: float
+) -> Iterator[str]:
+    """Surprises, what was left out, and the plan in numbers."""
+    for repository, gone, tags in surprises:
+        yield f"loses most of its tags: {repository}, {gone:,} of {tags:,}"
+    for repository, why in plan.left_out.items():
+        yield f"LEFT    {repository}  {why}"
+    held += sum(len(kept.tags) for kept in plan.kept)
+    yield f"{_count(plan.removed_tags, 'tag')} to go, {held:,} held back · about {duration_text(seconds)}"
+    if plan.steps:
+        yield from usage_lines(plan.usage)
+        yield "Until then `dregutil undo` puts everything back"
+
+
+def detail_lines(judgement: Judgement) -> Iterator[str]:
+    """A row for each tag: keep or remove, its date and size, and the rule that decided."""
+    rows = [
+        (
+            verdict.decision.value.upper(),
+            f"{verdict.repository}:{verdict.facts.tag}",
+            "-" if verdict.date is None else f"{verdict.date:%Y-%m-%d %H:%M}",
+            size_text(verdict.facts.size) if verdict.facts.size else "-",
+            verdict.policy or "-",
+            ", ".join(map(str, verdict.reasons)),
+        )
+        for verdict in _sorted(judgement)
+    ]
+    head = ("", "TAG", "DATE", "SIZE", "POLICY", "BECAUSE")
+    return (line.rstrip() for line in column_lines([head, *rows])) if rows else iter(())
+
+
+def detail_objects(judgement: Judgement) -> list[dict[str, object]]:
+    return [
+        {
+            "repository": verdict.repository,
+            "tag": verdict.facts.tag,
+            "digest": verdict.facts.digest,
+            "decision": verdict.decision.value,
+            "policy": verdict.policy or None,
+            "group": "/".join(verdict.group),
+            "date": None if verdict.date is None else verdict.date.isoformat(),
+            "size": verdict.facts.size,
+            "reasons": [reason.text for reason in verdict.reasons],
+        }
+        for verdict in _sorted(judgement)
+    ]
+
+
+def policy_objects(
+    summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastRun | None
+) -> list[dict[str, object]]:
+    return [
+        {
+            "policy": one.name,
+            "tags": one.selected,
+            "keep": one.kept,
+            "remove": one.removed,
+            "reclaimable_bytes": freed.get(one.name, 0),
+            "max_remove": one.allowed,
+            "refused": one.refused,
+            "removed_last_time": None if last is None else last.removed.get(one.name),
+        }
+        for one in summaries
+    ]
+
+
+def _table(rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> Iterator[str]:
+    """Rows in columns, `numbers` of them to the right."""
+    widths = {place: max(len(row[place]) for row in rows) for place in numbers}
+    padded = [[f"{cell:>{widths.get(place, 0)}}" for place, cell in enumerate(row)] for row in rows]
+    return (line.rstrip() for line in column_lines(padded))
+
+
+def _sorted(judgement: Judgement) -> list[Verdict]:
+    return sorted(judgement, key=lambda verdict: (verdict.repository, tag_order(verdict.facts.tag)))
+
+
+def _change(one: PolicySummary, last: LastRun) -> str:
+    if one.name not in last.selected:
+        return "new"
+    parts = [
+        f"{number:+,} {what}"
+        for number, what in (
+            (one.selected - last.selected[one.name], "tags"),
+            (one.removed - last.removed.get(one.name, 0), "to remove"),
+        )
+        if number
+    ]
+    return ", ".join(parts) or "the same"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,22 @@
+"""Retention: say what to keep. Policies, and the verdict on each tag with its reasons. Pure."""
+
+from __future__ import annotations
+
+from dregutil.retention.judge import judge, judge_repository
+from dregutil.retention.policy import Policy, PolicySet, Protect
+from dregutil.retention.verdict import Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
+
+__all__ = [
+    "Decision",
+    "InUse",
+    "Judgement",
+    "Policy",
+    "PolicySet",
+    "Protect",
+    "Reason",
+    "ReasonKind",
+    "TagFacts",
+    "Verdict",
+    "judge",
+    "judge_repository",
+]

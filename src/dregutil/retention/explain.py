@@ -1,0 +1,91 @@
+"""Why a tag stays or goes: every rule and reference that bears on it, whether it decided or not. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dregutil.quantity import age_as_written, duration_as_written
+from dregutil.reference import Tag
+from dregutil.retention.dates import bucket, date_of
+from dregutil.retention.keep import Group, kept_by
+from dregutil.retention.policy import Calendar, KeepRule, Last, Order, Policy, PolicySet, Within
+from dregutil.retention.verdict import ReasonKind, Verdict
+from dregutil.version import parse_version
+
+__all__ = ["Bearing", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bearing:
+    """Something that bears on a tag: a rule or a reference, whether it keeps the tag, and how it stands."""
+
+    what: str
+    keeps: bool
+    text: str
+
+
+def explain(policies: PolicySet, verdicts: Sequence[Verdict], tag: Tag, now: datetime) -> tuple[Bearing, ...]:
+    """What bears on a tag, given the verdicts of its whole repository."""
+    (verdict,) = (found for found in verdicts if found.facts.tag == tag)
+    found = [
+        Bearing(reason.kind.value, keeps=True, text=reason.text)
+        for reason in verdict.reasons
+        if reason.kind not in (ReasonKind.RULE, ReasonKind.NO_RULE, ReasonKind.MIN_AGE, ReasonKind.HELD)
+    ]
+    policy = next((one for one in policies.policies if one.name == verdict.policy), None)
+    if policy is not None:
+        found += _rules(policies, policy, verdicts, verdict, now)
+        found.append(_min_age(policy, verdict, now))
+    for other in verdicts:
+        if other.facts.digest == verdict.facts.digest and other.facts.tag != tag:
+            stays = "which goes too" if other.goes else f"which stays ({other.reasons[0]})"
+            found.append(Bearing("same digest", not other.goes, f"'{other.facts.tag}', {stays}"))
+        elif verdict.facts.digest in other.facts.contains:
+            found.append(Bearing("index", not other.goes, f"it is a child of '{other.facts.tag}'"))
+    return tuple(found)
+
+
+def _rules(
+    policies: PolicySet, policy: Policy, verdicts: Sequence[Verdict], verdict: Verdict, now: datetime
+) -> list[Bearing]:
+    mates = [one for one in verdicts if one.policy == policy.name and one.group == verdict.group]
+    group = Group(
+        [one.facts for one in mates],
+        [one.date for one in mates],
+        [parse_version(one.facts.tag) for one in mates],
+        policy.order,
+        now,
+        policies.zone,
+    )
+    place = mates.index(verdict)
+    return [Bearing(rule.text, place in kept_by(rule, group), _standing(rule, group, place)) for rule in policy.keep]
+
+
+def _standing(rule: KeepRule, group: Group, place: int) -> str:
+    rank = group.rank.get(place)
+    if isinstance(rule, Last):
+        if rank is None:
+            return "it has no place in the order"
+        passed = {group.facts[other].digest for tied in group.ranked[:rank] for other in tied}
+        by = "date" if group.order is Order.TIME else "version"
+        return f"by {by}, {len(passed)} newer of {len({one.digest for one in group.facts})} images in its group"
+    date = group.dates[place]
+    if isinstance(rule, Calendar):
+        if date is None or rank is None:
+            return "it belongs to none"
+        key = bucket(date, rule.period, group.zone)
+        return f"it belongs to {'-'.join(f'{part:02}' for part in key)}"
+    if isinstance(rule, Within):
+        return "its age is not known" if date is None else f"it is {age_as_written(group.now - date)} old"
+    return "it matches" if place in kept_by(rule, group) else "it does not match"
+
+
+def _min_age(policy: Policy, verdict: Verdict, now: datetime) -> Bearing:
+    keeps = any(reason.kind is ReasonKind.MIN_AGE for reason in verdict.reasons)
+    date = date_of(verdict.facts, policy.unknown_date, now)
+    text = "its age is not known" if date is None else f"it is {age_as_written(now - date)} old"
+    if verdict.facts.known_since is not None:
+        text += f", known to our records for {age_as_written(now - verdict.facts.known_since)}"
+    return Bearing(f"min_age: {duration_as_written(policy.min_age)}", keeps, text)

@@ -1,0 +1,132 @@
+"""What is known of a tag, and what was decided about it, with every reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from dregutil.reference import Digest, Repository, Tag
+
+__all__ = ["Decision", "InUse", "Judgement", "Reason", "ReasonKind", "TagFacts", "Verdict"]
+
+_NO_LABELS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class TagFacts:
+    """A tag as it was read.
+
+    `created` is what its content says, believed or not. `seen` is when our records saw this tag come to this digest,
+    None where it was there before them; `known_since` is since when they have known it so. `contains` are the digests
+    of an index's children. `is_referrer`: it hangs on a subject. `unread` says why its content is not known.
+    """
+
+    tag: Tag
+    digest: Digest
+    created: datetime | None = None
+    seen: datetime | None = None
+    known_since: datetime | None = None
+    size: int = 0
+    labels: Mapping[str, str] = field(default_factory=lambda: _NO_LABELS)
+    contains: tuple[Digest, ...] = ()
+    is_referrer: bool = False
+    unread: str = ""
+
+
+class Decision(Enum):
+    """UNTAG: the tag goes alone, since something else holds its digest."""
+
+    KEEP = "keep"
+    REMOVE = "remove"
+    UNTAG = "untag"
+
+
+class ReasonKind(Enum):
+    NOT_SELECTED = "not selected"
+    SIGNATURE = "signature"
+    PROTECTED = "protected"
+    IN_USE = "in use"
+    RULE = "rule"
+    MIN_AGE = "min_age"
+    UNKNOWN_DATE = "unknown date"
+    SAME_DATE = "same date"
+    NO_VERSION = "no version"
+    UNREAD = "not read"
+    NOT_EMPTIED = "not emptied"
+    HELD = "held"
+    NO_RULE = "no rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why. `text` is for a person; for a rule it is the rule as written (`last: 3`)."""
+
+    kind: ReasonKind
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided about a tag. `policy` owns it, or is empty. `date` is what it was judged by, where believed."""
+
+    repository: Repository
+    facts: TagFacts
+    decision: Decision
+    reasons: tuple[Reason, ...]
+    policy: str = ""
+    group: tuple[str, ...] = ()
+    date: datetime | None = None
+
+    @property
+    def goes(self) -> bool:
+        return self.decision is not Decision.KEEP
+
+    @property
+    def is_held(self) -> bool:
+        """Whether no rule keeps it, and it stays only because its digest does."""
+        return self.decision is Decision.KEEP and self.reasons[0].kind is ReasonKind.HELD
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """What lists say is in use: tags of a repository, digests of one, digests wherever they are; each with its list."""
+
+    tags: Mapping[tuple[Repository, Tag], str] = field(default_factory=dict)
+    digests: Mapping[tuple[Repository, Digest], str] = field(default_factory=dict)
+    anywhere: Mapping[Digest, str] = field(default_factory=dict)
+
+    def list_of(self, repository: Repository, facts: TagFacts) -> str:
+        """The list by which a tag, its digest or a child of it is in use; empty where none is."""
+        found = self.tags.get((repository, facts.tag), "")
+        for digest in (facts.digest, *facts.contains):
+            found = found or self.digests.get((repository, digest), "") or self.anywhere.get(digest, "")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All verdicts, by repository. `now` is the time they hold for; `overlaps` are pairs of policies of which the
+    second would have taken tags that the first owns, with how many."""
+
+    now: datetime
+    verdicts: Mapping[Repository, tuple[Verdict, ...]]
+    overlaps: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Verdict]:
+        for verdicts in self.verdicts.values():
+            yield from verdicts
+
+    def of_policy(self, name: str) -> Iterator[Verdict]:
+        return (verdict for verdict in self if verdict.policy == name)
+
+    def removed(self) -> Iterator[Verdict]:
+        return (verdict for verdict in self if verdict.goes)
+
+
+def kept_tags(verdicts: Iterable[Verdict]) -> Set[Tag]:
+    return {verdict.facts.tag for verdict in verdicts if not verdict.goes}

@@ -1,0 +1,87 @@
+"""Histories of tags as the golden files of tests/retention have them.
+
+A line is a tag, its creation date (`-`: none, or `3d`: so long before NOW), what else is known of it, and after `->`
+what is expected: `1.4.2  2026-11-01  digest=a seen=1d  ->  keep  last: 3, within: 90d`. A tag is of the repository
+`app` unless it names another (`shop/web:1.0`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dregutil.quantity import parse_duration
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.retention import TagFacts
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+FOLDER = Path(__file__).with_name("retention")
+
+
+@dataclass(frozen=True)
+class Case:
+    """`expected`: decision and reasons, by repository and tag."""
+
+    name: str
+    policy: str
+    facts: Mapping[Repository, Sequence[TagFacts]]
+    expected: Mapping[tuple[str, str], tuple[str, str]]
+    in_use: str = ""
+
+
+def cases() -> list[Case]:
+    found = []
+    for path in sorted(FOLDER.glob("*.yml")):
+        found += [_case(path.stem, document) for document in yaml.load_all(path.read_text(), yaml.BaseLoader)]
+    return found
+
+
+def digest_of(name: str) -> Digest:
+    return Digest.of(name.encode())
+
+
+def moment(text: str) -> datetime | None:
+    if text == "-":
+        return None
+    if text[-1] in "smhdwy":
+        return NOW - parse_duration(text)
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _case(file: str, document: Any) -> Case:
+    facts: dict[Repository, list[TagFacts]] = defaultdict(list)
+    expected: dict[tuple[str, str], tuple[str, str]] = {}
+    for line in document["tags"].splitlines():
+        if not line.strip():
+            continue
+        left, _, right = line.partition("->")
+        repository, one = _facts(left.split())
+        facts[repository].append(one)
+        decision, _, reasons = right.strip().partition(" ")
+        expected[repository, one.tag] = (decision, reasons.strip())
+    return Case(f"{file}: {document['case']}", document["policy"], facts, expected, document.get("in_use", ""))
+
+
+def _facts(words: list[str]) -> tuple[Repository, TagFacts]:
+    place, colon, tag = words[0].rpartition(":")
+    more = dict(word.partition("=")[::2] for word in words[2:])
+    labels = dict([more["label"].split(":")]) if "label" in more else {}
+    return Repository(place if colon else "app"), TagFacts(
+        Tag(tag),
+        digest_of(more.get("digest", tag)),
+        moment(words[1]),
+        moment(more.get("seen", "-")),
+        moment(more.get("since", more.get("seen", "-"))),
+        1000,
+        labels,
+        tuple(digest_of(name) for name in more.get("children", "").split("+") if name),
+        "referrer" in more,
+        "the registry gave nothing" if "unread" in more else "",
+    )

@@ -1,0 +1,257 @@
+"""`cleanup`, `why` and `policy check` end to end, on the real registry; dates come from real configs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images import Pusher
+from program import Program, on_terminal
+from servers import DistributionServer
+
+POLICY = """version: 1
+defaults: {max_remove: 80%}
+policies:
+  - name: releases
+    repositories: ["shop/**"]
+    select: {version: ">=1.0"}
+    group_by: minor
+    keep: {last: 1}
+    order: version
+  - name: branches
+    repositories: ["**"]
+    select: {regex: '(?P<branch>.+)-[0-9a-f]{7,40}'}
+    group_by: branch
+    keep: {last: 2}
+"""
+
+
+def created(days: float) -> dict[str, str]:
+    return {"created": (datetime.now(UTC) - timedelta(days=days)).isoformat()}
+
+
+@pytest.fixture
+def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
+    (tmp_path / "policy.yml").write_text(POLICY)
+    return Program(registry_server.url, tmp_path)
+
+
+@pytest.fixture
+def shop(pusher: Pusher) -> Pusher:
+    for age, version in enumerate(("2.0.0", "1.1.1", "1.1.0", "1.0.1", "1.0.0")):
+        pusher.push_image("shop/web", version, seed=version, config=created(10 + age))
+    pusher.push_image("shop/web", "latest", seed="latest", config=created(5))
+    for number in range(4):
+        pusher.push_image("team/app", f"main-{number:07x}", seed=f"main {number}", config=created(30 - number))
+    return pusher
+
+
+def test_what_no_rule_keeps_goes_and_nothing_else(program: Program, shop: Pusher) -> None:
+    done = program.run("cleanup", "-f", "policy.yml", "-y")
+    assert done.returncode == 0, done.stderr
+    assert set(shop.tags("shop/web")) == {"1.0.1", "1.1.1", "2.0.0", "latest"}
+    assert set(shop.tags("team/app")) == {"main-0000002", "main-0000003"}
+    assert all(shop.is_whole("shop/web", tag) for tag in shop.tags("shop/web"))
+    again = program.run("cleanup", "-f", "policy.yml", "-y")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "nothing to remove" in again.stderr
+    assert "-2 tags, -2 to remove" in again.stderr
+
+
+def test_what_went_comes_back(program: Program, shop: Pusher) -> None:
+    before = {name: shop.tags(name) for name in ("shop/web", "team/app")}
+    program.run("cleanup", "-f", "policy.yml", "-y")
+    assert program.run("undo").returncode == 0
+    assert {name: shop.tags(name) for name in before} == before
+
+
+def test_a_dry_run_removes_nothing_and_says_why_each_tag_stays_or_goes(program: Program, shop: Pusher) -> None:
+    before = shop.tags("shop/web")
+    done = program.run("cleanup", "-f", "policy.yml", "--dry-run", "--details")
+    rows = {tuple(line.split()[:2]): line for line in done.stdout.splitlines()}
+    assert rows["REMOVE", "shop/web:1.0.0"].endswith("releases  beyond last: 1")
+    assert rows["KEEP", "shop/web:latest"].endswith("no policy selects it")
+    assert "4 tags to go, 0 held back" in done.stdout
+    assert shop.tags("shop/web") == before
+    assert program.runs == []
+
+
+def test_off_a_terminal_it_wants_to_be_told(program: Program, shop: Pusher) -> None:
+    done = program.run("cleanup", "-f", "policy.yml")
+    assert (done.returncode, len(shop.tags("shop/web"))) == (2, 6)
+    assert "-y removes without asking" in done.stderr
+
+
+def test_on_a_terminal_it_shows_and_asks(program: Program, shop: Pusher) -> None:
+    code, shown = on_terminal(program, "n", "cleanup", "-f", "policy.yml")
+    assert (code, len(shop.tags("shop/web"))) == (0, 6)
+    assert shown.count("4 tags to go") == 1
+    code, _ = on_terminal(program, "y", "cleanup", "-f", "policy.yml")
+    assert (code, len(shop.tags("shop/web"))) == (0, 4)
+
+
+def test_more_than_max_remove_is_refused_unless_it_was_reviewed(program: Program, shop: Pusher, tmp_path: Path) -> None:
+    (tmp_path / "policy.yml").write_text(POLICY.replace("80%", "40%"))
+    done = program.run("cleanup", "-f", "policy.yml", "-y")
+    assert (done.returncode, len(shop.tags("team/app"))) == (5, 4)
+    assert "more than max_remove would go: branches (2 of 4 tags); nothing was removed" in done.stderr
+    shown = program.run("cleanup", "-f", "policy.yml", "--plan-out", "plan.jsonl")
+    assert shown.returncode == 0
+    assert "REFUSED: branches takes 2 of 4 tags, and max_remove is 40%" in shown.stdout
+    assert program.run("apply", "plan.jsonl").returncode == 0
+    assert set(shop.tags("team/app")) == {"main-0000002", "main-0000003"}
+
+
+def test_a_tag_that_comes_on_a_doomed_digest_after_the_plan_keeps_it(program: Program, shop: Pusher) -> None:
+    program.run("cleanup", "-f", "policy.yml", "--plan-out", "plan.jsonl")
+    shop.push_image("shop/web", "lts", seed="1.0.0", config=json.loads(_config(shop, "1.0.0")))
+    assert shop.tags("shop/web")["lts"] == shop.tags("shop/web")["1.0.0"]
+    done = program.run("apply", "plan.jsonl")
+    assert done.returncode == 0
+    assert "also 'lts'" in done.stderr
+    assert set(shop.tags("shop/web")) == {"1.0.0", "1.0.1", "1.1.1", "2.0.0", "latest", "lts"}
+
+
+def test_what_is_in_use_stays_by_whatever_list(program: Program, shop: Pusher, tmp_path: Path) -> None:
+    host = program.url.partition("://")[2]
+    (tmp_path / "policy.yml").write_text(POLICY + "protect:\n  in_use: [{file: '-'}, {file: pods.json, max_age: 1h}]\n")
+    items = [{"spec": {"containers": [{"image": f"{host}/shop/web:1.0.0"}]}}]
+    (tmp_path / "pods.json").write_text(json.dumps({"kind": "List", "items": items}))
+    done = subprocess.run(
+        program.command(("cleanup", "-f", "policy.yml", "-y")),
+        cwd=tmp_path,
+        env=program.environment(),
+        input="team/app:main-0000000\nteam/app:gone\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"1.0.0", "1.1.1"} <= set(shop.tags("shop/web"))
+    assert set(shop.tags("team/app")) == {"main-0000000", "main-0000002", "main-0000003"}
+    assert "in use: standard input, 0s old: 1 of its 2 images are here" in done.stderr
+
+
+@pytest.mark.parametrize("trouble", ["missing", "empty", "old", "other"])
+def test_a_list_that_protects_nothing_refuses_the_run(
+    trouble: str, program: Program, shop: Pusher, tmp_path: Path
+) -> None:
+    (tmp_path / "policy.yml").write_text(POLICY + "protect: {in_use: [{file: images.txt, max_age: 1h}]}\n")
+    if trouble != "missing":
+        text = {"empty": "", "other": "quay.io/x/y:1\n"}.get(trouble, "shop/web:1.0.0\n")
+        (tmp_path / "images.txt").write_text(text)
+    if trouble == "old":
+        long_ago = datetime.now(UTC).timestamp() - 7200
+        os.utime(tmp_path / "images.txt", (long_ago, long_ago))
+    done = program.run("cleanup", "-f", "policy.yml", "-y")
+    assert (done.returncode, len(shop.tags("shop/web"))) == (5, 6)
+    assert "images.txt" in done.stderr
+
+
+def test_a_promotion_by_retag_is_new_from_the_second_crawl_on(program: Program, shop: Pusher, tmp_path: Path) -> None:
+    (tmp_path / "policy.yml").write_text(POLICY.replace("keep: {last: 2}", "keep: {within: 5d}"))
+    program.run("refresh")
+    config = json.loads(_config(shop, "main-0000000", "team/app"))
+    shop.push_image("team/app", "prod-0000000", seed="main 0", config=config)
+    shown = program.run("cleanup", "-f", "policy.yml", "--dry-run", "--details", "--format", "json")
+    found = {one["tag"]: one for one in json.loads(shown.stdout) if one["repository"] == "team/app"}
+    assert found["main-0000001"]["decision"] == "remove"
+    assert found["prod-0000000"]["reasons"] == ["within: 5d", "younger than min_age: 1d"]
+    assert found["main-0000000"]["reasons"][0] == "its digest is also 'prod-0000000', which stays"
+
+
+def test_signatures_and_children_go_with_what_goes_and_are_not_counted(program: Program, pusher: Pusher) -> None:
+    for number, version in enumerate(("1.0.0", "1.0.1")):
+        children = [
+            {
+                **pusher.push_image("shop/web", seed=f"{version} {name}", config=created(30 - number)),
+                "platform": {"os": "linux", "architecture": name},
+            }
+            for name in ("amd64", "arm64")
+        ]
+        index = pusher.push_index("shop/web", version, children=children)
+        pusher.push_image("shop/web", f"sha256-{index['digest'][7:]}.sig", seed=f"sig {version}")
+    done = program.run("cleanup", "-f", "policy.yml", "-y")
+    assert done.returncode == 0, done.stderr
+    left = pusher.tags("shop/web")
+    assert set(left) == {"1.0.1", f"sha256-{left['1.0.1'][7:]}.sig"}
+    assert pusher.is_whole("shop/web", "1.0.1")
+
+
+def test_limit_takes_the_oldest_first(program: Program, shop: Pusher) -> None:
+    assert program.run("cleanup", "-f", "policy.yml", "-y", "--limit", "1").returncode == 0
+    assert "main-0000000" not in shop.tags("team/app")
+    assert len(shop.tags("team/app")) + len(shop.tags("shop/web")) == 9
+    program.run("cleanup", "-f", "policy.yml", "-y", "--limit", "1")
+    assert set(shop.tags("team/app")) == {"main-0000002", "main-0000003"}
+
+
+def test_a_time_that_is_over_leaves_the_rest_for_the_next(program: Program, shop: Pusher) -> None:
+    done = program.run("cleanup", "-f", "policy.yml", "-y", "--max-time", "0s")
+    assert (done.returncode, len(shop.tags("shop/web"))) == (0, 6)
+    assert "the time is over" in done.stderr
+
+
+def test_untag_takes_the_tag_alone(program: Program, shop: Pusher, tmp_path: Path) -> None:
+    (tmp_path / "policy.yml").write_text(POLICY.replace("max_remove: 80%", "max_remove: 80%, untag: true"))
+    shop.push_image("shop/web", "stable", seed="1.0.0", config=json.loads(_config(shop, "1.0.0")))
+    done = program.run("cleanup", "-f", "policy.yml", "-y")
+    assert done.returncode == 0, done.stderr
+    assert set(shop.tags("shop/web")) == {"1.0.1", "1.1.1", "2.0.0", "latest", "stable"}
+    assert shop.is_whole("shop/web", "stable")
+
+
+def test_why_names_every_rule_that_bears(program: Program, shop: Pusher) -> None:
+    done = program.run("why", "shop/web:1.0.0", "-f", "policy.yml")
+    assert done.returncode == 0, done.stderr
+    first, second, *rows = done.stdout.splitlines()
+    assert first == "REMOVE  shop/web:1.0.0  beyond last: 1"
+    assert second.endswith("policy releases, group 1.0")
+    assert " ".join(rows[0].split()) == "does not last: 1 by version, 1 newer of 2 images in its group"
+    shown: list[dict[str, Any]] = json.loads(
+        program.run("why", "shop/web:latest", "-f", "policy.yml", "--format", "json").stdout
+    )
+    assert [(one["what"], one["keeps"]) for one in shown] == [("not selected", True)]
+    assert program.run("why", "shop/web:9", "-f", "policy.yml").returncode == 1
+
+
+def test_policy_check_tells_mistakes_with_their_place(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "policy.yml").write_text(POLICY.replace("last: 1", "lst: 1"))
+    done = program.run("policy", "check", "policy.yml")
+    assert done.returncode == 2
+    assert done.stdout.startswith("policy.yml:8:12: unknown key 'lst' in 'keep': did you mean 'last'?")
+    assert program.run("cleanup", "-f", "policy.yml", "-y").returncode == 2
+
+
+def test_policy_check_against_a_registry_tells_what_matches_nothing_and_what_overlaps(
+    program: Program, shop: Pusher, tmp_path: Path
+) -> None:
+    more = "  - {name: none, repositories: ['prod/**'], keep: {last: 1}}\n"
+    more += "  - {name: glob, repositories: ['**'], select: {tags: 'main-.*'}, keep: {last: 1}}\n"
+    more += "  - {name: all, repositories: ['shop/**'], keep: {last: 1}}\n"
+    (tmp_path / "policy.yml").write_text(POLICY + more)
+    done = program.run("policy", "check", "policy.yml", "--against", program.url)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "policy.yml:15:5: 'none' selects nothing: none of its globs names a repository (warning)",
+        "policy.yml:16:5: 'glob' selects nothing: no tag in its repositories matches (warning)",
+        "policy.yml:17:5: 'all' overlaps 'releases' on 5 tags, which 'releases' owns (warning)",
+        f"policy.yml: 5 policies, no mistakes, 3 warnings against {program.url.partition('://')[2]}",
+    ]
+
+
+def test_the_record_of_a_cleanup_names_the_rule(program: Program, shop: Pusher) -> None:
+    program.run("cleanup", "-f", "policy.yml", "--plan-out", "plan.jsonl")
+    lines = [json.loads(line) for line in (program.folder / "plan.jsonl").read_text().splitlines()]
+    assert {line["because"] for line in lines[1:-1]} == {"releases: beyond last: 1", "branches: beyond last: 2"}
+
+
+def _config(pusher: Pusher, tag: str, repository: str = "shop/web") -> bytes:
+    digest = json.loads(pusher.raw(repository, tag))["config"]["digest"]
+    return pusher.request("GET", f"/v2/{repository}/blobs/{digest}")[2]

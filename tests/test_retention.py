@@ -1,0 +1,37 @@
+"""Golden files of retention: policies × histories, and the verdict on each tag with its reasons."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from dregutil.in_use import ListFile, find_in_use
+from dregutil.inventory import Inventory
+from dregutil.policyfile import read_policy
+from dregutil.reference import RegistryAddress
+from dregutil.retention import InUse, judge
+from dregutil.retention.policy import InUseList
+from histories import NOW, Case, cases
+
+CASES = cases()
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_every_verdict_is_as_written(case: Case) -> None:
+    policies = read_policy(case.policy)
+    in_use = InUse()
+    if case.in_use:
+        inventory = Inventory({name: {one.tag: one.digest for one in facts} for name, facts in case.facts.items()})
+        lists = [ListFile(InUseList("running.txt"), case.in_use, timedelta(0))]
+        in_use, _ = find_in_use(policies.protect, lists, inventory, RegistryAddress.parse("registry.example.com"))
+    judged = judge(policies, case.facts, now=NOW, in_use=in_use)
+    found = {
+        (verdict.repository, verdict.facts.tag): (verdict.decision.value, ", ".join(map(str, verdict.reasons)))
+        for verdict in judged
+    }
+    assert found == case.expected
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(CASES) >= 60

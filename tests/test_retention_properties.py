@@ -1,0 +1,226 @@
+"""Properties of retention on random histories, against rules that are written down here once more, naively."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dregutil.glob import parse_glob
+from dregutil.reference import Repository, Tag
+from dregutil.retention import Decision, Policy, PolicySet, Protect, ReasonKind, TagFacts, Verdict, judge
+from dregutil.retention.policy import (
+    All,
+    Calendar,
+    KeepRule,
+    Last,
+    Order,
+    Period,
+    TagGlobs,
+    UnknownDate,
+    Within,
+)
+from dregutil.version import parse_version
+from histories import NOW, digest_of
+
+ZONE = ZoneInfo("America/New_York")
+APP = Repository("app")
+
+names = st.one_of(
+    st.builds("{}.{}".format, st.integers(0, 2), st.integers(0, 4)),
+    st.builds("main-{:07x}".format, st.integers(0, 20)),
+    st.sampled_from(("latest", "stable", "x", "y")),
+)
+ages = st.one_of(
+    st.integers(0, 40 * 24).map(lambda hours: NOW - timedelta(hours=hours)),
+    st.integers(0, 900).map(lambda days: NOW - timedelta(days=days)),
+    st.sampled_from((datetime(2024, 5, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), NOW + timedelta(days=1))),
+    st.none(),
+)
+simple_rules = st.one_of(
+    st.integers(1, 5).map(lambda number: Last(number, f"last: {number}")),
+    st.builds(
+        lambda period, number: Calendar(period, number, f"{period}: {number}"),
+        st.sampled_from(Period),
+        st.integers(1, 4),
+    ),
+    st.integers(1, 60).map(lambda days: Within(timedelta(days=days), f"within: {days}d")),
+    st.sampled_from(("1.*", "main-*", "x")).map(lambda text: TagGlobs((parse_glob(text),), f"tags: {text}")),
+)
+rules: st.SearchStrategy[KeepRule] = st.one_of(
+    simple_rules,
+    st.tuples(simple_rules, simple_rules).map(lambda both: All(both, f"all: {both[0].text} + {both[1].text}")),
+)
+policies = st.builds(
+    lambda keep, order, unknown, age, untag, empty, group: Policy(
+        "p",
+        (parse_glob("**"),),
+        tuple(keep),
+        order=order,
+        unknown_date=unknown,
+        min_age=age,
+        untag=untag,
+        allow_empty=empty,
+        group_by=group,
+    ),
+    st.lists(rules, max_size=3),
+    st.sampled_from(Order),
+    st.sampled_from(UnknownDate),
+    st.sampled_from((timedelta(0), timedelta(days=1), timedelta(days=7))),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(((), ("minor",), ("major",))),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[TagFacts]:
+    """A repository. Our records have seen all of it or nothing, as they really do."""
+    recorded = draw(st.booleans())
+    began = NOW - timedelta(days=draw(st.integers(0, 30)))
+    found = []
+    contents = {name: draw(ages) for name in "abcdefgh"}
+    for name in draw(st.lists(names, unique=True, max_size=14)):
+        content = draw(st.sampled_from([*"abcdefgh", name, name, name]))
+        created = contents.get(content) if content in contents else draw(ages)
+        came = draw(st.booleans()) and recorded
+        seen = min(began + timedelta(hours=draw(st.integers(0, 200))), NOW) if came else None
+        found.append(TagFacts(Tag(name), digest_of(content), created, seen, seen or (began if recorded else None)))
+    return found
+
+
+def verdicts(policy: Policy, facts: Sequence[TagFacts], protect: Protect | None = None) -> Mapping[str, Verdict]:
+    judged = judge(PolicySet((policy,), protect or Protect(), ZONE), {APP: facts}, now=NOW)
+    return {verdict.facts.tag: verdict for verdict in judged}
+
+
+def kept(found: Mapping[str, Verdict]) -> set[str]:
+    return {tag for tag, verdict in found.items() if not verdict.goes}
+
+
+@pytest.mark.property
+@given(policies, histories(), rules)
+def test_a_keep_rule_more_never_removes_more(policy: Policy, facts: list[TagFacts], rule: KeepRule) -> None:
+    more = replace(policy, keep=(*policy.keep, rule))
+    assert kept(verdicts(policy, facts)) <= kept(verdicts(more, facts))
+
+
+@pytest.mark.property
+@given(policies, histories())
+def test_removing_twice_changes_nothing_the_second_time(policy: Policy, facts: list[TagFacts]) -> None:
+    first = kept(verdicts(policy, facts))
+    left = [one for one in facts if one.tag in first]
+    assert kept(verdicts(policy, left)) == first
+
+
+@pytest.mark.property
+@given(policies, histories(), st.randoms(use_true_random=False))
+def test_the_order_of_the_input_never_matters(policy: Policy, facts: list[TagFacts], chance: random.Random) -> None:
+    mixed = list(facts)
+    chance.shuffle(mixed)
+    assert verdicts(policy, facts) == verdicts(policy, mixed)
+
+
+@pytest.mark.property
+@given(policies, histories())
+def test_a_repository_is_never_emptied(policy: Policy, facts: list[TagFacts]) -> None:
+    assert policy.allow_empty or not facts or kept(verdicts(policy, facts))
+
+
+@pytest.mark.property
+@given(policies, histories())
+def test_protection_keeps_its_tags_and_costs_no_other(policy: Policy, facts: list[TagFacts]) -> None:
+    free = verdicts(policy, facts)
+    guarded = verdicts(policy, facts, Protect(tags=(parse_glob("1.*"), parse_glob("latest"))))
+    assert {tag for tag in free if tag.startswith("1.") or tag == "latest"} <= kept(guarded)
+    assert policy.allow_empty is False or kept(free) <= kept(guarded)
+
+
+@pytest.mark.property
+@given(policies, histories())
+def test_every_reason_really_holds(policy: Policy, facts: list[TagFacts]) -> None:
+    found = verdicts(policy, facts)
+    for verdict in found.values():
+        assert verdict.reasons
+        mates = [one.facts for one in found.values() if one.group == verdict.group]
+        said = {reason.text for reason in verdict.reasons if reason.kind is ReasonKind.RULE}
+        kinds = {reason.kind for reason in verdict.reasons}
+        if ReasonKind.NO_VERSION in kinds and not said and verdict.group == ():
+            continue  # it belongs to no group, so no rule was asked
+        assert said == {rule.text for rule in policy.keep if _keeps(rule, verdict.facts, mates, policy)}
+        believed = _date(verdict.facts, mates, policy)
+        assert (ReasonKind.UNKNOWN_DATE in kinds or ReasonKind.SAME_DATE in kinds) == (
+            policy.uses_dates and believed is None
+        )
+        assert (ReasonKind.MIN_AGE in kinds) == _young(verdict.facts, believed, policy)
+        if verdict.decision is Decision.REMOVE:
+            assert not [one for one in found.values() if not one.goes and one.facts.digest == verdict.facts.digest]
+
+
+def _moment(facts: TagFacts, policy: Policy) -> datetime | None:
+    if facts.created is not None and facts.created.year >= 2013 and facts.created <= NOW:
+        return max(moment for moment in (facts.created, facts.seen) if moment is not None)
+    if policy.unknown_date is UnknownDate.FIRST_SEEN:
+        return facts.seen if facts.seen is not None else facts.known_since
+    return None
+
+
+def _date(facts: TagFacts, mates: Sequence[TagFacts], policy: Policy) -> datetime | None:
+    """The date of a tag, unless most images of its group have the very same."""
+    date = _moment(facts, policy)
+    images = {one.digest for one in mates}
+    same = {one.digest for one in mates if date is not None and _moment(one, policy) == date}
+    return None if len(same) >= 2 and len(same) > len(images) / 2 else date
+
+
+def _young(facts: TagFacts, date: datetime | None, policy: Policy) -> bool:
+    moments = [moment for moment in (date, facts.known_since) if moment is not None]
+    return policy.min_age > timedelta(0) and not any(NOW - moment >= policy.min_age for moment in moments)
+
+
+def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: Policy) -> bool:
+    """Whether a rule keeps a tag: looked at from this tag alone, pair by pair."""
+    if isinstance(rule, All):
+        return all(_keeps(one, facts, mates, policy) for one in rule.rules)
+    if isinstance(rule, TagGlobs):
+        return any(glob.matches(facts.tag) for glob in rule.globs)
+    date = _date(facts, mates, policy)
+    if isinstance(rule, Within):
+        return date is not None and NOW - date < rule.age
+    place = {one.tag: _place(one, mates, policy) for one in mates}
+    mine = place[facts.tag]
+    if mine is None:
+        return False
+    newer = [one for one in mates if (other := place[one.tag]) is not None and _is_newer(other, mine)]
+    if isinstance(rule, Last):
+        return len({one.digest for one in newer}) < rule.number
+    assert isinstance(rule, Calendar)
+    if date is None:
+        return False
+    mine_bucket = _bucket(date, rule.period)
+    ranked = [
+        (one, _bucket(its, rule.period))
+        for one in mates
+        if (its := _date(one, mates, policy)) is not None and place[one.tag] is not None
+    ]
+    later = {name for _, name in ranked if name > mine_bucket}
+    return len(later) < rule.number and not [one for one, name in ranked if name == mine_bucket and one in newer]
+
+
+def _place(facts: TagFacts, mates: Sequence[TagFacts], policy: Policy) -> object:
+    return parse_version(facts.tag) if policy.order is Order.VERSION else _date(facts, mates, policy)
+
+
+def _is_newer(one: object, other: object) -> bool:
+    return bool(one > other)  # type: ignore[operator] # both are dates, or both versions
+
+
+def _bucket(date: datetime, period: Period) -> str:
+    form = {Period.DAILY: "%Y-%m-%d", Period.WEEKLY: "%G-%V", Period.MONTHLY: "%Y-%m", Period.YEARLY: "%Y"}
+    return date.astimezone(ZONE).strftime(form[period])

@@ -1,0 +1,146 @@
+"""When our records saw a tag come: durable, whole, for their owner only."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dregutil.errors import JournalError
+from dregutil.inventory import Inventory
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.sightings import SightingStore
+
+DAY = timedelta(days=1)
+FIRST = datetime(2026, 11, 1, tzinfo=UTC)
+APP, WEB = Repository("app"), Repository("web")
+
+
+def inventory(**repositories: Mapping[str, str]) -> Inventory:
+    return Inventory(
+        {
+            Repository(name): {Tag(tag): Digest.of(content.encode()) for tag, content in tags.items()}
+            for name, tags in repositories.items()
+        }
+    )
+
+
+def store(folder: Path) -> SightingStore:
+    return SightingStore(folder, "registry.example.com")
+
+
+def seen(records: SightingStore, now: Inventory, repository: Repository = APP) -> dict[str, tuple[int, bool]]:
+    found = records.of(repository, now.tags(repository))
+    return {tag: ((sighting.known_since - FIRST).days, sighting.came) for tag, sighting in found.items()}
+
+
+def test_what_the_first_crawl_finds_was_there_before(tmp_path: Path) -> None:
+    now = inventory(app={"a": "x"})
+    store(tmp_path).record(now, now=FIRST)
+    assert seen(store(tmp_path), now) == {"a": (0, False)}
+
+
+def test_what_a_later_crawl_finds_new_or_moved_came_then(tmp_path: Path) -> None:
+    store(tmp_path).record(inventory(app={"stays": "x", "moves": "x"}), now=FIRST)
+    now = inventory(app={"stays": "x", "moves": "y", "new": "x"}, web={"a": "x"})
+    store(tmp_path).record(now, now=FIRST + DAY)
+    store(tmp_path).record(now, now=FIRST + 2 * DAY)
+    assert seen(store(tmp_path), now) == {"stays": (0, False), "moves": (1, True), "new": (1, True)}
+    assert seen(store(tmp_path), now, WEB) == {"a": (1, True)}
+
+
+def test_a_tag_that_returns_is_new(tmp_path: Path) -> None:
+    now = inventory(app={"a": "x", "b": "x"})
+    for day, found in enumerate((now, inventory(app={"a": "x"}), now, inventory(web={"z": "x"}), now)):
+        store(tmp_path).record(found, now=FIRST + day * DAY)
+    assert seen(store(tmp_path), now) == {"a": (4, True), "b": (4, True)}
+
+
+def test_what_could_not_be_read_stays_as_it_was(tmp_path: Path) -> None:
+    now = inventory(app={"a": "x"}, web={"a": "x"})
+    store(tmp_path).record(now, now=FIRST)
+    store(tmp_path).record(inventory(web={"a": "x"}), now=FIRST + DAY, unread=[APP])
+    store(tmp_path).record(now, now=FIRST + 2 * DAY)
+    assert seen(store(tmp_path), now) == {"a": (0, False)}
+
+
+def test_records_begin_with_a_complete_crawl(tmp_path: Path) -> None:
+    now = inventory(app={"a": "x"}, web={"a": "x"})
+    store(tmp_path).record(inventory(web={"a": "x"}), now=FIRST, unread=[APP])
+    assert seen(store(tmp_path), now, WEB) == {}
+    store(tmp_path).record(now, now=FIRST + DAY)
+    assert seen(store(tmp_path), now) == {"a": (1, False)}
+
+
+def test_a_tag_that_moved_since_the_last_record_has_none(tmp_path: Path) -> None:
+    store(tmp_path).record(inventory(app={"a": "x"}), now=FIRST)
+    assert seen(store(tmp_path), inventory(app={"a": "y"})) == {}
+
+
+def test_registries_are_apart(tmp_path: Path) -> None:
+    now = inventory(app={"a": "x"})
+    store(tmp_path).record(now, now=FIRST)
+    assert seen(SightingStore(tmp_path, "other.example.com"), now) == {}
+
+
+def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    records = store(tmp_path)
+    records.record(inventory(app={"a": "x"}), now=FIRST)
+    assert stat.S_IMODE(records.path.stat().st_mode) == 0o600
+    assert [path.name for path in records.path.parent.iterdir()] == [records.path.name]
+
+
+def test_a_crash_in_the_middle_leaves_the_records_as_they_were(tmp_path: Path) -> None:
+    class Cut(Inventory):
+        def as_mapping(self) -> Mapping[Repository, Mapping[Tag, Digest]]:
+            found = dict(super().as_mapping())
+            return {**found, Repository("zz"): {Tag("broken"): Digest("sha256:nothing")}}
+
+    before = inventory(app={"a": "x"})
+    store(tmp_path).record(before, now=FIRST)
+    with pytest.raises(ValueError, match="non-hexadecimal"):
+        store(tmp_path).record(Cut(inventory(app={"b": "x"}).as_mapping()), now=FIRST + DAY)
+    assert seen(store(tmp_path), before) == {"a": (0, False)}
+
+
+def test_damaged_records_are_an_error_and_stay(tmp_path: Path) -> None:
+    records = store(tmp_path)
+    records.record(inventory(app={"a": "x"}), now=FIRST)
+    records.path.write_bytes(b"no database" * 500)
+    with pytest.raises(JournalError, match="cannot be used"):
+        records.of(APP, {})
+    with pytest.raises(JournalError, match="cannot be used"):
+        records.record(inventory(app={"a": "x"}), now=FIRST)
+    assert records.path.read_bytes().startswith(b"no database")
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="cannot be written") as failed:
+        SightingStore(tmp_path / "file", "r").record(inventory(app={"a": "x"}), now=FIRST)
+    assert "--state-dir" in failed.value.advice
+
+
+contents = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"), max_size=3)
+
+
+@pytest.mark.property
+@given(st.lists(contents, min_size=1, max_size=6))
+def test_records_agree_with_a_naive_memory(history: list[dict[str, str]]) -> None:
+    import tempfile
+
+    memory: dict[str, tuple[str, int, bool]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        records = store(Path(folder))
+        for day, tags in enumerate(history):
+            records.record(inventory(app=tags), now=FIRST + day * DAY)
+            memory = {
+                tag: memory[tag] if tag in memory and memory[tag][0] == content else (content, day, day > 0)
+                for tag, content in tags.items()
+            }
+            assert seen(records, inventory(app=tags)) == {tag: found[1:] for tag, found in memory.items()}
