@@ -221,7 +221,8 @@ async def test_a_redirect_elsewhere_carries_no_authorization() -> None:
             options = ConnectOptions(user="me", password="s3cret")
             async with connect_writable(server.url, options) as registry:
                 assert await registry.resolve(REPOSITORY, Tag("1.0")) is None
-                assert ["Authorization" in headers for headers in elsewhere.headers] == [False]
+                assert elsewhere.headers
+                assert not any("Authorization" in headers for headers in elsewhere.headers)
                 assert "s3cret" not in repr(options)
 
 

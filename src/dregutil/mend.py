@@ -57,8 +57,21 @@ class Mender:
         """
         for _ in range(_PASSES):
             if not await self._pass():
-                break
+                return self.after
+        await self._tell_still_listed()
         return self.after
+
+    async def _tell_still_listed(self) -> None:
+        """On some servers (Nexus) a tag outlives its manifest whatever one does: that is no success."""
+        listed = frozenset(await self.registry.tags(self.repository))
+        for step, _ in list(self.removed.values()):
+            for tag in step.tags:
+                if tag in listed and await self.registry.resolve(self.repository, tag) is None:
+                    why = (
+                        f"its manifest is gone, and '{tag}' is still listed: remove it in the registry's own interface"
+                    )
+                    self.run.note(step, Result.FAILED, why)
+                    break
 
     async def _pass(self) -> bool:
         """Look at every tag once; whether something was put and taken away again, so that another look is due."""

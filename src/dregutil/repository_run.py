@@ -17,6 +17,7 @@ from dregutil.errors import (
     JournalError,
     LoginError,
     OutcomeUnknownError,
+    RegistryError,
     UnreachableError,
 )
 from dregutil.estimate import tags_first_pays, tags_first_steps
@@ -39,6 +40,7 @@ _LOOK_LIVES = (2.0, 60.0)  # seconds after which a repository is read again befo
 _LOOK_COST = 20.0  # readings take no more than about a twentieth of the time
 _RECORDED_AHEAD = 128  # intents that share one fsync
 _ATTEMPTS = 2  # of a write whose outcome was unknown, each from the full look
+_TAGS_FIRST = "GOOGLE_MANIFEST_DANGLING_TAG"
 _SETTLE = 1.0  # seconds between two readings that must be equal before an unknown outcome is believed
 
 
@@ -330,6 +332,14 @@ class RepositoryRun:
         for attempt in range(_ATTEMPTS):
             try:
                 accepted = await self.registry.delete_manifest(self.repository, step.digest)
+            except RegistryError as error:
+                # GCR and Artifact Registry: a digest goes only when no tag is left on it.
+                if attempt or _TAGS_FIRST not in error.codes:
+                    raise
+                self.swept |= {step.number}
+                if not await self.run_.untagger.untag_first(self._intents[step.number]):
+                    raise
+                continue
             except OutcomeUnknownError:
                 self.removed[step.digest] = (step, manifest)
                 if not await self._went_after_all(step):
@@ -364,7 +374,14 @@ class RepositoryRun:
         """Whether the digest is really gone; `ours`: it went by a request of this run."""
         if await self.registry.resolve(self.repository, step.digest) is not None:
             await self._restore_tags(step)
-            self.run_.note(step, Result.FAILED, "the registry accepted the deletion, and the manifest is still there")
+            if ours:
+                why = "the registry accepted the deletion, and the manifest is still there"
+                self.run_.note(step, Result.FAILED, why)
+            elif step.tags:
+                self.run_.note(step, Result.FAILED, "the registry says that it is not there, and still has it")
+            else:
+                # Quay deletes only what a tag names, and collects the rest in its own time.
+                self.run_.note(step, Result.LEFT, "the registry deletes no untagged manifest; it collects them itself")
             return
         await self.run_.look_elsewhere(step, manifest)
         if ours:

@@ -97,6 +97,19 @@ class Untagger:
         await self._delete_by_placeholder((intent,), lambda: False)
         return ""
 
+    async def untag_first(self, intent: Intent) -> bool:
+        """Remove the tags of an intent that is recorded, by name; False where the server cannot, or one has moved.
+
+        For servers that delete a digest only without tags. Raises DregutilError.
+        """
+        for tag in intent.tags:
+            found = await self._registry.resolve(intent.repository, tag)
+            if found is not None and found.digest != intent.manifest.digest:
+                return False
+            if found is not None and await self._registry.delete_tag(intent.repository, tag) is None:
+                return False
+        return True
+
     async def untag_doomed(self, intents: Sequence[Intent], stopped: Callable[[], bool]) -> None:
         """Remove all tags of `intents`, whose manifests go afterwards: one sweep instead of one for each digest.
 

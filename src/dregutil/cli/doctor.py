@@ -72,6 +72,8 @@ async def _examine(
         rows += _logins(registry)
         return rows, error
     rows.append(("reachable", "yes" + (f", {ping.api_version}" if ping.api_version else "")))
+    kind = registry.kind
+    rows += [("server", kind.name), *(("there", limit) for limit in kind.limits)]
     repository, catalog, failed = await _catalog(registry)
     rows += [*_logins(registry), ("catalog", catalog)]
     if failed is not None and isinstance(failed, AccessError) and not isinstance(failed, DeniedError):

@@ -56,6 +56,11 @@ class Authenticator:
     def credentials(self) -> Credentials | None:
         return self._identity.credentials
 
+    @property
+    def token_server(self) -> tuple[str, str]:
+        """The realm and service of the registry's token server, as it named them; empty before it did."""
+        return self._tokens.server
+
     def secrets(self) -> tuple[str, ...]:
         """Everything of this identity that must never be shown, its tokens included."""
         return (*self._identity.secrets(), *self._tokens.secrets())

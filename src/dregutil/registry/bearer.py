@@ -106,6 +106,11 @@ class BearerTokens:
         self._has_granted = False
         self._refusal: LoginError | None = None
 
+    @property
+    def server(self) -> tuple[str, str]:
+        """The realm and service that the registry named last."""
+        return self._server or ("", "")
+
     def secrets(self) -> tuple[str, ...]:
         """The tokens that are held now."""
         return tuple(token.headers["Authorization"].partition(" ")[2] for token in self._tokens.values())

@@ -43,9 +43,10 @@ from dregutil.manifest import (
 )
 from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import error_details, failure
-from dregutil.registry.paging import MOST_PAGES, next_page
+from dregutil.registry.paging import MOST_PAGES, may_be_cut, next_page
 from dregutil.registry.retry import MOST_ATTEMPTS, retry_after, wait_before
 from dregutil.registry.transport import Answer, Transport
+from dregutil.server_kind import Evidence, ServerKind, name_server
 
 __all__ = ["Login", "Ping", "Registry", "Resolved", "WritableRegistry"]
 
@@ -54,6 +55,7 @@ _CATALOG_SCOPES = ("registry:catalog:*",)
 _NO_CATALOG = (400, 404, 405, 406, 410, 501)  # on GHCR and others
 _PAGE = 1000  # more is an error on distribution, less costs round trips
 _SMALL_PAGE = 100
+_DENIED_HEAD = (400, 404, 405, 501)
 _LONGEST_UPLOAD_ANSWER = 64 * 1024
 _Name = TypeVar("_Name", Repository, Tag)
 
@@ -104,6 +106,8 @@ class Registry:
         self._manifest_method = "GET" if use_get_manifest else "HEAD"
         self._pull_scopes: dict[Repository, tuple[str, ...]] = {}
         self._has_referrers = True
+        self._heads_worked: set[Repository] = set()
+        self._shown: dict[str, str] = {}
 
     @property
     def login(self) -> Login:
@@ -116,6 +120,12 @@ class Registry:
         return {path: self._login(path) for path in self._transport.scoped_paths}
 
     @property
+    def kind(self) -> ServerKind:
+        """Which registry this seems to be, from what it has shown so far."""
+        realm, service = self._transport.token_server
+        return name_server(Evidence(self.address.host, self._shown, realm, service))
+
+    @property
     def request_seconds(self) -> float:
         """About how long one exchange takes now, with others beside it."""
         return self._transport.pace.seconds
@@ -126,6 +136,7 @@ class Registry:
         Raises UnreachableError, CertificateError, LoginError, DeniedError, NotARegistryError.
         """
         answer = await self._transport.send("GET", self._transport.url("/v2/"), (), longest=_LONGEST_UPLOAD_ANSWER)
+        self._shown = {name.lower(): value for name, value in answer.headers.items()}
         version = answer.headers.get("Docker-Distribution-Api-Version", "")
         if answer.status in (401, 403):
             raise self._failure(answer, "log in")
@@ -165,16 +176,22 @@ class Registry:
     async def resolve(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
         """The digest that `reference` stands for, or None where the registry has no such manifest.
 
-        Where the server names no digest, the manifest is read and hashed.
+        Where the server names no digest, the manifest is read and hashed. Old Nexus answers 404 to every HEAD: until
+        one has worked in a repository, what it denies is asked for by GET, and a HEAD that lies is not sent again.
         """
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
+        method = self._manifest_method
         answer = await self._transport.send(
-            self._manifest_method,
+            method,
             url,
             self._pull(repository),
             headers=_ACCEPT_MANIFESTS,
             longest=MAX_MANIFEST_BYTES,
         )
+        if method == "HEAD" and answer.status == 200:
+            self._heads_worked.add(repository)
+        elif method == "HEAD" and answer.status in _DENIED_HEAD and repository not in self._heads_worked:
+            return await self._resolve_by_get(repository, reference)
         if answer.status == 404:
             return None
         if answer.status != 200:
@@ -182,8 +199,7 @@ class Registry:
         named = answer.headers.get("Docker-Content-Digest", "")
         media_type = bare_media_type(answer.headers.get("Content-Type", ""))
         if not named or not media_type:
-            manifest = await self.manifest(repository, reference)
-            return None if manifest is None else Resolved(manifest.digest, manifest.media_type, len(manifest.raw))
+            return await self._resolve_by_get(repository, reference)
         try:
             digest = Digest.parse(named)
         except UsageError as error:
@@ -193,6 +209,14 @@ class Registry:
         if isinstance(reference, Digest) and digest != reference:
             raise DigestMismatchError(f"asked for {reference.short} of {repository}, the registry names {digest.short}")
         return Resolved(digest, media_type, _length(answer))
+
+    async def _resolve_by_get(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
+        """As above, from the manifest itself; where that works, HEAD is of no use on this server."""
+        manifest = await self.manifest(repository, reference)
+        if manifest is None:
+            return None
+        self._manifest_method = "GET"
+        return Resolved(manifest.digest, manifest.media_type, len(manifest.raw))
 
     async def manifest(self, repository: Repository, reference: Tag | Digest) -> Manifest | None:
         """The manifest, its bytes checked against its digest; None where there is none.
@@ -290,9 +314,14 @@ class Registry:
         return bool(answer.body) or blob.size == 0
 
     async def _pages(self, path: str, scopes: tuple[str, ...], what: str, repository: str = "") -> AsyncIterator[Any]:
-        """The JSON documents of a paged list; a repository that is not there has no page."""
+        """The JSON documents of a paged list; a repository that is not there has no page.
+
+        A page that is just full, without a Link, may have been cut (Nexus): the names after its last one are asked for.
+        """
         url: URL | None = self._transport.url(f"{path}?n={_PAGE}")
+        key = "tags" if path.endswith("/tags/list") else "repositories"
         seen: set[str] = set()
+        before: list[Any] | None = None  # the names of a page that may have been cut
         while url is not None:
             if str(url) in seen or len(seen) >= MOST_PAGES:
                 raise UnlistableError(f"the registry's pages do not end: could not {what}")
@@ -300,13 +329,22 @@ class Registry:
             answer = await self._transport.send("GET", url, scopes)
             if answer.status == 404 and (len(seen) == 1 or not path.endswith("/_catalog")) and _is_unknown_name(answer):
                 return
-            if answer.status == 400 and url.query.get("n") == str(_PAGE):
+            if answer.status == 400 and url.query.get("n") == str(_PAGE) and before is None:
                 url = url.update_query(n=str(_SMALL_PAGE))
                 continue
+            if before is not None and 400 <= answer.status < 500:
+                return  # it knows no names after a name: the page was whole
             if answer.status != 200:
                 raise self._failure(answer, what, repository)
-            yield _decoded(answer, what)
-            url = next_page(answer.headers.getall("Link", []), answer.url)
+            page = _decoded(answer, what)
+            names = page.get(key)
+            if before is not None and (not isinstance(names, list) or not set(map(str, names)) - set(map(str, before))):
+                return
+            yield page
+            url, before = next_page(answer.headers.getall("Link", []), answer.url), None
+            if url is None and may_be_cut(names):
+                before = names
+                url = self._transport.url(path).with_query(n=str(_SMALL_PAGE), last=str(names[-1]))
 
     def _pull(self, repository: Repository) -> tuple[str, ...]:
         scopes = self._pull_scopes.get(repository)
@@ -422,10 +460,20 @@ class WritableRegistry(Registry):
 
     def _check_deleted(self, answer: Answer, what: str, repository: Repository) -> None:
         """Raise unless a DELETE was accepted; distribution 3.x can answer 202 and then write an error: done in part."""
+        codes = {error.code for error in error_details(answer.body)}
+        if answer.status == 405 and "DENIED" in codes:
+            # zot: a child of an index that stays. That says nothing of others.
+            raise RegistryError(
+                f"could not {what}: the registry keeps it, as part of an index (status 405)",
+                status=405,
+                errors=error_details(answer.body),
+            )
         if answer.status == 405:
             reading = not error_details(answer.body)
             why = "it is read-only" if reading else "deletion is disabled there"
-            raise DeletionDisabledError(f"could not {what}: the registry does not allow it, {why} (status 405)")
+            self._shown.update((name.lower(), value) for name, value in answer.headers.items())
+            message = f"could not {what}: the registry does not allow it, {why} (status 405)"
+            raise DeletionDisabledError(message, advice=self.kind.deletion or None)
         self._check_written(answer, what, repository)
         if error_details(answer.body):
             code = error_details(answer.body)[0].code

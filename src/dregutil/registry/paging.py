@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any, TypeGuard
 
 from yarl import URL
 
 from dregutil.errors import UnlistableError
 
-__all__ = ["MOST_PAGES", "next_page"]
+__all__ = ["MOST_PAGES", "may_be_cut", "next_page"]
 
 MOST_PAGES = 100_000
+_PAGES = 50  # servers cut their pages at multiples of this
 _LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[^\s=;,]+(?:\s*=\s*(?:\"[^\"]*\"|[^\";,]*))?)*)")
 _NEXT = re.compile(r";\s*rel\s*=\s*(?:\"(?:[^\"]*\s)?next(?:\s[^\"]*)?\"|next)\s*(?:;|$)", re.IGNORECASE)
 
@@ -28,6 +30,11 @@ def next_page(links: Iterable[str], url: URL) -> URL | None:
     return None
 
 
+def may_be_cut(names: Any) -> TypeGuard[list[Any]]:
+    """Whether a page without a Link may be one of several all the same: it is just as long as pages are."""
+    return isinstance(names, list) and len(names) > 0 and len(names) % _PAGES == 0
+
+
 def _resolved(target: str, url: URL) -> URL:
     try:
         found = url.join(URL(target, encoded=True))
@@ -36,4 +43,6 @@ def _resolved(target: str, url: URL) -> URL:
         raise UnlistableError(f"{url.host} links to a next page that is no URL") from error
     if not same:
         raise UnlistableError(f"{url.host} links to a next page at another address, {found.scheme}://{found.host}")
-    return found
+    # The next page of a list is of the same list: behind a proxy, or a port of Nexus', the server may name a path of
+    # its own that leads nowhere here.
+    return found if found.raw_path == url.raw_path else url.with_query(found.raw_query_string)

@@ -110,6 +110,11 @@ class Transport:
         """The namespaces with credentials of their own."""
         return self._keyring.paths
 
+    @property
+    def token_server(self) -> tuple[str, str]:
+        """The realm and service of the registry's token server, where it has one."""
+        return self._keyring.of("").token_server
+
     def redacted(self, text: str) -> str:
         """`text` without any secret of ours."""
         return self._keyring.redacted(text)

@@ -1,0 +1,148 @@
+"""Which registry answers, told from what it shows, and what one cannot do there with the registry's own API. Pure.
+
+A name is a help for people: what a server can do is learnt by asking it, never inferred from its name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+__all__ = ["KINDS", "Evidence", "ServerKind", "name_server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a registry shows at `/v2/`: its host, the headers (names in lower case), the realm of its challenge."""
+
+    host: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    realm: str = ""
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerKind:
+    """A kind of registry. `limits`: what does not work there, each with the way that does. `deletion`: what to do
+    where it refuses to delete; empty where the usual advice holds."""
+
+    name: str
+    limits: tuple[str, ...] = ()
+    deletion: str = ""
+
+
+_LIST = "give the repositories with --repositories-from FILE"
+_HUB = ServerKind(
+    "Docker Hub",
+    (f"no catalog: {_LIST}", "reading a manifest counts as a pull, looking at a tag does not"),
+    "Docker Hub deletes only through its own API and web page (hub.docker.com, repository, Tags)",
+)
+_GHCR = ServerKind(
+    "GitHub Container Registry",
+    (f"no catalog: {_LIST}", "no list of referrers: only signatures by tag are seen"),
+    "GitHub deletes only through its Packages API: gh api -X DELETE /orgs/ORG/packages/container/NAME/versions/ID",
+)
+_ECR = ServerKind(
+    "Amazon ECR",
+    ("its password lives 12 hours: use the helper docker-credential-ecr-login", "an image goes with its last tag"),
+    "where the registry API refuses: aws ecr batch-delete-image --repository-name NAME --image-ids imageDigest=…",
+)
+_GOOGLE = ServerKind(
+    "Google Artifact Registry",
+    ("a digest goes only when it has no tag: the tags are removed first",),
+    "where the registry API refuses: gcloud artifacts docker images delete IMAGE@DIGEST --delete-tags",
+)
+_ACR = ServerKind(
+    "Azure Container Registry",
+    ("no deletion by tag alone here: az acr repository untag",),
+    "look for a lock or a retention policy: az acr repository show --name REGISTRY --image IMAGE",
+)
+_QUAY = ServerKind(
+    "Quay",
+    ("the catalog shows what the login may see", "untagged manifests are not deleted: Quay collects them itself"),
+    "Quay wants the right to write; immutable tags go only in its own interface",
+)
+_HARBOR = ServerKind(
+    "Harbor",
+    ("the catalog is for administrators: else " + _LIST, "no deletion by tag alone"),
+    "look for immutability rules and retention in the project's settings",
+)
+_GITLAB = ServerKind(
+    "GitLab",
+    (f"no catalog on gitlab.com: {_LIST}", "deletion by tag alone from 16.4 on"),
+    "look at the project's protected container tags and the role of the token (write access is needed)",
+)
+_NEXUS = ServerKind(
+    "Sonatype Nexus",
+    ("tags may stay listed after their manifest went: remove them in its own interface",),
+    "allow redeployment and deletion in the repository's settings; a proxy or group repository deletes nothing",
+)
+_ARTIFACTORY = ServerKind(
+    "JFrog Artifactory",
+    ("children stay when an index goes",),
+    "the login needs the delete permission; a remote or virtual repository deletes nothing",
+)
+_ZOT = ServerKind(
+    "zot", ("a child of an index goes only after the index",), "look at the access control of its http section"
+)
+_DISTRIBUTION = ServerKind("distribution, or something that behaves like it")
+_UNKNOWN = ServerKind("not known")
+KINDS = (_DISTRIBUTION, _HUB, _GHCR, _ECR, _GOOGLE, _ACR, _QUAY, _HARBOR, _GITLAB, _NEXUS, _ARTIFACTORY, _ZOT)
+
+_HOSTS = (
+    (re.compile(r"(?:.*\.)?docker\.io"), _HUB),
+    (re.compile(r"ghcr\.io"), _GHCR),
+    (re.compile(r".*\.dkr\.ecr(?:-fips)?\..*\.amazonaws\.com(?:\.cn)?|public\.ecr\.aws"), _ECR),
+    (re.compile(r"(?:.*\.)?gcr\.io|.*-docker\.pkg\.dev"), _GOOGLE),
+    (re.compile(r".*\.azurecr\.(?:io|cn|us)"), _ACR),
+    (re.compile(r"(?:.*\.)?quay\.io"), _QUAY),
+    (re.compile(r"registry\.gitlab\.com"), _GITLAB),
+)
+
+
+def name_server(evidence: Evidence) -> ServerKind:
+    """The kind that the evidence speaks for; headers of their own first, then known hosts, then the token server."""
+    return _by_headers(evidence) or _by_host(evidence.host) or _by_realm(evidence) or _by_version(evidence)
+
+
+def _by_headers(evidence: Evidence) -> ServerKind | None:
+    headers = evidence.headers
+    server = headers.get("server", "").lower()
+    if "gitlab-container-registry-version" in headers:
+        return _GITLAB
+    if "x-jfrog-version" in headers or "x-artifactory-id" in headers or server.startswith("artifactory"):
+        return _ARTIFACTORY
+    if server.startswith("nexus/"):
+        return _NEXUS
+    if server.startswith("azurecontainerregistry"):
+        return _ACR
+    return None
+
+
+def _by_host(host: str) -> ServerKind | None:
+    return next((kind for pattern, kind in _HOSTS if pattern.fullmatch(host.lower())), None)
+
+
+def _by_realm(evidence: Evidence) -> ServerKind | None:
+    try:
+        parts = urlsplit(evidence.realm)
+        found = _by_host(parts.hostname or "")
+    except ValueError:
+        return None
+    if found is not None:
+        return found
+    if evidence.service == "harbor-registry" or parts.path == "/service/token":
+        return _HARBOR
+    if parts.path == "/jwt/auth":
+        return _GITLAB
+    if parts.path.endswith("/v2/auth"):
+        return _QUAY
+    return _NEXUS if "sonatype nexus" in evidence.realm.lower() else None
+
+
+def _by_version(evidence: Evidence) -> ServerKind:
+    if evidence.headers.get("docker-distribution-api-version", "").startswith("registry/2"):
+        return _DISTRIBUTION
+    return _UNKNOWN
