@@ -199,6 +199,7 @@ def test_two_applies_at_once_never_interleave(pusher: Pusher, program: Program) 
 # Interrupted
 
 
+@pytest.mark.property
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_killed_at_a_random_moment_then_resumed_and_undone(pusher: Pusher, program: Program, seed: int) -> None:
     """After resume and undo the registry's tags and digests are exactly what they were."""

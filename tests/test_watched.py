@@ -215,6 +215,27 @@ def test_the_layout_of_a_run_that_was_taken_up_is_read_by_others(
             assert Pusher.digest_of(raw) == before[tag]
 
 
+# What was ever seen
+
+
+def test_an_untagged_index_that_the_content_database_knows_holds_its_children(
+    pusher: Pusher, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen while it had a tag; then another was pushed over it: the API does not list it any more."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    child = pusher.push_image("shop/web", "child", seed="child")
+    inner = pusher.push_index("shop/web", children=[child])
+    index = pusher.push_index("shop/web", "1.0", children=[inner])
+    cached = ("-c", str(tmp_path / "cache.json"))
+    assert program.run("du", "shop/web", *cached).returncode == 0
+    pusher.push_image("shop/web", "1.0", seed="pushed over it")
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "child", "--plan-out", "plan").returncode == 0
+    for command in (("remove-tags", "-r", "shop/web", "-t", "child"), ("apply", "plan")):
+        found = program.run(*command, *cached)
+        assert "part of the index" in found.stderr, found.stderr
+        assert pusher.is_whole("shop/web", index["digest"])
+
+
 # A dry run
 
 

@@ -131,7 +131,7 @@ class RunRecord:
 
     @property
     def removed_tags(self) -> int:
-        done = {number for number, settled in self.outcomes.items() if settled.result.is_done}
+        done = {number for number, settled in self.outcomes.items() if settled.result is Result.REMOVED}
         return sum(len(step.tags) for step in self.plan.steps if step.number in done)
 
     @property

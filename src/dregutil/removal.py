@@ -18,7 +18,7 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
 from dregutil.selection import Selection
 from dregutil.stored import StoredRegistry
-from dregutil.survey import survey_repository
+from dregutil.survey import KnownParents, no_parents, survey_repository
 from dregutil.workers import for_each
 
 __all__ = ["plan_removal"]
@@ -32,14 +32,16 @@ async def plan_removal(
     *,
     command: str = "",
     known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
+    known_parents: KnownParents = no_parents,
     readings: Readings | None = None,
     untagged: bool = False,
     stored: StoredRegistry | None = None,
 ) -> Plan:
     """Read the repositories of `selection` live and plan its removal; nothing is changed.
 
-    `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw. `readings` takes
-    what was read, for a run that follows at once. `untagged`: the registry's collector is run with `-m`. `stored`: the
+    `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw, `known_parents`
+    tells what else was ever seen above a digest. `readings` takes what was read, for a run that follows at once.
+    `untagged`: the registry's collector is run with `-m`. `stored`: the
     registry's storage, from which it is known exactly what comes back. Raises UnreachableError and LoginError; a
     repository that cannot be read whole is left out of the plan, which says so.
     """
@@ -59,6 +61,7 @@ async def plan_removal(
                 known_tags=inventory.tags(repository),
                 known_indexes=(known_indexes or {}).get(repository, ()),
                 likely=likely[repository],
+                known_parents=known_parents,
             )
             if readings is not None:
                 readings.add(graph, started)

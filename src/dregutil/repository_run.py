@@ -134,6 +134,7 @@ class RepositoryRun:
             dict.fromkeys((*(step.digest for step in steps), *gone.values())),
             known_tags=known - self._own_tags if self.removed or self.swept else known,
             known_indexes=self.run_.known.indexes.get(self.repository, ()),
+            known_parents=self.run_.known.parents,
             likely=[step.tags[0] for step in steps if step.tags and step.number not in self.swept],
         )
         self.read_at, self.read_took = started, time.monotonic() - started

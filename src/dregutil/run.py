@@ -15,6 +15,7 @@ from dregutil.plan import Plan, Step
 from dregutil.readings import Readings
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import WritableRegistry
+from dregutil.survey import KnownParents, no_parents
 from dregutil.untag import Untagger
 
 __all__ = ["Known", "Run", "StopRepositoryError"]
@@ -29,10 +30,11 @@ class StopRepositoryError(Exception):
 @dataclass(frozen=True)
 class Known:
     """What is known before: earlier readings of tags, against which the server's lists are doubted, and indexes that
-    earlier runs saw, which no tag may name any more."""
+    earlier runs saw, which no tag may name any more; `parents` tells what else was ever seen above a digest."""
 
     tags: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
     indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
+    parents: KnownParents = no_parents
 
 
 class Run:

@@ -6,7 +6,7 @@ whole repository out of a plan. An unreachable registry or a refused login ends 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from dregutil.errors import DeniedError, ManifestError, ProtocolError, RegistryError
 from dregutil.graph import RepositoryGraph
@@ -15,7 +15,14 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
 from dregutil.workers import for_each
 
-__all__ = ["survey_repository"]
+__all__ = ["KnownParents", "no_parents", "survey_repository"]
+
+KnownParents = Callable[[Digest], Collection[Digest]]
+
+
+def no_parents(_: Digest) -> Collection[Digest]:
+    """Nothing is known of indexes that no tag names."""
+    return ()
 
 
 async def survey_repository(
@@ -26,14 +33,16 @@ async def survey_repository(
     known_tags: Iterable[Tag] = (),
     known_indexes: Iterable[Digest] = (),
     likely: Iterable[Tag] = (),
+    known_parents: KnownParents = no_parents,
 ) -> RepositoryGraph:
     """Read what decides about `digests` of `repository`: all tags, all indexes, and what refers to them.
 
     `known_tags` are those that earlier readings saw: one that the list omits and that yet resolves proves the list
-    wrong. `known_indexes` are looked up although no tag names them. `likely` tags are thought to name the digests: one
-    GET then reads tag and manifest in one. Raises UnreachableError and LoginError.
+    wrong. `known_indexes` are looked up although no tag names them, and so is what `known_parents` says of a digest.
+    `likely` tags are thought to name the digests: one GET then reads tag and manifest in one. Raises UnreachableError
+    and LoginError.
     """
-    survey = _Survey(registry, repository, frozenset(likely))
+    survey = _Survey(registry, repository, frozenset(likely), known_parents)
     try:
         await survey.read(tuple(digests), tuple(known_tags), tuple(known_indexes))
     except (RegistryError, ProtocolError, ManifestError, DeniedError) as error:
@@ -42,10 +51,13 @@ async def survey_repository(
 
 
 class _Survey:
-    def __init__(self, registry: Registry, repository: Repository, likely: frozenset[Tag]) -> None:
+    def __init__(
+        self, registry: Registry, repository: Repository, likely: frozenset[Tag], known_parents: KnownParents
+    ) -> None:
         self.registry = registry
         self.repository = repository
         self.likely = likely
+        self.known_parents = known_parents
         self.tags: dict[Tag, Digest] = {}
         self.kinds: dict[Digest, Kind] = {}
         self.manifests: dict[Digest, Manifest] = {}
@@ -130,7 +142,8 @@ class _Survey:
         """The digests, and what could go with them: children, referrers, signatures; level by level."""
         pending, seen = set(digests), set(digests)
         while pending:
-            await for_each(sorted(pending), self._read_manifest)
+            parents = {parent for digest in pending for parent in self.known_parents(digest)}
+            await for_each(sorted(pending | parents), self._read_manifest)
             await for_each(sorted(pending & self.manifests.keys()), self._read_referrers)
             pending = set(self._company(pending)) - seen
             seen |= pending

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
+from dregutil.cli.contents import seen_parents
 from dregutil.cli.execution import Undertaking, carry_out
-from dregutil.cli.output import count, note
+from dregutil.cli.output import count, emit, note
 from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError, NotFoundError, PlanRefusedError, RefusedError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan
 from dregutil.planfile import decode_plan
+from dregutil.run import Known
 from dregutil.runs import RunStore
 
 __all__ = ["apply"]
@@ -21,43 +24,53 @@ def apply(args: argparse.Namespace, settings: Settings) -> int:
     if (args.plan is None) == (args.resume is None):
         raise UsageError("apply takes a plan's file or --resume RUN", advice="`dregutil history` lists the runs")
     store = RunStore(settings.state_dir)
+    work = _saved(args, settings) if args.resume is None else _cut_off(args.resume, settings, store)
+    if work is None:
+        return 0
     inventory = Inventory()
     if settings.cache is not None:
         inventory = settings.cache.read() or inventory
-    indexes = store.known_indexes(settings.address.identity)
-    if args.resume is not None:
-        record = store.get(args.resume)
-        _check_registry(record.plan, settings, "run")
-        if record.undoes:
-            raise UsageError(f"{record.run} is an undo", advice=f"`dregutil undo {record.undoes}` goes on with it")
-        undos = store.undos(record.run, record.plan.registry)
-        if undos:
-            raise RefusedError(
-                f"{record.run} was undone, at least in part, by {undos[-1].run}",
-                advice=f"`dregutil undo {record.run}` puts back the rest; then plan the removal anew",
-            )
-        if record.missing_steps and record.intents:
-            raise JournalError(
-                f"the record of {record.run} is damaged: some of its steps cannot be read",
-                advice=f"`dregutil undo {record.run}` puts back what it removed",
-            )
-        if record.missing_steps:
-            raise NotFoundError(f"{record.run} was cut off before it had begun: nothing was changed by it")
-        if not record.is_unfinished:
-            note(settings, f"{record.run} has nothing left to do")
-            return 0
-        work = Undertaking(record.plan, inventory, indexes=indexes, earlier=record)
-        return carry_out(args, settings, work)
+    with seen_parents(settings) as parents:
+        known = Known(inventory.as_mapping(), store.known_indexes(settings.address.identity), parents)
+        return carry_out(args, settings, replace(work, inventory=inventory, known=known))
+
+
+def _saved(args: argparse.Namespace, settings: Settings) -> Undertaking | None:
+    """The plan of a file; None where it removes nothing."""
     plan, sum_ = _read(Path(args.plan))
     _check_registry(plan, settings, "plan")
     _check_expected(args.expect, sum_)
-    if not plan.steps:
-        note(settings, "the plan removes nothing")
-        count(settings, "removed digests", 0)
-        return 0
-    return carry_out(
-        args, settings, Undertaking(plan, inventory, indexes=indexes, reviewed=args.expect is not None, saved=True)
-    )
+    if plan.steps:
+        return Undertaking(plan, reviewed=args.expect is not None, saved=True)
+    note(settings, "the plan removes nothing")
+    emit(settings, [], [])
+    count(settings, "removed digests", 0)
+    return None
+
+
+def _cut_off(run: str, settings: Settings, store: RunStore) -> Undertaking | None:
+    """A run that is to be taken up; None where nothing of it is left to do."""
+    record = store.get(run)
+    _check_registry(record.plan, settings, "run")
+    if record.undoes:
+        raise UsageError(f"{record.run} is an undo", advice=f"`dregutil undo {record.undoes}` goes on with it")
+    undos = store.undos(record.run, record.plan.registry)
+    if undos:
+        raise RefusedError(
+            f"{record.run} was undone, at least in part, by {undos[-1].run}",
+            advice=f"`dregutil undo {record.run}` puts back the rest; then plan the removal anew",
+        )
+    if record.missing_steps and record.intents:
+        raise JournalError(
+            f"the record of {record.run} is damaged: some of its steps cannot be read",
+            advice=f"`dregutil undo {record.run}` puts back what it removed",
+        )
+    if record.missing_steps:
+        raise NotFoundError(f"{record.run} was cut off before it had begun: nothing was changed by it")
+    if record.is_unfinished:
+        return Undertaking(record.plan, earlier=record)
+    note(settings, f"{record.run} has nothing left to do")
+    return None
 
 
 def _read(path: Path) -> tuple[Plan, str]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dregutil.cleanup import PolicySummary, limited, rule_summaries, selection_of, summaries, surprises
+from dregutil.cli.contents import seen_parents
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.remove import plan_live, write_plan
@@ -35,7 +36,9 @@ from dregutil.report.cleanup import (
     policy_objects,
     rule_lines,
 )
+from dregutil.run import Known
 from dregutil.runs import RunStore
+from dregutil.survey import KnownParents
 
 __all__ = ["cleanup"]
 
@@ -56,6 +59,11 @@ class _Proposal:
 
 
 def cleanup(args: argparse.Namespace, settings: Settings) -> int:
+    with seen_parents(settings) as parents:
+        return _cleanup(args, settings, parents)
+
+
+def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents) -> int:
     started = time.monotonic()
     only_shows = bool(args.dry_run or args.plan_out)
     if not only_shows and not args.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -81,8 +89,9 @@ def cleanup(args: argparse.Namespace, settings: Settings) -> int:
         args.allow_irreversible,
     )
     selection = selection_of(policies, going)
+    known = Known(source.inventory.as_mapping(), indexes, parents)
     plan, seconds = plan_live(
-        settings, selection, source.inventory, options, indexes, readings, stored, args.gc == "untagged"
+        settings, selection, source.inventory, options, known, readings, stored, args.gc == "untagged"
     )
     last = LastRunFile(settings.state_dir, settings.address.identity, Path(args.policy))
     proposal = _Proposal(judged, summaries(policies, judged.judgement, going), plan, seconds, last.read())
@@ -95,8 +104,8 @@ def cleanup(args: argparse.Namespace, settings: Settings) -> int:
         plan,
         source.inventory,
         source.whole,
+        known,
         readings,
-        indexes,
         seconds=seconds,
         deadline=deadline,
         shown=tuple(_lines(args, settings, proposal)),

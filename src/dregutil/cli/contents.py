@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from dregutil.cli.settings import Settings
-from dregutil.content_database import ContentDatabase
+from dregutil.content_database import CHILD, ContentDatabase
 from dregutil.errors import CacheError, DregutilError
 from dregutil.reference import Digest, Repository
 
 if TYPE_CHECKING:
     from dregutil.contents import Contents
 
-__all__ = ["open_contents", "read_missing"]
+__all__ = ["open_contents", "read_missing", "seen_parents"]
 
 _MOST_NAMED = 5
 
@@ -25,6 +25,16 @@ def open_contents(settings: Settings) -> Iterator[ContentDatabase]:
     """The content database; a private one where none is wanted, or, with a warning, where it cannot be used."""
     with contextlib.ExitStack() as stack:
         yield stack.enter_context(_opened(settings))
+
+
+@contextlib.contextmanager
+def seen_parents(settings: Settings) -> Iterator[Callable[[Digest], list[Digest]]]:
+    """What the content database has ever seen above a digest, in whatever registry; nothing where there is none."""
+    if settings.contents is None or not settings.contents.exists():
+        yield lambda _: []
+        return
+    with open_contents(settings) as database:
+        yield lambda digest: [other for other, (role, _) in database.users(digest).items() if role == CHILD]
 
 
 def read_missing(

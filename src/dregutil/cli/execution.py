@@ -7,7 +7,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from dregutil.layout import write_layout
 from dregutil.outcome import Result, RunResult
 from dregutil.plan import Plan
 from dregutil.readings import Readings
-from dregutil.reference import Digest, Repository
+from dregutil.reference import Repository
 from dregutil.registry import connect_writable
 from dregutil.report.progress import Meter
 from dregutil.report.removal import left_lines, plan_lines, removed_steps, summary_lines, vanished_lines
@@ -54,8 +54,8 @@ class Undertaking:
     plan: Plan
     inventory: Inventory = field(default_factory=Inventory)
     whole: bool = True
+    known: Known = field(default_factory=Known)
     readings: Readings = field(default_factory=Readings)
-    indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
     unmatched: int = 0
     seconds: float | None = None
     earlier: RunRecord | None = None
@@ -199,7 +199,7 @@ def _apply(settings: Settings, work: Undertaking, journal: Journal) -> RunResult
             return await apply_plan(
                 registry,
                 work.plan,
-                known=Known(work.inventory.as_mapping(), work.indexes),
+                known=work.known,
                 readings=work.readings,
                 recorder=journal,
                 earlier=work.earlier,

@@ -6,10 +6,10 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from dregutil.cli.connection import connect_options
+from dregutil.cli.contents import seen_parents
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.output import count, emit, note
 from dregutil.cli.query import select
@@ -22,40 +22,43 @@ from dregutil.inventory import Inventory
 from dregutil.plan import Plan, RemovalOptions
 from dregutil.planfile import encode_plan, plan_sum
 from dregutil.readings import Readings
-from dregutil.reference import Digest, Repository
 from dregutil.registry import connect
 from dregutil.removal import plan_removal
 from dregutil.report.removal import kept_lines, plan_lines, plan_objects
+from dregutil.run import Known
 from dregutil.runs import RunStore
 from dregutil.selection import Selection
 from dregutil.stored import StoredRegistry
+from dregutil.survey import KnownParents
 
 __all__ = ["plan_live", "remove_repos", "remove_tags", "write_plan"]
 
 
 def remove_repos(args: argparse.Namespace, settings: Settings) -> int:
-    return _remove(args, settings)
+    return remove_tags(args, settings)
 
 
 def remove_tags(args: argparse.Namespace, settings: Settings) -> int:
-    return _remove(args, settings)
+    with seen_parents(settings) as parents:
+        return _remove(args, settings, parents)
 
 
-def _remove(args: argparse.Namespace, settings: Settings) -> int:
+def _remove(args: argparse.Namespace, settings: Settings, parents: KnownParents) -> int:
     stored = stored_registry(settings)
     source, selection, code = select(args, settings)
     options = RemovalOptions(args.untag, args.keep_children, args.keep_referrers, args.allow_irreversible)
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
     readings = Readings()
     untagged = args.gc == "untagged"
-    plan, seconds = plan_live(settings, selection, source.inventory, options, indexes, readings, stored, untagged)
+    known = Known(source.inventory.as_mapping(), indexes, parents)
+    plan, seconds = plan_live(settings, selection, source.inventory, options, known, readings, stored, untagged)
     code = max(
         code, storage_code(settings), PARTIAL if plan.left_out else 0, PARTIAL if args.strict and plan.kept else 0
     )
     if args.dry_run or args.plan_out:
         _show(args, settings, plan, selection, seconds)
         return code
-    work = Undertaking(plan, source.inventory, source.whole, readings, indexes, selection.unmatched, seconds)
+    work = Undertaking(plan, source.inventory, source.whole, known, readings, selection.unmatched, seconds)
     return max(code, _execute(args, settings, work))
 
 
@@ -64,7 +67,7 @@ def plan_live(
     selection: Selection,
     inventory: Inventory,
     options: RemovalOptions,
-    indexes: Mapping[Repository, frozenset[Digest]],
+    known: Known,
     readings: Readings,
     stored: StoredRegistry | None,
     untagged: bool,  # noqa: FBT001 - as the collector has it
@@ -79,7 +82,8 @@ def plan_live(
                 inventory,
                 options,
                 command=shown_command(sys.argv[1:]),
-                known_indexes=indexes,
+                known_indexes=known.indexes,
+                known_parents=known.parents,
                 readings=readings,
                 untagged=untagged,
                 stored=stored,
@@ -101,6 +105,7 @@ def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) ->
     if not plan.steps:
         tell_unfinished(settings, RunStore(settings.state_dir), work)
         note(settings, "nothing to remove")
+        emit(settings, [], [])
         count(settings, "removed digests", 0)
         return 0
     return carry_out(args, settings, work)

@@ -40,6 +40,7 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
             return PARTIAL if lost else 0
         if not needed:
             note(settings, "nothing to put back")
+            emit(settings, [], [])
             return PARTIAL if lost else 0
         if not args.yes and not agreed(f"Put back {plural(len(needed), 'manifest')}?"):
             note(settings, "nothing was put back")
