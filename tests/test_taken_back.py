@@ -15,6 +15,7 @@ from dregutil import repository_run
 from dregutil.outcome import Result
 from dregutil.plan import RemovalOptions
 from dregutil.restore import BackResult
+from dregutil.untag import placeholder
 from images import IMAGE, INDEX, Pusher
 from removing import Removing, results
 from servers import DistributionServer
@@ -217,6 +218,18 @@ async def test_garbage_collected_in_the_middle_of_a_sweep(tmp_path: Path) -> Non
             assert json.loads(pusher.request("GET", "/v2/r/tags/list")[2])["tags"] is not None
 
 
+async def test_a_tag_that_an_undo_left_on_our_own_manifest_is_ours(removing: Removing, pusher: Pusher) -> None:
+    """An undo was killed while it took away a tag that a false success had left dangling."""
+    image = pusher.push_image("r", "1.0", seed="one")
+    await removing.remove("1.0")
+    config = b'{"placeholder":"of no record"}'
+    pusher.push_blob("r", config)
+    dummy = pusher.push_manifest("r", "1.0", placeholder(config), IMAGE)
+    await removing.undo()
+    assert pusher.tags("r") == {"1.0": image["digest"]}
+    assert not pusher.has("r", dummy)
+
+
 async def test_a_sha512_child_comes_back_under_its_digest(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
     child = aside.push_image("r", seed="child")
     raw = aside.raw("r", child["digest"])
@@ -236,3 +249,61 @@ async def test_a_sha512_child_comes_back_under_its_digest(memory: MemoryServer, 
     assert not undone.of(BackResult.FAILED)
     assert {digest, sha512} <= memory.repositories["r"].manifests.keys()
     assert "1.0" in (memory.repositories["r"].tags or {})
+
+
+async def test_a_layer_that_lies_elsewhere_is_no_loss(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+    """The real registry takes such images only where it is told so."""
+    removing = Removing(memory.url, tmp_path)
+    docker = "application/vnd.docker.distribution.manifest.v2+json"
+    config = b'{"os":"windows"}'
+    body = {
+        "schemaVersion": 2,
+        "mediaType": docker,
+        "config": {
+            "mediaType": "application/vnd.docker.container.image.v1+json",
+            "digest": aside.push_blob("r", config),
+            "size": len(config),
+        },
+        "layers": [
+            {
+                "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+                "digest": f"sha256:{'1' * 64}",
+                "size": 7,
+                "urls": ["https://go.microsoft.com/layer"],
+            }
+        ],
+    }
+    digest = aside.push_manifest("r", "1.0", json.dumps(body).encode(), docker)
+    assert results(await removing.remove("1.0")) == [Result.REMOVED]
+    assert aside.tags("r") == {}
+    undone = await removing.undo()
+    assert undone is not None
+    assert len(undone.of(BackResult.RESTORED)) == 1
+    assert aside.tags("r") == {"1.0": digest}
+
+
+@pytest.mark.parametrize("sweeps", [False, True])
+async def test_two_runs_that_do_not_know_of_each_other(
+    registry_server: DistributionServer,
+    pusher: Pusher,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sweeps: bool,
+) -> None:
+    """Of two machines: each has a state folder of its own, so no lock keeps one out. Undone one after the other."""
+    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: sweeps)
+    children = [pusher.push_image("r", seed=seed) for seed in ("amd", "arm")]
+    pusher.push_index("r", "1.90", children=children)
+    pusher.push_index("r", "stable", children=children[:1])
+    for number in range(20):
+        signed(pusher, f"1.{number}", str(number))
+    before = pusher.tags("r")
+    machines = [Removing(registry_server.url, tmp_path / name) for name in ("one", "two")]
+    plans = [await machine.plan("<2") for machine in machines]
+    await asyncio.gather(*(machine.apply(plan) for machine, plan in zip(machines, plans, strict=True)))
+    assert pusher.is_whole("r", "stable")
+    assert {tag: digest for tag, digest in pusher.tags("r").items() if digest != before.get(tag)} == {}
+    for machine in machines:
+        await machine.undo()
+    assert pusher.tags("r") == before
+    assert all(pusher.is_whole("r", tag) for tag in before)

@@ -21,7 +21,7 @@ from dregutil.mend import clear_ours
 from dregutil.outcome import Intent, Result
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry, WritableRegistry
-from dregutil.untag import remove_dangling
+from dregutil.untag import is_placeholder, remove_dangling
 from dregutil.workers import for_each, gather_all
 
 __all__ = ["Back", "BackPlan", "BackResult", "BackRun", "look_back", "put_back"]
@@ -118,6 +118,7 @@ async def look_back(registry: Registry, record: RunRecord, *, on_looked: Callabl
             own = frozenset(intent.placeholder for intent in ours[repository])
             found = _Look(registry, repository, removed[repository], others, own)
             levels[repository] = await found.levels(on_looked)
+            ours[repository] += found.strays
 
     await gather_all(look(repository) for repository in removed)
     return BackPlan(record.run, {repository: levels[repository] for repository in removed}, ours)
@@ -201,6 +202,7 @@ class _Look:
         self.others = [other for other in others if other != repository]
         self.intents = {intent.manifest.digest: intent for intent in intents}
         self.ours = ours
+        self.strays: list[Intent] = []
         self._holders: dict[Digest, asyncio.Task[Repository | None]] = {}
         self.found: dict[Digest, Back] = {}
 
@@ -220,7 +222,7 @@ class _Look:
         is_there = False
         for tag in intent.tags:
             found = await self.registry.resolve(self.repository, tag)
-            if found is None or found.digest in self.ours:
+            if found is None or found.digest in self.ours or await self._is_stray(found.digest, intent):
                 tags.append(tag)
             elif found.digest != digest:
                 moved.append(tag)
@@ -232,6 +234,15 @@ class _Look:
         lost = "" if is_there else await self._loss(intent.manifest)
         mounts = () if is_there or lost else await self._mounts(intent.manifest)
         self.found[digest] = Back(self.repository, intent.manifest, tuple(tags), tuple(moved), is_there, mounts, lost)
+
+    async def _is_stray(self, digest: Digest, intent: Intent) -> bool:
+        """Whether a tag is on a manifest of our own that no record names: of an undo that was cut off."""
+        if digest == intent.manifest.digest or not is_placeholder(
+            await self.registry.manifest(self.repository, digest)
+        ):
+            return False
+        self.strays.append(replace(intent, placeholder=digest))
+        return True
 
     async def _mounts(self, manifest: Manifest) -> tuple[tuple[Digest, Repository], ...]:
         """The blobs that only another repository still has, and which."""

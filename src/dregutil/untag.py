@@ -22,7 +22,7 @@ from dregutil.workers import for_each
 
 _Originals = dict[tuple[Repository, Tag], Manifest]  # what tags stood for before they were taken
 
-__all__ = ["Untagger", "placeholder", "remove_dangling"]
+__all__ = ["Untagger", "is_placeholder", "placeholder", "remove_dangling"]
 
 _PLACEHOLDER_CONFIG = "application/vnd.dregutil.placeholder.v1+json"
 _AT_ONCE = 16
@@ -38,6 +38,11 @@ def placeholder(config: bytes) -> bytes:
         "layers": [],
     }
     return json.dumps(body, separators=(",", ":")).encode()
+
+
+def is_placeholder(manifest: Manifest | None) -> bool:
+    """Whether a manifest is one of our own, of whatever run."""
+    return manifest is not None and manifest.config is not None and manifest.config.media_type == _PLACEHOLDER_CONFIG
 
 
 @dataclass(frozen=True, slots=True)
