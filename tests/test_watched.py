@@ -67,7 +67,7 @@ def test_the_meter_tells_the_time_left() -> None:
     for _ in range(101):
         meter.count()
         now[0] += 0.1
-    assert meter.text(now[0] - 0.1) == "101 of 2,000 steps, 1 tags swept, about 3 min left"
+    assert meter.text(now[0] - 0.1) == "101 of 2,000 steps, 1 tag swept, about 3 min left"
 
 
 def test_progress_is_shown_on_a_terminal_only(pusher: Pusher, program: Program) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -114,7 +115,7 @@ class Meter:
         """The line at a moment of the clock."""
         text = f"{self._done:,} of {self._total:,} {self._noun}"
         if self._swept:
-            text += f", {self._swept:,} tags swept"
+            text += f", {self._swept:,} {'tag' if self._swept == 1 else 'tags'} swept"
         left = self._left(now)
         return text if left is None else f"{text}, about {duration_text(left)} left"
 
@@ -128,7 +129,8 @@ class Meter:
     def _write(self, now: float) -> None:
         self._shown = now
         if self._show:
-            sys.stderr.write(f"\r\x1b[K{self.text(now)}")
+            columns = shutil.get_terminal_size().columns  # a line that wraps could not be taken away
+            sys.stderr.write(f"\r\x1b[K{self.text(now)[: columns - 1]}")
             sys.stderr.flush()
 
     def __enter__(self) -> Self:
