@@ -51,8 +51,10 @@ class RunStore:
         try:
             self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self._runs / name).mkdir(mode=0o700)
-            for folder in (self._runs, *((self.folder, self.folder.parent) if is_first else ())):
-                sync_folder(folder)  # a record whose folder is lost with the power is no record
+            sync_folder(self._runs)  # a record whose folder is lost with the power is no record
+            for folder in (self.folder, self.folder.parent) if is_first else ():
+                with contextlib.suppress(PermissionError):  # a folder above may be closed to us
+                    sync_folder(folder)
         except OSError as error:
             raise JournalError(
                 f"runs cannot be recorded in {self.folder}: {error.strerror or error}", advice=_ADVICE
