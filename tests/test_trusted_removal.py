@@ -281,7 +281,8 @@ def _wait_for_a_record(program: Program) -> None:
     """Until the first intent is on the disk."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
-        if any(b'"type":"intent"' in (folder / "journal.jsonl").read_bytes() for folder in program.runs):
+        records = [folder / "journal.jsonl" for folder in program.runs]
+        if any(record.exists() and b'"type":"intent"' in record.read_bytes() for record in records):
             return
         time.sleep(0.002)
     raise AssertionError("the run did not begin")
