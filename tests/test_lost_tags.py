@@ -6,6 +6,7 @@ memory: no attempt depends on time.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,6 +162,26 @@ async def test_what_was_read_long_ago_is_read_again(
     await Removing(proxy.url, tmp_path).remove("<2")
     assert pusher.tags("r") == {"1.1": old["digest"], "stable": old["digest"]}
     assert pusher.is_whole("r", "stable")
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("untags", [False, True])
+async def test_a_run_that_is_stopped_after_a_sweep_leaves_what_it_says_it_left(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, untags: bool
+) -> None:
+    memory.switches.untags = untags
+    for number in range(8):
+        aside.push_image("r", f"1.{number}", seed=str(number))
+    before = aside.tags("r")
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    with Proxy(memory.port) as proxy:
+        proxy.before = once(deletes(before["1.2"]), lambda: loop.call_soon_threadsafe(stop.set))
+        removing = Removing(proxy.url, tmp_path)
+        result = await removing.apply(await removing.plan("<2"), stop=stop)
+    assert result is not None
+    left = {tag for outcome in result.outcomes if not outcome.result.is_done for tag in outcome.step.tags}
+    assert left
+    assert aside.tags("r") == {tag: digest for tag, digest in before.items() if tag in left}
 
 
 # Answers that are lost, refused, or lie

@@ -174,10 +174,11 @@ class RepositoryRun:
         await gather_all(carry_out(step) for step in self.pending)
 
     async def _carry_out(self, step: Step) -> None:
-        if self.run_.stop.is_set():
-            return
         try:
-            await self._attempt(step)
+            if not self.run_.stop.is_set():
+                await self._attempt(step)
+            elif self.run_.error is None:
+                await self._restore_tags(step)  # it is left, so its tags are too
         except JournalError as error:
             self.run_.fail(error)
         except (UnreachableError, LoginError) as error:
