@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import mmap
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from dregutil.errors import CacheError, UsageError
 from dregutil.inventory import Inventory
+from dregutil.private import others_link
 from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 
 __all__ = ["CacheFile", "cache_file_name"]
@@ -31,6 +33,7 @@ class CacheFile:
 
     def read(self) -> Inventory | None:
         """The inventory, or None where there is no file. Raises CacheError where it is damaged or cannot be read."""
+        self._check_hands()
         try:
             with self.path.open("rb") as file:
                 found = json.load(file)
@@ -50,6 +53,7 @@ class CacheFile:
         a registry that would not fit into memory. What is wrong with them is thus raised later."""
         import msgspec  # a query from the cache does without
 
+        self._check_hands()
         try:
             with self.path.open("rb") as file:
                 # An empty file cannot be mapped, and is no JSON either.
@@ -72,12 +76,18 @@ class CacheFile:
         except OSError:
             return None
 
+    def _check_hands(self) -> None:
+        if others_link(self.path) is not None:
+            raise self.unusable("it is a link of, or into, somebody else's")
+
     def write(self, inventory: Inventory) -> None:
         """Replace the file. Raises OSError where the folder cannot be written.
 
         Only its owner may read it, since it names private images; a link that leads elsewhere is replaced, never
         followed.
         """
+        if others_link(self.path.parent) is not None:
+            raise PermissionError(errno.EPERM, "its folder is a link of, or into, somebody else's")
         handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

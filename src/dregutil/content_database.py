@@ -28,6 +28,7 @@ from dregutil.manifest import (
     is_foreign,
     parse_manifest,
 )
+from dregutil.private import make_private_folder
 from dregutil.reference import Digest
 
 __all__ = ["CHILD", "CONFIG", "FOREIGN", "LAYER", "ContentDatabase", "digest_key", "digest_of_key", "needs_config"]
@@ -313,7 +314,7 @@ def _recorded(connection: sqlite3.Connection) -> set[str]:
 def _prepare(path: Path) -> None:
     """Make the folder and the file for us alone, and trust neither if somebody else could have put it there."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         for place in (path.parent, path):

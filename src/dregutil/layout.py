@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dregutil.outcome import Intent
+from dregutil.private import make_private_folder, write_private
 
 __all__ = ["write_layout"]
 
@@ -33,9 +34,9 @@ def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
         path = folder / "blobs" / manifest.digest.algorithm / manifest.digest.hex
         if manifest.digest not in seen:
             if path.parent not in folders:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private_folder(path.parent)
                 folders.add(path.parent)
-            path.write_bytes(manifest.raw)
+            write_private(path, manifest.raw)
             seen.add(manifest.digest)
         names = [f"{intent.repository}:{tag}" for tag in intent.tags] or [f"{intent.repository}@{manifest.digest}"]
         for name in names:
@@ -51,7 +52,7 @@ def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
                     "annotations": annotations,
                 }
             )
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    make_private_folder(folder)
+    write_private(folder / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
     index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}
-    (folder / "index.json").write_text(json.dumps(index))
+    write_private(folder / "index.json", json.dumps(index).encode())

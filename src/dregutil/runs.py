@@ -29,6 +29,7 @@ from dregutil.journal import (
     read_journal,
     sync_folder,
 )
+from dregutil.private import make_private_folder, others_link
 from dregutil.reference import Digest, Repository
 
 __all__ = ["RunStore", "short_lived"]
@@ -47,9 +48,10 @@ class RunStore:
     def new(self, now: datetime) -> Journal:
         """Begin the record of a run. Raises JournalError where the folder cannot be written."""
         is_first = not self._runs.exists()
+        self._check_hands()
         name = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond // 1000:03d}{secrets.token_hex(1)}"  # in the order of time
         try:
-            self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self._runs)
             (self._runs / name).mkdir(mode=0o700)
             sync_folder(self._runs)  # a record whose folder is lost with the power is no record
             for folder in (self.folder, self.folder.parent) if is_first else ():
@@ -61,6 +63,14 @@ class RunStore:
             ) from error
         return Journal(self._runs / name)
 
+    def _check_hands(self) -> None:
+        """Raises JournalError where the folder is a link into somebody else's hands."""
+        link = others_link(self.folder)
+        if link is not None:
+            raise JournalError(
+                f"runs are not recorded in {self.folder}: {link} is a link of, or into, somebody else's", advice=_ADVICE
+            )
+
     def journal(self, record: RunRecord) -> Journal:
         """Go on with the record of a run."""
         return Journal(record.folder)
@@ -71,6 +81,7 @@ class RunStore:
 
     def names(self) -> list[str]:
         """All runs, oldest first."""
+        self._check_hands()
         try:
             return sorted(entry.name for entry in self._runs.iterdir() if (entry / FILE_NAME).exists())
         except FileNotFoundError:
@@ -146,9 +157,10 @@ class RunStore:
     @contextlib.contextmanager
     def lock(self, registry: str) -> Iterator[None]:
         """Keep other runs on this registry out. Raises RefusedError where one is at work, and JournalError."""
+        self._check_hands()
         path = self.folder / "locks" / hashlib.sha256(registry.encode()).hexdigest()[:24]
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(path.parent)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise JournalError(
