@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from hypothesis import strategies as st
 from dregutil.apply import apply_plan
 from dregutil.collector import Collector, Generation, mark, marked_repositories
 from dregutil.crawl import crawl
+from dregutil.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from dregutil.plan import Plan, RemovalOptions
 from dregutil.reference import Digest, Repository
 from dregutil.registry import connect_writable
 from dregutil.removal import plan_removal
 from dregutil.selection import MatchRules, select_repositories, select_tags
 from dregutil.selector import TagSelector
-from dregutil.storage import read_storage
+from dregutil.storage import Storage, read_storage
 from dregutil.stored import StoredRegistry
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher
 from servers import DistributionServer
@@ -197,10 +198,27 @@ async def plan_and_apply(
         )
         for untagged in (False, True):
             bound = await plan_removal(registry, selection, found, options, untagged=untagged)
+            close = await plan_removal(
+                registry, selection, found, options, untagged=untagged, known=known_from(server, stored)
+            )
+            assert close.usage.reclaimable_bytes <= bound.usage.reclaimable_bytes
             exact = await plan_removal(registry, selection, found, options, untagged=untagged, stored=stored)
-            plans[untagged] = (bound, exact)
+            plans[untagged] = (close, exact)
         await apply_plan(registry, plans[False][0])
     return plans
+
+
+def known_from(server: DistributionServer, stored: StoredRegistry) -> Callable[[Digest], Manifest | None]:
+    """Every manifest that there is, as if all had been read before."""
+    place = server.place if isinstance(server, S3Registry) else str(server.storage)
+    listed = list(stored.manifests)
+    raws = dict(zip(listed, Storage(place).blobs(listed, MAX_MANIFEST_BYTES), strict=True))
+
+    def known(digest: Digest) -> Manifest | None:
+        raw = raws.get(digest)
+        return None if raw is None else parse_manifest(raw, stored.manifests[digest].media_type, digest)
+
+    return known
 
 
 def check(plans: tuple[Plan, Plan], then: Mapping[str, int] | None, now: Mapping[str, int] | None) -> None:

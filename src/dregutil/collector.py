@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dregutil.graph import RepositoryGraph
-from dregutil.manifest import OCI_ARTIFACT, Kind
+from dregutil.manifest import OCI_ARTIFACT, Kind, Manifest
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.stored import StoredRegistry, StoredRepository, references
 
@@ -70,9 +70,14 @@ class MarkedRepository:
     tags: Mapping[Tag, Digest] = field(default_factory=dict)
 
     @classmethod
-    def of_graph(cls, graph: RepositoryGraph) -> MarkedRepository:
-        """As far as the API shows it; what was not read marks itself at least."""
-        found: dict[Digest, tuple[Digest, ...]] = dict.fromkeys(graph.tags.values(), ())
+    def of_graph(
+        cls, graph: RepositoryGraph, known: Callable[[Digest], Manifest | None] = lambda _: None
+    ) -> MarkedRepository:
+        """As far as the API shows it, and `known` knows what a tag stands for; else that marks itself at least."""
+        found: dict[Digest, tuple[Digest, ...]] = {}
+        for digest in graph.tags_of.keys() - graph.manifests.keys():
+            manifest = known(digest)
+            found[digest] = () if manifest is None else references(manifest)
         found.update((digest, references(manifest)) for digest, manifest in graph.manifests.items())
         return cls(graph.repository, found, graph.tags)
 

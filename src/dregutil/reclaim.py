@@ -11,7 +11,7 @@ hold the same before and after, so never can more come back than is said. Sizes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from dregutil.collector import (
@@ -46,10 +46,15 @@ def with_usage(
     collectors: Sequence[Collector],
     *,
     sizes: Mapping[Digest, int] | None = None,
+    known: Callable[[Digest], Manifest | None] = lambda _: None,
 ) -> Plan:
-    """`plan` with what it frees at most, as the API shows it. `sizes`: bytes of blobs whose manifests state none."""
+    """`plan` with what it frees at most, as the API shows it.
+
+    `sizes`: bytes of blobs whose manifests state none. `known` has manifests that were read before, by digest: with
+    those of tags that stay, the figure is closer.
+    """
     found = {**_stated_sizes(graph.manifests.values() for graph in graphs.values()), **(sizes or {})}
-    repositories = [MarkedRepository.of_graph(graph) for graph in graphs.values() if not graph.trouble]
+    repositories = [MarkedRepository.of_graph(graph, known) for graph in graphs.values() if not graph.trouble]
     frees = max((_frees(plan.steps, repositories, collector, found) for collector in collectors), key=sum)
     because = _API_ONLY if sum(frees) else ""
     usage = Usage(sum(frees), not because, because, any(collector.untagged for collector in collectors))

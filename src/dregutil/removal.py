@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from dregutil.collector import Generation
 from dregutil.graph import RepositoryGraph
 from dregutil.inventory import Inventory
+from dregutil.manifest import Manifest
 from dregutil.plan import Plan, RemovalOptions, make_plan
 from dregutil.readings import Readings
 from dregutil.reclaim import collectors_of, with_stored_usage, with_usage
@@ -36,13 +37,14 @@ async def plan_removal(
     readings: Readings | None = None,
     untagged: bool = False,
     stored: StoredRegistry | None = None,
+    known: Callable[[Digest], Manifest | None] = lambda _: None,
 ) -> Plan:
     """Read the repositories of `selection` live and plan its removal; nothing is changed.
 
     `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw, `known_parents`
     tells what else was ever seen above a digest. `readings` takes what was read, for a run that follows at once.
-    `untagged`: the registry's collector is run with `-m`. `stored`: the
-    registry's storage, from which it is known exactly what comes back. Raises UnreachableError and LoginError; a
+    `untagged`: the registry's collector is run with `-m`. `stored`: the registry's storage, from which it is known
+    exactly what comes back; `known` has manifests that were read before. Raises UnreachableError and LoginError; a
     repository that cannot be read whole is left out of the plan, which says so.
     """
     wanted: dict[Repository, set[Digest]] = defaultdict(set)
@@ -79,7 +81,7 @@ async def plan_removal(
         also_in=_elsewhere(selection, inventory),
     )
     collectors = collectors_of(await _generation(registry, plan), untagged=untagged)
-    plan = with_usage(plan, found, collectors, sizes=await _unstated_sizes(registry, plan, found))
+    plan = with_usage(plan, found, collectors, sizes=await _unstated_sizes(registry, plan, found), known=known)
     return plan if stored is None else with_stored_usage(plan, stored, collectors)
 
 

@@ -9,19 +9,22 @@ import sys
 from pathlib import Path
 
 from dregutil.cli.connection import connect_options
-from dregutil.cli.contents import seen_parents
+from dregutil.cli.contents import open_contents, seen_parents
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.output import count, emit, note
 from dregutil.cli.query import select
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings, shown_command
 from dregutil.cli.storage import storage_code, stored_registry
-from dregutil.errors import UsageError
+from dregutil.content_database import ContentDatabase
+from dregutil.errors import CacheError, UsageError
 from dregutil.estimate import plan_seconds
 from dregutil.inventory import Inventory
+from dregutil.manifest import Manifest
 from dregutil.plan import Plan, RemovalOptions
 from dregutil.planfile import encode_plan, plan_sum
 from dregutil.readings import Readings
+from dregutil.reference import Digest
 from dregutil.registry import connect
 from dregutil.removal import plan_removal
 from dregutil.report.removal import kept_lines, plan_lines, plan_objects
@@ -74,7 +77,7 @@ def plan_live(
 ) -> tuple[Plan, float]:
     """The plan that removes a selection, and about how many seconds it takes; made with a client that can only read."""
 
-    async def make() -> tuple[Plan, float]:
+    async def make(database: ContentDatabase) -> tuple[Plan, float]:
         async with connect(settings.address, connect_options(settings)) as registry:
             made = await plan_removal(
                 registry,
@@ -87,10 +90,20 @@ def plan_live(
                 readings=readings,
                 untagged=untagged,
                 stored=stored,
+                known=lambda digest: _known(database, digest),
             )
             return made, plan_seconds(made, registry.request_seconds, registry.concurrency)
 
-    return asyncio.run(make())
+    with open_contents(settings) as database:
+        return asyncio.run(make(database))
+
+
+def _known(database: ContentDatabase, digest: Digest) -> Manifest | None:
+    """A manifest that was read before; a database that cannot be used knows none."""
+    try:
+        return database.manifest(digest)
+    except CacheError:
+        return None
 
 
 def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) -> int:

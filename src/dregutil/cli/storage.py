@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from dregutil.cli.settings import Settings
 
 if TYPE_CHECKING:
+    from dregutil.storage import Storage
     from dregutil.stored import StoredRegistry
 
-__all__ = ["storage_code", "stored_registry"]
+__all__ = ["opened_storage", "storage_code", "stored_registry"]
 
 _MOST_NAMED = 10
 
@@ -27,15 +28,25 @@ def storage_code(settings: Settings) -> int:
     return 3 if stored is not None and stored.oddities else 0
 
 
+def opened_storage(settings: Settings) -> Storage | None:
+    """The storage that --storage names, to read blobs from. Raises StorageError."""
+    return None if settings.storage is None else _open(settings.storage)
+
+
+@functools.lru_cache(maxsize=1)
+def _open(place: str) -> Storage:
+    from dregutil.storage import Storage
+
+    return Storage(place)
+
+
 @functools.lru_cache(maxsize=1)
 def _read(place: str, show: bool) -> StoredRegistry:  # noqa: FBT001 - a terminal or none
-    from dregutil.storage import read_storage
-
     if show:
         sys.stderr.write(f"reading the storage {place} …")
         sys.stderr.flush()
     try:
-        stored = read_storage(place)
+        stored = _open(place).read()
     finally:
         if show:
             sys.stderr.write("\r\x1b[K")

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
-from dregutil.cli.storage import stored_registry
+from dregutil.cli.storage import opened_storage, stored_registry
 from dregutil.content_database import ContentDatabase, needs_config
 from dregutil.inventory import Inventory
 from dregutil.manifest import MAX_MANIFEST_BYTES, Kind, Manifest, parse_manifest
 from dregutil.reference import Digest
-from dregutil.storage import read_blobs
 from dregutil.stored import StoredRegistry
 
 __all__ = ["read_from_storage", "stored_source"]
@@ -35,17 +34,18 @@ def stored_source(settings: Settings) -> Source | None:
 def read_from_storage(settings: Settings, database: ContentDatabase, digests: Iterable[Digest]) -> None:
     """Bring what is behind `digests` into the content database, from the storage, as far as it is whole there."""
     stored = stored_registry(settings)
-    if stored is None or settings.storage is None:
+    storage = opened_storage(settings)
+    if stored is None or storage is None:
         return
     wanted = _below(stored, database.missing(digests))
-    raws = read_blobs(settings.storage, wanted, MAX_MANIFEST_BYTES)
+    raws = storage.blobs(wanted, MAX_MANIFEST_BYTES)
     manifests = {
         digest: parse_manifest(raw, stored.manifests[digest].media_type, digest)
         for digest, raw in zip(wanted, raws, strict=True)
         if raw is not None
     }
     needed = [found.config.digest for found in manifests.values() if found.config is not None and needs_config(found)]
-    read = zip(needed, read_blobs(settings.storage, needed, MAX_MANIFEST_BYTES), strict=True)
+    read = zip(needed, storage.blobs(needed, MAX_MANIFEST_BYTES), strict=True)
     configs = {digest: raw for digest, raw in read if raw is not None}
     database.add(manifests.values(), configs, _whole(manifests, configs))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 
 from dregutil.reference import Digest
@@ -10,7 +9,7 @@ from dregutil.storage.files import Files, FolderFiles
 from dregutil.storage.reading import read_data, read_files
 from dregutil.stored import StoredRegistry
 
-__all__ = ["OBJECT_SCHEMES", "read_blobs", "read_storage"]
+__all__ = ["OBJECT_SCHEMES", "Storage", "read_storage"]
 
 OBJECT_SCHEMES = ("s3", "gs", "az")
 
@@ -21,18 +20,29 @@ def read_storage(place: str) -> StoredRegistry:
     What is not as a registry leaves it is named in the result, and skipped. Raises StorageError where no registry's
     storage is there, or where it cannot be read at all.
     """
-    return read_files(_open(place), place)
+    return Storage(place).read()
 
 
-def read_blobs(place: str, digests: Sequence[Digest], longest: int) -> Iterator[bytes | None]:
-    """The data of blobs, in order; None where it is not there, not what its digest says, or longer than `longest`.
+class Storage:
+    """A storage that was opened. Of an object store, its listing is that of the moment of opening."""
 
-    Raises StorageError as `read_storage` does.
-    """
-    return read_data(_open(place), place, digests, longest)
+    def __init__(self, place: str) -> None:
+        """Raises StorageError where it cannot be reached."""
+        self.place = place
+        self._files = _open(place)
+
+    def read(self) -> StoredRegistry:
+        """As `read_storage`."""
+        return read_files(self._files, self.place)
+
+    def blobs(self, digests: Sequence[Digest], longest: int) -> Iterator[bytes | None]:
+        """The data of blobs, in order; None where it is not there, not what its digest says, or longer than `longest`.
+
+        Raises StorageError as `read_storage` does.
+        """
+        return read_data(self._files, self.place, digests, longest)
 
 
-@functools.lru_cache(maxsize=1)
 def _open(place: str) -> Files:
     scheme, is_url, _ = place.partition("://")
     if is_url and scheme in OBJECT_SCHEMES:
