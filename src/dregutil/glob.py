@@ -12,14 +12,19 @@ from functools import lru_cache
 
 __all__ = ["Glob", "parse_glob"]
 
+_SPECIAL = re.compile(r"[*?\[\]{}\\]")
+
 
 @dataclass(frozen=True, slots=True)
 class Glob:
+    """`is_plain`: the text is a name, with nothing special in it."""
+
     text: str
     expression: re.Pattern[str]
+    is_plain: bool = False
 
     def matches(self, name: str) -> bool:
-        return self.expression.fullmatch(name) is not None
+        return name == self.text if self.is_plain else self.expression.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=1024)
@@ -27,7 +32,7 @@ def parse_glob(text: str) -> Glob:
     """Read a glob. Raises ValueError where a bracket is not closed, or nothing stands there."""
     if not text:
         raise ValueError("an empty glob matches nothing")
-    return Glob(text, re.compile(_expression(text)))
+    return Glob(text, re.compile(_expression(text)), is_plain=not _SPECIAL.search(text))
 
 
 def _expression(text: str) -> str:

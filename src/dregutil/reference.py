@@ -123,7 +123,7 @@ class SignatureTag:
 
 def parse_signature_tag(tag: str) -> SignatureTag | None:
     """The subject that a tag's whole name speaks of, or None for an ordinary tag."""
-    found = _SIGNATURE_TAG.fullmatch(tag)
+    found = _SIGNATURE_TAG.fullmatch(tag) if tag.startswith("sha") else None
     if found is None:
         return None
     algorithm, value, suffix = found.groups()

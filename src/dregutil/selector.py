@@ -44,7 +44,11 @@ class Comparison:
         if parse_signature_tag(tag) is not None:
             return False
         found = parse_version(tag)
-        return found is not None and found.word == self.version.word and _COMPARISONS[self.sign](found, self.version)
+        return found is not None and self.holds(found)
+
+    def holds(self, version: Version) -> bool:
+        """Whether a version has the same word before its numbers, and is on the right side."""
+        return version.word == self.version.word and _COMPARISONS[self.sign](version, self.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 
 from dregutil.details import known_date
 from dregutil.retention.policy import Period, UnknownDate
@@ -32,7 +32,7 @@ def shared_date(facts: Sequence[TagFacts], dates: Sequence[datetime | None]) -> 
     counted = Counter(date for _, date in pairs if date is not None)
     if not counted:
         return None
-    date, number = counted.most_common(1)[0]
+    date, number = max(counted.items(), key=lambda found: found[1])
     images = len({digest for digest, _ in pairs})
     return date if number > 1 and number * 2 > images else None
 
@@ -46,10 +46,10 @@ def is_old_enough(facts: TagFacts, date: datetime | None, min_age: timedelta, no
     return facts.known_since is not None and now - facts.known_since >= min_age
 
 
-def bucket(date: datetime, period: Period, zone: tzinfo) -> tuple[int, ...]:
-    """The day, ISO week, month or year of a moment, as the calendar of `zone` has it; ordered."""
-    local = date.astimezone(zone)
+def bucket(local: datetime, period: Period) -> tuple[int, ...]:
+    """The day, ISO week, month or year of a moment, as its own time zone has it; ordered."""
     if period is Period.WEEKLY:
         return local.isocalendar()[:2]
-    parts = (local.year, local.month, local.day)
-    return parts[: {Period.YEARLY: 1, Period.MONTHLY: 2}.get(period, 3)]
+    if period is Period.YEARLY:
+        return (local.year,)
+    return (local.year, local.month) if period is Period.MONTHLY else (local.year, local.month, local.day)

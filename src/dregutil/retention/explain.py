@@ -75,7 +75,7 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
     if isinstance(rule, Calendar):
         if date is None or rank is None:
             return "it belongs to none"
-        key = bucket(date, rule.period, group.zone)
+        key = bucket(date.astimezone(group.zone), rule.period)
         return f"it belongs to {'-'.join(f'{part:02}' for part in key)}"
     if isinstance(rule, Within):
         return "its age is not known" if date is None else f"it is {age_as_written(group.now - date)} old"

@@ -13,11 +13,11 @@ from datetime import datetime
 from dregutil.quantity import duration_as_written
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.retention.dates import date_of, is_old_enough, shared_date
-from dregutil.retention.keep import Group, kept_by
+from dregutil.retention.keep import Group, kept_by, version_of
 from dregutil.retention.policy import Order, Policy, PolicySet, applies_to
 from dregutil.retention.select import group_of, is_counted, owner_of
 from dregutil.retention.verdict import Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
-from dregutil.version import Version, parse_version
+from dregutil.version import Version
 
 __all__ = ["judge", "judge_repository"]
 
@@ -94,6 +94,7 @@ class _Work:
         self.now = now
         self._applying = {policy.name: policy for policy in policies.policies if applies_to(policy, repository)}
         self._counted: list[_Draft] = []
+        self._no_rule: dict[str, tuple[Reason, ...]] = {}
 
     def policy(self, name: str) -> Policy:
         return self._applying[name]
@@ -120,7 +121,7 @@ class _Work:
             if policy is None or not draft.is_certain:
                 continue
             if policy.order is Order.VERSION or policy.group_by:
-                draft.version = parse_version(draft.facts.tag)
+                draft.version = version_of(draft.facts.tag)
             draft.group = group_of(policy, draft.facts.tag, draft.version)
             if draft.group is None:
                 draft.reasons.append(_NO_GROUP)
@@ -143,8 +144,9 @@ class _Work:
             for place in kept_by(rule, group):
                 drafts[place].reasons.append(reason)
         needs_version = policy.order is Order.VERSION and policy.ranks
+        uses_dates = policy.uses_dates
         for draft, date in zip(drafts, dates, strict=True):
-            if policy.uses_dates and draft.date is None:
+            if uses_dates and draft.date is None:
                 draft.reasons.append(_UNKNOWN_DATE if date is None else _SAME_DATE)
             if needs_version and draft.version is None:
                 draft.reasons.append(_NO_VERSION)
@@ -190,7 +192,7 @@ class _Work:
     def _verdict(self, draft: _Draft, holders: Mapping[Digest, Tag]) -> Verdict:
         policy, reasons, decision = draft.policy, tuple(draft.reasons), Decision.KEEP
         if not reasons and policy is not None:
-            reasons = (_no_rule(policy),)
+            reasons = self._no_rule.get(policy.name) or self._no_rule.setdefault(policy.name, (_no_rule(policy),))
             holder = holders.get(draft.facts.digest)
             if holder is None:
                 decision = Decision.REMOVE
@@ -216,7 +218,7 @@ def _no_rule(policy: Policy) -> Reason:
 
 def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
     """The newest of a repository, with all that tie: by version where every policy orders so, else by date."""
-    versions = [(parse_version(draft.facts.tag), draft) for draft in drafts]
+    versions = [(version_of(draft.facts.tag), draft) for draft in drafts]
     known = [(version, draft) for version, draft in versions if version is not None]
     dates = [
         (date, draft)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 from dregutil.retention.dates import bucket
@@ -15,8 +15,9 @@ from dregutil.retention.verdict import TagFacts
 from dregutil.selector import Comparison
 from dregutil.version import Version, parse_version
 
-__all__ = ["Group", "holds_range", "kept_by"]
+__all__ = ["Group", "holds_range", "kept_by", "version_of"]
 
+version_of = lru_cache(maxsize=1 << 16)(parse_version)  # each tag is asked several times
 _Key = TypeVar("_Key", datetime, Version)
 
 
@@ -37,6 +38,11 @@ class Group:
         return _tied(self.dates) if self.order is Order.TIME else _tied(self.versions)
 
     @cached_property
+    def local(self) -> Sequence[datetime | None]:
+        """The dates as the calendar of `zone` has them."""
+        return [None if date is None else date.astimezone(self.zone) for date in self.dates]
+
+    @cached_property
     def rank(self) -> Mapping[int, int]:
         """The rank of each place that has one; 0 is the newest."""
         return {place: rank for rank, tied in enumerate(self.ranked) for place in tied}
@@ -44,20 +50,12 @@ class Group:
 
 def kept_by(rule: KeepRule, group: Group) -> Set[int]:
     """The places in `group.facts` of the tags that `rule` keeps."""
-    keepers: Mapping[type[object], Callable[..., Set[int]]] = {
-        Last: _last,
-        Calendar: _calendar,
-        Within: _within,
-        TagGlobs: _tags,
-        VersionRule: _versions,
-        All: _all,
-    }
-    return keepers[type(rule)](rule, group)
+    return _KEEPERS[type(rule)](rule, group)
 
 
-def holds_range(version: Version | None, ranges: Sequence[Sequence[Comparison]], tag: str) -> bool:
-    """Whether all comparisons of one of `ranges` hold for a tag."""
-    return version is not None and any(all(part.matches(tag) for part in parts) for parts in ranges)
+def holds_range(version: Version | None, ranges: Sequence[Sequence[Comparison]]) -> bool:
+    """Whether all comparisons of one of `ranges` hold."""
+    return version is not None and any(all(part.holds(version) for part in parts) for parts in ranges)
 
 
 def _last(rule: Last, group: Group) -> Set[int]:
@@ -73,13 +71,14 @@ def _last(rule: Last, group: Group) -> Set[int]:
 
 def _calendar(rule: Calendar, group: Group) -> Set[int]:
     buckets: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for place, date in enumerate(group.dates):
-        if date is not None and place in group.rank:
-            buckets[bucket(date, rule.period, group.zone)].append(place)
+    rank = group.rank
+    for place, date in enumerate(group.local):
+        if date is not None and place in rank:
+            buckets[bucket(date, rule.period)].append(place)
     kept: set[int] = set()
     for key in sorted(buckets, reverse=True)[: rule.number]:
-        newest = min(group.rank[place] for place in buckets[key])
-        kept.update(place for place in buckets[key] if group.rank[place] == newest)
+        newest = min(rank[place] for place in buckets[key])
+        kept.update(place for place in buckets[key] if rank[place] == newest)
     return kept
 
 
@@ -93,7 +92,7 @@ def _tags(rule: TagGlobs, group: Group) -> Set[int]:
 
 
 def _versions(rule: VersionRule, group: Group) -> Set[int]:
-    return {place for place, one in enumerate(group.facts) if holds_range(parse_version(one.tag), rule.ranges, one.tag)}
+    return {place for place, one in enumerate(group.facts) if holds_range(version_of(one.tag), rule.ranges)}
 
 
 def _all(rule: All, group: Group) -> Set[int]:
@@ -109,3 +108,13 @@ def _tied(keys: Sequence[_Key | None]) -> list[list[int]]:
         if key is not None:
             known.setdefault(key, []).append(place)
     return [known[key] for key in sorted(known, reverse=True)]
+
+
+_KEEPERS: Mapping[type[object], Callable[..., Set[int]]] = {
+    Last: _last,
+    Calendar: _calendar,
+    Within: _within,
+    TagGlobs: _tags,
+    VersionRule: _versions,
+    All: _all,
+}

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dregutil.reference import Repository, parse_signature_tag
-from dregutil.retention.keep import holds_range
+from dregutil.retention.keep import holds_range, version_of
 from dregutil.retention.policy import Order, Policy, PolicySet, Select, applies_to
 from dregutil.retention.verdict import TagFacts
-from dregutil.version import Version, parse_version
+from dregutil.version import Version
 
 __all__ = ["group_of", "is_counted", "matching_tags", "overlaps", "owner_of", "selects", "selects_name"]
 
@@ -27,7 +27,7 @@ def selects_name(select: Select, tag: str) -> bool:
         return False
     if select.regexes and not any(regex.fullmatch(tag) for regex in select.regexes):
         return False
-    return not select.versions or holds_range(parse_version(tag), select.versions, tag)
+    return not select.versions or holds_range(version_of(tag), select.versions)
 
 
 def selects(select: Select, facts: TagFacts) -> bool:

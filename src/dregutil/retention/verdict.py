@@ -102,6 +102,8 @@ class InUse:
 
     def list_of(self, repository: Repository, facts: TagFacts) -> str:
         """The list by which a tag, its digest or a child of it is in use; empty where none is."""
+        if not self.tags and not self.digests and not self.anywhere:
+            return ""
         found = self.tags.get((repository, facts.tag), "")
         for digest in (facts.digest, *facts.contains):
             found = found or self.digests.get((repository, digest), "") or self.anywhere.get(digest, "")
