@@ -56,9 +56,8 @@ def measure(repositories: int, tags: int) -> None:
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     gone = sum(1 for _ in judged.removed())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    print(
-        f"{repositories * tags:,} tags in {repositories:,} repositories: {seconds:.2f} s ({cpu:.2f} s of CPU), {peak:,.0f} MB, {gone:,} go"
-    )
+    took = f"{seconds:.2f} s ({cpu:.2f} s of CPU), {peak:,.0f} MB"
+    print(f"{repositories * tags:,} tags in {repositories:,} repositories: {took}, {gone:,} go")
 
 
 def main() -> None:
