@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,13 +15,15 @@ from dregutil.errors import (
     DeletionDisabledError,
     OutcomeUnknownError,
     ProtocolError,
+    PushedBackError,
+    RegistryError,
     ThrottledError,
     UnlistableError,
     UnreachableError,
 )
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
-from dregutil.registry.retry import Gate, retry_after
+from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable, transport
+from dregutil.registry.retry import retry_after
 from dregutil.registry.transport import READING
 
 Handler = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
@@ -121,12 +124,50 @@ async def test_a_read_is_sent_again_and_the_server_s_wait_is_honoured() -> None:
 
 async def test_a_server_that_only_pushes_back_ends_the_patience() -> None:
     async def handler(_: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer("429 Slow", "Retry-After: 0"))
+        writer.write(answer("429 Slow"))
+
+    async with raw_server(handler) as server, connect_writable(server.url) as registry:
+        registry._transport._patience = 0.3
+        with pytest.raises(ThrottledError, match="refused every request"):
+            await registry.tags(REPOSITORY)
+        assert len(server.seen) < 10
+        with pytest.raises(ThrottledError):
+            await registry.delete_manifest(REPOSITORY, DIGEST)
+
+
+async def test_a_request_that_alone_is_refused_for_load_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MOST_REFUSALS", 4)
+
+    async def handler(line: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("429 Slow", "Retry-After: 0") if "/tags/" in line else answer("404 Not Found"))
 
     async with raw_server(handler) as server, connect(server.url) as registry:
-        with pytest.raises(ThrottledError):
+
+        async def others() -> None:
+            while True:
+                await registry.resolve(REPOSITORY, Tag("1.0"))
+
+        beside = asyncio.create_task(others())
+        with pytest.raises(RegistryError, match="and answered others"):
             await registry.tags(REPOSITORY)
-        assert len(server.seen) == 6
+        beside.cancel()
+        assert len([line for line in server.seen if "/tags/" in line]) == 4
+
+
+async def test_a_write_that_was_refused_for_load_is_sent_when_it_may_be_and_not_once_too_late() -> None:
+    answers = [answer("429 Slow", "Retry-After: 0"), answer("202 Accepted")]
+
+    async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answers.pop(0) if answers else answer("429 Slow", "Retry-After: 40"))
+
+    async with raw_server(handler) as server, connect_writable(server.url) as registry:
+        assert await registry.delete_manifest(REPOSITORY, DIGEST)
+        assert len(server.seen) == 2
+        started = time.monotonic()
+        with pytest.raises(PushedBackError, match="was not sent"):
+            await registry.delete_manifest(REPOSITORY, DIGEST)
+        assert len(server.seen) == 3
+        assert time.monotonic() - started < 5
 
 
 async def test_a_reader_has_no_way_to_write() -> None:
@@ -135,11 +176,10 @@ async def test_a_reader_has_no_way_to_write() -> None:
 
     async with raw_server(handler) as server, connect(server.url) as registry:
         assert not any(hasattr(registry, name) for name in ("delete_manifest", "delete_tag", "put_manifest"))
-        transport = registry._transport
-        assert transport.methods == READING
+        assert registry._transport.methods == READING
         for method in ("DELETE", "PUT", "POST", "PATCH"):
             with pytest.raises(ProtocolError):
-                await transport.send(method, transport.url("/v2/r/manifests/x"), ())
+                await registry._transport.send(method, registry._transport.url("/v2/r/manifests/x"), ())
         assert server.seen == []
 
 
@@ -245,16 +285,6 @@ async def test_a_405_says_whether_deletion_is_disabled_or_all_is_read_only() -> 
 )
 def test_retry_after(value: str | None, seconds: float | None) -> None:
     assert retry_after(value, datetime(2026, 11, 24, tzinfo=UTC)) == seconds
-
-
-async def test_the_gate_falls_by_half_and_climbs_again() -> None:
-    gate = Gate(8)
-    gate.pushed_back(0.0)
-    gate.pushed_back(0.1)
-    assert gate.limit == 4
-    for _ in range(100):
-        gate.went_well()
-    assert gate.limit == 8
 
 
 async def _collect(registry: Registry, found: list[str]) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dregutil.errors import DregutilError, LoginError, ThrottledError, UnreachableError
+from dregutil.errors import DregutilError, LoginError, UnreachableError
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
@@ -176,7 +176,7 @@ class _Crawl:
 
     def _fail(self, name: Repository, error: DregutilError) -> None:
         """A repository's own failure is noted; a registry that is lost, or does not know us, ends the crawl."""
-        if isinstance(error, UnreachableError | LoginError) and not isinstance(error, ThrottledError):
+        if isinstance(error, UnreachableError | LoginError):
             raise error
         self.failed[name] = error
 

@@ -21,6 +21,7 @@ why, and a second that says what to do next. No message ever holds a secret.
     │   ├── CutShortError               an answer that broke off in the middle
     │   ├── OutcomeUnknownError         a write that may or may not have been carried out
     │   └── ThrottledError              pushed back for longer than we wait
+    │       └── PushedBackError         a write that was not sent: what allowed it was seen too long ago
     ├── InterruptedRunError        130  Ctrl-C
     ├── NotFoundError                1  a repository, tag or digest that is not there
     ├── NotARegistryError            1  an answer that no registry gives
@@ -63,6 +64,7 @@ __all__ = [
     "PartialError",
     "PlanRefusedError",
     "ProtocolError",
+    "PushedBackError",
     "RefusedError",
     "RegistryError",
     "StorageError",
@@ -167,6 +169,10 @@ class OutcomeUnknownError(UnreachableError):
 
 class ThrottledError(UnreachableError):
     default_advice = "wait, or lower --concurrency"
+
+
+class PushedBackError(ThrottledError):
+    pass
 
 
 class InterruptedRunError(DregutilError):

@@ -17,6 +17,7 @@ from dregutil.errors import (
     JournalError,
     LoginError,
     OutcomeUnknownError,
+    PushedBackError,
     RegistryError,
     UnreachableError,
 )
@@ -27,6 +28,7 @@ from dregutil.mend import Mender, complete
 from dregutil.outcome import Intent, Result
 from dregutil.plan import Action, Step, recheck
 from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry.throttle import PATIENCE
 from dregutil.run import Run, StopRepositoryError
 from dregutil.survey import survey_repository
 from dregutil.workers import for_each, gather_all
@@ -331,36 +333,51 @@ class RepositoryRun:
             self._note_gone(step)
             return
         await self._record(step, manifest)
-        for attempt in range(_ATTEMPTS):
+        accepted = await self._send_delete(step, manifest)
+        if accepted is None:
+            await self._restore_tags(step)
+            self.run_.note(step, Result.LEFT, self.dropped[step.number])
+            return
+        self.removed[step.digest] = (step, manifest)
+        if self._must_look(step) or not accepted:
+            await self._look(step, manifest, ours=accepted)
+        else:
+            self.run_.note(step, Result.REMOVED)
+
+    async def _send_delete(self, step: Step, manifest: Manifest) -> bool | None:
+        """Send a step's DELETE. True: it went by us; False: it was not there; None: by now the step no longer holds.
+
+        Where its outcome is not known, or the registry pushed it back until the look was old, it begins again from
+        the full look.
+        """
+        unknown, has_untagged = 0, False
+        patient_until = time.monotonic() + PATIENCE
+        while True:
             try:
-                accepted = await self.registry.delete_manifest(self.repository, step.digest)
+                return await self.registry.delete_manifest(self.repository, step.digest) or unknown > 0 or has_untagged
             except RegistryError as error:
                 # GCR and Artifact Registry: a digest goes only when no tag is left on it.
-                if attempt or _TAGS_FIRST not in error.codes:
+                if has_untagged or unknown or _TAGS_FIRST not in error.codes:
                     raise
+                has_untagged = True
                 self.swept |= {step.number}
                 if not await self.run_.untagger.untag_first(self._intents[step.number]):
                     raise
                 continue
-            except OutcomeUnknownError:
+            except PushedBackError as error:
+                failed: UnreachableError = error
+            except OutcomeUnknownError as error:
+                failed = error
+                unknown += 1
                 self.removed[step.digest] = (step, manifest)
-                if not await self._went_after_all(step):
-                    async with self._reading:
-                        await self._read_again()
-                    if step.number in self.dropped:
-                        await self._restore_tags(step)
-                        self.run_.note(step, Result.LEFT, self.dropped[step.number])
-                        return
-                    if attempt + 1 < _ATTEMPTS:
-                        continue
-                    raise
-                accepted = True
-            self.removed[step.digest] = (step, manifest)
-            if self._must_look(step) or not accepted:
-                await self._look(step, manifest, ours=accepted or attempt > 0)
-            else:
-                self.run_.note(step, Result.REMOVED)
-            return
+                if await self._went_after_all(step):
+                    return True
+            async with self._reading:
+                await self._read_again()
+            if step.number in self.dropped:
+                return None
+            if unknown >= _ATTEMPTS or time.monotonic() > patient_until:
+                raise failed
 
     def _must_look(self, step: Step) -> bool:
         """Whether one must look at once if a digest is gone.

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -27,7 +26,6 @@ from dregutil.errors import (
     OutcomeUnknownError,
     ProtocolError,
     RegistryError,
-    ThrottledError,
     UnlistableError,
     UsageError,
 )
@@ -44,7 +42,7 @@ from dregutil.manifest import (
 from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import error_details, failure
 from dregutil.registry.paging import MOST_PAGES, may_be_cut, next_page
-from dregutil.registry.retry import MOST_ATTEMPTS, retry_after, wait_before
+from dregutil.registry.throttle import PATIENCE
 from dregutil.registry.transport import Answer, Transport
 from dregutil.server_kind import Evidence, ServerKind, name_server
 
@@ -56,6 +54,8 @@ _NO_CATALOG = (400, 404, 405, 406, 410, 501)  # on GHCR and others
 _PAGE = 1000  # more is an error on distribution, less costs round trips
 _SMALL_PAGE = 100
 _DENIED_HEAD = (400, 404, 405, 501)
+# Seconds: what a DELETE or a tag's PUT rests on was looked at just before; held back for longer, it is looked at again.
+_FRESH = 30.0
 _LONGEST_UPLOAD_ANSWER = 64 * 1024
 _Name = TypeVar("_Name", Repository, Tag)
 
@@ -206,6 +206,9 @@ class Registry:
             raise ProtocolError(
                 f"the registry names {named[:100]!r} as the digest of {repository}:{reference}"
             ) from error
+        tagged = answer.headers.get("ETag", "").strip('"')
+        if tagged != digest and tagged.startswith("sha256:") and named.startswith("sha256:"):
+            raise DigestMismatchError(f"the registry names two digests for {repository}:{reference} in one answer")
         if isinstance(reference, Digest) and digest != reference:
             raise DigestMismatchError(f"asked for {reference.short} of {repository}, the registry names {digest.short}")
         return Resolved(digest, media_type, _length(answer))
@@ -370,14 +373,15 @@ class WritableRegistry(Registry):
         Raises DeletionDisabledError, DeniedError, LoginError.
         """
         absent = Digest(f"sha256:{secrets.token_hex(32)}")
-        await self.delete_manifest(repository, absent)
+        await self.delete_manifest(repository, absent, longest_wait=PATIENCE)
 
-    async def delete_manifest(self, repository: Repository, digest: Digest) -> bool:
+    async def delete_manifest(self, repository: Repository, digest: Digest, *, longest_wait: float = _FRESH) -> bool:
         """Delete a manifest and all its tags. True: accepted; False: it was not there.
 
+        A registry that pushes back for more than `longest_wait` seconds: PushedBackError, nothing was sent.
         Raises DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
         """
-        answer = await self._delete(repository, digest)
+        answer = await self._delete(repository, digest, longest_wait)
         if answer.status == 404:
             return False
         self._check_deleted(answer, f"delete {digest.short} of {repository}", repository)
@@ -398,10 +402,14 @@ class WritableRegistry(Registry):
         return True
 
     async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
-        """Put exactly these bytes. Raises RegistryError, DeniedError, LoginError, OutcomeUnknownError."""
+        """Put exactly these bytes; a tag is not put long after it was looked at.
+
+        Raises RegistryError, DeniedError, LoginError, OutcomeUnknownError, PushedBackError.
+        """
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
         scopes = (f"repository:{repository}:pull,push",)
-        answer = await self._write("PUT", url, scopes, headers={"Content-Type": media_type}, body=raw)
+        wait = PATIENCE if isinstance(reference, Digest) else _FRESH
+        answer = await self._write("PUT", url, scopes, {"Content-Type": media_type}, raw, longest_wait=wait)
         self._check_written(answer, f"put {repository}:{reference}", repository)
 
     async def put_blob(self, repository: Repository, raw: bytes) -> Digest:
@@ -438,9 +446,9 @@ class WritableRegistry(Registry):
         self._check_written(answer, f"mount a blob into {repository}", repository)
         return answer.status == 201
 
-    async def _delete(self, repository: Repository, reference: Tag | Digest) -> Answer:
+    async def _delete(self, repository: Repository, reference: Tag | Digest, longest_wait: float = _FRESH) -> Answer:
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
-        return await self._write("DELETE", url, (f"repository:{repository}:pull,delete",))
+        return await self._write("DELETE", url, (f"repository:{repository}:pull,delete",), longest_wait=longest_wait)
 
     async def _write(
         self,
@@ -449,14 +457,15 @@ class WritableRegistry(Registry):
         scopes: tuple[str, ...],
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        longest_wait: float = PATIENCE,
     ) -> Answer:
-        """Send a write; again only where the server says that it has not even begun it (429)."""
-        for attempt in range(MOST_ATTEMPTS):
-            answer = await self._transport.send(method, url, scopes, headers=headers, body=body)
-            if answer.status != 429:
-                return answer
-            await asyncio.sleep(wait_before(attempt, retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))))
-        raise ThrottledError(f"{self.address.name} pushed back {MOST_ATTEMPTS} times (status 429)")
+        """Send a write, once; where the registry pushes it back (429, not begun), when it may go.
+
+        `longest_wait` is in seconds. Raises PushedBackError after that.
+        """
+        return await self._transport.send(
+            method, url, scopes, headers=headers, body=body, begun_by=time.monotonic() + longest_wait
+        )
 
     def _check_deleted(self, answer: Answer, what: str, repository: Repository) -> None:
         """Raise unless a DELETE was accepted; distribution 3.x can answer 202 and then write an error: done in part."""

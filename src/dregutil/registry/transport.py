@@ -1,7 +1,8 @@
 """One HTTP exchange with a registry: authorization, bounded bodies, retries, and errors of ours.
 
-Only GET and HEAD are ever sent again. A write whose answer is lost raises OutcomeUnknownError: what follows is for
-somebody who can look at the registry first.
+Only GET and HEAD are ever sent again, and what the server says that it has not begun (429). A write whose answer is
+lost raises OutcomeUnknownError, one that is held back for too long PushedBackError: what follows is for somebody who
+can look at the registry first.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from dregutil.errors import (
     DregutilError,
     OutcomeUnknownError,
     ProtocolError,
+    PushedBackError,
+    RegistryError,
     ThrottledError,
     UnreachableError,
 )
 from dregutil.registry.auth import Authenticator, TokenRequest
 from dregutil.registry.keyring import Keyring
-from dregutil.registry.retry import MOST_ATTEMPTS, Gate, Pace, is_temporary, retry_after, wait_before
+from dregutil.registry.retry import MOST_ATTEMPTS, Pace, is_temporary, retry_after, wait_before
+from dregutil.registry.throttle import PATIENCE, Gate
 
 __all__ = ["READING", "WRITING", "Answer", "Transport"]
 
@@ -46,6 +50,8 @@ _LONGEST_TOKEN = 1024 * 1024
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _CHALLENGED = (401, 403)
+_TIMES_LONGER_FOR_DELETE = 20  # a server reads every tag of the repository for each; a dead one is noticed all the same
+MOST_REFUSALS = 12  # of one request, while others are answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +66,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """How much of an answer is read (bytes), and whether what is longer is cut or refused."""
+    """How much of an answer is read (bytes), and whether what is longer is cut or refused.
+
+    `begun_by` is the moment (`time.monotonic`) after which the request is not sent any more.
+    """
 
     longest: int
     cuts: bool = False
+    begun_by: float = float("inf")
 
 
 class Transport:
@@ -78,9 +88,13 @@ class Transport:
         tls: ssl.SSLContext | bool = True,
         concurrency: int = 32,
         timeout: float = 30.0,
+        patience: float = PATIENCE,
         proxy: str | None = None,
     ) -> None:
-        """`timeout` is in seconds without an answer; a DELETE may take as long as the server works on it."""
+        """`timeout` is in seconds without an answer; a DELETE, on which a server may work for long, has 20 times that.
+
+        `patience` is in seconds in which the server refuses everything for its load.
+        """
         self._base = base_url.rstrip("/")
         self.base = URL(self._base, encoded=True)
         self.methods = methods
@@ -89,8 +103,11 @@ class Transport:
         self._keyring = Keyring(authenticator) if isinstance(authenticator, Authenticator) else authenticator
         self._proxy = proxy
         self._wait = timeout
+        self._patience = patience
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)
-        self._no_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeout)
+        self._long_timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=timeout, sock_read=_TIMES_LONGER_FOR_DELETE * timeout
+        )
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=60),
             timeout=self._timeout,
@@ -132,15 +149,18 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         longest: int = LONGEST_BODY,
+        begun_by: float = float("inf"),
     ) -> Answer:
         """Send a request and read its answer, of at most `longest` bytes.
 
-        Raises UnreachableError, CertificateError, ThrottledError, LoginError, ProtocolError, and for a write whose
-        answer was lost OutcomeUnknownError. Every status that is not temporary comes back as an answer.
+        A request that the server refuses for its load (429) was not begun, and is sent again when it may be; where that
+        is later than `begun_by` (`time.monotonic`), PushedBackError is raised instead. Raises UnreachableError,
+        CertificateError, ThrottledError, LoginError, ProtocolError, and for a write whose answer was lost
+        OutcomeUnknownError. Every status that is not temporary comes back as an answer.
         """
         if method not in self.methods:
             raise ProtocolError(f"this client sends no {method}")
-        answer = await self._authorized(method, url, scopes, headers or {}, body, _Limits(longest))
+        answer = await self._authorized(method, url, scopes, headers or {}, body, _Limits(longest, begun_by=begun_by))
         if method in READING:
             redirects = 0
             while answer.status in _REDIRECTS and "Location" in answer.headers:
@@ -222,43 +242,56 @@ class Transport:
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits
     ) -> Answer:
         """One exchange, again where that is safe and may help."""
-        attempt = 0
+        attempt = refused = 0
         while True:
-            last = method not in READING or attempt + 1 >= MOST_ATTEMPTS
             try:
                 answer = await self._exchange(method, url, headers, body, limits)
             except UnreachableError as error:
-                if last or isinstance(error, CertificateError) or not self._has_answered:
-                    raise
-                if limits.cuts and isinstance(error, CutShortError):
+                if attempt + 1 >= MOST_ATTEMPTS or not self._may_help(method, error, limits):
                     raise
                 asked = None
             else:
                 self._has_answered = True
-                if not is_temporary(answer.status):
-                    self.gate.went_well()
+                if answer.status == 429:
+                    refused += 1
+                    self._check_patience(url, refused)
+                    continue  # the gate holds it back
+                if method not in READING or not is_temporary(answer.status):
                     return answer
-                if answer.status in (429, 503):
-                    self.gate.pushed_back(time.monotonic())
-                if last:
-                    return self._given_up(method, answer)
+                if attempt + 1 >= MOST_ATTEMPTS:
+                    raise UnreachableError(
+                        f"{_place(url)} was unable to answer {MOST_ATTEMPTS} times (status {answer.status})"
+                    )
                 asked = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
             await asyncio.sleep(wait_before(attempt, asked))
             attempt += 1
 
-    def _given_up(self, method: str, answer: Answer) -> Answer:
-        if method not in READING:
-            return answer
-        if answer.status == 429:
-            raise ThrottledError(f"{_place(answer.url)} pushed back {MOST_ATTEMPTS} times (status 429)")
-        raise UnreachableError(f"{_place(answer.url)} was unable to answer {MOST_ATTEMPTS} times ({answer.status})")
+    def _may_help(self, method: str, error: UnreachableError, limits: _Limits) -> bool:
+        """Whether it may help to send again what failed so."""
+        if method not in READING or isinstance(error, CertificateError | ThrottledError) or not self._has_answered:
+            return False
+        return not (limits.cuts and isinstance(error, CutShortError))
+
+    def _check_patience(self, url: URL, refused: int) -> None:
+        """Raise where a request that was refused for load `refused` times is given up."""
+        if self.gate.throttle.is_hopeless(time.monotonic(), self._patience):
+            raise ThrottledError(f"{_place(url)} has refused every request for {self._patience:.0f} s (status 429)")
+        if refused >= MOST_REFUSALS:
+            raise RegistryError(
+                f"{_place(url)} refused one request {refused} times for its load, and answered others", status=429
+            )
 
     async def _exchange(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits
     ) -> Answer:
-        await self.gate.enter()
+        gate = self.gate
+        if gate.throttle.is_pushed and gate.throttle.may_send_at(time.monotonic()) > limits.begun_by:
+            raise PushedBackError(f"{_place(url)} pushes back: the {method} was not sent")
+        await gate.enter()
         started = time.monotonic()
         try:
+            if started > limits.begun_by:
+                raise PushedBackError(f"{_place(url)} pushes back: the {method} was not sent")
             response = await self._session.request(
                 method,
                 url,
@@ -266,7 +299,7 @@ class Transport:
                 data=body,
                 allow_redirects=False,
                 proxy=self._proxy,
-                timeout=self._no_timeout if method == "DELETE" else self._timeout,
+                timeout=self._long_timeout if method == "DELETE" else self._timeout,
             )
             try:
                 content = b"" if method == "HEAD" else await _read(response, limits)
@@ -274,14 +307,21 @@ class Transport:
                 response.close()
                 raise
             response.release()
-            self.pace.took(time.monotonic() - started)
+            now = time.monotonic()
+            self.pace.took(now - started)
+            if response.status in (429, 503):
+                asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+                gate.throttle.pushed_back(started, now, asked)
+            else:
+                gate.throttle.went_well(started, now)
             if _log.isEnabledFor(logging.DEBUG):
-                self._log(method, url, response.status, time.monotonic() - started)
+                self._log(method, url, response.status, now - started)
             return Answer(response.status, response.headers, content, url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            gate.throttle.broke_off(started, time.monotonic())
             raise self._translated(method, url, error) from error
         finally:
-            self.gate.leave()
+            gate.leave()
 
     def _log(self, method: str, url: URL, status: int, seconds: float) -> None:
         """An exchange, for the log: of another origin only the host, since the rest may be a signature."""
