@@ -347,7 +347,7 @@ def _checked(line: bytes) -> _Line | None:
         return None
     try:
         found: _Line = _decoder.decode(payload)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return found
 

@@ -104,7 +104,7 @@ def decode_plan(lines: Iterable[bytes]) -> tuple[Plan, str]:
         before = line
     try:
         trailer = _trailer.decode(before)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PlanRefusedError("the plan is cut short: its last line is missing", advice=_ADVICE) from error
     if header is None:
         raise PlanRefusedError("the plan has no header", advice=_ADVICE)
@@ -134,7 +134,10 @@ def encode_step(step: Step) -> bytes:
 
 def decode_step(line: bytes) -> Step:
     """Raises UsageError, ValueError or msgspec.MsgspecError where it is none."""
-    found = _step.decode(line)
+    try:
+        found = _step.decode(line)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
     step = Step(
         number=found.step,
         action=Action(found.action),
@@ -202,7 +205,7 @@ def _read_header(line: bytes) -> _Header:
         if version != VERSION:
             raise PlanRefusedError(f"the plan is of version {version}, this program reads {VERSION}", advice=_ADVICE)
         return _header.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError, RecursionError) as error:
         raise PlanRefusedError("this is no plan: its first line is no header", advice=_ADVICE) from error
 
 

@@ -14,6 +14,8 @@ __all__ = ["RepositoryPattern", "expand_repositories", "is_pattern"]
 
 _SPECIAL = re.compile(r"[*?\[]")
 _ALLOWED = re.compile(r"[a-z0-9._/*?\[\]!-]{1,255}")
+_STARS = re.compile(r"\*+")
+_MOST_STARS = 5  # each multiplies the time that one name may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,11 @@ class RepositoryPattern:
             raise UsageError(
                 f"not a pattern of repositories: {text[:150]!r}",
                 advice="lower-case letters, digits, '.', '_', '-' and '/', with *, ** or ? among them",
+            )
+        if len(_STARS.findall(text)) > _MOST_STARS:
+            raise UsageError(
+                f"not a pattern of repositories: {text[:150]!r} has more than {_MOST_STARS} wildcards *",
+                advice="name the repositories with several patterns",
             )
         try:
             return cls(text, re.compile(_translated(text)))
@@ -65,11 +72,14 @@ def expand_repositories(
 
 def _translated(text: str) -> str:
     parts: list[str] = []
-    for part in re.findall(r"\*\*|\*|\?|\[[^\]]+\]|.", text):
-        if part in ("**", "*", "?"):
-            parts.append({"**": ".*", "*": "[^/]*", "?": "[^/]"}[part])
+    for part in re.findall(r"\*\*+|\*|\?|\[[^\]]+\]|.", text):
+        if part.startswith("**"):
+            parts.append(".*")
+        elif part in ("*", "?"):
+            parts.append({"*": "[^/]*", "?": "[^/]"}[part])
         elif len(part) > 1:
-            inner = part[1:-1]
+            # What Python's expressions may come to read as operations on sets is there for itself.
+            inner = part[1:-1].replace("[", r"\[").replace("--", r"-\-")
             # A slash is never among them: `[!a]` stays within a part of the name.
             parts.append(f"(?!/)[{'^' if inner.startswith('!') else ''}{inner.removeprefix('!')}]")
         else:

@@ -42,6 +42,7 @@ _STAGES = {
     "rc": 4,
 }
 _RELEASE = 9
+_LONGEST = 128  # characters: no tag has more, and Python reads no number of thousands of digits
 _DIGITS = re.compile(r"([0-9]+)")
 
 OrderKey = tuple[object, ...]
@@ -64,7 +65,7 @@ class Version:
 
 def parse_version(tag: str) -> Version | None:
     """The version that a tag speaks of, or None: for a name, or a git hash (7 to 40 hex digits with a letter)."""
-    if _HASH.fullmatch(tag) or parse_signature_tag(tag) is not None:
+    if len(tag) > _LONGEST or _HASH.fullmatch(tag) or parse_signature_tag(tag) is not None:
         return None
     found = _VERSION.fullmatch(tag)
     if found is None:

@@ -1,0 +1,216 @@
+"""Everything that reads what others wrote, as one table: name → what takes bytes, and a few of them to begin with.
+
+A parser may refuse with an error of ours; anything else that it raises is a finding. To add one, add a line to PARSERS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from dregutil.cachefile import CacheFile
+from dregutil.content_selector import Label
+from dregutil.details import parse_config
+from dregutil.errors import DregutilError
+from dregutil.journal import FILE_NAME, read_header, read_indexes, read_journal
+from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
+from dregutil.planfile import decode_plan, decode_step
+from dregutil.policyfile.reader import read_policy
+from dregutil.quantity import parse_duration, parse_size
+from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag, parse_signature_tag
+from dregutil.registry.answers import error_details, failure
+from dregutil.registry.bearer import _read_answer
+from dregutil.registry.challenge import parse_challenges
+from dregutil.registry.client import _decoded, _names
+from dregutil.registry.credentials import CredentialPlaces, find_credentials
+from dregutil.registry.digest_auth import DigestSession, choose_digest_challenge
+from dregutil.registry.paging import next_page
+from dregutil.registry.realm import check_realm
+from dregutil.registry.retry import retry_after
+from dregutil.registry.transport import Answer
+from dregutil.repository_pattern import RepositoryPattern
+from dregutil.selector import parse_selector
+from dregutil.version import parse_version, tag_order
+
+_NOW = datetime(2026, 11, 24, tzinfo=UTC)
+_URL = URL("https://registry.example.com/v2/r/tags/list?n=1000")
+_FOLDER = Path(tempfile.mkdtemp(prefix="dregutil-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+_DIGEST = "sha256:" + "0a" * 32
+
+
+class Parser(NamedTuple):
+    """`parse` takes what somebody wrote; `seeds` are honest examples, from which others are made."""
+
+    parse: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+
+
+def accepts(parser: Parser, raw: bytes) -> bool:
+    """Whether a parser takes `raw`; what it raises beside its own refusals comes through."""
+    try:
+        parser.parse(raw)
+    except DregutilError:
+        return False
+    return True
+
+
+def _text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
+    return lambda raw: parse(raw.decode(errors="surrogateescape"))
+
+
+def _header(parse: Callable[[str], object]) -> Callable[[bytes], object]:
+    """As aiohttp gives a header's value: no line ends."""
+    return lambda raw: parse(raw.decode(errors="surrogateescape").replace("\r", "").replace("\n", ""))
+
+
+def _answer(raw: bytes, status: int = 200) -> Answer:
+    return Answer(status, CIMultiDictProxy(CIMultiDict()), raw, _URL)
+
+
+def _in_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    def parse(raw: bytes) -> object:
+        (_FOLDER / name).write_bytes(raw)
+        return read(_FOLDER / name)
+
+    return parse
+
+
+def _list(key: str, parse: Callable[[str], Any]) -> Callable[[bytes], object]:
+    return lambda raw: _names(_decoded(_answer(raw), "read"), key, parse)
+
+
+def _manifest(media_type: str) -> Callable[[bytes], object]:
+    return lambda raw: parse_manifest(raw, media_type, Digest(_DIGEST)).size
+
+
+def _credentials(raw: bytes) -> object:
+    (_FOLDER / "config.json").write_bytes(raw)
+    places = CredentialPlaces({"DOCKER_CONFIG": str(_FOLDER), "PATH": ""}, helper_timeout=1)
+    found = find_credentials(RegistryAddress.parse("registry.example.com:5000"), places, repository="team/a")
+    return None if found is None or found.kind == "bearer" else found.basic()
+
+
+def _digest_login(header: str) -> object:
+    chosen = choose_digest_challenge(parse_challenges([header]))
+    return None if chosen is None else DigestSession(chosen, "user", "password").answer("GET", "/v2/")
+
+
+def _realm(header: str) -> object:
+    return [
+        check_realm(found.get("realm"), "https://a.example", has_credentials=True)
+        for found in parse_challenges([header])
+    ]
+
+
+def _step(raw: bytes) -> object:
+    try:
+        return decode_step(raw)
+    except (msgspec.MsgspecError, ValueError):  # as it says; the plan and the record catch them
+        return None
+
+
+def _journal(raw: bytes) -> object:
+    """A record whose every line has a sum that agrees: what it holds is then believed."""
+    lines = [b"%b %b\n" % (hashlib.sha256(line).hexdigest()[:16].encode(), line) for line in raw.splitlines()]
+    (_FOLDER / FILE_NAME).write_bytes(b"".join(lines))
+    return list(read_indexes(_FOLDER)), read_journal(_FOLDER), read_header(_FOLDER)
+
+
+def _plan(raw: bytes) -> object:
+    """A plan whose sum agrees, and the bytes as they are."""
+    lines = raw.splitlines(keepends=True)
+    trailer = b'{"steps":%d,"sha256":"%s"}' % (len(lines) - 1, hashlib.sha256(raw).hexdigest().encode())
+    return accepts(Parser(lambda _: decode_plan(lines), ()), raw), decode_plan([*lines, trailer])
+
+
+def _pattern(text: str) -> object:
+    return RepositoryPattern.parse(text).matches("a" * 40 + "/b")
+
+
+def _sorted(text: str) -> object:
+    return sorted((tag[:128] for tag in text.split("\n")), key=tag_order)
+
+
+_IMAGE = (
+    b'{"schemaVersion":2,"mediaType":"%s","config":{"mediaType":"a/b","digest":"%s","size":7},"layers":[{"mediaType":"c",'
+    b'"digest":"%s","size":12,"urls":["u"]}],"subject":{"digest":"%s","size":1},"annotations":{"a":"b"}}'
+    % (OCI_MANIFEST.encode(), _DIGEST.encode(), _DIGEST.encode(), _DIGEST.encode())
+)
+_INDEX = (
+    b'{"schemaVersion":2,"mediaType":"%s","manifests":[{"mediaType":"%s","digest":"%s","size":5,"platform":'
+    b'{"os":"linux","architecture":"arm","variant":"v7"},"annotations":{"vnd.docker.reference.type":"x"}}]}'
+    % (OCI_INDEX.encode(), OCI_MANIFEST.encode(), _DIGEST.encode())
+)
+_PLAN = (
+    b'{"version":1,"registry":"r","made_at":"2026-11-24T00:00:00Z","command":"c","usage":{"reclaimable_bytes":1,"exact":'
+    b'false},"kept":{"a":1}}\n{"step":1,"needs":[],"action":"delete","repository":"r","digest":"%s","tags":["1"],"kind":'
+    b'"image","because":"b"}\n{"steps":1,"sha256":"%s"}\n' % (_DIGEST.encode(), b"0" * 64)
+)
+_CHALLENGE = b'Bearer realm="https://auth.example.com/t",service="s",scope="repository:r:pull,push repository:x:pull"'
+_DIGEST_CHALLENGE = b'Digest realm="r", nonce="n", qop="auth,auth-int", algorithm=SHA-256-sess, opaque="o", Basic'
+_ERRORS = b'{"errors":[{"code":"DENIED","message":"m","detail":{"a":[1]}},{"code":"UNSUPPORTED"}]}'
+_TAGS = b"1.4-rc1\n1.4.0\nv2\nrelease-1.2_7\nlatest\n0a1b2c3\n1.10-alpine3.20"
+
+_POLICY = b"""version: 1
+timezone: UTC
+defaults: {}
+protect: {}
+policies:
+  - name: a
+    repositories: [team/*]
+    keep: {last: 3, within: 30d}
+"""
+_RECORD = (
+    b'{"type":"run","version":1,"run":"r","registry":"a","started":"2026-11-24T00:00:00Z","command":"c","steps":1}\n'
+    b'{"type":"step","plan":%s}\n{"type":"intent","step":1,"repository":"r","tags":["1"],"digest":"%s","media_type":"%s",'
+    b'"raw":"e30="}\n{"type":"outcome","step":1,"result":"removed"}\n{"type":"looked","repository":"r"}\n'
+    b'{"type":"restored","repository":"r","digest":"%s","tags":["1"]}\n{"type":"end","finished":"2026-11-24T00:00:00Z"}'
+    % (_PLAN.splitlines()[1], _DIGEST.encode(), OCI_INDEX.encode(), _DIGEST.encode())
+)
+
+PARSERS: dict[str, Parser] = {
+    "manifest": Parser(_manifest(OCI_MANIFEST), (_IMAGE,)),
+    "index": Parser(_manifest(OCI_INDEX), (_INDEX,)),
+    "manifest of any type": Parser(_manifest("application/x"), (_IMAGE, _INDEX, b'{"fsLayers":[{"blobSum":"x"}]}')),
+    "image config": Parser(parse_config, (b'{"created":"2026-01-01T00:00:00Z","config":{"Labels":{"a":"b"}}}',)),
+    "tag list": Parser(_list("tags", Tag.parse), (b'{"name":"r","tags":["1.0",null,"","-"]}', b'{"tags":null}')),
+    "catalog": Parser(_list("repositories", Repository.parse), (b'{"repositories":["a/b","a__b","-"]}',)),
+    "error body": Parser(lambda raw: (error_details(raw), failure(_answer(raw, 403), "read", "u")), (_ERRORS,)),
+    "token": Parser(lambda raw: _read_answer(raw, "h"), (b'{"token":"t","expires_in":60}', b'{"access_token":"a"}')),
+    "Link": Parser(_header(lambda text: next_page([text], _URL)), (b'</v2/_catalog?n=1&last=a>; rel="next"', b"<x>")),
+    "WWW-Authenticate": Parser(_header(lambda text: parse_challenges([text])), (_CHALLENGE, _DIGEST_CHALLENGE)),
+    "HTTP Digest": Parser(_header(_digest_login), (_DIGEST_CHALLENGE,)),
+    "realm": Parser(_header(_realm), (_CHALLENGE, b'Bearer realm="http://[::1]:80/"')),
+    "Retry-After": Parser(_header(lambda text: retry_after(text, _NOW)), (b"7", b"Tue, 24 Nov 2026 00:00:09 GMT")),
+    "login file": Parser(
+        _credentials,
+        (b'{"auths":{"registry.example.com:5000":{"auth":"dTpw"}},"credHelpers":{"a":"b"},"credsStore":""}',),
+    ),
+    "cache file": Parser(
+        _in_file("cache.json", lambda path: CacheFile(path).read()), (b'{"r":{"1.0":"%s"}}' % _DIGEST.encode(),)
+    ),
+    "plan": Parser(_plan, (_PLAN, _PLAN.rpartition(b'{"steps"')[0])),
+    "step": Parser(_step, (_PLAN.splitlines()[1],)),
+    "record of a run": Parser(_journal, (_RECORD,)),
+    "policy": Parser(_text(read_policy), (_POLICY,)),
+    "version": Parser(_text(_sorted), (_TAGS,)),
+    "one version": Parser(_text(parse_version), (b"release-1.4.0-rc1-alpine", b"1." * 60)),
+    "selector": Parser(_text(parse_selector), (b"<1.4", b">=v2-rc1", b"latest")),
+    "signature tag": Parser(_text(parse_signature_tag), (b"sha256-%s.sig" % (b"0" * 64),)),
+    "reference": Parser(_text(Reference.parse), (b"r/a:1.0@%s" % _DIGEST.encode(), b"localhost:5000/a")),
+    "registry's address": Parser(
+        _text(lambda text: RegistryAddress.parse(text).identity), (b"https://[::1]:5000/p", b"a.b:1")
+    ),
+    "repository pattern": Parser(_text(_pattern), (b"team/**/a*", b"{a,b}?[c]")),
+    "label": Parser(_text(Label.parse), (b"a=b", b"a")),
+    "age": Parser(_text(parse_duration), (b"7d", b"1h30m")),
+    "size": Parser(_text(parse_size), (b"1.5GiB", b"10MB")),
+}
