@@ -34,9 +34,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
+    """`cut`: the connection is reset halfway through it."""
+
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    cut: bool = False
 
 
 LOST = Answer(0)  # the connection is reset instead of an answer
@@ -158,9 +161,15 @@ class _Connection(asyncio.Protocol):
         lines = [f"HTTP/1.1 {answer.status} {http.client.responses.get(answer.status, 'Answer')}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-        if not self._transport.is_closing():
-            self._transport.write(head if request.method == "HEAD" else head + body)
-            self._next()
+        if self._transport.is_closing():
+            return
+        whole = head if request.method == "HEAD" else head + body
+        if answer.cut:
+            self._transport.write(whole[: len(whole) - (len(body) or len(head)) // 2 - 1])
+            self._transport.close()
+            return
+        self._transport.write(whole)
+        self._next()
 
 
 class Proxy(Endpoint):
