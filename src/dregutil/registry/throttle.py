@@ -20,7 +20,7 @@ __all__ = ["PATIENCE", "Gate", "Throttle"]
 PATIENCE = 120.0  # seconds in which nothing gets through, after which the server is given up: two windows of a minute
 
 _BACK = 0.1  # the part of the rate by which it falls below the limit that was met
-_FREE = 4.0  # times the limit that was met, and what gets through: a server that takes so much has that limit no more
+_FREE = 4.0  # times the limit that was met: a server that takes so much has that limit no more
 _DOUBLED_IN, _DOUBLED_AFTER = 0.5, 4  # seconds and requests, while the limit is looked for
 _FIRST_STAY, _LONGEST_STAY = 1.0, 30.0  # seconds from a fall to the limit's height again
 _REQUESTS_A_STAY = 20.0  # at the least: a slow server is not tried again after each request
@@ -78,7 +78,8 @@ class Throttle:
         """Whether the limit that was met is no more: the pace is far beyond it, and not what bounds us."""
         if not self.is_pushed or self.is_probing or self._well_since_fall < _REQUESTS_A_STAY:
             return False
-        return self.rate(now) >= _FREE * max(self._ceiling, self._lately(now))
+        # While the limit is looked for, the pace grows with what gets through: free is who is not bound by it.
+        return self.rate(now) >= _FREE * (self._lately(now) if self._is_searching else self._ceiling)
 
     def sent(self, now: float) -> None:
         """A request goes out."""
