@@ -274,6 +274,14 @@ async def test_a_sweep_by_tag_that_is_refused_takes_itself_back(
         assert outcome.result.is_done != (outcome.step.tags[0] in after), outcome
 
 
+async def test_two_tags_of_a_digest_that_stays_go_by_tag(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+    memory.switches.untags = True
+    image = aside.push_image("r", "1.0", "1.1", "stable", seed="one")
+    result = await Removing(memory.url, tmp_path).remove("<2", options=RemovalOptions(untag=True))
+    assert results(result) == [Result.REMOVED] * 2
+    assert aside.tags("r") == {"stable": image["digest"]}
+
+
 # Servers that take more than was asked
 
 

@@ -321,7 +321,8 @@ class RepositoryRun:
         elif manifest is None:
             self.run_.note(step, Result.LEFT, "its manifest could not be read")
         else:
-            beside = tuple(other for other in self.graph.tags_of.get(step.digest, ()) if other != tag)
+            tags = self.graph.tags_of.get(step.digest, ())
+            beside = tuple(other for other in tags if other not in self._own_tags)  # those that stay
             intent = Intent(step.number, self.repository, (tag,), manifest, beside=beside)
             self._intents[step.number] = intent
             why = await self.run_.untagger.untag(intent)
