@@ -282,6 +282,21 @@ async def test_two_tags_of_a_digest_that_stays_go_by_tag(memory: MemoryServer, a
     assert aside.tags("r") == {"stable": image["digest"]}
 
 
+async def test_a_signature_that_got_a_second_subject_after_the_plan(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path
+) -> None:
+    """Its new subject was to go too, and is refused: the tag that came holds the signature all the same."""
+    one, two = (aside.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
+    signature = aside.push_image("r", signature_tag(one), seed="signature")
+    removing = Removing(memory.url, tmp_path)
+    plan = await removing.plan("<2")
+    aside.push_image("r", signature_tag(two), seed="signature")
+    memory.switches.refused = {two["digest"]: 412}
+    await removing.apply(plan)
+    assert aside.tags("r")[signature_tag(two)] == signature["digest"]
+    assert aside.is_whole("r", "1.1")
+
+
 # Servers that take more than was asked
 
 

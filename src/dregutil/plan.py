@@ -211,6 +211,9 @@ def recheck(
             dropped[step.number] = f"'{moved[0]}' has moved to {graph.tags[moved[0]].short}"
         elif step.tags and not still and step.number not in begun:
             dropped[step.number] = f"'{step.tags[0]}' is no longer on it"
+        came = [tag for tag in graph.tags_of.get(step.digest, ()) if tag not in step.tags]
+        if came:
+            dropped[step.number] = f"also '{came[0]}'"
         for need in step.needs:
             if gone is not None and need in gone and gone[need] in graph.manifests:
                 dropped[step.number] = f"{gone[need].short}, to which it belongs, is there again"
