@@ -213,7 +213,8 @@ def test_killed_at_a_random_moment_then_resumed_and_undone(pusher: Pusher, progr
     run.communicate()
     for name in before:
         here = pusher.tags(name)
-        assert all(pusher.is_whole(name, tag) for tag in here)
+        # The server may still be at work on a request that the kill cut off: a doomed tag goes while we look.
+        assert all(pusher.is_whole(name, tag) or not pusher.has(name, tag) for tag in here)
         assert "keep" in here
     if chance.random() < 0.7 and program.history()[0]["unfinished"]:
         resumed = program.run("apply", "--resume", program.runs[0].name)
