@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dregutil.registry.throttle import Gate, Throttle
@@ -43,9 +43,9 @@ async def crawl(
     gate, loop, chance = gate or Gate(workers), asyncio.get_running_loop(), random.Random(seed)
     waiting, found, under_way, started = iter(range(number)), Crawled(), 0, loop.time()
 
-    async def exchange() -> bool:
+    async def exchange(refused: int) -> bool:
         nonlocal under_way
-        await gate.enter()
+        await gate.enter(refused)
         sent_at = loop.time()
         found.sent.append(sent_at)
         under_way += 1
@@ -68,7 +68,7 @@ async def crawl(
     async def work() -> None:
         for _ in waiting:
             refused = 0
-            while not await exchange():
+            while not await exchange(refused):
                 refused += 1
             found.most_refused = max(found.most_refused, refused)
 
@@ -183,6 +183,7 @@ def test_whoever_gives_up_waiting_leaves_its_place_to_others() -> None:
     asks=st.booleans(),
     seed=st.integers(0, 2**32),
 )
+@example(server=Window(1, 10.0), workers=2, round_trip=0.5, asks=False, seed=0)  # two that overtake each other
 def test_whatever_the_limit_all_get_through_in_bounded_time(
     server: Bucket | Window, workers: int, round_trip: float, asks: bool, seed: int
 ) -> None:

@@ -118,7 +118,8 @@ def _mark_references(repository: MarkedRepository, manifest: Digest, marked: set
 
 
 def is_untidy(repositories: Iterable[MarkedRepository], collector: Collector) -> bool:
-    """Whether what is marked may hang on the order: an index names a manifest that only another repository has.
+    """Whether what is marked may hang on the order: an index names a manifest that only another repository has, or
+    one of two repositories shows more of a manifest than the other.
 
     A collector that goes into children does not go into one that it has marked already, be it that it was marked
     where there was nothing to go into. Then `Marks` cannot be believed, and `mark` must be asked.
@@ -126,9 +127,13 @@ def is_untidy(repositories: Iterable[MarkedRepository], collector: Collector) ->
     if not (collector.goes_into_children and collector.untagged):
         return False
     listed = list(repositories)
-    places = Counter(digest for repository in listed for digest in repository.references)
+    known: dict[Digest, tuple[Digest, ...]] = {}
+    for repository in listed:
+        for digest, named in repository.references.items():
+            if known.setdefault(digest, named) != named:
+                return True
     return any(
-        digest not in repository.references and places[digest]
+        digest not in repository.references and digest in known
         for repository in listed
         for named in repository.references.values()
         for digest in named

@@ -181,7 +181,7 @@ class Throttle:
 
 
 class Gate:
-    """Lets requests out, first come, first served, as `throttle` allows."""
+    """Lets requests out, first come, first served, as `throttle` allows; who was refused before goes ahead."""
 
     def __init__(self, most: int) -> None:
         self.throttle = Throttle(most)
@@ -189,13 +189,17 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def enter(self) -> None:
+    async def enter(self, refused: int = 0) -> None:
+        """Wait until a request may go out that the server has `refused` so many times: others would starve it."""
         throttle = self.throttle
         if not throttle.is_pushed and not self._waiting and self._under_way < throttle.limit:
             self._under_way += 1
             return
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        if refused:
+            self._waiting.appendleft(waiter)
+        else:
+            self._waiting.append(waiter)
         self._let_out()
         try:
             await waiter

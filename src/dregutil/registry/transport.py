@@ -245,7 +245,7 @@ class Transport:
         attempt = refused = 0
         while True:
             try:
-                answer = await self._exchange(method, url, headers, body, limits)
+                answer = await self._exchange(method, url, headers, body, limits, refused)
             except UnreachableError as error:
                 if attempt + 1 >= MOST_ATTEMPTS or not self._may_help(method, error, limits):
                     raise
@@ -282,12 +282,12 @@ class Transport:
             )
 
     async def _exchange(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits, refused: int
     ) -> Answer:
         gate = self.gate
         if gate.throttle.is_pushed and gate.throttle.may_send_at(time.monotonic()) > limits.begun_by:
             raise PushedBackError(f"{_place(url)} pushes back: the {method} was not sent")
-        await gate.enter()
+        await gate.enter(refused)
         started = time.monotonic()
         try:
             if started > limits.begun_by:
