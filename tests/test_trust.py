@@ -66,6 +66,7 @@ SWITCHES = st.fixed_dictionaries(
     {name: st.booleans() for name in ("untags", "last_tag_takes", "cascades", "has_referrers", "pages_tags")}
 )
 TAGS_FIRST_PAYS = vars(repository_run)["tags_first_pays"]
+_ENOUGH = 100  # examples in which chance does not leave out a whole kind of step
 _numbers = itertools.count()
 
 
@@ -366,5 +367,6 @@ def test_trust(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
         run_state_machine_as_test(machine, settings=chosen)
         counts = dict(sorted(machine.counts.items()))
         print(json.dumps({"server": kind, "examples": EXAMPLES[kind], **counts}))
-        assert counts["a run was killed"] > 0
-        assert counts["an undo put something back"] > 0
+        if EXAMPLES[kind] >= _ENOUGH:
+            assert counts["a run was killed"] > 0
+            assert counts["an undo put something back"] > 0

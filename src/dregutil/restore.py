@@ -202,6 +202,7 @@ class _Look:
         self.others = [other for other in others if other != repository]
         self.intents = {intent.manifest.digest: intent for intent in intents}
         self.ours = ours
+        self.listed: frozenset[Tag] = frozenset()
         self.strays: list[Intent] = []
         self._holders: dict[Digest, asyncio.Task[Repository | None]] = {}
         self.found: dict[Digest, Back] = {}
@@ -212,6 +213,8 @@ class _Look:
             on_looked()
 
         levels = levels_of({digest: intent.manifest for digest, intent in self.intents.items()})
+        # A tag that is not listed is taken to be free: it is asked for by name just before it is put.
+        self.listed = frozenset(await self.registry.tags(self.repository))
         for level in levels:
             await for_each(level, look, at_once=_AT_ONCE)
         return [[self.found[digest] for digest in level] for level in levels]
@@ -221,7 +224,7 @@ class _Look:
         tags, moved = [], []
         is_there = False
         for tag in intent.tags:
-            found = await self.registry.resolve(self.repository, tag)
+            found = await self.registry.resolve(self.repository, tag) if tag in self.listed else None
             if found is None or found.digest in self.ours or await self._is_stray(found.digest, intent):
                 tags.append(tag)
             elif found.digest != digest:
