@@ -255,3 +255,14 @@ def test_the_record_of_a_cleanup_names_the_rule(program: Program, shop: Pusher) 
 def _config(pusher: Pusher, tag: str, repository: str = "shop/web") -> bytes:
     digest = json.loads(pusher.raw(repository, tag))["config"]["digest"]
     return pusher.request("GET", f"/v2/{repository}/blobs/{digest}")[2]
+
+
+def test_what_a_policy_picks_in_vain_is_said(program: Program, shop: Pusher, tmp_path: Path) -> None:
+    more = """  - {name: strays, repositories: ["**"], select: {untagged: true}, keep: {none: true}}
+  - {name: typo, repositories: ["**"], select: {tags: "relaese-*"}, keep: {last: 1}}
+"""
+    (tmp_path / "policy.yml").write_text(POLICY.rstrip() + "\n" + more)
+    done = program.run("cleanup", "-f", "policy.yml", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "'strays' selects nothing: the API lists no manifests without a tag" in done.stderr
+    assert "'typo' selects nothing: no tag in its repositories matches" in done.stderr

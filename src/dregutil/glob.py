@@ -12,6 +12,8 @@ from functools import lru_cache
 
 __all__ = ["Glob", "parse_glob"]
 
+_MOST_STARS = 5  # runs of any length: each multiplies the time that one name may take
+_STARS = re.compile(r"\*+")
 _SPECIAL = re.compile(r"[*?\[\]{}\\]")
 
 
@@ -29,9 +31,11 @@ class Glob:
 
 @lru_cache(maxsize=1024)
 def parse_glob(text: str) -> Glob:
-    """Read a glob. Raises ValueError where a bracket is not closed, or nothing stands there."""
+    """Read a glob. Raises ValueError where a bracket is not closed, nothing stands there, or too many stars do."""
     if not text:
         raise ValueError("an empty glob matches nothing")
+    if len(_STARS.findall(text)) > _MOST_STARS:
+        raise ValueError(f"{text!r}: more than {_MOST_STARS} wildcards *")
     return Glob(text, re.compile(_expression(text)), is_plain=not _SPECIAL.search(text))
 
 

@@ -14,6 +14,7 @@ from dregutil.cleanup import PolicySummary, limited, rule_summaries, selection_o
 from dregutil.cli.contents import seen_parents
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.output import count, emit, note, plural
+from dregutil.cli.policy_warnings import vain_selectors
 from dregutil.cli.remove import plan_live, write_plan
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.retention import Judged, judge_registry, load_policy, read_lists, record_sightings, try_to_record
@@ -78,6 +79,8 @@ def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents
     if source.whole:
         save(settings, source.inventory)
     (try_to_record if only_shows else record_sightings)(settings, source)
+    for vain in vain_selectors(policies, source.inventory):
+        sys.stderr.write(f"dregutil: warning: {vain.shown(args.policy)}\n")
     judged = judge_registry(settings, policies, lists, source)
     going = limited(judged.judgement, args.limit)
     readings = Readings()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from dregutil.cli.output import emit, plural
+from dregutil.cli.policy_warnings import vain_selectors
 from dregutil.cli.retention import load_policy
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import open_source
@@ -15,8 +16,8 @@ from dregutil.inventory import Inventory
 from dregutil.policyfile import Mistake, PolicyError
 from dregutil.reference import RegistryAddress
 from dregutil.retention import PolicySet, TagFacts
-from dregutil.retention.policy import Policy, Select, applies_to
-from dregutil.retention.select import matching_tags, overlaps
+from dregutil.retention.policy import Policy, Select
+from dregutil.retention.select import overlaps
 
 __all__ = ["policy_command"]
 
@@ -41,7 +42,8 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
         source = open_source(settings if settings.registry is not None else replace(settings, registry=address))
         if source.failed:
             raise PartialError(f"{plural(len(source.failed), 'repository')} could not be read")
-        found += [("warning", warning) for warning in _against(policies, source.inventory)]
+        found += [("warning", warning) for warning in vain_selectors(policies, source.inventory)]
+        found += [("warning", warning) for warning in _overlaps(policies, source.inventory)]
         where = f" against {address.name}"
     summary = f"{plural(len(policies.policies), 'policy')}, no mistakes, {plural(len(found), 'warning')}{where}"
     _emit(args, settings, found, f"{args.file}: {summary}")
@@ -75,27 +77,8 @@ def _shadowed(policies: PolicySet) -> Iterator[Mistake]:
             takes_all.update((text, policy.name) for text in globs if text not in takes_all)
 
 
-def _against(policies: PolicySet, inventory: Inventory) -> Iterator[Mistake]:
+def _overlaps(policies: PolicySet, inventory: Inventory) -> Iterator[Mistake]:
     tags = inventory.as_mapping()
-    for policy in policies.policies:
-        if not any(applies_to(policy, repository) for repository in tags):
-            yield Mistake(
-                policy.line, policy.column, f"{policy.name!r} selects nothing: none of its globs names a repository"
-            )
-        elif policy.select.untagged:
-            yield Mistake(
-                policy.line, policy.column, f"{policy.name!r}: manifests without a tag cannot be seen through the API"
-            )
-        elif not matching_tags(policy, tags):
-            yield Mistake(
-                policy.line, policy.column, f"{policy.name!r} selects nothing: no tag in its repositories matches"
-            )
-    for glob in policies.protect.repositories:
-        if not any(glob.matches(repository) for repository in tags):
-            yield Mistake(1, 1, f"protect: no repository matches {glob.text!r}")
-    for glob in policies.protect.tags:
-        if not any(glob.matches(tag) for found in tags.values() for tag in found):
-            yield Mistake(1, 1, f"protect: no tag matches {glob.text!r}")
     named = {policy.name: policy for policy in policies.policies}
     facts = {name: [TagFacts(tag, digest) for tag, digest in found.items()] for name, found in tags.items()}
     by_name = replace(
