@@ -1,0 +1,60 @@
+"""`python bench/tokens.py`: how often a crawl fetches tokens that live 5 s.
+
+10,200 tags of a real registry behind 20 ms, once as 200 repositories (each its own scope) and once as few, whose tokens
+end while they are read. The token server signs for the registry, which refuses what has ended. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from support import OURS, UNHURRIED, DelayProxy, fill, timed
+
+from servers import DistributionServer
+from servers.tokens import TokenIssuer
+
+LIVES, RENEWED = 5.0, 4.0  # seconds
+SHAPES = ((200, 51), (2, 5100))
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="dregutil-bench-"))
+    try:
+        rows = [_row(folder / str(repositories), repositories, tags) for repositories, tags in SHAPES]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print("| tags | seconds | scopes | tokens fetched | most for one scope | again before 4 s | wanted |")
+    print("|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+def _row(folder: Path, repositories: int, tags: int) -> tuple[str, ...]:
+    with TokenIssuer(lives=LIVES) as issuer:
+        auth = issuer.configuration(folder)
+        server = DistributionServer(folder, cache=True, auth=auth, variables=UNHURRIED)
+        fill(server.storage, repositories, tags)
+        with server, DelayProxy(folder / "proxy", server.port, 0.02) as proxy:
+            command = [OURS, "-reg", f"http://{proxy.host}", "-u", "ann", "--concurrency", "64", "refresh"]
+            run = timed(command, folder, REGISTRY_PASSWORD=issuer.users["ann"])
+        times = defaultdict(list)
+        for asked in issuer.asked:
+            times[asked.scopes].append(asked.at)
+    early = sum(later - sooner < RENEWED for each in times.values() for sooner, later in itertools.pairwise(each))
+    return (
+        f"{repositories} × {tags:,}",
+        f"{run.wall:.1f}",
+        str(len(times)),
+        str(sum(map(len, times.values()))),
+        str(max(map(len, times.values()))),
+        str(early),
+        "0",
+    )
+
+
+if __name__ == "__main__":
+    main()
