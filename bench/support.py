@@ -23,7 +23,7 @@ CACHE = ROOT / ".cache"
 OURS = Path(sys.executable).with_name("dregutil")
 # Behind a delay the question is how round trips are used, and three processes share two cores: the server's own memory
 # management then runs less often, for all who ask it.
-UNHURRIED = {"GOGC": "800"}
+UNHURRIED = {"GOGC": os.environ.get("GOGC", "800")}
 
 
 @dataclass(frozen=True)

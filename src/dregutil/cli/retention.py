@@ -43,7 +43,10 @@ def load_policy(path: str) -> PolicySet:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UsageError(f"the policy {path} cannot be read: {error.strerror or error}") from error
+        raise UsageError(
+            f"the policy {path} cannot be read: {error.strerror or error}",
+            advice="-f names a policy file, in YAML; the README shows the shortest useful one",
+        ) from error
     except ValueError as error:
         raise UsageError(f"the policy {path} is no UTF-8 text") from error
     return read_policy(text, path)
