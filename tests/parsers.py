@@ -20,11 +20,12 @@ from dregutil.cachefile import CacheFile
 from dregutil.content_selector import Label
 from dregutil.details import parse_config
 from dregutil.errors import DregutilError
-from dregutil.journal import FILE_NAME, read_header, read_indexes, read_journal
+from dregutil.journal_line import FILE_NAME
 from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from dregutil.planfile import decode_plan, decode_step
 from dregutil.policyfile.reader import read_policy
 from dregutil.quantity import parse_duration, parse_size
+from dregutil.record import read_header, read_indexes, read_journal
 from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag, parse_signature_tag
 from dregutil.registry.answers import error_details, failure
 from dregutil.registry.bearer import _read_answer

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from dregutil.apply import apply_plan
 from dregutil.crawl import crawl
-from dregutil.journal import Journal, RunRecord
+from dregutil.journal import Journal
 from dregutil.outcome import Result, RunResult
 from dregutil.plan import Plan, RemovalOptions
+from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository
 from dregutil.registry import WritableRegistry, connect_writable
 from dregutil.registry.transport import READING, Transport

@@ -14,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
-from dregutil.journal import FILE_NAME, Journal, RunRecord, read_header, read_journal
+from dregutil.journal import Journal
+from dregutil.journal_line import FILE_NAME
 from dregutil.layout import write_layout
 from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from dregutil.outcome import Intent, Outcome, Result
 from dregutil.plan import Action, Plan, Step, StepKind
+from dregutil.record import RunRecord, read_header, read_journal
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.runs import RunStore, short_lived
 

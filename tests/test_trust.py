@@ -27,10 +27,11 @@ from dregutil import repository_run
 from dregutil.apply import apply_plan
 from dregutil.crawl import crawl
 from dregutil.errors import DregutilError
-from dregutil.journal import Journal, RunRecord
+from dregutil.journal import Journal
 from dregutil.outcome import RunResult
 from dregutil.plan import Action, Plan, RemovalOptions
 from dregutil.planfile import decode_plan, encode_plan
+from dregutil.record import RunRecord
 from dregutil.reference import Repository
 from dregutil.registry import WritableRegistry, connect_writable
 from dregutil.removal import plan_removal

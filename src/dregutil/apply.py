@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
-from dregutil.journal import RunRecord
 from dregutil.outcome import Intent, NoRecorder, Outcome, Recorder, RunResult
 from dregutil.plan import Plan, Step
 from dregutil.readings import Readings
+from dregutil.record import RunRecord
 from dregutil.reference import Repository
 from dregutil.registry.client import WritableRegistry
 from dregutil.repository_run import RepositoryRun

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
-from dregutil.journal import RunRecord
 from dregutil.manifest import Descriptor, Manifest
 from dregutil.mend import clear_ours
 from dregutil.outcome import Intent, Result
+from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry, WritableRegistry
 from dregutil.untag import is_placeholder, remove_dangling

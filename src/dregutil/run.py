@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from dregutil.errors import DregutilError
-from dregutil.journal import RunRecord
 from dregutil.manifest import Manifest
 from dregutil.outcome import Intent, Outcome, Recorder, Result, RunResult
 from dregutil.plan import Plan, Step
 from dregutil.readings import Readings
+from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import WritableRegistry
 from dregutil.survey import KnownParents, no_parents

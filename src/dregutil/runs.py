@@ -19,17 +19,10 @@ from datetime import datetime
 from pathlib import Path
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
-from dregutil.journal import (
-    FILE_NAME,
-    Journal,
-    RunHeader,
-    RunRecord,
-    read_header,
-    read_indexes,
-    read_journal,
-    sync_folder,
-)
+from dregutil.journal import Journal, sync_folder
+from dregutil.journal_line import FILE_NAME
 from dregutil.private import make_private_folder, others_link
+from dregutil.record import RunHeader, RunRecord, read_header, read_indexes, read_journal
 from dregutil.reference import Digest, Repository
 
 __all__ = ["RunStore", "short_lived"]

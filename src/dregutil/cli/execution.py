@@ -22,11 +22,12 @@ from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import BrakeError, DregutilError, PlanRefusedError
 from dregutil.inventory import Inventory
-from dregutil.journal import Journal, RunRecord
+from dregutil.journal import Journal
 from dregutil.layout import write_layout
 from dregutil.outcome import Result, RunResult
 from dregutil.plan import Plan
 from dregutil.readings import Readings
+from dregutil.record import RunRecord
 from dregutil.reference import Repository
 from dregutil.registry import connect_writable
 from dregutil.report.progress import Meter

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
-from dregutil.journal import RunRecord
 from dregutil.layout import write_layout
 from dregutil.quantity import parse_duration
+from dregutil.record import RunRecord
 from dregutil.report.runs import run_lines, run_object, step_lines, step_objects
 from dregutil.runs import RunStore
 

@@ -14,8 +14,8 @@ from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings, shown_command
 from dregutil.errors import DregutilError, NotFoundError, PlanRefusedError, UsageError
-from dregutil.journal import RunRecord
 from dregutil.plan import Plan
+from dregutil.record import RunRecord
 from dregutil.registry import connect, connect_writable
 from dregutil.report.progress import Meter
 from dregutil.report.text import column_lines

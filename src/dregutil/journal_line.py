@@ -1,0 +1,111 @@
+"""The lines of a run's record, each with a sum over itself.
+
+A torn line, or one that reached the disk out of order, is recognised by its sum and left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "FILE_NAME",
+    "VERSION",
+    "EndLine",
+    "IntentLine",
+    "Line",
+    "LookedLine",
+    "OutcomeLine",
+    "RestoredLine",
+    "RunLine",
+    "StepLine",
+    "decode_line",
+    "encode_line",
+]
+
+VERSION = 1
+FILE_NAME = "journal.jsonl"
+_SUM = 16  # hexadecimal digits of each line's own sum
+
+
+class RunLine(msgspec.Struct, tag="run", kw_only=True):
+    version: int
+    run: str
+    registry: str
+    started: datetime
+    command: str
+    made_at: datetime | None = None
+    undoes: str = ""
+    options: dict[str, bool] = {}
+    steps: int = 0
+    tags_before: dict[str, int] = {}
+    reclaimable: int = 0
+    exact: bool = False
+    because: str = ""
+    untagged: bool = False
+    names_repositories: bool = False
+
+
+class StepLine(msgspec.Struct, tag="step"):
+    plan: msgspec.Raw
+
+
+class IntentLine(msgspec.Struct, tag="intent", kw_only=True, omit_defaults=True):
+    step: int
+    repository: str
+    tags: list[str]
+    digest: str
+    media_type: str
+    raw: bytes
+    placeholder: str = ""
+    beside: list[str] = []
+
+
+class OutcomeLine(msgspec.Struct, tag="outcome", omit_defaults=True):
+    step: int
+    result: str
+    why: str = ""
+
+
+class RestoredLine(msgspec.Struct, tag="restored", omit_defaults=True):
+    repository: str
+    digest: str
+    tags: list[str]
+    why: str = ""
+
+
+class LookedLine(msgspec.Struct, tag="looked"):
+    repository: str
+
+
+class EndLine(msgspec.Struct, tag="end"):
+    finished: datetime
+
+
+Line = RunLine | StepLine | IntentLine | OutcomeLine | RestoredLine | LookedLine | EndLine
+_decoder = msgspec.json.Decoder(Line)
+_encoder = msgspec.json.Encoder(enc_hook=str)  # our names are subclasses of str
+
+
+def decode_line(line: bytes) -> Line | None:
+    """A line's record, or None where it is torn or altered."""
+    sum_, _, payload = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or sum_ != _sum(payload):
+        return None
+    try:
+        found: Line = _decoder.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return found
+
+
+def encode_line(record: Any) -> bytes:
+    payload = _encoder.encode(record)
+    return b"%b %b\n" % (_sum(payload), payload)
+
+
+def _sum(payload: bytes) -> bytes:
+    return hashlib.sha256(payload).hexdigest()[:_SUM].encode()

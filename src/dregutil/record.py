@@ -1,0 +1,228 @@
+"""What a run's record tells: read back whole, or only its two ends, or only the indexes in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from dregutil.errors import JournalError, ManifestError, UsageError
+from dregutil.journal_line import (
+    FILE_NAME,
+    VERSION,
+    EndLine,
+    IntentLine,
+    Line,
+    LookedLine,
+    OutcomeLine,
+    RestoredLine,
+    RunLine,
+    StepLine,
+    decode_line,
+)
+from dregutil.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
+from dregutil.outcome import Intent, Result
+from dregutil.plan import Plan, Step, Usage
+from dregutil.planfile import decode_step, options_from
+from dregutil.reference import Digest, Repository, Tag
+
+__all__ = ["RunHeader", "RunRecord", "Settled", "read_header", "read_indexes", "read_journal"]
+
+_LONGEST_END = 4096  # bytes at the end of a record in which its last line is looked for
+_INDEX_TYPES = (OCI_INDEX.encode(), DOCKER_LIST.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a run noted about one step."""
+
+    result: Result
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its journal tells it. `undoes` names the run that it put back; `damaged` counts lines left out.
+
+    `missing_steps`: the record of the plan itself is not whole. `taken` are the steps that took something, or may have,
+    even if the run itself put it back.
+    """
+
+    run: str
+    folder: Path
+    plan: Plan
+    started: datetime
+    undoes: str = ""
+    intents: tuple[Intent, ...] = ()
+    outcomes: Mapping[int, Settled] = field(default_factory=dict)
+    restored: tuple[tuple[Repository, Digest, tuple[Tag, ...], str], ...] = ()
+    looked: frozenset[Repository] = frozenset()
+    finished: datetime | None = None
+    missing_steps: bool = False
+    damaged: int = 0
+    taken: frozenset[int] = frozenset()
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.finished is None
+
+    @property
+    def removed_tags(self) -> int:
+        done = {number for number, settled in self.outcomes.items() if settled.result is Result.REMOVED}
+        return sum(len(step.tags) for step in self.plan.steps if step.number in done)
+
+    @property
+    def open_intents(self) -> tuple[Intent, ...]:
+        """Intents whose outcome is not known."""
+        return tuple(intent for intent in self.intents if intent.step not in self.outcomes)
+
+
+def read_journal(folder: Path) -> RunRecord:
+    """Read a run's record; lines that are torn or altered are counted and left out. Raises JournalError."""
+    path = folder / FILE_NAME
+    reading = _Reading(folder)
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                reading.take(line)
+    except OSError as error:
+        raise JournalError(f"the record {path} cannot be read: {error.strerror or error}") from error
+    return reading.record()
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """The beginning of a run's record, and whether its end is there: read without all that lies between."""
+
+    run: str
+    folder: Path
+    registry: str
+    started: datetime
+    undoes: str
+    is_unfinished: bool
+
+
+def read_header(folder: Path) -> RunHeader:
+    """Raises JournalError where the record does not begin as one."""
+    path = folder / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LONGEST_END))
+            last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+    except OSError as error:
+        raise JournalError(f"the record {path} cannot be read: {error.strerror or error}") from error
+    line = decode_line(first)
+    if not isinstance(line, RunLine):
+        raise JournalError(f"the record of the run {folder.name} has no beginning: nothing was changed by it")
+    ended = isinstance(decode_line(last + b"\n"), EndLine)
+    return RunHeader(folder.name, folder, line.registry, line.started, line.undoes, not ended)
+
+
+def read_indexes(folder: Path) -> Iterator[Intent]:
+    """The intents of a record that concern an index; nothing where it cannot be read."""
+    with contextlib.suppress(OSError), (folder / FILE_NAME).open("rb") as file:
+        for line in file:
+            if b'"type":"intent"' in line and any(kind in line for kind in _INDEX_TYPES):
+                found = decode_line(line)
+                if isinstance(found, IntentLine):
+                    with contextlib.suppress(UsageError, ManifestError):
+                        yield _intent(found)
+
+
+class _Reading:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.header: RunLine | None = None
+        self.steps: list[Step] = []
+        self.intents: list[Intent] = []
+        self.outcomes: dict[int, Settled] = {}
+        self.taken: set[int] = set()
+        self.restored: list[tuple[Repository, Digest, tuple[Tag, ...], str]] = []
+        self.looked: set[Repository] = set()
+        self.finished: datetime | None = None
+        self.damaged = 0
+
+    def take(self, line: bytes) -> None:
+        if line == b"\n":
+            return
+        found = decode_line(line)
+        try:
+            if found is None:
+                self.damaged += 1
+            else:
+                self._understand(found)
+        except (msgspec.MsgspecError, UsageError, ManifestError, ValueError):
+            self.damaged += 1
+
+    def _understand(self, line: Line) -> None:
+        match line:
+            case RunLine():
+                self.header = line
+            case StepLine():
+                self.steps.append(decode_step(bytes(line.plan)))
+            case IntentLine():
+                self.intents.append(_intent(line))
+                self.finished = None
+            case OutcomeLine():
+                self.outcomes[line.step] = Settled(Result(line.result), line.why)
+                if Result(line.result) in (Result.REMOVED, Result.FAILED):
+                    self.taken.add(line.step)
+            case RestoredLine():
+                tags = tuple(Tag(tag) for tag in line.tags)
+                self.restored.append((Repository(line.repository), Digest(line.digest), tags, line.why))
+            case LookedLine():
+                self.looked.add(Repository(line.repository))
+            case EndLine():
+                self.finished = line.finished
+
+    def record(self) -> RunRecord:
+        header = self.header
+        if header is None:
+            raise JournalError(f"the record of the run {self.folder.name} has no beginning: nothing was changed by it")
+        if header.version != VERSION:
+            raise JournalError(
+                f"the record of the run {self.folder.name} is of version {header.version}, this program reads {VERSION}"
+            )
+        plan = Plan(
+            header.registry,
+            header.made_at or header.started,
+            header.command,
+            tuple(self.steps),
+            options=options_from(header.options),
+            tags_before={Repository(name): number for name, number in header.tags_before.items()},
+            usage=Usage(header.reclaimable, header.exact, header.because, header.untagged),
+            names_repositories=header.names_repositories,
+        )
+        return RunRecord(
+            self.folder.name,
+            self.folder,
+            plan,
+            header.started.astimezone(UTC),
+            header.undoes,
+            tuple(self.intents),
+            self.outcomes,
+            tuple(self.restored),
+            frozenset(self.looked),
+            self.finished,
+            len(self.steps) != header.steps,
+            self.damaged,
+            frozenset(self.taken),
+        )
+
+
+def _intent(line: IntentLine) -> Intent:
+    digest = Digest.parse(line.digest)
+    return Intent(
+        line.step,
+        Repository.parse(line.repository),
+        tuple(Tag.parse(tag) for tag in line.tags),
+        parse_manifest(line.raw, line.media_type, digest),
+        Digest.parse(line.placeholder) if line.placeholder else None,
+        tuple(Tag.parse(tag) for tag in line.beside),
+    )
