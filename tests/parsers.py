@@ -30,10 +30,9 @@ from dregutil.reference import Digest, Reference, RegistryAddress, Repository, T
 from dregutil.registry.answers import error_details, failure
 from dregutil.registry.bearer import _read_answer
 from dregutil.registry.challenge import parse_challenges
-from dregutil.registry.client import _decoded, _names
 from dregutil.registry.credentials import CredentialPlaces, find_credentials
 from dregutil.registry.digest_auth import DigestSession, choose_digest_challenge
-from dregutil.registry.paging import next_page
+from dregutil.registry.paging import decoded, names_of, next_page
 from dregutil.registry.realm import check_realm
 from dregutil.registry.retry import retry_after
 from dregutil.registry.transport import Answer
@@ -85,7 +84,7 @@ def _in_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], obj
 
 
 def _list(key: str, parse: Callable[[str], Any]) -> Callable[[bytes], object]:
-    return lambda raw: _names(_decoded(_answer(raw), "read"), key, parse)
+    return lambda raw: names_of(decoded(_answer(raw), "read"), key, parse)
 
 
 def _manifest(media_type: str) -> Callable[[bytes], object]:

@@ -16,7 +16,7 @@ from dregutil.plan import Plan, Step
 from dregutil.readings import Readings
 from dregutil.record import RunRecord
 from dregutil.reference import Repository
-from dregutil.registry.client import WritableRegistry
+from dregutil.registry.writing import WritableRegistry
 from dregutil.repository_run import RepositoryRun
 from dregutil.run import Known, Run
 from dregutil.workers import gather_all

@@ -16,7 +16,8 @@ from dregutil.manifest import Manifest
 from dregutil.outcome import Intent, Result
 from dregutil.plan import Action, Step, StepKind
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.registry.client import Registry, WritableRegistry
+from dregutil.registry.client import Registry
+from dregutil.registry.writing import WritableRegistry
 from dregutil.run import Run
 from dregutil.workers import for_each
 

@@ -20,7 +20,8 @@ from dregutil.mend import clear_ours
 from dregutil.outcome import Intent, Result
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.registry.client import Registry, WritableRegistry
+from dregutil.registry.client import Registry
+from dregutil.registry.writing import WritableRegistry
 from dregutil.untag import is_placeholder, remove_dangling
 from dregutil.workers import for_each, gather_all
 

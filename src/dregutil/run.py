@@ -14,7 +14,7 @@ from dregutil.plan import Plan, Step
 from dregutil.readings import Readings
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.registry.client import WritableRegistry
+from dregutil.registry.writing import WritableRegistry
 from dregutil.survey import KnownParents, no_parents
 from dregutil.untag import Untagger
 

@@ -17,7 +17,7 @@ from dregutil.errors import DregutilError, OutcomeUnknownError
 from dregutil.manifest import OCI_MANIFEST, Manifest
 from dregutil.outcome import Intent, Recorder
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.registry.client import WritableRegistry
+from dregutil.registry.writing import WritableRegistry
 from dregutil.workers import for_each
 
 _Originals = dict[tuple[Repository, Tag], Manifest]  # what tags stood for before they were taken

@@ -1,7 +1,8 @@
 """The registry's protocol: transport, credentials, client."""
 
-from dregutil.registry.client import Login, Ping, Registry, Resolved, WritableRegistry
+from dregutil.registry.client import Login, Ping, Registry, Resolved
 from dregutil.registry.connect import ConnectOptions, connect, connect_writable
+from dregutil.registry.writing import WritableRegistry
 
 __all__ = [
     "ConnectOptions",

@@ -1,4 +1,4 @@
-"""Error answers: the spec's error bodies as data, and the errors of ours that they become."""
+"""What answers say: error bodies as data and as errors of ours, digests, lengths."""
 
 from __future__ import annotations
 
@@ -6,11 +6,22 @@ from typing import Any
 
 import msgspec
 
-from dregutil.errors import DeniedError, DregutilError, ErrorDetail, LoginError, RegistryError
+from dregutil.errors import (
+    DeniedError,
+    DigestMismatchError,
+    DregutilError,
+    ErrorDetail,
+    LoginError,
+    ProtocolError,
+    RegistryError,
+    UsageError,
+)
+from dregutil.manifest import DOCKER_SCHEMA1_SIGNED
+from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.challenge import parse_challenges
 from dregutil.registry.transport import Answer
 
-__all__ = ["error_details", "failure"]
+__all__ = ["digest_of", "error_details", "failure", "is_unknown_name", "length_of"]
 
 _MOST_ERRORS = 20
 _LONGEST_TEXT = 300
@@ -50,6 +61,38 @@ def failure(answer: Answer, what: str, user: str) -> DregutilError:
         who = f"{user!r} has" if user else "an anonymous user has"
         return DeniedError(f"could not {what}: {who} no right to ({reason})")
     return RegistryError(f"could not {what}: {reason}", status=answer.status, errors=errors)
+
+
+def is_unknown_name(answer: Answer) -> bool:
+    """Whether an answer says that what was asked for is not there, and not merely that nothing is at this path."""
+    codes = {error.code for error in error_details(answer.body)}
+    return bool(codes & {"NAME_UNKNOWN", "NOT_FOUND", "MANIFEST_UNKNOWN"})
+
+
+def digest_of(answer: Answer, media_type: str, repository: Repository, reference: Tag | Digest) -> Digest:
+    """The digest of a manifest's bytes, which must be the one that was asked for and the one that the server names.
+
+    The digest of a signed schema 1 manifest covers its payload without the signatures: there the server is believed.
+    """
+    named = answer.headers.get("Docker-Content-Digest", "")
+    asked = reference if isinstance(reference, Digest) else None
+    try:
+        said = Digest.parse(named) if named else None
+    except UsageError as error:
+        raise ProtocolError(f"the registry names {named[:100]!r} as the digest of {repository}:{reference}") from error
+    expected = asked or said
+    digest = Digest.of(answer.body, expected.algorithm if expected is not None else "sha256")
+    if expected is not None and digest != expected:
+        if media_type == DOCKER_SCHEMA1_SIGNED and said == expected:
+            return expected
+        raise DigestMismatchError(f"the manifest of {repository}:{reference} is not what its digest says")
+    return digest
+
+
+def length_of(answer: Answer) -> int:
+    """Bytes that an answer announces; -1 where it does not."""
+    text = answer.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
 
 
 def _text(value: object) -> str:

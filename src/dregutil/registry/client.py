@@ -1,29 +1,24 @@
 """A registry's endpoints, as typed calls (OCI distribution-spec; what servers really do is told where it matters).
 
-`Registry` reads. `WritableRegistry` also deletes and puts; each of its writes is sent once.
+`Registry` reads; `writing.WritableRegistry` also deletes and puts.
 """
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 from yarl import URL
 
 from dregutil.errors import (
     CatalogClosedError,
     CutShortError,
-    DeletionDisabledError,
     DeniedError,
     DigestMismatchError,
     DregutilError,
     LoginError,
     NotARegistryError,
-    OutcomeUnknownError,
     ProtocolError,
     RegistryError,
     UnlistableError,
@@ -31,7 +26,6 @@ from dregutil.errors import (
 )
 from dregutil.manifest import (
     ACCEPT,
-    DOCKER_SCHEMA1_SIGNED,
     MAX_MANIFEST_BYTES,
     OCI_INDEX,
     Descriptor,
@@ -40,13 +34,12 @@ from dregutil.manifest import (
     parse_manifest,
 )
 from dregutil.reference import Digest, RegistryAddress, Repository, Tag
-from dregutil.registry.answers import error_details, failure
-from dregutil.registry.paging import MOST_PAGES, may_be_cut, next_page
-from dregutil.registry.throttle import PATIENCE
+from dregutil.registry.answers import digest_of, error_details, failure, is_unknown_name, length_of
+from dregutil.registry.paging import MOST_PAGES, decoded, may_be_cut, names_of, next_page
 from dregutil.registry.transport import Answer, Transport
 from dregutil.server_kind import Evidence, ServerKind, name_server
 
-__all__ = ["Login", "Ping", "Registry", "Resolved", "WritableRegistry"]
+__all__ = ["Login", "Ping", "Registry", "Resolved"]
 
 _ACCEPT_MANIFESTS = {"Accept": ACCEPT}
 _CATALOG_SCOPES = ("registry:catalog:*",)
@@ -54,10 +47,7 @@ _NO_CATALOG = (400, 404, 405, 406, 410, 501)  # on GHCR and others
 _PAGE = 1000  # more is an error on distribution, less costs round trips
 _SMALL_PAGE = 100
 _DENIED_HEAD = (400, 404, 405, 501)
-# Seconds: what a DELETE or a tag's PUT rests on was looked at just before; held back for longer, it is looked at again.
-_FRESH = 30.0
-_LONGEST_UPLOAD_ANSWER = 64 * 1024
-_Name = TypeVar("_Name", Repository, Tag)
+_LONGEST_PING = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +125,7 @@ class Registry:
 
         Raises UnreachableError, CertificateError, LoginError, DeniedError, NotARegistryError.
         """
-        answer = await self._transport.send("GET", self._transport.url("/v2/"), (), longest=_LONGEST_UPLOAD_ANSWER)
+        answer = await self._transport.send("GET", self._transport.url("/v2/"), (), longest=_LONGEST_PING)
         self._shown = {name.lower(): value for name, value in answer.headers.items()}
         version = answer.headers.get("Docker-Distribution-Api-Version", "")
         if answer.status in (401, 403):
@@ -153,7 +143,7 @@ class Registry:
         try:
             async for page in self._pages("/v2/_catalog", _CATALOG_SCOPES, "read the catalog"):
                 has_begun = True
-                for name in _names(page, "repositories", Repository.parse):
+                for name in names_of(page, "repositories", Repository.parse):
                     yield name
         except (LoginError, DeniedError, RegistryError) as error:
             if has_begun or (isinstance(error, RegistryError) and error.status not in _NO_CATALOG):
@@ -170,7 +160,7 @@ class Registry:
         found: dict[Tag, None] = {}
         path = f"/v2/{repository}/tags/list"
         async for page in self._pages(path, self._pull(repository), f"list the tags of {repository}", repository):
-            found.update(dict.fromkeys(_names(page, "tags", Tag.parse)))
+            found.update(dict.fromkeys(names_of(page, "tags", Tag.parse)))
         return tuple(found)
 
     async def resolve(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
@@ -211,7 +201,7 @@ class Registry:
             raise DigestMismatchError(f"the registry names two digests for {repository}:{reference} in one answer")
         if isinstance(reference, Digest) and digest != reference:
             raise DigestMismatchError(f"asked for {reference.short} of {repository}, the registry names {digest.short}")
-        return Resolved(digest, media_type, _length(answer))
+        return Resolved(digest, media_type, length_of(answer))
 
     async def _resolve_by_get(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
         """As above, from the manifest itself; where that works, HEAD is of no use on this server."""
@@ -235,7 +225,7 @@ class Registry:
         if answer.status != 200:
             raise self._failure(answer, f"read {repository}:{reference}", repository)
         media_type = bare_media_type(answer.headers.get("Content-Type", ""))
-        digest = _digest_of(answer, media_type, repository, reference)
+        digest = digest_of(answer, media_type, repository, reference)
         return parse_manifest(answer.body, media_type, digest)
 
     async def referrers(self, repository: Repository, subject: Digest) -> tuple[Descriptor, ...] | None:
@@ -301,7 +291,7 @@ class Registry:
         answer = await self._transport.send(
             "HEAD", self._transport.url(f"/v2/{repository}/blobs/{digest}"), self._pull(repository)
         )
-        return None if answer.status != 200 or _length(answer) < 0 else _length(answer)
+        return None if answer.status != 200 or length_of(answer) < 0 else length_of(answer)
 
     async def has_bytes(self, repository: Repository, blob: Descriptor) -> bool:
         """Whether a byte of a blob can really be read: a server that has lost it may still answer that it is there."""
@@ -330,7 +320,7 @@ class Registry:
                 raise UnlistableError(f"the registry's pages do not end: could not {what}")
             seen.add(str(url))
             answer = await self._transport.send("GET", url, scopes)
-            if answer.status == 404 and (len(seen) == 1 or not path.endswith("/_catalog")) and _is_unknown_name(answer):
+            if answer.status == 404 and (len(seen) == 1 or not path.endswith("/_catalog")) and is_unknown_name(answer):
                 return
             if answer.status == 400 and url.query.get("n") == str(_PAGE) and before is None:
                 url = url.update_query(n=str(_SMALL_PAGE))
@@ -339,7 +329,7 @@ class Registry:
                 return  # it knows no names after a name: the page was whole
             if answer.status != 200:
                 raise self._failure(answer, what, repository)
-            page = _decoded(answer, what)
+            page = decoded(answer, what)
             names = page.get(key)
             if before is not None and (not isinstance(names, list) or not set(map(str, names)) - set(map(str, before))):
                 return
@@ -361,194 +351,3 @@ class Registry:
         error.message = self._transport.redacted(error.message)
         error.args = (error.message,)
         return error
-
-
-class WritableRegistry(Registry):
-    """A registry that may be changed. A write is carried out once; where its answer is lost, OutcomeUnknownError is
-    raised."""
-
-    async def check_deletion(self, repository: Repository) -> None:
-        """Learn whether manifests may be deleted, from the deletion of a digest that nobody has: nothing changes.
-
-        Raises DeletionDisabledError, DeniedError, LoginError.
-        """
-        absent = Digest(f"sha256:{secrets.token_hex(32)}")
-        await self.delete_manifest(repository, absent, longest_wait=PATIENCE)
-
-    async def delete_manifest(self, repository: Repository, digest: Digest, *, longest_wait: float = _FRESH) -> bool:
-        """Delete a manifest and all its tags. True: accepted; False: it was not there.
-
-        A registry that pushes back for more than `longest_wait` seconds: PushedBackError, nothing was sent.
-        Raises DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
-        """
-        answer = await self._delete(repository, digest, longest_wait)
-        if answer.status == 404:
-            return False
-        self._check_deleted(answer, f"delete {digest.short} of {repository}", repository)
-        return True
-
-    async def delete_tag(self, repository: Repository, tag: Tag) -> bool | None:
-        """Delete a tag by its name. True: accepted; False: it was not there; None: this server cannot.
-
-        400 UNSUPPORTED or DIGEST_INVALID is "not by tag"; 405 is "not at all". Raises as `delete_manifest` does.
-        """
-        answer = await self._delete(repository, tag)
-        if answer.status == 404:
-            return False
-        codes = {error.code for error in error_details(answer.body)}
-        if answer.status == 400 and codes & {"UNSUPPORTED", "DIGEST_INVALID"}:
-            return None
-        self._check_deleted(answer, f"delete the tag {repository}:{tag}", repository)
-        return True
-
-    async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
-        """Put exactly these bytes; a tag is not put long after it was looked at.
-
-        Raises RegistryError, DeniedError, LoginError, OutcomeUnknownError, PushedBackError.
-        """
-        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
-        scopes = (f"repository:{repository}:pull,push",)
-        wait = PATIENCE if isinstance(reference, Digest) else _FRESH
-        answer = await self._write("PUT", url, scopes, {"Content-Type": media_type}, raw, longest_wait=wait)
-        self._check_written(answer, f"put {repository}:{reference}", repository)
-
-    async def put_blob(self, repository: Repository, raw: bytes) -> Digest:
-        """Upload a small blob in one piece; returns its digest. Raises as `put_manifest` does."""
-        digest = Digest.of(raw)
-        scopes = (f"repository:{repository}:pull,push",)
-        what = f"upload a blob to {repository}"
-        started = await self._write("POST", self._transport.url(f"/v2/{repository}/blobs/uploads/"), scopes)
-        self._check_written(started, what, repository)
-        try:
-            location = started.url.join(URL(started.headers.get("Location", ""), encoded=True))
-            if location.origin() != started.url.origin():
-                raise ProtocolError(f"could not {what}: the upload's place is at another address")
-        except ValueError as error:
-            raise ProtocolError(f"could not {what}: the upload's place is no URL") from error
-        answer = await self._write(
-            "PUT",
-            location.update_query(digest=digest),
-            scopes,
-            headers={"Content-Type": "application/octet-stream"},
-            body=raw,
-        )
-        self._check_written(answer, what, repository)
-        return digest
-
-    async def mount_blob(self, repository: Repository, digest: Digest, source: Repository) -> bool:
-        """Bring a blob in from another repository of the registry; False where the server does not.
-
-        Raises as `put_manifest` does.
-        """
-        url = self._transport.url(f"/v2/{repository}/blobs/uploads/?mount={digest}&from={source}")
-        scopes = (f"repository:{repository}:pull,push", f"repository:{source}:pull")
-        answer = await self._write("POST", url, scopes)
-        self._check_written(answer, f"mount a blob into {repository}", repository)
-        return answer.status == 201
-
-    async def _delete(self, repository: Repository, reference: Tag | Digest, longest_wait: float = _FRESH) -> Answer:
-        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
-        return await self._write("DELETE", url, (f"repository:{repository}:pull,delete",), longest_wait=longest_wait)
-
-    async def _write(
-        self,
-        method: str,
-        url: URL,
-        scopes: tuple[str, ...],
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        longest_wait: float = PATIENCE,
-    ) -> Answer:
-        """Send a write, once; where the registry pushes it back (429, not begun), when it may go.
-
-        `longest_wait` is in seconds. Raises PushedBackError after that.
-        """
-        return await self._transport.send(
-            method, url, scopes, headers=headers, body=body, begun_by=time.monotonic() + longest_wait
-        )
-
-    def _check_deleted(self, answer: Answer, what: str, repository: Repository) -> None:
-        """Raise unless a DELETE was accepted; distribution 3.x can answer 202 and then write an error: done in part."""
-        codes = {error.code for error in error_details(answer.body)}
-        if answer.status == 405 and "DENIED" in codes:
-            # zot: a child of an index that stays. That says nothing of others.
-            raise RegistryError(
-                f"could not {what}: the registry keeps it, as part of an index (status 405)",
-                status=405,
-                errors=error_details(answer.body),
-            )
-        if answer.status == 405:
-            reading = not error_details(answer.body)
-            why = "it is read-only" if reading else "deletion is disabled there"
-            self._shown.update((name.lower(), value) for name, value in answer.headers.items())
-            message = f"could not {what}: the registry does not allow it, {why} (status 405)"
-            raise DeletionDisabledError(message, advice=self.kind.deletion or None)
-        self._check_written(answer, what, repository)
-        if error_details(answer.body):
-            code = error_details(answer.body)[0].code
-            raise OutcomeUnknownError(f"could not {what}: accepted, then an error ({code})")
-
-    def _check_written(self, answer: Answer, what: str, repository: Repository) -> None:
-        if 200 <= answer.status < 300:
-            return
-        if answer.status >= 500:
-            raise OutcomeUnknownError(f"could not {what}: status {answer.status}, whether it was done is not known")
-        raise self._failure(answer, what, repository)
-
-
-def _digest_of(answer: Answer, media_type: str, repository: Repository, reference: Tag | Digest) -> Digest:
-    """The digest of a manifest's bytes, which must be the one that was asked for and the one that the server names.
-
-    The digest of a signed schema 1 manifest covers its payload without the signatures: there the server is believed.
-    """
-    named = answer.headers.get("Docker-Content-Digest", "")
-    asked = reference if isinstance(reference, Digest) else None
-    try:
-        said = Digest.parse(named) if named else None
-    except UsageError as error:
-        raise ProtocolError(f"the registry names {named[:100]!r} as the digest of {repository}:{reference}") from error
-    expected = asked or said
-    digest = Digest.of(answer.body, expected.algorithm if expected is not None else "sha256")
-    if expected is not None and digest != expected:
-        if media_type == DOCKER_SCHEMA1_SIGNED and said == expected:
-            return expected
-        raise DigestMismatchError(f"the manifest of {repository}:{reference} is not what its digest says")
-    return digest
-
-
-def _length(answer: Answer) -> int:
-    text = answer.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
-
-
-def _decoded(answer: Answer, what: str) -> Any:
-    try:
-        page = msgspec.json.decode(answer.body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        kind = bare_media_type(answer.headers.get("Content-Type", "")) or "no type"
-        raise NotARegistryError(f"could not {what}: no registry answers there, this is no JSON ({kind})") from error
-    if not isinstance(page, dict):
-        raise NotARegistryError(f"could not {what}: the answer is not what a registry gives")
-    return page
-
-
-def _names(page: Any, key: str, parse: Callable[[str], _Name]) -> list[_Name]:
-    """The valid names of a page. Nexus lists null and empty tags; what is no valid name cannot be asked for."""
-    listed = page.get(key)
-    if listed is None:
-        return []
-    if not isinstance(listed, list):
-        raise NotARegistryError(f"the registry's list of {key} is no list")
-    found: list[_Name] = []
-    for name in listed:
-        if isinstance(name, str) and name:
-            try:
-                found.append(parse(name))
-            except UsageError:
-                continue
-    return found
-
-
-def _is_unknown_name(answer: Answer) -> bool:
-    codes = {error.code for error in error_details(answer.body)}
-    return bool(codes & {"NAME_UNKNOWN", "NOT_FOUND", "MANIFEST_UNKNOWN"})

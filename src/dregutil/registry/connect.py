@@ -14,10 +14,11 @@ from pathlib import Path
 from dregutil.errors import UsageError
 from dregutil.reference import RegistryAddress
 from dregutil.registry.certificates import ClientPair, certificates_of
-from dregutil.registry.client import Login, Registry, WritableRegistry
+from dregutil.registry.client import Login, Registry
 from dregutil.registry.credentials import CredentialPlaces, Credentials
 from dregutil.registry.keyring import Keyring, look_up_keyring
 from dregutil.registry.transport import READING, WRITING, Transport
+from dregutil.registry.writing import WritableRegistry
 
 __all__ = ["ConnectOptions", "connect", "connect_writable"]
 

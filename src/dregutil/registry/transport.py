@@ -24,8 +24,6 @@ from yarl import URL
 from dregutil.errors import (
     CertificateError,
     CutShortError,
-    DregutilError,
-    OutcomeUnknownError,
     ProtocolError,
     PushedBackError,
     RegistryError,
@@ -34,6 +32,7 @@ from dregutil.errors import (
 )
 from dregutil.registry.auth import Authenticator, TokenRequest
 from dregutil.registry.keyring import Keyring
+from dregutil.registry.network_errors import place, translated
 from dregutil.registry.retry import MOST_ATTEMPTS, Pace, is_temporary, retry_after, wait_before
 from dregutil.registry.throttle import PATIENCE, Gate
 
@@ -166,7 +165,7 @@ class Transport:
             while answer.status in _REDIRECTS and "Location" in answer.headers:
                 redirects += 1
                 if redirects > _MOST_REDIRECTS:
-                    raise ProtocolError(f"{_place(url)} redirects in circles")
+                    raise ProtocolError(f"{place(url)} redirects in circles")
                 answer = await self._follow(method, answer, scopes, headers or {}, _Limits(longest))
         return answer
 
@@ -189,11 +188,11 @@ class Transport:
         try:
             target = answer.url.join(URL(answer.headers["Location"], encoded=True))
         except ValueError as error:
-            raise ProtocolError(f"{_place(answer.url)} redirects to what is no URL") from error
+            raise ProtocolError(f"{place(answer.url)} redirects to what is no URL") from error
         if target.scheme != "https" and answer.url.scheme == "https":
-            raise ProtocolError(f"{_place(answer.url)} redirects from https to {target.scheme}")
+            raise ProtocolError(f"{place(answer.url)} redirects from https to {target.scheme}")
         if target.scheme not in ("http", "https") or target.user is not None:
-            raise ProtocolError(f"{_place(answer.url)} redirects to what is no plain URL")
+            raise ProtocolError(f"{place(answer.url)} redirects to what is no plain URL")
         if target.origin() == self.base.origin():
             return await self._authorized(method, target, scopes, headers, None, limits)
         return await self._patiently(method, target, headers, None, limits)
@@ -260,7 +259,7 @@ class Transport:
                     return answer
                 if attempt + 1 >= MOST_ATTEMPTS:
                     raise UnreachableError(
-                        f"{_place(url)} was unable to answer {MOST_ATTEMPTS} times (status {answer.status})"
+                        f"{place(url)} was unable to answer {MOST_ATTEMPTS} times (status {answer.status})"
                     )
                 asked = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
             await asyncio.sleep(wait_before(attempt, asked))
@@ -275,10 +274,10 @@ class Transport:
     def _check_patience(self, url: URL, refused: int) -> None:
         """Raise where a request that was refused for load `refused` times is given up."""
         if self.gate.throttle.is_hopeless(time.monotonic(), self._patience):
-            raise ThrottledError(f"{_place(url)} has refused every request for {self._patience:.0f} s (status 429)")
+            raise ThrottledError(f"{place(url)} has refused every request for {self._patience:.0f} s (status 429)")
         if refused >= MOST_REFUSALS:
             raise RegistryError(
-                f"{_place(url)} refused one request {refused} times for its load, and answered others", status=429
+                f"{place(url)} refused one request {refused} times for its load, and answered others", status=429
             )
 
     async def _exchange(
@@ -286,12 +285,12 @@ class Transport:
     ) -> Answer:
         gate = self.gate
         if gate.throttle.is_pushed and gate.throttle.may_send_at(time.monotonic()) > limits.begun_by:
-            raise PushedBackError(f"{_place(url)} pushes back: the {method} was not sent")
+            raise PushedBackError(f"{place(url)} pushes back: the {method} was not sent")
         await gate.enter(refused)
         started = time.monotonic()
         try:
             if started > limits.begun_by:
-                raise PushedBackError(f"{_place(url)} pushes back: the {method} was not sent")
+                raise PushedBackError(f"{place(url)} pushes back: the {method} was not sent")
             response = await self._session.request(
                 method,
                 url,
@@ -319,38 +318,14 @@ class Transport:
             return Answer(response.status, response.headers, content, url)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             gate.throttle.broke_off(started, time.monotonic())
-            raise self._translated(method, url, error) from error
+            raise translated(error, method, url, self._wait) from error
         finally:
             gate.leave()
 
     def _log(self, method: str, url: URL, status: int, seconds: float) -> None:
         """An exchange, for the log: of another origin only the host, since the rest may be a signature."""
-        shown = url.raw_path if url.origin() == self.base.origin() else _place(url)
+        shown = url.raw_path if url.origin() == self.base.origin() else place(url)
         _log.debug("%s %s: %d in %.0f ms", method, shown, status, seconds * 1000)
-
-    def _translated(self, method: str, url: URL, error: Exception) -> DregutilError:
-        """An error of aiohttp's as one of ours; without its text where that may hold a URL with a signature."""
-        place = _place(url)
-        if isinstance(error, aiohttp.ClientConnectorCertificateError) or _is_certificate(error):
-            return CertificateError(f"the certificate of {place} is not trusted: {_certificate_reason(error)}")
-        if isinstance(error, aiohttp.ClientConnectorSSLError):
-            return UnreachableError(f"{place} does not speak TLS as we do: {_ssl_reason(error)}")
-        if isinstance(error, aiohttp.ClientProxyConnectionError):
-            return UnreachableError(f"the proxy for {place} does not answer")
-        if isinstance(error, aiohttp.ClientConnectorDNSError):
-            return UnreachableError(f"no address is known for {place}")
-        if isinstance(error, aiohttp.ClientConnectorError):
-            return UnreachableError(f"{place} does not answer: {error.os_error.strerror or 'no connection'}")
-        lost = "no answer came" if isinstance(error, TimeoutError) else "the connection broke off"
-        if method in WRITING:
-            return OutcomeUnknownError(f"{lost} to {method} at {place}: whether it was carried out is not known")
-        if isinstance(error, TimeoutError):
-            return UnreachableError(f"{place} gave no answer within {self._wait:g} s")
-        if isinstance(error, aiohttp.ClientPayloadError):
-            return CutShortError(f"{place} broke off in the middle of an answer")
-        if isinstance(error, aiohttp.ClientResponseError):
-            return UnreachableError(f"{place} answers something that is not HTTP")
-        return UnreachableError(f"{place} broke off the connection")
 
 
 async def _read(response: aiohttp.ClientResponse, limits: _Limits) -> bytes:
@@ -368,7 +343,7 @@ async def _read(response: aiohttp.ClientResponse, limits: _Limits) -> bytes:
                 break
     if size > most or (announced is not None and announced > most):
         if not is_error:
-            raise ProtocolError(f"{_place(response.url)} sends more than {most:,} bytes where so much has no place")
+            raise ProtocolError(f"{place(response.url)} sends more than {most:,} bytes where so much has no place")
         response.close()
     body = b"".join(chunks)[:most]
     encoding = response.headers.get("Content-Encoding", "")
@@ -380,32 +355,12 @@ async def _read(response: aiohttp.ClientResponse, limits: _Limits) -> bytes:
 def _inflated(body: bytes, encoding: str, most: int, url: URL) -> bytes:
     """A body that came compressed although none was asked for; never longer than allowed."""
     if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
-        raise ProtocolError(f"{_place(url)} sends a body encoded as {encoding[:40]!r}")
+        raise ProtocolError(f"{place(url)} sends a body encoded as {encoding[:40]!r}")
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
         found = inflater.decompress(body, most)
     except zlib.error as error:
-        raise ProtocolError(f"{_place(url)} sends a body that does not inflate") from error
+        raise ProtocolError(f"{place(url)} sends a body that does not inflate") from error
     if inflater.unconsumed_tail:
-        raise ProtocolError(f"{_place(url)} sends a body that inflates beyond {most:,} bytes")
+        raise ProtocolError(f"{place(url)} sends a body that inflates beyond {most:,} bytes")
     return found
-
-
-def _place(url: URL) -> str:
-    """Host and port: a path or a query may hold what nobody should read."""
-    return url.authority.rpartition("@")[2]
-
-
-def _is_certificate(error: BaseException) -> bool:
-    reason = getattr(error, "os_error", None) or error.__cause__
-    return isinstance(reason, ssl.SSLCertVerificationError)
-
-
-def _certificate_reason(error: BaseException) -> str:
-    reason = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error.__cause__
-    return str(getattr(reason, "verify_message", "") or "it does not verify")
-
-
-def _ssl_reason(error: aiohttp.ClientConnectorSSLError) -> str:
-    reason = getattr(error.os_error, "reason", None)
-    return str(reason or "the handshake failed").replace("_", " ").lower()

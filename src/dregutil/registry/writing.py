@@ -1,0 +1,154 @@
+"""What changes a registry: deleting and putting. Each write is sent once."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+
+from yarl import URL
+
+from dregutil.errors import DeletionDisabledError, OutcomeUnknownError, ProtocolError, RegistryError
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry.answers import error_details
+from dregutil.registry.client import Registry
+from dregutil.registry.throttle import PATIENCE
+from dregutil.registry.transport import Answer
+
+__all__ = ["WritableRegistry"]
+
+# Seconds: what a DELETE or a tag's PUT rests on was looked at just before; held back for longer, it is looked at again.
+_FRESH = 30.0
+
+
+class WritableRegistry(Registry):
+    """A registry that may be changed. A write is carried out once; where its answer is lost, OutcomeUnknownError is
+    raised."""
+
+    async def check_deletion(self, repository: Repository) -> None:
+        """Learn whether manifests may be deleted, from the deletion of a digest that nobody has: nothing changes.
+
+        Raises DeletionDisabledError, DeniedError, LoginError.
+        """
+        absent = Digest(f"sha256:{secrets.token_hex(32)}")
+        await self.delete_manifest(repository, absent, longest_wait=PATIENCE)
+
+    async def delete_manifest(self, repository: Repository, digest: Digest, *, longest_wait: float = _FRESH) -> bool:
+        """Delete a manifest and all its tags. True: accepted; False: it was not there.
+
+        A registry that pushes back for more than `longest_wait` seconds: PushedBackError, nothing was sent.
+        Raises DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
+        """
+        answer = await self._delete(repository, digest, longest_wait)
+        if answer.status == 404:
+            return False
+        self._check_deleted(answer, f"delete {digest.short} of {repository}", repository)
+        return True
+
+    async def delete_tag(self, repository: Repository, tag: Tag) -> bool | None:
+        """Delete a tag by its name. True: accepted; False: it was not there; None: this server cannot.
+
+        400 UNSUPPORTED or DIGEST_INVALID is "not by tag"; 405 is "not at all". Raises as `delete_manifest` does.
+        """
+        answer = await self._delete(repository, tag)
+        if answer.status == 404:
+            return False
+        codes = {error.code for error in error_details(answer.body)}
+        if answer.status == 400 and codes & {"UNSUPPORTED", "DIGEST_INVALID"}:
+            return None
+        self._check_deleted(answer, f"delete the tag {repository}:{tag}", repository)
+        return True
+
+    async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
+        """Put exactly these bytes; a tag is not put long after it was looked at.
+
+        Raises RegistryError, DeniedError, LoginError, OutcomeUnknownError, PushedBackError.
+        """
+        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
+        scopes = (f"repository:{repository}:pull,push",)
+        wait = PATIENCE if isinstance(reference, Digest) else _FRESH
+        answer = await self._write("PUT", url, scopes, {"Content-Type": media_type}, raw, longest_wait=wait)
+        self._check_written(answer, f"put {repository}:{reference}", repository)
+
+    async def put_blob(self, repository: Repository, raw: bytes) -> Digest:
+        """Upload a small blob in one piece; returns its digest. Raises as `put_manifest` does."""
+        digest = Digest.of(raw)
+        scopes = (f"repository:{repository}:pull,push",)
+        what = f"upload a blob to {repository}"
+        started = await self._write("POST", self._transport.url(f"/v2/{repository}/blobs/uploads/"), scopes)
+        self._check_written(started, what, repository)
+        try:
+            location = started.url.join(URL(started.headers.get("Location", ""), encoded=True))
+            if location.origin() != started.url.origin():
+                raise ProtocolError(f"could not {what}: the upload's place is at another address")
+        except ValueError as error:
+            raise ProtocolError(f"could not {what}: the upload's place is no URL") from error
+        answer = await self._write(
+            "PUT",
+            location.update_query(digest=digest),
+            scopes,
+            headers={"Content-Type": "application/octet-stream"},
+            body=raw,
+        )
+        self._check_written(answer, what, repository)
+        return digest
+
+    async def mount_blob(self, repository: Repository, digest: Digest, source: Repository) -> bool:
+        """Bring a blob in from another repository of the registry; False where the server does not.
+
+        Raises as `put_manifest` does.
+        """
+        url = self._transport.url(f"/v2/{repository}/blobs/uploads/?mount={digest}&from={source}")
+        scopes = (f"repository:{repository}:pull,push", f"repository:{source}:pull")
+        answer = await self._write("POST", url, scopes)
+        self._check_written(answer, f"mount a blob into {repository}", repository)
+        return answer.status == 201
+
+    async def _delete(self, repository: Repository, reference: Tag | Digest, longest_wait: float = _FRESH) -> Answer:
+        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
+        return await self._write("DELETE", url, (f"repository:{repository}:pull,delete",), longest_wait=longest_wait)
+
+    async def _write(
+        self,
+        method: str,
+        url: URL,
+        scopes: tuple[str, ...],
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        longest_wait: float = PATIENCE,
+    ) -> Answer:
+        """Send a write, once; where the registry pushes it back (429, not begun), when it may go.
+
+        `longest_wait` is in seconds. Raises PushedBackError after that.
+        """
+        return await self._transport.send(
+            method, url, scopes, headers=headers, body=body, begun_by=time.monotonic() + longest_wait
+        )
+
+    def _check_deleted(self, answer: Answer, what: str, repository: Repository) -> None:
+        """Raise unless a DELETE was accepted; distribution 3.x can answer 202 and then write an error: done in part."""
+        codes = {error.code for error in error_details(answer.body)}
+        if answer.status == 405 and "DENIED" in codes:
+            # zot: a child of an index that stays. That says nothing of others.
+            raise RegistryError(
+                f"could not {what}: the registry keeps it, as part of an index (status 405)",
+                status=405,
+                errors=error_details(answer.body),
+            )
+        if answer.status == 405:
+            reading = not error_details(answer.body)
+            why = "it is read-only" if reading else "deletion is disabled there"
+            self._shown.update((name.lower(), value) for name, value in answer.headers.items())
+            message = f"could not {what}: the registry does not allow it, {why} (status 405)"
+            raise DeletionDisabledError(message, advice=self.kind.deletion or None)
+        self._check_written(answer, what, repository)
+        if error_details(answer.body):
+            code = error_details(answer.body)[0].code
+            raise OutcomeUnknownError(f"could not {what}: accepted, then an error ({code})")
+
+    def _check_written(self, answer: Answer, what: str, repository: Repository) -> None:
+        if 200 <= answer.status < 300:
+            return
+        if answer.status >= 500:
+            raise OutcomeUnknownError(f"could not {what}: status {answer.status}, whether it was done is not known")
+        raise self._failure(answer, what, repository)
