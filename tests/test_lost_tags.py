@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,20 @@ async def test_a_lost_answer_says_nothing_about_the_other_steps(proxy: Proxy, pu
     assert results(result) == [Result.REMOVED, Result.FAILED, Result.LEFT]
 
 
+async def test_a_step_that_the_login_ended_is_taken_up_again(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+    """It has no outcome, although the last look after it found nothing amiss."""
+    image = pusher.push_image("r", "1.0", seed="one")
+    refused = Answer(401, headers={"WWW-Authenticate": 'Basic realm="r"'})
+    proxy.before = lambda request: refused if deletes(image["digest"])(request) else None
+    removing = Removing(proxy.url, tmp_path)
+    assert results(await removing.remove("1.0")) == [Result.FAILED]
+    assert removing.record().is_unfinished
+    proxy.before = lambda _: None
+    assert results(await removing.resume()) == [Result.REMOVED]
+    assert pusher.tags("r") == {}
+    assert not removing.record().is_unfinished
+
+
 async def test_accepted_and_then_an_error(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     """As 3.x does when the manifest went and its tags did not: whether it went must be looked at."""
     children = [pusher.push_image("r", seed=seed) for seed in ("amd", "arm")]
@@ -353,6 +368,54 @@ async def test_two_names_of_one_store_and_a_sweep(memory: MemoryServer, aside: P
     assert "one store" in str(result.error and result.error.advice)
     assert aside.tags("b") == before
     assert all(aside.is_whole("b", tag) for tag in before)
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("status", [409, 412])
+async def test_two_names_of_one_store_and_a_first_step_that_shows_nothing(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, status: int
+) -> None:
+    """The step that goes before the sweep is refused: then another one must show whether the names are one store."""
+    for number in range(40):
+        aside.push_image("a", f"1.{number}", seed=str(number))
+    memory.repositories["b"] = memory.repositories["a"]
+    before = aside.tags("b")
+    removing = Removing(memory.url, tmp_path, ("a",))
+    plan = await removing.plan("<2", rules=MatchRules(ignore_other_repositories=True))
+    memory.switches.refused = {plan.steps[0].digest: status}
+    result = await removing.apply(plan)
+    assert result is not None
+    assert "one store" in str(result.error and result.error.advice)
+    assert aside.tags("b") == before
+    assert all(aside.is_whole("b", tag) for tag in before)
+
+
+async def test_each_pair_of_names_may_be_one_store(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+    """That one repository has a store of its own says nothing about the next one."""
+    aside.push_image("apart", "1.0", seed="zero")
+    aside.push_image("a", "1.0", seed="zero")
+    for number in range(1, 4):
+        aside.push_image("b", f"1.{number}", seed=str(number))
+    memory.repositories["alias"] = memory.repositories["b"]
+    before = aside.tags("alias")
+    looked = threading.Event()
+
+    def first_a_then_b(request: Request) -> None:
+        if request.method == "DELETE" and request.reference in before.values():
+            assert looked.wait(20)
+
+    def note(request: Request, answer: Answer) -> Answer:
+        if request.method == "HEAD" and request.path.startswith("/v2/apart/manifests/sha256:"):
+            looked.set()
+        return answer
+
+    rules = MatchRules(ignore_other_repositories=True)
+    with Proxy(memory.port, before=first_a_then_b, after=note) as proxy:
+        result = await Removing(proxy.url, tmp_path, ("a", "b")).remove("<2", rules=rules)
+    assert result is not None
+    assert "one store" in str(result.error and result.error.advice)
+    assert aside.tags("alias") == before
+    assert all(aside.is_whole("alias", tag) for tag in before)
 
 
 # Strange content

@@ -75,7 +75,7 @@ async def _carry_out(run: Run, repository: Repository, steps: list[Step], intent
         return
     try:
         await RepositoryRun(run, repository, steps).run(intents)
-        if all(step.number in run.outcomes for step in steps):
+        if all(run.is_settled(step) for step in steps):
             run.recorder.looked(repository)
     except (UnreachableError, LoginError, JournalError) as error:
         run.fail(error)

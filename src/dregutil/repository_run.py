@@ -291,12 +291,16 @@ class RepositoryRun:
             await self._read_again()
 
     async def _first_alone(self, steps: list[Step]) -> list[Step]:
-        """Where other names may be the same store, one step goes before the sweep: it shows whether they are."""
-        shared = next((step for step in steps if step.also_in), None)
-        if shared is None:
-            return steps
-        await self._carry_out(shared)
-        return [] if self.run_.stop.is_set() else [step for step in steps if step is not shared]
+        """Where other names may be the same store, steps go one by one before the sweep until they show otherwise."""
+        left = []
+        for step in steps:
+            if step.needs or not self.run_.not_seen_apart(step):
+                left.append(step)
+                continue
+            await self._carry_out(step)
+            if self.run_.stop.is_set():
+                return []
+        return left
 
     async def _restore_tags(self, step: Step) -> None:
         """Where the tags went first and their manifest stays after all, they come back."""
@@ -388,7 +392,8 @@ class RepositoryRun:
         """
         first, self._has_looked = not self._has_looked, True
         waits = step.number in self._dependents
-        return first or waits or not step.tags or step.number in self.swept or bool(step.also_in)
+        elsewhere = bool(self.run_.not_seen_apart(step))
+        return first or waits or not step.tags or step.number in self.swept or elsewhere
 
     async def _look(self, step: Step, manifest: Manifest, *, ours: bool) -> None:
         """Whether the digest is really gone; `ours`: it went by a request of this run."""

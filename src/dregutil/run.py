@@ -56,12 +56,13 @@ class Run:
         self.stop = asyncio.Event()
         self.untagger = Untagger(registry, recorder)
         self.outcomes: dict[int, Outcome] = {}
+        self._open: set[int] = set()  # steps whose outcome is not for the record
         self.tags_after: dict[Repository, Mapping[Tag, Digest]] = {}
         self.vanished: dict[Repository, tuple[Tag, ...]] = {}
         self.error: DregutilError | None = None
         self._on_outcome = on_outcome
-        self._stores_differ = False  # a first delete has shown that other repositories keep theirs
-        self._first_shared = asyncio.Lock()
+        self._apart: set[tuple[Repository, Repository]] = set()  # a first delete has shown that they are two stores
+        self._looking_elsewhere = asyncio.Lock()
 
     def take_up(self, earlier: RunRecord | None) -> Mapping[Repository, list[Intent]]:
         """Take over what an earlier part of this run settled; returns all its intents, by repository."""
@@ -83,8 +84,13 @@ class Run:
 
     def note_open(self, step: Step, why: str) -> None:
         """A step failed for want of an answer: not for the record, whoever takes the run up tries it again."""
+        self._open.add(step.number)
         self.outcomes[step.number] = Outcome(step, Result.FAILED, why)
         self._on_outcome(self.outcomes[step.number])
+
+    def is_settled(self, step: Step) -> bool:
+        """Whether the record has a step's outcome."""
+        return step.number in self.outcomes and step.number not in self._open
 
     def fail(self, error: DregutilError) -> None:
         """End the run: no other step is started anywhere."""
@@ -102,12 +108,14 @@ class Run:
         outcomes = tuple(self.outcomes[step.number] for step in self.plan.steps)
         return RunResult(outcomes, self.tags_after, self.error, interrupted, self.vanished)
 
+    def not_seen_apart(self, step: Step) -> tuple[Repository, ...]:
+        """The repositories that hold a step's digest too, and may be the same store by another name."""
+        return tuple(other for other in step.also_in if (step.repository, other) not in self._apart)
+
     async def look_elsewhere(self, step: Step, manifest: Manifest) -> None:
-        """Two names may be one store: after the first delete of a digest that others hold too, look at theirs."""
-        async with self._first_shared:
-            if self._stores_differ or not step.also_in:
-                return
-            for other in step.also_in:
+        """Two names may be one store: after the first delete of a digest that another holds too, look at that one's."""
+        async with self._looking_elsewhere:
+            for other in self.not_seen_apart(step):
                 if await self.registry.resolve(other, step.digest) is None:
                     await self._put_back_whole(step, manifest)
                     error = DregutilError(
@@ -116,7 +124,7 @@ class Run:
                     )
                     self.fail(error)
                     raise StopRepositoryError(error.message)
-            self._stores_differ = True
+                self._apart.add((step.repository, other))
 
     async def _put_back_whole(self, step: Step, manifest: Manifest) -> None:
         await self.registry.put_manifest(step.repository, step.digest, manifest.raw, manifest.media_type)
