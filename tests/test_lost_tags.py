@@ -248,6 +248,37 @@ async def test_tags_that_a_delete_left_dangling_go(memory: MemoryServer, aside: 
     assert memory.repositories["r"].tags == {"2.0": stays["digest"]}
 
 
+@pytest.mark.parametrize("mine", [True, False])
+async def test_an_image_pushed_again_while_dangling_tags_are_cleared(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, mine: bool
+) -> None:
+    """Between the last list of tags and its mending: what is there again is somebody's, and is not taken away."""
+    image = aside.push_image("r", "1.0", seed="one")
+    aside.push_image("r", "2.0", seed="two")
+    raw = aside.raw("r", "1.0")
+    memory.switches.keeps_tags = mine
+    lists: list[str] = []
+
+    def push_after_the_last_list(request: Request, answer: Answer) -> Answer:
+        if request.method == "DELETE" and answer.status == 202:
+            memory.switches.keeps_tags = False
+            if not mine:  # a push of another image that the delete overtook
+                memory.repositories["r"].tags = {**aside.tags("r"), "odd": "sha256:" + "0" * 64}
+            lists.append("deleted")
+        elif lists == ["deleted"] and request.path.endswith("/tags/list"):
+            lists.append("listed")
+        elif lists == ["deleted", "listed"] and request.reference in ("1.0", "odd") and answer.status == 404:
+            lists.append("pushed")
+            aside.push_manifest("r", "new", raw, IMAGE)
+        return answer
+
+    with Proxy(memory.port, after=push_after_the_last_list) as proxy:
+        await Removing(proxy.url, tmp_path).remove("1.0")
+    assert lists[2] == "pushed"
+    assert aside.tags("r")["new"] == image["digest"]
+    assert aside.is_whole("r", "new")
+
+
 async def test_a_list_that_lies_in_the_middle_of_a_run(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

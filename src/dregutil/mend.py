@@ -148,15 +148,20 @@ class Mender:
         """A listed tag that resolves to nothing: a delete cut short, or a push that a delete overtook.
 
         One of ours is pushed once more and deleted (no other way removes it on distribution 2.8); one that is not
-        ours may name anything that we deleted: each is tried, and kept where the tag then resolves.
+        ours may name anything that we deleted: each is tried, and kept where the tag then resolves. What is there
+        again was pushed by somebody, and is not ours to take away: the next look finds its tag.
         """
         for digest, (step, manifest) in list(self.removed.items()):
             if tag in step.tags:
+                if await self._is_there(digest):
+                    return
                 put = await self._put_whole(digest)
                 await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
                 await self._take_away(put)
                 return
         for digest in list(self.removed):
+            if await self._is_there(digest):
+                continue
             put = await self._put_whole(digest)
             found = await self.registry.resolve(self.repository, tag)
             if found is not None:
@@ -164,6 +169,9 @@ class Mender:
                 self._kept(put, f"'{tag}' came meanwhile and needs it")
                 return
             await self._take_away(put)
+
+    async def _is_there(self, digest: Digest) -> bool:
+        return await self.registry.resolve(self.repository, digest) is not None
 
     async def _bring_back(self, digest: Digest, why: str) -> None:
         step, _ = self.removed[digest]
@@ -188,7 +196,7 @@ class Mender:
         manifest = self.removed[digest][1]
         put: list[Digest] = []
         for child in manifest.children:
-            if child.digest in self.removed and child.digest not in put:
+            if child.digest in self.removed and child.digest not in put and not await self._is_there(child.digest):
                 put += await self._put_whole(child.digest)
         try:
             await self.registry.put_manifest(self.repository, digest, manifest.raw, manifest.media_type)
