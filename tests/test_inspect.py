@@ -88,6 +88,34 @@ def test_a_date_that_nobody_can_believe_is_said_to_be_none(program: Program, pus
     assert "1970-01-01 00:00:00 UTC (taken as unknown)" in program.run("inspect", "r:1").stdout
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_child_that_is_missing_is_marked_and_the_rest_shown(
+    shop: dict[str, Any], program: Program, pusher: Pusher, known: bool
+) -> None:
+    """Also where the child's content is known from before: the registry is asked whether it is there now."""
+    cached = ("-c", "cache.json")
+    if known:
+        assert program.run(*cached, "inspect", "shop/web:1.0").returncode == 0
+    assert pusher.request("DELETE", f"/v2/shop/web/manifests/{shop['arm']}")[0] == 202
+    done = program.run(*cached, "inspect", "shop/web:1.0")
+    assert done.returncode == 3
+    assert f"missing in the registry: {shop['arm'][:19]}" in done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if "sha256:" in line]
+    assert [shop["arm"], "missing"] == rows[2][1:]
+    assert rows[1][:2] == ["linux/amd64", shop["amd"]]
+    (found,) = json.loads(program.run(*cached, "inspect", "shop/web:1.0", "--format", "json").stdout)
+    assert [child["digest"] for child in found["children"]] == [shop["amd"]]
+    assert found["missing"] == [{"digest": shop["arm"], "platform": None}]
+
+
+def test_a_nested_index_all_of_whose_children_are_missing(program: Program, pusher: Pusher) -> None:
+    image = pusher.push_image("r", seed="deep")
+    pusher.push_index("r", "1.0", children=[pusher.push_index("r", children=[image])])
+    assert pusher.request("DELETE", f"/v2/r/manifests/{image['digest']}")[0] == 202
+    done = program.run("inspect", "r:1.0")
+    assert (done.returncode, f"{image['digest']}  missing" in done.stdout) == (3, True), done.stderr
+
+
 @pytest.fixture
 def modern() -> Iterator[MemoryServer]:
     with MemoryServer(Switches(has_referrers=True)) as server:

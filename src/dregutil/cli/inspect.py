@@ -13,11 +13,11 @@ from dregutil.cli.contents import open_contents
 from dregutil.cli.output import emit, note
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
-from dregutil.content_database import ContentDatabase
+from dregutil.content_database import ContentDatabase, needs_config
 from dregutil.contents import read_contents
-from dregutil.details import ImageDetails
+from dregutil.details import ImageConfig, describe, parse_config
 from dregutil.errors import CacheError, DregutilError, NotFoundError
-from dregutil.manifest import Manifest
+from dregutil.manifest import Descriptor, Manifest
 from dregutil.reference import Digest, Reference, Repository, Tag, parse_signature_tag
 from dregutil.registry import Registry, connect
 from dregutil.report.image import InspectedImage, Referrer, image_lines, image_object
@@ -58,24 +58,65 @@ async def _read(
     if found is None:
         raise NotFoundError(f"there is no {reference}", advice="`dregutil list-tag-names` lists what is there")
     contents = await read_contents(registry, [(repository, found.digest)], database)
-    details = contents.details(found.digest)
+    manifests, missing = await _manifests(registry, repository, found.digest, database)
+    details = describe(found.digest, manifests, _configs(manifests.values(), database))
     if details is None:
         raise contents.unreadable.get(found.digest) or NotFoundError(f"{reference} could not be read whole")
-    manifests = _manifests(details, database)
     tags, referrers, trouble = await _company(registry, repository, found.digest, known)
-    return InspectedImage(str(reference), repository, tags, details, manifests, referrers), trouble
+    image = InspectedImage(str(reference), repository, tags, details, manifests, referrers, missing)
+    return image, _missing_text(missing) or _unread_text(contents.unreadable.get(found.digest)) or trouble
 
 
-def _manifests(details: ImageDetails, database: ContentDatabase) -> Mapping[Digest, Manifest]:
+async def _manifests(
+    registry: Registry, repository: Repository, top: Digest, database: ContentDatabase
+) -> tuple[Mapping[Digest, Manifest], Sequence[Descriptor]]:
+    """The image's manifests, indexes with those of their children that are there now; and the others."""
     found: dict[Digest, Manifest] = {}
-    waiting = [details]
+    missing: dict[Digest, Descriptor] = {}
+    waiting = [top]
     while waiting:
-        one = waiting.pop()
-        manifest = database.manifest(one.digest)
-        if manifest is not None:
-            found[one.digest] = manifest
-        waiting += one.children
+        manifest = database.manifest(waiting.pop())
+        if manifest is None:
+            continue
+        gone = await _gone(registry, repository, manifest.children)
+        missing.update((child.digest, child) for child in gone)
+        there = tuple(child for child in manifest.children if child not in gone and database.manifest(child.digest))
+        found[manifest.digest] = replace(manifest, children=there)
+        waiting += [child.digest for child in there if child.digest not in found]
+    return found, tuple(missing.values())
+
+
+async def _gone(registry: Registry, repository: Repository, children: Collection[Descriptor]) -> Sequence[Descriptor]:
+    """Those of an index's children that the registry does not have now, whatever is known of them."""
+    gone: set[Digest] = set()
+
+    async def look(child: Descriptor) -> None:
+        if await registry.resolve(repository, child.digest) is None:
+            gone.add(child.digest)
+
+    await for_each(children, look)
+    return [child for child in children if child.digest in gone]
+
+
+def _configs(manifests: Collection[Manifest], database: ContentDatabase) -> Mapping[Digest, ImageConfig]:
+    found: dict[Digest, ImageConfig] = {}
+    for manifest in manifests:
+        raw = database.config(manifest.config.digest) if manifest.config and needs_config(manifest) else None
+        if manifest.config is not None and raw is not None:
+            found[manifest.config.digest] = parse_config(raw)
     return found
+
+
+def _missing_text(missing: Sequence[Descriptor]) -> str:
+    if not missing:
+        return ""
+    names = ", ".join(" ".join(part for part in (child.platform, child.digest.short) if part) for child in missing)
+    what = "a child of this index is" if len(missing) == 1 else f"{len(missing)} children of this index are"
+    return f"{what} missing in the registry: {names}; whoever pulls it fails, push it again"
+
+
+def _unread_text(error: DregutilError | None) -> str:
+    return "" if error is None else f"not all of it could be read: {error.message}"
 
 
 async def _company(

@@ -29,6 +29,7 @@ class InspectedImage:
     """An image with all that is known of it. `manifests` holds its own and those of its children.
 
     `referrers`: what refers to it, by the server's list or by tags that are named for it; `tags` those on its digest.
+    `missing` are children that its indexes name, and that the registry does not have: nothing else counts them.
     """
 
     name: str
@@ -37,6 +38,7 @@ class InspectedImage:
     details: ImageDetails
     manifests: Mapping[Digest, Manifest]
     referrers: Sequence[Referrer] = ()
+    missing: Sequence[Descriptor] = ()
 
     @property
     def manifest(self) -> Manifest:
@@ -50,6 +52,7 @@ def image_object(image: InspectedImage) -> dict[str, object]:
         "repository": image.repository,
         "tags": list(image.tags),
         **_described(image.details, image.manifests),
+        "missing": [{"digest": child.digest, "platform": child.platform or None} for child in image.missing],
         "annotations": dict(image.manifest.annotations),
         "referrers": [
             {"digest": found.digest, "type": found.type, "tag": found.tag or None} for found in image.referrers
@@ -67,16 +70,17 @@ def image_lines(image: InspectedImage, now: datetime) -> Iterator[str]:
         ("type", details.media_type),
         ("artifact", _artifact(details)),
         ("created", _created(details, now)),
-        ("platform", "" if details.children else ", ".join(details.platforms)),
+        ("platform", "" if details.children or image.missing else ", ".join(details.platforms)),
         ("size", f"{size_text(details.size)} ({details.size:,} bytes, compressed as the registry keeps it)"),
     ]
     yield from column_lines([(name, value) for name, value in facts if value])
-    if details.children:
+    if details.children or image.missing:
         rows = [("PLATFORM", "DIGEST", "SIZE", "CREATED")]
         rows += [
             (", ".join(child.platforms) or "-", child.digest, size_text(child.size), _created(child, now) or "-")
             for child in details.children
         ]
+        rows += [(child.platform or "-", child.digest, "missing", "") for child in image.missing]
         yield from _section("platforms", rows)
     yield from _section("layers", _layer_rows(image.manifest))
     yield from _section("labels", sorted(details.labels.items()))
