@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dregutil.errors import JournalError, NotFoundError, RefusedError
 from dregutil.journal import Journal
 from dregutil.journal_line import FILE_NAME
-from dregutil.layout import write_layout
+from dregutil.layout import LaidOutRecorder, write_layout
 from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from dregutil.outcome import Intent, Outcome, Result
 from dregutil.plan import Action, Plan, Step, StepKind
@@ -215,6 +215,38 @@ def test_the_layout_is_one_that_others_read(tmp_path: Path) -> None:
     assert named["shop/web:1.1"] == intent(1).manifest.digest
     blob = tmp_path / "layout" / "blobs" / "sha256" / intent(1).manifest.digest.hex
     assert blob.read_bytes() == intent(1).manifest.raw
+
+
+def laid_out(journal: Journal, *, earlier: tuple[Intent, ...] = ()) -> Path:
+    folder = journal.folder / "layout"
+    recorder = LaidOutRecorder(journal, folder, earlier)
+    asyncio.run(recorder.intend(intent(2)))
+    recorder.finish()
+    journal.close(NOW)
+    return folder
+
+
+def test_the_layout_grows_beside_the_record_and_has_what_an_earlier_part_took(tmp_path: Path) -> None:
+    folder = laid_out(begun(tmp_path / "run", 2), earlier=(intent(1),))
+    write_layout(tmp_path / "whole", [intent(1), intent(2)])
+    found, whole = ({path.relative_to(top): path for path in top.rglob("*")} for top in (folder, tmp_path / "whole"))
+    assert found.keys() == whole.keys()
+    assert all(path.is_dir() or path.read_bytes() == whole[name].read_bytes() for name, path in found.items())
+
+
+def test_a_layout_that_cannot_be_written_is_given_up_and_the_record_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is derived must not take the last room from the record."""
+
+    def full(path: Path, _: bytes) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dregutil.layout.write_private", full)
+    journal = begun(tmp_path / "run", 2)
+    assert not laid_out(journal).exists()
+    assert read_journal(journal.folder).intents == (intent(2),)
 
 
 @pytest.mark.parametrize(

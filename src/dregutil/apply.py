@@ -19,7 +19,7 @@ from dregutil.reference import Repository
 from dregutil.registry.writing import WritableRegistry
 from dregutil.repository_run import RepositoryRun
 from dregutil.run import Known, Run
-from dregutil.workers import gather_all
+from dregutil.workers import for_each, gather_all
 
 __all__ = ["apply_plan"]
 
@@ -56,16 +56,12 @@ async def apply_plan(
     for step in plan.steps:
         steps[step.repository].append(step)
 
-    async def preflight(repository: Repository) -> None:
-        async with limit:
-            await registry.check_deletion(repository)
-
     async def carry_out(repository: Repository) -> None:
         async with limit:
             await _carry_out(run, repository, steps[repository], intents.get(repository, []))
 
     left = [repository for repository in plan.repositories if earlier is None or repository not in earlier.looked]
-    await gather_all(preflight(repository) for repository in left)
+    await for_each(left, registry.check_deletion, at_once=registry.concurrency)
     await gather_all(carry_out(repository) for repository in left)
     return run.result()
 

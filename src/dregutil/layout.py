@@ -6,53 +6,128 @@ Derived from the journal, and made again at will: nothing here is needed to put 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from dregutil.outcome import Intent
+from dregutil.manifest import OCI_INDEX, Manifest
+from dregutil.outcome import Intent, Outcome, Recorder
 from dregutil.private import make_private_folder, write_private
+from dregutil.reference import Digest, Repository
 
-__all__ = ["write_layout"]
+__all__ = ["LaidOutRecorder", "Layout", "write_layout"]
 
 REF_NAME = "org.opencontainers.image.ref.name"
 REPOSITORY = "dregutil.repository"
 TAGS = "dregutil.tags"
 
 
-def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
-    """Write the manifests of `intents` under `folder`: an entry for each tag, named `repository:tag`.
+class Layout:
+    """A layout that grows: manifests as they come, and at the end what names them."""
 
-    Raises OSError. Layers and configs are not in it: they stay in the registry until it collects its garbage.
-    """
-    entries: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    named: set[tuple[str, str]] = set()
-    folders: set[Path] = set()
-    for intent in intents:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._entries: list[dict[str, Any]] = []
+        self._seen: set[Digest] = set()
+        self._named: set[tuple[str, Digest]] = set()
+        self._folders: set[Path] = set()
+
+    def add(self, intents: Iterable[Intent]) -> None:
+        """Write the manifests of `intents`: an entry for each tag, named `repository:tag`. Raises OSError.
+
+        Layers and configs are not in it: they stay in the registry until it collects its garbage.
+        """
+        for intent in intents:
+            if intent.manifest.digest not in self._seen:
+                self._write(intent.manifest)
+                self._seen.add(intent.manifest.digest)
+            names = [f"{intent.repository}:{tag}" for tag in intent.tags]
+            for name in names or [f"{intent.repository}@{intent.manifest.digest}"]:
+                self._name(name, intent)
+
+    def finish(self) -> None:
+        """Write the index that names it all. Raises OSError."""
+        make_private_folder(self.folder)
+        write_private(self.folder / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": self._entries}
+        write_private(self.folder / "index.json", json.dumps(index).encode())
+
+    def _write(self, manifest: Manifest) -> None:
+        path = self.folder / "blobs" / manifest.digest.algorithm / manifest.digest.hex
+        if path.parent not in self._folders:
+            make_private_folder(path.parent)
+            self._folders.add(path.parent)
+        write_private(path, manifest.raw)
+
+    def _name(self, name: str, intent: Intent) -> None:
         manifest = intent.manifest
-        path = folder / "blobs" / manifest.digest.algorithm / manifest.digest.hex
-        if manifest.digest not in seen:
-            if path.parent not in folders:
-                make_private_folder(path.parent)
-                folders.add(path.parent)
-            write_private(path, manifest.raw)
-            seen.add(manifest.digest)
-        names = [f"{intent.repository}:{tag}" for tag in intent.tags] or [f"{intent.repository}@{manifest.digest}"]
-        for name in names:
-            if (name, manifest.digest) in named:
-                continue  # recorded twice, as a run that was taken up does
-            named.add((name, manifest.digest))
-            annotations = {REF_NAME: name, REPOSITORY: str(intent.repository), TAGS: " ".join(intent.tags)}
-            entries.append(
-                {
-                    "mediaType": manifest.media_type,
-                    "digest": manifest.digest,
-                    "size": len(manifest.raw),
-                    "annotations": annotations,
-                }
-            )
-    make_private_folder(folder)
-    write_private(folder / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-    index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}
-    write_private(folder / "index.json", json.dumps(index).encode())
+        if (name, manifest.digest) in self._named:
+            return  # recorded twice, as a run that was taken up does
+        self._named.add((name, manifest.digest))
+        annotations = {REF_NAME: name, REPOSITORY: str(intent.repository), TAGS: " ".join(intent.tags)}
+        self._entries.append(
+            {
+                "mediaType": manifest.media_type,
+                "digest": manifest.digest,
+                "size": len(manifest.raw),
+                "annotations": annotations,
+            }
+        )
+
+
+def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
+    """Write the layout of a run's `intents` under `folder`. Raises OSError."""
+    layout = Layout(folder)
+    layout.add(intents)
+    layout.finish()
+
+
+class LaidOutRecorder:
+    """A recorder that keeps the layout beside another one's record, in a thread of its own: no step waits for it.
+
+    Where it cannot be written it is given up, and what there is of it makes room for the record.
+    """
+
+    def __init__(self, recorder: Recorder, folder: Path, earlier: Iterable[Intent] = ()) -> None:
+        """`earlier` are the intents of a part of the run that is over."""
+        self._recorder = recorder
+        self._layout = Layout(folder)
+        self._thread = ThreadPoolExecutor(1)
+        self._is_begun = self._has_failed = False
+        earlier = tuple(earlier)
+        if earlier:
+            self._add(earlier)
+
+    async def intend(self, *intents: Intent) -> None:
+        await self._recorder.intend(*intents)
+        self._thread.submit(self._add, intents)
+
+    def outcome(self, outcome: Outcome) -> None:
+        self._recorder.outcome(outcome)
+
+    def looked(self, repository: Repository) -> None:
+        self._recorder.looked(repository)
+
+    def finish(self) -> None:
+        """Wait for what is being written, and end the layout; a run without intents has none."""
+        self._thread.shutdown()
+        if self._is_begun and not self._has_failed:
+            try:
+                self._layout.finish()
+            except OSError:
+                self._give_up()
+
+    def _add(self, intents: Sequence[Intent]) -> None:
+        self._is_begun = True
+        if self._has_failed:
+            return
+        try:
+            self._layout.add(intents)
+        except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._has_failed = True
+        shutil.rmtree(self._layout.folder, ignore_errors=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 
 from dregutil.collector import Generation
 from dregutil.graph import RepositoryGraph
@@ -69,7 +70,12 @@ async def plan_removal(
                 readings.add(graph, started)
             return graph
 
-    graphs = await asyncio.gather(*(survey(repository) for repository in wanted))
+    asked = asyncio.ensure_future(_generation(registry, wanted))
+    try:
+        graphs = await asyncio.gather(*(survey(repository) for repository in wanted))
+        generation = await asked
+    finally:
+        asked.cancel()
     found = {graph.repository: graph for graph in graphs}
     plan = make_plan(
         selection,
@@ -80,14 +86,14 @@ async def plan_removal(
         command=command,
         also_in=_elsewhere(selection, inventory),
     )
-    collectors = collectors_of(await _generation(registry, plan), untagged=untagged)
+    collectors = collectors_of(generation, untagged=untagged)
     plan = with_usage(plan, found, collectors, sizes=await _unstated_sizes(registry, plan, found), known=known)
     return plan if stored is None else with_stored_usage(plan, stored, collectors)
 
 
-async def _generation(registry: Registry, plan: Plan) -> Generation | None:
+async def _generation(registry: Registry, repositories: Iterable[Repository]) -> Generation | None:
     """Of which generation the registry's collector is; None where it does not show."""
-    for repository in plan.repositories[:1]:
+    for repository in islice(repositories, 1):
         pages = await registry.pages_tags(repository)
         return None if pages is None else Generation.V3 if pages else Generation.V2
     return None

@@ -397,7 +397,7 @@ class RepositoryRun:
 
     async def _look(self, step: Step, manifest: Manifest, *, ours: bool) -> None:
         """Whether the digest is really gone; `ours`: it went by a request of this run."""
-        if await self.registry.resolve(self.repository, step.digest) is not None:
+        if await self.registry.look_for(self.repository, step.digest) is not None:
             await self._restore_tags(step)
             if ours:
                 why = "the registry accepted the deletion, and the manifest is still there"

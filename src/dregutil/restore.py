@@ -234,7 +234,7 @@ class _Look:
                 is_there = True
         if not tags and not is_there:
             # With a tag to put it does not matter: a PUT of what is there changes nothing.
-            is_there = await self.registry.resolve(self.repository, digest) is not None
+            is_there = await self.registry.look_for(self.repository, digest) is not None
         lost = "" if is_there else await self._loss(intent.manifest)
         mounts = () if is_there or lost else await self._mounts(intent.manifest)
         self.found[digest] = Back(self.repository, intent.manifest, tuple(tags), tuple(moved), is_there, mounts, lost)
@@ -355,7 +355,7 @@ class _PutBack:
         """Those of the entry's tags that nobody has pushed since they were looked at."""
         free = []
         for tag in entry.tags:
-            found = await self.registry.resolve(entry.repository, tag)
+            found = await self.registry.look_for(entry.repository, tag)
             if found is None or found.digest == entry.manifest.digest:
                 free.append(tag)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -36,10 +37,12 @@ _COMMANDS = {
     "policy": "dregutil.cli.policy:policy_command",
 }
 _INTERRUPTED = 130
+_OBJECTS_BEFORE_COLLECTION = 50_000  # nearly all that we make lives to the end or dies by itself: circles are rare
 
 
 def main() -> None:
     """The command `dregutil`."""
+    gc.set_threshold(_OBJECTS_BEFORE_COLLECTION, 20, 20)
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

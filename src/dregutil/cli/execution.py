@@ -23,8 +23,8 @@ from dregutil.cli.settings import Settings
 from dregutil.errors import BrakeError, DregutilError, PlanRefusedError
 from dregutil.inventory import Inventory
 from dregutil.journal import Journal
-from dregutil.layout import write_layout
-from dregutil.outcome import Result, RunResult
+from dregutil.layout import LaidOutRecorder
+from dregutil.outcome import Recorder, Result, RunResult
 from dregutil.plan import Plan
 from dregutil.readings import Readings
 from dregutil.record import RunRecord
@@ -178,21 +178,21 @@ def _journal(store: RunStore, work: Undertaking) -> Journal:
 def _recorded(settings: Settings, store: RunStore, work: Undertaking, journal: Journal) -> RunResult:
     """Apply the plan under its record; a run that never sent anything leaves none."""
     finished: datetime | None = None
+    earlier = () if work.earlier is None else work.earlier.intents
+    recorder = LaidOutRecorder(journal, journal.folder / "layout", earlier)
     try:
-        result = _apply(settings, work, journal)
+        result = _apply(settings, work, recorder)
         if result.error is None and (not result.interrupted or work.is_over):
             finished = datetime.now(UTC)
     finally:
         journal.close(finished)
+        recorder.finish()
         if work.earlier is None and not journal.has_intents:
             store.discard(journal)
-    if journal.has_intents:
-        with suppress(OSError, DregutilError):
-            write_layout(journal.folder / "layout", store.get(journal.run).intents)
     return result
 
 
-def _apply(settings: Settings, work: Undertaking, journal: Journal) -> RunResult:
+def _apply(settings: Settings, work: Undertaking, recorder: Recorder) -> RunResult:
     async def carry_out(stop: asyncio.Event) -> RunResult:
         if work.deadline is not None:
             asyncio.get_running_loop().call_later(work.deadline - time.monotonic(), stop.set)
@@ -202,7 +202,7 @@ def _apply(settings: Settings, work: Undertaking, journal: Journal) -> RunResult
                 work.plan,
                 known=work.known,
                 readings=work.readings,
-                recorder=journal,
+                recorder=recorder,
                 earlier=work.earlier,
                 on_outcome=lambda _: meter.count(),
                 on_swept=meter.sweep,

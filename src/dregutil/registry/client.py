@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +96,8 @@ class Registry:
         self._login = login
         self._manifest_method = "GET" if use_get_manifest else "HEAD"
         self._pull_scopes: dict[Repository, tuple[str, ...]] = {}
-        self._has_referrers = True
+        self._has_referrers: bool | None = None  # not known yet
+        self._asking_for_referrers = asyncio.Lock()
         self._heads_worked: set[Repository] = set()
         self._shown: dict[str, str] = {}
 
@@ -211,6 +213,13 @@ class Registry:
         self._manifest_method = "GET"
         return Resolved(manifest.digest, manifest.media_type, len(manifest.raw))
 
+    async def look_for(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
+        """As `resolve`, for what is probably not there: one request says so, also where no HEAD has worked before."""
+        if repository in self._heads_worked:
+            return await self.resolve(repository, reference)
+        manifest = await self.manifest(repository, reference)
+        return None if manifest is None else Resolved(manifest.digest, manifest.media_type, len(manifest.raw))
+
     async def manifest(self, repository: Repository, reference: Tag | Digest) -> Manifest | None:
         """The manifest, its bytes checked against its digest; None where there is none.
 
@@ -229,9 +238,17 @@ class Registry:
         return parse_manifest(answer.body, media_type, digest)
 
     async def referrers(self, repository: Repository, subject: Digest) -> tuple[Descriptor, ...] | None:
-        """What refers to `subject`, as the server's referrers API lists it; None where it has no such API."""
-        if not self._has_referrers:
-            return None
+        """What refers to `subject`, as the server's referrers API lists it; None where it has no such API.
+
+        The first answer shows whether it has: who asks meanwhile waits for it.
+        """
+        if self._has_referrers is None:
+            async with self._asking_for_referrers:
+                if self._has_referrers is None:
+                    return await self._list_referrers(repository, subject)
+        return await self._list_referrers(repository, subject) if self._has_referrers else None
+
+    async def _list_referrers(self, repository: Repository, subject: Digest) -> tuple[Descriptor, ...] | None:
         found: dict[Digest, Descriptor] = {}
         url: URL | None = self._transport.url(f"/v2/{repository}/referrers/{subject}")
         for _ in range(MOST_PAGES):
@@ -242,10 +259,12 @@ class Registry:
             )
             if answer.status == 404 and not found:
                 # Where the API exists its answer is an error of the spec; without it, the server knows no such path.
-                self._has_referrers = bool(error_details(answer.body))
+                if self._has_referrers is None:
+                    self._has_referrers = bool(error_details(answer.body))
                 return None
             if answer.status != 200:
                 raise self._failure(answer, f"list what refers to {subject.short} in {repository}", repository)
+            self._has_referrers = True
             if bare_media_type(answer.headers.get("Content-Type", "")) != OCI_INDEX and not found:
                 return None
             digest = Digest.of(answer.body, subject.algorithm)
