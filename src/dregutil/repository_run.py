@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from dregutil.errors import (
     DeletionDisabledError,
@@ -23,6 +23,7 @@ from dregutil.errors import (
 )
 from dregutil.estimate import tags_first_pays, tags_first_steps
 from dregutil.graph import RepositoryGraph
+from dregutil.intents import Intents, intent_of
 from dregutil.manifest import Manifest
 from dregutil.mend import Mender, complete
 from dregutil.outcome import Intent, Result
@@ -40,7 +41,6 @@ _STEPS_AT_ONCE = 16  # in a small repository
 _STEPS_AT_ONCE_LARGE = 4  # a server reads every tag of the repository for each DELETE: few at once
 _LOOK_LIVES = (2.0, 60.0)  # seconds after which a repository is read again before the next DELETE
 _LOOK_COST = 20.0  # readings take no more than about a twentieth of the time
-_RECORDED_AHEAD = 128  # intents that share one fsync
 _ATTEMPTS = 2  # of a write whose outcome was unknown, each from the full look
 _TAGS_FIRST = "GOOGLE_MANIFEST_DANGLING_TAG"
 _SETTLE = 1.0  # seconds between two readings that must be equal before an unknown outcome is believed
@@ -64,15 +64,8 @@ class RepositoryRun:
         self.dropped: dict[int, str] = {}
         self.removed: dict[Digest, tuple[Step, Manifest]] = {}
         self.swept: frozenset[int] = frozenset()  # steps whose tags went first
-        self._intents: dict[int, Intent] = {}
-        self._dependents: dict[int, list[Step]] = {need: [] for step in steps for need in step.needs}
-        for step in steps:
-            for need in step.needs:
-                self._dependents[need].append(step)
+        self._intents = Intents(run, steps)
         self._seen: dict[Tag, Digest] = {}
-        self._has_looked = False
-        self._place = {step.number: place for place, step in enumerate(steps)}
-        self._recording = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._stopped = ""
 
@@ -89,7 +82,7 @@ class RepositoryRun:
             await self._tags_first()
             await self._all_steps()
         finally:
-            if intents or self.removed or self._intents:
+            if intents or self.removed or self._intents.noted:
                 mender = Mender(self.run_, self.repository, self.graph, self.removed, all_new=bool(intents))
                 self.run_.tags_after[self.repository] = await mender.last_look()
                 vanished = await mender.vanished(self._seen.keys() - self._own_tags)
@@ -226,44 +219,6 @@ class RepositoryRun:
                 return f"what it belongs to was not removed (step {need})"
         return self.dropped.get(step.number, "")
 
-    def _intent(self, step: Step, manifest: Manifest, tags: Sequence[Tag]) -> Intent:
-        return Intent(step.number, self.repository, tuple(tags), manifest)
-
-    async def _record(self, step: Step, manifest: Manifest) -> None:
-        """Make the intent durable, and with it those of what hangs on it, which a server may take along, and of the
-        steps that come next: one fsync for all of them."""
-        async with self._recording:
-            tags = self.graph.tags_of.get(step.digest, step.tags)
-            before = self._intents.get(step.number)
-            if before is not None and set(tags) <= set(before.tags):
-                return
-            place = self._place[step.number]
-            following = (*self._hanging_on(step), *self.steps[place + 1 : place + _RECORDED_AHEAD])
-            intents = {
-                other.number: self._intent(
-                    other, self.graph.manifests[other.digest], self.graph.tags_of.get(other.digest, other.tags)
-                )
-                for other in following
-                if self._is_next(other)
-            }
-            intents[step.number] = self._intent(step, manifest, tags)
-            await self.run_.recorder.intend(*intents.values())
-            self._intents.update(intents)
-
-    def _hanging_on(self, step: Step) -> Iterator[Step]:
-        for other in self._dependents.get(step.number, ()):
-            yield other
-            yield from self._hanging_on(other)
-
-    def _is_next(self, step: Step) -> bool:
-        return (
-            step.action is Action.DELETE
-            and step.number not in self._intents
-            and step.number not in self.dropped
-            and step.number not in self.run_.outcomes
-            and step.digest in self.graph.manifests
-        )
-
     async def _tags_first(self) -> None:
         """In a large repository, remove the doomed tags in one sweep: each later DELETE is then cheap."""
         steps = [step for step in self.pending if step.number not in self.dropped and step.digest in self.graph.tags_of]
@@ -271,13 +226,13 @@ class RepositoryRun:
             return
         steps = await self._first_alone(steps)
         intents = {
-            step.number: self._intent(step, self.graph.manifests[step.digest], self.graph.tags_of[step.digest])
+            step.number: intent_of(step, self.graph)
             for step in tags_first_steps(steps)
             if step.digest in self.graph.manifests
         }
         if not intents:
             return
-        self._intents.update(intents)
+        self._intents.noted.update(intents)
         self.swept = frozenset(intents)
         try:
             await self.run_.untagger.untag_doomed(list(intents.values()), self.run_.stop.is_set)
@@ -304,7 +259,7 @@ class RepositoryRun:
 
     async def _restore_tags(self, step: Step) -> None:
         """Where the tags went first and their manifest stays after all, they come back."""
-        intent = self._intents.get(step.number)
+        intent = self._intents.noted.get(step.number)
         if intent is None or step.number not in self.swept:
             return
         if await self.registry.resolve(self.repository, step.digest) is None:
@@ -328,7 +283,7 @@ class RepositoryRun:
             tags = self.graph.tags_of.get(step.digest, ())
             beside = tuple(other for other in tags if other not in self._own_tags)  # those that stay
             intent = Intent(step.number, self.repository, (tag,), manifest, beside=beside)
-            self._intents[step.number] = intent
+            self._intents.noted[step.number] = intent
             why = await self.run_.untagger.untag(intent)
             self.run_.note(step, Result.LEFT if why else Result.REMOVED, why)
 
@@ -337,7 +292,7 @@ class RepositoryRun:
         if manifest is None:
             self._note_gone(step)
             return
-        await self._record(step, manifest)
+        await self._intents.record(step, lambda: self.graph, self.dropped)
         accepted = await self._send_delete(step, manifest)
         if accepted is None:
             await self._restore_tags(step)
@@ -366,7 +321,7 @@ class RepositoryRun:
                     raise
                 has_untagged = True
                 self.swept |= {step.number}
-                if not await self.run_.untagger.untag_first(self._intents[step.number]):
+                if not await self.run_.untagger.untag_first(self._intents.noted[step.number]):
                     raise
                 continue
             except PushedBackError as error:
@@ -387,11 +342,11 @@ class RepositoryRun:
     def _must_look(self, step: Step) -> bool:
         """Whether one must look at once if a digest is gone.
 
-        Always where others wait for it, where no tag shows it later, and at the first of each repository; for the
-        others the last look, which reads every tag that is still listed, says so.
+        Always where others wait for it, where no tag shows it later, and at the first of a run; for the others the
+        last look, which reads every tag that is still listed, says so.
         """
-        first, self._has_looked = not self._has_looked, True
-        waits = step.number in self._dependents
+        first, self.run_.has_looked = not self.run_.has_looked, True
+        waits = self._intents.has_dependents(step)
         elsewhere = bool(self.run_.not_seen_apart(step))
         return first or waits or not step.tags or step.number in self.swept or elsewhere
 
@@ -416,7 +371,7 @@ class RepositoryRun:
 
     def _note_gone(self, step: Step) -> None:
         """A digest that is not there: it went with its last tag or with what it belongs to, by this run, or before."""
-        intent = self._intents.get(step.number)
+        intent = self._intents.noted.get(step.number)
         ours = step.number in self.swept or any(self._result(need) is Result.REMOVED for need in step.needs)
         if intent is not None and ours:
             self.removed[step.digest] = (step, intent.manifest)

@@ -60,6 +60,7 @@ class Run:
         self.tags_after: dict[Repository, Mapping[Tag, Digest]] = {}
         self.vanished: dict[Repository, tuple[Tag, ...]] = {}
         self.error: DregutilError | None = None
+        self.has_looked = False  # whether the registry really does what it accepts, at its first DELETE
         self._on_outcome = on_outcome
         self._apart: set[tuple[Repository, Repository]] = set()  # a first delete has shown that they are two stores
         self._looking_elsewhere = asyncio.Lock()

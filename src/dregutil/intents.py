@@ -1,0 +1,76 @@
+"""What one repository's steps are about to take away, made durable before anything is sent, many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterator, Sequence
+
+from dregutil.graph import RepositoryGraph
+from dregutil.outcome import Intent
+from dregutil.plan import Action, Step
+from dregutil.run import Run
+
+__all__ = ["Intents", "intent_of"]
+
+_RECORDED_AHEAD = 128  # intents that share one fsync
+
+
+def intent_of(step: Step, graph: RepositoryGraph) -> Intent:
+    """What a step takes away: its manifest, which `graph` must have, with all tags that are on it."""
+    tags = graph.tags_of.get(step.digest, step.tags)
+    return Intent(step.number, step.repository, tags, graph.manifests[step.digest])
+
+
+class Intents:
+    """The intents of one repository's `steps` that are durable: `noted`, by step."""
+
+    def __init__(self, run: Run, steps: Sequence[Step]) -> None:
+        self.noted: dict[int, Intent] = {}
+        self._run = run
+        self._steps = steps
+        self._place = {step.number: place for place, step in enumerate(steps)}
+        self._dependents: dict[int, list[Step]] = defaultdict(list)
+        for step in steps:
+            for need in step.needs:
+                self._dependents[need].append(step)
+        self._recording = asyncio.Lock()
+
+    def has_dependents(self, step: Step) -> bool:
+        """Whether other steps wait for this one."""
+        return step.number in self._dependents
+
+    async def record(self, step: Step, reading: Callable[[], RepositoryGraph], dropped: Container[int]) -> None:
+        """Make the intent durable, and with it those of what hangs on it, which a server may take along, and of the
+        steps that come next, without those that were dropped: one fsync for all of them.
+
+        `reading` gives the last live reading: it may be made again while we wait. Raises JournalError.
+        """
+        async with self._recording:
+            graph = reading()
+            intent, before = intent_of(step, graph), self.noted.get(step.number)
+            if before is not None and set(intent.tags) <= set(before.tags):
+                return
+            place = self._place[step.number]
+            following = (*self._hanging_on(step), *self._steps[place + 1 : place + _RECORDED_AHEAD])
+            intents = {
+                other.number: intent_of(other, graph)
+                for other in following
+                if other.number not in dropped and self._is_next(other, graph)
+            }
+            intents[step.number] = intent
+            await self._run.recorder.intend(*intents.values())
+            self.noted.update(intents)
+
+    def _hanging_on(self, step: Step) -> Iterator[Step]:
+        for other in self._dependents.get(step.number, ()):
+            yield other
+            yield from self._hanging_on(other)
+
+    def _is_next(self, step: Step, graph: RepositoryGraph) -> bool:
+        return (
+            step.action is Action.DELETE
+            and step.number not in self.noted
+            and step.number not in self._run.outcomes
+            and step.digest in graph.manifests
+        )
