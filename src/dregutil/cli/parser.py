@@ -254,6 +254,12 @@ def _add_removal(parser: argparse.ArgumentParser) -> None:
     add("--plan-out", metavar="FILE", help="write the plan to a file; remove nothing")
     _add_consent(parser)
     add("--untag", action="store_true", help="where a digest is held back, remove the selected tags alone")
+    _add_extent(parser)
+
+
+def _add_extent(parser: argparse.ArgumentParser) -> None:
+    """What a plan takes beside what was selected, and how what comes back is counted."""
+    add = parser.add_argument
     add("--keep-children", action="store_true", help="leave the children of a removed index")
     add("--keep-referrers", action="store_true", help="leave signatures and other referrers")
     add("--allow-irreversible", action="store_true", help="remove also what could not be put back")
@@ -312,12 +318,7 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     _add_consent(parser)
     add("--max-time", metavar="AGE", help="begin no deletion after so long, such as 3h; the rest goes next time")
     add("--limit", type=int, metavar="N", help="remove at most N tags, the oldest; the rest goes next time")
-    add("--keep-children", action="store_true", help="leave the children of a removed index")
-    add("--keep-referrers", action="store_true", help="leave signatures and other referrers")
-    add("--allow-irreversible", action="store_true", help="remove also what could not be put back")
-    add("--strict", action="store_true", help="exit 3 where something was held back")
-    _add_storage(parser)
-    add("--gc", choices=("default", "untagged"), help="how the registry's garbage is collected: 'untagged' is its -m")
+    _add_extent(parser)
 
 
 def _add_why(parser: argparse.ArgumentParser) -> None:
