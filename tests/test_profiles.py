@@ -121,6 +121,33 @@ def test_a_removal_works_or_fails_safely(
         assert set(truth(server, "shop/web")) == set(stay)
 
 
+def test_one_tag_of_several_goes_alone_or_nothing_does(
+    server: ProfileServer, profile: Profile, pusher: Pusher, tmp_path: Path
+) -> None:
+    image = pusher.push_image("shop/web", "1.0", "stable", seed="one")
+    pusher.push_index("shop/web", "2.0", children=[image])
+    before = truth(server, "shop/web")
+    base = arguments(server, tmp_path)
+
+    done = dregutil(tmp_path, *base, "remove-tags", "-r", "shop/web", "-t", "1.0", "--untag", "-y")
+
+    after = truth(server, "shop/web")
+    assert {tag: after.get(tag) for tag in ("stable", "2.0")} == {tag: before[tag] for tag in ("stable", "2.0")}
+    assert all(is_whole(server, "shop/web", tag) for tag in ("stable", "2.0")), done.stderr
+    if profile.name in DELETES_NOTHING:
+        assert done.returncode in (1, 3, 4), done.stderr
+        assert after == before
+        said = "immutable or referred to (status 409)" if profile.by_tag == 409 else "deletion is disabled"
+        assert said in done.stderr
+    elif profile.keeps_tags and profile.by_tag != 202:
+        assert done.returncode == 1, done.stderr
+        assert "'1.0' is still listed: remove it in the registry's own interface" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert after.keys() == {"stable", "2.0"}
+        assert server.repositories["shop/web"].manifests.keys() == {image["digest"], before["2.0"]}
+
+
 def test_every_profile_has_its_row() -> None:
     rows = [line.split("|")[1].strip() for line in REGISTRIES.read_text().splitlines() if line.startswith("| ")]
     assert [profile.name for profile in PROFILES if profile.name not in rows] == []

@@ -65,7 +65,14 @@ class Mender:
     async def _tell_still_listed(self) -> None:
         """On some servers (Nexus) a tag outlives its manifest whatever one does: that is no success."""
         listed = frozenset(await self.registry.tags(self.repository))
-        for step, _ in list(self.removed.values()):
+        untagged = [
+            outcome.step
+            for outcome in self.run.outcomes.values()
+            if outcome.step.repository == self.repository
+            and outcome.step.action is Action.UNTAG
+            and outcome.result is Result.REMOVED
+        ]
+        for step in (*(step for step, _ in self.removed.values()), *untagged):
             for tag in step.tags:
                 if tag in listed and await self.registry.resolve(self.repository, tag) is None:
                     why = (

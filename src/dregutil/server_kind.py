@@ -56,7 +56,7 @@ _GOOGLE = ServerKind(
 )
 _ACR = ServerKind(
     "Azure Container Registry",
-    ("no deletion by tag alone here: az acr repository untag",),
+    ("no deletion by a tag's name: --untag moves the tag onto a manifest of its own first",),
     "look for a lock or a retention policy: az acr repository show --name REGISTRY --image IMAGE",
 )
 _QUAY = ServerKind(
@@ -66,7 +66,7 @@ _QUAY = ServerKind(
 )
 _HARBOR = ServerKind(
     "Harbor",
-    ("the catalog is for administrators: else " + _LIST, "no deletion by tag alone"),
+    ("the catalog is for administrators: else " + _LIST, "no deletion by a tag's name: --untag moves the tag first"),
     "look for immutability rules and retention in the project's settings",
 )
 _GITLAB = ServerKind(

@@ -1,7 +1,8 @@
 """Removing tags and nothing else.
 
-By tag where the server can. Where it answers that it cannot (distribution 2.8, Harbor), tags are moved onto a manifest
-of our own that nothing else has, and that manifest is deleted: the digest that a tag stood for is never touched.
+By tag where the server can. Where it answers that it cannot (distribution 2.8, Harbor, Azure, Artifactory), or calls a
+tag absent that is there (old Nexus), tags are moved onto a manifest of our own that nothing else has, and that manifest
+is deleted: the digest that a tag stood for is never touched.
 Halfway, tags are put back. What is about to be done is recorded first, the manifest of our own included.
 """
 
@@ -131,10 +132,10 @@ class Untagger:
 
         async def delete(intent: Intent) -> bool:
             for tag in intent.tags:
-                found = await self._registry.resolve(intent.repository, tag)
-                if found is not None and found.digest == intent.manifest.digest:
+                if await self._is_on(intent, tag):
                     taken[intent.repository, tag] = intent.manifest
-                    if await self._registry.delete_tag(intent.repository, tag) is None:
+                    accepted = await self._registry.delete_tag(intent.repository, tag)
+                    if not accepted and (accepted is None or await self._is_on(intent, tag)):
                         self._by_tag = False
                         return False
                     self.on_swept()
@@ -143,6 +144,7 @@ class Untagger:
         try:
             await self._recorder.intend(intents[0])
             if not await delete(intents[0]):
+                await self._put_back(taken)
                 return False
             await self._in_groups(intents[1:], delete, stopped)
             if not stopped():
@@ -172,7 +174,8 @@ class Untagger:
     async def _delete_by_tag(self, intent: Intent, tag: Tag) -> bool:
         repository, manifest = intent.repository, intent.manifest
         try:
-            if await self._registry.delete_tag(repository, tag) is None:
+            accepted = await self._registry.delete_tag(repository, tag)
+            if not accepted and (accepted is None or await self._is_on(intent, tag)):
                 self._by_tag = False
                 return False
         except OutcomeUnknownError:
@@ -188,9 +191,14 @@ class Untagger:
                 f"deleting the tag '{tag}' took its whole manifest; that and its other tags were put back",
                 advice="this registry has no safe way to remove one tag of several",
             )
-        if await self._registry.resolve(repository, tag) is not None:
+        if await self._is_on(intent, tag):
             raise DregutilError(f"the registry accepted the deletion of the tag '{tag}', and it is still there")
         return True
+
+    async def _is_on(self, intent: Intent, tag: Tag) -> bool:
+        """Whether a tag stands for the manifest of `intent` now."""
+        found = await self._registry.resolve(intent.repository, tag)
+        return found is not None and found.digest == intent.manifest.digest
 
     async def _delete_by_placeholder(self, intents: Sequence[Intent], stopped: Callable[[], bool]) -> None:
         """Move the tags onto a manifest of our own, and delete that."""

@@ -136,7 +136,8 @@ class ProfileServer(MemoryServer):
         profile = self.profile
         name, reference = request.path.removeprefix("/v2/").split("/manifests/")
         if ":" not in reference:
-            return _refused(profile.by_tag, "UNSUPPORTED") if profile.by_tag != 202 else None
+            code = {404: "MANIFEST_UNKNOWN", 409: "TAG_IMMUTABLE"}.get(profile.by_tag, "UNSUPPORTED")
+            return _refused(profile.by_tag, code) if profile.by_tag != 202 else None
         if profile.by_digest == 405:
             return _refused(405, "UNSUPPORTED")
         repository = self.repositories.get(name)

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from yarl import URL
 
 from dregutil.errors import DeletionDisabledError, OutcomeUnknownError, ProtocolError, RegistryError
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import error_details
-from dregutil.registry.client import Registry
+from dregutil.registry.client import Login, Registry
+from dregutil.registry.deletion import Verdict, judge_deletion, judge_tag_deletion
 from dregutil.registry.throttle import PATIENCE
-from dregutil.registry.transport import Answer
+from dregutil.registry.transport import Answer, Transport
 
 __all__ = ["WritableRegistry"]
 
 # Seconds: what a DELETE or a tag's PUT rests on was looked at just before; held back for longer, it is looked at again.
 _FRESH = 30.0
+_PROTECTED = (
+    "a rule of the registry holds it, or something that stays refers to it: look at the repository's settings there"
+)
 
 
 class WritableRegistry(Registry):
     """A registry that may be changed. A write is carried out once; where its answer is lost, OutcomeUnknownError is
     raised."""
+
+    def __init__(
+        self,
+        address: RegistryAddress,
+        transport: Transport,
+        login: Callable[[str], Login],
+        *,
+        use_get_manifest: bool = False,
+        concurrency: int = 32,
+    ) -> None:
+        super().__init__(address, transport, login, use_get_manifest=use_get_manifest, concurrency=concurrency)
+        self._takes_digests: set[Repository] = set()  # where the DELETE of a digest was taken
 
     async def check_deletion(self, repository: Repository) -> None:
         """Learn whether manifests may be deleted, from the deletion of a digest that nobody has: nothing changes.
@@ -40,24 +56,22 @@ class WritableRegistry(Registry):
         Raises DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
         """
         answer = await self._delete(repository, digest, longest_wait)
-        if answer.status == 404:
-            return False
-        self._check_deleted(answer, f"delete {digest.short} of {repository}", repository)
-        return True
+        verdict = judge_deletion(answer.status, _codes(answer))
+        if verdict in (Verdict.ACCEPTED, Verdict.IN_PART, Verdict.ABSENT):
+            self._takes_digests.add(repository)
+        return self._is_deleted(verdict, answer, f"delete {digest.short} of {repository}", repository)
 
     async def delete_tag(self, repository: Repository, tag: Tag) -> bool | None:
-        """Delete a tag by its name. True: accepted; False: it was not there; None: this server cannot.
+        """Delete a tag by its name. True: accepted; False: "not there"; None: this server cannot.
 
-        400 UNSUPPORTED or DIGEST_INVALID is "not by tag"; 405 is "not at all". Raises as `delete_manifest` does.
+        Old Nexus answers 404 for every tag: whether it was there is for the caller to know. Raises as `delete_manifest`
+        does.
         """
         answer = await self._delete(repository, tag)
-        if answer.status == 404:
-            return False
-        codes = {error.code for error in error_details(answer.body)}
-        if answer.status == 400 and codes & {"UNSUPPORTED", "DIGEST_INVALID"}:
+        verdict = judge_tag_deletion(answer.status, _codes(answer), takes_digests=repository in self._takes_digests)
+        if verdict is Verdict.NOT_BY_TAG:
             return None
-        self._check_deleted(answer, f"delete the tag {repository}:{tag}", repository)
-        return True
+        return self._is_deleted(verdict, answer, f"delete the tag {repository}:{tag}", repository)
 
     async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
         """Put exactly these bytes; a tag is not put long after it was looked at.
@@ -125,26 +139,28 @@ class WritableRegistry(Registry):
             method, url, scopes, headers=headers, body=body, begun_by=time.monotonic() + longest_wait
         )
 
-    def _check_deleted(self, answer: Answer, what: str, repository: Repository) -> None:
-        """Raise unless a DELETE was accepted; distribution 3.x can answer 202 and then write an error: done in part."""
-        codes = {error.code for error in error_details(answer.body)}
-        if answer.status == 405 and "DENIED" in codes:
-            # zot: a child of an index that stays. That says nothing of others.
+    def _is_deleted(self, verdict: Verdict, answer: Answer, what: str, repository: Repository) -> bool:
+        """True: accepted; False: it was not there. Raises for every other verdict."""
+        errors = error_details(answer.body)
+        if verdict in (Verdict.ACCEPTED, Verdict.ABSENT):
+            return verdict is Verdict.ACCEPTED
+        if verdict is Verdict.IN_PART:
+            raise OutcomeUnknownError(f"could not {what}: accepted, then an error ({errors[0].code})")
+        if verdict is Verdict.KEPT:  # that says nothing of others
+            message = f"could not {what}: the registry keeps it, as part of an index (status {answer.status})"
+            raise RegistryError(message, status=answer.status, errors=errors)
+        if verdict is Verdict.PROTECTED:
+            message = f"could not {what}: the registry protects it, it is immutable or referred to"
             raise RegistryError(
-                f"could not {what}: the registry keeps it, as part of an index (status 405)",
-                status=405,
-                errors=error_details(answer.body),
+                f"{message} (status {answer.status})", status=answer.status, errors=errors, advice=_PROTECTED
             )
-        if answer.status == 405:
-            reading = not error_details(answer.body)
-            why = "it is read-only" if reading else "deletion is disabled there"
+        if verdict in (Verdict.DISABLED, Verdict.READ_ONLY):
+            why = "it is read-only" if verdict is Verdict.READ_ONLY else "deletion is disabled there"
             self._shown.update((name.lower(), value) for name, value in answer.headers.items())
             message = f"could not {what}: the registry does not allow it, {why} (status 405)"
             raise DeletionDisabledError(message, advice=self.kind.deletion or None)
         self._check_written(answer, what, repository)
-        if error_details(answer.body):
-            code = error_details(answer.body)[0].code
-            raise OutcomeUnknownError(f"could not {what}: accepted, then an error ({code})")
+        raise self._failure(answer, what, repository)
 
     def _check_written(self, answer: Answer, what: str, repository: Repository) -> None:
         if 200 <= answer.status < 300:
@@ -152,3 +168,7 @@ class WritableRegistry(Registry):
         if answer.status >= 500:
             raise OutcomeUnknownError(f"could not {what}: status {answer.status}, whether it was done is not known")
         raise self._failure(answer, what, repository)
+
+
+def _codes(answer: Answer) -> frozenset[str]:
+    return frozenset(error.code for error in error_details(answer.body))

@@ -1,0 +1,56 @@
+"""What the answer to a DELETE means. Pure.
+
+Servers differ most here, and a status says other things of a tag than of a digest. What is not clear is a refusal.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+
+__all__ = ["Verdict", "judge_deletion", "judge_tag_deletion"]
+
+_NOT_BY_TAG = frozenset(("DIGEST_INVALID", "UNSUPPORTED"))  # distribution 2.8; Harbor
+
+
+class Verdict(enum.Enum):
+    ACCEPTED = "accepted"
+    IN_PART = "accepted, and then an error"  # distribution 3, where untagging failed
+    ABSENT = "it is not there"
+    NOT_BY_TAG = "not by tag, on this server"
+    KEPT = "a child of an index that stays"  # zot
+    PROTECTED = "immutable, or referred to"
+    DISABLED = "deletion is disabled"
+    READ_ONLY = "the registry is read-only"
+    UNKNOWN = "whether it was carried out is not known"
+    REFUSED = "refused for another reason"
+
+
+def judge_deletion(status: int, codes: Collection[str]) -> Verdict:
+    """The verdict on the DELETE of a digest. `codes` are those of the error body; none where it is none."""
+    if 200 <= status < 300:
+        return Verdict.IN_PART if codes else Verdict.ACCEPTED
+    if status == 404:
+        return Verdict.ABSENT
+    if status >= 500:
+        return Verdict.UNKNOWN
+    if status == 405 and "DENIED" in codes:
+        return Verdict.KEPT
+    if status == 405:
+        return Verdict.DISABLED if codes else Verdict.READ_ONLY
+    is_immutable = any("IMMUTABLE" in code for code in codes)
+    if "DENIED" not in codes and (status == 412 or (status == 409 and is_immutable)):
+        return Verdict.PROTECTED
+    return Verdict.REFUSED
+
+
+def judge_tag_deletion(status: int, codes: Collection[str], *, takes_digests: bool) -> Verdict:
+    """The verdict on the DELETE of a tag by its name.
+
+    `takes_digests`: a DELETE of a digest was taken in the same repository before. Then "disabled" (405) is said of tags
+    only, as on Azure and Artifactory.
+    """
+    found = judge_deletion(status, codes)
+    if found is Verdict.DISABLED and takes_digests:
+        return Verdict.NOT_BY_TAG
+    return Verdict.NOT_BY_TAG if status == 400 and not _NOT_BY_TAG.isdisjoint(codes) else found
