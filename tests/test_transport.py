@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -25,53 +24,9 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable, transport
 from dregutil.registry.retry import retry_after
 from dregutil.registry.transport import READING
+from servers.raw import answer, raw_server, reset
 
-Handler = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 REPOSITORY, DIGEST = Repository("r"), Digest(f"sha256:{'0' * 64}")
-
-
-class RawServer:
-    """Answers each request by hand; `seen` holds the request lines, `headers` the rest."""
-
-    def __init__(self, handler: Handler) -> None:
-        self.handler = handler
-        self.seen: list[str] = []
-        self.headers: list[str] = []
-        self.url = ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                line, _, rest = head.decode().partition("\r\n")
-                self.seen.append(line)
-                self.headers.append(rest)
-                await self.handler(line, writer)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-
-@asynccontextmanager
-async def raw_server(handler: Handler) -> AsyncIterator[RawServer]:
-    made = RawServer(handler)
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        yield made
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
-def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-def reset(writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
 
 
 async def test_no_write_is_sent_twice_on_a_dropped_connection() -> None:

@@ -24,6 +24,7 @@ from yarl import URL
 from dregutil.errors import (
     CertificateError,
     CutShortError,
+    OutcomeUnknownError,
     ProtocolError,
     PushedBackError,
     RegistryError,
@@ -234,7 +235,10 @@ class Transport:
         headers = dict(request.headers)
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        answer = await self._patiently(request.method, url, headers, body, _Limits(_LONGEST_TOKEN))
+        try:
+            answer = await self._patiently(request.method, url, headers, body, _Limits(_LONGEST_TOKEN))
+        except OutcomeUnknownError as error:  # a POST that changes nothing at the registry
+            raise UnreachableError(f"the token server {place(url)} gave no whole answer") from error
         return answer.status, answer.body
 
     async def _patiently(
