@@ -136,6 +136,7 @@ class Untagger:
                     taken[intent.repository, tag] = intent.manifest
                     accepted = await self._registry.delete_tag(intent.repository, tag)
                     if not accepted and (accepted is None or await self._is_on(intent, tag)):
+                        del taken[intent.repository, tag]  # whoever takes it now is somebody else
                         self._by_tag = False
                         return False
                     self.on_swept()
