@@ -6,7 +6,9 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +17,9 @@ import pytest
 from images import Pusher
 from program import Program, on_terminal
 from servers import DistributionServer
+from servers.http import Answer, Proxy, Request
 
+REMOVE_MOST = ("remove-tags", "-r", "shop/a", "shop/b", "-t", "<2", "--yes-remove", "180")
 KILLS = 50 if "DREGUTIL_LONG" in os.environ else 3
 
 
@@ -201,35 +205,66 @@ def test_two_applies_at_once_never_interleave(pusher: Pusher, program: Program) 
 
 @pytest.mark.property
 @pytest.mark.parametrize("seed", range(KILLS))
-def test_killed_at_a_random_moment_then_resumed_and_undone(pusher: Pusher, program: Program, seed: int) -> None:
+def test_killed_at_a_random_moment_then_resumed_and_undone(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, seed: int
+) -> None:
     """After resume and undo the registry's tags and digests are exactly what they were."""
     before = _two_hundred_steps(pusher)
     digests = {(name, digest) for name, tags in before.items() for digest in tags.values()}
     chance = random.Random(seed)
-    run = program.start("remove-tags", "-r", *before, "-t", "<2", "--yes-remove", "140")
-    _wait_for_a_record(program)
-    time.sleep(chance.uniform(0, 0.5))
-    run.kill()
-    run.communicate()
-    for name in before:
-        here = pusher.tags(name)
-        # The server may still be at work on a request that the kill cut off: a doomed tag goes while we look.
-        assert all(pusher.is_whole(name, tag) or not pusher.has(name, tag) for tag in here)
-        assert "keep" in here
-    if chance.random() < 0.7 and program.history()[0]["unfinished"]:
-        resumed = program.run("apply", "--resume", program.runs[0].name)
-        assert resumed.returncode == 0, resumed.stderr
-        assert all(set(pusher.tags(name)) == {"keep"} for name in before)
-    undone = program.run("undo", program.runs[0].name)
-    assert undone.returncode == 0, undone.stderr
+    with Proxy(registry_server.port) as proxy:
+        program = Program(proxy.url, tmp_path)
+        killed_at = _kill_at_a_write(program, proxy, chance, *REMOVE_MOST)
+        for name in before:
+            here = pusher.tags(name)
+            # The server may still be at work on a request that the kill cut off: a doomed tag goes while we look.
+            assert all(pusher.is_whole(name, tag) or not pusher.has(name, tag) for tag in here)
+            assert "keep" in here
+        (run,) = program.runs
+        assert (run / "journal.jsonl").read_bytes().count(b'"type":"step"') == 200
+        if chance.random() < 0.7 and program.history()[0]["unfinished"]:
+            resumed = program.run("apply", "--resume", run.name)
+            assert resumed.returncode == 0, (killed_at, resumed.stderr)
+            assert all(set(pusher.tags(name)) == {"keep"} for name in before)
+        undone = program.run("undo", run.name)
+        assert undone.returncode == 0, (killed_at, undone.stderr)
     assert {name: pusher.tags(name) for name in before} == before
     assert all(pusher.has(name, digest) for name, digest in digests)
     assert all(pusher.is_whole(name, tag) for name, tags in before.items() for tag in tags)
 
 
+def _kill_at_a_write(program: Program, proxy: Proxy, chance: random.Random, *arguments: str) -> int:
+    """`kill -9` the program at one of its 200 DELETEs, just before or after it is carried out, or a little later."""
+    place, is_before, later = chance.randint(1, 200), chance.random() < 0.5, chance.choice([0, chance.uniform(0, 0.01)])
+    started: list[subprocess.Popen[str]] = []
+    left = [place + 2]  # two look whether deletion is allowed
+    counting = threading.Lock()
+
+    def kill_after_the_last(request: Request) -> None:
+        with counting:
+            left[0] -= request.method == "DELETE"
+            if left[0] == 0 and request.method == "DELETE":
+                time.sleep(later)
+                started[0].kill()
+
+    def after(request: Request, answer: Answer) -> Answer:
+        kill_after_the_last(request)
+        return answer
+
+    if is_before:
+        proxy.before = kill_after_the_last
+    else:
+        proxy.after = after
+    started.append(program.start(*arguments))
+    started[0].communicate(timeout=60)
+    assert started[0].returncode == -signal.SIGKILL
+    proxy.before, proxy.after = lambda _: None, lambda _, answer: answer
+    return place
+
+
 def test_ctrl_c_ends_after_the_requests_in_flight(pusher: Pusher, program: Program) -> None:
     before = _two_hundred_steps(pusher)
-    run = program.start("remove-tags", "-r", *before, "-t", "<2", "--yes-remove", "140")
+    run = program.start(*REMOVE_MOST)
     _wait_for_a_record(program)
     run.send_signal(signal.SIGINT)
     _, errors = run.communicate(timeout=60)
@@ -249,7 +284,7 @@ def test_a_registry_that_dies_midway(tmp_path: Path) -> None:
         pusher = Pusher(server.url)
         before = _two_hundred_steps(pusher)
         program = Program(server.url, tmp_path)
-        run = program.start("remove-tags", "-r", *before, "-t", "<2", "--yes-remove", "140")
+        run = program.start(*REMOVE_MOST)
         _wait_for_a_record(program)
         server.stop()
         _, errors = run.communicate(timeout=90)
@@ -268,11 +303,11 @@ def test_a_registry_that_dies_midway(tmp_path: Path) -> None:
 def _two_hundred_steps(pusher: Pusher) -> dict[str, dict[str, str]]:
     """Two repositories: images, indexes with children of their own, signatures, a tag that stays."""
     for name in ("shop/a", "shop/b"):
-        for number in range(40):
+        for number in range(60):
             pusher.push_image(name, f"1.{number}", seed=f"{name} {number}")
         for number in range(10):
             children = [pusher.push_image(name, seed=f"{name} child {number} {part}") for part in (0, 1)]
-            index = pusher.push_index(name, f"1.{40 + number}", f"1.{50 + number}", children=children)
+            index = pusher.push_index(name, f"1.{60 + number}", f"1.{70 + number}", children=children)
             pusher.push_image(name, f"sha256-{index['digest'][7:]}.sig", seed=f"{name} signature {number}")
         pusher.push_image(name, "keep", seed="keep")
     return {name: pusher.tags(name) for name in ("shop/a", "shop/b")}
