@@ -48,9 +48,9 @@ class Program:
             preexec_fn=None if longest_file is None else _limit(longest_file),
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, state: Path | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.command(arguments, None),
+            self.command(arguments, state),
             cwd=self.folder,
             env=self.environment(),
             stdin=subprocess.DEVNULL,

@@ -92,7 +92,6 @@ class Journal:
         self._sync()
 
     async def intend(self, *intents: Intent) -> None:
-        self.has_intents = True
         self._note(
             *(
                 IntentLine(
@@ -109,6 +108,7 @@ class Journal:
             )
         )
         await self._durable()
+        self.has_intents = True  # only now may anything be sent
 
     def outcome(self, outcome: Outcome) -> None:
         self._note(OutcomeLine(outcome.step.number, outcome.result.value, outcome.why))

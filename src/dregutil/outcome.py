@@ -29,11 +29,12 @@ class Result(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a step, and why. GONE: somebody else had removed it before."""
+    """What became of a step, and why. GONE: somebody else had removed it before. `tried`: the run came to it at all."""
 
     step: Step
     result: Result
     why: str = ""
+    tried: bool = True
 
 
 @dataclass(frozen=True, slots=True)

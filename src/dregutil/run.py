@@ -20,8 +20,6 @@ from dregutil.untag import Untagger
 
 __all__ = ["Known", "Run", "StopRepositoryError"]
 
-_NOT_TRIED = "not tried: "
-
 
 class StopRepositoryError(Exception):
     """Nothing more may be tried in this repository; the message says why."""
@@ -102,10 +100,10 @@ class Run:
         interrupted = False
         for step in self.plan.steps:
             if step.number not in self.outcomes:
-                why = self.error.message if self.error is not None else "the run was interrupted before it"
+                why = self.error.message if self.error is not None else "the run was interrupted"
                 interrupted = interrupted or self.error is None
                 # Not for the record: whoever takes the run up again finds these steps without an outcome.
-                self.outcomes[step.number] = Outcome(step, Result.LEFT, f"{_NOT_TRIED}{why}")
+                self.outcomes[step.number] = Outcome(step, Result.LEFT, why, tried=False)
         outcomes = tuple(self.outcomes[step.number] for step in self.plan.steps)
         return RunResult(outcomes, self.tags_after, self.error, interrupted, self.vanished)
 

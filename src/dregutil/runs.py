@@ -21,6 +21,7 @@ from pathlib import Path
 from dregutil.errors import JournalError, NotFoundError, RefusedError
 from dregutil.journal import Journal, sync_folder
 from dregutil.journal_line import FILE_NAME
+from dregutil.plan import Plan
 from dregutil.private import make_private_folder, others_link
 from dregutil.record import RunHeader, RunRecord, read_header, read_indexes, read_journal
 from dregutil.reference import Digest, Repository
@@ -55,6 +56,17 @@ class RunStore:
                 f"runs cannot be recorded in {self.folder}: {error.strerror or error}", advice=_ADVICE
             ) from error
         return Journal(self._runs / name)
+
+    def begin(self, plan: Plan, now: datetime, *, undoes: str = "") -> Journal:
+        """Begin the record of a run, with its plan. Raises JournalError; nothing of it is left then."""
+        journal = self.new(now)
+        try:
+            journal.begin(plan, started=now, undoes=undoes)
+        except JournalError:
+            journal.close(None)
+            self.discard(journal)
+            raise
+        return journal
 
     def _check_hands(self) -> None:
         """Raises JournalError where the folder is a link into somebody else's hands."""

@@ -170,9 +170,7 @@ def _journal(store: RunStore, work: Undertaking) -> Journal:
     if work.earlier is not None:
         return store.journal(work.earlier)
     now = datetime.now(UTC)
-    journal = store.new(now)
-    journal.begin(work.plan, started=now)
-    return journal
+    return store.begin(work.plan, now)
 
 
 def _recorded(settings: Settings, store: RunStore, work: Undertaking, journal: Journal) -> RunResult:
@@ -247,7 +245,7 @@ def _exit_code(args: argparse.Namespace, work: Undertaking, result: RunResult) -
     done = result.of(Result.REMOVED) or result.of(Result.GONE)
     if result.error is not None:
         if done:
-            sys.stderr.write(f"dregutil: {result.error.message}\n")
+            sys.stderr.write(f"dregutil: {result.error.message}\n  {result.error.advice}\n")
             return PARTIAL
         raise result.error
     if result.interrupted:

@@ -87,8 +87,8 @@ def _tell(settings: Settings, record: RunRecord, plan: BackPlan) -> None:
 def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: BackPlan) -> tuple[BackRun, bool]:
     warn_of_state(settings)
     now = datetime.now(UTC)
-    journal = store.new(now)
-    journal.begin(Plan(record.plan.registry, now, shown_command(sys.argv[1:]), ()), started=now, undoes=record.run)
+    nothing = Plan(record.plan.registry, now, shown_command(sys.argv[1:]), ())
+    journal = store.begin(nothing, now, undoes=record.run)
     stopped = False
     finished: datetime | None = None
     try:

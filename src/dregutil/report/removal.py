@@ -96,9 +96,13 @@ def removed_steps(result: RunResult) -> list[Step]:
 
 
 def left_lines(result: RunResult) -> Iterator[str]:
-    """A line for each step that was left or failed."""
+    """A line for each step that was left or failed, and one for all to which the run did not come."""
+    untried = sum(not outcome.tried for outcome in result.outcomes)
+    if untried:
+        why = "the run was ended by an error" if result.error is not None else "the run was interrupted"
+        yield f"left: {_count(untried, 'step')} not tried: {why}"
     for outcome in result.outcomes:
-        if not _is_done(outcome):
+        if outcome.tried and not _is_done(outcome):
             step = outcome.step
             tags = f" ({_tags(step.tags)})" if step.tags else ""
             yield f"{outcome.result.value}: {step.repository} {step.digest.short}{tags}: {outcome.why}"
