@@ -2,7 +2,7 @@
 
 A line is a tag, its creation date (`-`: none, or `3d`: so long before NOW), what else is known of it, and after `->`
 what is expected: `1.4.2  2026-11-01  digest=a seen=1d  ->  keep  last: 3, within: 90d`. A tag is of the repository
-`app` unless it names another (`shop/web:1.0`).
+`app` unless it names another (`shop/web:1.0`); `@a` is the digest `a` without a tag.
 """
 
 from __future__ import annotations
@@ -65,13 +65,15 @@ def _case(file: str, document: Any) -> Case:
         repository, one = _facts(left.split())
         facts[repository].append(one)
         decision, _, reasons = right.strip().partition(" ")
-        expected[repository, one.tag] = (decision, reasons.strip())
+        expected[repository, one.tag or str(one.digest)] = (decision, reasons.strip())
     return Case(f"{file}: {document['case']}", document["policy"], facts, expected, document.get("in_use", ""))
 
 
 def _facts(words: list[str]) -> tuple[Repository, TagFacts]:
     place, colon, tag = words[0].rpartition(":")
-    more = dict(word.partition("=")[::2] for word in words[2:])
+    if tag.startswith("@"):
+        return Repository(place if colon else "app"), _untagged(tag.removeprefix("@"), words)
+    more = _more(words)
     labels = dict([more["label"].split(":")]) if "label" in more else {}
     return Repository(place if colon else "app"), TagFacts(
         Tag(tag),
@@ -82,6 +84,17 @@ def _facts(words: list[str]) -> tuple[Repository, TagFacts]:
         1000,
         labels,
         tuple(digest_of(name) for name in more.get("children", "").split("+") if name),
-        "referrer" in more,
+        digest_of(more["referrer"]) if "referrer" in more else None,
         "the registry gave nothing" if "unread" in more else "",
     )
+
+
+def _untagged(name: str, words: list[str]) -> TagFacts:
+    more = _more(words)
+    seen = moment(more.get("seen", "-"))
+    contains = tuple(digest_of(child) for child in more.get("children", "").split("+") if child)
+    return TagFacts(None, digest_of(name), moment(words[1]), seen, seen, 1000, contains=contains)
+
+
+def _more(words: list[str]) -> dict[str, str]:
+    return dict(word.partition("=")[::2] for word in words[2:])

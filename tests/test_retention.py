@@ -22,12 +22,17 @@ def test_every_verdict_is_as_written(case: Case) -> None:
     policies = read_policy(case.policy)
     in_use = InUse()
     if case.in_use:
-        inventory = Inventory({name: {one.tag: one.digest for one in facts} for name, facts in case.facts.items()})
+        inventory = Inventory(
+            {name: {one.tag: one.digest for one in facts if one.tag} for name, facts in case.facts.items()}
+        )
         lists = [ListFile(InUseList("running.txt"), case.in_use, timedelta(0))]
         in_use, _ = find_in_use(policies.protect, lists, inventory, RegistryAddress.parse("registry.example.com"))
     judged = judge(policies, case.facts, now=NOW, in_use=in_use)
     found = {
-        (verdict.repository, verdict.facts.tag): (verdict.decision.value, ", ".join(map(str, verdict.reasons)))
+        (verdict.repository, verdict.facts.tag or str(verdict.facts.digest)): (
+            verdict.decision.value,
+            ", ".join(map(str, verdict.reasons)),
+        )
         for verdict in judged
     }
     assert found == case.expected

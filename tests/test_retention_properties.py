@@ -97,7 +97,7 @@ def histories(draw: st.DrawFn) -> list[TagFacts]:
 
 def verdicts(policy: Policy, facts: Sequence[TagFacts], protect: Protect | None = None) -> Mapping[str, Verdict]:
     judged = judge(PolicySet((policy,), protect or Protect(), ZONE), {APP: facts}, now=NOW)
-    return {verdict.facts.tag: verdict for verdict in judged}
+    return {str(verdict.facts.tag): verdict for verdict in judged}
 
 
 def kept(found: Mapping[str, Verdict]) -> set[str]:
@@ -189,7 +189,7 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
     if isinstance(rule, All):
         return all(_keeps(one, facts, mates, policy) for one in rule.rules)
     if isinstance(rule, TagGlobs):
-        return any(glob.matches(facts.tag) for glob in rule.globs)
+        return any(glob.matches(str(facts.tag)) for glob in rule.globs)
     date = _date(facts, mates, policy)
     if isinstance(rule, Within):
         return date is not None and NOW - date < rule.age
@@ -214,7 +214,7 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
 
 
 def _place(facts: TagFacts, mates: Sequence[TagFacts], policy: Policy) -> object:
-    return parse_version(facts.tag) if policy.order is Order.VERSION else _date(facts, mates, policy)
+    return parse_version(str(facts.tag)) if policy.order is Order.VERSION else _date(facts, mates, policy)
 
 
 def _is_newer(one: object, other: object) -> bool:

@@ -11,35 +11,51 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.retention import Decision, Judgement, PolicySet, ReasonKind, Verdict
 from dregutil.selection import HeldBack, Selected, Selection
 
-__all__ = ["PolicySummary", "RuleSummary", "limited", "rule_summaries", "selection_of", "summaries", "surprises"]
+__all__ = [
+    "PolicySummary",
+    "RuleSummary",
+    "kept_alone",
+    "limited",
+    "rule_summaries",
+    "selection_of",
+    "summaries",
+    "surprises",
+]
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySummary:
-    """What a policy takes. `allowed` is its `max_remove` as written, `refused`: it takes more than that."""
+    """What a policy takes, in tags, or, with `untagged`, in manifests without one. `allowed` is its `max_remove` as
+    written, `refused`: it takes more than that."""
 
     name: str
     selected: int
     removed: int
     allowed: str
     refused: bool
+    untagged: bool = False
 
     @property
     def kept(self) -> int:
         return self.selected - self.removed
 
+    @property
+    def taken(self) -> str:
+        return f"{self.removed:,} of {self.selected:,} {'untagged manifests' if self.untagged else 'tags'}"
+
 
 @dataclass(frozen=True, slots=True)
 class RuleSummary:
-    """What a reason keeps: `tags`; `alone`: those that nothing else keeps, on images of `size` bytes in all."""
+    """What a reason keeps: `tags`; `alone`: those that nothing else keeps. Without it, at most `frees` bytes more would
+    come back."""
 
     policy: str
     rule: str
     tags: int
     alone: int
-    size: int
+    frees: int
 
 
 def limited(judgement: Judgement, number: int | None) -> tuple[Verdict, ...]:
@@ -66,7 +82,7 @@ def selection_of(policies: PolicySet, going: Iterable[Verdict]) -> Selection:
     for verdict in going:
         if verdict.decision is Decision.UNTAG:
             reason = verdict.reasons[-1].text
-            held.append(HeldBack(verdict.repository, verdict.facts.digest, (verdict.facts.tag,), reason))
+            held.append(HeldBack(verdict.repository, verdict.facts.digest, _tags([verdict]), reason))
         else:
             removed[verdict.repository, verdict.facts.digest].append(verdict)
     return Selection(
@@ -74,7 +90,7 @@ def selection_of(policies: PolicySet, going: Iterable[Verdict]) -> Selection:
             Selected(
                 repository,
                 digest,
-                tuple(verdict.facts.tag for verdict in verdicts),
+                _tags(verdicts),
                 because=f"{verdicts[0].policy}: {verdicts[0].reasons[0]}",
                 may_untag=all(verdict.policy in untagging for verdict in verdicts),
             )
@@ -95,32 +111,40 @@ def summaries(policies: PolicySet, judgement: Judgement, going: Sequence[Verdict
             removed[policy.name],
             policy.max_remove.text,
             not policy.max_remove.allows(removed[policy.name], selected[policy.name]),
+            policy.select.untagged,
         )
         for policy in policies.policies
     )
 
 
-def rule_summaries(judgement: Judgement) -> tuple[RuleSummary, ...]:
-    """What each reason keeps, and what of it nothing else does; policies and rules in the order of their size."""
+def kept_alone(verdict: Verdict) -> tuple[str, str] | None:
+    """The policy and the reason that alone keep what a verdict is on; None where several do, or no policy."""
+    keys = _keepers(verdict)
+    return keys.pop() if len(keys) == 1 else None
+
+
+def rule_summaries(judgement: Judgement, frees: Mapping[tuple[str, str], int]) -> tuple[RuleSummary, ...]:
+    """What each reason keeps, and what of it nothing else does; of each policy first what keeps the most.
+
+    `frees`: by policy and reason, the bytes that would come back without it.
+    """
     tags: Counter[tuple[str, str]] = Counter()
-    alone: dict[tuple[str, str], dict[tuple[Repository, Tag], Verdict]] = defaultdict(dict)
+    alone: Counter[tuple[str, str]] = Counter()
     for verdict in judgement:
-        if verdict.goes or not verdict.policy:
-            continue
-        keys = {(verdict.policy, _shown(reason.kind, reason.text)) for reason in verdict.reasons}
+        keys = _keepers(verdict)
         tags.update(keys)
         if len(keys) == 1:
-            alone[keys.pop()][verdict.repository, verdict.facts.tag] = verdict
-    found = [RuleSummary(*key, number, len(alone[key]), _bytes(alone[key])) for key, number in tags.items()]
-    return tuple(sorted(found, key=lambda rule: (rule.policy, -rule.size, rule.rule)))
+            alone.update(keys)
+    found = [RuleSummary(*key, number, alone[key], frees.get(key, 0)) for key, number in tags.items()]
+    return tuple(sorted(found, key=lambda rule: (rule.policy, -rule.frees, rule.rule)))
 
 
 def surprises(judgement: Judgement, number: int = 5) -> tuple[tuple[Repository, int, int], ...]:
     """The repositories that lose more than half of their tags, worst first: name, tags that go, all tags."""
-    found = [
-        (repository, sum(verdict.goes for verdict in verdicts), len(verdicts))
-        for repository, verdicts in judgement.verdicts.items()
-    ]
+    found = []
+    for repository, verdicts in judgement.verdicts.items():
+        tagged = [verdict for verdict in verdicts if verdict.facts.tag is not None]
+        found.append((repository, sum(verdict.goes for verdict in tagged), len(tagged)))
     worst = sorted(
         (entry for entry in found if entry[1] * 2 > entry[2]), key=lambda entry: (-entry[1] / entry[2], -entry[1])
     )
@@ -131,5 +155,11 @@ def _shown(kind: ReasonKind, text: str) -> str:
     return text if kind is ReasonKind.RULE else kind.value
 
 
-def _bytes(verdicts: Mapping[tuple[Repository, Tag], Verdict]) -> int:
-    return sum({verdict.facts.digest: verdict.facts.size for verdict in verdicts.values()}.values())
+def _keepers(verdict: Verdict) -> set[tuple[str, str]]:
+    if verdict.goes or not verdict.policy:
+        return set()
+    return {(verdict.policy, _shown(reason.kind, reason.text)) for reason in verdict.reasons}
+
+
+def _tags(verdicts: Iterable[Verdict]) -> tuple[Tag, ...]:
+    return tuple(verdict.facts.tag for verdict in verdicts if verdict.facts.tag is not None)

@@ -104,6 +104,30 @@ class RepositoryGraph:
                 found[digest] = None
         return tuple(found)
 
+    def tagged_referrer(self, top: Digest) -> Tag | None:
+        """A tag that leads to something which refers to `top` or to what would go with it: who pulls that may look for
+        what it refers to. A signature tag is none where its name speaks of these."""
+        inside, pending = {top}, [top]
+        while pending:
+            digest = pending.pop()
+            manifest = self.manifests.get(digest)
+            children = () if manifest is None else (child.digest for child in manifest.children)
+            new = {*children, *self.referrers_of(digest)} - inside
+            inside |= new
+            pending += new
+        pending = [referrer for digest in sorted(inside) for referrer in self.referrers_of(digest)]
+        seen = set(pending)
+        while pending:
+            digest = pending.pop()
+            for tag in self.tags_of.get(digest, ()):
+                signature = parse_signature_tag(tag)
+                if signature is None or not any(signature.names(subject) for subject in inside):
+                    return tag
+            above = {*self.parents.get(digest, ()), *self.referrers_of(digest)} - seen
+            seen |= above
+            pending += above
+        return None
+
     def subjects_of(self, digest: Digest) -> tuple[Digest, ...]:
         """The subject that a manifest names, where it is there or was not looked for."""
         manifest = self.manifests.get(digest)

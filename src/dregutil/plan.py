@@ -43,6 +43,9 @@ class StepKind(enum.Enum):
     REFERRER = "referrer"
 
 
+_SELECTED = (StepKind.IMAGE, StepKind.INDEX)
+
+
 @dataclass(frozen=True, slots=True)
 class RemovalOptions:
     """`untag`: where a digest is held back, remove the selected tags alone. `keep_children`, `keep_referrers`: leave
@@ -130,6 +133,11 @@ class Plan:
         """How many tags go."""
         return sum(len(step.tags) for step in self.steps)
 
+    @property
+    def removed_untagged(self) -> int:
+        """How many manifests go that were selected themselves, and that no tag names."""
+        return sum(not step.tags and step.kind in _SELECTED for step in self.steps)
+
     def tags_removed_from(self, repository: Repository) -> int:
         return sum(len(step.tags) for step in self.steps if step.repository == repository)
 
@@ -214,6 +222,8 @@ def recheck(
         came = [tag for tag in graph.tags_of.get(step.digest, ()) if tag not in step.tags]
         if came:
             dropped[step.number] = f"also '{came[0]}'"
+        if not step.tags and step.kind in _SELECTED and (by := graph.tagged_referrer(step.digest)) is not None:
+            dropped[step.number] = f"'{by}' refers to it"
         for need in step.needs:
             if gone is not None and need in gone and gone[need] in graph.manifests:
                 dropped[step.number] = f"{gone[need].short}, to which it belongs, is there again"
@@ -249,7 +259,10 @@ class _RepositoryPlan:
         doomed: set[Tag] = set()
         for entry in chosen:
             still = self._still(entry.digest, entry.tags)
-            if still:
+            by = None if entry.tags else self.graph.tagged_referrer(entry.digest)
+            if by is not None:
+                self.hold(entry.digest, (), f"'{by}' refers to it", untag=False)
+            elif still or not entry.tags:
                 roots[entry.digest] = still
                 doomed.update(still)
                 doomed.update(tag for tag in entry.other_tags if self.graph.tags.get(tag) == entry.digest)
@@ -257,7 +270,7 @@ class _RepositoryPlan:
         going, held = settle(self.graph, reasons, doomed, allow_irreversible=self.options.allow_irreversible)
         ordered = self._order(going, reasons)
         for digest, tags in roots.items():
-            if digest not in ordered:
+            if digest not in ordered and not (digest in self.graph.absent and not tags):
                 reason = held.get(digest, "it and others refer to each other in a circle")
                 self.hold(digest, tags, reason, untag=self.options.untag and entries[digest].may_untag)
 
@@ -265,7 +278,7 @@ class _RepositoryPlan:
         """Note that a digest stays although `tags` of it were selected; with `untag`, those go alone."""
         still = self._still(digest, tags)
         manifest = self.graph.manifests.get(digest)
-        if not still:
+        if tags and not still:
             return
         if not untag or manifest is None:
             self.kept.append(Kept(self.graph.repository, digest, still, reason))

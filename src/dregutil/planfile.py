@@ -160,10 +160,10 @@ def decode_step(line: bytes) -> Step:
 
 
 def kept_counts(kept: Iterable[Kept]) -> dict[str, int]:
-    """How many tags stay, by the kind of reason."""
+    """How many tags, and manifests without one, stay, by the kind of reason."""
     counts: Counter[str] = Counter()
     for entry in kept:
-        counts[_kind_of_reason(entry.reason)] += len(entry.tags)
+        counts[_kind_of_reason(entry.reason)] += max(len(entry.tags), 1)
     return dict(counts)
 
 

@@ -133,7 +133,7 @@ def _one_tag_each(selection: Selection) -> Mapping[Repository, list[Tag]]:
     """For each digest of the selection one of its tags: to read it by."""
     found: dict[Repository, list[Tag]] = defaultdict(list)
     for entry in selection.selected:
-        found[entry.repository].append(entry.tags[0])
+        found[entry.repository] += entry.tags[:1]
     for held in selection.held:
         found[held.repository].append(held.tags[0])
     return found

@@ -33,6 +33,8 @@ class MatchRules:
 class Selected:
     """A digest of one repository, the selected tags on it, and the others there (which go with it).
 
+    One without `tags` is selected as long as it has none.
+
     `because` says why it was selected. `may_untag`: if it stays after all, its tags may go alone.
     """
 

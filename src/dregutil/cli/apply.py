@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from dregutil.errors import JournalError, NotFoundError, PlanRefusedError, Refus
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan
 from dregutil.planfile import decode_plan
+from dregutil.reference import Digest, Repository
 from dregutil.run import Known
 from dregutil.runs import RunStore
+from dregutil.sightings import SightingStore
 
 __all__ = ["apply"]
 
@@ -31,8 +34,19 @@ def apply(args: argparse.Namespace, settings: Settings) -> int:
     if settings.cache is not None:
         inventory = settings.cache.read() or inventory
     with seen_parents(settings) as parents:
-        known = Known(inventory.as_mapping(), store.known_indexes(settings.address.identity), parents)
+        known = Known(inventory.as_mapping(), _known_indexes(settings, store, work.plan), parents)
         return carry_out(args, settings, replace(work, inventory=inventory, known=known))
+
+
+def _known_indexes(settings: Settings, store: RunStore, plan: Plan) -> Mapping[Repository, frozenset[Digest]]:
+    """The indexes that no tag may name any more: from earlier runs, and, where the plan takes what has no tag, whatever
+    lost its last tag by now."""
+    found = dict(store.known_indexes(settings.address.identity))
+    if plan.removed_untagged:
+        sightings = SightingStore(settings.state_dir, settings.address.identity)
+        for name in plan.repositories:
+            found[name] = found.get(name, frozenset()) | sightings.untagged(name).keys()
+    return found
 
 
 def _saved(args: argparse.Namespace, settings: Settings) -> Undertaking | None:

@@ -10,18 +10,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dregutil.cleanup import PolicySummary, limited, rule_summaries, selection_of, summaries, surprises
-from dregutil.cli.contents import seen_parents
+from dregutil.cleanup import PolicySummary, RuleSummary, limited, rule_summaries, selection_of, summaries, surprises
+from dregutil.cli.contents import open_contents, seen_parents
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.policy_warnings import vain_selectors
 from dregutil.cli.remove import plan_live, write_plan
 from dregutil.cli.repositories import PARTIAL
-from dregutil.cli.retention import Judged, judge_registry, load_policy, read_lists, record_sightings, try_to_record
+from dregutil.cli.retention import (
+    Judged,
+    held_by_rules,
+    judge_registry,
+    load_policy,
+    read_lists,
+    record_sightings,
+    try_to_record,
+)
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import read_registry, save
+from dregutil.cli.source import Source, read_registry, save
 from dregutil.cli.storage import storage_code, stored_registry
+from dregutil.cli.untagged import UntaggedManifests, find_untagged, tell_left_out
 from dregutil.errors import BrakeError, UsageError
+from dregutil.in_use import ListFile
 from dregutil.lastrun import LastRun, LastRunFile
 from dregutil.plan import Plan, RemovalOptions
 from dregutil.planfile import plan_sum
@@ -37,8 +47,10 @@ from dregutil.report.cleanup import (
     policy_objects,
     rule_lines,
 )
+from dregutil.retention import Decision, PolicySet
 from dregutil.run import Known
 from dregutil.runs import RunStore
+from dregutil.stored import StoredRegistry
 from dregutil.survey import KnownParents
 
 __all__ = ["cleanup"]
@@ -49,6 +61,7 @@ class _Proposal:
     """What a policy asks for, planned on live repositories."""
 
     judged: Judged
+    rules: tuple[RuleSummary, ...]
     summaries: tuple[PolicySummary, ...]
     plan: Plan
     seconds: float
@@ -79,43 +92,74 @@ def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents
     if source.whole:
         save(settings, source.inventory)
     (try_to_record if only_shows else record_sightings)(settings, source)
-    for vain in vain_selectors(policies, source.inventory):
-        sys.stderr.write(f"dregutil: warning: {vain.shown(args.policy)}\n")
-    judged = judge_registry(settings, policies, lists, source)
-    going = limited(judged.judgement, args.limit)
-    readings = Readings()
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
+    known = Known(source.inventory.as_mapping(), indexes, parents)
+    untagged = find_untagged(settings, policies, source, known)
+    _warn(args, policies, source, untagged)
+    known, readings = untagged.added_to(known), Readings()
+    proposal = _propose(args, settings, (policies, lists, source, untagged), (known, readings, stored))
+    left_out = proposal.plan.left_out or untagged.left_out
+    partly = bool(source.failed or proposal.judged.unread or left_out or (args.strict and proposal.plan.kept))
+    code = max(storage_code(settings), PARTIAL if partly else 0)
+    if only_shows:
+        _show(args, settings, proposal)
+        return code
+    work = Undertaking(
+        proposal.plan,
+        source.inventory,
+        source.whole,
+        known,
+        readings,
+        seconds=proposal.seconds,
+        deadline=deadline,
+        shown=tuple(_lines(args, settings, proposal)),
+    )
+    code = max(code, _carry_out(args, settings, proposal, work))
+    _remember(settings, args, proposal)
+    return code
+
+
+def _warn(args: argparse.Namespace, policies: PolicySet, source: Source, untagged: UntaggedManifests) -> None:
+    tell_left_out(untagged)
+    for vain in vain_selectors(policies, source.inventory, untagged):
+        sys.stderr.write(f"dregutil: warning: {vain.shown(args.policy)}\n")
+
+
+def _propose(
+    args: argparse.Namespace,
+    settings: Settings,
+    wanted: tuple[PolicySet, Sequence[ListFile], Source, UntaggedManifests],
+    live: tuple[Known, Readings, StoredRegistry | None],
+) -> _Proposal:
+    """Judge, and plan what goes; nothing is changed."""
+    policies, lists, source, untagged = wanted
+    known, readings, stored = live
+    with open_contents(settings) as database:
+        judged = judge_registry(settings, database, policies, lists, source, untagged)
+        rules = rule_summaries(judged.judgement, held_by_rules(database, judged.judgement)) if args.details else ()
+    going = limited(judged.judgement, args.limit)
     options = RemovalOptions(
         any(policy.untag for policy in policies.policies),
         args.keep_children,
         args.keep_referrers,
         args.allow_irreversible,
     )
-    selection = selection_of(policies, going)
-    known = Known(source.inventory.as_mapping(), indexes, parents)
     plan, seconds = plan_live(
-        settings, selection, source.inventory, options, known, readings, stored, args.gc == "untagged"
-    )
-    last = LastRunFile(settings.state_dir, settings.address.identity, Path(args.policy))
-    proposal = _Proposal(judged, summaries(policies, judged.judgement, going), plan, seconds, last.read())
-    partly = bool(source.failed or judged.unread or plan.left_out or (args.strict and plan.kept))
-    code = max(storage_code(settings), PARTIAL if partly else 0)
-    if only_shows:
-        _show(args, settings, proposal)
-        return code
-    work = Undertaking(
-        plan,
+        settings,
+        selection_of(policies, going),
         source.inventory,
-        source.whole,
+        options,
         known,
         readings,
-        seconds=seconds,
-        deadline=deadline,
-        shown=tuple(_lines(args, settings, proposal)),
+        stored,
+        args.gc == "untagged",
     )
-    code = max(code, _carry_out(args, settings, proposal, work))
-    _remember(last, proposal)
-    return code
+    last = _last_run(settings, args).read()
+    return _Proposal(judged, rules, summaries(policies, judged.judgement, going), plan, seconds, last)
+
+
+def _last_run(settings: Settings, args: argparse.Namespace) -> LastRunFile:
+    return LastRunFile(settings.state_dir, settings.address.identity, Path(args.policy))
 
 
 def _carry_out(args: argparse.Namespace, settings: Settings, proposal: _Proposal, work: Undertaking) -> int:
@@ -123,7 +167,7 @@ def _carry_out(args: argparse.Namespace, settings: Settings, proposal: _Proposal
         for line in work.shown:
             note(settings, line)
     if proposal.refused:
-        named = ", ".join(f"{one.name} ({one.removed:,} of {one.selected:,} tags)" for one in proposal.refused)
+        named = ", ".join(f"{one.name} ({one.taken})" for one in proposal.refused)
         raise BrakeError(
             f"more than max_remove would go: {named}; nothing was removed",
             advice="look with --dry-run; if it is meant, review --plan-out FILE and `dregutil apply FILE`",
@@ -160,11 +204,14 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: _Proposal) ->
     judgement = proposal.judged.judgement
     found = [*detail_lines(judgement), ""] if args.details else []
     found += policy_lines(proposal.summaries, freed_by_policy(proposal.plan), proposal.last)
-    others = sum(not verdict.policy for verdict in judgement)
+    others = sum(not verdict.policy and verdict.decision is Decision.KEEP for verdict in judgement)
     if others:
         found.append(f"selected by no policy, and kept: {plural(others, 'tag')}")
+    followers = sum(verdict.decision is Decision.FOLLOW for verdict in judgement)
+    if followers:
+        found.append(f"signatures and the like, which go with what they are about: {plural(followers, 'tag')}")
     if args.details:
-        found += ["", *rule_lines(rule_summaries(judgement)), ""]
+        found += ["", *rule_lines(proposal.rules), ""]
     found += list_lines(proposal.judged.lists)
     if proposal.judged.source.failed:
         number = plural(len(proposal.judged.source.failed), "repository")
@@ -177,7 +224,8 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: _Proposal) ->
     return found
 
 
-def _remember(file: LastRunFile, proposal: _Proposal) -> None:
+def _remember(settings: Settings, args: argparse.Namespace, proposal: _Proposal) -> None:
+    file = _last_run(settings, args)
     selected = {one.name: one.selected for one in proposal.summaries}
     removed = {one.name: one.removed for one in proposal.summaries}
     try:

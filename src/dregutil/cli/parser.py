@@ -322,11 +322,13 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_why(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", metavar="IMAGE", help="repository:tag")
+    parser.add_argument("image", metavar="IMAGE", help="repository:tag or repository@digest")
     _add_policy_file(parser)
+    _add_storage(parser)
 
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("check",), help="what to do with it")
     parser.add_argument("file", metavar="FILE", help="the policy file")
     parser.add_argument("--against", metavar="HOST", help="say what its selectors pick in this registry")
+    _add_storage(parser)

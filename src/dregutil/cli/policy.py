@@ -6,11 +6,13 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 
+from dregutil.cli.contents import seen_parents
 from dregutil.cli.output import emit, plural
 from dregutil.cli.policy_warnings import vain_selectors
 from dregutil.cli.retention import load_policy
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import open_source
+from dregutil.cli.source import Source, open_source
+from dregutil.cli.untagged import UntaggedManifests, find_untagged
 from dregutil.errors import PartialError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.policyfile import Mistake, PolicyError
@@ -18,6 +20,8 @@ from dregutil.reference import RegistryAddress
 from dregutil.retention import PolicySet, TagFacts
 from dregutil.retention.policy import Policy, Select
 from dregutil.retention.select import overlaps
+from dregutil.run import Known
+from dregutil.runs import RunStore
 
 __all__ = ["policy_command"]
 
@@ -39,15 +43,23 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
                 f"--against {address.name}, and the registry is {settings.registry.name}",
                 advice="name one of them: a login is never sent to another registry",
             )
-        source = open_source(settings if settings.registry is not None else replace(settings, registry=address))
+        settings = settings if settings.registry is not None else replace(settings, registry=address)
+        source = open_source(settings)
         if source.failed:
             raise PartialError(f"{plural(len(source.failed), 'repository')} could not be read")
-        found += [("warning", warning) for warning in vain_selectors(policies, source.inventory)]
+        untagged = _untagged(settings, policies, source)
+        found += [("warning", warning) for warning in vain_selectors(policies, source.inventory, untagged)]
         found += [("warning", warning) for warning in _overlaps(policies, source.inventory)]
         where = f" against {address.name}"
     summary = f"{plural(len(policies.policies), 'policy')}, no mistakes, {plural(len(found), 'warning')}{where}"
     _emit(args, settings, found, f"{args.file}: {summary}")
     return 0
+
+
+def _untagged(settings: Settings, policies: PolicySet, source: Source) -> UntaggedManifests:
+    with seen_parents(settings) as parents:
+        indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
+        return find_untagged(settings, policies, source, Known(source.inventory.as_mapping(), indexes, parents))
 
 
 def _emit(args: argparse.Namespace, settings: Settings, found: list[tuple[str, Mistake]], *more: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dregutil.cli.untagged import UntaggedManifests
 from dregutil.inventory import Inventory
 from dregutil.policyfile import Mistake
 from dregutil.retention import PolicySet
@@ -12,21 +13,23 @@ from dregutil.retention.select import matching_tags
 
 __all__ = ["vain_selectors"]
 
+_NONE_UNTAGGED = (
+    "nothing here is known to have no tag; our records know what lost its last tag since they began, "
+    "--storage PATH shows all"
+)
 
-def vain_selectors(policies: PolicySet, inventory: Inventory) -> Iterator[Mistake]:
+
+def vain_selectors(policies: PolicySet, inventory: Inventory, untagged: UntaggedManifests) -> Iterator[Mistake]:
     """What in a policy picks nothing in this registry: most often a slip, and never a reason to remove."""
     tags = inventory.as_mapping()
     for policy in policies.policies:
-        if not any(applies_to(policy, repository) for repository in tags):
+        if not any(applies_to(policy, repository) for repository in (*tags, *untagged.found)):
             yield Mistake(
                 policy.line, policy.column, f"{policy.name!r} selects nothing: none of its globs names a repository"
             )
         elif policy.select.untagged:
-            yield Mistake(
-                policy.line,
-                policy.column,
-                f"{policy.name!r} selects nothing: the API lists no manifests without a tag; doctor --storage does",
-            )
+            if not any(untagged.roots(name) for name in untagged.found if applies_to(policy, name)):
+                yield Mistake(policy.line, policy.column, f"{policy.name!r} selects nothing: {_NONE_UNTAGGED}")
         elif not matching_tags(policy, tags):
             yield Mistake(
                 policy.line, policy.column, f"{policy.name!r} selects nothing: no tag in its repositories matches"

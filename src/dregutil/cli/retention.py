@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dregutil.cli.contents import open_contents, read_missing
+from dregutil.cleanup import kept_alone
+from dregutil.cli.contents import read_missing
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
+from dregutil.cli.untagged import UntaggedManifests
 from dregutil.content_database import ContentDatabase
 from dregutil.details import ImageDetails
 from dregutil.errors import DregutilError, JournalError, RefusedError, UsageError
@@ -59,26 +61,51 @@ def read_lists(policies: PolicySet, folder: Path) -> tuple[ListFile, ...]:
 
 def judge_registry(
     settings: Settings,
+    database: ContentDatabase,
     policies: PolicySet,
     lists: Sequence[ListFile],
     source: Source,
+    untagged: UntaggedManifests,
     *,
     only: Sequence[Repository] | None = None,
 ) -> Judged:
-    """Judge the tags of a registry as `source` has them, or of `only` some repositories.
+    """Judge the tags of a registry as `source` has them, and what is `untagged` in it, or of `only` some repositories.
 
     Raises RefusedError where a list of what is in use protects nothing here, and JournalError.
     """
     in_use, reports = find_in_use(policies.protect, lists, source.inventory, settings.address)
-    with open_contents(settings) as database:
-        wanted = {name: source.inventory.tags(name) for name in only or source.inventory.repositories}
-        holders = [*_wanted(policies, wanted)]
-        unread = read_missing(settings, database, holders)
-        store = SightingStore(settings.state_dir, settings.address.identity)
-        read = _Facts(database, unread, {digest for _, digest in holders})
-        facts = {name: read.of(tags, store.of(name, tags)) for name, tags in wanted.items()}
+    names = only or dict.fromkeys((*source.inventory.repositories, *untagged.found))
+    wanted = {name: source.inventory.tags(name) for name in names}
+    holders = [*_wanted(policies, wanted)]
+    holders += [(name, digest) for name in wanted for digest in untagged.roots(name)]
+    unread = read_missing(settings, database, holders)
+    store = SightingStore(settings.state_dir, settings.address.identity)
+    read = _Facts(database, unread, {digest for _, digest in holders})
+    facts = {
+        name: (*read.of(tags, store.of(name, tags)), *read.of_untagged(untagged.roots(name)))
+        for name, tags in wanted.items()
+    }
     now = datetime.now(UTC)
     return Judged(policies, source, facts, judge(policies, facts, now=now, in_use=in_use), reports, unread)
+
+
+def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tuple[str, str], int]:
+    """By policy and reason, the bytes of what that reason alone keeps and nothing else that stays reaches: at most so
+    much more would come back without it, since of what stays not all was read."""
+    from dregutil.usage import Usage
+
+    keys: dict[tuple[str, str] | None, int] = {}
+
+    def lines() -> Iterator[tuple[Repository, Tag, Digest]]:
+        for verdict in judgement:
+            if not verdict.goes:
+                number = keys.setdefault(kept_alone(verdict), len(keys))
+                yield Repository(str(number)), verdict.facts.tag or Tag(""), verdict.facts.digest
+
+    usage = Usage(database, lines())
+    usage.measure("repo")
+    held = {row.repository: row.unique for row in usage.rows()}
+    return {key: held.get(Repository(str(number)), 0) for key, number in keys.items() if key is not None}
 
 
 def record_sightings(settings: Settings, source: Source) -> None:
@@ -129,17 +156,24 @@ class _Facts:
         self.database = database
         self.unread = unread
         self.wanted = wanted
-        self._known: dict[Digest, tuple[ImageDetails | None, bool]] = {}
+        self._known: dict[Digest, tuple[ImageDetails | None, Digest | None]] = {}
 
     def of(self, tags: Mapping[Tag, Digest], seen: Mapping[Tag, Sighting]) -> tuple[TagFacts, ...]:
-        return tuple(self._fact(tag, digest, seen.get(tag)) for tag, digest in tags.items())
+        return tuple(
+            self._fact(tag, digest, one.known_since if one.came else None, one.known_since)
+            if (one := seen.get(tag)) is not None
+            else self._fact(tag, digest, None, None)
+            for tag, digest in tags.items()
+        )
 
-    def _fact(self, tag: Tag, digest: Digest, seen: Sighting | None) -> TagFacts:
+    def of_untagged(self, roots: Mapping[Digest, datetime | None]) -> tuple[TagFacts, ...]:
+        """Those of manifests without a tag. What they refer to is not there, so that they refer to nothing."""
+        return tuple(replace(self._fact(None, digest, since, since), subject=None) for digest, since in roots.items())
+
+    def _fact(self, tag: Tag | None, digest: Digest, came: datetime | None, since: datetime | None) -> TagFacts:
         if digest not in self.wanted:
             return TagFacts(tag, digest)
-        details, is_referrer = self._known.get(digest) or self._known.setdefault(digest, self._look(digest))
-        came = seen.known_since if seen is not None and seen.came else None
-        since = seen.known_since if seen is not None else None
+        details, subject = self._known.get(digest) or self._known.setdefault(digest, self._look(digest))
         if details is None:
             why = self.unread[digest].message if digest in self.unread else "it was not found"
             return TagFacts(tag, digest, seen=came, known_since=since, unread=why)
@@ -152,14 +186,15 @@ class _Facts:
             details.size,
             details.labels,
             tuple(_below(details)),
-            is_referrer,
+            subject,
         )
 
-    def _look(self, digest: Digest) -> tuple[ImageDetails | None, bool]:
+    def _look(self, digest: Digest) -> tuple[ImageDetails | None, Digest | None]:
         if digest in self.unread:
-            return None, False
+            return None, None
         manifest = self.database.manifest(digest)
-        return self.database.details(digest), manifest is not None and manifest.subject is not None
+        subject = None if manifest is None or manifest.subject is None else manifest.subject.digest
+        return self.database.details(digest), subject
 
 
 def _below(details: ImageDetails) -> Iterator[Digest]:

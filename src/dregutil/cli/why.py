@@ -3,43 +3,73 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from dregutil.cli.contents import open_contents, seen_parents
 from dregutil.cli.output import emit
 from dregutil.cli.retention import judge_registry, load_policy, read_lists
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import open_source
+from dregutil.cli.untagged import find_untagged, look_at
 from dregutil.errors import NotFoundError, UsageError
+from dregutil.graph import RepositoryGraph
 from dregutil.inventory import Inventory
-from dregutil.reference import Digest, Reference, Repository, Tag
+from dregutil.reference import Digest, Reference, Repository
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
-from dregutil.retention import Verdict
+from dregutil.retention import Decision, Reason, ReasonKind, TagFacts, Verdict
 from dregutil.retention.explain import Bearing, explain
+from dregutil.run import Known
+from dregutil.runs import RunStore
+from dregutil.survey import KnownParents
 
 __all__ = ["why"]
+
+_NOT_KNOWN = (
+    "it has no tag, and no policy with `untagged: true` knows of it; our records know what lost its last tag since "
+    "they began, --storage PATH shows all"
+)
 
 
 def why(args: argparse.Namespace, settings: Settings) -> int:
     reference = Reference.parse(args.image, registry=settings.address)
     if reference.tag is None and reference.digest is None:
-        raise UsageError(f"{args.image} names no tag", advice="name one image: repository:tag")
+        raise UsageError(f"{args.image} names no tag", advice="name one image: repository:tag or repository@digest")
+    with seen_parents(settings) as parents:
+        return _why(args, settings, reference, parents)
+
+
+def _why(args: argparse.Namespace, settings: Settings, reference: Reference, parents: KnownParents) -> int:
     policies = load_policy(args.policy)
     lists = read_lists(policies, Path(args.policy).absolute().parent)
-    source = open_source(settings, None if lists else [reference.repository])
-    tag = _tag(args.image, reference, source.inventory)
-    judged = judge_registry(settings, policies, lists, source, only=[reference.repository])
-    verdicts = judged.judgement.verdicts[reference.repository]
-    (verdict,) = (found for found in verdicts if found.facts.tag == tag)
-    bearings = explain(policies, verdicts, tag, judged.judgement.now)
-    elsewhere = _elsewhere(source.inventory, verdict.facts.digest, reference.repository)
+    repository = reference.repository
+    source = open_source(settings, None if lists else [repository])
+    indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
+    known = Known(source.inventory.as_mapping(), indexes, parents)
+    untagged = find_untagged(settings, policies, source, known, [repository])
+    with open_contents(settings) as database:
+        judged = judge_registry(settings, database, policies, lists, source, untagged, only=[repository])
+    verdicts = judged.judgement.verdicts.get(repository, ())
+    verdict = _verdict(reference, verdicts)
+    if verdict is not None:
+        bearings = explain(policies, verdicts, verdict, judged.judgement.now)
+        digest = verdict.facts.digest
+    elif reference.digest is not None and reference.tag is None:
+        digest = reference.digest
+        graph = look_at(settings, source, untagged.added_to(known), {repository: {digest: None}})[repository]
+        verdict, bearings = _unjudged(graph, digest, verdicts, untagged.left_out.get(repository, ""))
+    if verdict is None:
+        raise NotFoundError(f"there is no {args.image}", advice="--refresh reads the registry again")
     bearings += tuple(
-        Bearing("elsewhere", keeps=False, text=f"{name}, which does not hold it here") for name in elsewhere
+        Bearing("elsewhere", keeps=False, text=f"{name}, which does not hold it here")
+        for name in _elsewhere(source.inventory, digest, repository)
     )
     objects: list[dict[str, object]] = [
         {
-            "repository": reference.repository,
-            "tag": tag,
+            "repository": repository,
+            "tag": verdict.facts.tag,
+            "digest": digest,
             "decision": verdict.decision.value,
             "policy": verdict.policy or None,
             "what": bearing.what,
@@ -52,12 +82,39 @@ def why(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _tag(image: str, reference: Reference, inventory: Inventory) -> Tag:
-    tags = inventory.tags(reference.repository)
-    found = reference.tag or next((tag for tag, digest in sorted(tags.items()) if digest == reference.digest), None)
-    if found is None or found not in tags:
-        raise NotFoundError(f"there is no {image}", advice="--refresh reads the registry again")
-    return found
+def _verdict(reference: Reference, verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The verdict on a tag; of a digest, that on the first of its tags, or on itself."""
+    if reference.tag is not None:
+        return next((found for found in verdicts if found.facts.tag == reference.tag), None)
+    on = [found for found in verdicts if found.facts.digest == reference.digest]
+    return min(on, key=lambda found: found.facts.tag or "", default=None)
+
+
+def _unjudged(
+    graph: RepositoryGraph, digest: Digest, verdicts: Sequence[Verdict], trouble: str
+) -> tuple[Verdict | None, tuple[Bearing, ...]]:
+    """What no policy can select by itself: a part of something, or what nobody knew of; None where it is not there."""
+    manifest = graph.manifests.get(digest)
+    if manifest is None:
+        return None, ()
+    shown = {found.facts.digest: found for found in verdicts}
+    found: list[Bearing] = []
+    for what, others in (("index", graph.parents.get(digest, ())), ("subject", graph.subjects_of(digest))):
+        for other in others:
+            over = shown.get(other)
+            stays = over is None or over.decision is not Decision.REMOVE
+            name = f"{graph.repository}@{other.short}" if over is None else over.image
+            became = "" if over is None else f": {over.decision.value}, {', '.join(map(str, over.reasons))}"
+            found.append(Bearing(what, stays, f"{name}{became}"))
+    by = graph.tagged_referrer(digest)
+    if by is not None:
+        found.append(Bearing("referrer", keeps=True, text=f"{graph.repository}:{by} refers to it"))
+    decision, text = Decision.FOLLOW, "it has no tag, and lives and dies with what it belongs to"
+    if not found:
+        decision, text = Decision.KEEP, trouble or _NOT_KNOWN
+        found.append(Bearing("not selected", keeps=True, text=text))
+    facts = TagFacts(None, digest, size=manifest.size)
+    return Verdict(graph.repository, facts, decision, (Reason(ReasonKind.NOT_SELECTED, text),)), tuple(found)
 
 
 def _elsewhere(inventory: Inventory, digest: Digest, repository: Repository) -> list[str]:
@@ -66,14 +123,16 @@ def _elsewhere(inventory: Inventory, digest: Digest, repository: Repository) -> 
 
 def _head(verdict: Verdict) -> list[str]:
     facts = verdict.facts
-    name = f"{verdict.repository}:{facts.tag}"
+    name = verdict.image
     date = "unknown" if verdict.date is None else f"{verdict.date:%Y-%m-%d %H:%M} UTC"
     group = f", group {'/'.join(verdict.group)}" if verdict.group else ""
     owner = f"policy {verdict.policy}{group}" if verdict.policy else "no policy"
     because = ", ".join(map(str, verdict.reasons))
     return [
         f"{verdict.decision.value.upper()}  {name}  {because}",
-        f"{facts.digest.short} · {size_text(facts.size)} · date {date} · {owner}",
+        f"{facts.digest.short} · {size_text(facts.size)} · date {date} · {owner}"
+        if facts.size
+        else f"{facts.digest.short} · {owner}",
     ]
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
+import yaml
+
 from dregutil.errors import UsageError
 from dregutil.glob import Glob, parse_glob
 from dregutil.policyfile.tree import Mistake, Tree, parse_choice, parse_number
@@ -120,6 +122,8 @@ class _Reader:
         keys = tree.section(node, "policy")
         select = self._select(keys.get("select"))
         order = tree.read(keys.get("order"), parse_choice("time", "version"))
+        if select.untagged:
+            self._only_by_time(keys)
         return Policy(
             name=tree.text(keys.get("name")) or "",
             repositories=tree.read_all(keys.get("repositories"), parse_glob),
@@ -131,6 +135,20 @@ class _Reader:
             column=node.start_mark.column + 1,
             **self._settings(keys, defaults),
         )
+
+    def _only_by_time(self, keys: dict[str, Any]) -> None:
+        """What has no tag has no name and no version: rules that ask for one could never keep anything."""
+        tree = self.tree
+        for key in ("order", "group_by"):
+            plain = tree.text(keys.get(key)) if isinstance(keys.get(key), yaml.ScalarNode) else None
+            if key in keys and plain not in ("time", "repository"):
+                tree.wrong(keys[key], f"{key!r} is of no use here: what has no tag has no name and no version")
+        kept = tree.section(keys["keep"], "keep") if isinstance(keys.get("keep"), yaml.MappingNode) else {}
+        together = [tree.section(item, "rule") for item in self._all(kept)]
+        for rules in (kept, *together):
+            for key in ("tags", "versions"):
+                if key in rules:
+                    tree.wrong(rules[key], f"{key!r} keeps nothing here: what has no tag has no name and no version")
 
     def _select(self, node: Any) -> Select:
         tree = self.tree

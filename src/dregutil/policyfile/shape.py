@@ -90,7 +90,7 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
         "regex": _texts("regular expressions, of the whole tag"),
         "version": _texts("comparisons of versions, such as '>=1.0'; several in one text hold together"),
         "label": _texts("labels: key, or key=value"),
-        "untagged": _switch("manifests that no tag names"),
+        "untagged": _switch("manifests that no tag names and that belong to nothing else; stands alone"),
     },
     "keep": {
         **_RULES,

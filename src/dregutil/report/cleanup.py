@@ -10,8 +10,8 @@ from dregutil.in_use import ListReport
 from dregutil.lastrun import LastRun
 from dregutil.plan import Plan, StepKind
 from dregutil.quantity import age_as_written
-from dregutil.reference import Repository
-from dregutil.report.removal import usage_lines
+from dregutil.reference import Repository, parse_signature_tag
+from dregutil.report.removal import going_text, held_back, usage_lines
 from dregutil.report.text import column_lines
 from dregutil.report.units import duration_text, size_text
 from dregutil.retention import Judgement, Verdict
@@ -49,23 +49,24 @@ def policy_lines(summaries: Sequence[PolicySummary], freed: Mapping[str, int], l
     for one in summaries:
         change = [] if last is None else [_change(one, last)]
         numbers = [f"{number:,}" for number in (one.selected, one.kept, one.removed)]
-        rows.append([one.name, *numbers, size_text(freed.get(one.name, 0)) if one.removed else "-", *change])
+        name = f"{one.name} (untagged)" if one.untagged else one.name
+        rows.append([name, *numbers, size_text(freed.get(one.name, 0)) if one.removed else "-", *change])
     yield from _table(rows, numbers=(1, 2, 3, 4))
     for one in summaries:
         if not one.selected:
             yield f"warning: the policy {one.name} selects nothing here"
         if one.refused:
             yield (
-                f"REFUSED: {one.name} takes {one.removed:,} of {one.selected:,} tags, and max_remove is {one.allowed}: "
+                f"REFUSED: {one.name} takes {one.taken}, and max_remove is {one.allowed}: "
                 "review it with --plan-out, then apply that"
             )
 
 
 def rule_lines(rules: Sequence[RuleSummary]) -> Iterator[str]:
-    """What each rule keeps, and what it alone keeps."""
-    rows = [["POLICY", "KEPT BY", "TAGS", "BY IT ALONE", "SIZE OF THOSE"]]
+    """What each rule keeps, what it alone keeps, and what would come back without it."""
+    rows = [["POLICY", "KEPT BY", "TAGS", "BY IT ALONE", "HOLDS AT MOST"]]
     rows += [
-        [rule.policy, rule.rule, f"{rule.tags:,}", f"{rule.alone:,}", size_text(rule.size) if rule.alone else "-"]
+        [rule.policy, rule.rule, f"{rule.tags:,}", f"{rule.alone:,}", size_text(rule.frees) if rule.alone else "-"]
         for rule in rules
     ]
     return _table(rows, numbers=(2, 3, 4)) if rules else iter(())
@@ -90,8 +91,7 @@ def plan_end_lines(
         yield f"loses most of its tags: {repository}, {gone:,} of {tags:,}"
     for repository, why in plan.left_out.items():
         yield f"LEFT    {repository}  {why}"
-    held += sum(len(kept.tags) for kept in plan.kept)
-    yield f"{_count(plan.removed_tags, 'tag')} to go, {held:,} held back · about {duration_text(seconds)}"
+    yield f"{going_text(plan)} to go, {held + held_back(plan):,} held back · about {duration_text(seconds)}"
     if plan.steps:
         yield from usage_lines(plan.usage)
         yield "Until then `dregutil undo` puts everything back"
@@ -102,7 +102,7 @@ def detail_lines(judgement: Judgement) -> Iterator[str]:
     rows = [
         (
             verdict.decision.value.upper(),
-            f"{verdict.repository}:{verdict.facts.tag}",
+            _short_image(verdict),
             "-" if verdict.date is None else f"{verdict.date:%Y-%m-%d %H:%M}",
             size_text(verdict.facts.size) if verdict.facts.size else "-",
             verdict.policy or "-",
@@ -112,6 +112,15 @@ def detail_lines(judgement: Judgement) -> Iterator[str]:
     ]
     head = ("", "TAG", "DATE", "SIZE", "POLICY", "BECAUSE")
     return (line.rstrip() for line in column_lines([head, *rows])) if rows else iter(())
+
+
+def _short_image(verdict: Verdict) -> str:
+    """Signature tags are long, and all alike."""
+    signature = None if verdict.facts.tag is None else parse_signature_tag(verdict.facts.tag)
+    if signature is None:
+        return verdict.image
+    suffix = f".{signature.suffix}" if signature.suffix else ""
+    return f"{verdict.repository}:{signature.algorithm}-{signature.hex[:12]}…{suffix}"
 
 
 def detail_objects(judgement: Judgement) -> list[dict[str, object]]:
@@ -157,7 +166,13 @@ def _table(rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> Iterator[st
 
 
 def _sorted(judgement: Judgement) -> list[Verdict]:
-    return sorted(judgement, key=lambda verdict: (verdict.repository, tag_order(verdict.facts.tag)))
+    return sorted(judgement, key=_place)
+
+
+def _place(verdict: Verdict) -> tuple[str, bool, tuple[object, ...]]:
+    """By repository, then in the order of versions; what has no tag comes last."""
+    tag = verdict.facts.tag
+    return (verdict.repository, tag is None, (verdict.facts.digest,) if tag is None else (tag_order(tag),))
 
 
 def _change(one: PolicySummary, last: LastRun) -> str:
@@ -172,7 +187,3 @@ def _change(one: PolicySummary, last: LastRun) -> str:
         if number
     ]
     return ", ".join(parts) or "the same"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -9,7 +9,16 @@ from dregutil.outcome import Outcome, Result, RunResult
 from dregutil.plan import Action, Kept, Plan, Step, StepKind, Usage
 from dregutil.report.units import duration_text, size_text
 
-__all__ = ["left_lines", "plan_lines", "plan_objects", "removed_steps", "summary_lines", "usage_lines"]
+__all__ = [
+    "going_text",
+    "held_back",
+    "left_lines",
+    "plan_lines",
+    "plan_objects",
+    "removed_steps",
+    "summary_lines",
+    "usage_lines",
+]
 
 
 def plan_lines(plan: Plan, *, unmatched: int, seconds: float | None = None) -> Iterator[str]:
@@ -25,15 +34,29 @@ def plan_lines(plan: Plan, *, unmatched: int, seconds: float | None = None) -> I
         yield f"LEFT    {repository}  {why}"
     if unmatched:
         yield f"Not matched: {_count(unmatched, 'tag')}"
-    held = sum(len(kept.tags) for kept in plan.kept)
+    held = held_back(plan)
     if plan.steps or held:
         takes = "" if seconds is None else f" · about {duration_text(seconds)}"
-        yield f"{_count(plan.removed_tags, 'tag')} to go, {held} held back{takes}"
+        yield f"{going_text(plan)} to go, {held:,} held back{takes}"
     for repository in swept_repositories(plan):
         yield f"{repository} is large: its tags go first, in one sweep, then their manifests"
     if plan.steps:
         yield from usage_lines(plan.usage)
         yield "Until then `dregutil undo` puts everything back"
+
+
+def going_text(plan: Plan) -> str:
+    """What goes, in numbers: `7 tags and 2 untagged manifests`."""
+    tags = _count(plan.removed_tags, "tag")
+    if not plan.removed_untagged:
+        return tags
+    untagged = _count(plan.removed_untagged, "untagged manifest")
+    return f"{tags} and {untagged}" if plan.removed_tags else untagged
+
+
+def held_back(plan: Plan) -> int:
+    """How many tags, and manifests without one, were selected and stay."""
+    return sum(max(len(kept.tags), 1) for kept in plan.kept)
 
 
 def usage_lines(usage: Usage) -> Iterator[str]:
@@ -128,7 +151,7 @@ def summary_lines(plan: Plan, result: RunResult, *, run: str = "") -> Iterator[s
         parts.append(f"{len(gone)} were gone already")
     parts += [f"{what.value} {len(result.of(what))}" for what in (Result.LEFT, Result.FAILED) if result.of(what)]
     if plan.kept:
-        parts.append(f"held back {sum(len(kept.tags) for kept in plan.kept)}")
+        parts.append(f"held back {held_back(plan):,}")
     yield ", ".join(parts)
     if run and (result.interrupted or result.error is not None):
         yield f"unfinished: `dregutil apply --resume {run}` goes on with it"
@@ -157,6 +180,8 @@ def _is_done(outcome: Outcome) -> bool:
 
 
 def _tags(tags: Sequence[str]) -> str:
+    if not tags:
+        return "(untagged)"
     return ", ".join(tags) if len(tags) <= 6 else f"{', '.join(tags[:5])} and {len(tags) - 5} more"
 
 

@@ -27,8 +27,14 @@ def date_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> dateti
 
 
 def shared_date(facts: Sequence[TagFacts], dates: Sequence[datetime | None]) -> datetime | None:
-    """The one date that more than half of a group's images have, if several do: nobody can believe it."""
-    pairs = {(one.digest, date) for one, date in zip(facts, dates, strict=True)}
+    """The one date that more than half of a group's images have, if several do: nobody can believe it.
+
+    That many manifests lost their last tag by one and the same crawl is no wonder.
+    """
+    pairs = {
+        (one.digest, None if one.tag is None and date == one.seen else date)
+        for one, date in zip(facts, dates, strict=True)
+    }
     counted = Counter(date for _, date in pairs if date is not None)
     if not counted:
         return None

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dregutil.quantity import age_as_written, duration_as_written
-from dregutil.reference import Tag
 from dregutil.retention.dates import bucket, date_of
+from dregutil.retention.follow import subjects_of
 from dregutil.retention.keep import Group, kept_by
 from dregutil.retention.policy import Calendar, KeepRule, Last, Order, Policy, PolicySet, Within
-from dregutil.retention.verdict import ReasonKind, Verdict
+from dregutil.retention.verdict import Decision, ReasonKind, Verdict
 from dregutil.version import parse_version
 
 __all__ = ["Bearing", "explain"]
@@ -26,9 +26,10 @@ class Bearing:
     text: str
 
 
-def explain(policies: PolicySet, verdicts: Sequence[Verdict], tag: Tag, now: datetime) -> tuple[Bearing, ...]:
-    """What bears on a tag, given the verdicts of its whole repository."""
-    (verdict,) = (found for found in verdicts if found.facts.tag == tag)
+def explain(policies: PolicySet, verdicts: Sequence[Verdict], verdict: Verdict, now: datetime) -> tuple[Bearing, ...]:
+    """What bears on one of `verdicts`, which are those of a whole repository."""
+    if verdict.decision is Decision.FOLLOW:
+        return _subjects(verdict, verdicts)
     found = [
         Bearing(reason.kind.value, keeps=True, text=reason.text)
         for reason in verdict.reasons
@@ -39,12 +40,26 @@ def explain(policies: PolicySet, verdicts: Sequence[Verdict], tag: Tag, now: dat
         found += _rules(policies, policy, verdicts, verdict, now)
         found.append(_min_age(policy, verdict, now))
     for other in verdicts:
-        if other.facts.digest == verdict.facts.digest and other.facts.tag != tag:
+        if other.facts.digest == verdict.facts.digest and other is not verdict:
             stays = "which goes too" if other.goes else f"which stays ({other.reasons[0]})"
             found.append(Bearing("same digest", not other.goes, f"'{other.facts.tag}', {stays}"))
         elif verdict.facts.digest in other.facts.contains:
-            found.append(Bearing("index", not other.goes, f"it is a child of '{other.facts.tag}'"))
+            found.append(Bearing("index", not other.goes, f"it is a child of {other.image}"))
     return tuple(found)
+
+
+def _subjects(verdict: Verdict, verdicts: Sequence[Verdict]) -> tuple[Bearing, ...]:
+    """What a signature or other referrer hangs on, and what becomes of that."""
+    found = [
+        Bearing(
+            "subject",
+            other.decision is not Decision.REMOVE,
+            f"{other.image}: {other.decision.value}, {', '.join(map(str, other.reasons))}",
+        )
+        for other in subjects_of(verdict, verdicts)
+        if other is not verdict
+    ]
+    return tuple(found) or tuple(Bearing("subject", keeps=False, text=reason.text) for reason in verdict.reasons)
 
 
 def _rules(
@@ -54,7 +69,7 @@ def _rules(
     group = Group(
         [one.facts for one in mates],
         [one.date for one in mates],
-        [parse_version(one.facts.tag) for one in mates],
+        [None if one.facts.tag is None else parse_version(one.facts.tag) for one in mates],
         policy.order,
         now,
         policies.zone,
@@ -87,5 +102,7 @@ def _min_age(policy: Policy, verdict: Verdict, now: datetime) -> Bearing:
     date = date_of(verdict.facts, policy.unknown_date, now)
     text = "its age is not known" if date is None else f"it is {age_as_written(now - date)} old"
     if verdict.facts.known_since is not None:
-        text += f", known to our records for {age_as_written(now - verdict.facts.known_since)}"
+        since = age_as_written(now - verdict.facts.known_since)
+        is_tagged = verdict.facts.tag is not None
+        text += f", known to our records for {since}" if is_tagged else f", and here without a tag for {since}"
     return Bearing(f"min_age: {duration_as_written(policy.min_age)}", keeps, text)

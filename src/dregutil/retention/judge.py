@@ -13,6 +13,7 @@ from datetime import datetime
 from dregutil.quantity import duration_as_written
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.retention.dates import date_of, is_old_enough, shared_date
+from dregutil.retention.follow import follow
 from dregutil.retention.keep import Group, kept_by, version_of
 from dregutil.retention.policy import Order, Policy, PolicySet, applies_to
 from dregutil.retention.select import group_of, is_counted, owner_of
@@ -22,7 +23,6 @@ from dregutil.version import Version
 __all__ = ["judge", "judge_repository"]
 
 _NOT_SELECTED = Reason(ReasonKind.NOT_SELECTED, "no policy selects it")
-_SIGNATURE = Reason(ReasonKind.SIGNATURE, "lives and dies with its subject")
 _UNKNOWN_DATE = Reason(ReasonKind.UNKNOWN_DATE, "its date is unknown")
 _SAME_DATE = Reason(ReasonKind.SAME_DATE, "most of its group has the same date")
 _NO_VERSION = Reason(ReasonKind.NO_VERSION, "it is no version, so it has no place in the order")
@@ -104,7 +104,6 @@ class _Work:
         applying = tuple(self._applying.values())
         for draft in self.drafts:
             if not is_counted(draft.facts):
-                draft.reasons.append(_SIGNATURE)
                 continue
             self._counted.append(draft)
             draft.policy, draft.is_certain = owner_of(applying, draft.facts)
@@ -120,7 +119,7 @@ class _Work:
             policy = draft.policy
             if policy is None or not draft.is_certain:
                 continue
-            if policy.order is Order.VERSION or policy.group_by:
+            if draft.facts.tag is not None and (policy.order is Order.VERSION or policy.group_by):
                 draft.version = version_of(draft.facts.tag)
             draft.group = group_of(policy, draft.facts.tag, draft.version)
             if draft.group is None:
@@ -162,7 +161,7 @@ class _Work:
             found += [
                 Reason(ReasonKind.PROTECTED, f"protected: {glob.text}")
                 for glob in protect.tags
-                if glob.matches(draft.facts.tag)
+                if draft.facts.tag is not None and glob.matches(draft.facts.tag)
             ]
             used = in_use.list_of(self.repository, draft.facts)
             if used:
@@ -172,11 +171,13 @@ class _Work:
     def keep_one(self) -> None:
         """Where nothing but rules (and dates that they ask for) keeps anything here, the newest stays.
 
-        Not only where the rules would empty the repository: a rule that is added must never cost another tag.
+        Not only where the rules would empty the repository: a rule that is added must never cost another tag. What
+        has no tag counts only where there is no tag at all.
         """
-        if any(reason.kind in _WITHOUT_RULES for draft in self._counted for reason in draft.reasons):
+        counted = [draft for draft in self._counted if draft.facts.tag is not None] or self._counted
+        if any(reason.kind in _WITHOUT_RULES for draft in counted for reason in draft.reasons):
             return
-        may_go = [draft for draft in self._counted if draft.policy is not None and not draft.policy.allow_empty]
+        may_go = [draft for draft in counted if draft.policy is not None and not draft.policy.allow_empty]
         for draft in _newest(may_go, self.now):
             if not draft.reasons:
                 draft.reasons.append(_NOT_EMPTIED)
@@ -184,13 +185,16 @@ class _Work:
     def verdicts(self) -> tuple[Verdict, ...]:
         holders: dict[Digest, Tag] = {}
         for draft in self.drafts:
-            if draft.reasons:
-                digest, tag = draft.facts.digest, draft.facts.tag
+            digest, tag = draft.facts.digest, draft.facts.tag
+            if tag is not None and (draft.reasons or not is_counted(draft.facts)):
                 holders[digest] = min(tag, holders.get(digest, tag))
-        return tuple(self._verdict(draft, holders) for draft in self.drafts)
+        found = [self._verdict(draft, holders) for draft in self.drafts]
+        return tuple(found) if len(self._counted) == len(found) else follow(found)
 
     def _verdict(self, draft: _Draft, holders: Mapping[Digest, Tag]) -> Verdict:
         policy, reasons, decision = draft.policy, tuple(draft.reasons), Decision.KEEP
+        if not is_counted(draft.facts):
+            return Verdict(self.repository, draft.facts, Decision.FOLLOW, ())
         if not reasons and policy is not None:
             reasons = self._no_rule.get(policy.name) or self._no_rule.setdefault(policy.name, (_no_rule(policy),))
             holder = holders.get(draft.facts.digest)
@@ -218,7 +222,7 @@ def _no_rule(policy: Policy) -> Reason:
 
 def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
     """The newest of a repository, with all that tie: by version where every policy orders so, else by date."""
-    versions = [(version_of(draft.facts.tag), draft) for draft in drafts]
+    versions = [(version_of(draft.facts.tag), draft) for draft in drafts if draft.facts.tag is not None]
     known = [(version, draft) for version, draft in versions if version is not None]
     dates = [
         (date, draft)

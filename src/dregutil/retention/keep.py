@@ -88,11 +88,19 @@ def _within(rule: Within, group: Group) -> Set[int]:
 
 
 def _tags(rule: TagGlobs, group: Group) -> Set[int]:
-    return {place for place, one in enumerate(group.facts) if any(glob.matches(one.tag) for glob in rule.globs)}
+    return {
+        place
+        for place, one in enumerate(group.facts)
+        if one.tag is not None and any(glob.matches(one.tag) for glob in rule.globs)
+    }
 
 
 def _versions(rule: VersionRule, group: Group) -> Set[int]:
-    return {place for place, one in enumerate(group.facts) if holds_range(version_of(one.tag), rule.ranges)}
+    return {
+        place
+        for place, one in enumerate(group.facts)
+        if one.tag is not None and holds_range(version_of(one.tag), rule.ranges)
+    }
 
 
 def _all(rule: All, group: Group) -> Set[int]:

@@ -117,7 +117,7 @@ class Label:
 class Select:
     """Which tags a policy speaks of. Each of the conditions that is there must hold; within one, any of its values.
 
-    `untagged` selects manifests that no tag names, which only a registry's storage can show.
+    `untagged` selects manifests that no tag names, and nothing else.
     """
 
     tags: tuple[Glob, ...] = ()
@@ -172,8 +172,8 @@ class Policy:
 
     @property
     def uses_dates(self) -> bool:
-        """Whether a date can decide (besides `min_age`)."""
-        return any(
+        """Whether a date can decide (besides `min_age`). Of what has no tag, nothing else is known."""
+        return self.select.untagged or any(
             isinstance(rule, Calendar | Within) or (isinstance(rule, Last) and self.order is Order.TIME)
             for rule in flat(self.keep)
         )

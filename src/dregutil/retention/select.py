@@ -16,7 +16,7 @@ __all__ = ["group_of", "is_counted", "matching_tags", "overlaps", "owner_of", "s
 
 def is_counted(facts: TagFacts) -> bool:
     """Whether a tag is judged at all: signatures and other referrers live and die with their subject."""
-    return not facts.is_referrer and parse_signature_tag(facts.tag) is None
+    return facts.subject is None and (facts.tag is None or parse_signature_tag(facts.tag) is None)
 
 
 def selects_name(select: Select, tag: str) -> bool:
@@ -32,6 +32,8 @@ def selects_name(select: Select, tag: str) -> bool:
 
 def selects(select: Select, facts: TagFacts) -> bool:
     """Whether a selector picks a tag; its content must have been read where labels are asked for."""
+    if facts.tag is None:
+        return select.untagged
     return selects_name(select, facts.tag) and (
         not select.labels
         or any(label.key in facts.labels and label.value in (None, facts.labels[label.key]) for label in select.labels)
@@ -44,7 +46,7 @@ def owner_of(policies: Iterable[Policy], facts: TagFacts) -> tuple[Policy | None
     It is not where a label decides and the content could not be read.
     """
     for policy in policies:
-        if policy.select.labels and facts.unread:
+        if policy.select.labels and facts.unread and facts.tag is not None:
             if selects_name(policy.select, facts.tag):
                 return policy, False
         elif selects(policy.select, facts):
@@ -52,8 +54,10 @@ def owner_of(policies: Iterable[Policy], facts: TagFacts) -> tuple[Policy | None
     return None, True
 
 
-def group_of(policy: Policy, tag: str, version: Version | None) -> tuple[str, ...] | None:
+def group_of(policy: Policy, tag: str | None, version: Version | None) -> tuple[str, ...] | None:
     """The group of a tag inside of its repository; None where it has no version to be grouped by."""
+    if tag is None:
+        return ()
     found: list[str] = []
     if policy.order is Order.VERSION and version is not None and version.word:
         found.append(version.word)  # `release-1.0` and `1.0` have no order between them

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -16,14 +16,15 @@ _NO_LABELS: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class TagFacts:
-    """A tag as it was read.
+    """A tag as it was read; or, with `tag` None, a manifest that no tag names and that belongs to nothing else.
 
     `created` is what its content says, believed or not. `seen` is when our records saw this tag come to this digest,
-    None where it was there before them; `known_since` is since when they have known it so. `contains` are the digests
-    of an index's children. `is_referrer`: it hangs on a subject. `unread` says why its content is not known.
+    None where it was there before them; `known_since` is since when they have known it so. Of what has no tag, both are
+    when it came into the repository, or lost its last tag. `contains` are the digests of an index's children. `subject`
+    is what it hangs on, if on anything. `unread` says why its content is not known.
     """
 
-    tag: Tag
+    tag: Tag | None
     digest: Digest
     created: datetime | None = None
     seen: datetime | None = None
@@ -31,16 +32,23 @@ class TagFacts:
     size: int = 0
     labels: Mapping[str, str] = field(default_factory=lambda: _NO_LABELS)
     contains: tuple[Digest, ...] = ()
-    is_referrer: bool = False
+    subject: Digest | None = None
     unread: str = ""
+
+    @property
+    def name(self) -> str:
+        """As it stands behind a repository's name: `:1.0`, or `@sha256:0a1b2c3d4e5f`."""
+        return f"@{self.digest.short}" if self.tag is None else f":{self.tag}"
 
 
 class Decision(Enum):
-    """UNTAG: the tag goes alone, since something else holds its digest."""
+    """UNTAG: the tag goes alone, since something else holds its digest. FOLLOW: it is not judged, and goes or stays
+    with its subject."""
 
     KEEP = "keep"
     REMOVE = "remove"
     UNTAG = "untag"
+    FOLLOW = "follow"
 
 
 class ReasonKind(Enum):
@@ -84,7 +92,12 @@ class Verdict:
 
     @property
     def goes(self) -> bool:
-        return self.decision is not Decision.KEEP
+        """Whether it is taken away by its own policy."""
+        return self.decision in (Decision.REMOVE, Decision.UNTAG)
+
+    @property
+    def image(self) -> str:
+        return f"{self.repository}{self.facts.name}"
 
     @property
     def is_held(self) -> bool:
@@ -104,7 +117,7 @@ class InUse:
         """The list by which a tag, its digest or a child of it is in use; empty where none is."""
         if not self.tags and not self.digests and not self.anywhere:
             return ""
-        found = self.tags.get((repository, facts.tag), "")
+        found = "" if facts.tag is None else self.tags.get((repository, facts.tag), "")
         for digest in (facts.digest, *facts.contains):
             found = found or self.digests.get((repository, digest), "") or self.anywhere.get(digest, "")
         return found
@@ -128,7 +141,3 @@ class Judgement:
 
     def removed(self) -> Iterator[Verdict]:
         return (verdict for verdict in self if verdict.goes)
-
-
-def kept_tags(verdicts: Iterable[Verdict]) -> Set[Tag]:
-    return {verdict.facts.tag for verdict in verdicts if not verdict.goes}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
-from dregutil.reference import Digest
+from dregutil.reference import Digest, Repository
 from dregutil.storage.files import Files, FolderFiles
-from dregutil.storage.reading import read_data, read_files
+from dregutil.storage.reading import read_data, read_files, read_moments
 from dregutil.stored import StoredRegistry
 
 __all__ = ["OBJECT_SCHEMES", "Storage", "read_storage"]
@@ -41,6 +42,13 @@ class Storage:
         Raises StorageError as `read_storage` does.
         """
         return read_data(self._files, self.place, digests, longest)
+
+    def moments(self, manifests: Sequence[tuple[Repository, Digest]]) -> Iterator[datetime | None]:
+        """When each manifest was last pushed into its repository, in UTC, in order; None where nobody knows.
+
+        Raises StorageError as `read_storage` does.
+        """
+        return read_moments(self._files, self.place, manifests)
 
 
 def _open(place: str) -> Files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -41,6 +42,9 @@ class Files(Protocol):
 
     def contents(self, paths: Sequence[str], longest: int) -> Iterator[bytes | UnreadError | None]:
         """What is in each file, in order; None where there is none. One of more than `longest` bytes is not read."""
+
+    def moments(self, paths: Sequence[str]) -> Iterator[datetime | None]:
+        """When each file was last written, in order; None where there is none, or nobody knows."""
 
 
 class FolderFiles:
@@ -90,6 +94,13 @@ class FolderFiles:
                 yield error
             except OSError as error:
                 yield UnreadError(error.strerror or str(error))
+
+    def moments(self, paths: Sequence[str]) -> Iterator[datetime | None]:
+        for path in paths:
+            try:
+                yield datetime.fromtimestamp(os.stat(f"{self._root}/{path}").st_mtime, UTC)  # noqa: PTH116 - as sizes
+            except (OSError, ValueError, OverflowError):
+                yield None
 
 
 def _read(path: str, longest: int) -> bytes:

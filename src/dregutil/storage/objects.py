@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from dregutil.errors import StorageError
@@ -18,6 +18,7 @@ from dregutil.storage.files import Entry, UnreadError
 __all__ = ["ObjectFiles"]
 
 _AT_ONCE = 64  # reads in flight
+_DATED = "/_manifests/revisions/"  # in the paths of files whose moment is asked for
 _BATCH = 4096  # files whose content is held at a time
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
 
@@ -41,6 +42,7 @@ class ObjectFiles:
         self._get = obstore.get
         self._error = BaseError
         self._sizes: dict[str, int] = {}
+        self._moments: dict[str, datetime] = {}
         self._folders: dict[str, dict[str, bool]] = {}
         plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
         try:
@@ -51,7 +53,7 @@ class ObjectFiles:
             )
             for page in obstore.list(self._store, chunk_size=5000):
                 for found in page:
-                    self._add(str(found["path"]), int(found["size"]))
+                    self._add(str(found["path"]), int(found["size"]), found["last_modified"])
         except (BaseError, ValueError) as error:
             raise StorageError(
                 f"the storage {place} cannot be read: {_first_line(error)}",
@@ -85,8 +87,13 @@ class ObjectFiles:
         except self._error as error:
             return UnreadError(_first_line(error))
 
-    def _add(self, path: str, size: int) -> None:
+    def moments(self, paths: Sequence[str]) -> Iterator[datetime | None]:
+        return (self._moments.get(path) for path in paths)
+
+    def _add(self, path: str, size: int, written: datetime) -> None:
         self._sizes[path] = size
+        if _DATED in path:
+            self._moments[path] = written
         parts = path.split("/")
         for depth in range(len(parts)):
             folder = self._folders.setdefault("/".join(parts[:depth]), {})

@@ -21,7 +21,7 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.storage.files import Entry, Files, UnreadError
 from dregutil.stored import Oddity, StoredManifest, StoredRegistry, StoredRepository, Upload, references
 
-__all__ = ["read_data", "read_files"]
+__all__ = ["read_data", "read_files", "read_moments"]
 
 _BASES = ("docker/registry/v2", "registry/v2", "v2", "")
 _LONGEST_LINK = 256  # bytes: a digest
@@ -40,6 +40,17 @@ def read_data(files: Files, place: str, digests: Sequence[Digest], longest: int)
         digests, files.contents([f"{base}{_data(digest)}" for digest in digests], longest), strict=True
     ):
         yield content if isinstance(content, bytes) and digest.matches(content) else None
+
+
+def read_moments(files: Files, place: str, manifests: Sequence[tuple[Repository, Digest]]) -> Iterator[datetime | None]:
+    """When each manifest last came into its repository, by the file of its link. Raises StorageError."""
+    base = _find(files, place)
+    return files.moments(
+        [
+            f"{base}repositories/{repository}/_manifests/revisions/{digest.algorithm}/{digest.hex}/link"
+            for repository, digest in manifests
+        ]
+    )
 
 
 def _find(files: Files, place: str) -> str:

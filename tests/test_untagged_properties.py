@@ -1,0 +1,163 @@
+"""Whatever hangs together how: of what a tag reaches nothing goes when all goes that has no tag."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from dregutil.graph import RepositoryGraph
+from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.plan import RemovalOptions, make_plan
+from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
+from dregutil.selection import Selected, Selection
+from dregutil.stored import StoredManifest, StoredRegistry, StoredRepository, references
+from dregutil.untagged import untagged_in_graph, untagged_in_storage
+from images import CONFIG, IMAGE, INDEX
+
+APP = Repository("app")
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+@st.composite
+def repositories(draw: st.DrawFn) -> tuple[dict[Digest, Manifest], dict[Tag, Digest]]:
+    """Images, indexes of what was pushed before, and what refers to it; some have tags, some signatures by name."""
+    found: dict[Digest, Manifest] = {}
+    tags: dict[Tag, Digest] = {}
+    for number in range(draw(st.integers(1, 9))):
+        before = sorted(found)
+        subject = draw(st.none() | st.sampled_from(before)) if before else None
+        about = draw(st.none() | st.sampled_from(before)) if before and subject is None else subject
+        body: dict[str, object] = {"schemaVersion": 2, "annotations": {"number": str(number)}}
+        is_index = draw(st.sampled_from((False, True))) if before else False
+        if is_index:
+            children = draw(st.lists(st.sampled_from(before), min_size=1, max_size=3, unique=True))
+            body["manifests"] = [_descriptor(found[child]) for child in children]
+            subject = subject if subject not in _below(children, found) else None  # else each waits for the other
+        else:
+            body["config"] = {"mediaType": CONFIG, "digest": Digest.of(str(number).encode()), "size": 1}
+            body["layers"] = []
+        if subject is not None:
+            body["subject"] = _descriptor(found[subject])
+        media_type = OCI_INDEX if is_index else OCI_MANIFEST
+        raw = json.dumps({**body, "mediaType": media_type}).encode()
+        digest = Digest.of(raw)
+        found[digest] = parse_manifest(raw, media_type, digest)
+        name = draw(st.sampled_from(("", "own", "signature")))
+        if name == "own":
+            tags[Tag(f"t{number}")] = digest
+        elif name == "signature" and about is not None:
+            tags[Tag(f"sha256-{about.hex}.sig")] = digest
+    return found, tags
+
+
+def _descriptor(manifest: Manifest) -> dict[str, object]:
+    kind = INDEX if manifest.children else IMAGE
+    return {"mediaType": kind, "digest": manifest.digest, "size": len(manifest.raw)}
+
+
+def _below(digests: Iterable[Digest], found: Mapping[Digest, Manifest]) -> set[Digest]:
+    """`digests`, all that is in them, and what these refer to."""
+    pending = list(digests)
+    seen = set(pending)
+    while pending:
+        near = _near(found[pending.pop()])
+        pending += near - seen
+        seen |= near
+    return seen
+
+
+def _near(manifest: Manifest) -> set[Digest]:
+    subjects = set() if manifest.subject is None else {manifest.subject.digest}
+    return {child.digest for child in manifest.children} | subjects
+
+
+def stored(found: Mapping[Digest, Manifest], tags: Mapping[Tag, Digest]) -> StoredRegistry:
+    return StoredRegistry(
+        "/",
+        {APP: StoredRepository(APP, frozenset(found), tags)},
+        {digest: len(manifest.raw) for digest, manifest in found.items()},
+        {
+            digest: StoredManifest(
+                digest,
+                manifest.kind,
+                manifest.media_type,
+                references(manifest),
+                None if manifest.subject is None else manifest.subject.digest,
+            )
+            for digest, manifest in found.items()
+        },
+    )
+
+
+def reached(found: Mapping[Digest, Manifest], tags: Mapping[Tag, Digest]) -> set[Digest]:
+    """By a tag of a name of its own: down through indexes, and from what refers to its subject."""
+    return _below((digest for tag, digest in tags.items() if parse_signature_tag(tag) is None), found)
+
+
+def removed(
+    roots: Mapping[Digest, object], found: Mapping[Digest, Manifest], tags: Mapping[Tag, Digest]
+) -> tuple[set[Digest], set[Tag]]:
+    referrers: dict[Digest, list[Digest]] = {}
+    for digest, manifest in found.items():
+        if manifest.subject is not None:
+            referrers.setdefault(manifest.subject.digest, []).append(digest)
+    graph = RepositoryGraph(APP, tags, found, {subject: tuple(which) for subject, which in referrers.items()})
+    chosen = Selection(tuple(Selected(APP, digest, ()) for digest in roots))
+    plan = make_plan(chosen, {APP: graph}, RemovalOptions(), registry="r", made_at=NOW, command="")
+    return {step.digest for step in plan.steps}, {tag for step in plan.steps for tag in step.tags}
+
+
+@pytest.mark.property
+@given(repositories())
+def test_nothing_that_a_tag_reaches_goes(repository: tuple[dict[Digest, Manifest], dict[Tag, Digest]]) -> None:
+    found, tags = repository
+    whole = stored(found, tags)
+    graph = RepositoryGraph(
+        APP, tags, found, {digest: tuple(one for one in found if _refers(found[one], digest)) for digest in found}
+    )
+    for roots in (
+        untagged_in_storage(whole, whole.repositories[APP], ()).roots,
+        untagged_in_graph(graph, dict.fromkeys(found, NOW)).roots,
+    ):
+        gone, gone_tags = removed(roots, found, tags)
+        assert not gone & reached(found, tags)
+        assert all(parse_signature_tag(tag) for tag in gone_tags)
+        for manifest in (found[digest] for digest in found.keys() - gone):
+            assert not gone & {child.digest for child in manifest.children}
+
+
+@pytest.mark.property
+@given(repositories(), st.sets(st.integers(0, 8)))
+def test_what_is_untagged_and_stays_keeps_its_own(
+    repository: tuple[dict[Digest, Manifest], dict[Tag, Digest]], left_out: set[int]
+) -> None:
+    found, tags = repository
+    whole = stored(found, tags)
+    roots = untagged_in_storage(whole, whole.repositories[APP], ()).roots
+    chosen = {digest: None for place, digest in enumerate(roots) if place not in left_out}
+    gone, _ = removed(chosen, found, tags)
+    assert not gone & (roots.keys() - chosen.keys())
+    for manifest in (found[digest] for digest in found.keys() - gone):
+        assert not gone & {child.digest for child in manifest.children}
+
+
+@pytest.mark.property
+@given(repositories())
+def test_in_the_end_only_what_a_tag_reaches_is_left(
+    repository: tuple[dict[Digest, Manifest], dict[Tag, Digest]],
+) -> None:
+    found, tags = repository
+    assume(not any(manifest.subject is not None for manifest in found.values()))
+    plain = {tag: digest for tag, digest in tags.items() if parse_signature_tag(tag) is None}
+    whole = stored(found, plain)
+    gone, _ = removed(untagged_in_storage(whole, whole.repositories[APP], ()).roots, found, plain)
+    assert found.keys() - gone == reached(found, plain)
+
+
+def _refers(manifest: Manifest, digest: Digest) -> bool:
+    return manifest.subject is not None and manifest.subject.digest == digest
