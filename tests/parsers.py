@@ -17,9 +17,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from dregutil.cachefile import CacheFile
+from dregutil.cli.repositories import parse_named
 from dregutil.content_selector import Label
 from dregutil.details import parse_config
 from dregutil.errors import DregutilError
+from dregutil.glob import Glob
 from dregutil.journal_line import FILE_NAME
 from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from dregutil.planfile import decode_plan, decode_step
@@ -36,7 +38,6 @@ from dregutil.registry.paging import decoded, names_of, next_page
 from dregutil.registry.realm import check_realm
 from dregutil.registry.retry import retry_after
 from dregutil.registry.transport import Answer
-from dregutil.repository_pattern import RepositoryPattern
 from dregutil.selector import parse_selector
 from dregutil.version import parse_version, tag_order
 
@@ -132,7 +133,8 @@ def _plan(raw: bytes) -> object:
 
 
 def _pattern(text: str) -> object:
-    return RepositoryPattern.parse(text).matches("a" * 40 + "/b")
+    (glob,) = parse_named([f"{text}*"], RegistryAddress.parse("registry.example.com")).names
+    return isinstance(glob, Glob) and glob.matches("a" * 40 + "/b")
 
 
 def _sorted(text: str) -> object:
@@ -209,7 +211,7 @@ PARSERS: dict[str, Parser] = {
     "registry's address": Parser(
         _text(lambda text: RegistryAddress.parse(text).identity), (b"https://[::1]:5000/p", b"a.b:1")
     ),
-    "repository pattern": Parser(_text(_pattern), (b"team/**/a*", b"{a,b}?[c]")),
+    "glob": Parser(_text(_pattern), (b"team/**/a*", b"{a,b}?[c]")),
     "label": Parser(_text(Label.parse), (b"a=b", b"a")),
     "age": Parser(_text(parse_duration), (b"7d", b"1h30m")),
     "size": Parser(_text(parse_size), (b"1.5GiB", b"10MB")),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dregutil.content_selector import ContentSelector, Label, Match, base_layers
 from dregutil.details import EARLIEST_DATE, ImageDetails
 from dregutil.errors import UsageError
+from dregutil.glob import parse_glob
 from dregutil.reference import Digest
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -90,11 +91,12 @@ def test_platforms(wanted: str, platform: str, is_meant: bool) -> None:
 
 def test_media_types_of_the_manifest_or_its_artifact() -> None:
     helm = "application/vnd.cncf.helm.config.v1+json"
-    assert meant(ContentSelector(media_types=(helm,)), artifact_type=helm)
-    assert meant(ContentSelector(media_types=("*helm*",)), artifact_type=helm)
-    assert meant(ContentSelector(media_types=("application/vnd.oci.image.manifest.v1+json",)))
-    assert not meant(ContentSelector(media_types=(helm,)))
-    assert meant(ContentSelector(media_types=("*",)), media_type="", artifact_type="") is False
+    assert meant(ContentSelector(media_types=(parse_glob(helm),)), artifact_type=helm)
+    assert meant(ContentSelector(media_types=(parse_glob("application/*helm*"),)), artifact_type=helm)
+    assert not meant(ContentSelector(media_types=(parse_glob("*helm*"),)), artifact_type=helm)
+    assert meant(ContentSelector(media_types=(parse_glob("application/vnd.oci.image.manifest.v1+json"),)))
+    assert not meant(ContentSelector(media_types=(parse_glob(helm),)))
+    assert meant(ContentSelector(media_types=(parse_glob("**"),)), media_type="", artifact_type="") is False
 
 
 def test_an_image_is_based_on_what_its_layers_begin_with() -> None:

@@ -6,11 +6,11 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import Self
 
 from dregutil.details import ImageDetails, known_date
 from dregutil.errors import UsageError
+from dregutil.glob import Glob
 from dregutil.reference import Digest
 
 __all__ = ["ContentSelector", "Label", "Match", "base_layers"]
@@ -49,7 +49,7 @@ class ContentSelector:
     """All that is given must hold: every label, one of the platforms, one of the media types, one of the bases.
 
     `older_than` and `newer_than` are ages; `larger_than` is in bytes. `platforms` may stop early: `linux/arm` is any
-    variant of it. `media_types` may hold `*`, and are those of the manifest or of its artifact. Of an index, a
+    variant of it. `media_types` are globs, over those of the manifest or of its artifact. Of an index, a
     platform or a base of one of its images is enough.
     """
 
@@ -58,7 +58,7 @@ class ContentSelector:
     larger_than: int | None = None
     labels: tuple[Label, ...] = ()
     platforms: tuple[str, ...] = ()
-    media_types: tuple[str, ...] = ()
+    media_types: tuple[Glob, ...] = ()
     bases: tuple[tuple[Digest, ...], ...] = ()
 
     def __bool__(self) -> bool:
@@ -90,7 +90,7 @@ class ContentSelector:
         return any(f"{platform}/".startswith(f"{wanted}/") for wanted in self.platforms)
 
     def _has_media_type(self, media_type: str) -> bool:
-        return bool(media_type) and any(fnmatchcase(media_type, wanted) for wanted in self.media_types)
+        return bool(media_type) and any(wanted.matches(media_type) for wanted in self.media_types)
 
     def _is_based(self, layers: tuple[Digest, ...]) -> bool:
         return any(layers[: len(base)] == base for base in self.bases)

@@ -1,7 +1,7 @@
-"""Globs over names. They match the whole name, always.
+"""Globs over names: of repositories, of tags, of media types. They match the whole name, always. Pure.
 
 `*` is any run of characters but `/`, `**` any run at all, `**/` also nothing; `?` is one character but `/`; `[a-c]` and
-`[!a-c]` are sets; `{one,two}` is either. A backslash takes the next character as it is.
+`[!a-c]` are sets, of which `/` is never one; `{one,two}` is either. A backslash takes the next character as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["Glob", "parse_glob"]
+__all__ = ["Glob", "is_glob", "parse_glob"]
 
 _MOST_STARS = 5  # runs of any length: each multiplies the time that one name may take
 _STARS = re.compile(r"\*+")
@@ -29,6 +29,11 @@ class Glob:
         return name == self.text if self.is_plain else self.expression.fullmatch(name) is not None
 
 
+def is_glob(text: str) -> bool:
+    """Whether anything in a text is special in a glob: no name of a repository or tag has any of it."""
+    return _SPECIAL.search(text) is not None
+
+
 @lru_cache(maxsize=1024)
 def parse_glob(text: str) -> Glob:
     """Read a glob. Raises ValueError where a bracket is not closed, nothing stands there, or too many stars do."""
@@ -36,7 +41,7 @@ def parse_glob(text: str) -> Glob:
         raise ValueError("an empty glob matches nothing")
     if len(_STARS.findall(text)) > _MOST_STARS:
         raise ValueError(f"{text!r}: more than {_MOST_STARS} wildcards *")
-    return Glob(text, re.compile(_expression(text)), is_plain=not _SPECIAL.search(text))
+    return Glob(text, re.compile(_expression(text)), is_plain=not is_glob(text))
 
 
 def _expression(text: str) -> str:
@@ -79,7 +84,7 @@ def _set(text: str, place: int) -> tuple[str, int]:
     if end < 0:
         raise ValueError(f"{text!r}: '[' is not closed")
     members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[first:end])
-    part = f"[{'^/' if first > place + 1 else ''}{members}]"
+    part = f"(?!/)[{'^' if first > place + 1 else ''}{members}]"
     try:
         re.compile(part)
     except re.error as error:

@@ -229,7 +229,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     add("--larger-than", metavar="SIZE", help="such as 1GB")
     add("--label", action="append", metavar="KEY[=VALUE]", help="has a label; several must all hold")
     add("--platform", action="append", metavar="OS/ARCH", help="such as linux/arm64; of several, one is enough")
-    add("--media-type", action="append", metavar="TYPE", help="of the manifest or artifact; may hold '*'")
+    add("--media-type", action="append", metavar="TYPE", help="of the manifest or artifact; a glob")
     add("--based-on", action="append", metavar="IMAGE", help="its layers begin with those of this image")
 
 

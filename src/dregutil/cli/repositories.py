@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dregutil.errors import DregutilError, NotFoundError, UsageError
+from dregutil.glob import Glob, is_glob, parse_glob
 from dregutil.inventory import Inventory
 from dregutil.reference import RegistryAddress, Repository
-from dregutil.repository_pattern import RepositoryPattern, expand_repositories, is_pattern
 
 __all__ = ["Named", "listed_repositories", "parse_named", "parse_repositories", "tell_absent"]
 
@@ -31,13 +31,25 @@ def parse_repositories(names: Sequence[str], address: RegistryAddress) -> tuple[
 class Named:
     """Repositories and globs, in the order of the command line."""
 
-    names: tuple[Repository | RepositoryPattern, ...]
+    names: tuple[Repository | Glob, ...]
 
     @property
     def only(self) -> tuple[Repository, ...] | None:
         """All repositories that can be meant; None where only the registry's own list tells, or none was named."""
         exact = tuple(name for name in self.names if isinstance(name, Repository))
         return exact if self.names and len(exact) == len(self.names) else None
+
+    def matching(self, there: Sequence[Repository]) -> tuple[tuple[Repository, ...], tuple[Glob, ...]]:
+        """The repositories that are meant, in the order of the names, those of a glob as they stand in `there`; and the
+        globs that match none."""
+        found: dict[Repository, None] = {}
+        empty: list[Glob] = []
+        for name in self.names:
+            matching = [name] if isinstance(name, Repository) else [one for one in there if name.matches(one)]
+            found.update(dict.fromkeys(matching))
+            if isinstance(name, Glob) and not matching:
+                empty.append(name)
+        return tuple(found), tuple(empty)
 
     def expand(
         self, inventory: Inventory, failed: Mapping[Repository, DregutilError]
@@ -46,7 +58,7 @@ class Named:
 
         Raises NotFoundError where there is none at all.
         """
-        found, empty = expand_repositories(self.names, inventory.repositories)
+        found, empty = self.matching(inventory.repositories)
         for pattern in empty if found else ():
             sys.stderr.write(f"dregutil: no repository matches {pattern.text}\n")
         if self.names and not found:
@@ -59,9 +71,17 @@ class Named:
 
 def parse_named(names: Sequence[str], address: RegistryAddress) -> Named:
     """Repositories and globs of the registry at `address`. Raises UsageError for what can be neither."""
-    return Named(
-        tuple(RepositoryPattern.parse(name) if is_pattern(name) else address.repository(name) for name in names)
-    )
+    return Named(tuple(_glob(name, address) if is_glob(name) else address.repository(name) for name in names))
+
+
+def _glob(text: str, address: RegistryAddress) -> Glob:
+    try:
+        return parse_glob(text.removeprefix(f"{address.name}/"))
+    except ValueError as error:
+        raise UsageError(
+            f"not a glob of repositories: {error}",
+            advice="'*' and '?' stand for what has no slash, '**' also for slashes, '{a,b}' for either",
+        ) from error
 
 
 @functools.cache

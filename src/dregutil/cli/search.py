@@ -12,6 +12,7 @@ from dregutil.cli.output import note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import NotFoundError, UsageError
+from dregutil.glob import Glob, parse_glob
 from dregutil.inventory import Inventory
 from dregutil.quantity import parse_duration, parse_size
 from dregutil.reference import Digest, Reference, Repository, Tag
@@ -57,9 +58,16 @@ def read_search(args: argparse.Namespace, settings: Settings) -> Search:
         larger_than=None if args.larger_than is None else parse_size(args.larger_than),
         labels=tuple(map(Label.parse, args.label or ())),
         platforms=tuple(_not_empty("--platform", args.platform)),
-        media_types=tuple(_not_empty("--media-type", args.media_type)),
+        media_types=tuple(map(_media_type, _not_empty("--media-type", args.media_type))),
     )
     return Search(selector, tuple(Reference.parse(base, registry=settings.address) for base in args.based_on or ()))
+
+
+def _media_type(text: str) -> Glob:
+    try:
+        return parse_glob(text)
+    except ValueError as error:
+        raise UsageError(f"--media-type: {error}", advice="such as 'application/*helm*'; '*' stops at '/'") from error
 
 
 def search_contents(
