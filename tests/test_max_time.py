@@ -1,0 +1,70 @@
+"""`cleanup --max-time` that runs out halfway, on the real registry: the rest is left, and goes the next time."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from images import Pusher
+from program import Program
+from servers import DistributionServer
+from servers.http import Answer, Proxy, Request
+
+POLICY = """version: 1
+defaults: {max_remove: 100%}
+policies:
+  - {name: builds, repositories: ["**"], keep: {last: 1}}
+"""
+APP = "team/app"
+DOOMED = 40  # more than are under way at once
+SLOW_START = 5.0  # seconds until the program counts its own time
+LIMIT = 5.0  # seconds: enough to plan on a busy machine
+
+
+def test_the_rest_is_left_with_its_reason_and_goes_the_next_time(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    for number in range(DOOMED + 1):
+        created = {"created": (datetime.now(UTC) - timedelta(days=90 - number)).isoformat()}
+        pusher.push_image(APP, f"b{number}", seed=f"b{number}", config=created)
+    digests = pusher.tags(APP)
+    (tmp_path / "policy.yml").write_text(POLICY)
+    begun = time.monotonic()
+    deletions: list[str] = []
+
+    def wait_it_out(request: Request) -> Answer | None:
+        """From the third deletion on the registry answers only when the time is over."""
+        if request.method == "DELETE" and request.reference in digests.values():
+            deletions.append(request.reference)
+            if len(deletions) > 2:
+                threading.Event().wait(max(begun + LIMIT + SLOW_START - time.monotonic(), 0))
+        return None
+
+    port = int(registry_server.url.rpartition(":")[2])
+    with Proxy(port, before=wait_it_out) as proxy:
+        program = Program(proxy.url, tmp_path)
+        begun = time.monotonic()
+        done = program.run("cleanup", "-f", "policy.yml", "-y", "--max-time", f"{LIMIT:.0f}s")
+        assert done.returncode == 0, done.stderr
+        left = pusher.tags(APP)
+        removed = DOOMED + 1 - len(left)
+        assert 2 <= removed < DOOMED
+        assert f"b{DOOMED}" in left
+        assert all(pusher.is_whole(APP, tag) for tag in left)
+        assert f"the time is over: {len(left) - 1} of {DOOMED} steps are left for the next time" in done.stderr
+        assert f"removed {removed} tags and {removed} manifests, left {len(left) - 1}" in done.stderr
+        assert len(done.stdout.splitlines()) == removed
+        (run,) = program.history()
+        assert run["unfinished"] is False
+        shown = json.loads(program.run("history", run["run"], "--format", "json").stdout)
+        assert [entry["result"] for entry in shown].count("not tried") == len(left) - 1
+        again = program.run("cleanup", "-f", "policy.yml", "-y")
+        assert again.returncode == 0, again.stderr
+        assert set(pusher.tags(APP)) == {f"b{DOOMED}"}
+        assert "the time is over" not in again.stderr
+        for run in program.history():
+            assert program.run("undo", run["run"]).returncode == 0
+        assert pusher.tags(APP) == digests
