@@ -26,13 +26,14 @@ FOLDER = Path(__file__).with_name("retention")
 
 @dataclass(frozen=True)
 class Case:
-    """`expected`: decision and reasons, by repository and tag."""
+    """`expected`: decision and reasons, by repository and tag. `meaning`: of the manual's fixed ones."""
 
     name: str
     policy: str
     facts: Mapping[Repository, Sequence[TagFacts]]
     expected: Mapping[tuple[str, str], tuple[str, str]]
     in_use: str = ""
+    meaning: int = 0
 
 
 def cases() -> list[Case]:
@@ -66,7 +67,14 @@ def _case(file: str, document: Any) -> Case:
         facts[repository].append(one)
         decision, _, reasons = right.strip().partition(" ")
         expected[repository, one.tag or str(one.digest)] = (decision, reasons.strip())
-    return Case(f"{file}: {document['case']}", document["policy"], facts, expected, document.get("in_use", ""))
+    return Case(
+        f"{file}: {document['case']}",
+        document["policy"],
+        facts,
+        expected,
+        document.get("in_use", ""),
+        int(document.get("meaning", 0)),
+    )
 
 
 def _facts(words: list[str]) -> tuple[Repository, TagFacts]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from dregutil.retention.policy import InUseList
 from histories import NOW, Case, cases
 
 CASES = cases()
+MANUAL = Path(__file__).parents[1] / "docs" / "retention.md"
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -40,3 +43,9 @@ def test_every_verdict_is_as_written(case: Case) -> None:
 
 def test_there_are_enough_of_them() -> None:
     assert len(CASES) >= 60
+
+
+def test_each_fixed_meaning_of_the_manual_has_one() -> None:
+    numbers = {int(number) for number in re.findall(r"^\*\*(\d+)\. ", MANUAL.read_text(), re.MULTILINE)}
+    assert numbers == set(range(1, 11))
+    assert numbers <= {case.meaning for case in CASES}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ import yaml
 from dregutil.cli.parser import build_parser
 from dregutil.policyfile import read_policy
 from dregutil.policyfile.shape import KEYS
+from images import Pusher
+from program import Program
+from servers import DistributionServer
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "retention.md").read_text()
@@ -58,3 +64,110 @@ def test_the_cron_job_of_kubernetes_is_whole() -> None:
     assert asked is not None
     assert set(asked[1].split(",")) == {kind for rule in role["rules"] for kind in rule["resources"]}
     assert claim["metadata"]["name"] == "registry-cleanup-state"
+
+
+# Ages in days.
+RELEASES = {
+    "1.3.0": 260,
+    "1.3.1": 200,
+    "1.3.2": 160,
+    "1.4.0": 120,
+    "1.4.1": 95,
+    "1.4.2": 60,
+    "1.4.3": 41,
+    "1.5.0-rc1": 30,
+    "1.5.0": 20,
+}
+BUILDS = ("a1b2c3d", "1b2c3d4", "b2c3d4e", "2c3d4e5", "c3d4e5f", "3d4e5f6", "0000006", "0000007")
+IN_USE = "registry.example.com/shop/web:1.3.0\nregistry.example.com/shop/web:1.4.3\nquay.io/coreos/etcd:v3.5\n"
+
+
+@pytest.fixture
+def manual(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Callable[[str], str]:
+    """Runs a command as the manual has it, on the registry that it speaks of; gives what came on both outputs."""
+    _push_shop(pusher)
+    program = Program(registry_server.url, tmp_path)
+    (tmp_path / "cluster-images.txt").write_text(IN_USE)
+    (tmp_path / "policy.yml").write_text(_yaml_blocks()[0])
+
+    def run(line: str) -> str:
+        line = line.replace("registry.example.com", program.url.partition("://")[2])
+        line = line.replace("/var/lib/registry", str(registry_server.storage))
+        done = program.run(*shlex.split(line)[1:])
+        assert done.returncode == 0, done.stderr
+        return (done.stderr + done.stdout).replace(program.url.partition("://")[2], "registry.example.com")
+
+    return run
+
+
+def test_every_output_of_the_manual_is_what_the_commands_give(
+    manual: Callable[[str], str], registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    shown = re.findall(r"```console\n\$ (dregutil .*?)\n(.*?)```", TEXT, re.DOTALL)
+    assert len(shown) == 6
+    for line, output in shown:
+        if "--storage" in line:
+            (tmp_path / "strays.yml").write_text(_yaml_blocks()[2])
+            _push_strays(pusher, registry_server.storage)
+        found = manual(line)
+        if "DREGUTIL_SHOW" in os.environ:
+            print(f"```console\n$ {line}\n{found}```")
+            continue
+        assert _fits(_plain(output), _plain(found)), f"$ {line}\n{found}"
+
+
+def test_the_mistake_of_the_manual_is_told_as_it_stands_there(tmp_path: Path) -> None:
+    (mistake,) = re.findall(r"^(policy\.yml:\d+:\d+: .*)$", TEXT, re.MULTILINE)
+    (tmp_path / "policy.yml").write_text(_yaml_blocks()[0].replace("keep: {last: 2,", "keep: {keep-lst: 2,"))
+    done = Program("http://localhost:1", tmp_path).run("policy", "check", "policy.yml")
+    assert done.stdout.splitlines() == [mistake]
+
+
+def _yaml_blocks() -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+
+
+def _push_shop(pusher: Pusher) -> None:
+    for version, days in RELEASES.items():
+        tags = (version, "1.4", "latest") if version == "1.4.3" else (version,)
+        pusher.push_image("shop/web", *tags, seed=version, config=_created(days))
+    for number, build in enumerate(BUILDS):
+        pusher.push_image("shop/web", f"main-{build}", seed=build, config=_created(21 - 2 * number))
+
+
+def _push_strays(pusher: Pusher, storage: Path) -> None:
+    children = [pusher.push_image("shop/web", seed=f"old {name}", config=_created(50)) for name in ("one", "two")]
+    pusher.push_index("shop/web", children=children)
+    pusher.push_image("shop/web", seed="alone", config=_created(40))
+    pusher.push_image("shop/web", seed="young", config=_created(3))
+    pusher.push_image("shop/web", seed="undated")
+    moment = datetime.now(UTC).timestamp() - 45 * 86400
+    for link in storage.rglob("_manifests/revisions/*/*/link"):
+        os.utime(link, (moment, moment))
+
+
+def _created(days: float) -> dict[str, str]:
+    moment = datetime.now(UTC).replace(microsecond=123456) - timedelta(days=days)
+    return {"created": moment.isoformat()}
+
+
+def _plain(text: str) -> list[str]:
+    """Lines without what differs from run to run: moments, digests, ages in seconds."""
+    for pattern, mark in (
+        (r"\d{8}T\d{6}Z-[0-9a-f]{5}", "RUN"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d", "DATE"),
+        (r"sha256:[0-9a-f]{12,64}", "DIGEST"),
+        (r"\b\d+s\b", "AGE"),
+        (r"about \d+ s", "about 1 s"),
+    ):
+        text = re.sub(pattern, mark, text)
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def _fits(shown: list[str], found: list[str]) -> bool:
+    """Whether lines are those that are shown; `…` stands for any number of them."""
+    if not shown:
+        return not found
+    if shown[0] == "…":
+        return any(_fits(shown[1:], found[place:]) for place in range(len(found) + 1))
+    return bool(found) and shown[0] == found[0] and _fits(shown[1:], found[1:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import stat
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -144,3 +146,60 @@ def test_records_agree_with_a_naive_memory(history: list[dict[str, str]]) -> Non
                 for tag, content in tags.items()
             }
             assert seen(records, inventory(app=tags)) == {tag: found[1:] for tag, found in memory.items()}
+
+
+def untagged(records: SightingStore, repository: Repository = APP) -> dict[str, int]:
+    names = {Digest.of(name.encode()): name for name in "xyz"}
+    return {names[digest]: (since - FIRST).days for digest, since in records.untagged(repository).items()}
+
+
+def test_a_digest_that_loses_its_last_tag_is_remembered_until_it_has_one_again(tmp_path: Path) -> None:
+    records = store(tmp_path)
+    assert untagged(records) == {}
+    for day, found in enumerate(
+        (
+            inventory(app={"a": "x", "b": "y", "c": "y"}),
+            inventory(app={"a": "z", "b": "y"}, web={"a": "x"}),
+            inventory(app={"a": "z"}, web={"a": "x"}),
+            inventory(web={"a": "x"}),
+        )
+    ):
+        records.record(found, now=FIRST + day * DAY)
+    assert untagged(records) == {"x": 1, "y": 2, "z": 3}
+    records.record(inventory(app={"a": "x"}), now=FIRST + 4 * DAY)
+    assert untagged(records) == {"y": 2, "z": 3}
+    assert untagged(records, WEB) == {"x": 4}
+    records.forget_untagged(APP, [Digest.of(b"y")])
+    assert untagged(records) == {"z": 3}
+
+
+def test_what_could_not_be_read_has_lost_nothing(tmp_path: Path) -> None:
+    records = store(tmp_path)
+    records.record(inventory(app={"a": "x"}), now=FIRST)
+    records.record(inventory(), now=FIRST + DAY, unread=[APP])
+    assert untagged(records) == {}
+
+
+def test_records_of_the_first_version_go_on(tmp_path: Path) -> None:
+    """They had half of each digest."""
+    records = store(tmp_path)
+    now = inventory(app={"a": "x", "b": "y"})
+    records.record(now, now=FIRST)
+    with contextlib.closing(sqlite3.connect(records.path)) as database, database:
+        database.execute("UPDATE tag SET digest = substr(digest, 1, 16)")
+        database.execute("DROP TABLE untagged")
+        database.execute("PRAGMA user_version = 1")
+    assert seen(records, now) == {"a": (0, False), "b": (0, False)}
+    assert untagged(records) == {}
+    records.record(now, now=FIRST + DAY)
+    assert seen(records, now) == {"a": (0, False), "b": (0, False)}
+    records.record(inventory(app={"a": "x"}), now=FIRST + 2 * DAY)
+    assert untagged(records) == {"y": 2}
+
+
+def test_the_newest_are_remembered_where_they_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dregutil.sightings._MOST_UNTAGGED", 1)
+    records = store(tmp_path)
+    for day, content in enumerate("xyzw"):
+        records.record(inventory(app={"a": content}), now=FIRST + day * DAY)
+    assert untagged(records) == {"z": 3}

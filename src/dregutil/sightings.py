@@ -140,7 +140,7 @@ class SightingStore:
             self._record_repository(database, number, tags, now, came=not first)
         database.execute(
             "DELETE FROM untagged WHERE since < (SELECT since FROM untagged ORDER BY since DESC LIMIT 1 OFFSET ?)",
-            (_MOST_UNTAGGED,),
+            (_MOST_UNTAGGED - 1,),
         )
         database.execute(
             "DELETE FROM repository WHERE NOT EXISTS (SELECT 1 FROM tag WHERE tag.repository = repository.id)"
