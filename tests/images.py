@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -21,6 +22,12 @@ ACCEPT = ", ".join(
         "application/vnd.docker.distribution.manifest.list.v2+json",
     )
 )
+
+
+def created(days: float) -> dict[str, str]:
+    """More of an image's config: it was built so many days ago."""
+    moment = datetime.now(UTC).replace(microsecond=123456)  # always as long
+    return {"created": (moment - timedelta(days=days)).isoformat()}
 
 
 @dataclass

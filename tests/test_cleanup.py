@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from images import Pusher
+from images import Pusher, created
 from program import Program, on_terminal
 from servers import DistributionServer
 
@@ -30,10 +30,6 @@ policies:
     group_by: branch
     keep: {last: 2}
 """
-
-
-def created(days: float) -> dict[str, str]:
-    return {"created": (datetime.now(UTC) - timedelta(days=days)).isoformat()}
 
 
 @pytest.fixture

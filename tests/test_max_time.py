@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from images import Pusher
+from images import Pusher, created
 from program import Program
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
@@ -28,8 +27,7 @@ def test_the_rest_is_left_with_its_reason_and_goes_the_next_time(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     for number in range(DOOMED + 1):
-        created = {"created": (datetime.now(UTC) - timedelta(days=90 - number)).isoformat()}
-        pusher.push_image(APP, f"b{number}", seed=f"b{number}", config=created)
+        pusher.push_image(APP, f"b{number}", seed=f"b{number}", config=created(90 - number))
     digests = pusher.tags(APP)
     (tmp_path / "policy.yml").write_text(POLICY)
     begun = time.monotonic()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ import yaml
 from dregutil.cli.parser import build_parser
 from dregutil.policyfile import read_policy
 from dregutil.policyfile.shape import KEYS
-from images import Pusher
-from program import Program
+from images import Pusher, created
+from program import PROGRAM, Program
 from servers import DistributionServer
 
 ROOT = Path(__file__).parents[1]
@@ -130,25 +132,20 @@ def _yaml_blocks() -> list[str]:
 def _push_shop(pusher: Pusher) -> None:
     for version, days in RELEASES.items():
         tags = (version, "1.4", "latest") if version == "1.4.3" else (version,)
-        pusher.push_image("shop/web", *tags, seed=version, config=_created(days))
+        pusher.push_image("shop/web", *tags, seed=version, config=created(days))
     for number, build in enumerate(BUILDS):
-        pusher.push_image("shop/web", f"main-{build}", seed=build, config=_created(21 - 2 * number))
+        pusher.push_image("shop/web", f"main-{build}", seed=build, config=created(21 - 2 * number))
 
 
 def _push_strays(pusher: Pusher, storage: Path) -> None:
-    children = [pusher.push_image("shop/web", seed=f"old {name}", config=_created(50)) for name in ("one", "two")]
+    children = [pusher.push_image("shop/web", seed=f"old {name}", config=created(50)) for name in ("one", "two")]
     pusher.push_index("shop/web", children=children)
-    pusher.push_image("shop/web", seed="alone", config=_created(40))
-    pusher.push_image("shop/web", seed="young", config=_created(3))
+    pusher.push_image("shop/web", seed="alone", config=created(40))
+    pusher.push_image("shop/web", seed="young", config=created(3))
     pusher.push_image("shop/web", seed="undated")
     moment = datetime.now(UTC).timestamp() - 45 * 86400
     for link in storage.rglob("_manifests/revisions/*/*/link"):
         os.utime(link, (moment, moment))
-
-
-def _created(days: float) -> dict[str, str]:
-    moment = datetime.now(UTC).replace(microsecond=123456) - timedelta(days=days)
-    return {"created": moment.isoformat()}
 
 
 def _plain(text: str) -> list[str]:
@@ -171,3 +168,26 @@ def _fits(shown: list[str], found: list[str]) -> bool:
     if shown[0] == "…":
         return any(_fits(shown[1:], found[place:]) for place in range(len(found) + 1))
     return bool(found) and shown[0] == found[0] and _fits(shown[1:], found[1:])
+
+
+def test_the_nightly_example_really_runs(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        pusher.push_image("shop/web", f"main-{number:07x}", seed=str(number), config=created(60 - number))
+    host = registry_server.url.partition("://")[2]
+    pod = {"spec": {"containers": [{"image": f"{host}/shop/web:main-0000000"}]}}
+    kubectl = tmp_path / "bin" / "kubectl"
+    kubectl.parent.mkdir()
+    kubectl.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps({'kind': 'List', 'items': [pod]})}\nEND\n")
+    kubectl.chmod(0o755)
+    (tmp_path / "policy.yml").write_text((EXAMPLES / "policy.yml").read_text())
+    for name, value in {
+        "PATH": f"{kubectl.parent}:{PROGRAM.parent}:{os.environ['PATH']}",
+        "POLICY_DIR": str(tmp_path),
+        "REGISTRY": registry_server.url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    done = subprocess.run(["sh", EXAMPLES / "nightly-cleanup"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(pusher.tags("shop/web")) == {f"main-{number:07x}" for number in (0, 3, 4, 5, 6, 7)}

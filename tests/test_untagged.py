@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from images import Pusher
+from images import Pusher, created
 from program import Program
 from servers import DistributionServer
 
@@ -23,10 +23,6 @@ policies:
     keep: {within: 14d}
 """
 WEB = "shop/web"
-
-
-def created(days: float) -> dict[str, str]:
-    return {"created": (datetime.now(UTC) - timedelta(days=days)).isoformat()}
 
 
 @pytest.fixture
