@@ -36,10 +36,15 @@ class Killed(BaseException):
 
 
 class Killer:
-    """Counts effects (requests that write, lines that are made durable), and ends everything after some number."""
+    """Counts effects (requests that write, lines that are made durable), and ends everything after some number.
 
-    def __init__(self, after: int | None) -> None:
+    `torn`: where it ends between a write of the record and its fsync, what became of each written line, in turn: lost,
+    all zeros, cut, or whole though an earlier one is not. That is what a disk may show after the power failed.
+    """
+
+    def __init__(self, after: int | None, torn: Sequence[int] = ()) -> None:
         self.left = after
+        self.torn = torn
 
     def effect(self) -> None:
         if self.left is None:
@@ -67,10 +72,24 @@ class Killer:
             write = journal._write
 
             def checked(lines: Any) -> None:
-                self.effect()
-                write(lines)
+                written = list(lines)
+                try:
+                    self.effect()
+                except Killed:
+                    if self.torn:
+                        write(self._left_of(written))
+                    raise
+                write(written)
 
             journal._write = checked  # type: ignore[method-assign]
+
+    def _left_of(self, lines: Sequence[bytes]) -> list[bytes]:
+        found = []
+        for place, line in enumerate(lines):
+            how = self.torn[place % len(self.torn)]
+            found.append((b"", bytes(len(line)), line[: len(line) // 2], line)[how])
+        self.torn = ()
+        return found
 
 
 def results(result: RunResult | None) -> list[Result]:

@@ -99,6 +99,30 @@ async def test_a_settled_image_that_is_there_again_keeps_its_signature(
     assert aside.is_whole("r", signature)
 
 
+async def test_a_tag_that_went_alone_and_is_there_again_is_told(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outcome is in the record; then somebody pushes it again, and the run is taken up."""
+    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
+    memory.switches.untags = True
+    image = aside.push_image("r", "1.0", "1.1", "stable", seed="one")
+    raw = aside.raw("r", "1.0")
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def end_early(request: Request) -> None:
+        if request.method == "DELETE" and request.reference == "1.0":
+            loop.call_soon_threadsafe(stop.set)
+
+    with Proxy(memory.port, before=end_early) as proxy:
+        removing = Removing(proxy.url, tmp_path)
+        plan = await removing.plan("<2", options=RemovalOptions(untag=True))
+        assert results(await removing.apply(plan, stop=stop)) == [Result.REMOVED, Result.LEFT]
+    aside.push_manifest("r", "1.0", raw, IMAGE)
+    result = await Removing(memory.url, tmp_path).resume()
+    assert results(result) == [Result.FAILED, Result.REMOVED]
+    assert aside.tags("r") == dict.fromkeys(("1.0", "stable"), image["digest"])
+
+
 async def test_a_step_whose_tag_was_pushed_over_counts_as_done(removing: Removing, pusher: Pusher) -> None:
     image, _ = signed(pusher, "1.0", "one")
     await cut_off_after_the_image(removing, pusher, image)

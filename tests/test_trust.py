@@ -1,7 +1,8 @@
 """A random registry under random pushes, removals, stale plans, refusals, kills at any point, resumes and undos.
 
 After each, an independent reader looks: every tag that was not asked to go resolves, whole. A kill is what `kill -9` is
-to a registry and a disk: from one moment on, nothing is sent and nothing is written any more.
+to a registry and a disk: from one moment on, nothing is sent and nothing is written any more; and what had been written
+and not synced may be torn, or there in part, whatever its order.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ if "DREGUTIL_LONG" in os.environ:
         "memory": int(os.environ["DREGUTIL_LONG"]) // 2,
     }
 STEPS = 25
+# After how many effects a run is killed, and what the disk then shows of the lines that were not synced yet.
 KILLS = st.one_of(st.none(), st.integers(0, 30))
+TORN = st.lists(st.integers(0, 3), max_size=4)
 SELECTIONS = st.tuples(
     st.lists(st.integers(0, 1), min_size=1, max_size=2, unique=True),
     st.lists(st.sampled_from(TAGS), min_size=1, max_size=4, unique=True),
@@ -182,21 +185,24 @@ class Trust(RuleBasedStateMachine):
         if plan.steps:
             self.plans.append(plan)
 
-    @rule(place=st.integers(0, 5), kill_after=KILLS)
-    def apply_stale(self, place: int, kill_after: int | None) -> None:
+    @rule(place=st.integers(0, 5), kill_after=KILLS, torn=TORN)
+    def apply_stale(self, place: int, kill_after: int | None, torn: list[int]) -> None:
         if self.plans:
-            self._apply(self.plans.pop(place % len(self.plans)), kill_after)
+            self._apply(self.plans.pop(place % len(self.plans)), Killer(kill_after, torn))
 
-    @rule(selection=SELECTIONS, kill_after=KILLS)
+    @rule(selection=SELECTIONS, kill_after=KILLS, torn=TORN)
     def remove(
-        self, selection: tuple[list[int], list[str], MatchRules, RemovalOptions], kill_after: int | None
+        self,
+        selection: tuple[list[int], list[str], MatchRules, RemovalOptions],
+        kill_after: int | None,
+        torn: list[int],
     ) -> None:
         plan = self._plan(*selection)
         if plan.steps:
-            self._apply(plan, kill_after)
+            self._apply(plan, Killer(kill_after, torn))
 
-    @rule(place=st.integers(0, 3), kill_after=KILLS)
-    def resume(self, place: int, kill_after: int | None) -> None:
+    @rule(place=st.integers(0, 3), kill_after=KILLS, torn=TORN)
+    def resume(self, place: int, kill_after: int | None, torn: list[int]) -> None:
         if not self.cut_off:
             return
         run = self.cut_off[place % len(self.cut_off)]
@@ -205,7 +211,7 @@ class Trust(RuleBasedStateMachine):
             self.cut_off.remove(run)
             return
         self._doom(record.plan)
-        result = self._run(record.plan, self.store.journal(record), record, Killer(kill_after))
+        result = self._run(record.plan, self.store.journal(record), record, Killer(kill_after, torn))
         self._count("a resumed run was killed" if result is None else "a run was resumed")
         if result is not None:
             self._check_error(result)
@@ -274,10 +280,10 @@ class Trust(RuleBasedStateMachine):
         assert plan.steps == made.steps
         return plan
 
-    def _apply(self, plan: Plan, kill_after: int | None) -> None:
+    def _apply(self, plan: Plan, killer: Killer) -> None:
         self._doom(plan)
         journal = self.store.new(datetime.now(UTC))
-        result = self._run(plan, journal, None, Killer(kill_after))
+        result = self._run(plan, journal, None, killer)
         if result is None:
             self._count("a run was killed")
             self.cut_off.append(journal.run)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from images import Pusher
+from images import IMAGE, Pusher
 from program import Program
 from servers import DistributionServer, find_program
 
@@ -98,6 +98,49 @@ def test_after_garbage_collection(tmp_path: Path, restarted: bool) -> None:
         listed = json.loads(pusher.request("GET", "/v2/shop/web/tags/list")[2])["tags"]
         assert set(listed) == set(after), "no tag is left dangling"
         pusher.close()
+
+
+def test_what_is_lost_is_said_and_the_rest_comes_back_after_a_restart(tmp_path: Path) -> None:
+    """Of four images one has lost its layer, one its child, one is whole, and one only its manifest."""
+    with DistributionServer(tmp_path / "registry", cache=True) as server, Pusher(server.url) as pusher:
+        program = Program(server.url, tmp_path)
+        pusher.push_image("r", "2.0", seed="keep", layers=[b"shared"])
+        config = json.loads(pusher.raw("r", "2.0"))["config"]
+        layer = json.loads(pusher.raw("r", "2.0"))["layers"]
+        lost = pusher.push_image("r", "1.0", seed="lost")
+        index = pusher.push_index("r", "1.1", "1.1.0", children=[lost])
+        body = {"schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": layer, "annotations": {"n": "1"}}
+        back = pusher.push_manifest("r", "1.2", json.dumps(body).encode(), IMAGE)
+        gone = {blob["digest"] for blob in json.loads(pusher.raw("r", "1.0"))["layers"]}
+        gone.add(json.loads(pusher.raw("r", "1.0"))["config"]["digest"])
+        before = pusher.tags("r")
+        remove_all = program.run("remove-tags", "-r", "r", "-t", "<2")
+        assert remove_all.returncode == 0, remove_all.stderr
+        server.garbage_collect()
+
+        found = program.run("undo")
+        assert found.returncode == 3
+        told = found.stderr.splitlines()[1:]
+        assert told[0].startswith(f"cannot come back: r {lost['digest'][:19]} (1.0): its blob sha256:")
+        assert any(blob[:19] in told[0] for blob in gone)
+        assert told[0].endswith(" is gone: the registry has collected its garbage")
+        assert told[1:] == [
+            f"cannot come back: r {index['digest'][:19]} (1.1, 1.1.0): "
+            f"its child {lost['digest'][:19]} cannot come back",
+            f"failed: r {back[:19]}: the registry accepted its manifest and does not have it: its memory is of before "
+            "its garbage collection, restart it and undo again",
+            "put back 0 tags and 0 manifests",
+        ]
+        assert json.loads(pusher.request("GET", "/v2/r/tags/list")[2])["tags"] == ["2.0"]
+        pusher.close()
+        server.stop()
+        server.start()
+        again = program.run("undo")
+        assert (again.returncode, again.stderr.splitlines()[-1]) == (3, "put back 1 tag and 1 manifest")
+        assert pusher.tags("r") == {"2.0": before["2.0"], "1.2": back}
+        assert pusher.is_whole("r", "1.2")
+        last = program.run("undo", program.runs[0].name)
+        assert (last.returncode, last.stderr.splitlines()[-1]) == (3, "nothing can be put back")
 
 
 def test_a_blob_that_only_another_repository_has_is_mounted(pusher: Pusher, program: Program) -> None:

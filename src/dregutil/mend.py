@@ -24,6 +24,7 @@ from dregutil.workers import for_each
 __all__ = ["Mender", "clear_ours", "complete", "restore"]
 
 _NEEDS_WHAT_IS_GONE = 400  # the status of MANIFEST_BLOB_UNKNOWN
+_THERE_AGAIN = "is still there, or there again"
 _PASSES = 3  # looks, where the one before had something to mend
 
 
@@ -85,6 +86,7 @@ class Mender:
         """Look at every tag once; whether something was put and taken away again, so that another look is due."""
         listed = await self.registry.tags(self.repository)
         dangling: list[Tag] = []
+        untagged = self.run.untagged[self.repository]
         self.after = {}
 
         async def look(tag: Tag) -> None:
@@ -95,6 +97,9 @@ class Mender:
                 return
             digest = await self._off_ours(tag, found.digest)
             self.after[tag] = digest
+            step = untagged.get(tag)
+            if step is not None and step.digest == digest:
+                self.run.note(step, Result.FAILED, f"'{tag}' {_THERE_AGAIN}")
             if self.before.get(tag) != digest or digest in self.removed:
                 async with self._mending:
                     await self._there_again(tag, digest)
@@ -124,7 +129,7 @@ class Mender:
         """A tag that was to go with its digest, and is on it: then what refers to that stays too."""
         if digest in self.removed and tag in self.removed[digest][0].tags:
             step, _ = self.removed.pop(digest)
-            self.run.note(step, Result.FAILED, f"'{tag}' is still there, or there again")
+            self.run.note(step, Result.FAILED, f"'{tag}' {_THERE_AGAIN}")
             await self._bring_referrers(step)
 
     async def _off_ours(self, tag: Tag, digest: Digest) -> Digest:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from dregutil.errors import DregutilError
 from dregutil.manifest import Manifest
 from dregutil.outcome import Intent, Outcome, Recorder, Result, RunResult
-from dregutil.plan import Plan, Step
+from dregutil.plan import Action, Plan, Step
 from dregutil.readings import Readings
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
@@ -54,6 +54,7 @@ class Run:
         self.stop = asyncio.Event()
         self.untagger = Untagger(registry, recorder)
         self.outcomes: dict[int, Outcome] = {}
+        self.untagged: dict[Repository, dict[Tag, Step]] = defaultdict(dict)  # tags that went alone
         self._open: set[int] = set()  # steps whose outcome is not for the record
         self.tags_after: dict[Repository, Mapping[Tag, Digest]] = {}
         self.vanished: dict[Repository, tuple[Tag, ...]] = {}
@@ -70,16 +71,22 @@ class Run:
             for step in self.plan.steps:
                 settled = earlier.outcomes.get(step.number)
                 if settled is not None:
-                    self.outcomes[step.number] = Outcome(step, settled.result, settled.why)
+                    self._keep(Outcome(step, settled.result, settled.why))
             for intent in earlier.intents:
                 intents[intent.repository].append(intent)
         return intents
 
     def note(self, step: Step, result: Result, why: str = "") -> None:
         outcome = Outcome(step, result, why)
-        self.outcomes[step.number] = outcome
+        self._keep(outcome)
         self.recorder.outcome(outcome)
         self._on_outcome(outcome)
+
+    def _keep(self, outcome: Outcome) -> None:
+        step = outcome.step
+        self.outcomes[step.number] = outcome
+        if step.action is Action.UNTAG and outcome.result is Result.REMOVED:
+            self.untagged[step.repository][step.tags[0]] = step
 
     def note_open(self, step: Step, why: str) -> None:
         """A step failed for want of an answer: not for the record, whoever takes the run up tries it again."""

@@ -39,7 +39,7 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
             emit(settings, [_object(entry, "would be restored") for entry in needed], _lines(needed))
             return PARTIAL if lost else 0
         if not needed:
-            note(settings, "nothing to put back")
+            note(settings, "nothing can be put back" if lost else "nothing to put back")
             emit(settings, [], [])
             return PARTIAL if lost else 0
         if not args.yes and not agreed(f"Put back {plural(len(needed), 'manifest')}?"):
