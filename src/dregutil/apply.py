@@ -7,8 +7,7 @@ itself (`repository_run`). A run that was cut off is taken up again where its re
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
 from dregutil.outcome import Intent, NoRecorder, Outcome, Recorder, RunResult
@@ -52,21 +51,19 @@ async def apply_plan(
     run.untagger.on_swept = on_swept or run.untagger.on_swept
     run.stop = stop or run.stop
     intents = run.take_up(earlier)
-    steps: dict[Repository, list[Step]] = defaultdict(list)
-    for step in plan.steps:
-        steps[step.repository].append(step)
+    steps = plan.by_repository
 
     async def carry_out(repository: Repository) -> None:
         async with limit:
             await _carry_out(run, repository, steps[repository], intents.get(repository, []))
 
-    left = [repository for repository in plan.repositories if earlier is None or repository not in earlier.looked]
+    left = [repository for repository in steps if earlier is None or repository not in earlier.looked]
     await for_each(left, registry.check_deletion, at_once=registry.concurrency)
     await gather_all(carry_out(repository) for repository in left)
     return run.result()
 
 
-async def _carry_out(run: Run, repository: Repository, steps: list[Step], intents: list[Intent]) -> None:
+async def _carry_out(run: Run, repository: Repository, steps: Sequence[Step], intents: list[Intent]) -> None:
     if run.stop.is_set():
         return
     try:

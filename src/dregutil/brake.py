@@ -17,7 +17,7 @@ def braked_repositories(plan: Plan) -> tuple[Repository, ...]:
     """
     if plan.names_repositories:
         return ()
-    taken = {repository: plan.tags_removed_from(repository) for repository in plan.repositories}
+    taken = {name: sum(len(step.tags) for step in steps) for name, steps in plan.by_repository.items()}
     return tuple(
         repository
         for repository, number in taken.items()

@@ -7,8 +7,7 @@ doomed tags go first, in one sweep, makes each later DELETE cheap.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from dregutil.plan import Action, Plan, Step
 from dregutil.reference import Repository
@@ -38,18 +37,14 @@ def swept_repositories(plan: Plan) -> tuple[Repository, ...]:
     """The repositories whose doomed tags go first."""
     return tuple(
         repository
-        for repository in plan.repositories
-        if tags_first_pays(
-            (step for step in plan.steps if step.repository == repository), plan.tags_before.get(repository, 0)
-        )
+        for repository, steps in plan.by_repository.items()
+        if tags_first_pays(steps, plan.tags_before.get(repository, 0))
     )
 
 
 def plan_seconds(plan: Plan, request_seconds: float, concurrency: int) -> float:
     """About how long `plan` takes, in seconds. `request_seconds`: what one small request took."""
-    groups: dict[Repository, list[Step]] = defaultdict(list)
-    for step in plan.steps:
-        groups[step.repository].append(step)
+    groups = plan.by_repository
     server = 0.0
     for repository, steps in groups.items():
         tags = plan.tags_before.get(repository, 0)
@@ -66,7 +61,7 @@ def _plain(steps: Iterable[Step], tags: int) -> float:
     return total
 
 
-def _tags_first(steps: list[Step], tags: int) -> float:
+def _tags_first(steps: Sequence[Step], tags: int) -> float:
     first = tags_first_steps(steps)
     moved = sum(len(step.tags) for step in first)
     rest = _DELETE + _DELETE_TAG * (tags - moved)  # for each digest: their own tags are gone by then

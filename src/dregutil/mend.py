@@ -7,6 +7,7 @@ each intent whose outcome nobody noted, that it was carried out, or takes back w
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -246,7 +247,7 @@ async def complete(
 
     async def look(number: int) -> None:
         step = steps[number]
-        ours = [intent for intent in intents if intent.step == number]
+        ours = of_step[number]
         manifest = ours[-1].manifest
         tags = tuple(dict.fromkeys(tag for intent in ours for tag in intent.tags))
         dangling = [tag for tag in tags if tag in names and await registry.resolve(repository, tag) is None]
@@ -263,9 +264,12 @@ async def complete(
                 await restore(registry, repository, manifest, tags)
 
     names = frozenset(await registry.tags(repository))
-    open_steps = dict.fromkeys(intent.step for intent in intents if intent.step not in settled)
+    of_step: dict[int, list[Intent]] = defaultdict(list)
+    for intent in intents:
+        of_step[intent.step].append(intent)
+    open_steps = [number for number in of_step if number not in settled]
     # What others need comes back last in a plan's order, so first here: children before their index.
-    for number in reversed(list(open_steps)):
+    for number in reversed(open_steps):
         await look(number)
     return tuple(sorted(done))
 

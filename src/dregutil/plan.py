@@ -7,9 +7,11 @@ against a fresh graph, just before it is carried out: what is carried out is *sh
 from __future__ import annotations
 
 import enum
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Protocol, TypeVar
 
 from dregutil.graph import RepositoryGraph, settle
 from dregutil.manifest import Descriptor, Kind, Manifest
@@ -125,6 +127,11 @@ class Plan:
     names_repositories: bool = False
 
     @property
+    def by_repository(self) -> Mapping[Repository, Sequence[Step]]:
+        """The steps of each repository."""
+        return _by_repository(self.steps)
+
+    @property
     def repositories(self) -> tuple[Repository, ...]:
         return tuple(dict.fromkeys(step.repository for step in self.steps))
 
@@ -137,9 +144,6 @@ class Plan:
     def removed_untagged(self) -> int:
         """How many manifests go that were selected themselves, and that no tag names."""
         return sum(not step.tags and step.kind in _SELECTED for step in self.steps)
-
-    def tags_removed_from(self, repository: Repository) -> int:
-        return sum(len(step.tags) for step in self.steps if step.repository == repository)
 
 
 def make_plan(
@@ -160,16 +164,16 @@ def make_plan(
     steps: list[Step] = []
     kept: list[Kept] = []
     left_out: dict[Repository, str] = {}
+    selected, held_back = _by_repository(selection.selected), _by_repository(selection.held)
     for repository in dict.fromkeys(repository for repository, _ in selection.touched()):
         graph = graphs[repository]
         if graph.trouble:
             left_out[repository] = graph.trouble
             continue
         made = _RepositoryPlan(graph, options, also_in or {}, first=len(steps) + 1)
-        made.choose([entry for entry in selection.selected if entry.repository == repository])
-        for held in selection.held:
-            if held.repository == repository:
-                made.hold(held.digest, held.tags, held.reason, untag=options.untag)
+        made.choose(selected.get(repository, ()))
+        for held in held_back.get(repository, ()):
+            made.hold(held.digest, held.tags, held.reason, untag=options.untag)
         steps += made.steps()
         kept += made.kept
     return Plan(
@@ -183,6 +187,21 @@ def make_plan(
         tags_before={repository: len(graphs[repository].tags) for repository in graphs},
         names_repositories=selection.names_repositories,
     )
+
+
+class _OfRepository(Protocol):
+    @property
+    def repository(self) -> Repository: ...
+
+
+_Entry = TypeVar("_Entry", bound=_OfRepository)
+
+
+def _by_repository(entries: Iterable[_Entry]) -> Mapping[Repository, Sequence[_Entry]]:
+    found: dict[Repository, list[_Entry]] = defaultdict(list)
+    for entry in entries:
+        found[entry.repository].append(entry)
+    return {**found}
 
 
 def recheck(

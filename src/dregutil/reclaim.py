@@ -194,11 +194,10 @@ def _stops(plan: Plan, stored: StoredRegistry, collectors: Sequence[Collector]) 
 
 def _carried_out(plan: Plan, stored: StoredRegistry) -> StoredRegistry:
     repositories = dict(stored.repositories)
-    for repository in plan.repositories:
+    for repository, steps in plan.by_repository.items():
         held = repositories.get(repository)
         if held is None:
             continue
-        steps = [step for step in plan.steps if step.repository == repository]
         deleted = {step.digest for step in steps if step.action is Action.DELETE}
         untagged = {tag for step in steps for tag in step.tags}
         repositories[repository] = replace(

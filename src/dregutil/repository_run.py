@@ -53,7 +53,7 @@ def look_lives(took: float) -> float:
 
 
 class RepositoryRun:
-    def __init__(self, run: Run, repository: Repository, steps: list[Step]) -> None:
+    def __init__(self, run: Run, repository: Repository, steps: Sequence[Step]) -> None:
         self.run_ = run
         self.registry = run.registry
         self.repository = repository

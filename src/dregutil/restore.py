@@ -108,10 +108,10 @@ async def look_back(registry: Registry, record: RunRecord, *, on_looked: Callabl
         elsewhere[step.repository] += step.also_in
     limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
 
-    ours = {
-        repository: [intent for intent in record.intents if intent.repository == repository and intent.placeholder]
-        for repository in removed
-    }
+    ours: dict[Repository, list[Intent]] = {repository: [] for repository in removed}
+    for intent in record.intents:
+        if intent.placeholder and intent.repository in ours:
+            ours[intent.repository].append(intent)
 
     async def look(repository: Repository) -> None:
         async with limit:
