@@ -22,6 +22,7 @@ from dregutil.content_selector import Label
 from dregutil.details import parse_config
 from dregutil.errors import DregutilError
 from dregutil.glob import Glob
+from dregutil.image_list import parse_image_name, read_image_list
 from dregutil.journal_line import FILE_NAME
 from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from dregutil.planfile import decode_plan, decode_step
@@ -170,6 +171,12 @@ policies:
     repositories: [team/*]
     keep: {last: 3, within: 30d}
 """
+_LIST = b"# in use\nr.example/a:1.0\ndocker-pullable://r.example/team/b@%s\n" % _DIGEST.encode()
+_PODS = (
+    b'{"kind":"List","items":[{"spec":{"containers":[{"image":"a:1"}]},"status":{"imageID":"a@%s"}}]}'
+    % _DIGEST.encode()
+)
+_COMPOSE = b"services:\n  web: &w\n    image: r.example/a:1.0\n  other: *w\n---\nimage: {repository: b, tag: '2'}\n"
 _RECORD = (
     b'{"type":"run","version":1,"run":"r","registry":"a","started":"2026-11-24T00:00:00Z","command":"c","steps":1}\n'
     b'{"type":"step","plan":%s}\n{"type":"intent","step":1,"repository":"r","tags":["1"],"digest":"%s","media_type":"%s",'
@@ -203,6 +210,8 @@ PARSERS: dict[str, Parser] = {
     "step": Parser(_step, (_PLAN.splitlines()[1],)),
     "record of a run": Parser(_journal, (_RECORD,)),
     "policy": Parser(_text(read_policy), (_POLICY,)),
+    "image list": Parser(_text(lambda text: read_image_list(text, "list")), (_LIST, _PODS, _COMPOSE)),
+    "image's name": Parser(_text(parse_image_name), (b"r.example:5000/a/b:1.0", b"docker://a@%s" % _DIGEST.encode())),
     "version": Parser(_text(_sorted), (_TAGS,)),
     "one version": Parser(_text(parse_version), (b"release-1.4.0-rc1-alpine", b"1." * 60)),
     "selector": Parser(_text(parse_selector), (b"<1.4", b">=v2-rc1", b"latest")),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import stat
 import subprocess
@@ -22,8 +21,6 @@ from dregutil.registry.connect import _with_scheme
 from dregutil.runs import RunStore
 from images import Pusher
 from servers import DistributionServer
-from servers.http import LOST, Answer, Proxy, Request
-from servers.memory import MemoryServer
 from test_servers import PROGRAM, dregutil
 
 SECRET = "s3cr3t-Pa55w0rd"
@@ -99,53 +96,7 @@ def test_a_link_of_our_own_is_followed(tmp_path: Path) -> None:
     assert CacheFile(tmp_path / "cache.json").read() is not None
 
 
-# --- secrets
-
-
-def echo(request: Request) -> str:
-    return json.dumps({"errors": [{"code": "UNKNOWN", "message": f"you sent {dict(request.headers)}"}]})
-
-
-FAILURES: dict[str, Callable[[Request], Answer | None]] = {
-    "none": lambda _: None,
-    "echo 500": lambda request: Answer(500, echo(request).encode(), {"Content-Type": "application/json"}),
-    "echo 403": lambda request: Answer(403, echo(request).encode(), {"Content-Type": "application/json"}),
-    "echo 401": lambda request: Answer(401, echo(request).encode(), {"Content-Type": "application/json"}),
-    "echo 400 to writes": lambda request: (
-        Answer(400, echo(request).encode()) if request.method not in ("GET", "HEAD") else None
-    ),
-    "garbage": lambda request: Answer(200, echo(request).encode()[:-3], {"Content-Type": "application/json"}),
-    "lost": lambda _: LOST,
-    "redirect": lambda _: Answer(307, b"", {"Location": f"http://127.0.0.1:1/x?signature={SECRET}"}),
-    "bad redirect": lambda _: Answer(307, b"", {"Location": f"http://me:{SECRET}@127.0.0.1:1/x"}),
-}
-
-
-@pytest.mark.parametrize("failure", FAILURES)
-def test_no_secret_is_ever_shown(failure: str, tmp_path: Path) -> None:
-    """Commands at `-l debug`, with a server that fails and says our own words back."""
-
-    def before(request: Request) -> Answer | None:
-        if request.headers.get("authorization") != f"Basic {BASIC}":
-            return Answer(401, b"", {"WWW-Authenticate": 'Basic realm="r"'})
-        return FAILURES[failure](request)
-
-    with MemoryServer() as memory, Pusher(memory.url) as pusher, Proxy(memory.port, before=before) as proxy:
-        pusher.push_image("shop/web", "1.0", seed="one")
-        pusher.push_image("shop/web", "2.0", seed="two")
-        login = [["-u", "me", "-p", SECRET], ["-u", "me"]]
-        for number, command in enumerate(COMMANDS):
-            given = login[number % 2]
-            env = {"REGISTRY_PASSWORD": SECRET} if given == login[1] else {}
-            done = dregutil(tmp_path, "-reg", proxy.url, *given, "-l", "debug", "--timeout", "2", *command, **env)
-            shown = done.stdout + done.stderr
-            assert SECRET not in shown, command
-            assert BASIC not in shown, command
-            assert "Traceback" not in shown, command
-    for path in tmp_path.rglob("*"):
-        if path.is_file():
-            assert SECRET.encode() not in path.read_bytes(), path
-            assert BASIC.encode() not in path.read_bytes(), path
+# --- addresses
 
 
 def test_a_login_in_the_address_is_refused_and_not_repeated(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -27,8 +28,11 @@ _MOST_ERRORS = 20
 _LONGEST_TEXT = 300
 
 
-def error_details(body: bytes) -> tuple[ErrorDetail, ...]:
-    """The entries of an error body (OCI distribution-spec, "Error Codes"); none where it is empty or something else."""
+def error_details(body: bytes, redacted: Callable[[str], str] = str) -> tuple[ErrorDetail, ...]:
+    """The entries of an error body (OCI distribution-spec, "Error Codes"); none where it is empty or something else.
+
+    `redacted` takes our secrets out of a text: a server may say them back, so before the text is cut.
+    """
     try:
         found: Any = msgspec.json.decode(body) if body else None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -37,15 +41,15 @@ def error_details(body: bytes) -> tuple[ErrorDetail, ...]:
     if not isinstance(entries, list):
         return ()
     return tuple(
-        ErrorDetail(_text(entry.get("code")), _text(entry.get("message")), _text(entry.get("detail")))
+        ErrorDetail(*(_text(entry.get(name), redacted) for name in ("code", "message", "detail")))
         for entry in entries[:_MOST_ERRORS]
         if isinstance(entry, dict)
     )
 
 
-def failure(answer: Answer, what: str, user: str) -> DregutilError:
-    """The error for an answer that refuses `what`; `user` is who asked, if anybody."""
-    errors = error_details(answer.body)
+def failure(answer: Answer, what: str, user: str, redacted: Callable[[str], str] = str) -> DregutilError:
+    """The error for an answer that refuses `what`; `user` is who asked, if anybody. `redacted` as above."""
+    errors = error_details(answer.body, redacted)
     said = "; ".join(dict.fromkeys(error.message or error.code for error in errors if error.message or error.code))
     reason = f"{said} (status {answer.status})" if said else f"status {answer.status}"
     challenges = parse_challenges(answer.headers.getall("WWW-Authenticate", []))
@@ -79,7 +83,7 @@ def digest_of(answer: Answer, media_type: str, repository: Repository, reference
     try:
         said = Digest.parse(named) if named else None
     except UsageError as error:
-        raise ProtocolError(f"the registry names {named[:100]!r} as the digest of {repository}:{reference}") from error
+        raise ProtocolError(f"the registry names no valid digest for {repository}:{reference}") from error
     expected = asked or said
     digest = Digest.of(answer.body, expected.algorithm if expected is not None else "sha256")
     if expected is not None and digest != expected:
@@ -95,8 +99,8 @@ def length_of(answer: Answer) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
 
 
-def _text(value: object) -> str:
+def _text(value: object, redacted: Callable[[str], str]) -> str:
     if value is None or value == {}:
         return ""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode(errors="replace")
-    return "".join(character if character.isprintable() else " " for character in text[:_LONGEST_TEXT])
+    return "".join(character if character.isprintable() else " " for character in redacted(text)[:_LONGEST_TEXT])

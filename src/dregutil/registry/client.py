@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from yarl import URL
@@ -195,9 +195,7 @@ class Registry:
         try:
             digest = Digest.parse(named)
         except UsageError as error:
-            raise ProtocolError(
-                f"the registry names {named[:100]!r} as the digest of {repository}:{reference}"
-            ) from error
+            raise ProtocolError(f"the registry names no valid digest for {repository}:{reference}") from error
         tagged = answer.headers.get("ETag", "").strip('"')
         if tagged != digest and tagged.startswith("sha256:") and named.startswith("sha256:"):
             raise DigestMismatchError(f"the registry names two digests for {repository}:{reference} in one answer")
@@ -365,8 +363,13 @@ class Registry:
         return scopes
 
     def _failure(self, answer: Answer, what: str, repository: str = "") -> DregutilError:
-        """The error for an answer; without our own secrets, should the server repeat them."""
-        error = failure(answer, what, self._login(repository).user)
+        """The error for an answer; without our own secrets, should the server repeat them.
+
+        Where a redirect led elsewhere, its words are not told: they may hold the URL, with a signature.
+        """
+        if answer.url.origin() != self._transport.base.origin():
+            answer = replace(answer, body=b"")
+        error = failure(answer, what, self._login(repository).user, self._transport.redacted)
         error.message = self._transport.redacted(error.message)
         error.args = (error.message,)
         return error

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dregutil.errors import UsageError
+from dregutil.errors import DregutilError, UsageError
 from dregutil.reference import RegistryAddress
 from dregutil.registry.certificates import ClientPair, certificates_of
 from dregutil.registry.client import Login, Registry
@@ -86,6 +86,10 @@ async def _opened(
     )
     try:
         yield found, transport, functools.partial(_login, keyring)
+    except DregutilError as error:
+        error.message = keyring.redacted(error.message)  # a host or a header, too, may say our own words back
+        error.args = (error.message,)
+        raise
     finally:
         await transport.close()
 

@@ -6,7 +6,10 @@ Each request goes with the identity of the repository that it is about, as its s
 from __future__ import annotations
 
 import functools
+import json
+import re
 from collections.abc import Mapping
+from urllib.parse import quote, quote_plus
 
 from dregutil.reference import RegistryAddress
 from dregutil.registry.auth import Authenticator, TokenFetch
@@ -79,7 +82,8 @@ class Keyring:
         for found in dict.fromkeys((self._whole, self._elsewhere, *self._paths.values())):
             for secret in found.secrets():
                 if len(secret) >= _SHORTEST_SECRET:
-                    text = text.replace(secret, "…")
+                    for form in _forms(secret):
+                        text = text.replace(form, "…")
         return text
 
     def _for(self, scopes: tuple[str, ...]) -> Authenticator:
@@ -91,6 +95,16 @@ class Keyring:
                 self._chosen.clear()
             found = self._chosen[scopes] = self.of(_repository_of(scopes))
         return found
+
+
+@functools.lru_cache(_MOST_SCOPES)
+def _forms(secret: str) -> tuple[str, ...]:
+    """The ways in which a secret may be spelled: as it is, in a URL or a form, in JSON. Longest first."""
+    raw = secret.encode(errors="surrogateescape")
+    forms = {secret, quote(raw), quote(raw, safe=""), quote_plus(raw), json.dumps(secret)[1:-1]}
+    forms.add(json.dumps(secret, ensure_ascii=False)[1:-1])
+    forms |= {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in forms}
+    return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _repository_of(scopes: tuple[str, ...]) -> str:

@@ -20,6 +20,7 @@ MOST_PAGES = 100_000
 _PAGES = 50  # servers cut their pages at multiples of this
 _LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[^\s=;,]+(?:\s*=\s*(?:\"[^\"]*\"|[^\";,]*))?)*)")
 _NEXT = re.compile(r";\s*rel\s*=\s*(?:\"(?:[^\"]*\s)?next(?:\s[^\"]*)?\"|next)\s*(?:;|$)", re.IGNORECASE)
+_PLAIN_TYPE = re.compile(r"(?:application|text)/[a-z.+-]{1,40}")  # what a server says is told only where it is harmless
 _Name = TypeVar("_Name", Repository, Tag)
 
 
@@ -45,7 +46,8 @@ def decoded(answer: Answer, what: str) -> Any:
     try:
         page = msgspec.json.decode(answer.body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        kind = bare_media_type(answer.headers.get("Content-Type", "")) or "no type"
+        kind = bare_media_type(answer.headers.get("Content-Type", ""))
+        kind = kind if _PLAIN_TYPE.fullmatch(kind) else "of no usual type"
         raise NotARegistryError(f"could not {what}: no registry answers there, this is no JSON ({kind})") from error
     if not isinstance(page, dict):
         raise NotARegistryError(f"could not {what}: the answer is not what a registry gives")

@@ -328,7 +328,7 @@ class Transport:
 
     def _log(self, method: str, url: URL, status: int, seconds: float) -> None:
         """An exchange, for the log: of another origin only the host, since the rest may be a signature."""
-        shown = url.raw_path if url.origin() == self.base.origin() else place(url)
+        shown = self.redacted(url.raw_path if url.origin() == self.base.origin() else place(url))
         _log.debug("%s %s: %d in %.0f ms", method, shown, status, seconds * 1000)
 
 
@@ -359,7 +359,7 @@ async def _read(response: aiohttp.ClientResponse, limits: _Limits) -> bytes:
 def _inflated(body: bytes, encoding: str, most: int, url: URL) -> bytes:
     """A body that came compressed although none was asked for; never longer than allowed."""
     if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
-        raise ProtocolError(f"{place(url)} sends a body encoded as {encoding[:40]!r}")
+        raise ProtocolError(f"{place(url)} sends a body in an encoding that was not asked for")
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
         found = inflater.decompress(body, most)

@@ -141,7 +141,7 @@ class WritableRegistry(Registry):
 
     def _is_deleted(self, verdict: Verdict, answer: Answer, what: str, repository: Repository) -> bool:
         """True: accepted; False: it was not there. Raises for every other verdict."""
-        errors = error_details(answer.body)
+        errors = error_details(answer.body, self._transport.redacted)
         if verdict in (Verdict.ACCEPTED, Verdict.ABSENT):
             return verdict is Verdict.ACCEPTED
         if verdict is Verdict.IN_PART:
