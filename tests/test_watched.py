@@ -123,6 +123,23 @@ def test_ctrl_c_says_what_is_done_and_what_remains(
         assert f"`dregutil undo {run}` puts it back" in errors
 
 
+def test_what_is_left_of_a_run_is_shown_before_it_is_taken_up(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    fill(pusher, 60)
+    with Proxy(registry_server.port) as proxy:
+        program = Program(proxy.url, tmp_path)
+        arguments = ("remove-tags", "-r", "shop/web", "-t", "<2", "--yes-remove", "60")
+        assert interrupted(program, proxy, "DELETE", *arguments)[0] == 130
+        proxy.before = lambda _: None
+        left = len(pusher.tags("shop/web"))
+        code, shown = on_terminal(program, "y", "apply", "--resume", program.runs[0].name)
+    assert code == 0, shown
+    assert f"{60 - left} of 60 steps are done; the others:" in shown
+    assert (shown.count("REMOVE  "), f"{left} tags to go" in shown) == (left, True)
+    assert pusher.tags("shop/web") == {}
+
+
 # Runs that may not be taken up
 
 

@@ -66,6 +66,15 @@ class Undertaking:
     shown: tuple[str, ...] = ()
 
     @property
+    def rest(self) -> Plan:
+        """The plan, or of one that was cut off what is left of it."""
+        if self.earlier is None:
+            return self.plan
+        steps = tuple(step for step in self.plan.steps if step.number not in self.earlier.outcomes)
+        usage = replace(self.plan.usage, reclaimable_bytes=max(0, sum(step.frees for step in steps)), exact=False)
+        return replace(self.plan, steps=steps, usage=usage)
+
+    @property
     def is_over(self) -> bool:
         """Whether its time is over."""
         return self.deadline is not None and time.monotonic() >= self.deadline
@@ -128,7 +137,10 @@ def _agreed_to(args: argparse.Namespace, settings: Settings, work: Undertaking) 
     braked = () if work.reviewed or work.earlier is not None else braked_repositories(work.plan)
     asks = on_terminal and args.yes_remove is None and bool(braked or not args.yes)
     if asks:
-        lines = work.shown or plan_lines(work.plan, unmatched=work.unmatched, seconds=work.seconds)
+        if work.rest is not work.plan:
+            done = len(work.plan.steps) - len(work.rest.steps)
+            note(settings, f"{done:,} of {len(work.plan.steps):,} steps are done; the others:")
+        lines = work.shown or plan_lines(work.rest, unmatched=work.unmatched, seconds=work.seconds)
         sys.stderr.writelines(f"{line}\n" for line in lines)
         warn_of_state(settings)
     else:
