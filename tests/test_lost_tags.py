@@ -365,6 +365,46 @@ async def test_what_a_cascade_took_along_comes_back(memory: MemoryServer, aside:
     assert aside.is_whole("r", "1.0")
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+async def test_a_cascade_that_takes_what_was_to_stay(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, keeps: bool
+) -> None:
+    """A server deletes the children with an index, be they another's too, or asked to be kept."""
+    shared, own = (aside.push_image("r", seed=seed) for seed in ("shared", "own"))
+    index = aside.push_index("r", "1.0", children=[shared, own])
+    aside.push_index("r", "2.0", children=[shared])
+
+    def take_all(request: Request, answer: Answer) -> Answer:
+        if deletes(index["digest"])(request):
+            for child in (shared, own):
+                memory.repositories["r"].manifests.pop(child["digest"])
+        return answer
+
+    with Proxy(memory.port, after=take_all) as proxy:
+        await Removing(proxy.url, tmp_path).remove("1.0", options=RemovalOptions(keep_children=keeps))
+    assert aside.tags("r").keys() == {"2.0"}
+    assert aside.is_whole("r", "2.0")
+    assert aside.has("r", own["digest"]) == keeps
+
+
+async def test_a_cascade_that_takes_a_signature_that_was_to_stay(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path
+) -> None:
+    image = aside.push_image("r", "1.0", seed="one")
+    signature = aside.push_image("r", signature_tag(image), seed="signature")
+
+    def take_all(request: Request, answer: Answer) -> Answer:
+        if deletes(image["digest"])(request):
+            memory.repositories["r"].manifests.clear()
+            memory.repositories["r"].tags = {}
+        return answer
+
+    with Proxy(memory.port, after=take_all) as proxy:
+        await Removing(proxy.url, tmp_path).remove("1.0", options=RemovalOptions(keep_referrers=True))
+    assert aside.tags("r") == {signature_tag(image): signature["digest"]}
+    assert aside.is_whole("r", signature_tag(image))
+
+
 @pytest.mark.usefixtures("large")
 async def test_what_went_with_its_last_tag_comes_back(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
     memory.switches.untags = memory.switches.last_tag_takes = True

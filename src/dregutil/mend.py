@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from dregutil.errors import RegistryError
@@ -22,7 +22,7 @@ from dregutil.registry.writing import WritableRegistry
 from dregutil.run import Run
 from dregutil.workers import for_each
 
-__all__ = ["Mender", "clear_ours", "complete", "restore"]
+__all__ = ["Mender", "bring_company", "clear_ours", "complete", "restore"]
 
 _NEEDS_WHAT_IS_GONE = 400  # the status of MANIFEST_BLOB_UNKNOWN
 _THERE_AGAIN = "is still there, or there again"
@@ -281,6 +281,23 @@ async def restore(registry: WritableRegistry, repository: Repository, manifest: 
     for tag in tags:
         if await registry.resolve(repository, tag) is None:
             await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+
+
+async def bring_company(
+    registry: WritableRegistry, graph: RepositoryGraph, digest: Digest, goes: Callable[[Digest], bool]
+) -> None:
+    """Put back what hung on a digest that just went, and was to stay: a server may have taken it along.
+
+    Its children, which another index needs or somebody wants kept, and what refers to it; `goes` says of a digest that
+    it is to go too. `graph` is from before. Raises DregutilError.
+    """
+    manifest = graph.manifests.get(digest)
+    children = () if manifest is None else tuple(child.digest for child in manifest.children)
+    for other in (*children, *graph.referrers_of(digest)):
+        held = graph.manifests.get(other)
+        if held is not None and not goes(other) and await registry.resolve(graph.repository, other) is None:
+            await bring_company(registry, graph, other, goes)  # what it needs comes first
+            await restore(registry, graph.repository, held, graph.tags_of.get(other, ()))
 
 
 async def _on(registry: Registry, repository: Repository, tags: Sequence[Tag]) -> tuple[Tag, ...]:

@@ -25,7 +25,7 @@ from dregutil.estimate import tags_first_pays, tags_first_steps
 from dregutil.graph import RepositoryGraph
 from dregutil.intents import Intents, intent_of
 from dregutil.manifest import Manifest
-from dregutil.mend import Mender, complete
+from dregutil.mend import Mender, bring_company, complete
 from dregutil.outcome import Intent, Result
 from dregutil.plan import Action, Step, recheck
 from dregutil.reference import Digest, Repository, Tag
@@ -65,6 +65,7 @@ class RepositoryRun:
         self.removed: dict[Digest, tuple[Step, Manifest]] = {}
         self.swept: frozenset[int] = frozenset()  # steps whose tags went first
         self._intents = Intents(run, steps)
+        self._deletes = {step.digest: step.number for step in steps if step.action is Action.DELETE}
         self._seen: dict[Tag, Digest] = {}
         self._reading = asyncio.Lock()
         self._stopped = ""
@@ -293,16 +294,22 @@ class RepositoryRun:
             self._note_gone(step)
             return
         await self._intents.record(step, lambda: self.graph, self.dropped)
+        graph = self.graph
         accepted = await self._send_delete(step, manifest)
         if accepted is None:
             await self._restore_tags(step)
             self.run_.note(step, Result.LEFT, self.dropped[step.number])
             return
         self.removed[step.digest] = (step, manifest)
+        await bring_company(self.registry, graph, step.digest, self._goes)
         if self._must_look(step) or not accepted:
             await self._look(step, manifest, ours=accepted)
         else:
             self.run_.note(step, Result.REMOVED)
+
+    def _goes(self, digest: Digest) -> bool:
+        number = self._deletes.get(digest)
+        return number is not None and number not in self.dropped
 
     async def _send_delete(self, step: Step, manifest: Manifest) -> bool | None:
         """Send a step's DELETE. True: it went by us; False: it was not there; None: by now the step no longer holds.
