@@ -256,6 +256,16 @@ def test_what_the_older_parser_took_is_taken_alike(line: list[str], name: str, v
     assert getattr(build_parser().parse_args(prepare(line)), name) == value
 
 
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [("-r", "repo"), ("-t", "tags"), ("-re", "regex"), ("-x", "exclude"), ("-xre", "exclude_regex")],
+)
+def test_an_option_that_is_given_again_adds_to_itself(option: str, name: str) -> None:
+    """What was to be left alone must not be forgotten: 1.x took the last one."""
+    line = ["remove-tags", "-r", "a", "-t", "1", option, "b", "c", option, "d"]
+    assert getattr(build_parser().parse_args(line), name)[-3:] == ["b", "c", "d"]
+
+
 def test_an_unknown_option_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
         build_parser().parse_args(["--nonsense", "list-repo-names"])

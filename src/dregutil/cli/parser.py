@@ -207,15 +207,22 @@ def _add_global_options(parser: Any) -> None:
 
 
 def _add_repositories(parser: argparse.ArgumentParser, text: str = "repositories") -> None:
-    parser.add_argument("--repo", "-r", nargs="+", required=True, metavar="REPO", help=text)
+    parser.add_argument("--repo", "-r", nargs="+", action="extend", required=True, metavar="REPO", help=text)
 
 
 def _add_selectors(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--tags", "-t", nargs="*", metavar="TAG", help="tags, or versions such as '<1.4' (quote them)")
-    add("--regex", "-re", nargs="*", metavar="RE", help="regular expressions, from the start of the tag")
-    add("--exclude", "-x", nargs="*", metavar="TAG", help="tags or versions to leave alone")
-    add("--exclude-regex", "-xre", nargs="*", metavar="RE", help="regular expressions to leave alone")
+    add("--tags", "-t", nargs="*", action="extend", metavar="TAG", help="tags, or versions such as '<1.4' (quote them)")
+    add(
+        "--regex",
+        "-re",
+        nargs="*",
+        action="extend",
+        metavar="RE",
+        help="regular expressions, from the start of the tag",
+    )
+    add("--exclude", "-x", nargs="*", action="extend", metavar="TAG", help="tags or versions to leave alone")
+    add("--exclude-regex", "-xre", nargs="*", action="extend", metavar="RE", help="regular expressions to leave alone")
     add("--full-match", action="store_true", help="regular expressions match the whole tag")
     add("--no-match-all-tags", dest="match_all", action="store_false", help="other tags do not hold a digest back")
     add("--raise-intersecting-tag", dest="raise_tag", action="store_true", help="other tags on a digest: an error")
