@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from dregutil.errors import StorageError, UsageError
 from dregutil.manifest import Kind
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.storage import read_storage
+from dregutil.storage import Storage, read_storage
 from images import Pusher
 from servers import DistributionServer
 
@@ -43,6 +44,15 @@ def tag_link(storage: Path, tag: str) -> Path:
 
 def data_of(storage: Path, digest: str) -> Path:
     return root_of(storage) / "blobs/sha256" / digest[7:9] / digest[7:] / "data"
+
+
+def test_when_a_manifest_was_pushed_is_told_by_its_link(filled: Path, pusher: Pusher) -> None:
+    digest = Digest(pusher.tags("shop/web")["1.0"])
+    link = root_of(filled) / f"repositories/shop/web/_manifests/revisions/sha256/{digest.hex}/link"
+    os.utime(link, (1_700_000_000, 1_700_000_000))
+    storage = Storage(str(filled))
+    places = [(Repository("shop/web"), digest), (Repository("shop/web"), Digest.of(b"nobody"))]
+    assert list(storage.moments(places)) == [datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC), None]
 
 
 def test_everything_is_read(filled: Path, pusher: Pusher) -> None:

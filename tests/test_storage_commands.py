@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import obstore
 import pytest
 from obstore.store import from_url
 
+from dregutil.reference import Digest, Repository
+from dregutil.storage import Storage
 from images import CONFIG, IMAGE, LAYER, Pusher
 from program import Program, on_terminal
 from servers import DistributionServer
@@ -123,6 +126,20 @@ def test_the_storage_of_another_registry_makes_no_figure_exact(storage: str, pro
     assert "does not hold" in shown
 
 
+def test_a_child_of_an_index_without_a_tag_stays(storage: str, program: Program, pusher: Pusher) -> None:
+    """The API does not show such an index, the storage does."""
+    child = pusher.push_image("shop/web", "3.0", seed="three")
+    pusher.push_index("shop/web", children=[child])
+    done = program.run("remove-tags", "-r", "shop/web", "-t", "3.0", "--storage", storage)
+    assert done.returncode == 0, done.stderr
+    assert pusher.has("shop/web", child["digest"])
+    assert "part of the index" in done.stderr
+    done = program.run("remove-tags", "-r", "shop/web", "-t", "3.0", "--storage", storage, "--untag")
+    assert done.returncode == 0, done.stderr
+    assert pusher.has("shop/web", child["digest"])
+    assert "3.0" not in pusher.tags("shop/web")
+
+
 def test_damage_is_named_and_the_figure_is_a_bound(storage: str, program: Program, pusher: Pusher) -> None:
     tag_link(Path(storage), "2.0").write_text("garbage")
     done = program.run(*SELECTED, "old", "--storage", storage, "--dry-run", "-c", "None", "--ignore-other-repos")
@@ -183,12 +200,15 @@ def test_on_s3_too(tmp_path: Path) -> None:
         with S3Registry(tmp_path / "registry", s3, "images") as server:
             pusher = Pusher(server.url)
             fill(pusher)
-            pusher.close()
             program = Program(server.url, tmp_path)
             done = program.run(*SELECTED, "old", "--dry-run", "--storage", "s3://images")
             assert done.returncode == 0, done.stderr
             assert "Frees exactly 477 B" in done.stdout
             assert program.run("doctor", "--storage", "s3://images").returncode == 0
+            digest = Digest(pusher.tags("shop/web")["1.0"])
+            (pushed,) = Storage("s3://images").moments([(Repository("shop/web"), digest)])
+            assert pushed is not None
+            assert datetime.now(UTC) - pushed < timedelta(hours=1)
             nothing = program.run("doctor", "--storage", "s3://nothing")
             assert nothing.returncode == 3
             assert "the storage s3://nothing cannot be read" in nothing.stderr
@@ -197,3 +217,4 @@ def test_on_s3_too(tmp_path: Path) -> None:
             damaged = program.run("doctor", "--storage", "s3://images")
             assert damaged.returncode == 3
             assert "tags/2.0/current/link: holds no digest" in damaged.stdout
+            pusher.close()

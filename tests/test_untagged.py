@@ -111,6 +111,17 @@ def test_a_child_of_an_index_that_stays_and_a_referrer_of_what_stays_are_not_sel
     assert there(pusher, recent, *children, bill) == [True] * 4
 
 
+def test_a_child_that_an_untagged_index_shares_stays_with_it(program: Program, pusher: Pusher, storage: Path) -> None:
+    pusher.push_image(WEB, "1.0", seed="tagged", config=created(60))
+    old, children = push_index(pusher, "old", days=50)
+    new = {**pusher.push_image(WEB, seed="new", config=created(3)), "platform": children[1]["platform"]}
+    young = pusher.push_index(WEB, children=[children[0], new])
+    age_links(storage, 40)
+    done = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
+    assert done.returncode == 0, done.stderr
+    assert there(pusher, old, *children, young, new) == [False, True, False, True, True]
+
+
 def test_from_our_records_what_lost_its_last_tag(program: Program, pusher: Pusher) -> None:
     (program.folder / "policy.yml").write_text(POLICY.replace("max_remove: 100%", "max_remove: 100%, min_age: 0s"))
     policy = (program.folder / "policy.yml").read_text()

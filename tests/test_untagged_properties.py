@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.plan import RemovalOptions, make_plan
+from dregutil.plan import RemovalOptions, make_plan, recheck
 from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
 from dregutil.selection import Selected, Selection
 from dregutil.stored import StoredManifest, StoredRegistry, StoredRepository, references
@@ -157,6 +158,27 @@ def test_in_the_end_only_what_a_tag_reaches_is_left(
     whole = stored(found, plain)
     gone, _ = removed(untagged_in_storage(whole, whole.repositories[APP], ()).roots, found, plain)
     assert found.keys() - gone == reached(found, plain)
+
+
+def test_what_a_tag_has_come_to_lead_to_since_the_plan_is_left() -> None:
+    image, bill = _pair()
+    before = RepositoryGraph(APP, {}, {image.digest: image, bill.digest: bill}, {image.digest: (bill.digest,)})
+    chosen = Selection((Selected(APP, image.digest, ()),))
+    plan = make_plan(chosen, {APP: before}, RemovalOptions(), registry="r", made_at=NOW, command="")
+    assert [step.digest for step in plan.steps] == [image.digest, bill.digest]
+    after = replace(before, tags={Tag("bill"): bill.digest})
+    assert recheck(plan.steps, after, plan.options)[1] == "'bill' refers to it"
+    again = make_plan(chosen, {APP: after}, RemovalOptions(), registry="r", made_at=NOW, command="")
+    assert again.steps == ()
+    assert [kept.reason for kept in again.kept] == ["'bill' refers to it"]
+
+
+def _pair() -> tuple[Manifest, Manifest]:
+    """An image, and what refers to it."""
+    plain = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": []}).encode()
+    image = parse_manifest(plain, OCI_MANIFEST, Digest.of(plain))
+    raw = json.dumps({**json.loads(plain), "subject": _descriptor(image)}).encode()
+    return image, parse_manifest(raw, OCI_MANIFEST, Digest.of(raw))
 
 
 def _refers(manifest: Manifest, digest: Digest) -> bool:

@@ -15,7 +15,7 @@ from dregutil.manifest import Kind
 from dregutil.reference import Digest, Repository, parse_signature_tag
 from dregutil.stored import StoredManifest, StoredRegistry, StoredRepository
 
-__all__ = ["Untagged", "untagged_in_graph", "untagged_in_storage"]
+__all__ = ["Untagged", "untagged_in_graph", "untagged_in_storage", "untagged_indexes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,14 @@ def untagged_in_storage(stored: StoredRegistry, held: StoredRepository, tagged: 
         for digest, manifest in present.items()
         if digest not in named and digest not in belonging and manifest.subject not in present
     )
-    indexes = (digest for digest, manifest in present.items() if manifest.kind is Kind.INDEX and digest not in named)
-    return Untagged(held.repository, dict.fromkeys(sorted(roots)), frozenset(indexes))
+    return Untagged(held.repository, dict.fromkeys(sorted(roots)), untagged_indexes(stored, held))
+
+
+def untagged_indexes(stored: StoredRegistry, held: StoredRepository) -> frozenset[Digest]:
+    """The indexes of a repository that no tag names."""
+    named = set(held.tags.values())
+    untagged = (stored.manifests[digest] for digest in held.revisions - named if digest in stored.manifests)
+    return frozenset(manifest.digest for manifest in untagged if manifest.kind is Kind.INDEX)
 
 
 def untagged_in_graph(graph: RepositoryGraph, known: Mapping[Digest, datetime]) -> Untagged:
