@@ -81,6 +81,7 @@ def test_from_storage_the_old_goes_with_its_children_and_comes_back(
     assert there(pusher, old, *old_children, shared, alone) == [False] * 5
     assert there(pusher, kept, *kept_children, young, undated) == [True] * 5
     assert pusher.is_whole(WEB, "1.0")
+    assert "removed 0 tags and 3 untagged manifests" in program.run("history").stdout
     assert program.run("undo").returncode == 0
     assert there(pusher, old, *old_children, shared, alone) == [True] * 5
     again = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
@@ -120,6 +121,20 @@ def test_a_child_that_an_untagged_index_shares_stays_with_it(program: Program, p
     done = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
     assert done.returncode == 0, done.stderr
     assert there(pusher, old, *children, young, new) == [False, True, False, True, True]
+
+
+def test_a_repository_without_any_tag_keeps_its_newest(program: Program, pusher: Pusher, storage: Path) -> None:
+    old = pusher.push_image("lone", seed="old", config=created(60))
+    new = pusher.push_image("lone", seed="new", config=created(50))
+    age_links(storage, 45)
+    done = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
+    assert done.returncode == 0, done.stderr
+    assert "nothing to remove" in done.stderr  # both came at one moment: none is the newest
+    link = storage / f"docker/registry/v2/repositories/lone/_manifests/revisions/sha256/{old['digest'][7:]}/link"
+    os.utime(link, (link.stat().st_mtime - 86400, link.stat().st_mtime - 86400))
+    done = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
+    assert done.returncode == 0, done.stderr
+    assert [pusher.has("lone", one["digest"]) for one in (old, new)] == [False, True]
 
 
 def test_from_our_records_what_lost_its_last_tag(program: Program, pusher: Pusher) -> None:

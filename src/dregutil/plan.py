@@ -45,9 +45,6 @@ class StepKind(enum.Enum):
     REFERRER = "referrer"
 
 
-_SELECTED = (StepKind.IMAGE, StepKind.INDEX)
-
-
 @dataclass(frozen=True, slots=True)
 class RemovalOptions:
     """`untag`: where a digest is held back, remove the selected tags alone. `keep_children`, `keep_referrers`: leave
@@ -80,6 +77,11 @@ class Step:
     size: int = 0
     also_in: tuple[Repository, ...] = ()
     frees: int = 0
+
+    @property
+    def is_untagged(self) -> bool:
+        """Whether it was selected itself, and has no tag."""
+        return not self.tags and self.kind in (StepKind.IMAGE, StepKind.INDEX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Plan:
     @property
     def removed_untagged(self) -> int:
         """How many manifests go that were selected themselves, and that no tag names."""
-        return sum(not step.tags and step.kind in _SELECTED for step in self.steps)
+        return sum(step.is_untagged for step in self.steps)
 
 
 def make_plan(
@@ -241,7 +243,7 @@ def recheck(
         came = [tag for tag in graph.tags_of.get(step.digest, ()) if tag not in step.tags]
         if came:
             dropped[step.number] = f"also '{came[0]}'"
-        if not step.tags and step.kind in _SELECTED and (by := graph.tagged_referrer(step.digest)) is not None:
+        if step.is_untagged and (by := graph.tagged_referrer(step.digest)) is not None:
             dropped[step.number] = f"'{by}' refers to it"
         for need in step.needs:
             if gone is not None and need in gone and gone[need] in graph.manifests:

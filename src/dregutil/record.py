@@ -73,8 +73,19 @@ class RunRecord:
 
     @property
     def removed_tags(self) -> int:
-        done = {number for number, settled in self.outcomes.items() if settled.result is Result.REMOVED}
-        return sum(len(step.tags) for step in self.plan.steps if step.number in done)
+        return sum(len(step.tags) for step in self._removed)
+
+    @property
+    def removed_untagged(self) -> int:
+        """How many manifests went that were selected themselves, and that no tag named."""
+        return sum(step.is_untagged for step in self._removed)
+
+    @property
+    def _removed(self) -> Iterator[Step]:
+        for step in self.plan.steps:
+            settled = self.outcomes.get(step.number)
+            if settled is not None and settled.result is Result.REMOVED:
+                yield step
 
     @property
     def open_intents(self) -> tuple[Intent, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
 from dregutil.cli.storage import opened_storage, stored_registry
+from dregutil.errors import JournalError
 from dregutil.graph import RepositoryGraph
 from dregutil.reference import Digest, Repository
 from dregutil.retention import PolicySet
@@ -69,7 +71,8 @@ def find_untagged(
         found[name] = untagged_in_graph(graph, lost[name])
         gone = graph.absent & lost[name].keys()
         if gone and not graph.trouble:
-            store.forget_untagged(name, gone)
+            with suppress(JournalError):  # they are only asked for again
+                store.forget_untagged(name, gone)
     return UntaggedManifests(found)
 
 

@@ -81,6 +81,8 @@ def _what(record: RunRecord, undone: Set[str]) -> str:
         text = f"put back {back:,} tags of {record.undoes}"
     else:
         text = f"removed {record.removed_tags:,} tags"
+        if record.removed_untagged:
+            text += f" and {record.removed_untagged:,} untagged manifests"
         if record.run in undone:
             text += ", undone"
     return f"{text}, unfinished" if record.is_unfinished else text
