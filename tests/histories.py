@@ -94,6 +94,7 @@ def _facts(words: list[str]) -> tuple[Repository, TagFacts]:
         tuple(digest_of(name) for name in more.get("children", "").split("+") if name),
         digest_of(more["referrer"]) if "referrer" in more else None,
         "the registry gave nothing" if "unread" in more else "",
+        moment(more.get("unseen", "-")),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,35 @@ def test_a_promotion_by_retag_is_new_from_the_second_crawl_on(program: Program, 
     assert found["main-0000001"]["decision"] == "remove"
     assert found["prod-0000000"]["reasons"] == ["within: 5d", "younger than min_age: 1d"]
     assert found["main-0000000"]["reasons"][0] == "its digest is also 'prod-0000000', which stays"
+
+
+def test_builds_that_one_crawl_saw_come_are_told_apart_and_a_promotion_is_newer(
+    program: Program, shop: Pusher, tmp_path: Path
+) -> None:
+    (tmp_path / "policy.yml").write_text(POLICY.replace("max_remove: 80%", "max_remove: 80%, min_age: 0s"))
+    program.run("refresh")
+    for number in range(6):
+        config = {"created": datetime.now(UTC).isoformat(timespec="microseconds")}
+        shop.push_image("team/app", f"feat-{number:07x}", seed=f"feat {number}", config=config)
+        if number == 0:
+            shop.push_image(
+                "team/app", "prod-0000000", seed="main 0", config=json.loads(_config(shop, "main-0000000", "team/app"))
+            )
+            shop.push_image("team/app", "prod-0000001", seed="prod 1", config=config)
+            config = {"created": datetime.now(UTC).isoformat(timespec="microseconds")}
+            shop.push_image("team/app", "prod-0000002", seed="prod 2", config=config)
+    pushed = int(time.time())
+    while int(time.time()) == pushed:  # the records count in whole seconds
+        pass
+    done = program.run("cleanup", "-f", "policy.yml", "-y")
+    assert done.returncode == 0, done.stderr
+    found = set(shop.tags("team/app"))
+    assert {tag for tag in found if tag.startswith("feat")} == {"feat-0000004", "feat-0000005"}
+    assert {tag for tag in found if tag.startswith("prod")} == {"prod-0000000", "prod-0000002"}
+    why = {tag: program.run("why", f"team/app:{tag}", "-f", "policy.yml").stdout for tag in found}
+    assert "which counts: built since the crawl of" in why["feat-0000004"]
+    assert "which saw it come, counts: created" in why["prod-0000000"]
+    assert "its image was known before" in why["prod-0000000"]
 
 
 def test_signatures_and_children_go_with_what_goes_and_are_not_counted(program: Program, pusher: Pusher) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from dregutil.glob import parse_glob
 from dregutil.reference import Repository, Tag
 from dregutil.retention import Decision, Policy, PolicySet, Protect, ReasonKind, TagFacts, Verdict, judge
+from dregutil.retention.dates import date_of, latest_arrival
 from dregutil.retention.policy import (
     All,
     Calendar,
@@ -91,7 +92,9 @@ def histories(draw: st.DrawFn) -> list[TagFacts]:
         created = contents.get(content) if content in contents else draw(ages)
         came = draw(st.booleans()) and recorded
         seen = min(began + timedelta(hours=draw(st.integers(0, 200))), NOW) if came else None
-        found.append(TagFacts(Tag(name), digest_of(content), created, seen, seen or (began if recorded else None)))
+        known_since = seen or (began if recorded else None)
+        unseen = seen - timedelta(hours=draw(st.integers(0, 100))) if seen and draw(st.booleans()) else None
+        found.append(TagFacts(Tag(name), digest_of(content), created, seen, known_since, unseen=unseen))
     return found
 
 
@@ -163,8 +166,26 @@ def test_every_reason_really_holds(policy: Policy, facts: list[TagFacts]) -> Non
             assert not [one for one in found.values() if not one.goes and one.facts.digest == verdict.facts.digest]
 
 
+@pytest.mark.property
+@given(histories(), st.sampled_from(UnknownDate))
+def test_the_crawl_before_tells_apart_what_was_built_since_and_makes_nothing_older(
+    facts: list[TagFacts], unknown: UnknownDate
+) -> None:
+    for one in facts:
+        date, without = (date_of(found, unknown, NOW) for found in (one, replace(one, unseen=None)))
+        assert latest_arrival(one, date) == without
+        assert date in (without, one.created)
+        if date != without:
+            assert one.unseen is not None
+            assert one.seen is not None
+            assert date is not None
+            assert one.unseen <= date < one.seen
+
+
 def _moment(facts: TagFacts, policy: Policy) -> datetime | None:
     if facts.created is not None and facts.created.year >= 2013 and facts.created <= NOW:
+        if facts.unseen is not None and facts.unseen <= facts.created:
+            return facts.created
         return max(moment for moment in (facts.created, facts.seen) if moment is not None)
     if policy.unknown_date is UnknownDate.FIRST_SEEN:
         return facts.seen if facts.seen is not None else facts.known_since
@@ -179,8 +200,12 @@ def _date(facts: TagFacts, mates: Sequence[TagFacts], policy: Policy) -> datetim
     return None if len(same) >= 2 and len(same) > len(images) / 2 else date
 
 
+def _arrival(date: datetime | None, facts: TagFacts) -> datetime | None:
+    return None if date is None else max(date, facts.seen or date)
+
+
 def _young(facts: TagFacts, date: datetime | None, policy: Policy) -> bool:
-    moments = [moment for moment in (date, facts.known_since) if moment is not None]
+    moments = [moment for moment in (_arrival(date, facts), facts.known_since) if moment is not None]
     return policy.min_age > timedelta(0) and not any(NOW - moment >= policy.min_age for moment in moments)
 
 
@@ -192,7 +217,8 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
         return any(glob.matches(str(facts.tag)) for glob in rule.globs)
     date = _date(facts, mates, policy)
     if isinstance(rule, Within):
-        return date is not None and NOW - date < rule.age
+        arrival = _arrival(date, facts)
+        return arrival is not None and NOW - arrival < rule.age
     place = {one.tag: _place(one, mates, policy) for one in mates}
     mine = place[facts.tag]
     if mine is None:

@@ -128,6 +128,75 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert "--state-dir" in failed.value.advice
 
 
+def unseen(records: SightingStore, now: Inventory, repository: Repository = APP) -> dict[str, int | None]:
+    """The day of the crawl before each tag came."""
+    found = records.of(repository, now.tags(repository))
+    return {tag: None if one.unseen is None else (one.unseen - FIRST).days for tag, one in found.items()}
+
+
+def test_the_crawl_before_is_noted_with_what_came(tmp_path: Path) -> None:
+    store(tmp_path).record(inventory(app={"a": "x"}), now=FIRST)
+    now = inventory(app={"a": "x", "b": "y"}, web={"c": "z"})
+    store(tmp_path).record(now, began=FIRST + 2 * DAY, now=FIRST + 3 * DAY)
+    later = inventory(app={"a": "x", "b": "w"}, web={"c": "z"})
+    store(tmp_path).record(later, now=FIRST + 5 * DAY)
+    assert unseen(store(tmp_path), later) == {"a": None, "b": 2}
+    assert unseen(store(tmp_path), later, WEB) == {"c": 0}
+
+
+def test_an_image_that_was_known_anywhere_has_come_by_a_promotion(tmp_path: Path) -> None:
+    store(tmp_path).record(inventory(app={"a": "x", "b": "y"}), now=FIRST)
+    store(tmp_path).record(inventory(app={"a": "x"}), now=FIRST + DAY)
+    now = inventory(app={"a": "x", "c": "y"}, web={"prod": "x", "new": "z"})
+    store(tmp_path).record(now, now=FIRST + 2 * DAY)
+    assert unseen(store(tmp_path), now) == {"a": None, "c": 2}
+    assert unseen(store(tmp_path), now, WEB) == {"prod": 2, "new": 1}
+
+
+def test_the_crawl_before_is_the_last_that_could_read_the_repository(tmp_path: Path) -> None:
+    store(tmp_path).record(inventory(app={"a": "x"}), now=FIRST)
+    store(tmp_path).record(inventory(), now=FIRST + DAY, unread=[APP, WEB])
+    now = inventory(app={"a": "x", "b": "y"}, web={"c": "z"})
+    store(tmp_path).record(now, now=FIRST + 2 * DAY)
+    assert unseen(store(tmp_path), now) == {"a": None, "b": 0}
+    assert unseen(store(tmp_path), now, WEB) == {"c": 0}
+
+
+def test_a_clock_that_was_set_back_is_not_believed(tmp_path: Path) -> None:
+    found: dict[str, str] = {}
+    for number, day in enumerate((10, 5, 11, 12)):
+        found[f"t{number}"] = f"x{number}"
+        store(tmp_path).record(inventory(app=found), now=FIRST + day * DAY)
+    assert unseen(store(tmp_path), inventory(app=found)) == {"t0": None, "t1": None, "t2": None, "t3": 11}
+
+
+def _without_crawls(database: sqlite3.Connection) -> None:
+    """Take away what the third version of the records added."""
+    for table, column in (("repository", "read"), ("tag", "unseen"), ("state", "whole")):
+        database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_records_of_an_earlier_version_learn_the_crawl_before(tmp_path: Path, version: int) -> None:
+    records = store(tmp_path)
+    now = inventory(app={"a": "x", "b": "y"})
+    records.record(inventory(app={"a": "x"}), now=FIRST)
+    records.record(now, now=FIRST + DAY)
+    with contextlib.closing(sqlite3.connect(records.path)) as database, database:
+        _without_crawls(database)
+        if version == 1:
+            database.execute("DROP TABLE untagged")
+        database.execute(f"PRAGMA user_version = {version}")
+    before = {"a": (0, False), "b": (1, True)}
+    assert seen(records, now) == before
+    assert unseen(records, now) == {"a": None, "b": None}
+    records.record(inventory(app={"a": "x", "b": "y", "c": "z"}), now=FIRST + 2 * DAY)
+    now = inventory(app={"a": "x", "b": "y", "c": "z", "d": "w"})
+    records.record(now, now=FIRST + 3 * DAY)
+    assert seen(records, now) == {**before, "c": (2, True), "d": (3, True)}
+    assert unseen(records, now) == {"a": None, "b": None, "c": None, "d": 2}
+
+
 contents = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"), max_size=3)
 
 
@@ -186,6 +255,7 @@ def test_records_of_the_first_version_go_on(tmp_path: Path) -> None:
     now = inventory(app={"a": "x", "b": "y"})
     records.record(now, now=FIRST)
     with contextlib.closing(sqlite3.connect(records.path)) as database, database:
+        _without_crawls(database)
         database.execute("UPDATE tag SET digest = substr(digest, 1, 16)")
         database.execute("DROP TABLE untagged")
         database.execute("PRAGMA user_version = 1")

@@ -111,7 +111,7 @@ def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tu
 def record_sightings(settings: Settings, source: Source) -> None:
     """Note in our records what a crawl of the whole registry saw. Raises JournalError."""
     store = SightingStore(settings.state_dir, settings.address.identity)
-    store.record(source.inventory, now=datetime.now(UTC), unread=tuple(source.failed))
+    store.record(source.inventory, now=datetime.now(UTC), began=source.began, unread=tuple(source.failed))
 
 
 def try_to_record(settings: Settings, source: Source) -> None:
@@ -160,7 +160,7 @@ class _Facts:
 
     def of(self, tags: Mapping[Tag, Digest], seen: Mapping[Tag, Sighting]) -> tuple[TagFacts, ...]:
         return tuple(
-            self._fact(tag, digest, one.known_since if one.came else None, one.known_since)
+            self._fact(tag, digest, one.known_since if one.came else None, one.known_since, one.unseen)
             if (one := seen.get(tag)) is not None
             else self._fact(tag, digest, None, None)
             for tag, digest in tags.items()
@@ -170,13 +170,20 @@ class _Facts:
         """Those of manifests without a tag. What they refer to is not there, so that they refer to nothing."""
         return tuple(replace(self._fact(None, digest, since, since), subject=None) for digest, since in roots.items())
 
-    def _fact(self, tag: Tag | None, digest: Digest, came: datetime | None, since: datetime | None) -> TagFacts:
+    def _fact(
+        self,
+        tag: Tag | None,
+        digest: Digest,
+        came: datetime | None,
+        since: datetime | None,
+        unseen: datetime | None = None,
+    ) -> TagFacts:
         if digest not in self.wanted:
             return TagFacts(tag, digest)
         details, subject = self._known.get(digest) or self._known.setdefault(digest, self._look(digest))
         if details is None:
             why = self.unread[digest].message if digest in self.unread else "it was not found"
-            return TagFacts(tag, digest, seen=came, known_since=since, unread=why)
+            return TagFacts(tag, digest, seen=came, known_since=since, unread=why, unseen=unseen)
         return TagFacts(
             tag,
             digest,
@@ -187,6 +194,7 @@ class _Facts:
             details.labels,
             tuple(_below(details)),
             subject,
+            unseen=unseen,
         )
 
     def _look(self, digest: Digest) -> tuple[ImageDetails | None, Digest | None]:

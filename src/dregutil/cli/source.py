@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from dregutil.cachefile import CacheFile
 from dregutil.cli.output import note, plural
@@ -23,11 +24,12 @@ _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An inventory, whether it is whole, and the repositories that could not be read."""
+    """An inventory, whether it is whole, and the repositories that could not be read. `began`: when a crawl did."""
 
     inventory: Inventory
     whole: bool = True
     failed: Mapping[Repository, DregutilError] = field(default_factory=dict)
+    began: datetime | None = None
 
 
 def open_source(settings: Settings, only: Sequence[Repository] | None = None) -> Source:
@@ -78,7 +80,7 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
             with crawl_progress(show=sys.stderr.isatty() and not settings.quiet) as on_progress:
                 return await crawl(registry, listed if only is None else only, on_progress=on_progress)
 
-    complete = only is None
+    complete, began = only is None, datetime.now(UTC)
     try:
         result = asyncio.run(read(only))
     except (AccessError, RegistryError) as closed:
@@ -89,7 +91,7 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
         result = asyncio.run(read(sorted(stored.repositories)))
     for repository, error in sorted(result.failed.items()):
         sys.stderr.write(f"dregutil: {repository} was not read: {error.message}\n")
-    return Source(result.inventory, complete and not result.failed, result.failed)
+    return Source(result.inventory, complete and not result.failed, result.failed, began)
 
 
 def repositories_given(settings: Settings) -> tuple[Repository, ...] | None:

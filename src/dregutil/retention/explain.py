@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
+from dregutil.details import known_date
 from dregutil.quantity import age_as_written, duration_as_written
-from dregutil.retention.dates import bucket, date_of
+from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arrival
 from dregutil.retention.follow import subjects_of
 from dregutil.retention.keep import Group, kept_by
 from dregutil.retention.policy import Calendar, KeepRule, Last, Order, Policy, PolicySet, Within
@@ -38,6 +39,7 @@ def explain(policies: PolicySet, verdicts: Sequence[Verdict], verdict: Verdict, 
     policy = next((one for one in policies.policies if one.name == verdict.policy), None)
     if policy is not None:
         found += _rules(policies, policy, verdicts, verdict, now)
+        found += _date(verdict, now)
         found.append(_min_age(policy, verdict, now))
     for other in verdicts:
         if other.facts.digest == verdict.facts.digest and other is not verdict:
@@ -93,8 +95,38 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
         key = bucket(date.astimezone(group.zone), rule.period)
         return f"it belongs to {'-'.join(f'{part:02}' for part in key)}"
     if isinstance(rule, Within):
-        return "its age is not known" if date is None else f"it is {age_as_written(group.now - date)} old"
+        arrival = latest_arrival(group.facts[place], date)
+        if date is None or arrival is None:
+            return "its age is not known"
+        age = age_as_written(group.now - arrival)
+        return f"it is {age} old" if arrival == date else f"our records saw it come {age} ago"
     return "it matches" if place in kept_by(rule, group) else "it does not match"
+
+
+def _date(verdict: Verdict, now: datetime) -> list[Bearing]:
+    """Which counts for a tag that our records saw come: its creation date, or the crawl that saw it."""
+    facts = verdict.facts
+    created = known_date(facts.created, now)
+    if facts.tag is None or facts.seen is None or created is None:
+        return []
+    if created > facts.seen:
+        text = f"it was created {_moment(created)}, which counts: later than the crawl that saw it come"
+    elif came_as_built(facts, created):
+        since = "" if facts.unseen is None else f" since the crawl of {_moment(facts.unseen)}, which did not find it"
+        text = f"it was created {_moment(created)}, which counts: built{since}"
+    else:
+        if facts.unseen is None:
+            why = "the crawl before is not known"
+        elif facts.unseen >= facts.seen:
+            why = "its image was known before"
+        else:
+            why = f"before the crawl of {_moment(facts.unseen)}, which did not find it"
+        text = f"the crawl of {_moment(facts.seen)}, which saw it come, counts: created {_moment(created)}, {why}"
+    return [Bearing("date", keeps=False, text=text)]
+
+
+def _moment(date: datetime) -> str:
+    return f"{date.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _min_age(policy: Policy, verdict: Verdict, now: datetime) -> Bearing:

@@ -9,7 +9,7 @@ from datetime import datetime, tzinfo
 from functools import cached_property, lru_cache
 from typing import TypeVar
 
-from dregutil.retention.dates import bucket
+from dregutil.retention.dates import bucket, latest_arrival
 from dregutil.retention.policy import All, Calendar, KeepRule, Last, Order, TagGlobs, VersionRule, Within
 from dregutil.retention.verdict import TagFacts
 from dregutil.selector import Comparison
@@ -84,7 +84,11 @@ def _calendar(rule: Calendar, group: Group) -> Set[int]:
 
 def _within(rule: Within, group: Group) -> Set[int]:
     after = group.now - rule.age
-    return {place for place, date in enumerate(group.dates) if date is not None and date > after}
+    return {
+        place
+        for place, date in enumerate(group.dates)
+        if (arrival := latest_arrival(group.facts[place], date)) is not None and arrival > after
+    }
 
 
 def _tags(rule: TagGlobs, group: Group) -> Set[int]:

@@ -74,7 +74,7 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """Whatever is younger than `age`."""
+    """Whatever is younger than `age`, or can have come since."""
 
     age: timedelta
     text: str

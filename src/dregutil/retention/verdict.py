@@ -19,9 +19,10 @@ class TagFacts:
     """A tag as it was read; or, with `tag` None, a manifest that no tag names and that belongs to nothing else.
 
     `created` is what its content says, believed or not. `seen` is when our records saw this tag come to this digest,
-    None where it was there before them; `known_since` is since when they have known it so. Of what has no tag, both are
-    when it came into the repository, or lost its last tag. `contains` are the digests of an index's children. `subject`
-    is what it hangs on, if on anything. `unread` says why its content is not known.
+    None where it was there before them; `unseen`, if known, is the complete crawl before that, which did not find it
+    so, or `seen` itself where its image was known before. `known_since` is since when they have known it so. Of what
+    has no tag, it and `seen` are when it came into the repository, or lost its last tag. `contains` are the digests of
+    an index's children. `subject` is what it hangs on, if on anything. `unread` says why its content is not known.
     """
 
     tag: Tag | None
@@ -34,6 +35,7 @@ class TagFacts:
     contains: tuple[Digest, ...] = ()
     subject: Digest | None = None
     unread: str = ""
+    unseen: datetime | None = None
 
     @property
     def name(self) -> str:
