@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,13 +16,14 @@ from dregutil.errors import RegistryError
 from dregutil.outcome import Intent, NoRecorder, Result, RunResult
 from dregutil.plan import RemovalOptions
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.registry import connect_writable
+from dregutil.registry import ConnectOptions, connect_writable
 from dregutil.removal import plan_removal
 from dregutil.selection import select_tags
 from dregutil.selector import TagSelector
 from dregutil.untag import Untagger
 from images import Pusher
 from servers import DistributionServer
+from servers.http import Answer, Proxy, Request
 
 
 class Between:
@@ -117,6 +119,23 @@ async def test_a_delete_whose_answer_is_lost(registry_server: DistributionServer
     assert len(proxy.deletes) == 1
     assert set(pusher.tags("r")) == {"2.0"}
     assert pusher.is_whole("r", "2.0")
+
+
+async def test_a_delete_outlasts_the_time_out(registry_server: DistributionServer, pusher: Pusher) -> None:
+    """A server that reads every tag works for long: it is waited for, and the DELETE is sent once."""
+    gone = pusher.push_image("r", "1.0", seed="one")
+    wait = threading.Event()
+
+    def work_long(request: Request) -> Answer | None:
+        if request.method == "DELETE" and request.reference == gone["digest"]:
+            wait.wait(1.5)
+        return None
+
+    with Proxy(registry_server.port, before=work_long) as proxy:
+        async with connect_writable(proxy.url, ConnectOptions(timeout=0.5)) as registry:
+            assert await registry.delete_manifest(Repository("r"), Digest(gone["digest"]))
+    assert proxy.sent("DELETE") == [gone["digest"]]
+    assert not pusher.has("r", gone["digest"])
 
 
 @pytest.mark.parametrize("how", ["412 Precondition Failed", "409 Conflict", "500 Oops", "403 Forbidden", "dropped"])

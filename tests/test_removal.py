@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from dregutil.apply import apply_plan
 from dregutil.crawl import crawl
@@ -15,6 +18,7 @@ from dregutil.run import Known
 from dregutil.selection import MatchRules, select_tags
 from dregutil.selector import TagSelector
 from images import Pusher
+from removing import Removing
 from servers import DistributionServer
 
 
@@ -91,3 +95,34 @@ async def test_a_tag_that_came_after_the_plan_holds(registry_server: Distributio
         result = await apply_plan(registry, plan)
     assert [outcome.result for outcome in result.outcomes] == [Result.LEFT]
     assert pusher.tags("r") == {"1.0": image["digest"], "new": image["digest"]}
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+async def test_the_whole_of_an_image_goes_and_comes_back(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, keeps: bool
+) -> None:
+    """Platforms, BuildKit's attestation, a signature and its own, a referrer by fallback tag; or those are kept."""
+    amd, arm = (pusher.push_image("r", seed=seed) for seed in ("amd", "arm"))
+    marks = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": amd["digest"]}
+    unknown = {"os": "unknown", "architecture": "unknown"}
+    attestation = {**pusher.push_image("r", seed="attestation"), "platform": unknown, "annotations": marks}
+    index = pusher.push_index("r", "1.0", children=[amd, arm, attestation])
+    signature = pusher.push_image("r", f"sha256-{index['digest'][7:]}.sig", seed="signature")
+    of_it = pusher.push_image("r", f"sha256-{signature['digest'][7:]}.sig", seed="signature of the signature")
+    sbom = pusher.push_image("r", seed="sbom", subject=index)
+    listed = pusher.push_index("r", f"sha256-{index['digest'][7:]}", children=[sbom])
+    pusher.push_image("r", "2.0", seed="other")
+    before = pusher.tags("r")
+    removing = Removing(registry_server.url, tmp_path)
+    result = await removing.remove("1.0", options=RemovalOptions(keep_referrers=keeps))
+    assert result is not None
+    assert {outcome.result for outcome in result.outcomes} == {Result.REMOVED}
+    parts, referring = (index, amd, arm, attestation), (signature, of_it, sbom, listed)
+    assert not any(pusher.has("r", part["digest"]) for part in parts)
+    assert {pusher.has("r", part["digest"]) for part in referring} == {keeps}
+    assert pusher.is_whole("r", "2.0")
+    undone = await removing.undo()
+    assert undone is not None
+    assert undone.error is None
+    assert pusher.tags("r") == before
+    assert all(pusher.is_whole("r", part["digest"]) for part in (*parts, *referring))
