@@ -249,6 +249,24 @@ def test_a_layout_that_cannot_be_written_is_given_up_and_the_record_goes_on(
     assert read_journal(journal.folder).intents == (intent(2),)
 
 
+@given(damage=st.lists(st.tuples(st.integers(0, 10), st.one_of(st.none(), st.binary(max_size=40))), max_size=6))
+def test_a_layout_is_made_again_whatever_became_of_it(
+    tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, bytes | None]]
+) -> None:
+    """It is not synced: after a power failure its files may be empty, torn, old or not there, in any order."""
+    folder = tmp_path_factory.mktemp("state") / "layout"
+    intents = [intent(number) for number in (1, 2, 3)]
+    write_layout(folder, intents)
+    whole = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    for place, content in damage:
+        path = list(whole)[place % len(whole)]
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+    write_layout(folder, intents)
+    assert {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()} == whole
+
+
 @pytest.mark.parametrize(
     ("folder", "why"),
     [

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from dregutil.cli.connection import connect_options
@@ -140,6 +141,10 @@ def write_plan(path: Path, plan: Plan) -> None:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.writelines(encode_plan(plan))
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
         raise UsageError(f"the plan cannot be written to {path}: {error.strerror or error}") from error
