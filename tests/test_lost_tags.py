@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 
 from dregutil import repository_run
+from dregutil.graph import RepositoryGraph
+from dregutil.intents import Intents
+from dregutil.journal import Journal
 from dregutil.outcome import Result
 from dregutil.plan import RemovalOptions
 from dregutil.reference import Repository
@@ -163,6 +166,57 @@ async def test_what_was_read_long_ago_is_read_again(
     await Removing(proxy.url, tmp_path).remove("<2")
     assert pusher.tags("r") == {"1.1": old["digest"], "stable": old["digest"]}
     assert pusher.is_whole("r", "stable")
+
+
+@pytest.mark.parametrize("how", ["tagged", "in trouble"])
+async def test_what_another_step_reads_while_an_intent_is_written(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A step was found to hold; until its intent is on the disk, the repository is read again, and it does not."""
+    old = pusher.push_image("r", "1.0", seed="old")
+    pusher.push_image("r", "2.0", seed="other")
+    raw = pusher.raw("r", "1.0")
+    runs: list[Any] = []
+    begin, record = repository_run.RepositoryRun.__init__, Intents.record
+
+    def noted(self: Any, *arguments: Any) -> None:
+        begin(self, *arguments)
+        runs.append(self)
+
+    async def read_meanwhile(self: Any, *arguments: Any) -> None:
+        if how == "tagged":
+            pusher.push_manifest("r", "stable", raw, IMAGE)
+        else:
+            monkeypatch.setattr(repository_run, "survey_repository", in_trouble)
+        await runs[0]._read_again()
+        await record(self, *arguments)
+
+    async def in_trouble(*_: Any, **__: Any) -> RepositoryGraph:
+        return RepositoryGraph(Repository("r"), trouble="it could not be read whole")
+
+    monkeypatch.setattr(repository_run.RepositoryRun, "__init__", noted)
+    monkeypatch.setattr(Intents, "record", read_meanwhile)
+    result = await Removing(registry_server.url, tmp_path).remove("1.0")
+    assert results(result) == [Result.LEFT]
+    here = pusher.tags("r")
+    assert here["1.0"] == here.get("stable", old["digest"]) == old["digest"]
+
+
+async def test_a_tag_that_moves_while_its_intent_is_written(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.switches.untags = True
+    image = aside.push_image("r", "1.0", "stable", seed="one")
+    intend, new = Journal.intend, list[str]()
+
+    async def push_meanwhile(self: Journal, *intents: Any) -> None:
+        await intend(self, *intents)
+        new.append(aside.push_image("r", "1.0", seed="new")["digest"])
+
+    monkeypatch.setattr(Journal, "intend", push_meanwhile)
+    result = await Removing(memory.url, tmp_path).remove("1.0", options=RemovalOptions(untag=True))
+    assert results(result) == [Result.LEFT]
+    assert aside.tags("r") == {"1.0": new[0], "stable": image["digest"]}
 
 
 @pytest.mark.usefixtures("large")

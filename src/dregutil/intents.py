@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Sequence
 
 from dregutil.graph import RepositoryGraph
+from dregutil.manifest import Manifest
 from dregutil.outcome import Intent
 from dregutil.plan import Action, Step
 from dregutil.run import Run
@@ -40,15 +41,18 @@ class Intents:
         """Whether other steps wait for this one."""
         return step.number in self._dependents
 
-    async def record(self, step: Step, reading: Callable[[], RepositoryGraph], dropped: Container[int]) -> None:
+    async def record(
+        self, step: Step, manifest: Manifest, reading: Callable[[], RepositoryGraph], dropped: Container[int]
+    ) -> None:
         """Make the intent durable, and with it those of what hangs on it, which a server may take along, and of the
         steps that come next, without those that were dropped: one fsync for all of them.
 
-        `reading` gives the last live reading: it may be made again while we wait. Raises JournalError.
+        `reading` gives the last live reading: it may be made again while we wait, and the step may be dropped by it:
+        look at `dropped` again afterwards. Raises JournalError.
         """
         async with self._recording:
-            graph = reading()
-            intent, before = intent_of(step, graph), self.noted.get(step.number)
+            graph, before = reading(), self.noted.get(step.number)
+            intent = Intent(step.number, step.repository, graph.tags_of.get(step.digest, step.tags), manifest)
             if before is not None and set(intent.tags) <= set(before.tags):
                 return
             place = self._place[step.number]

@@ -293,9 +293,10 @@ class RepositoryRun:
         if manifest is None:
             self._note_gone(step)
             return
-        await self._intents.record(step, lambda: self.graph, self.dropped)
         graph = self.graph
-        accepted = await self._send_delete(step, manifest)
+        await self._intents.record(step, manifest, lambda: self.graph, self.dropped)
+        # Another step may have read the repository again while this one's intent was written.
+        accepted = None if step.number in self.dropped else await self._send_delete(step, manifest)
         if accepted is None:
             await self._restore_tags(step)
             self.run_.note(step, Result.LEFT, self.dropped[step.number])

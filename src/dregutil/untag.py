@@ -92,14 +92,15 @@ class Untagger:
         """
         (tag,) = intent.tags
         found = await self._registry.resolve(intent.repository, tag)
+        if found is not None and found.digest == intent.manifest.digest and self._by_tag:
+            await self._recorder.intend(intent)
+            found = await self._registry.resolve(intent.repository, tag)  # nobody waits for our disk
         if found is None:
             return ""
         if found.digest != intent.manifest.digest:
             return f"'{tag}' has moved to {found.digest.short}"
-        if self._by_tag:
-            await self._recorder.intend(intent)
-            if await self._delete_by_tag(intent, tag):
-                return ""
+        if self._by_tag and await self._delete_by_tag(intent, tag):
+            return ""
         await self._delete_by_placeholder((intent,), lambda: False)
         return ""
 
