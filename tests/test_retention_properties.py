@@ -23,6 +23,7 @@ from dregutil.retention.policy import (
     Last,
     Order,
     Period,
+    Select,
     TagGlobs,
     UnknownDate,
     Within,
@@ -143,6 +144,29 @@ def test_protection_keeps_its_tags_and_costs_no_other(policy: Policy, facts: lis
     guarded = verdicts(policy, facts, Protect(tags=(parse_glob("1.*"), parse_glob("latest"))))
     assert {tag for tag in free if tag.startswith("1.") or tag == "latest"} <= kept(guarded)
     assert policy.allow_empty is False or kept(free) <= kept(guarded)
+
+
+@pytest.mark.property
+@given(policies, histories(), st.lists(st.tuples(st.integers(0, 9), ages, ages), max_size=6), simple_rules)
+def test_what_has_no_tag_never_changes_what_becomes_of_tags(
+    policy: Policy,
+    facts: list[TagFacts],
+    strays: list[tuple[int, datetime | None, datetime | None]],
+    rule: KeepRule,
+) -> None:
+    untagged = [
+        TagFacts(None, digest_of(f"stray {name}"), created, seen, seen)
+        for name, created, seen in {stray[0]: stray for stray in strays}.values()
+    ]
+    other = Policy("strays", (parse_glob("**"),), (rule,), Select(untagged=True), min_age=policy.min_age)
+    judged = judge(PolicySet((policy, other), zone=ZONE), {APP: [*untagged, *facts]}, now=NOW)
+    assert facts == [] or {
+        str(verdict.facts.tag): verdict for verdict in judged if verdict.facts.tag is not None
+    } == verdicts(policy, facts)
+    for verdict in judged:
+        if verdict.facts.tag is None and verdict.goes:
+            assert verdict.policy == "strays"
+            assert verdict.date is not None
 
 
 @pytest.mark.property
