@@ -13,15 +13,19 @@ import pytest
 from images import IMAGE, INDEX, Pusher
 from servers import DistributionServer
 from servers.memory import MemoryServer
+from servers.profiles import DISTRIBUTION, ProfileServer
 
 ABSENT = f"sha256:{'0' * 64}"
 
 
-@pytest.fixture(scope="module", params=["memory", "real"])
+@pytest.fixture(scope="module", params=["memory", "profile", "real"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if request.param == "memory":
         with MemoryServer() as memory:
             yield memory.url
+    elif request.param == "profile":
+        with ProfileServer(DISTRIBUTION) as profile:
+            yield profile.url
     else:
         with DistributionServer(Path(tmp_path_factory.mktemp("registry"))) as server:
             yield server.url

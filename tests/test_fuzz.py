@@ -37,6 +37,7 @@ HOSTILE = {
     "links' blanks": b"<a>;" + b" " * _LONG + b"x",
     "rel's blanks": b'<a>; rel="' + b" " * _LONG + b'nex"',
     "stars": b"*a" * 60,
+    "stars in a row": b"?" + b"*" * 33 + b"[c]" * 8,
     "slashes": b"a/" * (_LONG // 2),
     "colons": b"sha256:" * (_LONG // 7),
     "a port": b"http://a:" + b"9" * 5000,

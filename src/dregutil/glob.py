@@ -49,13 +49,12 @@ def _expression(text: str) -> str:
     place, open_braces = 0, 0
     while place < len(text):
         sign = text[place]
-        if text.startswith("**/", place):
-            found.append("(?:.*/)?")
-            place += 3
-            continue
-        if text.startswith("**", place):
-            found.append(".*")
-            place += 2
+        if stars := _STARS.match(text, place):
+            # A row of stars is one run of characters: each for itself would be tried at every length.
+            place = stars.end()
+            is_path = stars[0] == "**" and text.startswith("/", place)
+            found.append("(?:.*/)?" if is_path else "[^/]*" if stars[0] == "*" else ".*")
+            place += is_path
             continue
         if sign == "[":
             part, place = _set(text, place)
@@ -70,7 +69,7 @@ def _expression(text: str) -> str:
                 raise ValueError(f"{text!r}: '}}' closes nothing")
             found.append({"{": "(?:", "}": ")", ",": "|"}[sign])
         else:
-            found.append({"*": "[^/]*", "?": "[^/]"}.get(sign) or re.escape(sign))
+            found.append("[^/]" if sign == "?" else re.escape(sign))
         place += 1
     if open_braces:
         raise ValueError(f"{text!r}: '{{' is not closed")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from servers.http import Answer, Request
 from servers.memory import MemoryServer, Switches
 
-__all__ = ["PROFILES", "Profile", "ProfileServer"]
+__all__ = ["DISTRIBUTION", "PROFILES", "Profile", "ProfileServer"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Profile:
     names_digests: bool = True
     by_digest: int = 202
     by_tag: int = 400
+    by_tag_code: str = "UNSUPPORTED"
     last_tag_takes: bool = False
     cascades: bool = False
     keeps_tags: bool = False
@@ -49,7 +50,11 @@ class Profile:
 
 
 DISTRIBUTION = Profile(
-    "distribution 2.8", pages_tags=False, headers={"Docker-Distribution-Api-Version": "registry/2.0"}
+    "distribution 2.8",
+    pages_tags=False,
+    strict=True,
+    by_tag_code="DIGEST_INVALID",
+    headers={"Docker-Distribution-Api-Version": "registry/2.0"},
 )
 PROFILES = (
     DISTRIBUTION,
@@ -104,7 +109,7 @@ class ProfileServer(MemoryServer):
             return self._page(request)
         if request.method == "HEAD" and "/manifests/" in request.path and profile.heads != 200:
             return Answer(profile.heads)
-        if request.method == "DELETE":
+        if request.method == "DELETE" and "/manifests/" in request.path:
             return self._refusal_of(request) or self._deleted(request)
         return super().answer(request)
 
@@ -136,7 +141,7 @@ class ProfileServer(MemoryServer):
         profile = self.profile
         name, reference = request.path.removeprefix("/v2/").split("/manifests/")
         if ":" not in reference:
-            code = {404: "MANIFEST_UNKNOWN", 409: "TAG_IMMUTABLE"}.get(profile.by_tag, "UNSUPPORTED")
+            code = {404: "MANIFEST_UNKNOWN", 409: "TAG_IMMUTABLE"}.get(profile.by_tag, profile.by_tag_code)
             return _refused(profile.by_tag, code) if profile.by_tag != 202 else None
         if profile.by_digest == 405:
             return _refused(405, "UNSUPPORTED")
