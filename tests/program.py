@@ -28,6 +28,11 @@ class Program:
         return self.folder / "state"
 
     @property
+    def named(self) -> str:
+        """The options by which an advised command names what only our command line does."""
+        return f" -reg {self.url} --state-dir {self.state}"
+
+    @property
     def runs(self) -> list[Path]:
         folder = self.state / "runs"
         return sorted(folder.iterdir()) if folder.exists() else []

@@ -160,3 +160,23 @@ def test_the_environment_s_proxy_is_used(tmp_path: Path) -> None:
             child.communicate(timeout=60)
     assert asked.startswith(b"GET http://registry.example.com/v2/ HTTP/1.1")
     assert child.returncode == 1
+
+
+def test_what_is_read_again_in_part_makes_the_file_no_younger(tmp_path: Path) -> None:
+    cache = CacheFile(tmp_path / "c.json")
+    one, other = Repository("one"), Repository("other")
+    digests = [Digest(f"sha256:{number:064x}") for number in (1, 2)]
+    cache.update(lambda _: {one: {Tag("1"): digests[0]}})
+    assert not cache.path.exists()
+    cache.write(Inventory({one: {Tag("1"): digests[0]}, other: {Tag("1"): digests[0]}}))
+    os.utime(cache.path, (1_000_000, 1_000_000))
+    cache.update(lambda known: {one: {**known.tags(one), Tag("2"): digests[1]}})
+    assert cache.age(1_000_500) == 500
+    found = cache.read()
+    assert found is not None
+    assert found.as_mapping() == {
+        one: {Tag("1"): digests[0], Tag("2"): digests[1]},
+        other: {Tag("1"): digests[0]},
+    }
+    cache.write(found)
+    assert cache.age(1_000_500) == 0

@@ -85,7 +85,7 @@ def test_a_disk_that_fills_up_midway(
         removed = before.keys() - pusher.tags("shop/web").keys()
         assert 0 < len(removed) <= recorded[0] < 150
         (run,) = (path.name for path in (disk.state / "runs").iterdir())
-        assert f"unfinished: `dregutil apply --resume {run}`" in errors
+        assert f"unfinished: `dregutil apply --resume {run} -reg {proxy.url} --state-dir {disk.state}`" in errors
         assert f"removed {len(removed)} tags" in errors
 
         disk.fill()  # what the run itself gave up is taken again

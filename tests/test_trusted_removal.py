@@ -52,7 +52,7 @@ def test_a_stale_plan_leaves_what_no_longer_holds_and_what_needs_it(pusher: Push
     assert "'1.1' has moved" in found.stderr
     assert "part of the index" in found.stderr
     assert "what it belongs to was not removed" in found.stderr
-    assert "1 were gone already" in found.stderr
+    assert "1 was gone already" in found.stderr
     after = pusher.tags("shop/web")
     assert set(after) == {"1.0", "keep", "1.1", "1.2", "new", f"sha256-{index['digest'][7:]}.sig"}
     assert after["1.1"] == moved["digest"]
@@ -90,6 +90,10 @@ def test_a_plan_that_takes_most_of_a_repository_is_braked(pusher: Pusher, progra
     found = program.run("remove-tags", "-r", "shop/web", "-t", "<1.55")
     assert found.returncode == 5
     assert "--yes-remove 55" in found.stderr
+    for option in (("--dry-run",), ("--plan-out", "plan")):
+        shown = program.run("remove-tags", "-r", "shop/web", "-t", "<1.55", *option)
+        assert (shown.returncode, "\nneeds --yes-remove 55: it takes most of shop/web\n" in shown.stdout) == (0, True)
+    assert "needs" not in program.run("remove-tags", "-r", "shop/web", "-t", "<1.9", "--dry-run").stdout
     assert program.run("remove-tags", "-r", "shop/web", "-t", "<1.55", "-y").returncode == 5
     assert program.run("remove-tags", "-r", "shop/web", "-t", "<1.55", "--yes-remove", "54").returncode == 5
     assert len(pusher.tags("shop/web")) == 60
@@ -118,12 +122,16 @@ def test_on_a_terminal_the_number_is_typed_back(pusher: Pusher, program: Program
 def test_on_a_terminal_the_plan_is_shown_once_and_asked_for(pusher: Pusher, program: Program) -> None:
     fill(pusher, 3)
     pusher.push_image("shop/web", "0.9", "stable", seed="shared")
+    name = program.url.partition("//")[2]
+    question = f"Remove 3 tags (3 manifests) of shop/web from {name}? [y/N]"
     code, shown = on_terminal(program, "n", "remove-tags", "-r", "shop/web", "-t", "<2")
     assert (code, len(pusher.tags("shop/web"))) == (0, 5)
-    assert [shown.count(text) for text in ("KEEP", "REMOVE", "Remove them? [y/N]")] == [1, 3, 1]
+    assert [shown.count(text) for text in ("KEEP", "REMOVE", question)] == [1, 3, 1], shown
+    assert f"PLAN, nothing is removed yet · {name}\n" in shown
     code, shown = on_terminal(program, "y", "remove-tags", "-r", "shop/web", "-t", "<2")
     assert (code, set(pusher.tags("shop/web"))) == (0, {"0.9", "stable"}), shown
     code, shown = on_terminal(program, "y", "undo")
+    assert f"Put back 3 manifests (3 tags) in {name}? [y/N]" in shown
     assert (code, len(pusher.tags("shop/web"))) == (0, 5), shown
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from images import IMAGE, Pusher
-from program import Program
+from program import PROGRAM, Program
 from servers import DistributionServer, find_program
 
 
@@ -190,3 +192,50 @@ def test_a_secret_is_in_no_record(pusher: Pusher, program: Program) -> None:
     for path in program.state.rglob("*"):
         assert path.is_dir() or b"s3cret" not in path.read_bytes()
     assert all(folder.stat().st_mode & 0o077 == 0 for folder in program.runs)
+
+
+def test_an_advised_command_can_be_copied_anywhere(pusher: Pusher, program: Program, tmp_path: Path) -> None:
+    before = shop(pusher)
+    found = program.run("remove-tags", "-r", "shop/web", "-t", "<2.0", "nested")
+    (advised,) = re.findall(r"`dregutil (undo .*?)`", found.stderr)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert bare(program, elsewhere, *shlex.split(advised)).returncode == 0
+    assert pusher.tags("shop/web") == before
+
+
+def test_a_run_names_its_registry_and_a_plans_file_does_not(pusher: Pusher, program: Program, tmp_path: Path) -> None:
+    before = shop(pusher)
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "2.0", "--plan-out", "plan").returncode == 0
+    refused = bare(program, tmp_path, "apply", "plan")
+    assert (refused.returncode, f"add -reg {program.url.partition('//')[2]}" in refused.stderr) == (2, True)
+    assert bare(program, tmp_path, "undo").returncode == 2
+    assert program.run("apply", "plan").returncode == 0
+    (run,) = (path.name for path in program.runs)
+    state = ("--state-dir", str(program.state))
+    assert bare(program, tmp_path, "apply", "--resume", run, *state).returncode == 0
+    undone = bare(program, tmp_path, "undo", run, *state)
+    assert (undone.returncode, pusher.tags("shop/web")) == (0, before), undone.stderr
+
+
+def test_a_plan_applied_twice_lists_nothing_the_second_time(pusher: Pusher, program: Program) -> None:
+    shop(pusher)
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "0.0", "0.1", "--plan-out", "plan").returncode == 0
+    assert len(program.run("apply", "plan").stdout.splitlines()) == 2
+    again = program.run("apply", "plan")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "removed 0 tags and 0 manifests, 2 were gone already" in again.stderr
+    assert "removed 2 tags" in program.run("history").stdout
+
+
+def bare(program: Program, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program with nothing but what is given, as it is typed in another folder."""
+    return subprocess.run(
+        [str(PROGRAM), *arguments],
+        cwd=folder,
+        env=program.environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -97,10 +97,10 @@ def test_ctrl_c_during_undo_says_how_to_go_on(
         run = program.runs[0].name
         code, errors = interrupted(program, proxy, "PUT", "undo")
         assert code == 130, errors
-        assert f"unfinished: `dregutil undo {run}` goes on with it" in errors
+        assert f"unfinished: `dregutil undo {run}{program.named}` goes on with it" in errors
         assert 0 < len(pusher.tags("shop/web")) < 60
         told = program.run("remove-tags", "-r", "shop/web", "-t", "absent")
-        assert f"`dregutil undo {run}` goes on" in told.stderr
+        assert f"`dregutil undo {run}{program.named}` goes on" in told.stderr
         assert program.run("undo").returncode == 0
         assert pusher.tags("shop/web") == before
         told = program.run("remove-tags", "-r", "shop/web", "-t", "absent")
@@ -119,8 +119,8 @@ def test_ctrl_c_says_what_is_done_and_what_remains(
         run = program.runs[0].name
         removed = 60 - len(pusher.tags("shop/web"))
         assert f"removed {removed} tags and {removed} manifests, left {60 - removed}" in errors
-        assert f"unfinished: `dregutil apply --resume {run}`" in errors
-        assert f"`dregutil undo {run}` puts it back" in errors
+        assert f"unfinished: `dregutil apply --resume {run}{program.named}`" in errors
+        assert f"`dregutil undo {run}{program.named}` puts it back" in errors
 
 
 def test_what_is_left_of_a_run_is_shown_before_it_is_taken_up(

@@ -70,7 +70,7 @@ class CacheFile:
             raise self.unusable(error.message) from error
 
     def age(self, now: float) -> float | None:
-        """Seconds since it was written, at `now` (seconds since 1970); None where there is no file."""
+        """Seconds since it was read, at `now` (seconds since 1970); None where there is no file."""
         try:
             return max(now - self.path.stat().st_mtime, 0.0)
         except OSError:
@@ -80,8 +80,23 @@ class CacheFile:
         if others_link(self.path) is not None:
             raise self.unusable("it is a link of, or into, somebody else's")
 
-    def write(self, inventory: Inventory) -> None:
-        """Replace the file. Raises OSError where the folder cannot be written.
+    def update(self, changed: Callable[[Inventory], Mapping[Repository, Mapping[Tag, Digest]]]) -> None:
+        """Replace the tags of some repositories, those that `changed` makes of what is known; without a file, nothing.
+
+        The file stays as old as it was: its age is that of the oldest it holds. Raises as `read` and `write` do.
+        """
+        with self.lock():
+            known = self.read()
+            if known is None:
+                return
+            written = self.path.stat().st_mtime_ns
+            for repository, tags in changed(known).items():
+                known.replace(repository, tags)
+            self.write(known, written_ns=written)
+
+    def write(self, inventory: Inventory, *, written_ns: int | None = None) -> None:
+        """Replace the file. Raises OSError where the folder cannot be written. `written_ns`: when what it holds was
+        read, in nanoseconds since 1970; now, where it is None.
 
         Only its owner may read it, since it names private images; a link that leads elsewhere is replaced, never
         followed.
@@ -93,6 +108,8 @@ class CacheFile:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 _dump(inventory, file.write)
                 file.flush()
+                if written_ns is not None:
+                    os.utime(file.fileno(), ns=(written_ns, written_ns))
                 os.fsync(file.fileno())
             os.replace(name, self.path)  # noqa: PTH105 - the same call, on the names that mkstemp gave
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import importlib
 import os
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from dregutil.cli.log import set_up_log
 from dregutil.cli.parser import COMMANDS, WITHOUT_REGISTRY, build_parser, prepare
-from dregutil.cli.settings import Settings, read_settings
+from dregutil.cli.settings import Settings, read_settings, state_folder
 from dregutil.errors import DregutilError, UsageError
 
 __all__ = ["main", "run"]
@@ -61,9 +62,10 @@ def run(arguments: Sequence[str]) -> int:
         set_up_log(str(getattr(args, "log_level", "warning")), str(getattr(args, "log_format", "text")))
         if args.command is None:
             _explain_no_command(arguments, getattr(args, "verify", None))
+        _name_registry(args)
         settings = read_settings(args)
-        if args.command not in WITHOUT_REGISTRY:
-            _ = settings.address  # a registry is named, or this says so
+        if args.command not in (*WITHOUT_REGISTRY, "apply"):
+            _ = settings.address  # a registry is named, or this says so; of a plan, `apply` can say which
         module, _, name = _COMMANDS[args.command].partition(":")
         command: Callable[[object, Settings], int] = getattr(importlib.import_module(module), name)
         return command(args, settings)
@@ -81,6 +83,19 @@ def run(arguments: Sequence[str]) -> int:
             raise
         _tell(f"an unexpected {type(error).__name__}: {error}", "this is a defect; -l debug shows where it happened")
         return 1
+
+
+def _name_registry(args: argparse.Namespace) -> None:
+    """Where nothing names a registry, a run that is named does: its record is our own.
+
+    A plan's file does not: it never chooses where credentials go.
+    """
+    run = getattr(args, {"undo": "run", "apply": "resume"}.get(args.command, ""), None)
+    if run is None or hasattr(args, "registry") or os.environ.get("REGISTRY"):
+        return
+    from dregutil.runs import RunStore
+
+    args.registry = RunStore(state_folder(args)).get(run).plan.registry
 
 
 def _tell(message: str, advice: str) -> None:

@@ -67,17 +67,18 @@ def _cut_off(run: str, settings: Settings, store: RunStore) -> Undertaking | Non
     record = store.get(run)
     _check_registry(record.plan, settings, "run")
     if record.undoes:
-        raise UsageError(f"{record.run} is an undo", advice=f"`dregutil undo {record.undoes}` goes on with it")
+        how = settings.advised(f"undo {record.undoes}")
+        raise UsageError(f"{record.run} is an undo", advice=f"{how} goes on with it")
     undos = store.undos(record.run, record.plan.registry)
     if undos:
         raise RefusedError(
             f"{record.run} was undone, at least in part, by {undos[-1].run}",
-            advice=f"`dregutil undo {record.run}` puts back the rest; then plan the removal anew",
+            advice=f"{settings.advised(f'undo {record.run}')} puts back the rest; then plan the removal anew",
         )
     if record.missing_steps and record.intents:
         raise JournalError(
             f"the record of {record.run} is damaged: some of its steps cannot be read",
-            advice=f"`dregutil undo {record.run}` puts back what it removed",
+            advice=f"{settings.advised(f'undo {record.run}')} puts back what it removed",
         )
     if record.missing_steps:
         raise NotFoundError(f"{record.run} was cut off before it had begun: nothing was changed by it")
@@ -96,6 +97,11 @@ def _read(path: Path) -> tuple[Plan, str]:
 
 
 def _check_registry(plan: Plan, settings: Settings, what: str) -> None:
+    if settings.registry is None:
+        raise UsageError(
+            f"no registry was named, and the {what} is for {plan.registry}",
+            advice=f"add -reg {plan.registry} if that is the one: a file never chooses where credentials go",
+        )
     if plan.registry != settings.address.identity:
         raise PlanRefusedError(
             f"the {what} is for {plan.registry}, and -reg names {settings.address.identity}",

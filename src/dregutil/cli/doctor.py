@@ -117,5 +117,5 @@ async def _deletion(registry: WritableRegistry, repository: Repository) -> list[
         return [("deletion", f"this login has no right to it; {error.advice}")]
     except DregutilError as error:
         return [("deletion", f"not known: {error.message}")]
-    by_tag = "learnt at the first --untag; where the server cannot, the tag is moved onto a manifest of its own first"
+    by_tag = "not tested (--untag tries it; where the server cannot, the tag is moved onto a manifest of its own first)"
     return [("deletion", "allowed"), ("delete by tag", by_tag)]

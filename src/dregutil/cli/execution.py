@@ -7,7 +7,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,10 +17,11 @@ from typing import TypeVar
 from dregutil.apply import apply_plan
 from dregutil.brake import braked_repositories
 from dregutil.cli.connection import connect_options
-from dregutil.cli.output import count, emit, note
+from dregutil.cli.output import count, emit, note, tag_text
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
-from dregutil.errors import BrakeError, DregutilError, PlanRefusedError
+from dregutil.cli.source import update
+from dregutil.errors import BrakeError, PlanRefusedError
 from dregutil.inventory import Inventory
 from dregutil.journal import Journal
 from dregutil.layout import LaidOutRecorder
@@ -31,7 +32,7 @@ from dregutil.record import RunRecord
 from dregutil.reference import Repository
 from dregutil.registry import connect_writable
 from dregutil.report.progress import Meter
-from dregutil.report.removal import left_lines, plan_lines, removed_steps, summary_lines, vanished_lines
+from dregutil.report.removal import left_lines, plan_lines, question, removed_steps, summary_lines, vanished_lines
 from dregutil.report.text import pair_lines
 from dregutil.run import Known
 from dregutil.runs import RunStore, short_lived
@@ -140,20 +141,31 @@ def _agreed_to(args: argparse.Namespace, settings: Settings, work: Undertaking) 
         if work.rest is not work.plan:
             done = len(work.plan.steps) - len(work.rest.steps)
             note(settings, f"{done:,} of {len(work.plan.steps):,} steps are done; the others:")
-        lines = work.shown or plan_lines(work.rest, unmatched=work.unmatched, seconds=work.seconds)
-        sys.stderr.writelines(f"{line}\n" for line in lines)
-        warn_of_state(settings)
-    else:
-        warn_of_state(settings)
+        sys.stderr.write(f"PLAN, nothing is removed yet · {settings.address.name}\n")
+        sys.stderr.writelines(f"{line}\n" for line in work.shown or _plan_lines(settings, work))
+    warn_of_state(settings)
     if braked:
-        return _lets_through(args, work.plan, braked, asks=asks)
-    return agreed("Remove them?") if asks else True
+        return _lets_through(args, settings, work.plan, braked, asks=asks)
+    return agreed(question(work.rest, settings.address.name)) if asks else True
 
 
-def _lets_through(args: argparse.Namespace, plan: Plan, braked: tuple[Repository, ...], *, asks: bool) -> bool:
+def _plan_lines(settings: Settings, work: Undertaking) -> Iterable[str]:
+    return plan_lines(
+        work.rest,
+        unmatched=work.unmatched,
+        undo=settings.advised("undo"),
+        seconds=work.seconds,
+        tag_text=tag_text(sys.stderr),
+    )
+
+
+def _lets_through(
+    args: argparse.Namespace, settings: Settings, plan: Plan, braked: tuple[Repository, ...], *, asks: bool
+) -> bool:
     number = plan.removed_tags
     if asks:
-        sys.stderr.write(f"This takes most of {_named(braked)}. Type the number of tags that go, {number}: ")
+        where = f"{_named(braked)} in {settings.address.name}"
+        sys.stderr.write(f"This takes most of {where}. Type the number of tags that go, {number}: ")
         sys.stderr.flush()
         return sys.stdin.readline().strip() == str(number)
     if args.yes_remove == number:
@@ -175,7 +187,7 @@ def tell_unfinished(settings: Settings, store: RunStore, work: Undertaking) -> N
     own = "" if work.earlier is None else work.earlier.run
     for header, how in store.cut_off(work.plan.registry):
         if header.run != own:
-            note(settings, f"the run {header.run} was cut off; `dregutil {how}` goes on with it")
+            note(settings, f"the run {header.run} was cut off; {settings.advised(how)} goes on with it")
 
 
 def _journal(store: RunStore, work: Undertaking) -> Journal:
@@ -234,13 +246,15 @@ def _report(
     args: argparse.Namespace, settings: Settings, work: Undertaking, journal: Journal, result: RunResult
 ) -> int:
     run = journal.run if journal.has_intents or work.earlier is not None else ""
+    summary = summary_lines(work.plan, result, run=run, advised=settings.advised)
     if result.interrupted and work.is_over:
         left = sum(outcome.result is Result.LEFT for outcome in result.outcomes)
         note(settings, f"the time is over: {left:,} of {len(work.plan.steps):,} steps are left for the next time")
         result = replace(result, interrupted=False)
-        lines = [*summary_lines(work.plan, result, run=run)]
+        summary = summary_lines(work.plan, result, run=run, advised=settings.advised)
+        lines = [*summary]
     else:
-        lines = [*left_lines(result), *vanished_lines(result), *summary_lines(work.plan, result, run=run)]
+        lines = [*left_lines(result), *vanished_lines(result), *summary]
     for line in lines:
         note(settings, line)
     removed = removed_steps(result)
@@ -273,16 +287,5 @@ def _exit_code(args: argparse.Namespace, work: Undertaking, result: RunResult) -
 
 def _update_cache(settings: Settings, work: Undertaking, result: RunResult) -> None:
     """Bring the cache up to date with what was read at the end; only where it was whole before."""
-    if settings.cache is None or not result.tags_after or not work.whole:
-        return
-    try:
-        with settings.cache.lock():
-            current = settings.cache.read()
-            if current is None:
-                return
-            for repository, tags in result.tags_after.items():
-                current.replace(repository, tags)
-            settings.cache.write(current)
-    except (OSError, DregutilError) as error:
-        why = getattr(error, "strerror", None) or error
-        sys.stderr.write(f"dregutil: warning: the cache file {settings.cache.path} was not written: {why}\n")
+    if result.tags_after and work.whole:
+        update(settings, lambda _: result.tags_after)

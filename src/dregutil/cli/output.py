@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TextIO
 
 from dregutil.cli.settings import Settings
+from dregutil.report.text import short_tag
 
-__all__ = ["count", "emit", "note", "plural"]
+__all__ = ["count", "emit", "note", "plural", "tag_text"]
 
 
 def note(settings: Settings, text: str) -> None:
@@ -31,6 +33,11 @@ def count(settings: Settings, what: str, number: int) -> None:
     if settings.count and settings.format == "text":
         text = f"Number of {what}: {number}"
         sys.stdout.write(f"{'-' * len(text)}\n{text}\n")
+
+
+def tag_text(where: TextIO) -> Callable[[str], str]:
+    """How tags are shown there: the long ones of signatures short on a terminal, whole to a program."""
+    return short_tag if where.isatty() else str
 
 
 def plural(number: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dregutil.cli.output import emit, plural
 from dregutil.cli.repositories import PARTIAL, parse_repositories
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import read_registry, save
+from dregutil.cli.source import read_registry, save, update
 from dregutil.errors import CacheError
 from dregutil.inventory import Inventory
 
@@ -29,8 +29,10 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
         for name in named or source.inventory.repositories:
             if name not in source.failed:
                 merged.replace(name, source.inventory.tags(name))
-    if source.whole or (named and before is not None):
+    if source.whole:
         save(settings, merged)
+    elif named and before is not None:
+        update(settings, lambda _: {name: merged.tags(name) for name in named if name not in source.failed})
     if not named:
         from dregutil.cli.retention import try_to_record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from dregutil.cli.connection import connect_options
 from dregutil.cli.contents import open_contents, seen_parents
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
-from dregutil.cli.output import count, emit, note
+from dregutil.cli.output import count, emit, note, tag_text
 from dregutil.cli.query import select
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings, shown_command
@@ -29,7 +30,7 @@ from dregutil.readings import Readings
 from dregutil.reference import Digest
 from dregutil.registry import connect
 from dregutil.removal import plan_removal
-from dregutil.report.removal import kept_lines, plan_lines, plan_objects
+from dregutil.report.removal import brake_lines, kept_lines, plan_lines, plan_objects
 from dregutil.run import Known
 from dregutil.runs import RunStore
 from dregutil.selection import Selection
@@ -129,9 +130,20 @@ def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) ->
 def _show(args: argparse.Namespace, settings: Settings, plan: Plan, selection: Selection, seconds: float) -> None:
     if args.plan_out:
         write_plan(Path(args.plan_out), plan)
-        note(settings, f"the plan is in {args.plan_out}, {plan_sum(plan)}; `dregutil apply` carries it out")
+        note(settings, f"the plan is in {args.plan_out}, {plan_sum(plan)}; {_apply(args, settings)} carries it out")
     lines = [f"DRY RUN, nothing is removed · {settings.address.name} · read live just now"]
-    emit(settings, plan_objects(plan), [*lines, *plan_lines(plan, unmatched=selection.unmatched, seconds=seconds)])
+    lines += plan_lines(
+        plan,
+        unmatched=selection.unmatched,
+        undo=settings.advised("undo"),
+        seconds=seconds,
+        tag_text=tag_text(sys.stdout),
+    )
+    emit(settings, plan_objects(plan), [*lines, *brake_lines(plan)])
+
+
+def _apply(args: argparse.Namespace, settings: Settings) -> str:
+    return settings.advised(f"apply {shlex.quote(args.plan_out)}")
 
 
 def write_plan(path: Path, plan: Plan) -> None:

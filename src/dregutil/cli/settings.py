@@ -16,7 +16,7 @@ from dregutil.cli.parser import COMMANDS
 from dregutil.errors import UsageError
 from dregutil.reference import RegistryAddress
 
-__all__ = ["Settings", "read_settings", "shown_command"]
+__all__ = ["Settings", "read_settings", "shown_command", "state_folder"]
 
 _OFF = ("", "0", "false", "no", "none")
 
@@ -24,7 +24,8 @@ _OFF = ("", "0", "false", "no", "none")
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The global options, read. `verify` is a CA bundle, or whether to verify at all; `contents` is the content
-    database's file, None where neither it nor a cache is wanted; `storage` is where the registry's own storage lies."""
+    database's file, None where neither it nor a cache is wanted; `storage` is where the registry's own storage lies;
+    `repeated` are options of the command line without which a command that we advise would do something else."""
 
     registry: RegistryAddress | None
     user: str | None
@@ -50,6 +51,7 @@ class Settings:
     state_dir: Path
     contents: Path | None = None
     storage: str | None = None
+    repeated: str = ""
 
     @property
     def address(self) -> RegistryAddress:
@@ -57,6 +59,10 @@ class Settings:
         if self.registry is None:
             raise UsageError("no registry was named", advice="name it with -reg HOST, or in the variable REGISTRY")
         return self.registry
+
+    def advised(self, command: str) -> str:
+        """A command as it can be copied: with the registry and state folder that only this command line named."""
+        return f"`dregutil {command}{self.repeated}`"
 
 
 def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Settings:
@@ -98,7 +104,8 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         quiet=bool(given.get("quiet")),
         color="never" if env.get("NO_COLOR") and not given.get("color") else given.get("color") or "auto",
         storage=given.get("storage"),
-        state_dir=_state_dir(text("state_dir", "DREGUTIL_STATE_DIR"), env),
+        state_dir=state_folder(args, env),
+        repeated=_repeated(given),
         contents=None if cache is not None and _is_off(cache) else _contents(env),
     )
 
@@ -166,11 +173,18 @@ def _cache(value: str | None, address: RegistryAddress | None) -> CacheFile | No
     return None if _is_off(value) else CacheFile(Path(value).expanduser())
 
 
-def _state_dir(value: str | None, env: Mapping[str, str]) -> Path:
-    if value is not None:
+def state_folder(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Path:
+    """Where runs are recorded."""
+    value: str | None = getattr(args, "state_dir", None) or env.get("DREGUTIL_STATE_DIR")
+    if value:
         return Path(value).expanduser().absolute()
     state = env.get("XDG_STATE_HOME") or "~/.local/state"
     return (Path(state).expanduser() / "dregutil").absolute()
+
+
+def _repeated(given: Mapping[str, object]) -> str:
+    named = (("-reg", given.get("registry")), ("--state-dir", given.get("state_dir")))
+    return "".join(f" {option} {shlex.quote(str(value))}" for option, value in named if value)
 
 
 def _contents(env: Mapping[str, str]) -> Path:

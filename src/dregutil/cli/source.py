@@ -15,9 +15,9 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.storage import stored_registry
 from dregutil.errors import AccessError, DregutilError, LoginError, RegistryError
 from dregutil.inventory import Inventory
-from dregutil.reference import Repository
+from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["Source", "open_source", "read_registry", "repositories_given", "save", "stream_source"]
+__all__ = ["Source", "open_source", "read_registry", "repositories_given", "save", "stream_source", "update"]
 
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
@@ -108,6 +108,17 @@ def save(settings: Settings, inventory: Inventory) -> None:
             settings.cache.write(inventory)
     except OSError as error:
         why = error.strerror or error
+        sys.stderr.write(f"dregutil: warning: the cache file {settings.cache.path} was not written: {why}\n")
+
+
+def update(settings: Settings, changed: Callable[[Inventory], Mapping[Repository, Mapping[Tag, Digest]]]) -> None:
+    """Replace some repositories in the cache, where there is one; what goes wrong is a warning."""
+    if settings.cache is None:
+        return
+    try:
+        settings.cache.update(changed)
+    except (OSError, DregutilError) as error:
+        why = getattr(error, "strerror", None) or error
         sys.stderr.write(f"dregutil: warning: the cache file {settings.cache.path} was not written: {why}\n")
 
 

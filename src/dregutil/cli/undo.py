@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -14,8 +15,10 @@ from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings, shown_command
 from dregutil.errors import DregutilError, NotFoundError, PlanRefusedError, UsageError
+from dregutil.inventory import Inventory
 from dregutil.plan import Plan
 from dregutil.record import RunRecord
+from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry import connect, connect_writable
 from dregutil.report.progress import Meter
 from dregutil.report.text import column_lines
@@ -42,12 +45,18 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
             note(settings, "nothing can be put back" if lost else "nothing to put back")
             emit(settings, [], [])
             return PARTIAL if lost else 0
-        if not args.yes and not agreed(f"Put back {plural(len(needed), 'manifest')}?"):
+        if not args.yes and not agreed(_question(settings, needed)):
             note(settings, "nothing was put back")
             return 0
         result, stopped = _put_back(settings, store, record, plan)
     _update_cache(settings, result)
     return _report(settings, record, result, stopped=stopped)
+
+
+def _question(settings: Settings, needed: Sequence[Back]) -> str:
+    tags = sum(len(entry.tags) for entry in needed)
+    what = plural(len(needed), "manifest") + (f" ({plural(tags, 'tag')})" if tags else "")
+    return f"Put back {what} in {settings.address.name}?"
 
 
 def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> RunRecord:
@@ -121,7 +130,7 @@ def _report(settings: Settings, record: RunRecord, result: BackRun, *, stopped: 
     note(settings, f"put back {plural(tags, 'tag')} and {plural(len(restored), 'manifest')}")
     emit(settings, [_object(entry, BackResult.RESTORED) for entry in restored], _lines(restored))
     if stopped or result.error is not None:
-        note(settings, f"unfinished: `dregutil undo {record.run}` goes on with it")
+        note(settings, f"unfinished: {settings.advised(f'undo {record.run}')} goes on with it")
     if result.error is not None:
         if restored:
             sys.stderr.write(f"dregutil: {result.error.message}\n  {result.error.advice}\n")
@@ -147,13 +156,14 @@ def _lines(entries: tuple[Back, ...] | list[Back]) -> list[str]:
 
 
 def _update_cache(settings: Settings, result: BackRun) -> None:
-    if settings.cache is None:
-        return
-    with suppress(OSError, DregutilError), settings.cache.lock():
-        current = settings.cache.read()
-        if current is None:
-            return
-        for entry in result.of(BackResult.RESTORED):
-            tags = {**current.tags(entry.repository), **dict.fromkeys(entry.tags, entry.manifest.digest)}
-            current.replace(entry.repository, tags)
-        settings.cache.write(current)
+    if settings.cache is not None:
+        with suppress(OSError, DregutilError):
+            settings.cache.update(lambda known: _with_restored(known, result))
+
+
+def _with_restored(known: Inventory, result: BackRun) -> dict[Repository, dict[Tag, Digest]]:
+    found: dict[Repository, dict[Tag, Digest]] = {}
+    for entry in result.of(BackResult.RESTORED):
+        tags = found.setdefault(entry.repository, {**known.tags(entry.repository)})
+        tags.update(dict.fromkeys(entry.tags, entry.manifest.digest))
+    return found

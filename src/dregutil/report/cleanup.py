@@ -10,9 +10,9 @@ from dregutil.in_use import ListReport
 from dregutil.lastrun import LastRun
 from dregutil.plan import Plan, StepKind
 from dregutil.quantity import age_as_written
-from dregutil.reference import Repository, parse_signature_tag
+from dregutil.reference import Repository
 from dregutil.report.removal import going_text, held_back, usage_lines
-from dregutil.report.text import column_lines
+from dregutil.report.text import column_lines, short_tag
 from dregutil.report.units import duration_text, size_text
 from dregutil.retention import Judgement, Verdict
 from dregutil.version import tag_order
@@ -116,11 +116,8 @@ def detail_lines(judgement: Judgement) -> Iterator[str]:
 
 def _short_image(verdict: Verdict) -> str:
     """Signature tags are long, and all alike."""
-    signature = None if verdict.facts.tag is None else parse_signature_tag(verdict.facts.tag)
-    if signature is None:
-        return verdict.image
-    suffix = f".{signature.suffix}" if signature.suffix else ""
-    return f"{verdict.repository}:{signature.algorithm}-{signature.hex[:12]}…{suffix}"
+    tag = verdict.facts.tag
+    return verdict.image if tag is None else f"{verdict.repository}:{short_tag(tag)}"
 
 
 def detail_objects(judgement: Judgement) -> list[dict[str, object]]:

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from dregutil.brake import braked_repositories
 from dregutil.estimate import swept_repositories
 from dregutil.outcome import Outcome, Result, RunResult
 from dregutil.plan import Action, Kept, Plan, Step, StepKind, Usage
 from dregutil.report.units import duration_text, size_text
 
 __all__ = [
+    "brake_lines",
     "going_text",
     "held_back",
     "left_lines",
     "plan_lines",
     "plan_objects",
+    "question",
     "removed_steps",
     "summary_lines",
     "usage_lines",
 ]
 
 
-def plan_lines(plan: Plan, *, unmatched: int, seconds: float | None = None) -> Iterator[str]:
-    """The plan for a person: what goes, with what, and what stays and why. `seconds`: how long it will take."""
+def plan_lines(
+    plan: Plan,
+    *,
+    unmatched: int,
+    undo: str = "`dregutil undo`",
+    seconds: float | None = None,
+    tag_text: Callable[[str], str] = str,
+) -> Iterator[str]:
+    """The plan for a person: what goes, with what, and what stays and why. `seconds`: how long it will take;
+    `undo`: the command that takes it back; `tag_text`: how tags are shown."""
     repositories = {step.repository for step in plan.steps} | {kept.repository for kept in plan.kept}
     several = len(repositories) > 1
     own = [step.tags for step in plan.steps if step.kind not in (StepKind.CHILD, StepKind.REFERRER)]
-    width = max((len(_tags(tags)) for tags in (*own, *(kept.tags for kept in plan.kept))), default=0)
+    texts = (_tags(tags, tag_text) for tags in (*own, *(kept.tags for kept in plan.kept)))
+    width = min(max(map(len, texts), default=0), 40)
     for step in plan.steps:
-        yield _step_line(step, min(width, 40), with_repository=several)
-    yield from kept_lines(plan.kept, width=min(width, 40), with_repository=several)
+        yield _step_line(step, width, tag_text, with_repository=several)
+    yield from kept_lines(plan.kept, width=width, with_repository=several, tag_text=tag_text)
     for repository, why in plan.left_out.items():
         yield f"LEFT    {repository}  {why}"
     if unmatched:
@@ -42,7 +54,26 @@ def plan_lines(plan: Plan, *, unmatched: int, seconds: float | None = None) -> I
         yield f"{repository} is large: its tags go first, in one sweep, then their manifests"
     if plan.steps:
         yield from usage_lines(plan.usage)
-        yield "Until then `dregutil undo` puts everything back"
+        yield f"Until then {undo} puts everything back"
+
+
+def brake_lines(plan: Plan) -> Iterator[str]:
+    """What has to be given for a plan that takes most of a repository."""
+    braked = braked_repositories(plan)
+    if braked:
+        more = "" if len(braked) == 1 else f" and {_count(len(braked) - 1, 'other')}"
+        yield f"needs --yes-remove {plan.removed_tags}: it takes most of {braked[0]}{more}"
+
+
+def question(plan: Plan, registry: str) -> str:
+    """What is asked before a plan is carried out: how much goes, and from where."""
+    manifests = sum(step.action is Action.DELETE for step in plan.steps)
+    tags = _count(plan.removed_tags, "tag")
+    what = f"{tags} ({_count(manifests, 'manifest')})" if manifests else tags
+    if not plan.removed_tags:
+        what = _count(manifests, "manifest")
+    names = plan.repositories
+    return f"Remove {what} of {names[0] if len(names) == 1 else f'{len(names):,} repositories'} from {registry}?"
 
 
 def going_text(plan: Plan) -> str:
@@ -70,20 +101,22 @@ def usage_lines(usage: Usage) -> Iterator[str]:
     yield from (f"WARNING: {warning}" for warning in usage.warnings)
 
 
-def kept_lines(kept: Iterable[Kept], *, width: int = 0, with_repository: bool = True) -> Iterator[str]:
+def kept_lines(
+    kept: Iterable[Kept], *, width: int = 0, with_repository: bool = True, tag_text: Callable[[str], str] = str
+) -> Iterator[str]:
     """A line for each digest that was selected and stays."""
     for entry in kept:
         name = f"{entry.repository}  " if with_repository else ""
         hint = ""
         if entry.reason.startswith("also "):
             hint = f" (--untag drops {_tags(entry.tags)} alone)"
-        yield f"KEEP    {name}{entry.digest.short}  {_tags(entry.tags):{width}}  {entry.reason}{hint}"
+        yield f"KEEP    {name}{entry.digest.short}  {_tags(entry.tags, tag_text):{width}}  {entry.reason}{hint}"
 
 
-def _step_line(step: Step, width: int, *, with_repository: bool) -> str:
+def _step_line(step: Step, width: int, tag_text: Callable[[str], str], *, with_repository: bool) -> str:
     name = f"{step.repository}  " if with_repository else ""
     if step.kind in (StepKind.CHILD, StepKind.REFERRER):
-        tags = f"  {_tags(step.tags)}" if step.tags else ""
+        tags = f"  {_tags(step.tags, tag_text)}" if step.tags else ""
         return f"  +     {name}{step.digest.short}  {step.because}, frees {size_text(step.frees)}{tags}"
     what = step.kind.value
     if step.platforms:
@@ -91,7 +124,7 @@ def _step_line(step: Step, width: int, *, with_repository: bool) -> str:
     word = "UNTAG" if step.action is Action.UNTAG else "REMOVE"
     because = "" if step.because == "selected" else f"  {step.because}"
     size = f"{size_text(step.size)}, frees {size_text(step.frees)}"
-    return f"{word:6}  {name}{step.digest.short}  {_tags(step.tags):{width}}  {what}  {size}{because}"
+    return f"{word:6}  {name}{step.digest.short}  {_tags(step.tags, tag_text):{width}}  {what}  {size}{because}"
 
 
 def plan_objects(plan: Plan) -> list[dict[str, object]]:
@@ -113,9 +146,10 @@ def plan_objects(plan: Plan) -> list[dict[str, object]]:
 
 
 def removed_steps(result: RunResult) -> list[Step]:
-    """The steps that were selected themselves and are gone, in the order of the plan: what the query printed."""
+    """The steps that were selected themselves and were removed, in the order of the plan: what the query printed. What
+    somebody else had removed before is none of them."""
     own = (StepKind.IMAGE, StepKind.INDEX)
-    return [outcome.step for outcome in result.outcomes if _is_done(outcome) and outcome.step.kind in own]
+    return [outcome.step for outcome in result.of(Result.REMOVED) if outcome.step.kind in own]
 
 
 def left_lines(result: RunResult) -> Iterator[str]:
@@ -141,22 +175,25 @@ def vanished_lines(result: RunResult) -> Iterator[str]:
             )
 
 
-def summary_lines(plan: Plan, result: RunResult, *, run: str = "") -> Iterator[str]:
-    """What a run did, in a few lines; `run` is its name in the record, empty where nothing was sent."""
+def summary_lines(
+    plan: Plan, result: RunResult, *, run: str = "", advised: Callable[[str], str] = str
+) -> Iterator[str]:
+    """What a run did, in a few lines; `run` is its name in the record, empty where nothing was sent. `advised` shows a
+    command as it can be copied."""
     done = result.of(Result.REMOVED)
     gone = result.of(Result.GONE)
     tags = sum(len(outcome.step.tags) for outcome in done)
     parts = [f"removed {_count(tags, 'tag')} and {_count(_digests(done), 'manifest')}"]
     if gone:
-        parts.append(f"{len(gone)} were gone already")
+        parts.append(f"{len(gone)} {'was' if len(gone) == 1 else 'were'} gone already")
     parts += [f"{what.value} {len(result.of(what))}" for what in (Result.LEFT, Result.FAILED) if result.of(what)]
     if plan.kept:
         parts.append(f"held back {held_back(plan):,}")
     yield ", ".join(parts)
     if run and (result.interrupted or result.error is not None):
-        yield f"unfinished: `dregutil apply --resume {run}` goes on with it"
+        yield f"unfinished: {advised(f'apply --resume {run}')} goes on with it"
     if run and done:
-        yield f"`dregutil undo {run}` puts it back, until the registry collects its garbage"
+        yield f"{advised(f'undo {run}')} puts it back, until the registry collects its garbage"
     if done:
         yield _freed_line(plan.usage, result)
 
@@ -179,10 +216,11 @@ def _is_done(outcome: Outcome) -> bool:
     return outcome.result.is_done
 
 
-def _tags(tags: Sequence[str]) -> str:
+def _tags(tags: Sequence[str], tag_text: Callable[[str], str] = str) -> str:
     if not tags:
         return "(untagged)"
-    return ", ".join(tags) if len(tags) <= 6 else f"{', '.join(tags[:5])} and {len(tags) - 5} more"
+    shown = ", ".join(map(tag_text, tags if len(tags) <= 6 else tags[:5]))
+    return shown if len(tags) <= 6 else f"{shown} and {len(tags) - 5} more"
 
 
 def _count(number: int, noun: str) -> str:

@@ -75,14 +75,18 @@ def _restored(why: str) -> str:
     return "not restored" if why else "restored"
 
 
+def _count(number: int, noun: str) -> str:
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def _what(record: RunRecord, undone: Set[str]) -> str:
     if record.undoes:
         back = sum(len(tags) for _, _, tags, why in record.restored if not why)
-        text = f"put back {back:,} tags of {record.undoes}"
+        text = f"put back {_count(back, 'tag')} of {record.undoes}"
     else:
-        text = f"removed {record.removed_tags:,} tags"
+        text = f"removed {_count(record.removed_tags, 'tag')}"
         if record.removed_untagged:
-            text += f" and {record.removed_untagged:,} untagged manifests"
+            text += f" and {_count(record.removed_untagged, 'untagged manifest')}"
         if record.run in undone:
             text += ", undone"
     return f"{text}, unfinished" if record.is_unfinished else text

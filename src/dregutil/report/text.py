@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ["column_lines", "pair_lines"]
+from dregutil.reference import parse_signature_tag
+
+__all__ = ["column_lines", "pair_lines", "short_tag"]
+
+
+def short_tag(tag: str) -> str:
+    """A signature's tag as a person reads it, `sha256-f1683e7e8ee9….sig`; every other as it is."""
+    signature = parse_signature_tag(tag)
+    if signature is None:
+        return tag
+    suffix = f".{signature.suffix}" if signature.suffix else ""
+    return f"{signature.algorithm}-{signature.hex[:12]}…{suffix}"
 
 
 def pair_lines(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
