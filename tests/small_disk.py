@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -33,6 +34,7 @@ class SmallDisk:
     def __exit__(self, *_: object) -> None:
         if self.is_mounted:
             subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def state(self) -> Path:
