@@ -159,7 +159,7 @@ def test_an_upload_is_read_with_its_beginning(pusher: Pusher, registry_server: D
     assert pusher.request("POST", "/v2/shop/web/blobs/uploads/")[0] == 202
     (upload,) = read_storage(str(registry_server.storage)).repositories[Repository("shop/web")].uploads
     assert upload.started is not None
-    assert abs(NOW - upload.started) < timedelta(minutes=10)
+    assert abs(datetime.now(UTC) - upload.started) < timedelta(minutes=10)
     assert upload.size == 0
 
 
