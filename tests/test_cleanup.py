@@ -135,6 +135,54 @@ def test_what_is_in_use_stays_by_whatever_list(program: Program, shop: Pusher, t
     assert "in use: standard input, 0s old: 1 of its 2 images are here" in done.stderr
 
 
+def test_the_policy_is_looked_at_before_consent(program: Program, tmp_path: Path) -> None:
+    done = program.run("cleanup", "-f", "nothere.yml")
+    assert done.returncode == 2
+    assert "the policy nothere.yml cannot be read: No such file" in done.stderr
+    (tmp_path / "policy.yml").write_text(POLICY.replace("last: 1", "lst: 1"))
+    done = program.run("cleanup", "-f", "policy.yml")
+    assert done.returncode == 2
+    assert "policy.yml:8:12: unknown key 'lst'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("", "names no image"),
+        ("kind: Pod\nspec: {containers: [{image: '$IMAGE'}]}\n", "$IMAGE"),
+    ],
+)
+def test_policy_check_looks_at_the_lists_of_what_is_in_use(
+    text: str | None, told: str, program: Program, tmp_path: Path
+) -> None:
+    more = "protect:\n  in_use:\n    - {max_age: 24h, file: images.txt}\n    - file: '-'\n"
+    (tmp_path / "policy.yml").write_text(POLICY + more)
+    if text is not None:
+        (tmp_path / "images.txt").write_text(text)
+    done = program.run("policy", "check", "policy.yml")
+    first, last = done.stdout.splitlines()
+    assert first.startswith("policy.yml:17:28: ")
+    assert told in first
+    assert (done.returncode, last) == (2, "policy.yml: 2 policies, 1 mistake, 0 warnings")
+
+
+def test_policy_check_against_a_registry_wants_an_image_of_it_in_each_list(
+    program: Program, shop: Pusher, tmp_path: Path
+) -> None:
+    (tmp_path / "policy.yml").write_text(POLICY + "protect: {in_use: [{file: ours.txt}, {file: theirs.txt}]}\n")
+    (tmp_path / "ours.txt").write_text("shop/web:1.0.0\n")
+    (tmp_path / "theirs.txt").write_text("quay.io/x/y:1\n")
+    assert program.run("policy", "check", "policy.yml").returncode == 0
+    done = program.run("policy", "check", "policy.yml", "--against", program.url)
+    host = program.url.partition("://")[2]
+    assert done.stdout.splitlines() == [
+        f"policy.yml:15:45: the list theirs.txt names nothing that is in {host} (of 1 images)",
+        f"policy.yml: 2 policies, 1 mistake, 0 warnings against {host}",
+    ]
+    assert done.returncode == 2
+
+
 @pytest.mark.parametrize("trouble", ["missing", "empty", "old", "other"])
 def test_a_list_that_protects_nothing_refuses_the_run(
     trouble: str, program: Program, shop: Pusher, tmp_path: Path

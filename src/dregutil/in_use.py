@@ -14,7 +14,7 @@ from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.retention.policy import InUseList, Protect
 from dregutil.retention.verdict import InUse
 
-__all__ = ["ListFile", "ListReport", "find_in_use"]
+__all__ = ["ListFile", "ListReport", "find_in_use", "images_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,10 @@ class ListFile:
     entry: InUseList
     text: str
     age: timedelta
+
+    @property
+    def name(self) -> str:
+        return "standard input" if self.entry.file == "-" else self.entry.file
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,7 @@ def find_in_use(
     anywhere: dict[Digest, str] = {}
     reports: list[ListReport] = []
     for file in files:
-        name = "standard input" if file.entry.file == "-" else file.entry.file
-        max_age = file.entry.max_age
-        if max_age is not None and file.age > max_age:
-            raise RefusedError(
-                f"the list {name} is {age_as_written(file.age)} old, and max_age is {duration_as_written(max_age)}",
-                advice="make it again; nothing was removed",
-            )
-        images = read_image_list(file.text, name)
+        name, images = file.name, images_in(file)
         matched, absent = 0, []
         for image in images:
             places = image.repositories_in(hosts, address.prefix.strip("/"))
@@ -77,6 +74,17 @@ def find_in_use(
             )
         reports.append(ListReport(name, file.age, len(images), matched, tuple(absent)))
     return InUse(tags, digests, anywhere), tuple(reports)
+
+
+def images_in(file: ListFile) -> tuple[ImageName, ...]:
+    """All images that a list names. Raises RefusedError where it is too old, empty, or cannot be read whole."""
+    max_age = file.entry.max_age
+    if max_age is not None and file.age > max_age:
+        raise RefusedError(
+            f"the list {file.name} is {age_as_written(file.age)} old, and max_age is {duration_as_written(max_age)}",
+            advice="make it again; nothing was removed",
+        )
+    return read_image_list(file.text, file.name)
 
 
 def _is_here(image: ImageName, repository: Repository, inventory: Inventory) -> bool:

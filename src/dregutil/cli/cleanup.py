@@ -80,12 +80,12 @@ def cleanup(args: argparse.Namespace, settings: Settings) -> int:
 def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents) -> int:
     started = time.monotonic()
     only_shows = bool(args.dry_run or args.plan_out)
+    policies = load_policy(args.policy)
     if not only_shows and not args.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("nobody can be asked here", advice="look with --dry-run; -y removes without asking")
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit}: no number of tags", advice="a whole number from 1 is meant")
     deadline = None if args.max_time is None else started + parse_duration(args.max_time).total_seconds()
-    policies = load_policy(args.policy)
     stored = stored_registry(settings)
     lists = read_lists(policies, Path(args.policy).absolute().parent)
     source = read_registry(settings, None)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from dregutil.cli.contents import seen_parents
 from dregutil.cli.output import emit, plural
 from dregutil.cli.policy_warnings import vain_selectors
-from dregutil.cli.retention import load_policy
+from dregutil.cli.retention import load_policy, read_list
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, open_source
 from dregutil.cli.untagged import UntaggedManifests, find_untagged
-from dregutil.errors import PartialError, UsageError
+from dregutil.errors import DregutilError, PartialError, UsageError
+from dregutil.in_use import ListFile, find_in_use, images_in
 from dregutil.inventory import Inventory
 from dregutil.policyfile import Mistake, PolicyError
 from dregutil.reference import RegistryAddress
@@ -34,6 +36,7 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
     except PolicyError as error:
         _emit(args, settings, [(_MISTAKEN, mistake) for mistake in error.mistakes])
         return _USAGE
+    lists, faults = _lists(policies, Path(args.file).absolute().parent)
     found = [("warning", warning) for warning in _shadowed(policies)]
     where = ""
     if args.against is not None:
@@ -47,13 +50,45 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
         source = open_source(settings)
         if source.failed:
             raise PartialError(f"{plural(len(source.failed), 'repository')} could not be read")
+        faults += _strangers(policies, lists, source.inventory, address)
         untagged = _untagged(settings, policies, source)
         found += [("warning", warning) for warning in vain_selectors(policies, source.inventory, untagged)]
         found += [("warning", warning) for warning in _overlaps(policies, source.inventory)]
         where = f" against {address.name}"
-    summary = f"{plural(len(policies.policies), 'policy')}, no mistakes, {plural(len(found), 'warning')}{where}"
-    _emit(args, settings, found, f"{args.file}: {summary}")
-    return 0
+    faults.sort(key=lambda fault: (fault.line, fault.column))
+    number = plural(len(faults), _MISTAKEN) if faults else "no mistakes"
+    summary = f"{plural(len(policies.policies), 'policy')}, {number}, {plural(len(found), 'warning')}{where}"
+    _emit(args, settings, [*((_MISTAKEN, fault) for fault in faults), *found], f"{args.file}: {summary}")
+    return _USAGE if faults else 0
+
+
+def _lists(policies: PolicySet, folder: Path) -> tuple[list[ListFile], list[Mistake]]:
+    """The lists of what is in use, and what is wrong with the others, as `cleanup` would refuse them.
+
+    Standard input is left alone: what `cleanup` will get there is not known.
+    """
+    lists: list[ListFile] = []
+    faults: list[Mistake] = []
+    for entry in policies.protect.in_use:
+        if entry.file != "-":
+            try:
+                file = read_list(entry, folder)
+                images_in(file)
+                lists.append(file)
+            except DregutilError as error:
+                faults.append(Mistake(entry.line, entry.column, error.message))
+    return lists, faults
+
+
+def _strangers(
+    policies: PolicySet, lists: Sequence[ListFile], inventory: Inventory, address: RegistryAddress
+) -> Iterator[Mistake]:
+    """Lists that name nothing of a registry."""
+    for file in lists:
+        try:
+            find_in_use(policies.protect, [file], inventory, address)
+        except DregutilError as error:
+            yield Mistake(file.entry.line, file.entry.column, error.message)
 
 
 def _untagged(settings: Settings, policies: PolicySet, source: Source) -> UntaggedManifests:

@@ -25,7 +25,7 @@ from dregutil.retention.policy import InUseList, applies_to
 from dregutil.retention.select import selects_name
 from dregutil.sightings import Sighting, SightingStore
 
-__all__ = ["Judged", "judge_registry", "load_policy", "read_lists", "record_sightings", "try_to_record"]
+__all__ = ["Judged", "judge_registry", "load_policy", "read_list", "read_lists", "record_sightings", "try_to_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def load_policy(path: str) -> PolicySet:
 
 def read_lists(policies: PolicySet, folder: Path) -> tuple[ListFile, ...]:
     """The lists of what is in use, paths being of the policy's folder. Raises RefusedError where one is missing."""
-    return tuple(_read_list(entry, folder) for entry in policies.protect.in_use)
+    return tuple(read_list(entry, folder) for entry in policies.protect.in_use)
 
 
 def judge_registry(
@@ -122,7 +122,8 @@ def try_to_record(settings: Settings, source: Source) -> None:
         sys.stderr.write(f"dregutil: warning: {error.message}\n  {error.advice}\n")
 
 
-def _read_list(entry: InUseList, folder: Path) -> ListFile:
+def read_list(entry: InUseList, folder: Path) -> ListFile:
+    """One of them. Raises RefusedError."""
     try:
         if entry.file == "-":
             return ListFile(entry, sys.stdin.read(), timedelta(0))

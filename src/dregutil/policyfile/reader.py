@@ -109,7 +109,8 @@ class _Reader:
             inner = tree.section(item, "in_use")
             file = tree.text(inner.get("file"))
             max_age = tree.read(inner.get("max_age"), parse_duration)
-            lists.append(InUseList(file or "", max_age, item.start_mark.line + 1))
+            place = inner.get("file", item).start_mark
+            lists.append(InUseList(file or "", max_age, place.line + 1, place.column + 1))
         return Protect(
             tree.read_all(keys.get("tags"), parse_glob),
             tree.read_all(keys.get("repositories"), parse_glob),

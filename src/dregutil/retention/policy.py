@@ -181,11 +181,12 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class InUseList:
-    """A list of images in use: a file's path, or `-` for standard input."""
+    """A list of images in use: a file's path, or `-` for standard input; `line` and `column` are where that stands."""
 
     file: str
     max_age: timedelta | None = None
     line: int = 0
+    column: int = 0
 
 
 @dataclass(frozen=True, slots=True)
