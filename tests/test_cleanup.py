@@ -6,16 +6,23 @@ import json
 import os
 import subprocess
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dregutil.plan import Action, Plan, Step, StepKind
+from dregutil.policyfile import read_policy
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.report.cleanup import going_lines
+from dregutil.retention import TagFacts, judge
+from histories import NOW
 from images import Pusher, created
 from program import Program, on_terminal
 from servers import DistributionServer
 
+DAY = timedelta(days=1)
 POLICY = """version: 1
 defaults: {max_remove: 80%}
 policies:
@@ -89,6 +96,9 @@ def test_on_a_terminal_it_shows_and_asks(program: Program, shop: Pusher) -> None
     code, shown = on_terminal(program, "n", "cleanup", "-f", "policy.yml")
     assert (code, len(shop.tags("shop/web"))) == (0, 6)
     assert shown.count("4 tags to go") == 1
+    rows = [line.split()[1] for line in shown.splitlines() if line.startswith("REMOVE  ")]
+    assert rows == ["shop/web:1.0.0", "shop/web:1.1.0", "team/app:main-0000000", "team/app:main-0000001"]
+    assert "\nKEEP  " not in shown
     code, _ = on_terminal(program, "y", "cleanup", "-f", "policy.yml")
     assert (code, len(shop.tags("shop/web"))) == (0, 4)
 
@@ -98,6 +108,11 @@ def test_more_than_max_remove_is_refused_unless_it_was_reviewed(program: Program
     done = program.run("cleanup", "-f", "policy.yml", "-y")
     assert (done.returncode, len(shop.tags("team/app"))) == (5, 4)
     assert "more than max_remove would go: branches (2 of 4 tags); nothing was removed" in done.stderr
+    dry = program.run("cleanup", "-f", "policy.yml", "--dry-run")
+    assert dry.returncode == 5
+    assert dry.stdout.splitlines()[-1].startswith("REFUSED: nothing would go, because of branches; ")
+    assert dry.stdout.endswith("without max_remove it would be 4 tags\n")
+    assert "undo" not in dry.stdout
     shown = program.run("cleanup", "-f", "policy.yml", "--plan-out", "plan.jsonl")
     assert shown.returncode == 0
     assert "REFUSED: branches takes 2 of 4 tags, and max_remove is 40%" in shown.stdout
@@ -240,6 +255,22 @@ def test_builds_that_one_crawl_saw_come_are_told_apart_and_a_promotion_is_newer(
     assert "its image was known before" in why["prod-0000000"]
 
 
+def test_the_first_fifty_are_named_and_the_others_counted() -> None:
+    app = Repository("app")
+    facts = [TagFacts(Tag(f"t{number:02}"), Digest.of(b"%d" % number), NOW - number * DAY) for number in range(60)]
+    policies = read_policy("version: 1\npolicies: [{name: p, repositories: [app], keep: {last: 5}}]")
+    going = [one for one in facts if one.tag not in {f"t{number:02}" for number in range(5)}]
+    steps = tuple(
+        Step(number, Action.DELETE, app, one.digest, (one.tag,), StepKind.IMAGE, "p")
+        for number, one in enumerate(going[:53])
+        if one.tag is not None
+    )
+    found = list(going_lines(judge(policies, {app: facts}, now=NOW), Plan("r", NOW, "cleanup", steps)))
+    assert len(found) == 1 + 50 + 1
+    assert [line.split()[1] for line in found[1:-1]] == [f"app:t{number:02}" for number in range(5, 55)]
+    assert found[-1] == "… and 3 more: --details"
+
+
 def test_signatures_and_children_go_with_what_goes_and_are_not_counted(program: Program, pusher: Pusher) -> None:
     for number, version in enumerate(("1.0.0", "1.0.1")):
         children = [
@@ -253,6 +284,7 @@ def test_signatures_and_children_go_with_what_goes_and_are_not_counted(program: 
         pusher.push_image("shop/web", f"sha256-{index['digest'][7:]}.sig", seed=f"sig {version}")
     done = program.run("cleanup", "-f", "policy.yml", "-y")
     assert done.returncode == 0, done.stderr
+    assert "1 tag and 1 signature tag to go" in done.stderr
     left = pusher.tags("shop/web")
     assert set(left) == {"1.0.1", f"sha256-{left['1.0.1'][7:]}.sig"}
     assert pusher.is_whole("shop/web", "1.0.1")

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_the_nightly_commands_are_understood() -> None:
 
 
 def test_the_cron_job_of_kubernetes_is_whole() -> None:
-    job, role, claim = yaml.safe_load_all((EXAMPLES / "cronjob.yaml").read_text())
+    job, role, *_ = _cron_job()
     pod: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     program, *arguments = container["args"]
@@ -65,7 +66,41 @@ def test_the_cron_job_of_kubernetes_is_whole() -> None:
     asked = re.search(r"kubectl get (\S+) -A", pod["initContainers"][0]["args"][0])
     assert asked is not None
     assert set(asked[1].split(",")) == {kind for rule in role["rules"] for kind in rule["resources"]}
-    assert claim["metadata"]["name"] == "registry-cleanup-state"
+
+
+def test_every_object_that_the_cron_job_names_is_there_or_told_how_to_make() -> None:
+    text = (EXAMPLES / "cronjob.yaml").read_text()
+    job, *others = _cron_job()
+    made = {(one["kind"], one["metadata"]["name"]) for one in others}
+    told = re.findall(
+        r"^#   kubectl create (configmap|secret generic) (\S+) -n registry-cleanup --from-", text, re.MULTILINE
+    )
+    made |= {({"configmap": "ConfigMap"}.get(kind, "Secret"), name) for kind, name in told}
+    pod: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (binding,) = [one for one in others if one["kind"] == "ClusterRoleBinding"]
+    named = {("ServiceAccount", pod["serviceAccountName"])}
+    named |= {("ConfigMap", one["configMap"]["name"]) for one in pod["volumes"] if "configMap" in one}
+    claims = [one["persistentVolumeClaim"] for one in pod["volumes"] if "persistentVolumeClaim" in one]
+    named |= {("PersistentVolumeClaim", claim["claimName"]) for claim in claims}
+    values = [one["valueFrom"]["secretKeyRef"] for one in pod["containers"][0]["env"] if "valueFrom" in one]
+    named |= {("Secret", value["name"]) for value in values}
+    named |= {(one["kind"], one["name"]) for one in (binding["roleRef"], *binding["subjects"])}
+    assert named == made - {("ClusterRoleBinding", binding["metadata"]["name"])}
+    assert all(f"--from-literal={value['key']}=" in text or f"--from-file={value['key']}=" in text for value in values)
+    images = {one["image"] for one in (*pod["initContainers"], *pod["containers"])}
+    assert images == set(re.findall(r"docker push (\S+)", text))
+    assert "namespace: registry-cleanup" in text
+
+
+def test_the_image_of_the_cron_job_has_both_programs() -> None:
+    lines = [line for line in (EXAMPLES / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    assert [line.split()[0] for line in lines] == ["FROM", "COPY", "RUN", "USER"]
+    assert lines[1].endswith("/kubectl")
+    assert lines[2].endswith(f" {metadata('docker-registry-util')['Name']}")
+
+
+def _cron_job() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((EXAMPLES / "cronjob.yaml").read_text()))
 
 
 # Ages in days.

@@ -41,6 +41,7 @@ from dregutil.report.cleanup import (
     detail_lines,
     detail_objects,
     freed_by_policy,
+    going_lines,
     list_lines,
     plan_end_lines,
     policy_lines,
@@ -103,7 +104,7 @@ def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents
     code = max(storage_code(settings), PARTIAL if partly else 0)
     if only_shows:
         _show(args, settings, proposal)
-        return code
+        return max(code, BrakeError.exit_code) if proposal.refused and not args.plan_out else code
     work = Undertaking(
         proposal.plan,
         source.inventory,
@@ -112,7 +113,7 @@ def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents
         readings,
         seconds=proposal.seconds,
         deadline=deadline,
-        shown=tuple(_lines(args, settings, proposal)),
+        shown=(*_named(args, proposal), *_lines(args, settings, proposal)),
     )
     code = max(code, _carry_out(args, settings, proposal, work))
     _remember(settings, args, proposal)
@@ -162,8 +163,19 @@ def _last_run(settings: Settings, args: argparse.Namespace) -> LastRunFile:
     return LastRunFile(settings.state_dir, settings.address.identity, Path(args.policy))
 
 
+def _asks(args: argparse.Namespace, proposal: _Proposal) -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty() and not args.yes and bool(proposal.plan.steps)
+
+
+def _named(args: argparse.Namespace, proposal: _Proposal) -> list[str]:
+    """The tags that go, for whoever is asked about them and has not seen all rows."""
+    if args.details or proposal.refused or not _asks(args, proposal):
+        return []
+    return [*going_lines(proposal.judged.judgement, proposal.plan), ""]
+
+
 def _carry_out(args: argparse.Namespace, settings: Settings, proposal: _Proposal, work: Undertaking) -> int:
-    if not (sys.stdin.isatty() and sys.stderr.isatty() and not args.yes and proposal.plan.steps):
+    if proposal.refused or not _asks(args, proposal):
         for line in work.shown:
             note(settings, line)
     if proposal.refused:
@@ -220,7 +232,8 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: _Proposal) ->
     if proposal.judged.unread:
         found.append(f"not read, and kept: the tags on {len(proposal.judged.unread):,} digests")
     held = sum(verdict.is_held for verdict in judgement)
-    found += plan_end_lines(proposal.plan, surprises(judgement), held, proposal.seconds)
+    refused = () if args.plan_out else proposal.refused
+    found += plan_end_lines(proposal.plan, surprises(judgement), held, proposal.seconds, refused)
     return found
 
 

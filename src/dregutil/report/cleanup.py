@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC
 
 from dregutil.cleanup import PolicySummary, RuleSummary
 from dregutil.in_use import ListReport
@@ -21,6 +22,7 @@ __all__ = [
     "detail_lines",
     "detail_objects",
     "freed_by_policy",
+    "going_lines",
     "list_lines",
     "plan_end_lines",
     "policy_lines",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _MOST_ABSENT = 3
+_MOST_GOING = 50  # tags that are named before the question; --details has them all
 
 
 def freed_by_policy(plan: Plan) -> Mapping[str, int]:
@@ -84,13 +87,21 @@ def list_lines(lists: Iterable[ListReport]) -> Iterator[str]:
 
 
 def plan_end_lines(
-    plan: Plan, surprises: Sequence[tuple[Repository, int, int]], held: int, seconds: float
+    plan: Plan,
+    surprises: Sequence[tuple[Repository, int, int]],
+    held: int,
+    seconds: float,
+    refused: Sequence[PolicySummary] = (),
 ) -> Iterator[str]:
-    """Surprises, what was left out, and the plan in numbers."""
+    """Surprises, what was left out, and the plan in numbers; where policies are `refused`, that nothing of it goes."""
     for repository, gone, tags in surprises:
         yield f"loses most of its tags: {repository}, {gone:,} of {tags:,}"
     for repository, why in plan.left_out.items():
         yield f"LEFT    {repository}  {why}"
+    if refused:
+        names = ", ".join(one.name for one in refused)
+        yield f"REFUSED: nothing would go, because of {names}; without max_remove it would be {going_text(plan)}"
+        return
     yield f"{going_text(plan)} to go, {held + held_back(plan):,} held back · about {duration_text(seconds)}"
     if plan.steps:
         yield from usage_lines(plan.usage)
@@ -99,18 +110,37 @@ def plan_end_lines(
 
 def detail_lines(judgement: Judgement) -> Iterator[str]:
     """A row for each tag: keep or remove, its date and size, and the rule that decided."""
+    return _detail_rows(_sorted(judgement))
+
+
+def going_lines(judgement: Judgement, plan: Plan) -> Iterator[str]:
+    """A row for each of the first tags that the plan takes, with what it takes along, and how many more there are."""
+    tags = {(step.repository, tag) for step in plan.steps for tag in step.tags}
+    untagged = {(step.repository, step.digest) for step in plan.steps if step.is_untagged}
+    going = [
+        verdict
+        for verdict in _sorted(judgement)
+        if (verdict.repository, verdict.facts.tag) in tags
+        or (verdict.facts.tag is None and (verdict.repository, verdict.facts.digest) in untagged)
+    ]
+    yield from _detail_rows(going[:_MOST_GOING])
+    if len(going) > _MOST_GOING:
+        yield f"… and {len(going) - _MOST_GOING:,} more: --details"
+
+
+def _detail_rows(verdicts: Sequence[Verdict]) -> Iterator[str]:
     rows = [
         (
             verdict.decision.value.upper(),
             _short_image(verdict),
-            "-" if verdict.date is None else f"{verdict.date:%Y-%m-%d %H:%M}",
+            "-" if verdict.date is None else f"{verdict.date.astimezone(UTC):%Y-%m-%d %H:%M}",
             size_text(verdict.facts.size) if verdict.facts.size else "-",
             verdict.policy or "-",
             ", ".join(map(str, verdict.reasons)),
         )
-        for verdict in _sorted(judgement)
+        for verdict in verdicts
     ]
-    head = ("", "TAG", "DATE", "SIZE", "POLICY", "BECAUSE")
+    head = ("", "TAG", "DATE (UTC)", "SIZE", "POLICY", "BECAUSE")
     return (line.rstrip() for line in column_lines([head, *rows])) if rows else iter(())
 
 

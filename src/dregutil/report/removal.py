@@ -8,6 +8,7 @@ from dregutil.brake import braked_repositories
 from dregutil.estimate import swept_repositories
 from dregutil.outcome import Outcome, Result, RunResult
 from dregutil.plan import Action, Kept, Plan, Step, StepKind, Usage
+from dregutil.reference import parse_signature_tag
 from dregutil.report.units import duration_text, size_text
 
 __all__ = [
@@ -77,12 +78,17 @@ def question(plan: Plan, registry: str) -> str:
 
 
 def going_text(plan: Plan) -> str:
-    """What goes, in numbers: `7 tags and 2 untagged manifests`."""
-    tags = _count(plan.removed_tags, "tag")
-    if not plan.removed_untagged:
-        return tags
-    untagged = _count(plan.removed_untagged, "untagged manifest")
-    return f"{tags} and {untagged}" if plan.removed_tags else untagged
+    """What goes, in numbers: `7 tags, 1 signature tag and 2 untagged manifests`. Signature tags that go with what they
+    are about were not selected, and are counted apart."""
+    along = [step.tags for step in plan.steps if step.kind in (StepKind.CHILD, StepKind.REFERRER)]
+    signatures = sum(parse_signature_tag(tag) is not None for tags in along for tag in tags)
+    counted = [
+        (plan.removed_tags - signatures, "tag"),
+        (signatures, "signature tag"),
+        (plan.removed_untagged, "untagged manifest"),
+    ]
+    *most, last = [_count(number, noun) for number, noun in counted if number] or [_count(0, "tag")]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def held_back(plan: Plan) -> int:
