@@ -184,8 +184,10 @@ def _push_strays(pusher: Pusher, storage: Path) -> None:
 
 
 def _plain(text: str) -> list[str]:
-    """Lines without what differs from run to run: moments, digests, ages in seconds."""
+    """Lines without what differs from run to run: moments, digests, ages in seconds, where this registry and its state
+    are."""
     for pattern, mark in (
+        (r" -reg \S+ --state-dir [^\s`]+", ""),
         (r"\d{8}T\d{6}Z-[0-9a-f]{5}", "RUN"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d", "DATE"),
         (r"sha256:[0-9a-f]{12,64}", "DIGEST"),
