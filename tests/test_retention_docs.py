@@ -189,6 +189,7 @@ def _plain(text: str) -> list[str]:
     for pattern, mark in (
         (r" -reg \S+ --state-dir [^\s`]+", ""),
         (r"\d{8}T\d{6}Z-[0-9a-f]{5}", "RUN"),
+        (r"undo RUN [^`]*`", "undo RUN`"),  # it is advised with the options that it was run with
         (r"\d{4}-\d\d-\d\d \d\d:\d\d", "DATE"),
         (r"sha256:[0-9a-f]{12,64}", "DIGEST"),
         (r"\b\d+s\b", "AGE"),
