@@ -138,6 +138,18 @@ def test_on_a_terminal_the_plan_is_shown_once_and_asked_for(pusher: Pusher, prog
 # What earlier runs know
 
 
+def test_an_index_that_was_left_by_the_one_around_it_holds_its_children(pusher: Pusher, program: Program) -> None:
+    """No tag leads to it any more; that the one which went had it says our record."""
+    child = pusher.push_image("r", "child", seed="child")
+    inner = pusher.push_index("r", children=[child])
+    pusher.push_index("r", "1.0", children=[inner])
+    assert program.run("remove-tags", "-r", "r", "-t", "1.0", "--keep-children").returncode == 0
+    found = program.run("remove-tags", "-r", "r", "-t", "child")
+    assert "part of the index" in found.stderr, found.stderr
+    assert program.run("undo").returncode == 0
+    assert pusher.is_whole("r", "1.0")
+
+
 def test_an_untagged_index_that_a_record_knows_holds_its_children(pusher: Pusher, program: Program) -> None:
     child = pusher.push_image("shop/web", "child", seed="child")
     index = pusher.push_index("shop/web", "1.0", children=[child])

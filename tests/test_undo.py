@@ -173,6 +173,19 @@ def test_an_index_whose_child_went_otherwise_is_said(pusher: Pusher, program: Pr
     assert set(pusher.tags("shop/web")) == {"1.1"}
 
 
+def test_an_index_that_lacks_something_further_down_is_not_put_back(pusher: Pusher, program: Program) -> None:
+    child = pusher.push_image("shop/web", seed="child")
+    inner = pusher.push_index("shop/web", children=[child])
+    pusher.push_index("shop/web", "1.0", children=[inner])
+    found = program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "--keep-children")
+    assert found.returncode == 0, found.stderr
+    pusher.request("DELETE", f"/v2/shop/web/manifests/{child['digest']}")
+    found = program.run("undo")
+    assert found.returncode == 3
+    assert f"its child {child['digest'][:19]} is not there" in found.stderr
+    assert not pusher.tags("shop/web")
+
+
 def test_the_removed_manifests_are_an_oci_layout(pusher: Pusher, program: Program) -> None:
     image = pusher.push_image("shop/web", "1.0", seed="one")
     remove(program, "1.0")

@@ -110,6 +110,11 @@ class Descriptor:
         """BuildKit's attestations are children of the index, and no platform of it."""
         return self.annotations.get("vnd.docker.reference.type") == "attestation-manifest"
 
+    @property
+    def may_be_index(self) -> bool:
+        """Whether there may be children below it, as far as its media type says."""
+        return kind_of_media_type(self.media_type) in (Kind.INDEX, Kind.UNKNOWN)
+
 
 def holds_image_config(blob: Descriptor) -> bool:
     """Whether a blob is an image's config, which tells its date and labels (a chart's or a signature's does not)."""

@@ -259,12 +259,28 @@ class _Look:
             below = self.found.get(child.digest)
             if below is not None and below.lost:
                 return f"its child {child.digest.short} cannot come back"
-            if below is None and await self.registry.resolve(self.repository, child.digest) is None:
-                return f"its child {child.digest.short} is not there, and was not removed by this run"
+            if below is None:
+                missing = await self._missing(child)
+                if missing is not None:
+                    return f"its child {missing.short} is not there, and was not removed by this run"
         for blob in manifest.blobs:
             if not blob.urls and await self._holder(blob) is None:
                 return f"its blob {blob.digest.short} is gone: the registry has collected its garbage"
         return ""
+
+    async def _missing(self, child: Descriptor) -> Digest | None:
+        """What is missing of a child that the run left alone, itself or below it; None where it is whole."""
+        if not child.may_be_index:
+            return None if await self.registry.resolve(self.repository, child.digest) is not None else child.digest
+        manifest = await self.registry.manifest(self.repository, child.digest)
+        if manifest is None:
+            return child.digest
+        for below in manifest.children:
+            found = self.found.get(below.digest)
+            missing = await self._missing(below) if found is None else below.digest if found.lost else None
+            if missing is not None:
+                return missing
+        return None
 
     async def _holder(self, blob: Descriptor) -> Repository | None:
         """The repository from which a byte of the blob can be read: this one, else another that may be mounted from.

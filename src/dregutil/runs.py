@@ -140,11 +140,17 @@ class RunStore:
         return found
 
     def known_indexes(self, registry: str) -> Mapping[Repository, frozenset[Digest]]:
-        """The indexes that earlier runs saw, by repository: one that no tag names is invisible to the API."""
+        """The indexes that earlier runs saw, by repository: one that no tag names is invisible to the API.
+
+        Those within them too: an index that went may have left one that it held.
+        """
         found: dict[Repository, set[Digest]] = defaultdict(set)
         for header in self.headers(registry):
             for intent in read_indexes(header.folder):
                 found[intent.repository].add(intent.manifest.digest)
+                found[intent.repository].update(
+                    child.digest for child in intent.manifest.children if child.may_be_index
+                )
         return {repository: frozenset(digests) for repository, digests in found.items()}
 
     def prune(self, before: datetime) -> list[str]:

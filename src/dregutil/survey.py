@@ -120,7 +120,7 @@ class _Survey:
                 for digest in pending
                 if digest in self.manifests
                 for child in self.manifests[digest].children
-                if kind_of_media_type(child.media_type) in (Kind.INDEX, Kind.UNKNOWN)
+                if child.may_be_index
             } - seen
 
     async def _read_manifest(self, digest: Digest) -> None:
