@@ -24,7 +24,7 @@ from dregutil.errors import DregutilError
 from dregutil.glob import Glob
 from dregutil.image_list import parse_image_name, read_image_list
 from dregutil.journal_line import FILE_NAME
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
+from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest, sizes_below
 from dregutil.planfile import decode_plan, decode_step
 from dregutil.policyfile.reader import read_policy
 from dregutil.quantity import parse_duration, parse_size
@@ -90,7 +90,7 @@ def _list(key: str, parse: Callable[[str], Any]) -> Callable[[bytes], object]:
 
 
 def _manifest(media_type: str) -> Callable[[bytes], object]:
-    return lambda raw: parse_manifest(raw, media_type, Digest(_DIGEST)).size
+    return lambda raw: sum(sizes_below(parse_manifest(raw, media_type, Digest(_DIGEST)), {}).values())
 
 
 def _credentials(raw: bytes) -> object:

@@ -68,6 +68,7 @@ def test_any_other_content_is_damage(tmp_path_factory: pytest.TempPathFactory, c
         ("registry.example.com", "registry_example_com_cache.json"),
         ("https://registry.example.com/hub", "registry_example_com_hub_cache.json"),
         ("localhost:5000", "localhost:5000_cache.json"),
+        ("https://registry.example.com/hub/v2/", "registry_example_com_hub_cache.json"),
     ],
 )
 def test_the_name_is_the_older_tool_s(registry: str, name: str) -> None:

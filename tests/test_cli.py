@@ -101,6 +101,17 @@ def test_an_absent_repository_is_named_with_the_nearest(cli: Cli) -> None:
         (("query-tags", "-r", "shop/web", "-t", "<"), "no version"),
         (("query-tags", "-r", "shop/web", "-re", "("), "does not compile"),
         (("query-tags", "-r", "Shop/Web", "-t", "1"), "not a repository name"),
+        (("query-tags", "-r", "shop/web", "-t", "1.*"), r"'1.*' is no tag and no version selector"),
+        (("query-tags", "-r", "shop/web", "-t", "1.*-x?"), r"a pattern goes to -re (or -xre): '1\..*-x.'"),
+        (("query-tags", "-r", "shop/web", "-t", "1", "-x", "=1.0"), "did you mean '==1.0'?"),
+        (("query-tags", "-r", "shop/web", "-t", "=>1.0"), "did you mean '>=1.0'?"),
+        (("query-tags", "-r", "shop/web", "-t", "~1.0"), "compared by <, <=, ==, >= and >"),
+        (("query-tags", "-r", "shop/web", "-t", "1.0 1.1"), "-t 1.0 1.1"),
+        (("query-tags", "-r", "shop/web", "-t", "shop/web:1.0"), "no tag and no version selector"),
+        (("remove-tags", "-r", "shop/web", "-t", "1", "--dryrun"), "did you mean --dry-run?"),
+        (("remove-tags", "-r", "shop/web", "-t", "1", "--keep-childern"), "did you mean --keep-children?"),
+        (("list-repo-names", "--formt=json"), "did you mean --format?"),
+        (("list-repo-names", "--zzzzzz"), "unrecognized arguments: --zzzzzz\n"),
         (("-v", "list-repo-names"), "not 'verbose'"),
         ((), "no command"),
         (("list-repo-names", "-l", "loud"), "no such level"),
@@ -200,6 +211,7 @@ def test_where_deletion_is_disabled_that_is_said_first(cli: Cli, tmp_path: Path)
         code, out, err = cli("remove-tags", "-r", "r", "-t", "1.0", registry=server.url)
         assert (code, out) == (4, "")
         assert "REGISTRY_STORAGE_DELETE_ENABLED" in err
+        assert f"deletion is disabled at {server.host} (status 405): nothing was removed\n" in err
         assert "disabled" in cli("doctor", registry=server.url)[1]
         assert pusher.is_whole("r", "1.0")
         pusher.close()
@@ -214,7 +226,8 @@ def test_a_read_only_registry_is_told_apart(cli: Cli, tmp_path: Path) -> None:
         server.configuration.write_text(text)
         server.start()
         pusher.close()
-        assert cli("remove-tags", "-r", "r", "-t", "1.0", registry=server.url)[0] == 4
+        code, _, err = cli("remove-tags", "-r", "r", "-t", "1.0", registry=server.url)
+        assert (code, f"{server.host} is read-only (status 405): nothing was removed\n" in err) == (4, True)
         assert pusher.is_whole("r", "1.0")
         pusher.close()
 

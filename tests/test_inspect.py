@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dregutil.report.units import size_text
 from images import Pusher
 from program import Program
 from servers import DistributionServer
@@ -80,7 +81,30 @@ def test_tags_on_the_digest_are_those_of_the_cache_that_still_stand_for_it(
 def test_an_image_that_is_not_there(shop: dict[str, Any], program: Program) -> None:
     done = program.run("inspect", "shop/web:9")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "there is no shop/web:9" in done.stderr
+    assert "there is no shop/web:9 (tags: latest, 1.0)" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["inspect", "find"])
+def test_what_is_not_there_is_told_with_what_is(command: str, shop: dict[str, Any], program: Program) -> None:
+    told = {
+        "base": "there is no base:latest (tags: 1)",
+        "shop/wbe:1.0": "there is no repository shop/wbe with tags (did you mean shop/web",
+        "other.example.com/shop/web:1.0": "other.example.com is another registry than -reg names",
+    }
+    for image, text in told.items():
+        done = program.run(command, image)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert text in done.stderr
+
+
+def test_a_shared_layer_counts_once_in_a_plan_too(shop: dict[str, Any], pusher: Pusher, program: Program) -> None:
+    layers = [b"0" * 100_000]
+    children = [pusher.push_image("r", seed=seed, layers=layers) for seed in ("amd", "arm")]
+    pusher.push_index("r", "1", children=children)
+    (found,) = objects(program, "inspect", "r:1")
+    assert 100_000 < found["size"] < 200_000
+    shown = program.run("remove-tags", "-r", "r", "-t", "1", "--dry-run").stdout
+    assert f"index  {size_text(found['size'])}, frees" in shown
 
 
 def test_a_date_that_nobody_can_believe_is_said_to_be_none(program: Program, pusher: Pusher) -> None:

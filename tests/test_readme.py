@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -61,12 +62,23 @@ def _settled(text: str, host: str) -> str:
     return re.sub(r" +", " ", re.sub(r"sha256:[0-9a-f]{64};", "SUM;", text))
 
 
-def test_the_library_example_runs(shop: Pusher, registry_server: DistributionServer) -> None:
+def test_the_library_example_runs_and_can_be_taken_back(
+    shop: Pusher, registry_server: DistributionServer, tmp_path: Path
+) -> None:
+    before = shop.tags("shop/web")
+    home = {**os.environ, "HOME": str(tmp_path)}
+    home.pop("XDG_STATE_HOME", None)
     code = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)[0].replace("registry.example.com", registry_server.url)
-    found = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=home, capture_output=True, text=True, check=False
+    )
     assert found.returncode == 0, found.stderr
     assert found.stdout == "[('1.0',), ('1.3',)]\n"
     assert set(shop.tags("shop/web")) == {"1.3.2", "stable", "2.0", "latest"}
+    (run,) = (tmp_path / ".local/state/dregutil/runs").iterdir()
+    undo = [sys.executable, "-m", "dregutil", "undo", run.name]
+    subprocess.run(undo, env=home, cwd=tmp_path, check=True, capture_output=True)
+    assert shop.tags("shop/web") == before
 
 
 def test_every_command_is_told_of() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from images import IMAGE, Pusher
-from program import PROGRAM, Program
+from program import PROGRAM, Program, on_terminal
 from servers import DistributionServer, find_program
 
 
@@ -239,6 +239,21 @@ def test_a_plan_applied_twice_lists_nothing_the_second_time(pusher: Pusher, prog
     assert (again.returncode, again.stdout) == (0, "")
     assert "removed 0 tags and 0 manifests, 2 were gone already" in again.stderr
     assert "removed 2 tags" in program.run("history").stdout
+
+
+def test_a_signature_s_tag_is_short_on_a_terminal_and_whole_to_a_program(pusher: Pusher, program: Program) -> None:
+    digest = pusher.push_image("shop/web", "1.0", seed="one")["digest"]
+    tag = f"sha256-{digest[7:]}.sig"
+    pusher.push_image("shop/web", tag, seed="signature")
+    short = f"sha256-{digest[7:19]}….sig"
+    for arguments in (
+        ("inspect", "shop/web:1.0"),
+        ("du", "--by", "tag"),
+        ("remove-tags", "-r", "shop/web", "-t", "1.0", "--dry-run"),
+    ):
+        assert tag in program.run(*arguments).stdout
+        code, shown = on_terminal(program, "", *arguments)
+        assert (code, short in shown, tag in shown) == (0, True, False), shown
 
 
 def bare(program: Program, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

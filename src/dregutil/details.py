@@ -5,14 +5,14 @@ A value, however it was read: from the registry, from the content database, from
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from dregutil.manifest import Descriptor, Kind, Manifest, is_foreign
+from dregutil.manifest import Kind, Manifest, sizes_below
 from dregutil.reference import Digest
 
 __all__ = ["DEEPEST", "EARLIEST_DATE", "ImageConfig", "ImageDetails", "describe", "known_date", "parse_config"]
@@ -108,7 +108,7 @@ class _Describer:
         return ImageDetails(
             manifest.digest,
             manifest.media_type,
-            sum(self._sizes(manifest).values()),
+            sum(sizes_below(manifest, self.manifests).values()),
             config.created or _date(manifest.annotations.get(_CREATED)),
             config.labels,
             (config.platform,) if config.platform else (),
@@ -133,7 +133,7 @@ class _Describer:
         return ImageDetails(
             manifest.digest,
             manifest.media_type,
-            sum(self._sizes(manifest).values()),
+            sum(sizes_below(manifest, self.manifests).values()),
             max(dates) if dates else _date(manifest.annotations.get(_CREATED)),
             labels,
             tuple(platforms),
@@ -147,25 +147,6 @@ class _Describer:
         if manifest.config is None:
             return ImageConfig()
         return self.configs.get(manifest.config.digest) or ImageConfig()
-
-    def _sizes(self, top: Manifest) -> Mapping[Digest, int]:
-        """Bytes of all that `top` reaches, each digest once; without what the registry does not keep itself."""
-        sizes: dict[Digest, int] = {}
-        waiting = [top]
-        while waiting:
-            manifest = waiting.pop()
-            sizes[manifest.digest] = len(manifest.raw)
-            sizes.update((blob.digest, blob.size) for blob in manifest.blobs if not is_foreign(blob))
-            waiting += [
-                self.manifests[child.digest]
-                for child in _once(manifest.children)
-                if child.digest in self.manifests and child.digest not in sizes
-            ]
-        return sizes
-
-
-def _once(descriptors: tuple[Descriptor, ...]) -> Iterator[Descriptor]:
-    yield from {descriptor.digest: descriptor for descriptor in descriptors}.values()
 
 
 def _artifact_type(manifest: Manifest) -> str:

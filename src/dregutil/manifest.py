@@ -26,6 +26,7 @@ __all__ = [
     "is_foreign",
     "kind_of_media_type",
     "parse_manifest",
+    "sizes_below",
 ]
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
@@ -150,10 +151,19 @@ class Manifest:
     def platforms(self) -> tuple[str, ...]:
         return tuple(child.platform for child in self.children if child.platform and not child.is_attestation)
 
-    @property
-    def size(self) -> int:
-        """Bytes of this manifest and of the blobs that it names itself (not of its children)."""
-        return len(self.raw) + sum(blob.size for blob in self.blobs)
+
+def sizes_below(top: Manifest, manifests: Mapping[Digest, Manifest]) -> Mapping[Digest, int]:
+    """Bytes of all that `top` reaches, as far as `manifests` has it, each digest once; without what the registry does
+    not keep itself."""
+    sizes: dict[Digest, int] = {}
+    waiting = [top]
+    while waiting:
+        manifest = waiting.pop()
+        sizes[manifest.digest] = len(manifest.raw)
+        sizes.update((blob.digest, blob.size) for blob in manifest.blobs if not is_foreign(blob))
+        children = dict.fromkeys(child.digest for child in manifest.children)
+        waiting += [manifests[child] for child in children if child in manifests and child not in sizes]
+    return sizes
 
 
 class _Platform(msgspec.Struct):

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from dregutil.graph import RepositoryGraph, settle
-from dregutil.manifest import Descriptor, Kind, Manifest
+from dregutil.manifest import Kind, Manifest, sizes_below
 from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
 from dregutil.selection import Selected, Selection
 
@@ -307,7 +307,7 @@ class _RepositoryPlan:
         kind = StepKind.INDEX if manifest.kind is Kind.INDEX else StepKind.IMAGE
         for tag in still:
             step = Step(0, Action.UNTAG, self.graph.repository, digest, (tag,), kind, f"the digest stays: {reason}")
-            self._untags.append(replace(step, platforms=manifest.platforms, size=manifest.size))
+            self._untags.append(replace(step, platforms=manifest.platforms, size=self._size(manifest)))
 
     def steps(self) -> list[Step]:
         found = [*self._deletes, *self._untags]
@@ -379,8 +379,8 @@ class _RepositoryPlan:
         before = {*graph.parents.get(digest, ()), *graph.subjects_of(digest), *named}
         return frozenset((before & going) - {digest})
 
-    def _read(self, manifest: Manifest) -> Iterable[Descriptor]:
-        return (child for child in manifest.children if child.digest in self.graph.manifests)
+    def _size(self, manifest: Manifest) -> int:
+        return sum(sizes_below(manifest, self.graph.manifests).values())
 
     def _step(self, digest: Digest, kind: StepKind, because: str, needs: set[int]) -> Step:
         manifest = self.graph.manifests[digest]
@@ -394,6 +394,6 @@ class _RepositoryPlan:
             because=because,
             needs=tuple(sorted(needs)),
             platforms=manifest.platforms,
-            size=manifest.size + sum(self.graph.manifests[child.digest].size for child in self._read(manifest)),
+            size=self._size(manifest),
             also_in=tuple(self.also_in.get(digest, ())),
         )

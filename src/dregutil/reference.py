@@ -147,9 +147,9 @@ class RegistryAddress:
     def parse(cls, text: str) -> Self:
         """Read `host[:port]` or a URL, which may carry a path prefix; raises UsageError.
 
-        Credentials in a URL are refused: they would end in logs and file names.
+        Credentials in a URL are refused: they would end in logs and file names. The API's own `/v2/` is not part of it.
         """
-        spelled = text.strip().rstrip("/")
+        spelled = text.strip().rstrip("/").removesuffix("/v2").rstrip("/")
         scheme, has_scheme, rest = spelled.partition("://")
         advice = "give host[:port] or a URL, such as registry.example.com:5000"
         if has_scheme and scheme.lower() not in ("http", "https"):

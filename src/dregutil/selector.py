@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from dregutil.errors import UsageError
-from dregutil.reference import parse_signature_tag
+from dregutil.reference import Tag, parse_signature_tag
 from dregutil.version import Version, parse_version
 
 __all__ = ["Comparison", "Every", "Exact", "Pattern", "TagSelector", "parse_selector"]
@@ -21,6 +21,7 @@ _COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+_MISWRITTEN = {"=": "==", "===": "==", "=<": "<=", "=>": ">="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,27 @@ def parse_selector(text: str) -> Exact | Comparison:
             return Comparison(sign, version)
     if not text:
         raise UsageError("an empty tag selects nothing", advice="name a tag, or a version such as '<1.4'")
-    return Exact(text)
+    try:
+        return Exact(Tag.parse(text))
+    except UsageError as error:
+        raise UsageError(
+            f"{text[:150]!r} is no tag and no version selector", advice=_meant(text) or error.advice
+        ) from error
+
+
+def _meant(text: str) -> str:
+    """What somebody may mean by a text that can be no tag."""
+    pattern = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign) if sign in ".+" else sign) for sign in text)
+    if re.fullmatch(r"[A-Za-z0-9._*?-]+", text):
+        return f"a pattern goes to -re (or -xre): '{pattern}'"
+    sign, rest = re.fullmatch(r"([=<>!~^]*)\s*(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    if sign in _MISWRITTEN and parse_version(rest) is not None:
+        return f"did you mean '{_MISWRITTEN[sign]}{rest}'?"
+    if sign and parse_version(rest) is not None:
+        return "versions are compared by <, <=, ==, >= and >; -x leaves out what it names"
+    if " " in text.strip():
+        return "each tag is an argument of its own: -t 1.0 1.1"
+    return ""
 
 
 def parse_pattern(text: str, *, whole: bool = False) -> Pattern:

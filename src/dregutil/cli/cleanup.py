@@ -48,6 +48,7 @@ from dregutil.report.cleanup import (
     policy_objects,
     rule_lines,
 )
+from dregutil.report.removal import brake_lines
 from dregutil.retention import Decision, PolicySet
 from dregutil.run import Known
 from dregutil.runs import RunStore
@@ -207,7 +208,7 @@ def _show(args: argparse.Namespace, settings: Settings, proposal: _Proposal) -> 
         objects: Sequence[dict[str, object]] = detail_objects(proposal.judged.judgement)
     else:
         objects = policy_objects(proposal.summaries, freed_by_policy(proposal.plan), proposal.last)
-    emit(settings, objects, [head, *_lines(args, settings, proposal)])
+    emit(settings, objects, [head, *_lines(args, settings, proposal), *brake_lines(proposal.plan)])
 
 
 def _lines(args: argparse.Namespace, settings: Settings, proposal: _Proposal) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from dregutil.cli.contents import open_contents, read_missing
-from dregutil.cli.output import emit, note, plural
+from dregutil.cli.output import emit, note, plural, tag_text
 from dregutil.cli.repositories import PARTIAL, parse_named
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import stream_source
@@ -19,7 +19,7 @@ from dregutil.health import wasted
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.report.units import size_text
-from dregutil.report.usage import usage_lines, usage_object
+from dregutil.report.usage import row_name, usage_lines, usage_object
 from dregutil.usage import Usage, UsageRow
 
 __all__ = ["du"]
@@ -65,8 +65,14 @@ def _show(args: argparse.Namespace, settings: Settings, usage: Usage) -> None:
     sort = args.sort or ("size" if args.by == "layer" else "unique")
     rows, total = usage.rows(sort, args.top), usage.total()
     if settings.format == "text":
-        lines = usage_lines(args.by, rows, total, longest=usage.longest_name(), bars=sys.stdout.isatty())
-        emit(settings, (), lines)
+        bars, shown = sys.stdout.isatty(), tag_text(sys.stdout)
+        if bars or args.top is not None:
+            # Few enough to be looked at: as wide as those that are shown. Else they may be more than memory holds.
+            listed: Iterable[UsageRow] = list(rows)
+            longest = max((len(row_name(row, shown)) for row in listed), default=0)
+        else:
+            listed, longest = rows, usage.longest_name()
+        emit(settings, (), usage_lines(args.by, listed, total, longest=longest, bars=bars, tag_text=shown))
         return
     emit(settings, _objects(settings, rows, total.size), ())
 

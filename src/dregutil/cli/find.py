@@ -75,7 +75,7 @@ def _tagged(what: str, inventory: Inventory, settings: Settings) -> Digest | Non
     """
     prefix = _PREFIX.fullmatch(what)
     if prefix is None or (prefix[1] is None and inventory.tags(Repository(what))):
-        return digest_of_image(Reference.parse(what, registry=settings.address), inventory)
+        return digest_of_image(Reference.parse(what, registry=settings.address), inventory, settings.address)
     known = {digest for tags in inventory.as_mapping().values() for digest in tags.values()}
     return _only(what, [digest for digest in known if _begins(digest, prefix)])
 

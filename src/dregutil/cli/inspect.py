@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from dregutil.cli.connection import connect_options
 from dregutil.cli.contents import open_contents
-from dregutil.cli.output import emit, note
-from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.output import emit, note, tag_text
+from dregutil.cli.repositories import PARTIAL, absent_image
 from dregutil.cli.settings import Settings
 from dregutil.content_database import ContentDatabase, needs_config
 from dregutil.contents import read_contents
@@ -42,7 +44,7 @@ def inspect(args: argparse.Namespace, settings: Settings) -> int:
     with open_contents(settings) as database:
         image, trouble = asyncio.run(read(database))
     image = replace(image, name=f"{settings.address.name}/{reference}")
-    emit(settings, [image_object(image)], image_lines(image, datetime.now(UTC)))
+    emit(settings, [image_object(image)], image_lines(image, datetime.now(UTC), tag_text=tag_text(sys.stdout)))
     if trouble:
         note(settings, trouble)
     return PARTIAL if trouble else 0
@@ -56,7 +58,7 @@ async def _read(
     asked = reference.digest or reference.tag or _LATEST
     found = await registry.resolve(repository, asked)
     if found is None:
-        raise NotFoundError(f"there is no {reference}", advice="`dregutil list-tag-names` lists what is there")
+        raise await _absent(registry, reference)
     contents = await read_contents(registry, [(repository, found.digest)], database)
     manifests, missing = await _manifests(registry, repository, found.digest, database)
     details = describe(found.digest, manifests, _configs(manifests.values(), database))
@@ -65,6 +67,16 @@ async def _read(
     tags, referrers, trouble = await _company(registry, repository, found.digest, known)
     image = InspectedImage(str(reference), repository, tags, details, manifests, referrers, missing)
     return image, _missing_text(missing) or _unread_text(contents.unreadable.get(found.digest)) or trouble
+
+
+async def _absent(registry: Registry, reference: Reference) -> NotFoundError:
+    """The error that an image is not there, with what is; a catalog that cannot be read names nothing."""
+    tags = await registry.tags(reference.repository)
+    there: list[Repository] = []
+    if not tags:
+        with suppress(DregutilError):
+            there = [name async for name in registry.repositories()]
+    return absent_image(reference, tags, there, registry.address)
 
 
 async def _manifests(

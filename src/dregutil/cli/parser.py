@@ -78,6 +78,26 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, advice=f"`{self.prog} --help` lists what there is")
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; what it does not know is named with the nearest that it does."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0], found)}")
+        return found
+
+    def _meant(self, unknown: str, found: argparse.Namespace) -> str:
+        import difflib  # for a mistake only
+
+        parsers = [self, *(a.choices.get(found.command) for a in self._actions if isinstance(a.choices, dict))]
+        known = dict.fromkeys(
+            name
+            for parser in parsers
+            if parser is not None
+            for name in parser._option_string_actions  # noqa: SLF001
+        )
+        near = difflib.get_close_matches(unknown.partition("=")[0], known, n=1)
+        return f" (did you mean {near[0]}?)" if near else ""
+
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         """What an abbreviation may mean; nothing where that is not one thing (the subcommand may still know it)."""
         if not option_string.startswith("--"):
@@ -231,8 +251,12 @@ def _add_selectors(parser: argparse.ArgumentParser) -> None:
 def _add_search(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search by content", "read from the registry where it is not known yet")
     add = group.add_argument
-    add("--older-than", metavar="AGE", help="built longer ago, such as 90d; where no date is known, never")
-    add("--newer-than", metavar="AGE", help="built since")
+    add(
+        "--older-than",
+        metavar="AGE",
+        help="built longer ago: 90d, 2w, 1y, 24h, 30m (minutes); where no date is known, never",
+    )
+    add("--newer-than", metavar="AGE", help="built since; written likewise")
     add("--larger-than", metavar="SIZE", help="such as 1GB")
     add("--label", action="append", metavar="KEY[=VALUE]", help="has a label; several must all hold")
     add("--platform", action="append", metavar="OS/ARCH", help="such as linux/arm64; of several, one is enough")

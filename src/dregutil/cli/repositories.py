@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dregutil.errors import DregutilError, NotFoundError, UsageError
 from dregutil.glob import Glob, is_glob, parse_glob
 from dregutil.inventory import Inventory
-from dregutil.reference import RegistryAddress, Repository
+from dregutil.reference import Reference, RegistryAddress, Repository, Tag, parse_signature_tag
+from dregutil.version import tag_order
 
-__all__ = ["Named", "listed_repositories", "parse_named", "parse_repositories", "tell_absent"]
+__all__ = ["Named", "absent_image", "listed_repositories", "parse_named", "parse_repositories", "tell_absent"]
 
 PARTIAL = 3
 _LIST_ADVICE = "--repositories-from wants a repository a line"
@@ -120,7 +121,7 @@ def tell_absent(inventory: Inventory, named: Sequence[Repository], failed: Mappi
     Raises NotFoundError where none of them exists.
     """
     absent = [name for name in named if not inventory.tags(name) and name not in failed]
-    texts = [_absent_text(inventory, name) for name in absent]
+    texts = [_absent_text(inventory.repositories, name) for name in absent]
     if named and len(absent) == len(named):
         more = f"; and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
         raise NotFoundError(
@@ -132,6 +133,27 @@ def tell_absent(inventory: Inventory, named: Sequence[Repository], failed: Mappi
     return PARTIAL if absent or failed else 0
 
 
-def _absent_text(inventory: Inventory, name: Repository) -> str:
-    near = difflib.get_close_matches(name, inventory.repositories, n=3)
+def absent_image(
+    image: Reference, tags: Collection[Tag], there: Sequence[Repository], address: RegistryAddress
+) -> NotFoundError:
+    """The error for an image that is not there: `tags` are what its repository has, `there` all repositories."""
+    if tags:
+        ordered = sorted((tag for tag in tags if parse_signature_tag(tag) is None), key=tag_order, reverse=True)
+        more = f" and {len(ordered) - _MOST_NAMED} more" if len(ordered) > _MOST_NAMED else ""
+        named = f" (tags: {', '.join(ordered[:_MOST_NAMED])}{more})" if ordered else ""
+        absent = image if image.tag or image.digest else f"{image}:latest"
+        return NotFoundError(
+            f"there is no {absent}{named}", advice=f"`dregutil list-tag-names {image.repository}` lists them all"
+        )
+    host, slash, _ = image.repository.partition("/")
+    if slash and ("." in host or host == "localhost") and host != address.host:
+        return NotFoundError(
+            f"{image} is not in {address.name}: {host} is another registry than -reg names",
+            advice=f"name that one: -reg {host}",
+        )
+    return NotFoundError(_absent_text(there, image.repository), advice="`dregutil list-repo-names` lists what is there")
+
+
+def _absent_text(there: Sequence[Repository], name: Repository) -> str:
+    near = difflib.get_close_matches(name, there, n=3)
     return f"there is no repository {name} with tags" + (f" (did you mean {', '.join(near)}?)" if near else "")

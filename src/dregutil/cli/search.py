@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dregutil.cli.output import note, plural
-from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.repositories import PARTIAL, absent_image
 from dregutil.cli.settings import Settings
 from dregutil.errors import NotFoundError, UsageError
 from dregutil.glob import Glob, parse_glob
 from dregutil.inventory import Inventory
 from dregutil.quantity import parse_duration, parse_size
-from dregutil.reference import Digest, Reference, Repository, Tag
+from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag
 
 if TYPE_CHECKING:
     from dregutil.content_database import ContentDatabase
@@ -85,7 +85,7 @@ def search_contents(
     from dregutil.content_selector import Match
 
     holders = {(repository, digest): None for repository, _, digest in tags}
-    bases = [(base.repository, digest_of_image(base, inventory)) for base in search.bases]
+    bases = [(base.repository, digest_of_image(base, inventory, settings.address)) for base in search.bases]
     with open_contents(settings) as database:
         unreadable = read_missing(settings, database, (*holders, *bases))
         selector = _with_bases(search, database, [digest for _, digest in bases])
@@ -104,15 +104,15 @@ def search_contents(
     return {digest for digest, match in found.items() if match is Match.YES}, PARTIAL if unread else 0
 
 
-def digest_of_image(image: Reference, inventory: Inventory) -> Digest:
+def digest_of_image(image: Reference, inventory: Inventory, address: RegistryAddress) -> Digest:
     """The digest of a `repository:tag` (`latest`, if it has none) or of what names one. Raises NotFoundError."""
     if image.digest is not None:
         return image.digest
     found = inventory.tags(image.repository).get(image.tag or _LATEST)
     if found is None:
-        raise NotFoundError(
-            f"there is no {image.repository}:{image.tag or _LATEST}", advice="--refresh reads the registry again"
-        )
+        absent = absent_image(image, inventory.tags(image.repository), inventory.repositories, address)
+        absent.advice += "; --refresh reads the registry again"
+        raise absent
     return found
 
 

@@ -15,6 +15,7 @@ from dregutil.cli.untagged import find_untagged, look_at
 from dregutil.errors import NotFoundError, UsageError
 from dregutil.graph import RepositoryGraph
 from dregutil.inventory import Inventory
+from dregutil.manifest import sizes_below
 from dregutil.reference import Digest, Reference, Repository
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
@@ -113,7 +114,7 @@ def _unjudged(
     if not found:
         decision, text = Decision.KEEP, trouble or _NOT_KNOWN
         found.append(Bearing("not selected", keeps=True, text=text))
-    facts = TagFacts(None, digest, size=manifest.size)
+    facts = TagFacts(None, digest, size=sum(sizes_below(manifest, graph.manifests).values()))
     return Verdict(graph.repository, facts, decision, (Reason(ReasonKind.NOT_SELECTED, text),)), tuple(found)
 
 

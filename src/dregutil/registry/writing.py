@@ -47,7 +47,13 @@ class WritableRegistry(Registry):
         Raises DeletionDisabledError, DeniedError, LoginError.
         """
         absent = Digest(f"sha256:{secrets.token_hex(32)}")
-        await self.delete_manifest(repository, absent, longest_wait=PATIENCE)
+        answer = await self._delete(repository, absent, PATIENCE)
+        verdict = self._judge_manifest(repository, answer)
+        if verdict in (Verdict.DISABLED, Verdict.READ_ONLY):
+            where = self.address.name
+            what = f"{where} is read-only" if verdict is Verdict.READ_ONLY else f"deletion is disabled at {where}"
+            raise self._disabled(answer, f"{what} (status {answer.status}): nothing was removed")
+        self._is_deleted(verdict, answer, f"delete anything of {repository}", repository)
 
     async def delete_manifest(self, repository: Repository, digest: Digest, *, longest_wait: float = _FRESH) -> bool:
         """Delete a manifest and all its tags. True: accepted; False: it was not there.
@@ -56,10 +62,14 @@ class WritableRegistry(Registry):
         Raises DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
         """
         answer = await self._delete(repository, digest, longest_wait)
+        verdict = self._judge_manifest(repository, answer)
+        return self._is_deleted(verdict, answer, f"delete {digest.short} of {repository}", repository)
+
+    def _judge_manifest(self, repository: Repository, answer: Answer) -> Verdict:
         verdict = judge_deletion(answer.status, _codes(answer))
         if verdict in (Verdict.ACCEPTED, Verdict.IN_PART, Verdict.ABSENT):
             self._takes_digests.add(repository)
-        return self._is_deleted(verdict, answer, f"delete {digest.short} of {repository}", repository)
+        return verdict
 
     async def delete_tag(self, repository: Repository, tag: Tag) -> bool | None:
         """Delete a tag by its name. True: accepted; False: "not there"; None: this server cannot.
@@ -156,11 +166,13 @@ class WritableRegistry(Registry):
             )
         if verdict in (Verdict.DISABLED, Verdict.READ_ONLY):
             why = "it is read-only" if verdict is Verdict.READ_ONLY else "deletion is disabled there"
-            self._shown.update((name.lower(), value) for name, value in answer.headers.items())
-            message = f"could not {what}: the registry does not allow it, {why} (status 405)"
-            raise DeletionDisabledError(message, advice=self.kind.deletion or None)
+            raise self._disabled(answer, f"could not {what}: the registry does not allow it, {why} (status 405)")
         self._check_written(answer, what, repository)
         raise self._failure(answer, what, repository)
+
+    def _disabled(self, answer: Answer, message: str) -> DeletionDisabledError:
+        self._shown.update((name.lower(), value) for name, value in answer.headers.items())
+        return DeletionDisabledError(message, advice=self.kind.deletion or None)
 
     def _check_written(self, answer: Answer, what: str, repository: Repository) -> None:
         if 200 <= answer.status < 300:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -60,13 +60,16 @@ def image_object(image: InspectedImage) -> dict[str, object]:
     }
 
 
-def image_lines(image: InspectedImage, now: datetime) -> Iterator[str]:
-    """Facts first, then the platforms of an index or the layers of an image, labels, and what refers to it."""
+def image_lines(image: InspectedImage, now: datetime, *, tag_text: Callable[[str], str] = str) -> Iterator[str]:
+    """Facts first, then the platforms of an index or the layers of an image, labels, and what refers to it.
+
+    `tag_text`: how tags are shown.
+    """
     details = image.details
     facts = [
         ("image", image.name),
         ("digest", details.digest),
-        ("tags", ", ".join(image.tags)),
+        ("tags", ", ".join(map(tag_text, image.tags))),
         ("type", details.media_type),
         ("artifact", _artifact(details)),
         ("created", _created(details, now)),
@@ -85,7 +88,7 @@ def image_lines(image: InspectedImage, now: datetime) -> Iterator[str]:
     yield from _section("layers", _layer_rows(image.manifest))
     yield from _section("labels", sorted(details.labels.items()))
     yield from _section("annotations", sorted(image.manifest.annotations.items()))
-    yield from _section("referrers", [(found.digest, found.type, found.tag) for found in image.referrers])
+    yield from _section("referrers", [(found.digest, found.type, tag_text(found.tag)) for found in image.referrers])
 
 
 def _described(details: ImageDetails, manifests: Mapping[Digest, Manifest]) -> dict[str, object]:

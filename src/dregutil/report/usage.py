@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dregutil.report.units import size_text
 from dregutil.usage import TotalUsage, UsageRow
 
-__all__ = ["usage_lines", "usage_object"]
+__all__ = ["row_name", "usage_lines", "usage_object"]
 
 _BAR = 12  # characters
 _SHARED_WIDTH = 8
@@ -44,10 +44,19 @@ def usage_object(row: UsageRow) -> dict[str, object]:
     }
 
 
-def usage_lines(by: str, rows: Iterator[UsageRow], total: TotalUsage, *, longest: int, bars: bool) -> Iterator[str]:
+def usage_lines(
+    by: str,
+    rows: Iterable[UsageRow],
+    total: TotalUsage,
+    *,
+    longest: int,
+    bars: bool,
+    tag_text: Callable[[str], str] = str,
+) -> Iterator[str]:
     """A line for each row, then what the rows leave out, what several share, and the total.
 
     `longest`: how many characters the longest name has. `bars` draw what is freed, against the most that a row frees.
+    `tag_text`: how tags are shown.
     """
     header = _HEADERS[by]
     others = "others" if total.rows == 1 else f"{total.rows:,} others"
@@ -68,7 +77,7 @@ def usage_lines(by: str, rows: Iterator[UsageRow], total: TotalUsage, *, longest
         told += weight
         bar = f" {_bar(weight, total.most):{_BAR}}" if bars else ""
         shared = "" if by == "layer" else f"  {size_text(row.shared):>{_SHARED_WIDTH}}"
-        yield line(_name(row), _counts(row), size_text(weight), f"{bar}{shared}")
+        yield line(row_name(row, tag_text), _counts(row), size_text(weight), f"{bar}{shared}")
     blank = [""] * (len(header) - 3)
     if total.rows > number:
         left = total.rows - number
@@ -80,10 +89,11 @@ def usage_lines(by: str, rows: Iterator[UsageRow], total: TotalUsage, *, longest
     yield line("total", blank, size_text(total.size))
 
 
-def _name(row: UsageRow) -> str:
+def row_name(row: UsageRow, tag_text: Callable[[str], str]) -> str:
+    """What a row is about, as its first column has it."""
     if row.repository is None:
         return str(row.digest)
-    return row.repository if row.tag is None else f"{row.repository}:{row.tag}"
+    return row.repository if row.tag is None else f"{row.repository}:{tag_text(row.tag)}"
 
 
 def _counts(row: UsageRow) -> Sequence[str]:
