@@ -86,6 +86,16 @@ def test_a_dry_run_removes_nothing_and_says_why_each_tag_stays_or_goes(program: 
     assert program.runs == []
 
 
+def test_a_dry_run_says_what_the_brake_will_want(program: Program, pusher: Pusher, tmp_path: Path) -> None:
+    for number in range(53):
+        pusher.push_image("shop/web", f"1.0.{number}", seed=f"{number}", config=created(10 + number))
+    (tmp_path / "policy.yml").write_text(POLICY.replace("80%", "100%"))
+    done = program.run("cleanup", "-f", "policy.yml", "--dry-run")
+    assert "\nneeds --yes-remove 52: it takes most of shop/web\n" in done.stdout
+    written = program.run("cleanup", "-f", "policy.yml", "--plan-out", "plan")
+    assert f"`dregutil apply plan{program.named}` carries it out" in written.stderr
+
+
 def test_off_a_terminal_it_wants_to_be_told(program: Program, shop: Pusher) -> None:
     done = program.run("cleanup", "-f", "policy.yml")
     assert (done.returncode, len(shop.tags("shop/web"))) == (2, 6)

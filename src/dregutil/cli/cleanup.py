@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -199,16 +200,15 @@ def _carry_out(args: argparse.Namespace, settings: Settings, proposal: _Proposal
 def _show(args: argparse.Namespace, settings: Settings, proposal: _Proposal) -> None:
     if args.plan_out:
         write_plan(Path(args.plan_out), proposal.plan)
-        note(
-            settings,
-            f"the plan is in {args.plan_out}, {plan_sum(proposal.plan)}; `dregutil apply` carries it out",
-        )
+        apply = settings.advised(f"apply {shlex.quote(args.plan_out)}")
+        note(settings, f"the plan is in {args.plan_out}, {plan_sum(proposal.plan)}; {apply} carries it out")
     head = f"DRY RUN, nothing is removed · {settings.address.name} · read live just now"
     if args.details:
         objects: Sequence[dict[str, object]] = detail_objects(proposal.judged.judgement)
     else:
         objects = policy_objects(proposal.summaries, freed_by_policy(proposal.plan), proposal.last)
-    emit(settings, objects, [head, *_lines(args, settings, proposal), *brake_lines(proposal.plan)])
+    wanted = brake_lines(proposal.plan) if args.plan_out or not proposal.refused else ()
+    emit(settings, objects, [head, *_lines(args, settings, proposal), *wanted])
 
 
 def _lines(args: argparse.Namespace, settings: Settings, proposal: _Proposal) -> list[str]:
@@ -234,7 +234,8 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: _Proposal) ->
         found.append(f"not read, and kept: the tags on {len(proposal.judged.unread):,} digests")
     held = sum(verdict.is_held for verdict in judgement)
     refused = () if args.plan_out else proposal.refused
-    found += plan_end_lines(proposal.plan, surprises(judgement), held, proposal.seconds, refused)
+    undo = settings.advised("undo")
+    found += plan_end_lines(proposal.plan, surprises(judgement), held, proposal.seconds, refused, undo=undo)
     return found
 
 

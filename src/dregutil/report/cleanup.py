@@ -92,8 +92,13 @@ def plan_end_lines(
     held: int,
     seconds: float,
     refused: Sequence[PolicySummary] = (),
+    *,
+    undo: str,
 ) -> Iterator[str]:
-    """Surprises, what was left out, and the plan in numbers; where policies are `refused`, that nothing of it goes."""
+    """Surprises, what was left out, and the plan in numbers; where policies are `refused`, that nothing of it goes.
+
+    `undo`: the command that takes it back.
+    """
     for repository, gone, tags in surprises:
         yield f"loses most of its tags: {repository}, {gone:,} of {tags:,}"
     for repository, why in plan.left_out.items():
@@ -105,7 +110,7 @@ def plan_end_lines(
     yield f"{going_text(plan)} to go, {held + held_back(plan):,} held back · about {duration_text(seconds)}"
     if plan.steps:
         yield from usage_lines(plan.usage)
-        yield "Until then `dregutil undo` puts everything back"
+        yield f"Until then {undo} puts everything back"
 
 
 def detail_lines(judgement: Judgement) -> Iterator[str]:
