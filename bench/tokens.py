@@ -1,7 +1,8 @@
 """`python bench/tokens.py`: how often a crawl fetches tokens that live 5 s.
 
-10,200 tags of a real registry behind 20 ms, once as 200 repositories (each its own scope) and once as few, whose tokens
-end while they are read. The token server signs for the registry, which refuses what has ended. Prints a Markdown table.
+10,200 tags of a real registry behind 20 ms, once as 200 repositories (each its own scope) and as few, whose tokens end
+while they are read: with fewer connections again and again. The token server signs for the registry, which refuses what
+has ended. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -18,28 +19,28 @@ from servers import DistributionServer
 from servers.tokens import TokenIssuer
 
 LIVES, RENEWED = 5.0, 4.0  # seconds
-SHAPES = ((200, 51), (2, 5100))
+SHAPES = ((200, 51, 64), (2, 5100, 64), (2, 5100, 8))  # repositories, tags of each, connections
 
 
 def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="dregutil-bench-"))
     try:
-        rows = [_row(folder / str(repositories), repositories, tags) for repositories, tags in SHAPES]
+        rows = [_row(folder / str(number), *shape) for number, shape in enumerate(SHAPES)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print("| tags | seconds | scopes | tokens fetched | most for one scope | again before 4 s | wanted |")
-    print("|---|---|---|---|---|---|---|")
+    print("| tags | connections | seconds | scopes | tokens fetched | most for one scope | again before 4 s | wanted |")
+    print("|---|---|---|---|---|---|---|---|")
     for row in rows:
         print(f"| {' | '.join(row)} |")
 
 
-def _row(folder: Path, repositories: int, tags: int) -> tuple[str, ...]:
+def _row(folder: Path, repositories: int, tags: int, connections: int) -> tuple[str, ...]:
     with TokenIssuer(lives=LIVES) as issuer:
         auth = issuer.configuration(folder)
         server = DistributionServer(folder, cache=True, auth=auth, variables=UNHURRIED)
         fill(server.storage, repositories, tags)
         with server, DelayProxy(folder / "proxy", server.port, 0.02) as proxy:
-            command = [OURS, "-reg", f"http://{proxy.host}", "-u", "ann", "--concurrency", "64", "refresh"]
+            command = [OURS, "-reg", f"http://{proxy.host}", "-u", "ann", "--concurrency", str(connections), "refresh"]
             run = timed(command, folder, REGISTRY_PASSWORD=issuer.users["ann"])
         times = defaultdict(list)
         for asked in issuer.asked:
@@ -47,6 +48,7 @@ def _row(folder: Path, repositories: int, tags: int) -> tuple[str, ...]:
     early = sum(later - sooner < RENEWED for each in times.values() for sooner, later in itertools.pairwise(each))
     return (
         f"{repositories} × {tags:,}",
+        str(connections),
         f"{run.wall:.1f}",
         str(len(times)),
         str(sum(map(len, times.values()))),

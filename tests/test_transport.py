@@ -6,10 +6,12 @@ import asyncio
 import gzip
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from dregutil.crawl import CrawlProgress, crawl
 from dregutil.errors import (
     DeletionDisabledError,
     OutcomeUnknownError,
@@ -20,10 +22,12 @@ from dregutil.errors import (
     UnlistableError,
     UnreachableError,
 )
+from dregutil.manifest import OCI_MANIFEST
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable, transport
 from dregutil.registry.retry import retry_after
 from dregutil.registry.transport import READING
+from dregutil.report.progress import progress_text
 from servers.raw import answer, raw_server, reset
 
 REPOSITORY, DIGEST = Repository("r"), Digest(f"sha256:{'0' * 64}")
@@ -75,6 +79,22 @@ async def test_a_read_is_sent_again_and_the_server_s_wait_is_honoured() -> None:
     async with raw_server(handler) as server, connect(server.url) as registry:
         assert await registry.tags(REPOSITORY) == ()
         assert len(server.seen) == 4
+
+
+async def test_that_a_registry_pushes_back_is_seen_and_told() -> None:
+    answers = [answer("200 OK", body=b'{"tags": ["1"]}'), answer("429 Slow", "Retry-After: 0")]
+    rest = answer("200 OK", f"Docker-Content-Digest: {DIGEST}", f"Content-Type: {OCI_MANIFEST}")
+
+    async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answers.pop(0) if answers else rest)
+
+    seen: list[CrawlProgress] = []
+    async with raw_server(handler) as server, connect(server.url) as registry:
+        assert registry.allowed_rate is None
+        await crawl(registry, [REPOSITORY], on_progress=seen.append)
+    assert seen[-1].allowed_rate is not None
+    assert "; the registry pushes back: at most " in progress_text(seen[-1], 1.0)
+    assert "pushes back" not in progress_text(replace(seen[-1], allowed_rate=None), 1.0)
 
 
 async def test_a_server_that_only_pushes_back_ends_the_patience() -> None:

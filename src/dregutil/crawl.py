@@ -24,13 +24,17 @@ _LISTED_AHEAD = 4  # repositories whose tags are listed while others are resolve
 
 @dataclass(frozen=True, slots=True)
 class CrawlProgress:
-    """How far a crawl is. `tags_known` grows until the catalog was read to its end."""
+    """How far a crawl is. `tags_known` grows until the catalog was read to its end.
+
+    `allowed_rate`: the requests a second to which a registry that pushes back holds us; None where it does not.
+    """
 
     repositories_done: int
     repositories_known: int
     tags_done: int
     tags_known: int
     catalog_complete: bool
+    allowed_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,7 @@ class _Crawl:
                 self._tags_done,
                 self._tags_known,
                 self._catalog_complete,
+                self.registry.allowed_rate,
             )
         )
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -121,6 +122,12 @@ class Registry:
     def request_seconds(self) -> float:
         """About how long one exchange takes now, with others beside it."""
         return self._transport.pace.seconds
+
+    @property
+    def allowed_rate(self) -> float | None:
+        """The requests a second to which a registry that pushes back holds us; None where it does not."""
+        throttle = self._transport.gate.throttle
+        return throttle.rate(time.monotonic()) if throttle.is_pushed else None
 
     async def ping(self) -> Ping:
         """Ask whether a registry is there, and whether it knows us.

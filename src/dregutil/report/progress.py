@@ -71,6 +71,8 @@ def progress_text(progress: CrawlProgress, seconds: float) -> str:
     )
     if progress.catalog_complete and rate:
         text += f", {(progress.tags_known - progress.tags_done) / rate:.0f} s left"
+    if progress.allowed_rate is not None:
+        text += f"; the registry pushes back: at most {progress.allowed_rate:,.0f} requests/s"
     return text
 
 
