@@ -31,7 +31,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="dregutil-bench-"))
     try:
         rows = [
-            *_against_older(folder, "loopback", 0.0, 32, len(NAMES), "1.0 ×"),
+            *_against_older(folder, "loopback, 64 connections", 0.0, 64, len(NAMES), "1.0 ×"),
             *_against_older(folder, "20 ms, 64 connections", 0.02, 64, FEW, "12 ×"),
             *_journal(folder),
         ]
