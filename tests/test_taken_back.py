@@ -226,17 +226,15 @@ async def test_garbage_collected_in_the_middle_of_a_sweep(tmp_path: Path) -> Non
             for kill_after in range(20):
                 assert await removing.apply(plan, kill_after=kill_after) is None
                 moved = {tag for tag, digest in pusher.tags("r").items() if digest != before[tag]}
-                if len(moved) == 3:
-                    break
                 if moved:
-                    await removing.undo()
+                    break
         server.stop()
         server.garbage_collect("-m")
         server.start()
         undone = await removing.undo()
         assert undone is not None
         assert undone.error is None
-        assert len(undone.of(BackResult.LOST)) == 3
+        assert len(undone.of(BackResult.LOST)) == len(moved) < len(before)
         with Pusher(server.url) as pusher:
             assert pusher.tags("r") == {tag: digest for tag, digest in before.items() if tag not in moved}
             assert json.loads(pusher.request("GET", "/v2/r/tags/list")[2])["tags"] is not None
