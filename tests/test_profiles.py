@@ -3,6 +3,7 @@ safely. The distribution profile stands for the real one, which `test_contract.p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dregutil.reference import Digest, Repository
 from dregutil.registry import connect_writable
 from dregutil.server_kind import KINDS, Evidence, name_server
 from images import Pusher
-from servers.profiles import PROFILES, Profile, ProfileServer
+from servers.profiles import DISTRIBUTION_3_ON_S3, PROFILES, Profile, ProfileServer
 from test_servers import dregutil
 
 REGISTRIES = Path(__file__).parents[1] / "docs" / "registries.md"
@@ -146,6 +147,22 @@ def test_one_tag_of_several_goes_alone_or_nothing_does(
         assert done.returncode == 0, done.stderr
         assert after.keys() == {"stable", "2.0"}
         assert server.repositories["shop/web"].manifests.keys() == {image["digest"], before["2.0"]}
+
+
+def test_a_tag_that_a_list_on_s3_omits_is_asked_for_by_name(tmp_path: Path) -> None:
+    """It has moved onto what goes since it was seen; whoever believes the list deletes it."""
+    with ProfileServer(DISTRIBUTION_3_ON_S3) as server, Pusher(server.url) as pusher:
+        one = pusher.push_image("shop/web", "0.1.2", "0.1.20", seed="one")
+        seen = {"0.1.2": one["digest"], "0.1.20": f"sha256:{0:064}"}
+        (tmp_path / "c.json").write_text(json.dumps({"shop/web": seen}))
+        base = ["-reg", server.url, "-c", "c.json", "--state-dir", "state"]
+
+        done = dregutil(tmp_path, *base, "remove-tags", "-r", "shop/web", "-t", "0.1.2", "-y")
+
+        assert "the registry's list of tags omits '0.1.20', which resolves" in done.stderr
+        assert done.returncode == 3
+        assert truth(server, "shop/web").keys() == {"0.1.2", "0.1.20"}
+        assert is_whole(server, "shop/web", "0.1.20")
 
 
 def test_every_profile_has_its_row() -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from servers.http import Answer, Request
 from servers.memory import MemoryServer, Switches
 
-__all__ = ["DISTRIBUTION", "PROFILES", "Profile", "ProfileServer"]
+__all__ = ["DISTRIBUTION", "DISTRIBUTION_3_ON_S3", "PROFILES", "Profile", "ProfileServer"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Profile:
     `links`: "relative", "absolute", "opaque" cursors, "elsewhere" (a path that leads nowhere), or "none".
     `heads`: the status of a HEAD, 200 where it works. `names_digests`: Docker-Content-Digest is sent.
     `by_tag`, `by_digest`: the status of a DELETE of what is there. `needs_no_tag`, `keeps_children`, `keeps_untagged`:
-    refuses to delete a digest with tags (GCR), a child of an index (zot), what has no tag (Quay).
+    refuses to delete a digest with tags (GCR), a child of an index (zot), what has no tag (Quay). `omits_longer`: a
+    list of tags leaves out `0.1.20` beside `0.1.2`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Profile:
     keeps_children: bool = False
     keeps_untagged: bool = False
     error_after: bool = False
+    omits_longer: bool = False
     has_referrers: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -56,9 +58,13 @@ DISTRIBUTION = Profile(
     by_tag_code="DIGEST_INVALID",
     headers={"Docker-Distribution-Api-Version": "registry/2.0"},
 )
+DISTRIBUTION_3 = replace(
+    DISTRIBUTION, name="distribution 3", pages_tags=True, strict=True, by_tag=202, has_referrers=True
+)
+DISTRIBUTION_3_ON_S3 = replace(DISTRIBUTION_3, name="distribution 3.1.1 on S3", omits_longer=True)  # distribution#4891
 PROFILES = (
     DISTRIBUTION,
-    replace(DISTRIBUTION, name="distribution 3", pages_tags=True, strict=True, by_tag=202, has_referrers=True),
+    DISTRIBUTION_3,
     replace(DISTRIBUTION, name="distribution 3, untagging fails", by_tag=202, error_after=True, keeps_tags=True),
     Profile("Docker Hub", catalog=401, cap=100, by_digest=405, by_tag=405),
     Profile("GHCR", catalog=404, cap=100, by_digest=405, by_tag=405),
@@ -105,6 +111,9 @@ class ProfileServer(MemoryServer):
             return Answer(400, b"<html>no such repository</html>", {"Content-Type": "text/html"})
         if request.path == "/v2/_catalog" and profile.catalog != 200:
             return _refused(profile.catalog, "UNAUTHORIZED" if profile.catalog == 401 else "DENIED")
+        if profile.omits_longer and request.path.endswith("/tags/list"):
+            tags = self.repositories[request.path.removeprefix("/v2/").removesuffix("/tags/list")].tags or {}
+            self.switches.hidden = {tag for tag in tags if any(tag != one and tag.startswith(one) for one in tags)}
         if request.path == "/v2/_catalog" or (request.path.endswith("/tags/list") and profile.pages_tags):
             return self._page(request)
         if request.method == "HEAD" and "/manifests/" in request.path and profile.heads != 200:
