@@ -16,6 +16,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from dregutil.record import read_journal
 from images import Pusher
 from program import Program
 from servers import DistributionServer
@@ -218,6 +219,27 @@ def test_the_server_is_restarted_while_it_deletes(server: DistributionServer, re
         proxy.heal()
         reader.pusher.close()
         _check_run(reader, here, found.returncode, found.stderr)
+
+
+def test_a_look_that_the_registry_cannot_answer_is_no_outcome(
+    server: DistributionServer, reader: Reader, program: Program
+) -> None:
+    """The DELETE was accepted; whether the manifest went is not known, and the record does not say that it failed."""
+    deleted: set[str] = set()
+
+    def breaks(_: int, request: Request) -> bool:
+        if request.method == "DELETE":
+            deleted.add(request.reference)
+        return request.method != "DELETE" and request.reference in deleted and not proxy.broken
+
+    with FaultyProxy(server.port, FAULTS["500"], breaks) as proxy:
+        here = Program(proxy.url, program.folder)
+        found = here.run(*REMOVE)
+        proxy.heal()
+        assert (found.returncode, "status 500" in found.stderr) == (3, True), found.stderr
+        assert len(read_journal(here.runs[0]).open_intents) == 1
+        reader.check_what_stays()
+        _undo_wholly(reader, here)
 
 
 def test_a_name_that_nobody_knows(program: Program) -> None:

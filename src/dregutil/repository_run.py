@@ -359,8 +359,16 @@ class RepositoryRun:
         return first or waits or not step.tags or step.number in self.swept or elsewhere
 
     async def _look(self, step: Step, manifest: Manifest, *, ours: bool) -> None:
-        """Whether the digest is really gone; `ours`: it went by a request of this run."""
-        if await self.registry.look_for(self.repository, step.digest) is not None:
+        """Whether the digest is really gone; `ours`: it went by a request of this run.
+
+        Where the registry cannot say (status 500), that is no outcome for the record.
+        """
+        try:
+            found = await self.registry.look_for(self.repository, step.digest)
+        except RegistryError as error:
+            self.run_.note_open(step, error.message)
+            return
+        if found is not None:
             await self._restore_tags(step)
             if ours:
                 why = "the registry accepted the deletion, and the manifest is still there"
