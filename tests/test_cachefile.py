@@ -131,7 +131,13 @@ def test_a_crawl_that_does_not_end_leaves_the_old_cache(tmp_path: Path, how: str
         port = listener.getsockname()[1]
         (tmp_path / f"127_0_0_1:{port}_cache.json").write_text(old)
         command = [str(PROGRAM), "-reg", f"http://127.0.0.1:{port}", "refresh"]
-        child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        )
         connection, _ = listener.accept()
         with connection:
             connection.recv(10_000)
