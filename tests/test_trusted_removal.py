@@ -85,6 +85,15 @@ def test_a_plan_is_refused(pusher: Pusher, program: Program, tmp_path: Path) -> 
 # Brakes
 
 
+def test_what_is_no_plan_says_what_to_name(program: Program, tmp_path: Path) -> None:
+    found = program.run("apply", str(tmp_path))
+    assert found.returncode == 2
+    assert found.stderr.splitlines() == [
+        f"dregutil: the plan {tmp_path} cannot be read: Is a directory",
+        "  name a file that --plan-out wrote, or with --resume a run of `dregutil history`",
+    ]
+
+
 def test_a_plan_that_takes_most_of_a_repository_is_braked(pusher: Pusher, program: Program) -> None:
     fill(pusher, 60)
     found = program.run("remove-tags", "-r", "shop/web", "-t", "<1.55")

@@ -93,7 +93,10 @@ def _read(path: Path) -> tuple[Plan, str]:
         with path.open("rb") as file:
             return decode_plan(file)
     except OSError as error:
-        raise UsageError(f"the plan {path} cannot be read: {error.strerror or error}") from error
+        raise UsageError(
+            f"the plan {path} cannot be read: {error.strerror or error}",
+            advice="name a file that --plan-out wrote, or with --resume a run of `dregutil history`",
+        ) from error
 
 
 def _check_registry(plan: Plan, settings: Settings, what: str) -> None:
