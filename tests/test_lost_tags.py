@@ -515,6 +515,29 @@ async def test_two_names_of_one_store_and_a_first_step_that_shows_nothing(
     assert all(aside.is_whole("b", tag) for tag in before)
 
 
+async def test_two_names_of_one_store_and_a_look_that_is_not_answered(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path
+) -> None:
+    """The registry cannot say whether the digest went: whether it went from the other name is asked all the same."""
+    image = aside.push_image("a", "1.0", seed="one")
+    memory.repositories["b"] = memory.repositories["a"]
+    deleted = threading.Event()
+
+    def fail(request: Request) -> Answer | None:
+        if request.method == "DELETE" and request.reference == image["digest"]:
+            deleted.set()
+        is_look = request.method != "DELETE" and request.path == f"/v2/a/manifests/{image['digest']}"
+        return Answer(500) if is_look and deleted.is_set() and request.method != "PUT" else None
+
+    rules = MatchRules(ignore_other_repositories=True)
+    with Proxy(memory.port, before=fail) as proxy:
+        result = await Removing(proxy.url, tmp_path, ("a",)).remove("<2", rules=rules)
+    assert result is not None
+    assert "one store" in str(result.error and result.error.advice)
+    assert aside.tags("b") == {"1.0": image["digest"]}
+    assert aside.is_whole("b", "1.0")
+
+
 async def test_each_pair_of_names_may_be_one_store(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
     """That one repository has a store of its own says nothing about the next one."""
     aside.push_image("apart", "1.0", seed="zero")

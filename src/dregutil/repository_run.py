@@ -367,6 +367,7 @@ class RepositoryRun:
             found = await self.registry.look_for(self.repository, step.digest)
         except RegistryError as error:
             self.run_.note_open(step, error.message)
+            await self.run_.look_elsewhere(step, manifest)  # another name of this store may have lost it all the same
             return
         if found is not None:
             await self._restore_tags(step)
