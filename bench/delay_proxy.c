@@ -2,6 +2,7 @@
  *
  * In C, since what the proxy costs is taken from those whom it serves: three processes share the machine's cores.
  */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,7 +35,7 @@ struct chunk {
 
 static struct chunk *oldest, *newest;
 static int64_t delay;
-static int poller, timer;
+static int poller;
 
 static void fail(const char *what) {
     perror(what);
@@ -59,15 +59,6 @@ static void watch(int fd, void *what) {
     if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) < 0) fail("epoll_ctl");
 }
 
-static void set_timer(void) {
-    struct itimerspec due = {0};
-    if (oldest != NULL) {
-        due.it_value.tv_sec = oldest->due / 1000000000LL;
-        due.it_value.tv_nsec = oldest->due % 1000000000LL;
-    }
-    timerfd_settime(timer, TFD_TIMER_ABSTIME, &due, NULL);
-}
-
 static void keep(struct side *to, const char *data, size_t length) {
     struct chunk *chunk = malloc(sizeof *chunk + length);
     if (chunk == NULL) fail("malloc");
@@ -76,7 +67,6 @@ static void keep(struct side *to, const char *data, size_t length) {
     if (oldest == NULL) oldest = chunk;
     else newest->next = chunk;
     newest = chunk;
-    if (oldest == chunk) set_timer();
 }
 
 static void send_whole(int fd, const char *data, size_t length) {
@@ -94,6 +84,15 @@ static void send_whole(int fd, const char *data, size_t length) {
     }
 }
 
+/* Wait for what happens, but not longer than until the oldest chunk is due. */
+static int wait_for(struct epoll_event *events) {
+    if (oldest == NULL) return epoll_wait(poller, events, MOST_EVENTS, -1);
+    int64_t left = oldest->due - now();
+    if (left < 0) left = 0;
+    struct timespec longest = {.tv_sec = left / 1000000000LL, .tv_nsec = left % 1000000000LL};
+    return epoll_pwait2(poller, events, MOST_EVENTS, &longest, NULL);
+}
+
 static void pass_on(void) {
     int64_t moment = now();
     while (oldest != NULL && oldest->due <= moment) {
@@ -103,7 +102,6 @@ static void pass_on(void) {
         else if (chunk->to->fd >= 0) send_whole(chunk->to->fd, chunk->data, chunk->length);
         free(chunk);
     }
-    set_timer();
 }
 
 static void take(struct side *side) {
@@ -144,15 +142,13 @@ int main(int count, char **arguments) {
     if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0) fail("bind");
     if (listen(listener, 1024) < 0) fail("listen");
     poller = epoll_create1(0);
-    timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     watch(listener, &listener);
-    watch(timer, &timer);
     for (;;) {
         struct epoll_event events[MOST_EVENTS];
-        int ready = epoll_wait(poller, events, MOST_EVENTS, -1);
+        int ready = wait_for(events);
+        pass_on();
         for (int n = 0; n < ready; n++) {
             if (events[n].data.ptr == &listener) join(accept(listener, NULL, NULL), atoi(arguments[2]));
-            else if (events[n].data.ptr == &timer) pass_on();
             else if (((struct side *)events[n].data.ptr)->fd >= 0) take(events[n].data.ptr);
         }
     }

@@ -1,40 +1,78 @@
 """`python bench/removal.py`: removal and undo against the older tool's removal; what the journal costs.
 
-2,000 digests across 100 repositories of a real registry, on loopback and behind 20 ms; prints a table in Markdown.
-Of three removals and undos the median.
+2,000 digests across 100 repositories of a real registry, on loopback and behind 20 ms; prints a table in Markdown. The
+medians of three rounds. In each, the removal with its undo, the older tool's removal, and the bare requests of ours,
+sent by a program that does nothing else, have a registry of their own. It keeps its storage in memory, since a disk
+that has just lost thousands of files is slow to make others, and collects its own garbage less often, since it shares
+two cores with whoever asks it; the rows "as it comes" are on disk and without that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from support import OURS, UNHURRIED, DelayProxy, fill, older_tool, timed
+from support import OURS, UNHURRIED, DelayProxy, compile_ours, fill, older_tool, replayed, timed
 
 import dregutil
 from dregutil.journal import Journal
+from dregutil.layout import LaidOutRecorder
 from dregutil.outcome import NoRecorder
 from servers import DistributionServer
 
 REPOSITORIES, TAGS, DOOMED = 100, 30, 20
-FEW = 5  # repositories that the older tool cleans behind the delay
+FEW = 25  # repositories that the older tool cleans behind the delay
+ROUNDS = 3
+CONNECTIONS = 64
 NAMES = [f"team{n % 10}/app{n}" for n in range(REPOSITORIES)]
 SELECTOR = f"<1.{DOOMED}"
+MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the tools work on. `delay`: seconds a round trip; `older_names`: how many repositories the older tool
+    cleans."""
+
+    what: str
+    delay: float = 0.0
+    older_names: int = REPOSITORIES
+    in_memory: bool = True
+    wanted: str = ""
+
+
+@dataclass
+class Walls:
+    """Seconds of each round, for all digests."""
+
+    removal: list[float] = field(default_factory=list)
+    undo: list[float] = field(default_factory=list)
+    older: list[float] = field(default_factory=list)
+    requests: list[float] = field(default_factory=list)
 
 
 def main() -> None:
+    compile_ours()
     folder = Path(tempfile.mkdtemp(prefix="dregutil-bench-"))
+    settings = (
+        Setting("loopback", wanted="1.0 ×"),
+        Setting("20 ms", delay=0.02, older_names=FEW, wanted="12 ×"),
+        Setting("loopback, as it comes", in_memory=False),
+    )
     try:
-        rows = [
-            *_against_older(folder, "loopback, 64 connections", 0.0, 64, len(NAMES), "1.0 ×"),
-            *_against_older(folder, "20 ms, 64 connections", 0.02, 64, FEW, "12 ×"),
-            *_journal(folder),
-        ]
+        rows = [row for setting in settings for row in _rows(folder, setting)]
+        rows += _journal(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print("| what | measured | wanted |\n|---|---|---|")
@@ -42,61 +80,103 @@ def main() -> None:
         print(f"| {' | '.join(row)} |")
 
 
-def _against_older(
-    folder: Path, what: str, delay: float, connections: int, older_names: int, wanted: str
-) -> list[tuple[str, str, str]]:
-    variables = UNHURRIED if delay else None
-    server = DistributionServer(folder / f"delay{delay:g}", cache=True, variables=variables)
-    fill(server.storage, REPOSITORIES, TAGS)
-    with server:
-        if not delay:
-            return _rows(folder, server.url, what, connections, older_names, wanted)
-        with DelayProxy(folder / "proxy", server.port, delay) as proxy:
-            return _rows(folder, f"http://{proxy.host}", what, connections, older_names, wanted)
-
-
-def _rows(
-    folder: Path, url: str, what: str, connections: int, older_names: int, wanted: str
-) -> list[tuple[str, str, str]]:
-    ours = [OURS, "-reg", url, "-c", "ours.json", "--concurrency", str(connections), "--state-dir", folder / "state"]
-    old = [older_tool(), "-reg", url, "-c", "old.json"]
-    timed([*ours, "--refresh", "list-repo-names", "--quiet"], folder)
-    doomed = REPOSITORIES * DOOMED
-    removals, undos = [], []
-    for _ in range(3):
-        removals.append(timed([*ours, "remove-tags", "-r", *NAMES, "-t", SELECTOR], folder))
-        assert removals[-1].output.count("sha256:") == doomed, removals[-1].output[-500:]
-        undos.append(timed([*ours, "undo"], folder))
-        assert f"put back {doomed:,} tags" in undos[-1].output, undos[-1].output[:500]
-    removal, undo = (sorted(found, key=lambda run: run.wall)[1] for found in (removals, undos))
-    shutil.copy(folder / "ours.json", folder / "old.json")  # each tool reads the other's
-    older = timed([*old, "remove-tags", "-r", *NAMES[:older_names], "-t", SELECTOR], folder)
-    ratio = (doomed / removal.wall) / (older_names * DOOMED / older.wall)
+def _rows(folder: Path, setting: Setting) -> list[tuple[str, str, str]]:
+    walls = Walls()
+    parts = (partial(_ours, walls), partial(_older, walls), partial(_bare, walls))
+    for number in range(ROUNDS):
+        for part in parts if number % 2 == 0 else reversed(parts):
+            place = Path(tempfile.mkdtemp(dir=folder))
+            with _registry(place, setting) as port:
+                part(place, port, setting)
+    removal, undo, older, requests = (
+        statistics.median(found) for found in (walls.removal, walls.undo, walls.older, walls.requests)
+    )
+    digests = REPOSITORIES * DOOMED
+    what = f"{setting.what}, {CONNECTIONS} connections"
     return [
         (
             f"{what}: removal against the older tool, per digest",
-            f"{ratio:.1f} × ({doomed / removal.wall:,.0f}/s, {older_names * DOOMED / older.wall:,.0f}/s)",
-            wanted,
+            f"{older / removal:.2f} × ({digests / removal:,.0f}/s, {digests / older:,.0f}/s)",
+            setting.wanted,
+        ),
+        (
+            f"{what}: removal against its bare requests, time",
+            f"{removal / requests:.2f} × ({removal:.2f} s, {requests:.2f} s)",
+            "",
         ),
         (
             f"{what}: undo against the removal, time",
-            f"{undo.wall / removal.wall:.2f} × ({undo.wall:.1f} s, {removal.wall:.1f} s)",
-            "1.5 ×",
+            f"{undo / removal:.2f} × ({undo:.2f} s, {removal:.2f} s)",
+            "1.5 ×" if setting.wanted else "",
         ),
     ]
+
+
+@contextmanager
+def _registry(folder: Path, setting: Setting) -> Iterator[int]:
+    """A filled registry, warm, and the port to ask it at."""
+    in_memory = setting.in_memory and MEMORY.is_dir()
+    storage = Path(tempfile.mkdtemp(prefix="dregutil-bench-", dir=MEMORY if in_memory else folder))
+    try:
+        server = DistributionServer(storage, cache=True, variables=UNHURRIED if setting.in_memory else None)
+        fill(server.storage, REPOSITORIES, TAGS)
+        with server:
+            timed([*_command(folder, server.port), "--refresh", "list-repo-names", "--quiet"], folder)
+            if not setting.delay:
+                yield server.port
+                return
+            with DelayProxy(folder / "proxy", server.port, setting.delay) as proxy:
+                yield proxy.port
+    finally:
+        if in_memory:
+            shutil.rmtree(storage, ignore_errors=True)  # on disk it stays until the end: see above
+
+
+def _command(folder: Path, port: int) -> list[str | Path]:
+    state = ["--state-dir", folder / "state", "--concurrency", str(CONNECTIONS)]
+    return [OURS, "-reg", f"http://127.0.0.1:{port}", "-c", "ours.json", *state]
+
+
+def _ours(walls: Walls, folder: Path, port: int, _: Setting) -> None:
+    removal = timed([*_command(folder, port), "remove-tags", "-r", *NAMES, "-t", SELECTOR], folder)
+    assert removal.output.count("sha256:") == REPOSITORIES * DOOMED, removal.output[-500:]
+    undo = timed([*_command(folder, port), "undo"], folder)
+    assert f"put back {REPOSITORIES * DOOMED:,} tags" in undo.output, undo.output[:500]
+    walls.removal.append(removal.wall)
+    walls.undo.append(undo.wall)
+
+
+def _older(walls: Walls, folder: Path, port: int, setting: Setting) -> None:
+    names = NAMES[: setting.older_names]
+    command = [older_tool(), "-reg", f"http://127.0.0.1:{port}", "-c", "ours.json"]  # each reads the other's cache
+    older = timed([*command, "remove-tags", "-r", *names, "-t", SELECTOR], folder)
+    walls.older.append(older.wall * REPOSITORIES / len(names))
+
+
+def _bare(walls: Walls, folder: Path, port: int, _: Setting) -> None:
+    """The requests of our removal and nothing else: no client that looks before and afterwards is faster."""
+    tags: dict[str, dict[str, str]] = json.loads((folder / "ours.json").read_text())
+    doomed = [f"1.{number}" for number in range(DOOMED)]
+    lists = [f"GET /v2/{name}/tags/list" for name in NAMES]
+    before = [
+        f"{'GET' if tag in doomed else 'HEAD'} /v2/{name}/manifests/{tag}" for name in NAMES for tag in tags[name]
+    ]
+    allowed = [f"DELETE /v2/{name}/manifests/sha256:{'0' * 64}" for name in NAMES]
+    deletes = [f"DELETE /v2/{name}/manifests/{tags[name][tag]}" for name in NAMES for tag in doomed]
+    after = [f"HEAD /v2/{name}/manifests/{tag}" for name in NAMES for tag in tags[name] if tag not in doomed]
+    walls.requests.append(replayed(port, CONNECTIONS, [lists + before, allowed, deletes + lists + after], folder))
 
 
 def _journal(folder: Path) -> list[tuple[str, str, str]]:
     """The same removal with its record and without, each on a registry of its own, in turn."""
     walls: dict[bool, list[float]] = {True: [], False: []}
-    for number, recorded in enumerate((True, False, True, False)):
-        server = DistributionServer(folder / f"journal{number}", cache=True)
-        fill(server.storage, REPOSITORIES, TAGS)
-        with server:
-            (folder / f"run{number}").mkdir()
-            walls[recorded].append(asyncio.run(_removal(server.url, folder / f"run{number}", recorded)))
-    cost = min(walls[True]) / min(walls[False]) - 1
-    return [("what the journal adds to a removal on loopback", f"{cost:.0%}", "30 %")]
+    for number in range(2 * ROUNDS):
+        recorded = number % 2 == 0
+        place = Path(tempfile.mkdtemp(dir=folder))
+        with _registry(place, Setting("loopback")) as port:
+            walls[recorded].append(asyncio.run(_removal(f"http://127.0.0.1:{port}", place, recorded)))
+    cost = statistics.median(walls[True]) / statistics.median(walls[False]) - 1
+    return [("what the journal and the layout add to a removal on loopback", f"{cost:.0%}", "30 %")]
 
 
 async def _removal(url: str, folder: Path, recorded: bool) -> float:
@@ -106,14 +186,21 @@ async def _removal(url: str, folder: Path, recorded: bool) -> float:
         selection = dregutil.select_tags(inventory, names, dregutil.TagSelector.build([SELECTOR]))
         started = time.perf_counter()
         plan = await dregutil.plan_removal(registry, selection, inventory)
-        recorder: Journal | NoRecorder = NoRecorder()
         if recorded:
-            recorder = Journal(folder)
-            recorder.begin(plan, started=datetime.now(UTC))
-        await dregutil.apply_plan(registry, plan, recorder=recorder)
-        if isinstance(recorder, Journal):
-            recorder.close(datetime.now(UTC))
+            journal = Journal(_made(folder / "run"))
+            journal.begin(plan, started=datetime.now(UTC))
+            recorder = LaidOutRecorder(journal, journal.folder / "layout")
+            await dregutil.apply_plan(registry, plan, recorder=recorder)
+            journal.close(datetime.now(UTC))
+            recorder.finish()
+        else:
+            await dregutil.apply_plan(registry, plan, recorder=NoRecorder())
         return time.perf_counter() - started
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 if __name__ == "__main__":

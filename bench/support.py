@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import hashlib
 import json
 import os
@@ -113,10 +114,27 @@ class DelayProxy(Process):
         folder.mkdir(parents=True, exist_ok=True)
 
     def command(self) -> list[str]:
-        program, source = CACHE / "delay_proxy", Path(__file__).with_name("delay_proxy.c")
-        if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-            subprocess.run([find_program("cc"), "-O2", "-Wall", "-o", str(program), str(source)], check=True)
-        return [str(program), str(self.port), str(self.upstream), str(self.delay)]
+        return [str(_compiled("delay_proxy")), str(self.port), str(self.upstream), str(self.delay)]
+
+
+def _compiled(name: str) -> Path:
+    program, source = CACHE / name, Path(__file__).with_name(f"{name}.c")
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run([find_program("cc"), "-O2", "-Wall", "-o", str(program), str(source)], check=True)
+    return program
+
+
+def replayed(port: int, connections: int, phases: Sequence[Sequence[str]], folder: Path) -> float:
+    """Seconds in which a program that does nothing else sends requests ("GET /v2/…"), one phase after the other."""
+    listed = folder / "requests.txt"
+    listed.write_text("".join("\n".join((*phase, "-")) + "\n" for phase in phases))
+    command = [str(_compiled("replay")), str(port), str(connections), str(listed)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def compile_ours() -> None:
+    """Our bytecode, which an installed package has: where Python writes none, each start would make it again."""
+    compileall.compile_dir(ROOT / "src", quiet=1)
 
 
 def wrk_rate(url: str, paths: Sequence[str], connections: int, folder: Path, seconds: int = 5) -> float:
