@@ -116,6 +116,8 @@ def test_an_absent_repository_is_named_with_the_nearest(cli: Cli) -> None:
         ((), "no command"),
         (("list-repo-names", "-l", "loud"), "no such level"),
         (("list-repo-names", "--concurrency", "0"), "whole number"),
+        (("list-repo-names", "--timeout", "0"), "seconds above 0"),
+        (("list-repo-names", "--timeout", "nan"), "seconds above 0"),
     ],
 )
 def test_mistakes_are_told_in_a_line_and_an_advice(cli: Cli, arguments: tuple[str, ...], told: str) -> None:

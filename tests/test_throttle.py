@@ -45,7 +45,7 @@ async def crawl(
 
     async def exchange(refused: int) -> bool:
         nonlocal under_way
-        await gate.enter(refused)
+        await gate.enter(urgent=refused > 0)
         sent_at = loop.time()
         found.sent.append(sent_at)
         under_way += 1

@@ -100,7 +100,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         count=bool(given.get("count")),
         format=given.get("format") or "text",
         concurrency=_positive(given.get("concurrency"), env.get("DREGUTIL_CONCURRENCY"), 32),
-        timeout=given.get("timeout") or 30.0,
+        timeout=_seconds(given.get("timeout"), 30.0),
         quiet=bool(given.get("quiet")),
         color="never" if env.get("NO_COLOR") and not given.get("color") else given.get("color") or "auto",
         storage=given.get("storage"),
@@ -190,6 +190,12 @@ def _repeated(given: Mapping[str, object]) -> str:
 def _contents(env: Mapping[str, str]) -> Path:
     cache = env.get("XDG_CACHE_HOME") or "~/.cache"
     return (Path(cache).expanduser() / "dregutil" / "contents.sqlite").absolute()
+
+
+def _seconds(given: float | None, default: float) -> float:
+    if given is not None and not 0 < given < float("inf"):
+        raise UsageError(f"--timeout {given:g}: no time to wait", advice="a number of seconds above 0 is meant")
+    return default if given is None else given
 
 
 def _positive(given: int | None, variable: str | None, default: int) -> int:

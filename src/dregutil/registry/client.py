@@ -103,6 +103,12 @@ class Registry:
         self._shown: dict[str, str] = {}
 
     @property
+    def repositories_at_once(self) -> int:
+        """How many repositories are worked on at the same time: while the last answers of some are waited for, others
+        have requests under way."""
+        return max(4, self.concurrency // 2)
+
+    @property
     def login(self) -> Login:
         """The login for the registry as a whole."""
         return self._login("")
@@ -343,7 +349,8 @@ class Registry:
             if str(url) in seen or len(seen) >= MOST_PAGES:
                 raise UnlistableError(f"the registry's pages do not end: could not {what}")
             seen.add(str(url))
-            answer = await self._transport.send("GET", url, scopes)
+            # While a list waits behind what earlier ones named, there would soon be nothing else to ask.
+            answer = await self._transport.send("GET", url, scopes, urgent=True)
             if answer.status == 404 and (len(seen) == 1 or not path.endswith("/_catalog")) and is_unknown_name(answer):
                 return
             if answer.status == 400 and url.query.get("n") == str(_PAGE) and before is None:

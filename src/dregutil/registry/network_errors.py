@@ -7,7 +7,15 @@ import ssl
 import aiohttp
 from yarl import URL
 
-from dregutil.errors import CertificateError, CutShortError, DregutilError, OutcomeUnknownError, UnreachableError
+from dregutil.errors import (
+    CertificateError,
+    CutShortError,
+    DregutilError,
+    OutcomeUnknownError,
+    ProtocolError,
+    UnreachableError,
+)
+from dregutil.registry.watch import DraggingError
 
 __all__ = ["place", "translated"]
 
@@ -36,6 +44,8 @@ def translated(error: Exception, method: str, url: URL, wait: float) -> Dregutil
     lost = "no answer came" if isinstance(error, TimeoutError) else "the connection broke off"
     if method not in ("GET", "HEAD"):
         return OutcomeUnknownError(f"{lost} to {method} at {where}: whether it was carried out is not known")
+    if isinstance(error, DraggingError):
+        return ProtocolError(f"{where} sends its answer so slowly that it is not whole after {error.seconds:g} s")
     if isinstance(error, TimeoutError):
         return UnreachableError(f"{where} gave no answer within {wait:g} s")
     if isinstance(error, aiohttp.ClientPayloadError):

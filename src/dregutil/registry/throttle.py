@@ -181,7 +181,7 @@ class Throttle:
 
 
 class Gate:
-    """Lets requests out, first come, first served, as `throttle` allows; who was refused before goes ahead."""
+    """Lets requests out, first come, first served, as `throttle` allows; the urgent ones go ahead."""
 
     def __init__(self, most: int) -> None:
         self.throttle = Throttle(most)
@@ -189,14 +189,15 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def enter(self, refused: int = 0) -> None:
-        """Wait until a request may go out that the server has `refused` so many times: others would starve it."""
+    async def enter(self, *, urgent: bool = False) -> None:
+        """Wait until a request may go out. Urgent is what was refused before, since others would starve it, and what
+        many others wait for."""
         throttle = self.throttle
         if not throttle.is_pushed and not self._waiting and self._under_way < throttle.limit:
             self._under_way += 1
             return
         waiter = asyncio.get_running_loop().create_future()
-        if refused:
+        if urgent:
             self._waiting.appendleft(waiter)
         else:
             self._waiting.append(waiter)
@@ -221,15 +222,22 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        loop = asyncio.get_running_loop()
         while self._waiting and self._under_way < self.throttle.room:
-            now = loop.time()
-            due = self.throttle.may_send_at(now)
-            if due > now + _TICK:
-                self._timer = loop.call_at(due, self._let_out)
+            if self.throttle.is_pushed and self._must_wait():
                 return
             waiter = self._waiting.popleft()
             if not waiter.done():
-                self.throttle.sent(now)
+                if self.throttle.is_pushed:
+                    self.throttle.sent(asyncio.get_running_loop().time())
                 self._under_way += 1
                 waiter.set_result(None)
+
+    def _must_wait(self) -> bool:
+        """Whether it is too early for the next one; then a timer is set."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        due = self.throttle.may_send_at(now)
+        if due <= now + _TICK:
+            return False
+        self._timer = loop.call_at(due, self._let_out)
+        return True

@@ -36,6 +36,7 @@ from dregutil.registry.keyring import Keyring
 from dregutil.registry.network_errors import place, translated
 from dregutil.registry.retry import MOST_ATTEMPTS, Pace, is_temporary, retry_after, wait_before
 from dregutil.registry.throttle import PATIENCE, Gate
+from dregutil.registry.watch import Watch, Watched
 
 __all__ = ["READING", "WRITING", "Answer", "Transport"]
 
@@ -50,7 +51,9 @@ _LONGEST_TOKEN = 1024 * 1024
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _CHALLENGED = (401, 403)
-_TIMES_LONGER_FOR_DELETE = 20  # a server reads every tag of the repository for each; a dead one is noticed all the same
+# Times the timeout, until an answer must be whole. A DELETE has as long without a sign of it: a server reads every tag
+# of the repository for each. A dead one is noticed all the same.
+_LONGEST_ANSWER = 20
 MOST_REFUSALS = 12  # of one request, while others are answered
 
 
@@ -68,12 +71,14 @@ class Answer:
 class _Limits:
     """How much of an answer is read (bytes), and whether what is longer is cut or refused.
 
-    `begun_by` is the moment (`time.monotonic`) after which the request is not sent any more.
+    `begun_by` is the moment (`time.monotonic`) after which the request is not sent any more. An urgent one goes before
+    those that wait.
     """
 
     longest: int
     cuts: bool = False
     begun_by: float = float("inf")
+    urgent: bool = False
 
 
 class Transport:
@@ -91,7 +96,8 @@ class Transport:
         patience: float = PATIENCE,
         proxy: str | None = None,
     ) -> None:
-        """`timeout` is in seconds without an answer; a DELETE, on which a server may work for long, has 20 times that.
+        """`timeout` is in seconds without a sign of an answer; a DELETE, on which a server may work for long, has 20
+        times that, and every answer has so long until it must be whole.
 
         `patience` is in seconds in which the server refuses everything for its load.
         """
@@ -104,13 +110,10 @@ class Transport:
         self._proxy = proxy
         self._wait = timeout
         self._patience = patience
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout)
-        self._long_timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=timeout, sock_read=_TIMES_LONGER_FOR_DELETE * timeout
-        )
+        self._watch = Watch(timeout)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=60),
-            timeout=self._timeout,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", "User-Agent": "dregutil"},
@@ -150,8 +153,9 @@ class Transport:
         body: bytes | None = None,
         longest: int = LONGEST_BODY,
         begun_by: float = float("inf"),
+        urgent: bool = False,
     ) -> Answer:
-        """Send a request and read its answer, of at most `longest` bytes.
+        """Send a request and read its answer, of at most `longest` bytes; an urgent one before those that wait.
 
         A request that the server refuses for its load (429) was not begun, and is sent again when it may be; where that
         is later than `begun_by` (`time.monotonic`), PushedBackError is raised instead. Raises UnreachableError,
@@ -160,7 +164,8 @@ class Transport:
         """
         if method not in self.methods:
             raise ProtocolError(f"this client sends no {method}")
-        answer = await self._authorized(method, url, scopes, headers or {}, body, _Limits(longest, begun_by=begun_by))
+        limits = _Limits(longest, begun_by=begun_by, urgent=urgent)
+        answer = await self._authorized(method, url, scopes, headers or {}, body, limits)
         if method in READING:
             redirects = 0
             while answer.status in _REDIRECTS and "Location" in answer.headers:
@@ -290,8 +295,10 @@ class Transport:
         gate = self.gate
         if gate.throttle.is_pushed and gate.throttle.may_send_at(time.monotonic()) > limits.begun_by:
             raise PushedBackError(f"{place(url)} pushes back: the {method} was not sent")
-        await gate.enter(refused)
-        started = time.monotonic()
+        await gate.enter(urgent=limits.urgent or refused > 0)
+        longest = _LONGEST_ANSWER * self._wait
+        watched = self._watch.begin(longest if method == "DELETE" else self._wait, longest)
+        started = watched.started
         try:
             if started > limits.begun_by:
                 raise PushedBackError(f"{place(url)} pushes back: the {method} was not sent")
@@ -302,10 +309,9 @@ class Transport:
                 data=body,
                 allow_redirects=False,
                 proxy=self._proxy,
-                timeout=self._long_timeout if method == "DELETE" else self._timeout,
             )
             try:
-                content = b"" if method == "HEAD" else await _read(response, limits)
+                content = b"" if method == "HEAD" else await _read(response, limits, watched)
             except BaseException:
                 response.close()
                 raise
@@ -320,10 +326,16 @@ class Transport:
             if _log.isEnabledFor(logging.DEBUG):
                 self._log(method, url, response.status, now - started)
             return Answer(response.status, response.headers, content, url)
+        except asyncio.CancelledError:
+            if watched.error is None or not watched.take_back():
+                raise
+            gate.throttle.broke_off(started, time.monotonic())
+            raise translated(watched.error, method, url, self._wait) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             gate.throttle.broke_off(started, time.monotonic())
             raise translated(error, method, url, self._wait) from error
         finally:
+            self._watch.end(watched)
             gate.leave()
 
     def _log(self, method: str, url: URL, status: int, seconds: float) -> None:
@@ -332,7 +344,7 @@ class Transport:
         _log.debug("%s %s: %d in %.0f ms", method, shown, status, seconds * 1000)
 
 
-async def _read(response: aiohttp.ClientResponse, limits: _Limits) -> bytes:
+async def _read(response: aiohttp.ClientResponse, limits: _Limits, watched: Watched) -> bytes:
     """The body, whole, if it is no longer than allowed; an error's body is cut instead."""
     is_error = response.status >= 400 or limits.cuts
     most = _LONGEST_ERROR if response.status >= 400 else limits.longest
@@ -341,6 +353,7 @@ async def _read(response: aiohttp.ClientResponse, limits: _Limits) -> bytes:
     size = 0
     if announced is None or announced <= most or is_error:
         async for chunk in response.content.iter_any():
+            watched.heard_at = time.monotonic()
             size += len(chunk)
             chunks.append(chunk)
             if size > most:
