@@ -45,7 +45,7 @@ async def apply_plan(
     allows no deletion, and UnreachableError where the registry does not answer. What fails later is an outcome, or the
     result's `error`.
     """
-    limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
+    limit = asyncio.Semaphore(registry.repositories_at_once)
     run = Run(registry, plan, known or Known(), recorder or NoRecorder(), on_outcome or (lambda _: None))
     run.readings = readings or Readings()
     run.untagger.on_swept = on_swept or run.untagger.on_swept

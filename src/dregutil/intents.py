@@ -50,11 +50,13 @@ class Intents:
         `reading` gives the last live reading: it may be made again while we wait, and the step may be dropped by it:
         look at `dropped` again afterwards. Raises JournalError.
         """
+        if self._covers(step, reading()):
+            return
         async with self._recording:
-            graph, before = reading(), self.noted.get(step.number)
-            intent = Intent(step.number, step.repository, graph.tags_of.get(step.digest, step.tags), manifest)
-            if before is not None and set(intent.tags) <= set(before.tags):
+            graph = reading()
+            if self._covers(step, graph):
                 return
+            intent = Intent(step.number, step.repository, graph.tags_of.get(step.digest, step.tags), manifest)
             place = self._place[step.number]
             following = (*self._hanging_on(step), *self._steps[place + 1 : place + _RECORDED_AHEAD])
             intents = {
@@ -65,6 +67,11 @@ class Intents:
             intents[step.number] = intent
             await self._run.recorder.intend(*intents.values())
             self.noted.update(intents)
+
+    def _covers(self, step: Step, graph: RepositoryGraph) -> bool:
+        """Whether what is noted of a step names all tags that are on its digest."""
+        before = self.noted.get(step.number)
+        return before is not None and set(graph.tags_of.get(step.digest, step.tags)) <= set(before.tags)
 
     def _hanging_on(self, step: Step) -> Iterator[Step]:
         for other in self._dependents.get(step.number, ()):

@@ -6,6 +6,7 @@ Derived from the journal, and made again at will: nothing here is needed to put 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ class Layout:
         self._entries: list[dict[str, Any]] = []
         self._seen: set[Digest] = set()
         self._named: set[tuple[str, Digest]] = set()
-        self._folders: set[Path] = set()
+        self._folders: dict[str, str] = {}  # of each algorithm, that of its blobs
 
     def add(self, intents: Iterable[Intent]) -> None:
         """Write the manifests of `intents`: an entry for each tag, named `repository:tag`. Raises OSError.
@@ -55,11 +56,13 @@ class Layout:
         write_private(self.folder / "index.json", json.dumps(index).encode())
 
     def _write(self, manifest: Manifest) -> None:
-        path = self.folder / "blobs" / manifest.digest.algorithm / manifest.digest.hex
-        if path.parent not in self._folders:
-            make_private_folder(path.parent)
-            self._folders.add(path.parent)
-        write_private(path, manifest.raw)
+        algorithm, _, value = manifest.digest.partition(":")
+        folder = self._folders.get(algorithm)
+        if folder is None:
+            path = self.folder / "blobs" / algorithm
+            make_private_folder(path)
+            folder = self._folders[algorithm] = f"{path}{os.sep}"
+        write_private(folder + value, manifest.raw)
 
     def _name(self, name: str, intent: Intent) -> None:
         manifest = intent.manifest

@@ -43,8 +43,13 @@ def make_private_folder(path: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
-def write_private(path: Path, raw: bytes) -> None:
+def write_private(path: Path | str, raw: bytes) -> None:
     """Write a file that only its owner may read; a link in its place is not followed. Raises OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        file.write(raw)
+    # Without a file object around it: thousands are written beside the requests of a run.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        left = memoryview(raw)
+        while left:
+            left = left[os.write(file, left) :]
+    finally:
+        os.close(file)

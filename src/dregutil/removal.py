@@ -52,7 +52,7 @@ async def plan_removal(
     for repository, digest in selection.touched():
         wanted[repository].add(digest)
     likely = _one_tag_each(selection)
-    limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
+    limit = asyncio.Semaphore(registry.repositories_at_once)
 
     async def survey(repository: Repository) -> RepositoryGraph:
         async with limit:

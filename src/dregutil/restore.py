@@ -106,7 +106,7 @@ async def look_back(registry: Registry, record: RunRecord, *, on_looked: Callabl
     elsewhere: dict[Repository, list[Repository]] = defaultdict(list)
     for step in record.plan.steps:
         elsewhere[step.repository] += step.also_in
-    limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
+    limit = asyncio.Semaphore(registry.repositories_at_once)
 
     ours: dict[Repository, list[Intent]] = {repository: [] for repository in removed}
     for intent in record.intents:
@@ -135,7 +135,7 @@ async def put_back(
 ) -> BackRun:
     """Carry out what `look_back` found. What fails is a result; what ends it early is the run's `error`."""
     work = _PutBack(registry, recorder, stop or asyncio.Event(), on_put or (lambda: None))
-    limit = asyncio.Semaphore(max(4, registry.concurrency // 2))
+    limit = asyncio.Semaphore(registry.repositories_at_once)
 
     async def one(repository: Repository) -> None:
         async with limit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dregutil.errors import DregutilError
 from dregutil.manifest import Manifest
@@ -15,8 +15,10 @@ from dregutil.readings import Readings
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.writing import WritableRegistry
+from dregutil.stored import StoredRegistry
 from dregutil.survey import KnownParents, no_parents
 from dregutil.untag import Untagger
+from dregutil.untagged import untagged_indexes
 
 __all__ = ["Known", "Run", "StopRepositoryError"]
 
@@ -33,6 +35,16 @@ class Known:
     tags: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
     indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
     parents: KnownParents = no_parents
+
+    def with_indexes_of(self, stored: StoredRegistry) -> Known:
+        """And the indexes that a registry's storage has without a tag: they hold their children, and the API does not
+        show them."""
+        indexes = dict(self.indexes)
+        for name, held in stored.repositories.items():
+            found = untagged_indexes(stored, held)
+            if found:
+                indexes[name] = indexes.get(name, frozenset()) | found
+        return replace(self, indexes=indexes)
 
 
 class Run:

@@ -81,7 +81,7 @@ class _Survey:
         listed = await self.registry.tags(self.repository)
         await for_each(listed, self._resolve)
         await self._doubt_list(sorted(set(known_tags) - set(listed)))
-        await for_each(known_indexes, self._read_manifest)
+        await self._read_manifests(known_indexes)
         await self._read_indexes()
         await self._read_company(digests)
 
@@ -113,7 +113,7 @@ class _Survey:
         pending |= self.manifests.keys()
         seen: set[Digest] = set()
         while pending:
-            await for_each(sorted(pending), self._read_manifest)
+            await self._read_manifests(pending)
             seen |= pending
             pending = {
                 child.digest
@@ -123,9 +123,11 @@ class _Survey:
                 if child.may_be_index
             } - seen
 
+    async def _read_manifests(self, digests: Collection[Digest]) -> None:
+        unread = set(digests) - self.manifests.keys() - self.absent
+        await for_each(sorted(unread), self._read_manifest)
+
     async def _read_manifest(self, digest: Digest) -> None:
-        if digest in self.manifests or digest in self.absent:
-            return
         manifest = await self.registry.manifest(self.repository, digest)
         if manifest is None:
             self.absent.add(digest)
@@ -143,7 +145,7 @@ class _Survey:
         pending, seen = set(digests), set(digests)
         while pending:
             parents = {parent for digest in pending for parent in self.known_parents(digest)}
-            await for_each(sorted(pending | parents), self._read_manifest)
+            await self._read_manifests(pending | parents)
             await for_each(sorted(pending & self.manifests.keys()), self._read_referrers)
             pending = set(self._company(pending)) - seen
             seen |= pending

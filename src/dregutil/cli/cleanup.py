@@ -30,7 +30,7 @@ from dregutil.cli.retention import (
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, read_registry, save
 from dregutil.cli.storage import storage_code, stored_registry
-from dregutil.cli.untagged import UntaggedManifests, find_untagged, knowing_stored_indexes, tell_left_out
+from dregutil.cli.untagged import UntaggedManifests, find_untagged, tell_left_out
 from dregutil.errors import BrakeError, UsageError
 from dregutil.in_use import ListFile
 from dregutil.lastrun import LastRun, LastRunFile
@@ -96,7 +96,9 @@ def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents
         save(settings, source.inventory)
     (try_to_record if only_shows else record_sightings)(settings, source)
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
-    known = knowing_stored_indexes(Known(source.inventory.as_mapping(), indexes, parents), stored)
+    known = Known(source.inventory.as_mapping(), indexes, parents)
+    if stored is not None:
+        known = known.with_indexes_of(stored)
     untagged = find_untagged(settings, policies, source, known)
     _warn(args, policies, source, untagged)
     known, readings = untagged.added_to(known), Readings()

@@ -18,7 +18,6 @@ from dregutil.cli.query import select
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings, shown_command
 from dregutil.cli.storage import storage_code, stored_registry
-from dregutil.cli.untagged import knowing_stored_indexes
 from dregutil.content_database import ContentDatabase
 from dregutil.errors import CacheError, UsageError
 from dregutil.estimate import plan_seconds
@@ -56,7 +55,9 @@ def _remove(args: argparse.Namespace, settings: Settings, parents: KnownParents)
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
     readings = Readings()
     untagged = args.gc == "untagged"
-    known = knowing_stored_indexes(Known(source.inventory.as_mapping(), indexes, parents), stored)
+    known = Known(source.inventory.as_mapping(), indexes, parents)
+    if stored is not None:
+        known = known.with_indexes_of(stored)
     plan, seconds = plan_live(settings, selection, source.inventory, options, known, readings, stored, untagged)
     code = max(
         code, storage_code(settings), PARTIAL if plan.left_out else 0, PARTIAL if args.strict and plan.kept else 0

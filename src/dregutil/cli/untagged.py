@@ -19,9 +19,9 @@ from dregutil.retention.policy import applies_to
 from dregutil.run import Known
 from dregutil.sightings import SightingStore
 from dregutil.stored import StoredRegistry, StoredRepository
-from dregutil.untagged import Untagged, untagged_in_graph, untagged_in_storage, untagged_indexes
+from dregutil.untagged import Untagged, untagged_in_graph, untagged_in_storage
 
-__all__ = ["UntaggedManifests", "find_untagged", "knowing_stored_indexes", "look_at", "tell_left_out"]
+__all__ = ["UntaggedManifests", "find_untagged", "look_at", "tell_left_out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +76,6 @@ def find_untagged(
     return UntaggedManifests(found)
 
 
-def knowing_stored_indexes(known: Known, stored: StoredRegistry | None) -> Known:
-    """What is known, and the indexes that a registry's storage has without a tag: they hold their children, and the API
-    does not show them."""
-    if stored is None:
-        return known
-    indexes = dict(known.indexes)
-    for name, held in stored.repositories.items():
-        found = untagged_indexes(stored, held)
-        if found:
-            indexes[name] = indexes.get(name, frozenset()) | found
-    return replace(known, indexes=indexes)
-
-
 def look_at(
     settings: Settings, source: Source, known: Known, digests: Mapping[Repository, Mapping[Digest, object]]
 ) -> Mapping[Repository, RepositoryGraph]:
@@ -117,7 +104,7 @@ def look_at(
                     known_parents=known.parents,
                 )
 
-            await for_each(digests, one, at_once=max(4, registry.concurrency // 2))
+            await for_each(digests, one, at_once=registry.repositories_at_once)
 
     asyncio.run(read())
     return graphs
