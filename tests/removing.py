@@ -167,8 +167,7 @@ class Removing:
         if result is None:
             os.close(journal._file)
         else:
-            is_done = result.error is None and not result.interrupted
-            journal.close(datetime.now(UTC) if is_done else None)
+            journal.close(datetime.now(UTC) if result.is_finished else None)
         return result
 
     async def _unless_killed(self, work: Callable[[WritableRegistry], Awaitable[_Found]]) -> _Found | None:

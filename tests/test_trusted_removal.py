@@ -291,6 +291,37 @@ def _kill_at_a_write(program: Program, proxy: Proxy, chance: random.Random, *arg
     return place
 
 
+def test_a_step_of_which_the_registry_says_nothing_is_looked_at_again(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    """A look that meets status 500 is no outcome: the run stays unfinished, and whoever takes it up looks again."""
+    before = fill(pusher, 3)
+    is_ill = True
+
+    def fail(request: Request) -> Answer | None:
+        is_look = request.method in ("GET", "HEAD") and "/manifests/sha256:" in request.path
+        return Answer(500) if is_ill and is_look else None
+
+    with Proxy(registry_server.port, before=fail) as proxy:
+        program = Program(proxy.url, tmp_path)
+        removed = program.run("remove-tags", "-r", "shop/web", "-t", "<1.2")
+        assert removed.returncode == 3, removed.stderr
+        assert "whether it went is not known" in removed.stderr, removed.stderr
+        (run,) = program.runs
+        assert f"unfinished: `dregutil apply --resume {run.name}" in removed.stderr, removed.stderr
+        assert program.history()[0]["unfinished"]
+        ill = program.run("apply", "--resume", run.name)
+        assert ill.returncode != 0
+        assert program.history()[0]["unfinished"]
+        is_ill = False
+        resumed = program.run("apply", "--resume", run.name)
+        assert resumed.returncode == 0, resumed.stderr
+        assert not program.history()[0]["unfinished"]
+        assert pusher.tags("shop/web") == {"1.2": before["1.2"]}
+        assert program.run("undo", run.name).returncode == 0
+    assert pusher.tags("shop/web") == before
+
+
 def test_ctrl_c_ends_after_the_requests_in_flight(pusher: Pusher, program: Program) -> None:
     before = _two_hundred_steps(pusher)
     run = program.start(*REMOVE_MOST)

@@ -29,12 +29,17 @@ class Result(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a step, and why. GONE: somebody else had removed it before. `tried`: the run came to it at all."""
+    """What became of a step, and why. GONE: somebody else had removed it before.
+
+    `tried`: the run came to it at all. `is_open`: the registry did not say what became of it; not for the record, so
+    that whoever takes the run up finds it without an outcome, and looks again.
+    """
 
     step: Step
     result: Result
     why: str = ""
     tried: bool = True
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,16 @@ class RunResult:
     error: DregutilError | None = None
     interrupted: bool = False
     vanished: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
+
+    @property
+    def has_open(self) -> bool:
+        """Whether of some step it is not known what became of it."""
+        return any(outcome.is_open for outcome in self.outcomes)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do for whoever takes the run up."""
+        return self.error is None and not self.interrupted and not self.has_open
 
     def of(self, result: Result) -> tuple[Outcome, ...]:
         return tuple(outcome for outcome in self.outcomes if outcome.result is result)

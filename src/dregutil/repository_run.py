@@ -366,7 +366,7 @@ class RepositoryRun:
         try:
             found = await self.registry.look_for(self.repository, step.digest)
         except RegistryError as error:
-            self.run_.note_open(step, error.message)
+            self.run_.note_open(step, f"whether it went is not known: {error.message}")
             await self.run_.look_elsewhere(step, manifest)  # another name of this store may have lost it all the same
             return
         if found is not None:

@@ -67,7 +67,6 @@ class Run:
         self.untagger = Untagger(registry, recorder)
         self.outcomes: dict[int, Outcome] = {}
         self.untagged: dict[Repository, dict[Tag, Step]] = defaultdict(dict)  # tags that went alone
-        self._open: set[int] = set()  # steps whose outcome is not for the record
         self.tags_after: dict[Repository, Mapping[Tag, Digest]] = {}
         self.vanished: dict[Repository, tuple[Tag, ...]] = {}
         self.error: DregutilError | None = None
@@ -102,13 +101,14 @@ class Run:
 
     def note_open(self, step: Step, why: str) -> None:
         """A step failed for want of an answer: not for the record, whoever takes the run up tries it again."""
-        self._open.add(step.number)
-        self.outcomes[step.number] = Outcome(step, Result.FAILED, why)
-        self._on_outcome(self.outcomes[step.number])
+        outcome = Outcome(step, Result.FAILED, why, is_open=True)
+        self._keep(outcome)
+        self._on_outcome(outcome)
 
     def is_settled(self, step: Step) -> bool:
         """Whether the record has a step's outcome."""
-        return step.number in self.outcomes and step.number not in self._open
+        outcome = self.outcomes.get(step.number)
+        return outcome is not None and not outcome.is_open
 
     def fail(self, error: DregutilError) -> None:
         """End the run: no other step is started anywhere."""

@@ -204,7 +204,7 @@ def _recorded(settings: Settings, store: RunStore, work: Undertaking, journal: J
     recorder = LaidOutRecorder(journal, journal.folder / "layout", earlier)
     try:
         result = _apply(settings, work, recorder)
-        if result.error is None and (not result.interrupted or work.is_over):
+        if (replace(result, interrupted=False) if work.is_over else result).is_finished:
             finished = datetime.now(UTC)
     finally:
         journal.close(finished)

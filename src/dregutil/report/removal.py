@@ -196,7 +196,7 @@ def summary_lines(
     if plan.kept:
         parts.append(f"held back {held_back(plan):,}")
     yield ", ".join(parts)
-    if run and (result.interrupted or result.error is not None):
+    if run and not result.is_finished:
         yield f"unfinished: {advised(f'apply --resume {run}')} goes on with it"
     if run and done:
         yield f"{advised(f'undo {run}')} puts it back, until the registry collects its garbage"
