@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dregutil import repository_run
+from dregutil import live_reading, repository_run
 from dregutil.graph import RepositoryGraph
 from dregutil.intents import Intents
 from dregutil.journal import Journal
@@ -157,7 +157,7 @@ async def test_what_was_read_long_ago_is_read_again(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tag that moved onto what goes, after the reading and before its step."""
-    monkeypatch.setattr(repository_run, "look_lives", lambda _: 0.0)
+    monkeypatch.setattr(live_reading, "look_lives", lambda _: 0.0)
     first, old = (pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     pusher.push_image("r", "stable", seed="new")
     raw = pusher.raw("r", "1.1")
@@ -187,8 +187,8 @@ async def test_what_another_step_reads_while_an_intent_is_written(
         if how == "tagged":
             pusher.push_manifest("r", "stable", raw, IMAGE)
         else:
-            monkeypatch.setattr(repository_run, "survey_repository", in_trouble)
-        await runs[0]._read_again()
+            monkeypatch.setattr(live_reading, "survey_repository", in_trouble)
+        await runs[0].live.read_again()
         await record(self, *arguments)
 
     async def in_trouble(*_: Any, **__: Any) -> RepositoryGraph:
@@ -337,7 +337,7 @@ async def test_a_list_that_lies_in_the_middle_of_a_run(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The list omits a tag once something was deleted (3.1.1 on S3 does so); the tag had moved onto what goes."""
-    monkeypatch.setattr(repository_run, "look_lives", lambda _: 0.0)
+    monkeypatch.setattr(live_reading, "look_lives", lambda _: 0.0)
     first, old = (aside.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     aside.push_image("r", "stable", seed="new")
     raw = aside.raw("r", "1.1")

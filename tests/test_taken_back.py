@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dregutil import repository_run
+from dregutil import live_reading, repository_run
 from dregutil.outcome import Result
 from dregutil.plan import RemovalOptions
 from dregutil.restore import BackResult
@@ -175,7 +175,7 @@ async def test_what_a_run_left_alone_is_no_business_of_its_undo(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was about to go, and recorded; then a new tag held it; then somebody else removed it."""
-    monkeypatch.setattr(repository_run, "look_lives", lambda _: 0.0)
+    monkeypatch.setattr(live_reading, "look_lives", lambda _: 0.0)
     monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
     images = {tag: pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1")}
     raw = pusher.raw("r", "1.1")

@@ -22,34 +22,25 @@ from dregutil.errors import (
     UnreachableError,
 )
 from dregutil.estimate import tags_first_pays, tags_first_steps
-from dregutil.graph import RepositoryGraph
 from dregutil.intents import Intents, intent_of
+from dregutil.live_reading import LiveReading
 from dregutil.manifest import Manifest
 from dregutil.mend import Mender, bring_company, complete
 from dregutil.outcome import Intent, Result
-from dregutil.plan import Action, Step, recheck
+from dregutil.plan import Action, Step
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.throttle import PATIENCE
 from dregutil.run import Run, StopRepositoryError
-from dregutil.survey import survey_repository
 from dregutil.workers import for_each, gather_all
 
-__all__ = ["RepositoryRun", "look_lives"]
+__all__ = ["RepositoryRun"]
 
 _FEW_TAGS = 500
 _STEPS_AT_ONCE = 16  # in a small repository
 _STEPS_AT_ONCE_LARGE = 4  # a server reads every tag of the repository for each DELETE: few at once
-_LOOK_LIVES = (2.0, 60.0)  # seconds after which a repository is read again before the next DELETE
-_LOOK_COST = 20.0  # readings take no more than about a twentieth of the time
 _ATTEMPTS = 2  # of a write whose outcome was unknown, each from the full look
 _TAGS_FIRST = "GOOGLE_MANIFEST_DANGLING_TAG"
 _SETTLE = 1.0  # seconds between two readings that must be equal before an unknown outcome is believed
-
-
-def look_lives(took: float) -> float:
-    """Seconds for which a reading that took so long is good enough: whoever moves a tag meanwhile is overlooked."""
-    shortest, longest = _LOOK_LIVES
-    return min(max(_LOOK_COST * took, shortest), longest)
 
 
 class RepositoryRun:
@@ -58,35 +49,25 @@ class RepositoryRun:
         self.registry = run.registry
         self.repository = repository
         self.steps = steps
-        self.graph = RepositoryGraph(repository)
-        self.read_at = 0.0
-        self.read_took = 0.0
-        self.dropped: dict[int, str] = {}
         self.removed: dict[Digest, tuple[Step, Manifest]] = {}
-        self.swept: frozenset[int] = frozenset()  # steps whose tags went first
+        self.live = LiveReading(run, repository, steps, self.removed)
         self._intents = Intents(run, steps)
         self._deletes = {step.digest: step.number for step in steps if step.action is Action.DELETE}
-        self._seen: dict[Tag, Digest] = {}
-        self._reading = asyncio.Lock()
         self._stopped = ""
-
-    @property
-    def pending(self) -> list[Step]:
-        return [step for step in self.steps if step.number not in self.run_.outcomes]
 
     async def run(self, intents: Sequence[Intent]) -> None:
         """Carry out the steps; `intents` are those of an earlier part of this run."""
         if intents:
             await self._take_up(intents)
-        await self._first_reading()
+        await self.live.begin()
         try:
             await self._tags_first()
             await self._all_steps()
         finally:
             if intents or self.removed or self._intents.noted:
-                mender = Mender(self.run_, self.repository, self.graph, self.removed, all_new=bool(intents))
+                mender = Mender(self.run_, self.repository, self.live.graph, self.removed, all_new=bool(intents))
                 self.run_.tags_after[self.repository] = await mender.last_look()
-                vanished = await mender.vanished(self._seen.keys() - self._own_tags)
+                vanished = await mender.vanished(self.live.staying_tags)
                 if vanished:
                     self.run_.vanished[self.repository] = vanished
 
@@ -101,58 +82,9 @@ class RepositoryRun:
             if outcome is not None and outcome.result is Result.REMOVED and outcome.step.action is Action.DELETE:
                 self.removed[intent.manifest.digest] = (outcome.step, intent.manifest)
 
-    @property
-    def _own_tags(self) -> frozenset[Tag]:
-        return frozenset(tag for step in self.steps for tag in step.tags)
-
-    async def _first_reading(self) -> None:
-        found = self.run_.readings.take_fresh(self.repository)
-        if found is None:
-            await self._read_again()
-            return
-        self.graph, self.read_at, self.read_took = found
-        self._seen.update(self.graph.tags)
-        self.dropped.update(recheck(self.steps, self.graph, self.run_.plan.options))
-
-    async def _read_again(self) -> None:
-        """Read the repository live, and drop the steps that no longer hold.
-
-        What is already gone, and needed by a step that is not, is read too: it may be there again. Every tag that an
-        earlier reading saw and that we do not remove is asked for by name where the list omits it.
-        """
-        steps = self.pending
-        started = time.monotonic()
-        gone = self._gone_before(steps)
-        known = self.run_.known.tags.get(self.repository, {}).keys() | self._seen.keys()
-        self.graph = await survey_repository(
-            self.registry,
-            self.repository,
-            dict.fromkeys((*(step.digest for step in steps), *gone.values())),
-            known_tags=known - self._own_tags if self.removed or self.swept else known,
-            known_indexes=self.run_.known.indexes.get(self.repository, ()),
-            known_parents=self.run_.known.parents,
-            likely=[step.tags[0] for step in steps if step.tags and step.number not in self.swept],
-        )
-        self.read_at, self.read_took = started, time.monotonic() - started
-        self._seen = {**self.graph.tags, **self._seen}
-        self.dropped.update(recheck(steps, self.graph, self.run_.plan.options, begun=self.swept, gone=gone))
-
-    def _gone_before(self, steps: Sequence[Step]) -> dict[int, Digest]:
-        """The digests that are gone, and that had to be before one of `steps`."""
-        numbers = {need for step in steps for need in step.needs}
-        return {
-            step.number: step.digest
-            for step in self.steps
-            if step.number in numbers and self._result(step.number) in (Result.REMOVED, Result.GONE)
-        }
-
-    def _result(self, number: int) -> Result | None:
-        outcome = self.run_.outcomes.get(number)
-        return None if outcome is None else outcome.result
-
     async def _all_steps(self) -> None:
         done = {step.number: asyncio.Event() for step in self.steps}
-        large = len(self.graph.tags) > _FEW_TAGS
+        large = len(self.live.graph.tags) > _FEW_TAGS
         limit = asyncio.Semaphore(_STEPS_AT_ONCE_LARGE if large else _STEPS_AT_ONCE)
 
         async def carry_out(step: Step) -> None:
@@ -167,7 +99,7 @@ class RepositoryRun:
         for step in self.steps:
             if step.number in self.run_.outcomes:
                 done[step.number].set()
-        await gather_all(carry_out(step) for step in self.pending)
+        await gather_all(carry_out(step) for step in self.live.pending)
 
     async def _carry_out(self, step: Step) -> None:
         try:
@@ -211,30 +143,29 @@ class RepositoryRun:
     async def _reason_to_leave(self, step: Step) -> str:
         if self._stopped:
             return self._stopped
-        async with self._reading:
-            if time.monotonic() - self.read_at > look_lives(self.read_took):
-                await self._read_again()
+        await self.live.renew()
         for need in step.needs:
             outcome = self.run_.outcomes.get(need)
             if outcome is None or not outcome.result.is_done:
                 return f"what it belongs to was not removed (step {need})"
-        return self.dropped.get(step.number, "")
+        return self.live.dropped.get(step.number, "")
 
     async def _tags_first(self) -> None:
         """In a large repository, remove the doomed tags in one sweep: each later DELETE is then cheap."""
-        steps = [step for step in self.pending if step.number not in self.dropped and step.digest in self.graph.tags_of]
-        if not tags_first_pays(steps, len(self.graph.tags)) or self.run_.stop.is_set():
+        tags_of, dropped = self.live.graph.tags_of, self.live.dropped
+        steps = [step for step in self.live.pending if step.number not in dropped and step.digest in tags_of]
+        if not tags_first_pays(steps, len(self.live.graph.tags)) or self.run_.stop.is_set():
             return
         steps = await self._first_alone(steps)
         intents = {
-            step.number: intent_of(step, self.graph)
+            step.number: intent_of(step, self.live.graph)
             for step in tags_first_steps(steps)
-            if step.digest in self.graph.manifests
+            if step.digest in self.live.graph.manifests
         }
         if not intents:
             return
         self._intents.noted.update(intents)
-        self.swept = frozenset(intents)
+        self.live.swept = frozenset(intents)
         try:
             await self.run_.untagger.untag_doomed(list(intents.values()), self.run_.stop.is_set)
         except DregutilError as error:
@@ -243,8 +174,8 @@ class RepositoryRun:
             ):
                 raise
             # The registry does not let its tags be moved (immutable tags, no right to push): the plain way remains.
-            self.swept = frozenset()
-            await self._read_again()
+            self.live.swept = frozenset()
+            await self.live.read_again()
 
     async def _first_alone(self, steps: list[Step]) -> list[Step]:
         """Where other names may be the same store, steps go one by one before the sweep until they show otherwise."""
@@ -261,7 +192,7 @@ class RepositoryRun:
     async def _restore_tags(self, step: Step) -> None:
         """Where the tags went first and their manifest stays after all, they come back."""
         intent = self._intents.noted.get(step.number)
-        if intent is None or step.number not in self.swept:
+        if intent is None or step.number not in self.live.swept:
             return
         if await self.registry.resolve(self.repository, step.digest) is None:
             return
@@ -274,32 +205,32 @@ class RepositoryRun:
         await for_each(intent.tags, put)
 
     async def _untag(self, step: Step) -> None:
-        manifest = self.graph.manifests.get(step.digest)
+        manifest = self.live.graph.manifests.get(step.digest)
         tag = step.tags[0]
-        if self.graph.tags.get(tag) is None:
+        if self.live.graph.tags.get(tag) is None:
             self.run_.note(step, Result.GONE)
         elif manifest is None:
             self.run_.note(step, Result.LEFT, "its manifest could not be read")
         else:
-            tags = self.graph.tags_of.get(step.digest, ())
-            beside = tuple(other for other in tags if other not in self._own_tags)  # those that stay
+            tags = self.live.graph.tags_of.get(step.digest, ())
+            beside = tuple(other for other in tags if other not in self.live.own_tags)  # those that stay
             intent = Intent(step.number, self.repository, (tag,), manifest, beside=beside)
             self._intents.noted[step.number] = intent
             why = await self.run_.untagger.untag(intent)
             self.run_.note(step, Result.LEFT if why else Result.REMOVED, why)
 
     async def _delete(self, step: Step) -> None:
-        manifest = self.graph.manifests.get(step.digest)
+        manifest = self.live.graph.manifests.get(step.digest)
         if manifest is None:
             self._note_gone(step)
             return
-        graph = self.graph
-        await self._intents.record(step, manifest, lambda: self.graph, self.dropped)
+        graph = self.live.graph
+        await self._intents.record(step, manifest, lambda: self.live.graph, self.live.dropped)
         # Another step may have read the repository again while this one's intent was written.
-        accepted = None if step.number in self.dropped else await self._send_delete(step, manifest)
+        accepted = None if step.number in self.live.dropped else await self._send_delete(step, manifest)
         if accepted is None:
             await self._restore_tags(step)
-            self.run_.note(step, Result.LEFT, self.dropped[step.number])
+            self.run_.note(step, Result.LEFT, self.live.dropped[step.number])
             return
         self.removed[step.digest] = (step, manifest)
         await bring_company(self.registry, graph, step.digest, self._goes)
@@ -310,7 +241,7 @@ class RepositoryRun:
 
     def _goes(self, digest: Digest) -> bool:
         number = self._deletes.get(digest)
-        return number is not None and number not in self.dropped
+        return number is not None and number not in self.live.dropped
 
     async def _send_delete(self, step: Step, manifest: Manifest) -> bool | None:
         """Send a step's DELETE. True: it went by us; False: it was not there; None: by now the step no longer holds.
@@ -328,7 +259,7 @@ class RepositoryRun:
                 if has_untagged or unknown or _TAGS_FIRST not in error.codes:
                     raise
                 has_untagged = True
-                self.swept |= {step.number}
+                self.live.swept |= {step.number}
                 if not await self.run_.untagger.untag_first(self._intents.noted[step.number]):
                     raise
                 continue
@@ -340,9 +271,8 @@ class RepositoryRun:
                 self.removed[step.digest] = (step, manifest)
                 if await self._went_after_all(step):
                     return True
-            async with self._reading:
-                await self._read_again()
-            if step.number in self.dropped:
+            await self.live.read_again()
+            if step.number in self.live.dropped:
                 return None
             if unknown >= _ATTEMPTS or time.monotonic() > patient_until:
                 raise failed
@@ -356,7 +286,7 @@ class RepositoryRun:
         first, self.run_.has_looked = not self.run_.has_looked, True
         waits = self._intents.has_dependents(step)
         elsewhere = bool(self.run_.not_seen_apart(step))
-        return first or waits or not step.tags or step.number in self.swept or elsewhere
+        return first or waits or not step.tags or step.number in self.live.swept or elsewhere
 
     async def _look(self, step: Step, manifest: Manifest, *, ours: bool) -> None:
         """Whether the digest is really gone; `ours`: it went by a request of this run.
@@ -389,7 +319,7 @@ class RepositoryRun:
     def _note_gone(self, step: Step) -> None:
         """A digest that is not there: it went with its last tag or with what it belongs to, by this run, or before."""
         intent = self._intents.noted.get(step.number)
-        ours = step.number in self.swept or any(self._result(need) is Result.REMOVED for need in step.needs)
+        ours = step.number in self.live.swept or any(self.run_.result_of(need) is Result.REMOVED for need in step.needs)
         if intent is not None and ours:
             self.removed[step.digest] = (step, intent.manifest)
             self.run_.note(step, Result.REMOVED)

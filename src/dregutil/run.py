@@ -105,6 +105,11 @@ class Run:
         self._keep(outcome)
         self._on_outcome(outcome)
 
+    def result_of(self, number: int) -> Result | None:
+        """What became of a step so far."""
+        outcome = self.outcomes.get(number)
+        return None if outcome is None else outcome.result
+
     def is_settled(self, step: Step) -> bool:
         """Whether the record has a step's outcome."""
         outcome = self.outcomes.get(step.number)

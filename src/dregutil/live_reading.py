@@ -1,0 +1,108 @@
+"""What one repository of a run holds now, and which of its steps no longer hold; read again where that is old."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+from dregutil.graph import RepositoryGraph
+from dregutil.outcome import Result
+from dregutil.plan import Step, recheck
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.run import Run
+from dregutil.survey import survey_repository
+
+__all__ = ["LiveReading", "look_lives"]
+
+_LOOK_LIVES = (2.0, 60.0)  # seconds after which a repository is read again before the next DELETE
+_LOOK_COST = 20.0  # readings take no more than about a twentieth of the time
+
+
+def look_lives(took: float) -> float:
+    """Seconds for which a reading that took so long is good enough: whoever moves a tag meanwhile is overlooked."""
+    shortest, longest = _LOOK_LIVES
+    return min(max(_LOOK_COST * took, shortest), longest)
+
+
+class LiveReading:
+    """The last live `graph` of a repository. `dropped`: the steps that no longer hold, and why. `swept`: those whose
+    tags went first, which is no reason to leave them."""
+
+    def __init__(
+        self, run: Run, repository: Repository, steps: Sequence[Step], removed: Mapping[Digest, object]
+    ) -> None:
+        """`removed` is what the run has deleted here: it grows while the run goes on."""
+        self.graph = RepositoryGraph(repository)
+        self.dropped: dict[int, str] = {}
+        self.swept: frozenset[int] = frozenset()
+        self.own_tags = frozenset(tag for step in steps for tag in step.tags)  # those that the plan removes
+        self._run = run
+        self._repository = repository
+        self._steps = steps
+        self._removed = removed
+        self._read_at = self._took = 0.0
+        self._seen: dict[Tag, Digest] = {}
+        self._renewing = asyncio.Lock()
+
+    @property
+    def pending(self) -> list[Step]:
+        """The steps that have no outcome yet."""
+        return [step for step in self._steps if step.number not in self._run.outcomes]
+
+    @property
+    def staying_tags(self) -> frozenset[Tag]:
+        """Every tag that a reading saw, without those that the plan removes."""
+        return frozenset(self._seen.keys() - self.own_tags)
+
+    async def begin(self) -> None:
+        """Take the reading that the plan was made from, if it is fresh, else read."""
+        found = self._run.readings.take_fresh(self._repository)
+        if found is None:
+            await self.read_again()
+            return
+        self.graph, self._read_at, self._took = found
+        self._seen.update(self.graph.tags)
+        self.dropped.update(recheck(self._steps, self.graph, self._run.plan.options))
+
+    async def renew(self) -> None:
+        """Read again where the last reading has become old."""
+        async with self._renewing:
+            if time.monotonic() - self._read_at > look_lives(self._took):
+                await self._read()
+
+    async def read_again(self) -> None:
+        """Read again in any case."""
+        async with self._renewing:
+            await self._read()
+
+    async def _read(self) -> None:
+        """Read the repository, and drop the steps that no longer hold.
+
+        What is already gone, and needed by a step that is not, is read too: it may be there again. Every tag that an
+        earlier reading saw and that we do not remove is asked for by name where the list omits it.
+        """
+        steps, started = self.pending, time.monotonic()
+        gone = self._gone_before(steps)
+        known = self._run.known.tags.get(self._repository, {}).keys() | self._seen.keys()
+        self.graph = await survey_repository(
+            self._run.registry,
+            self._repository,
+            dict.fromkeys((*(step.digest for step in steps), *gone.values())),
+            known_tags=known - self.own_tags if self._removed or self.swept else known,
+            known_indexes=self._run.known.indexes.get(self._repository, ()),
+            known_parents=self._run.known.parents,
+            likely=[step.tags[0] for step in steps if step.tags and step.number not in self.swept],
+        )
+        self._read_at, self._took = started, time.monotonic() - started
+        self._seen = {**self.graph.tags, **self._seen}
+        self.dropped.update(recheck(steps, self.graph, self._run.plan.options, begun=self.swept, gone=gone))
+
+    def _gone_before(self, steps: Sequence[Step]) -> dict[int, Digest]:
+        """The digests that are gone, and that had to be before one of `steps`."""
+        numbers = {need for step in steps for need in step.needs}
+        return {
+            step.number: step.digest
+            for step in self._steps
+            if step.number in numbers and self._run.result_of(step.number) in (Result.REMOVED, Result.GONE)
+        }
