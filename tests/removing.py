@@ -20,7 +20,8 @@ from dregutil.reference import Digest, Repository
 from dregutil.registry import WritableRegistry, connect_writable
 from dregutil.registry.transport import READING, Transport
 from dregutil.removal import plan_removal
-from dregutil.restore import BackRun, look_back, put_back
+from dregutil.restore import BackRun, put_back
+from dregutil.restore_plan import look_back
 from dregutil.run import Known
 from dregutil.runs import RunStore
 from dregutil.selection import MatchRules, select_tags

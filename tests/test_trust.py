@@ -36,7 +36,8 @@ from dregutil.record import RunRecord
 from dregutil.reference import Repository
 from dregutil.registry import WritableRegistry, connect_writable
 from dregutil.removal import plan_removal
-from dregutil.restore import BackResult, BackRun, look_back, put_back
+from dregutil.restore import BackResult, BackRun, put_back
+from dregutil.restore_plan import look_back
 from dregutil.run import Known
 from dregutil.runs import RunStore
 from dregutil.selection import MatchRules, select_tags

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag
     from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
     from dregutil.removal import plan_removal
-    from dregutil.restore import look_back, put_back
+    from dregutil.restore import put_back
+    from dregutil.restore_plan import look_back
     from dregutil.run import Known
     from dregutil.runs import RunStore
     from dregutil.selection import MatchRules, Selection, select_repositories, select_tags
@@ -48,7 +49,8 @@ _PLACES = {
     "dregutil.reference": ("Digest", "Reference", "RegistryAddress", "Repository", "Tag"),
     "dregutil.registry": ("ConnectOptions", "Registry", "WritableRegistry", "connect", "connect_writable"),
     "dregutil.removal": ("plan_removal",),
-    "dregutil.restore": ("look_back", "put_back"),
+    "dregutil.restore": ("put_back",),
+    "dregutil.restore_plan": ("look_back",),
     "dregutil.run": ("Known",),
     "dregutil.runs": ("RunStore",),
     "dregutil.selection": ("MatchRules", "Selection", "select_repositories", "select_tags"),

@@ -22,7 +22,8 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry import connect, connect_writable
 from dregutil.report.progress import Meter
 from dregutil.report.text import column_lines
-from dregutil.restore import Back, BackPlan, BackResult, BackRun, look_back, put_back
+from dregutil.restore import BackResult, BackRun, put_back
+from dregutil.restore_plan import Back, BackPlan, look_back
 from dregutil.runs import RunStore
 
 __all__ = ["undo"]
