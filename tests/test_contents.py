@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dregutil.content_database import ContentDatabase
+from dregutil.content_database import CHILD, ContentDatabase
 from dregutil.contents import Contents, read_contents
 from dregutil.errors import CacheError, DigestMismatchError, LoginError, NotFoundError, UnreachableError
-from dregutil.manifest import parse_manifest
+from dregutil.manifest import OCI_INDEX, parse_manifest
 from dregutil.reference import Digest, Repository
 from dregutil.registry import connect
 from images import IMAGE, INDEX, Pusher
@@ -309,3 +311,20 @@ def test_sizes_are_what_was_read_and_else_the_most_that_a_manifest_says(database
     sizes = dict(database.connection.execute("SELECT digest, size FROM blob"))
     assert sizes[bytes.fromhex(layer.hex)] == 7
     assert sizes[bytes.fromhex(child_digest.hex)] == len(child_raw)
+
+
+@pytest.mark.property
+@given(st.lists(st.lists(st.integers(0, 19), max_size=4), min_size=1, max_size=12), st.sets(st.integers(0, 19)))
+def test_what_is_above_many_is_what_is_above_each(children: list[list[int]], asked: set[int]) -> None:
+    """Nested indexes over twenty digests: number n holds digests and indexes that came before it."""
+    digests = [Digest.of(b"%d" % number) for number in range(20)]
+    with ContentDatabase.private() as database:
+        for below in children:
+            held = [{"mediaType": IMAGE, "digest": digests[number], "size": 1} for number in sorted(set(below))]
+            raw = json.dumps({"schemaVersion": 2, "manifests": held, "n": len(digests)}).encode()
+            digests.append(Digest.of(raw))
+            database.add([parse_manifest(raw, OCI_INDEX, digests[-1])])
+            digests[below[0] if below else 0] = digests[-1]  # so that later ones may hold it
+        chosen = [digests[number] for number in asked]
+        each = {above for digest in chosen for above, (role, _) in database.users(digest).items() if role == CHILD}
+        assert database.indexes_above(chosen) == each

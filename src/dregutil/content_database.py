@@ -178,6 +178,24 @@ class ContentDatabase:
             found = self.connection.execute(query, (digest_key(blob), CHILD, DEEPEST)).fetchall()
         return {digest_of_key(key): (role, floor) for key, role, floor in found}
 
+    def indexes_above(self, digests: Iterable[Digest]) -> frozenset[Digest]:
+        """The indexes that were ever seen to hold one of `digests`, and those that hold them in turn."""
+        found: set[bytes] = set()
+        with self.guarded():
+            waiting = iter(digests)
+            while some := list(islice(waiting, _AT_ONCE)):
+                query = (
+                    "WITH RECURSIVE above (id, floor) AS ("
+                    " SELECT manifest, 1 FROM blob JOIN part ON part.blob = blob.id"
+                    f" WHERE digest IN ({','.join('?' * len(some))}) AND role = ?"
+                    " UNION SELECT part.manifest, floor + 1 FROM above"
+                    " JOIN part ON part.blob = above.id AND part.role = ? WHERE floor < ?)"
+                    " SELECT DISTINCT digest FROM above JOIN blob USING (id)"
+                )
+                values = [*map(digest_key, some), CHILD, CHILD, DEEPEST]
+                found.update(key for (key,) in self.connection.execute(query, values))
+        return frozenset(map(digest_of_key, found))
+
     def add(
         self,
         manifests: Iterable[Manifest] = (),

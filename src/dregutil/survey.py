@@ -17,10 +17,10 @@ from dregutil.workers import for_each
 
 __all__ = ["KnownParents", "no_parents", "survey_repository"]
 
-KnownParents = Callable[[Digest], Collection[Digest]]
+KnownParents = Callable[[Collection[Digest]], Collection[Digest]]
 
 
-def no_parents(_: Digest) -> Collection[Digest]:
+def no_parents(_: Collection[Digest]) -> Collection[Digest]:
     """Nothing is known of indexes that no tag names."""
     return ()
 
@@ -38,7 +38,7 @@ async def survey_repository(
     """Read what decides about `digests` of `repository`: all tags, all indexes, and what refers to them.
 
     `known_tags` are those that earlier readings saw: one that the list omits and that yet resolves proves the list
-    wrong. `known_indexes` are looked up although no tag names them, and so is what `known_parents` says of a digest.
+    wrong. `known_indexes` are looked up although no tag names them, and so is what `known_parents` says of digests.
     `likely` tags are thought to name the digests: one GET then reads tag and manifest in one. Raises UnreachableError
     and LoginError.
     """
@@ -144,8 +144,7 @@ class _Survey:
         """The digests, and what could go with them: children, referrers, signatures; level by level."""
         pending, seen = set(digests), set(digests)
         while pending:
-            parents = {parent for digest in pending for parent in self.known_parents(digest)}
-            await self._read_manifests(pending | parents)
+            await self._read_manifests(pending.union(self.known_parents(pending)))
             await for_each(sorted(pending & self.manifests.keys()), self._read_referrers)
             pending = set(self._company(pending)) - seen
             seen |= pending

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from dregutil.cli.settings import Settings
-from dregutil.content_database import CHILD, ContentDatabase
+from dregutil.content_database import ContentDatabase
 from dregutil.errors import CacheError, DregutilError
 from dregutil.reference import Digest, Repository
 
 if TYPE_CHECKING:
     from dregutil.contents import Contents
+    from dregutil.survey import KnownParents
 
 __all__ = ["open_contents", "read_missing", "seen_parents"]
 
@@ -28,13 +29,15 @@ def open_contents(settings: Settings) -> Iterator[ContentDatabase]:
 
 
 @contextlib.contextmanager
-def seen_parents(settings: Settings) -> Iterator[Callable[[Digest], list[Digest]]]:
-    """What the content database has ever seen above a digest, in whatever registry; nothing where there is none."""
+def seen_parents(settings: Settings) -> Iterator[KnownParents]:
+    """What the content database has ever seen above digests, in whatever registry; nothing where there is none."""
+    from dregutil.survey import no_parents
+
     if settings.contents is None or not settings.contents.exists():
-        yield lambda _: []
+        yield no_parents
         return
     with open_contents(settings) as database:
-        yield lambda digest: [other for other, (role, _) in database.users(digest).items() if role == CHILD]
+        yield database.indexes_above
 
 
 def read_missing(
