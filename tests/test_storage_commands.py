@@ -140,6 +140,18 @@ def test_a_child_of_an_index_without_a_tag_stays(storage: str, program: Program,
     assert "3.0" not in pusher.tags("shop/web")
 
 
+def test_an_index_without_a_tag_that_came_after_the_plan_holds_its_children(
+    storage: str, program: Program, pusher: Pusher
+) -> None:
+    child = pusher.push_image("shop/web", "3.0", seed="three")
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "3.0", "--plan-out", "plan.jsonl").returncode == 0
+    pusher.push_index("shop/web", children=[child])
+    done = program.run("apply", "plan.jsonl", "--storage", storage)
+    assert done.returncode == 5, done.stderr
+    assert "part of the index" in done.stderr
+    assert pusher.tags("shop/web")["3.0"] == child["digest"]
+
+
 def test_damage_is_named_and_the_figure_is_a_bound(storage: str, program: Program, pusher: Pusher) -> None:
     tag_link(Path(storage), "2.0").write_text("garbage")
     done = program.run(*SELECTED, "old", "--storage", storage, "--dry-run", "-c", "None", "--ignore-other-repos")

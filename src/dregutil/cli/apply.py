@@ -11,6 +11,7 @@ from dregutil.cli.contents import seen_parents
 from dregutil.cli.execution import Undertaking, carry_out
 from dregutil.cli.output import count, emit, note
 from dregutil.cli.settings import Settings
+from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.errors import JournalError, NotFoundError, PlanRefusedError, RefusedError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan
@@ -30,12 +31,16 @@ def apply(args: argparse.Namespace, settings: Settings) -> int:
     work = _saved(args, settings) if args.resume is None else _cut_off(args.resume, settings, store)
     if work is None:
         return 0
+    stored = stored_registry(settings)
     inventory = Inventory()
     if settings.cache is not None:
         inventory = settings.cache.read() or inventory
     with seen_parents(settings) as parents:
         known = Known(inventory.as_mapping(), _known_indexes(settings, store, work.plan), parents)
-        return carry_out(args, settings, replace(work, inventory=inventory, known=known))
+        if stored is not None:
+            known = known.with_indexes_of(stored)
+        code = carry_out(args, settings, replace(work, inventory=inventory, known=known))
+    return max(code, storage_code(settings))
 
 
 def _known_indexes(settings: Settings, store: RunStore, plan: Plan) -> Mapping[Repository, frozenset[Digest]]:

@@ -323,6 +323,7 @@ def _add_apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", metavar="RUN", help="go on with a run that was cut off")
     _add_consent(parser)
     parser.add_argument("--strict", action="store_true", help="exit 3 where something was left")
+    _add_storage(parser)
 
 
 def _add_history(parser: argparse.ArgumentParser) -> None:

@@ -456,6 +456,7 @@ complete -c dregutil -n '_shtab_dregutil_using apply' -l resume -x -d 'go on wit
 complete -c dregutil -n '_shtab_dregutil_using apply' -l yes -s y -d 'do not ask'
 complete -c dregutil -n '_shtab_dregutil_using apply' -l yes-remove -x -d 'let a plan through that takes most of a repository: exactly N tags'
 complete -c dregutil -n '_shtab_dregutil_using apply' -l strict -d 'exit 3 where something was left'
+complete -c dregutil -n '_shtab_dregutil_using apply' -l storage -x -d 'the registry'"'"'s own storage, read only: a folder, s3://, gs:// or az://'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a history -d 'List past runs, or show one.'
 complete -c dregutil -n '_shtab_dregutil_using history' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using history' -l registry -o reg -x -d 'the registry: host[:port] or a URL [REGISTRY]'
