@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import Manifest
@@ -35,11 +35,16 @@ class Intents:
         for step in steps:
             for need in step.needs:
                 self._dependents[need].append(step)
+        self._doubted: set[int] = set()
         self._recording = asyncio.Lock()
 
     def has_dependents(self, step: Step) -> bool:
         """Whether other steps wait for this one."""
         return step.number in self._dependents
+
+    def doubt(self, numbers: Iterable[int]) -> None:
+        """What is noted of these steps may not have become durable: it is recorded again before they are sent."""
+        self._doubted.update(numbers)
 
     async def record(
         self, step: Step, manifest: Manifest, reading: Callable[[], RepositoryGraph], dropped: Container[int]
@@ -67,10 +72,11 @@ class Intents:
             intents[step.number] = intent
             await self._run.recorder.intend(*intents.values())
             self.noted.update(intents)
+            self._doubted -= intents.keys()
 
     def _covers(self, step: Step, graph: RepositoryGraph) -> bool:
-        """Whether what is noted of a step names all tags that are on its digest."""
-        before = self.noted.get(step.number)
+        """Whether what is noted of a step names all tags that are on its digest, and is durable."""
+        before = None if step.number in self._doubted else self.noted.get(step.number)
         return before is not None and set(graph.tags_of.get(step.digest, step.tags)) <= set(before.tags)
 
     def _hanging_on(self, step: Step) -> Iterator[Step]:
@@ -81,7 +87,7 @@ class Intents:
     def _is_next(self, step: Step, graph: RepositoryGraph) -> bool:
         return (
             step.action is Action.DELETE
-            and step.number not in self.noted
+            and (step.number not in self.noted or step.number in self._doubted)
             and step.number not in self._run.outcomes
             and step.digest in graph.manifests
         )

@@ -16,7 +16,9 @@ from dregutil.errors import (
     DregutilError,
     JournalError,
     LoginError,
+    ManifestError,
     OutcomeUnknownError,
+    ProtocolError,
     PushedBackError,
     RegistryError,
     UnreachableError,
@@ -175,6 +177,7 @@ class RepositoryRun:
                 raise
             # The registry does not let its tags be moved (immutable tags, no right to push): the plain way remains.
             self.live.swept = frozenset()
+            self._intents.doubt(intents)
             await self.live.read_again()
 
     async def _first_alone(self, steps: list[Step]) -> list[Step]:
@@ -291,11 +294,11 @@ class RepositoryRun:
     async def _look(self, step: Step, manifest: Manifest, *, ours: bool) -> None:
         """Whether the digest is really gone; `ours`: it went by a request of this run.
 
-        Where the registry cannot say (status 500), that is no outcome for the record.
+        Where the registry cannot say (status 500, or nothing that can be read), that is no outcome for the record.
         """
         try:
             found = await self.registry.look_for(self.repository, step.digest)
-        except RegistryError as error:
+        except (RegistryError, ProtocolError, ManifestError) as error:
             self.run_.note_open(step, f"whether it went is not known: {error.message}")
             await self.run_.look_elsewhere(step, manifest)  # another name of this store may have lost it all the same
             return
