@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import Iterator
 
 import pytest
 
 from dregutil.errors import OutcomeUnknownError, ProtocolError, UnreachableError
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry import ConnectOptions, connect, connect_writable
+from images import Pusher
+from servers.http import Answer, Proxy, Request
+from servers.memory import MemoryServer
 from servers.raw import answer, raw_server
 
 REPOSITORY, DIGEST = Repository("r"), Digest(f"sha256:{'0' * 64}")
@@ -16,6 +22,12 @@ SOON = ConnectOptions(timeout=0.05)
 PAUSE = 0.01  # seconds between two pieces of an answer: far less than the silence that is borne
 MOST_PIECES = 2_000
 LIST = b'{"name":"r","tags":["1.0"]}'
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryServer]:
+    with MemoryServer() as found:
+        yield found
 
 
 async def drip(writer: asyncio.StreamWriter, begin: bytes, piece: bytes) -> None:
@@ -67,6 +79,47 @@ async def test_a_long_answer_may_take_longer_than_a_silence() -> None:
 
     async with raw_server(handler) as server, connect(server.url, ConnectOptions(timeout=1.0)) as registry:
         assert await registry.tags(REPOSITORY) == ("1.0",)
+
+
+async def test_the_head_of_an_answer_is_a_sign_of_it() -> None:
+    async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.6)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LIST))
+        await writer.drain()
+        await asyncio.sleep(0.6)
+        writer.write(LIST)
+
+    async with raw_server(handler) as server, connect(server.url, ConnectOptions(timeout=1.0)) as registry:
+        assert await registry.tags(REPOSITORY) == ("1.0",)
+        assert len(server.seen) == 1
+
+
+async def test_a_program_that_was_stopped_reads_what_came_meanwhile(memory: MemoryServer) -> None:
+    """As after Ctrl-Z: nothing was heard for longer than the time-out, and the answer of a write is there."""
+    asked, stopped, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(request: Request) -> None:
+        if request.method == "PUT":
+            asked.set()
+            stopped.wait()
+
+    def tell(request: Request, found: Answer) -> Answer:
+        if request.method == "PUT":
+            answered.set()
+        return found
+
+    with Proxy(memory.port, before=hold, after=tell) as proxy, Pusher(memory.url) as pusher:
+        found = pusher.push_image("r", "1.0", seed="1")
+        async with connect_writable(proxy.url, ConnectOptions(timeout=1.0)) as registry:
+            manifest = await registry.manifest(REPOSITORY, Digest(found["digest"]))
+            assert manifest is not None
+            put = asyncio.create_task(registry.put_manifest(REPOSITORY, Tag("1.1"), manifest.raw, manifest.media_type))
+            await asyncio.to_thread(asked.wait)
+            stopped.set()
+            answered.wait()
+            time.sleep(1.5)  # noqa: ASYNC251 - the whole program stands still
+            await put
+    assert memory.repositories["r"].tags == {"1.0": found["digest"], "1.1": found["digest"]}
 
 
 async def test_what_the_watch_ended_leaves_the_task_as_it_was() -> None:

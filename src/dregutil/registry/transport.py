@@ -310,6 +310,7 @@ class Transport:
                 allow_redirects=False,
                 proxy=self._proxy,
             )
+            watched.heard_at = time.monotonic()
             try:
                 content = b"" if method == "HEAD" else await _read(response, limits, watched)
             except BaseException:

@@ -72,6 +72,7 @@ class Watch:
         self._tick = min(patience / _TICKS, _LONGEST_TICK)
         self._under_way: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._was_late = False  # the last look, which therefore ended nothing
 
     def begin(self, patience: float, longest: float) -> Watched:
         """An exchange of this task begins: `patience` without a sign of an answer, `longest` in all (seconds)."""
@@ -87,10 +88,14 @@ class Watch:
         watched.take_back()
 
     def _look(self) -> None:
+        loop, due = asyncio.get_running_loop(), self._timer
         self._timer = None
         if not self._under_way:
             return
-        now = time.monotonic()
-        for watched in tuple(self._under_way):
-            watched.look(now)
-        self._timer = asyncio.get_running_loop().call_later(self._tick, self._look)
+        # A program that was stopped (Ctrl-Z) has heard nothing, and yet the answers may be there: they are read first.
+        self._was_late = not self._was_late and due is not None and loop.time() - due.when() > self._tick
+        if not self._was_late:
+            now = time.monotonic()
+            for watched in tuple(self._under_way):
+                watched.look(now)
+        self._timer = loop.call_later(self._tick, self._look)
