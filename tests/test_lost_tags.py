@@ -262,6 +262,31 @@ async def test_a_lost_answer_says_nothing_about_the_other_steps(proxy: Proxy, pu
     assert results(result) == [Result.REMOVED, Result.FAILED, Result.LEFT]
 
 
+async def test_a_tag_that_is_there_again_while_an_answer_is_lost_is_on_record(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path
+) -> None:
+    image = aside.push_image("r", "1.0", "1.1", seed="one")
+    removing = Removing(memory.url, tmp_path)
+    plan = await removing.plan("<2")
+    tags = memory.repositories["r"].tags
+    assert tags is not None
+    del tags["1.1"]
+    lost = [LOST]
+
+    def push_and_lose(request: Request) -> Answer | None:
+        if lost and deletes(image["digest"])(request):
+            tags["1.1"] = image["digest"]
+            return lost.pop()
+        return None
+
+    with Proxy(memory.port, before=push_and_lose) as proxy:
+        result = await Removing(proxy.url, tmp_path).apply(plan)
+    assert results(result) == [Result.REMOVED]
+    assert aside.tags("r") == {}
+    await removing.undo()
+    assert aside.tags("r") == {"1.0": image["digest"], "1.1": image["digest"]}
+
+
 async def test_a_step_that_the_login_ended_is_taken_up_again(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     """It has no outcome, although the last look after it found nothing amiss."""
     image = pusher.push_image("r", "1.0", seed="one")

@@ -275,6 +275,8 @@ class RepositoryRun:
                 if await self._went_after_all(step):
                     return True
             await self.live.read_again()
+            if step.digest in self.live.graph.tags_of:  # maybe with a tag that was not on it before
+                await self._intents.record(step, manifest, lambda: self.live.graph, self.live.dropped)
             if step.number in self.live.dropped:
                 return None
             if unknown >= _ATTEMPTS or time.monotonic() > patient_until:
