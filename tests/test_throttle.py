@@ -172,6 +172,27 @@ def test_whoever_gives_up_waiting_leaves_its_place_to_others() -> None:
     run_virtually(work())
 
 
+def test_what_is_urgent_goes_ahead_in_its_own_order() -> None:
+    gone: list[str] = []
+
+    async def go(gate: Gate, name: str) -> None:
+        await gate.enter(urgent=name.startswith("urgent"))
+        gone.append(name)
+        gate.leave()
+
+    async def work() -> None:
+        gate = Gate(1)
+        await gate.enter()
+        names = ("one", "urgent one", "two", "urgent two")
+        tasks = [asyncio.create_task(go(gate, name)) for name in names]
+        await asyncio.sleep(0)
+        gate.leave()
+        await asyncio.gather(*tasks)
+
+    run_virtually(work())
+    assert gone == ["urgent one", "urgent two", "one", "two"]
+
+
 @pytest.mark.property
 @given(
     server=st.one_of(

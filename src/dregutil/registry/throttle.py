@@ -186,6 +186,7 @@ class Gate:
     def __init__(self, most: int) -> None:
         self.throttle = Throttle(most)
         self._under_way = 0
+        self._urgent: deque[asyncio.Future[None]] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -193,28 +194,27 @@ class Gate:
         """Wait until a request may go out. Urgent is what was refused before, since others would starve it, and what
         many others wait for."""
         throttle = self.throttle
-        if not throttle.is_pushed and not self._waiting and self._under_way < throttle.limit:
+        is_first = not self._urgent and (urgent or not self._waiting)
+        if is_first and not throttle.is_pushed and self._under_way < throttle.limit:
             self._under_way += 1
             return
         waiter = asyncio.get_running_loop().create_future()
-        if urgent:
-            self._waiting.appendleft(waiter)
-        else:
-            self._waiting.append(waiter)
+        queue = self._urgent if urgent else self._waiting
+        queue.append(waiter)
         self._let_out()
         try:
             await waiter
         except BaseException:
             if not waiter.cancelled():
                 self._under_way -= 1  # it was let out, and does not go
-            elif waiter in self._waiting:
-                self._waiting.remove(waiter)
+            elif waiter in queue:
+                queue.remove(waiter)
             self._let_out()
             raise
 
     def leave(self) -> None:
         self._under_way -= 1
-        if self._waiting:
+        if self._urgent or self._waiting:
             self._let_out()
 
     def _let_out(self) -> None:
@@ -222,10 +222,10 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._waiting and self._under_way < self.throttle.room:
+        while (queue := self._urgent or self._waiting) and self._under_way < self.throttle.room:
             if self.throttle.is_pushed and self._must_wait():
                 return
-            waiter = self._waiting.popleft()
+            waiter = queue.popleft()
             if not waiter.done():
                 if self.throttle.is_pushed:
                     self.throttle.sent(asyncio.get_running_loop().time())
