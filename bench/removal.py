@@ -92,7 +92,7 @@ def _rows(folder: Path, setting: Setting) -> list[tuple[str, str, str]]:
         statistics.median(found) for found in (walls.removal, walls.undo, walls.older, walls.requests)
     )
     digests = REPOSITORIES * DOOMED
-    what = f"{setting.what}, {CONNECTIONS} connections"
+    what = setting.what
     return [
         (
             f"{what}: removal against the older tool, per digest",
