@@ -45,7 +45,7 @@ async def crawl(
 
     async def exchange(refused: int) -> bool:
         nonlocal under_way
-        await gate.enter(urgent=refused > 0)
+        await gate.enter(refused=refused > 0)
         sent_at = loop.time()
         found.sent.append(sent_at)
         under_way += 1
@@ -172,25 +172,25 @@ def test_whoever_gives_up_waiting_leaves_its_place_to_others() -> None:
     run_virtually(work())
 
 
-def test_what_is_urgent_goes_ahead_in_its_own_order() -> None:
+def test_what_was_refused_goes_first_and_then_what_is_urgent() -> None:
     gone: list[str] = []
 
     async def go(gate: Gate, name: str) -> None:
-        await gate.enter(urgent=name.startswith("urgent"))
+        await gate.enter(urgent=name.startswith("urgent"), refused=name.startswith("refused"))
         gone.append(name)
         gate.leave()
 
     async def work() -> None:
         gate = Gate(1)
         await gate.enter()
-        names = ("one", "urgent one", "two", "urgent two")
+        names = ("one", "urgent one", "refused one", "two", "urgent two", "refused two")
         tasks = [asyncio.create_task(go(gate, name)) for name in names]
         await asyncio.sleep(0)
         gate.leave()
         await asyncio.gather(*tasks)
 
     run_virtually(work())
-    assert gone == ["urgent one", "urgent two", "one", "two"]
+    assert gone == ["refused two", "refused one", "urgent one", "urgent two", "one", "two"]
 
 
 @pytest.mark.property
@@ -205,6 +205,7 @@ def test_what_is_urgent_goes_ahead_in_its_own_order() -> None:
     seed=st.integers(0, 2**32),
 )
 @example(server=Window(1, 10.0), workers=2, round_trip=0.5, asks=False, seed=0)  # two that overtake each other
+@example(server=Bucket(0.5, 18.0), workers=7, round_trip=0.25, asks=False, seed=2)  # where each waits for its turn
 def test_whatever_the_limit_all_get_through_in_bounded_time(
     server: Bucket | Window, workers: int, round_trip: float, asks: bool, seed: int
 ) -> None:

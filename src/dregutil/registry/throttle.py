@@ -190,17 +190,20 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def enter(self, *, urgent: bool = False) -> None:
-        """Wait until a request may go out. Urgent is what was refused before, since others would starve it, and what
-        many others wait for."""
+    async def enter(self, *, urgent: bool = False, refused: bool = False) -> None:
+        """Wait until a request may go out. Urgent is what many others wait for; what the server has refused goes before
+        everything, the last one first: others would starve it."""
         throttle = self.throttle
-        is_first = not self._urgent and (urgent or not self._waiting)
+        is_first = not self._urgent and (urgent or refused or not self._waiting)
         if is_first and not throttle.is_pushed and self._under_way < throttle.limit:
             self._under_way += 1
             return
         waiter = asyncio.get_running_loop().create_future()
-        queue = self._urgent if urgent else self._waiting
-        queue.append(waiter)
+        queue = self._urgent if urgent or refused else self._waiting
+        if refused:
+            queue.appendleft(waiter)
+        else:
+            queue.append(waiter)
         self._let_out()
         try:
             await waiter

@@ -295,7 +295,7 @@ class Transport:
         gate = self.gate
         if gate.throttle.is_pushed and gate.throttle.may_send_at(time.monotonic()) > limits.begun_by:
             raise PushedBackError(f"{place(url)} pushes back: the {method} was not sent")
-        await gate.enter(urgent=limits.urgent or refused > 0)
+        await gate.enter(urgent=limits.urgent, refused=refused > 0)
         longest = _LONGEST_ANSWER * self._wait
         watched = self._watch.begin(longest if method == "DELETE" else self._wait, longest)
         started = watched.started
