@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,6 +152,33 @@ async def test_a_tag_that_moves_onto_what_goes_is_told(proxy: Proxy, pusher: Pus
     result = await Removing(proxy.url, tmp_path).remove("1.0")
     assert result is not None
     assert result.vanished == {Repository("r"): ("stable",)}
+
+
+async def test_a_tag_that_is_left_without_the_manifest_of_ours_is_untagged_again(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    """2.8 takes a manifest first and then its tags; where it cannot read them all just then, status 500, they stay."""
+    image = pusher.push_image("r", "1.0", "stable", seed="one")
+    revisions = registry_server.storage / "docker/registry/v2/repositories/r/_manifests/revisions/sha256"
+
+    def fail_once(request: Request) -> Answer | None:
+        reference = request.reference.removeprefix("sha256:")
+        if failed or request.method != "DELETE" or not (revisions / reference).is_dir():
+            return None
+        failed.append(reference)
+        shutil.rmtree(revisions / reference)
+        return Answer(500)
+
+    failed: list[str] = []
+    with Proxy(registry_server.port, before=fail_once) as proxy:
+        removing = Removing(proxy.url, tmp_path)
+        result = await removing.remove("1.0", options=RemovalOptions(untag=True))
+        assert failed
+        assert results(result) == [Result.REMOVED]
+        assert pusher.tags("r") == {"stable": image["digest"]}
+        assert pusher.is_whole("r", "stable")
+        await removing.undo()
+    assert pusher.tags("r") == {"1.0": image["digest"], "stable": image["digest"]}
 
 
 async def test_what_was_read_long_ago_is_read_again(

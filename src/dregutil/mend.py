@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from dregutil.errors import RegistryError
+from dregutil.errors import DregutilError, JournalError, LoginError, RegistryError, UnreachableError
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import Manifest
 from dregutil.outcome import Intent, Result
@@ -164,6 +164,10 @@ class Mender:
         ours may name anything that we deleted: each is tried, and kept where the tag then resolves. What is there
         again was pushed by somebody, and is not ours to take away: the next look finds its tag.
         """
+        step = self.run.untagged[self.repository].get(tag)
+        if step is not None:
+            await self._untag_again(tag, step)
+            return
         for digest, (step, manifest) in list(self.removed.items()):
             if tag in step.tags:
                 if await self._is_there(digest):
@@ -182,6 +186,21 @@ class Mender:
                 self._kept(put, f"'{tag}' came meanwhile and needs it")
                 return
             await self._take_away(put)
+
+    async def _untag_again(self, tag: Tag, step: Step) -> None:
+        """Where the registry took the manifest of ours on which a tag lay and failed at the tag, all begins anew: 2.8.2
+        does so (status 500) while another tag of the repository is written."""
+        manifest = self.graph.manifests.get(step.digest)
+        if manifest is None or await self.registry.resolve(self.repository, tag) is not None:
+            return  # somebody has pushed it since
+        beside = tuple(other for other, digest in self.after.items() if digest == step.digest)
+        try:
+            await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
+            await self.run.untagger.untag(Intent(step.number, self.repository, (tag,), manifest, beside=beside))
+        except (UnreachableError, LoginError, JournalError):
+            raise
+        except DregutilError:
+            return  # the next look tells where the tag is
 
     async def _is_there(self, digest: Digest) -> bool:
         return await self.registry.resolve(self.repository, digest) is not None
