@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from dregutil import live_reading, repository_run
+from dregutil.errors import JournalError
 from dregutil.graph import RepositoryGraph
 from dregutil.intents import Intents
 from dregutil.journal import Journal
@@ -154,8 +155,9 @@ async def test_a_tag_that_moves_onto_what_goes_is_told(proxy: Proxy, pusher: Pus
     assert result.vanished == {Repository("r"): ("stable",)}
 
 
+@pytest.mark.parametrize("how", ["untagged again", "no room for the intent"])
 async def test_a_tag_that_is_left_without_the_manifest_of_ours_is_untagged_again(
-    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """2.8 takes a manifest first and then its tags; where it cannot read them all just then, status 500, they stay."""
     image = pusher.push_image("r", "1.0", "stable", seed="one")
@@ -169,13 +171,24 @@ async def test_a_tag_that_is_left_without_the_manifest_of_ours_is_untagged_again
         shutil.rmtree(revisions / reference)
         return Answer(500)
 
+    async def full(self: Journal, *intents: Any) -> None:
+        if failed and how == "no room for the intent":
+            raise JournalError("no room")
+        await intend(self, *intents)
+
     failed: list[str] = []
+    intend = Journal.intend
+    monkeypatch.setattr(Journal, "intend", full)
     with Proxy(registry_server.port, before=fail_once) as proxy:
         removing = Removing(proxy.url, tmp_path)
         result = await removing.remove("1.0", options=RemovalOptions(untag=True))
         assert failed
-        assert results(result) == [Result.REMOVED]
-        assert pusher.tags("r") == {"stable": image["digest"]}
+        if how == "untagged again":
+            assert results(result) == [Result.REMOVED]
+            assert pusher.tags("r") == {"stable": image["digest"]}
+        else:  # it lies on its image, and is not told as removed
+            assert results(result) == [Result.FAILED]
+            assert pusher.is_whole("r", "1.0")
         assert pusher.is_whole("r", "stable")
         await removing.undo()
     assert pusher.tags("r") == {"1.0": image["digest"], "stable": image["digest"]}

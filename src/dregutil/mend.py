@@ -197,7 +197,8 @@ class Mender:
         try:
             await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
             await self.run.untagger.untag(Intent(step.number, self.repository, (tag,), manifest, beside=beside))
-        except (UnreachableError, LoginError, JournalError):
+        except (UnreachableError, LoginError, JournalError) as error:
+            self.run.note(step, Result.FAILED, f"'{tag}' may be there again: {error.message}")
             raise
         except DregutilError:
             return  # the next look tells where the tag is
