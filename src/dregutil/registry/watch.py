@@ -1,7 +1,7 @@
 """How long an exchange may take: without a sign of an answer, and in all. One timer for all that are under way.
 
-A timer for each, which aiohttp would set anew with every chunk, costs a fifteenth of a client's time; and it is pleased
-with a byte now and then, for ever.
+aiohttp's own timer is one for each exchange, set anew with every chunk: more work, and pleased with a byte now and
+then, for ever.
 """
 
 from __future__ import annotations
