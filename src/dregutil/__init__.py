@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dregutil.selection import MatchRules, Selection, select_repositories, select_tags
     from dregutil.selector import TagSelector
 
-__version__ = "2.0.0"
+__version__ = "2.1.0"
 
 _PLACES = {
     "dregutil.apply": ("apply_plan",),
