@@ -38,7 +38,7 @@ def _tests_in(name: str) -> frozenset[str]:
     return frozenset(names)
 
 
-@pytest.mark.parametrize(("number", "row"), _rows())
+@pytest.mark.parametrize(("number", "row"), list(_rows()))
 def test_a_promise_names_tests_that_exist(number: int, row: str) -> None:
     named = _NAMED.findall(row)
     assert named, f"line {number} of docs/promises.md names no test: {row}"
