@@ -24,13 +24,14 @@ from dregutil.journal_line import (
     EndLine,
     IntentLine,
     LookedLine,
+    LostLine,
     OutcomeLine,
     RestoredLine,
     RunLine,
     StepLine,
     encode_line,
 )
-from dregutil.outcome import Intent, Outcome
+from dregutil.outcome import Intent, LostTag, Outcome
 from dregutil.plan import Plan
 from dregutil.planfile import encode_step, options_object
 from dregutil.reference import Digest, Repository, Tag
@@ -116,6 +117,9 @@ class Journal:
     def restored(self, repository: Repository, digest: Digest, tags: Iterable[Tag], why: str = "") -> None:
         """Note that a manifest was put back with these tags, or why it was not."""
         self._note(RestoredLine(repository, digest, list(tags), why))
+
+    def lost(self, lost: LostTag) -> None:
+        self._note(LostLine(lost.repository, lost.tag, list(lost.candidates), lost.mended or "", lost.why))
 
     def looked(self, repository: Repository) -> None:
         self._note(LookedLine(repository))

@@ -18,6 +18,7 @@ __all__ = [
     "IntentLine",
     "Line",
     "LookedLine",
+    "LostLine",
     "OutcomeLine",
     "RestoredLine",
     "RunLine",
@@ -81,11 +82,19 @@ class LookedLine(msgspec.Struct, tag="looked"):
     repository: str
 
 
+class LostLine(msgspec.Struct, tag="lost", omit_defaults=True):
+    repository: str
+    tag: str
+    candidates: list[str]
+    mended: str = ""
+    why: str = ""
+
+
 class EndLine(msgspec.Struct, tag="end"):
     finished: datetime
 
 
-Line = RunLine | StepLine | IntentLine | OutcomeLine | RestoredLine | LookedLine | EndLine
+Line = RunLine | StepLine | IntentLine | OutcomeLine | RestoredLine | LookedLine | LostLine | EndLine
 _decoder = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder(enc_hook=str)  # our names are subclasses of str
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dregutil.manifest import OCI_INDEX, Manifest
-from dregutil.outcome import Intent, Outcome, Recorder
+from dregutil.outcome import Intent, LostTag, Outcome, Recorder
 from dregutil.private import make_private_folder, write_private
 from dregutil.reference import Digest, Repository
 
@@ -109,6 +109,9 @@ class LaidOutRecorder:
 
     def outcome(self, outcome: Outcome) -> None:
         self._recorder.outcome(outcome)
+
+    def lost(self, lost: LostTag) -> None:
+        self._recorder.lost(lost)
 
     def looked(self, repository: Repository) -> None:
         self._recorder.looked(repository)

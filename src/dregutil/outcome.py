@@ -12,7 +12,7 @@ from dregutil.manifest import Manifest
 from dregutil.plan import Step
 from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["Intent", "NoRecorder", "Outcome", "Recorder", "Result", "RunResult"]
+__all__ = ["Intent", "LostTag", "NoRecorder", "Outcome", "Recorder", "Result", "RunResult"]
 
 
 class Result(enum.Enum):
@@ -60,6 +60,21 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class LostTag:
+    """A tag that was to stay, or came meanwhile, and went with what a run deleted: somebody had moved it there.
+
+    `candidates` are the digests on one of which it was. `mended`: the one on which it was put back. `why` says why it
+    could not be.
+    """
+
+    repository: Repository
+    tag: Tag
+    candidates: tuple[Digest, ...]
+    mended: Digest | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """A plan carried out. `tags_after` is the last live reading of each repository that was read to the end.
 
@@ -96,6 +111,9 @@ class Recorder(Protocol):
     def outcome(self, outcome: Outcome) -> None:
         """Note what became of a step."""
 
+    def lost(self, lost: LostTag) -> None:
+        """Note a tag that the run took along, and whether it was put back."""
+
     def looked(self, repository: Repository) -> None:
         """Note that the last look at a repository is done."""
 
@@ -107,6 +125,9 @@ class NoRecorder:
         pass
 
     def outcome(self, outcome: Outcome) -> None:
+        pass
+
+    def lost(self, lost: LostTag) -> None:
         pass
 
     def looked(self, repository: Repository) -> None:

@@ -19,6 +19,7 @@ from dregutil.journal_line import (
     IntentLine,
     Line,
     LookedLine,
+    LostLine,
     OutcomeLine,
     RestoredLine,
     RunLine,
@@ -26,7 +27,7 @@ from dregutil.journal_line import (
     decode_line,
 )
 from dregutil.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
-from dregutil.outcome import Intent, Result
+from dregutil.outcome import Intent, LostTag, Result
 from dregutil.plan import Plan, Step, Usage
 from dregutil.planfile import decode_step, options_from
 from dregutil.reference import Digest, Repository, Tag
@@ -48,6 +49,7 @@ class Settled:
 @dataclass(frozen=True)
 class RunRecord:
     """A run as its journal tells it. `undoes` names the run that it put back; `damaged` counts lines left out.
+    `lost` are tags that went with what it deleted, as the last line about each says.
 
     `missing_steps`: the record of the plan itself is not whole. `taken` are the steps that took something, or may have,
     even if the run itself put it back.
@@ -66,6 +68,7 @@ class RunRecord:
     missing_steps: bool = False
     damaged: int = 0
     taken: frozenset[int] = frozenset()
+    lost: tuple[LostTag, ...] = ()
 
     @property
     def is_unfinished(self) -> bool:
@@ -156,6 +159,7 @@ class _Reading:
         self.taken: set[int] = set()
         self.restored: list[tuple[Repository, Digest, tuple[Tag, ...], str]] = []
         self.looked: set[Repository] = set()
+        self.lost: dict[tuple[str, str], LostTag] = {}
         self.finished: datetime | None = None
         self.damaged = 0
 
@@ -189,6 +193,8 @@ class _Reading:
                 self.restored.append((Repository(line.repository), Digest(line.digest), tags, line.why))
             case LookedLine():
                 self.looked.add(Repository(line.repository))
+            case LostLine():
+                self.lost[line.repository, line.tag] = _lost(line)
             case EndLine():
                 self.finished = line.finished
 
@@ -224,6 +230,7 @@ class _Reading:
             len(self.steps) != header.steps,
             self.damaged,
             frozenset(self.taken),
+            tuple(self.lost.values()),
         )
 
 
@@ -236,4 +243,14 @@ def _intent(line: IntentLine) -> Intent:
         parse_manifest(line.raw, line.media_type, digest),
         Digest.parse(line.placeholder) if line.placeholder else None,
         tuple(Tag.parse(tag) for tag in line.beside),
+    )
+
+
+def _lost(line: LostLine) -> LostTag:
+    return LostTag(
+        Repository.parse(line.repository),
+        Tag.parse(line.tag),
+        tuple(Digest.parse(digest) for digest in line.candidates),
+        Digest.parse(line.mended) if line.mended else None,
+        line.why,
     )

@@ -94,7 +94,10 @@ async def look_back(registry: Registry, record: RunRecord, *, on_looked: Callabl
 
 
 def _removed(record: RunRecord) -> Mapping[Repository, list[Intent]]:
-    """What the run took away, or may have: by repository, each digest once, with all its tags."""
+    """What the run took away, or may have: by repository, each digest once, with all its tags.
+
+    A tag that went with a digest, although it was to stay, is one of them where the record knows with which.
+    """
     merged: dict[tuple[Repository, Digest], Intent] = {}
     for intent in sorted(record.intents, key=lambda intent: intent.step):
         settled = record.outcomes.get(intent.step)
@@ -105,6 +108,10 @@ def _removed(record: RunRecord) -> Mapping[Repository, list[Intent]]:
         own = (*intent.tags, *(intent.beside if settled is None else ()))
         before = merged.get(key)
         merged[key] = replace(intent, tags=tuple(dict.fromkeys((*(before.tags if before is not None else ()), *own))))
+    for lost in record.lost:
+        key = (lost.repository, lost.candidates[0])
+        if lost.mended is None and len(lost.candidates) == 1 and key in merged:
+            merged[key] = replace(merged[key], tags=tuple(dict.fromkeys((*merged[key].tags, lost.tag))))
     found: dict[Repository, list[Intent]] = defaultdict(list)
     for intent in merged.values():
         found[intent.repository].append(intent)
