@@ -10,6 +10,8 @@ Names are imported when they are first used: what only reads a cache file needs 
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from dregutil.details import ImageDetails
     from dregutil.errors import DregutilError
     from dregutil.inventory import Inventory
-    from dregutil.outcome import Outcome, Result, RunResult
+    from dregutil.outcome import NoRecorder, Outcome, Result, RunResult
     from dregutil.plan import Kept, Plan, RemovalOptions, Step
     from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag
     from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
@@ -44,7 +46,7 @@ _PLACES = {
     "dregutil.details": ("ImageDetails",),
     "dregutil.errors": ("DregutilError",),
     "dregutil.inventory": ("Inventory",),
-    "dregutil.outcome": ("Outcome", "Result", "RunResult"),
+    "dregutil.outcome": ("NoRecorder", "Outcome", "Result", "RunResult"),
     "dregutil.plan": ("Kept", "Plan", "RemovalOptions", "Step"),
     "dregutil.reference": ("Digest", "Reference", "RegistryAddress", "Repository", "Tag"),
     "dregutil.registry": ("ConnectOptions", "Registry", "WritableRegistry", "connect", "connect_writable"),
@@ -72,6 +74,7 @@ __all__ = [
     "Kept",
     "Known",
     "MatchRules",
+    "NoRecorder",
     "Outcome",
     "Plan",
     "Reference",
@@ -101,11 +104,24 @@ __all__ = [
 ]
 
 
+class _Face(types.ModuleType):
+    """`dregutil.crawl` is a module as well as the function in it: the function is what is meant.
+
+    Whoever imports a module puts it into its package, under its name.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _PLACE_OF and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face
+
+
 def __getattr__(name: str) -> object:
     place = _PLACE_OF.get(name)
     if place is None:
         raise AttributeError(f"module 'dregutil' has no attribute {name!r}")
-    # By hand, since `dregutil.crawl` is a module as well as the function in it: the function is what is meant.
     found = getattr(importlib.import_module(place), name)
     globals()[name] = found
     return found

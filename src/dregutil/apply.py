@@ -7,10 +7,16 @@ itself (`repository_run`). A run that was cut off is taken up again where its re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
-from dregutil.outcome import Intent, NoRecorder, Outcome, Recorder, RunResult
+from dregutil.folders import state_folder
+from dregutil.inventory import Inventory
+from dregutil.journal import Journal
+from dregutil.outcome import Intent, Outcome, Recorder, RunResult
 from dregutil.plan import Plan, Step
 from dregutil.readings import Readings
 from dregutil.record import RunRecord
@@ -18,6 +24,7 @@ from dregutil.reference import Repository
 from dregutil.registry.writing import WritableRegistry
 from dregutil.repository_run import RepositoryRun
 from dregutil.run import Known, Run
+from dregutil.runs import RunStore
 from dregutil.workers import for_each, gather_all
 
 __all__ = ["apply_plan"]
@@ -27,6 +34,7 @@ async def apply_plan(
     registry: WritableRegistry,
     plan: Plan,
     *,
+    inventory: Inventory | None = None,
     known: Known | None = None,
     readings: Readings | None = None,
     recorder: Recorder | None = None,
@@ -37,16 +45,40 @@ async def apply_plan(
 ) -> RunResult:
     """Carry out `plan`.
 
-    `recorder` keeps the record by which the run can be resumed and undone; without one it cannot be. `earlier` is the
-    record of this very plan, cut off: what it began is completed first. `on_swept` is told of each tag that goes before
-    its manifest, in a large repository. `stop`, once set, lets the steps in flight end and starts no other.
+    `recorder` keeps the record by which the run can be resumed and undone; without one the run is recorded in this
+    machine's state folder, under the lock that keeps other runs out, and the result's `run` names it. With a
+    `NoRecorder` it can be neither. `earlier` is the record of this very plan, cut off: what it began is completed
+    first.
+
+    `inventory` is what the plan was made from: a list that omits one of its tags is not believed. `known` is that and
+    what else was seen before; by default what this machine's records and content database know. `on_swept` is told of
+    each tag that goes before its manifest, in a large repository. `stop`, once set, lets the steps in flight end and
+    starts no other.
 
     Raises DeletionDisabledError, DeniedError or LoginError before anything was sent, where one of the repositories
-    allows no deletion, and UnreachableError where the registry does not answer. What fails later is an outcome, or the
-    result's `error`.
+    allows no deletion, and UnreachableError where the registry does not answer; JournalError where nothing can be
+    recorded, RefusedError where another run is at work. What fails later is an outcome, or the result's `error`.
     """
+    if recorder is None:
+        store = RunStore(state_folder() if earlier is None else earlier.folder.parent.parent)
+        with store.lock(plan.registry), _recording(store, plan, earlier) as record:
+            result = await apply_plan(
+                registry,
+                plan,
+                inventory=inventory,
+                known=known,
+                readings=readings,
+                recorder=record.journal,
+                earlier=earlier,
+                on_outcome=on_outcome,
+                on_swept=on_swept,
+                stop=stop,
+            )
+            record.is_finished = result.is_finished
+        return replace(result, run=record.journal.run if record.journal.has_intents else "")
+    known = known or Known.remembered(registry.address.identity, inventory)
     limit = asyncio.Semaphore(registry.repositories_at_once)
-    run = Run(registry, plan, known or Known(), recorder or NoRecorder(), on_outcome or (lambda _: None))
+    run = Run(registry, plan, known, recorder, on_outcome or (lambda _: None))
     run.readings = readings or Readings()
     run.untagger.on_swept = on_swept or run.untagger.on_swept
     run.stop = stop or run.stop
@@ -61,6 +93,26 @@ async def apply_plan(
     await for_each(left, registry.check_deletion, at_once=registry.concurrency)
     await gather_all(carry_out(repository) for repository in left)
     return run.result()
+
+
+@dataclass
+class _Record:
+    """The record of a run, and whether nothing of it is left to do."""
+
+    journal: Journal
+    is_finished: bool = False
+
+
+@contextmanager
+def _recording(store: RunStore, plan: Plan, earlier: RunRecord | None) -> Iterator[_Record]:
+    """A record that is closed as what became of the run; one that never sent anything leaves none."""
+    record = _Record(store.begin(plan, datetime.now(UTC)) if earlier is None else store.journal(earlier))
+    try:
+        yield record
+    finally:
+        record.journal.close(datetime.now(UTC) if record.is_finished else None)
+        if earlier is None and not record.journal.has_intents:
+            store.discard(record.journal)
 
 
 async def _carry_out(run: Run, repository: Repository, steps: Sequence[Step], intents: list[Intent]) -> None:

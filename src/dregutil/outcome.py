@@ -79,7 +79,8 @@ class RunResult:
     """A plan carried out. `tags_after` is the last live reading of each repository that was read to the end.
 
     `error` is what ended the run early, if anything did; `interrupted`: it was asked to end. `vanished` are tags that
-    were to stay and are gone all the same: somebody removed them, or moved them onto what was just being removed.
+    were to stay and are gone all the same: somebody removed them, or moved them onto what was just being removed. `run`
+    is the name of its record, where `apply_plan` made one.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -87,6 +88,7 @@ class RunResult:
     error: DregutilError | None = None
     interrupted: bool = False
     vanished: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
+    run: str = ""
 
     @property
     def has_open(self) -> bool:

@@ -18,9 +18,10 @@ from dregutil.readings import Readings
 from dregutil.reclaim import collectors_of, with_stored_usage, with_usage
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
+from dregutil.remembered import remembered_indexes, remembered_parents
 from dregutil.selection import Selection
 from dregutil.stored import StoredRegistry
-from dregutil.survey import KnownParents, no_parents, survey_repository
+from dregutil.survey import KnownParents, survey_repository
 from dregutil.workers import for_each
 
 __all__ = ["plan_removal"]
@@ -34,7 +35,7 @@ async def plan_removal(
     *,
     command: str = "",
     known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
-    known_parents: KnownParents = no_parents,
+    known_parents: KnownParents | None = None,
     readings: Readings | None = None,
     untagged: bool = False,
     stored: StoredRegistry | None = None,
@@ -43,15 +44,18 @@ async def plan_removal(
     """Read the repositories of `selection` live and plan its removal; nothing is changed.
 
     `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw, `known_parents`
-    tells what else was ever seen above a digest. `readings` takes what was read, for a run that follows at once.
-    `untagged`: the registry's collector is run with `-m`. `stored`: the registry's storage, from which it is known
-    exactly what comes back; `known` has manifests that were read before. Raises UnreachableError and LoginError; a
-    repository that cannot be read whole is left out of the plan, which says so.
+    tells what else was ever seen above a digest: by default what this machine's records and content database have.
+    `readings` takes what was read, for a run that follows at once. `untagged`: the registry's collector is run with
+    `-m`. `stored`: the registry's storage, from which it is known exactly what comes back; `known` has manifests that
+    were read before. Raises UnreachableError and LoginError, and JournalError or CacheError where records or database
+    cannot be read; a repository that cannot be read whole is left out of the plan, which says so.
     """
     wanted: dict[Repository, set[Digest]] = defaultdict(set)
     for repository, digest in selection.touched():
         wanted[repository].add(digest)
     likely = _one_tag_each(selection)
+    indexes = remembered_indexes(registry.address.identity) if known_indexes is None else known_indexes
+    parents = known_parents or remembered_parents
     limit = asyncio.Semaphore(registry.repositories_at_once)
 
     async def survey(repository: Repository) -> RepositoryGraph:
@@ -62,9 +66,9 @@ async def plan_removal(
                 repository,
                 wanted[repository],
                 known_tags=inventory.tags(repository),
-                known_indexes=(known_indexes or {}).get(repository, ()),
+                known_indexes=indexes.get(repository, ()),
                 likely=likely[repository],
-                known_parents=known_parents,
+                known_parents=parents,
             )
             if readings is not None:
                 readings.add(graph, started)

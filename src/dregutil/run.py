@@ -6,8 +6,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from dregutil.errors import DregutilError
+from dregutil.inventory import Inventory
 from dregutil.manifest import Manifest
 from dregutil.outcome import Intent, Outcome, Recorder, Result, RunResult
 from dregutil.plan import Action, Plan, Step
@@ -15,6 +17,7 @@ from dregutil.readings import Readings
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.writing import WritableRegistry
+from dregutil.remembered import remembered_indexes, remembered_parents
 from dregutil.stored import StoredRegistry
 from dregutil.survey import KnownParents, no_parents
 from dregutil.untag import Untagger
@@ -35,6 +38,13 @@ class Known:
     tags: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
     indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
     parents: KnownParents = no_parents
+
+    @classmethod
+    def remembered(cls, registry: str, inventory: Inventory | None = None) -> Self:
+        """What this machine's records and content database know of a registry (its identity), and the tags of
+        `inventory`. Raises JournalError."""
+        tags = {} if inventory is None else inventory.as_mapping()
+        return cls(tags, remembered_indexes(registry), remembered_parents)
 
     def with_indexes_of(self, stored: StoredRegistry) -> Known:
         """And the indexes that a registry's storage has without a tag: they hold their children, and the API does not

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dregutil import folders
 from dregutil.cachefile import CacheFile, cache_file_name
 from dregutil.cli.parser import COMMANDS
 from dregutil.errors import UsageError
@@ -106,7 +107,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         storage=given.get("storage"),
         state_dir=state_folder(args, env),
         repeated=_repeated(given),
-        contents=None if cache is not None and _is_off(cache) else _contents(env),
+        contents=None if cache is not None and _is_off(cache) else folders.contents_file(env),
     )
 
 
@@ -175,21 +176,13 @@ def _cache(value: str | None, address: RegistryAddress | None) -> CacheFile | No
 
 def state_folder(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Path:
     """Where runs are recorded."""
-    value: str | None = getattr(args, "state_dir", None) or env.get("DREGUTIL_STATE_DIR")
-    if value:
-        return Path(value).expanduser().absolute()
-    state = env.get("XDG_STATE_HOME") or "~/.local/state"
-    return (Path(state).expanduser() / "dregutil").absolute()
+    named: str | None = getattr(args, "state_dir", None)
+    return folders.absolute(Path(named)) if named else folders.state_folder(env)
 
 
 def _repeated(given: Mapping[str, object]) -> str:
     named = (("-reg", given.get("registry")), ("--state-dir", given.get("state_dir")))
     return "".join(f" {option} {shlex.quote(str(value))}" for option, value in named if value)
-
-
-def _contents(env: Mapping[str, str]) -> Path:
-    cache = env.get("XDG_CACHE_HOME") or "~/.cache"
-    return (Path(cache).expanduser() / "dregutil" / "contents.sqlite").absolute()
 
 
 def _seconds(given: float | None, default: float) -> float:
