@@ -196,6 +196,11 @@ def _hold(
         if subject not in going:
             return f"refers to {subject.short}, which stays"
     if not allow_irreversible:
+        if manifest.is_ambiguous:
+            return (
+                "its JSON has a key twice or in another case, so programs disagree on what it holds "
+                "(--allow-irreversible removes it)"
+            )
         if manifest.kind is Kind.SCHEMA1:
             return "a schema 1 image could not be put back (--allow-irreversible removes it)"
         if graph.missing_children(digest):

@@ -8,12 +8,14 @@ whoever decides about deletion must treat it so (`Kind.UNKNOWN`).
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from dregutil.errors import ManifestError, UsageError
+from dregutil.go_json import Struct, other_readings
 from dregutil.reference import Digest
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "Descriptor",
     "Kind",
     "Manifest",
+    "contradicts_nothing",
     "holds_image_config",
     "is_foreign",
     "kind_of_media_type",
@@ -129,7 +132,12 @@ def is_foreign(blob: Descriptor) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest as it was read: `raw` is what its digest names; all else is read out of it."""
+    """A manifest as it was read: `raw` is what its digest names; all else is read out of it.
+
+    `media_type` is the body's own where it names a known one, else that of the answer; `labelled` is the answer's where
+    the body contradicts it. `is_ambiguous`: programs read the body differently (see `go_json`); it then has all that
+    any of them finds.
+    """
 
     digest: Digest
     media_type: str
@@ -141,6 +149,8 @@ class Manifest:
     subject: Descriptor | None = None
     artifact_type: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    labelled: str = ""
+    is_ambiguous: bool = False
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -205,41 +215,117 @@ class _Manifest(msgspec.Struct, rename="camel"):
 
 _decoder = msgspec.json.Decoder(_Manifest)
 
+_PLATFORM = Struct(dict.fromkeys(("os", "architecture", "variant")))
+_DESCRIPTOR = Struct(
+    {**dict.fromkeys(("digest", "mediaType", "size", "annotations", "urls")), "platform": _PLATFORM},
+)
+_STRUCT = Struct(
+    {
+        **dict.fromkeys(("mediaType", "schemaVersion", "artifactType", "annotations")),
+        **dict.fromkeys(("manifests", "config", "layers", "blobs", "subject"), _DESCRIPTOR),
+        "fsLayers": Struct({"blobSum": None}),
+    }
+)
+_SAYS_NOTHING = frozenset(("", "text/plain", "application/json", "application/octet-stream"))
+"""Content-Types that servers send with whatever they do not know: they contradict nothing."""
+
 
 def parse_manifest(raw: bytes, media_type: str, digest: Digest) -> Manifest:
-    """Read a manifest. `media_type` is the Content-Type that the registry sent; the body's own is second to it.
+    """Read a manifest. `media_type` is the Content-Type that the registry sent; the body's own goes before it.
 
     `digest` names `raw`: the caller has checked that. Whatever has `manifests` is walked as an index, whatever its
     media type. Raises ManifestError where a known media type holds something else.
     """
-    media_type = bare_media_type(media_type)
-    kind = kind_of_media_type(media_type)
+    sent = bare_media_type(media_type)
     try:
-        body = _decoder.decode(raw)
-        if kind is Kind.UNKNOWN and kind_of_media_type(body.media_type) is not Kind.UNKNOWN:
-            media_type, kind = body.media_type, kind_of_media_type(body.media_type)
-        entries = [_descriptor(child) for child in body.manifests or ()]
-        layers = body.layers or body.blobs or []
-        return Manifest(
-            digest=digest,
-            media_type=media_type,
-            raw=raw,
-            kind=_kind_of_shape(kind, body),
-            children=tuple(entry for entry in entries if not _is_blob(entry)),
-            config=None if body.config is None else _descriptor(body.config),
-            layers=(
-                tuple(_descriptor(layer) for layer in layers)
-                or tuple(entry for entry in entries if _is_blob(entry))
-                or tuple(Descriptor(Digest.parse(layer.blobSum)) for layer in body.fs_layers or ())
-            ),
-            subject=None if body.subject is None else _descriptor(body.subject),
-            artifact_type=body.artifact_type or "",
-            annotations=body.annotations or {},
-        )
-    except (msgspec.MsgspecError, UsageError, RecursionError, UnicodeDecodeError) as error:
-        if kind is Kind.UNKNOWN:
-            return Manifest(digest, media_type, raw, Kind.UNKNOWN)
+        bodies = _bodies(raw)
+        own = bare_media_type(next((body.media_type for body in bodies if body.media_type), ""))
+        media_type = own if kind_of_media_type(own) is not Kind.UNKNOWN else sent
+        found = _united(bodies, raw, media_type, digest)
+    except (msgspec.MsgspecError, UsageError, RecursionError, ValueError) as error:
+        if kind_of_media_type(sent) is Kind.UNKNOWN:
+            return Manifest(digest, sent, raw, Kind.UNKNOWN)
         raise ManifestError(f"the manifest {digest.short} cannot be read: {error}") from error
+    return replace(found, labelled=sent) if own and own != sent and not contradicts_nothing(sent) else found
+
+
+def contradicts_nothing(media_type: str) -> bool:
+    """Whether a Content-Type says so little that whatever a manifest calls itself agrees with it."""
+    return media_type in _SAYS_NOTHING
+
+
+def _manifest(body: _Manifest, raw: bytes, media_type: str, digest: Digest) -> Manifest:
+    entries = [_descriptor(child) for child in body.manifests or ()]
+    layers = body.layers or body.blobs or []
+    return Manifest(
+        digest=digest,
+        media_type=media_type,
+        raw=raw,
+        kind=_kind_of_shape(kind_of_media_type(media_type), body),
+        children=tuple(entry for entry in entries if not _is_blob(entry)),
+        config=None if body.config is None else _descriptor(body.config),
+        layers=(
+            tuple(_descriptor(layer) for layer in layers)
+            or tuple(entry for entry in entries if _is_blob(entry))
+            or tuple(Descriptor(Digest.parse(layer.blobSum)) for layer in body.fs_layers or ())
+        ),
+        subject=None if body.subject is None else _descriptor(body.subject),
+        artifact_type=body.artifact_type or "",
+        annotations=body.annotations or {},
+    )
+
+
+def _bodies(raw: bytes) -> list[_Manifest]:
+    """A manifest's body as exact readers have it, then the other ways to read it. Raises as the exact reading does
+    where there is none."""
+    found: list[_Manifest] = []
+    failed: Exception | None = None
+    try:
+        found.append(_decoder.decode(raw))
+    except msgspec.ValidationError as error:  # it is JSON: others may make sense of it
+        failed = error
+    for other in other_readings(raw, _STRUCT):
+        with suppress(msgspec.MsgspecError):
+            found.append(msgspec.convert(other, _Manifest))
+    if failed is not None:
+        if not found:
+            raise failed
+        found.append(found[0])  # readers differ, although only some of them can read it
+    return found
+
+
+def _united(bodies: Sequence[_Manifest], raw: bytes, media_type: str, digest: Digest) -> Manifest:
+    """All that the readings find, as one manifest. Raises UsageError where none of them makes sense."""
+    readings: list[Manifest] = []
+    failed: UsageError | None = None
+    for body in bodies:
+        try:
+            readings.append(_manifest(body, raw, media_type, digest))
+        except UsageError as error:
+            failed = error
+    if failed is not None and not readings:
+        raise failed
+    first = readings[0]
+    if len(bodies) == 1:
+        return first
+    config = next((found.config for found in readings if found.config is not None), None)
+    blobs = _once(blob for found in readings for blob in found.blobs)
+    return replace(
+        first,
+        kind=first.kind if all(found.kind is first.kind for found in readings) else Kind.UNKNOWN,
+        children=_once(child for found in readings for child in found.children),
+        config=config,
+        layers=tuple(blob for blob in blobs if config is None or blob.digest != config.digest),
+        subject=next((found.subject for found in readings if found.subject is not None), None),
+        is_ambiguous=True,
+    )
+
+
+def _once(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    found: dict[Digest, Descriptor] = {}
+    for descriptor in descriptors:
+        found.setdefault(descriptor.digest, descriptor)
+    return tuple(found.values())
 
 
 def _is_blob(entry: Descriptor) -> bool:
@@ -251,7 +337,7 @@ def _kind_of_shape(kind: Kind, body: _Manifest) -> Kind:
     """A manifest that is both or neither of image and index is treated as unknown: it may hold anything."""
     if kind is Kind.INDEX:
         return kind if not (body.layers or body.config) else Kind.UNKNOWN
-    if kind is Kind.IMAGE:
+    if kind in (Kind.IMAGE, Kind.SCHEMA1):
         return kind if body.manifests is None else Kind.UNKNOWN
     return kind
 

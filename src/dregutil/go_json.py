@@ -1,0 +1,82 @@
+"""JSON as Go's `encoding/json` reads it into a struct: most registries and their clients are written in it. Pure.
+
+Go takes a key for a field whose name differs in case only, `ſ` and the Kelvin sign for `s` and `k` included, and of two
+keys for one field the later. Other readers match names exactly. Where both read the same, nothing here matters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Struct", "other_readings"]
+
+_LONGEST_NUMBER = 20  # digits: no size and no version has more, and to read a million of them takes long
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A struct's fields: each with the struct below it, or None where what stands there has no fields of ours.
+
+    A list counts as what is in it. A map (annotations, labels) is None: its keys are data, and never folded.
+    """
+
+    fields: Mapping[str, Struct | None]
+    folded: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folded", {_fold(name): name for name in self.fields})
+
+
+class _Object(list[tuple[str, Any]]):
+    """An object's members, in their order: none replaces another."""
+
+
+def other_readings(raw: bytes, struct: Struct) -> tuple[Mapping[str, Any], ...]:
+    """How else `raw`, a JSON object, may be read: keys folded, and of several for a field the last or the first.
+
+    Empty where every reader finds the same. Raises ValueError and RecursionError where `raw` cannot be read.
+    """
+    found = json.loads(raw, object_pairs_hook=_Object, parse_int=_integer)
+    if not isinstance(found, _Object) or not _is_ambiguous(found, struct):
+        return ()
+    return (_folded(found, struct, last=True), _folded(found, struct, last=False))
+
+
+def _fold(key: str) -> str:
+    return key.replace("\u017f", "s").replace("\u212a", "k").lower()
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) <= _LONGEST_NUMBER else 0
+
+
+def _is_ambiguous(value: Any, struct: Struct | None) -> bool:
+    if struct is None:
+        return False
+    if isinstance(value, _Object):
+        fields = struct.fields
+        seen: set[str] = set()
+        for key, below in value:
+            name = key if key in fields else struct.folded.get(_fold(key))
+            if name is None:
+                continue
+            if name != key or name in seen or _is_ambiguous(below, fields[name]):
+                return True
+            seen.add(name)
+        return False
+    return isinstance(value, list) and any(_is_ambiguous(one, struct) for one in value)
+
+
+def _folded(value: Any, struct: Struct | None, *, last: bool) -> Any:
+    if isinstance(value, _Object):
+        members: Sequence[tuple[str, Any]] = value if last else value[::-1]
+        if struct is None:
+            return {key: _folded(below, None, last=last) for key, below in members}
+        names = ((struct.folded.get(_fold(key)), below) for key, below in members)
+        return {name: _folded(below, struct.fields[name], last=last) for name, below in names if name is not None}
+    if isinstance(value, list):
+        return [_folded(one, struct, last=last) for one in value]
+    return value
