@@ -23,7 +23,6 @@ from dregutil.errors import (
     NotARegistryError,
     ProtocolError,
     RegistryError,
-    UnlistableError,
     UsageError,
 )
 from dregutil.manifest import (
@@ -37,7 +36,7 @@ from dregutil.manifest import (
 )
 from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import digest_of, error_details, failure, is_unknown_name, length_of
-from dregutil.registry.paging import MOST_PAGES, decoded, may_be_cut, names_of, next_page
+from dregutil.registry.paging import Progress, decoded, may_be_cut, names_of, next_page
 from dregutil.registry.transport import Answer, Transport
 from dregutil.server_kind import Evidence, ServerKind, name_server
 
@@ -48,6 +47,7 @@ _CATALOG_SCOPES = ("registry:catalog:*",)
 _NO_CATALOG = (400, 404, 405, 406, 410, 501)  # on GHCR and others
 _PAGE = 1000  # more is an error on distribution, less costs round trips
 _SMALL_PAGE = 100
+_LISTINGS = 3  # times that a list is begun, where a later page of it is not there
 _DENIED_HEAD = (400, 404, 405, 501)
 _LONGEST_PING = 64 * 1024
 
@@ -261,10 +261,11 @@ class Registry:
 
     async def _list_referrers(self, repository: Repository, subject: Digest) -> tuple[Descriptor, ...] | None:
         found: dict[Digest, Descriptor] = {}
+        what = f"list what refers to {subject.short} in {repository}"
+        progress = Progress(what)
         url: URL | None = self._transport.url(f"/v2/{repository}/referrers/{subject}")
-        for _ in range(MOST_PAGES):
-            if url is None:
-                return tuple(found.values())
+        while url is not None:
+            progress.begin(url)
             answer = await self._transport.send(
                 "GET", url, self._pull(repository), headers={"Accept": OCI_INDEX}, longest=MAX_MANIFEST_BYTES
             )
@@ -274,7 +275,7 @@ class Registry:
                     self._has_referrers = bool(error_details(answer.body))
                 return None
             if answer.status != 200:
-                raise self._failure(answer, f"list what refers to {subject.short} in {repository}", repository)
+                raise self._failure(answer, what, repository)
             self._has_referrers = True
             if bare_media_type(answer.headers.get("Content-Type", "")) != OCI_INDEX and not found:
                 return None
@@ -283,9 +284,11 @@ class Registry:
                 raise ProtocolError(
                     f"the registry answers with {subject.short} itself where its referrers are asked for"
                 )
-            found.update((child.digest, child) for child in parse_manifest(answer.body, OCI_INDEX, digest).children)
+            listed = parse_manifest(answer.body, OCI_INDEX, digest).children
+            found.update((child.digest, child) for child in listed)
+            progress.read(child.digest for child in listed)
             url = next_page(answer.headers.getall("Link", []), answer.url)
-        raise UnlistableError(f"the list of what refers to {subject.short} does not end")
+        return tuple(found.values())
 
     async def blob(self, repository: Repository, digest: Digest, *, longest: int) -> bytes | None:
         """A small blob whole, of at most `longest` bytes, checked against its digest; None where there is none.
@@ -341,18 +344,23 @@ class Registry:
 
         A page that is just full, without a Link, may have been cut (Nexus): the names after its last one are asked for.
         """
-        url: URL | None = self._transport.url(f"{path}?n={_PAGE}")
+        first = self._transport.url(f"{path}?n={_PAGE}")
+        url: URL | None = first
         key = "tags" if path.endswith("/tags/list") else "repositories"
-        seen: set[str] = set()
+        progress = Progress(what)
+        is_first, begun = True, 1
         before: list[Any] | None = None  # the names of a page that may have been cut
         while url is not None:
-            if str(url) in seen or len(seen) >= MOST_PAGES:
-                raise UnlistableError(f"the registry's pages do not end: could not {what}")
-            seen.add(str(url))
+            progress.begin(url)
             # While a list waits behind what earlier ones named, there would soon be nothing else to ask.
             answer = await self._transport.send("GET", url, scopes, urgent=True)
-            if answer.status == 404 and (len(seen) == 1 or not path.endswith("/_catalog")) and is_unknown_name(answer):
+            if answer.status == 404 and is_first and is_unknown_name(answer):
                 return
+            if answer.status == 404 and before is None and key == "tags" and begun < _LISTINGS:
+                # The tag after which this page begins may have gone meanwhile; so may the repository.
+                url, progress, is_first, begun = first, Progress(what), True, begun + 1
+                continue
+            is_first = False
             if answer.status == 400 and url.query.get("n") == str(_PAGE) and before is None:
                 url = url.update_query(n=str(_SMALL_PAGE))
                 continue
@@ -362,7 +370,8 @@ class Registry:
                 raise self._failure(answer, what, repository)
             page = decoded(answer, what)
             names = page.get(key)
-            if before is not None and (not isinstance(names, list) or not set(map(str, names)) - set(map(str, before))):
+            is_new = progress.read(names if isinstance(names, list) else ())
+            if before is not None and not is_new:
                 return
             yield page
             url, before = next_page(answer.headers.getall("Link", []), answer.url), None
