@@ -13,9 +13,9 @@ import pytest
 
 from dregutil import live_reading, repository_run
 from dregutil.outcome import Result
+from dregutil.placeholder import placeholder
 from dregutil.plan import RemovalOptions
 from dregutil.restore import BackResult
-from dregutil.untag import placeholder
 from images import IMAGE, INDEX, Pusher
 from removing import Removing, results
 from servers import DistributionServer

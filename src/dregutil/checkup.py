@@ -13,6 +13,7 @@ from dregutil.crawl import CrawlProgress
 from dregutil.errors import DregutilError, LoginError, ThrottledError, UnreachableError
 from dregutil.health import Finding, Flaw, named_subject
 from dregutil.manifest import Kind, Manifest, kind_of_media_type
+from dregutil.placeholder import LEFT_BEHIND, is_placeholder
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
 from dregutil.workers import for_each
@@ -25,13 +26,14 @@ _REPOSITORIES_AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """What was read, and what of it is broken."""
+    """What was read, and what of it is broken. `left_behind`: the tags that interrupted runs left on placeholders."""
 
     findings: tuple[Finding, ...]
     repositories: int
     tags: int
     indexes: int
     seconds: float
+    left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
 
 
 @dataclass(slots=True)
@@ -91,13 +93,16 @@ async def check_registry(
     await for_each(names, work.check, at_once=_REPOSITORIES_AT_ONCE)
     order = {repository: place for place, repository in enumerate(names)}
     findings = sorted(work.findings, key=lambda found: order[Repository(found.repository)])
-    return Checkup(tuple(findings), len(names), work.tags_done, work.indexes, time.monotonic() - started)
+    return Checkup(
+        tuple(findings), len(names), work.tags_done, work.indexes, time.monotonic() - started, tuple(work.left_behind)
+    )
 
 
 class _Check:
     def __init__(self, registry: Registry, on_progress: Callable[[CrawlProgress], None] | None) -> None:
         self.registry = registry
         self.findings: list[Finding] = []
+        self.left_behind: list[tuple[Repository, Tag, Digest]] = []
         self.known = self.done = self.tags_known = self.tags_done = self.indexes = 0
         self._on_progress = on_progress
         self._reported_at = 0.0
@@ -134,6 +139,9 @@ class _Check:
         else:
             if manifest is None:
                 seen.find(Flaw.DANGLING_TAG, f"{tag} is listed, and there is no such manifest")
+            elif is_placeholder(manifest):
+                seen.find(Flaw.LEFT_BEHIND, f"{tag}: {LEFT_BEHIND}")
+                self.left_behind.append((seen.repository, tag, manifest.digest))
             else:
                 seen.tags[tag] = manifest.digest
                 seen.keep(manifest)

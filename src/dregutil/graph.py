@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from dregutil.manifest import Kind, Manifest
+from dregutil.placeholder import LEFT_BEHIND, is_placeholder
 from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
 
 __all__ = ["RepositoryGraph", "settle"]
@@ -186,6 +187,8 @@ def _hold(
     manifest = graph.manifests.get(digest)
     if manifest is None:
         return "its manifest could not be read"
+    if is_placeholder(manifest):
+        return LEFT_BEHIND
     for tag in graph.tags_of.get(digest, ()):
         if tag not in doomed_tags and not _goes_with_its_subject(graph, tag, going):
             return f"also '{tag}'"
@@ -195,16 +198,20 @@ def _hold(
     for subject in graph.subjects_of(digest):
         if subject not in going:
             return f"refers to {subject.short}, which stays"
-    if not allow_irreversible:
-        if manifest.is_ambiguous:
-            return (
-                "its JSON has a key twice or in another case, so programs disagree on what it holds "
-                "(--allow-irreversible removes it)"
-            )
-        if manifest.kind is Kind.SCHEMA1:
-            return "a schema 1 image could not be put back (--allow-irreversible removes it)"
-        if graph.missing_children(digest):
-            return "a child of this index is missing, so it could not be put back (--allow-irreversible removes it)"
+    return "" if allow_irreversible else _irreversible(graph, manifest)
+
+
+def _irreversible(graph: RepositoryGraph, manifest: Manifest) -> str:
+    """Why a manifest could not be put back, or nothing."""
+    if manifest.is_ambiguous:
+        return (
+            "its JSON has a key twice or in another case, so programs disagree on what it holds "
+            "(--allow-irreversible removes it)"
+        )
+    if manifest.kind is Kind.SCHEMA1:
+        return "a schema 1 image could not be put back (--allow-irreversible removes it)"
+    if graph.missing_children(manifest.digest):
+        return "a child of this index is missing, so it could not be put back (--allow-irreversible removes it)"
     return ""
 
 

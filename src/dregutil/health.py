@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dregutil.collector import Collector, Generation, Marks, mark, marked_repositories, stops_at
+from dregutil.placeholder import LEFT_BEHIND
 from dregutil.reference import Digest, Tag, parse_signature_tag
 from dregutil.stored import StoredRegistry, StoredRepository, Upload
 
@@ -24,6 +25,7 @@ class Flaw(enum.Enum):
     ORPHANED_REFERRER = "orphaned referrer"
     ORPHANED_SIGNATURE = "orphaned signature"
     UNREADABLE = "unreadable"
+    LEFT_BEHIND = "interrupted run"
     MISSING_BLOB = "missing blob"
     COLLECTOR = "garbage collector"
 
@@ -61,6 +63,11 @@ def named_subject(tag: Tag) -> Digest | None:
 def examine_storage(stored: StoredRegistry) -> Iterator[Finding]:
     """Everything broken that a storage shows. What is damaged in it is an oddity, and not among these."""
     for held in stored.repositories.values():
+        yield from (
+            Finding(Flaw.LEFT_BEHIND, held.repository, f"{tag}: {LEFT_BEHIND}")
+            for tag, digest in sorted(held.tags.items())
+            if (manifest := stored.manifests.get(digest)) is not None and manifest.is_placeholder
+        )
         present = {digest for digest in held.revisions if digest in stored.blobs}
         yield from _tags(held, present)
         yield from _manifests(stored, held, present)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
+from dregutil.clearing import clear_placeholders, unclear_error
 from dregutil.errors import DregutilError, JournalError, LoginError, RegistryError, UnreachableError
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import Manifest
@@ -22,9 +23,8 @@ from dregutil.registry.writing import WritableRegistry
 from dregutil.run import Run
 from dregutil.workers import for_each
 
-__all__ = ["Mender", "bring_company", "clear_ours", "complete", "restore"]
+__all__ = ["Mender", "bring_company", "complete", "restore"]
 
-_NEEDS_WHAT_IS_GONE = 400  # the status of MANIFEST_BLOB_UNKNOWN
 _THERE_AGAIN = "is still there, or there again"
 _PASSES = 3  # looks, where the one before had something to mend
 
@@ -260,9 +260,11 @@ async def complete(
     """Complete one repository's intents of a run that was cut off; returns the steps found carried out.
 
     What was carried out only in part is taken back, tags off our own manifests first; a step that is not settled then
-    begins anew. Raises DregutilError.
+    begins anew. Raises PartialError where a tag of somebody else stays on a placeholder, and DregutilError.
     """
-    await clear_ours(registry, repository, intents)
+    cleared = await clear_placeholders(registry, repository, intents)
+    if cleared.unclear:
+        raise unclear_error(repository, cleared.unclear)
     done: set[int] = set()
 
     async def look(number: int) -> None:
@@ -322,28 +324,3 @@ async def bring_company(
 
 async def _on(registry: Registry, repository: Repository, tags: Sequence[Tag]) -> tuple[Tag, ...]:
     return tuple([tag for tag in tags if await registry.resolve(repository, tag) is not None])
-
-
-async def clear_ours(registry: WritableRegistry, repository: Repository, intents: Sequence[Intent]) -> None:
-    """Tags that sit on a manifest of our own go back to where they were, and that manifest goes."""
-    for ours in dict.fromkeys(intent.placeholder for intent in intents if intent.placeholder is not None):
-        if await registry.resolve(repository, ours) is None:
-            continue
-
-        async def back(intent: Intent, ours: Digest = ours) -> None:
-            for tag in intent.tags if intent.placeholder == ours else ():
-                found = await registry.resolve(repository, tag)
-                if found is not None and found.digest == ours:
-                    await _put_unless_lost(registry, repository, tag, intent.manifest)
-
-        await for_each(intents, back)
-        await registry.delete_manifest(repository, ours)
-
-
-async def _put_unless_lost(registry: WritableRegistry, repository: Repository, tag: Tag, manifest: Manifest) -> None:
-    """Put a tag back; where the registry has collected what its manifest needs, the tag goes with our own."""
-    try:
-        await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
-    except RegistryError as error:
-        if error.status != _NEEDS_WHAT_IS_GONE:
-            raise

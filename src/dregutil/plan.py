@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 from dregutil.graph import RepositoryGraph, settle
 from dregutil.manifest import Kind, Manifest, sizes_below
+from dregutil.placeholder import LEFT_BEHIND, is_placeholder
 from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
 from dregutil.selection import Selected, Selection
 
@@ -301,7 +302,8 @@ class _RepositoryPlan:
         manifest = self.graph.manifests.get(digest)
         if tags and not still:
             return
-        if not untag or manifest is None:
+        reason = LEFT_BEHIND if is_placeholder(manifest) else reason
+        if not untag or manifest is None or is_placeholder(manifest):
             self.kept.append(Kept(self.graph.repository, digest, still, reason))
             return
         kind = StepKind.INDEX if manifest.kind is Kind.INDEX else StepKind.IMAGE

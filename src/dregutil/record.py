@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from dregutil.plan import Plan, Step, Usage
 from dregutil.planfile import decode_step, options_from
 from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["RunHeader", "RunRecord", "Settled", "read_header", "read_indexes", "read_journal"]
+__all__ = ["RunHeader", "RunRecord", "Settled", "read_header", "read_indexes", "read_journal", "read_placeholders"]
 
 _LONGEST_END = 4096  # bytes at the end of a record in which its last line is looked for
 _INDEX_TYPES = (OCI_INDEX.encode(), DOCKER_LIST.encode())
@@ -140,9 +140,20 @@ def read_header(folder: Path) -> RunHeader:
 
 def read_indexes(folder: Path) -> Iterator[Intent]:
     """The intents of a record that concern an index; nothing where it cannot be read."""
+    return _intents_with(folder, _INDEX_TYPES)
+
+
+def read_placeholders(folder: Path) -> frozenset[Digest]:
+    """The placeholders onto which a run moved tags; none where its record cannot be read."""
+    intents = _intents_with(folder, (b'"placeholder":',))
+    return frozenset(intent.placeholder for intent in intents if intent.placeholder is not None)
+
+
+def _intents_with(folder: Path, words: Sequence[bytes]) -> Iterator[Intent]:
+    """The intents of a record in whose line one of `words` stands; nothing where it cannot be read."""
     with contextlib.suppress(OSError), (folder / FILE_NAME).open("rb") as file:
         for line in file:
-            if b'"type":"intent"' in line and any(kind in line for kind in _INDEX_TYPES):
+            if b'"type":"intent"' in line and any(word in line for word in words):
                 found = decode_line(line)
                 if isinstance(found, IntentLine):
                     with contextlib.suppress(UsageError, ManifestError):

@@ -29,6 +29,7 @@ from dregutil.live_reading import LiveReading
 from dregutil.manifest import Manifest
 from dregutil.mend import Mender, bring_company, complete
 from dregutil.outcome import Intent, Result
+from dregutil.placeholder import LEFT_BEHIND, is_placeholder
 from dregutil.plan import Action, Step
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.throttle import PATIENCE
@@ -214,6 +215,8 @@ class RepositoryRun:
             self.run_.note(step, Result.GONE)
         elif manifest is None:
             self.run_.note(step, Result.LEFT, "its manifest could not be read")
+        elif is_placeholder(manifest):
+            self.run_.note(step, Result.LEFT, LEFT_BEHIND)
         else:
             tags = self.live.graph.tags_of.get(step.digest, ())
             beside = tuple(other for other in tags if other not in self.live.own_tags)  # those that stay

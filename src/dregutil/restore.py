@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from dregutil.clearing import clear_placeholders
 from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
 from dregutil.manifest import Descriptor
-from dregutil.mend import clear_ours
 from dregutil.outcome import Intent
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.writing import WritableRegistry
@@ -46,11 +46,14 @@ class BackResult:
 @dataclass(frozen=True, slots=True)
 class BackRun:
     """What became of each entry: its result, one of `BackResult`'s, and why. `moved` are tags that somebody pushed
-    between the look and the put: they are left alone."""
+    between the look and the put: they are left alone. `mended` and `unclear` are tags of others that lay on a
+    placeholder: with what they name now, or may stand for."""
 
     entries: tuple[tuple[Back, str, str], ...]
     error: DregutilError | None = None
     moved: tuple[tuple[Repository, Tag], ...] = ()
+    mended: tuple[tuple[Repository, Tag, Digest], ...] = ()
+    unclear: tuple[tuple[Repository, Tag, tuple[Digest, ...]], ...] = ()
 
     def of(self, result: str) -> tuple[Back, ...]:
         return tuple(entry for entry, found, _ in self.entries if found == result)
@@ -85,7 +88,7 @@ async def put_back(
     await gather_all(one(repository) for repository in plan.levels)
     place = {(entry.repository, entry.manifest.digest): number for number, entry in enumerate(plan.entries)}
     work.results.sort(key=lambda result: place[result[0].repository, result[0].manifest.digest])
-    return BackRun(tuple(work.results), work.error, tuple(work.moved))
+    return BackRun(tuple(work.results), work.error, tuple(work.moved), tuple(work.mended), tuple(work.unclear))
 
 
 class _PutBack:
@@ -104,6 +107,8 @@ class _PutBack:
         self.on_put = on_put
         self.results: list[tuple[Back, str, str]] = []
         self.moved: list[tuple[Repository, Tag]] = []
+        self.mended: list[tuple[Repository, Tag, Digest]] = []
+        self.unclear: list[tuple[Repository, Tag, tuple[Digest, ...]]] = []
         self.error: DregutilError | None = None
 
     async def repository(
@@ -111,7 +116,9 @@ class _PutBack:
     ) -> None:
         """Put back what one repository lost. No answer, no login or no record ends it in all repositories."""
         try:
-            await clear_ours(self.registry, repository, ours)
+            cleared = await clear_placeholders(self.registry, repository, ours)
+            self.mended += [(repository, tag, digest) for tag, digest in sorted(cleared.mended.items())]
+            self.unclear += [(repository, tag, digests) for tag, digests in sorted(cleared.unclear.items())]
             put: list[Back] = []
             missing: set[Digest] = set()
             for level in levels:

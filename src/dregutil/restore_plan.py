@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 
 from dregutil.manifest import Descriptor, Manifest
 from dregutil.outcome import Intent, Result
+from dregutil.placeholder import is_placeholder
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
-from dregutil.untag import is_placeholder
 from dregutil.workers import for_each, gather_all
 
 __all__ = ["Back", "BackPlan", "look_back"]
@@ -51,12 +51,17 @@ class Back:
 class BackPlan:
     """What of a run is to come back, in a safe order: a level needs nothing but the levels before it.
 
-    `ours`, by repository: whose tags may sit on a manifest of our own still. That is cleared away first.
+    `ours`, by repository: the intents whose tags may be on a placeholder that is still there. It is cleared away first.
     """
 
     run: str
     levels: Mapping[Repository, Sequence[Sequence[Back]]]
     ours: Mapping[Repository, Sequence[Intent]] = field(default_factory=dict)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to do."""
+        return any(self.ours.values()) or any(entry.is_needed and not entry.lost for entry in self.entries)
 
     @property
     def entries(self) -> tuple[Back, ...]:
@@ -87,7 +92,7 @@ async def look_back(registry: Registry, record: RunRecord, *, on_looked: Callabl
             own = frozenset(intent.placeholder for intent in ours[repository])
             looking = _Look(registry, repository, removed[repository], others, own)
             levels[repository] = await looking.levels(on_looked)
-            ours[repository] += looking.strays
+            ours[repository] = [*await looking.still_there(ours[repository]), *looking.strays]
 
     await gather_all(look(repository) for repository in removed)
     return BackPlan(record.run, {repository: levels[repository] for repository in removed}, ours)
@@ -169,7 +174,10 @@ class _Look:
         """Look at all of it, in the order in which it is put back: what needs a lost child is lost too."""
 
         async def look(digest: Digest) -> None:
-            await self._look(digest)
+            if is_placeholder(self.intents[digest].manifest):
+                self.found[digest] = self._placeholder(digest)
+            else:
+                await self._look(digest)
             on_looked()
 
         levels = _levels_of({digest: intent.manifest for digest, intent in self.intents.items()})
@@ -178,6 +186,12 @@ class _Look:
         for level in levels:
             await for_each(level, look, at_once=_AT_ONCE)
         return [[self.found[digest] for digest in level] for level in levels]
+
+    def _placeholder(self, digest: Digest) -> Back:
+        """What 2.0.0 took for an image. Its tags are that run's, which left it behind."""
+        intent = self.intents[digest]
+        why = "it was no image, but left by an interrupted run: undo that one"
+        return Back(self.repository, intent.manifest, intent.tags, lost=why)
 
     async def _look(self, digest: Digest) -> None:
         intent = self.intents[digest]
@@ -197,6 +211,12 @@ class _Look:
         lost = "" if is_there else await self._loss(intent.manifest)
         mounts = () if is_there or lost else await self._mounts(intent.manifest)
         self.found[digest] = Back(self.repository, intent.manifest, tuple(tags), tuple(moved), is_there, mounts, lost)
+
+    async def still_there(self, ours: Sequence[Intent]) -> list[Intent]:
+        """Those of the intents whose placeholder is still in the registry."""
+        placeholders = dict.fromkeys(intent.placeholder for intent in ours if intent.placeholder is not None)
+        there = [one for one in placeholders if await self.registry.look_for(self.repository, one) is not None]
+        return [intent for intent in ours if intent.placeholder in there]
 
     async def _is_stray(self, digest: Digest, intent: Intent) -> bool:
         """Whether a tag is on a manifest of our own that no record names: of an undo that was cut off."""

@@ -23,7 +23,7 @@ from dregutil.journal import Journal, sync_folder
 from dregutil.journal_line import FILE_NAME
 from dregutil.plan import Plan
 from dregutil.private import make_private_folder, others_link
-from dregutil.record import RunHeader, RunRecord, read_header, read_indexes, read_journal
+from dregutil.record import RunHeader, RunRecord, read_header, read_indexes, read_journal, read_placeholders
 from dregutil.reference import Digest, Repository
 
 __all__ = ["RunStore", "short_lived"]
@@ -152,6 +152,11 @@ class RunStore:
                     child.digest for child in intent.manifest.children if child.may_be_index
                 )
         return {repository: frozenset(digests) for repository, digests in found.items()}
+
+    def placeholders(self, registry: str) -> Mapping[Digest, str]:
+        """The placeholders onto which runs moved tags, each with its run: where one is still there, that run was cut
+        off."""
+        return {digest: header.run for header in self.headers(registry) for digest in read_placeholders(header.folder)}
 
     def prune(self, before: datetime) -> list[str]:
         """Remove the finished runs that began before a moment; returns their names."""

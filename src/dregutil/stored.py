@@ -25,7 +25,8 @@ def references(manifest: Manifest) -> tuple[Digest, ...]:
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
     """What of a manifest decides about others; its bytes and its size are the blob's. `references` as the function;
-    `elsewhere` are those of them that may be fetched from another place, and need not be here."""
+    `elsewhere` are those of them that may be fetched from another place, and need not be here. `is_placeholder`: a run
+    of ours left it."""
 
     digest: Digest
     kind: Kind
@@ -33,6 +34,7 @@ class StoredManifest:
     references: tuple[Digest, ...] = ()
     subject: Digest | None = None
     elsewhere: frozenset[Digest] = frozenset()
+    is_placeholder: bool = False
 
     @property
     def children(self) -> tuple[Digest, ...]:

@@ -17,33 +17,17 @@ from dataclasses import dataclass, replace
 from dregutil.errors import DregutilError, OutcomeUnknownError
 from dregutil.manifest import OCI_MANIFEST, Manifest
 from dregutil.outcome import Intent, Recorder
+from dregutil.placeholder import placeholder
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.writing import WritableRegistry
 from dregutil.workers import for_each
 
 _Originals = dict[tuple[Repository, Tag], Manifest]  # what tags stood for before they were taken
 
-__all__ = ["Untagger", "is_placeholder", "placeholder", "remove_dangling"]
+__all__ = ["Untagger", "remove_dangling"]
 
-_PLACEHOLDER_CONFIG = "application/vnd.dregutil.placeholder.v1+json"
 _AT_ONCE = 16
 _GROUP = 256  # intents recorded together
-
-
-def placeholder(config: bytes) -> bytes:
-    """A manifest of our own, without layers. `config` is unique, and so is the manifest's digest."""
-    body = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": _PLACEHOLDER_CONFIG, "digest": Digest.of(config), "size": len(config)},
-        "layers": [],
-    }
-    return json.dumps(body, separators=(",", ":")).encode()
-
-
-def is_placeholder(manifest: Manifest | None) -> bool:
-    """Whether a manifest is one of our own, of whatever run."""
-    return manifest is not None and manifest.config is not None and manifest.config.media_type == _PLACEHOLDER_CONFIG
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dregutil.content_database import CHILD, CONFIG, LAYER, ContentDatabase, digest_key, digest_of_key
 from dregutil.details import DEEPEST
 from dregutil.manifest import Kind
+from dregutil.placeholder import is_placeholder
 from dregutil.reference import Digest, Repository, Tag
 
 __all__ = ["BY", "SORTS", "TotalUsage", "Usage", "UsageRow"]
@@ -25,6 +26,7 @@ SORTS: Mapping[str, str] = {
     "name": "name, tag",
 }
 
+_LARGEST_PLACEHOLDER = 512  # bytes
 _TABLES = (
     "PRAGMA temp.cache_size = -65536",  # KiB
     "PRAGMA cache_size = -65536",
@@ -114,6 +116,17 @@ class Usage:
         )
         with self.database.guarded():
             return [(Repository(name), digest_of_key(key)) for name, key in self._connection.execute(query)]
+
+    def on_placeholders(self) -> list[tuple[Repository, Tag, Digest]]:
+        """The tags that an interrupted run left on a placeholder: they weigh nothing that anybody pushed."""
+        query = (
+            "SELECT place.name, tag.name, tag.digest FROM tag JOIN place ON place.id = tag.place"
+            " JOIN blob ON blob.digest = tag.digest JOIN manifest USING (id) WHERE blob.size < ?"
+        )
+        with self.database.guarded():
+            small = self._connection.execute(query, (_LARGEST_PLACEHOLDER,)).fetchall()
+        found = ((Repository(name), Tag(tag), digest_of_key(key)) for name, tag, key in small)
+        return [(name, tag, digest) for name, tag, digest in found if is_placeholder(self.database.manifest(digest))]
 
     def measure(self, by: str) -> None:
         """Sum up for each line of `by`, one of BY."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from dregutil.cleanup import PolicySummary, RuleSummary, limited, rule_summaries, selection_of, summaries, surprises
 from dregutil.cli.contents import open_contents, seen_parents
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
+from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.policy_warnings import vain_selectors
 from dregutil.cli.remove import plan_live, write_plan
@@ -104,7 +105,12 @@ def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents
     known, readings = untagged.added_to(known), Readings()
     proposal = _propose(args, settings, (policies, lists, source, untagged), (known, readings, stored))
     left_out = proposal.plan.left_out or untagged.left_out
-    partly = bool(source.failed or proposal.judged.unread or left_out or (args.strict and proposal.plan.kept))
+    judged = proposal.judged
+    for line in left_behind_lines(settings, judged.left_behind):
+        note(settings, line)
+    partly = bool(
+        source.failed or judged.unread or judged.left_behind or left_out or (args.strict and proposal.plan.kept)
+    )
     code = max(storage_code(settings), PARTIAL if partly else 0)
     if only_shows:
         _show(args, settings, proposal)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from dregutil.cli.contents import open_contents, read_missing
+from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import emit, note, plural, tag_text
 from dregutil.cli.repositories import PARTIAL, parse_named
 from dregutil.cli.settings import Settings
@@ -41,6 +42,8 @@ def du(args: argparse.Namespace, settings: Settings) -> int:
         if read_missing(settings, database, missing):
             code = PARTIAL
             note(settings, "what could not be read is not counted")
+        for line in left_behind_lines(settings, usage.on_placeholders()):
+            note(settings, line)
         usage.measure(args.by)
         _show(args, settings, usage)
     _tell_waste(settings)

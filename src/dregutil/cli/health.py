@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from dregutil.checkup import Checkup, check_registry
 from dregutil.cli.connection import connect_options
+from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import note, plural
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import repositories_given
@@ -54,6 +55,8 @@ def _of_registry(settings: Settings) -> tuple[Rows, int]:
                 return await check_registry(registry, listed, on_progress=on_progress)
 
     found = asyncio.run(check())
+    for line in left_behind_lines(settings, found.left_behind):
+        note(settings, line)
     what = f"{plural(found.tags, 'tag')} of {plural(found.repositories, 'repository')}, {_indexes(found.indexes)}"
     return [("read", f"{what}, in {found.seconds:.1f} s"), *_findings(found.findings)], 3 if found.findings else 0
 

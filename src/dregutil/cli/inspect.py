@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from dregutil.cli.connection import connect_options
 from dregutil.cli.contents import open_contents
+from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import emit, note, tag_text
 from dregutil.cli.repositories import PARTIAL, absent_image
 from dregutil.cli.settings import Settings
@@ -20,6 +21,7 @@ from dregutil.contents import read_contents
 from dregutil.details import ImageConfig, describe, parse_config
 from dregutil.errors import CacheError, DregutilError, NotFoundError
 from dregutil.manifest import Descriptor, Manifest
+from dregutil.placeholder import is_placeholder
 from dregutil.reference import Digest, Reference, Repository, Tag, parse_signature_tag
 from dregutil.registry import Registry, connect
 from dregutil.report.image import InspectedImage, Referrer, image_lines, image_object
@@ -45,6 +47,9 @@ def inspect(args: argparse.Namespace, settings: Settings) -> int:
         image, trouble = asyncio.run(read(database))
     image = replace(image, name=f"{settings.address.name}/{reference}")
     emit(settings, [image_object(image)], image_lines(image, datetime.now(UTC), tag_text=tag_text(sys.stdout)))
+    if is_placeholder(image.manifests.get(image.details.digest)):
+        tag = reference.tag or Tag(image.details.digest)
+        trouble = " ".join(left_behind_lines(settings, [(reference.repository, tag, image.details.digest)]))
     if trouble:
         note(settings, trouble)
     return PARTIAL if trouble else 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from dregutil.cli.connection import connect_options
 from dregutil.cli.contents import open_contents, seen_parents
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
+from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import count, emit, note, tag_text
 from dregutil.cli.query import select
 from dregutil.cli.repositories import PARTIAL
@@ -23,6 +24,7 @@ from dregutil.errors import CacheError, UsageError
 from dregutil.estimate import plan_seconds
 from dregutil.inventory import Inventory
 from dregutil.manifest import Manifest
+from dregutil.placeholder import LEFT_BEHIND
 from dregutil.plan import Plan, RemovalOptions
 from dregutil.planfile import encode_plan, plan_sum
 from dregutil.readings import Readings
@@ -62,6 +64,9 @@ def _remove(args: argparse.Namespace, settings: Settings, parents: KnownParents)
     code = max(
         code, storage_code(settings), PARTIAL if plan.left_out else 0, PARTIAL if args.strict and plan.kept else 0
     )
+    left = [(one.repository, tag, one.digest) for one in plan.kept if one.reason == LEFT_BEHIND for tag in one.tags]
+    for line in left_behind_lines(settings, left):
+        note(settings, line)
     if args.dry_run or args.plan_out:
         _show(args, settings, plan, selection, seconds)
         return code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from dregutil.content_database import ContentDatabase
 from dregutil.details import ImageDetails
 from dregutil.errors import DregutilError, JournalError, RefusedError, UsageError
 from dregutil.in_use import ListFile, ListReport, find_in_use
+from dregutil.placeholder import is_placeholder
 from dregutil.policyfile import read_policy
 from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
 from dregutil.retention import Judgement, PolicySet, TagFacts, judge
@@ -30,7 +31,8 @@ __all__ = ["Judged", "judge_registry", "load_policy", "read_list", "read_lists",
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Verdicts on a registry, and what they were made from. `unread`: digests whose content could not be read."""
+    """Verdicts on a registry, and what they were made from. `unread`: digests whose content could not be read;
+    `left_behind`: tags that an interrupted run left on a placeholder, which are not judged."""
 
     policies: PolicySet
     source: Source
@@ -38,6 +40,7 @@ class Judged:
     judgement: Judgement
     lists: tuple[ListReport, ...] = ()
     unread: Mapping[Digest, DregutilError] | None = None
+    left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
 
 
 def load_policy(path: str) -> PolicySet:
@@ -81,12 +84,16 @@ def judge_registry(
     unread = read_missing(settings, database, holders)
     store = SightingStore(settings.state_dir, settings.address.identity)
     read = _Facts(database, unread, {digest for _, digest in holders})
+    left_behind = tuple((name, tag, tags[tag]) for name, tags in wanted.items() for tag in read.on_placeholders(tags))
+    placeholders = {digest for _, _, digest in left_behind}
+    if placeholders:
+        wanted = {name: _without(tags, placeholders) for name, tags in wanted.items()}
     facts = {
         name: (*read.of(tags, store.of(name, tags)), *read.of_untagged(untagged.roots(name)))
         for name, tags in wanted.items()
     }
     now = datetime.now(UTC)
-    return Judged(policies, source, facts, judge(policies, facts, now=now, in_use=in_use), reports, unread)
+    return Judged(policies, source, facts, judge(policies, facts, now=now, in_use=in_use), reports, unread, left_behind)
 
 
 def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tuple[str, str], int]:
@@ -139,6 +146,10 @@ def read_list(entry: InUseList, folder: Path) -> ListFile:
         raise RefusedError(f"the list {entry.file} of what is in use is no UTF-8 text") from error
 
 
+def _without(tags: Mapping[Tag, Digest], digests: Set[Digest]) -> Mapping[Tag, Digest]:
+    return {tag: digest for tag, digest in tags.items() if digest not in digests}
+
+
 def _wanted(
     policies: PolicySet, repositories: Mapping[Repository, Mapping[Tag, Digest]]
 ) -> Iterator[tuple[Repository, Digest]]:
@@ -158,6 +169,16 @@ class _Facts:
         self.unread = unread
         self.wanted = wanted
         self._known: dict[Digest, tuple[ImageDetails | None, Digest | None]] = {}
+        self._placeholders: set[Digest] = set()
+
+    def on_placeholders(self, tags: Mapping[Tag, Digest]) -> tuple[Tag, ...]:
+        """Those of `tags` that an interrupted run left on a placeholder: they name no image, and are counted by no
+        rule."""
+        for digest in set(tags.values()) & self.wanted:
+            self._read(digest)
+        if self._placeholders.isdisjoint(tags.values()):
+            return ()
+        return tuple(sorted(tag for tag, digest in tags.items() if digest in self._placeholders))
 
     def of(self, tags: Mapping[Tag, Digest], seen: Mapping[Tag, Sighting]) -> tuple[TagFacts, ...]:
         return tuple(
@@ -181,7 +202,7 @@ class _Facts:
     ) -> TagFacts:
         if digest not in self.wanted:
             return TagFacts(tag, digest)
-        details, subject = self._known.get(digest) or self._known.setdefault(digest, self._look(digest))
+        details, subject = self._read(digest)
         if details is None:
             why = self.unread[digest].message if digest in self.unread else "it was not found"
             return TagFacts(tag, digest, seen=came, known_since=since, unread=why, unseen=unseen)
@@ -198,10 +219,15 @@ class _Facts:
             unseen=unseen,
         )
 
+    def _read(self, digest: Digest) -> tuple[ImageDetails | None, Digest | None]:
+        return self._known.get(digest) or self._known.setdefault(digest, self._look(digest))
+
     def _look(self, digest: Digest) -> tuple[ImageDetails | None, Digest | None]:
         if digest in self.unread:
             return None, None
         manifest = self.database.manifest(digest)
+        if is_placeholder(manifest):
+            self._placeholders.add(digest)
         subject = None if manifest is None or manifest.subject is None else manifest.subject.digest
         return self.database.details(digest), subject
 

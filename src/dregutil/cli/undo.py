@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from dregutil.clearing import UNCLEAR_ADVICE, unclear_text
 from dregutil.cli.connection import connect_options
 from dregutil.cli.execution import INTERRUPTED, agreed, meter_for, run_to_end, warn_of_state
 from dregutil.cli.output import emit, note, plural
@@ -42,7 +43,7 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
         if args.dry_run:
             emit(settings, [_object(entry, "would be restored") for entry in needed], _lines(needed))
             return PARTIAL if lost else 0
-        if not needed:
+        if not plan.is_needed:
             note(settings, "nothing can be put back" if lost else "nothing to put back")
             emit(settings, [], [])
             return PARTIAL if lost else 0
@@ -113,7 +114,7 @@ def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: Back
         with meter_for(settings) as meter:
             meter.begin("manifests put back", sum(entry.is_needed and not entry.lost for entry in plan.entries))
             result = run_to_end(work)
-        if result.error is None and not stopped and not result.of(BackResult.FAILED):
+        if not (result.error or stopped or result.unclear or result.of(BackResult.FAILED)):
             finished = datetime.now(UTC)
     finally:
         journal.close(finished)
@@ -127,10 +128,16 @@ def _report(settings: Settings, record: RunRecord, result: BackRun, *, stopped: 
             note(settings, f"{found}: {entry.repository} {entry.manifest.digest.short}: {why}")
     for repository, tag in result.moved:
         note(settings, f"left alone: {repository}:{tag} names something else now")
+    for repository, tag, digest in result.mended:
+        note(settings, f"{repository}:{tag} was copied from a tag of the interrupted run, and names {digest.short} now")
+    for repository, tag, candidates in result.unclear:
+        note(settings, unclear_text(repository, tag, candidates))
+    if result.unclear:
+        note(settings, UNCLEAR_ADVICE)
     tags = sum(len(entry.tags) for entry in restored) - len(result.moved)
     note(settings, f"put back {plural(tags, 'tag')} and {plural(len(restored), 'manifest')}")
     emit(settings, [_object(entry, BackResult.RESTORED) for entry in restored], _lines(restored))
-    if stopped or result.error is not None:
+    if stopped or result.unclear or result.error is not None:
         note(settings, f"unfinished: {settings.advised(f'undo {record.run}')} goes on with it")
     if result.error is not None:
         if restored:
@@ -139,7 +146,7 @@ def _report(settings: Settings, record: RunRecord, result: BackRun, *, stopped: 
         raise result.error
     if stopped:
         return INTERRUPTED
-    return PARTIAL if result.of(BackResult.LOST) or result.of(BackResult.FAILED) else 0
+    return PARTIAL if result.unclear or result.of(BackResult.LOST) or result.of(BackResult.FAILED) else 0
 
 
 def _object(entry: Back, result: str) -> dict[str, object]:

@@ -16,6 +16,7 @@ from dregutil.errors import NotFoundError, UsageError
 from dregutil.graph import RepositoryGraph
 from dregutil.inventory import Inventory
 from dregutil.manifest import sizes_below
+from dregutil.placeholder import LEFT_BEHIND
 from dregutil.reference import Digest, Reference, Repository
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
@@ -60,6 +61,13 @@ def _why(args: argparse.Namespace, settings: Settings, reference: Reference, par
         digest = reference.digest
         graph = look_at(settings, source, untagged.added_to(known), {repository: {digest: None}})[repository]
         verdict, bearings = _unjudged(graph, digest, verdicts, untagged.left_out.get(repository, ""))
+    elif (
+        on := [digest for _, tag, digest in judged.left_behind if tag == reference.tag]
+    ) and reference.tag is not None:
+        (digest,) = on
+        reason = Reason(ReasonKind.UNREAD, LEFT_BEHIND)
+        verdict = Verdict(repository, TagFacts(reference.tag, digest), Decision.KEEP, (reason,))
+        bearings = (Bearing(ReasonKind.UNREAD.value, keeps=True, text=LEFT_BEHIND),)
     if verdict is None:
         raise NotFoundError(f"there is no {args.image}", advice="--refresh reads the registry again")
     bearings += tuple(

@@ -17,6 +17,7 @@ from dregutil.manifest import (
     Manifest,
     parse_manifest,
 )
+from dregutil.placeholder import is_placeholder
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.storage.files import Entry, Files, UnreadError
 from dregutil.stored import Oddity, StoredManifest, StoredRegistry, StoredRepository, Upload, references
@@ -276,7 +277,9 @@ class _Reading:
         subject = None if manifest.subject is None else one(manifest.subject.digest, manifest.subject.digest)
         named = tuple(one(digest, digest) for digest in references(manifest))
         elsewhere = frozenset(layer.digest for layer in manifest.layers if layer.urls or "foreign" in layer.media_type)
-        return StoredManifest(manifest.digest, manifest.kind, manifest.media_type, named, subject, elsewhere)
+        return StoredManifest(
+            manifest.digest, manifest.kind, manifest.media_type, named, subject, elsewhere, is_placeholder(manifest)
+        )
 
 
 class _Named(msgspec.Struct, rename="camel"):

@@ -1,0 +1,32 @@
+"""The placeholder: a manifest of our own, onto which tags are moved where a server cannot delete them by name. Pure.
+
+A run that is cut off leaves tags on it. It is no image, and nothing treats it as one: its config has a type of its own.
+"""
+
+from __future__ import annotations
+
+import json
+
+from dregutil.manifest import OCI_MANIFEST, Manifest
+from dregutil.reference import Digest
+
+__all__ = ["LEFT_BEHIND", "is_placeholder", "placeholder"]
+
+LEFT_BEHIND = "left by an interrupted run: resume or undo it"
+_CONFIG_TYPE = "application/vnd.dregutil.placeholder.v1+json"
+
+
+def placeholder(config: bytes) -> bytes:
+    """A manifest without layers. `config` is unique, and so is the manifest's digest."""
+    body = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": _CONFIG_TYPE, "digest": Digest.of(config), "size": len(config)},
+        "layers": [],
+    }
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def is_placeholder(manifest: Manifest | None) -> bool:
+    """Whether a manifest is a placeholder, of whatever run."""
+    return manifest is not None and manifest.config is not None and manifest.config.media_type == _CONFIG_TYPE
