@@ -22,6 +22,7 @@ __all__ = [
     "Repository",
     "SignatureTag",
     "Tag",
+    "as_tag",
     "parse_signature_tag",
 ]
 
@@ -30,7 +31,7 @@ _DIGEST_HEX = {"sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
-_SIGNATURE_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})(?:\.(sig|att|sbom))?")
+_SIGNATURE_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})(?:\.(sig|att|sbom|src|dockerfile))?")
 _REPOSITORY_LENGTH = 255
 # Docker Hub has many names; only the last one answers as a registry.
 _HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -85,6 +86,11 @@ class Tag(str):
         if not _TAG.fullmatch(text):
             raise UsageError(f"not a tag: {text[:150]!r}", advice="a tag has letters, digits, '_', '.' and '-'")
         return cls(text)
+
+
+def as_tag(text: str) -> str:
+    """A tag's name as people write it: no tag may have the `+` of a version, and Helm writes it as `_`."""
+    return text.replace("+", "_")
 
 
 class Repository(str):
@@ -237,7 +243,7 @@ class Reference:
         name = f"{head}/{last}" if head else last
         return cls(
             Repository.parse(name) if registry is None else registry.repository(name),
-            Tag.parse(tag) if has_tag else None,
+            Tag.parse(as_tag(tag)) if has_tag else None,
             Digest.parse(digest) if has_digest else None,
         )
 

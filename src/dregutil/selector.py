@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from dregutil.errors import UsageError
-from dregutil.reference import Tag, parse_signature_tag
-from dregutil.version import Version, parse_version
+from dregutil.reference import Tag, as_tag, parse_signature_tag
+from dregutil.version import Reading, Version, read_version
 
 __all__ = ["Comparison", "Every", "Exact", "Pattern", "TagSelector", "parse_selector"]
 
@@ -33,23 +33,46 @@ class Exact:
     def matches(self, tag: str) -> bool:
         return tag == self.name
 
+    may_match = matches  # a name leaves no doubt
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`<1.4`: versions with the same word before their numbers, on one side of a version."""
+    """`<1.4`: versions with the same word before their numbers, on one side of a version.
+
+    Where a tag can be read in two ways, it *takes* what is on that side by either reading that is in doubt, and *may
+    take* what is by any.
+    """
 
     sign: str
-    version: Version
+    meant: Version
+    literal: Version | None
+    is_doubtful: bool = False
 
     def matches(self, tag: str) -> bool:
-        if parse_signature_tag(tag) is not None:
-            return False
-        found = parse_version(tag)
-        return found is not None and self.holds(found)
+        return self.takes(read_version(tag))
 
-    def holds(self, version: Version) -> bool:
-        """Whether a version has the same word before its numbers, and is on the right side."""
-        return version.word == self.version.word and _COMPARISONS[self.sign](version, self.version)
+    def may_match(self, tag: str) -> bool:
+        return self.may_take(read_version(tag))
+
+    def takes(self, reading: Reading) -> bool:
+        """Whether a version is on this side for sure: for what is to be removed."""
+        found = reading.meant
+        if found is None or not self._holds(found, self.meant):
+            return False
+        if found.is_bare_date and not self.meant.is_date:
+            return False
+        is_doubtful = reading.is_doubtful or self.is_doubtful or (self.meant.is_bare_date and not found.is_date)
+        return not is_doubtful or self._holds(reading.literal, self.literal)
+
+    def may_take(self, reading: Reading) -> bool:
+        """Whether a version may be on this side: for what is to be kept."""
+        return self._holds(reading.meant, self.meant) or self._holds(reading.literal, self.literal)
+
+    def _holds(self, found: Version | None, against: Version | None) -> bool:
+        if found is None or against is None or found.word != against.word:
+            return False
+        return _COMPARISONS[self.sign](found if against.build else found.without_build(), against)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +88,8 @@ class Pattern:
         found = self.expression.fullmatch(tag) if self.whole else self.expression.match(tag)
         return found is not None
 
+    may_match = matches
+
 
 @dataclass(frozen=True, slots=True)
 class Every:
@@ -72,6 +97,8 @@ class Every:
 
     def matches(self, tag: str) -> bool:
         return parse_signature_tag(tag) is None
+
+    may_match = matches
 
 
 Selector = Exact | Comparison | Pattern | Every
@@ -81,17 +108,18 @@ def parse_selector(text: str) -> Exact | Comparison:
     """Read a tag, or one of `<`, `>`, `<=`, `>=`, `==` and a version. Raises UsageError."""
     for sign in _COMPARISONS:
         if text.startswith(sign):
-            version = parse_version(text[len(sign) :].strip())
-            if version is None:
+            reading = read_version(as_tag(text[len(sign) :].strip()))
+            meant = reading.meant or reading.literal  # after a sign, 4829103 is meant as a version
+            if meant is None:
                 raise UsageError(
                     f"the selector {text!r} has no version after '{sign}'",
                     advice="write a version after it, such as '<1.4', and quote it: the shell takes < and > for itself",
                 )
-            return Comparison(sign, version)
+            return Comparison(sign, meant, reading.literal, reading.is_doubtful)
     if not text:
         raise UsageError("an empty tag selects nothing", advice="name a tag, or a version such as '<1.4'")
     try:
-        return Exact(Tag.parse(text))
+        return Exact(Tag.parse(as_tag(text)))
     except UsageError as error:
         raise UsageError(
             f"{text[:150]!r} is no tag and no version selector", advice=_meant(text) or error.advice
@@ -104,13 +132,18 @@ def _meant(text: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9._*?-]+", text):
         return f"a pattern goes to -re (or -xre): '{pattern}'"
     sign, rest = re.fullmatch(r"([=<>!~^]*)\s*(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    if sign in _MISWRITTEN and parse_version(rest) is not None:
+    if sign in _MISWRITTEN and _is_version(rest):
         return f"did you mean '{_MISWRITTEN[sign]}{rest}'?"
-    if sign and parse_version(rest) is not None:
+    if sign and _is_version(rest):
         return "versions are compared by <, <=, ==, >= and >; -x leaves out what it names"
     if " " in text.strip():
         return "each tag is an argument of its own: -t 1.0 1.1"
     return ""
+
+
+def _is_version(text: str) -> bool:
+    reading = read_version(text)
+    return reading.meant is not None or reading.literal is not None
 
 
 def parse_pattern(text: str, *, whole: bool = False) -> Pattern:
@@ -151,4 +184,4 @@ class TagSelector:
         return any(selector.matches(tag) for selector in self.include) and not self.excludes(tag)
 
     def excludes(self, tag: str) -> bool:
-        return any(selector.matches(tag) for selector in self.exclude)
+        return any(selector.may_match(tag) for selector in self.exclude)

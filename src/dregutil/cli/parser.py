@@ -241,7 +241,14 @@ def _add_selectors(parser: argparse.ArgumentParser) -> None:
         metavar="RE",
         help="regular expressions, from the start of the tag",
     )
-    add("--exclude", "-x", nargs="*", action="extend", metavar="TAG", help="tags or versions to leave alone")
+    add(
+        "--exclude",
+        "-x",
+        nargs="*",
+        action="extend",
+        metavar="TAG",
+        help="tags or versions to leave alone, also what only may be such a version",
+    )
     add("--exclude-regex", "-xre", nargs="*", action="extend", metavar="RE", help="regular expressions to leave alone")
     add("--full-match", action="store_true", help="regular expressions match the whole tag")
     add("--no-match-all-tags", dest="match_all", action="store_false", help="other tags do not hold a digest back")

@@ -23,7 +23,7 @@ from dregutil.policyfile import read_policy
 from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
 from dregutil.retention import Judgement, PolicySet, TagFacts, judge
 from dregutil.retention.policy import InUseList, applies_to
-from dregutil.retention.select import selects_name
+from dregutil.retention.select import may_select_name
 from dregutil.sightings import Sighting, SightingStore
 
 __all__ = ["Judged", "judge_registry", "load_policy", "read_list", "read_lists", "record_sightings", "try_to_record"]
@@ -157,7 +157,7 @@ def _wanted(
     for repository, tags in repositories.items():
         applying = [policy for policy in policies.policies if applies_to(policy, repository)]
         for tag, digest in tags.items() if applying else ():
-            if parse_signature_tag(tag) is None and any(selects_name(policy.select, tag) for policy in applying):
+            if parse_signature_tag(tag) is None and any(may_select_name(policy.select, tag) for policy in applying):
                 yield repository, digest
 
 

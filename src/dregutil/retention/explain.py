@@ -10,10 +10,9 @@ from dregutil.details import known_date
 from dregutil.quantity import age_as_written, duration_as_written
 from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arrival
 from dregutil.retention.follow import subjects_of
-from dregutil.retention.keep import Group, kept_by
+from dregutil.retention.keep import Group, kept_by, reading_of
 from dregutil.retention.policy import Calendar, KeepRule, Last, Order, Policy, PolicySet, Within
 from dregutil.retention.verdict import Decision, ReasonKind, Verdict
-from dregutil.version import parse_version
 
 __all__ = ["Bearing", "explain"]
 
@@ -71,7 +70,7 @@ def _rules(
     group = Group(
         [one.facts for one in mates],
         [one.date for one in mates],
-        [None if one.facts.tag is None else parse_version(one.facts.tag) for one in mates],
+        [None if one.facts.tag is None else reading_of(one.facts.tag) for one in mates],
         policy.order,
         now,
         policies.zone,
@@ -81,16 +80,15 @@ def _rules(
 
 
 def _standing(rule: KeepRule, group: Group, place: int) -> str:
-    rank = group.rank.get(place)
+    newer = group.newer.get(place)
     if isinstance(rule, Last):
-        if rank is None:
+        if newer is None:
             return "it has no place in the order"
-        passed = {group.facts[other].digest for tied in group.ranked[:rank] for other in tied}
         by = "date" if group.order is Order.TIME else "version"
-        return f"by {by}, {len(passed)} newer of {len({one.digest for one in group.facts})} images in its group"
+        return f"by {by}, {newer} newer of {len({one.digest for one in group.facts})} images in its group"
     date = group.dates[place]
     if isinstance(rule, Calendar):
-        if date is None or rank is None:
+        if date is None or newer is None:
             return "it belongs to none"
         key = bucket(date.astimezone(group.zone), rule.period)
         return f"it belongs to {'-'.join(f'{part:02}' for part in key)}"

@@ -14,11 +14,11 @@ from dregutil.quantity import duration_as_written
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.retention.dates import date_of, is_old_enough, shared_date
 from dregutil.retention.follow import follow
-from dregutil.retention.keep import Group, kept_by, version_of
+from dregutil.retention.keep import Group, kept_by, reading_of
 from dregutil.retention.policy import Order, Policy, PolicySet, applies_to
 from dregutil.retention.select import group_of, is_counted, owner_of
 from dregutil.retention.verdict import Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
-from dregutil.version import Version
+from dregutil.version import Reading
 
 __all__ = ["judge", "judge_repository"]
 
@@ -26,6 +26,7 @@ _NOT_SELECTED = Reason(ReasonKind.NOT_SELECTED, "no policy selects it")
 _UNKNOWN_DATE = Reason(ReasonKind.UNKNOWN_DATE, "its date is unknown")
 _SAME_DATE = Reason(ReasonKind.SAME_DATE, "most of its group has the same date")
 _NO_VERSION = Reason(ReasonKind.NO_VERSION, "it is no version, so it has no place in the order")
+_DOUBTFUL = Reason(ReasonKind.NO_VERSION, "whether it is a version that its policy selects is doubtful")
 _NO_GROUP = Reason(ReasonKind.NO_VERSION, "it is no version, so it belongs to no group")
 _NOT_EMPTIED = Reason(ReasonKind.NOT_EMPTIED, "the newest of its repository, which is never emptied")
 _PROTECTED_REPOSITORY = Reason(ReasonKind.PROTECTED, "its repository is protected")
@@ -78,7 +79,7 @@ class _Draft:
     facts: TagFacts
     policy: Policy | None = None
     is_certain: bool = True
-    version: Version | None = None
+    reading: Reading | None = None
     group: tuple[str, ...] | None = None
     date: datetime | None = None
     reasons: list[Reason] = field(default_factory=list)
@@ -111,6 +112,8 @@ class _Work:
                 draft.reasons.append(_NOT_SELECTED)
             if draft.facts.unread:
                 draft.reasons.append(Reason(ReasonKind.UNREAD, f"its content was not read: {draft.facts.unread}"))
+            elif not draft.is_certain:
+                draft.reasons.append(_DOUBTFUL)
 
     def groups(self) -> Mapping[tuple[str, tuple[str, ...]], list[_Draft]]:
         """The tags of each policy and group; one that belongs to none is kept."""
@@ -120,8 +123,8 @@ class _Work:
             if policy is None or not draft.is_certain:
                 continue
             if draft.facts.tag is not None and (policy.order is Order.VERSION or policy.group_by):
-                draft.version = version_of(draft.facts.tag)
-            draft.group = group_of(policy, draft.facts.tag, draft.version)
+                draft.reading = reading_of(draft.facts.tag)
+            draft.group = group_of(policy, draft.facts.tag, draft.reading)
             if draft.group is None:
                 draft.reasons.append(_NO_GROUP)
             else:
@@ -134,8 +137,8 @@ class _Work:
         dates = [date_of(one, policy.unknown_date, self.now) for one in facts]
         shared = shared_date(facts, dates)
         believed = [None if date == shared else date for date in dates]
-        versions = [draft.version for draft in drafts]
-        group = Group(facts, believed, versions, policy.order, self.now, self.policies.zone)
+        readings = [draft.reading for draft in drafts]
+        group = Group(facts, believed, readings, policy.order, self.now, self.policies.zone)
         for draft, date in zip(drafts, believed, strict=True):
             draft.date = date
         for rule in policy.keep:
@@ -147,7 +150,7 @@ class _Work:
         for draft, date in zip(drafts, dates, strict=True):
             if uses_dates and draft.date is None:
                 draft.reasons.append(_UNKNOWN_DATE if date is None else _SAME_DATE)
-            if needs_version and draft.version is None:
+            if needs_version and (draft.reading is None or draft.reading.meant is None):
                 draft.reasons.append(_NO_VERSION)
             if not is_old_enough(draft.facts, draft.date, policy.min_age, self.now):
                 draft.reasons.append(_young(policy, draft.date))
@@ -221,18 +224,30 @@ def _no_rule(policy: Policy) -> Reason:
 
 
 def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
-    """The newest of a repository, with all that tie: by version where every policy orders so, else by date."""
-    versions = [(version_of(draft.facts.tag), draft) for draft in drafts if draft.facts.tag is not None]
-    known = [(version, draft) for version, draft in versions if version is not None]
+    """The newest of a repository, with all that tie: by version where every policy orders so, else by date.
+
+    By version, that is the newest by each way to read it.
+    """
+    readings = [reading_of(draft.facts.tag) if draft.facts.tag is not None else None for draft in drafts]
+    best = {
+        max((version for version in versions if version is not None), default=None)
+        for versions in (
+            [None if reading is None else reading.meant for reading in readings],
+            [None if reading is None else reading.literal for reading in readings],
+        )
+    } - {None}
     dates = [
         (date, draft)
         for draft in drafts
         if draft.policy is not None and (date := date_of(draft.facts, draft.policy.unknown_date, now)) is not None
     ]
     by_version = all(draft.policy is not None and draft.policy.order is Order.VERSION for draft in drafts)
-    if known and (by_version or not dates):
-        best = max(version for version, _ in known)
-        return [draft for version, draft in known if version == best]
+    if best and (by_version or not dates):
+        return [
+            draft
+            for draft, reading in zip(drafts, readings, strict=True)
+            if reading is not None and {reading.meant, reading.literal} & best
+        ]
     if dates:
         latest = max(date for date, _ in dates)
         return [draft for date, draft in dates if date == latest]

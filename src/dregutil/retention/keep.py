@@ -3,49 +3,76 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import cached_property, lru_cache
-from typing import TypeVar
+from typing import Any
 
 from dregutil.retention.dates import bucket, latest_arrival
 from dregutil.retention.policy import All, Calendar, KeepRule, Last, Order, TagGlobs, VersionRule, Within
 from dregutil.retention.verdict import TagFacts
 from dregutil.selector import Comparison
-from dregutil.version import Version, parse_version
+from dregutil.version import Reading, read_version
 
-__all__ = ["Group", "holds_range", "kept_by", "version_of"]
+__all__ = ["Group", "kept_by", "may_be_in_range", "reading_of", "takes_range"]
 
-version_of = lru_cache(maxsize=1 << 16)(parse_version)  # each tag is asked several times
-_Key = TypeVar("_Key", datetime, Version)
+reading_of = lru_cache(maxsize=1 << 16)(read_version)  # each tag is asked several times
 
 
 @dataclass(frozen=True)
 class Group:
-    """Tags that are judged together. `dates` and `versions` are None where unknown, and then take no place."""
+    """Tags that are judged together. `dates` and `readings` are None where unknown, and then take no place.
+
+    What is no version by its reading takes none either.
+    """
 
     facts: Sequence[TagFacts]
     dates: Sequence[datetime | None]
-    versions: Sequence[Version | None]
+    readings: Sequence[Reading | None]
     order: Order
     now: datetime
     zone: tzinfo
 
     @cached_property
-    def ranked(self) -> list[list[int]]:
-        """Places of the tags, newest first; those that tie stand together."""
-        return _tied(self.dates) if self.order is Order.TIME else _tied(self.versions)
+    def rankings(self) -> Sequence[list[list[int]]]:
+        """The orders in which the tags may stand: places of the tags, newest first; those that tie stand together.
+
+        Dates give one. Versions give a second one where a tag may just as well stand elsewhere.
+        """
+        if self.order is Order.TIME:
+            return [_tied(self.dates)]
+        meant = [None if one is None else one.meant for one in self.readings]
+        found = [_tied([None if version is None else version.place for version in meant])]
+        rivals = [None if one is None else one.rival for one in self.readings]
+        if any(rival is not None for rival in rivals):
+            found.append(_tied([rival or version for rival, version in zip(rivals, meant, strict=True)]))
+        return found
+
+    @cached_property
+    def newer(self) -> Mapping[int, int]:
+        """How many are newer than each tag that has a place, by the order that has the fewest.
+
+        Counted are images: tags of one image count once. Versions that share a place count once as well.
+        """
+        found: dict[int, int] = {}
+        for ranking in self.rankings:
+            for place, number in self._newer(ranking):
+                found[place] = min(number, found.get(place, number))
+        return found
+
+    def _newer(self, ranking: list[list[int]]) -> Iterator[tuple[int, int]]:
+        passed: set[str] = set()
+        for rank, tied in enumerate(ranking):
+            number = len(passed) if self.order is Order.TIME else min(len(passed), rank)
+            for place in tied:
+                yield place, number
+            passed.update(self.facts[place].digest for place in tied)
 
     @cached_property
     def local(self) -> Sequence[datetime | None]:
         """The dates as the calendar of `zone` has them."""
         return [None if date is None else date.astimezone(self.zone) for date in self.dates]
-
-    @cached_property
-    def rank(self) -> Mapping[int, int]:
-        """The rank of each place that has one; 0 is the newest."""
-        return {place: rank for rank, tied in enumerate(self.ranked) for place in tied}
 
 
 def kept_by(rule: KeepRule, group: Group) -> Set[int]:
@@ -53,32 +80,34 @@ def kept_by(rule: KeepRule, group: Group) -> Set[int]:
     return _KEEPERS[type(rule)](rule, group)
 
 
-def holds_range(version: Version | None, ranges: Sequence[Sequence[Comparison]]) -> bool:
-    """Whether all comparisons of one of `ranges` hold."""
-    return version is not None and any(all(part.holds(version) for part in parts) for parts in ranges)
+def takes_range(reading: Reading, ranges: Sequence[Sequence[Comparison]]) -> bool:
+    """Whether all comparisons of one of `ranges` hold for sure."""
+    return any(all(part.takes(reading) for part in parts) for parts in ranges)
+
+
+def may_be_in_range(reading: Reading, ranges: Sequence[Sequence[Comparison]]) -> bool:
+    """Whether all comparisons of one of `ranges` may hold."""
+    return any(all(part.may_take(reading) for part in parts) for parts in ranges)
 
 
 def _last(rule: Last, group: Group) -> Set[int]:
-    kept: set[int] = set()
-    passed: set[str] = set()  # images: tags of one digest count once
-    for tied in group.ranked:
-        if len(passed) >= rule.number:
-            break
-        kept.update(tied)
-        passed.update(group.facts[place].digest for place in tied)
-    return kept
+    return {place for place, number in group.newer.items() if number < rule.number}
 
 
 def _calendar(rule: Calendar, group: Group) -> Set[int]:
-    buckets: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    rank = group.rank
-    for place, date in enumerate(group.local):
-        if date is not None and place in rank:
-            buckets[bucket(date, rule.period)].append(place)
     kept: set[int] = set()
-    for key in sorted(buckets, reverse=True)[: rule.number]:
-        newest = min(rank[place] for place in buckets[key])
-        kept.update(place for place in buckets[key] if rank[place] == newest)
+    for ranking in group.rankings:
+        newest: dict[tuple[int, ...], list[int]] = {}
+        for tied in ranking:
+            dated: dict[tuple[int, ...], list[int]] = defaultdict(list)
+            for place in tied:
+                date = group.local[place]
+                if date is not None:
+                    dated[bucket(date, rule.period)].append(place)
+            for key, places in dated.items():
+                newest.setdefault(key, places)
+        for key in sorted(newest, reverse=True)[: rule.number]:
+            kept.update(newest[key])
     return kept
 
 
@@ -103,7 +132,7 @@ def _versions(rule: VersionRule, group: Group) -> Set[int]:
     return {
         place
         for place, one in enumerate(group.facts)
-        if one.tag is not None and holds_range(version_of(one.tag), rule.ranges)
+        if one.tag is not None and may_be_in_range(reading_of(one.tag), rule.ranges)
     }
 
 
@@ -114,8 +143,9 @@ def _all(rule: All, group: Group) -> Set[int]:
     return kept
 
 
-def _tied(keys: Sequence[_Key | None]) -> list[list[int]]:
-    known: dict[_Key, list[int]] = {}
+def _tied(keys: Sequence[Hashable | None]) -> list[list[int]]:
+    """Places by their key, the greatest first; all keys are of one kind that has an order."""
+    known: dict[Any, list[int]] = {}
     for place, key in enumerate(keys):
         if key is not None:
             known.setdefault(key, []).append(place)

@@ -6,12 +6,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dregutil.reference import Repository, parse_signature_tag
-from dregutil.retention.keep import holds_range, version_of
+from dregutil.retention.keep import may_be_in_range, reading_of, takes_range
 from dregutil.retention.policy import Order, Policy, PolicySet, Select, applies_to
 from dregutil.retention.verdict import TagFacts
-from dregutil.version import Version
+from dregutil.version import Reading, Version
 
-__all__ = ["group_of", "is_counted", "matching_tags", "overlaps", "owner_of", "selects", "selects_name"]
+__all__ = [
+    "group_of",
+    "is_counted",
+    "matching_tags",
+    "may_select_name",
+    "overlaps",
+    "owner_of",
+    "selects",
+    "selects_name",
+]
 
 
 def is_counted(facts: TagFacts) -> bool:
@@ -21,43 +30,68 @@ def is_counted(facts: TagFacts) -> bool:
 
 def selects_name(select: Select, tag: str) -> bool:
     """Whether a tag's name alone does not rule it out."""
+    return _names(select, tag) and (not select.versions or takes_range(reading_of(tag), select.versions))
+
+
+def may_select_name(select: Select, tag: str) -> bool:
+    """Whether a tag's name does not rule it out, or whether that is in doubt."""
+    if not _names(select, tag):
+        return False
+    reading = reading_of(tag)
+    return (
+        not select.versions
+        or takes_range(reading, select.versions)
+        or (reading.is_doubtful and may_be_in_range(reading, select.versions))
+    )
+
+
+def _names(select: Select, tag: str) -> bool:
     if select.untagged:
         return False
     if select.tags and not any(glob.matches(tag) for glob in select.tags):
         return False
-    if select.regexes and not any(regex.fullmatch(tag) for regex in select.regexes):
-        return False
-    return not select.versions or holds_range(version_of(tag), select.versions)
+    return not select.regexes or any(regex.fullmatch(tag) for regex in select.regexes)
 
 
 def selects(select: Select, facts: TagFacts) -> bool:
     """Whether a selector picks a tag; its content must have been read where labels are asked for."""
     if facts.tag is None:
         return select.untagged
-    return selects_name(select, facts.tag) and (
-        not select.labels
-        or any(label.key in facts.labels and label.value in (None, facts.labels[label.key]) for label in select.labels)
-    )
+    return selects_name(select, facts.tag) and _has_label(select, facts)
 
 
 def owner_of(policies: Iterable[Policy], facts: TagFacts) -> tuple[Policy | None, bool]:
     """The first of `policies` (of a repository) that picks a tag; and whether that is certain.
 
-    It is not where a label decides and the content could not be read.
+    It is not where a label decides and the content could not be read, or where its version is in doubt.
     """
     for policy in policies:
-        if policy.select.labels and facts.unread and facts.tag is not None:
-            if selects_name(policy.select, facts.tag):
+        select = policy.select
+        if facts.tag is None:
+            if select.untagged:
+                return policy, True
+        elif may_select_name(select, facts.tag):
+            if select.labels and facts.unread:
                 return policy, False
-        elif selects(policy.select, facts):
-            return policy, True
+            if _has_label(select, facts):
+                return policy, selects_name(select, facts.tag)
     return None, True
 
 
-def group_of(policy: Policy, tag: str | None, version: Version | None) -> tuple[str, ...] | None:
-    """The group of a tag inside of its repository; None where it has no version to be grouped by."""
+def _has_label(select: Select, facts: TagFacts) -> bool:
+    return not select.labels or any(
+        label.key in facts.labels and label.value in (None, facts.labels[label.key]) for label in select.labels
+    )
+
+
+def group_of(policy: Policy, tag: str | None, reading: Reading | None) -> tuple[str, ...] | None:
+    """The group of a tag inside of its repository; None where it has no version to be grouped by.
+
+    A tag that can be read in two ways shares a group only with what can be read in the same two.
+    """
     if tag is None:
         return ()
+    version = None if reading is None else reading.meant
     found: list[str] = []
     if policy.order is Order.VERSION and version is not None and version.word:
         found.append(version.word)  # `release-1.0` and `1.0` have no order between them
@@ -66,6 +100,9 @@ def group_of(policy: Policy, tag: str | None, version: Version | None) -> tuple[
         if name is None:
             return None
         found.append(name)
+        if key in _GROUPERS and reading is not None and reading.literal is not None:
+            literal = _GROUPERS[key](reading.literal)
+            found += [] if literal == name else [literal]
     return tuple(found)
 
 

@@ -1,0 +1,239 @@
+"""Policies and what is known of tags → a verdict for each tag, with every reason. Pure; `now` is passed in.
+
+Keep beats remove. Rules decide tags; what becomes of manifests follows by reachability, in the plan.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dregutil.quantity import duration_as_written
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.retention.follow import follow
+from dregutil.retention.policy import Order, Policy, PolicySet, applies_to
+from dregutil.retention.verdict import Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
+from oracle_2_0_0.dates import date_of, is_old_enough, shared_date
+from oracle_2_0_0.keep import Group, kept_by, version_of
+from oracle_2_0_0.select import group_of, is_counted, owner_of
+from oracle_2_0_0.version import Version
+
+__all__ = ["judge", "judge_repository"]
+
+_NOT_SELECTED = Reason(ReasonKind.NOT_SELECTED, "no policy selects it")
+_UNKNOWN_DATE = Reason(ReasonKind.UNKNOWN_DATE, "its date is unknown")
+_SAME_DATE = Reason(ReasonKind.SAME_DATE, "most of its group has the same date")
+_NO_VERSION = Reason(ReasonKind.NO_VERSION, "it is no version, so it has no place in the order")
+_NO_GROUP = Reason(ReasonKind.NO_VERSION, "it is no version, so it belongs to no group")
+_NOT_EMPTIED = Reason(ReasonKind.NOT_EMPTIED, "the newest of its repository, which is never emptied")
+_PROTECTED_REPOSITORY = Reason(ReasonKind.PROTECTED, "its repository is protected")
+
+# What keeps a tag whatever the rules are.
+_WITHOUT_RULES = (
+    ReasonKind.NOT_SELECTED,
+    ReasonKind.PROTECTED,
+    ReasonKind.IN_USE,
+    ReasonKind.UNREAD,
+    ReasonKind.MIN_AGE,
+)
+
+
+def judge(
+    policies: PolicySet,
+    repositories: Mapping[Repository, Sequence[TagFacts]],
+    *,
+    now: datetime,
+    in_use: InUse | None = None,
+) -> Judgement:
+    """Judge every tag. The order in which tags are given does not matter."""
+    used = in_use or InUse()
+    return Judgement(
+        now,
+        {
+            repository: judge_repository(policies, repository, facts, now=now, in_use=used)
+            for repository, facts in repositories.items()
+        },
+    )
+
+
+def judge_repository(
+    policies: PolicySet, repository: Repository, facts: Sequence[TagFacts], *, now: datetime, in_use: InUse
+) -> tuple[Verdict, ...]:
+    """The verdicts of one repository, in the order of `facts`."""
+    work = _Work(policies, repository, [_Draft(one) for one in facts], now)
+    work.own()
+    for (policy, _), drafts in work.groups().items():
+        work.judge_group(work.policy(policy), drafts)
+    work.protect(in_use)
+    work.keep_one()
+    return work.verdicts()
+
+
+@dataclass(slots=True, eq=False)
+class _Draft:
+    """A verdict in the making. `is_certain`: its policy is known for sure to select it."""
+
+    facts: TagFacts
+    policy: Policy | None = None
+    is_certain: bool = True
+    version: Version | None = None
+    group: tuple[str, ...] | None = None
+    date: datetime | None = None
+    reasons: list[Reason] = field(default_factory=list)
+
+
+class _Work:
+    """One repository under judgement."""
+
+    def __init__(self, policies: PolicySet, repository: Repository, drafts: list[_Draft], now: datetime) -> None:
+        self.policies = policies
+        self.repository = repository
+        self.drafts = drafts
+        self.now = now
+        self._applying = {policy.name: policy for policy in policies.policies if applies_to(policy, repository)}
+        self._counted: list[_Draft] = []
+        self._no_rule: dict[str, tuple[Reason, ...]] = {}
+
+    def policy(self, name: str) -> Policy:
+        return self._applying[name]
+
+    def own(self) -> None:
+        """Give each tag to the first policy that selects it."""
+        applying = tuple(self._applying.values())
+        for draft in self.drafts:
+            if not is_counted(draft.facts):
+                continue
+            self._counted.append(draft)
+            draft.policy, draft.is_certain = owner_of(applying, draft.facts)
+            if draft.policy is None:
+                draft.reasons.append(_NOT_SELECTED)
+            if draft.facts.unread:
+                draft.reasons.append(Reason(ReasonKind.UNREAD, f"its content was not read: {draft.facts.unread}"))
+
+    def groups(self) -> Mapping[tuple[str, tuple[str, ...]], list[_Draft]]:
+        """The tags of each policy and group; one that belongs to none is kept."""
+        found: dict[tuple[str, tuple[str, ...]], list[_Draft]] = defaultdict(list)
+        for draft in self._counted:
+            policy = draft.policy
+            if policy is None or not draft.is_certain:
+                continue
+            if draft.facts.tag is not None and (policy.order is Order.VERSION or policy.group_by):
+                draft.version = version_of(draft.facts.tag)
+            draft.group = group_of(policy, draft.facts.tag, draft.version)
+            if draft.group is None:
+                draft.reasons.append(_NO_GROUP)
+            else:
+                found[policy.name, draft.group].append(draft)
+        return found
+
+    def judge_group(self, policy: Policy, drafts: Sequence[_Draft]) -> None:
+        """Add the reasons of a policy's rules, and of what is not known, to the tags of one group."""
+        facts = [draft.facts for draft in drafts]
+        dates = [date_of(one, policy.unknown_date, self.now) for one in facts]
+        shared = shared_date(facts, dates)
+        believed = [None if date == shared else date for date in dates]
+        versions = [draft.version for draft in drafts]
+        group = Group(facts, believed, versions, policy.order, self.now, self.policies.zone)
+        for draft, date in zip(drafts, believed, strict=True):
+            draft.date = date
+        for rule in policy.keep:
+            reason = Reason(ReasonKind.RULE, rule.text)
+            for place in kept_by(rule, group):
+                drafts[place].reasons.append(reason)
+        needs_version = policy.order is Order.VERSION and policy.ranks
+        uses_dates = policy.uses_dates
+        for draft, date in zip(drafts, dates, strict=True):
+            if uses_dates and draft.date is None:
+                draft.reasons.append(_UNKNOWN_DATE if date is None else _SAME_DATE)
+            if needs_version and draft.version is None:
+                draft.reasons.append(_NO_VERSION)
+            if not is_old_enough(draft.facts, draft.date, policy.min_age, self.now):
+                draft.reasons.append(_young(policy, draft.date))
+
+    def protect(self, in_use: InUse) -> None:
+        """What beats every rule: protected names, and what is in use."""
+        protect = self.policies.protect
+        whole = any(glob.matches(self.repository) for glob in protect.repositories)
+        for draft in self._counted:
+            found = [_PROTECTED_REPOSITORY] if whole else []
+            found += [
+                Reason(ReasonKind.PROTECTED, f"protected: {glob.text}")
+                for glob in protect.tags
+                if draft.facts.tag is not None and glob.matches(draft.facts.tag)
+            ]
+            used = in_use.list_of(self.repository, draft.facts)
+            if used:
+                found.append(Reason(ReasonKind.IN_USE, f"in use: {used}"))
+            draft.reasons[:0] = found
+
+    def keep_one(self) -> None:
+        """Where nothing but rules (and dates that they ask for) keeps anything here, the newest stays.
+
+        Not only where the rules would empty the repository: a rule that is added must never cost another tag. What
+        has no tag counts only where there is no tag at all.
+        """
+        counted = [draft for draft in self._counted if draft.facts.tag is not None] or self._counted
+        if any(reason.kind in _WITHOUT_RULES for draft in counted for reason in draft.reasons):
+            return
+        may_go = [draft for draft in counted if draft.policy is not None and not draft.policy.allow_empty]
+        for draft in _newest(may_go, self.now):
+            if not draft.reasons:
+                draft.reasons.append(_NOT_EMPTIED)
+
+    def verdicts(self) -> tuple[Verdict, ...]:
+        holders: dict[Digest, Tag] = {}
+        for draft in self.drafts:
+            digest, tag = draft.facts.digest, draft.facts.tag
+            if tag is not None and (draft.reasons or not is_counted(draft.facts)):
+                holders[digest] = min(tag, holders.get(digest, tag))
+        found = [self._verdict(draft, holders) for draft in self.drafts]
+        return tuple(found) if len(self._counted) == len(found) else follow(found)
+
+    def _verdict(self, draft: _Draft, holders: Mapping[Digest, Tag]) -> Verdict:
+        policy, reasons, decision = draft.policy, tuple(draft.reasons), Decision.KEEP
+        if not is_counted(draft.facts):
+            return Verdict(self.repository, draft.facts, Decision.FOLLOW, ())
+        if not reasons and policy is not None:
+            reasons = self._no_rule.get(policy.name) or self._no_rule.setdefault(policy.name, (_no_rule(policy),))
+            holder = holders.get(draft.facts.digest)
+            if holder is None:
+                decision = Decision.REMOVE
+            else:
+                held = Reason(ReasonKind.HELD, f"its digest is also '{holder}', which stays")
+                decision = Decision.UNTAG if policy.untag else Decision.KEEP
+                reasons = (*reasons, held) if policy.untag else (held, *reasons)
+        name = "" if policy is None else policy.name
+        return Verdict(self.repository, draft.facts, decision, reasons, name, draft.group or (), draft.date)
+
+
+def _young(policy: Policy, date: datetime | None) -> Reason:
+    limit = duration_as_written(policy.min_age)
+    text = f"not known to be older than min_age: {limit}" if date is None else f"younger than min_age: {limit}"
+    return Reason(ReasonKind.MIN_AGE, text)
+
+
+def _no_rule(policy: Policy) -> Reason:
+    if not policy.keep:
+        return Reason(ReasonKind.NO_RULE, "keep: none")
+    return Reason(ReasonKind.NO_RULE, f"beyond {', '.join(rule.text for rule in policy.keep)}")
+
+
+def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
+    """The newest of a repository, with all that tie: by version where every policy orders so, else by date."""
+    versions = [(version_of(draft.facts.tag), draft) for draft in drafts if draft.facts.tag is not None]
+    known = [(version, draft) for version, draft in versions if version is not None]
+    dates = [
+        (date, draft)
+        for draft in drafts
+        if draft.policy is not None and (date := date_of(draft.facts, draft.policy.unknown_date, now)) is not None
+    ]
+    by_version = all(draft.policy is not None and draft.policy.order is Order.VERSION for draft in drafts)
+    if known and (by_version or not dates):
+        best = max(version for version, _ in known)
+        return [draft for version, draft in known if version == best]
+    if dates:
+        latest = max(date for date, _ in dates)
+        return [draft for date, draft in dates if date == latest]
+    return drafts
