@@ -35,12 +35,13 @@ _FALSE_SUCCESS = (
 
 class BackResult:
     """What became of an entry. THERE: there was nothing to do. LOST: it, or something that it needs, cannot come back.
-    FAILED: it could not be put."""
+    FAILED: it could not be put. LEFT: what it needs could not be read, so that a later undo may still put it."""
 
     RESTORED = "restored"
     THERE = "there"
     LOST = "lost"
     FAILED = "failed"
+    LEFT = "left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class BackRun:
     moved: tuple[tuple[Repository, Tag], ...] = ()
     mended: tuple[tuple[Repository, Tag, Digest], ...] = ()
     unclear: tuple[tuple[Repository, Tag, tuple[Digest, ...]], ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a later undo may put back more."""
+        return self.error is not None or bool(self.unclear) or bool(self.of(BackResult.LEFT))
 
     def of(self, result: str) -> tuple[Back, ...]:
         return tuple(entry for entry, found, _ in self.entries if found == result)
@@ -134,7 +140,10 @@ class _PutBack:
         if self.stop.is_set():
             return
         digest = entry.manifest.digest
-        if entry.lost or any(child.digest in missing for child in entry.manifest.children):
+        if entry.unread:
+            missing.add(digest)
+            self._note(entry, BackResult.LEFT, entry.unread)
+        elif entry.lost or any(child.digest in missing for child in entry.manifest.children):
             missing.add(digest)
             self._note(entry, BackResult.LOST, entry.lost or "a child of it could not be put back")
         elif not entry.is_needed:
@@ -187,19 +196,21 @@ class _PutBack:
     async def _look_after(self, repository: Repository, put: Sequence[Back]) -> None:
         """Read a byte of every blob once more: only then is an image back."""
         blobs = {blob.digest: blob for entry in put for blob in entry.manifest.blobs if not blob.urls}
-        broken: set[Digest] = set()
+        broken: dict[Digest, tuple[str, str]] = {}
 
         async def look(blob: Descriptor) -> None:
-            if not await self.registry.has_bytes(repository, blob):
-                broken.add(blob.digest)
+            try:
+                if not await self.registry.has_bytes(repository, blob):
+                    broken[blob.digest] = (BackResult.LOST, f"its blob {blob.digest.short} cannot be read")
+            except (UnreachableError, LoginError):
+                raise
+            except DregutilError as error:
+                broken[blob.digest] = (BackResult.FAILED, f"whether it is whole is not known: {error.message}")
 
         await for_each(blobs.values(), look, at_once=_AT_ONCE)
         for entry in put:
-            gone = [blob for blob in entry.manifest.blobs if blob.digest in broken]
-            if gone and not entry.is_there:
-                self._note(entry, BackResult.LOST, f"its blob {gone[0].digest.short} cannot be read")
-            else:
-                self._note(entry, BackResult.RESTORED)
+            gone = [broken[blob.digest] for blob in entry.manifest.blobs if blob.digest in broken]
+            self._note(entry, *(gone[0] if gone else (BackResult.RESTORED, "")))
 
     def _note(self, entry: Back, result: str, why: str = "") -> None:
         self.results.append((entry, result, why))

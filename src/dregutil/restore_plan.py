@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dregutil.errors import DregutilError, LoginError, UnreachableError
 from dregutil.manifest import Descriptor, Manifest
 from dregutil.outcome import Intent, Result
 from dregutil.placeholder import is_placeholder
@@ -31,7 +32,7 @@ class Back:
 
     `tags` are to be put back; `moved` are left alone, since they name something else now. `is_there`: the manifest
     itself is in the registry. `mounts` are blobs that this repository has lost and another one still holds. `lost` says
-    why the manifest cannot come back, or is empty.
+    why the manifest cannot come back, or is empty; `unread`, why that is not known: a later undo may find out.
     """
 
     repository: Repository
@@ -41,10 +42,16 @@ class Back:
     is_there: bool = False
     mounts: tuple[tuple[Digest, Repository], ...] = ()
     lost: str = ""
+    unread: str = ""
 
     @property
     def is_needed(self) -> bool:
         return bool(self.tags) or not self.is_there
+
+    @property
+    def may_come_back(self) -> bool:
+        """Whether it is to be put back, and nothing is known that speaks against it."""
+        return self.is_needed and not self.lost and not self.unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class BackPlan:
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to do."""
-        return any(self.ours.values()) or any(entry.is_needed and not entry.lost for entry in self.entries)
+        return any(self.ours.values()) or any(entry.may_come_back for entry in self.entries)
 
     @property
     def entries(self) -> tuple[Back, ...]:
@@ -177,15 +184,30 @@ class _Look:
             if is_placeholder(self.intents[digest].manifest):
                 self.found[digest] = self._placeholder(digest)
             else:
-                await self._look(digest)
+                try:
+                    await self._look(digest)
+                except (UnreachableError, LoginError):
+                    raise
+                except DregutilError as error:
+                    self.found[digest] = self._unread(digest, error.message)
             on_looked()
 
         levels = _levels_of({digest: intent.manifest for digest, intent in self.intents.items()})
         # A tag that is not listed is taken to be free: it is asked for by name just before it is put.
-        self.listed = frozenset(await self.registry.tags(self.repository))
+        try:
+            self.listed = frozenset(await self.registry.tags(self.repository))
+        except (UnreachableError, LoginError):
+            raise
+        except DregutilError as error:
+            self.found = {digest: self._unread(digest, error.message) for digest in self.intents}
+            return [[self.found[digest] for digest in level] for level in levels]
         for level in levels:
             await for_each(level, look, at_once=_AT_ONCE)
         return [[self.found[digest] for digest in level] for level in levels]
+
+    def _unread(self, digest: Digest, why: str) -> Back:
+        intent = self.intents[digest]
+        return Back(self.repository, intent.manifest, intent.tags, unread=why)
 
     def _placeholder(self, digest: Digest) -> Back:
         """What 2.0.0 took for an image. Its tags are that run's, which left it behind."""
@@ -205,12 +227,13 @@ class _Look:
                 moved.append(tag)
             else:
                 is_there = True
-        if not tags and not is_there:
-            # With a tag to put it does not matter: a PUT of what is there changes nothing.
-            is_there = await self.registry.look_for(self.repository, digest) is not None
-        lost = "" if is_there else await self._loss(intent.manifest)
-        mounts = () if is_there or lost else await self._mounts(intent.manifest)
-        self.found[digest] = Back(self.repository, intent.manifest, tuple(tags), tuple(moved), is_there, mounts, lost)
+        is_there = is_there or await self.registry.look_for(self.repository, digest) is not None
+        is_needed = bool(tags) or not is_there
+        lost, unread = await self._loss(intent.manifest) if is_needed else ("", "")
+        mounts = await self._mounts(intent.manifest) if is_needed and not lost and not unread else ()
+        self.found[digest] = Back(
+            self.repository, intent.manifest, tuple(tags), tuple(moved), is_there, mounts, lost, unread
+        )
 
     async def still_there(self, ours: Sequence[Intent]) -> list[Intent]:
         """Those of the intents whose placeholder is still in the registry."""
@@ -232,20 +255,23 @@ class _Look:
         holders = [(blob.digest, await self._holder(blob)) for blob in manifest.blobs if not blob.urls]
         return tuple((blob, holder) for blob, holder in holders if holder is not None and holder != self.repository)
 
-    async def _loss(self, manifest: Manifest) -> str:
-        """Why a manifest cannot come back, or nothing."""
+    async def _loss(self, manifest: Manifest) -> tuple[str, str]:
+        """Why a manifest cannot come back, or nothing; and why that is not known."""
+        unread = ""
         for child in manifest.children:
             below = self.found.get(child.digest)
             if below is not None and below.lost:
-                return f"its child {child.digest.short} cannot come back"
+                return f"its child {child.digest.short} cannot come back", ""
+            if below is not None and below.unread:
+                unread = f"its child {child.digest.short}: {below.unread}"
             if below is None:
                 missing = await self._missing(child)
                 if missing is not None:
-                    return f"its child {missing.short} is not there, and was not removed by this run"
+                    return f"its child {missing.short} is not there, and was not removed by this run", ""
         for blob in manifest.blobs:
             if not blob.urls and await self._holder(blob) is None:
-                return f"its blob {blob.digest.short} is gone: the registry has collected its garbage"
-        return ""
+                return f"its blob {blob.digest.short} is gone: the registry has collected its garbage", ""
+        return "", unread
 
     async def _missing(self, child: Descriptor) -> Digest | None:
         """What is missing of a child that the run left alone, itself or below it; None where it is whole."""

@@ -37,8 +37,8 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
         with meter_for(settings) as meter:
             meter.begin("manifests looked at", len({intent.manifest.digest for intent in record.intents}))
             plan = asyncio.run(_look(settings, record, meter))
-        needed = [entry for entry in plan.entries if entry.is_needed and not entry.lost]
-        lost = [entry for entry in plan.entries if entry.lost]
+        needed = [entry for entry in plan.entries if entry.may_come_back]
+        lost = [entry for entry in plan.entries if entry.lost or entry.unread]
         _tell(settings, record, plan)
         if args.dry_run:
             emit(settings, [_object(entry, "would be restored") for entry in needed], _lines(needed))
@@ -56,9 +56,9 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _question(settings: Settings, needed: Sequence[Back]) -> str:
-    tags = sum(len(entry.tags) for entry in needed)
-    what = plural(len(needed), "manifest") + (f" ({plural(tags, 'tag')})" if tags else "")
-    return f"Put back {what} in {settings.address.name}?"
+    tags, manifests = sum(len(entry.tags) for entry in needed), sum(not entry.is_there for entry in needed)
+    what = plural(manifests, "manifest") + (f" ({plural(tags, 'tag')})" if tags else "")
+    return f"Put back {what if manifests else plural(tags, 'tag')} in {settings.address.name}?"
 
 
 def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> RunRecord:
@@ -86,11 +86,11 @@ async def _look(settings: Settings, record: RunRecord, meter: Meter) -> BackPlan
 def _tell(settings: Settings, record: RunRecord, plan: BackPlan) -> None:
     note(settings, f"{record.run}: {record.plan.command}")
     for entry in plan.entries:
-        if entry.lost:
+        if entry.lost or entry.unread:
+            what = "cannot come back" if entry.lost else "left, to be tried again"
             names = ", ".join(entry.tags) or "no tags"
-            note(
-                settings, f"cannot come back: {entry.repository} {entry.manifest.digest.short} ({names}): {entry.lost}"
-            )
+            why = entry.lost or entry.unread
+            note(settings, f"{what}: {entry.repository} {entry.manifest.digest.short} ({names}): {why}")
         for tag in entry.moved:
             note(settings, f"left alone: {entry.repository}:{tag} names something else now")
 
@@ -112,9 +112,9 @@ def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: Back
             return found
 
         with meter_for(settings) as meter:
-            meter.begin("manifests put back", sum(entry.is_needed and not entry.lost for entry in plan.entries))
+            meter.begin("manifests put back", sum(entry.may_come_back for entry in plan.entries))
             result = run_to_end(work)
-        if not (result.error or stopped or result.unclear or result.of(BackResult.FAILED)):
+        if not (stopped or result.is_open or result.of(BackResult.FAILED)):
             finished = datetime.now(UTC)
     finally:
         journal.close(finished)
@@ -135,9 +135,10 @@ def _report(settings: Settings, record: RunRecord, result: BackRun, *, stopped: 
     if result.unclear:
         note(settings, UNCLEAR_ADVICE)
     tags = sum(len(entry.tags) for entry in restored) - len(result.moved)
-    note(settings, f"put back {plural(tags, 'tag')} and {plural(len(restored), 'manifest')}")
+    manifests = sum(not entry.is_there for entry in restored)  # a removal may have taken the tags alone
+    note(settings, f"put back {plural(tags, 'tag')} and {plural(manifests, 'manifest')}")
     emit(settings, [_object(entry, BackResult.RESTORED) for entry in restored], _lines(restored))
-    if stopped or result.unclear or result.error is not None:
+    if stopped or result.is_open:
         note(settings, f"unfinished: {settings.advised(f'undo {record.run}')} goes on with it")
     if result.error is not None:
         if restored:
@@ -146,7 +147,7 @@ def _report(settings: Settings, record: RunRecord, result: BackRun, *, stopped: 
         raise result.error
     if stopped:
         return INTERRUPTED
-    return PARTIAL if result.unclear or result.of(BackResult.LOST) or result.of(BackResult.FAILED) else 0
+    return PARTIAL if result.is_open or result.of(BackResult.LOST) or result.of(BackResult.FAILED) else 0
 
 
 def _object(entry: Back, result: str) -> dict[str, object]:

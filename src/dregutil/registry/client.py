@@ -327,17 +327,22 @@ class Registry:
         return None if answer.status != 200 or length_of(answer) < 0 else length_of(answer)
 
     async def has_bytes(self, repository: Repository, blob: Descriptor) -> bool:
-        """Whether a byte of a blob can really be read: a server that has lost it may still answer that it is there."""
+        """Whether a byte of a blob can really be read: a server that has lost it may still answer that it is there.
+
+        One of zero bytes has none to be read: distribution answers 416 to a range of it.
+        """
         url = self._transport.url(f"/v2/{repository}/blobs/{blob.digest}")
         try:
             answer = await self._transport.first_byte(url, self._pull(repository))
         except CutShortError:
             return False
-        if answer.status in (404, 416):
+        if answer.status == 416:
+            return await self.blob_size(repository, blob.digest) == 0
+        if answer.status == 404:
             return False
         if answer.status not in (200, 206):
             raise self._failure(answer, f"read {blob.digest.short} of {repository}", repository)
-        return bool(answer.body) or blob.size == 0
+        return bool(answer.body) or blob.size == 0 or await self.blob_size(repository, blob.digest) == 0
 
     async def _pages(self, path: str, scopes: tuple[str, ...], what: str, repository: str = "") -> AsyncIterator[Any]:
         """The JSON documents of a paged list; a repository that is not there has no page.
