@@ -33,6 +33,7 @@ why, and a second that says what to do next. No message ever holds a secret.
     ├── CacheError                   1  a cache file or the content database cannot be used
     ├── StorageError                 3  a registry's own storage that is none, or cannot be read
     └── JournalError                 1  the record of a run cannot be written or read
+        └── DamagedRecordError       3  some of it cannot be read, and the rest is not enough for what was asked
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ __all__ = [
     "CertificateError",
     "CredentialError",
     "CutShortError",
+    "DamagedRecordError",
     "DeletionDisabledError",
     "DeniedError",
     "DigestMismatchError",
@@ -244,3 +246,7 @@ class StorageError(DregutilError):
 
 class JournalError(DregutilError):
     pass
+
+
+class DamagedRecordError(JournalError):
+    exit_code = 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -29,6 +30,7 @@ from dregutil.journal_line import (
     RestoredLine,
     RunLine,
     StepLine,
+    TornLine,
     encode_line,
 )
 from dregutil.outcome import Intent, LostTag, Outcome
@@ -36,18 +38,19 @@ from dregutil.plan import Plan
 from dregutil.planfile import encode_step, options_object
 from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["Journal", "sync_folder"]
+__all__ = ["Journal", "sync_folder", "write_advice"]
 
-_ADVICE = "free some space, or name another folder with --state-dir (DREGUTIL_STATE_DIR); nothing more was changed"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Journal:
     """Writes the record of one run. A recorder, as `apply_plan` wants one."""
 
-    def __init__(self, folder: Path, *, synced: bool = True) -> None:
-        """`synced=False` leaves the fsync out: for measuring what it costs."""
+    def __init__(self, folder: Path, *, synced: bool = True, number: int = 0) -> None:
+        """`number`: the run's place among all. `synced=False` leaves the fsync out: for measuring what it costs."""
         self.folder = folder
         self.path = folder / FILE_NAME
+        self.number = number
         self._synced = synced
         self._waiting: list[bytes] = []
         self._flushing: asyncio.Task[None] | None = None
@@ -59,8 +62,8 @@ class Journal:
             self._length = os.fstat(self._file).st_size
             if is_new:
                 sync_folder(folder)
-            elif self._length:
-                self._write([b"\n"])  # a torn last line ends here
+            elif _is_torn(self.path):
+                self._write([b"\n", encode_line(TornLine())])
         except OSError as error:
             raise _failed(self.path, error) from error
 
@@ -86,6 +89,7 @@ class Journal:
             because=plan.usage.because,
             untagged=plan.usage.untagged,
             names_repositories=plan.names_repositories,
+            number=self.number,
         )
         self._write([encode_line(header)])
         if not undoes:
@@ -128,15 +132,19 @@ class Journal:
         """Make all that was noted durable."""
         await self._durable()
 
-    def close(self, finished: datetime | None) -> None:
-        """End the record; `finished` where nothing of the run is left to do. What cannot be written is left out."""
-        with contextlib.suppress(JournalError):
+    def close(self, finished: datetime | None) -> bool:
+        """End the record; `finished` where nothing of the run is left to do. False where that cannot be written."""
+        try:
             if self._broken is None:
                 ending = [*self._waiting, *([encode_line(EndLine(finished))] if finished is not None else [])]
                 self._waiting = []
                 self._write(ending)
                 self._sync()
-        os.close(self._file)
+        except JournalError:
+            return False
+        finally:
+            os.close(self._file)
+        return self._broken is None
 
     def _note(self, *found: Any) -> None:
         self._waiting += [encode_line(line) for line in found]
@@ -191,6 +199,16 @@ class Journal:
             raise _failed(self.path, error) from error
 
 
+def _is_torn(path: Path) -> bool:
+    """Whether the last line was cut off while it was written. Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        if not file.tell():
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
 def _chunks(lines: Iterable[bytes], size: int = 1 << 20) -> Iterator[bytes]:
     waiting: list[bytes] = []
     length = 0
@@ -214,4 +232,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def _failed(path: Path, error: OSError) -> JournalError:
-    return JournalError(f"the record {path} cannot be written: {error.strerror or error}", advice=_ADVICE)
+    return JournalError(f"the record {path} cannot be written: {error.strerror or error}", advice=write_advice(error))
+
+
+def write_advice(error: OSError) -> str:
+    """What to do where a record cannot be written. Never another folder where the disk is full: the records that are
+    in this one would be left behind."""
+    what = "free some space" if error.errno in _NO_ROOM else "make its folder one that can be written"
+    return f"{what}; nothing more was changed"

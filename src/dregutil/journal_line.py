@@ -23,6 +23,7 @@ __all__ = [
     "RestoredLine",
     "RunLine",
     "StepLine",
+    "TornLine",
     "decode_line",
     "encode_line",
 ]
@@ -48,6 +49,7 @@ class RunLine(msgspec.Struct, tag="run", kw_only=True):
     because: str = ""
     untagged: bool = False
     names_repositories: bool = False
+    number: int = 0  # the place among the runs of a state folder; 0 in those of 2.0.0
 
 
 class StepLine(msgspec.Struct, tag="step"):
@@ -90,19 +92,27 @@ class LostLine(msgspec.Struct, tag="lost", omit_defaults=True):
     why: str = ""
 
 
+class TornLine(msgspec.Struct, tag="torn"):
+    """The line before was cut off while it was written; what it was about had not been sent."""
+
+
 class EndLine(msgspec.Struct, tag="end"):
     finished: datetime
 
 
-Line = RunLine | StepLine | IntentLine | OutcomeLine | RestoredLine | LookedLine | LostLine | EndLine
+Line = RunLine | StepLine | IntentLine | OutcomeLine | RestoredLine | LookedLine | LostLine | TornLine | EndLine
 _decoder = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder(enc_hook=str)  # our names are subclasses of str
 
 
 def decode_line(line: bytes) -> Line | None:
-    """A line's record, or None where it is torn or altered."""
-    sum_, _, payload = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or sum_ != _sum(payload):
+    """A line's record, or None where it is torn or altered. Its newline, and zeros before it, do not matter."""
+    whole = line.lstrip(b"\0").removesuffix(b"\n")
+    for text in (whole, whole[:-1]):  # the newline itself may be what was altered
+        sum_, _, payload = text.partition(b" ")
+        if sum_ == _sum(payload):
+            break
+    else:
         return None
     try:
         found: Line = _decoder.decode(payload)

@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from dregutil.manifest import OCI_INDEX, Manifest
+from dregutil.errors import ManifestError, UsageError
+from dregutil.manifest import OCI_INDEX, Manifest, parse_manifest
 from dregutil.outcome import Intent, LostTag, Outcome, Recorder
 from dregutil.private import make_private_folder, write_private
-from dregutil.reference import Digest, Repository
+from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["LaidOutRecorder", "Layout", "write_layout"]
+__all__ = ["LaidOutRecorder", "Layout", "laid_out", "laid_out_names", "write_layout"]
 
 REF_NAME = "org.opencontainers.image.ref.name"
 REPOSITORY = "dregutil.repository"
@@ -85,6 +86,34 @@ def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
     layout = Layout(folder)
     layout.add(intents)
     layout.finish()
+
+
+def laid_out(folder: Path, digest: Digest, media_type: str = "") -> Manifest | None:
+    """A manifest of a layout; None where it is not there, or is not what its digest says."""
+    path = folder / "blobs" / digest.algorithm / digest.hex
+    try:
+        raw = path.read_bytes()
+        return parse_manifest(raw, media_type, digest) if digest.matches(raw) else None
+    except (OSError, ManifestError):
+        return None
+
+
+def laid_out_names(folder: Path) -> Iterator[tuple[Repository, tuple[Tag, ...], Manifest]]:
+    """What the index of a layout names, as far as it can be read: repository, tags, manifest."""
+    try:
+        entries = json.loads((folder / "index.json").read_bytes())["manifests"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return
+    for entry in entries if isinstance(entries, list) else ():
+        try:
+            named, digest = entry["annotations"], Digest.parse(entry["digest"])
+            repository = Repository.parse(named[REPOSITORY])
+            tags = tuple(Tag.parse(tag) for tag in named[TAGS].split())
+            manifest = laid_out(folder, digest, str(entry["mediaType"]))
+        except (LookupError, TypeError, AttributeError, UsageError):
+            continue
+        if manifest is not None:
+            yield repository, tags, manifest
 
 
 class LaidOutRecorder:

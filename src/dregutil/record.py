@@ -24,6 +24,7 @@ from dregutil.journal_line import (
     RestoredLine,
     RunLine,
     StepLine,
+    TornLine,
     decode_line,
 )
 from dregutil.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
@@ -32,8 +33,18 @@ from dregutil.plan import Plan, Step, Usage
 from dregutil.planfile import decode_step, options_from
 from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["RunHeader", "RunRecord", "Settled", "read_header", "read_indexes", "read_journal", "read_placeholders"]
+__all__ = [
+    "ENDED",
+    "RunHeader",
+    "RunRecord",
+    "Settled",
+    "read_header",
+    "read_indexes",
+    "read_journal",
+    "read_placeholders",
+]
 
+ENDED = "ended"  # an empty file: the run has ended, and there was no room for the line that says so
 _LONGEST_END = 4096  # bytes at the end of a record in which its last line is looked for
 _INDEX_TYPES = (OCI_INDEX.encode(), DOCKER_LIST.encode())
 
@@ -48,7 +59,8 @@ class Settled:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as its journal tells it. `undoes` names the run that it put back; `damaged` counts lines left out.
+    """A run as its journal tells it. `undoes` names the run that it put back; `damaged` counts lines that cannot be
+    read, of those that were written whole. Where the first of them is one, `plan.registry` is empty.
     `lost` are tags that went with what it deleted, as the last line about each says.
 
     `missing_steps`: the record of the plan itself is not whole. `taken` are the steps that took something, or may have,
@@ -111,7 +123,11 @@ def read_journal(folder: Path) -> RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunHeader:
-    """The beginning of a run's record, and whether its end is there: read without all that lies between."""
+    """The beginning of a run's record, and whether its end is there: read without all that lies between.
+
+    `number`: its place among the runs of a state folder, 0 for those of 2.0.0. `is_damaged`: its beginning cannot be
+    read, so that it may be of any registry.
+    """
 
     run: str
     folder: Path
@@ -119,10 +135,12 @@ class RunHeader:
     started: datetime
     undoes: str
     is_unfinished: bool
+    number: int = 0
+    is_damaged: bool = False
 
 
 def read_header(folder: Path) -> RunHeader:
-    """Raises JournalError where the record does not begin as one."""
+    """Raises JournalError where the record was never begun."""
     path = folder / FILE_NAME
     try:
         with path.open("rb") as file:
@@ -131,11 +149,12 @@ def read_header(folder: Path) -> RunHeader:
             last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
     except OSError as error:
         raise JournalError(f"the record {path} cannot be read: {error.strerror or error}") from error
+    ended = isinstance(decode_line(last), EndLine) or (folder / ENDED).exists()
     line = decode_line(first)
     if not isinstance(line, RunLine):
-        raise JournalError(f"the record of the run {folder.name} has no beginning: nothing was changed by it")
-    ended = isinstance(decode_line(last + b"\n"), EndLine)
-    return RunHeader(folder.name, folder, line.registry, line.started, line.undoes, not ended)
+        started = read_journal(folder).started
+        return RunHeader(folder.name, folder, "", started, "", not ended, is_damaged=True)
+    return RunHeader(folder.name, folder, line.registry, line.started, line.undoes, not ended, line.number)
 
 
 def read_indexes(folder: Path) -> Iterator[Intent]:
@@ -173,18 +192,22 @@ class _Reading:
         self.lost: dict[tuple[str, str], LostTag] = {}
         self.finished: datetime | None = None
         self.damaged = 0
+        self._is_last_damaged = False
 
     def take(self, line: bytes) -> None:
-        if line == b"\n":
-            return
+        if not line.strip(b"\0\n"):
+            return  # what a disk shows where nothing had reached it
         found = decode_line(line)
+        is_damaged = found is None and line.endswith(b"\n")  # else it was cut off, and nothing was sent for it
         try:
-            if found is None:
-                self.damaged += 1
-            else:
+            if isinstance(found, TornLine):
+                self.damaged -= self._is_last_damaged
+            elif found is not None:
                 self._understand(found)
         except (msgspec.MsgspecError, UsageError, ManifestError, ValueError):
-            self.damaged += 1
+            is_damaged = True
+        self.damaged += is_damaged
+        self._is_last_damaged = is_damaged
 
     def _understand(self, line: Line) -> None:
         match line:
@@ -209,10 +232,23 @@ class _Reading:
             case EndLine():
                 self.finished = line.finished
 
-    def record(self) -> RunRecord:
-        header = self.header
-        if header is None:
+    def _without_header(self) -> RunLine:
+        """What stands in for a first line that cannot be read. Raises JournalError where nothing follows it: a run
+        sends nothing before its plan is written."""
+        if not (self.intents or self.restored or self.steps or self.damaged > 1):
             raise JournalError(f"the record of the run {self.folder.name} has no beginning: nothing was changed by it")
+        return RunLine(
+            version=VERSION, run=self.folder.name, registry="", started=_moment_in(self.folder.name), command=""
+        )
+
+    def _ended(self) -> datetime | None:
+        """When it ended; the mark stands in for a last line for which there was no room."""
+        with contextlib.suppress(OSError):
+            return self.finished or datetime.fromtimestamp((self.folder / ENDED).stat().st_mtime, UTC)
+        return self.finished
+
+    def record(self) -> RunRecord:
+        header = self.header or self._without_header()
         if header.version != VERSION:
             raise JournalError(
                 f"the record of the run {self.folder.name} is of version {header.version}, this program reads {VERSION}"
@@ -237,12 +273,20 @@ class _Reading:
             self.outcomes,
             tuple(self.restored),
             frozenset(self.looked),
-            self.finished,
-            len(self.steps) != header.steps,
+            self._ended(),
+            self.header is None or len(self.steps) != header.steps,
             self.damaged,
             frozenset(self.taken),
             tuple(self.lost.values()),
         )
+
+
+def _moment_in(name: str) -> datetime:
+    """When a run began, by its name."""
+    try:
+        return datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _intent(line: IntentLine) -> Intent:

@@ -24,6 +24,7 @@ __all__ = [
     "Tag",
     "as_tag",
     "parse_signature_tag",
+    "registry_key",
 ]
 
 # The spec names sha256 and sha512; others are allowed by its grammar, but no server here stores them.
@@ -127,6 +128,14 @@ class SignatureTag:
         return digest.algorithm == self.algorithm and digest.hex.startswith(self.hex)
 
 
+def registry_key(identity: str) -> str:
+    """The key of a registry that a record or a plan names by its identity. Two that are equal are one registry."""
+    try:
+        return RegistryAddress.parse(identity).key
+    except UsageError:
+        return identity
+
+
 def parse_signature_tag(tag: str) -> SignatureTag | None:
     """The subject that a tag's whole name speaks of, or None for an ordinary tag."""
     found = _SIGNATURE_TAG.fullmatch(tag) if tag.startswith("sha") else None
@@ -210,6 +219,14 @@ class RegistryAddress:
         default = self.port is None or self.port == (80 if self.scheme == "http" else 443)
         bare = replace(self, port=None) if default else self
         return f"{bare.netloc.lower()}{self.prefix}"
+
+    @property
+    def key(self) -> str:
+        """As `identity`, with what names this machine alone (`localhost`, `127.0.0.1`, `::1`) as one: runs, locks and
+        records of a registry are found by it."""
+        if not self.is_loopback or (self.host.startswith("127.") and self.host != "127.0.0.1"):
+            return self.identity
+        return replace(self, host="localhost").identity
 
     def repository(self, text: str) -> Repository:
         """A repository of this registry as people write it; raises UsageError.

@@ -8,6 +8,7 @@ STATE/locks/<sum of the registry's name>         held while a run is at work
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -15,19 +16,24 @@ import secrets
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from dregutil.errors import JournalError, NotFoundError, RefusedError
-from dregutil.journal import Journal, sync_folder
+from dregutil.errors import DamagedRecordError, JournalError, NotFoundError, RefusedError
+from dregutil.journal import Journal, sync_folder, write_advice
 from dregutil.journal_line import FILE_NAME
-from dregutil.plan import Plan
+from dregutil.layout import laid_out, laid_out_names
+from dregutil.manifest import OCI_INDEX, OCI_MANIFEST
+from dregutil.outcome import Intent
+from dregutil.plan import Plan, StepKind
 from dregutil.private import make_private_folder, others_link
-from dregutil.record import RunHeader, RunRecord, read_header, read_indexes, read_journal, read_placeholders
-from dregutil.reference import Digest, Repository
+from dregutil.record import ENDED, RunHeader, RunRecord, read_header, read_indexes, read_journal, read_placeholders
+from dregutil.reference import Digest, Repository, registry_key
 
 __all__ = ["RunStore", "short_lived"]
 
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _NO_DISK = ("tmpfs", "ramfs", "overlay", "aufs")
 _ADVICE = "name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)"
 
@@ -40,7 +46,7 @@ class RunStore:
         self._runs = folder / "runs"
 
     def new(self, now: datetime) -> Journal:
-        """Begin the record of a run. Raises JournalError where the folder cannot be written."""
+        """Begin the record of a run, as the last of all. Raises JournalError where the folder cannot be written."""
         is_first = not self._runs.exists()
         self._check_hands()
         name = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond // 1000:03d}{secrets.token_hex(1)}"  # in the order of time
@@ -52,10 +58,9 @@ class RunStore:
                 with contextlib.suppress(PermissionError):  # a folder above may be closed to us
                     sync_folder(folder)
         except OSError as error:
-            raise JournalError(
-                f"runs cannot be recorded in {self.folder}: {error.strerror or error}", advice=_ADVICE
-            ) from error
-        return Journal(self._runs / name)
+            raise self._not_recorded(error) from error
+        number = 1 + max((header.number for header in self.headers()), default=0)
+        return Journal(self._runs / name, number=number)
 
     def begin(self, plan: Plan, now: datetime, *, undoes: str = "") -> Journal:
         """Begin the record of a run, with its plan. Raises JournalError; nothing of it is left then."""
@@ -76,6 +81,15 @@ class RunStore:
                 f"runs are not recorded in {self.folder}: {link} is a link of, or into, somebody else's", advice=_ADVICE
             )
 
+    def _not_recorded(self, error: OSError) -> JournalError:
+        advice = _ADVICE if error.errno in _CLOSED else write_advice(error)
+        return JournalError(f"runs cannot be recorded in {self.folder}: {error.strerror or error}", advice=advice)
+
+    def mark_ended(self, journal: Journal) -> None:
+        """Let a run be known as ended whose last line cannot be written: an empty file needs no room."""
+        with contextlib.suppress(OSError):
+            (journal.folder / ENDED).touch(mode=0o600)
+
     def journal(self, record: RunRecord) -> Journal:
         """Go on with the record of a run."""
         return Journal(record.folder)
@@ -95,32 +109,53 @@ class RunStore:
             raise JournalError(f"{self._runs} cannot be read: {error.strerror or error}", advice=_ADVICE) from error
 
     def get(self, name: str) -> RunRecord:
-        """A run by its name or a unique beginning of it. Raises NotFoundError, JournalError."""
+        """A run by its name or a unique beginning of it; what cannot be read of its record is taken from its layout.
+
+        Raises NotFoundError, JournalError.
+        """
         names = self.names()
         found = [name] if name in names else [other for other in names if other.startswith(name)]
         if len(found) != 1:
             what = f"{len(found)} runs begin with {name!r}" if found else f"there is no run {name!r}"
             raise NotFoundError(f"{what} in {self.folder}", advice="`dregutil history` lists the runs")
-        return read_journal(self._runs / found[0])
+        record = read_journal(self._runs / found[0])
+        return _with_layout(record) if record.damaged else record
 
-    def headers(self, registry: str | None = None) -> Iterator[RunHeader]:
-        """The runs whose record has a beginning, oldest first; `registry`: only those of one, by its identity."""
+    def headers(self, registry: str | None = None) -> list[RunHeader]:
+        """The runs that were begun, oldest first; `registry`: only those of one, by its identity, and those of which it
+        cannot be read whether they are."""
+        found = []
+        key = None if registry is None else registry_key(registry)
         for name in self.names():
             with contextlib.suppress(JournalError):
                 header = read_header(self._runs / name)
-                if registry is None or header.registry == registry:
-                    yield header
+                if key is None or header.is_damaged or registry_key(header.registry) == key:
+                    found.append(header)
+        return sorted(found, key=lambda header: header.number)  # of one number (0 in those of 2.0.0) by their names
 
     def to_be_undone(self, registry: str) -> RunRecord | None:
-        """The newest removal that no finished undo has put back."""
-        headers = list(self.headers(registry))
+        """The newest removal that no finished undo has put back.
+
+        Raises DamagedRecordError where another may be newer, and its record does not say.
+        """
+        headers = self.headers(registry)
         undone = {header.undoes for header in headers if header.undoes and not header.is_unfinished}
+        found: RunRecord | None = None
         for header in reversed(headers):
-            if not header.undoes and header.run not in undone:
-                record = read_journal(header.folder)
+            if not header.is_damaged and not header.undoes and header.run not in undone:
+                record = self.get(header.run)
                 if record.intents:
-                    return record
-        return None
+                    found = record
+                    break
+        for header in headers:
+            if header.is_damaged and header.run not in undone and (found is None or header.run > found.run):
+                others = "" if found is None else f", `dregutil undo {found.run}` the newest of the others"
+                raise DamagedRecordError(
+                    f"the record of {header.run} is damaged at its beginning: it may be the newest removal of "
+                    f"{registry}, and nothing was put back",
+                    advice=f"`dregutil undo {header.run} -reg {registry}` puts back what can be read of it{others}",
+                )
+        return found
 
     def undos(self, run: str, registry: str) -> list[RunHeader]:
         """The undos of a run, finished or not, oldest first."""
@@ -128,7 +163,7 @@ class RunStore:
 
     def cut_off(self, registry: str) -> list[tuple[RunHeader, str]]:
         """The runs on a registry that were cut off and that nobody has undone, each with the command that goes on."""
-        headers = list(self.headers(registry))
+        headers = [header for header in self.headers(registry) if not header.is_damaged]
         undone = {header.undoes for header in headers if not header.is_unfinished}
         begun = {header.undoes for header in headers}
         found = []
@@ -174,14 +209,12 @@ class RunStore:
     def lock(self, registry: str) -> Iterator[None]:
         """Keep other runs on this registry out. Raises RefusedError where one is at work, and JournalError."""
         self._check_hands()
-        path = self.folder / "locks" / hashlib.sha256(registry.encode()).hexdigest()[:24]
+        path = self.folder / "locks" / hashlib.sha256(registry_key(registry).encode()).hexdigest()[:24]
         try:
             make_private_folder(path.parent)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise JournalError(
-                f"runs cannot be recorded in {self.folder}: {error.strerror or error}", advice=_ADVICE
-            ) from error
+            raise self._not_recorded(error) from error
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,6 +226,25 @@ class RunStore:
             yield
         finally:
             os.close(descriptor)
+
+
+def _with_layout(record: RunRecord) -> RunRecord:
+    """A damaged record with the intents that only its layout still has."""
+    folder = record.folder / "layout"
+    steps = {(step.repository, step.digest): step for step in record.plan.steps}
+    found = {(intent.repository, intent.manifest.digest): intent for intent in record.intents}
+    for repository, tags, manifest in laid_out_names(folder):
+        step = steps.get((repository, manifest.digest))
+        number = 0 if step is None else step.number
+        found.setdefault((repository, manifest.digest), Intent(number, repository, tags, manifest))
+    for place, step in steps.items():
+        if place not in found:
+            kinds = (OCI_INDEX, OCI_MANIFEST) if step.kind is StepKind.INDEX else (OCI_MANIFEST, OCI_INDEX)
+            whole = laid_out(folder, step.digest, kinds[0]) or laid_out(folder, step.digest, kinds[1])
+            if whole is not None:
+                found[place] = Intent(step.number, step.repository, step.tags, whole)
+    recovered = [intent for intent in found.values() if intent not in record.intents]
+    return replace(record, intents=(*record.intents, *recovered))
 
 
 def short_lived(folder: Path, mounts: str) -> str:

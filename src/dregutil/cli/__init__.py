@@ -95,7 +95,9 @@ def _name_registry(args: argparse.Namespace) -> None:
         return
     from dregutil.runs import RunStore
 
-    args.registry = RunStore(state_folder(args)).get(run).plan.registry
+    registry = RunStore(state_folder(args)).get(run).plan.registry
+    if registry:  # else the line that names it is damaged
+        args.registry = registry
 
 
 def _tell(message: str, advice: str) -> None:

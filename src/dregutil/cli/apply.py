@@ -10,13 +10,16 @@ from pathlib import Path
 from dregutil.cli.contents import seen_parents
 from dregutil.cli.execution import Undertaking, carry_out
 from dregutil.cli.output import count, emit, note
+from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import storage_code, stored_registry
-from dregutil.errors import JournalError, NotFoundError, PlanRefusedError, RefusedError, UsageError
+from dregutil.errors import DamagedRecordError, NotFoundError, PlanRefusedError, RefusedError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan
 from dregutil.planfile import decode_plan
-from dregutil.reference import Digest, Repository
+from dregutil.record import RunRecord
+from dregutil.reference import Digest, Repository, registry_key
+from dregutil.report.runs import damage_text
 from dregutil.run import Known
 from dregutil.runs import RunStore
 from dregutil.sightings import SightingStore
@@ -40,7 +43,8 @@ def apply(args: argparse.Namespace, settings: Settings) -> int:
         if stored is not None:
             known = known.with_indexes_of(stored)
         code = carry_out(args, settings, replace(work, inventory=inventory, known=known))
-    return max(code, storage_code(settings))
+    is_damaged = work.earlier is not None and work.earlier.damaged
+    return max(code, storage_code(settings), PARTIAL if is_damaged else 0)
 
 
 def _known_indexes(settings: Settings, store: RunStore, plan: Plan) -> Mapping[Repository, frozenset[Digest]]:
@@ -70,6 +74,8 @@ def _saved(args: argparse.Namespace, settings: Settings) -> Undertaking | None:
 def _cut_off(run: str, settings: Settings, store: RunStore) -> Undertaking | None:
     """A run that is to be taken up; None where nothing of it is left to do."""
     record = store.get(run)
+    if not record.plan.registry:
+        raise _damaged(record, settings)
     _check_registry(record.plan, settings, "run")
     if record.undoes:
         how = settings.advised(f"undo {record.undoes}")
@@ -81,16 +87,22 @@ def _cut_off(run: str, settings: Settings, store: RunStore) -> Undertaking | Non
             advice=f"{settings.advised(f'undo {record.run}')} puts back the rest; then plan the removal anew",
         )
     if record.missing_steps and record.intents:
-        raise JournalError(
-            f"the record of {record.run} is damaged: some of its steps cannot be read",
-            advice=f"{settings.advised(f'undo {record.run}')} puts back what it removed",
-        )
+        raise _damaged(record, settings)
     if record.missing_steps:
         raise NotFoundError(f"{record.run} was cut off before it had begun: nothing was changed by it")
+    if record.damaged:
+        note(settings, damage_text(record))
     if record.is_unfinished:
         return Undertaking(record.plan, earlier=record)
     note(settings, f"{record.run} has nothing left to do")
     return None
+
+
+def _damaged(record: RunRecord, settings: Settings) -> DamagedRecordError:
+    return DamagedRecordError(
+        f"the record of {record.run} is damaged: some of its steps cannot be read",
+        advice=f"{settings.advised(f'undo {record.run}')} puts back what it removed",
+    )
 
 
 def _read(path: Path) -> tuple[Plan, str]:
@@ -110,7 +122,7 @@ def _check_registry(plan: Plan, settings: Settings, what: str) -> None:
             f"no registry was named, and the {what} is for {plan.registry}",
             advice=f"add -reg {plan.registry} if that is the one: a file never chooses where credentials go",
         )
-    if plan.registry != settings.address.identity:
+    if registry_key(plan.registry) != settings.address.key:
         raise PlanRefusedError(
             f"the {what} is for {plan.registry}, and -reg names {settings.address.identity}",
             advice=f"name the {what}'s own registry with -reg",

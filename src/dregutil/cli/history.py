@@ -7,12 +7,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from dregutil.cli.output import emit, note, plural
+from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
 from dregutil.layout import write_layout
 from dregutil.quantity import parse_duration
 from dregutil.record import RunRecord
-from dregutil.report.runs import run_lines, run_object, step_lines, step_objects
+from dregutil.report.runs import damage_text, run_lines, run_object, step_lines, step_objects
 from dregutil.runs import RunStore
 
 __all__ = ["history"]
@@ -32,8 +33,11 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
     undone = {record.undoes for record in records if record.undoes and not record.is_unfinished}
     if not records:
         note(settings, f"no run is recorded in {settings.state_dir}" + (f" for {registry}" if registry else ""))
+    damaged = [record for record in records if record.damaged]
+    for record in damaged:
+        note(settings, damage_text(record))
     emit(settings, [run_object(record, undone) for record in records], run_lines(records, undone))
-    return 0
+    return PARTIAL if damaged else 0
 
 
 def _show(record: RunRecord, settings: Settings) -> int:
@@ -43,9 +47,9 @@ def _show(record: RunRecord, settings: Settings) -> int:
     if record.intents:
         note(settings, f"its manifests are in {layout}; `skopeo inspect --raw oci:{layout}:REPOSITORY:TAG` reads one")
     if record.damaged:
-        note(settings, f"{plural(record.damaged, 'line')} of its record cannot be read, and was left out")
+        note(settings, damage_text(record))
     emit(settings, step_objects(record), step_lines(record))
-    return 0
+    return PARTIAL if record.damaged else 0
 
 
 def _prune(age: str, settings: Settings, store: RunStore) -> int:

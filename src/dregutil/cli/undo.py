@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from dregutil.clearing import UNCLEAR_ADVICE, unclear_text
@@ -19,9 +20,10 @@ from dregutil.errors import DregutilError, NotFoundError, PlanRefusedError, Usag
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan
 from dregutil.record import RunRecord
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.reference import Digest, Repository, Tag, registry_key
 from dregutil.registry import connect, connect_writable
 from dregutil.report.progress import Meter
+from dregutil.report.runs import damage_text
 from dregutil.report.text import column_lines
 from dregutil.restore import BackResult, BackRun, put_back
 from dregutil.restore_plan import Back, BackPlan, look_back
@@ -42,17 +44,18 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
         _tell(settings, record, plan)
         if args.dry_run:
             emit(settings, [_object(entry, "would be restored") for entry in needed], _lines(needed))
-            return PARTIAL if lost else 0
+            return PARTIAL if lost or record.damaged else 0
         if not plan.is_needed:
             note(settings, "nothing can be put back" if lost else "nothing to put back")
             emit(settings, [], [])
-            return PARTIAL if lost else 0
+            return PARTIAL if lost or record.damaged else 0
         if not args.yes and not agreed(_question(settings, needed)):
             note(settings, "nothing was put back")
             return 0
         result, stopped = _put_back(settings, store, record, plan)
     _update_cache(settings, result)
-    return _report(settings, record, result, stopped=stopped)
+    code = _report(settings, record, result, stopped=stopped)
+    return PARTIAL if record.damaged and not code else code
 
 
 def _question(settings: Settings, needed: Sequence[Back]) -> str:
@@ -68,7 +71,9 @@ def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> Ru
         raise NotFoundError(
             f"no removal of {registry} is recorded that is not undone", advice="`dregutil history` lists the runs"
         )
-    if found.plan.registry != registry:
+    if not found.plan.registry:  # the line that names it is damaged; -reg does
+        found = replace(found, plan=replace(found.plan, registry=registry))
+    if registry_key(found.plan.registry) != settings.address.key:
         raise PlanRefusedError(
             f"the run is of {found.plan.registry}, and -reg names {registry}",
             advice="name the run's own registry with -reg",
@@ -85,6 +90,8 @@ async def _look(settings: Settings, record: RunRecord, meter: Meter) -> BackPlan
 
 def _tell(settings: Settings, record: RunRecord, plan: BackPlan) -> None:
     note(settings, f"{record.run}: {record.plan.command}")
+    if record.damaged:
+        note(settings, f"{damage_text(record)}; what only stood there does not come back")
     for entry in plan.entries:
         if entry.lost or entry.unread:
             what = "cannot come back" if entry.lost else "left, to be tried again"
@@ -117,7 +124,8 @@ def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: Back
         if not (stopped or result.is_open or result.of(BackResult.FAILED)):
             finished = datetime.now(UTC)
     finally:
-        journal.close(finished)
+        if not journal.close(finished) and finished is not None:
+            store.mark_ended(journal)
     return result, stopped
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence, Set
 from dregutil.record import RunRecord
 from dregutil.report.text import column_lines
 
-__all__ = ["run_lines", "run_object", "step_lines", "step_objects"]
+__all__ = ["damage_text", "run_lines", "run_object", "step_lines", "step_objects"]
 
 
 def run_object(record: RunRecord, undone: Set[str]) -> dict[str, object]:
@@ -21,6 +21,11 @@ def run_object(record: RunRecord, undone: Set[str]) -> dict[str, object]:
         "undone": record.run in undone,
         "unfinished": record.is_unfinished,
     }
+
+
+def damage_text(record: RunRecord) -> str:
+    """What is said of a record of which not all can be read."""
+    return f"{_count(record.damaged, 'line')} of the record of {record.run} cannot be read: it is damaged"
 
 
 def run_lines(records: Sequence[RunRecord], undone: Set[str]) -> Iterator[str]:
