@@ -144,15 +144,18 @@ async def test_a_tag_that_moves_during_a_sweep_by_tag(memory: MemoryServer, asid
     assert aside.is_whole("r", "1.2")
 
 
-async def test_a_tag_that_moves_onto_what_goes_is_told(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
-    """It goes with the digest, and nobody can see to where it had moved: that is the race that remains."""
+async def test_a_tag_that_moves_onto_what_goes_is_put_back(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+    """It goes with the digest, and only one was deleted since it was last seen."""
     old = pusher.push_image("r", "1.0", seed="old")
     pusher.push_image("r", "stable", seed="new")
     raw = pusher.raw("r", "1.0")
     proxy.before = once(deletes(old["digest"]), lambda: pusher.push_manifest("r", "stable", raw, IMAGE))
     result = await Removing(proxy.url, tmp_path).remove("1.0")
     assert result is not None
-    assert result.vanished == {Repository("r"): ("stable",)}
+    assert result.vanished == {}
+    assert [(lost.tag, lost.mended) for lost in result.lost] == [("stable", old["digest"])]
+    assert pusher.tags("r") == {"stable": old["digest"]}
+    assert pusher.is_whole("r", "stable")
 
 
 @pytest.mark.parametrize("how", ["untagged again", "no room for the intent"])

@@ -120,7 +120,8 @@ async def _carry_out(run: Run, repository: Repository, steps: Sequence[Step], in
         return
     try:
         await RepositoryRun(run, repository, steps).run(intents)
-        if all(run.is_settled(step) for step in steps):
+        broken = any(name == repository for name, _ in run.broken)
+        if not broken and all(run.is_settled(step) for step in steps):
             run.recorder.looked(repository)
     except (UnreachableError, LoginError, JournalError) as error:
         run.fail(error)

@@ -166,7 +166,13 @@ class CutShortError(UnreachableError):
 
 
 class OutcomeUnknownError(UnreachableError):
+    """`status` is HTTP's, 0 where there was no answer."""
+
     default_advice = "run the same command again: what is already gone counts as done"
+
+    def __init__(self, message: str, *, advice: str | None = None, status: int = 0) -> None:
+        super().__init__(message, advice=advice)
+        self.status = status
 
 
 class ThrottledError(UnreachableError):

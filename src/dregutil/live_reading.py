@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from dregutil.graph import RepositoryGraph
+from dregutil.manifest import Manifest
 from dregutil.outcome import Result
 from dregutil.plan import Step, recheck
 from dregutil.reference import Digest, Repository, Tag
@@ -15,12 +18,13 @@ from dregutil.survey import survey_repository
 
 __all__ = ["LiveReading", "look_lives"]
 
-_LOOK_LIVES = (2.0, 60.0)  # seconds after which a repository is read again before the next DELETE
+_LOOK_LIVES = (10.0, 60.0)  # seconds after which a repository is read whole again before the next DELETE
 _LOOK_COST = 20.0  # readings take no more than about a twentieth of the time
 
 
 def look_lives(took: float) -> float:
-    """Seconds for which a reading that took so long is good enough: whoever moves a tag meanwhile is overlooked."""
+    """Seconds for which a whole reading that took so long is good enough. Tags are looked at far more often (`looks`);
+    it also sees what refers to what without a tag."""
     shortest, longest = _LOOK_LIVES
     return min(max(_LOOK_COST * took, shortest), longest)
 
@@ -44,6 +48,24 @@ class LiveReading:
         self._read_at = self._took = 0.0
         self._seen: dict[Tag, Digest] = {}
         self._renewing = asyncio.Lock()
+        self._doomed: dict[Tag, set[Digest]] = defaultdict(set)
+        for step in steps:
+            for tag in step.tags:
+                self._doomed[tag].add(step.digest)
+
+    @property
+    def read_at(self) -> float:
+        """When the last reading was begun, on the clock of `time.monotonic`."""
+        return self._read_at
+
+    def is_doomed(self, tag: Tag, digest: Digest) -> bool:
+        """Whether the plan removes this tag of this digest."""
+        return digest in self._doomed.get(tag, ())
+
+    @property
+    def staying(self) -> Mapping[Tag, Digest]:
+        """The tags that were to stay when they were last read, and what they stood for."""
+        return {tag: digest for tag, digest in self.graph.tags.items() if not self.is_doomed(tag, digest)}
 
     @property
     def pending(self) -> list[Step]:
@@ -96,6 +118,48 @@ class LiveReading:
         )
         self._read_at, self._took = started, time.monotonic() - started
         self._seen = {**self.graph.tags, **self._seen}
+        self._drop(steps, gone)
+
+    async def update(self, tags: Mapping[Tag, Digest]) -> None:
+        """Take in that `tags` came or stand for other digests now; then drop the steps that no longer hold.
+
+        What is not known of those digests is read, indexes within indexes included. Raises DregutilError.
+        """
+        async with self._renewing:
+            # What was deleted since the reading is not there, unless it is read again now.
+            manifests = {digest: found for digest, found in self.graph.manifests.items() if digest not in self._removed}
+            absent = await self._read_below(set(tags.values()), manifests)
+            now = {tag: digest for tag, digest in self.graph.tags.items() if digest not in self._removed}
+            self.graph = replace(
+                self.graph,
+                tags={**now, **tags},
+                manifests=manifests,
+                absent=(self.graph.absent | absent) - manifests.keys(),
+                dangling=self.graph.dangling - tags.keys(),
+            )
+            self._seen = {**tags, **self._seen}
+            self._drop(self.pending, self._gone_before(self.pending))
+            for step in self.pending:
+                again = [tag for tag in step.tags if tags.get(tag) == step.digest]
+                if again:
+                    self.dropped[step.number] = f"'{again[0]}' was pushed again"
+
+    async def _read_below(self, digests: set[Digest], manifests: dict[Digest, Manifest]) -> set[Digest]:
+        """Add to `manifests` what is not in it of `digests` and of the indexes in them; returns what is not there."""
+        pending, absent = digests - manifests.keys(), set[Digest]()
+        while pending:
+            for digest in sorted(pending):
+                found = await self._run.registry.manifest(self._repository, digest)
+                if found is None:
+                    absent.add(digest)
+                else:
+                    manifests[digest] = found
+            read = pending & manifests.keys()
+            children = (child for digest in read for child in manifests[digest].children if child.may_be_index)
+            pending = {child.digest for child in children} - manifests.keys() - absent
+        return absent
+
+    def _drop(self, steps: Sequence[Step], gone: Mapping[int, Digest]) -> None:
         self.dropped.update(recheck(steps, self.graph, self._run.plan.options, begun=self.swept, gone=gone))
 
     def _gone_before(self, steps: Sequence[Step]) -> dict[int, Digest]:

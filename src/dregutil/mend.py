@@ -11,11 +11,20 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
+from dregutil.bring_back import bring_back
 from dregutil.clearing import clear_placeholders, unclear_error
-from dregutil.errors import DregutilError, JournalError, LoginError, RegistryError, UnreachableError
+from dregutil.dangling import clear_left_behind, find_homes
+from dregutil.errors import (
+    DregutilError,
+    JournalError,
+    LoginError,
+    OutcomeUnknownError,
+    RegistryError,
+    UnreachableError,
+)
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import Manifest
-from dregutil.outcome import Intent, Result
+from dregutil.outcome import BrokenTag, Intent, Result
 from dregutil.plan import Action, Step, StepKind
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
@@ -27,12 +36,14 @@ __all__ = ["Mender", "bring_company", "complete", "restore"]
 
 _THERE_AGAIN = "is still there, or there again"
 _PASSES = 3  # looks, where the one before had something to mend
+_LAGS = (0.5, 1.0, 1.5, 2.0)  # seconds between the lists, while one still has what is gone
 
 
 class Mender:
-    """The last look at one repository. `removed` is what this run deleted there.
+    """The last look at one repository. `removed` is what this run deleted there, `graph` its last live reading.
 
-    `all_new`: there is no earlier reading to compare with, so every tag is read.
+    `before` are the tags as they were first read: those that came or moved since are read, and every tag where there is
+    no such reading.
     """
 
     def __init__(
@@ -42,50 +53,59 @@ class Mender:
         graph: RepositoryGraph,
         removed: dict[Digest, tuple[Step, Manifest]],
         *,
-        all_new: bool,
+        before: Mapping[Tag, Digest],
     ) -> None:
         self.run = run
         self.registry = run.registry
         self.repository = repository
         self.graph = graph
         self.removed = removed
-        self.before: Mapping[Tag, Digest] = {} if all_new else graph.tags
+        self.before = before
         self.after: dict[Tag, Digest] = {}
         self._mending = asyncio.Lock()
 
-    async def last_look(self) -> Mapping[Tag, Digest]:
+    async def last_look(self, listed: Sequence[Tag]) -> Mapping[Tag, Digest]:
         """Read the tags once more; what one that came or moved needs, and we deleted, is put back.
 
-        Returns the tags as they are then.
+        `listed` is the list of tags after the last DELETE. Returns the tags as they are then. Raises DregutilError.
         """
         for _ in range(_PASSES):
-            if not await self._pass():
-                return self.after
-        await self._tell_still_listed()
+            dangling = await self._pass(listed)
+            if not dangling:
+                break
+            listed = await self._listed_again(dangling)
+            still = [tag for tag in dangling if tag in listed]
+            if not still:
+                break
+            await self._mend_dangling(still)
+            listed = await self.registry.tags(self.repository)
+        else:
+            await self._note_still_listed(listed)
         return self.after
 
-    async def _tell_still_listed(self) -> None:
-        """On some servers (Nexus) a tag outlives its manifest whatever one does: that is no success."""
-        listed = frozenset(await self.registry.tags(self.repository))
-        untagged = [
-            outcome.step
-            for outcome in self.run.outcomes.values()
-            if outcome.step.repository == self.repository
-            and outcome.step.action is Action.UNTAG
-            and outcome.result is Result.REMOVED
-        ]
-        for step in (*(step for step, _ in self.removed.values()), *untagged):
-            for tag in step.tags:
-                if tag in listed and await self.registry.resolve(self.repository, tag) is None:
-                    why = (
-                        f"its manifest is gone, and '{tag}' is still listed: remove it in the registry's own interface"
-                    )
-                    self.run.note(step, Result.FAILED, why)
-                    break
-
-    async def _pass(self) -> bool:
-        """Look at every tag once; whether something was put and taken away again, so that another look is due."""
+    async def _listed_again(self, dangling: Collection[Tag]) -> tuple[Tag, ...]:
+        """The list of tags, asked for again as long as it may lag behind what was removed."""
         listed = await self.registry.tags(self.repository)
+        for seconds in _LAGS:
+            if frozenset(dangling).isdisjoint(listed):
+                break
+            await asyncio.sleep(seconds)
+            listed = await self.registry.tags(self.repository)
+        return listed
+
+    async def _note_still_listed(self, listed: Iterable[Tag]) -> None:
+        """On some servers (Nexus) a tag outlives its manifest whatever one does."""
+        own = {tag for step, _ in self.removed.values() for tag in step.tags}
+        own |= self.run.untagged[self.repository].keys()
+        still = [tag for tag in sorted(own & frozenset(listed)) if await self._is_gone(tag)]
+        if still:
+            self.run.still_listed[self.repository] = tuple(still)
+
+    async def _is_gone(self, reference: Tag | Digest) -> bool:
+        return await self.registry.resolve(self.repository, reference) is None
+
+    async def _pass(self, listed: Sequence[Tag]) -> list[Tag]:
+        """Look at every tag once; returns those that name nothing, and did when they were read first."""
         dangling: list[Tag] = []
         untagged = self.run.untagged[self.repository]
         self.after = {}
@@ -100,17 +120,15 @@ class Mender:
             self.after[tag] = digest
             step = untagged.get(tag)
             if step is not None and step.digest == digest:
-                self.run.note(step, Result.FAILED, f"'{tag}' {_THERE_AGAIN}")
+                self._note_there_again(step, tag)
             if self.before.get(tag) != digest or digest in self.removed:
                 async with self._mending:
                     await self._there_again(tag, digest)
-                    await self._mend(digest)
+                    await self._mend(tag, digest)
 
         await for_each(listed, look)
-        for tag in dangling:
-            await self._mend_dangling(tag)
         self.before = {**self.after}
-        return bool(dangling)
+        return sorted(dangling)
 
     async def vanished(self, tags: Iterable[Tag]) -> tuple[Tag, ...]:
         """Those of `tags`, which were to stay, that are nowhere now; asked for by name, since a list may omit some."""
@@ -118,20 +136,31 @@ class Mender:
 
         async def look(tag: Tag) -> None:
             found = await self.registry.resolve(self.repository, tag)
-            if found is None:
-                gone.append(tag)
-            else:
+            if found is not None:
                 self.after[tag] = found.digest
+            elif (self.repository, tag) not in self.run.lost:
+                gone.append(tag)
 
         await for_each(sorted(set(tags) - self.after.keys()), look)
         return tuple(sorted(gone))
 
-    async def _there_again(self, tag: Tag, digest: Digest) -> None:
-        """A tag that was to go with its digest, and is on it: then what refers to that stays too."""
-        if digest in self.removed and tag in self.removed[digest][0].tags:
-            step, _ = self.removed.pop(digest)
+    def _note_there_again(self, step: Step, tag: Tag) -> None:
+        """Where the step has failed already, that reason says more."""
+        if self.run.result_of(step.number) is not Result.FAILED:
             self.run.note(step, Result.FAILED, f"'{tag}' {_THERE_AGAIN}")
-            await self._bring_referrers(step)
+
+    async def _there_again(self, tag: Tag, digest: Digest) -> None:
+        """A tag that was to go with its digest, and is on it: then what refers to that stays too.
+
+        Some servers have dropped the digest and answer by the tag all the same: it is put back from the record, with
+        what it needs.
+        """
+        if digest in self.removed and tag in self.removed[digest][0].tags:
+            put = await self._put(tag, digest) if await self._is_gone(digest) else []
+            step, _ = self.removed.pop(digest)
+            self._note_there_again(step, tag)
+            self._kept(put, f"'{tag}' {_THERE_AGAIN}")
+            await self._bring_referrers(tag, step)
 
     async def _off_ours(self, tag: Tag, digest: Digest) -> Digest:
         """A tag that a late write left on a manifest of our own goes back to where it was."""
@@ -141,51 +170,44 @@ class Mender:
         await self.registry.put_manifest(self.repository, tag, original.raw, original.media_type)
         return original.digest
 
-    async def _mend(self, digest: Digest) -> None:
-        """Put back what `digest` needs of what we deleted."""
+    async def _mend(self, tag: Tag, digest: Digest) -> None:
+        """Put back what `digest`, on which a tag is, needs of what we deleted."""
         if digest in self.removed:
-            await self._bring_back(digest, "a tag that came meanwhile needs it")
+            await self._bring_back(tag, digest, "a tag that came meanwhile needs it")
         manifest = await self.registry.manifest(self.repository, digest)
         for child in () if manifest is None else manifest.children:
             if child.digest in self.removed:
-                await self._bring_back(child.digest, "an index that came meanwhile needs it")
+                await self._bring_back(tag, child.digest, "an index that came meanwhile needs it")
             else:
-                await self._mend_nested(child.digest)
+                await self._mend_nested(tag, child.digest)
 
-    async def _mend_nested(self, digest: Digest) -> None:
+    async def _mend_nested(self, tag: Tag, digest: Digest) -> None:
         manifest = self.graph.manifests.get(digest)
         if manifest is None or manifest.children:
-            await self._mend(digest)
+            await self._mend(tag, digest)
 
-    async def _mend_dangling(self, tag: Tag) -> None:
-        """A listed tag that resolves to nothing: a delete cut short, or a push that a delete overtook.
+    async def _mend_dangling(self, tags: Sequence[Tag]) -> None:
+        """Listed tags that name nothing: a delete cut short, or a push that a delete overtook.
 
-        One of ours is pushed once more and deleted (no other way removes it on distribution 2.8); one that is not
-        ours may name anything that we deleted: each is tried, and kept where the tag then resolves. What is there
-        again was pushed by somebody, and is not ours to take away: the next look finds its tag.
+        Ours go, those of others get back what they were on.
         """
-        step = self.run.untagged[self.repository].get(tag)
-        if step is not None:
-            await self._untag_again(tag, step)
-            return
-        for digest, (step, manifest) in list(self.removed.items()):
-            if tag in step.tags:
-                if await self._is_there(digest):
-                    return
-                put = await self._put_whole(digest)
-                await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
-                await self._take_away(put)
-                return
-        for digest in list(self.removed):
-            if await self._is_there(digest):
-                continue
-            put = await self._put_whole(digest)
-            found = await self.registry.resolve(self.repository, tag)
-            if found is not None:
-                self.after[tag] = found.digest
-                self._kept(put, f"'{tag}' came meanwhile and needs it")
-                return
-            await self._take_away(put)
+        untagged = self.run.untagged[self.repository]
+        home = {tag: digest for digest, (step, _) in self.removed.items() for tag in step.tags}
+        ours: dict[Digest, list[Tag]] = defaultdict(list)
+        foreign = []
+        for tag in tags:
+            if tag in untagged:
+                await self._untag_again(tag, untagged[tag])
+            elif tag in home:
+                ours[home[tag]].append(tag)
+            else:
+                foreign.append(tag)
+        removed = {digest: manifest for digest, (_, manifest) in self.removed.items()}
+        await clear_left_behind(self.registry, self.repository, ours, removed)
+        homes = await find_homes(self.registry, self.repository, foreign, removed) if foreign else {}
+        for tag, digest in homes.items():
+            self.after[tag] = digest
+            self._kept(self._with_children(digest), f"'{tag}' came meanwhile and needs it")
 
     async def _untag_again(self, tag: Tag, step: Step) -> None:
         """Where the registry took the manifest of ours on which a tag lay and failed at the tag, all begins anew: 2.8.2
@@ -203,47 +225,48 @@ class Mender:
         except DregutilError:
             return  # the next look tells where the tag is
 
-    async def _is_there(self, digest: Digest) -> bool:
-        return await self.registry.resolve(self.repository, digest) is not None
-
-    async def _bring_back(self, digest: Digest, why: str) -> None:
+    async def _bring_back(self, tag: Tag, digest: Digest, why: str) -> None:
         step, _ = self.removed[digest]
-        put = await self._put_whole(digest)
-        steps = [self.removed[other][0] for other in put]
+        put = await self._put(tag, digest)
+        steps = [self.removed[other][0] for other in put if other in self.removed]
         self._kept(put, why)
         if put:
-            for other in (step, *steps):
-                await self._bring_referrers(other)
+            for other in dict.fromkeys((step, *steps)):
+                await self._bring_referrers(tag, other)
 
-    async def _bring_referrers(self, subject: Step) -> None:
+    async def _put(self, tag: Tag, digest: Digest) -> list[Digest]:
+        """Put back what `tag` needs; returns what was put. Where it fails, the tag is named: it is whole only once the
+        run is taken up."""
+        below = {other: found for other, (_, found) in self.removed.items()}
+        put: list[Digest] = []
+        try:
+            await bring_back(self.registry, self.repository, below[digest], below=below, put=put)
+        except DregutilError as error:
+            self.run.broken[self.repository, tag] = BrokenTag(self.repository, tag, digest, error.message)
+            if isinstance(error, LoginError) or (
+                isinstance(error, UnreachableError) and not isinstance(error, OutcomeUnknownError)
+            ):
+                raise
+        return put
+
+    async def _bring_referrers(self, tag: Tag, subject: Step) -> None:
         """What referred to something that is there again, with its tags: signatures, and what refers to those."""
         for digest, (step, manifest) in list(self.removed.items()):
             refers = subject.number in step.needs and step.kind is StepKind.REFERRER
             if refers and digest in self.removed:
-                await self._bring_back(digest, f"{subject.digest.short}, to which it refers, is there again")
-                await restore(self.registry, self.repository, manifest, step.tags)
-                self.after.update(dict.fromkeys(step.tags, digest))
+                await self._bring_back(tag, digest, f"{subject.digest.short}, to which it refers, is there again")
+                if digest not in self.removed:
+                    await restore(self.registry, self.repository, manifest, step.tags)
+                    self.after.update(dict.fromkeys(step.tags, digest))
 
-    async def _put_whole(self, digest: Digest) -> list[Digest]:
-        """Put a manifest back, what it needs of what we deleted first; returns what was put, in that order."""
-        manifest = self.removed[digest][1]
-        put: list[Digest] = []
-        for child in manifest.children:
-            if child.digest in self.removed and child.digest not in put and not await self._is_there(child.digest):
-                put += await self._put_whole(child.digest)
-        try:
-            await self.registry.put_manifest(self.repository, digest, manifest.raw, manifest.media_type)
-        except RegistryError:
-            # What it needs is gone otherwise: it was no use to anybody, and cannot be what is missed here.
-            await self._take_away(put)
+    def _with_children(self, digest: Digest) -> list[Digest]:
+        """What we deleted of a digest and of what is below it."""
+        if digest not in self.removed:
             return []
-        return [*put, digest]
+        children = self.removed[digest][1].children
+        return [*(below for child in children for below in self._with_children(child.digest)), digest]
 
-    async def _take_away(self, put: Sequence[Digest]) -> None:
-        for digest in reversed(put):
-            await self.registry.delete_manifest(self.repository, digest)
-
-    def _kept(self, put: Sequence[Digest], why: str) -> None:
+    def _kept(self, put: Iterable[Digest], why: str) -> None:
         for digest in put:
             found = self.removed.pop(digest, None)
             if found is not None:

@@ -12,7 +12,7 @@ from dregutil.manifest import Manifest
 from dregutil.plan import Step
 from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["Intent", "LostTag", "NoRecorder", "Outcome", "Recorder", "Result", "RunResult"]
+__all__ = ["BrokenTag", "Intent", "LostTag", "NoRecorder", "Outcome", "Recorder", "Result", "RunResult"]
 
 
 class Result(enum.Enum):
@@ -75,11 +75,23 @@ class LostTag:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenTag:
+    """A tag that came while a run deleted what it needs, and `missing` could not be put back: `why`."""
+
+    repository: Repository
+    tag: Tag
+    missing: Digest
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """A plan carried out. `tags_after` is the last live reading of each repository that was read to the end.
 
     `error` is what ended the run early, if anything did; `interrupted`: it was asked to end. `vanished` are tags that
-    were to stay and are gone all the same: somebody removed them, or moved them onto what was just being removed. `run`
+    were to stay and that somebody removed meanwhile. `lost` are tags that went with what the run deleted, the mended
+    ones included; `broken` are whole only once the run is taken up again. `still_listed` are tags that are gone and
+    stay on the registry's list. `longest_gap`: the most seconds between a look at the tags and a DELETE after it. `run`
     is the name of its record, where `apply_plan` made one.
     """
 
@@ -89,6 +101,15 @@ class RunResult:
     interrupted: bool = False
     vanished: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
     run: str = ""
+    lost: tuple[LostTag, ...] = ()
+    broken: tuple[BrokenTag, ...] = ()
+    still_listed: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
+    longest_gap: float = 0.0
+
+    @property
+    def unmended(self) -> tuple[LostTag, ...]:
+        """The tags that were lost and are not back."""
+        return tuple(lost for lost in self.lost if lost.mended is None)
 
     @property
     def has_open(self) -> bool:
@@ -98,7 +119,7 @@ class RunResult:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do for whoever takes the run up."""
-        return self.error is None and not self.interrupted and not self.has_open
+        return self.error is None and not self.interrupted and not self.has_open and not self.broken
 
     def of(self, result: Result) -> tuple[Outcome, ...]:
         return tuple(outcome for outcome in self.outcomes if outcome.result is result)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from dregutil.bring_back import bring_back
 from dregutil.errors import (
     DeletionDisabledError,
     DeniedError,
@@ -26,15 +28,17 @@ from dregutil.errors import (
 from dregutil.estimate import tags_first_pays, tags_first_steps
 from dregutil.intents import Intents, intent_of
 from dregutil.live_reading import LiveReading
+from dregutil.looks import Looks
 from dregutil.manifest import Manifest
 from dregutil.mend import Mender, bring_company, complete
-from dregutil.outcome import Intent, Result
+from dregutil.outcome import Intent, LostTag, Result
 from dregutil.placeholder import LEFT_BEHIND, is_placeholder
 from dregutil.plan import Action, Step
 from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry.retry import wait_before
 from dregutil.registry.throttle import PATIENCE
 from dregutil.run import Run, StopRepositoryError
-from dregutil.workers import for_each, gather_all
+from dregutil.workers import for_each
 
 __all__ = ["RepositoryRun"]
 
@@ -42,6 +46,8 @@ _FEW_TAGS = 500
 _STEPS_AT_ONCE = 16  # in a small repository
 _STEPS_AT_ONCE_LARGE = 4  # a server reads every tag of the repository for each DELETE: few at once
 _ATTEMPTS = 2  # of a write whose outcome was unknown, each from the full look
+_THROTTLED = 503  # what a registry answers whose store pushes back
+_LONGEST_WAIT = 5  # as the wait before a fifth attempt: about 8 s
 _TAGS_FIRST = "GOOGLE_MANIFEST_DANGLING_TAG"
 _SETTLE = 1.0  # seconds between two readings that must be equal before an unknown outcome is believed
 
@@ -54,25 +60,34 @@ class RepositoryRun:
         self.steps = steps
         self.removed: dict[Digest, tuple[Step, Manifest]] = {}
         self.live = LiveReading(run, repository, steps, self.removed)
+        self.looks = Looks(run, repository, self.live, self.removed)
         self._intents = Intents(run, steps)
         self._deletes = {step.digest: step.number for step in steps if step.action is Action.DELETE}
         self._stopped = ""
+        self._tags_before = 0
 
     async def run(self, intents: Sequence[Intent]) -> None:
         """Carry out the steps; `intents` are those of an earlier part of this run."""
         if intents:
             await self._take_up(intents)
         await self.live.begin()
+        self.looks.begin()
+        before = {} if intents else self.live.graph.tags
+        self._tags_before = len(self.live.graph.tags)
         try:
             await self._tags_first()
             await self._all_steps()
         finally:
             if intents or self.removed or self._intents.noted:
-                mender = Mender(self.run_, self.repository, self.live.graph, self.removed, all_new=bool(intents))
-                self.run_.tags_after[self.repository] = await mender.last_look()
-                vanished = await mender.vanished(self.live.staying_tags)
-                if vanished:
-                    self.run_.vanished[self.repository] = vanished
+                await self._look_last(before)
+
+    async def _look_last(self, before: Mapping[Tag, Digest]) -> None:
+        listed = await self.looks.finish()
+        mender = Mender(self.run_, self.repository, self.live.graph, self.removed, before=before)
+        self.run_.tags_after[self.repository] = await mender.last_look(listed)
+        vanished = await mender.vanished(self.live.staying_tags)
+        if vanished:
+            self.run_.vanished[self.repository] = vanished
 
     async def _take_up(self, intents: Sequence[Intent]) -> None:
         """Complete what was begun: each open intent is found done, or its effects so far are taken back."""
@@ -86,23 +101,27 @@ class RepositoryRun:
                 self.removed[intent.manifest.digest] = (outcome.step, intent.manifest)
 
     async def _all_steps(self) -> None:
-        done = {step.number: asyncio.Event() for step in self.steps}
-        large = len(self.live.graph.tags) > _FEW_TAGS
-        limit = asyncio.Semaphore(_STEPS_AT_ONCE_LARGE if large else _STEPS_AT_ONCE)
+        """Carry out the steps in batches, with a look at the tags before each."""
+        at_once = _STEPS_AT_ONCE_LARGE if self._tags_before > _FEW_TAGS else _STEPS_AT_ONCE
+        ready = self._ready()
+        if ready and self.looks.is_over and not self.run_.stop.is_set():
+            await self.looks.look()
+        while ready and not self.run_.stop.is_set():
+            await for_each(ready[:1] if self.looks.one_by_one else ready, self._in_batch, at_once=at_once)
+            ready = self._ready()
+            if ready and not self.run_.stop.is_set():
+                await self.looks.look()
+        await for_each(self.live.pending, self._carry_out)  # where the run was stopped
 
-        async def carry_out(step: Step) -> None:
-            try:
-                for need in step.needs:
-                    await done[need].wait()
-                async with limit:
-                    await self._carry_out(step)
-            finally:
-                done[step.number].set()
+    def _ready(self) -> list[Step]:
+        """The steps that may be next: what they need has an outcome, and a look was made since."""
+        outcomes = self.run_.outcomes
+        return [step for step in self.live.pending if all(need in outcomes for need in step.needs)]
 
-        for step in self.steps:
-            if step.number in self.run_.outcomes:
-                done[step.number].set()
-        await gather_all(carry_out(step) for step in self.live.pending)
+    async def _in_batch(self, step: Step) -> None:
+        """Carry out a step, unless the batch is over by now: then it is for the next one."""
+        if not self.looks.is_over and not self.run_.stop.is_set():
+            await self._carry_out(step)
 
     async def _carry_out(self, step: Step) -> None:
         try:
@@ -170,7 +189,7 @@ class RepositoryRun:
         self._intents.noted.update(intents)
         self.live.swept = frozenset(intents)
         try:
-            await self.run_.untagger.untag_doomed(list(intents.values()), self.run_.stop.is_set)
+            await self.run_.untagger.untag_doomed(list(intents.values()), self.run_.stop.is_set, self._check_ours)
         except DregutilError as error:
             if isinstance(error, (UnreachableError, LoginError, JournalError)) and not isinstance(
                 error, OutcomeUnknownError
@@ -179,7 +198,25 @@ class RepositoryRun:
             # The registry does not let its tags be moved (immutable tags, no right to push): the plain way remains.
             self.live.swept = frozenset()
             self._intents.doubt(intents)
-            await self.live.read_again()
+        if not self.run_.stop.is_set():
+            by_number = {step.number: step for step in steps}
+            await self.looks.after_sweep(
+                {intent.manifest.digest: (by_number[number], intent.manifest) for number, intent in intents.items()}
+            )
+
+    async def _check_ours(self, ours: Digest, originals: Mapping[Tag, Manifest]) -> None:
+        """Before a manifest of our own goes, onto which `originals` were moved: a tag that somebody copied from one of
+        them gets what that stood for. Raises DregutilError where it cannot be known which."""
+        for tag in await self.looks.foreign(ours, originals.keys()):
+            candidates = {manifest.digest: manifest for manifest in originals.values()}
+            lost = LostTag(self.repository, tag, tuple(candidates))
+            if len(candidates) == 1:
+                (manifest,) = candidates.values()
+                await bring_back(self.registry, self.repository, manifest, (tag,), below={})
+                self.run_.note_lost(replace(lost, mended=manifest.digest))
+                continue
+            self.run_.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
+            raise DregutilError(f"'{tag}' was copied from a tag that was just going; it was left where it is")
 
     async def _first_alone(self, steps: list[Step]) -> list[Step]:
         """Where other names may be the same store, steps go one by one before the sweep until they show otherwise."""
@@ -222,7 +259,10 @@ class RepositoryRun:
             beside = tuple(other for other in tags if other not in self.live.own_tags)  # those that stay
             intent = Intent(step.number, self.repository, (tag,), manifest, beside=beside)
             self._intents.noted[step.number] = intent
+            self.run_.longest_gap = max(self.run_.longest_gap, time.monotonic() - self.looks.at)
             why = await self.run_.untagger.untag(intent)
+            if not why and not self.run_.untagger.goes_by_tag:
+                self.looks.note_untagged(step, manifest)
             self.run_.note(step, Result.LEFT if why else Result.REMOVED, why)
 
     async def _delete(self, step: Step) -> None:
@@ -232,6 +272,8 @@ class RepositoryRun:
             return
         graph = self.live.graph
         await self._intents.record(step, manifest, lambda: self.live.graph, self.live.dropped)
+        if self.looks.is_over:
+            return  # the disk took too long: the next batch has another look
         # Another step may have read the repository again while this one's intent was written.
         accepted = None if step.number in self.live.dropped else await self._send_delete(step, manifest)
         if accepted is None:
@@ -253,12 +295,13 @@ class RepositoryRun:
         """Send a step's DELETE. True: it went by us; False: it was not there; None: by now the step no longer holds.
 
         Where its outcome is not known, or the registry pushed it back until the look was old, it begins again from
-        the full look.
+        the full look; where the registry says that it is overloaded, for as long as such a store may need.
         """
-        unknown, has_untagged = 0, False
+        unknown, has_untagged, attempts = 0, False, _ATTEMPTS
         patient_until = time.monotonic() + PATIENCE
         while True:
             try:
+                self.run_.longest_gap = max(self.run_.longest_gap, time.monotonic() - self.looks.at)
                 return await self.registry.delete_manifest(self.repository, step.digest) or unknown > 0 or has_untagged
             except RegistryError as error:
                 # GCR and Artifact Registry: a digest goes only when no tag is left on it.
@@ -277,12 +320,15 @@ class RepositoryRun:
                 self.removed[step.digest] = (step, manifest)
                 if await self._went_after_all(step):
                     return True
-            await self.live.read_again()
+                if error.status == _THROTTLED and time.monotonic() <= patient_until:
+                    await asyncio.sleep(wait_before(min(unknown, _LONGEST_WAIT), None))
+                    attempts = unknown + 1
+            await self.looks.read_again()
             if step.digest in self.live.graph.tags_of:  # maybe with a tag that was not on it before
                 await self._intents.record(step, manifest, lambda: self.live.graph, self.live.dropped)
             if step.number in self.live.dropped:
                 return None
-            if unknown >= _ATTEMPTS or time.monotonic() > patient_until:
+            if unknown >= attempts or time.monotonic() > patient_until:
                 raise failed
 
     def _must_look(self, step: Step) -> bool:
@@ -319,10 +365,31 @@ class RepositoryRun:
                 self.run_.note(step, Result.LEFT, "the registry deletes no untagged manifest; it collects them itself")
             return
         await self.run_.look_elsewhere(step, manifest)
-        if ours:
+        if await self._still_answers(step):
+            await bring_back(self.registry, self.repository, manifest, below={})
+            self.removed.pop(step.digest, None)
+            self.run_.note(step, Result.FAILED, f"the registry deleted it, and still answers by '{step.tags[0]}'")
+        elif ours:
             self.run_.note(step, Result.REMOVED)
         else:
             self._note_gone(step)
+
+    async def _still_answers(self, step: Step) -> bool:
+        """Whether a tag still names a digest that is gone, and cannot be removed by its name.
+
+        Some servers keep an image by its tag when its digest is deleted. Where others wait for the step, this is asked
+        at once: what such an image needs must not go. For the others the last look shows it.
+        """
+        intent = self._intents.noted.get(step.number)
+        if intent is None or not self._intents.has_dependents(step):
+            return False
+        for attempt in range(2):
+            found = [await self.registry.resolve(self.repository, tag) for tag in step.tags]
+            if not any(resolved is not None and resolved.digest == step.digest for resolved in found):
+                return False
+            if attempt == 0 and not await self.run_.untagger.untag_first(intent):
+                break
+        return True
 
     def _note_gone(self, step: Step) -> None:
         """A digest that is not there: it went with its last tag or with what it belongs to, by this run, or before."""

@@ -11,7 +11,7 @@ from typing import Self
 from dregutil.errors import DregutilError
 from dregutil.inventory import Inventory
 from dregutil.manifest import Manifest
-from dregutil.outcome import Intent, Outcome, Recorder, Result, RunResult
+from dregutil.outcome import BrokenTag, Intent, LostTag, Outcome, Recorder, Result, RunResult
 from dregutil.plan import Action, Plan, Step
 from dregutil.readings import Readings
 from dregutil.record import RunRecord
@@ -79,6 +79,10 @@ class Run:
         self.untagged: dict[Repository, dict[Tag, Step]] = defaultdict(dict)  # tags that went alone
         self.tags_after: dict[Repository, Mapping[Tag, Digest]] = {}
         self.vanished: dict[Repository, tuple[Tag, ...]] = {}
+        self.lost: dict[tuple[Repository, Tag], LostTag] = {}
+        self.broken: dict[tuple[Repository, Tag], BrokenTag] = {}
+        self.still_listed: dict[Repository, tuple[Tag, ...]] = {}
+        self.longest_gap = 0.0
         self.error: DregutilError | None = None
         self.has_looked = False  # whether the registry really does what it accepts, at its first DELETE
         self._on_outcome = on_outcome
@@ -115,6 +119,11 @@ class Run:
         self._keep(outcome)
         self._on_outcome(outcome)
 
+    def note_lost(self, lost: LostTag) -> None:
+        """A tag went with what was deleted; told again once it is put back."""
+        self.lost[lost.repository, lost.tag] = lost
+        self.recorder.lost(lost)
+
     def result_of(self, number: int) -> Result | None:
         """What became of a step so far."""
         outcome = self.outcomes.get(number)
@@ -139,7 +148,17 @@ class Run:
                 # Not for the record: whoever takes the run up again finds these steps without an outcome.
                 self.outcomes[step.number] = Outcome(step, Result.LEFT, why, tried=False)
         outcomes = tuple(self.outcomes[step.number] for step in self.plan.steps)
-        return RunResult(outcomes, self.tags_after, self.error, interrupted, self.vanished)
+        return RunResult(
+            outcomes,
+            self.tags_after,
+            self.error,
+            interrupted,
+            self.vanished,
+            lost=tuple(self.lost.values()),
+            broken=tuple(self.broken.values()),
+            still_listed=self.still_listed,
+            longest_gap=self.longest_gap,
+        )
 
     def not_seen_apart(self, step: Step) -> tuple[Repository, ...]:
         """The repositories that hold a step's digest too, and may be the same store by another name."""

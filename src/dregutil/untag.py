@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dregutil.errors import DregutilError, OutcomeUnknownError
@@ -23,8 +23,15 @@ from dregutil.registry.writing import WritableRegistry
 from dregutil.workers import for_each
 
 _Originals = dict[tuple[Repository, Tag], Manifest]  # what tags stood for before they were taken
+# Told of a manifest of our own that is about to go, and of what the tags stood for that we moved onto it.
+CheckOurs = Callable[[Digest, Mapping[Tag, Manifest]], Awaitable[None]]
 
-__all__ = ["Untagger", "remove_dangling"]
+
+async def _no_check(_: Digest, __: Mapping[Tag, Manifest]) -> None:
+    pass
+
+
+__all__ = ["CheckOurs", "Untagger", "remove_dangling"]
 
 _AT_ONCE = 16
 _GROUP = 256  # intents recorded together
@@ -101,15 +108,24 @@ class Untagger:
                 return False
         return True
 
-    async def untag_doomed(self, intents: Sequence[Intent], stopped: Callable[[], bool]) -> None:
+    @property
+    def goes_by_tag(self) -> bool:
+        """Whether the server is thought to delete a tag by its name."""
+        return self._by_tag
+
+    async def untag_doomed(
+        self, intents: Sequence[Intent], stopped: Callable[[], bool], check_ours: CheckOurs = _no_check
+    ) -> None:
         """Remove all tags of `intents`, whose manifests go afterwards: one sweep instead of one for each digest.
 
         A tag that has moved is left. `stopped` is asked between requests; where it says so, and where the registry
-        refuses, everything is as it was. Raises DregutilError.
+        refuses, everything is as it was. `check_ours` is awaited before a manifest of our own goes.
+
+        Raises DregutilError.
         """
         if not intents or (self._by_tag and await self._sweep_by_tag(intents, stopped)):
             return
-        await self._delete_by_placeholder(intents, stopped)
+        await self._delete_by_placeholder(intents, stopped, check_ours)
 
     async def _sweep_by_tag(self, intents: Sequence[Intent], stopped: Callable[[], bool]) -> bool:
         """By tag; False where this server cannot."""
@@ -186,7 +202,9 @@ class Untagger:
         found = await self._registry.resolve(intent.repository, tag)
         return found is not None and found.digest == intent.manifest.digest
 
-    async def _delete_by_placeholder(self, intents: Sequence[Intent], stopped: Callable[[], bool]) -> None:
+    async def _delete_by_placeholder(
+        self, intents: Sequence[Intent], stopped: Callable[[], bool], check_ours: CheckOurs = _no_check
+    ) -> None:
         """Move the tags onto a manifest of our own, and delete that."""
         repository = intents[0].repository
         ours = _Placeholder.new()
@@ -206,6 +224,7 @@ class Untagger:
             await self._registry.put_blob(repository, ours.config)
             await self._in_groups(recorded, move, stopped)
             if not stopped():
+                await check_ours(ours.digest, {tag: manifest for (_, tag), manifest in moved.items()})
                 await self._delete_ours(repository, ours)
                 await self._check_gone(repository, recorded[0], ours)
                 return

@@ -32,7 +32,7 @@ from dregutil.record import RunRecord
 from dregutil.reference import Repository
 from dregutil.registry import connect_writable
 from dregutil.report.progress import Meter
-from dregutil.report.removal import left_lines, plan_lines, question, removed_steps, summary_lines, vanished_lines
+from dregutil.report.removal import left_lines, plan_lines, question, removed_steps, summary_lines, tag_lines
 from dregutil.report.text import pair_lines
 from dregutil.run import Known
 from dregutil.runs import RunStore, short_lived
@@ -247,14 +247,15 @@ def _report(
 ) -> int:
     run = journal.run if journal.has_intents or work.earlier is not None else ""
     summary = summary_lines(work.plan, result, run=run, advised=settings.advised)
+    tags = tag_lines(result, undo=settings.advised(f"undo {run}"))
     if result.interrupted and work.is_over:
         left = sum(outcome.result is Result.LEFT for outcome in result.outcomes)
         note(settings, f"the time is over: {left:,} of {len(work.plan.steps):,} steps are left for the next time")
         result = replace(result, interrupted=False)
         summary = summary_lines(work.plan, result, run=run, advised=settings.advised)
-        lines = [*summary]
+        lines = [*tags, *summary]
     else:
-        lines = [*left_lines(result), *vanished_lines(result), *summary]
+        lines = [*left_lines(result), *tags, *summary]
     for line in lines:
         note(settings, line)
     removed = removed_steps(result)
@@ -264,20 +265,23 @@ def _report(
     ]
     emit(settings, objects, pair_lines([(step.repository, step.digest) for step in removed]))
     count(settings, "removed digests", len(removed))
-    return _exit_code(args, work, result)
+    return _exit_code(args, settings, work, run, result)
 
 
-def _exit_code(args: argparse.Namespace, work: Undertaking, result: RunResult) -> int:
+def _exit_code(args: argparse.Namespace, settings: Settings, work: Undertaking, run: str, result: RunResult) -> int:
     done = result.of(Result.REMOVED) or result.of(Result.GONE)
     if result.error is not None:
-        if done:
-            sys.stderr.write(f"dregutil: {result.error.message}\n  {result.error.advice}\n")
+        if done or result.lost:
+            advice = f"{settings.advised(f'apply --resume {run}')} goes on with it" if run else result.error.advice
+            sys.stderr.write(f"dregutil: {result.error.message}\n  {advice}\n")
             return PARTIAL
         raise result.error
     if result.interrupted:
         return INTERRUPTED
     if result.of(Result.FAILED):
         return PARTIAL if done else 1
+    if result.unmended or result.broken or result.still_listed:
+        return PARTIAL
     if work.saved and len(result.of(Result.LEFT)) == len(result.outcomes):
         raise PlanRefusedError(
             "none of the plan's steps still holds: nothing was removed", advice="make the plan again with --plan-out"

@@ -1,7 +1,9 @@
-"""What changes a registry: deleting and putting. Each write is sent once."""
+"""What changes a registry: deleting and putting. Each write is sent once, but for the PUT of a manifest by its digest:
+what is put twice is as if it were put once."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +15,7 @@ from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import error_details
 from dregutil.registry.client import Login, Registry
 from dregutil.registry.deletion import Verdict, judge_deletion, judge_tag_deletion
+from dregutil.registry.retry import MOST_ATTEMPTS, wait_before
 from dregutil.registry.throttle import PATIENCE
 from dregutil.registry.transport import Answer, Transport
 
@@ -27,7 +30,7 @@ _PROTECTED = (
 
 class WritableRegistry(Registry):
     """A registry that may be changed. A write is carried out once; where its answer is lost, OutcomeUnknownError is
-    raised."""
+    raised. Only the PUT of a manifest by its digest is sent again."""
 
     def __init__(
         self,
@@ -86,13 +89,23 @@ class WritableRegistry(Registry):
     async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
         """Put exactly these bytes; a tag is not put long after it was looked at.
 
-        Raises RegistryError, DeniedError, LoginError, OutcomeUnknownError, PushedBackError.
+        By digest it is sent again where its outcome is not known. Raises RegistryError, DeniedError, LoginError,
+        OutcomeUnknownError, PushedBackError.
         """
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
         scopes = (f"repository:{repository}:pull,push",)
-        wait = PATIENCE if isinstance(reference, Digest) else _FRESH
-        answer = await self._write("PUT", url, scopes, {"Content-Type": media_type}, raw, longest_wait=wait)
-        self._check_written(answer, f"put {repository}:{reference}", repository)
+        by_digest = isinstance(reference, Digest)
+        wait = PATIENCE if by_digest else _FRESH
+        for attempt in range(MOST_ATTEMPTS):
+            try:
+                answer = await self._write("PUT", url, scopes, {"Content-Type": media_type}, raw, longest_wait=wait)
+                self._check_written(answer, f"put {repository}:{reference}", repository)
+            except OutcomeUnknownError:
+                if not by_digest or attempt + 1 == MOST_ATTEMPTS:
+                    raise
+                await asyncio.sleep(wait_before(attempt, None))
+            else:
+                return
 
     async def put_blob(self, repository: Repository, raw: bytes) -> Digest:
         """Upload a small blob in one piece; returns its digest. Raises as `put_manifest` does."""
@@ -178,7 +191,8 @@ class WritableRegistry(Registry):
         if 200 <= answer.status < 300:
             return
         if answer.status >= 500:
-            raise OutcomeUnknownError(f"could not {what}: status {answer.status}, whether it was done is not known")
+            message = f"could not {what}: status {answer.status}, whether it was done is not known"
+            raise OutcomeUnknownError(message, status=answer.status)
         raise self._failure(answer, what, repository)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dregutil.brake import braked_repositories
 from dregutil.estimate import swept_repositories
-from dregutil.outcome import Outcome, Result, RunResult
+from dregutil.outcome import LostTag, Outcome, Result, RunResult
 from dregutil.plan import Action, Kept, Plan, Step, StepKind, Usage
 from dregutil.reference import parse_signature_tag
 from dregutil.report.units import duration_text, size_text
@@ -21,8 +21,11 @@ __all__ = [
     "question",
     "removed_steps",
     "summary_lines",
+    "tag_lines",
     "usage_lines",
 ]
+
+_MOST_CANDIDATES = 3  # digests that are named of those on which a tag may have been
 
 
 def plan_lines(
@@ -171,14 +174,43 @@ def left_lines(result: RunResult) -> Iterator[str]:
             yield f"{outcome.result.value}: {step.repository} {step.digest.short}{tags}: {outcome.why}"
 
 
-def vanished_lines(result: RunResult) -> Iterator[str]:
-    """A line for each tag that was to stay and is gone all the same."""
+def tag_lines(result: RunResult, *, undo: str = "`dregutil undo`") -> Iterator[str]:
+    """A line for each tag that is not as it should be: lost, mended, broken, gone, still listed. `undo`: the command
+    that takes the run back."""
+    for lost in result.lost:
+        yield _lost_line(lost, undo)
+    for broken in result.broken:
+        yield (
+            f"broken: {broken.repository}:{broken.tag} came meanwhile and needs {broken.missing.short}, "
+            f"which could not be put back: {broken.why}"
+        )
     for repository, tags in result.vanished.items():
         for tag in tags:
-            yield (
-                f"gone meanwhile: {repository}:{tag} was to stay; somebody removed it, or moved it onto what was just "
-                "being removed: look whether it is missed"
-            )
+            yield f"gone meanwhile: {repository}:{tag} was to stay, and somebody removed it: look whether it is missed"
+    for repository, tags in result.still_listed.items():
+        yield (
+            f"gone, still listed: {repository} {_tags(tags)}: the manifest is gone; where the list still has the tag "
+            "later, remove it in the registry's own interface"
+        )
+
+
+def _lost_line(lost: LostTag, undo: str) -> str:
+    name = f"{lost.repository}:{lost.tag}"
+    if lost.mended is not None:
+        return f"put back: {name} was moved onto {lost.mended.short} just before that was deleted"
+    shown = [digest.short for digest in lost.candidates[:_MOST_CANDIDATES]]
+    more = len(lost.candidates) - len(shown)
+    onto = " or ".join(shown) + (f" or one of {more:,} others" if more else "")
+    if len(lost.candidates) == 1:
+        why = f" ({lost.why})" if lost.why else ""
+        return (
+            f"lost: {name} was moved onto {onto} just before that was deleted, and is not back{why}: {undo} restores it"
+        )
+    why = f" ({lost.why})" if lost.why else ""
+    return (
+        f"lost: {name} was moved meanwhile onto {onto}, which were deleted{why}: push it again, or {undo} restores "
+        "these, and then tag the right one"
+    )
 
 
 def summary_lines(

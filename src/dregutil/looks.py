@@ -1,0 +1,216 @@
+"""The looks between a repository's DELETEs: which tags came, which moved, and which went with what was deleted.
+
+DELETEs are sent in batches. Before each one the tags are listed; names that are new are asked for, and, where they are
+few, all that stay. After it they are listed again: a name that was to stay, and is missing, was moved onto something
+that the batch deleted. It is put back at once where only one digest can be meant. A name that nobody had seen before,
+and that is pushed between the list and the DELETE of its digest, goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+
+from dregutil.bring_back import bring_back
+from dregutil.errors import (
+    DeniedError,
+    DregutilError,
+    JournalError,
+    LoginError,
+    ManifestError,
+    OutcomeUnknownError,
+    ProtocolError,
+    RegistryError,
+    UnreachableError,
+)
+from dregutil.live_reading import LiveReading
+from dregutil.manifest import Manifest
+from dregutil.mend import bring_company
+from dregutil.outcome import LostTag, Result
+from dregutil.plan import Step
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.run import Run
+from dregutil.workers import for_each
+
+__all__ = ["Looks", "batch_seconds"]
+
+_BATCH = 1.0  # seconds of DELETEs on one look
+_LOOK_COST = 6.0  # looks take no more than about a seventh of the time
+_FEW_STAYING = 500  # tags that are all asked for before each batch
+
+
+def batch_seconds(took: float) -> float:
+    """Seconds in which DELETEs may follow a look that took so long (seconds)."""
+    return max(_BATCH, _LOOK_COST * took)
+
+
+class Looks:
+    """What is looked at in one repository. `removed` is what the run has deleted there, and grows."""
+
+    def __init__(
+        self, run: Run, repository: Repository, live: LiveReading, removed: dict[Digest, tuple[Step, Manifest]]
+    ) -> None:
+        self.at = 0.0  # of the last look, on the clock of `time.monotonic`
+        self.until = 0.0  # no DELETE is begun after this
+        self.one_by_one = False  # a tag was lost that several digests could have had
+        self._run = run
+        self._registry = run.registry
+        self._repository = repository
+        self._live = live
+        self._removed = removed
+        self._staying: dict[Tag, Digest] = {}
+        self._known: set[Tag] = set()  # names that are no news
+        self._asked_at = 0.0  # when all that stay were asked for
+        self._taken_at = 0.0  # the moment of the whole reading that was taken in last
+        self._counted: set[Digest] = set()  # of `removed`, what an earlier look has answered for
+        self._untagged: dict[Digest, tuple[Step, Manifest]] = {}  # digests that stay, of tags that went alone
+
+    def begin(self) -> None:
+        """Take the live reading for a look."""
+        self._take_reading()
+        self._looked(self._live.read_at, self._live.read_at)
+
+    def note_untagged(self, step: Step, manifest: Manifest) -> None:
+        """A tag went by way of a manifest of our own: a tag that was copied from it meanwhile went too."""
+        self._untagged[step.digest] = (step, manifest)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last look is too old for another DELETE."""
+        return time.monotonic() > self.until
+
+    async def look(self) -> None:
+        """List the tags, mend what went with the last batch, and take in what came or moved.
+
+        Where that cannot be read, the repository is read whole, and its trouble is told there. Raises DregutilError.
+        """
+        try:
+            await self._look()
+        except (RegistryError, ProtocolError, ManifestError, DeniedError):
+            await self.read_again()
+
+    async def _look(self) -> None:
+        started = time.monotonic()
+        listed, missing = await self._list()
+        wanted = missing | (listed - self._known) | (listed & self._just_removed())
+        if len(self._staying) <= _FEW_STAYING and (not self.one_by_one or started - self._asked_at > _BATCH):
+            wanted |= self._staying.keys()
+            self._asked_at = started
+        found = await self._ask(wanted)
+        self._known = set(listed)
+        await self._mend({tag for tag in missing if found[tag] is None})
+        if any(found[tag] is not None for tag in missing):
+            await self.read_again()  # the list omits what is there: nothing here is believed
+            return
+        changed = {tag: now for tag, now in found.items() if now is not None and self._staying.get(tag) != now}
+        if changed:
+            await self._live.update(changed)
+            self._staying.update(changed)
+        self._looked(started, time.monotonic())
+
+    async def finish(self) -> tuple[Tag, ...]:
+        """After the last DELETE: mend what went with it. Returns the tags that are listed. Raises DregutilError."""
+        listed, missing = await self._list()
+        found = await self._ask(missing)
+        gone = {tag for tag in missing if found[tag] is None}
+        await self._mend(gone)
+        return tuple(sorted(listed | (gone & self._staying.keys())))
+
+    async def read_again(self) -> None:
+        """Read the repository whole, and take that for a look. Raises DregutilError."""
+        await self._live.read_again()
+        self._take_reading()
+        self._looked(self._live.read_at, time.monotonic())
+
+    async def after_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
+        """Read again after many tags went at once: what went with them is one of `taken`, or a copy of one."""
+        before = dict(self._staying)
+        swept = {tag for step, _ in taken.values() for tag in step.tags if step.number in self._live.swept}
+        await self.read_again()
+        graph = self._live.graph
+        if not graph.trouble:
+            self._untagged.update(taken)
+            await self._mend(before.keys() - graph.tags.keys() - graph.dangling)
+            self._untagged.clear()
+            again = {tag: digest for tag, digest in graph.tags.items() if tag in swept}
+            if again:
+                await self._live.update(again)
+
+    async def foreign(self, digest: Digest, own: Collection[Tag]) -> tuple[Tag, ...]:
+        """The tags on a manifest of our own that we did not move there: names that are new or stay."""
+        listed = frozenset(await self._registry.tags(self._repository))
+        wanted = listed - self._known
+        if len(self._staying) <= _FEW_STAYING:
+            wanted |= self._staying.keys()
+        found = await self._ask(wanted)
+        return tuple(sorted(tag for tag, now in found.items() if now == digest and tag not in own))
+
+    async def _list(self) -> tuple[frozenset[Tag], set[Tag]]:
+        """The tags that are listed, and those of the ones that were to stay that are not."""
+        self._take_reading()
+        listed = frozenset(await self._registry.tags(self._repository))
+        return listed, self._staying.keys() - listed
+
+    def _just_removed(self) -> set[Tag]:
+        """The tags of what was deleted since the last look: one that is listed may have been pushed again."""
+        return {tag for digest, (step, _) in self._removed.items() if digest not in self._counted for tag in step.tags}
+
+    def _looked(self, started: float, ended: float) -> None:
+        self.at, self.until = started, ended + batch_seconds(ended - started)
+        self._counted |= self._removed.keys()
+        self._untagged.clear()
+
+    def _take_reading(self) -> None:
+        """Take in a whole reading that was made since the last one."""
+        if self._live.read_at != self._taken_at and not self._live.graph.trouble:
+            self._staying.update(self._live.staying)
+            self._known |= self._live.graph.tags.keys() | self._live.graph.dangling
+            self._taken_at = self._live.read_at
+
+    async def _ask(self, tags: Collection[Tag]) -> dict[Tag, Digest | None]:
+        found: dict[Tag, Digest | None] = {}
+
+        async def ask(tag: Tag) -> None:
+            resolved = await self._registry.resolve(self._repository, tag)
+            found[tag] = None if resolved is None else resolved.digest
+
+        await for_each(sorted(tags), ask)
+        return found
+
+    async def _mend(self, gone: Collection[Tag]) -> None:
+        """Put back tags that went with what was deleted since the last look; name those that cannot be."""
+        candidates = {digest: found for digest, found in self._removed.items() if digest not in self._counted}
+        candidates.update(self._untagged)
+        for tag in sorted(gone):
+            before = self._staying.pop(tag)
+            self._known.discard(tag)
+            if not candidates or await self._registry.resolve(self._repository, before) is None:
+                continue  # somebody removed it, with what it stood for
+            if len(candidates) > 1:
+                self.one_by_one = True
+                self._run.note_lost(LostTag(self._repository, tag, tuple(candidates)))
+                continue
+            ((digest, (step, manifest)),) = candidates.items()
+            await self._put_back(tag, digest, step, manifest)
+
+    async def _put_back(self, tag: Tag, digest: Digest, step: Step, manifest: Manifest) -> None:
+        lost = LostTag(self._repository, tag, (digest,))
+        self._run.note_lost(lost)
+        graph = self._live.graph
+        below = {**graph.manifests, **{gone: found for gone, (_, found) in self._removed.items()}}
+        try:
+            await bring_back(self._registry, self._repository, manifest, (tag,), below=below)
+            await bring_company(self._registry, graph, digest, lambda _: False)
+        except DregutilError as error:
+            self._run.note_lost(LostTag(self._repository, tag, (digest,), why=error.message))
+            if isinstance(error, (JournalError, LoginError)) or (
+                isinstance(error, UnreachableError) and not isinstance(error, OutcomeUnknownError)
+            ):
+                raise
+            return
+        self._run.note_lost(LostTag(self._repository, tag, (digest,), mended=digest))
+        if self._removed.pop(digest, None) is not None:
+            self._run.note(step, Result.LEFT, f"put back: '{tag}' was moved onto it meanwhile")
+        self._staying[tag] = digest
+        self._known.add(tag)
+        await self._live.update({tag: digest})
