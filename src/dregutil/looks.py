@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from dregutil.bring_back import bring_back
 from dregutil.errors import (
@@ -136,14 +137,28 @@ class Looks:
             if again:
                 await self._live.update(again)
 
-    async def foreign(self, digest: Digest, own: Collection[Tag]) -> tuple[Tag, ...]:
+    async def check_ours(self, ours: Digest, originals: Mapping[Tag, Manifest]) -> None:
+        """Before a manifest of our own goes, onto which `originals` were moved: a tag that somebody copied from one of
+        them gets what that stood for. Raises DregutilError where it cannot be known which."""
+        for tag in await self._copies(ours, originals.keys()):
+            candidates = {manifest.digest: manifest for manifest in originals.values()}
+            lost = LostTag(self._repository, tag, tuple(candidates))
+            if len(candidates) == 1:
+                (manifest,) = candidates.values()
+                await bring_back(self._registry, self._repository, manifest, (tag,), below={})
+                self._run.note_lost(replace(lost, mended=manifest.digest))
+                continue
+            self._run.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
+            raise DregutilError(f"'{tag}' was copied from a tag that was just going; it was left where it is")
+
+    async def _copies(self, digest: Digest, own: Collection[Tag]) -> list[Tag]:
         """The tags on a manifest of our own that we did not move there: names that are new or stay."""
         listed = frozenset(await self._registry.tags(self._repository))
         wanted = listed - self._known
         if len(self._staying) <= _FEW_STAYING:
             wanted |= self._staying.keys()
         found = await self._ask(wanted)
-        return tuple(sorted(tag for tag, now in found.items() if now == digest and tag not in own))
+        return sorted(tag for tag, now in found.items() if now == digest and tag not in own)
 
     async def _list(self) -> tuple[frozenset[Tag], set[Tag]]:
         """The tags that are listed, and those of the ones that were to stay that are not."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from dregutil.bring_back import bring_back
 from dregutil.errors import (
@@ -31,7 +30,7 @@ from dregutil.live_reading import LiveReading
 from dregutil.looks import Looks
 from dregutil.manifest import Manifest
 from dregutil.mend import Mender, bring_company, complete
-from dregutil.outcome import Intent, LostTag, Result
+from dregutil.outcome import Intent, Result
 from dregutil.placeholder import LEFT_BEHIND, is_placeholder
 from dregutil.plan import Action, Step
 from dregutil.reference import Digest, Repository, Tag
@@ -189,7 +188,7 @@ class RepositoryRun:
         self._intents.noted.update(intents)
         self.live.swept = frozenset(intents)
         try:
-            await self.run_.untagger.untag_doomed(list(intents.values()), self.run_.stop.is_set, self._check_ours)
+            await self.run_.untagger.untag_doomed(list(intents.values()), self.run_.stop.is_set, self.looks.check_ours)
         except DregutilError as error:
             if isinstance(error, (UnreachableError, LoginError, JournalError)) and not isinstance(
                 error, OutcomeUnknownError
@@ -203,20 +202,6 @@ class RepositoryRun:
             await self.looks.after_sweep(
                 {intent.manifest.digest: (by_number[number], intent.manifest) for number, intent in intents.items()}
             )
-
-    async def _check_ours(self, ours: Digest, originals: Mapping[Tag, Manifest]) -> None:
-        """Before a manifest of our own goes, onto which `originals` were moved: a tag that somebody copied from one of
-        them gets what that stood for. Raises DregutilError where it cannot be known which."""
-        for tag in await self.looks.foreign(ours, originals.keys()):
-            candidates = {manifest.digest: manifest for manifest in originals.values()}
-            lost = LostTag(self.repository, tag, tuple(candidates))
-            if len(candidates) == 1:
-                (manifest,) = candidates.values()
-                await bring_back(self.registry, self.repository, manifest, (tag,), below={})
-                self.run_.note_lost(replace(lost, mended=manifest.digest))
-                continue
-            self.run_.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
-            raise DregutilError(f"'{tag}' was copied from a tag that was just going; it was left where it is")
 
     async def _first_alone(self, steps: list[Step]) -> list[Step]:
         """Where other names may be the same store, steps go one by one before the sweep until they show otherwise."""
