@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.health import Flaw, Waste, examine_storage, wasted
+from dregutil.health import Flaw, examine_storage
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.storage import read_storage
 from dregutil.stored import StoredRegistry, StoredRepository, Upload
+from dregutil.waste import Waste, wasted
 from images import Pusher
 from program import Program
 from servers import DistributionServer
@@ -48,6 +49,8 @@ def broken(whole: Pusher, registry_server: DistributionServer) -> dict[Flaw, str
     whole.push_image("shop/web", f"sha256-{signed[7:]}.sig", seed="its signature")
     for digest in (child, signed, tags["1.0"]):
         assert whole.request("DELETE", f"/v2/shop/web/manifests/{digest}")[0] == 202
+    # A subject that another repository still has is not missing.
+    assert whole.request("DELETE", f"/v2/shop/api/manifests/{tags['1.0']}")[0] == 202
     whole.push_image("shop/web", "lost", seed="lost")
     lost = whole.tags("shop/web")["lost"]
     links = root_of(registry_server.storage) / "repositories/shop/web/_manifests/revisions/sha256"

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,19 @@ pytestmark = pytest.mark.property
 EXAMPLES = min(200, int(os.environ.get("DREGUTIL_LONG", "10")))
 NAMES = ("a", "a/b", "c")
 TAGS = ("1.0", "1.1", "1.2", "2.0", "latest")
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
+EMPTY = 6  # the layer without a byte
+STRAYS = ("README", "zz/README", "sha256/zz/left", "sha256/zz/data", "zz/data", "sha256/ab/x/data", "sha256/data")
 _number = itertools.count()
 
 
 @dataclass(frozen=True)
 class Made:
-    """A manifest to push: of `layers` and a `config` (numbers: equal ones are shared), or of earlier manifests."""
+    """A manifest to push: of `layers` and a `config` (numbers: equal ones are shared), or of earlier manifests.
+
+    `lie` is added to every size that it states. `keys` are written as they are, in another case, or twice.
+    """
 
     kind: str
     repository: str
@@ -53,11 +60,14 @@ class Made:
     layers: tuple[int, ...] = ()
     config: int = 0
     of: tuple[int, ...] = ()
+    lie: int = 0
+    keys: str = "plain"
 
 
 @st.composite
 def registries(draw: st.DrawFn) -> list[Made]:
-    """Images with shared layers, indexes of them (nested, too), referrers, signatures; tagged, retagged or untagged."""
+    """Images with shared, empty and foreign layers, or with a manifest as a layer; indexes of them (nested, too);
+    BuildKit's caches; referrers (of what another repository has, too) and signatures; tagged, retagged or untagged."""
     made: list[Made] = []
     for _ in range(draw(st.integers(3, 12))):
         repository = draw(st.sampled_from(NAMES))
@@ -66,11 +76,16 @@ def registries(draw: st.DrawFn) -> list[Made]:
         least = 1 if not beside and draw(st.integers(0, 9)) else 0
         tags = tuple(draw(st.lists(st.sampled_from(TAGS), min_size=least, max_size=2, unique=True)))
         kind = draw(
-            st.sampled_from(["image", "image", "index", "referrer", "signature"]) if beside else st.just("image")
+            st.sampled_from(["image", "image", "index", "referrer", "signature", "cache", "foreign", "layered"])
+            if beside
+            else st.sampled_from(["image", "image", "cache", "foreign"])
         )
-        layers = tuple(draw(st.lists(st.integers(0, 5), min_size=1, max_size=3, unique=True)))
-        of = tuple(draw(st.lists(st.sampled_from(beside), min_size=1, max_size=3, unique=True))) if beside else ()
-        made.append(Made(kind, repository, tags, layers, draw(st.integers(0, 3)), of))
+        layers = tuple(draw(st.lists(st.integers(0, EMPTY), min_size=1, max_size=3, unique=True)))
+        others = list(range(len(made))) if kind == "referrer" else beside
+        of = tuple(draw(st.lists(st.sampled_from(others), min_size=1, max_size=3, unique=True))) if others else ()
+        lie = draw(st.sampled_from([0, 0, 0, -90, 4000]))
+        keys = draw(st.sampled_from(["plain"] * 6 + ["odd", "twice"]))
+        made.append(Made(kind, repository, tags, layers, draw(st.integers(0, 3)), of, lie, keys))
     return made
 
 
@@ -83,40 +98,61 @@ class Filler:
 
     def push(self, made: Made) -> None:
         if made.kind == "index":
-            body: dict[str, Any] = {"schemaVersion": 2, "mediaType": INDEX}
-            body["manifests"] = [self.found[place] for place in made.of]
-            self.found.append(self._put(made.repository, made.tags, body))
+            self._put(made, {"mediaType": INDEX, "manifests": [self.found[place] for place in made.of]})
             return
-        config = self._blob(made.repository, f"config {made.config}", 50)
-        layers = [self._blob(made.repository, f"layer {number}", 100 * (number + 1)) for number in made.layers]
-        body = {"schemaVersion": 2, "mediaType": IMAGE, "config": {"mediaType": CONFIG, **config}}
-        body["layers"] = [{"mediaType": LAYER, **layer} for layer in layers]
+        config = self._blob(made, f"config {made.config}", 50)
+        kinds = {"foreign": FOREIGN}
+        layers = [
+            {"mediaType": kinds.get(made.kind, LAYER), **self._blob(made, f"layer {number}", 100 * (EMPTY - number))}
+            for number in made.layers
+        ]
+        if made.kind == "cache":
+            self._put(made, {"mediaType": INDEX, "manifests": [*layers, {"mediaType": CACHE_CONFIG, **config}]})
+            return
+        body: dict[str, Any] = {"mediaType": IMAGE, "config": {"mediaType": CONFIG, **config}, "layers": layers}
         tags = made.tags
-        if made.kind != "image":
+        if made.kind == "foreign":
+            layers[0]["urls"] = ["https://example.com/layer"]
+        elif made.kind == "layered":
+            below = self.pusher.raw(made.repository, self.found[made.of[0]]["digest"])
+            layers.append({"mediaType": LAYER, **self._pushed(made, below)})
+        elif made.kind != "image":
             subject = self.found[made.of[0]]
             body["annotations"] = {"number": str(len(self.found))}
             if made.kind == "referrer":
                 body["subject"] = subject
             else:
                 tags = (f"sha256-{subject['digest'][7:]}.sig",)
-        self.found.append(self._put(made.repository, tags, body))
+        self._put(replace(made, tags=tags), body)
 
-    def _blob(self, repository: str, seed: str, size: int) -> dict[str, Any]:
-        raw = (hashlib.sha256(seed.encode()).hexdigest() * 20)[:size].encode()
-        return {"digest": self.pusher.push_blob(repository, raw), "size": len(raw)}
+    def _blob(self, made: Made, seed: str, size: int) -> dict[str, Any]:
+        return self._pushed(made, (hashlib.sha256(seed.encode()).hexdigest() * 20)[:size].encode())
 
-    def _put(self, repository: str, tags: tuple[str, ...], body: dict[str, Any]) -> dict[str, Any]:
-        raw = json.dumps(body).encode()
-        digest = self.pusher.push_manifest(repository, None, raw, body["mediaType"])
-        for tag in tags:
-            self.pusher.push_manifest(repository, tag, raw, body["mediaType"])
-        return {"mediaType": body["mediaType"], "digest": digest, "size": len(raw)}
+    def _pushed(self, made: Made, raw: bytes) -> dict[str, Any]:
+        return {"digest": self.pusher.push_blob(made.repository, raw), "size": max(len(raw) + made.lie, 0)}
+
+    def _put(self, made: Made, body: dict[str, Any]) -> None:
+        raw = written({"schemaVersion": 2, **body}, made.keys).encode()
+        digest = self.pusher.push_manifest(made.repository, None, raw, body["mediaType"])
+        for tag in made.tags:
+            self.pusher.push_manifest(made.repository, tag, raw, body["mediaType"])
+        self.found.append({"mediaType": body["mediaType"], "digest": digest, "size": max(len(raw) + made.lie, 0)})
+
+
+def written(body: Mapping[str, Any], keys: str) -> str:
+    """JSON, with the keys that name what it holds in another case, or twice: to Go the later list counts."""
+    if keys == "odd":
+        return json.dumps({"schemaVersion": 2, **{key.upper(): value for key, value in body.items()}})
+    text = json.dumps(body)
+    first = next(key for key in ("manifests", "layers") if key in body)
+    return text if keys == "plain" else f'{{"{first}": {json.dumps(body[first][:1])}, {text[1:]}'
 
 
 def blobs_in(storage: Path) -> dict[str, int]:
     """The blobs whose data is there, and its bytes."""
     root = storage / "docker" / "registry" / "v2" / "blobs"
-    return {f"sha256:{found.parent.name}": found.stat().st_size for found in root.glob("*/*/*/data")}
+    found = (data for data in root.glob("*/*/*/data") if len(data.parent.name) == 64)
+    return {f"sha256:{data.parent.name}": data.stat().st_size for data in found}
 
 
 def collected(storage: Path, folder: Path, *options: str) -> dict[str, int] | None:
@@ -252,6 +288,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(
     made=registries(),
+    strays=st.just([]) | st.just([]) | st.lists(st.sampled_from(STRAYS), max_size=2, unique=True),
     chosen=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True),
     tags=st.lists(st.sampled_from(TAGS), max_size=4, unique=True),
     rules=st.builds(MatchRules, match_all_tags=st.booleans(), ignore_other_repositories=st.booleans()),
@@ -261,6 +298,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_what_comes_back_is_what_was_said(
     folder: Path,
     made: list[Made],
+    strays: list[str],
     chosen: list[str],
     tags: list[str],
     rules: MatchRules,
@@ -270,6 +308,10 @@ async def test_what_comes_back_is_what_was_said(
     before = here / "before"
     with DistributionServer(here / "registry") as server:
         push_all(server, made)
+        for stray in strays:
+            place = server.storage / "docker/registry/v2/blobs" / stray
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text("stray")
         shutil.copytree(server.storage, before)
         stored = read_storage(str(server.storage))
         plans = await plan_and_apply(server, chosen, tags, stored, rules, options)

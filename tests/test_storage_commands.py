@@ -51,7 +51,7 @@ def test_from_the_api_alone_the_figure_is_a_bound(storage: str, program: Program
 def test_what_is_known_to_stay_is_not_counted(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """The layers of a tag that stays are known where its content was read before; the tag itself is looked at live."""
+    """The layers of a tag that stays are read, once; the tag itself is looked at live."""
     program = Program(registry_server.url, tmp_path)
     config, layer = pusher.push_blob("shop/web", b"{}"), pusher.push_blob("shop/web", b"shared" * 100)
     for tag in ("1.0", "2.0"):
@@ -69,8 +69,7 @@ def test_what_is_known_to_stay_is_not_counted(
         for name, value in cached.items():
             patch.setenv(name, value)
         command = [*SELECTED, "--dry-run", "--format", "json", "-c", str(tmp_path / "tags.json")]
-        assert json.loads(program.run(*command).stdout)[0]["frees"] == 602 + manifest
-        assert program.run("du", "-c", str(tmp_path / "tags.json")).returncode == 0
+        assert json.loads(program.run(*command).stdout)[0]["frees"] == manifest
         assert json.loads(program.run(*command).stdout)[0]["frees"] == manifest
 
 

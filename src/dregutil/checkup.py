@@ -6,8 +6,9 @@ Reads with GET and HEAD only. A tag's manifest is read by the tag: one request f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import islice
 
 from dregutil.crawl import CrawlProgress
 from dregutil.errors import DregutilError, LoginError, ThrottledError, UnreachableError
@@ -18,10 +19,11 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
 from dregutil.workers import for_each
 
-__all__ = ["Checkup", "check_registry"]
+__all__ = ["Checkup", "check_registry", "held_somewhere"]
 
 _REPORT_EVERY = 0.1  # seconds
 _REPOSITORIES_AT_ONCE = 4
+_MOST_ELSEWHERE = 2000  # requests for subjects in other repositories
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,15 @@ class _Seen:
                 if kind in (Kind.INDEX, Kind.UNKNOWN) and digest not in self.read and digest not in self.absent:
                     yield digest
 
+    def missing_subjects(self) -> Iterator[Digest]:
+        """What tags and manifests refer to, and this repository does not have."""
+        named = (named_subject(tag) for tag in self.tags)
+        yield from self.absent & {*self.subjects.values(), *(subject for subject in named if subject is not None)}
+
+    def there(self) -> Set[Digest]:
+        """What it was seen to have."""
+        return (self.read | {child for children in self.children.values() for child in children}) - self.absent
+
     def names(self) -> dict[Digest, list[Tag]]:
         """The tags of each digest."""
         found: dict[Digest, list[Tag]] = {}
@@ -91,6 +102,8 @@ async def check_registry(
     names = [name async for name in registry.repositories()] if repositories is None else list(repositories)
     work.known = len(names)
     await for_each(names, work.check, at_once=_REPOSITORIES_AT_ONCE)
+    elsewhere = await work.look_elsewhere(names)
+    work.findings += [finding for seen in work.seen for finding in _judged(seen, elsewhere)]
     order = {repository: place for place, repository in enumerate(names)}
     findings = sorted(work.findings, key=lambda found: order[Repository(found.repository)])
     return Checkup(
@@ -103,6 +116,7 @@ class _Check:
         self.registry = registry
         self.findings: list[Finding] = []
         self.left_behind: list[tuple[Repository, Tag, Digest]] = []
+        self.seen: list[_Seen] = []
         self.known = self.done = self.tags_known = self.tags_done = self.indexes = 0
         self._on_progress = on_progress
         self._reported_at = 0.0
@@ -122,7 +136,8 @@ class _Check:
         except DregutilError as error:
             _raise_if_lost(error)
             seen.find(Flaw.UNREADABLE, error.message)
-        self.findings += [*seen.findings, *_judged(seen)]
+        self.findings += seen.findings
+        self.seen.append(seen)
         self.indexes += len(seen.children)
         self.done += 1
         self._report()
@@ -174,6 +189,12 @@ class _Check:
         wanted |= {subject for tag in seen.tags if (subject := named_subject(tag)) is not None}
         await for_each(sorted(wanted - seen.read - seen.absent), look, at_once=self.registry.concurrency)
 
+    async def look_elsewhere(self, repositories: Sequence[Repository]) -> Set[Digest]:
+        """The subjects that are not where what refers to them is, and that another repository has."""
+        missing = {subject for seen in self.seen for subject in seen.missing_subjects()}
+        found = {digest for seen in self.seen for digest in missing & seen.there()}
+        return found | await held_somewhere(self.registry, missing - found, repositories)
+
     def _report(self) -> None:
         now = time.monotonic()
         if self._on_progress is not None and now - self._reported_at >= _REPORT_EVERY:
@@ -185,15 +206,17 @@ class _Check:
             )
 
 
-def _judged(seen: _Seen) -> Iterable[Finding]:
-    """What of a repository is broken, once all has been looked for."""
+def _judged(seen: _Seen, elsewhere: Set[Digest]) -> Iterable[Finding]:
+    """What of a repository is broken, once all has been looked for. `elsewhere`: subjects that other repositories
+    have, as where cosign is told to keep signatures in a repository of their own."""
+    orphaned = seen.absent - elsewhere
     name = seen.names()
     for tag in sorted(seen.tags):
         subject = named_subject(tag)
-        if subject in seen.absent:
+        if subject in orphaned:
             yield seen.finding(Flaw.ORPHANED_SIGNATURE, f"{tag}: {Digest(subject or '').short} is not there")
     for digest, subject in sorted(seen.subjects.items()):
-        if subject in seen.absent and not any(named_subject(tag) == subject for tag in name.get(digest, ())):
+        if subject in orphaned and not any(named_subject(tag) == subject for tag in name.get(digest, ())):
             what = f"{digest.short} ({', '.join(name.get(digest, ['untagged']))})"
             yield seen.finding(Flaw.ORPHANED_REFERRER, f"{what} refers to {subject.short}, which is not there")
     for digest, children in sorted(seen.children.items()):
@@ -201,6 +224,26 @@ def _judged(seen: _Seen) -> Iterable[Finding]:
             if child in seen.absent:
                 what = f"{digest.short} ({', '.join(name.get(digest, ['untagged']))})"
                 yield seen.finding(Flaw.MISSING_CHILD, f"{what} lacks {child.short} {platform}".rstrip())
+
+
+async def held_somewhere(registry: Registry, digests: Set[Digest], repositories: Sequence[Repository]) -> Set[Digest]:
+    """Those of `digests` that one of `repositories` has. Of so many that it would take more than 2,000 requests, the
+    rest is not asked for. Raises UnreachableError and LoginError; what else fails has nothing."""
+    found: set[Digest] = set()
+    places = ((digest, repository) for digest in sorted(digests) for repository in repositories)
+
+    async def ask(place: tuple[Digest, Repository]) -> None:
+        digest, repository = place
+        if digest in found:
+            return
+        try:
+            if await registry.resolve(repository, digest) is not None:
+                found.add(digest)
+        except DregutilError as error:
+            _raise_if_lost(error)
+
+    await for_each(list(islice(places, _MOST_ELSEWHERE)), ask, at_once=registry.concurrency)
+    return found
 
 
 def _raise_if_lost(error: DregutilError) -> None:

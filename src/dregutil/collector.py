@@ -6,8 +6,9 @@ what that refers to, and sweeps every blob that is not marked. Its generations d
 `registry/storage/garbagecollect.go`, and tried on 2.8.2):
 
 - 2.8 finds the repositories that have `_layers`, 3 those that have `_manifests`; others have their live data swept.
-- 2.8 marks an index's children by digest only: what they refer to is marked because they are manifests of the
-  repository too. 3 goes down into the children that the repository has, except into what it has marked already.
+- 2.8 marks an index's entries by digest only: what children refer to is marked because they are manifests of the
+  repository too. 3 goes down into the entries that the repository has, except into what it has marked already.
+  Entries that are no manifests (BuildKit's caches) are marked like any other.
 - With `-m` only manifests that a tag of their repository names are gone into. On 2.8 the children of a tagged index
   are thus swept, and the index is destroyed (distribution#3178).
 
@@ -19,13 +20,13 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import OCI_ARTIFACT, Kind, Manifest
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.stored import StoredRegistry, StoredRepository, references
+from dregutil.stored import Stops, StoredRegistry, StoredRepository, references
 
 __all__ = [
     "Collector",
@@ -70,15 +71,12 @@ class MarkedRepository:
     tags: Mapping[Tag, Digest] = field(default_factory=dict)
 
     @classmethod
-    def of_graph(
-        cls, graph: RepositoryGraph, known: Callable[[Digest], Manifest | None] = lambda _: None
-    ) -> MarkedRepository:
-        """As far as the API shows it, and `known` knows what a tag stands for; else that marks itself at least."""
-        found: dict[Digest, tuple[Digest, ...]] = {}
-        for digest in graph.tags_of.keys() - graph.manifests.keys():
-            manifest = known(digest)
-            found[digest] = () if manifest is None else references(manifest)
-        found.update((digest, references(manifest)) for digest, manifest in graph.manifests.items())
+    def of_graph(cls, graph: RepositoryGraph, others: Mapping[Digest, Manifest]) -> MarkedRepository:
+        """As far as the API shows it; `others` are manifests that it has, too, and that are not in the graph. A tag's
+        that was not read marks itself at least."""
+        found: dict[Digest, tuple[Digest, ...]] = dict.fromkeys(graph.tags_of, ())
+        for manifests in (others, graph.manifests):
+            found.update((digest, references(manifest)) for digest, manifest in manifests.items())
         return cls(graph.repository, found, graph.tags)
 
 
@@ -142,6 +140,9 @@ def is_untidy(repositories: Iterable[MarkedRepository], collector: Collector) ->
 
 def stops_at(registry: StoredRegistry, collector: Collector) -> Iterator[str]:
     """What in this storage makes the collector end with an error, before it has freed anything."""
+    if collector.generation is Generation.V2:
+        stopped = (Stops.ALL, Stops.UNTAGGED) if collector.untagged else (Stops.ALL,)
+        yield from (f"{odd.place}: {odd.why}" for odd in registry.oddities if odd.stops in stopped)
     for stored in registry.repositories.values():
         if not _finds(collector, stored):
             continue

@@ -1,20 +1,17 @@
-"""What is broken in a registry, and what lies about: findings, and how they are made from its storage. Pure."""
+"""What is broken in a registry: findings, and how they are made from its storage. Pure."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
-from dregutil.collector import Collector, Generation, Marks, mark, marked_repositories, stops_at
+from dregutil.collector import Collector, Generation, stops_at
 from dregutil.placeholder import LEFT_BEHIND
 from dregutil.reference import Digest, Tag, parse_signature_tag
-from dregutil.stored import StoredRegistry, StoredRepository, Upload
+from dregutil.stored import StoredManifest, StoredRegistry, StoredRepository
 
-__all__ = ["Finding", "Flaw", "Waste", "examine_storage", "named_subject", "wasted"]
-
-STALE_AFTER = timedelta(days=7)  # as the registry's own purging of uploads has it (storage.maintenance.uploadpurging)
+__all__ = ["Finding", "Flaw", "examine_storage", "named_subject"]
 
 
 class Flaw(enum.Enum):
@@ -39,19 +36,6 @@ class Finding:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Waste:
-    """What no tag needs: the manifests that no tag leads to, and the bytes that only they hold; blobs that the next
-    garbage collection frees anyway; uploads that were begun over a week ago (or nobody knows when) and never ended."""
-
-    untagged: int = 0
-    untagged_bytes: int = 0
-    orphans: int = 0
-    orphan_bytes: int = 0
-    uploads: int = 0
-    upload_bytes: int = 0
-
-
 def named_subject(tag: Tag) -> Digest | None:
     """The digest that a signature tag speaks of, where its name says it whole."""
     signature = parse_signature_tag(tag)
@@ -61,7 +45,8 @@ def named_subject(tag: Tag) -> Digest | None:
 
 
 def examine_storage(stored: StoredRegistry) -> Iterator[Finding]:
-    """Everything broken that a storage shows. What is damaged in it is an oddity, and not among these."""
+    """Everything broken that a storage shows. What is damaged in it is an oddity, and not among these; of what could
+    not be read nothing is said to be missing."""
     for held in stored.repositories.values():
         yield from (
             Finding(Flaw.LEFT_BEHIND, held.repository, f"{tag}: {LEFT_BEHIND}")
@@ -69,9 +54,13 @@ def examine_storage(stored: StoredRegistry) -> Iterator[Finding]:
             if (manifest := stored.manifests.get(digest)) is not None and manifest.is_placeholder
         )
         present = {digest for digest in held.revisions if digest in stored.blobs}
-        yield from _tags(held, present)
-        yield from _manifests(stored, held, present)
-        if not held.has_layers and present:
+
+        def lacks(digest: Digest, held: StoredRepository = held, present: Set[Digest] = present) -> bool:
+            return stored.is_listed and digest not in present | held.unread and digest not in stored.unread
+
+        yield from _tags(stored, held, lacks)
+        yield from _manifests(stored, held, lacks)
+        if not held.has_layers and present and stored.is_listed:
             yield Finding(
                 Flaw.COLLECTOR, held.repository, "has no folder of layers: the collector of 2.8 sweeps what it holds"
             )
@@ -79,37 +68,20 @@ def examine_storage(stored: StoredRegistry) -> Iterator[Finding]:
         yield Finding(Flaw.COLLECTOR, "", f"stops with an error, and frees nothing, at {where}")
 
 
-def wasted(stored: StoredRegistry, now: datetime) -> Waste:
-    """What lies about in a storage."""
-    repositories = marked_repositories(stored, Collector(Generation.V2))
-    marks = Marks(repositories, Collector(Generation.V2))
-    orphans = stored.blobs.keys() - mark(repositories, Collector(Generation.V2))
-    untagged = [
-        (held.repository, digest) for held in stored.repositories.values() for digest in _unreached(stored, held)
-    ]
-    freed = {blob for repository, digest in untagged for blob in marks.delete(repository, digest)}
-    stale = [upload for held in stored.repositories.values() for upload in held.uploads if _is_stale(upload, now)]
-    return Waste(
-        len(untagged),
-        stored.size_of(freed),
-        len(orphans),
-        stored.size_of(orphans),
-        len(stale),
-        sum(upload.size for upload in stale),
-    )
+_Lacks = Callable[[Digest], bool]
 
 
-def _tags(held: StoredRepository, present: Set[Digest]) -> Iterator[Finding]:
+def _tags(stored: StoredRegistry, held: StoredRepository, lacks: _Lacks) -> Iterator[Finding]:
     for tag, digest in sorted(held.tags.items()):
-        if digest not in present:
+        if lacks(digest):
             yield Finding(Flaw.DANGLING_TAG, held.repository, f"{tag} points to {digest.short}, which is not there")
             continue
         subject = named_subject(tag)
-        if subject is not None and subject not in present:
+        if subject is not None and lacks(subject) and subject not in stored.manifests:
             yield Finding(Flaw.ORPHANED_SIGNATURE, held.repository, f"{tag}: {subject.short} is not there")
 
 
-def _manifests(stored: StoredRegistry, held: StoredRepository, present: Set[Digest]) -> Iterator[Finding]:
+def _manifests(stored: StoredRegistry, held: StoredRepository, lacks: _Lacks) -> Iterator[Finding]:
     tags_of: dict[Digest, list[Tag]] = {}
     for tag, digest in sorted(held.tags.items()):
         tags_of.setdefault(digest, []).append(tag)
@@ -120,37 +92,20 @@ def _manifests(stored: StoredRegistry, held: StoredRepository, present: Set[Dige
         name = f"{digest.short} ({', '.join(tags_of.get(digest, ['untagged']))})"
         subject = manifest.subject
         signs = any(named_subject(tag) == subject for tag in tags_of.get(digest, ()))
-        if subject is not None and subject not in present and not signs:
+        # A referrer may lie in another repository than its subject, as cosign's COSIGN_REPOSITORY puts it.
+        if subject is not None and lacks(subject) and subject not in stored.manifests and not signs:
             yield Finding(Flaw.ORPHANED_REFERRER, held.repository, f"{name} refers to {subject.short}, not there")
         for child in manifest.children:
-            if child not in present:
+            if lacks(child):
                 yield Finding(Flaw.MISSING_CHILD, held.repository, f"{name} lacks {child.short}")
-        for blob in () if manifest.children else manifest.references:
-            if blob in manifest.elsewhere:
-                continue
-            if blob not in stored.blobs:
-                yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name} lacks {blob.short}")
-            elif held.has_layers and blob not in held.layers:
-                yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name}: {blob.short} is not linked, so not pulled")
+        yield from _blobs(stored, held, manifest, name)
 
 
-def _unreached(stored: StoredRegistry, held: StoredRepository) -> Iterable[Digest]:
-    """The manifests to which no tag leads: not themselves, not through an index, not as what refers to such a one."""
-    referrers: dict[Digest, list[Digest]] = {}
-    for digest in held.revisions:
-        manifest = stored.manifests.get(digest)
-        if manifest is not None and manifest.subject is not None:
-            referrers.setdefault(manifest.subject, []).append(digest)
-    pending = list(held.tags.values())
-    reached = set(pending)
-    while pending:
-        digest = pending.pop()
-        manifest = stored.manifests.get(digest)
-        near = [*(manifest.children if manifest is not None else ()), *referrers.get(digest, ())]
-        pending += [other for other in near if other not in reached]
-        reached.update(near)
-    return sorted(digest for digest in held.revisions - reached if digest in stored.blobs)
-
-
-def _is_stale(upload: Upload, now: datetime) -> bool:
-    return upload.started is None or now - upload.started > STALE_AFTER
+def _blobs(stored: StoredRegistry, held: StoredRepository, manifest: StoredManifest, name: str) -> Iterator[Finding]:
+    for blob in manifest.blobs:
+        if blob in manifest.elsewhere or blob in stored.unread or not stored.is_listed:
+            continue
+        if blob not in stored.blobs:
+            yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name} lacks {blob.short}")
+        elif held.has_layers and blob not in held.layers:
+            yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name}: {blob.short} is not linked, so not pulled")

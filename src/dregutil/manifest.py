@@ -24,6 +24,7 @@ __all__ = [
     "Descriptor",
     "Kind",
     "Manifest",
+    "as_go_reads",
     "contradicts_nothing",
     "holds_image_config",
     "is_foreign",
@@ -247,6 +248,17 @@ def parse_manifest(raw: bytes, media_type: str, digest: Digest) -> Manifest:
             return Manifest(digest, sent, raw, Kind.UNKNOWN)
         raise ManifestError(f"the manifest {digest.short} cannot be read: {error}") from error
     return replace(found, labelled=sent) if own and own != sent and not contradicts_nothing(sent) else found
+
+
+def as_go_reads(manifest: Manifest) -> Manifest:
+    """What programs written in Go find in a manifest: a registry's collector is one. As it is where they find
+    nothing that makes sense."""
+    if not manifest.is_ambiguous:
+        return manifest
+    with suppress(msgspec.MsgspecError, UsageError, RecursionError, ValueError):
+        for body in other_readings(manifest.raw, _STRUCT)[:1]:
+            return _manifest(msgspec.convert(body, _Manifest), manifest.raw, manifest.media_type, manifest.digest)
+    return manifest
 
 
 def contradicts_nothing(media_type: str) -> bool:

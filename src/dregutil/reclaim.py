@@ -11,8 +11,8 @@ hold the same before and after, so never can more come back than is said. Sizes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from dregutil.collector import (
     Collector,
@@ -30,9 +30,24 @@ from dregutil.plan import Action, Plan, Step, Usage
 from dregutil.reference import Digest, Repository
 from dregutil.stored import StoredRegistry, StoredRepository
 
-__all__ = ["collectors_of", "with_stored_usage", "with_usage"]
+__all__ = ["Besides", "collectors_of", "freed_digests", "with_stored_usage", "with_usage"]
 
-_API_ONLY = "less where unlisted manifests or other repositories share it; --storage PATH tells exactly"
+_SIZES = "by the sizes that manifests state"
+_EXACTLY = "--storage PATH tells exactly"
+
+
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """What was read of a registry beside the graphs of a plan, so that its figure is close and a bound.
+
+    `kept`: manifests that stay, of each repository. `unread` counts those that stay and were not read. `sizes`: bytes
+    of blobs, as the registry says; where they are not `all_sizes`, some are only what manifests state.
+    """
+
+    kept: Mapping[Repository, Mapping[Digest, Manifest]] = field(default_factory=dict)
+    unread: int = 0
+    sizes: Mapping[Digest, int] = field(default_factory=dict)
+    all_sizes: bool = True
 
 
 def collectors_of(generation: Generation | None, *, untagged: bool) -> tuple[Collector, ...]:
@@ -40,23 +55,33 @@ def collectors_of(generation: Generation | None, *, untagged: bool) -> tuple[Col
     return tuple(Collector(found, untagged) for found in ((generation,) if generation else Generation))
 
 
+def freed_digests(
+    plan: Plan,
+    graphs: Mapping[Repository, RepositoryGraph],
+    collectors: Sequence[Collector],
+    kept: Mapping[Repository, Mapping[Digest, Manifest]],
+) -> frozenset[Digest]:
+    """All that may come back because of `plan`, as the API shows it."""
+    found: set[Digest] = set()
+    repositories = _as_marked(graphs, kept)
+    for collector in collectors:
+        found |= mark(repositories, collector) - mark(_left(plan, repositories), collector)
+    return frozenset(found)
+
+
 def with_usage(
     plan: Plan,
     graphs: Mapping[Repository, RepositoryGraph],
     collectors: Sequence[Collector],
-    *,
-    sizes: Mapping[Digest, int] | None = None,
-    known: Callable[[Digest], Manifest | None] = lambda _: None,
+    besides: Besides | None = None,
 ) -> Plan:
-    """`plan` with what it frees at most, as the API shows it.
-
-    `sizes`: bytes of blobs whose manifests state none. `known` has manifests that were read before, by digest: with
-    those of tags that stay, the figure is closer.
-    """
-    found = {**_stated_sizes(graph.manifests.values() for graph in graphs.values()), **(sizes or {})}
-    repositories = [MarkedRepository.of_graph(graph, known) for graph in graphs.values() if not graph.trouble]
+    """`plan` with what it frees at most, as the API shows it."""
+    besides = besides or Besides(all_sizes=False)
+    stated = _stated_sizes(graph.manifests.values() for graph in graphs.values())
+    found = {**stated, **besides.sizes}
+    repositories = _as_marked(graphs, besides.kept)
     frees = max((_frees(plan.steps, repositories, collector, found) for collector in collectors), key=sum)
-    because = _API_ONLY if sum(frees) else ""
+    because = _because(besides) if sum(frees) else ""
     usage = Usage(sum(frees), not because, because, any(collector.untagged for collector in collectors))
     tagged_indexes = {
         f"{graph.repository}:{tag}"
@@ -67,16 +92,55 @@ def with_usage(
     return _with(plan, frees, replace(usage, warnings=tuple(_destruction(plan, tagged_indexes, collectors))))
 
 
-def with_stored_usage(plan: Plan, stored: StoredRegistry, collectors: Sequence[Collector]) -> Plan:
+def _because(besides: Besides) -> str:
+    """Why less may come back than the API shows."""
+    others = "unlisted manifests, tags that stay and were not read," if besides.unread else "unlisted manifests"
+    parts = [f"less where {others} or other repositories share it", "" if besides.all_sizes else _SIZES, _EXACTLY]
+    return "; ".join(filter(None, parts))
+
+
+def _as_marked(
+    graphs: Mapping[Repository, RepositoryGraph], kept: Mapping[Repository, Mapping[Digest, Manifest]]
+) -> list[MarkedRepository]:
+    return [
+        MarkedRepository.of_graph(graph, kept.get(graph.repository, {}))
+        for graph in graphs.values()
+        if not graph.trouble
+    ]
+
+
+def _left(plan: Plan, repositories: Iterable[MarkedRepository]) -> Iterator[MarkedRepository]:
+    """What is there once the plan is carried out."""
+    by_repository = plan.by_repository
+    for found in repositories:
+        steps = by_repository.get(found.repository, ())
+        gone = {step.digest for step in steps if step.action is Action.DELETE}
+        untagged = {tag for step in steps for tag in step.tags}
+        yield replace(
+            found,
+            references={digest: named for digest, named in found.references.items() if digest not in gone},
+            tags={tag: digest for tag, digest in found.tags.items() if digest not in gone and tag not in untagged},
+        )
+
+
+def with_stored_usage(
+    plan: Plan,
+    stored: StoredRegistry,
+    collectors: Sequence[Collector],
+    *,
+    graphs: Mapping[Repository, RepositoryGraph],
+    changed: str = "",
+) -> Plan:
     """`plan`, which has its upper bound, with what it frees as the registry's storage shows; or why that is not exact.
 
-    Where the storage could not be read whole, or is not that of this plan, the upper bound stays.
+    Where the storage could not be read whole, or differs from what the registry shows, as an older copy does, the upper
+    bound stays. `graphs` were read live; `changed` names a tag of another repository that is another one now.
     """
     frees = [
         _frees(plan.steps, marked_repositories(stored, collector), collector, stored.blobs) for collector in collectors
     ]
     most = max(frees, key=sum)
-    unread = next(_unread(plan, stored), "")
+    unread = next(_unread(plan, stored, graphs, changed), "")
     tagged_indexes = {
         f"{held.repository}:{tag}"
         for held in stored.repositories.values()
@@ -152,8 +216,10 @@ def _stated_sizes(read: Iterable[Iterable[Manifest]]) -> dict[Digest, int]:
     return found
 
 
-def _unread(plan: Plan, stored: StoredRegistry) -> Iterator[str]:
-    """Why the storage says nothing about what the plan frees."""
+def _unread(
+    plan: Plan, stored: StoredRegistry, graphs: Mapping[Repository, RepositoryGraph], changed: str
+) -> Iterator[str]:
+    """Why the storage does not tell what the plan frees."""
     for step in plan.steps:
         held = stored.repositories.get(step.repository, StoredRepository(step.repository))
         if step.digest not in held.revisions or step.digest not in stored.manifests:
@@ -163,6 +229,28 @@ def _unread(plan: Plan, stored: StoredRegistry) -> Iterator[str]:
         first, *others = stored.hidden
         more = f", and {len(others):,} more" if others else ""
         yield f"not all of the storage could be read: {first.place}: {first.why}{more}"
+    for graph in graphs.values():
+        if not graph.trouble:
+            yield from _differs(graph, stored)
+    if changed:
+        yield _differing(stored, changed)
+
+
+def _differs(graph: RepositoryGraph, stored: StoredRegistry) -> Iterator[str]:
+    """Where a repository's storage is not what the registry shows of it."""
+    name = graph.repository
+    held = stored.repositories.get(name, StoredRepository(name))
+    present = {digest for digest in held.revisions if digest in stored.blobs}
+    tags = {tag: digest for tag, digest in held.tags.items() if digest in present}
+    for tag in sorted(graph.tags.keys() | tags.keys()):
+        if graph.tags.get(tag) != tags.get(tag):
+            yield _differing(stored, f"{name}:{tag}")
+    for digest in (*(graph.manifests.keys() - present), *(graph.absent & present)):
+        yield _differing(stored, f"{digest.short} in {name}")
+
+
+def _differing(stored: StoredRegistry, what: str) -> str:
+    return f"{stored.place} differs from what the registry says of {what}; is it a copy?"
 
 
 def _doubts(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 
+from dregutil.besides import changed_since, read_besides
 from dregutil.collector import Generation
 from dregutil.graph import RepositoryGraph
 from dregutil.inventory import Inventory
@@ -22,7 +23,6 @@ from dregutil.remembered import remembered_indexes, remembered_parents
 from dregutil.selection import Selection
 from dregutil.stored import StoredRegistry
 from dregutil.survey import KnownParents, survey_repository
-from dregutil.workers import for_each
 
 __all__ = ["plan_removal"]
 
@@ -40,6 +40,7 @@ async def plan_removal(
     untagged: bool = False,
     stored: StoredRegistry | None = None,
     known: Callable[[Digest], Manifest | None] = lambda _: None,
+    remember: Callable[[Iterable[Manifest]], None] = lambda _: None,
 ) -> Plan:
     """Read the repositories of `selection` live and plan its removal; nothing is changed.
 
@@ -47,8 +48,9 @@ async def plan_removal(
     tells what else was ever seen above a digest: by default what this machine's records and content database have.
     `readings` takes what was read, for a run that follows at once. `untagged`: the registry's collector is run with
     `-m`. `stored`: the registry's storage, from which it is known exactly what comes back; `known` has manifests that
-    were read before. Raises UnreachableError and LoginError, and JournalError or CacheError where records or database
-    cannot be read; a repository that cannot be read whole is left out of the plan, which says so.
+    were read before, `remember` takes what is read beside what decides. Raises UnreachableError and LoginError, and
+    JournalError or CacheError where records or database cannot be read; a repository that cannot be read whole is left
+    out of the plan, which says so.
     """
     wanted: dict[Repository, set[Digest]] = defaultdict(set)
     for repository, digest in selection.touched():
@@ -91,8 +93,12 @@ async def plan_removal(
         also_in=_elsewhere(selection, inventory),
     )
     collectors = collectors_of(generation, untagged=untagged)
-    plan = with_usage(plan, found, collectors, sizes=await _unstated_sizes(registry, plan, found), known=known)
-    return plan if stored is None else with_stored_usage(plan, stored, collectors)
+    besides = await read_besides(registry, plan, found, collectors, known=known, remember=remember)
+    plan = with_usage(plan, found, collectors, besides)
+    if stored is None:
+        return plan
+    changed = await changed_since(registry, stored, inventory, beside=found.keys())
+    return with_stored_usage(plan, stored, collectors, graphs=found, changed=changed)
 
 
 async def _generation(registry: Registry, repositories: Iterable[Repository]) -> Generation | None:
@@ -101,25 +107,6 @@ async def _generation(registry: Registry, repositories: Iterable[Repository]) ->
         pages = await registry.pages_tags(repository)
         return None if pages is None else Generation.V3 if pages else Generation.V2
     return None
-
-
-async def _unstated_sizes(
-    registry: Registry, plan: Plan, graphs: Mapping[Repository, RepositoryGraph]
-) -> Mapping[Digest, int]:
-    """Bytes of the blobs whose size the manifests that go do not state, as those of schema 1 never do."""
-    found: dict[Digest, int] = {}
-    wanted = {
-        blob.digest: step.repository
-        for step in plan.steps
-        for blob in graphs[step.repository].manifests[step.digest].blobs
-        if not blob.size
-    }
-
-    async def ask(digest: Digest) -> None:
-        found[digest] = await registry.blob_size(wanted[digest], digest) or 0
-
-    await for_each(sorted(wanted), ask)
-    return found
 
 
 def _elsewhere(selection: Selection, inventory: Inventory) -> Mapping[Digest, tuple[Repository, ...]]:

@@ -26,11 +26,13 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class ServerKind:
     """A kind of registry. `limits`: what does not work there, each with the way that does. `deletion`: what to do
-    where it refuses to delete; empty where the usual advice holds."""
+    where it refuses to delete; empty where the usual advice holds. `counts_pulls`: reading a manifest is a pull, by
+    which it limits its users or judges what is used."""
 
     name: str
     limits: tuple[str, ...] = ()
     deletion: str = ""
+    counts_pulls: bool = False
 
 
 _LIST = "give the repositories with --repositories-from FILE"
@@ -38,6 +40,7 @@ _HUB = ServerKind(
     "Docker Hub",
     (f"no catalog: {_LIST}", "reading a manifest counts as a pull, looking at a tag does not"),
     "Docker Hub deletes only through its own API and web page (hub.docker.com, repository, Tags)",
+    counts_pulls=True,
 )
 _GHCR = ServerKind(
     "GitHub Container Registry",
@@ -48,6 +51,7 @@ _ECR = ServerKind(
     "Amazon ECR",
     ("its password lives 12 hours: use the helper docker-credential-ecr-login", "an image goes with its last tag"),
     "where the registry API refuses: aws ecr batch-delete-image --repository-name NAME --image-ids imageDigest=…",
+    counts_pulls=True,
 )
 _GOOGLE = ServerKind(
     "Google Artifact Registry",
@@ -68,6 +72,7 @@ _HARBOR = ServerKind(
     "Harbor",
     ("the catalog is for administrators: else " + _LIST, "no deletion by a tag's name: --untag moves the tag first"),
     "look for immutability rules and retention in the project's settings",
+    counts_pulls=True,
 )
 _GITLAB = ServerKind(
     "GitLab",
@@ -78,11 +83,13 @@ _NEXUS = ServerKind(
     "Sonatype Nexus",
     ("tags may stay listed after their manifest went: remove them in its own interface",),
     "allow redeployment and deletion in the repository's settings; a proxy or group repository deletes nothing",
+    counts_pulls=True,
 )
 _ARTIFACTORY = ServerKind(
     "JFrog Artifactory",
     ("children stay when an index goes",),
     "the login needs the delete permission; a remote or virtual repository deletes nothing",
+    counts_pulls=True,
 )
 _ZOT = ServerKind(
     "zot", ("a child of an index goes only after the index",), "look at the access control of its http section"

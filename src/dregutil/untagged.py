@@ -50,7 +50,7 @@ def untagged_in_storage(stored: StoredRegistry, held: StoredRepository, tagged: 
     roots = (
         digest
         for digest, manifest in present.items()
-        if digest not in named and digest not in belonging and manifest.subject not in present
+        if digest not in named and digest not in belonging and manifest.subject not in stored.manifests
     )
     return Untagged(held.repository, dict.fromkeys(sorted(roots)), untagged_indexes(stored, held))
 

@@ -16,14 +16,16 @@ from dregutil.cli.source import stream_source
 from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.cli.stored_contents import read_from_storage, stored_source
 from dregutil.errors import UsageError
-from dregutil.health import wasted
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.report.units import size_text
 from dregutil.report.usage import row_name, usage_lines, usage_object
 from dregutil.usage import Usage, UsageRow
+from dregutil.waste import wasted
 
 __all__ = ["du"]
+
+_NEXT = "at the next garbage collection"
 
 
 def du(args: argparse.Namespace, settings: Settings) -> int:
@@ -56,12 +58,16 @@ def _tell_waste(settings: Settings) -> None:
     if stored is None:
         return
     waste = wasted(stored, datetime.now(UTC))
+    if waste.unread:
+        places = plural(waste.unread, "place")
+        note(settings, f"what no tag leads to is not known: {places} in the storage could not be read")
     if waste.untagged:
         held = size_text(waste.untagged_bytes)
         note(settings, f"not counted: {plural(waste.untagged, 'manifest')} without a tag, which alone hold {held}")
     if waste.orphans:
-        free = size_text(waste.orphan_bytes)
-        note(settings, f"not counted: {plural(waste.orphans, 'blob')}, {free}, free at the next garbage collection")
+        free = f"{'at most ' if waste.hidden else ''}{plural(waste.orphans, 'blob')}, {size_text(waste.orphan_bytes)}"
+        then = f"once the garbage collector no longer stops at {waste.stops}" if waste.stops else _NEXT
+        note(settings, f"not counted: {free}, free {then}")
 
 
 def _show(args: argparse.Namespace, settings: Settings, usage: Usage) -> None:

@@ -16,12 +16,13 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.source import repositories_given
 from dregutil.cli.storage import stored_registry
 from dregutil.errors import AccessError, RegistryError
-from dregutil.health import Finding, examine_storage, wasted
+from dregutil.health import Finding, examine_storage
 from dregutil.reference import Repository
 from dregutil.registry import connect
 from dregutil.report.progress import crawl_progress
 from dregutil.report.units import size_text
 from dregutil.stored import StoredRegistry
+from dregutil.waste import Waste, wasted
 
 __all__ = ["examine_health", "health_lines"]
 
@@ -78,18 +79,29 @@ def _of_storage(settings: Settings, stored: StoredRegistry) -> tuple[Rows, int]:
         rows.append(
             ("storage", f"is it this registry's? The catalog names {lacking[0]}{others}, which it does not have")
         )
-    waste = wasted(stored, datetime.now(UTC))
-    rows += [
-        ("untagged", f"{plural(waste.untagged, 'manifest')}, which alone hold {size_text(waste.untagged_bytes)}"),
-        (
-            "orphaned",
-            f"{plural(waste.orphans, 'blob')}, {size_text(waste.orphan_bytes)}: free at the next garbage collection",
-        ),
-        ("stale uploads", f"{waste.uploads:,}, {size_text(waste.upload_bytes)}"),
-    ]
+    rows += _waste(wasted(stored, datetime.now(UTC)))
     findings = [*examine_storage(stored)]
-    rows += [("damaged", f"{oddity.place}: {oddity.why}") for oddity in stored.hidden]
+    rows += [("not read" if odd.unread else "damaged", f"{odd.place}: {odd.why}") for odd in stored.hidden]
     return [*rows, *_findings(findings)], 3 if findings or stored.oddities or lacking else 0
+
+
+def _waste(waste: Waste) -> Rows:
+    uploads = ("stale uploads", f"{waste.uploads:,}, {size_text(waste.upload_bytes)}")
+    if waste.unread:
+        why = f"not known: {plural(waste.unread, 'place')} in the storage could not be read"
+        return [("untagged", why), ("orphaned", why), uploads]
+    most = "at most " if waste.hidden else ""
+    then = "free at the next garbage collection"
+    if waste.stops:
+        then = f"free once the garbage collector no longer stops at {waste.stops}"
+    held = f"{plural(waste.untagged, 'manifest')}, which alone hold {size_text(waste.untagged_bytes)}"
+    if waste.unjudged:
+        held += f"; not judged in {plural(waste.unjudged, 'repository')}"
+    return [
+        ("untagged", held),
+        ("orphaned", f"{most}{plural(waste.orphans, 'blob')}, {size_text(waste.orphan_bytes)}: {then}"),
+        uploads,
+    ]
 
 
 async def _lacking(settings: Settings, stored: StoredRegistry) -> list[Repository]:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -100,6 +101,7 @@ def plan_live(
                 untagged=untagged,
                 stored=stored,
                 known=lambda digest: _known(database, digest),
+                remember=lambda manifests: _remember(database, manifests),
             )
             return made, plan_seconds(made, registry.request_seconds, registry.concurrency)
 
@@ -113,6 +115,12 @@ def _known(database: ContentDatabase, digest: Digest) -> Manifest | None:
         return database.manifest(digest)
     except CacheError:
         return None
+
+
+def _remember(database: ContentDatabase, manifests: Iterable[Manifest]) -> None:
+    """Keep what was read; a database that cannot be used keeps nothing, and it is only read again."""
+    with suppress(CacheError):
+        database.add(manifests)
 
 
 def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,11 +12,15 @@ from typing import Protocol
 
 from dregutil.errors import StorageError, UsageError
 
-__all__ = ["Entry", "Files", "FolderFiles", "UnreadError"]
+__all__ = ["Entry", "Files", "FolderFiles", "TooLongError", "UnreadError"]
 
 
 class UnreadError(Exception):
     """A file or folder that is there and cannot be read; its text says why. Never leaves this package."""
+
+
+class TooLongError(UnreadError):
+    """A file that is longer than what was looked for there can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,8 @@ class FolderFiles:
     def sizes(self, paths: Sequence[str]) -> Iterator[int | UnreadError | None]:
         for path in paths:
             try:
-                yield os.stat(f"{self._root}/{path}").st_size  # noqa: PTH116 - a Path for each of millions costs more
+                found = os.stat(f"{self._root}/{path}")  # noqa: PTH116 - a Path for each of millions costs more
+                yield None if stat.S_ISDIR(found.st_mode) else found.st_size
             except (FileNotFoundError, NotADirectoryError):
                 yield None
             except OSError as error:
@@ -112,5 +118,5 @@ def _read(path: str, longest: int) -> bytes:
     finally:
         os.close(descriptor)
     if len(found) > longest:
-        raise UnreadError(f"more than {longest:,} bytes")
+        raise TooLongError(f"more than {longest:,} bytes")
     return found

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import msgspec
-
 from dregutil.errors import ManifestError, StorageError, UsageError
-from dregutil.manifest import (
-    MAX_MANIFEST_BYTES,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    Kind,
-    Manifest,
-    parse_manifest,
-)
+from dregutil.manifest import MAX_MANIFEST_BYTES, Kind, Manifest
 from dregutil.placeholder import is_placeholder
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.storage.files import Entry, Files, UnreadError
-from dregutil.stored import Oddity, StoredManifest, StoredRegistry, StoredRepository, Upload, references
+from dregutil.storage.files import Entry, Files, TooLongError, UnreadError
+from dregutil.storage.manifest_data import NoManifestError, manifest_of_data
+from dregutil.stored import Oddity, Stops, StoredManifest, StoredRegistry, StoredRepository, Upload, references
 
 __all__ = ["read_data", "read_files", "read_moments"]
 
 _BASES = ("docker/registry/v2", "registry/v2", "v2", "")
 _LONGEST_LINK = 256  # bytes: a digest
 _LONGEST_NAME = 255
+_STRAY = "data of no blob"
+
+
+class _NoDigest:
+    """A link that is there and holds no digest."""
 
 
 def read_files(files: Files, place: str) -> StoredRegistry:
@@ -81,6 +78,11 @@ class _Repository:
     layers: frozenset[Digest] = frozenset()
     uploads: list[Upload] = field(default_factory=list)
     has_tags: bool = False
+    unread: set[Digest] = field(default_factory=set)
+
+    def stops(self, stops: Stops) -> Stops:
+        """`stops`, where a collector of 2.8 goes through this repository at all."""
+        return stops if "_layers" in self.folders else Stops.NONE
 
     def frozen(self) -> StoredRepository:
         return StoredRepository(
@@ -92,6 +94,7 @@ class _Repository:
             has_layers="_layers" in self.folders,
             has_manifests="_manifests" in self.folders,
             has_tags=self.has_tags,
+            unread=frozenset(self.unread),
         )
 
 
@@ -101,11 +104,14 @@ class _Reading:
         self.base = base
         self.oddities: list[Oddity] = []
         self._digests: dict[Digest, Digest] = {}
+        self._unread: set[Digest] = set()
+        self._is_listed = True
 
     def read(self, place: str) -> StoredRegistry:
         repositories = {found.name: found for found in self._repositories()}
         for found in repositories.values():
-            found.layers = frozenset(digest for _, digest in self._linked(f"repositories/{found.name}/_layers"))
+            layers = (digest for _, digest in self._linked(f"repositories/{found.name}/_layers"))
+            found.layers = frozenset(digest for digest in layers if digest is not None)
         self._read_revisions(repositories.values())
         self._read_tags(repositories.values())
         self._read_uploads(repositories.values())
@@ -118,20 +124,26 @@ class _Reading:
             manifests,
             tuple(self.oddities),
             self.files.keeps_empty_folders,
+            frozenset(self._unread),
+            self._is_listed,
         )
 
     def _entries(self, folder: str) -> list[Entry]:
         try:
             return self.files.entries(f"{self.base}{folder}")
         except UnreadError as error:
-            self._odd(folder, f"cannot be read: {error}")
+            self._failed(folder, error)
+            self._is_listed = False
             return []
 
     def _folders(self, folder: str) -> list[str]:
         return [entry.name for entry in self._entries(folder) if entry.is_folder]
 
-    def _odd(self, place: str, why: str, *, hides: bool = True) -> None:
-        self.oddities.append(Oddity(place, why, hides))
+    def _odd(self, place: str, why: str, *, hides: bool = True, stops: Stops = Stops.NONE) -> None:
+        self.oddities.append(Oddity(place, why, hides, stops=stops))
+
+    def _failed(self, place: str, error: UnreadError) -> None:
+        self.oddities.append(Oddity(place, f"cannot be read: {error}", unread=True))
 
     def _repositories(self) -> Iterator[_Repository]:
         """Every folder that has `_layers`, `_manifests` or `_uploads`."""
@@ -144,23 +156,23 @@ class _Reading:
                 try:
                     yield _Repository(Repository.parse(path), own)
                 except UsageError:
-                    self._odd(f"repositories/{path}", "no repository can have this name")
+                    stops = Stops.ALL if "_layers" in own else Stops.NONE
+                    self._odd(f"repositories/{path}", "no repository can have this name", stops=stops)
                     continue
             if len(path) > _LONGEST_NAME:
                 self._odd(f"repositories/{path[:60]}…", "deeper than any repository's name")
                 continue
             pending += [f"{path}/{name}" if path else name for name in names if not name.startswith("_")]
 
-    def _linked(self, folder: str) -> Iterator[tuple[str, Digest]]:
-        """The digests that folders are named for: `<algorithm>/<hex>`."""
+    def _linked(self, folder: str) -> Iterator[tuple[str, Digest | None]]:
+        """The folders `<algorithm>/<hex>`, and the digest that each is named for; None where its name is no digest."""
         for algorithm in self._folders(folder):
             for name in self._folders(f"{folder}/{algorithm}"):
                 path = f"{folder}/{algorithm}/{name}"
                 digest = self._digest(f"{algorithm}:{name}")
                 if digest is None:
                     self._odd(path, "no digest has this name")
-                else:
-                    yield path, digest
+                yield path, digest
 
     def _digest(self, text: str) -> Digest | None:
         try:
@@ -169,34 +181,38 @@ class _Reading:
             return None
         return self._digests.setdefault(found, found)
 
-    def _links(self, paths: Sequence[str]) -> Iterator[tuple[bool, Digest | None]]:
-        """For each file: whether it is there, and the digest that is in it, if one is."""
-        full = [f"{self.base}{path}" for path in paths]
-        for path, content in zip(paths, self.files.contents(full, _LONGEST_LINK), strict=True):
+    def _links(self, paths: Sequence[str], stops: Sequence[Stops]) -> Iterator[Digest | UnreadError | _NoDigest | None]:
+        """For each file the digest that is in it, or why none is; None where there is no file. `stops`: for each, the
+        collectors that end at it where it holds no digest."""
+        contents = self.files.contents([f"{self.base}{path}" for path in paths], _LONGEST_LINK)
+        for path, content, stopped in zip(paths, contents, stops, strict=True):
             if content is None:
-                yield False, None
-                continue
-            digest = None
-            if isinstance(content, UnreadError):
-                self._odd(path, f"cannot be read: {content}")
+                yield None
+            elif isinstance(content, UnreadError) and not isinstance(content, TooLongError):
+                self._failed(path, content)
+                yield content
             else:
-                digest = self._digest(content.decode("ascii", "replace"))
+                digest = self._digest(content.decode("ascii", "replace")) if isinstance(content, bytes) else None
                 if digest is None:
-                    self._odd(path, "holds no digest")
-            yield True, digest
+                    self._odd(path, "holds no digest", stops=stopped)
+                yield digest or _NoDigest()
 
     def _read_revisions(self, repositories: Iterable[_Repository]) -> None:
-        places = [
-            (found, path, digest)
-            for found in repositories
-            for path, digest in self._linked(f"repositories/{found.name}/_manifests/revisions")
-        ]
-        links = self._links([f"{path}/link" for _, path, _ in places])
-        for (found, path, digest), (_, target) in zip(places, links, strict=True):
+        places = []
+        for found in repositories:
+            folder = f"repositories/{found.name}/_manifests/revisions"
+            places += [(found, path, digest) for path, digest in self._linked(folder)]
+        paths = [f"{path}/link" for _, path, _ in places]
+        links = self._links(paths, [found.stops(Stops.ALL) for found, _, _ in places])
+        for (found, path, digest), target in zip(places, links, strict=True):
             # A folder without a link is what a deletion leaves.
+            if digest is None:
+                continue
             if target == digest:
                 found.revisions.add(digest)
-            elif target is not None:
+            elif isinstance(target, UnreadError):
+                found.unread.add(digest)
+            elif isinstance(target, Digest):
                 self._odd(f"{path}/link", f"names another digest, {target.short}")
 
     def _read_tags(self, repositories: Iterable[_Repository]) -> None:
@@ -205,21 +221,32 @@ class _Reading:
             folders = self._folders(f"repositories/{found.name}/_manifests")
             found.has_tags = "tags" in folders
             if found.has_tags:
-                places += [(found, name) for name in self._folders(f"repositories/{found.name}/_manifests/tags")]
+                places += [(found, name) for name in self._tag_folders(found)]
         folders = [f"repositories/{found.name}/_manifests/tags/{name}" for found, name in places]
-        links = self._links([f"{folder}/current/link" for folder in folders])
-        for (found, name), folder, (is_there, target) in zip(places, folders, links, strict=True):
+        paths = [f"{folder}/current/link" for folder in folders]
+        links = self._links(paths, [found.stops(Stops.UNTAGGED) for found, _ in places])
+        for (found, name), folder, target in zip(places, folders, links, strict=True):
             try:
                 tag = Tag.parse(name)
             except UsageError:
                 self._odd(folder, "no tag can have this name", hides=False)
                 continue
-            if not is_there:
+            if target is None:
                 self._odd(folder, "a tag that points nowhere: it has no link", hides=False)
-            elif target is not None:
+            elif isinstance(target, Digest):
                 found.tags[tag] = target
-                if target not in found.revisions:
+                if target not in found.revisions | found.unread and self._is_listed:
                     self._odd(folder, f"a tag that points nowhere: {target.short} is not there", hides=False)
+
+    def _tag_folders(self, found: _Repository) -> Iterator[str]:
+        folder = f"repositories/{found.name}/_manifests/tags"
+        for entry in self._entries(folder):
+            if entry.is_folder:
+                yield entry.name
+            elif self.files.keeps_empty_folders:
+                # A file system has no link below a file, and says so with another error than that there is none.
+                why = "a file where only folders of tags are"
+                self._odd(f"{folder}/{entry.name}", why, hides=False, stops=found.stops(Stops.UNTAGGED))
 
     def _read_uploads(self, repositories: Iterable[_Repository]) -> None:
         places = [
@@ -236,80 +263,87 @@ class _Reading:
             found.uploads.append(Upload(name, when, size if isinstance(size, int) else 0))
 
     def _blobs(self) -> dict[Digest, int]:
-        found: list[tuple[Digest, str]] = []
-        for algorithm in self._folders("blobs"):
-            for prefix in self._folders(f"blobs/{algorithm}"):
-                for name in self._folders(f"blobs/{algorithm}/{prefix}"):
-                    path = f"blobs/{algorithm}/{prefix}/{name}"
-                    digest = self._digest(f"{algorithm}:{name}")
-                    if digest is None or not name.startswith(prefix):
-                        self._odd(path, "no digest has this name", hides=False)
-                    else:
-                        found.append((digest, f"{path}/data"))
+        found = [*self._blob_folders()]
         sizes = self.files.sizes([f"{self.base}{path}" for _, path in found])
         blobs = {}
         for (digest, path), size in zip(found, sizes, strict=True):
             if isinstance(size, UnreadError):
-                self._odd(path, f"cannot be read: {size}")
+                self._failed(path, size)
+                self._unread.add(digest)
             elif size is not None:
                 blobs[digest] = size
         return blobs
 
+    def _blob_folders(self) -> Iterator[tuple[Digest, str]]:
+        """Each blob's digest and the path of its data; what stands elsewhere under `blobs` is odd."""
+        for algorithm in self._below("blobs"):
+            for prefix in self._below(f"blobs/{algorithm}"):
+                for name in self._below(f"blobs/{algorithm}/{prefix}"):
+                    path = f"blobs/{algorithm}/{prefix}/{name}"
+                    digest = self._digest(f"{algorithm}:{name}")
+                    if digest is None or prefix != name[:2]:
+                        self._odd(path, "no digest has this name", hides=False)
+                        self._look_for_strays(path)
+                    else:
+                        yield digest, f"{path}/data"
+
+    def _below(self, folder: str) -> Iterator[str]:
+        """The folders in a folder of `blobs` that has no data of its own."""
+        for entry in self._entries(folder):
+            if entry.is_folder:
+                yield entry.name
+            elif entry.name == "data":
+                self._odd(f"{folder}/data", _STRAY, hides=False, stops=Stops.ALL)
+
+    def _look_for_strays(self, folder: str) -> None:
+        pending = [folder]
+        while pending:
+            path = pending.pop()
+            pending += [f"{path}/{name}" for name in self._below(path)]
+
     def _manifests(self, repositories: Iterable[_Repository], blobs: dict[Digest, int]) -> dict[Digest, StoredManifest]:
-        wanted = dict.fromkeys(digest for found in repositories for digest in found.revisions)
+        gone_through: dict[Digest, bool] = {}
+        for held in repositories:
+            for digest in held.revisions:
+                gone_through[digest] = gone_through.get(digest, False) or "_layers" in held.folders
         there = []
-        for digest in wanted:
+        for digest in gone_through:
             if digest in blobs:
                 there.append(digest)
-            else:
+            elif digest not in self._unread and self._is_listed:
                 self._odd(_data(digest), "a manifest whose data is missing", hides=False)
         found = {}
         contents = self.files.contents([f"{self.base}{_data(digest)}" for digest in there], MAX_MANIFEST_BYTES)
         for digest, content in zip(there, contents, strict=True):
+            if isinstance(content, UnreadError) and not isinstance(content, TooLongError):
+                self._failed(_data(digest), content)
+                self._unread.add(digest)
+                continue
             try:
-                found[digest] = self._stored(_manifest(digest, content))
+                found[digest] = self._stored(manifest_of_data(digest, content))
             except (ManifestError, UnreadError) as error:
-                self._odd(_data(digest), str(error))
+                stops = Stops.ALL if gone_through[digest] and isinstance(error, NoManifestError) else Stops.NONE
+                self._odd(_data(digest), str(error), stops=stops)
         return found
 
     def _stored(self, manifest: Manifest) -> StoredManifest:
         one = self._digests.setdefault
         subject = None if manifest.subject is None else one(manifest.subject.digest, manifest.subject.digest)
         named = tuple(one(digest, digest) for digest in references(manifest))
+        found = dict.fromkeys(descriptor.digest for descriptor in (*manifest.children, *manifest.blobs))
         elsewhere = frozenset(layer.digest for layer in manifest.layers if layer.urls or "foreign" in layer.media_type)
+        listed = frozenset(layer.digest for layer in manifest.layers) if manifest.kind is Kind.INDEX else frozenset()
         return StoredManifest(
-            manifest.digest, manifest.kind, manifest.media_type, named, subject, elsewhere, is_placeholder(manifest)
+            manifest.digest,
+            manifest.kind,
+            manifest.media_type,
+            named,
+            subject,
+            elsewhere,
+            is_placeholder(manifest),
+            listed - {child.digest for child in manifest.children},
+            tuple(one(digest, digest) for digest in found if digest not in named),
         )
-
-
-class _Named(msgspec.Struct, rename="camel"):
-    media_type: str = ""
-    schema_version: int = 0
-
-
-def _manifest(digest: Digest, content: bytes | UnreadError | None) -> Manifest:
-    """A manifest from its data. One that names no media type is what its shape says, as the registry sees it.
-
-    Raises UnreadError and ManifestError.
-    """
-    if isinstance(content, UnreadError):
-        raise content
-    if content is None:
-        raise UnreadError("went away while it was read")
-    if not digest.matches(content):
-        raise UnreadError(f"is not what its digest says ({len(content):,} bytes): damaged, or cut short")
-    found = parse_manifest(content, "", digest)
-    if found.kind is not Kind.UNKNOWN:
-        return found
-    try:
-        named = msgspec.json.decode(content, type=_Named)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UnreadError("is no manifest") from error
-    if named.media_type:
-        return replace(found, media_type=named.media_type)
-    if named.schema_version == 1:
-        return replace(found, kind=Kind.SCHEMA1)
-    return parse_manifest(content, OCI_INDEX if found.children else OCI_MANIFEST, digest)
 
 
 def _data(digest: Digest) -> str:
