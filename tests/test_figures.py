@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,7 +26,7 @@ from dregutil.selector import TagSelector
 from dregutil.storage import read_storage
 from dregutil.stored import StoredRegistry
 from images import CONFIG, IMAGE, LAYER, Pusher, created
-from program import Program
+from program import Program, on_terminal
 from servers import DistributionServer
 from servers.http import Proxy
 from test_health import found_lines
@@ -279,3 +280,38 @@ def test_doctor_counts_without_a_tag_what_cleanup_takes(
     assert [pusher.has("shop/web", one["digest"]) for one in (subject, child, index)] == [True, False, False]
     left = found_lines(program.run("doctor", "--storage", storage).stdout)["untagged"][0]
     assert left.startswith("0 manifests")
+
+
+def test_a_saved_plan_says_of_when_its_figure_is(
+    registry_server: DistributionServer, pusher: Pusher, program: Program
+) -> None:
+    pusher.push_image("shop/web", "1.0", seed="one")
+    pusher.push_image("shop/web", "2.0", seed="two")
+    storage = str(registry_server.storage)
+    command = ("remove-tags", "-r", "shop/web", "-t", "1.0", "--storage", storage, "--plan-out", "plan")
+    assert "as of" not in program.run(*command).stdout
+    done = program.run("apply", "plan", "-y", "--storage", storage)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"exactly .* come back .*, as of 20..-..-.. ..:.. UTC, when the plan was made", done.stderr)
+
+
+def test_counts_agree_from_the_plan_to_the_summary(pusher: Pusher, program: Program) -> None:
+    for name in ("1.0", "1.1"):
+        image = pusher.push_image("shop/web", name, seed=name)
+        pusher.push_image("shop/web", f"sha256-{image['digest'][7:]}.sig", seed=f"signature of {name}")
+    for name in ("2.0", "2.1", "2.2", "2.3", "2.4"):
+        pusher.push_image("shop/web", name, seed=name)
+    code, shown = on_terminal(program, "y", "remove-tags", "-r", "shop/web", "-t", "<2")
+    assert code == 0
+    assert "2 tags and 2 signature tags to go" in shown
+    assert "Remove 2 tags and 2 signature tags (4 manifests) of shop/web" in shown
+    assert "removed 2 tags, 2 signature tags and 4 manifests" in shown
+
+
+def test_what_is_held_back_is_in_the_json(pusher: Pusher, program: Program) -> None:
+    pusher.push_image("shop/web", "1.0", seed="one")
+    pusher.push_image("shop/web", "1.1", "latest", seed="two")
+    shown = program.run("remove-tags", "-r", "shop/web", "-t", "<2", "--dry-run", "--format", "json")
+    removed, kept = json.loads(shown.stdout)
+    assert (removed["action"], removed["tags"]) == ("delete", ["1.0"])
+    assert (kept["action"], kept["tags"], kept["because"]) == ("keep", ["1.1"], "also 'latest'")

@@ -32,7 +32,16 @@ from dregutil.record import RunRecord
 from dregutil.reference import Repository
 from dregutil.registry import connect_writable
 from dregutil.report.progress import Meter
-from dregutil.report.removal import left_lines, plan_lines, question, removed_steps, summary_lines, tag_lines
+from dregutil.report.removal import (
+    left_lines,
+    plan_lines,
+    question,
+    removed_steps,
+    signature_tags,
+    summary_lines,
+    tag_lines,
+    tags_text,
+)
 from dregutil.report.text import pair_lines
 from dregutil.run import Known
 from dregutil.runs import RunStore, short_lived
@@ -156,6 +165,7 @@ def _plan_lines(settings: Settings, work: Undertaking) -> Iterable[str]:
         undo=settings.advised("undo"),
         seconds=work.seconds,
         tag_text=tag_text(sys.stderr),
+        is_saved=work.saved or work.earlier is not None,
     )
 
 
@@ -163,16 +173,18 @@ def _lets_through(
     args: argparse.Namespace, settings: Settings, plan: Plan, braked: tuple[Repository, ...], *, asks: bool
 ) -> bool:
     number = plan.removed_tags
+    counted = f" ({tags_text(plan.steps)})" if signature_tags(plan.steps) else ""
     if asks:
         where = f"{_named(braked)} in {settings.address.name}"
-        sys.stderr.write(f"This takes most of {where}. Type the number of tags that go, {number}: ")
+        sys.stderr.write(f"This takes most of {where}. Type the number of tags that go, {number}{counted}: ")
         sys.stderr.flush()
         return sys.stdin.readline().strip() == str(number)
     if args.yes_remove == number:
         return True
     given = "" if args.yes_remove is None else f", not {args.yes_remove}"
     raise BrakeError(
-        f"this plan removes {number} tags{given}, and more than half of what {_named(braked)} has: nothing was removed",
+        f"this plan removes {number} tags{counted}{given}, and more than half of what {_named(braked)} has: "
+        "nothing was removed",
         advice=f"look at it with --dry-run; if it is meant, add --yes-remove {number}",
     )
 
@@ -246,13 +258,14 @@ def _report(
     args: argparse.Namespace, settings: Settings, work: Undertaking, journal: Journal, result: RunResult
 ) -> int:
     run = journal.run if journal.has_intents or work.earlier is not None else ""
-    summary = summary_lines(work.plan, result, run=run, advised=settings.advised)
+    is_saved = work.saved or work.earlier is not None
+    summary = summary_lines(work.plan, result, run=run, advised=settings.advised, is_saved=is_saved)
     tags = tag_lines(result, undo=settings.advised(f"undo {run}"))
     if result.interrupted and work.is_over:
         left = sum(outcome.result is Result.LEFT for outcome in result.outcomes)
         note(settings, f"the time is over: {left:,} of {len(work.plan.steps):,} steps are left for the next time")
         result = replace(result, interrupted=False)
-        summary = summary_lines(work.plan, result, run=run, advised=settings.advised)
+        summary = summary_lines(work.plan, result, run=run, advised=settings.advised, is_saved=is_saved)
         lines = [*tags, *summary]
     else:
         lines = [*left_lines(result), *tags, *summary]

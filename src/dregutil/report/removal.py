@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 
 from dregutil.brake import braked_repositories
 from dregutil.estimate import swept_repositories
@@ -20,8 +21,10 @@ __all__ = [
     "plan_objects",
     "question",
     "removed_steps",
+    "signature_tags",
     "summary_lines",
     "tag_lines",
+    "tags_text",
     "usage_lines",
 ]
 
@@ -35,9 +38,10 @@ def plan_lines(
     undo: str = "`dregutil undo`",
     seconds: float | None = None,
     tag_text: Callable[[str], str] = str,
+    is_saved: bool = False,
 ) -> Iterator[str]:
     """The plan for a person: what goes, with what, and what stays and why. `seconds`: how long it will take;
-    `undo`: the command that takes it back; `tag_text`: how tags are shown."""
+    `undo`: the command that takes it back; `tag_text`: how tags are shown; `is_saved`: it was made some time ago."""
     repositories = {step.repository for step in plan.steps} | {kept.repository for kept in plan.kept}
     several = len(repositories) > 1
     own = [step.tags for step in plan.steps if step.kind not in (StepKind.CHILD, StepKind.REFERRER)]
@@ -57,7 +61,7 @@ def plan_lines(
     for repository in swept_repositories(plan):
         yield f"{repository} is large: its tags go first, in one sweep, then their manifests"
     if plan.steps:
-        yield from usage_lines(plan.usage)
+        yield from usage_lines(plan.usage, as_of=plan.made_at if is_saved else None)
         yield f"Until then {undo} puts everything back"
 
 
@@ -66,16 +70,16 @@ def brake_lines(plan: Plan) -> Iterator[str]:
     braked = braked_repositories(plan)
     if braked:
         more = "" if len(braked) == 1 else f" and {_count(len(braked) - 1, 'other')}"
-        yield f"needs --yes-remove {plan.removed_tags}: it takes most of {braked[0]}{more}"
+        counted = f" ({tags_text(plan.steps)})" if signature_tags(plan.steps) else ""
+        yield f"needs --yes-remove {plan.removed_tags}{counted}: it takes most of {braked[0]}{more}"
 
 
 def question(plan: Plan, registry: str) -> str:
     """What is asked before a plan is carried out: how much goes, and from where."""
     manifests = sum(step.action is Action.DELETE for step in plan.steps)
-    tags = _count(plan.removed_tags, "tag")
-    what = f"{tags} ({_count(manifests, 'manifest')})" if manifests else tags
-    if not plan.removed_tags:
-        what = _count(manifests, "manifest")
+    what = going_text(plan) if plan.removed_tags or plan.removed_untagged else _count(manifests, "manifest")
+    if manifests and manifests != plan.removed_untagged:
+        what = f"{what} ({_count(manifests, 'manifest')})"
     names = plan.repositories
     return f"Remove {what} of {names[0] if len(names) == 1 else f'{len(names):,} repositories'} from {registry}?"
 
@@ -83,8 +87,7 @@ def question(plan: Plan, registry: str) -> str:
 def going_text(plan: Plan) -> str:
     """What goes, in numbers: `7 tags, 1 signature tag and 2 untagged manifests`. Signature tags that go with what they
     are about were not selected, and are counted apart."""
-    along = [step.tags for step in plan.steps if step.kind in (StepKind.CHILD, StepKind.REFERRER)]
-    signatures = sum(parse_signature_tag(tag) is not None for tags in along for tag in tags)
+    signatures = signature_tags(plan.steps)
     counted = [
         (plan.removed_tags - signatures, "tag"),
         (signatures, "signature tag"),
@@ -94,20 +97,39 @@ def going_text(plan: Plan) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def signature_tags(steps: Iterable[Step]) -> int:
+    """How many tags of signatures go along with what they are about."""
+    along = [step.tags for step in steps if step.kind in (StepKind.CHILD, StepKind.REFERRER)]
+    return sum(parse_signature_tag(tag) is not None for tags in along for tag in tags)
+
+
+def tags_text(steps: Iterable[Step]) -> str:
+    """How many tags go, with those of signatures apart: `7 tags and 1 signature tag`."""
+    listed = list(steps)
+    signatures = signature_tags(listed)
+    tags = _count(sum(len(step.tags) for step in listed) - signatures, "tag")
+    return f"{tags} and {_count(signatures, 'signature tag')}" if signatures else tags
+
+
 def held_back(plan: Plan) -> int:
     """How many tags, and manifests without one, were selected and stay."""
     return sum(max(len(kept.tags), 1) for kept in plan.kept)
 
 
-def usage_lines(usage: Usage) -> Iterator[str]:
-    """What comes back at the garbage collection, and how surely."""
+def usage_lines(usage: Usage, *, as_of: datetime | None = None) -> Iterator[str]:
+    """What comes back at the garbage collection, and how surely; of a plan that was made some time ago, as of then:
+    what shares its bytes may have come and gone."""
     amount = size_text(usage.reclaimable_bytes)
     how = "exactly" if usage.exact else "at most"
     collects = "collects its garbage with -m" if usage.untagged else "collects its garbage"
-    yield f"Frees {how} {amount} when the registry {collects}"
+    yield f"Frees {how} {amount} when the registry {collects}{_as_of(as_of)}"
     if usage.because:
         yield f"  {usage.because}"
     yield from (f"WARNING: {warning}" for warning in usage.warnings)
+
+
+def _as_of(moment: datetime | None) -> str:
+    return "" if moment is None else f", as of {moment:%Y-%m-%d %H:%M} UTC, when the plan was made"
 
 
 def kept_lines(
@@ -137,8 +159,9 @@ def _step_line(step: Step, width: int, tag_text: Callable[[str], str], *, with_r
 
 
 def plan_objects(plan: Plan) -> list[dict[str, object]]:
-    """The steps as `--format json` shows them, with the names of the plan file's lines."""
-    return [
+    """The plan as `--format json` shows it: its steps, with the names of the plan file's lines, then what was selected
+    and stays, then the repositories that are left as they are."""
+    steps: list[dict[str, object]] = [
         {
             "step": step.number,
             "needs": list(step.needs),
@@ -152,6 +175,20 @@ def plan_objects(plan: Plan) -> list[dict[str, object]]:
         }
         for step in plan.steps
     ]
+    kept: list[dict[str, object]] = [
+        {
+            "action": "keep",
+            "repository": entry.repository,
+            "digest": entry.digest,
+            "tags": list(entry.tags),
+            "because": entry.reason,
+        }
+        for entry in plan.kept
+    ]
+    left: list[dict[str, object]] = [
+        {"action": "leave", "repository": repository, "because": why} for repository, why in plan.left_out.items()
+    ]
+    return [*steps, *kept, *left]
 
 
 def removed_steps(result: RunResult) -> list[Step]:
@@ -214,14 +251,14 @@ def _lost_line(lost: LostTag, undo: str) -> str:
 
 
 def summary_lines(
-    plan: Plan, result: RunResult, *, run: str = "", advised: Callable[[str], str] = str
+    plan: Plan, result: RunResult, *, run: str = "", advised: Callable[[str], str] = str, is_saved: bool = False
 ) -> Iterator[str]:
     """What a run did, in a few lines; `run` is its name in the record, empty where nothing was sent. `advised` shows a
     command as it can be copied."""
     done = result.of(Result.REMOVED)
     gone = result.of(Result.GONE)
-    tags = sum(len(outcome.step.tags) for outcome in done)
-    parts = [f"removed {_count(tags, 'tag')} and {_count(_digests(done), 'manifest')}"]
+    tags = tags_text(outcome.step for outcome in done).replace(" and ", ", ")
+    parts = [f"removed {tags} and {_count(_digests(done), 'manifest')}"]
     if gone:
         parts.append(f"{len(gone)} {'was' if len(gone) == 1 else 'were'} gone already")
     parts += [f"{what.value} {len(result.of(what))}" for what in (Result.LEFT, Result.FAILED) if result.of(what)]
@@ -233,17 +270,18 @@ def summary_lines(
     if run and done:
         yield f"{advised(f'undo {run}')} puts it back, until the registry collects its garbage"
     if done:
-        yield _freed_line(plan.usage, result)
+        yield _freed_line(plan.usage, result, as_of=plan.made_at if is_saved else None)
 
 
-def _freed_line(usage: Usage, result: RunResult) -> str:
+def _freed_line(usage: Usage, result: RunResult, *, as_of: datetime | None) -> str:
     """What comes back of a run: the plan's figure if all of it was done, else no more than its steps' own."""
     is_whole = all(outcome.result is Result.REMOVED for outcome in result.outcomes)
     freed = sum(outcome.step.frees for outcome in result.of(Result.REMOVED))
     amount = size_text(usage.reclaimable_bytes if is_whole else max(freed, 0))
     how = "exactly" if usage.exact and is_whole else "at most"
     options = " -m" if usage.untagged else ""
-    return f"{how} {amount} come back when the registry collects its garbage: registry garbage-collect{options} CONFIG"
+    command = f"registry garbage-collect{options} CONFIG"
+    return f"{how} {amount} come back when the registry collects its garbage{_as_of(as_of)}: {command}"
 
 
 def _digests(outcomes: Sequence[Outcome]) -> int:
