@@ -315,3 +315,16 @@ def test_what_is_held_back_is_in_the_json(pusher: Pusher, program: Program) -> N
     removed, kept = json.loads(shown.stdout)
     assert (removed["action"], removed["tags"]) == ("delete", ["1.0"])
     assert (kept["action"], kept["tags"], kept["because"]) == ("keep", ["1.1"], "also 'latest'")
+
+
+def test_not_matched_is_what_is_there_and_not_what_a_cache_had(
+    registry_server: DistributionServer, pusher: Pusher, program: Program, tmp_path: Path
+) -> None:
+    pusher.push_image("shop/web", "1.0", seed="one")
+    pusher.push_image("shop/web", "2.0", seed="two")
+    digest = pusher.tags("shop/web")["1.0"]
+    vanished = {f"gone-{number}": f"sha256:{number:064x}" for number in range(50)}
+    cache = tmp_path / "tags.json"
+    cache.write_text(json.dumps({"shop/web": {"1.0": digest, **vanished}}))
+    shown = program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "--dry-run", "-c", str(cache))
+    assert "Not matched: 1 tag\n" in shown.stdout

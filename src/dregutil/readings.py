@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from dregutil.graph import RepositoryGraph
 from dregutil.reference import Repository
@@ -19,6 +20,11 @@ class Readings:
     def add(self, graph: RepositoryGraph, read_at: float) -> None:
         """`read_at` is on the clock of `time.monotonic`, from before the first request of the reading."""
         self._found[graph.repository] = (graph, read_at, time.monotonic() - read_at)
+
+    @property
+    def graphs(self) -> Mapping[Repository, RepositoryGraph]:
+        """What was read, and not taken yet."""
+        return {repository: graph for repository, (graph, _, _) in self._found.items()}
 
     def take_fresh(self, repository: Repository) -> tuple[RepositoryGraph, float, float] | None:
         """The reading of a repository if it is only seconds old, its moment, and how long it took (seconds). It is

@@ -6,7 +6,7 @@ A digest is selected only if every tag that carries it is, in every repository; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dregutil.errors import IntersectionError
@@ -15,7 +15,7 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.selector import TagSelector
 from dregutil.version import tag_order
 
-__all__ = ["HeldBack", "MatchRules", "Selected", "Selection", "select_repositories", "select_tags"]
+__all__ = ["HeldBack", "MatchRules", "Selected", "Selection", "select_repositories", "select_tags", "unmatched_tags"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,21 @@ def _select(
         tuple(repository for repository in named if not inventory.tags(repository)),
         sum(len(inventory.tags(repository)) - len(matching[repository]) for repository in named),
     )
+
+
+def unmatched_tags(selection: Selection, inventory: Inventory, live: Mapping[Repository, Collection[Tag]]) -> int:
+    """How many tags of the selected repositories were not selected: of those that `live` has, as far as a repository
+    was read live, else of those that `inventory` had, from which `selection` was made."""
+    chosen: dict[Repository, set[Tag]] = {}
+    for entry in selection.selected:
+        chosen.setdefault(entry.repository, set()).update(entry.tags)
+    for held in selection.held:
+        chosen.setdefault(held.repository, set()).update(held.tags)
+    found = selection.unmatched
+    for repository, tags in live.items():
+        matched = chosen.get(repository, set())
+        found += len(set(tags) - matched) - len(inventory.tags(repository).keys() - matched)
+    return found
 
 
 class _Holding:

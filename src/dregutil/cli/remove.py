@@ -35,7 +35,7 @@ from dregutil.removal import plan_removal
 from dregutil.report.removal import brake_lines, kept_lines, plan_lines, plan_objects
 from dregutil.run import Known
 from dregutil.runs import RunStore
-from dregutil.selection import Selection
+from dregutil.selection import Selection, unmatched_tags
 from dregutil.stored import StoredRegistry
 from dregutil.survey import KnownParents
 
@@ -68,10 +68,12 @@ def _remove(args: argparse.Namespace, settings: Settings, parents: KnownParents)
     left = [(one.repository, tag, one.digest) for one in plan.kept if one.reason == LEFT_BEHIND for tag in one.tags]
     for line in left_behind_lines(settings, left):
         note(settings, line)
+    live = {name: graph.tags.keys() for name, graph in readings.graphs.items() if not graph.trouble}
+    unmatched = unmatched_tags(selection, source.inventory, live)
     if args.dry_run or args.plan_out:
-        _show(args, settings, plan, selection, seconds)
+        _show(args, settings, plan, unmatched, seconds)
         return code
-    work = Undertaking(plan, source.inventory, source.whole, known, readings, selection.unmatched, seconds)
+    work = Undertaking(plan, source.inventory, source.whole, known, readings, unmatched, seconds)
     return max(code, _execute(args, settings, work))
 
 
@@ -141,14 +143,14 @@ def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) ->
     return carry_out(args, settings, work)
 
 
-def _show(args: argparse.Namespace, settings: Settings, plan: Plan, selection: Selection, seconds: float) -> None:
+def _show(args: argparse.Namespace, settings: Settings, plan: Plan, unmatched: int, seconds: float) -> None:
     if args.plan_out:
         write_plan(Path(args.plan_out), plan)
         note(settings, f"the plan is in {args.plan_out}, {plan_sum(plan)}; {_apply(args, settings)} carries it out")
     lines = [f"DRY RUN, nothing is removed · {settings.address.name} · read live just now"]
     lines += plan_lines(
         plan,
-        unmatched=selection.unmatched,
+        unmatched=unmatched,
         undo=settings.advised("undo"),
         seconds=seconds,
         tag_text=tag_text(sys.stdout),
