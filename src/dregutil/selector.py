@@ -47,7 +47,7 @@ class Comparison:
     sign: str
     meant: Version
     literal: Version | None
-    is_doubtful: bool = False
+    is_doubtful: bool
 
     def matches(self, tag: str) -> bool:
         return self.takes(read_version(tag))

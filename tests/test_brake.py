@@ -1,0 +1,46 @@
+"""At which numbers the brake holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from dregutil.brake import braked_repositories
+from dregutil.plan import Action, Plan, Step, StepKind
+from dregutil.reference import Digest, Repository, Tag
+
+APP, OTHER = Repository("app"), Repository("other")
+
+
+def plan(taken: int, before: int) -> Plan:
+    """A plan that takes `taken` of `before` tags, two steps for all of them."""
+    names = [Tag(f"t{number}") for number in range(taken)]
+    halves = (tuple(names[: taken // 2]), tuple(names[taken // 2 :]))
+    steps = tuple(
+        Step(number, Action.DELETE, APP, Digest.of(bytes([number])), tags, StepKind.IMAGE, "selected")
+        for number, tags in enumerate(halves, 1)
+    )
+    return Plan("r", datetime(2026, 1, 1, tzinfo=UTC), "", steps, tags_before={APP: before, OTHER: 1})
+
+
+@pytest.mark.parametrize(
+    ("taken", "before", "held"),
+    [
+        (50, 50, False),
+        (51, 51, True),
+        (51, 101, True),
+        (51, 102, False),
+        (60, 119, True),
+        (60, 120, False),
+        (3, 3, False),
+    ],
+)
+def test_more_than_fifty_and_more_than_half(taken: int, before: int, held: bool) -> None:
+    assert braked_repositories(plan(taken, before)) == ((APP,) if held else ())
+
+
+def test_what_is_emptied_by_name_and_what_is_not_known_to_have_had_tags() -> None:
+    assert braked_repositories(replace(plan(60, 60), names_repositories=True)) == ()
+    assert braked_repositories(replace(plan(60, 60), tags_before={})) == (APP,)

@@ -1,0 +1,246 @@
+"""What holds a digest, each guard by itself: on graphs made for it, without a server."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import pytest
+
+from dregutil.graph import RepositoryGraph, settle
+from dregutil.manifest import Manifest
+from dregutil.plan import Action, Plan, RemovalOptions, Step, StepKind, recheck
+from dregutil.reference import Digest, Tag
+from test_plan import REPOSITORY, going, graph, image, index, plan
+
+
+def settled(found: RepositoryGraph, asked: Iterable[Manifest], *doomed: str) -> tuple[set[Digest], dict[Digest, str]]:
+    left, held = settle(found, [one.digest for one in asked], {Tag(tag) for tag in doomed}, allow_irreversible=False)
+    return set(left), dict(held)
+
+
+def test_what_hangs_on_something_that_stays_is_held_whatever_the_number_of_rounds() -> None:
+    one, two, three = (image(name) for name in ("one", "two", "three"))
+    inner = index(one, two)
+    outer = index(inner, three)
+    found = graph({"1": outer, "stable": outer, "two": two}, inner, one, three)
+    left, held = settled(found, (one, inner, two, outer, three), "1", "two")
+    assert left == set()
+    assert held[outer.digest] == "also 'stable'"
+    assert held[inner.digest] == f"part of the index {outer.digest.short}, which stays"
+    assert held[one.digest] == f"part of the index {inner.digest.short}, which stays"
+
+
+def test_one_of_several_parents_that_stays_holds() -> None:
+    shared, alone = image("shared"), image("alone")
+    first, second = index(shared, alone), index(shared)
+    found = graph({"1": first, "2": second, "keep": second}, shared, alone)
+    left, held = settled(found, (first, second, shared, alone), "1", "2")
+    assert left == {first.digest, alone.digest}
+    assert set(held) == {second.digest, shared.digest}
+
+
+def test_a_child_of_an_index_that_another_tag_on_that_child_holds() -> None:
+    """Two tags on one index, its child tagged, another tag on the child: the second round must look at all near it."""
+    child, other = image("child"), image("other")
+    top, beside = index(child), index(other)
+    signature = image("signature", subject=child)
+    found = graph({"a": top, "b": top, "c": child, "d": other, "e": beside}, signature)
+    left, held = settled(found, (top, child, other, beside, signature), "a", "c", "d", "e")
+    assert left == {other.digest, beside.digest}
+    assert held[top.digest] == "also 'b'"
+    assert held[child.digest] == f"part of the index {top.digest.short}, which stays"
+    assert held[signature.digest] == f"refers to {child.digest.short}, which stays"
+
+
+def test_a_signature_of_a_subject_that_is_held_later_is_held_too() -> None:
+    subject = image("subject")
+    top = index(subject)
+    signed = image("signed")
+    tag = f"sha256-{subject.digest.hex}.sig"
+    found = graph({"1": top, "stable": top, tag: signed}, subject)
+    left, held = settled(found, (top, subject, signed), "1")
+    assert left == set()
+    assert held[signed.digest] == f"also '{tag}'"
+
+
+def test_what_was_not_read_is_held() -> None:
+    one = image("one")
+    unread = RepositoryGraph(REPOSITORY, {Tag("1"): one.digest})
+    assert settled(unread, (one,), "1") == (set(), {one.digest: "its manifest could not be read"})
+
+
+def test_a_signature_tag_on_its_own_subject_is_held() -> None:
+    one = image("one")
+    found = graph({f"sha256-{one.digest.hex}": one})
+    assert settled(found, (one,))[0] == set()
+
+
+def test_an_image_that_a_fallback_index_lists_and_that_refers_to_nothing_stays() -> None:
+    subject, stranger = image("subject"), image("stranger")
+    listed = index(stranger)
+    found = graph({"1": subject, f"sha256-{subject.digest.hex}": listed}, stranger)
+    made = plan(found, "1")
+    assert stranger.digest in found.manifests
+    assert going(made) == [subject.digest, listed.digest]
+
+
+def test_a_fallback_index_goes_with_what_it_lists_of_its_subject_and_leaves_others() -> None:
+    subject, gone = image("subject"), image("gone")
+    own, of_another = image("own", subject=subject), image("other", subject=gone)
+    listed = index(own, of_another)
+    tags = {"1": subject, f"sha256-{subject.digest.hex}": listed}
+    found = graph(tags, own, of_another, absent=[gone], referrers={subject.digest: (own.digest, of_another.digest)})
+    assert set(found.referrers_of(subject.digest)) == {listed.digest, own.digest}
+    assert set(going(plan(found, "1"))) == {subject.digest, listed.digest, own.digest}
+
+
+def test_a_listed_referrer_that_was_not_read_or_names_nothing_is_none() -> None:
+    subject, plain = image("subject"), image("plain")
+    unread = Digest.of(b"unread")
+    found = graph({"1": subject}, plain, referrers={subject.digest: (plain.digest, unread)})
+    assert found.referrers_of(subject.digest) == ()
+
+
+def test_a_fallback_tag_of_a_longer_digest_is_cut() -> None:
+    raw = image("long")
+    long = Digest(f"sha512:{'ab' * 64}")
+    found = RepositoryGraph(
+        REPOSITORY,
+        {Tag(f"sha512-{'ab' * 32}"): raw.digest, Tag(f"sha512-{'ab' * 64}.sig"): raw.digest, Tag("x"): long},
+        {long: image("subject"), raw.digest: raw},
+    )
+    assert found.signature_tags_of(long) == (f"sha512-{'ab' * 64}.sig", f"sha512-{'ab' * 32}")
+    assert found.named_subjects(Tag(f"sha512-{'ab' * 32}")) == (long,)
+    assert found.named_subjects(Tag(f"sha512-{'ab' * 31}cd")) == ()
+    assert found.named_subjects(Tag("latest")) == ()
+
+
+def test_a_subject_that_is_gone_or_not_named_holds_nothing_and_one_that_was_not_looked_for_does() -> None:
+    subject = image("subject")
+    about = image("about", subject=subject)
+    assert graph({"a": about}, subject).subjects_of(about.digest) == (subject.digest,)
+    assert graph({"a": about}).subjects_of(about.digest) == (subject.digest,)
+    assert graph({"a": about}, absent=[subject]).subjects_of(about.digest) == ()
+    assert graph({"a": subject}).subjects_of(subject.digest) == ()
+    assert graph({}).subjects_of(about.digest) == ()
+
+
+def test_missing_children_are_those_that_are_absent() -> None:
+    one, two = image("one"), image("two")
+    top = index(one, two)
+    assert graph({"1": top}, one, absent=[two]).missing_children(top.digest) == (two.digest,)
+    assert graph({}, absent=[two]).missing_children(top.digest) == ()
+
+
+def test_a_tagged_referrer_is_found_however_deep() -> None:
+    child = image("child")
+    top = index(child)
+    about = image("about", subject=child)
+    deeper = image("deeper", subject=about)
+    assert graph({"x": about}, top, child, referrers=_refer(child, about)).tagged_referrer(top.digest) == "x"
+    assert (
+        graph({"x": deeper}, top, child, about, referrers=_refer(child, about, deeper)).tagged_referrer(top.digest)
+        == "x"
+    )
+    assert graph({}, top, child, about, referrers=_refer(child, about)).tagged_referrer(top.digest) is None
+    assert graph({"x": top}, child).tagged_referrer(top.digest) is None
+
+
+def test_a_tagged_index_around_a_referrer_counts_too() -> None:
+    subject = image("subject")
+    about = image("about", subject=subject)
+    around = index(about)
+    found = graph({"x": around}, subject, about, referrers=_refer(subject, about))
+    assert found.tagged_referrer(subject.digest) == "x"
+    outermost = index(around)
+    found = graph({"x": outermost}, subject, about, around, referrers=_refer(subject, about))
+    assert found.tagged_referrer(subject.digest) == "x"
+
+
+def test_only_a_signature_tag_that_speaks_of_it_is_no_tagged_referrer() -> None:
+    subject, other = image("subject"), image("other")
+    about = image("about", subject=subject)
+    own, foreign = f"sha256-{subject.digest.hex}.sig", f"sha256-{other.digest.hex}.sig"
+    assert graph({own: about}, subject, referrers=_refer(subject, about)).tagged_referrer(subject.digest) is None
+    both = graph({foreign: about, own: about}, subject, other, referrers=_refer(subject, about))
+    assert both.tagged_referrer(subject.digest) == foreign
+    second = graph({own: about, "z": about}, subject, referrers=_refer(subject, about))
+    assert second.tagged_referrer(subject.digest) == "z"
+
+
+def _refer(*chain: Manifest) -> dict[Digest, tuple[Digest, ...]]:
+    """Each of a chain refers to the one before it."""
+    return {subject.digest: (other.digest,) for subject, other in itertools.pairwise(chain)}
+
+
+# -- what is checked again just before it is carried out ------------------------------------------------------------
+
+
+def rechecked(made: Plan, now: RepositoryGraph, **more: object) -> dict[int, str]:
+    return dict(recheck(made.steps, now, made.options, **more))  # type: ignore[arg-type]
+
+
+def test_recheck_drops_a_tag_that_somebody_took_off() -> None:
+    one = image("one")
+    made = plan(graph({"1.0": one, "1.1": one}), "1.0", "1.1")
+    assert rechecked(made, graph({"1.1": one})) == {}
+    assert rechecked(made, graph({}, one)) == {1: "'1.0' is no longer on it"}
+    assert rechecked(made, graph({}, one), begun={1}) == {}
+    assert rechecked(made, graph({}, one), begun={2}) == {1: "'1.0' is no longer on it"}
+
+
+def test_recheck_drops_what_moved_and_says_where_to() -> None:
+    one, two = image("one"), image("two")
+    made = plan(graph({"1.0": one, "1.1": one}), "1.0", "1.1")
+    assert rechecked(made, graph({"1.0": two}, one)) == {1: f"'1.0' has moved to {two.digest.short}"}
+    assert rechecked(made, graph({"1.0": two, "1.1": one})) == {}
+    untag = plan(graph({"1.0": one, "stable": one}), "1.0", options=RemovalOptions(untag=True))
+    assert rechecked(untag, graph({"1.0": two, "stable": one})) == {1: f"'1.0' has moved to {two.digest.short}"}
+    assert rechecked(untag, graph({"stable": one})) == {}
+    assert rechecked(untag, graph({"1.0": one, "stable": one})) == {}
+
+
+def test_recheck_drops_a_signature_whose_index_is_there_again() -> None:
+    child = image("child")
+    top = index(child)
+    made = plan(graph({"1": top}, child), "1")
+    gone = {1: top.digest}
+    assert rechecked(made, graph({}, child, absent=[top]), begun={1}, gone=gone) == {}
+    again = graph({}, child, top)
+    assert rechecked(made, again, begun={1}, gone=gone)[2] == f"{top.digest.short}, to which it belongs, is there again"
+    assert set(rechecked(made, graph({}, child, top), begun={1}, gone={9: top.digest})) == set()
+
+
+def test_recheck_counts_a_digest_that_is_gone_as_holding_and_one_with_a_tag_as_there() -> None:
+    one = image("one")
+    made = plan(graph({"1": one}), "1")
+    assert rechecked(made, graph({}, absent=[one])) == {}
+    odd = RepositoryGraph(REPOSITORY, {Tag("1"): one.digest, Tag("new"): one.digest}, {}, {}, frozenset({one.digest}))
+    assert rechecked(made, odd) == {1: "also 'new'"}
+
+
+def test_recheck_of_a_repository_in_trouble_drops_all() -> None:
+    one = image("one")
+    made = plan(graph({"1": one}), "1")
+    assert rechecked(made, RepositoryGraph(REPOSITORY, trouble="broken")) == {1: "broken"}
+
+
+def test_recheck_drops_what_a_tag_refers_to_by_now() -> None:
+    one = image("one")
+    step = Step(1, Action.DELETE, REPOSITORY, one.digest, (), StepKind.IMAGE, "stray")
+    about = image("about", subject=one)
+    found = graph({"x": about}, one, referrers=_refer(one, about))
+    assert dict(recheck([step], found, RemovalOptions())) == {1: "'x' refers to it"}
+    tagged = Step(1, Action.DELETE, REPOSITORY, one.digest, (Tag("1"),), StepKind.IMAGE, "selected")
+    found = graph({"1": one, "x": about}, referrers=_refer(one, about))
+    assert dict(recheck([tagged], found, RemovalOptions())) == {}
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_recheck_asks_once_more_what_could_not_be_put_back(allowed: bool) -> None:
+    child = image("child")
+    top = index(child)
+    made = plan(graph({"1": top}, child), "1", options=RemovalOptions(allow_irreversible=allowed))
+    dropped = rechecked(made, graph({"1": top}, absent=[child]))
+    assert dropped == ({} if allowed else {1: dropped.get(1, "")})

@@ -1,0 +1,93 @@
+"""What -t, -re, -x and -xre take and leave alone, and what is said of those that cannot be read."""
+
+from __future__ import annotations
+
+import pytest
+
+from dregutil.errors import UsageError
+from dregutil.selector import Every, Exact, TagSelector, parse_pattern, parse_selector
+
+SIGNATURE = "sha256-" + "a" * 64 + ".sig"
+
+
+def taken(selector: TagSelector, tags: str) -> list[str]:
+    return [tag for tag in tags.split() if selector.matches(tag)]
+
+
+def test_any_of_several_selectors_takes_and_any_of_several_exclusions_leaves_alone() -> None:
+    assert taken(TagSelector.build(["1.0", "<0.5"], ["main-.*"]), "1.0 0.4 main-1 2.0") == ["1.0", "0.4", "main-1"]
+    assert taken(TagSelector.build([], [".*"], ["1.0", "2.0"], ["main", "x"]), "1.0 2.0 3.0 main-1 x") == ["3.0"]
+    assert taken(TagSelector.build(["1.0"], [], ["2.0"]), "1.0 2.0 3.0") == ["1.0"]
+    assert taken(TagSelector.build(["1.0"]), "1.0 2.0") == ["1.0"]
+    assert taken(TagSelector.build(), "1.0") == []
+
+
+def test_an_excluded_pattern_leaves_alone() -> None:
+    selector = TagSelector.build(["<9"], [], [], ["1\\.3"])
+    assert taken(selector, "1.2 1.3 1.3.1") == ["1.2"]
+    assert selector.excludes("1.3.1")
+    assert not selector.excludes("1.2")
+
+
+def test_a_pattern_matches_from_the_start_or_with_full_match_the_whole_tag() -> None:
+    assert taken(TagSelector.build([], ["1"]), "1 1.0 2.1") == ["1", "1.0"]
+    assert taken(TagSelector.build([], ["1"], full_match=True), "1 1.0 2.1") == ["1"]
+    assert taken(TagSelector.build([], [".*"], [], ["1"]), "1 1.0 2.1") == ["2.1"]
+    assert taken(TagSelector.build([], [".*"], [], ["1"], full_match=True), "1 1.0 2.1") == ["1.0", "2.1"]
+    assert parse_pattern("1").matches("1.0")
+    assert not parse_pattern("1", whole=True).matches("1.0")
+
+
+def test_signatures_are_taken_by_their_exact_name_only() -> None:
+    assert not TagSelector.build(["<9", ">=0"], [".*", "sha256-.*"]).matches(SIGNATURE)
+    assert TagSelector.build([SIGNATURE]).matches(SIGNATURE)
+    assert not Every().matches(SIGNATURE)
+    assert Every().matches("latest")
+    for suffix in ("", ".att", ".sbom", ".src", ".dockerfile"):
+        assert not TagSelector.build([], [".*"]).matches("sha256-" + "a" * 64 + suffix)
+
+
+def test_an_exclusion_of_names_leaves_alone_what_it_names() -> None:
+    for selector in (Exact("latest"), parse_pattern("late"), Every()):
+        assert selector.may_match("latest")
+    assert not Exact("latest").may_match("1.0")
+    assert not parse_pattern("late").may_match("1.0")
+    assert not Every().may_match(SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("1.*", "a pattern goes to -re (or -xre): '1\\..*'"),
+        ("1.?+x", "a tag has letters, digits, '_', '.' and '-'"),
+        ("*-rc1", "a pattern goes to -re (or -xre): '.*-rc1'"),
+        ("=1.0", "did you mean '==1.0'?"),
+        ("=4829103", "did you mean '==4829103'?"),
+        ("=<1.0", "did you mean '<=1.0'?"),
+        ("=latest", "a tag has letters, digits, '_', '.' and '-'"),
+        ("!1.0", "versions are compared by <, <=, ==, >= and >; -x leaves out what it names"),
+        ("~=1.0", "versions are compared by <, <=, ==, >= and >; -x leaves out what it names"),
+        ("!latest", "a tag has letters, digits, '_', '.' and '-'"),
+        ("1.0 1.1", "each tag is an argument of its own: -t 1.0 1.1"),
+        ("a/b", "a tag has letters, digits, '_', '.' and '-'"),
+        ("", "name a tag, or a version such as '<1.4'"),
+        ("<", "write a version after it, such as '<1.4', and quote it: the shell takes < and > for itself"),
+        ("<latest", "write a version after it, such as '<1.4', and quote it: the shell takes < and > for itself"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_what_may_be_meant(text: str, advice: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_selector(text)
+    assert caught.value.advice == advice
+
+
+def test_a_pattern_that_does_not_compile_is_refused() -> None:
+    with pytest.raises(UsageError, match="does not compile"):
+        parse_pattern("(")
+
+
+@pytest.mark.parametrize(("sign", "sides"), [("<", "-"), ("<=", "-="), ("==", "="), (">=", "=+"), (">", "+")])
+def test_each_sign_takes_its_sides(sign: str, sides: str) -> None:
+    selector = parse_selector(f"{sign} 1.4")
+    assert "".join(side for tag, side in (("1.3", "-"), ("1.4", "="), ("1.5", "+")) if selector.matches(tag)) == sides
+    assert "".join(side for tag, side in (("1.3", "-"), ("1.4", "="), ("1.5", "+")) if selector.may_match(tag)) == sides
