@@ -11,7 +11,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dregutil.errors import DregutilError, LoginError, UnreachableError
+from dregutil.errors import (
+    DregutilError,
+    LoginError,
+    ManifestError,
+    ProtocolError,
+    RegistryError,
+    UnreachableError,
+)
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
@@ -39,12 +46,18 @@ class CrawlProgress:
 
 @dataclass(frozen=True, slots=True)
 class CrawlResult:
-    """What was read. `failed` names repositories that could not be; `seconds` is how long it took."""
+    """What was read. `failed` names repositories that could not be, or not whole; `seconds` is how long it took.
+
+    `inventory` has the repositories that were read whole. Of one with tags that could not be read, `partly` has the
+    others, and `unread` says why of each.
+    """
 
     inventory: Inventory
     failed: Mapping[Repository, DregutilError] = field(default_factory=dict)
     seconds: float = 0.0
     complete: bool = True
+    partly: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
+    unread: Mapping[Repository, Mapping[Tag, DregutilError]] = field(default_factory=dict)
 
 
 async def crawl(
@@ -62,20 +75,26 @@ async def crawl(
     started = time.monotonic()
     await work.run(repositories)
     return CrawlResult(
-        Inventory(work.found), work.failed, time.monotonic() - started, repositories is None and not work.failed
+        Inventory(work.found),
+        work.failed,
+        time.monotonic() - started,
+        repositories is None and not work.failed,
+        work.partly,
+        work.unread,
     )
 
 
 class _Repository:
-    """A repository under way: the tags that wait, and what was found."""
+    """A repository under way: the tags that wait, what was found, and what could not be read."""
 
-    __slots__ = ("found", "name", "open", "waiting")
+    __slots__ = ("found", "name", "open", "unread", "waiting")
 
     def __init__(self, name: Repository, tags: Sequence[Tag]) -> None:
         self.name = name
         self.waiting = iter(tags)
         self.open = len(tags)
         self.found: dict[Tag, Digest] = {}
+        self.unread: dict[Tag, DregutilError] = {}
 
 
 class _Crawl:
@@ -83,6 +102,8 @@ class _Crawl:
         self.registry = registry
         self.found: dict[Repository, dict[Tag, Digest]] = {}
         self.failed: dict[Repository, DregutilError] = {}
+        self.partly: dict[Repository, Mapping[Tag, Digest]] = {}
+        self.unread: dict[Repository, Mapping[Tag, DregutilError]] = {}
         self._on_progress = on_progress
         self._reported_at = 0.0
         self._digests: dict[Digest, Digest] = {}
@@ -147,6 +168,9 @@ class _Crawl:
                 resolved = await self.registry.resolve(repository.name, tag) or await self.registry.resolve(
                     repository.name, tag
                 )
+            except (RegistryError, ProtocolError, ManifestError) as error:
+                repository.unread[tag] = error  # one tag that is broken does not hide the others
+                resolved = None
             except DregutilError as error:
                 self._fail(repository.name, error)
                 continue
@@ -174,9 +198,17 @@ class _Crawl:
         self._tags_done += 1
         if repository.open == 0 and repository.name not in self.failed:
             self._repositories_done += 1
-            self.found[repository.name] = repository.found
+            self._keep(repository)
         if self._on_progress is not None:
             self._report()
+
+    def _keep(self, repository: _Repository) -> None:
+        if not repository.unread:
+            self.found[repository.name] = repository.found
+            return
+        self.partly[repository.name] = repository.found
+        self.unread[repository.name] = repository.unread
+        self.failed[repository.name] = next(iter(repository.unread.values()))
 
     def _fail(self, name: Repository, error: DregutilError) -> None:
         """A repository's own failure is noted; a registry that is lost, or does not know us, ends the crawl."""

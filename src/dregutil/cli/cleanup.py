@@ -132,7 +132,7 @@ def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents
 
 def _warn(args: argparse.Namespace, policies: PolicySet, source: Source, untagged: UntaggedManifests) -> None:
     tell_left_out(untagged)
-    for vain in vain_selectors(policies, source.inventory, untagged):
+    for vain in () if source.failed else vain_selectors(policies, source.inventory, untagged):
         sys.stderr.write(f"dregutil: warning: {vain.shown(args.policy)}\n")
 
 

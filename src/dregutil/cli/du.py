@@ -33,12 +33,13 @@ def du(args: argparse.Namespace, settings: Settings) -> int:
     if args.top is not None and args.top < 1:
         raise UsageError(f"--top {args.top}: no number of lines", advice="a whole number from 1 is meant")
     source = stored_source(settings) or stream_source(settings)
-    shown, code = named.expand(source.inventory, source.failed)
+    inventory = source.shown
+    shown, code = named.expand(inventory, source.failed)
     code = max(code, storage_code(settings), PARTIAL if source.failed else 0)
-    if not source.inventory.repositories:
+    if not inventory.repositories and not source.failed:
         note(settings, f"{settings.address.name} has no tags")
     with open_contents(settings) as database:
-        usage = Usage(database, _tags(source.inventory), shown if named.names else None)
+        usage = Usage(database, _tags(inventory), shown if named.names else None)
         missing = usage.missing()
         read_from_storage(settings, database, {digest for _, digest in missing})
         if read_missing(settings, database, missing):

@@ -12,9 +12,9 @@ from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.search import digest_of_image
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import open_source
+from dregutil.cli.source import Source, open_source
 from dregutil.content_database import CHILD, CONFIG, FOREIGN, LAYER, ContentDatabase
-from dregutil.errors import NotFoundError, UsageError
+from dregutil.errors import NotFoundError, PartialError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Reference, Repository, Tag, parse_signature_tag
 from dregutil.report.text import column_lines
@@ -37,14 +37,15 @@ class _Use:
 
 
 def find(args: argparse.Namespace, settings: Settings) -> int:
-    inventory = (source := open_source(settings)).inventory
+    source = open_source(settings)
+    inventory = source.shown
     code = PARTIAL if source.failed else 0
     with open_contents(settings) as database:
-        digest = _tagged(args.what, inventory, settings)
+        digest = _tagged(args.what, source, settings)
         if digest is None:
             # Only what is behind the tags can tell; where a tag stands for it, that is known without.
             code = PARTIAL if read_missing(settings, database, _holders(inventory)) else code
-            digest = _within(args.what, inventory, database)
+            digest = _within(args.what, inventory, database, whole=not source.failed and not code)
         elif unread := len(database.missing(held for _, held in _holders(inventory))):
             note(settings, f"{plural(unread, 'digest')} not read yet: an index that holds it may be missing here")
         uses = [*_tags(digest, inventory), *_signatures(digest, inventory), *_users(digest, inventory, database)]
@@ -68,26 +69,31 @@ def _holders(inventory: Inventory) -> list[tuple[Repository, Digest]]:
     return [(name, digest) for name, tags in inventory.as_mapping().items() for digest in dict.fromkeys(tags.values())]
 
 
-def _tagged(what: str, inventory: Inventory, settings: Settings) -> Digest | None:
+def _tagged(what: str, source: Source, settings: Settings) -> Digest | None:
     """The digest that was meant, if a tag stands for it; None where it may be that of a layer, config or child.
 
     Raises NotFoundError for an image that is not there, UsageError for what is the beginning of several.
     """
-    prefix = _PREFIX.fullmatch(what)
+    prefix, inventory = _PREFIX.fullmatch(what), source.shown
     if prefix is None or (prefix[1] is None and inventory.tags(Repository(what))):
-        return digest_of_image(Reference.parse(what, registry=settings.address), inventory, settings.address)
+        return digest_of_image(Reference.parse(what, registry=settings.address), source, settings.address)
     known = {digest for tags in inventory.as_mapping().values() for digest in tags.values()}
     return _only(what, [digest for digest in known if _begins(digest, prefix)])
 
 
-def _within(what: str, inventory: Inventory, database: ContentDatabase) -> Digest:
-    """The digest of something behind a tag of this registry (the database holds that of others as well)."""
+def _within(what: str, inventory: Inventory, database: ContentDatabase, *, whole: bool) -> Digest:
+    """The digest of something behind a tag of this registry (the database holds that of others as well).
+
+    Raises NotFoundError; where not all could be read (`whole`), PartialError, since it may be used there.
+    """
     prefix = _PREFIX.fullmatch(what)
     found = None
     if prefix is not None:
         candidates = database.beginning_with(prefix[2], prefix[1])
         found = _only(what, [digest for digest in candidates if any(_users(digest, inventory, database))])
     if found is None:
+        if not whole:
+            raise PartialError(f"no tag that could be read uses {what}", advice="what could not be read is named above")
         raise NotFoundError(f"no tag uses {what}", advice="--refresh reads the registry again")
     return found
 

@@ -18,10 +18,12 @@ __all__ = ["list_repo_names", "list_tag_names"]
 
 def list_repo_names(_args: argparse.Namespace, settings: Settings) -> int:
     source = open_source(settings)
-    names = source.inventory.repositories
-    if not names:
+    shown = source.shown
+    names = sorted({*shown.repositories, *source.unread})
+    if not names and not source.failed:
         note(settings, f"{settings.address.name} has no repository with tags")
-    emit(settings, [{"repository": name, "tags": len(source.inventory.tags(name))} for name in names], names)
+    counts = {name: len(shown.tags(name)) + len(source.unread.get(name, ())) for name in names}
+    emit(settings, [{"repository": name, "tags": counts[name]} for name in names], names)
     count(settings, "repositories", len(names))
     return PARTIAL if source.failed else 0
 
@@ -30,7 +32,7 @@ def list_tag_names(args: argparse.Namespace, settings: Settings) -> int:
     named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
     source = open_source(settings, search.with_bases(named.only))
-    inventory = source.inventory
+    inventory = source.shown
     found, code = named.expand(inventory, source.failed)
     if not named.names:
         found, code = tuple(inventory.repositories), PARTIAL if source.failed else 0
@@ -42,11 +44,13 @@ def list_tag_names(args: argparse.Namespace, settings: Settings) -> int:
     if search.is_asked:
         every = Every()
         tags = [(name, tag, inventory.tags(name)[tag]) for name, tag in rows if every.matches(tag)]
-        digests, searched = search_contents(settings, inventory, search, tags)
+        digests, searched = search_contents(settings, source, search, tags)
         rows = [(name, tag) for name, tag, digest in tags if digest in digests]
         code = max(code, searched)
-    if not rows:
-        note(settings, "no tag is selected" if search.is_asked else f"{settings.address.name} has no tags")
+    if not rows and search.is_asked:
+        note(settings, "no tag is selected")
+    elif not rows and not source.failed:
+        note(settings, f"{settings.address.name} has no tags")
     images = [f"{settings.address.name}/{repository}:{tag}" for repository, tag in rows]
     objects = [
         {"repository": repository, "tag": tag, "digest": inventory.tags(repository)[tag], "image": image}

@@ -29,7 +29,7 @@ def query_tags(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _query(args: argparse.Namespace, settings: Settings) -> int:
-    _, selection, code = select(args, settings)
+    _, selection, code = select(args, settings, shown=True)
     tell_held(settings, selection.held)
     found = selection.selected
     if not found:
@@ -39,9 +39,10 @@ def _query(args: argparse.Namespace, settings: Settings) -> int:
     return code
 
 
-def select(args: argparse.Namespace, settings: Settings) -> tuple[Source, Selection, int]:
+def select(args: argparse.Namespace, settings: Settings, *, shown: bool = False) -> tuple[Source, Selection, int]:
     """The selection that the command line describes, from the cache or the registry, with its exit code so far.
 
+    `shown`: it is only looked at, so that it may come from repositories that were not read whole.
     Raises UsageError before anything is read, NotFoundError, and IntersectionError where that was asked for.
     """
     rules = MatchRules(
@@ -53,24 +54,26 @@ def select(args: argparse.Namespace, settings: Settings) -> tuple[Source, Select
     if "tags" not in args:
         repositories = parse_repositories(args.repo, settings.address)
         source = open_source(settings, repositories if args.ignore_other_repos else None)
-        code = tell_absent(source.inventory, repositories, source.failed)
-        return source, select_repositories(source.inventory, repositories, rules), code
+        inventory = source.shown if shown else source.inventory
+        code = tell_absent(inventory, repositories, source.failed)
+        return source, select_repositories(inventory, repositories, rules), code
     named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
     selector = _selector(args, search)
     source = open_source(settings, search.with_bases(named.only) if args.ignore_other_repos else None)
-    found, code = named.expand(source.inventory, source.failed)
+    inventory = source.shown if shown else source.inventory
+    found, code = named.expand(inventory, source.failed)
     digests = None
     if search.is_asked:
         tags = [
             (repository, tag, digest)
             for repository in found
-            for tag, digest in source.inventory.tags(repository).items()
+            for tag, digest in inventory.tags(repository).items()
             if selector.matches(tag)
         ]
-        digests, searched = search_contents(settings, source.inventory, search, tags)
+        digests, searched = search_contents(settings, source, search, tags)
         code = max(code, searched)
-    return source, select_tags(source.inventory, found, selector, rules, digests=digests), code
+    return source, select_tags(inventory, found, selector, rules, digests=digests), code
 
 
 def _selector(args: argparse.Namespace, search: Search) -> TagSelector:

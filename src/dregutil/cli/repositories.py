@@ -59,7 +59,7 @@ class Named:
 
         Raises NotFoundError where there is none at all.
         """
-        found, empty = self.matching(inventory.repositories)
+        found, empty = self.matching(sorted({*inventory.repositories, *failed}))
         for pattern in empty if found else ():
             sys.stderr.write(f"dregutil: no repository matches {pattern.text}\n")
         if self.names and not found:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from dregutil.cli.output import note, plural
 from dregutil.cli.repositories import PARTIAL, absent_image
 from dregutil.cli.settings import Settings
-from dregutil.errors import NotFoundError, UsageError
+from dregutil.cli.source import Source
+from dregutil.errors import NotFoundError, PartialError, UsageError
 from dregutil.glob import Glob, parse_glob
-from dregutil.inventory import Inventory
 from dregutil.quantity import parse_duration, parse_size
 from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dregutil.content_database import ContentDatabase
     from dregutil.content_selector import ContentSelector
 
-__all__ = ["Search", "digest_of_image", "read_search", "search_contents"]
+__all__ = ["Search", "check_was_read", "digest_of_image", "read_search", "search_contents"]
 
 _LATEST = Tag("latest")
 
@@ -72,7 +72,7 @@ def _media_type(text: str) -> Glob:
 
 def search_contents(
     settings: Settings,
-    inventory: Inventory,
+    source: Source,
     search: Search,
     tags: Collection[tuple[Repository, Tag, Digest]],
 ) -> tuple[Set[Digest], int]:
@@ -85,7 +85,7 @@ def search_contents(
     from dregutil.content_selector import Match
 
     holders = {(repository, digest): None for repository, _, digest in tags}
-    bases = [(base.repository, digest_of_image(base, inventory, settings.address)) for base in search.bases]
+    bases = [(base.repository, digest_of_image(base, source, settings.address)) for base in search.bases]
     with open_contents(settings) as database:
         unreadable = read_missing(settings, database, (*holders, *bases))
         selector = _with_bases(search, database, [digest for _, digest in bases])
@@ -97,23 +97,37 @@ def search_contents(
                 found[digest] = selector.match(details, now)
     undated = sum(found.get(digest) is Match.DATE_UNKNOWN for _, _, digest in tags)
     if undated:
-        note(settings, f"{plural(undated, 'tag')} left out: nothing tells when they were built")
+        note(settings, f"{plural(undated, 'tag')} left out: date unknown")
     unread = sum(digest not in found for _, _, digest in tags)
     if unread:
-        note(settings, f"{plural(unread, 'tag')} left out: what is behind them could not be read")
+        note(settings, f"{plural(unread, 'tag')} left out: not read")
     return {digest for digest, match in found.items() if match is Match.YES}, PARTIAL if unread else 0
 
 
-def digest_of_image(image: Reference, inventory: Inventory, address: RegistryAddress) -> Digest:
-    """The digest of a `repository:tag` (`latest`, if it has none) or of what names one. Raises NotFoundError."""
+def digest_of_image(image: Reference, source: Source, address: RegistryAddress) -> Digest:
+    """The digest of a `repository:tag` (`latest`, if it has none) or of what names one.
+
+    Raises NotFoundError, and PartialError where it may be there and could not be read.
+    """
     if image.digest is not None:
         return image.digest
+    inventory = source.shown
     found = inventory.tags(image.repository).get(image.tag or _LATEST)
     if found is None:
+        check_was_read(image, source)
         absent = absent_image(image, inventory.tags(image.repository), inventory.repositories, address)
         absent.advice += "; --refresh reads the registry again"
         raise absent
     return found
+
+
+def check_was_read(image: Reference, source: Source) -> None:
+    """Raises PartialError where an image is not known because it, or its repository, could not be read."""
+    error = source.unread.get(image.repository, {}).get(image.tag or _LATEST)
+    if error is None and image.repository not in source.unread:
+        error = source.failed.get(image.repository)
+    if error is not None:
+        raise PartialError(f"{image} could not be read: {error.message}", advice=error.advice)
 
 
 def _with_bases(search: Search, database: ContentDatabase, digests: Sequence[Digest]) -> ContentSelector:

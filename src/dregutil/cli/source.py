@@ -16,20 +16,33 @@ from dregutil.cli.storage import stored_registry
 from dregutil.errors import AccessError, DregutilError, LoginError, RegistryError
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
+from dregutil.version import tag_order
 
 __all__ = ["Source", "open_source", "read_registry", "repositories_given", "save", "stream_source", "update"]
 
+_MOST_NAMED = 5
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An inventory, whether it is whole, and the repositories that could not be read. `began`: when a crawl did."""
+    """An inventory, whether it is whole, and the repositories that could not be read. `began`: when a crawl did.
+
+    Of a repository with tags that could not be read, `partly` has the others, and `unread` says why of each: it is
+    among those that `failed`, and not in the inventory, since what it holds is not known.
+    """
 
     inventory: Inventory
     whole: bool = True
     failed: Mapping[Repository, DregutilError] = field(default_factory=dict)
     began: datetime | None = None
+    partly: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
+    unread: Mapping[Repository, Mapping[Tag, DregutilError]] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> Inventory:
+        """What can be shown: the inventory, and what was read of repositories that were not read whole."""
+        return Inventory({**self.inventory.as_mapping(), **self.partly}) if self.partly else self.inventory
 
 
 def open_source(settings: Settings, only: Sequence[Repository] | None = None) -> Source:
@@ -90,8 +103,18 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
         note(settings, f"{closed.message}; the repositories are taken from the storage")
         result = asyncio.run(read(sorted(stored.repositories)))
     for repository, error in sorted(result.failed.items()):
+        _tell_unread(repository, error, result.unread.get(repository, {}))
+    whole = complete and not result.failed
+    return Source(result.inventory, whole, result.failed, began, result.partly, result.unread)
+
+
+def _tell_unread(repository: Repository, error: DregutilError, tags: Mapping[Tag, DregutilError]) -> None:
+    if not tags:
         sys.stderr.write(f"dregutil: {repository} was not read: {error.message}\n")
-    return Source(result.inventory, complete and not result.failed, result.failed, began)
+    for tag in sorted(tags, key=tag_order)[:_MOST_NAMED]:
+        sys.stderr.write(f"dregutil: {repository}:{tag} was not read: {tags[tag].message}\n")
+    if len(tags) > _MOST_NAMED:
+        sys.stderr.write(f"dregutil: and {len(tags) - _MOST_NAMED:,} more of {repository} were not read\n")
 
 
 def repositories_given(settings: Settings) -> tuple[Repository, ...] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from dregutil.cli.contents import open_contents, seen_parents
 from dregutil.cli.output import emit
 from dregutil.cli.retention import judge_registry, load_policy, read_lists
+from dregutil.cli.search import check_was_read
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import open_source
 from dregutil.cli.untagged import find_untagged, look_at
@@ -69,6 +70,7 @@ def _why(args: argparse.Namespace, settings: Settings, reference: Reference, par
         verdict = Verdict(repository, TagFacts(reference.tag, digest), Decision.KEEP, (reason,))
         bearings = (Bearing(ReasonKind.UNREAD.value, keeps=True, text=LEFT_BEHIND),)
     if verdict is None:
+        check_was_read(reference, source)
         raise NotFoundError(f"there is no {args.image}", advice="--refresh reads the registry again")
     bearings += tuple(
         Bearing("elsewhere", keeps=False, text=f"{name}, which does not hold it here")
@@ -133,16 +135,22 @@ def _elsewhere(inventory: Inventory, digest: Digest, repository: Repository) -> 
 def _head(verdict: Verdict) -> list[str]:
     facts = verdict.facts
     name = verdict.image
-    date = "unknown" if verdict.date is None else f"{verdict.date:%Y-%m-%d %H:%M} UTC"
     group = f", group {'/'.join(verdict.group)}" if verdict.group else ""
     owner = f"policy {verdict.policy}{group}" if verdict.policy else "no policy"
     because = ", ".join(map(str, verdict.reasons))
     return [
         f"{verdict.decision.value.upper()}  {name}  {because}",
-        f"{facts.digest.short} · {size_text(facts.size)} · date {date} · {owner}"
+        f"{facts.digest.short} · {size_text(facts.size)} · {_date(verdict)} · {owner}"
         if facts.size
         else f"{facts.digest.short} · {owner}",
     ]
+
+
+def _date(verdict: Verdict) -> str:
+    """The date that counted: unknown only where it was looked for, and what was read has none that can be believed."""
+    if verdict.date is not None:
+        return f"date {verdict.date:%Y-%m-%d %H:%M} UTC"
+    return "date unknown" if verdict.policy and not verdict.facts.unread else "date not read"
 
 
 def _rows(bearings: tuple[Bearing, ...]) -> list[str]:
