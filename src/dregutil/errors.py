@@ -41,6 +41,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dregutil.escaping import escaped
+
 __all__ = [
     "AccessError",
     "BrakeError",
@@ -87,9 +89,10 @@ class DregutilError(Exception):
     default_advice = ""
 
     def __init__(self, message: str, *, advice: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = self.default_advice if advice is None else advice
+        # Texts of servers, files and arguments are in it, and it is shown.
+        self.message = escaped(message)
+        super().__init__(self.message)
+        self.advice = escaped(self.default_advice if advice is None else advice)
 
 
 class UsageError(DregutilError):

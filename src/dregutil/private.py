@@ -20,8 +20,8 @@ def others_link(path: Path) -> Path | None:
     None where there is nothing of the kind, or nothing at all.
     """
     trusted, has_link = trusted_owners(), False
-    absolute = path.absolute()
     try:
+        absolute = path.absolute()  # fails where the working folder is deleted
         for part in (*reversed(absolute.parents), absolute):
             found = part.lstat()
             if stat.S_ISLNK(found.st_mode):

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import gc
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TextIO
 
 from dregutil.cli.log import set_up_log
 from dregutil.cli.parser import COMMANDS, WITHOUT_REGISTRY, build_parser, prepare
-from dregutil.cli.settings import Settings, read_settings, state_folder
+from dregutil.cli.settings import Settings, read_settings, shown_command, state_folder
 from dregutil.errors import DregutilError, UsageError
+from dregutil.escaping import escaped
+from dregutil.report.terminal import SafeStream
 
 __all__ = ["main", "run"]
 
@@ -37,6 +44,7 @@ _COMMANDS = {
     "why": "dregutil.cli.why:why",
     "policy": "dregutil.cli.policy:policy_command",
 }
+_CHANGING = ("remove-repos", "remove-tags", "refresh", "apply", "undo", "cleanup")
 _INTERRUPTED = 130
 _OBJECTS_BEFORE_COLLECTION = 50_000  # nearly all that we make lives to the end or dies by itself: circles are rare
 
@@ -44,26 +52,41 @@ _OBJECTS_BEFORE_COLLECTION = 50_000  # nearly all that we make lives to the end 
 def main() -> None:
     """The command `dregutil`."""
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION, 20, 20)
-    code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    _fill_closed()
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns its exit code. Errors are told on standard error, never as a traceback."""
+    """Run one command line; returns its exit code. Errors are told on standard error, never as a traceback.
+
+    Results that cannot be written are told, too. The exit code stays that of the work, which is done; only where
+    showing them is all that was asked for, and the reader has not closed the pipe or descriptor itself, it is 1.
+    """
+    args = argparse.Namespace()
+    out, standard = SafeStream(sys.stdout), (sys.stdin, sys.stdout, sys.stderr)
+    with open(os.devnull) as nothing, contextlib.ExitStack() as stack:  # noqa: PTH123 - devnull is no file to speak of
+        stack.callback(_set_standard, *standard)
+        stack.callback(out.flush)  # --help ends by SystemExit
+        _set_standard(sys.stdin or nothing, out, SafeStream(sys.stderr, always=True))
+        code = _run(arguments, args)
+        out.flush()
+        if out.failure is None or isinstance(out.failure, BrokenPipeError):
+            return code
+        _tell(f"the results could not be written to standard output: {out.failure.strerror or out.failure}", "")
+        return 1 if not code and out.failure.errno != errno.EBADF and _only_shows(args) else code
+
+
+def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
+    """As `run`; what the command line says is put into `args`."""
     debug = False
     try:
-        parser = build_parser()
-        args = parser.parse_args(prepare(arguments))
+        build_parser().parse_args(prepare(arguments), args)
         debug = str(getattr(args, "log_level", "")).lower() == "debug"
         set_up_log(str(getattr(args, "log_level", "warning")), str(getattr(args, "log_format", "text")))
         if args.command is None:
             _explain_no_command(arguments, getattr(args, "verify", None))
         _name_registry(args)
-        settings = read_settings(args)
+        settings = replace(read_settings(args), command=shown_command(arguments))
         if args.command not in (*WITHOUT_REGISTRY, "apply"):
             _ = settings.address  # a registry is named, or this says so; of a plan, `apply` can say which
         module, _, name = _COMMANDS[args.command].partition(":")
@@ -75,14 +98,30 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _tell("interrupted", "")
         return _INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort
         if debug:
-            raise
+            traceback.print_exc()
         _tell(f"an unexpected {type(error).__name__}: {error}", "this is a defect; -l debug shows where it happened")
         return 1
+
+
+def _set_standard(given: TextIO, out: object, errors: object) -> None:
+    sys.stdin, sys.stdout, sys.stderr = given, out, errors
+
+
+def _fill_closed() -> None:
+    """A file that is opened later must not become standard output, where that was closed (`>&-`)."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _only_shows(args: argparse.Namespace) -> bool:
+    """Whether a command changes nothing, so that its results are all there is to it."""
+    changes = getattr(args, "command", None) in _CHANGING or getattr(args, "prune", None) is not None
+    return not changes or getattr(args, "dry_run", False)
 
 
 def _name_registry(args: argparse.Namespace) -> None:
@@ -101,9 +140,9 @@ def _name_registry(args: argparse.Namespace) -> None:
 
 
 def _tell(message: str, advice: str) -> None:
-    sys.stderr.write(f"dregutil: {message}\n")
+    sys.stderr.write(f"dregutil: {escaped(message)}\n")
     if advice:
-        sys.stderr.write(f"  {advice}\n")
+        sys.stderr.write(f"  {escaped(advice)}\n")
 
 
 def _explain_no_command(arguments: Sequence[str], verify: str | None) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TextIO
 
 from dregutil.cli.settings import Settings
+from dregutil.escaping import escaped
+from dregutil.report.terminal import write_as_is
 from dregutil.report.text import short_tag
 
 __all__ = ["count", "emit", "note", "plural", "tag_text"]
@@ -15,17 +17,22 @@ __all__ = ["count", "emit", "note", "plural", "tag_text"]
 def note(settings: Settings, text: str) -> None:
     """A line for a person, on standard error."""
     if not settings.quiet:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{escaped(text)}\n")
 
 
 def emit(settings: Settings, objects: Iterable[Mapping[str, object]], lines: Iterable[str]) -> None:
     """Results, in the format that was asked for: `lines` as the older tool had them, or `objects`."""
     if settings.format == "text":
-        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.writelines(f"{escaped(line)}\n" for line in lines)
         return
     from dregutil.report.formats import render
 
-    sys.stdout.writelines(render(settings.format, objects, color=settings.color))
+    only_ascii = not sys.stdout.encoding.lower().startswith("utf")
+    for text in render(settings.format, objects, color=settings.color, only_ascii=only_ascii):
+        if settings.format == "table":
+            write_as_is(sys.stdout, text)  # its cells are escaped, its colours are ours
+        else:
+            sys.stdout.write(text)
 
 
 def count(settings: Settings, what: str, number: int) -> None:

@@ -195,6 +195,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _name(text: str) -> str:
+    """A file, folder or run: an empty one is a variable that was not set, and would mean something else."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name (is a variable not set?)")
+    return text
+
+
 def _add_global_options(parser: Any) -> None:
     def add(*names: str, **options: Any) -> None:
         parser.add_argument(*names, default=argparse.SUPPRESS, **options)
@@ -203,13 +210,13 @@ def _add_global_options(parser: Any) -> None:
     add("--user", "-u", help="user name [REGISTRY_USER]; without one, Docker's and podman's logins are used")
     add("--password", "-p", help="password [REGISTRY_PASSWORD]")
     add("--password-stdin", action="store_true", help="read the password from standard input")
-    add("--authfile", metavar="FILE", help="logins, as podman keeps them; looked at first [REGISTRY_AUTH_FILE]")
+    add("--authfile", type=_name, metavar="FILE", help="logins, as podman keeps them; looked at first [REGISTRY_AUTH_FILE]")
     add("--digest-auth", nargs="?", const="true", metavar="true", help="HTTP Digest [REGISTRY_USE_DIGEST_AUTH]")
-    add("--client-cert", "-cert", metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
-    add("--client-key", "-key", metavar="FILE", help="its key, if not in the same file [REGISTRY_CLIENT_KEY]")
-    add("--verify", "-v", metavar="FILE", help="CA bundle [REQUESTS_CA_BUNDLE]; 'None' switches verification off")
+    add("--client-cert", "-cert", type=_name, metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
+    add("--client-key", "-key", type=_name, metavar="FILE", help="its key, if not in the same file [REGISTRY_CLIENT_KEY]")
+    add("--verify", "-v", type=_name, metavar="FILE", help="CA bundle [REQUESTS_CA_BUNDLE]; 'None' switches verification off")
     add("--insecure", action="store_true", help="allow plain HTTP and unknown certificates")
-    add("--repositories-from", metavar="FILE", help="a repository a line, where there is no catalog; '-' is stdin")
+    add("--repositories-from", type=_name, metavar="FILE", help="a repository a line, where there is no catalog; '-' is stdin")
     add("--cache", "-c", metavar="FILE", help="cache file [DOCKER_UTIL_CACHEFILE]; 'None' for none")
     add("--refresh", action="store_true", help="read the registry again before the command")
     add("--use-get-manifest", action="store_true", help="GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]")
@@ -222,7 +229,7 @@ def _add_global_options(parser: Any) -> None:
     add("--concurrency", type=int, metavar="N", help="most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]")
     add("--timeout", type=float, metavar="S", help="seconds without an answer (default: 30)")
     add("--quiet", action="store_true", help="no progress, no notes")
-    add("--state-dir", metavar="DIR", help="where runs are recorded for undo [DREGUTIL_STATE_DIR]")
+    add("--state-dir", type=_name, metavar="DIR", help="where runs are recorded for undo [DREGUTIL_STATE_DIR]")
     add("--color", choices=("auto", "always", "never"), help="default: auto [NO_COLOR]")
 
 
@@ -289,7 +296,7 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
 def _add_removal(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dry-run", action="store_true", help="show what would go; remove nothing")
-    add("--plan-out", metavar="FILE", help="write the plan to a file; remove nothing")
+    add("--plan-out", type=_name, metavar="FILE", help="write the plan to a file; remove nothing")
     _add_consent(parser)
     add("--untag", action="store_true", help="where a digest is held back, remove the selected tags alone")
     _add_extent(parser)
@@ -313,7 +320,7 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 def _add_storage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--storage", metavar="PATH", help="the registry's own storage, read only: a folder, s3://, gs:// or az://"
+        "--storage", type=_name, metavar="PATH", help="the registry's own storage, read only: a folder, s3://, gs:// or az://"
     )
 
 
@@ -325,27 +332,27 @@ def _add_consent(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_apply(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("plan", nargs="?", metavar="FILE", help="a plan that --plan-out wrote")
+    parser.add_argument("plan", nargs="?", type=_name, metavar="FILE", help="a plan that --plan-out wrote")
     parser.add_argument("--expect", metavar="SHA256", help="the sum of the plan that was reviewed")
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run that was cut off")
+    parser.add_argument("--resume", type=_name, metavar="RUN", help="go on with a run that was cut off")
     _add_consent(parser)
     parser.add_argument("--strict", action="store_true", help="exit 3 where something was left")
     _add_storage(parser)
 
 
 def _add_history(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", metavar="RUN", help="show this run")
+    parser.add_argument("run", nargs="?", type=_name, metavar="RUN", help="show this run")
     parser.add_argument("--prune", metavar="AGE", help="forget finished runs older than this, such as 90d")
 
 
 def _add_undo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", metavar="RUN", help="default: the newest removal not yet undone")
+    parser.add_argument("run", nargs="?", type=_name, metavar="RUN", help="default: the newest removal not yet undone")
     parser.add_argument("--dry-run", action="store_true", help="show what would come back")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
 
 
 def _add_policy_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policy", "-f", required=True, metavar="FILE", help="the policy file")
+    parser.add_argument("--policy", "-f", required=True, type=_name, metavar="FILE", help="the policy file")
 
 
 def _add_cleanup(parser: argparse.ArgumentParser) -> None:
@@ -353,7 +360,7 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     _add_policy_file(parser)
     add("--dry-run", action="store_true", help="show what would go; remove nothing")
     add("--details", action="store_true", help="a row for each tag, kept ones too, and what each rule keeps")
-    add("--plan-out", metavar="FILE", help="write the plan to a file; remove nothing")
+    add("--plan-out", type=_name, metavar="FILE", help="write the plan to a file; remove nothing")
     _add_consent(parser)
     add("--max-time", metavar="AGE", help="begin no deletion after so long, such as 3h; the rest goes next time")
     add("--limit", type=int, metavar="N", help="remove at most N tags, the oldest; the rest goes next time")

@@ -18,7 +18,7 @@ from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import count, emit, note, tag_text
 from dregutil.cli.query import select
 from dregutil.cli.repositories import PARTIAL
-from dregutil.cli.settings import Settings, shown_command
+from dregutil.cli.settings import Settings
 from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.content_database import ContentDatabase
 from dregutil.errors import CacheError, UsageError
@@ -96,7 +96,7 @@ def plan_live(
                 selection,
                 inventory,
                 options,
-                command=shown_command(sys.argv[1:]),
+                command=settings.command,
                 known_indexes=known.indexes,
                 known_parents=known.parents,
                 readings=readings,
@@ -164,6 +164,8 @@ def _apply(args: argparse.Namespace, settings: Settings) -> str:
 
 def write_plan(path: Path, plan: Plan) -> None:
     """Through a file beside it: a crash leaves no half plan. Raises UsageError."""
+    if not path.name or path.is_dir():
+        raise UsageError(f"the plan cannot be written to {path}: it is a folder", advice="name a file in it")
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -15,6 +15,7 @@ from dregutil import folders
 from dregutil.cachefile import CacheFile, cache_file_name
 from dregutil.cli.parser import COMMANDS
 from dregutil.errors import UsageError
+from dregutil.escaping import escaped
 from dregutil.reference import RegistryAddress
 
 __all__ = ["Settings", "read_settings", "shown_command", "state_folder"]
@@ -26,7 +27,8 @@ _OFF = ("", "0", "false", "no", "none")
 class Settings:
     """The global options, read. `verify` is a CA bundle, or whether to verify at all; `contents` is the content
     database's file, None where neither it nor a cache is wanted; `storage` is where the registry's own storage lies;
-    `repeated` are options of the command line without which a command that we advise would do something else."""
+    `repeated` are options of the command line without which a command that we advise would do something else; `command`
+    is the command line as it may be recorded."""
 
     registry: RegistryAddress | None
     user: str | None
@@ -53,6 +55,7 @@ class Settings:
     contents: Path | None = None
     storage: str | None = None
     repeated: str = ""
+    command: str = ""
 
     @property
     def address(self) -> RegistryAddress:
@@ -112,7 +115,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
 
 
 def shown_command(arguments: Sequence[str]) -> str:
-    """A command line as it may be recorded: without a password."""
+    """A command line as it may be recorded: without a password, on one line, in UTF-8."""
     shown: list[str] = []
     waiting = iter(arguments)
     for argument in waiting:
@@ -128,7 +131,7 @@ def shown_command(arguments: Sequence[str]) -> str:
             shown.append("-p…")
         else:
             shown.append(argument)
-    return shlex.join(shown)
+    return escaped(shlex.join(shown))
 
 
 def _is_off(value: str) -> bool:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from dregutil.cli.settings import Settings
+from dregutil.report.terminal import over_line
 
 if TYPE_CHECKING:
     from dregutil.storage import Storage
@@ -43,13 +44,12 @@ def _open(place: str) -> Storage:
 @functools.lru_cache(maxsize=1)
 def _read(place: str, show: bool) -> StoredRegistry:  # noqa: FBT001 - a terminal or none
     if show:
-        sys.stderr.write(f"reading the storage {place} …")
-        sys.stderr.flush()
+        over_line(sys.stderr, f"reading the storage {place} …")
     try:
         stored = _open(place).read()
     finally:
         if show:
-            sys.stderr.write("\r\x1b[K")
+            over_line(sys.stderr)
     for oddity in stored.oddities[:_MOST_NAMED]:
         sys.stderr.write(f"dregutil: skipped in the storage: {oddity.place}: {oddity.why}\n")
     if len(stored.oddities) > _MOST_NAMED:

@@ -15,7 +15,7 @@ from dregutil.cli.connection import connect_options
 from dregutil.cli.execution import INTERRUPTED, agreed, meter_for, run_to_end, warn_of_state
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
-from dregutil.cli.settings import Settings, shown_command
+from dregutil.cli.settings import Settings
 from dregutil.errors import DregutilError, NotFoundError, PlanRefusedError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan
@@ -105,7 +105,7 @@ def _tell(settings: Settings, record: RunRecord, plan: BackPlan) -> None:
 def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: BackPlan) -> tuple[BackRun, bool]:
     warn_of_state(settings)
     now = datetime.now(UTC)
-    nothing = Plan(record.plan.registry, now, shown_command(sys.argv[1:]), ())
+    nothing = Plan(record.plan.registry, now, settings.command, ())
     journal = store.begin(nothing, now, undoes=record.run)
     stopped = False
     finished: datetime | None = None

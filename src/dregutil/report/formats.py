@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from dregutil.escaping import escaped, escaped_json
+
 __all__ = ["render"]
 
 
-def render(form: str, objects: Iterable[Mapping[str, object]], *, color: str = "auto") -> Iterator[str]:
-    """The text of `objects` in `form`: json (one list), jsonl, csv or table. All but a table go out one by one."""
+def render(
+    form: str, objects: Iterable[Mapping[str, object]], *, color: str = "auto", only_ascii: bool = False
+) -> Iterator[str]:
+    """The text of `objects` in `form`: json (one list), jsonl, csv or table. All but a table go out one by one.
+
+    `only_ascii`: what reads it cannot take more. In a CSV cell and in a table, what is no text, number or list of these
+    is JSON.
+    """
     if form == "json":
-        yield from _json(objects)
+        yield from _json(objects, only_ascii=only_ascii)
     elif form == "jsonl":
-        yield from (json.dumps(found, ensure_ascii=False) + "\n" for found in objects)
+        yield from (_dumped(found, only_ascii=only_ascii) + "\n" for found in objects)
     elif form == "csv":
         yield from _csv(objects)
     elif listed := list(objects):
         yield _table(listed, color)
 
 
-def _json(objects: Iterable[Mapping[str, object]]) -> Iterator[str]:
+def _dumped(found: object, *, only_ascii: bool = False, indent: int | None = None) -> str:
+    return escaped_json(json.dumps(found, ensure_ascii=only_ascii, indent=indent))
+
+
+def _json(objects: Iterable[Mapping[str, object]], *, only_ascii: bool) -> Iterator[str]:
     """As `json.dumps` writes a list, with an indent of 2."""
     opening = "["
     for found in objects:
-        yield f"{opening}\n{textwrap.indent(json.dumps(found, indent=2, ensure_ascii=False), '  ')}"
+        yield f"{opening}\n{textwrap.indent(_dumped(found, only_ascii=only_ascii, indent=2), '  ')}"
         opening = ","
     yield "[]\n" if opening == "[" else "\n]\n"
 
@@ -47,9 +60,15 @@ def _csv(objects: Iterable[Mapping[str, object]]) -> Iterator[str]:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, Mapping) or (isinstance(value, list | tuple) and not all(map(_is_plain, value))):
+        return _dumped(value) if value else ""
     if isinstance(value, list | tuple):
         return " ".join(map(str, value))
     return "" if value is None else str(value)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float)
 
 
 def _table(objects: Sequence[Mapping[str, object]], color: str) -> str:
@@ -61,10 +80,11 @@ def _table(objects: Sequence[Mapping[str, object]], color: str) -> str:
         numbers = all(isinstance(found[name], int) for found in objects)
         table.add_column(name.upper().replace("_", " "), justify="right" if numbers else "left", overflow="fold")
     for found in objects:
-        table.add_row(*map(_cell, found.values()))
-    console = Console(force_terminal=color == "always" or None, no_color=color == "never", highlight=False)
+        table.add_row(*(escaped(_cell(value)) for value in found.values()))
+    plain = functools.partial(Console, highlight=False, markup=False, emoji=False)  # a cell is what it is
+    console = plain(force_terminal=color == "always" or None, no_color=color == "never")
     if not console.is_terminal:
-        console = Console(width=400, no_color=True, highlight=False)
+        console = plain(width=400, no_color=True)
     with console.capture() as capture:
         console.print(table)
     return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from dregutil.crawl import CrawlProgress
+from dregutil.report.terminal import over_line
 from dregutil.report.units import duration_text
 
 __all__ = ["Meter", "contents_progress", "crawl_progress"]
@@ -26,14 +27,12 @@ def crawl_progress(*, show: bool) -> Iterator[Callable[[CrawlProgress], None] | 
     started = time.monotonic()
 
     def update(progress: CrawlProgress) -> None:
-        sys.stderr.write(f"\r\x1b[K{progress_text(progress, time.monotonic() - started)}")
-        sys.stderr.flush()
+        over_line(sys.stderr, progress_text(progress, time.monotonic() - started))
 
     try:
         yield update
     finally:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+        over_line(sys.stderr)
 
 
 @contextmanager
@@ -52,14 +51,12 @@ def contents_progress(*, show: bool) -> Iterator[Callable[[int, int], None] | No
             shown = now
             rate = done / (now - started) if now > started else 0.0
             left = f", {(known - done) / rate:.0f} s left" if rate else ""
-            sys.stderr.write(f"\r\x1b[KContents of {done:,} of {known:,} digests read, {rate:,.0f}/s{left}")
-            sys.stderr.flush()
+            over_line(sys.stderr, f"Contents of {done:,} of {known:,} digests read, {rate:,.0f}/s{left}")
 
     try:
         yield update
     finally:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+        over_line(sys.stderr)
 
 
 def progress_text(progress: CrawlProgress, seconds: float) -> str:
@@ -132,8 +129,7 @@ class Meter:
         self._shown = now
         if self._show:
             columns = shutil.get_terminal_size().columns  # a line that wraps could not be taken away
-            sys.stderr.write(f"\r\x1b[K{self.text(now)[: columns - 1]}")
-            sys.stderr.flush()
+            over_line(sys.stderr, self.text(now)[: columns - 1])
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from dregutil.escaping import escaped
 from dregutil.reference import parse_signature_tag
 
 __all__ = ["column_lines", "pair_lines", "short_tag"]
@@ -25,8 +26,9 @@ def pair_lines(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def column_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows in columns, each padded to its longest but for the last."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
+    """Rows in columns, each padded to its longest but for the last. A cell is shown on one line, whatever is in it."""
+    shown = [tuple(map(escaped, row)) for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
+    for row in shown:
         cells = [f"{cell:{width}}" for cell, width in zip(row[:-1], widths, strict=False)]
         yield "  ".join((*cells, row[-1]))
