@@ -181,6 +181,10 @@ class RegistryAddress:
             )
         if not parts.hostname or parts.query or parts.fragment or re.search(r"[\s\\]", spelled):
             raise UsageError(f"not a registry's address: {text[:150]!r}", advice=advice)
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError as error:
+            raise UsageError(f"not a registry's address: {text[:150]!r} names no host", advice=advice) from error
         return cls(scheme.lower() if has_scheme else "", parts.hostname, port, parts.path.rstrip("/"), spelled)
 
     @property

@@ -210,13 +210,23 @@ def _add_global_options(parser: Any) -> None:
     add("--user", "-u", help="user name [REGISTRY_USER]; without one, Docker's and podman's logins are used")
     add("--password", "-p", help="password [REGISTRY_PASSWORD]")
     add("--password-stdin", action="store_true", help="read the password from standard input")
-    add("--authfile", type=_name, metavar="FILE", help="logins, as podman keeps them; looked at first [REGISTRY_AUTH_FILE]")
+    add(
+        "--authfile",
+        type=_name,
+        metavar="FILE",
+        help="logins, as podman keeps them, first of all [REGISTRY_AUTH_FILE]",
+    )
     add("--digest-auth", nargs="?", const="true", metavar="true", help="HTTP Digest [REGISTRY_USE_DIGEST_AUTH]")
-    add("--client-cert", "-cert", type=_name, metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
-    add("--client-key", "-key", type=_name, metavar="FILE", help="its key, if not in the same file [REGISTRY_CLIENT_KEY]")
-    add("--verify", "-v", type=_name, metavar="FILE", help="CA bundle [REQUESTS_CA_BUNDLE]; 'None' switches verification off")
+    add("--client-cert", "-cert", metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
+    add("--client-key", "-key", metavar="FILE", help="its key, if not in the same file [REGISTRY_CLIENT_KEY]")
+    add("--verify", "-v", metavar="FILE", help="CA bundle [REQUESTS_CA_BUNDLE]; 'None' switches verification off")
     add("--insecure", action="store_true", help="allow plain HTTP and unknown certificates")
-    add("--repositories-from", type=_name, metavar="FILE", help="a repository a line, where there is no catalog; '-' is stdin")
+    add(
+        "--repositories-from",
+        type=_name,
+        metavar="FILE",
+        help="a repository a line, where there is no catalog; '-' is stdin",
+    )
     add("--cache", "-c", metavar="FILE", help="cache file [DOCKER_UTIL_CACHEFILE]; 'None' for none")
     add("--refresh", action="store_true", help="read the registry again before the command")
     add("--use-get-manifest", action="store_true", help="GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]")
@@ -320,7 +330,10 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 def _add_storage(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--storage", type=_name, metavar="PATH", help="the registry's own storage, read only: a folder, s3://, gs:// or az://"
+        "--storage",
+        type=_name,
+        metavar="PATH",
+        help="the registry's own storage, read only: a folder, s3://, gs:// or az://",
     )
 
 

@@ -157,12 +157,12 @@ def _password(
 
 
 def _path(value: str | None) -> Path | None:
-    return None if value is None else Path(value).expanduser()
+    return Path(value).expanduser() if value else None
 
 
 def _verify(value: str | None) -> Path | bool:
-    if value is None:
-        return True
+    if not value:
+        return True  # also `-v "$CA"` where that is not set: it takes more than nothing to switch verification off
     if value in COMMANDS:
         raise UsageError(
             f"-v {value}: a command stands where the CA bundle should",
