@@ -147,13 +147,13 @@ def test_a_working_folder_that_is_gone(program: Program, pusher: Pusher) -> None
 
 NOT_UTF8 = b"x\xff\xfe"
 OPTIONS = """-reg -u -p --authfile -cert -key -v --repositories-from -c -l --state-dir -r -t -re -x -xre --older-than
-    --larger-than --label --platform --media-type --based-on --plan-out --storage --yes-remove --color --format --timeout
-    --concurrency"""
+    --larger-than --label --platform --media-type --based-on --plan-out --storage --yes-remove --color --format
+    --timeout --concurrency"""
 
 
 @pytest.mark.parametrize("option", OPTIONS.split())
 def test_an_option_that_is_not_utf8(program: Program, option: str) -> None:
-    command = ["remove-tags", "-r", "shop/web", "-t", "1.0", "--dry-run", option, NOT_UTF8]
+    command: list[str | bytes] = ["remove-tags", "-r", "shop/web", "-t", "1.0", "--dry-run", option, NOT_UTF8]
     found = _run(program, command)
     assert b"defect" not in found.stderr, found.stderr
     assert b"Traceback" not in found.stderr, found.stderr
