@@ -41,6 +41,7 @@ async def apply_plan(
     earlier: RunRecord | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
     on_swept: Callable[[], None] | None = None,
+    on_put_back: Callable[[], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> RunResult:
     """Carry out `plan`.
@@ -52,8 +53,8 @@ async def apply_plan(
 
     `inventory` is what the plan was made from: a list that omits one of its tags is not believed. `known` is that and
     what else was seen before; by default what this machine's records and content database know. `on_swept` is told of
-    each tag that goes before its manifest, in a large repository. `stop`, once set, lets the steps in flight end and
-    starts no other.
+    each tag that goes before its manifest, in a large repository, `on_put_back` of each that then comes back. `stop`,
+    once set, lets the steps in flight end and starts no other.
 
     Raises DeletionDisabledError, DeniedError or LoginError before anything was sent, where one of the repositories
     allows no deletion, and UnreachableError where the registry does not answer; JournalError where nothing can be
@@ -72,6 +73,7 @@ async def apply_plan(
                 earlier=earlier,
                 on_outcome=on_outcome,
                 on_swept=on_swept,
+                on_put_back=on_put_back,
                 stop=stop,
             )
             record.is_finished = result.is_finished
@@ -81,6 +83,7 @@ async def apply_plan(
     run = Run(registry, plan, known, recorder, on_outcome or (lambda _: None))
     run.readings = readings or Readings()
     run.untagger.on_swept = on_swept or run.untagger.on_swept
+    run.untagger.on_put_back = on_put_back or run.untagger.on_put_back
     run.stop = stop or run.stop
     intents = run.take_up(earlier)
     steps = plan.by_repository

@@ -7,18 +7,21 @@ short, of another version) is refused before anything is believed of it.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dregutil.errors import PlanRefusedError, UsageError
 from dregutil.plan import Action, Kept, Plan, RemovalOptions, Step, StepKind, Usage
+from dregutil.private import others_link
 from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["decode_plan", "decode_step", "encode_plan", "encode_step", "plan_sum"]
+__all__ = ["decode_plan", "decode_step", "encode_plan", "encode_step", "plan_sum", "write_plan"]
 
 VERSION = 1
 _ADVICE = "make the plan again with --plan-out"
@@ -86,6 +89,39 @@ def plan_sum(plan: Plan) -> str:
     for line in _lines(plan):
         summed.update(line)
     return f"sha256:{summed.hexdigest()}"
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan to a file, through one beside it: a crash leaves no half plan. What a link leads to is written, and
+    what is no file (a pipe, a device) is written to. Raises UsageError."""
+    try:
+        link = others_link(path)
+        if link is not None:
+            raise UsageError(f"the plan is not written to {path}: {link} is a link of, or into, somebody else's")
+        target = path.resolve()
+        if target.is_dir():
+            raise UsageError(f"the plan cannot be written to {path}: it is a folder", advice="name a file in it")
+        if target.exists() and not target.is_file():
+            _write_lines(os.open(target, os.O_WRONLY | os.O_NOCTTY), plan)
+            return
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            _write_lines(descriptor, plan, synced=True)
+            beside.replace(target)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UsageError(f"the plan cannot be written to {path}: {error.strerror or error}") from error
+
+
+def _write_lines(descriptor: int, plan: Plan, *, synced: bool = False) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.writelines(encode_plan(plan))
+        file.flush()
+        if synced:
+            os.fsync(file.fileno())
 
 
 def decode_plan(lines: Iterable[bytes]) -> tuple[Plan, str]:

@@ -131,9 +131,12 @@ class SignatureTag:
 def registry_key(identity: str) -> str:
     """The key of a registry that a record or a plan names by its identity. Two that are equal are one registry."""
     try:
-        return RegistryAddress.parse(identity).key
+        address = RegistryAddress.parse(identity)
     except UsageError:
         return identity
+    # A name under .localhost, or 127.0.0.2, may well be another server.
+    host = "localhost" if address.host in ("127.0.0.1", "::1") else address.host
+    return f"{replace(address, host=host).netloc.lower()}{address.prefix}"
 
 
 def parse_signature_tag(tag: str) -> SignatureTag | None:
@@ -228,9 +231,7 @@ class RegistryAddress:
     def key(self) -> str:
         """As `identity`, with what names this machine alone (`localhost`, `127.0.0.1`, `::1`) as one: runs, locks and
         records of a registry are found by it."""
-        if not self.is_loopback or (self.host.startswith("127.") and self.host != "127.0.0.1"):
-            return self.identity
-        return replace(self, host="localhost").identity
+        return registry_key(self.identity)
 
     def repository(self, text: str) -> Repository:
         """A repository of this registry as people write it; raises UsageError.

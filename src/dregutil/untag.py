@@ -70,6 +70,7 @@ class Untagger:
         self._recorder = recorder
         self._by_tag = True
         self.on_swept: Callable[[], None] = lambda: None  # told of each tag that a sweep takes
+        self.on_put_back: Callable[[], None] = lambda: None  # and of each that is put back, where it ends early
         self._ours: dict[Digest, _Originals] = {}
 
     def original(self, repository: Repository, tag: Tag, digest: Digest) -> Manifest | None:
@@ -255,5 +256,6 @@ class Untagger:
             found = await self._registry.resolve(repository, tag)
             if found is None or found.digest == ours:
                 await self._registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+            self.on_put_back()
 
         await for_each(originals.items(), put, at_once=_AT_ONCE)

@@ -17,7 +17,7 @@ from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.policy_warnings import vain_selectors
-from dregutil.cli.remove import plan_live, write_plan
+from dregutil.cli.remove import plan_live
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.retention import (
     Judged,
@@ -36,7 +36,7 @@ from dregutil.errors import BrakeError, UsageError
 from dregutil.in_use import ListFile
 from dregutil.lastrun import LastRun, LastRunFile
 from dregutil.plan import Plan, RemovalOptions
-from dregutil.planfile import plan_sum
+from dregutil.planfile import plan_sum, write_plan
 from dregutil.quantity import parse_duration
 from dregutil.readings import Readings
 from dregutil.report.cleanup import (

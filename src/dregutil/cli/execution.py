@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from dregutil.apply import apply_plan
 from dregutil.brake import braked_repositories
 from dregutil.cli.connection import connect_options
+from dregutil.cli.interrupt import run_to_end
 from dregutil.cli.output import count, emit, note, tag_text
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
@@ -46,10 +45,9 @@ from dregutil.report.text import pair_lines
 from dregutil.run import Known
 from dregutil.runs import RunStore, short_lived
 
-__all__ = ["Undertaking", "agreed", "carry_out", "meter_for", "run_to_end", "tell_unfinished", "warn_of_state"]
+__all__ = ["Undertaking", "agreed", "carry_out", "meter_for", "tell_unfinished", "warn_of_state"]
 
 INTERRUPTED = 130
-_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -113,24 +111,6 @@ def warn_of_state(settings: Settings) -> None:
                 f"dregutil: warning: {why}: the record for `undo` may be lost with it\n"
                 "  name a folder that stays with --state-dir (DREGUTIL_STATE_DIR)\n"
             )
-
-
-def run_to_end(work: Callable[[asyncio.Event], Coroutine[None, None, _Found]]) -> _Found:
-    """Run a coroutine that is given a stop event: the first Ctrl-C sets it, a second one ends the process."""
-
-    async def run() -> _Found:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def end_early() -> None:
-            stop.set()
-            loop.remove_signal_handler(signal.SIGINT)
-
-        with suppress(NotImplementedError, RuntimeError):
-            loop.add_signal_handler(signal.SIGINT, end_early)
-        return await work(stop)
-
-    return asyncio.run(run())
 
 
 def agreed(question: str) -> bool:
@@ -240,6 +220,7 @@ def _apply(settings: Settings, work: Undertaking, recorder: Recorder) -> RunResu
                 earlier=work.earlier,
                 on_outcome=lambda _: meter.count(),
                 on_swept=meter.sweep,
+                on_put_back=meter.put_back,
                 stop=stop,
             )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shlex
 import sys
 from collections.abc import Iterable
@@ -21,13 +20,13 @@ from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.content_database import ContentDatabase
-from dregutil.errors import CacheError, UsageError
+from dregutil.errors import CacheError
 from dregutil.estimate import plan_seconds
 from dregutil.inventory import Inventory
 from dregutil.manifest import Manifest
 from dregutil.placeholder import LEFT_BEHIND
 from dregutil.plan import Plan, RemovalOptions
-from dregutil.planfile import encode_plan, plan_sum
+from dregutil.planfile import plan_sum, write_plan
 from dregutil.readings import Readings
 from dregutil.reference import Digest
 from dregutil.registry import connect
@@ -39,7 +38,7 @@ from dregutil.selection import Selection, unmatched_tags
 from dregutil.stored import StoredRegistry
 from dregutil.survey import KnownParents
 
-__all__ = ["plan_live", "remove_repos", "remove_tags", "write_plan"]
+__all__ = ["plan_live", "remove_repos", "remove_tags"]
 
 
 def remove_repos(args: argparse.Namespace, settings: Settings) -> int:
@@ -160,21 +159,3 @@ def _show(args: argparse.Namespace, settings: Settings, plan: Plan, unmatched: i
 
 def _apply(args: argparse.Namespace, settings: Settings) -> str:
     return settings.advised(f"apply {shlex.quote(args.plan_out)}")
-
-
-def write_plan(path: Path, plan: Plan) -> None:
-    """Through a file beside it: a crash leaves no half plan. Raises UsageError."""
-    if not path.name or path.is_dir():
-        raise UsageError(f"the plan cannot be written to {path}: it is a folder", advice="name a file in it")
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(encode_plan(plan))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise UsageError(f"the plan cannot be written to {path}: {error.strerror or error}") from error

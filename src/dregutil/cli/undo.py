@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 from dregutil.clearing import UNCLEAR_ADVICE, unclear_text
 from dregutil.cli.connection import connect_options
-from dregutil.cli.execution import INTERRUPTED, agreed, meter_for, run_to_end, warn_of_state
+from dregutil.cli.execution import INTERRUPTED, agreed, meter_for, warn_of_state
+from dregutil.cli.interrupt import run_to_end
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings

@@ -83,14 +83,14 @@ class Meter:
         self._show = show
         self._clock = clock
         self._noun = ""
-        self._total = self._done = self._swept = 0
+        self._total = self._done = self._swept = self._put_back = 0
         self._estimate: float | None = None
         self._began = self._first = self._shown = 0.0
 
     def begin(self, noun: str, total: int, seconds: float | None = None) -> None:
         """Count `total` of something from now on; `seconds`: how long that is thought to take."""
         self._noun, self._total, self._estimate = noun, total, seconds
-        self._done = self._swept = 0
+        self._done = self._swept = self._put_back = 0
         self._began = self._clock()
         self._write(self._began)
 
@@ -110,11 +110,20 @@ class Meter:
         if now - self._shown >= _SHOWN_EVERY:
             self._write(now)
 
+    def put_back(self) -> None:
+        """One more tag that had gone before what is counted is where it was."""
+        self._put_back += 1
+        now = self._clock()
+        if now - self._shown >= _SHOWN_EVERY:
+            self._write(now)
+
     def text(self, now: float) -> str:
         """The line at a moment of the clock."""
         text = f"{self._done:,} of {self._total:,} {self._noun}"
         if self._swept:
             text += f", {self._swept:,} {'tag' if self._swept == 1 else 'tags'} swept"
+        if self._put_back:
+            return f"{text}, {self._put_back:,} put back"
         left = self._left(now)
         return text if left is None else f"{text}, about {duration_text(left)} left"
 
