@@ -43,7 +43,7 @@ class Mender:
     """The last look at one repository. `removed` is what this run deleted there, `graph` its last live reading.
 
     `before` are the tags as they were first read: those that came or moved since are read, and every tag where there is
-    no such reading.
+    no such reading. `dangling` named nothing then.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Mender:
         removed: dict[Digest, tuple[Step, Manifest]],
         *,
         before: Mapping[Tag, Digest],
+        dangling: Collection[Tag] = frozenset(),
     ) -> None:
         self.run = run
         self.registry = run.registry
@@ -61,6 +62,7 @@ class Mender:
         self.graph = graph
         self.removed = removed
         self.before = before
+        self._nowhere = set(dangling)  # tags that name nothing that we deleted
         self.after: dict[Tag, Digest] = {}
         self._mending = asyncio.Lock()
 
@@ -113,7 +115,7 @@ class Mender:
         async def look(tag: Tag) -> None:
             found = await self.registry.resolve(self.repository, tag)
             if found is None:
-                if tag not in self.graph.dangling:
+                if tag not in self._nowhere:
                     dangling.append(tag)
                 return
             digest = await self._off_ours(tag, found.digest)
@@ -205,6 +207,7 @@ class Mender:
         removed = {digest: manifest for digest, (_, manifest) in self.removed.items()}
         await clear_left_behind(self.registry, self.repository, ours, removed)
         homes = await find_homes(self.registry, self.repository, foreign, removed) if foreign else {}
+        self._nowhere.update(tag for tag in foreign if tag not in homes)
         for tag, digest in homes.items():
             self.after[tag] = digest
             self._kept(self._with_children(digest), f"'{tag}' came meanwhile and needs it")

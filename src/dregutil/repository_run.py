@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from dregutil.bring_back import bring_back
 from dregutil.errors import (
@@ -71,18 +71,19 @@ class RepositoryRun:
             await self._take_up(intents)
         await self.live.begin()
         self.looks.begin()
-        before = {} if intents else self.live.graph.tags
-        self._tags_before = len(self.live.graph.tags)
+        first = self.live.graph
+        self._tags_before = len(first.tags)
         try:
             await self._tags_first()
             await self._all_steps()
         finally:
             if intents or self.removed or self._intents.noted:
-                await self._look_last(before)
+                await self._look_last({} if intents else first.tags, first.dangling)
 
-    async def _look_last(self, before: Mapping[Tag, Digest]) -> None:
+    async def _look_last(self, before: Mapping[Tag, Digest], dangling: Collection[Tag]) -> None:
         listed = await self.looks.finish()
-        mender = Mender(self.run_, self.repository, self.live.graph, self.removed, before=before)
+        graph = self.live.graph
+        mender = Mender(self.run_, self.repository, graph, self.removed, before=before, dangling=dangling)
         self.run_.tags_after[self.repository] = await mender.last_look(listed)
         vanished = await mender.vanished(self.live.staying_tags)
         if vanished:

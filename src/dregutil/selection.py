@@ -15,7 +15,16 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.selector import TagSelector
 from dregutil.version import tag_order
 
-__all__ = ["HeldBack", "MatchRules", "Selected", "Selection", "select_repositories", "select_tags", "unmatched_tags"]
+__all__ = [
+    "HeldBack",
+    "MatchRules",
+    "Selected",
+    "Selection",
+    "keep_digests",
+    "select_repositories",
+    "select_tags",
+    "unmatched_tags",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,13 @@ class Selection:
         """Every repository and digest that it speaks of, held back or not."""
         yield from ((entry.repository, entry.digest) for entry in self.selected)
         yield from ((entry.repository, entry.digest) for entry in self.held)
+
+
+def keep_digests(selection: Selection) -> Selection:
+    """The same selection of which every digest stays: its selected tags may go alone."""
+    tagged = [entry for entry in selection.selected if entry.tags]
+    held = [HeldBack(entry.repository, entry.digest, entry.tags, "--untag keeps it") for entry in tagged]
+    return replace(selection, selected=(), held=(*held, *selection.held))
 
 
 def select_tags(

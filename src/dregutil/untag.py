@@ -14,7 +14,8 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dregutil.errors import DregutilError, OutcomeUnknownError
+from dregutil.bring_back import bring_back
+from dregutil.errors import DregutilError, OutcomeUnknownError, ProtocolError, RegistryError
 from dregutil.manifest import OCI_MANIFEST, Manifest
 from dregutil.outcome import Intent, Recorder
 from dregutil.placeholder import placeholder
@@ -186,10 +187,11 @@ class Untagger:
                 raise
         lost = [other for other in intent.beside if await self._registry.resolve(repository, other) is None]
         if lost or await self._registry.resolve(repository, manifest.digest) is None:
-            references: tuple[Digest | Tag, ...] = (manifest.digest, *lost)
-            for reference in references:
-                await self._registry.put_manifest(repository, reference, manifest.raw, manifest.media_type)
             self._by_tag = False
+            if not intent.beside:
+                await self._keep_untagged(intent, tag)
+                return True
+            await bring_back(self._registry, repository, manifest, lost, below={})
             raise DregutilError(
                 f"deleting the tag '{tag}' took its whole manifest; that and its other tags were put back",
                 advice="this registry has no safe way to remove one tag of several",
@@ -197,6 +199,20 @@ class Untagger:
         if await self._is_on(intent, tag):
             raise DregutilError(f"the registry accepted the deletion of the tag '{tag}', and it is still there")
         return True
+
+    async def _keep_untagged(self, intent: Intent, tag: Tag) -> None:
+        """Put a manifest back that went with its only tag.
+
+        Raises DregutilError where this registry keeps none without a tag; the tag is on it again then.
+        """
+        repository, manifest = intent.repository, intent.manifest
+        try:
+            await bring_back(self._registry, repository, manifest, below={})
+        except (RegistryError, ProtocolError) as error:
+            await self._registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+            raise DregutilError(
+                f"this registry keeps no manifest without a tag: '{tag}' was put back; without --untag both go"
+            ) from error
 
     async def _is_on(self, intent: Intent, tag: Tag) -> bool:
         """Whether a tag stands for the manifest of `intent` now."""

@@ -308,7 +308,7 @@ def _add_removal(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show what would go; remove nothing")
     add("--plan-out", type=_name, metavar="FILE", help="write the plan to a file; remove nothing")
     _add_consent(parser)
-    add("--untag", action="store_true", help="where a digest is held back, remove the selected tags alone")
+    add("--untag", action="store_true", help="remove the selected tags alone and keep every digest")
     _add_extent(parser)
 
 

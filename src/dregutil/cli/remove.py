@@ -34,7 +34,7 @@ from dregutil.removal import plan_removal
 from dregutil.report.removal import brake_lines, kept_lines, plan_lines, plan_objects
 from dregutil.run import Known
 from dregutil.runs import RunStore
-from dregutil.selection import Selection, unmatched_tags
+from dregutil.selection import Selection, keep_digests, unmatched_tags
 from dregutil.stored import StoredRegistry
 from dregutil.survey import KnownParents
 
@@ -53,6 +53,8 @@ def remove_tags(args: argparse.Namespace, settings: Settings) -> int:
 def _remove(args: argparse.Namespace, settings: Settings, parents: KnownParents) -> int:
     stored = stored_registry(settings)
     source, selection, code = select(args, settings)
+    if args.untag:
+        selection = keep_digests(selection)
     options = RemovalOptions(args.untag, args.keep_children, args.keep_referrers, args.allow_irreversible)
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
     readings = Readings()

@@ -1,0 +1,134 @@
+"""`python bench/looks.py OTHER`: what the looks around each batch of DELETEs cost, against another source tree.
+
+`OTHER` is the `src` of another version (`git archive 547bc09 src | tar -x -C DIR`). Both remove the same tags from
+registries of their own, in turn; the medians of the rounds. Requests and the CPU of client and server are told beside
+the wall clock, since on a shared machine they are what can be relied on. The gap is the most time that lies between the
+beginning of a look and a DELETE that rests on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Setting:
+    what: str
+    repositories: int
+    tags: int
+    doomed: int
+    rounds: int
+
+
+SETTINGS = (
+    Setting("20 of 30 tags of 100 repositories", 100, 30, 20, 3),
+    Setting("100 of 600 tags of one repository", 1, 600, 100, 3),
+    Setting("2,700 of 3,000 tags of one repository, swept", 1, 3000, 2700, 2),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("other", type=Path)
+    other = parser.parse_args().other.resolve()
+    print("| what | requests | CPU, client and server | wall clock | longest gap |\n|---|---|---|---|---|")
+    for setting in SETTINGS:
+        print(_row(setting, {"ours": ROOT / "src", "other": other}), flush=True)
+
+
+def _row(setting: Setting, trees: Mapping[str, Path]) -> str:
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in trees}
+    for number in range(setting.rounds):
+        for name, tree in trees.items() if number % 2 == 0 else reversed(trees.items()):
+            found[name].append(_round(setting, tree))
+    ours, other = (
+        {key: statistics.median(entry[key] for entry in found[name]) for key in ("requests", "cpu", "wall", "gap")}
+        for name in ("ours", "other")
+    )
+    cells = [f"{ours['requests'] / other['requests']:.2f} × ({ours['requests']:,.0f}, {other['requests']:,.0f})"]
+    cells += [f"{ours[key] / other[key]:.2f} × ({ours[key]:.2f} s, {other[key]:.2f} s)" for key in ("cpu", "wall")]
+    return f"| {setting.what} | {' | '.join(cells)} | {ours['gap'] * 1000:.0f} ms |"
+
+
+def _round(setting: Setting, tree: Path) -> dict[str, Any]:
+    from support import fill
+
+    from servers import DistributionServer
+
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="dregutil-bench-", dir=memory if memory.is_dir() else None))
+    try:
+        server = DistributionServer(folder, cache=True)
+        fill(server.storage, setting.repositories, setting.tags)
+        with server:
+            before = _server_cpu(server)
+            command = [sys.executable, __file__, "--one", server.url, f"<1.{setting.doomed}"]
+            done = subprocess.run(
+                command, env={**os.environ, "PYTHONPATH": str(tree)}, check=True, capture_output=True, text=True
+            )
+            result: dict[str, Any] = json.loads(done.stdout)
+            assert result["removed"] == setting.repositories * setting.doomed, result
+            result["cpu"] += _server_cpu(server) - before
+            return result
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _server_cpu(server: Any) -> float:
+    """Seconds of CPU that a server has used."""
+    fields = Path(f"/proc/{server._process.pid}/stat").read_text().rpartition(")")[2].split()  # noqa: SLF001
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _one(url: str, selector: str) -> dict[str, Any]:
+    """Remove by the library that is on the path, and say what it took."""
+    import dregutil
+    from dregutil.outcome import NoRecorder, Result
+
+    async with dregutil.connect_writable(url) as registry:
+        inventory = (await dregutil.crawl(registry)).inventory
+        sent: Counter[str] = Counter()
+        send = registry._transport.send  # noqa: SLF001 - counted where they are sent
+
+        async def counted(method: str, *arguments: Any, **options: Any) -> Any:
+            sent[method] += 1
+            return await send(method, *arguments, **options)
+
+        registry._transport.send = counted  # type: ignore[method-assign]  # noqa: SLF001
+        selection = dregutil.select_tags(
+            inventory, sorted(inventory.as_mapping()), dregutil.TagSelector.build([selector])
+        )
+        started, cpu = time.perf_counter(), time.process_time()
+        plan = await dregutil.plan_removal(registry, selection, inventory)
+        result = await dregutil.apply_plan(registry, plan, recorder=NoRecorder())
+        return {
+            "requests": sum(sent.values()),
+            "sent": sent,
+            "removed": len(result.of(Result.REMOVED)),
+            "wall": time.perf_counter() - started,
+            "cpu": time.process_time() - cpu,
+            "gap": getattr(result, "longest_gap", 0.0),
+        }
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(asyncio.run(_one(sys.argv[2], sys.argv[3]))))
+    else:
+        main()
