@@ -327,4 +327,4 @@ def test_what_is_above_many_is_what_is_above_each(children: list[list[int]], ask
             digests[below[0] if below else 0] = digests[-1]  # so that later ones may hold it
         chosen = [digests[number] for number in asked]
         each = {above for digest in chosen for above, (role, _) in database.users(digest).items() if role == CHILD}
-        assert database.indexes_above(chosen) == each
+        assert database.holders_above(chosen) == each

@@ -46,8 +46,10 @@ def test_a_removal_asks_for_nothing_twice(asked: tuple[Counter[str], Counter[str
     removal, _ = asked
     assert removal == {
         "GET tags": 2 * REPOSITORIES + 1,  # before and after; once, of which generation the collector is
-        "GET manifests": REPOSITORIES * DOOMED,  # a tag and what is to be kept of it, in one
-        "HEAD manifests": 2 * REPOSITORIES * STAYING,  # before and after
+        # A tag and what is to be kept of it, in one; and once what stays, since only its bytes show that it is no index.
+        "GET manifests": REPOSITORIES * (DOOMED + STAYING),
+        "HEAD manifests": REPOSITORIES * STAYING,  # after
+        "HEAD blobs by digest": REPOSITORIES * DOOMED * 2,  # config and layer, without which nothing could be put back
         "GET referrers by digest": 1,  # this server has no such list, and need not say so again
         "DELETE manifests by digest": REPOSITORIES * (1 + DOOMED),  # first of all, one that nobody has
         "GET manifests by digest": 1,  # whether the first one really went

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -78,24 +78,26 @@ async def apply_plan(
             )
             record.is_finished = result.is_finished
         return replace(result, run=record.journal.run if record.journal.has_intents else "")
-    known = known or Known.remembered(registry.address.identity, inventory)
-    limit = asyncio.Semaphore(registry.repositories_at_once)
-    run = Run(registry, plan, known, recorder, on_outcome or (lambda _: None))
-    run.readings = readings or Readings()
-    run.untagger.on_swept = on_swept or run.untagger.on_swept
-    run.untagger.on_put_back = on_put_back or run.untagger.on_put_back
-    run.stop = stop or run.stop
-    intents = run.take_up(earlier)
-    steps = plan.by_repository
+    with ExitStack() as stack:
+        if known is None:
+            known = stack.enter_context(Known.remembered(registry.address.identity, inventory))
+        limit = asyncio.Semaphore(registry.repositories_at_once)
+        run = Run(registry, plan, known, recorder, on_outcome or (lambda _: None))
+        run.readings = readings or Readings()
+        run.untagger.on_swept = on_swept or run.untagger.on_swept
+        run.untagger.on_put_back = on_put_back or run.untagger.on_put_back
+        run.stop = stop or run.stop
+        intents = run.take_up(earlier)
+        steps = plan.by_repository
 
-    async def carry_out(repository: Repository) -> None:
-        async with limit:
-            await _carry_out(run, repository, steps[repository], intents.get(repository, []))
+        async def carry_out(repository: Repository) -> None:
+            async with limit:
+                await _carry_out(run, repository, steps[repository], intents.get(repository, []))
 
-    left = [repository for repository in steps if earlier is None or repository not in earlier.looked]
-    await for_each(left, registry.check_deletion, at_once=registry.concurrency)
-    await gather_all(carry_out(repository) for repository in left)
-    return run.result()
+        left = [repository for repository in steps if earlier is None or repository not in earlier.looked]
+        await for_each(left, registry.check_deletion, at_once=registry.concurrency)
+        await gather_all(carry_out(repository) for repository in left)
+        return run.result()
 
 
 @dataclass

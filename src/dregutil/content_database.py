@@ -178,8 +178,24 @@ class ContentDatabase:
             found = self.connection.execute(query, (digest_key(blob), CHILD, DEEPEST)).fetchall()
         return {digest_of_key(key): (role, floor) for key, role, floor in found}
 
-    def indexes_above(self, digests: Iterable[Digest]) -> frozenset[Digest]:
-        """The indexes that were ever seen to hold one of `digests`, and those that hold them in turn."""
+    def images(self, digests: Iterable[Digest]) -> dict[Digest, str]:
+        """Those of `digests` whose bytes were read and are no index, with their media type."""
+        found: dict[Digest, str] = {}
+        kinds = (Kind.IMAGE.value, Kind.SCHEMA1.value)
+        with self.guarded():
+            waiting = iter(dict.fromkeys(digests))
+            while some := list(islice(waiting, _AT_ONCE)):
+                query = (
+                    "SELECT digest, media_type FROM manifest JOIN blob USING (id)"
+                    f" WHERE kind IN (?, ?) AND digest IN ({','.join('?' * len(some))})"
+                )
+                rows = self.connection.execute(query, [*kinds, *map(digest_key, some)])
+                found.update((digest_of_key(key), media_type) for key, media_type in rows)
+        return found
+
+    def holders_above(self, digests: Iterable[Digest]) -> frozenset[Digest]:
+        """What was ever seen to have one of `digests` as a part (an index its child, an image a layer that is a
+        manifest too), and the indexes that hold those in turn."""
         found: set[bytes] = set()
         with self.guarded():
             waiting = iter(digests)
@@ -187,12 +203,12 @@ class ContentDatabase:
                 query = (
                     "WITH RECURSIVE above (id, floor) AS ("
                     " SELECT manifest, 1 FROM blob JOIN part ON part.blob = blob.id"
-                    f" WHERE digest IN ({','.join('?' * len(some))}) AND role = ?"
+                    f" WHERE digest IN ({','.join('?' * len(some))}) AND role != ?"
                     " UNION SELECT part.manifest, floor + 1 FROM above"
                     " JOIN part ON part.blob = above.id AND part.role = ? WHERE floor < ?)"
                     " SELECT DISTINCT digest FROM above JOIN blob USING (id)"
                 )
-                values = [*map(digest_key, some), CHILD, CHILD, DEEPEST]
+                values = [*map(digest_key, some), FOREIGN, CHILD, DEEPEST]
                 found.update(key for (key,) in self.connection.execute(query, values))
         return frozenset(map(digest_of_key, found))
 

@@ -27,7 +27,9 @@ class RepositoryGraph:
     `tags`: every tag that resolves. `manifests`: those that were read whole: all indexes that a tag or our records
     name, nested ones included, and all that a removal may touch. `referrers`: subject to the digests that name it,
     as the referrers API lists them. `absent`: digests that were asked for and are not there. `dangling`: tags that
-    are listed and resolve to nothing. `trouble`: why nothing here may be judged, or empty.
+    are listed and resolve to nothing. `trouble`: why nothing here may be judged, or empty. `presumed`: of the dangling
+    tags those that were on a digest which is there, when they were last read. `missing_blobs`: configs and layers that
+    were looked for and are not there.
     """
 
     repository: Repository
@@ -37,6 +39,8 @@ class RepositoryGraph:
     absent: frozenset[Digest] = frozenset()
     dangling: frozenset[Tag] = frozenset()
     trouble: str = ""
+    presumed: Mapping[Tag, Digest] = field(default_factory=dict)
+    missing_blobs: frozenset[Digest] = frozenset()
 
     @cached_property
     def tags_of(self) -> Mapping[Digest, tuple[Tag, ...]]:
@@ -48,12 +52,23 @@ class RepositoryGraph:
 
     @cached_property
     def parents(self) -> Mapping[Digest, tuple[Digest, ...]]:
-        """The indexes that name each child."""
+        """What has each manifest as a part: an index its child, or an image a layer that is a manifest too."""
         found: dict[Digest, list[Digest]] = defaultdict(list)
         for digest, manifest in self.manifests.items():
             for child in manifest.children:
                 found[child.digest].append(digest)
+            for blob in manifest.blobs:
+                if blob.digest in self.manifests:
+                    found[blob.digest].append(digest)
         return {child: tuple(dict.fromkeys(parents)) for child, parents in found.items()}
+
+    @cached_property
+    def presumed_on(self) -> Mapping[Digest, tuple[Tag, ...]]:
+        """The dangling tags that were on each digest when they were last read, sorted."""
+        found: dict[Digest, list[Tag]] = defaultdict(list)
+        for tag, digest in self.presumed.items():
+            found[digest].append(tag)
+        return {digest: tuple(sorted(tags)) for digest, tags in found.items()}
 
     @cached_property
     def _signature_tags(self) -> Mapping[tuple[str, str], tuple[Tag, ...]]:
@@ -192,26 +207,30 @@ def _hold(
     for tag in graph.tags_of.get(digest, ()):
         if tag not in doomed_tags and not _goes_with_its_subject(graph, tag, going):
             return f"also '{tag}'"
+    for tag in graph.presumed_on.get(digest, ()):
+        if tag not in doomed_tags:
+            return f"'{tag}' was on it; it is listed, and the registry does not say where it is now"
     for parent in graph.parents.get(digest, ()):
         if parent not in going:
-            return f"part of the index {parent.short}, which stays"
+            what = "index" if graph.manifests[parent].kind is Kind.INDEX else "manifest"
+            return f"part of the {what} {parent.short}, which stays"
     for subject in graph.subjects_of(digest):
         if subject not in going:
             return f"refers to {subject.short}, which stays"
-    return "" if allow_irreversible else _irreversible(graph, manifest)
+    why = "" if allow_irreversible else _irreversible(graph, manifest)
+    return f"{why} (--allow-irreversible removes it)" if why else ""
 
 
 def _irreversible(graph: RepositoryGraph, manifest: Manifest) -> str:
-    """Why a manifest could not be put back, or nothing."""
+    """Why a manifest should go only where that is asked for by name; empty where nothing speaks against it."""
     if manifest.is_ambiguous:
-        return (
-            "its JSON has a key twice or in another case, so programs disagree on what it holds "
-            "(--allow-irreversible removes it)"
-        )
+        return "its JSON has a key twice or in another case, so programs disagree on what it holds"
     if manifest.kind is Kind.SCHEMA1:
-        return "a schema 1 image could not be put back (--allow-irreversible removes it)"
+        return "a schema 1 image could not be put back"
+    if any(blob.digest in graph.missing_blobs for blob in manifest.blobs):
+        return "its config or a layer is missing, so it could not be put back"
     if graph.missing_children(manifest.digest):
-        return "a child of this index is missing, so it could not be put back (--allow-irreversible removes it)"
+        return "a child of this index is missing, so it could not be put back"
     return ""
 
 

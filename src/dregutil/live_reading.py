@@ -106,18 +106,21 @@ class LiveReading:
         """
         steps, started = self.pending, time.monotonic()
         gone = self._gone_before(steps)
-        known = self._run.known.tags.get(self._repository, {}).keys() | self._seen.keys()
+        known = {**self._run.known.tags.get(self._repository, {}), **self._seen}
+        if self._removed or self.swept:
+            known = {tag: digest for tag, digest in known.items() if tag not in self.own_tags}
         self.graph = await survey_repository(
             self._run.registry,
             self._repository,
             dict.fromkeys((*(step.digest for step in steps), *gone.values())),
-            known_tags=known - self.own_tags if self._removed or self.swept else known,
+            known_tags=known,
             known_indexes=self._run.known.indexes.get(self._repository, ()),
-            known_parents=self._run.known.parents,
+            seen=self._run.known.seen,
             likely=[step.tags[0] for step in steps if step.tags and step.number not in self.swept],
+            check_blobs=not self._run.plan.options.allow_irreversible,
         )
         self._read_at, self._took = started, time.monotonic() - started
-        self._seen = {**self.graph.tags, **self._seen}
+        self._seen = {**self._seen, **self.graph.tags}
         self._drop(steps, gone)
 
     async def update(self, tags: Mapping[Tag, Digest]) -> None:
@@ -136,8 +139,9 @@ class LiveReading:
                 manifests=manifests,
                 absent=(self.graph.absent | absent) - manifests.keys(),
                 dangling=self.graph.dangling - tags.keys(),
+                presumed={tag: on for tag, on in self.graph.presumed.items() if tag not in tags},
             )
-            self._seen = {**tags, **self._seen}
+            self._seen = {**self._seen, **tags}
             self._drop(self.pending, self._gone_before(self.pending))
             for step in self.pending:
                 again = [tag for tag in step.tags if tags.get(tag) == step.digest]

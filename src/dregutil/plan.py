@@ -237,6 +237,7 @@ def recheck(
         deletes[step.digest] = step
         still = [tag for tag in step.tags if graph.tags.get(tag) == step.digest]
         doomed.update(still)
+        doomed.update(tag for tag in step.tags if graph.presumed.get(tag) == step.digest)
         if moved and not still:
             dropped[step.number] = f"'{moved[0]}' has moved to {graph.tags[moved[0]].short}"
         elif step.tags and not still and step.number not in begun:
@@ -279,6 +280,7 @@ class _RepositoryPlan:
         roots: dict[Digest, tuple[Tag, ...]] = {}
         entries = {entry.digest: entry for entry in chosen}
         doomed: set[Tag] = set()
+        where = {**self.graph.presumed, **self.graph.tags}
         for entry in chosen:
             still = self._still(entry.digest, entry.tags)
             by = None if entry.tags else self.graph.tagged_referrer(entry.digest)
@@ -286,8 +288,7 @@ class _RepositoryPlan:
                 self.hold(entry.digest, (), f"'{by}' refers to it", untag=False)
             elif still or not entry.tags:
                 roots[entry.digest] = still
-                doomed.update(still)
-                doomed.update(tag for tag in entry.other_tags if self.graph.tags.get(tag) == entry.digest)
+                doomed.update(tag for tag in (*entry.tags, *entry.other_tags) if where.get(tag) == entry.digest)
         reasons = self._expand({digest: entries[digest].because for digest in roots})
         going, held = settle(self.graph, reasons, doomed, allow_irreversible=self.options.allow_irreversible)
         ordered = self._order(going, reasons)

@@ -5,14 +5,17 @@ An index that no tag names any more is invisible to the API, and still needs its
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from dregutil.content_database import ContentDatabase
+from dregutil.errors import CacheError
 from dregutil.folders import contents_file, state_folder
 from dregutil.reference import Digest, Repository
 from dregutil.runs import RunStore
+from dregutil.seen import Seen
 
-__all__ = ["remembered_indexes", "remembered_parents"]
+__all__ = ["remembered_indexes", "remembered_manifests"]
 
 
 def remembered_indexes(registry: str) -> Mapping[Repository, frozenset[Digest]]:
@@ -20,10 +23,15 @@ def remembered_indexes(registry: str) -> Mapping[Repository, frozenset[Digest]]:
     return RunStore(state_folder()).known_indexes(registry)
 
 
-def remembered_parents(digests: Collection[Digest]) -> Collection[Digest]:
-    """The indexes that were ever seen above `digests`, in whatever registry. Raises CacheError."""
+@contextmanager
+def remembered_manifests() -> Iterator[Seen]:
+    """What was ever read, in whatever registry. Raises CacheError where there is something, and it cannot be used."""
     path = contents_file()
-    if not path.exists():
-        return ()
-    with ContentDatabase.open(path) as database:
-        return database.indexes_above(digests)
+    with ExitStack() as stack:
+        try:
+            database = ContentDatabase.open(path)
+        except CacheError:
+            if path.exists():
+                raise
+            database = ContentDatabase.private()
+        yield Seen(stack.enter_context(database))

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -19,10 +21,11 @@ from dregutil.readings import Readings
 from dregutil.reclaim import collectors_of, with_stored_usage, with_usage
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
-from dregutil.remembered import remembered_indexes, remembered_parents
+from dregutil.remembered import remembered_indexes, remembered_manifests
+from dregutil.seen import Seen
 from dregutil.selection import Selection
 from dregutil.stored import StoredRegistry
-from dregutil.survey import KnownParents, survey_repository
+from dregutil.survey import survey_repository
 
 __all__ = ["plan_removal"]
 
@@ -35,7 +38,7 @@ async def plan_removal(
     *,
     command: str = "",
     known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
-    known_parents: KnownParents | None = None,
+    seen: Seen | None = None,
     readings: Readings | None = None,
     untagged: bool = False,
     stored: StoredRegistry | None = None,
@@ -44,49 +47,35 @@ async def plan_removal(
 ) -> Plan:
     """Read the repositories of `selection` live and plan its removal; nothing is changed.
 
-    `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw, `known_parents`
-    tells what else was ever seen above a digest: by default what this machine's records and content database have.
+    `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw, `seen` is
+    what was ever read: by default what this machine's records and content database have.
     `readings` takes what was read, for a run that follows at once. `untagged`: the registry's collector is run with
     `-m`. `stored`: the registry's storage, from which it is known exactly what comes back; `known` has manifests that
     were read before, `remember` takes what is read beside what decides. Raises UnreachableError and LoginError, and
     JournalError or CacheError where records or database cannot be read; a repository that cannot be read whole is left
     out of the plan, which says so.
     """
-    wanted: dict[Repository, set[Digest]] = defaultdict(set)
-    for repository, digest in selection.touched():
-        wanted[repository].add(digest)
-    likely = _one_tag_each(selection)
+    chosen = options or RemovalOptions()
     indexes = remembered_indexes(registry.address.identity) if known_indexes is None else known_indexes
-    parents = known_parents or remembered_parents
-    limit = asyncio.Semaphore(registry.repositories_at_once)
-
-    async def survey(repository: Repository) -> RepositoryGraph:
-        async with limit:
-            started = time.monotonic()
-            graph = await survey_repository(
-                registry,
-                repository,
-                wanted[repository],
-                known_tags=inventory.tags(repository),
-                known_indexes=indexes.get(repository, ()),
-                likely=likely[repository],
-                known_parents=parents,
-            )
-            if readings is not None:
-                readings.add(graph, started)
-            return graph
-
-    asked = asyncio.ensure_future(_generation(registry, wanted))
-    try:
-        graphs = await asyncio.gather(*(survey(repository) for repository in wanted))
-        generation = await asked
-    finally:
-        asked.cancel()
-    found = {graph.repository: graph for graph in graphs}
+    with ExitStack() as stack:
+        surveys = _Surveys(
+            registry,
+            inventory,
+            indexes,
+            seen or stack.enter_context(remembered_manifests()),
+            readings or Readings(),
+            check_blobs=not chosen.allow_irreversible,
+        )
+        asked = asyncio.ensure_future(_generation(registry, dict(selection.touched())))
+        try:
+            found = await surveys.read(selection)
+            generation = await asked
+        finally:
+            asked.cancel()
     plan = make_plan(
         selection,
         found,
-        options or RemovalOptions(),
+        chosen,
         registry=registry.address.identity,
         made_at=datetime.now(UTC),
         command=command,
@@ -99,6 +88,44 @@ async def plan_removal(
         return plan
     changed = await changed_since(registry, stored, inventory, beside=found.keys())
     return with_stored_usage(plan, stored, collectors, graphs=found, changed=changed)
+
+
+@dataclass(frozen=True)
+class _Surveys:
+    """Live readings of the repositories of a selection, several at a time."""
+
+    registry: Registry
+    inventory: Inventory
+    indexes: Mapping[Repository, frozenset[Digest]]
+    seen: Seen
+    readings: Readings
+    check_blobs: bool
+
+    async def read(self, selection: Selection) -> dict[Repository, RepositoryGraph]:
+        wanted: dict[Repository, set[Digest]] = defaultdict(set)
+        for repository, digest in selection.touched():
+            wanted[repository].add(digest)
+        likely = _one_tag_each(selection)
+        limit = asyncio.Semaphore(self.registry.repositories_at_once)
+
+        async def survey(repository: Repository) -> RepositoryGraph:
+            async with limit:
+                started = time.monotonic()
+                graph = await survey_repository(
+                    self.registry,
+                    repository,
+                    wanted[repository],
+                    known_tags=self.inventory.tags(repository),
+                    known_indexes=self.indexes.get(repository, ()),
+                    likely=likely[repository],
+                    seen=self.seen,
+                    check_blobs=self.check_blobs,
+                )
+                self.readings.add(graph, started)
+                return graph
+
+        graphs = await asyncio.gather(*(survey(repository) for repository in wanted))
+        return {graph.repository: graph for graph in graphs}
 
 
 async def _generation(registry: Registry, repositories: Iterable[Repository]) -> Generation | None:

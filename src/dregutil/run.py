@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -17,9 +18,9 @@ from dregutil.readings import Readings
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.writing import WritableRegistry
-from dregutil.remembered import remembered_indexes, remembered_parents
+from dregutil.remembered import remembered_indexes, remembered_manifests
+from dregutil.seen import Seen
 from dregutil.stored import StoredRegistry
-from dregutil.survey import KnownParents, no_parents
 from dregutil.untag import Untagger
 from dregutil.untagged import untagged_indexes
 
@@ -33,18 +34,20 @@ class StopRepositoryError(Exception):
 @dataclass(frozen=True)
 class Known:
     """What is known before: earlier readings of tags, against which the server's lists are doubted, and indexes that
-    earlier runs saw, which no tag may name any more; `parents` tells what else was ever seen above a digest."""
+    earlier runs saw, which no tag may name any more; `seen` is what was ever read, and above what."""
 
     tags: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
     indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
-    parents: KnownParents = no_parents
+    seen: Seen = field(default_factory=Seen)
 
     @classmethod
-    def remembered(cls, registry: str, inventory: Inventory | None = None) -> Self:
+    @contextmanager
+    def remembered(cls, registry: str, inventory: Inventory | None = None) -> Iterator[Self]:
         """What this machine's records and content database know of a registry (its identity), and the tags of
-        `inventory`. Raises JournalError."""
+        `inventory`. Raises JournalError and CacheError."""
         tags = {} if inventory is None else inventory.as_mapping()
-        return cls(tags, remembered_indexes(registry), remembered_parents)
+        with remembered_manifests() as seen:
+            yield cls(tags, remembered_indexes(registry), seen)
 
     def with_indexes_of(self, stored: StoredRegistry) -> Known:
         """And the indexes that a registry's storage has without a tag: they hold their children, and the API does not

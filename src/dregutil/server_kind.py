@@ -27,12 +27,13 @@ class Evidence:
 class ServerKind:
     """A kind of registry. `limits`: what does not work there, each with the way that does. `deletion`: what to do
     where it refuses to delete; empty where the usual advice holds. `counts_pulls`: reading a manifest is a pull, by
-    which it limits its users or judges what is used."""
+    which it limits its users or judges what is used. `limits_pulls`: there are few of them."""
 
     name: str
     limits: tuple[str, ...] = ()
     deletion: str = ""
     counts_pulls: bool = False
+    limits_pulls: bool = False
 
 
 _LIST = "give the repositories with --repositories-from FILE"
@@ -41,6 +42,7 @@ _HUB = ServerKind(
     (f"no catalog: {_LIST}", "reading a manifest counts as a pull, looking at a tag does not"),
     "Docker Hub deletes only through its own API and web page (hub.docker.com, repository, Tags)",
     counts_pulls=True,
+    limits_pulls=True,
 )
 _GHCR = ServerKind(
     "GitHub Container Registry",

@@ -6,23 +6,23 @@ whole repository out of a plan. An unreachable registry or a refused login ends 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from dregutil.errors import DeniedError, ManifestError, ProtocolError, RegistryError
 from dregutil.graph import RepositoryGraph
-from dregutil.manifest import Kind, Manifest, kind_of_media_type
+from dregutil.manifest import Descriptor, Kind, Manifest, contradicts_nothing, is_foreign, kind_of_media_type
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
+from dregutil.seen import Seen
 from dregutil.workers import for_each
 
-__all__ = ["KnownParents", "no_parents", "survey_repository"]
+__all__ = ["survey_repository"]
 
-KnownParents = Callable[[Collection[Digest]], Collection[Digest]]
-
-
-def no_parents(_: Collection[Digest]) -> Collection[Digest]:
-    """Nothing is known of indexes that no tag names."""
-    return ()
+_PAUSE = 1.0  # seconds until tags that are listed and not there are asked for again: a replica may lag behind
+_KEPT_AT_ONCE = 500  # manifests a transaction of the content database
+_MOST_DOUBTED = 100  # tags that a list omits, of those that are not known to have been on what may go
+_DEEPEST = 32  # indexes within each other; nobody builds more than two
 
 
 async def survey_repository(
@@ -30,21 +30,23 @@ async def survey_repository(
     repository: Repository,
     digests: Iterable[Digest],
     *,
-    known_tags: Iterable[Tag] = (),
+    known_tags: Mapping[Tag, Digest] | None = None,
     known_indexes: Iterable[Digest] = (),
     likely: Iterable[Tag] = (),
-    known_parents: KnownParents = no_parents,
+    seen: Seen | None = None,
+    check_blobs: bool = True,
 ) -> RepositoryGraph:
     """Read what decides about `digests` of `repository`: all tags, all indexes, and what refers to them.
 
-    `known_tags` are those that earlier readings saw: one that the list omits and that yet resolves proves the list
-    wrong. `known_indexes` are looked up although no tag names them, and so is what `known_parents` says of digests.
-    `likely` tags are thought to name the digests: one GET then reads tag and manifest in one. Raises UnreachableError
-    and LoginError.
+    `known_tags` are those that earlier readings saw, and on what: one that the list omits and that yet resolves proves
+    the list wrong; one that is listed and not there counts as being where it was. `known_indexes` are looked up
+    although no tag names them, and so is what `seen` has above digests. `likely` tags are thought to name the digests:
+    one GET then reads tag and manifest in one. `check_blobs`: config and layers of what may go are looked for. Raises
+    UnreachableError and LoginError.
     """
-    survey = _Survey(registry, repository, frozenset(likely), known_parents)
+    survey = _Survey(registry, repository, frozenset(likely), known_tags or {}, seen or Seen())
     try:
-        await survey.read(tuple(digests), tuple(known_tags), tuple(known_indexes))
+        await survey.read(tuple(digests), tuple(known_indexes), check_blobs=check_blobs)
     except (RegistryError, ProtocolError, ManifestError, DeniedError) as error:
         return RepositoryGraph(repository, trouble=f"it could not be read whole: {error.message}")
     return survey.graph()
@@ -52,21 +54,31 @@ async def survey_repository(
 
 class _Survey:
     def __init__(
-        self, registry: Registry, repository: Repository, likely: frozenset[Tag], known_parents: KnownParents
+        self,
+        registry: Registry,
+        repository: Repository,
+        likely: frozenset[Tag],
+        known: Mapping[Tag, Digest],
+        seen: Seen,
     ) -> None:
         self.registry = registry
         self.repository = repository
         self.likely = likely
-        self.known_parents = known_parents
+        self.known = known
+        self.seen = seen
         self.tags: dict[Tag, Digest] = {}
-        self.kinds: dict[Digest, Kind] = {}
         self.manifests: dict[Digest, Manifest] = {}
         self.referrers: dict[Digest, tuple[Digest, ...]] = {}
         self.absent: set[Digest] = set()
-        self.dangling: set[Tag] = set()
+        self.dangling: dict[Tag, None] = {}
+        self.missing_blobs: set[Digest] = set()
         self.trouble = ""
+        self._images: dict[Digest, str] = {}  # those whose bytes were read, now or before, with their media types
+        self._types: dict[Digest, str] = {}  # what HEAD said
+        self._unkept: list[Manifest] = []
 
     def graph(self) -> RepositoryGraph:
+        presumed = ((tag, self.known.get(tag)) for tag in self.dangling)
         return RepositoryGraph(
             self.repository,
             self.tags,
@@ -75,44 +87,102 @@ class _Survey:
             frozenset(self.absent),
             frozenset(self.dangling),
             self.trouble,
+            {tag: digest for tag, digest in presumed if digest is not None and digest not in self.absent},
+            frozenset(self.missing_blobs),
         )
 
-    async def read(self, digests: Sequence[Digest], known_tags: Sequence[Tag], known_indexes: Sequence[Digest]) -> None:
+    async def read(self, digests: Sequence[Digest], known_indexes: Sequence[Digest], *, check_blobs: bool) -> None:
         listed = await self.registry.tags(self.repository)
-        await for_each(listed, self._resolve)
-        await self._doubt_list(sorted(set(known_tags) - set(listed)))
-        await self._read_manifests(known_indexes)
+        self._images.update(self.seen.images(self.known[tag] for tag in listed if tag in self.known))
+        await for_each(listed, self._look)
+        await self._ask_again()
+        await self._read_unread()
+        presumed = (self.known[tag] for tag in self.dangling if tag in self.known)
+        await self._read_manifests({*known_indexes, *presumed})
         await self._read_indexes()
-        await self._read_company(digests)
+        self._keep_read()
+        company = await self._read_company(digests)
+        await self._doubt_list(sorted(self.known.keys() - set(listed)), company)
+        if check_blobs:
+            await self._look_for_blobs(company)
+        self._keep_read()
+        if self.repository in self.registry.cached:
+            self.trouble = "a cache answers there in the registry's place (`Age`, asked twice): ask the registry itself"
 
-    async def _resolve(self, tag: Tag) -> None:
-        if tag in self.likely:
+    # Tags, and whether what they stand for is an image: its bytes say so, never an answer's Content-Type alone.
+
+    async def _look(self, tag: Tag) -> None:
+        """Read what a tag stands for, or, where that is an image that was read before, only look at it."""
+        if tag in self.likely or self._reads_whole(tag):
             manifest = await self.registry.manifest(self.repository, tag)
-            if manifest is not None:
-                self.tags[tag] = manifest.digest
-                self.kinds[manifest.digest] = manifest.kind
-                self._keep(manifest)
+            if manifest is None:
+                self.dangling[tag] = None
                 return
-        found = await self.registry.resolve(self.repository, tag) or await self.registry.resolve(self.repository, tag)
+            self.tags[tag] = manifest.digest
+            if tag in self.likely or manifest.kind is not Kind.IMAGE:
+                self._take(manifest)
+            else:
+                self._take_image(manifest)
+            return
+        found = await self.registry.resolve(self.repository, tag)
         if found is None:
-            self.dangling.add(tag)
+            self.dangling[tag] = None
             return
         self.tags[tag] = found.digest
-        self.kinds[found.digest] = kind_of_media_type(found.media_type)
+        if self._types.setdefault(found.digest, found.media_type) != found.media_type:
+            self._contradicted(found.digest, found.media_type, self._types[found.digest])
 
-    async def _doubt_list(self, omitted: Sequence[Tag]) -> None:
+    def _reads_whole(self, tag: Tag) -> bool:
+        return not self.registry.reading_counts and self.known.get(tag) not in self._images
+
+    async def _ask_again(self) -> None:
+        """A tag that is listed and not there may only not be there yet."""
+        if self.dangling:
+            again, self.dangling = tuple(self.dangling), {}
+            await asyncio.sleep(_PAUSE)
+            await for_each(again, self._look)
+
+    async def _read_unread(self) -> None:
+        """Read what tags stand for and nobody has read yet; of the rest, see that its type is the one it had."""
+        moved = self._types.keys() - self._images.keys()
+        self._images.update(self.seen.images(moved))
+        unread = [
+            digest
+            for digest, media_type in self._types.items()
+            if self._images.get(digest) != media_type
+            and not (self.registry.reading_counts and kind_of_media_type(media_type) in (Kind.IMAGE, Kind.SCHEMA1))
+        ]
+        await self._read_manifests(unread)
+        for digest in self._types.keys() & (self.manifests.keys() | self._images.keys()):
+            found = self.manifests.get(digest)
+            self._compare(digest, self._images.get(digest, "") if found is None else found.media_type)
+
+    def _compare(self, digest: Digest, media_type: str) -> None:
+        said = self._types[digest]
+        if said != media_type and media_type and not contradicts_nothing(said):
+            self._contradicted(digest, said, media_type)
+
+    def _contradicted(self, digest: Digest, said: str, media_type: str) -> None:
+        self.trouble = f"{digest.short} is said to be {said!r} and {media_type!r}: what it holds is not certain"
+
+    async def _doubt_list(self, omitted: Sequence[Tag], company: Collection[Digest]) -> None:
+        """Ask for the tags that the list omits: all that were on what may go, and some of the others, which may have
+        moved. A cache may name thousands that have gone."""
+        others = [tag for tag in omitted if self.known[tag] not in company]
+        chosen = [tag for tag in omitted if self.known[tag] in company] + others[:_MOST_DOUBTED]
+
         async def ask(tag: Tag) -> None:
             if await self.registry.resolve(self.repository, tag) is not None:
                 self.trouble = f"the registry's list of tags omits '{tag}', which resolves"
 
-        await for_each(omitted, ask)
+        await for_each(chosen, ask)
+
+    # Manifests
 
     async def _read_indexes(self) -> None:
         """Every index that a tag names, and those within them; and whatever is not known to be an image."""
-        pending = {digest for digest, kind in self.kinds.items() if kind in (Kind.INDEX, Kind.UNKNOWN)}
-        pending |= self.manifests.keys()
-        seen: set[Digest] = set()
-        while pending:
+        pending, seen = set(self.manifests), set[Digest]()
+        for _ in range(_DEEPEST):
             await self._read_manifests(pending)
             seen |= pending
             pending = {
@@ -122,6 +192,9 @@ class _Survey:
                 for child in self.manifests[digest].children
                 if child.may_be_index
             } - seen
+            if not pending:
+                return
+        raise ManifestError(f"indexes lie deeper than {_DEEPEST} within each other")
 
     async def _read_manifests(self, digests: Collection[Digest]) -> None:
         unread = set(digests) - self.manifests.keys() - self.absent
@@ -132,24 +205,46 @@ class _Survey:
         if manifest is None:
             self.absent.add(digest)
             return
-        self._keep(manifest)
+        self._take(manifest)
 
-    def _keep(self, manifest: Manifest) -> None:
+    def _take(self, manifest: Manifest) -> None:
         self.manifests[manifest.digest] = manifest
-        if manifest.kind is Kind.UNKNOWN:
+        self._unkept.append(manifest)
+        if manifest.labelled:
+            self._contradicted(manifest.digest, manifest.labelled, manifest.media_type)
+        elif manifest.kind is Kind.UNKNOWN:
             what = manifest.media_type or "(none)"
             self.trouble = f"{manifest.digest.short} has the media type {what!r}, which may hold anything"
 
-    async def _read_company(self, digests: Sequence[Digest]) -> None:
+    def _take_image(self, manifest: Manifest) -> None:
+        """Of an image that only stays, nothing more needs to be known: there may be very many."""
+        self._images[manifest.digest] = manifest.media_type
+        self._unkept.append(manifest)
+        if manifest.labelled:
+            self._contradicted(manifest.digest, manifest.labelled, manifest.media_type)
+        if len(self._unkept) >= _KEPT_AT_ONCE:
+            self._keep_read()
+
+    def _keep_read(self) -> None:
+        """What was read in vain, since it is mislabelled, is no knowledge."""
+        kept, self._unkept = self._unkept, []
+        self.seen.keep([manifest for manifest in kept if not manifest.labelled])
+
+    async def _read_company(self, digests: Sequence[Digest]) -> Collection[Digest]:
         """The digests, and what could go with them: children, referrers, signatures; level by level."""
         pending, seen = set(digests), set(digests)
-        while pending:
-            await self._read_manifests(pending.union(self.known_parents(pending)))
+        for _ in range(2 * _DEEPEST):
+            await self._read_manifests(pending.union(self.seen.above(pending)))
             await for_each(sorted(pending & self.manifests.keys()), self._read_referrers)
             pending = set(self._company(pending)) - seen
             seen |= pending
+            if not pending:
+                break
+        else:
+            raise ManifestError(f"what refers to each other is a chain of more than {2 * _DEEPEST}")
         subjects = {manifest.subject.digest for manifest in self.manifests.values() if manifest.subject is not None}
         await for_each(sorted(subjects - self.manifests.keys()), self._look_for)
+        return seen
 
     def _company(self, digests: Iterable[Digest]) -> Iterator[Digest]:
         graph = self.graph()
@@ -169,3 +264,23 @@ class _Survey:
     async def _look_for(self, digest: Digest) -> None:
         if await self.registry.resolve(self.repository, digest) is None:
             self.absent.add(digest)
+
+    # Blobs
+
+    async def _look_for_blobs(self, digests: Iterable[Digest]) -> None:
+        """Without its config and layers a manifest could not be put back."""
+        wanted: dict[Digest, Descriptor] = {}
+        for digest in digests:
+            manifest = self.manifests.get(digest)
+            if manifest is not None and manifest.kind is not Kind.SCHEMA1:  # that cannot be put back anyway
+                wanted.update((blob.digest, blob) for blob in manifest.blobs if not is_foreign(blob))
+
+        async def look(blob: Descriptor) -> None:
+            there = self.seen.is_there(self.repository, blob.digest)
+            if there is None:
+                there = await self.registry.has_blob(self.repository, blob)
+                self.seen.note(self.repository, blob.digest, there=there)
+            if not there:
+                self.missing_blobs.add(blob.digest)
+
+        await for_each(wanted.values(), look)

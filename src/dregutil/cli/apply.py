@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dregutil.cli.contents import seen_parents
+from dregutil.cli.contents import seen_before
 from dregutil.cli.execution import Undertaking, carry_out
 from dregutil.cli.output import count, emit, note
 from dregutil.cli.repositories import PARTIAL
@@ -38,8 +38,8 @@ def apply(args: argparse.Namespace, settings: Settings) -> int:
     inventory = Inventory()
     if settings.cache is not None:
         inventory = settings.cache.read() or inventory
-    with seen_parents(settings) as parents:
-        known = Known(inventory.as_mapping(), _known_indexes(settings, store, work.plan), parents)
+    with seen_before(settings) as seen:
+        known = Known(inventory.as_mapping(), _known_indexes(settings, store, work.plan), seen)
         if stored is not None:
             known = known.with_indexes_of(stored)
         code = carry_out(args, settings, replace(work, inventory=inventory, known=known))

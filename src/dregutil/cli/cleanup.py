@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dregutil.cleanup import PolicySummary, RuleSummary, limited, rule_summaries, selection_of, summaries, surprises
-from dregutil.cli.contents import open_contents, seen_parents
+from dregutil.cli.contents import open_contents, seen_before
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import count, emit, note, plural
@@ -54,8 +54,8 @@ from dregutil.report.removal import brake_lines
 from dregutil.retention import Decision, PolicySet
 from dregutil.run import Known
 from dregutil.runs import RunStore
+from dregutil.seen import Seen
 from dregutil.stored import StoredRegistry
-from dregutil.survey import KnownParents
 
 __all__ = ["cleanup"]
 
@@ -77,11 +77,11 @@ class _Proposal:
 
 
 def cleanup(args: argparse.Namespace, settings: Settings) -> int:
-    with seen_parents(settings) as parents:
-        return _cleanup(args, settings, parents)
+    with seen_before(settings) as seen:
+        return _cleanup(args, settings, seen)
 
 
-def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents) -> int:
+def _cleanup(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
     started = time.monotonic()
     only_shows = bool(args.dry_run or args.plan_out)
     policies = load_policy(args.policy)
@@ -97,7 +97,7 @@ def _cleanup(args: argparse.Namespace, settings: Settings, parents: KnownParents
         save(settings, source.inventory)
     (try_to_record if only_shows else record_sightings)(settings, source)
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
-    known = Known(source.inventory.as_mapping(), indexes, parents)
+    known = Known(source.inventory.as_mapping(), indexes, seen)
     if stored is not None:
         known = known.with_indexes_of(stored)
     untagged = find_untagged(settings, policies, source, known)

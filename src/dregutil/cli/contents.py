@@ -14,9 +14,9 @@ from dregutil.reference import Digest, Repository
 
 if TYPE_CHECKING:
     from dregutil.contents import Contents
-    from dregutil.survey import KnownParents
+    from dregutil.seen import Seen
 
-__all__ = ["open_contents", "read_missing", "seen_parents"]
+__all__ = ["open_contents", "read_missing", "seen_before"]
 
 _MOST_NAMED = 5
 
@@ -29,15 +29,12 @@ def open_contents(settings: Settings) -> Iterator[ContentDatabase]:
 
 
 @contextlib.contextmanager
-def seen_parents(settings: Settings) -> Iterator[KnownParents]:
-    """What the content database has ever seen above digests, in whatever registry; nothing where there is none."""
-    from dregutil.survey import no_parents
+def seen_before(settings: Settings) -> Iterator[Seen]:
+    """What the content database has ever seen, in whatever registry; nothing at first where there is none."""
+    from dregutil.seen import Seen
 
-    if settings.contents is None or not settings.contents.exists():
-        yield no_parents
-        return
     with open_contents(settings) as database:
-        yield database.indexes_above
+        yield Seen(database)
 
 
 def read_missing(

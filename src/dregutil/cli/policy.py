@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dregutil.cli.contents import seen_parents
+from dregutil.cli.contents import seen_before
 from dregutil.cli.output import emit, plural
 from dregutil.cli.policy_warnings import vain_selectors
 from dregutil.cli.retention import load_policy, read_list
@@ -92,9 +92,9 @@ def _strangers(
 
 
 def _untagged(settings: Settings, policies: PolicySet, source: Source) -> UntaggedManifests:
-    with seen_parents(settings) as parents:
+    with seen_before(settings) as seen:
         indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
-        return find_untagged(settings, policies, source, Known(source.inventory.as_mapping(), indexes, parents))
+        return find_untagged(settings, policies, source, Known(source.inventory.as_mapping(), indexes, seen))
 
 
 def _emit(args: argparse.Namespace, settings: Settings, found: list[tuple[str, Mistake]], *more: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dregutil.cli.connection import connect_options
-from dregutil.cli.contents import open_contents, seen_parents
+from dregutil.cli.contents import open_contents, seen_before
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import count, emit, note, tag_text
@@ -34,9 +34,9 @@ from dregutil.removal import plan_removal
 from dregutil.report.removal import brake_lines, kept_lines, plan_lines, plan_objects
 from dregutil.run import Known
 from dregutil.runs import RunStore
+from dregutil.seen import Seen
 from dregutil.selection import Selection, keep_digests, unmatched_tags
 from dregutil.stored import StoredRegistry
-from dregutil.survey import KnownParents
 
 __all__ = ["plan_live", "remove_repos", "remove_tags"]
 
@@ -46,11 +46,11 @@ def remove_repos(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def remove_tags(args: argparse.Namespace, settings: Settings) -> int:
-    with seen_parents(settings) as parents:
-        return _remove(args, settings, parents)
+    with seen_before(settings) as seen:
+        return _remove(args, settings, seen)
 
 
-def _remove(args: argparse.Namespace, settings: Settings, parents: KnownParents) -> int:
+def _remove(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
     stored = stored_registry(settings)
     source, selection, code = select(args, settings)
     if args.untag:
@@ -59,7 +59,7 @@ def _remove(args: argparse.Namespace, settings: Settings, parents: KnownParents)
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
     readings = Readings()
     untagged = args.gc == "untagged"
-    known = Known(source.inventory.as_mapping(), indexes, parents)
+    known = Known(source.inventory.as_mapping(), indexes, seen)
     if stored is not None:
         known = known.with_indexes_of(stored)
     plan, seconds = plan_live(settings, selection, source.inventory, options, known, readings, stored, untagged)
@@ -99,7 +99,7 @@ def plan_live(
                 options,
                 command=settings.command,
                 known_indexes=known.indexes,
-                known_parents=known.parents,
+                seen=known.seen,
                 readings=readings,
                 untagged=untagged,
                 stored=stored,

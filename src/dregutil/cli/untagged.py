@@ -101,7 +101,7 @@ def look_at(
                     digests[name],
                     known_tags=source.inventory.tags(name),
                     known_indexes=known.indexes.get(name, ()),
-                    known_parents=known.parents,
+                    seen=known.seen,
                 )
 
             await for_each(digests, one, at_once=registry.repositories_at_once)

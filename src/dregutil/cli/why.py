@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dregutil.cli.contents import open_contents, seen_parents
+from dregutil.cli.contents import open_contents, seen_before
 from dregutil.cli.output import emit
 from dregutil.cli.retention import judge_registry, load_policy, read_lists
 from dregutil.cli.search import check_was_read
@@ -25,7 +25,7 @@ from dregutil.retention import Decision, Reason, ReasonKind, TagFacts, Verdict
 from dregutil.retention.explain import Bearing, explain
 from dregutil.run import Known
 from dregutil.runs import RunStore
-from dregutil.survey import KnownParents
+from dregutil.seen import Seen
 
 __all__ = ["why"]
 
@@ -39,17 +39,17 @@ def why(args: argparse.Namespace, settings: Settings) -> int:
     reference = Reference.parse(args.image, registry=settings.address)
     if reference.tag is None and reference.digest is None:
         raise UsageError(f"{args.image} names no tag", advice="name one image: repository:tag or repository@digest")
-    with seen_parents(settings) as parents:
-        return _why(args, settings, reference, parents)
+    with seen_before(settings) as seen:
+        return _why(args, settings, reference, seen)
 
 
-def _why(args: argparse.Namespace, settings: Settings, reference: Reference, parents: KnownParents) -> int:
+def _why(args: argparse.Namespace, settings: Settings, reference: Reference, seen: Seen) -> int:
     policies = load_policy(args.policy)
     lists = read_lists(policies, Path(args.policy).absolute().parent)
     repository = reference.repository
     source = open_source(settings, None if lists else [repository])
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
-    known = Known(source.inventory.as_mapping(), indexes, parents)
+    known = Known(source.inventory.as_mapping(), indexes, seen)
     untagged = find_untagged(settings, policies, source, known, [repository])
     with open_contents(settings) as database:
         judged = judge_registry(settings, database, policies, lists, source, untagged, only=[repository])

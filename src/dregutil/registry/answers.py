@@ -22,7 +22,7 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.challenge import parse_challenges
 from dregutil.registry.transport import Answer
 
-__all__ = ["digest_of", "error_details", "failure", "is_unknown_name", "length_of"]
+__all__ = ["digest_of", "error_details", "failure", "is_aged", "is_unknown_name", "length_of"]
 
 _MOST_ERRORS = 20
 _LONGEST_TEXT = 300
@@ -91,6 +91,11 @@ def digest_of(answer: Answer, media_type: str, repository: Repository, reference
             return expected
         raise DigestMismatchError(f"the manifest of {repository}:{reference} is not what its digest says")
     return digest
+
+
+def is_aged(answer: Answer) -> bool:
+    """Whether an answer has lain in a cache (RFC 9111 §5.1)."""
+    return answer.headers.get("Age", "").strip().lstrip("0").isdigit()
 
 
 def length_of(answer: Answer) -> int:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Set
+from dataclasses import replace
 from typing import Any
 
 from yarl import URL
@@ -26,7 +26,6 @@ from dregutil.errors import (
     UsageError,
 )
 from dregutil.manifest import (
-    ACCEPT,
     MAX_MANIFEST_BYTES,
     OCI_INDEX,
     Descriptor,
@@ -38,11 +37,13 @@ from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import digest_of, error_details, failure, is_unknown_name, length_of
 from dregutil.registry.paging import Progress, decoded, may_be_cut, names_of, next_page
 from dregutil.registry.transport import Answer, Transport
+from dregutil.registry.uncached import NO_CACHE, Uncached
+from dregutil.registry.values import Login, Ping, Resolved
 from dregutil.server_kind import Evidence, ServerKind, name_server
 
 __all__ = ["Login", "Ping", "Registry", "Resolved"]
 
-_ACCEPT_MANIFESTS = {"Accept": ACCEPT}
+_ACCEPT_REFERRERS = {"Accept": OCI_INDEX, **NO_CACHE}
 _CATALOG_SCOPES = ("registry:catalog:*",)
 _NO_CATALOG = (400, 404, 405, 406, 410, 501)  # on GHCR and others
 _PAGE = 1000  # more is an error on distribution, less costs round trips
@@ -50,33 +51,6 @@ _SMALL_PAGE = 100
 _LISTINGS = 3  # times that a list is begun, where a later page of it is not there
 _DENIED_HEAD = (400, 404, 405, 501)
 _LONGEST_PING = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """What a tag or digest stands for. `size` is in bytes, -1 where the server did not say."""
-
-    digest: Digest
-    media_type: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """What answers at `/v2/`. `server` and `api_version` are headers, as they came."""
-
-    status: int
-    server: str
-    api_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Which credentials are used: never the secret. `scheme` is empty while the registry has not asked for any."""
-
-    user: str
-    source: str
-    scheme: str
 
 
 class Registry:
@@ -101,6 +75,9 @@ class Registry:
         self._asking_for_referrers = asyncio.Lock()
         self._heads_worked: set[Repository] = set()
         self._shown: dict[str, str] = {}
+        self._uncached = Uncached(transport)
+        self.reading_counts = name_server(Evidence(address.host)).limits_pulls
+        """Whether each reading of a manifest is counted against a limit of pulls."""
 
     @property
     def repositories_at_once(self) -> int:
@@ -134,6 +111,11 @@ class Registry:
         """The requests a second to which a registry that pushes back holds us; None where it does not."""
         throttle = self._transport.gate.throttle
         return throttle.rate(time.monotonic()) if throttle.is_pushed else None
+
+    @property
+    def cached(self) -> Set[Repository]:
+        """The repositories where a cache answered in the registry's place, also when it was asked again."""
+        return self._uncached.cached
 
     async def ping(self) -> Ping:
         """Ask whether a registry is there, and whether it knows us.
@@ -184,15 +166,8 @@ class Registry:
         Where the server names no digest, the manifest is read and hashed. Old Nexus answers 404 to every HEAD: until
         one has worked in a repository, what it denies is asked for by GET, and a HEAD that lies is not sent again.
         """
-        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
         method = self._manifest_method
-        answer = await self._transport.send(
-            method,
-            url,
-            self._pull(repository),
-            headers=_ACCEPT_MANIFESTS,
-            longest=MAX_MANIFEST_BYTES,
-        )
+        answer = await self._uncached.manifest(method, repository, reference, self._pull(repository))
         if method == "HEAD" and answer.status == 200:
             self._heads_worked.add(repository)
         elif method == "HEAD" and answer.status in _DENIED_HEAD and repository not in self._heads_worked:
@@ -236,10 +211,7 @@ class Registry:
 
         Raises DigestMismatchError, and ManifestError where it cannot be read.
         """
-        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
-        answer = await self._transport.send(
-            "GET", url, self._pull(repository), headers=_ACCEPT_MANIFESTS, longest=MAX_MANIFEST_BYTES
-        )
+        answer = await self._uncached.manifest("GET", repository, reference, self._pull(repository))
         if answer.status == 404:
             return None
         if answer.status != 200:
@@ -267,7 +239,11 @@ class Registry:
         while url is not None:
             progress.begin(url)
             answer = await self._transport.send(
-                "GET", url, self._pull(repository), headers={"Accept": OCI_INDEX}, longest=MAX_MANIFEST_BYTES
+                "GET",
+                url,
+                self._pull(repository),
+                headers=_ACCEPT_REFERRERS,
+                longest=MAX_MANIFEST_BYTES,
             )
             if answer.status == 404 and not found:
                 # Where the API exists its answer is an error of the spec; without it, the server knows no such path.
@@ -326,6 +302,19 @@ class Registry:
         )
         return None if answer.status != 200 or length_of(answer) < 0 else length_of(answer)
 
+    async def has_blob(self, repository: Repository, blob: Descriptor) -> bool:
+        """Whether the registry says that it has a blob; where it denies that, or knows no HEAD, one byte is asked for.
+
+        Raises RegistryError and DeniedError where it does not say.
+        """
+        url = self._transport.url(f"/v2/{repository}/blobs/{blob.digest}")
+        answer = await self._transport.send("HEAD", url, self._pull(repository), headers=NO_CACHE, follow=False)
+        if 200 <= answer.status < 400:  # a redirect leads to where it is
+            return True
+        if answer.status in _DENIED_HEAD:
+            return await self.has_bytes(repository, blob)
+        raise self._failure(answer, f"look for {blob.digest.short} of {repository}", repository)
+
     async def has_bytes(self, repository: Repository, blob: Descriptor) -> bool:
         """Whether a byte of a blob can really be read: a server that has lost it may still answer that it is there.
 
@@ -344,7 +333,9 @@ class Registry:
             raise self._failure(answer, f"read {blob.digest.short} of {repository}", repository)
         return bool(answer.body) or blob.size == 0 or await self.blob_size(repository, blob.digest) == 0
 
-    async def _pages(self, path: str, scopes: tuple[str, ...], what: str, repository: str = "") -> AsyncIterator[Any]:
+    async def _pages(
+        self, path: str, scopes: tuple[str, ...], what: str, repository: Repository | None = None
+    ) -> AsyncIterator[Any]:
         """The JSON documents of a paged list; a repository that is not there has no page.
 
         A page that is just full, without a Link, may have been cut (Nexus): the names after its last one are asked for.
@@ -358,7 +349,7 @@ class Registry:
         while url is not None:
             progress.begin(url)
             # While a list waits behind what earlier ones named, there would soon be nothing else to ask.
-            answer = await self._transport.send("GET", url, scopes, urgent=True)
+            answer = await self._uncached.page(url, scopes, repository)
             if answer.status == 404 and is_first and is_unknown_name(answer):
                 return
             if answer.status == 404 and before is None and key == "tags" and begun < _LISTINGS:
@@ -372,7 +363,7 @@ class Registry:
             if before is not None and 400 <= answer.status < 500:
                 return  # it knows no names after a name: the page was whole
             if answer.status != 200:
-                raise self._failure(answer, what, repository)
+                raise self._failure(answer, what, repository or "")
             page = decoded(answer, what)
             names = page.get(key)
             is_new = progress.read(names if isinstance(names, list) else ())

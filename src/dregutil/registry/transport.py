@@ -154,8 +154,10 @@ class Transport:
         longest: int = LONGEST_BODY,
         begun_by: float = float("inf"),
         urgent: bool = False,
+        follow: bool = True,
     ) -> Answer:
         """Send a request and read its answer, of at most `longest` bytes; an urgent one before those that wait.
+        `follow`: where a read is redirected, the answer is that of where it leads.
 
         A request that the server refuses for its load (429) was not begun, and is sent again when it may be; where that
         is later than `begun_by` (`time.monotonic`), PushedBackError is raised instead. Raises UnreachableError,
@@ -166,7 +168,7 @@ class Transport:
             raise ProtocolError(f"this client sends no {method}")
         limits = _Limits(longest, begun_by=begun_by, urgent=urgent)
         answer = await self._authorized(method, url, scopes, headers or {}, body, limits)
-        if method in READING:
+        if method in READING and follow:
             redirects = 0
             while answer.status in _REDIRECTS and "Location" in answer.headers:
                 redirects += 1

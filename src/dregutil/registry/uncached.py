@@ -1,0 +1,90 @@
+"""Reads that decide: answers of the registry itself, as far as a cache before it can be got round.
+
+Many caches take no notice of `Cache-Control` in a request, or of `Accept`, and answer a tag with what somebody else
+asked for. So tags and lists are asked for at URLs that no cache has seen; a cache that leaves the query out of account
+as well shows by `Age`, or not at all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+
+from yarl import URL
+
+from dregutil.manifest import ACCEPT, MAX_MANIFEST_BYTES
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry.answers import is_aged
+from dregutil.registry.transport import Answer, Transport
+
+__all__ = ["NO_CACHE", "Uncached"]
+
+NO_CACHE = {"Cache-Control": "no-cache"}
+_ACCEPT_MANIFESTS = {"Accept": ACCEPT, **NO_CACHE}
+_QUERY = "uncached"
+
+
+class Uncached:
+    """`cached` are the repositories where a cache answered all the same, also when it was asked again."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.cached: set[Repository] = set()
+        self._transport = transport
+        self._mark = secrets.token_hex(4)
+        self._number = itertools.count()
+        self._takes_queries = True
+
+    async def manifest(
+        self, method: str, repository: Repository, reference: Tag | Digest, scopes: tuple[str, ...]
+    ) -> Answer:
+        """The answer to GET or HEAD of a manifest. Raises as `Transport.send` does."""
+        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
+        is_tag = isinstance(reference, Tag)
+        answer = await self._manifest(method, url, scopes, is_tag=is_tag)
+        # What a digest stands for never changes: a cache may say it, but not that it is nowhere.
+        if is_aged(answer) and (is_tag or answer.status == 404):
+            answer = await self._manifest(method, url, scopes, is_tag=is_tag)
+            if is_aged(answer):
+                self.cached.add(repository)
+        return answer
+
+    async def page(self, url: URL, scopes: tuple[str, ...], repository: Repository | None) -> Answer:
+        """The answer to GET of a list's page, which goes before what waits: while a list waits behind what earlier ones
+        named, there would soon be nothing else to ask. Raises as `Transport.send` does."""
+        answer = await self._page(url, scopes)
+        if is_aged(answer):
+            answer = await self._page(url, scopes)
+            if is_aged(answer) and repository is not None:
+                self.cached.add(repository)
+        return answer
+
+    async def _manifest(self, method: str, url: URL, scopes: tuple[str, ...], *, is_tag: bool) -> Answer:
+        asked = self._unseen(url) if is_tag else url
+        answer = await self._send_manifest(method, asked, scopes)
+        if answer.status == 400 and asked is not url:
+            plain = await self._send_manifest(method, url, scopes)
+            if plain.status != 400:
+                self._takes_queries = False
+                return plain
+        return answer
+
+    async def _send_manifest(self, method: str, url: URL, scopes: tuple[str, ...]) -> Answer:
+        return await self._transport.send(method, url, scopes, headers=_ACCEPT_MANIFESTS, longest=MAX_MANIFEST_BYTES)
+
+    async def _page(self, url: URL, scopes: tuple[str, ...]) -> Answer:
+        asked = self._unseen(url)
+        answer = await self._transport.send("GET", asked, scopes, headers=NO_CACHE, urgent=True)
+        if answer.status == 400 and asked is not url:
+            plain = await self._transport.send("GET", url, scopes, headers=NO_CACHE, urgent=True)
+            if plain.status != 400:
+                self._takes_queries = False
+                return plain
+        return answer
+
+    def _unseen(self, url: URL) -> URL:
+        """A URL of the same, with a query that no cache has seen; the same where the registry refuses that."""
+        if not self._takes_queries:
+            return url
+        query = url.raw_query_string
+        more = f"{_QUERY}={self._mark}{next(self._number):x}"
+        return URL(f"{url.origin()}{url.raw_path}?{query}{'&' if query else ''}{more}", encoded=True)
