@@ -46,7 +46,7 @@ def test_a_removal_asks_for_nothing_twice(asked: tuple[Counter[str], Counter[str
     removal, _ = asked
     assert removal == {
         "GET tags": 2 * REPOSITORIES + 1,  # before and after; once, of which generation the collector is
-        # A tag and what is to be kept of it, in one; and once what stays, since only its bytes show that it is no index.
+        # A tag and what is to be kept of it, in one; and once what stays: only its bytes show that it is no index.
         "GET manifests": REPOSITORIES * (DOOMED + STAYING),
         "HEAD manifests": REPOSITORIES * STAYING,  # after
         "HEAD blobs by digest": REPOSITORIES * DOOMED * 2,  # config and layer, without which nothing could be put back

@@ -62,6 +62,10 @@ class RepositoryGraph:
                     found[blob.digest].append(digest)
         return {child: tuple(dict.fromkeys(parents)) for child, parents in found.items()}
 
+    def those_on(self, digest: Digest, tags: Iterable[Tag]) -> frozenset[Tag]:
+        """Those of `tags` that are on `digest`, or were before they were listed and not there."""
+        return frozenset(tag for tag in tags if digest in (self.tags.get(tag), self.presumed.get(tag)))
+
     @cached_property
     def presumed_on(self) -> Mapping[Digest, tuple[Tag, ...]]:
         """The dangling tags that were on each digest when they were last read, sorted."""
@@ -209,7 +213,7 @@ def _hold(
             return f"also '{tag}'"
     for tag in graph.presumed_on.get(digest, ()):
         if tag not in doomed_tags:
-            return f"'{tag}' was on it; it is listed, and the registry does not say where it is now"
+            return f"held by '{tag}', which was on it, is listed, and is not there (404)"
     for parent in graph.parents.get(digest, ()):
         if parent not in going:
             what = "index" if graph.manifests[parent].kind is Kind.INDEX else "manifest"
@@ -223,12 +227,15 @@ def _hold(
 
 def _irreversible(graph: RepositoryGraph, manifest: Manifest) -> str:
     """Why a manifest should go only where that is asked for by name; empty where nothing speaks against it."""
+    above_it = graph.parents.get(manifest.digest, ())
     if manifest.is_ambiguous:
         return "its JSON has a key twice or in another case, so programs disagree on what it holds"
     if manifest.kind is Kind.SCHEMA1:
         return "a schema 1 image could not be put back"
     if any(blob.digest in graph.missing_blobs for blob in manifest.blobs):
         return "its config or a layer is missing, so it could not be put back"
+    if any(manifest.digest in (blob.digest for blob in graph.manifests[above].blobs) for above in above_it):
+        return "it is a layer too, and what has that layer could not be put back"
     if graph.missing_children(manifest.digest):
         return "a child of this index is missing, so it could not be put back"
     return ""

@@ -116,6 +116,7 @@ class Plan:
 
     `tags_before` counts the tags of each repository when the plan was made. `usage` and the steps' `frees` are
     filled in by `reclaim`. `names_repositories`: it was asked for by the names of repositories, which are emptied.
+    `dangling`: tags that are listed and not there.
     """
 
     registry: str
@@ -128,6 +129,7 @@ class Plan:
     tags_before: Mapping[Repository, int] = field(default_factory=dict)
     usage: Usage = Usage()
     names_repositories: bool = False
+    dangling: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
 
     @property
     def by_repository(self) -> Mapping[Repository, Sequence[Step]]:
@@ -189,6 +191,7 @@ def make_plan(
         options,
         tags_before={repository: len(graphs[repository].tags) for repository in graphs},
         names_repositories=selection.names_repositories,
+        dangling={name: tuple(sorted(graph.dangling)) for name, graph in graphs.items() if graph.dangling},
     )
 
 
@@ -236,8 +239,7 @@ def recheck(
             continue
         deletes[step.digest] = step
         still = [tag for tag in step.tags if graph.tags.get(tag) == step.digest]
-        doomed.update(still)
-        doomed.update(tag for tag in step.tags if graph.presumed.get(tag) == step.digest)
+        doomed |= graph.those_on(step.digest, step.tags)
         if moved and not still:
             dropped[step.number] = f"'{moved[0]}' has moved to {graph.tags[moved[0]].short}"
         elif step.tags and not still and step.number not in begun:
@@ -280,7 +282,6 @@ class _RepositoryPlan:
         roots: dict[Digest, tuple[Tag, ...]] = {}
         entries = {entry.digest: entry for entry in chosen}
         doomed: set[Tag] = set()
-        where = {**self.graph.presumed, **self.graph.tags}
         for entry in chosen:
             still = self._still(entry.digest, entry.tags)
             by = None if entry.tags else self.graph.tagged_referrer(entry.digest)
@@ -288,7 +289,7 @@ class _RepositoryPlan:
                 self.hold(entry.digest, (), f"'{by}' refers to it", untag=False)
             elif still or not entry.tags:
                 roots[entry.digest] = still
-                doomed.update(tag for tag in (*entry.tags, *entry.other_tags) if where.get(tag) == entry.digest)
+                doomed |= self.graph.those_on(entry.digest, (*entry.tags, *entry.other_tags))
         reasons = self._expand({digest: entries[digest].because for digest in roots})
         going, held = settle(self.graph, reasons, doomed, allow_irreversible=self.options.allow_irreversible)
         ordered = self._order(going, reasons)

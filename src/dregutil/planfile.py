@@ -46,6 +46,7 @@ class _Header(msgspec.Struct, kw_only=True):
     tags_before: dict[str, int] = {}
     names_repositories: bool = False
     left_out: dict[str, str] = {}
+    dangling: dict[str, list[str]] = {}
 
 
 class _Step(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -229,6 +230,7 @@ def _lines(plan: Plan) -> Iterator[bytes]:
         tags_before={str(name): number for name, number in plan.tags_before.items()},
         names_repositories=plan.names_repositories,
         left_out={str(name): why for name, why in plan.left_out.items()},
+        dangling={str(name): list(tags) for name, tags in plan.dangling.items()},
     )
     yield _encode(header) + b"\n"
     for step in plan.steps:
@@ -272,6 +274,7 @@ def _plan(header: _Header, steps: list[Step]) -> Plan:
         ),
         names_repositories=header.names_repositories,
         left_out={Repository(name): why for name, why in header.left_out.items()},
+        dangling={Repository(name): tuple(map(Tag, tags)) for name, tags in header.dangling.items()},
     )
 
 
@@ -280,6 +283,8 @@ def _kind_of_reason(reason: str) -> str:
         ("also ", "shared with tags that stay"),
         ("excluded by", "excluded"),
         ("part of the index", "part of an index that stays"),
+        ("part of the manifest", "a layer of what stays"),
+        ("held by '", "held by a tag that is listed and not there"),
         ("refers to", "refers to what stays"),
         ("'", "moved"),
     ):

@@ -172,7 +172,7 @@ class _Survey:
         chosen = [tag for tag in omitted if self.known[tag] in company] + others[:_MOST_DOUBTED]
 
         async def ask(tag: Tag) -> None:
-            if await self.registry.resolve(self.repository, tag) is not None:
+            if await self.registry.look_for(self.repository, tag) is not None:
                 self.trouble = f"the registry's list of tags omits '{tag}', which resolves"
 
         await for_each(chosen, ask)
@@ -262,7 +262,7 @@ class _Survey:
             self.referrers[subject] = tuple(descriptor.digest for descriptor in found)
 
     async def _look_for(self, digest: Digest) -> None:
-        if await self.registry.resolve(self.repository, digest) is None:
+        if await self.registry.look_for(self.repository, digest) is None:
             self.absent.add(digest)
 
     # Blobs

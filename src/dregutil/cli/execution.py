@@ -32,6 +32,7 @@ from dregutil.reference import Repository
 from dregutil.registry import connect_writable
 from dregutil.report.progress import Meter
 from dregutil.report.removal import (
+    dangling_lines,
     left_lines,
     plan_lines,
     question,
@@ -247,9 +248,9 @@ def _report(
         note(settings, f"the time is over: {left:,} of {len(work.plan.steps):,} steps are left for the next time")
         result = replace(result, interrupted=False)
         summary = summary_lines(work.plan, result, run=run, advised=settings.advised, is_saved=is_saved)
-        lines = [*tags, *summary]
+        lines = [*tags, *dangling_lines(work.plan), *summary]
     else:
-        lines = [*left_lines(result), *tags, *summary]
+        lines = [*left_lines(result), *tags, *dangling_lines(work.plan), *summary]
     for line in lines:
         note(settings, line)
     removed = removed_steps(result)

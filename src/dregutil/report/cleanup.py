@@ -12,7 +12,7 @@ from dregutil.lastrun import LastRun
 from dregutil.plan import Plan, StepKind
 from dregutil.quantity import age_as_written
 from dregutil.reference import Repository
-from dregutil.report.removal import going_text, held_back, usage_lines
+from dregutil.report.removal import dangling_lines, going_text, held_back, usage_lines
 from dregutil.report.text import column_lines, short_tag
 from dregutil.report.units import duration_text, size_text
 from dregutil.retention import Judgement, Verdict
@@ -103,6 +103,7 @@ def plan_end_lines(
         yield f"loses most of its tags: {repository}, {gone:,} of {tags:,}"
     for repository, why in plan.left_out.items():
         yield f"LEFT    {repository}  {why}"
+    yield from dangling_lines(plan)
     if refused:
         names = ", ".join(one.name for one in refused)
         yield f"REFUSED: nothing would go, because of {names}; without max_remove it would be {going_text(plan)}"

@@ -14,6 +14,7 @@ from dregutil.report.units import duration_text, size_text
 
 __all__ = [
     "brake_lines",
+    "dangling_lines",
     "going_text",
     "held_back",
     "left_lines",
@@ -52,6 +53,7 @@ def plan_lines(
     yield from kept_lines(plan.kept, width=width, with_repository=several, tag_text=tag_text)
     for repository, why in plan.left_out.items():
         yield f"LEFT    {repository}  {why}"
+    yield from dangling_lines(plan)
     if unmatched:
         yield f"Not matched: {_count(unmatched, 'tag')}"
     held = held_back(plan)
@@ -63,6 +65,14 @@ def plan_lines(
     if plan.steps:
         yield from usage_lines(plan.usage, as_of=plan.made_at if is_saved else None)
         yield f"Until then {undo} puts everything back"
+
+
+def dangling_lines(plan: Plan) -> Iterator[str]:
+    """A line for each repository with tags that are listed, and not there when they are asked for twice."""
+    for repository, tags in plan.dangling.items():
+        are = "is" if len(tags) == 1 else "are"
+        named = _tags([f"'{tag}'" for tag in tags])
+        yield f"NOTE    {repository}: {named} {are} listed and not there (404): what is under it was not looked at"
 
 
 def brake_lines(plan: Plan) -> Iterator[str]:
