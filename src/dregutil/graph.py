@@ -221,11 +221,11 @@ def _hold(
     for subject in graph.subjects_of(digest):
         if subject not in going:
             return f"refers to {subject.short}, which stays"
-    why = "" if allow_irreversible else _irreversible(graph, manifest)
+    why = "" if allow_irreversible else _irreversible(graph, manifest, going)
     return f"{why} (--allow-irreversible removes it)" if why else ""
 
 
-def _irreversible(graph: RepositoryGraph, manifest: Manifest) -> str:
+def _irreversible(graph: RepositoryGraph, manifest: Manifest, going: Set[Digest]) -> str:
     """Why a manifest should go only where that is asked for by name; empty where nothing speaks against it."""
     above_it = graph.parents.get(manifest.digest, ())
     if manifest.is_ambiguous:
@@ -236,9 +236,16 @@ def _irreversible(graph: RepositoryGraph, manifest: Manifest) -> str:
         return "its config or a layer is missing, so it could not be put back"
     if any(manifest.digest in (blob.digest for blob in graph.manifests[above].blobs) for above in above_it):
         return "it is a layer too, and what has that layer could not be put back"
-    if graph.missing_children(manifest.digest):
+    if graph.missing_children(manifest.digest) and not _lists_what_goes(graph, manifest.digest, going):
         return "a child of this index is missing, so it could not be put back"
     return ""
+
+
+def _lists_what_goes(graph: RepositoryGraph, digest: Digest, going: Set[Digest]) -> bool:
+    """Whether an index only lists what refers to something that goes: of no use without it, whole or not."""
+    tags = graph.tags_of.get(digest, ())
+    are_lists = all((signature := parse_signature_tag(tag)) is not None and not signature.suffix for tag in tags)
+    return bool(tags) and are_lists and all(_goes_with_its_subject(graph, tag, going) for tag in tags)
 
 
 def _goes_with_its_subject(graph: RepositoryGraph, tag: Tag, going: Set[Digest]) -> bool:

@@ -17,7 +17,7 @@ from dregutil.errors import (
 )
 from dregutil.registry.watch import DraggingError
 
-__all__ = ["place", "translated"]
+__all__ = ["has_broken_off", "place", "translated"]
 
 
 def place(url: URL) -> str:
@@ -53,6 +53,13 @@ def translated(error: Exception, method: str, url: URL, wait: float) -> Dregutil
     if isinstance(error, aiohttp.ClientResponseError):
         return UnreachableError(f"{where} answers something that is not HTTP")
     return UnreachableError(f"{where} broke off the connection")
+
+
+def has_broken_off(error: UnreachableError) -> bool:
+    """Whether a connection was there, and ended before a whole answer had come."""
+    kinds = (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, aiohttp.ClientOSError, ConnectionError)
+    cause = error.__cause__
+    return isinstance(cause, kinds) and not isinstance(cause, aiohttp.ClientConnectorError)
 
 
 def _is_certificate(error: BaseException) -> bool:

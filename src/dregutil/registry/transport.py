@@ -33,7 +33,7 @@ from dregutil.errors import (
 )
 from dregutil.registry.auth import Authenticator, TokenRequest
 from dregutil.registry.keyring import Keyring
-from dregutil.registry.network_errors import place, translated
+from dregutil.registry.network_errors import has_broken_off, place, translated
 from dregutil.registry.retry import MOST_ATTEMPTS, Pace, is_temporary, retry_after, wait_before
 from dregutil.registry.throttle import PATIENCE, Gate
 from dregutil.registry.watch import Watch, Watched
@@ -54,6 +54,7 @@ _CHALLENGED = (401, 403)
 # Times the timeout, until an answer must be whole. A DELETE has as long without a sign of it: a server reads every tag
 # of the repository for each. A dead one is noticed all the same.
 _LONGEST_ANSWER = 20
+_FIRST_ATTEMPTS = 3  # of a request, before the server has ever answered
 MOST_REFUSALS = 12  # of one request, while others are answered
 
 
@@ -257,7 +258,7 @@ class Transport:
             try:
                 answer = await self._exchange(method, url, headers, body, limits, refused)
             except UnreachableError as error:
-                if attempt + 1 >= MOST_ATTEMPTS or not self._may_help(method, error, limits):
+                if not self._may_help(method, error, limits, attempt + 1):
                     raise
                 asked = None
             else:
@@ -276,9 +277,13 @@ class Transport:
             await asyncio.sleep(wait_before(attempt, asked))
             attempt += 1
 
-    def _may_help(self, method: str, error: UnreachableError, limits: _Limits) -> bool:
-        """Whether it may help to send again what failed so."""
-        if method not in READING or isinstance(error, CertificateError | ThrottledError) or not self._has_answered:
+    def _may_help(self, method: str, error: UnreachableError, limits: _Limits, sent: int) -> bool:
+        """Whether it may help to send again what failed so, after it was sent so often. Where nobody has answered yet,
+        a wrong address is told at once; a connection that breaks off is tried again all the same."""
+        if method not in READING or isinstance(error, CertificateError | ThrottledError):
+            return False
+        most = MOST_ATTEMPTS if self._has_answered else _FIRST_ATTEMPTS if has_broken_off(error) else 1
+        if sent >= most:
             return False
         return not (limits.cuts and isinstance(error, CutShortError))
 

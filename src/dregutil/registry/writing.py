@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from yarl import URL
 
-from dregutil.errors import DeletionDisabledError, OutcomeUnknownError, ProtocolError, RegistryError
+from dregutil.errors import DeletionDisabledError, OutcomeUnknownError, ProtocolError, RegistryError, UnreachableError
 from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import error_details
 from dregutil.registry.client import Login, Registry
@@ -23,6 +23,7 @@ __all__ = ["WritableRegistry"]
 
 # Seconds: what a DELETE or a tag's PUT rests on was looked at just before; held back for longer, it is looked at again.
 _FRESH = 30.0
+_ATTEMPTS = 3  # to learn whether deletion is allowed
 _PROTECTED = (
     "a rule of the registry holds it, or something that stays refers to it: look at the repository's settings there"
 )
@@ -47,16 +48,28 @@ class WritableRegistry(Registry):
     async def check_deletion(self, repository: Repository) -> None:
         """Learn whether manifests may be deleted, from the deletion of a digest that nobody has: nothing changes.
 
-        Raises DeletionDisabledError, DeniedError, LoginError.
+        It is sent again where its answer is lost. Raises DeletionDisabledError, DeniedError, LoginError, and
+        UnreachableError where no answer comes.
         """
-        absent = Digest(f"sha256:{secrets.token_hex(32)}")
-        answer = await self._delete(repository, absent, PATIENCE)
+        answer = await self._delete_nothing(repository)
         verdict = self._judge_manifest(repository, answer)
         if verdict in (Verdict.DISABLED, Verdict.READ_ONLY):
             where = self.address.name
             what = f"{where} is read-only" if verdict is Verdict.READ_ONLY else f"deletion is disabled at {where}"
             raise self._disabled(answer, f"{what} (status {answer.status}): nothing was removed")
         self._is_deleted(verdict, answer, f"delete anything of {repository}", repository)
+
+    async def _delete_nothing(self, repository: Repository) -> Answer:
+        for attempt in range(_ATTEMPTS):
+            absent = Digest(f"sha256:{secrets.token_hex(32)}")
+            try:
+                return await self._delete(repository, absent, PATIENCE)
+            except OutcomeUnknownError:
+                await asyncio.sleep(wait_before(attempt, None))
+        raise UnreachableError(
+            f"{self.address.name} did not answer whether {repository} allows deletion, {_ATTEMPTS} times: "
+            "nothing was removed"
+        )
 
     async def delete_manifest(self, repository: Repository, digest: Digest, *, longest_wait: float = _FRESH) -> bool:
         """Delete a manifest and all its tags. True: accepted; False: it was not there.
