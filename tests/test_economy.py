@@ -44,15 +44,19 @@ def _kind(request: Request) -> str:
 
 def test_a_removal_asks_for_nothing_twice(asked: tuple[Counter[str], Counter[str]]) -> None:
     removal, _ = asked
+    # A reading that is older than a second is looked at again before the first DELETE: a list, and the tags that stay.
+    looks = removal["GET tags"] - (2 * REPOSITORIES + 1)
+    assert 0 <= looks <= REPOSITORIES
+    really_went = removal.pop("HEAD manifests by digest", 0) + removal.pop("GET manifests by digest", 0)
+    assert really_went == 1  # the first one
     assert removal == {
-        "GET tags": 2 * REPOSITORIES + 1,  # before and after; once, of which generation the collector is
+        "GET tags": 2 * REPOSITORIES + 1 + looks,  # before and after; once, of which generation the collector is
         # A tag and what is to be kept of it, in one; and once what stays: only its bytes show that it is no index.
         "GET manifests": REPOSITORIES * (DOOMED + STAYING),
-        "HEAD manifests": REPOSITORIES * STAYING,  # after
+        "HEAD manifests": (REPOSITORIES + looks) * STAYING,  # after
         "HEAD blobs by digest": REPOSITORIES * DOOMED * 2,  # config and layer, without which nothing could be put back
         "GET referrers by digest": 1,  # this server has no such list, and need not say so again
         "DELETE manifests by digest": REPOSITORIES * (1 + DOOMED),  # first of all, one that nobody has
-        "GET manifests by digest": 1,  # whether the first one really went
     }
 
 

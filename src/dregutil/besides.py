@@ -132,14 +132,17 @@ async def _measure(
     """Bytes of the blobs that come back, as the registry says; and whether these are all of them. What manifests state
     no size of (as those of schema 1) is always asked for."""
     unstated: dict[Digest, Repository] = {}
+    found: dict[Digest, int] = {}
     stated: dict[Digest, Repository] = {}
     for step in plan.steps:
         graph = graphs[step.repository]
         for blob in graph.manifests[step.digest].blobs:
+            if blob.digest in graph.blob_sizes:
+                found[blob.digest] = graph.blob_sizes[blob.digest]
             if blob.digest in freed and blob.digest not in graph.manifests:
                 (stated if blob.size else unstated).setdefault(blob.digest, step.repository)
-    wanted = {**dict(list(stated.items())[:_MOST_MEASURED]), **unstated}
-    found: dict[Digest, int] = {}
+    unmeasured = [entry for entry in stated.items() if entry[0] not in found]
+    wanted = {**dict(unmeasured[:_MOST_MEASURED]), **unstated}
 
     async def ask(digest: Digest) -> None:
         try:
@@ -149,7 +152,7 @@ async def _measure(
         if size is not None:
             found[digest] = size
 
-    await for_each(sorted(wanted), ask)
+    await for_each(sorted(wanted.keys() - found.keys()), ask)
     return found, found.keys() >= stated.keys()
 
 

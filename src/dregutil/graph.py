@@ -29,7 +29,7 @@ class RepositoryGraph:
     as the referrers API lists them. `absent`: digests that were asked for and are not there. `dangling`: tags that
     are listed and resolve to nothing. `trouble`: why nothing here may be judged, or empty. `presumed`: of the dangling
     tags those that were on a digest which is there, when they were last read. `missing_blobs`: configs and layers that
-    were looked for and are not there.
+    were looked for and are not there; `blob_sizes`: bytes of those that are, as the registry says.
     """
 
     repository: Repository
@@ -41,6 +41,7 @@ class RepositoryGraph:
     trouble: str = ""
     presumed: Mapping[Tag, Digest] = field(default_factory=dict)
     missing_blobs: frozenset[Digest] = frozenset()
+    blob_sizes: Mapping[Digest, int] = field(default_factory=dict)
 
     @cached_property
     def tags_of(self) -> Mapping[Digest, tuple[Tag, ...]]:

@@ -11,8 +11,9 @@ from contextlib import suppress
 
 from dregutil.content_database import ContentDatabase
 from dregutil.errors import CacheError
-from dregutil.manifest import Manifest
+from dregutil.manifest import Descriptor, Manifest
 from dregutil.reference import Digest, Repository
+from dregutil.registry.client import Registry
 
 __all__ = ["Seen"]
 
@@ -22,7 +23,7 @@ class Seen:
 
     def __init__(self, contents: ContentDatabase | None = None) -> None:
         self._contents = contents or ContentDatabase.private()
-        self._blobs: dict[tuple[Repository, Digest], bool] = {}
+        self._blobs: dict[tuple[Repository, Digest], int | None] = {}
 
     def images(self, digests: Iterable[Digest]) -> Mapping[Digest, str]:
         """Those of `digests` whose bytes were read and are an image's, with its media type. A database that cannot be
@@ -41,9 +42,9 @@ class Seen:
             with suppress(CacheError):
                 self._contents.add(manifests)
 
-    def is_there(self, repository: Repository, blob: Digest) -> bool | None:
-        """Whether a blob was found in a repository; None where nobody has looked."""
-        return self._blobs.get((repository, blob))
-
-    def note(self, repository: Repository, blob: Digest, *, there: bool) -> None:
-        self._blobs[repository, blob] = there
+    async def blob(self, registry: Registry, repository: Repository, blob: Descriptor) -> int | None:
+        """As `Registry.find_blob` has it; each blob of a repository is looked for once."""
+        key = (repository, blob.digest)
+        if key not in self._blobs:
+            self._blobs[key] = await registry.find_blob(repository, blob)
+        return self._blobs[key]

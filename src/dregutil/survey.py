@@ -72,6 +72,7 @@ class _Survey:
         self.absent: set[Digest] = set()
         self.dangling: dict[Tag, None] = {}
         self.missing_blobs: set[Digest] = set()
+        self.blob_sizes: dict[Digest, int] = {}
         self.trouble = ""
         self._images: dict[Digest, str] = {}  # those whose bytes were read, now or before, with their media types
         self._types: dict[Digest, str] = {}  # what HEAD said
@@ -89,6 +90,7 @@ class _Survey:
             self.trouble,
             {tag: digest for tag, digest in presumed if digest is not None and digest not in self.absent},
             frozenset(self.missing_blobs),
+            self.blob_sizes,
         )
 
     async def read(self, digests: Sequence[Digest], known_indexes: Sequence[Digest], *, check_blobs: bool) -> None:
@@ -276,11 +278,10 @@ class _Survey:
                 wanted.update((blob.digest, blob) for blob in manifest.blobs if not is_foreign(blob))
 
         async def look(blob: Descriptor) -> None:
-            there = self.seen.is_there(self.repository, blob.digest)
-            if there is None:
-                there = await self.registry.has_blob(self.repository, blob)
-                self.seen.note(self.repository, blob.digest, there=there)
-            if not there:
+            size = await self.seen.blob(self.registry, self.repository, blob)
+            if size is None:
                 self.missing_blobs.add(blob.digest)
+            elif size >= 0:
+                self.blob_sizes[blob.digest] = size
 
         await for_each(wanted.values(), look)

@@ -302,17 +302,17 @@ class Registry:
         )
         return None if answer.status != 200 or length_of(answer) < 0 else length_of(answer)
 
-    async def has_blob(self, repository: Repository, blob: Descriptor) -> bool:
-        """Whether the registry says that it has a blob; where it denies that, or knows no HEAD, one byte is asked for.
+    async def find_blob(self, repository: Repository, blob: Descriptor) -> int | None:
+        """Bytes of a blob that the registry says it has, -1 where it does not say how many; None where it has none.
 
-        Raises RegistryError and DeniedError where it does not say.
+        Where it denies that, or knows no HEAD, one byte is asked for. Raises RegistryError and DeniedError.
         """
         url = self._transport.url(f"/v2/{repository}/blobs/{blob.digest}")
         answer = await self._transport.send("HEAD", url, self._pull(repository), headers=NO_CACHE, follow=False)
         if 200 <= answer.status < 400:  # a redirect leads to where it is
-            return True
+            return length_of(answer) if answer.status == 200 else -1
         if answer.status in _DENIED_HEAD:
-            return await self.has_bytes(repository, blob)
+            return -1 if await self.has_bytes(repository, blob) else None
         raise self._failure(answer, f"look for {blob.digest.short} of {repository}", repository)
 
     async def has_bytes(self, repository: Repository, blob: Descriptor) -> bool:
