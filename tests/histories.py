@@ -1,7 +1,8 @@
 """Histories of tags as the golden files of tests/retention have them.
 
 A line is a tag, its creation date (`-`: none, or `3d`: so long before NOW), what else is known of it, and after `->`
-what is expected: `1.4.2  2026-11-01  digest=a seen=1d  ->  keep  last: 3, within: 90d`. A tag is of the repository
+what is expected (nothing of one that is `missing`):
+`1.4.2  2026-11-01  digest=a seen=1d  ->  keep  last: 3, within: 90d`. A tag is of the repository
 `app` unless it names another (`shop/web:1.0`); `@a` is the digest `a` without a tag.
 """
 
@@ -18,7 +19,7 @@ import yaml
 
 from dregutil.quantity import parse_duration
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.retention import TagFacts
+from dregutil.retention import Former, TagFacts
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FOLDER = Path(__file__).with_name("retention")
@@ -65,6 +66,8 @@ def _case(file: str, document: Any) -> Case:
         left, _, right = line.partition("->")
         repository, one = _facts(left.split())
         facts[repository].append(one)
+        if one.missing_since is not None:
+            continue
         decision, _, reasons = right.strip().partition(" ")
         expected[repository, one.tag or str(one.digest)] = (decision, reasons.strip())
     return Case(
@@ -95,6 +98,10 @@ def _facts(words: list[str]) -> tuple[Repository, TagFacts]:
         digest_of(more["referrer"]) if "referrer" in more else None,
         "the registry gave nothing" if "unread" in more else "",
         moment(more.get("unseen", "-")),
+        None if (former := moment(more.get("former", "-"))) is None else Former(former),
+        moment(more.get("young", "-")),
+        "put back" if "held" in more else "",
+        moment(more.get("missing", "-")),
     )
 
 

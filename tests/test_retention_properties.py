@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dregutil.glob import parse_glob
 from dregutil.reference import Repository, Tag
-from dregutil.retention import Decision, Policy, PolicySet, Protect, ReasonKind, TagFacts, Verdict, judge
+from dregutil.retention import Decision, Former, Policy, PolicySet, Protect, ReasonKind, TagFacts, Verdict, judge
 from dregutil.retention.dates import date_of, latest_arrival
 from dregutil.retention.policy import (
     All,
@@ -95,7 +95,9 @@ def histories(draw: st.DrawFn) -> list[TagFacts]:
         seen = min(began + timedelta(hours=draw(st.integers(0, 200))), NOW) if came else None
         known_since = seen or (began if recorded else None)
         unseen = seen - timedelta(hours=draw(st.integers(0, 100))) if seen and draw(st.booleans()) else None
-        found.append(TagFacts(Tag(name), digest_of(content), created, seen, known_since, unseen=unseen))
+        former = seen - timedelta(hours=draw(st.integers(0, 900))) if seen and draw(st.booleans()) else None
+        was = None if former is None else Former(former, draw(st.sampled_from((None, former))))
+        found.append(TagFacts(Tag(name), digest_of(content), created, seen, known_since, unseen=unseen, former=was))
     return found
 
 
@@ -181,7 +183,8 @@ def test_every_reason_really_holds(policy: Policy, facts: list[TagFacts]) -> Non
         if ReasonKind.NO_VERSION in kinds and not said and verdict.group == ():
             continue  # it belongs to no group, so no rule was asked
         assert said == {rule.text for rule in policy.keep if _keeps(rule, verdict.facts, mates, policy)}
-        believed = _date(verdict.facts, mates, policy)
+        dates = _date(verdict.facts, mates, policy)
+        believed = None if dates is None else dates[1]
         assert (ReasonKind.UNKNOWN_DATE in kinds or ReasonKind.SAME_DATE in kinds) == (
             policy.uses_dates and believed is None
         )
@@ -216,12 +219,35 @@ def _moment(facts: TagFacts, policy: Policy) -> datetime | None:
     return None
 
 
-def _date(facts: TagFacts, mates: Sequence[TagFacts], policy: Policy) -> datetime | None:
-    """The date of a tag, unless most images of its group have the very same."""
-    date = _moment(facts, policy)
+def _others(facts: TagFacts, policy: Policy) -> datetime | None:
+    """The date by which others are judged."""
+    if facts.created is not None and facts.created.year >= 2013 and facts.created <= NOW:
+        return facts.created
+    if policy.unknown_date is UnknownDate.FIRST_SEEN:
+        return facts.before.seen or facts.before.known_since
+    return None
+
+
+def _date(facts: TagFacts, mates: Sequence[TagFacts], policy: Policy) -> tuple[datetime, datetime] | None:
+    """Both dates of a tag, the one that others see first; None where most images of its group have the very same."""
+
+    def both(one: TagFacts) -> tuple[datetime, datetime] | None:
+        own, others = _moment(one, policy), _others(one, policy)
+        return None if own is None or others is None else (others, own)
+
+    mine = both(facts)
+    if mine is None:
+        return None
     images = {one.digest for one in mates}
-    same = {one.digest for one in mates if date is not None and _moment(one, policy) == date}
-    return None if len(same) >= 2 and len(same) > len(images) / 2 else date
+    alike = [(one, found) for one in mates if (found := both(one)) is not None and found[0] == mine[0]]
+    back = {one.digest for one, _ in alike if one.former is not None}
+    owns = {found[1] for one, found in alike if one.former is None} or {mine[1]}
+    owns &= {mine[1]} if facts.former is None else owns
+    for own in owns:
+        same = back | {one.digest for one, found in alike if one.former is None and found[1] == own}
+        if len(same) >= 2 and len(same) > len(images) / 2:
+            return None
+    return mine
 
 
 def _arrival(date: datetime | None, facts: TagFacts) -> datetime | None:
@@ -239,36 +265,62 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
         return all(_keeps(one, facts, mates, policy) for one in rule.rules)
     if isinstance(rule, TagGlobs):
         return any(glob.matches(str(facts.tag)) for glob in rule.globs)
-    date = _date(facts, mates, policy)
+    dates = _date(facts, mates, policy)
     if isinstance(rule, Within):
-        arrival = _arrival(date, facts)
+        arrival = _arrival(dates[1], facts) if dates is not None else None
         return arrival is not None and NOW - arrival < rule.age
-    place = {one.tag: _place(one, mates, policy) for one in mates}
-    mine = place[facts.tag]
-    if mine is None:
+    if isinstance(rule, Last) and policy.order is Order.VERSION:
+        mine = parse_version(str(facts.tag))
+        others = [(one, parse_version(str(one.tag))) for one in mates]
+        newer = {one.digest for one, other in others if mine is not None and other is not None and other > mine}
+        return mine is not None and len(newer) < rule.number
+    if dates is None or (policy.order is Order.VERSION and parse_version(str(facts.tag)) is None):
         return False
-    newer = [one for one in mates if (other := place[one.tag]) is not None and _is_newer(other, mine)]
+    before = _moment(facts.before, policy)
+    return any(_keeps_at(rule, facts, mates, policy, at) for at in {*dates, *filter(None, [before])})
+
+
+def _keeps_at(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: Policy, at: datetime) -> bool:
+    """Whether `last` by time, or a rule of the calendar, keeps a tag at one of its two dates.
+
+    The others stand where others see them; those that came late with it stand beside it.
+    """
+    mine = _date(facts, mates, policy)
+    assert mine is not None
+    is_late = at != mine[0]
+
+    def place(one: TagFacts) -> tuple[datetime, datetime] | None:
+        dates = _date(one, mates, policy)
+        if dates is None or (policy.order is Order.VERSION and parse_version(str(one.tag)) is None):
+            return None
+        beside = is_late and dates[0] != at and at in (dates[1], _moment(one.before, policy))
+        return (at if beside else dates[0], dates[0])
+
+    here = (at, mine[0])
+    placed = [(one, found) for one in mates if (found := place(one)) is not None]
+    newer = [one for one, other in placed if _is_newer(one, other, facts, here, policy)]
     if isinstance(rule, Last):
         return len({one.digest for one in newer}) < rule.number
     assert isinstance(rule, Calendar)
-    if date is None:
-        return False
-    mine_bucket = _bucket(date, rule.period)
-    ranked = [
-        (one, _bucket(its, rule.period))
-        for one in mates
-        if (its := _date(one, mates, policy)) is not None and place[one.tag] is not None
-    ]
-    later = {name for _, name in ranked if name > mine_bucket}
-    return len(later) < rule.number and not [one for one, name in ranked if name == mine_bucket and one in newer]
+    bucket = _bucket(at, rule.period)
+    # What came late and stands beside it is in its own bucket; so the others' dates tell which buckets are later.
+    later = {other for one, found in placed if (other := _bucket(found[0], rule.period)) > bucket}
+    return len(later) < rule.number and not any(
+        _bucket(found[0], rule.period) == bucket and one in newer for one, found in placed
+    )
 
 
-def _place(facts: TagFacts, mates: Sequence[TagFacts], policy: Policy) -> object:
-    return parse_version(str(facts.tag)) if policy.order is Order.VERSION else _date(facts, mates, policy)
-
-
-def _is_newer(one: object, other: object) -> bool:
-    return bool(one > other)  # type: ignore[operator] # both are dates, or both versions
+def _is_newer(
+    one: TagFacts, its: tuple[datetime, datetime], facts: TagFacts, mine: tuple[datetime, datetime], policy: Policy
+) -> bool:
+    if policy.order is Order.VERSION:
+        version, other = parse_version(str(facts.tag)), parse_version(str(one.tag))
+        assert version is not None
+        assert other is not None
+        return other > version
+    if mine[0] == mine[1]:
+        return its[0] > mine[0]
+    return its[0] > mine[0] or (its[0] == mine[0] != its[1] and its[1] > mine[1])
 
 
 def _bucket(date: datetime, period: Period) -> str:

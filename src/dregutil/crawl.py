@@ -49,7 +49,7 @@ class CrawlResult:
     """What was read. `failed` names repositories that could not be, or not whole; `seconds` is how long it took.
 
     `inventory` has the repositories that were read whole. Of one with tags that could not be read, `partly` has the
-    others, and `unread` says why of each.
+    others, and `unread` says why of each. `named` are the repositories that were asked for, or that the catalog named.
     """
 
     inventory: Inventory
@@ -58,6 +58,7 @@ class CrawlResult:
     complete: bool = True
     partly: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
     unread: Mapping[Repository, Mapping[Tag, DregutilError]] = field(default_factory=dict)
+    named: frozenset[Repository] = frozenset()
 
 
 async def crawl(
@@ -81,6 +82,7 @@ async def crawl(
         repositories is None and not work.failed,
         work.partly,
         work.unread,
+        frozenset(work.named),
     )
 
 
@@ -104,6 +106,7 @@ class _Crawl:
         self.failed: dict[Repository, DregutilError] = {}
         self.partly: dict[Repository, Mapping[Tag, Digest]] = {}
         self.unread: dict[Repository, Mapping[Tag, DregutilError]] = {}
+        self.named: set[Repository] = set()
         self._on_progress = on_progress
         self._reported_at = 0.0
         self._digests: dict[Digest, Digest] = {}
@@ -140,6 +143,7 @@ class _Crawl:
                 if name is None:
                     return
                 self._repositories_known += 1
+                self.named.add(name)
                 await self._list_one(name)
 
         await _together([lister() for _ in range(listers)])

@@ -1,4 +1,7 @@
-"""What the last cleanup of a policy took, for comparison: one small file for each registry and policy file."""
+"""What the last cleanup of a policy took, for comparison: one small file for each registry and policy file.
+
+And when the last crawl of a registry was recorded, beside the records themselves: so that their loss shows.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["LastRun", "LastRunFile"]
+__all__ = ["CrawlMark", "LastRun", "LastRunFile"]
 
 
 class LastRun(msgspec.Struct, frozen=True):
@@ -37,9 +40,32 @@ class LastRunFile:
 
     def write(self, when: datetime, selected: Mapping[str, int], removed: Mapping[str, int]) -> None:
         """Raises OSError."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(LastRun(when, dict(selected), dict(removed))))
-        beside.replace(self.path)
+        _replace(self.path, msgspec.json.encode(LastRun(when, dict(selected), dict(removed))))
+
+
+class CrawlMark:
+    """STATE/cleanups/<sum of registry>.crawl: when the last crawl was recorded."""
+
+    def __init__(self, state: Path, registry: str) -> None:
+        self.path = state / "cleanups" / f"{hashlib.sha256(registry.encode()).hexdigest()[:24]}.crawl"
+
+    def read(self) -> datetime | None:
+        """None where there was none, or its file is of no use."""
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=datetime)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def write(self, when: datetime) -> None:
+        """Raises OSError."""
+        _replace(self.path, msgspec.json.encode(when))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Through a file beside it: a crash leaves no half of it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    beside.replace(path)

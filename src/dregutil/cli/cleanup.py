@@ -17,6 +17,7 @@ from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.policy_warnings import vain_selectors
+from dregutil.cli.records import crawl_whole, note_crawl
 from dregutil.cli.remove import plan_live
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.retention import (
@@ -25,11 +26,9 @@ from dregutil.cli.retention import (
     judge_registry,
     load_policy,
     read_lists,
-    record_sightings,
-    try_to_record,
 )
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import Source, read_registry, save
+from dregutil.cli.source import Source, save
 from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.cli.untagged import UntaggedManifests, find_untagged, tell_left_out
 from dregutil.errors import BrakeError, UsageError
@@ -92,10 +91,10 @@ def _cleanup(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
     deadline = None if args.max_time is None else started + parse_duration(args.max_time).total_seconds()
     stored = stored_registry(settings)
     lists = read_lists(policies, Path(args.policy).absolute().parent)
-    source = read_registry(settings, None)
+    source = crawl_whole(settings)
     if source.whole:
         save(settings, source.inventory)
-    (try_to_record if only_shows else record_sightings)(settings, source)
+    note_crawl(settings, source, must=not only_shows, policy=Path(args.policy))
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
     known = Known(source.inventory.as_mapping(), indexes, seen)
     if stored is not None:
@@ -146,7 +145,7 @@ def _propose(
     policies, lists, source, untagged = wanted
     known, readings, stored = live
     with open_contents(settings) as database:
-        judged = judge_registry(settings, database, policies, lists, source, untagged)
+        judged = judge_registry(settings, database, policies, lists, source, untagged, policy=Path(args.policy))
         rules = rule_summaries(judged.judgement, held_by_rules(database, judged.judgement)) if args.details else ()
     going = limited(judged.judgement, args.limit)
     options = RemovalOptions(

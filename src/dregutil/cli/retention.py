@@ -11,22 +11,24 @@ from pathlib import Path
 
 from dregutil.cleanup import kept_alone
 from dregutil.cli.contents import read_missing
+from dregutil.cli.records import missing_tags, recent, sightings, young_since
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
 from dregutil.cli.untagged import UntaggedManifests
 from dregutil.content_database import ContentDatabase
 from dregutil.details import ImageDetails
-from dregutil.errors import DregutilError, JournalError, RefusedError, UsageError
+from dregutil.errors import DregutilError, RefusedError, UsageError
 from dregutil.in_use import ListFile, ListReport, find_in_use
 from dregutil.placeholder import is_placeholder
 from dregutil.policyfile import read_policy
+from dregutil.recent import HELD_FOR
 from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
-from dregutil.retention import Judgement, PolicySet, TagFacts, judge
+from dregutil.retention import Former, Judgement, PolicySet, TagFacts, judge
 from dregutil.retention.policy import InUseList, applies_to
 from dregutil.retention.select import may_select_name
-from dregutil.sightings import Sighting, SightingStore
+from dregutil.sightings import Missing, Sighting
 
-__all__ = ["Judged", "judge_registry", "load_policy", "read_list", "read_lists", "record_sightings", "try_to_record"]
+__all__ = ["Judged", "judge_registry", "load_policy", "read_list", "read_lists"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,12 @@ def judge_registry(
     untagged: UntaggedManifests,
     *,
     only: Sequence[Repository] | None = None,
+    policy: Path | None = None,
 ) -> Judged:
     """Judge the tags of a registry as `source` has them, and what is `untagged` in it, or of `only` some repositories.
 
-    Raises RefusedError where a list of what is in use protects nothing here, and JournalError.
+    `policy` is the policy's file. Raises RefusedError where a list of what is in use protects nothing here, and
+    JournalError.
     """
     in_use, reports = find_in_use(policies.protect, lists, source.inventory, settings.address)
     names = only or dict.fromkeys((*source.inventory.repositories, *untagged.found))
@@ -82,14 +86,19 @@ def judge_registry(
     holders = [*_wanted(policies, wanted)]
     holders += [(name, digest) for name in wanted for digest in untagged.roots(name)]
     unread = read_missing(settings, database, holders)
-    store = SightingStore(settings.state_dir, settings.address.identity)
-    read = _Facts(database, unread, {digest for _, digest in holders})
+    store, runs = sightings(settings), recent(settings)
+    missing = missing_tags(settings, source, names, runs)
+    read = _Facts(database, unread, {digest for _, digest in holders}, runs.put_back, young_since(settings, policy))
     left_behind = tuple((name, tag, tags[tag]) for name, tags in wanted.items() for tag in read.on_placeholders(tags))
     placeholders = {digest for _, _, digest in left_behind}
     if placeholders:
         wanted = {name: _without(tags, placeholders) for name, tags in wanted.items()}
     facts = {
-        name: (*read.of(tags, store.of(name, tags)), *read.of_untagged(untagged.roots(name)))
+        name: (
+            *read.of(name, tags, store.of(name, tags)),
+            *read.of_untagged(name, untagged.roots(name)),
+            *read.of_missing(name, missing.get(name, {})),
+        )
         for name, tags in wanted.items()
     }
     now = datetime.now(UTC)
@@ -113,20 +122,6 @@ def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tu
     usage.measure("repo")
     held = {row.repository: row.unique for row in usage.rows()}
     return {key: held.get(Repository(str(number)), 0) for key, number in keys.items() if key is not None}
-
-
-def record_sightings(settings: Settings, source: Source) -> None:
-    """Note in our records what a crawl of the whole registry saw. Raises JournalError."""
-    store = SightingStore(settings.state_dir, settings.address.identity)
-    store.record(source.inventory, now=datetime.now(UTC), began=source.began, unread=tuple(source.failed))
-
-
-def try_to_record(settings: Settings, source: Source) -> None:
-    """The same, where it may fail: a warning is enough for what removes nothing."""
-    try:
-        record_sightings(settings, source)
-    except JournalError as error:
-        sys.stderr.write(f"dregutil: warning: {error.message}\n  {error.advice}\n")
 
 
 def read_list(entry: InUseList, folder: Path) -> ListFile:
@@ -164,10 +159,19 @@ def _wanted(
 class _Facts:
     """What is known of tags, each digest read out of the database once."""
 
-    def __init__(self, database: ContentDatabase, unread: Mapping[Digest, DregutilError], wanted: set[Digest]) -> None:
+    def __init__(
+        self,
+        database: ContentDatabase,
+        unread: Mapping[Digest, DregutilError],
+        wanted: set[Digest],
+        put_back: Mapping[tuple[Repository, Digest], datetime],
+        young_since: datetime | None,
+    ) -> None:
         self.database = database
         self.unread = unread
         self.wanted = wanted
+        self.put_back = put_back
+        self.young_since = young_since
         self._known: dict[Digest, tuple[ImageDetails | None, Digest | None]] = {}
         self._placeholders: set[Digest] = set()
 
@@ -180,43 +184,51 @@ class _Facts:
             return ()
         return tuple(sorted(tag for tag, digest in tags.items() if digest in self._placeholders))
 
-    def of(self, tags: Mapping[Tag, Digest], seen: Mapping[Tag, Sighting]) -> tuple[TagFacts, ...]:
-        return tuple(
-            self._fact(tag, digest, one.known_since if one.came else None, one.known_since, one.unseen)
-            if (one := seen.get(tag)) is not None
-            else self._fact(tag, digest, None, None)
-            for tag, digest in tags.items()
-        )
+    def of(
+        self, repository: Repository, tags: Mapping[Tag, Digest], seen: Mapping[Tag, Sighting]
+    ) -> Iterator[TagFacts]:
+        for tag, digest in tags.items():
+            facts, one = self._fact(repository, tag, digest), seen.get(tag)
+            if one is not None:
+                facts = replace(
+                    facts,
+                    seen=one.known_since if one.came else None,
+                    known_since=one.known_since,
+                    unseen=one.unseen,
+                    former=None if one.former is None else Former(*one.former),
+                )
+            yield facts
 
-    def of_untagged(self, roots: Mapping[Digest, datetime | None]) -> tuple[TagFacts, ...]:
+    def of_untagged(self, repository: Repository, roots: Mapping[Digest, datetime | None]) -> Iterator[TagFacts]:
         """Those of manifests without a tag. What they refer to is not there, so that they refer to nothing."""
-        return tuple(replace(self._fact(None, digest, since, since), subject=None) for digest, since in roots.items())
+        for digest, since in roots.items():
+            yield replace(self._fact(repository, None, digest), seen=since, known_since=since, subject=None)
 
-    def _fact(
-        self,
-        tag: Tag | None,
-        digest: Digest,
-        came: datetime | None,
-        since: datetime | None,
-        unseen: datetime | None = None,
-    ) -> TagFacts:
+    def of_missing(self, repository: Repository, missing: Mapping[Tag, Missing]) -> Iterator[TagFacts]:
+        """Those of tags that are not there now: as far as it is known, for nothing is read of them."""
+        for tag, one in missing.items():
+            self.wanted.add(one.digest)
+            yield replace(self._fact(repository, tag, one.digest), unread="", missing_since=one.since)
+
+    def _fact(self, repository: Repository, tag: Tag | None, digest: Digest) -> TagFacts:
         if digest not in self.wanted:
             return TagFacts(tag, digest)
+        when = self.put_back.get((repository, digest))
+        held = "" if when is None else f"`undo` put it back on {when:%Y-%m-%d}, and it is held for {HELD_FOR.days} days"
         details, subject = self._read(digest)
         if details is None:
             why = self.unread[digest].message if digest in self.unread else "it was not found"
-            return TagFacts(tag, digest, seen=came, known_since=since, unread=why, unseen=unseen)
+            return TagFacts(tag, digest, unread=why, held=held, young_since=self.young_since)
         return TagFacts(
             tag,
             digest,
             details.created,
-            came,
-            since,
-            details.size,
-            details.labels,
-            tuple(_below(details)),
-            subject,
-            unseen=unseen,
+            size=details.size,
+            labels=details.labels,
+            contains=tuple(_below(details)),
+            subject=subject,
+            young_since=self.young_since,
+            held=held,
         )
 
     def _read(self, digest: Digest) -> tuple[ImageDetails | None, Digest | None]:

@@ -26,7 +26,8 @@ _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An inventory, whether it is whole, and the repositories that could not be read. `began`: when a crawl did.
+    """An inventory, whether it is whole, and the repositories that could not be read. `began`: when a crawl did;
+    `named`: the repositories that it asked for, or that the catalog named.
 
     Of a repository with tags that could not be read, `partly` has the others, and `unread` says why of each: it is
     among those that `failed`, and not in the inventory, since what it holds is not known.
@@ -38,6 +39,7 @@ class Source:
     began: datetime | None = None
     partly: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
     unread: Mapping[Repository, Mapping[Tag, DregutilError]] = field(default_factory=dict)
+    named: frozenset[Repository] = frozenset()
 
     @property
     def shown(self) -> Inventory:
@@ -105,7 +107,7 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
     for repository, error in sorted(result.failed.items()):
         _tell_unread(repository, error, result.unread.get(repository, {}))
     whole = complete and not result.failed
-    return Source(result.inventory, whole, result.failed, began, result.partly, result.unread)
+    return Source(result.inventory, whole, result.failed, began, result.partly, result.unread, result.named)
 
 
 def _tell_unread(repository: Repository, error: DregutilError, tags: Mapping[Tag, DregutilError]) -> None:

@@ -52,7 +52,9 @@ def _why(args: argparse.Namespace, settings: Settings, reference: Reference, see
     known = Known(source.inventory.as_mapping(), indexes, seen)
     untagged = find_untagged(settings, policies, source, known, [repository])
     with open_contents(settings) as database:
-        judged = judge_registry(settings, database, policies, lists, source, untagged, only=[repository])
+        judged = judge_registry(
+            settings, database, policies, lists, source, untagged, only=[repository], policy=Path(args.policy)
+        )
     verdicts = judged.judgement.verdicts.get(repository, ())
     verdict = _verdict(reference, verdicts)
     if verdict is not None:

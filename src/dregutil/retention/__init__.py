@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dregutil.retention.judge import judge, judge_repository
 from dregutil.retention.policy import Policy, PolicySet, Protect
-from dregutil.retention.verdict import Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
+from dregutil.retention.verdict import Decision, Former, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
 
 __all__ = [
     "Decision",
+    "Former",
     "InUse",
     "Judgement",
     "Policy",

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Sequence, Set
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from dregutil.details import known_date
+from dregutil.reference import Digest
 from dregutil.retention.policy import Period, UnknownDate
-from dregutil.retention.verdict import TagFacts
+from dregutil.retention.verdict import Dates, TagFacts
 
-__all__ = ["bucket", "came_as_built", "date_of", "is_old_enough", "latest_arrival", "shared_date"]
+__all__ = [
+    "bucket",
+    "came_as_built",
+    "date_for_others",
+    "date_of",
+    "dates_of",
+    "is_new",
+    "is_old_enough",
+    "latest_arrival",
+    "shared_dates",
+]
+
+
+def dates_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> Dates | None:
+    """The dates of a tag; None where they are unknown."""
+    own, former = (date_of(one, unknown_date, now) for one in (facts, facts.before))
+    others = date_for_others(facts, unknown_date, now)
+    return None if own is None or others is None else Dates(others, own, own if former is None else former)
 
 
 def date_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> datetime | None:
@@ -26,6 +46,30 @@ def date_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> dateti
     if unknown_date is UnknownDate.FIRST_SEEN:
         return facts.seen or facts.known_since
     return None
+
+
+def date_for_others(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> datetime | None:
+    """The date that a tag has while others are judged: it never pushes them out by coming late, or by coming back.
+
+    That is its creation date, however late the tag came; without one, what our records knew before it was missing. What
+    has no tag has one date only.
+    """
+    created = known_date(facts.created, now)
+    if facts.tag is None:
+        return date_of(facts, unknown_date, now)
+    if created is not None:
+        return created
+    if unknown_date is UnknownDate.FIRST_SEEN:
+        return facts.before.seen or facts.before.known_since
+    return None
+
+
+def is_new(facts: TagFacts, dates: Dates | None, min_age: timedelta, now: datetime) -> bool:
+    """Whether a tag that is younger than `min_age` came just now: not where it came back, or has an older image."""
+    if facts.former is None and (dates is None or dates.others == dates.own):
+        return True
+    before = facts.before if facts.former is not None else replace(facts, seen=None)
+    return not is_old_enough(replace(before, young_since=None), None if dates is None else dates.others, min_age, now)
 
 
 def came_as_built(facts: TagFacts, created: datetime) -> bool:
@@ -44,27 +88,47 @@ def latest_arrival(facts: TagFacts, date: datetime | None) -> datetime | None:
     return date if date is None or facts.seen is None else max(date, facts.seen)
 
 
-def shared_date(facts: Sequence[TagFacts], dates: Sequence[datetime | None]) -> datetime | None:
-    """The one date that more than half of a group's images have, if several do: nobody can believe it.
+def shared_dates(facts: Sequence[TagFacts], dates: Sequence[Dates | None]) -> Set[int]:
+    """The places of those whose dates more than half of a group's images have, if several do: nobody can believe them.
 
-    That many manifests lost their last tag by one and the same crawl is no wonder.
+    Of a tag that came back, when it came says nothing: it counts beside all with its date for others. That many
+    manifests lost their last tag by one and the same crawl is no wonder.
     """
-    pairs = {
-        (one.digest, None if one.tag is None and date == one.seen else date)
-        for one, date in zip(facts, dates, strict=True)
-    }
-    counted = Counter(date for _, date in pairs if date is not None)
-    if not counted:
-        return None
-    date, number = max(counted.items(), key=lambda found: found[1])
-    images = len({digest for digest, _ in pairs})
-    return date if number > 1 and number * 2 > images else None
+    keys = [
+        None if found is None or (one.tag is None and found.own == one.seen) else _Key.of(one, found)
+        for one, found in zip(facts, dates, strict=True)
+    ]
+    images: dict[_Key, set[Digest]] = defaultdict(set)
+    for key, one in zip(keys, facts, strict=True):
+        if key is not None:
+            images[key].add(one.digest)
+    half = len({one.digest for one in facts}) / 2
+    shared: set[_Key] = set()
+    for key, digests in images.items():
+        back = _Key(key.others, None)
+        together = len(digests | images.get(back, set()))
+        if together > max(half, 1):
+            shared |= {key, back}
+    return {place for place, key in enumerate(keys) if key in shared}
+
+
+class _Key(NamedTuple):
+    """What images have in common that nobody can tell apart; `own` is None where the tag came back."""
+
+    others: datetime
+    own: datetime | None
+
+    @classmethod
+    def of(cls, facts: TagFacts, dates: Dates) -> _Key:
+        return cls(dates.others, dates.own if facts.former is None else None)
 
 
 def is_old_enough(facts: TagFacts, date: datetime | None, min_age: timedelta, now: datetime) -> bool:
     """Whether a tag is known to be here for no less than `min_age`: by its (believed) date, or by our records."""
     if min_age <= timedelta(0):
         return True
+    if facts.young_since is not None and now - facts.young_since < min_age:
+        return False
     arrival = latest_arrival(facts, date)
     if arrival is not None and now - arrival >= min_age:
         return True

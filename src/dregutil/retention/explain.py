@@ -69,11 +69,12 @@ def _rules(
     mates = [one for one in verdicts if one.policy == policy.name and one.group == verdict.group]
     group = Group(
         [one.facts for one in mates],
-        [one.date for one in mates],
+        [None if one.dates is None else one.dates.others for one in mates],
         [None if one.facts.tag is None else reading_of(one.facts.tag) for one in mates],
         policy.order,
         now,
         policies.zone,
+        [() if one.dates is None else one.dates.late for one in mates],
     )
     place = mates.index(verdict)
     return [Bearing(rule.text, place in kept_by(rule, group), _standing(rule, group, place)) for rule in policy.keep]
@@ -84,9 +85,11 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
     if isinstance(rule, Last):
         if newer is None:
             return "it has no place in the order"
+        if newer >= rule.number and group.order is Order.TIME and place in kept_by(rule, group):
+            return f"by when it came, though by its date {newer} are newer in its group"
         by = "date" if group.order is Order.TIME else "version"
         return f"by {by}, {newer} newer of {len({one.digest for one in group.facts})} images in its group"
-    date = group.dates[place]
+    date = group.own_date(place)
     if isinstance(rule, Calendar):
         if date is None or newer is None:
             return "it belongs to none"
@@ -119,7 +122,10 @@ def _date(verdict: Verdict, now: datetime) -> list[Bearing]:
             why = "its image was known before"
         else:
             why = f"before the crawl of {_moment(facts.unseen)}, which did not find it"
+        if facts.former is not None:
+            why = f"and it was missing for a while, known before since {_moment(facts.former.known_since)}"
         text = f"the crawl of {_moment(facts.seen)}, which saw it come, counts: created {_moment(created)}, {why}"
+        text += "; others are judged by when it was created"
     return [Bearing("date", keeps=False, text=text)]
 
 

@@ -12,12 +12,12 @@ from datetime import datetime
 
 from dregutil.quantity import duration_as_written
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.retention.dates import date_of, is_old_enough, shared_date
+from dregutil.retention.dates import dates_of, is_new, is_old_enough, shared_dates
 from dregutil.retention.follow import follow
 from dregutil.retention.keep import Group, kept_by, reading_of
 from dregutil.retention.policy import Order, Policy, PolicySet, applies_to
 from dregutil.retention.select import group_of, is_counted, owner_of
-from dregutil.retention.verdict import Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
+from dregutil.retention.verdict import Dates, Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
 from dregutil.version import Reading
 
 __all__ = ["judge", "judge_repository"]
@@ -81,8 +81,18 @@ class _Draft:
     is_certain: bool = True
     reading: Reading | None = None
     group: tuple[str, ...] | None = None
-    date: datetime | None = None
+    dates: Dates | None = None  # where they are believed
+    shares_date: bool = False
+    is_new: bool = True
     reasons: list[Reason] = field(default_factory=list)
+
+    @property
+    def date(self) -> datetime | None:
+        return None if self.dates is None else self.dates.own
+
+    @property
+    def date_for_others(self) -> datetime | None:
+        return None if self.dates is None else self.dates.others
 
 
 class _Work:
@@ -91,10 +101,12 @@ class _Work:
     def __init__(self, policies: PolicySet, repository: Repository, drafts: list[_Draft], now: datetime) -> None:
         self.policies = policies
         self.repository = repository
-        self.drafts = drafts
+        self.drafts = [draft for draft in drafts if draft.facts.missing_since is None]
+        self.missing = [draft for draft in drafts if draft.facts.missing_since is not None]
         self.now = now
         self._applying = {policy.name: policy for policy in policies.policies if applies_to(policy, repository)}
         self._counted: list[_Draft] = []
+        self._missing_on: dict[Digest, TagFacts] = {}
         self._no_rule: dict[str, tuple[Reason, ...]] = {}
 
     def policy(self, name: str) -> Policy:
@@ -103,11 +115,13 @@ class _Work:
     def own(self) -> None:
         """Give each tag to the first policy that selects it."""
         applying = tuple(self._applying.values())
-        for draft in self.drafts:
+        for draft in (*self.drafts, *self.missing):
             if not is_counted(draft.facts):
                 continue
-            self._counted.append(draft)
             draft.policy, draft.is_certain = owner_of(applying, draft.facts)
+            if draft.facts.missing_since is not None:
+                continue
+            self._counted.append(draft)
             if draft.policy is None:
                 draft.reasons.append(_NOT_SELECTED)
             if draft.facts.unread:
@@ -116,9 +130,9 @@ class _Work:
                 draft.reasons.append(_DOUBTFUL)
 
     def groups(self) -> Mapping[tuple[str, tuple[str, ...]], list[_Draft]]:
-        """The tags of each policy and group; one that belongs to none is kept."""
+        """The tags of each policy and group, missing ones too; one that belongs to none is kept."""
         found: dict[tuple[str, tuple[str, ...]], list[_Draft]] = defaultdict(list)
-        for draft in self._counted:
+        for draft in (*self._counted, *self.missing):
             policy = draft.policy
             if policy is None or not draft.is_certain:
                 continue
@@ -133,27 +147,47 @@ class _Work:
 
     def judge_group(self, policy: Policy, drafts: Sequence[_Draft]) -> None:
         """Add the reasons of a policy's rules, and of what is not known, to the tags of one group."""
-        facts = [draft.facts for draft in drafts]
-        dates = [date_of(one, policy.unknown_date, self.now) for one in facts]
-        shared = shared_date(facts, dates)
-        believed = [None if date == shared else date for date in dates]
-        readings = [draft.reading for draft in drafts]
-        group = Group(facts, believed, readings, policy.order, self.now, self.policies.zone)
-        for draft, date in zip(drafts, believed, strict=True):
-            draft.date = date
+        drafts = self._dated(policy, drafts)
+        group = Group(
+            [draft.facts for draft in drafts],
+            [draft.date_for_others for draft in drafts],
+            [draft.reading for draft in drafts],
+            policy.order,
+            self.now,
+            self.policies.zone,
+            [() if draft.dates is None else draft.dates.late for draft in drafts],
+        )
         for rule in policy.keep:
             reason = Reason(ReasonKind.RULE, rule.text)
             for place in kept_by(rule, group):
                 drafts[place].reasons.append(reason)
         needs_version = policy.order is Order.VERSION and policy.ranks
         uses_dates = policy.uses_dates
-        for draft, date in zip(drafts, dates, strict=True):
+        for draft in drafts:
             if uses_dates and draft.date is None:
-                draft.reasons.append(_UNKNOWN_DATE if date is None else _SAME_DATE)
+                draft.reasons.append(_SAME_DATE if draft.shares_date else _UNKNOWN_DATE)
             if needs_version and (draft.reading is None or draft.reading.meant is None):
                 draft.reasons.append(_NO_VERSION)
             if not is_old_enough(draft.facts, draft.date, policy.min_age, self.now):
-                draft.reasons.append(_young(policy, draft.date))
+                draft.reasons.append(_young(policy, draft, self.now))
+                draft.is_new = is_new(draft.facts, draft.dates, policy.min_age, self.now)
+
+    def _dated(self, policy: Policy, drafts: Sequence[_Draft]) -> Sequence[_Draft]:
+        """Those of a group that are there, with their dates.
+
+        A date that most of them share is not believed, nor one that most would share if none were missing: a list that
+        leaves some out makes no date better.
+        """
+        dates = [dates_of(draft.facts, policy.unknown_date, self.now) for draft in drafts]
+        shared = shared_dates([draft.facts for draft in drafts], dates)
+        here = [place for place, draft in enumerate(drafts) if draft.facts.missing_since is None]
+        if len(here) < len(drafts):
+            found = shared_dates([drafts[place].facts for place in here], [dates[place] for place in here])
+            shared = shared | {here[place] for place in found}
+        for place in here:
+            drafts[place].shares_date = place in shared
+            drafts[place].dates = None if place in shared else dates[place]
+        return [drafts[place] for place in here]
 
     def protect(self, in_use: InUse) -> None:
         """What beats every rule: protected names, and what is in use."""
@@ -169,16 +203,22 @@ class _Work:
             used = in_use.list_of(self.repository, draft.facts)
             if used:
                 found.append(Reason(ReasonKind.IN_USE, f"in use: {used}"))
+            if draft.facts.held:
+                found.append(Reason(ReasonKind.PUT_BACK, draft.facts.held))
             draft.reasons[:0] = found
 
     def keep_one(self) -> None:
         """Where nothing but rules (and dates that they ask for) keeps anything here, the newest stays.
 
-        Not only where the rules would empty the repository: a rule that is added must never cost another tag. What
-        has no tag counts only where there is no tag at all.
+        Not only where the rules would empty the repository: a rule that is added must never cost another tag, and a tag
+        that came late, or came back, does not either. What has no tag counts only where there is no tag at all.
         """
         counted = [draft for draft in self._counted if draft.facts.tag is not None] or self._counted
-        if any(reason.kind in _WITHOUT_RULES for draft in counted for reason in draft.reasons):
+        if any(
+            reason.kind in _WITHOUT_RULES and (draft.is_new or reason.kind is not ReasonKind.MIN_AGE)
+            for draft in counted
+            for reason in draft.reasons
+        ):
             return
         may_go = [draft for draft in counted if draft.policy is not None and not draft.policy.allow_empty]
         for draft in _newest(may_go, self.now):
@@ -191,6 +231,9 @@ class _Work:
             digest, tag = draft.facts.digest, draft.facts.tag
             if tag is not None and (draft.reasons or not is_counted(draft.facts)):
                 holders[digest] = min(tag, holders.get(digest, tag))
+        for draft in self.missing:
+            if draft.facts.tag is not None:
+                self._missing_on.setdefault(draft.facts.digest, draft.facts)
         found = [self._verdict(draft, holders) for draft in self.drafts]
         return tuple(found) if len(self._counted) == len(found) else follow(found)
 
@@ -201,18 +244,30 @@ class _Work:
         if not reasons and policy is not None:
             reasons = self._no_rule.get(policy.name) or self._no_rule.setdefault(policy.name, (_no_rule(policy),))
             holder = holders.get(draft.facts.digest)
-            if holder is None:
+            missing = self._missing_on.get(draft.facts.digest)
+            if missing is not None:
+                reasons = (_held_by_missing(missing), *reasons)
+            elif holder is None:
                 decision = Decision.REMOVE
             else:
                 held = Reason(ReasonKind.HELD, f"its digest is also '{holder}', which stays")
                 decision = Decision.UNTAG if policy.untag else Decision.KEEP
                 reasons = (*reasons, held) if policy.untag else (held, *reasons)
         name = "" if policy is None else policy.name
-        return Verdict(self.repository, draft.facts, decision, reasons, name, draft.group or (), draft.date)
+        dates = (draft.date, draft.dates)
+        return Verdict(self.repository, draft.facts, decision, reasons, name, draft.group or (), *dates)
 
 
-def _young(policy: Policy, date: datetime | None) -> Reason:
-    limit = duration_as_written(policy.min_age)
+def _held_by_missing(missing: TagFacts) -> Reason:
+    since = "" if missing.missing_since is None else f" {missing.missing_since:%Y-%m-%d %H:%M} UTC"
+    return Reason(ReasonKind.HELD, f"its digest is also '{missing.tag}', which is missing since{since}")
+
+
+def _young(policy: Policy, draft: _Draft, now: datetime) -> Reason:
+    limit, since = duration_as_written(policy.min_age), draft.facts.young_since
+    if since is not None and now - since < policy.min_age:
+        return Reason(ReasonKind.MIN_AGE, f"counts as younger than min_age: {limit}, since our records were lost")
+    date = draft.date
     text = f"not known to be older than min_age: {limit}" if date is None else f"younger than min_age: {limit}"
     return Reason(ReasonKind.MIN_AGE, text)
 
@@ -224,7 +279,7 @@ def _no_rule(policy: Policy) -> Reason:
 
 
 def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
-    """The newest of a repository, with all that tie: by version where every policy orders so, else by date.
+    """The newest of a repository, with all that tie: by version where every policy orders so, else by either date.
 
     By version, that is the newest by each way to read it.
     """
@@ -237,9 +292,9 @@ def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
         )
     } - {None}
     dates = [
-        (date, draft)
+        (found, draft)
         for draft in drafts
-        if draft.policy is not None and (date := date_of(draft.facts, draft.policy.unknown_date, now)) is not None
+        if draft.policy is not None and (found := dates_of(draft.facts, draft.policy.unknown_date, now)) is not None
     ]
     by_version = all(draft.policy is not None and draft.policy.order is Order.VERSION for draft in drafts)
     if best and (by_version or not dates):
@@ -249,6 +304,11 @@ def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
             if reading is not None and {reading.meant, reading.literal} & best
         ]
     if dates:
-        latest = max(date for date, _ in dates)
-        return [draft for date, draft in dates if date == latest]
+        latest = max(found.others for found, _ in dates)
+        came_last = max((date, found.others) for found, _ in dates for date in (found.own, found.former))
+        return [
+            draft
+            for found, draft in dates
+            if found.others == latest or came_last in ((found.own, found.others), (found.former, found.others))
+        ]
     return drafts

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from dregutil.retention.dates import bucket, latest_arrival
+from dregutil.retention.late import by_date, late_last
 from dregutil.retention.policy import All, Calendar, KeepRule, Last, Order, TagGlobs, VersionRule, Within
 from dregutil.retention.verdict import TagFacts
 from dregutil.selector import Comparison
@@ -24,7 +25,8 @@ reading_of = lru_cache(maxsize=1 << 16)(read_version)  # each tag is asked sever
 class Group:
     """Tags that are judged together. `dates` and `readings` are None where unknown, and then take no place.
 
-    What is no version by its reading takes none either.
+    What is no version by its reading takes none either. `dates` are those that others are judged by. `late` has, of
+    each tag that came late or came back, the later dates by which it may be kept itself.
     """
 
     facts: Sequence[TagFacts]
@@ -33,6 +35,7 @@ class Group:
     order: Order
     now: datetime
     zone: tzinfo
+    late: Sequence[Sequence[datetime]] = ()
 
     @cached_property
     def rankings(self) -> Sequence[list[list[int]]]:
@@ -69,6 +72,10 @@ class Group:
                 yield place, number
             passed.update(self.facts[place].digest for place in tied)
 
+    def own_date(self, place: int) -> datetime | None:
+        """The date of a tag for itself."""
+        return max(self.late[place]) if self.late and self.late[place] else self.dates[place]
+
     @cached_property
     def local(self) -> Sequence[datetime | None]:
         """The dates as the calendar of `zone` has them."""
@@ -91,7 +98,10 @@ def may_be_in_range(reading: Reading, ranges: Sequence[Sequence[Comparison]]) ->
 
 
 def _last(rule: Last, group: Group) -> Set[int]:
-    return {place for place, number in group.newer.items() if number < rule.number}
+    kept = {place for place, number in group.newer.items() if number < rule.number}
+    if group.order is Order.TIME:
+        kept |= late_last(rule.number, group.facts, group.dates, group.late)
+    return kept
 
 
 def _calendar(rule: Calendar, group: Group) -> Set[int]:
@@ -108,6 +118,32 @@ def _calendar(rule: Calendar, group: Group) -> Set[int]:
                 newest.setdefault(key, places)
         for key in sorted(newest, reverse=True)[: rule.number]:
             kept.update(newest[key])
+        kept |= _late_calendar(rule, group, ranking, newest)
+    return kept
+
+
+def _late_calendar(
+    rule: Calendar, group: Group, ranking: list[list[int]], newest: Mapping[tuple[int, ...], Sequence[int]]
+) -> Set[int]:
+    """What came late, or came back, and is the newest of the day (week, month, year) in which it did.
+
+    `newest`: the newest of each among the others, by the dates that they are judged by.
+    """
+    kept: set[int] = set()
+    classes = by_date(group.late)
+    rank = {place: number for number, tied in enumerate(ranking) for place in tied} if classes else {}
+    for date, places in classes.items():
+        key = bucket(date.astimezone(group.zone), rule.period)
+        mates = [place for place in places if place in rank]
+        if not mates or sum(other > key for other in newest) >= rule.number:
+            continue
+        best = min(rank[place] for place in mates)
+        for place in newest.get(key, ())[:1]:
+            other = group.dates[place]
+            if rank[place] < best if group.order is Order.VERSION else other is not None and other > date:
+                break
+        else:
+            kept.update(place for place in mates if rank[place] == best)
     return kept
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 
 from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["Decision", "InUse", "Judgement", "Reason", "ReasonKind", "TagFacts", "Verdict"]
+__all__ = ["Decision", "Former", "InUse", "Judgement", "Reason", "ReasonKind", "TagFacts", "Verdict"]
 
 _NO_LABELS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What the records knew of a tag before it was missing for a while; each as in `TagFacts`."""
+
+    known_since: datetime
+    seen: datetime | None = None
+    unseen: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,10 @@ class TagFacts:
     so, or `seen` itself where its image was known before. `known_since` is since when they have known it so. Of what
     has no tag, it and `seen` are when it came into the repository, or lost its last tag. `contains` are the digests of
     an index's children. `subject` is what it hangs on, if on anything. `unread` says why its content is not known.
+
+    `former`: what the records knew of a tag that was missing for a while, and came back on the same digest.
+    `young_since`: the records were lost, and the new ones began then. `held` says why it stays whatever the rules are.
+    `missing_since`: the tag itself was not found since; it is not judged, and what it named stays.
     """
 
     tag: Tag | None
@@ -36,11 +50,39 @@ class TagFacts:
     subject: Digest | None = None
     unread: str = ""
     unseen: datetime | None = None
+    former: Former | None = None
+    young_since: datetime | None = None
+    held: str = ""
+    missing_since: datetime | None = None
+
+    @property
+    def before(self) -> TagFacts:
+        """As it was before it was missing; the same where it never was."""
+        if self.former is None:
+            return self
+        former = self.former
+        return replace(self, seen=former.seen, known_since=former.known_since, unseen=former.unseen, former=None)
 
     @property
     def name(self) -> str:
         """As it stands behind a repository's name: `:1.0`, or `@sha256:0a1b2c3d4e5f`."""
         return f"@{self.digest.short}" if self.tag is None else f":{self.tag}"
+
+
+class Dates(NamedTuple):
+    """What a tag is judged by: the date that others see, and its own: later where it came late, or came back.
+
+    `former` is what its own was before it was missing, else the same as `own`.
+    """
+
+    others: datetime
+    own: datetime
+    former: datetime
+
+    @property
+    def late(self) -> Sequence[datetime]:
+        """Those by which it may be kept itself, besides the one that others see."""
+        return [date for date in dict.fromkeys((self.own, self.former)) if date != self.others]
 
 
 class Decision(Enum):
@@ -64,6 +106,7 @@ class ReasonKind(Enum):
     SAME_DATE = "same date"
     NO_VERSION = "no version"
     UNREAD = "not read"
+    PUT_BACK = "put back"
     NOT_EMPTIED = "not emptied"
     HELD = "held"
     NO_RULE = "no rule"
@@ -82,7 +125,8 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided about a tag. `policy` owns it, or is empty. `date` is what it was judged by, where believed."""
+    """What was decided about a tag. `policy` owns it, or is empty. `date` is what it was judged by, where believed;
+    `dates` also tells by what others were judged beside it: earlier where it came late, or came back."""
 
     repository: Repository
     facts: TagFacts
@@ -91,6 +135,7 @@ class Verdict:
     policy: str = ""
     group: tuple[str, ...] = ()
     date: datetime | None = None
+    dates: Dates | None = None
 
     @property
     def goes(self) -> bool:

@@ -1,0 +1,150 @@
+"""A crawl of the whole registry, for a command: held against what our records know, and noted in them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dregutil.cli.output import note, plural
+from dregutil.cli.settings import Settings
+from dregutil.cli.source import Source, read_registry, repositories_given
+from dregutil.errors import JournalError
+from dregutil.inventory import Inventory
+from dregutil.lastrun import CrawlMark, LastRunFile
+from dregutil.recent import HELD_FOR, Recent, recent_runs
+from dregutil.reference import Repository, Tag
+from dregutil.runs import RunStore
+from dregutil.sightings import Missing, SightingStore
+
+__all__ = ["crawl_whole", "missing_tags", "note_crawl", "recent", "sightings", "young_since"]
+
+_MOST_NAMED = 5
+
+
+def sightings(settings: Settings) -> SightingStore:
+    return SightingStore(settings.state_dir, settings.address.identity)
+
+
+def recent(settings: Settings) -> Recent:
+    """What runs on the registry did in the last days."""
+    return recent_runs(RunStore(settings.state_dir), settings.address.identity, datetime.now(UTC))
+
+
+def crawl_whole(settings: Settings) -> Source:
+    """Crawl the registry.
+
+    Repositories that the last complete crawl had, and that the catalog no longer names, are named on standard error,
+    and asked for their tags: a catalog may leave some out.
+    """
+    source = read_registry(settings, None)
+    if repositories_given(settings) is not None:
+        return source
+    try:
+        absent = sorted(set(sightings(settings).repositories()) - source.named)
+    except JournalError:
+        return source  # which is told where the crawl is to be noted
+    if not absent:
+        return source
+    asked = read_registry(settings, absent)
+    answering = [name for name in absent if name in asked.failed or asked.inventory.tags(name)]
+    _tell("the catalog leaves out {}, whose own list of tags answers: read all the same", answering)
+    gone = [name for name in absent if name not in answering]
+    _tell("{} of the last complete crawl: neither in the catalog any more, nor with tags", gone)
+    found = Inventory({**source.inventory.as_mapping(), **asked.inventory.as_mapping()})
+    failed = {**source.failed, **asked.failed}
+    return replace(
+        source,
+        inventory=found,
+        whole=source.whole and not asked.failed,
+        failed=failed,
+        partly={**source.partly, **asked.partly},
+        unread={**source.unread, **asked.unread},
+    )
+
+
+def note_crawl(settings: Settings, source: Source, *, must: bool, policy: Path | None = None) -> None:
+    """Note in our records what a crawl of the whole registry saw, and say where they begin with it.
+
+    Raises JournalError; without `must` a warning is enough, for what removes nothing.
+    """
+    try:
+        _note(settings, source, policy)
+    except JournalError as error:
+        if must:
+            raise
+        sys.stderr.write(f"dregutil: warning: {error.message}\n  {error.advice}\n")
+
+
+def young_since(settings: Settings, policy: Path | None = None) -> datetime | None:
+    """Since when our records stand in for others that were lost: what they know is no older than that. None where none
+    were. Raises JournalError."""
+    store = sightings(settings)
+    return datetime.now(UTC) if _are_lost(settings, store, policy) else store.lost_since()
+
+
+def missing_tags(
+    settings: Settings, source: Source, names: Collection[Repository], runs: Recent
+) -> Mapping[Repository, Mapping[Tag, Missing]]:
+    """The tags of repositories that the last crawls no longer found, for 14 days, without those that our own runs took.
+
+    A registry that leaves tags out of its lists for a night, or does not find them, looks the same. Raises
+    JournalError.
+    """
+    store, now = sightings(settings), datetime.now(UTC)
+    found: dict[Repository, Mapping[Tag, Missing]] = {}
+    for name in names:
+        here = source.inventory.tags(name)
+        tags = {
+            tag: one
+            for tag, one in store.missing(name).items()
+            if tag not in here and now - one.since < HELD_FOR and (name, tag, one.digest) not in runs.taken
+        }
+        if tags:
+            found[name] = tags
+    return found
+
+
+def _note(settings: Settings, source: Source, policy: Path | None) -> None:
+    store, now = sightings(settings), datetime.now(UTC)
+    begun, lost = store.have_begun(), _are_lost(settings, store, policy)
+    listed = repositories_given(settings)
+    unasked = () if listed is None else set(store.repositories()) - set(listed)
+    unread = tuple(source.failed)
+    store.record(source.inventory, now=now, began=source.began, unread=unread, unasked=unasked, lost=lost)
+    if lost:
+        sys.stderr.write(
+            "dregutil: warning: the records of when tags came are gone, or older than the last run: "
+            "until new ones have known it for min_age, every tag counts as younger\n"
+        )
+    if not store.have_begun():
+        return
+    if not begun and not lost:
+        note(settings, "the records of when tags came begin with this run; what is here counts by its creation date")
+    mark = CrawlMark(settings.state_dir, settings.address.identity)
+    try:
+        mark.write(datetime.fromtimestamp(int(now.timestamp()), UTC))
+    except OSError as error:
+        sys.stderr.write(f"dregutil: warning: {mark.path} was not written: {error.strerror or error}\n")
+
+
+def _are_lost(settings: Settings, store: SightingStore, policy: Path | None) -> bool:
+    """Whether there were records that are gone, or later ones than those that are here."""
+    identity = settings.address.identity
+    marked = CrawlMark(settings.state_dir, identity).read()
+    if store.have_begun():
+        last = store.last_crawl()
+        return marked is not None and (last is None or last < marked)
+    if marked is not None or next(iter(RunStore(settings.state_dir).headers(identity)), None) is not None:
+        return True
+    return policy is not None and LastRunFile(settings.state_dir, identity, policy).read() is not None
+
+
+def _tell(text: str, names: list[Repository]) -> None:
+    if names:
+        shown = ", ".join(names[:_MOST_NAMED])
+        more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+        number = plural(len(names), "repository")
+        sys.stderr.write(f"dregutil: {text.format(f'{number} ({shown}{more})')}\n")
