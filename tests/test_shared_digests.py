@@ -7,7 +7,7 @@ import pytest
 from dregutil.errors import IntersectionError
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.selection import MatchRules, Selection, select_repositories, select_tags
+from dregutil.selection import MatchRules, Selection, select_repositories, select_tags, unmatched_tags
 from dregutil.selector import TagSelector
 
 WEB, API, GONE = Repository("web"), Repository("api"), Repository("gone")
@@ -154,3 +154,26 @@ def test_what_is_selected_may_be_untagged_and_says_that_it_was_selected() -> Non
     (one,) = select(inventory(web="1.0=a"), "1.0").selected
     assert one.may_untag
     assert one.because == "selected"
+
+
+def test_whole_repositories_by_the_rules() -> None:
+    tags = inventory(web="1.0=a", api="9=a")
+    found = select_repositories(tags, [WEB], MatchRules(ignore_other_repositories=True))
+    assert shown(found) == ["1.0"]
+    with pytest.raises(IntersectionError):
+        select_repositories(tags, [WEB], MatchRules(raise_intersecting_repository=True))
+
+
+def test_what_was_not_matched_is_counted_among_what_is_there() -> None:
+    read = inventory(web="1.0=a 1.1=b latest=b old=c", api="9=z")
+    found = select(read, "<2")
+    assert held(found) == [("1.1", "also 'latest'")]
+    assert found.unmatched == 2
+    assert unmatched_tags(found, read, {WEB: dict(read.tags(WEB))}) == 2
+    assert unmatched_tags(found, read, {WEB: {Tag("1.0"): digest("a"), Tag("latest"): digest("b")}}) == 1
+    assert unmatched_tags(found, read, {WEB: {**read.tags(WEB), Tag("new"): digest("d"), Tag("2.0"): digest("d")}}) == 4
+    assert unmatched_tags(found, read, {}) == 2
+
+
+def test_nothing_is_unmatched_where_nothing_was_looked_at() -> None:
+    assert Selection().unmatched == 0

@@ -247,7 +247,7 @@ class Runner:
         shutil.copytree(ROOT / "tests", folder / "tests", ignore=bare)
         shutil.copytree(ROOT / "docs", folder / "docs", ignore=bare)
         shutil.copy2(ROOT / "pyproject.toml", folder)
-        self.source = folder / "src" / "dregutil"
+        self.source = folder / "src" / "dregutil"  # as it was when the command began, whatever is edited meanwhile
         for place in (folder / "src", *self._free):
             shutil.copytree(ROOT / "src" / "dregutil", place / "dregutil", ignore=bare)
 
@@ -346,10 +346,10 @@ def present(tests: Sequence[str]) -> list[str]:
     return [f"tests/{test}" for test in tests if (ROOT / "tests" / test).exists()]
 
 
-def chosen(modules: Sequence[str], sample: int | None, seed: int) -> Iterator[Mutant]:
+def chosen(modules: Sequence[str], sources: Path, sample: int | None, seed: int) -> Iterator[Mutant]:
     """The mutants to try: all, or a fixed random sample of each module."""
     for module in modules:
-        found = mutants_of(module, (ROOT / "src" / "dregutil" / f"{module}.py").read_text())
+        found = mutants_of(module, (sources / f"{module}.py").read_text())
         if sample is not None and sample < len(found):
             found = sorted(random.Random(f"{seed} {module}").sample(found, sample), key=lambda one: one.number)
         yield from found
@@ -414,17 +414,16 @@ def main() -> int:
     unknown = [module for module in args.modules if module not in TESTS]
     if unknown:
         parser.error(f"no tests are named for {', '.join(unknown)}: see TESTS in {Path(__file__).name}")
-    mutants = [
-        one for one in chosen(args.modules or list(TESTS), args.sample, args.seed) if (args.only or "") in one.key
-    ]
-    if args.list:
-        print("\n".join(f"{one.line:4} {one.key}" for one in mutants))
-        return 0
-    sys.pycache_prefix = None
-    for name in _PRELOADED:
-        __import__(name)
     with tempfile.TemporaryDirectory(prefix="mutants-", ignore_cleanup_errors=True) as folder:
-        return 0 if report(try_all(mutants, Runner(args.jobs, Path(folder))), explained()) else 1
+        runner = Runner(args.jobs, Path(folder))
+        found = chosen(args.modules or list(TESTS), runner.source, args.sample, args.seed)
+        mutants = [one for one in found if (args.only or "") in one.key]
+        if args.list:
+            print("\n".join(f"{one.line:4} {one.key}" for one in mutants))
+            return 0
+        for name in _PRELOADED:
+            __import__(name)
+        return 0 if report(try_all(mutants, runner), explained()) else 1
 
 
 if __name__ == "__main__":
