@@ -11,12 +11,14 @@ import os
 import sqlite3
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dregutil.content_migrations import ADVICE, migrate
+from dregutil.content_sums import MANIFEST_SUM, drop, install, unsound, without_config
 from dregutil.details import DEEPEST, ImageConfig, ImageDetails, describe, parse_config
 from dregutil.errors import CacheError
 from dregutil.manifest import (
@@ -36,41 +38,33 @@ __all__ = ["CHILD", "CONFIG", "FOREIGN", "LAYER", "ContentDatabase", "digest_key
 CHILD, CONFIG, LAYER, FOREIGN = 1, 2, 3, 4
 """What a part is to its manifest; a foreign layer is kept elsewhere."""
 
-# Named, recorded, each in one transaction; never changed once released, only added to.
-_MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (
-        "contents",
-        (
-            # `digest` is its bytes without the algorithm, which their number tells. `size` is in bytes: exact where the
-            # blob itself was read, else the most that a manifest says.
-            "CREATE TABLE blob (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL)",
-            # `whole`: all below it has been read, too.
-            "CREATE TABLE manifest (id INTEGER PRIMARY KEY REFERENCES blob, media_type TEXT NOT NULL,"
-            " kind TEXT NOT NULL, whole INTEGER NOT NULL DEFAULT 0)",
-            "CREATE TABLE part (manifest INTEGER NOT NULL REFERENCES manifest, blob INTEGER NOT NULL REFERENCES blob,"
-            " role INTEGER NOT NULL, PRIMARY KEY (manifest, blob)) WITHOUT ROWID",
-            "CREATE INDEX part_blob ON part (blob)",
-            "CREATE TABLE content (id INTEGER PRIMARY KEY REFERENCES blob, deflated BLOB NOT NULL)",
-        ),
-    ),
-)
+_INSERT_BLOB = "INSERT INTO blob (digest, size, sum) VALUES (?1, ?2, row_sum(?1, CAST(?2 AS BLOB)))"
 _PATIENCE = 30.0  # seconds that another process may take to write
+_CHECKED_WHOLE = 1 << 25  # bytes: a file that is no larger is looked at in a few hundredths of a second
 _AT_ONCE = 500  # digests a query; SQLite takes 32,766 values
 _LARGEST = 1 << 42  # bytes: what a manifest says of a layer beyond this is no size, and sums must not overflow
-_ADVICE = "it may be deleted, everything in it can be read again; `-c None` goes without it"
 
 
 class ContentDatabase:
-    """One file, or a private one for this process alone. Every method raises CacheError where it cannot be used."""
+    """One file, or a private one for this process alone. Every method raises CacheError where it cannot be used.
+
+    What was changed on the disk is dropped where it is met, as if it had never been read; `dropped` counts it.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         self.connection = connection
         self.path = path
+        self.dropped = 0
+        install(connection)
         with self.guarded():
             connection.isolation_level = None  # transactions begin and end where this module says so
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            _migrate(connection)
+            migrate(connection)
+            if path is not None and path.stat().st_size <= _CHECKED_WHOLE:
+                (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+                if found != "ok":
+                    raise _unusable(path, f"it is damaged: {found}")
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -108,32 +102,70 @@ class ContentDatabase:
         with self.guarded():
             waiting = iter(dict.fromkeys(digests))
             while some := list(islice(waiting, _AT_ONCE)):
-                marks = ",".join("?" * len(some))
-                query = f"SELECT digest FROM manifest JOIN blob USING (id) WHERE whole AND digest IN ({marks})"
-                here = {key for (key,) in self.connection.execute(query, [digest_key(digest) for digest in some])}
+                here = self._whole(list(map(digest_key, some)))
+                if self._drop_damaged(here):
+                    here = self._whole(list(here))
                 found += [digest for digest in some if digest_key(digest) not in here]
         return found
+
+    def _whole(self, keys: list[bytes]) -> set[bytes]:
+        marks = ",".join("?" * len(keys))
+        query = f"SELECT digest FROM manifest JOIN blob USING (id) WHERE whole AND digest IN ({marks})"
+        return {key for (key,) in self.connection.execute(query, keys)}
+
+    def check(self, keys: Iterable[bytes]) -> None:
+        """Drop what the disk has changed of what is here whole of `keys` (of digests, see `digest_key`)."""
+        with self.guarded():
+            waiting = iter(keys)
+            while some := list(islice(waiting, _AT_ONCE)):
+                self._drop_damaged(self._whole(some))
+
+    def _drop_damaged(self, keys: set[bytes]) -> bool:
+        damaged = self._damaged(keys) if self.path is not None else set()
+        if damaged:
+            self._drop(damaged)
+        return bool(damaged)
+
+    def _damaged(self, keys: set[bytes]) -> set[int]:
+        """The rows of manifests, at or below `keys`, of which something is missing or changed."""
+        lacking = without_config(self.connection, keys)
+        read = ((identity, self.manifest(digest_of_key(key))) for identity, key in lacking.items())
+        return unsound(self.connection, keys) | {
+            identity for identity, manifest in read if manifest is not None and needs_config(manifest)
+        }
+
+    def _drop(self, identities: Collection[int]) -> None:
+        with self._transaction():
+            drop(self.connection, identities)
+        self.dropped += len(identities)
 
     def manifest(self, digest: Digest) -> Manifest | None:
         """A manifest as it was read; None where it has not been."""
         with self.guarded():
             row = self.connection.execute(
-                "SELECT media_type, deflated FROM blob JOIN manifest USING (id) JOIN content USING (id)"
-                " WHERE digest = ?",
+                f"SELECT id, CASE WHEN manifest.sum IS {MANIFEST_SUM} THEN media_type END, deflated"
+                " FROM blob JOIN manifest USING (id) JOIN content USING (id) WHERE digest = ?",
                 (digest_key(digest),),
             ).fetchone()
-        if row is None:
-            return None
-        media_type, deflated = row
-        return parse_manifest(self._inflated(digest, deflated, media_type), media_type, digest)
+            if row is None:
+                return None
+            identity, media_type, deflated = row
+            raw = None if media_type is None else _inflated(digest, deflated, media_type)
+            if raw is None:
+                self._drop([identity])
+                return None
+        return parse_manifest(raw, media_type, digest)
 
     def config(self, digest: Digest) -> bytes | None:
         """The bytes of an image's config; None where they have not been read."""
         with self.guarded():
             row = self.connection.execute(
-                "SELECT deflated FROM blob JOIN content USING (id) WHERE digest = ?", (digest_key(digest),)
+                "SELECT id, deflated FROM blob JOIN content USING (id) WHERE digest = ?", (digest_key(digest),)
             ).fetchone()
-        return None if row is None else self._inflated(digest, row[0], "")
+            raw = None if row is None else _inflated(digest, row[1], "")
+            if row is not None and raw is None:
+                self._drop([row[0]])
+        return raw
 
     def details(self, digest: Digest) -> ImageDetails | None:
         """What is behind a digest, its children included; None where not all of it was read."""
@@ -228,7 +260,8 @@ class ContentDatabase:
             for manifest in manifests:
                 self._add_manifest(manifest)
             self.connection.executemany(
-                "UPDATE manifest SET whole = 1 WHERE id = (SELECT id FROM blob WHERE digest = ?)",
+                "UPDATE manifest SET whole = 1, sum = sum + 1"
+                " WHERE NOT whole AND id = (SELECT id FROM blob WHERE digest = ?)",
                 [(digest_key(digest),) for digest in whole],
             )
 
@@ -255,11 +288,12 @@ class ContentDatabase:
     def _add_content(self, digest: Digest, raw: bytes) -> None:
         key = digest_key(digest)
         self.connection.execute(
-            "INSERT INTO blob (digest, size) VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET size = excluded.size",
+            f"{_INSERT_BLOB} ON CONFLICT (digest) DO UPDATE SET size = excluded.size, sum = excluded.sum",
             (key, len(raw)),
         )
         self.connection.execute(
-            "INSERT OR IGNORE INTO content SELECT id, ? FROM blob WHERE digest = ?", (zlib.compress(raw), key)
+            "INSERT OR IGNORE INTO content SELECT id, ?1, row_sum(?1) FROM blob WHERE digest = ?2",
+            (zlib.compress(raw), key),
         )
 
     def _add_manifest(self, manifest: Manifest) -> None:
@@ -271,7 +305,7 @@ class ContentDatabase:
         )
         parts = [(digest_key(blob.digest), blob.size, role) for blob, role in _parts(manifest)]
         self.connection.executemany(
-            "INSERT INTO blob (digest, size) VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET size = excluded.size"
+            f"{_INSERT_BLOB} ON CONFLICT (digest) DO UPDATE SET size = excluded.size, sum = excluded.sum"
             " WHERE excluded.size > size AND NOT EXISTS (SELECT 1 FROM content WHERE content.id = blob.id)",
             [(blob, min(size, _LARGEST)) for blob, size, _ in parts],
         )
@@ -280,16 +314,21 @@ class ContentDatabase:
             " WHERE whole.digest = ? AND blob.digest = ?",
             [(role, key, blob) for blob, _, role in parts],
         )
+        self.connection.execute(
+            f"UPDATE manifest SET sum = {MANIFEST_SUM}"
+            " WHERE sum IS NULL AND id = (SELECT id FROM blob WHERE digest = ?)",
+            (key,),
+        )
 
-    def _inflated(self, digest: Digest, deflated: bytes, media_type: str) -> bytes:
-        try:
-            raw = zlib.decompress(deflated)
-        except zlib.error as error:
-            raise _unusable(self.path, f"what it holds for {digest.short} is damaged") from error
-        # The digest of a signed schema 1 manifest covers its payload, not the bytes as they came.
-        if media_type != DOCKER_SCHEMA1_SIGNED and not digest.matches(raw):
-            raise _unusable(self.path, f"what it holds for {digest.short} is damaged")
-        return raw
+
+def _inflated(digest: Digest, deflated: bytes, media_type: str) -> bytes | None:
+    """The bytes as they were read; None where they are others by now."""
+    try:
+        raw = zlib.decompress(deflated)
+    except (zlib.error, TypeError):
+        return None
+    # The digest of a signed schema 1 manifest covers its payload, not the bytes as they came.
+    return raw if media_type == DOCKER_SCHEMA1_SIGNED or digest.matches(raw) else None
 
 
 def needs_config(manifest: Manifest) -> bool:
@@ -313,38 +352,6 @@ def _parts(manifest: Manifest) -> Iterator[tuple[Descriptor, int]]:
     yield from ((layer, FOREIGN if is_foreign(layer) else LAYER) for layer in manifest.layers)
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Bring the tables up to date. Raises CacheError where a newer version has been here."""
-    done = _recorded(connection)
-    names = {name for name, _ in _MIGRATIONS}
-    if done - names:
-        raise CacheError(
-            f"the content database was made by a newer version ({', '.join(sorted(done - names))})", advice=_ADVICE
-        )
-    if done == names:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY) WITHOUT ROWID")
-        done = _recorded(connection)  # another process may have been quicker
-        for name, statements in _MIGRATIONS:
-            if name not in done:
-                for statement in statements:
-                    connection.execute(statement)
-                connection.execute("INSERT INTO migration VALUES (?)", (name,))
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-def _recorded(connection: sqlite3.Connection) -> set[str]:
-    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migration'").fetchone():
-        return set()
-    return {name for (name,) in connection.execute("SELECT name FROM migration")}
-
-
 def _prepare(path: Path) -> None:
     """Make the folder and the file for us alone, and trust neither if somebody else could have put it there."""
     try:
@@ -361,4 +368,4 @@ def _prepare(path: Path) -> None:
 
 def _unusable(path: Path | None, why: str) -> CacheError:
     name = "the private content database" if path is None else f"the content database {path}"
-    return CacheError(f"{name} cannot be used: {why}", advice="" if path is None else _ADVICE)
+    return CacheError(f"{name} cannot be used: {why}", advice="" if path is None else ADVICE)

@@ -115,6 +115,7 @@ class Usage:
             " WHERE whole IS NOT 1"
         )
         with self.database.guarded():
+            self.database.check(key for (key,) in self._connection.execute("SELECT DISTINCT digest FROM tag"))
             return [(Repository(name), digest_of_key(key)) for name, key in self._connection.execute(query)]
 
     def on_placeholders(self) -> list[tuple[Repository, Tag, Digest]]:

@@ -25,7 +25,16 @@ _MOST_NAMED = 5
 def open_contents(settings: Settings) -> Iterator[ContentDatabase]:
     """The content database; a private one where none is wanted, or, with a warning, where it cannot be used."""
     with contextlib.ExitStack() as stack:
-        yield stack.enter_context(_opened(settings))
+        database = stack.enter_context(_opened(settings))
+        try:
+            yield database
+        finally:
+            if database.dropped:
+                what = "1 entry" if database.dropped == 1 else f"{database.dropped:,} entries"
+                sys.stderr.write(
+                    f"dregutil: warning: {what} of the content database {database.path} had changed on the disk:"
+                    " dropped, to be read again\n"
+                )
 
 
 @contextlib.contextmanager
