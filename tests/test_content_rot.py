@@ -102,6 +102,16 @@ def test_what_is_called_whole_and_is_not_is_read_again(tmp_path: Path) -> None:
         assert database.missing([TOP]) == [TOP]
 
 
+def test_an_index_that_a_disk_calls_an_image_is_none(tmp_path: Path) -> None:
+    with ContentDatabase.open(tmp_path / "contents.sqlite") as database:
+        fill(database)
+        images = database.images(MANIFESTS)
+        assert TOP not in images
+        assert len(images) == NUMBER
+        database.connection.execute("UPDATE manifest SET kind = 'image'")
+        assert database.images(MANIFESTS).keys() == images.keys()
+
+
 def test_a_flipped_bit_ends_nothing(tmp_path: Path) -> None:
     path = tmp_path / "contents.sqlite"
     with ContentDatabase.open(path) as database:
