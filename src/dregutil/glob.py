@@ -7,14 +7,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 __all__ = ["Glob", "is_glob", "parse_glob"]
 
-_MOST_STARS = 5  # runs of any length: each multiplies the time that one name may take
+_LONGEST = 1000  # characters of a glob
+_MOST_STARS = 5  # runs of any length; no name has so many parts that more would mean something
+_MOST_PLACES = 2000  # sets of places that are remembered; beyond that they are found anew
 _STARS = re.compile(r"\*+")
 _SPECIAL = re.compile(r"[*?\[\]{}\\]")
+
+_Test = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +28,11 @@ class Glob:
     """`is_plain`: the text is a name, with nothing special in it."""
 
     text: str
-    expression: re.Pattern[str]
+    _places: _Places = field(compare=False, repr=False)
     is_plain: bool = False
 
     def matches(self, name: str) -> bool:
-        return name == self.text if self.is_plain else self.expression.fullmatch(name) is not None
+        return name == self.text if self.is_plain else self._places.match(name)
 
 
 def is_glob(text: str) -> bool:
@@ -36,56 +42,161 @@ def is_glob(text: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def parse_glob(text: str) -> Glob:
-    """Read a glob. Raises ValueError where a bracket is not closed, nothing stands there, or too many stars do."""
+    """Read a glob. Raises ValueError where a bracket is not closed, nothing stands there, or it is too long."""
     if not text:
         raise ValueError("an empty glob matches nothing")
+    if len(text) > _LONGEST:
+        raise ValueError(f"a glob of {len(text):,} characters, {_LONGEST:,} are allowed")
     if len(_STARS.findall(text)) > _MOST_STARS:
         raise ValueError(f"{text!r}: more than {_MOST_STARS} wildcards *")
-    return Glob(text, re.compile(_expression(text)), is_plain=not is_glob(text))
+    return Glob(text, _Reading(text).places(), is_plain=not is_glob(text))
 
 
-def _expression(text: str) -> str:
-    found: list[str] = []
-    place, open_braces = 0, 0
-    while place < len(text):
-        sign = text[place]
-        if stars := _STARS.match(text, place):
-            # A row of stars is one run of characters: each for itself would be tried at every length.
-            place = stars.end()
-            is_path = stars[0] == "**" and text.startswith("/", place)
-            found.append("(?:.*/)?" if is_path else "[^/]*" if stars[0] == "*" else ".*")
-            place += is_path
-            continue
+def _anything(_: str) -> bool:
+    return True
+
+
+def _in_a_part(sign: str) -> bool:
+    return sign != "/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A set of places in a glob at which a name may be after some characters, and where each next one leads."""
+
+    places: frozenset[int]
+    is_end: bool
+    following: dict[str, _Row] = field(default_factory=dict)
+
+
+class _Places:
+    """The places of a glob, from 0 to `end`: from each some lead on without a character, others by one.
+
+    A name is read once, with all places at which it may be at once: however many alternatives there are, the time is
+    that of the name's length. What was found for a set of places and a character is remembered.
+    """
+
+    def __init__(self, free: dict[int, list[int]], steps: dict[int, list[tuple[_Test, int]]], end: int) -> None:
+        self._free, self._steps, self._end = free, steps, end
+        self._rows: dict[frozenset[int], _Row] = {}
+        self._first = self._row([0])
+
+    def match(self, name: str) -> bool:
+        row = self._first
+        for sign in name:
+            following = row.following.get(sign)
+            row = following if following is not None else self._follow(row, sign)
+            if not row.places:
+                return False
+        return row.is_end
+
+    def _follow(self, row: _Row, sign: str) -> _Row:
+        after = (to for place in row.places for test, to in self._steps.get(place, ()) if test(sign))
+        row.following[sign] = found = self._row(after)
+        return found
+
+    def _row(self, places: Iterable[int]) -> _Row:
+        waiting = list(places)
+        reached = set(waiting)
+        while waiting:
+            more = [to for to in self._free.get(waiting.pop(), ()) if to not in reached]
+            reached.update(more)
+            waiting += more
+        found = frozenset(reached)
+        if len(self._rows) >= _MOST_PLACES:
+            for row in self._rows.values():
+                row.following.clear()
+            self._rows.clear()
+        return self._rows.setdefault(found, _Row(found, self._end in found))
+
+
+class _Reading:
+    """A glob's text, read once from its beginning."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._free: dict[int, list[int]] = {}
+        self._steps: dict[int, list[tuple[_Test, int]]] = {}
+        self._last = self._here = 0
+        self._open: list[tuple[int, int]] = []  # of each brace that is open, the place before and the one after it
+
+    def places(self) -> _Places:
+        place = 0
+        while place < len(self._text):
+            place = self._read(place)
+        if self._open:
+            raise ValueError(f"{self._text!r}: '{{' is not closed")
+        return _Places(self._free, self._steps, self._here)
+
+    def _read(self, place: int) -> int:
+        """Read what stands at a place of the text; returns where it ends."""
+        sign = self._text[place]
+        if stars := _STARS.match(self._text, place):
+            return self._read_stars(stars)
         if sign == "[":
-            part, place = _set(text, place)
-            found.append(part)
-            continue
-        if sign == "\\" and place + 1 < len(text):
-            place += 1
-            found.append(re.escape(text[place]))
-        elif sign in "{}" or (sign == "," and open_braces):
-            open_braces += {"{": 1, "}": -1}.get(sign, 0)
-            if open_braces < 0:
-                raise ValueError(f"{text!r}: '}}' closes nothing")
-            found.append({"{": "(?:", "}": ")", ",": "|"}[sign])
+            test, place = _set(self._text, place)
+            self._step(test)
+            return place
+        if sign == "\\" and place + 1 < len(self._text):
+            self._step(self._text[place + 1].__eq__)
+            return place + 2
+        if sign in "{}" or (sign == "," and self._open):
+            self._read_brace(sign)
         else:
-            found.append("[^/]" if sign == "?" else re.escape(sign))
-        place += 1
-    if open_braces:
-        raise ValueError(f"{text!r}: '{{' is not closed")
-    return "".join(found)
+            self._step(_in_a_part if sign == "?" else sign.__eq__)
+        return place + 1
+
+    def _read_stars(self, stars: re.Match[str]) -> int:
+        """A row of stars is one run of characters; `**/` also nothing."""
+        before, run = self._here, self._new()
+        self._go(before, run)
+        self._steps[run] = [(_in_a_part if stars[0] == "*" else _anything, run)]
+        self._here = run
+        if stars[0] == "**" and self._text.startswith("/", stars.end()):
+            self._step("/".__eq__)
+            self._go(before, self._here)
+            return stars.end() + 1
+        return stars.end()
+
+    def _read_brace(self, sign: str) -> None:
+        if sign == "{":
+            self._open.append((self._here, self._new()))
+        elif not self._open:
+            raise ValueError(f"{self._text!r}: '}}' closes nothing")
+        before, after = self._open[-1]
+        if sign != "{":
+            self._go(self._here, after)
+        if sign == "}":
+            self._open.pop()
+            self._here = after
+        else:
+            self._here = self._new()
+            self._go(before, self._here)
+
+    def _new(self) -> int:
+        self._last += 1
+        return self._last
+
+    def _go(self, here: int, there: int) -> None:
+        self._free.setdefault(here, []).append(there)
+
+    def _step(self, test: _Test) -> None:
+        there = self._new()
+        self._steps.setdefault(self._here, []).append((test, there))
+        self._here = there
 
 
-def _set(text: str, place: int) -> tuple[str, int]:
-    """The set that begins at `place`, and where it ends."""
+def _set(text: str, place: int) -> tuple[_Test, int]:
+    """Whether a character is in the set that begins at `place`, and where that ends."""
     first = place + 1 + text.startswith(("!", "^"), place + 1)
     end = text.find("]", first + 1)
     if end < 0:
         raise ValueError(f"{text!r}: '[' is not closed")
     members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[first:end])
-    part = f"(?!/)[{'^' if first > place + 1 else ''}{members}]"
     try:
-        re.compile(part)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = re.compile(f"(?!/)[{'^' if first > place + 1 else ''}{members}]")
     except re.error as error:
         raise ValueError(f"{text!r}: {text[place : end + 1]!r} is no set: {error}") from error
-    return part, end + 1
+    return lambda sign: found.match(sign) is not None, end + 1

@@ -126,6 +126,8 @@ def _select(
     excludes: Callable[[str], bool],
     rules: MatchRules,
 ) -> Selection:
+    if isinstance(repositories, str):
+        raise TypeError(f"{repositories!r} is one repository, and a list of them is meant: [{repositories!r}]")
     named = tuple(dict.fromkeys(repositories))
     matching = {
         repository: {tag for tag, digest in inventory.tags(repository).items() if matches(tag, digest)}

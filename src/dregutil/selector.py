@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from dregutil.bounded_regex import BoundedRegex
 from dregutil.errors import UsageError
 from dregutil.reference import Tag, as_tag, parse_signature_tag
 from dregutil.version import Reading, Version, read_version
@@ -79,7 +80,7 @@ class Comparison:
 class Pattern:
     """A regular expression that matches from the start of the tag, or all of it."""
 
-    expression: re.Pattern[str]
+    expression: BoundedRegex
     whole: bool = False
 
     def matches(self, tag: str) -> bool:
@@ -149,7 +150,7 @@ def _is_version(text: str) -> bool:
 def parse_pattern(text: str, *, whole: bool = False) -> Pattern:
     """Compile a regular expression. Raises UsageError."""
     try:
-        return Pattern(re.compile(text), whole)
+        return Pattern(BoundedRegex(text), whole)
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(
             f"the regular expression {text!r} does not compile: {error}",
@@ -174,7 +175,10 @@ class TagSelector:
         *,
         full_match: bool = False,
     ) -> Self:
-        """Read selectors as the command line has them. Raises UsageError."""
+        """Read selectors as the command line has them: each a list. Raises UsageError; TypeError for a text alone."""
+        for given in (tags, regex, exclude, exclude_regex):
+            if isinstance(given, str):
+                raise TypeError(f"{given!r} is one selector, and a list of them is meant: [{given!r}]")
         return cls(
             (*map(parse_selector, tags), *(parse_pattern(text, whole=full_match) for text in regex)),
             (*map(parse_selector, exclude), *(parse_pattern(text, whole=full_match) for text in exclude_regex)),

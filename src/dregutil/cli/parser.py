@@ -102,7 +102,12 @@ class _Parser(argparse.ArgumentParser):
         """What an abbreviation may mean; nothing where that is not one thing (the subcommand may still know it)."""
         if not option_string.startswith("--"):
             found = super()._get_option_tuples(option_string)
-            return found if len(found) == 1 else []
+            name = option_string.partition("=")[0]
+            if f"-{name}" in self._option_string_actions:  # `-tags 1.0` would be -t with `ags` and `1.0`
+                self.error(f"{name} is no option (did you mean -{name}?)")
+            # `-uNAME` is -u and its value; `-re` is no beginning of -reg, since it is an option of other commands.
+            is_cut = len(found) == 1 and found[0][1].startswith(name)
+            return found if len(found) == 1 and not is_cut else []
         name, equals, value = option_string.partition("=")
         for names in (self.older, tuple(self._option_string_actions)):
             meant = [full for full in names if full.startswith(name) and full in self._option_string_actions]

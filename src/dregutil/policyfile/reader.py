@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from dregutil.bounded_regex import BoundedRegex
 from dregutil.errors import UsageError
 from dregutil.glob import Glob, parse_glob
 from dregutil.policyfile.tree import Mistake, Tree, parse_choice, parse_number
@@ -231,9 +232,9 @@ def parse_range(text: str) -> tuple[Comparison, ...]:
     return tuple(found)
 
 
-def _regex(text: str) -> re.Pattern[str]:
+def _regex(text: str) -> BoundedRegex:
     try:
-        return re.compile(text)
+        return BoundedRegex(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"the regular expression {text!r} does not compile: {error}") from error
 

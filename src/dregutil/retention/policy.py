@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from enum import Enum
 from typing import TypeAlias
 
+from dregutil.bounded_regex import BoundedRegex
 from dregutil.glob import Glob
 from dregutil.selector import Comparison
 
@@ -121,7 +121,7 @@ class Select:
     """
 
     tags: tuple[Glob, ...] = ()
-    regexes: tuple[re.Pattern[str], ...] = ()
+    regexes: tuple[BoundedRegex, ...] = ()
     versions: tuple[tuple[Comparison, ...], ...] = ()
     labels: tuple[Label, ...] = ()
     untagged: bool = False

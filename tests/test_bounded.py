@@ -1,0 +1,157 @@
+"""What somebody types as a pattern takes no command's time away, and means what it always did."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dregutil
+from dregutil.bounded_regex import BoundedRegex
+from dregutil.errors import UsageError
+from dregutil.glob import parse_glob
+from dregutil.policyfile import read_policy
+from dregutil.selection import select_repositories, select_tags
+from dregutil.selector import TagSelector
+from images import Pusher
+from program import Program
+from servers import DistributionServer
+
+SLOW = [
+    r"(a+)+$",
+    r"(a|aa)+$",
+    r"(a*)*b",
+    r"(.*)*x",
+    r"^(([a-z])+.)+[A-Z]([a-z])+$",
+    r"(?=(a+)+$)b",
+    r"(?:a?){40}a{40}$",
+]
+LONG = 20.0  # seconds: many times the limit, on a busy machine
+
+
+@pytest.mark.parametrize("text", SLOW)
+def test_an_expression_that_tries_too_many_ways_is_ended(text: str) -> None:
+    before, began = signal.getsignal(signal.SIGVTALRM), time.process_time()
+    found = BoundedRegex(text, most=0.05)
+    with pytest.raises(UsageError, match="takes too long"):
+        found.match("a" * 127 + "-")
+    assert time.process_time() - began < LONG
+    assert signal.getsignal(signal.SIGVTALRM) is before
+    assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] == 0
+
+
+def test_many_tags_that_take_long_each_are_ended_together() -> None:
+    found, began = BoundedRegex(r"(a+)+$", in_all=0.1), time.process_time()
+    with pytest.raises(UsageError, match="too long"):
+        _match_often(found, "a" * 18 + "-")
+    assert time.process_time() - began < LONG
+
+
+def _match_often(found: BoundedRegex, tag: str) -> None:
+    for _ in range(1000):
+        found.match(tag)
+
+
+@given(
+    st.text(r"ab1.*+?|()[]^$\d-{},2=!<:", max_size=10),
+    st.text("ab1.-", max_size=8),
+)
+def test_it_matches_as_re_does(text: str, tag: str) -> None:
+    try:
+        plain = re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        with pytest.raises(type(error)):
+            BoundedRegex(text)
+        return
+    found = BoundedRegex(text)
+    for mine, theirs in ((found.match(tag), plain.match(tag)), (found.fullmatch(tag), plain.fullmatch(tag))):
+        assert (mine and (mine.span(), mine.groups())) == (theirs and (theirs.span(), theirs.groups()))
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        (r"(?!1\.)2", "2.0"),
+        (r"(a|b)\1", "bb"),
+        (r"(?<!a)b", "b"),
+        (r"(?i)V1", "v1"),
+        (r"(?P<n>\d)\.(?P=n)", "1.1"),
+        ("[[a]", "["),
+    ],
+)
+def test_pythons_own_syntax_goes_on_working(text: str, tag: str) -> None:
+    assert TagSelector.build(regex=[text]).matches(tag)
+
+
+@pytest.mark.parametrize(
+    "text", ["{a,aa}" * 32, "{a,a}" * 60, "{a,aa,}" * 100, "{" * 490 + "a" + "}" * 490, "*a*a*a*a*"]
+)
+def test_no_glob_takes_long(text: str) -> None:
+    found, began = parse_glob(text), time.process_time()
+    for name in ("a" * 255, "a" * 254 + "/", "a" * 60 + "b"):
+        found.matches(name)
+    assert time.process_time() - began < LONG
+
+
+def test_a_glob_of_alternatives_means_what_it_says() -> None:
+    found = parse_glob("{a,aa}" * 3)
+    assert [number for number in range(9) if found.matches("a" * number)] == [3, 4, 5, 6]
+
+
+def test_a_glob_may_not_be_endless() -> None:
+    with pytest.raises(ValueError, match="characters"):
+        parse_glob("a" * 100_000)
+
+
+def test_commands_and_policies_end_with_one_line(program: Program) -> None:
+    for arguments in (
+        ("query-tags", "-r", "shop/web", "-re", "(a+)+$"),
+        ("query-tags", "-r", "shop/web", "-t", "1.0", "-xre", "(a+)+$"),
+        ("remove-tags", "-r", "shop/web", "-re", "(a+)+$", "-y"),
+        ("cleanup", "-f", "policy.yml", "-y"),
+        ("policy", "check", "policy.yml", "--against", program.url),
+    ):
+        found = program.run(*arguments)
+        assert found.returncode == 2, found.stderr
+        assert "takes too long" in found.stderr
+        assert "defect" not in found.stderr
+    assert program.run("list-tag-names", "{a,aa}" * 32).returncode == 1  # no repository matches
+
+
+@pytest.fixture
+def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: object) -> Program:
+    from pathlib import Path
+
+    assert isinstance(tmp_path, Path)
+    pusher.push_image("shop/web", "a" * 120 + "-", "1.0", seed="one")
+    (tmp_path / "policy.yml").write_text(
+        "version: 1\npolicies: [{name: p, repositories: ['**'], select: {regex: '(a+)+'}, keep: {last: 1}}]"
+    )
+    return Program(registry_server.url, tmp_path)
+
+
+def test_a_policy_names_groups_as_before() -> None:
+    policy = read_policy(
+        "version: 1\npolicies: [{name: p, repositories: ['**'], select: {regex: '(?P<b>[a-z]+)-.*'}, keep: {last: 1},"
+        " group_by: b}]"
+    )
+    assert policy.policies[0].select.regexes[0].groupindex == {"b": 1}
+
+
+def test_a_text_is_no_list() -> None:
+    """`build("12")` took `1` and `2`, and `select_tags(…, "shop/web")` the letters for repositories."""
+    inventory = dregutil.Inventory({})
+    for build in (
+        lambda: TagSelector.build("12"),
+        lambda: TagSelector.build(["1"], exclude="12"),
+        lambda: TagSelector.build(regex="12"),
+        lambda: TagSelector.build(["1"], exclude_regex="12"),
+        lambda: select_tags(inventory, "shop/web", TagSelector.build(["1"])),  # type: ignore[arg-type]
+        lambda: select_repositories(inventory, dregutil.Repository("shop/web")),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match="a list"):
+            build()
