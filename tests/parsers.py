@@ -22,7 +22,8 @@ from dregutil.content_selector import Label
 from dregutil.details import parse_config
 from dregutil.errors import DregutilError
 from dregutil.glob import Glob
-from dregutil.image_list import parse_image_name, read_image_list
+from dregutil.image_list import read_image_list
+from dregutil.image_name import parse_image_name
 from dregutil.journal_line import FILE_NAME
 from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest, sizes_below
 from dregutil.planfile import decode_plan, decode_step

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from dregutil.errors import RefusedError
 from dregutil.image_list import read_image_list
-from dregutil.in_use import ListFile, find_in_use
+from dregutil.image_name import registry_hosts
+from dregutil.in_use import ListFile, find_in_use, images_in
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.retention.policy import InUseList, Protect
@@ -24,7 +25,8 @@ D = Digest.of(b"x")
 def names(text: str) -> set[str]:
     return {
         f"{image.host}/{image.repository}:{image.tag}" + (f"@{image.digest.short}" if image.digest else "")
-        for image in read_image_list(text, "list")
+        for entry in read_image_list(text, "list").understood
+        for image in entry.names
     }
 
 
@@ -148,8 +150,9 @@ INVENTORY = Inventory(
 
 def find(text: str, host: str = "registry.example.com", *aliases: str, age: float = 0, max_age: float = 60) -> Any:
     entry = InUseList("images.txt", timedelta(seconds=max_age))
-    files = [ListFile(entry, text, timedelta(seconds=age))]
-    return find_in_use(Protect(aliases=aliases), files, INVENTORY, RegistryAddress.parse(host))
+    file, address = ListFile(entry, text, timedelta(seconds=age)), RegistryAddress.parse(host)
+    images = images_in(file, registry_hosts(address, aliases))
+    return find_in_use(Protect(aliases=aliases), [(file, images)], INVENTORY, address)
 
 
 @pytest.mark.parametrize(
@@ -201,4 +204,4 @@ def test_what_this_registry_has_lost_is_said() -> None:
 @given(st.text(max_size=100) | st.text('{}[]:"-& *imagekind\n ,abc/@$', max_size=80))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(RefusedError):
-        assert read_image_list(text, "list")
+        assert read_image_list(text, "list").entries

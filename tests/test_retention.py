@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.in_use import ListFile, find_in_use
+from dregutil.in_use import ListFile, find_in_use, images_in
 from dregutil.inventory import Inventory
 from dregutil.policyfile import read_policy
 from dregutil.reference import RegistryAddress
@@ -28,7 +28,8 @@ def test_every_verdict_is_as_written(case: Case) -> None:
         inventory = Inventory(
             {name: {one.tag: one.digest for one in facts if one.tag} for name, facts in case.facts.items()}
         )
-        lists = [ListFile(InUseList("running.txt"), case.in_use, timedelta(0))]
+        file = ListFile(InUseList("running.txt"), case.in_use, timedelta(0))
+        lists = [(file, images_in(file))]
         in_use, _ = find_in_use(policies.protect, lists, inventory, RegistryAddress.parse("registry.example.com"))
     judged = judge(policies, case.facts, now=NOW, in_use=in_use)
     found = {

@@ -14,6 +14,7 @@ from pathlib import Path
 from dregutil.cleanup import PolicySummary, RuleSummary, limited, rule_summaries, selection_of, summaries, surprises
 from dregutil.cli.contents import open_contents, seen_before
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
+from dregutil.cli.in_use import read_lists, tell_doubts
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.policy_warnings import vain_selectors
@@ -25,7 +26,6 @@ from dregutil.cli.retention import (
     held_by_rules,
     judge_registry,
     load_policy,
-    read_lists,
 )
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, save
@@ -214,6 +214,8 @@ def _show(args: argparse.Namespace, settings: Settings, proposal: _Proposal) -> 
         objects: Sequence[dict[str, object]] = detail_objects(proposal.judged.judgement)
     else:
         objects = policy_objects(proposal.summaries, freed_by_policy(proposal.plan), proposal.last)
+    if settings.format != "text":
+        tell_doubts(proposal.judged.lists)
     wanted = brake_lines(proposal.plan) if args.plan_out or not proposal.refused else ()
     emit(settings, objects, [head, *_lines(args, settings, proposal), *wanted])
 
@@ -232,7 +234,7 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: _Proposal) ->
         found.append(f"signatures and the like, which go with what they are about: {plural(followers, 'tag')}")
     if args.details:
         found += ["", *rule_lines(proposal.rules), ""]
-    found += list_lines(proposal.judged.lists)
+    found += list_lines(proposal.judged.lists, details=args.details)
     if proposal.judged.source.failed:
         number = plural(len(proposal.judged.source.failed), "repository")
         names = ", ".join(sorted(proposal.judged.source.failed)[:5])

@@ -7,15 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dregutil.cli.contents import seen_before
+from dregutil.cli.contents import open_contents, seen_before
+from dregutil.cli.in_use import manifests_of, read_list
 from dregutil.cli.output import emit, plural
 from dregutil.cli.policy_warnings import vain_selectors
-from dregutil.cli.retention import load_policy, read_list
+from dregutil.cli.retention import load_policy
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, open_source
 from dregutil.cli.untagged import UntaggedManifests, find_untagged
+from dregutil.content_database import ContentDatabase
 from dregutil.errors import DregutilError, PartialError, UsageError
-from dregutil.in_use import ListFile, find_in_use, images_in
+from dregutil.image_name import registry_hosts
+from dregutil.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
 from dregutil.inventory import Inventory
 from dregutil.policyfile import Mistake, PolicyError
 from dregutil.reference import RegistryAddress
@@ -50,7 +53,8 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
         source = open_source(settings)
         if source.failed:
             raise PartialError(f"{plural(len(source.failed), 'repository')} could not be read")
-        faults += _strangers(policies, lists, source.inventory, address)
+        with open_contents(settings) as database:
+            faults += _strangers(policies, lists, source.inventory, address, database)
         untagged = _untagged(settings, policies, source)
         found += [("warning", warning) for warning in vain_selectors(policies, source.inventory, untagged)]
         found += [("warning", warning) for warning in _overlaps(policies, source.inventory)]
@@ -81,14 +85,26 @@ def _lists(policies: PolicySet, folder: Path) -> tuple[list[ListFile], list[Mist
 
 
 def _strangers(
-    policies: PolicySet, lists: Sequence[ListFile], inventory: Inventory, address: RegistryAddress
+    policies: PolicySet,
+    lists: Sequence[ListFile],
+    inventory: Inventory,
+    address: RegistryAddress,
+    database: ContentDatabase,
 ) -> Iterator[Mistake]:
-    """Lists that name nothing of a registry."""
+    """Lists that name nothing of a registry, or mostly what it has not. IDs are looked up as far as was ever read."""
+    own = registry_hosts(address, policies.protect.aliases)
+    lookup, reports = manifests_of(database), list[ListReport]()
     for file in lists:
         try:
-            find_in_use(policies.protect, [file], inventory, address)
+            read = [(file, images_in(file, own))]
+            reports += find_in_use(policies.protect, read, inventory, address, lookup, is_whole=False)[1]
         except DregutilError as error:
             yield Mistake(file.entry.line, file.entry.column, error.message)
+    try:
+        # Standard input is not known here, and may have more.
+        refuse_caches_alone(reports if len(reports) == len(policies.protect.in_use) else ())
+    except DregutilError as error:
+        yield Mistake(lists[0].entry.line, lists[0].entry.column, error.message)
 
 
 def _untagged(settings: Settings, policies: PolicySet, source: Source) -> UntaggedManifests:

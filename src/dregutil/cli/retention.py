@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dregutil.cleanup import kept_alone
 from dregutil.cli.contents import read_missing
+from dregutil.cli.in_use import manifests_of
 from dregutil.cli.records import missing_tags, recent, sightings, young_since
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
 from dregutil.cli.untagged import UntaggedManifests
 from dregutil.content_database import ContentDatabase
 from dregutil.details import ImageDetails
-from dregutil.errors import DregutilError, RefusedError, UsageError
-from dregutil.in_use import ListFile, ListReport, find_in_use
+from dregutil.errors import DregutilError, UsageError
+from dregutil.image_name import registry_hosts
+from dregutil.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
 from dregutil.placeholder import is_placeholder
 from dregutil.policyfile import read_policy
 from dregutil.recent import HELD_FOR
 from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
 from dregutil.retention import Former, Judgement, PolicySet, TagFacts, judge
-from dregutil.retention.policy import InUseList, applies_to
+from dregutil.retention.policy import applies_to
 from dregutil.retention.select import may_select_name
 from dregutil.sightings import Missing, Sighting
 
-__all__ = ["Judged", "judge_registry", "load_policy", "read_list", "read_lists"]
+__all__ = ["Judged", "judge_registry", "load_policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,6 @@ def load_policy(path: str) -> PolicySet:
     return read_policy(text, path)
 
 
-def read_lists(policies: PolicySet, folder: Path) -> tuple[ListFile, ...]:
-    """The lists of what is in use, paths being of the policy's folder. Raises RefusedError where one is missing."""
-    return tuple(read_list(entry, folder) for entry in policies.protect.in_use)
-
-
 def judge_registry(
     settings: Settings,
     database: ContentDatabase,
@@ -80,12 +75,19 @@ def judge_registry(
     `policy` is the policy's file. Raises RefusedError where a list of what is in use protects nothing here, and
     JournalError.
     """
-    in_use, reports = find_in_use(policies.protect, lists, source.inventory, settings.address)
+    own = registry_hosts(settings.address, policies.protect.aliases)
+    images = [images_in(file, own) for file in lists]  # before anything is read: a list may refuse all of it
     names = only or dict.fromkeys((*source.inventory.repositories, *untagged.found))
     wanted = {name: source.inventory.tags(name) for name in names}
     holders = [*_wanted(policies, wanted)]
     holders += [(name, digest) for name in wanted for digest in untagged.roots(name)]
     unread = read_missing(settings, database, holders)
+    read_lists = list(zip(lists, images, strict=True))
+    lookup, is_whole = manifests_of(database), only is None
+    in_use, reports = find_in_use(
+        policies.protect, read_lists, source.inventory, settings.address, lookup, is_whole=is_whole
+    )
+    refuse_caches_alone(reports)
     store, runs = sightings(settings), recent(settings)
     missing = missing_tags(settings, source, names, runs)
     read = _Facts(database, unread, {digest for _, digest in holders}, runs.put_back, young_since(settings, policy))
@@ -122,23 +124,6 @@ def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tu
     usage.measure("repo")
     held = {row.repository: row.unique for row in usage.rows()}
     return {key: held.get(Repository(str(number)), 0) for key, number in keys.items() if key is not None}
-
-
-def read_list(entry: InUseList, folder: Path) -> ListFile:
-    """One of them. Raises RefusedError."""
-    try:
-        if entry.file == "-":
-            return ListFile(entry, sys.stdin.read(), timedelta(0))
-        path = folder / Path(entry.file).expanduser()
-        age = max(time.time() - path.stat().st_mtime, 0.0)
-        return ListFile(entry, path.read_text(encoding="utf-8-sig"), timedelta(seconds=age))
-    except OSError as error:
-        raise RefusedError(
-            f"the list {entry.file} of what is in use cannot be read: {error.strerror or error}",
-            advice="nothing was removed: without it, what is running might go",
-        ) from error
-    except ValueError as error:
-        raise RefusedError(f"the list {entry.file} of what is in use is no UTF-8 text") from error
 
 
 def _without(tags: Mapping[Tag, Digest], digests: Set[Digest]) -> Mapping[Tag, Digest]:

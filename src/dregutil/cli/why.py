@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dregutil.cli.contents import open_contents, seen_before
+from dregutil.cli.in_use import read_lists
 from dregutil.cli.output import emit
-from dregutil.cli.retention import judge_registry, load_policy, read_lists
+from dregutil.cli.retention import judge_registry, load_policy
 from dregutil.cli.search import check_was_read
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import open_source

@@ -30,7 +30,7 @@ __all__ = [
     "rule_lines",
 ]
 
-_MOST_ABSENT = 3
+_MOST_NAMED = 5  # of what lists name and is not there; --details has them all
 _MOST_GOING = 50  # tags that are named before the question; --details has them all
 
 
@@ -75,15 +75,19 @@ def rule_lines(rules: Sequence[RuleSummary]) -> Iterator[str]:
     return _table(rows, numbers=(2, 3, 4)) if rules else iter(())
 
 
-def list_lines(lists: Iterable[ListReport]) -> Iterator[str]:
-    """A line for each list of what is in use."""
+def list_lines(lists: Iterable[ListReport], *, details: bool = False) -> Iterator[str]:
+    """A line for each list of what is in use; below it what it names of this registry that is not there, or was not
+    understood: the first of them, with `details` all."""
     for one in lists:
-        age = age_as_written(one.age)
-        line = f"in use: {one.name}, {age} old: {one.matched:,} of its {one.images:,} images are here"
-        if one.absent:
-            more = f" and {len(one.absent) - _MOST_ABSENT} more" if len(one.absent) > _MOST_ABSENT else ""
-            line += f"; of this registry, but not there: {', '.join(one.absent[:_MOST_ABSENT])}{more}"
-        yield line
+        line = (
+            f"in use: {one.name}, {age_as_written(one.age)} old: {one.matched:,} of its {one.images:,} images are here"
+        )
+        yield f"{line}, {one.untagged:,} more by a digest that no tag has" if one.untagged else line
+        for what, names in (("of this registry, but not there", one.absent), ("not understood", one.doubtful)):
+            if names:
+                shown = names if details else names[:_MOST_NAMED]
+                more = f" and {len(names) - len(shown):,} more: --details" if len(shown) < len(names) else ""
+                yield f"  {what}: {len(names):,}: {', '.join(shown)}{more}"
 
 
 def plan_end_lines(
