@@ -37,9 +37,9 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("20 of 30 tags of 100 repositories", 100, 30, 20, 3),
-    Setting("100 of 600 tags of one repository", 1, 600, 100, 3),
-    Setting("2,700 of 3,000 tags of one repository, swept", 1, 3000, 2700, 2),
+    Setting("20 of 30 tags of 40 repositories", 40, 30, 20, 3),
+    Setting("100 of 500 tags of one repository", 1, 500, 100, 3),
+    Setting("1,800 of 2,400 tags of one repository, swept", 1, 2400, 1800, 2),
 )
 
 
@@ -80,7 +80,7 @@ def _round(setting: Setting, tree: Path) -> dict[str, Any]:
             before = _server_cpu(server)
             command = [sys.executable, __file__, "--one", server.url, f"<1.{setting.doomed}"]
             done = subprocess.run(
-                command, env={**os.environ, "PYTHONPATH": str(tree)}, check=True, capture_output=True, text=True
+                command, env={**os.environ, "PYTHONPATH": str(tree)}, check=True, stdout=subprocess.PIPE, text=True
             )
             result: dict[str, Any] = json.loads(done.stdout)
             assert result["removed"] == setting.repositories * setting.doomed, result
@@ -100,6 +100,8 @@ async def _one(url: str, selector: str) -> dict[str, Any]:
     """Remove by the library that is on the path, and say what it took."""
     import dregutil
     from dregutil.outcome import NoRecorder, Result
+    from dregutil.run import Known
+    from dregutil.survey import no_parents
 
     async with dregutil.connect_writable(url) as registry:
         inventory = (await dregutil.crawl(registry)).inventory
@@ -115,8 +117,8 @@ async def _one(url: str, selector: str) -> dict[str, Any]:
             inventory, sorted(inventory.as_mapping()), dregutil.TagSelector.build([selector])
         )
         started, cpu = time.perf_counter(), time.process_time()
-        plan = await dregutil.plan_removal(registry, selection, inventory)
-        result = await dregutil.apply_plan(registry, plan, recorder=NoRecorder())
+        plan = await dregutil.plan_removal(registry, selection, inventory, known_indexes={}, known_parents=no_parents)
+        result = await dregutil.apply_plan(registry, plan, known=Known(), recorder=NoRecorder())
         return {
             "requests": sum(sent.values()),
             "sent": sent,

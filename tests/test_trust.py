@@ -13,8 +13,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -30,7 +31,7 @@ from dregutil.crawl import crawl
 from dregutil.errors import DregutilError
 from dregutil.journal import Journal
 from dregutil.outcome import RunResult
-from dregutil.plan import Action, Plan, RemovalOptions
+from dregutil.plan import Action, Plan, RemovalOptions, Step
 from dregutil.planfile import decode_plan, encode_plan
 from dregutil.record import RunRecord
 from dregutil.reference import Repository
@@ -42,7 +43,7 @@ from dregutil.run import Known
 from dregutil.runs import RunStore
 from dregutil.selection import MatchRules, select_tags
 from dregutil.selector import TagSelector
-from images import Pusher
+from images import ACCEPT, Pusher
 from removing import Killed, Killer
 from servers import DistributionServer
 from servers.memory import MemoryServer, Switches
@@ -70,9 +71,78 @@ SELECTIONS = st.tuples(
 SWITCHES = st.fixed_dictionaries(
     {name: st.booleans() for name in ("untags", "last_tag_takes", "cascades", "has_referrers", "pages_tags")}
 )
+# What somebody else pushes during a run: before which request, a new tag or one that stays, onto which doomed digest.
+PUSHES = st.lists(st.tuples(st.integers(0, 80), st.booleans(), st.integers(0, 20)), min_size=1, max_size=4)
 TAGS_FIRST_PAYS = vars(repository_run)["tags_first_pays"]
 _ENOUGH = 100  # examples in which chance does not leave out a whole kind of step
 _numbers = itertools.count()
+
+
+@dataclass
+class Pushed:
+    """A tag that was pushed onto a digest that a run was to delete. `listed`: the tags were listed afterwards, before
+    that digest's DELETE was sent; `gap`: seconds between the list before and that DELETE, 0 where there was none."""
+
+    repository: Repository
+    tag: str
+    digest: str
+    is_new: bool
+    listed: bool = False
+    gap: float = 0.0
+    deleted: bool = False
+
+
+class Meddler:
+    """Pushes tags onto what a run is about to delete, before some of its requests."""
+
+    def __init__(self, trust: Trust, plan: Plan, pushes: list[tuple[int, bool, int]]) -> None:
+        self.trust = trust
+        self.pushes = {number: (is_new, place) for number, is_new, place in pushes}
+        self.steps = [step for step in plan.steps if step.action is Action.DELETE]
+        self.own = {(step.repository, tag) for step in plan.steps for tag in step.tags}
+        self.raws = {
+            step.number: (trust.pusher.raw(step.repository, step.digest), trust.media_type(step)) for step in self.steps
+        }
+        self.done: list[Pushed] = []
+        self.listed_at: dict[str, float] = {}
+
+    def arm(self, registry: WritableRegistry) -> None:
+        send, number = registry._transport.send, itertools.count()
+
+        async def meddled(method: str, url: Any, *arguments: Any, **options: Any) -> Any:
+            if self.steps and (chosen := self.pushes.pop(next(number), None)) is not None:
+                self._push(*chosen)
+            self._note(method, url.path)
+            return await send(method, url, *arguments, **options)
+
+        registry._transport.send = meddled  # type: ignore[method-assign]
+
+    def _push(self, is_new: bool, place: int) -> None:
+        step = self.steps[place % len(self.steps)]
+        name = step.repository
+        staying = [tag for (repository, tag) in self.trust.must if repository == name and tag in TAGS]
+        staying = [tag for tag in staying if (name, tag) not in self.own and tag not in {one.tag for one in self.done}]
+        if not is_new and not staying:
+            return
+        tag = f"new-{next(_numbers)}" if is_new else staying[place % len(staying)]
+        raw, media_type = self.raws[step.number]
+        path = f"/v2/{name}/manifests/{tag}"
+        status, _, _ = self.trust.pusher.request("PUT", path, raw, {"Content-Type": media_type})
+        if status == 201:  # an index whose child has gone is refused
+            self.trust._count("a tag was pushed onto what a run deletes")
+            self.done.append(Pushed(name, tag, step.digest, is_new))
+
+    def _note(self, method: str, path: str) -> None:
+        for one in self.done:
+            if one.deleted or f"/{one.repository}/" not in path:
+                continue
+            if path.endswith("/tags/list"):
+                one.listed = True
+            elif method == "DELETE" and path.endswith(f"/{one.digest}"):
+                one.deleted = True
+                one.gap = time.monotonic() - self.listed_at.get(str(one.repository), time.monotonic())
+        if path.endswith("/tags/list"):
+            self.listed_at[path.removeprefix("/v2/").removesuffix("/tags/list")] = time.monotonic()
 
 
 class Trust(RuleBasedStateMachine):
@@ -80,6 +150,7 @@ class Trust(RuleBasedStateMachine):
 
     server: ClassVar[DistributionServer | MemoryServer]
     counts: ClassVar[Counter[str]]
+    gaps: ClassVar[list[float]]
 
     def _count(self, what: str) -> None:
         self.counts[what] += 1
@@ -202,6 +273,48 @@ class Trust(RuleBasedStateMachine):
         if plan.steps:
             self._apply(plan, Killer(kill_after, torn))
 
+    def media_type(self, step: Step) -> str:
+        _, headers, _ = self.pusher.request(
+            "HEAD", f"/v2/{step.repository}/manifests/{step.digest}", headers={"Accept": ACCEPT}
+        )
+        return headers.get("content-type", "")
+
+    @rule(selection=SELECTIONS, pushes=PUSHES)
+    def remove_while_somebody_pushes(
+        self, selection: tuple[list[int], list[str], MatchRules, RemovalOptions], pushes: list[tuple[int, bool, int]]
+    ) -> None:
+        """Tags come or move onto what goes: they stay, are put back, or are named. Only a name that no list has shown
+        before its digest's DELETE may be lost without a word, and how long that lasts is measured."""
+        plan = self._plan(*selection)
+        if not plan.steps:
+            return
+        self._doom(plan)
+        meddler = Meddler(self, plan, pushes)
+        journal = self.store.new(datetime.now(UTC))
+        result = self._run(plan, journal, None, meddler)
+        assert result is not None
+        named = {(lost.repository, str(lost.tag)) for lost in result.unmended}
+        named |= {(name, str(tag)) for name, tags in result.vanished.items() for tag in tags}
+        for one in meddler.done:
+            here = self.pusher.tags(one.repository).get(one.tag)
+            key = (one.repository, one.tag)
+            self.must.pop(key, None)
+            if here == one.digest:
+                assert self.pusher.is_whole(one.repository, one.tag), one
+                self._is_tagged(one.repository, one.tag, one.digest)
+                continue
+            assert here is None, one
+            self.doomed[key] = one.digest
+            if key in named:
+                self._count("a tag that was lost was named")
+            else:
+                assert one.is_new, one
+                assert not one.listed, one
+                self._count("a new tag was lost between a list and a DELETE")
+                self.gaps.append(one.gap)
+        if result.error is None and not meddler.done:
+            self._check_result(plan, result)
+
     @rule(place=st.integers(0, 3), kill_after=KILLS, torn=TORN)
     def resume(self, place: int, kill_after: int | None, torn: list[int]) -> None:
         if not self.cut_off:
@@ -235,6 +348,7 @@ class Trust(RuleBasedStateMachine):
         try:
             result = self._with_registry(back)
         except Killed:
+            self._note_put_back(record)
             return
         self._count("an undo put something back" if result.of(BackResult.RESTORED) else "an undo found nothing to do")
         if record.run in self.cut_off:
@@ -252,6 +366,14 @@ class Trust(RuleBasedStateMachine):
             for tag, digest in here.items():
                 if digest == entry.manifest.digest and (entry.repository, tag) in self.doomed:
                     self._is_tagged(entry.repository, tag, digest)
+
+    def _note_put_back(self, record: RunRecord) -> None:
+        """An undo that was cut off: what it put back of a tag that was removed twice may be what the tag had first."""
+        for intent in record.intents:
+            here = self.pusher.tags(intent.repository)
+            for tag in intent.tags:
+                if (intent.repository, tag) in self.doomed and here.get(tag) == intent.manifest.digest:
+                    self.doomed[intent.repository, tag] = intent.manifest.digest
 
     @invariant()
     def what_must_be_there_is_whole(self) -> None:
@@ -337,9 +459,14 @@ class Trust(RuleBasedStateMachine):
             return None
         return None if record.missing_steps or record.undoes else record
 
-    def _run(self, plan: Plan, journal: Journal, earlier: RunRecord | None, killer: Killer) -> RunResult | None:
+    def _run(
+        self, plan: Plan, journal: Journal, earlier: RunRecord | None, killer: Killer | Meddler
+    ) -> RunResult | None:
         async def work(registry: WritableRegistry) -> RunResult:
-            killer.arm(registry, journal)
+            if isinstance(killer, Meddler):
+                killer.arm(registry)
+            else:
+                killer.arm(registry, journal)
             if earlier is None:
                 journal.begin(plan, started=datetime.now(UTC))
             known = Known(indexes=self.store.known_indexes(plan.registry))
@@ -367,14 +494,15 @@ def test_trust(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setattr(repository_run, "_SETTLE", 0.0)
     folder = Path(tmp_path_factory.mktemp("registry"))
     with MemoryServer() if kind == "memory" else DistributionServer(folder) as server:
-        machine = cast("type[Trust]", type("TrustThis", (Trust,), {"server": server, "counts": Counter()}))
+        machine = cast("type[Trust]", type("TrustThis", (Trust,), {"server": server, "counts": Counter(), "gaps": []}))
         # Not shrunk: kills fall where they fall, so a smaller example of a failure takes hours to find.
         chosen = settings(
             parent=settings.default, max_examples=EXAMPLES[kind], stateful_step_count=STEPS, phases=(Phase.generate,)
         )
         run_state_machine_as_test(machine, settings=chosen)
         counts = dict(sorted(machine.counts.items()))
-        print(json.dumps({"server": kind, "examples": EXAMPLES[kind], **counts}))
+        gap = round(1000 * max(machine.gaps, default=0.0))
+        print(json.dumps({"server": kind, "examples": EXAMPLES[kind], **counts, "longest gap, in ms": gap}))
         if EXAMPLES[kind] >= _ENOUGH:
             assert counts["a run was killed"] > 0
             assert counts["an undo put something back"] > 0

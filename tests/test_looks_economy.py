@@ -1,0 +1,73 @@
+"""How many requests the looks around a batch of DELETEs add: a list for each batch, and a HEAD for what stays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dregutil import looks
+from images import Pusher
+from removing import Removing
+from servers import DistributionServer
+from servers.http import Proxy
+
+STAYING = 5
+
+
+@pytest.fixture
+def proxy(registry_server: DistributionServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """On a machine that is busy a batch is not over sooner."""
+    monkeypatch.setattr(looks, "_BATCH", 60.0)
+    with Proxy(registry_server.port) as found:
+        yield found
+
+
+async def asked(proxy: Proxy, folder: Path) -> Counter[str]:
+    """What a removal asks for, after the plan."""
+    removing = Removing(proxy.url, folder)
+    plan = await removing.plan("<2")
+    proxy.requests.clear()
+    await removing.apply(plan)
+    lists = sum(request.path.endswith("/tags/list") for request in proxy.requests)
+    stay = sum(request.method == "HEAD" and request.reference.startswith("2.") for request in proxy.requests)
+    return Counter({"lists": lists, "HEADs of what stays": stay})
+
+
+async def test_one_batch_adds_nothing(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+    """The reading is the look before it, and the last look the one after it."""
+    for number in range(30):
+        pusher.push_image("r", f"1.{number}", seed=str(number))
+    for number in range(STAYING):
+        pusher.push_image("r", f"2.{number}", seed=f"stays {number}")
+    assert await asked(proxy, tmp_path) == {"lists": 2, "HEADs of what stays": 2 * STAYING}
+
+
+async def test_another_batch_adds_one_list_and_a_head_for_each_tag_that_stays(
+    proxy: Proxy, pusher: Pusher, tmp_path: Path
+) -> None:
+    """Children go in a batch after their index's, however many indexes there are."""
+    for number in range(8):
+        children = [pusher.push_image("r", seed=f"{number} {platform}") for platform in ("amd", "arm")]
+        pusher.push_index("r", f"1.{number}", children=children)
+    for number in range(STAYING):
+        pusher.push_image("r", f"2.{number}", seed=f"stays {number}")
+    assert await asked(proxy, tmp_path) == {"lists": 3, "HEADs of what stays": 3 * STAYING}
+
+
+async def test_where_many_stay_only_the_list_is_asked_for(
+    proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "_FEW_STAYING", STAYING - 1)
+    child = pusher.push_image("r", seed="child")
+    pusher.push_index("r", "1.0", children=[child])
+    for number in range(STAYING):
+        pusher.push_image("r", f"2.{number}", seed=f"stays {number}")
+    assert await asked(proxy, tmp_path) == {"lists": 3, "HEADs of what stays": 2 * STAYING}
+
+
+@pytest.mark.parametrize(("took", "lasts"), [(0.0, 1.0), (0.1, 1.0), (0.5, 3.0), (10.0, 60.0)])
+def test_looks_take_about_a_seventh_of_the_time_at_the_most(took: float, lasts: float) -> None:
+    assert looks.batch_seconds(took) == lasts
