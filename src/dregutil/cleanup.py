@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -58,20 +58,46 @@ class RuleSummary:
     frees: int
 
 
-def limited(judgement: Judgement, number: int | None) -> tuple[Verdict, ...]:
-    """The verdicts that take a tag away; with a limit, those of the oldest images, whole, up to `number` tags."""
+def limited(
+    judgement: Judgement, number: int | None, held: Set[tuple[Repository, Digest]] = frozenset()
+) -> tuple[Verdict, ...]:
+    """The verdicts that take a tag away; with a limit, those of the oldest images, up to `number` tags.
+
+    An image goes whole. An index and those of its children that go are one, as old as the newest of them, since none of
+    them goes alone. One that does not fit is passed over for the next; so is what is `held`.
+    """
     going = list(judgement.removed())
     if number is None or len(going) <= number:
         return tuple(going)
+    chosen: list[Verdict] = []
+    for together in sorted(_units(going), key=lambda found: max(verdict.date or _FIRST for verdict in found)):
+        if any((verdict.repository, verdict.facts.digest) in held for verdict in together):
+            continue
+        if len(chosen) + len(together) <= number:
+            chosen += together
+    return tuple(chosen)
+
+
+def _units(going: Iterable[Verdict]) -> Iterable[Sequence[Verdict]]:
+    """What can only go together: the tags of an image, and the images of an index."""
     images: dict[tuple[Repository, Digest], list[Verdict]] = defaultdict(list)
     for verdict in going:
         images[verdict.repository, verdict.facts.digest].append(verdict)
-    chosen: list[Verdict] = []
-    for verdicts in sorted(images.values(), key=lambda found: max(verdict.date or _FIRST for verdict in found)):
-        if len(chosen) + len(verdicts) > number:
-            break
-        chosen += verdicts
-    return tuple(chosen)
+    first = {image: image for image in images}
+
+    def root(image: tuple[Repository, Digest]) -> tuple[Repository, Digest]:
+        while first[image] != image:
+            first[image] = image = first[first[image]]
+        return image
+
+    for (repository, digest), verdicts in images.items():
+        for child in verdicts[0].facts.contains:
+            if (repository, child) in images:
+                first[root((repository, child))] = root((repository, digest))
+    found: dict[tuple[Repository, Digest], list[Verdict]] = defaultdict(list)
+    for image, verdicts in images.items():
+        found[root(image)] += verdicts
+    return found.values()
 
 
 def selection_of(policies: PolicySet, going: Iterable[Verdict]) -> Selection:

@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from dregutil.cli.in_use import read_lists, tell_doubts
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.policy_warnings import vain_selectors
-from dregutil.cli.records import crawl_whole, note_crawl
+from dregutil.cli.records import crawl_whole, note_crawl, with_missing
 from dregutil.cli.remove import plan_live
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.retention import (
@@ -38,6 +38,7 @@ from dregutil.plan import Plan, RemovalOptions
 from dregutil.planfile import plan_sum, write_plan
 from dregutil.quantity import parse_duration
 from dregutil.readings import Readings
+from dregutil.reference import Digest, Repository
 from dregutil.report.cleanup import (
     detail_lines,
     detail_objects,
@@ -50,7 +51,7 @@ from dregutil.report.cleanup import (
     rule_lines,
 )
 from dregutil.report.removal import brake_lines
-from dregutil.retention import Decision, PolicySet
+from dregutil.retention import Decision, PolicySet, Verdict
 from dregutil.run import Known
 from dregutil.runs import RunStore
 from dregutil.seen import Seen
@@ -69,6 +70,7 @@ class _Proposal:
     plan: Plan
     seconds: float
     last: LastRun | None
+    left_by_limit: int = 0
 
     @property
     def refused(self) -> tuple[PolicySummary, ...]:
@@ -99,6 +101,7 @@ def _cleanup(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
     known = Known(source.inventory.as_mapping(), indexes, seen)
     if stored is not None:
         known = known.with_indexes_of(stored)
+    known = with_missing(settings, source, known)
     untagged = find_untagged(settings, policies, source, known)
     _warn(args, policies, source, untagged)
     known, readings = untagged.added_to(known), Readings()
@@ -147,25 +150,34 @@ def _propose(
     with open_contents(settings) as database:
         judged = judge_registry(settings, database, policies, lists, source, untagged, policy=Path(args.policy))
         rules = rule_summaries(judged.judgement, held_by_rules(database, judged.judgement)) if args.details else ()
-    going = limited(judged.judgement, args.limit)
     options = RemovalOptions(
         any(policy.untag for policy in policies.policies),
         args.keep_children,
         args.keep_referrers,
         args.allow_irreversible,
     )
-    plan, seconds = plan_live(
-        settings,
-        selection_of(policies, going),
-        source.inventory,
-        options,
-        known,
-        readings,
-        stored,
-        args.gc == "untagged",
-    )
+
+    def make(going: Sequence[Verdict]) -> tuple[Plan, float]:
+        selection = selection_of(policies, going)
+        untagged = args.gc == "untagged"
+        return plan_live(settings, selection, source.inventory, options, known, readings, stored, untagged)
+
+    going = limited(judged.judgement, args.limit)
+    plan, seconds = make(going)
+    everything = tuple(judged.judgement.removed())
+    if len(going) < len(everything) and _held(going, plan):
+        # What is held would stand in the way of the rest, night after night.
+        going = limited(judged.judgement, args.limit, _held(everything, make(everything)[0]))
+        plan, seconds = make(going)
     last = _last_run(settings, args).read()
-    return _Proposal(judged, rules, summaries(policies, judged.judgement, going), plan, seconds, last)
+    left = len(everything) - len(going)
+    return _Proposal(judged, rules, summaries(policies, judged.judgement, going), plan, seconds, last, left)
+
+
+def _held(going: Iterable[Verdict], plan: Plan) -> Set[tuple[Repository, Digest]]:
+    """The images of which a plan that was made for them takes nothing."""
+    taken = {(step.repository, step.digest) for step in plan.steps}
+    return {(verdict.repository, verdict.facts.digest) for verdict in going} - taken
 
 
 def _last_run(settings: Settings, args: argparse.Namespace) -> LastRunFile:
@@ -244,6 +256,10 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: _Proposal) ->
     held = sum(verdict.is_held for verdict in judgement)
     refused = () if args.plan_out else proposal.refused
     undo = settings.advised("undo")
+    if proposal.left_by_limit:
+        found.append(f"--limit {args.limit} leaves {plural(proposal.left_by_limit, 'tag')} for later runs")
+        if not proposal.plan.steps:
+            found.append("  none of the images that go fits in it, or all are held: a higher --limit takes more")
     found += plan_end_lines(proposal.plan, surprises(judgement), held, proposal.seconds, refused, undo=undo)
     return found
 

@@ -16,10 +16,11 @@ from dregutil.inventory import Inventory
 from dregutil.lastrun import CrawlMark, LastRunFile
 from dregutil.recent import HELD_FOR, Recent, recent_runs
 from dregutil.reference import Repository, Tag
+from dregutil.run import Known
 from dregutil.runs import RunStore
 from dregutil.sightings import Missing, SightingStore
 
-__all__ = ["crawl_whole", "missing_tags", "note_crawl", "recent", "sightings", "young_since"]
+__all__ = ["crawl_whole", "missing_tags", "note_crawl", "recent", "sightings", "with_missing", "young_since"]
 
 _MOST_NAMED = 5
 
@@ -105,6 +106,14 @@ def missing_tags(
         if tags:
             found[name] = tags
     return found
+
+
+def with_missing(settings: Settings, source: Source, known: Known) -> Known:
+    """What is known, and what missing tags named: if that is an index, it holds its children. Raises JournalError."""
+    indexes = dict(known.indexes)
+    for name, tags in missing_tags(settings, source, source.inventory.repositories, recent(settings)).items():
+        indexes[name] = indexes.get(name, frozenset()) | {one.digest for one in tags.values()}
+    return replace(known, indexes=indexes)
 
 
 def _note(settings: Settings, source: Source, policy: Path | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, timedelta, tzinfo
+from fractions import Fraction
 from typing import Any
 
 import yaml
@@ -170,8 +171,16 @@ class _Reader:
 
     def _group_by(self, node: Any, select: Select) -> tuple[str, ...]:
         named = [set(regex.groupindex) for regex in select.regexes]
-        choices = (*_WORDS, *sorted(set.intersection(*named) if named else ()))
-        found = self.tree.read_all(node, parse_choice(*choices))
+        everywhere = set.intersection(*named) if named else set()
+        choose = parse_choice(*_WORDS, *sorted(everywhere))
+
+        def read(text: str) -> str:
+            if text in set().union(*named) - everywhere:
+                lacking = next(regex.pattern for regex in select.regexes if text not in regex.groupindex)
+                raise ValueError(f"the group {text!r} is not in every regular expression: {lacking!r} has none")
+            return choose(text)
+
+        found = self.tree.read_all(node, read)
         return tuple(name for name in found if name != "repository")
 
     def _keep(self, node: Any) -> tuple[KeepRule, ...]:
@@ -246,8 +255,8 @@ def _label(text: str) -> Label:
 
 def _limit(text: str) -> Limit:
     share = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
-    if share is not None and float(share[1]) <= 100:
-        return Limit(share=float(share[1]) / 100)
+    if share is not None and Fraction(share[1]) <= 100:
+        return Limit(share=Fraction(share[1]) / 100)
     if re.fullmatch(r"[0-9]{1,9}", text):
         return Limit(number=int(text))
     raise ValueError(f"{text!r} is no limit: such as 30%, or a number of tags")

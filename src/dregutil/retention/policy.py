@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from enum import Enum
+from fractions import Fraction
 from typing import TypeAlias
 
 from dregutil.bounded_regex import BoundedRegex
@@ -129,18 +130,22 @@ class Select:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most that may go: a share of the selected tags, or a number of tags."""
+    """The most that may go: a share of the selected tags, exactly as written (0.29 is 29/100), or a number of tags."""
 
-    share: float | None = None
+    share: Fraction | float | None = None
     number: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.share, float):
+            object.__setattr__(self, "share", Fraction(str(self.share)))
 
     @property
     def text(self) -> str:
-        return f"{self.share * 100:g}%" if self.share is not None else f"{self.number} tags"
+        return f"{float(self.share * 100):g}%" if self.share is not None else f"{self.number} tags"
 
     def allows(self, removed: int, selected: int) -> bool:
         if self.share is not None:
-            return removed <= self.share * selected
+            return removed <= Fraction(self.share) * selected
         return self.number is None or removed <= self.number
 
 
@@ -159,7 +164,7 @@ class Policy:
     order: Order = Order.TIME
     unknown_date: UnknownDate = UnknownDate.KEEP
     min_age: timedelta = DAY
-    max_remove: Limit = Limit(share=0.3)
+    max_remove: Limit = Limit(share=Fraction(30, 100))
     untag: bool = False
     allow_empty: bool = False
     line: int = 0
