@@ -25,7 +25,7 @@ from dregutil.selection import select_tags
 from dregutil.selector import TagSelector
 from dregutil.storage import read_storage
 from dregutil.stored import StoredRegistry
-from images import CONFIG, IMAGE, LAYER, Pusher, created
+from images import CONFIG, IMAGE, INDEX, LAYER, Pusher, created
 from program import Program, on_terminal
 from servers import DistributionServer
 from servers.http import Proxy
@@ -329,3 +329,42 @@ def test_not_matched_is_what_is_there_and_not_what_a_cache_had(
     cache.write_text(json.dumps({"shop/web": {"1.0": digest, **vanished}}))
     shown = program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "--dry-run", "-c", str(cache))
     assert "Not matched: 1 tag\n" in shown.stdout
+
+
+@pytest.mark.parametrize("with_storage", [False, True])
+def test_du_counts_a_foreign_layer_that_was_pushed(
+    registry_server: DistributionServer, pusher: Pusher, program: Program, with_storage: bool
+) -> None:
+    layer, raw = b"w" * 200_000, b"{}"
+    absent = {
+        "mediaType": FOREIGN,
+        "digest": Pusher.digest_of(b"never pushed"),
+        "size": 10**9,
+        "urls": ["https://e.x/l"],
+    }
+    pushed = {"mediaType": FOREIGN, "digest": pusher.push_blob("shop/web", layer), "size": 1, "urls": ["https://e.x/m"]}
+    body = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE,
+        "config": {"mediaType": CONFIG, "digest": pusher.push_blob("shop/web", raw), "size": 2},
+        "layers": [pushed, absent],
+    }
+    pusher.push_manifest("shop/web", "1.0", json.dumps(body).encode(), IMAGE)
+    more = ("--storage", str(registry_server.storage)) if with_storage else ()
+    for by in ("repo", "tag", "layer"):
+        *_, total = json.loads(program.run("du", "--by", by, "--format", "json", *more).stdout)
+        assert total == {"total": len(layer) + len(raw) + len(json.dumps(body))}
+    assert ("manifests state" in program.run("du", *more).stderr) is not with_storage
+
+
+def test_du_shows_the_sizes_that_the_storage_has(
+    registry_server: DistributionServer, pusher: Pusher, program: Program
+) -> None:
+    push_cache(pusher, "cache", b"y" * 1000)
+    raw = pusher.raw("shop/web", "cache").replace(b'"size": 1000', b'"size": 9999')
+    digest = pusher.tags("shop/web")["cache"]
+    assert pusher.request("DELETE", f"/v2/shop/web/manifests/{digest}")[0] == 202
+    pusher.push_manifest("shop/web", "cache", raw, INDEX)
+    shown = program.run("du", "--format", "json", "--storage", str(registry_server.storage))
+    *_, total = json.loads(shown.stdout)
+    assert total == {"total": 1000 + len(b"config of cache") + len(raw)}

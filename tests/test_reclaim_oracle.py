@@ -65,7 +65,7 @@ class Made:
 
 
 @st.composite
-def registries(draw: st.DrawFn) -> list[Made]:
+def registries(draw: st.DrawFn, smallest: int = EMPTY) -> list[Made]:
     """Images with shared, empty and foreign layers, or with a manifest as a layer; indexes of them (nested, too);
     BuildKit's caches; referrers (of what another repository has, too) and signatures; tagged, retagged or untagged."""
     made: list[Made] = []
@@ -80,7 +80,7 @@ def registries(draw: st.DrawFn) -> list[Made]:
             if beside
             else st.sampled_from(["image", "image", "cache", "foreign"])
         )
-        layers = tuple(draw(st.lists(st.integers(0, EMPTY), min_size=1, max_size=3, unique=True)))
+        layers = tuple(draw(st.lists(st.integers(0, smallest), min_size=1, max_size=3, unique=True)))
         others = list(range(len(made))) if kind == "referrer" else beside
         of = tuple(draw(st.lists(st.sampled_from(others), min_size=1, max_size=3, unique=True))) if others else ()
         lie = draw(st.sampled_from([0, 0, 0, -90, 4000]))
@@ -170,7 +170,7 @@ def collected(storage: Path, folder: Path, *options: str) -> dict[str, int] | No
 
 
 @given(
-    made=registries(),
+    made=registries(smallest=EMPTY - 1),  # 2.8 cannot push an empty blob to this server
     chosen=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True),
     tags=st.lists(st.sampled_from(TAGS), max_size=4, unique=True),
 )

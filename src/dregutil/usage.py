@@ -1,7 +1,7 @@
 """What tags weigh: apparent, unique and shared bytes of each repository, tag or layer, each blob once. In SQL.
 
 Nothing here grows with the number of tags but SQLite's temporary file. Counted is what tags reach; what no tag reaches,
-and what a registry does not keep itself (foreign layers), is not.
+and a foreign layer that nobody has pushed, is not. Sizes are those that manifests state, where no real ones are known.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dregutil.content_database import CHILD, CONFIG, LAYER, ContentDatabase, digest_key, digest_of_key
+from dregutil.content_database import CHILD, CONFIG, FOREIGN, LAYER, ContentDatabase, digest_key, digest_of_key
 from dregutil.details import DEEPEST
 from dregutil.manifest import Kind
 from dregutil.placeholder import is_placeholder
@@ -31,6 +31,10 @@ _TABLES = (
     "PRAGMA temp.cache_size = -65536",  # KiB
     "PRAGMA cache_size = -65536",
     "CREATE TEMP TABLE place (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, shown INTEGER NOT NULL)",
+    # The size that the registry or its storage says.
+    "CREATE TEMP TABLE measured (blob INTEGER PRIMARY KEY, size INTEGER NOT NULL)",
+    "CREATE TEMP VIEW sized AS SELECT blob.id, blob.digest, coalesce(measured.size, blob.size) AS size FROM blob"
+    " LEFT JOIN measured ON measured.blob = blob.id",
     "CREATE TEMP TABLE tag (id INTEGER PRIMARY KEY, place INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL)",
 )
 # `line` is a line of the answer: a repository or a tag.
@@ -129,6 +133,31 @@ class Usage:
         found = ((Repository(name), Tag(tag), digest_of_key(key)) for name, tag, key in small)
         return [(name, tag, digest) for name, tag, digest in found if is_placeholder(self.database.manifest(digest))]
 
+    def foreign(self) -> list[tuple[Repository, Digest]]:
+        """The layers that tags reach and that a registry need not have, in each repository."""
+        query = (
+            "WITH RECURSIVE below (place, id) AS ("
+            " SELECT DISTINCT tag.place, blob.id FROM tag JOIN blob ON blob.digest = tag.digest"
+            " UNION SELECT below.place, part.blob FROM below JOIN part ON part.manifest = below.id AND role = ?)"
+            " SELECT DISTINCT place.name, blob.digest FROM below JOIN part ON part.manifest = below.id AND role = ?"
+            " JOIN blob ON blob.id = part.blob JOIN place ON place.id = below.place"
+        )
+        with self.database.guarded():
+            if not self._connection.execute("SELECT 1 FROM part WHERE role = ? LIMIT 1", (FOREIGN,)).fetchone():
+                return []
+            found = self._connection.execute(query, (CHILD, FOREIGN)).fetchall()
+        return [(Repository(name), digest_of_key(key)) for name, key in found]
+
+    def know(self, sizes: Iterable[tuple[Digest, int]]) -> None:
+        """Take real sizes of blobs, in bytes, for those that manifests state; a foreign layer among them is there."""
+        with self.database.guarded():
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO measured SELECT id, ? FROM blob WHERE digest = ?",
+                ((size, digest_key(digest)) for digest, size in sizes),
+            )
+            self._connection.execute("COMMIT")
+
     def measure(self, by: str) -> None:
         """Sum up for each line of `by`, one of BY."""
         self._by = by
@@ -145,12 +174,13 @@ class Usage:
             self._connection.execute("INSERT INTO reach SELECT line, manifest FROM held")
             self._connection.execute(
                 "INSERT OR IGNORE INTO reach SELECT line, part.blob FROM held"
-                " CROSS JOIN part ON part.manifest = held.manifest WHERE role IN (?, ?)",
-                (CONFIG, LAYER),
+                " CROSS JOIN part ON part.manifest = held.manifest WHERE role IN (?, ?)"
+                " OR (role = ? AND part.blob IN (SELECT blob FROM measured))",
+                (CONFIG, LAYER, FOREIGN),
             )
             self._connection.execute(
                 "INSERT INTO owner SELECT reach.blob, CASE WHEN count(*) = 1 THEN min(line) ELSE 0 END, size, count(*)"
-                " FROM reach JOIN blob ON blob.id = reach.blob GROUP BY reach.blob"
+                " FROM reach JOIN sized ON sized.id = reach.blob GROUP BY reach.blob"
             )
             self._weigh()
             self._connection.execute("COMMIT")
@@ -221,12 +251,14 @@ class Usage:
     def _weigh(self) -> None:
         if self._by == "layer":
             self._connection.execute(
-                "INSERT INTO weight SELECT blob.id, size, CASE WHEN count(*) = 1 THEN size ELSE 0 END, count(*)"
+                "INSERT INTO weight"
+                " SELECT blob.id, blob.size, CASE WHEN count(*) = 1 THEN blob.size ELSE 0 END, count(*)"
                 " FROM (SELECT DISTINCT manifest FROM held) AS image"
-                " CROSS JOIN part ON part.manifest = image.manifest AND role = ?"
-                " CROSS JOIN blob ON blob.id = part.blob"
+                " CROSS JOIN part ON part.manifest = image.manifest"
+                " AND (role = ? OR (role = ? AND part.blob IN (SELECT blob FROM measured)))"
+                " CROSS JOIN sized AS blob ON blob.id = part.blob"
                 f" WHERE {self._shown_layer()} GROUP BY blob.id",
-                (LAYER,),
+                (LAYER, FOREIGN),
             )
             return
         where = f" WHERE {self._shown('reach.line')}" if self._is_filtered else ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
+from dregutil.cli.connection import connect_options
 from dregutil.cli.contents import open_contents, read_missing
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import emit, note, plural, tag_text
@@ -18,10 +20,12 @@ from dregutil.cli.stored_contents import read_from_storage, stored_source
 from dregutil.errors import UsageError
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry import connect
 from dregutil.report.units import size_text
 from dregutil.report.usage import row_name, usage_lines, usage_object
 from dregutil.usage import Usage, UsageRow
 from dregutil.waste import wasted
+from dregutil.workers import for_each
 
 __all__ = ["du"]
 
@@ -47,10 +51,34 @@ def du(args: argparse.Namespace, settings: Settings) -> int:
             note(settings, "what could not be read is not counted")
         for line in left_behind_lines(settings, usage.on_placeholders()):
             note(settings, line)
+        usage.know(_real_sizes(settings, usage))
         usage.measure(args.by)
         _show(args, settings, usage)
     _tell_waste(settings)
     return code
+
+
+def _real_sizes(settings: Settings, usage: Usage) -> Iterable[tuple[Digest, int]]:
+    """From the storage, all of them; from the registry those of layers that it need not have, where it has them."""
+    stored = stored_registry(settings)
+    if stored is not None:
+        return stored.blobs.items()
+    note(settings, "sizes of layers are those that manifests state; --storage PATH shows the real ones")
+    foreign = usage.foreign()
+    return asyncio.run(_pushed(settings, foreign)).items() if foreign else ()
+
+
+async def _pushed(settings: Settings, layers: Sequence[tuple[Repository, Digest]]) -> Mapping[Digest, int]:
+    found: dict[Digest, int] = {}
+    async with connect(settings.address, connect_options(settings)) as registry:
+
+        async def ask(place: tuple[Repository, Digest]) -> None:
+            repository, digest = place
+            if digest not in found and (size := await registry.blob_size(repository, digest)) is not None:
+                found[digest] = size
+
+        await for_each(layers, ask)
+    return found
 
 
 def _tell_waste(settings: Settings) -> None:
