@@ -166,27 +166,13 @@ def _report(
     file: ListFile, images: ImageList, found: _Found, address: RegistryAddress, *, is_whole: bool
 ) -> ListReport:
     """Protect what a list names, and say how much of it is here. Raises RefusedError where it cannot be of here."""
-    counted: dict[Entry, _Here] = {}
-    for entry in images.entries:
-        here = max((found.protect(image, file.name) for image in entry.names), key=_rank, default=_Here.FOREIGN)
-        for image in entry.also:
-            found.protect(image, file.name)
-        if images.registry_alone and here is _Here.FOREIGN:
-            # `global.imageRegistry` overrides the registry that an image names itself.
-            short = [replace(image, host="") for image in entry.names if image.repository is not None and image.host]
-            found_here = max((found.protect(image, file.name) for image in short), key=_rank, default=here)
-            here = found_here if found_here is _Here.THERE else here
-        if entry.weight is not Weight.HINT or here is _Here.THERE:
-            counted[entry] = here
+    counted = _protected(file.name, images, found)
     there = [entry for entry, here in counted.items() if here is _Here.THERE]
-    untagged = [entry for entry, here in counted.items() if here is _Here.UNTAGGED and entry.weight is Weight.NAMED]
-    absent = [
-        entry
-        for entry, here in counted.items()
-        if here is _Here.ABSENT and entry.weight is Weight.NAMED and _is_of_here(entry, found)
-    ]
+    named = {entry: here for entry, here in counted.items() if entry.weight is Weight.NAMED}
+    untagged = [entry for entry, here in named.items() if here is _Here.UNTAGGED]
+    absent = [entry for entry, here in named.items() if here is _Here.ABSENT and _is_of_here(entry, found)]
+    doubtful = [entry for entry in named if not entry.names]
     passing = [entry for entry, here in counted.items() if here is not _Here.THERE and entry.weight is Weight.PASSING]
-    doubtful = [entry for entry in counted if not entry.names and entry.weight is Weight.NAMED]
     report = ListReport(
         file.name,
         file.age,
@@ -197,14 +183,31 @@ def _report(
         len(untagged),
         only_cached=bool(there) and all(entry.weight is Weight.CACHED for entry in there) and not untagged,
     )
-    named = [entry for entry in absent if any(image.host for image in entry.names)]
     has_ids = any(image.repository is None for entry in counted for image in entry.names)
     if not there and not untagged and not (has_ids and not is_whole):
         _refuse_stranger(report, address)
-    known = [entry for entry in there if entry.weight is Weight.NAMED]
-    if len(named) + len(doubtful) > len(known) + len(untagged) and not report.only_cached:
-        _refuse_doubtful(report, address, len(named) + len(doubtful), len(known) + len(untagged))
+    missed = sum(any(image.host for image in entry.names) for entry in absent) + len(doubtful)
+    known = sum(entry.weight is Weight.NAMED for entry in there) + len(untagged)
+    if missed > known and not report.only_cached:
+        _refuse_doubtful(report, address, missed, known)
     return report
+
+
+def _protected(name: str, images: ImageList, found: _Found) -> dict[Entry, _Here]:
+    """Protect all that a list names; its entries, hints only where they are here, with whether they are."""
+    counted: dict[Entry, _Here] = {}
+    for entry in images.entries:
+        here = max((found.protect(image, name) for image in entry.names), key=_rank, default=_Here.FOREIGN)
+        for image in entry.also:
+            found.protect(image, name)
+        if images.registry_alone and here is _Here.FOREIGN:
+            # `global.imageRegistry` overrides the registry that an image names itself.
+            short = [replace(image, host="") for image in entry.names if image.repository is not None and image.host]
+            overridden = max((found.protect(image, name) for image in short), key=_rank, default=here)
+            here = overridden if overridden is _Here.THERE else here
+        if entry.weight is not Weight.HINT or here is _Here.THERE:
+            counted[entry] = here
+    return counted
 
 
 def _is_of_here(entry: Entry, found: _Found) -> bool:
