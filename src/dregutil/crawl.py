@@ -22,10 +22,12 @@ from dregutil.errors import (
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
+from dregutil.workers import for_each
 
 __all__ = ["CrawlProgress", "CrawlResult", "crawl"]
 
 _REPORT_EVERY = 0.1  # seconds
+_PAUSE = 1.0  # seconds until tags that are listed and not there are asked for again
 _LISTED_AHEAD = 4  # repositories whose tags are listed while others are resolved
 
 
@@ -49,7 +51,8 @@ class CrawlResult:
     """What was read. `failed` names repositories that could not be, or not whole; `seconds` is how long it took.
 
     `inventory` has the repositories that were read whole. Of one with tags that could not be read, `partly` has the
-    others, and `unread` says why of each. `named` are the repositories that were asked for, or that the catalog named.
+    others, and `unread` says why of each. `named` are the repositories that were asked for, or that the catalog named;
+    `odd_names`: what the catalog names and what can be no repository's name.
     """
 
     inventory: Inventory
@@ -59,6 +62,7 @@ class CrawlResult:
     partly: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
     unread: Mapping[Repository, Mapping[Tag, DregutilError]] = field(default_factory=dict)
     named: frozenset[Repository] = frozenset()
+    odd_names: frozenset[str] = frozenset()
 
 
 async def crawl(
@@ -83,6 +87,7 @@ async def crawl(
         work.partly,
         work.unread,
         frozenset(work.named),
+        frozenset(registry.odd_names),
     )
 
 
@@ -110,6 +115,7 @@ class _Crawl:
         self._on_progress = on_progress
         self._reported_at = 0.0
         self._digests: dict[Digest, Digest] = {}
+        self._missing: list[tuple[_Repository, Tag]] = []
         self._queue: asyncio.Queue[_Repository | None] = asyncio.Queue(_LISTED_AHEAD)
         self._current: _Repository | None = None
         self._turn = asyncio.Lock()
@@ -127,6 +133,7 @@ class _Crawl:
                     group.create_task(self._resolve())
         except ExceptionGroup as failed:
             raise _first(failed) from None
+        await self._ask_again()
         self._report(last=True)
 
     async def _catalog(self) -> AsyncIterator[Repository]:
@@ -168,19 +175,41 @@ class _Crawl:
             if repository.name in self.failed:
                 continue
             try:
-                # A tag may go between the list and this look; it is believed gone when it is twice not there.
-                resolved = await self.registry.resolve(repository.name, tag) or await self.registry.resolve(
-                    repository.name, tag
-                )
+                resolved = await self.registry.resolve(repository.name, tag)
             except (RegistryError, ProtocolError, ManifestError) as error:
                 repository.unread[tag] = error  # one tag that is broken does not hide the others
                 resolved = None
             except DregutilError as error:
                 self._fail(repository.name, error)
                 continue
+            else:
+                if resolved is None:
+                    self._missing.append((repository, tag))
             if resolved is not None:
                 repository.found[tag] = self._digests.setdefault(resolved.digest, resolved.digest)
             self._done(repository)
+
+    async def _ask_again(self) -> None:
+        """A tag that is listed and not there may have gone meanwhile, or a replica has not got it yet: all such are
+        asked for once more, after one pause."""
+        if not self._missing:
+            return
+        await asyncio.sleep(_PAUSE)
+
+        async def ask(missing: tuple[_Repository, Tag]) -> None:
+            repository, tag = missing
+            if repository.name in self.failed:
+                return
+            try:
+                resolved = await self.registry.resolve(repository.name, tag)
+            except DregutilError as error:
+                self.found.pop(repository.name, None)
+                self._fail(repository.name, error)
+                return
+            if resolved is not None:
+                repository.found[tag] = self._digests.setdefault(resolved.digest, resolved.digest)
+
+        await for_each(self._missing, ask, at_once=max(1, self.registry.concurrency))
 
     async def _next(self) -> tuple[_Repository, Tag] | None:
         while True:

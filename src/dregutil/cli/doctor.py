@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from dregutil.cli.connection import connect_options
 from dregutil.cli.health import examine_health, health_lines
 from dregutil.cli.output import emit
-from dregutil.cli.repositories import listed_repositories
+from dregutil.cli.repositories import listed_repositories, odd_names_lines
 from dregutil.cli.settings import Settings
 from dregutil.errors import (
     AccessError,
@@ -76,6 +76,7 @@ async def _examine(
     rows += [("server", kind.name), *(("there", limit) for limit in kind.limits)]
     repository, catalog, failed = await _catalog(registry)
     rows += [*_logins(registry), ("catalog", catalog)]
+    rows += [("names", line) for line in odd_names_lines(registry.odd_names)]
     if failed is not None and isinstance(failed, AccessError) and not isinstance(failed, DeniedError):
         return rows, failed
     rows += await _deletion(registry, listed[0] if listed else repository or _PROBE)

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -69,6 +69,8 @@ def _remove(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
     left = [(one.repository, tag, one.digest) for one in plan.kept if one.reason == LEFT_BEHIND for tag in one.tags]
     for line in left_behind_lines(settings, left):
         note(settings, line)
+    for line in _unlisted_lines(plan, stored):
+        note(settings, line)
     live = {name: graph.tags.keys() for name, graph in readings.graphs.items() if not graph.trouble}
     unmatched = unmatched_tags(selection, source.inventory, live)
     if args.dry_run or args.plan_out:
@@ -76,6 +78,24 @@ def _remove(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
         return code
     work = Undertaking(plan, source.inventory, source.whole, known, readings, unmatched, seconds)
     return max(code, _execute(args, settings, work))
+
+
+def _unlisted_lines(plan: Plan, stored: StoredRegistry | None) -> Iterator[str]:
+    """What stays of repositories that are to go: the API lists nothing that has no tag."""
+    if not plan.names_repositories or not plan.steps:
+        return
+    if stored is None:
+        yield "manifests without a tag are not listed by the registry, so any that are there stay; --storage names them"
+        return
+    planned = {(step.repository, step.digest) for step in plan.steps}
+    planned |= {(kept.repository, kept.digest) for kept in plan.kept}
+    for name in plan.repositories:
+        held = stored.repositories.get(name)
+        left = sorted(digest for digest in (held.revisions if held else ()) if (name, digest) not in planned)
+        if left:
+            shown = ", ".join(digest.short for digest in left[:5]) + (" …" if len(left) > 5 else "")
+            what = "1 manifest that no tag names stays" if len(left) == 1 else f"{len(left):,} manifests stay untagged"
+            yield f"{name}: {what}: {shown}; a policy with `select: {{untagged: true}}` takes them"
 
 
 def plan_live(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,17 +15,35 @@ from dregutil.inventory import Inventory
 from dregutil.reference import Reference, RegistryAddress, Repository, Tag, parse_signature_tag
 from dregutil.version import tag_order
 
-__all__ = ["Named", "absent_image", "listed_repositories", "parse_named", "parse_repositories", "tell_absent"]
+__all__ = [
+    "Named",
+    "absent_image",
+    "listed_repositories",
+    "odd_names_lines",
+    "parse_named",
+    "parse_repositories",
+    "tell_absent",
+]
 
 PARTIAL = 3
 _LIST_ADVICE = "--repositories-from wants a repository a line"
 _MOST_NAMED = 5
+_LONGEST_NAME = 100
 _LONGEST_LIST = 64 * 1024 * 1024  # bytes
 
 
 def parse_repositories(names: Sequence[str], address: RegistryAddress) -> tuple[Repository, ...]:
     """Repositories of the registry at `address`, each once. Raises UsageError for a name that can be none."""
     return tuple(dict.fromkeys(address.repository(name) for name in names))
+
+
+def odd_names_lines(names: Collection[str]) -> Iterator[str]:
+    """A line on what the catalog names and what can be no repository's name; none where there is nothing."""
+    if names:
+        shown = ", ".join(ascii(name[:_LONGEST_NAME]) for name in sorted(names)[:_MOST_NAMED])
+        more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+        what = "1 name of the catalog is" if len(names) == 1 else f"{len(names):,} names of the catalog are"
+        yield f"{what} not looked at, since no repository can be called so: {shown}{more}"
 
 
 @dataclass(frozen=True, slots=True)

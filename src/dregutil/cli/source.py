@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from dregutil.cachefile import CacheFile
 from dregutil.cli.output import note, plural
-from dregutil.cli.repositories import listed_repositories
+from dregutil.cli.repositories import listed_repositories, odd_names_lines
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import stored_registry
 from dregutil.errors import AccessError, DregutilError, LoginError, RegistryError
@@ -104,6 +104,8 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
             raise
         note(settings, f"{closed.message}; the repositories are taken from the storage")
         result = asyncio.run(read(sorted(stored.repositories)))
+    for line in odd_names_lines(result.odd_names):
+        sys.stderr.write(f"dregutil: {line}\n")
     for repository, error in sorted(result.failed.items()):
         _tell_unread(repository, error, result.unread.get(repository, {}))
     whole = complete and not result.failed

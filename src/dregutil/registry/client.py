@@ -75,6 +75,8 @@ class Registry:
         self._asking_for_referrers = asyncio.Lock()
         self._heads_worked: set[Repository] = set()
         self._shown: dict[str, str] = {}
+        self.odd_names: set[str] = set()
+        """What the catalog named and what is no repository's name, as far as it was read."""
         self._uncached = Uncached(transport)
         self.reading_counts = name_server(Evidence(address.host)).limits_pulls
         """Whether each reading of a manifest is counted against a limit of pulls."""
@@ -140,7 +142,7 @@ class Registry:
         try:
             async for page in self._pages("/v2/_catalog", _CATALOG_SCOPES, "read the catalog"):
                 has_begun = True
-                for name in names_of(page, "repositories", Repository.parse):
+                for name in names_of(page, "repositories", Repository.parse, self.odd_names.add):
                     yield name
         except (LoginError, DeniedError, RegistryError) as error:
             if has_begun or (isinstance(error, RegistryError) and error.status not in _NO_CATALOG):

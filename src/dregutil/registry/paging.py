@@ -103,8 +103,9 @@ def decoded(answer: Answer, what: str) -> Any:
     return page
 
 
-def names_of(page: Any, key: str, parse: Callable[[str], _Name]) -> list[_Name]:
-    """The valid names of a page. Nexus lists null and empty tags; what is no valid name cannot be asked for."""
+def names_of(page: Any, key: str, parse: Callable[[str], _Name], odd: Callable[[str], object] = str) -> list[_Name]:
+    """The valid names of a page. Nexus lists null and empty tags; what is no valid name cannot be asked for, and is
+    given to `odd`."""
     listed = page.get(key)
     if listed is None:
         return []
@@ -116,7 +117,7 @@ def names_of(page: Any, key: str, parse: Callable[[str], _Name]) -> list[_Name]:
             try:
                 found.append(parse(name))
             except UsageError:
-                continue
+                odd(name)
     return found
 
 
