@@ -6,7 +6,7 @@ manifests that stay are read, each once ever, and what goes is measured; neither
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dregutil.collector import Collector
@@ -35,7 +35,7 @@ async def read_besides(
     collectors: Sequence[Collector],
     *,
     known: Callable[[Digest], Manifest | None],
-    remember: Callable[[Iterable[Manifest]], None],
+    remember: Callable[[Collection[Manifest]], None],
 ) -> Besides:
     """What stays in the plan's repositories, and the sizes of what goes.
 

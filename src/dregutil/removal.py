@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,47 +42,50 @@ async def plan_removal(
     readings: Readings | None = None,
     untagged: bool = False,
     stored: StoredRegistry | None = None,
-    known: Callable[[Digest], Manifest | None] = lambda _: None,
-    remember: Callable[[Iterable[Manifest]], None] = lambda _: None,
+    known: Callable[[Digest], Manifest | None] | None = None,
+    remember: Callable[[Collection[Manifest]], None] | None = None,
 ) -> Plan:
     """Read the repositories of `selection` live and plan its removal; nothing is changed.
 
-    `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw, `seen` is
-    what was ever read: by default what this machine's records and content database have.
-    `readings` takes what was read, for a run that follows at once. `untagged`: the registry's collector is run with
-    `-m`. `stored`: the registry's storage, from which it is known exactly what comes back; `known` has manifests that
-    were read before, `remember` takes what is read beside what decides. Raises UnreachableError and LoginError, and
-    JournalError or CacheError where records or database cannot be read; a repository that cannot be read whole is left
-    out of the plan, which says so.
+    `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw, `seen` is what was
+    ever read: by default what this machine's records and content database have. `readings` takes what was read, for a
+    run that follows at once. `untagged`: the registry's collector is run with `-m`. `stored`: the registry's storage,
+    from which it is known exactly what comes back; `known` has manifests that were read before, `remember` takes what
+    is read beside what decides (by default both are `seen`). Raises UnreachableError and LoginError, and JournalError
+    or CacheError where records or database cannot be read; a repository that cannot be read whole is left out of the
+    plan, which says so.
     """
     chosen = options or RemovalOptions()
     indexes = remembered_indexes(registry.address.identity) if known_indexes is None else known_indexes
     with ExitStack() as stack:
-        surveys = _Surveys(
-            registry,
-            inventory,
-            indexes,
-            seen or stack.enter_context(remembered_manifests()),
-            readings or Readings(),
-            check_blobs=not chosen.allow_irreversible,
-        )
+        seen = seen or stack.enter_context(remembered_manifests())
         asked = asyncio.ensure_future(_generation(registry, dict(selection.touched())))
         try:
+            surveys = _Surveys(
+                registry,
+                inventory,
+                indexes,
+                seen,
+                readings or Readings(),
+                check_blobs=not chosen.allow_irreversible,
+            )
             found = await surveys.read(selection)
             generation = await asked
         finally:
             asked.cancel()
-    plan = make_plan(
-        selection,
-        found,
-        chosen,
-        registry=registry.address.identity,
-        made_at=datetime.now(UTC),
-        command=command,
-        also_in=_elsewhere(selection, inventory),
-    )
-    collectors = collectors_of(generation, untagged=untagged)
-    besides = await read_besides(registry, plan, found, collectors, known=known, remember=remember)
+        plan = make_plan(
+            selection,
+            found,
+            chosen,
+            registry=registry.address.identity,
+            made_at=datetime.now(UTC),
+            command=command,
+            also_in=_elsewhere(selection, inventory),
+        )
+        collectors = collectors_of(generation, untagged=untagged)
+        besides = await read_besides(
+            registry, plan, found, collectors, known=known or seen.manifest, remember=remember or seen.keep
+        )
     plan = with_usage(plan, found, collectors, besides)
     if stored is None:
         return plan

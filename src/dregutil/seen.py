@@ -32,6 +32,12 @@ class Seen:
             return self._contents.images(digests)
         return {}
 
+    def manifest(self, digest: Digest) -> Manifest | None:
+        """A manifest that was read before. A database that cannot be used knows none."""
+        with suppress(CacheError):
+            return self._contents.manifest(digest)
+        return None
+
     def above(self, digests: Collection[Digest]) -> Collection[Digest]:
         """What was ever seen to have one of `digests` as a part, and the indexes above that. Raises CacheError."""
         return self._contents.holders_above(digests)
