@@ -368,3 +368,25 @@ def test_du_shows_the_sizes_that_the_storage_has(
     shown = program.run("du", "--format", "json", "--storage", str(registry_server.storage))
     *_, total = json.loads(shown.stdout)
     assert total == {"total": 1000 + len(b"config of cache") + len(raw)}
+
+
+@pytest.mark.parametrize("with_storage", [False, True])
+def test_what_refers_to_another_repository_is_no_leftover(
+    registry_server: DistributionServer, pusher: Pusher, program: Program, tmp_path: Path, with_storage: bool
+) -> None:
+    """It lost its tag, and its subject is in use elsewhere; what lost its tag beside it goes."""
+    old = created(60)
+    image = pusher.push_image("shop/web", "1.0", seed="one", config=old)
+    bill = pusher.push_image("signatures", "sbom", seed="sbom", subject=image, config=old)
+    lone = pusher.push_image("signatures", "lone", seed="lone", config=old)
+    policy = UNTAGGED.replace("max_remove: 100%", "max_remove: 100%, min_age: 0s").replace("within: 14d", "none: true")
+    (tmp_path / "policy.yml").write_text(policy)
+    assert program.run("refresh").returncode == 0
+    for tag in ("sbom", "lone"):
+        pusher.push_image("signatures", tag, seed=f"newer {tag}")
+    age_links(registry_server.storage, 30)
+    more = ("--storage", str(registry_server.storage)) if with_storage else ()
+    assert program.run("refresh").returncode == 0
+    done = program.run("cleanup", "-f", "policy.yml", "-y", *more)
+    assert done.returncode == 0, done.stderr
+    assert [pusher.has("signatures", one["digest"]) for one in (bill, lone)] == [True, False], done.stderr

@@ -19,11 +19,11 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
 from dregutil.workers import for_each
 
-__all__ = ["Checkup", "check_registry", "held_somewhere"]
+__all__ = ["MOST_ELSEWHERE", "Checkup", "check_registry", "held_somewhere"]
 
 _REPORT_EVERY = 0.1  # seconds
 _REPOSITORIES_AT_ONCE = 4
-_MOST_ELSEWHERE = 2000  # requests for subjects in other repositories
+MOST_ELSEWHERE = 2000  # requests for subjects in other repositories
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ async def held_somewhere(registry: Registry, digests: Set[Digest], repositories:
         except DregutilError as error:
             _raise_if_lost(error)
 
-    await for_each(list(islice(places, _MOST_ELSEWHERE)), ask, at_once=registry.concurrency)
+    await for_each(list(islice(places, MOST_ELSEWHERE)), ask, at_once=registry.concurrency)
     return found
 
 

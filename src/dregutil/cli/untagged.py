@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -79,11 +79,13 @@ def find_untagged(
 def look_at(
     settings: Settings, source: Source, known: Known, digests: Mapping[Repository, Mapping[Digest, object]]
 ) -> Mapping[Repository, RepositoryGraph]:
-    """A live graph of each repository, as it bears on `digests`. Raises UnreachableError and LoginError."""
+    """A live graph of each repository, as it bears on `digests`; subjects that another repository has are not absent.
+    Raises UnreachableError and LoginError."""
     if not digests:
         return {}
     import asyncio
 
+    from dregutil.checkup import MOST_ELSEWHERE, held_somewhere
     from dregutil.cli.connection import connect_options
     from dregutil.registry import connect
     from dregutil.survey import survey_repository
@@ -105,9 +107,22 @@ def look_at(
                 )
 
             await for_each(digests, one, at_once=registry.repositories_at_once)
+            wanted = {subject for graph in graphs.values() for subject in _missing_subjects(graph)}
+            others = source.inventory.repositories
+            # What would take too many requests to look for counts as held somewhere: it keeps what refers to it.
+            is_asked = len(wanted) * len(others) <= MOST_ELSEWHERE
+            elsewhere = await held_somewhere(registry, wanted, others) if is_asked else wanted
+            for name, graph in graphs.items():
+                graphs[name] = replace(graph, absent=graph.absent - elsewhere)
 
     asyncio.run(read())
     return graphs
+
+
+def _missing_subjects(graph: RepositoryGraph) -> Set[Digest]:
+    """What manifests refer to and the repository does not have: another one may, as where signatures lie apart."""
+    subjects = {found.subject.digest for found in graph.manifests.values() if found.subject is not None}
+    return subjects & graph.absent
 
 
 def _in_storage(
