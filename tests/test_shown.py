@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from dregutil.errors import DregutilError
 from dregutil.escaping import escaped, escaped_json
+from dregutil.policyfile import PolicyError, read_policy
 from dregutil.report.formats import render
 from dregutil.report.terminal import SafeStream
 from dregutil.report.text import column_lines
@@ -82,6 +83,15 @@ def test_a_cell_of_a_table_is_no_markup(cell: str) -> None:
 def test_an_error_is_one_line(message: str, advice: str) -> None:
     error = DregutilError(message, advice=advice)
     assert steering(error.message + error.advice + str(error)) == set()
+
+
+def test_the_mistakes_of_a_policy_are_a_line_each() -> None:
+    with pytest.raises(PolicyError) as found:
+        read_policy("version: 2\nmisspelt\u202e: 1\n", "policy\n\x1b.yml")
+    first, *lines = found.value.message.split("\n")
+    assert first == rf"the policy policy\n\x1b.yml has {len(lines)} mistakes"
+    assert len(lines) == len(found.value.mistakes) > 1
+    assert steering(found.value.message) == {"\n"}
 
 
 def test_a_stream_for_a_program_gives_data_as_it_is() -> None:

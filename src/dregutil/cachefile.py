@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from dregutil.bounded_reading import check_is_file
 from dregutil.errors import CacheError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.private import others_link
@@ -79,6 +80,10 @@ class CacheFile:
     def _check_hands(self) -> None:
         if others_link(self.path) is not None:
             raise self.unusable("it is a link of, or into, somebody else's")
+        try:
+            check_is_file(self.path)
+        except OSError as error:
+            raise self.unusable(error.strerror or str(error)) from error
 
     def update(self, changed: Callable[[Inventory], Mapping[Repository, Mapping[Tag, Digest]]]) -> None:
         """Replace the tags of some repositories, those that `changed` makes of what is known; without a file, nothing.
@@ -103,6 +108,7 @@ class CacheFile:
         """
         if others_link(self.path.parent) is not None:
             raise PermissionError(errno.EPERM, "its folder is a link of, or into, somebody else's")
+        check_is_file(self.path)  # a device would be replaced
         handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -123,7 +129,7 @@ class CacheFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             handle = os.open(self.path.with_name(f".{self.path.name}.lock"), flags, 0o600)
-        except OSError:
+        except (OSError, ValueError):  # `/` has no name
             yield
             return
         try:

@@ -87,10 +87,11 @@ class DregutilError(Exception):
 
     exit_code = 1
     default_advice = ""
+    has_lines = False  # whether the message is a list, a line each
 
     def __init__(self, message: str, *, advice: str | None = None) -> None:
         # Texts of servers, files and arguments are in it, and it is shown.
-        self.message = escaped(message)
+        self.message = escaped(message, keep="\n" if self.has_lines else "")
         super().__init__(self.message)
         self.advice = escaped(self.default_advice if advice is None else advice)
 

@@ -101,7 +101,10 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort
         if debug:
             traceback.print_exc()
-        _tell(f"an unexpected {type(error).__name__}: {error}", "this is a defect; -l debug shows where it happened")
+        _tell(
+            f"an unexpected {type(error).__name__}: {escaped(str(error))}",
+            "this is a defect; -l debug shows where it happened",
+        )
         return 1
 
 
@@ -140,9 +143,9 @@ def _name_registry(args: argparse.Namespace) -> None:
 
 
 def _tell(message: str, advice: str) -> None:
-    sys.stderr.write(f"dregutil: {escaped(message)}\n")
+    sys.stderr.write(f"dregutil: {message}\n")
     if advice:
-        sys.stderr.write(f"  {escaped(advice)}\n")
+        sys.stderr.write(f"  {advice}\n")
 
 
 def _explain_no_command(arguments: Sequence[str], verify: str | None) -> None:

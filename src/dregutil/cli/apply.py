@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from dregutil.bounded_reading import bounded_lines
 from dregutil.cli.contents import seen_before
 from dregutil.cli.execution import Undertaking, carry_out
 from dregutil.cli.output import count, emit, note
@@ -25,6 +26,8 @@ from dregutil.runs import RunStore
 from dregutil.sightings import SightingStore
 
 __all__ = ["apply"]
+
+_LONGEST_PLAN = 8 << 30  # bytes: ten million steps
 
 
 def apply(args: argparse.Namespace, settings: Settings) -> int:
@@ -108,7 +111,7 @@ def _damaged(record: RunRecord, settings: Settings) -> DamagedRecordError:
 def _read(path: Path) -> tuple[Plan, str]:
     try:
         with path.open("rb") as file:
-            return decode_plan(file)
+            return decode_plan(bounded_lines(file, _LONGEST_PLAN))
     except OSError as error:
         raise UsageError(
             f"the plan {path} cannot be read: {error.strerror or error}",

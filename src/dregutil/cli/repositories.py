@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dregutil.bounded_reading import read_stream, read_text
 from dregutil.errors import DregutilError, NotFoundError, UsageError
 from dregutil.glob import Glob, is_glob, parse_glob
 from dregutil.inventory import Inventory
@@ -111,7 +112,7 @@ def listed_repositories(path: str, address: RegistryAddress) -> tuple[Repository
     """
     where = "standard input" if path == "-" else path
     try:
-        text = sys.stdin.read(_LONGEST_LIST) if path == "-" else _read(Path(path).expanduser())
+        text = read_stream(sys.stdin, _LONGEST_LIST) if path == "-" else _read(path)
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is no text"
         raise UsageError(f"the repositories cannot be read from {where}: {why}", advice=_LIST_ADVICE) from error
@@ -128,9 +129,8 @@ def listed_repositories(path: str, address: RegistryAddress) -> tuple[Repository
     return tuple(found)
 
 
-def _read(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
-        return file.read(_LONGEST_LIST)
+def _read(path: str) -> str:
+    return read_text(Path(path).expanduser(), _LONGEST_LIST)
 
 
 def tell_absent(inventory: Inventory, named: Sequence[Repository], failed: Mapping[Repository, DregutilError]) -> int:

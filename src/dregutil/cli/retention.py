@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dregutil.bounded_reading import read_text
 from dregutil.cleanup import kept_alone
 from dregutil.cli.contents import read_missing
 from dregutil.cli.in_use import manifests_of
@@ -45,10 +46,13 @@ class Judged:
     left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
 
 
+_LONGEST_POLICY = 16 << 20  # bytes
+
+
 def load_policy(path: str) -> PolicySet:
     """Raises UsageError, PolicyError among them."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_text(Path(path), _LONGEST_POLICY)
     except OSError as error:
         raise UsageError(
             f"the policy {path} cannot be read: {error.strerror or error}",

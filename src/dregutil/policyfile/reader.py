@@ -12,6 +12,7 @@ import yaml
 
 from dregutil.bounded_regex import BoundedRegex
 from dregutil.errors import UsageError
+from dregutil.escaping import escaped
 from dregutil.glob import Glob, parse_glob
 from dregutil.policyfile.tree import Mistake, Tree, parse_choice, parse_number
 from dregutil.quantity import parse_duration
@@ -44,13 +45,15 @@ _WORDS = ("repository", "major", "minor", "variant")
 class PolicyError(UsageError):
     """A policy file with mistakes; `lines` name each."""
 
+    has_lines = True
+
     def __init__(self, name: str, mistakes: Sequence[Mistake]) -> None:
         self.name = name
         self.mistakes = tuple(sorted(set(mistakes)))
-        self.lines = tuple(mistake.shown(name) for mistake in self.mistakes)
+        self.lines = tuple(escaped(mistake.shown(name)) for mistake in self.mistakes)
         number = f"{len(self.lines)} mistakes" if len(self.lines) != 1 else "a mistake"
         super().__init__(
-            "\n".join((f"the policy {name} has {number}", *self.lines)),
+            "\n".join((f"the policy {escaped(name)} has {number}", *self.lines)),
             advice="nothing was removed; docs/retention.md explains each key",
         )
 
