@@ -46,10 +46,11 @@ SETTINGS = (
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("other", type=Path)
-    other = parser.parse_args().other.resolve()
+    parser.add_argument("--ours", type=Path, default=ROOT / "src")
+    args = parser.parse_args()
     print("| what | requests | CPU, client and server | wall clock | longest gap |\n|---|---|---|---|---|")
     for setting in SETTINGS:
-        print(_row(setting, {"ours": ROOT / "src", "other": other}), flush=True)
+        print(_row(setting, {"ours": args.ours.resolve(), "other": args.other.resolve()}), flush=True)
 
 
 def _row(setting: Setting, trees: Mapping[str, Path]) -> str:
@@ -77,11 +78,11 @@ def _round(setting: Setting, tree: Path) -> dict[str, Any]:
         server = DistributionServer(folder, cache=True)
         fill(server.storage, setting.repositories, setting.tags)
         with server:
+            own = {"XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")}
+            env = {**os.environ, **own, "PYTHONPATH": str(tree)}
             before = _server_cpu(server)
             command = [sys.executable, __file__, "--one", server.url, f"<1.{setting.doomed}"]
-            done = subprocess.run(
-                command, env={**os.environ, "PYTHONPATH": str(tree)}, check=True, stdout=subprocess.PIPE, text=True
-            )
+            done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
             result: dict[str, Any] = json.loads(done.stdout)
             assert result["removed"] == setting.repositories * setting.doomed, result
             result["cpu"] += _server_cpu(server) - before
@@ -101,7 +102,6 @@ async def _one(url: str, selector: str) -> dict[str, Any]:
     import dregutil
     from dregutil.outcome import NoRecorder, Result
     from dregutil.run import Known
-    from dregutil.survey import no_parents
 
     async with dregutil.connect_writable(url) as registry:
         inventory = (await dregutil.crawl(registry)).inventory
@@ -117,7 +117,7 @@ async def _one(url: str, selector: str) -> dict[str, Any]:
             inventory, sorted(inventory.as_mapping()), dregutil.TagSelector.build([selector])
         )
         started, cpu = time.perf_counter(), time.process_time()
-        plan = await dregutil.plan_removal(registry, selection, inventory, known_indexes={}, known_parents=no_parents)
+        plan = await dregutil.plan_removal(registry, selection, inventory)
         result = await dregutil.apply_plan(registry, plan, known=Known(), recorder=NoRecorder())
         return {
             "requests": sum(sent.values()),
