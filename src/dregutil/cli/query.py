@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from dregutil.cli.output import count, emit, note
@@ -12,10 +12,13 @@ from dregutil.cli.repositories import parse_named, parse_repositories, tell_abse
 from dregutil.cli.search import Search, read_search, search_contents
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, open_source
+from dregutil.content_hints import near
 from dregutil.errors import UsageError
 from dregutil.report.text import pair_lines
 from dregutil.selection import HeldBack, MatchRules, Selected, Selection, select_repositories, select_tags
-from dregutil.selector import Every, TagSelector
+from dregutil.selector import Every, Exact, TagSelector
+
+_MOST_NAMED = 5
 
 __all__ = ["query_repos", "query_tags", "select", "selected_objects", "tell_held"]
 
@@ -63,6 +66,7 @@ def select(args: argparse.Namespace, settings: Settings, *, shown: bool = False)
     source = open_source(settings, search.with_bases(named.only) if args.ignore_other_repos else None)
     inventory = source.shown if shown else source.inventory
     found, code = named.expand(inventory, source.failed)
+    _tell_vain(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
     digests = None
     if search.is_asked:
         tags = [
@@ -96,6 +100,25 @@ def _selector(args: argparse.Namespace, search: Search) -> TagSelector:
         full_match=args.full_match,
     )
     return selector if args.tags or args.regex else replace(selector, include=(Every(),))
+
+
+def _tell_vain(args: argparse.Namespace, settings: Settings, selector: TagSelector, there: Set[str]) -> None:
+    """Name the selectors that take no tag, and the exclusions by name that spare none: most often a slip."""
+    given = [*(args.tags or ()), *(args.regex or ())]
+    vain = [
+        f"{text} selects no tag{near(text, there) if isinstance(one, Exact) else ''}"
+        for text, one in zip(given, selector.include, strict=False)
+        if not (one.name in there if isinstance(one, Exact) else any(map(one.matches, there)))
+    ]
+    vain += [
+        f"-x {one.name} names no tag{near(one.name, there)}"
+        for one in selector.exclude
+        if isinstance(one, Exact) and one.name not in there
+    ]
+    for line in vain[:_MOST_NAMED]:
+        note(settings, line)
+    if len(vain) > _MOST_NAMED:
+        note(settings, f"and {len(vain) - _MOST_NAMED:,} more that match no tag")
 
 
 def selected_objects(found: Sequence[Selected]) -> list[dict[str, object]]:

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["Search", "check_was_read", "digest_of_image", "read_search", "search_contents"]
 
 _LATEST = Tag("latest")
+_ARCHITECTURES = frozenset({"386", "aarch64", "amd64", "arm", "arm64", "armhf", "i386", "loong64", "mips64le"}) | {
+    "ppc64le",
+    "riscv64",
+    "s390x",
+    "x86_64",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +63,26 @@ def read_search(args: argparse.Namespace, settings: Settings) -> Search:
         newer_than=None if args.newer_than is None else parse_duration(args.newer_than),
         larger_than=None if args.larger_than is None else parse_size(args.larger_than),
         labels=tuple(map(Label.parse, args.label or ())),
-        platforms=tuple(_not_empty("--platform", args.platform)),
+        platforms=tuple(map(_platform, _not_empty("--platform", args.platform))),
         media_types=tuple(map(_media_type, _not_empty("--media-type", args.media_type))),
     )
     return Search(selector, tuple(Reference.parse(base, registry=settings.address) for base in args.based_on or ()))
 
 
+def _platform(text: str) -> str:
+    if text.lower() in _ARCHITECTURES:
+        raise UsageError(
+            f"--platform {text}: an architecture without its system", advice=f"write it with both, such as linux/{text}"
+        )
+    return text
+
+
 def _media_type(text: str) -> Glob:
+    if "/" not in text and "**" not in text:
+        raise UsageError(
+            f"--media-type {text!r} can match none: types have a slash, and '*' stops there",
+            advice=f"write '**{text.strip('*')}**', or 'application/*{text.strip('*')}*'",
+        )
     try:
         return parse_glob(text)
     except ValueError as error:
@@ -82,6 +101,7 @@ def search_contents(
     are left out because their date is not known. Raises NotFoundError and UsageError for a base that cannot be one.
     """
     from dregutil.cli.contents import open_contents, read_missing
+    from dregutil.content_hints import ContentHints
     from dregutil.content_selector import Match
 
     holders = {(repository, digest): None for repository, _, digest in tags}
@@ -89,12 +109,15 @@ def search_contents(
     with open_contents(settings) as database:
         unreadable = read_missing(settings, database, (*holders, *bases))
         selector = _with_bases(search, database, [digest for _, digest in bases])
-        now = datetime.now(UTC)
+        hints, now = ContentHints(selector), datetime.now(UTC)
         found: dict[Digest, Match] = {}
         for digest in {digest: None for _, digest in holders if digest not in unreadable}:
             details = database.details(digest)
             if details is not None:
                 found[digest] = selector.match(details, now)
+                hints.add(details)
+    for line in hints.lines():
+        note(settings, line)
     undated = sum(found.get(digest) is Match.DATE_UNKNOWN for _, _, digest in tags)
     if undated:
         note(settings, f"{plural(undated, 'tag')} left out: date unknown")
