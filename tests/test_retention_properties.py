@@ -277,10 +277,13 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
     if dates is None or (policy.order is Order.VERSION and parse_version(str(facts.tag)) is None):
         return False
     before = _moment(facts.before, policy)
-    return any(_keeps_at(rule, facts, mates, policy, at) for at in {*dates, *filter(None, [before])})
+    found = [(dates[0], False), (before or dates[1], False), *([(dates[1], True)] if facts.former is not None else [])]
+    return any(_keeps_at(rule, facts, mates, policy, *at) for at in found)
 
 
-def _keeps_at(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: Policy, at: datetime) -> bool:
+def _keeps_at(
+    rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: Policy, at: datetime, back: bool
+) -> bool:
     """Whether `last` by time, or a rule of the calendar, keeps a tag at one of its two dates.
 
     The others stand where others see them; those that came late with it stand beside it.
@@ -293,7 +296,8 @@ def _keeps_at(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy
         dates = _date(one, mates, policy)
         if dates is None or (policy.order is Order.VERSION and parse_version(str(one.tag)) is None):
             return None
-        beside = is_late and dates[0] != at and at in (dates[1], _moment(one.before, policy))
+        its = dates[1] if back else _moment(one.before, policy)
+        beside = is_late and dates[0] != at and at == its and (one.former is not None or not back)
         return (at if beside else dates[0], dates[0])
 
     here = (at, mine[0])

@@ -43,7 +43,8 @@ class Switches:
     dangling. `has_referrers`: the referrers API. `pages_tags`: tags are listed in pages.
 
     `refused`: a digest or tag, and the status with which its DELETE is refused. `failing`: carried out, and then
-    answered with that status. `hidden`: tags that are there, and left out of the list.
+    answered with that status. `hidden`: tags that are there, and left out of the list. `absent`: tags that are listed,
+    and answered 404. `unlisted`: repositories that the catalog leaves out.
     """
 
     deletes: bool = True
@@ -56,6 +57,8 @@ class Switches:
     refused: dict[str, int] = field(default_factory=dict)
     failing: dict[str, int] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
+    unlisted: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class MemoryServer(Endpoint):
         if request.path == "/v2/":
             return _json({})
         if request.path == "/v2/_catalog":
-            return self._listed(request, "repositories", sorted(self.repositories), {})
+            return self._listed(request, "repositories", sorted(self.repositories.keys() - self.switches.unlisted), {})
         found = _PATH.fullmatch(request.path)
         if found is None:
             return Answer(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
@@ -172,7 +175,7 @@ class MemoryServer(Endpoint):
         repository = self.repositories.get(name, _Repository())
         digest = reference if ":" in reference else (repository.tags or {}).get(reference, "")
         found = repository.manifests.get(digest)
-        if found is None:
+        if found is None or reference in self.switches.absent:
             return _error("MANIFEST_UNKNOWN")
         headers = {"Docker-Content-Digest": digest, "Content-Type": found.media_type, "Etag": f'"{digest}"'}
         if request.headers.get("if-none-match") == f'"{digest}"':

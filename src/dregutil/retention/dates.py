@@ -28,9 +28,10 @@ __all__ = [
 
 def dates_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> Dates | None:
     """The dates of a tag; None where they are unknown."""
-    own, former = (date_of(one, unknown_date, now) for one in (facts, facts.before))
-    others = date_for_others(facts, unknown_date, now)
-    return None if own is None or others is None else Dates(others, own, own if former is None else former)
+    own, others = date_of(facts, unknown_date, now), date_for_others(facts, unknown_date, now)
+    if own is None or others is None:
+        return None
+    return Dates(others, own, None if facts.former is None else date_of(facts.before, unknown_date, now))
 
 
 def date_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> datetime | None:

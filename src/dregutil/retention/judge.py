@@ -305,10 +305,13 @@ def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
         ]
     if dates:
         latest = max(found.others for found, _ in dates)
-        came_last = max((date, found.others) for found, _ in dates for date in (found.own, found.former))
+        came_last = max((found.first, found.others) for found, _ in dates)
+        came_back_last = max((found.own, found.others) for found, _ in dates)
         return [
             draft
             for found, draft in dates
-            if found.others == latest or came_last in ((found.own, found.others), (found.former, found.others))
+            if found.others == latest
+            or (found.first, found.others) == came_last
+            or (found.own, found.others) == came_back_last
         ]
     return drafts

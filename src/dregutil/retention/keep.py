@@ -12,7 +12,7 @@ from typing import Any
 from dregutil.retention.dates import bucket, latest_arrival
 from dregutil.retention.late import by_date, late_last
 from dregutil.retention.policy import All, Calendar, KeepRule, Last, Order, TagGlobs, VersionRule, Within
-from dregutil.retention.verdict import TagFacts
+from dregutil.retention.verdict import Late, TagFacts
 from dregutil.selector import Comparison
 from dregutil.version import Reading, read_version
 
@@ -35,7 +35,7 @@ class Group:
     order: Order
     now: datetime
     zone: tzinfo
-    late: Sequence[Sequence[datetime]] = ()
+    late: Sequence[Sequence[Late]] = ()
 
     @cached_property
     def rankings(self) -> Sequence[list[list[int]]]:
@@ -74,7 +74,7 @@ class Group:
 
     def own_date(self, place: int) -> datetime | None:
         """The date of a tag for itself."""
-        return max(self.late[place]) if self.late and self.late[place] else self.dates[place]
+        return max(self.late[place]).date if self.late and self.late[place] else self.dates[place]
 
     @cached_property
     def local(self) -> Sequence[datetime | None]:
@@ -132,7 +132,7 @@ def _late_calendar(
     kept: set[int] = set()
     classes = by_date(group.late)
     rank = {place: number for number, tied in enumerate(ranking) for place in tied} if classes else {}
-    for date, places in classes.items():
+    for (date, _), places in classes.items():
         key = bucket(date.astimezone(group.zone), rule.period)
         mates = [place for place in places if place in rank]
         if not mates or sum(other > key for other in newest) >= rule.number:

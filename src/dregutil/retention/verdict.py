@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["Decision", "Former", "InUse", "Judgement", "Reason", "ReasonKind", "TagFacts", "Verdict"]
+__all__ = ["Decision", "Former", "InUse", "Judgement", "Late", "Reason", "ReasonKind", "TagFacts", "Verdict"]
 
 _NO_LABELS: Mapping[str, str] = {}
 
@@ -69,20 +69,33 @@ class TagFacts:
         return f"@{self.digest.short}" if self.tag is None else f":{self.tag}"
 
 
+class Late(NamedTuple):
+    """When a tag came that has an older image, or, with `back`, when it came back."""
+
+    date: datetime
+    back: bool
+
+
 class Dates(NamedTuple):
     """What a tag is judged by: the date that others see, and its own: later where it came late, or came back.
 
-    `former` is what its own was before it was missing, else the same as `own`.
+    `former` is what its own was before it was missing, None where it never was.
     """
 
     others: datetime
     own: datetime
-    former: datetime
+    former: datetime | None = None
 
     @property
-    def late(self) -> Sequence[datetime]:
+    def first(self) -> datetime:
+        """Its own, from before it was missing."""
+        return self.own if self.former is None else self.former
+
+    @property
+    def late(self) -> Sequence[Late]:
         """Those by which it may be kept itself, besides the one that others see."""
-        return [date for date in dict.fromkeys((self.own, self.former)) if date != self.others]
+        found = [Late(self.first, back=False)] if self.first != self.others else []
+        return [*found, Late(self.own, back=True)] if self.former is not None else found
 
 
 class Decision(Enum):
