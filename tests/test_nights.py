@@ -3,8 +3,8 @@
 Between two nights images are pushed, promoted, rolled back, copied from elsewhere, removed by hand, and the last
 cleanup is undone. Each night a list of tags may leave some out, the catalog a repository, and tags may be answered 404;
 then `cleanup` runs, on a clock of the test's. `_Honest` knows what is really there, and says on its own what the policy
-keeps of it. After each night a reader who looks into the server's own memory checks that every such tag is there, on its
-image, whole.
+keeps of it. After each night a reader who looks into the server's own memory checks that every such tag is there, on
+its image, whole.
 
 What was never listed nobody can know: only what was listed once is left out afterwards.
 """
