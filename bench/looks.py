@@ -37,9 +37,9 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("20 of 30 tags of 40 repositories", 40, 30, 20, 3),
-    Setting("100 of 500 tags of one repository", 1, 500, 100, 3),
-    Setting("1,800 of 2,400 tags of one repository, swept", 1, 2400, 1800, 2),
+    Setting("20 of 30 tags of 40 repositories", 40, 30, 20, 2),
+    Setting("100 of 500 tags of one repository", 1, 500, 100, 2),
+    Setting("1,800 of 2,400 tags of one repository, swept", 1, 2400, 1800, 1),
 )
 
 
@@ -101,6 +101,7 @@ async def _one(url: str, selector: str) -> dict[str, Any]:
     """Remove by the library that is on the path, and say what it took."""
     import dregutil
     from dregutil.outcome import NoRecorder, Result
+    from dregutil.readings import Readings
     from dregutil.run import Known
 
     async with dregutil.connect_writable(url) as registry:
@@ -113,12 +114,13 @@ async def _one(url: str, selector: str) -> dict[str, Any]:
             return await send(method, *arguments, **options)
 
         registry._transport.send = counted  # type: ignore[method-assign]  # noqa: SLF001
+        readings = Readings()
         selection = dregutil.select_tags(
             inventory, sorted(inventory.as_mapping()), dregutil.TagSelector.build([selector])
         )
         started, cpu = time.perf_counter(), time.process_time()
-        plan = await dregutil.plan_removal(registry, selection, inventory)
-        result = await dregutil.apply_plan(registry, plan, known=Known(), recorder=NoRecorder())
+        plan = await dregutil.plan_removal(registry, selection, inventory, readings=readings)
+        result = await dregutil.apply_plan(registry, plan, known=Known(), readings=readings, recorder=NoRecorder())
         return {
             "requests": sum(sent.values()),
             "sent": sent,

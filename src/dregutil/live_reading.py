@@ -58,6 +58,11 @@ class LiveReading:
         """When the last reading was begun, on the clock of `time.monotonic`."""
         return self._read_at
 
+    @property
+    def took(self) -> float:
+        """The seconds that the last reading took."""
+        return self._took
+
     def is_doomed(self, tag: Tag, digest: Digest) -> bool:
         """Whether the plan removes this tag of this digest."""
         return digest in self._doomed.get(tag, ())

@@ -69,7 +69,7 @@ class Looks:
     def begin(self) -> None:
         """Take the live reading for a look."""
         self._take_reading()
-        self._looked(self._live.read_at, self._live.read_at)
+        self._looked(self._live.read_at, self._live.read_at + self._live.took + _BATCH)
 
     def note_untagged(self, step: Step, manifest: Manifest) -> None:
         """A tag went by way of a manifest of our own: a tag that was copied from it meanwhile went too."""
@@ -107,7 +107,8 @@ class Looks:
         if changed:
             await self._live.update(changed)
             self._staying.update(changed)
-        self._looked(started, time.monotonic())
+        ended = time.monotonic()
+        self._looked(started, ended + batch_seconds(ended - started))
 
     async def finish(self) -> tuple[Tag, ...]:
         """After the last DELETE: mend what went with it. Returns the tags that are listed. Raises DregutilError."""
@@ -121,7 +122,7 @@ class Looks:
         """Read the repository whole, and take that for a look. Raises DregutilError."""
         await self._live.read_again()
         self._take_reading()
-        self._looked(self._live.read_at, time.monotonic())
+        self._looked(self._live.read_at, time.monotonic() + _BATCH)
 
     async def after_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
         """Read again after many tags went at once: what went with them is one of `taken`, or a copy of one."""
@@ -170,8 +171,8 @@ class Looks:
         """The tags of what was deleted since the last look: one that is listed may have been pushed again."""
         return {tag for digest, (step, _) in self._removed.items() if digest not in self._counted for tag in step.tags}
 
-    def _looked(self, started: float, ended: float) -> None:
-        self.at, self.until = started, ended + batch_seconds(ended - started)
+    def _looked(self, started: float, until: float) -> None:
+        self.at, self.until = started, until
         self._counted |= self._removed.keys()
         self._untagged.clear()
 
