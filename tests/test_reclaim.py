@@ -316,6 +316,16 @@ def test_from_the_api_the_larger_collector_and_m_are_said() -> None:
     assert totals[V2].warnings == totals[V3_UNTAGGED].warnings == ()
 
 
+def test_from_the_api_with_m_what_other_tags_name_stays() -> None:
+    one, two = image("one"), image("two")
+    found = graph({"1": one, "2": two, "3": two})
+    assert one.config is not None
+    freed_by_one = {one.digest, one.config.digest}
+    assert freed_digests(plan(found, "1"), {REPOSITORY: found}, [V2_UNTAGGED], {}) == freed_by_one
+    alone = plan(found, "2", options=RemovalOptions(untag=True))
+    assert freed_digests(alone, {REPOSITORY: found}, [V2_UNTAGGED], {}) == frozenset()
+
+
 def test_a_repository_in_trouble_frees_nothing() -> None:
     found, *_ = shared_layers()
     made = plan(found, "1")

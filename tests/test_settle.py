@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import pytest
 
 from dregutil.graph import RepositoryGraph, settle
-from dregutil.manifest import Manifest
-from dregutil.plan import Action, Plan, RemovalOptions, Step, StepKind, recheck
+from dregutil.manifest import OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.plan import Action, Plan, RemovalOptions, Step, StepKind, make_plan, recheck
 from dregutil.reference import Digest, Tag
+from dregutil.selection import Selected, Selection
 from test_plan import REPOSITORY, going, graph, image, index, plan
 
 
@@ -172,6 +175,155 @@ def test_only_a_signature_tag_that_speaks_of_it_is_no_tagged_referrer() -> None:
 def _refer(*chain: Manifest) -> dict[Digest, tuple[Digest, ...]]:
     """Each of a chain refers to the one before it."""
     return {subject.digest: (other.digest,) for subject, other in itertools.pairwise(chain)}
+
+
+def test_two_digests_that_begin_alike_are_told_apart_where_the_tag_has_all_of_one() -> None:
+    one, other = Digest(f"sha512:{'ab' * 64}"), Digest(f"sha512:{'ab' * 32}{'cd' * 32}")
+    found = RepositoryGraph(REPOSITORY, {}, {one: image("one"), other: image("other")})
+    assert found.named_subjects(Tag(f"sha512-{one.hex}.sig")) == (one,)
+    assert set(found.named_subjects(Tag(f"sha512-{'ab' * 32}"))) == {one, other}
+
+
+def test_a_tag_that_names_what_it_is_on_says_nothing_about_it() -> None:
+    one, signed = image("one"), image("signed")
+    own, signature = f"sha256-{one.digest.hex}", f"sha256-{one.digest.hex}.sig"
+    found = graph({own: one, signature: signed})
+    assert found.signature_tags_of(one.digest) == (signature,)
+    assert found.referrers_of(one.digest) == (signed.digest,)
+
+
+def test_only_a_fallback_index_lists_referrers() -> None:
+    subject = image("subject")
+    about = image("about", subject=subject)
+    listed = index(about)
+    fallback = graph({"1": subject, f"sha256-{subject.digest.hex}": listed}, about)
+    assert set(fallback.referrers_of(subject.digest)) == {listed.digest, about.digest}
+    signature = graph({"1": subject, f"sha256-{subject.digest.hex}.sig": listed}, about)
+    assert signature.referrers_of(subject.digest) == (listed.digest,)
+    unread = RepositoryGraph(
+        REPOSITORY, {Tag(f"sha256-{subject.digest.hex}"): listed.digest}, {subject.digest: subject, about.digest: about}
+    )
+    assert unread.referrers_of(subject.digest) == (listed.digest,)
+
+
+def test_a_tagged_referrer_of_a_grandchild_or_of_what_was_not_read_is_found() -> None:
+    child = image("child")
+    inner = index(child)
+    outer = index(inner)
+    about = image("about", subject=child)
+    deep = graph({"x": about}, outer, inner, child, referrers=_refer(child, about))
+    assert deep.tagged_referrer(outer.digest) == "x"
+    above = image("above", subject=outer)
+    unread = graph({"x": above}, referrers={outer.digest: (above.digest,)})
+    assert unread.tagged_referrer(outer.digest) == "x"
+
+
+def test_a_circle_by_name_ends() -> None:
+    one, two, three = image("one"), image("two"), image("three")
+    circle = {f"sha256-{one.digest.hex}.sig": two, f"sha256-{two.digest.hex}.sig": three}
+    circle[f"sha256-{three.digest.hex}.sig"] = two
+    assert graph(circle, one).tagged_referrer(one.digest) is None
+
+
+def test_a_list_of_referrers_that_are_gone_goes_with_its_subject_and_nothing_else_that_lacks_a_child() -> None:
+    subject, gone = image("subject"), image("gone")
+    listed = index(gone)
+    fallback = f"sha256-{subject.digest.hex}"
+    missing = "a child of this index is missing, so it could not be put back"
+
+    def held(tags: dict[str, Manifest], *doomed: str) -> dict[Digest, str]:
+        found = graph({"1": subject, **tags}, listed, absent=[gone])
+        return settled(found, (subject, listed), "1", *doomed)[1]
+
+    assert held({fallback: listed}) == {}
+    assert held({f"{fallback}.sig": listed})[listed.digest].startswith(missing)
+    assert held({fallback: listed, "x": listed}, "x")[listed.digest].startswith(missing)
+    assert held({})[listed.digest].startswith(missing)
+    other = image("other")
+    assert held({fallback: listed, f"sha256-{other.digest.hex}": listed}, f"sha256-{other.digest.hex}")[
+        listed.digest
+    ].startswith(missing)
+
+
+def test_an_image_of_which_a_layer_is_a_manifest_too_has_it_as_a_part() -> None:
+    layer = image("layer")
+    body = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": "application/json", "digest": Digest.of(b"c"), "size": 1},
+        "layers": [{"mediaType": "application/x", "digest": layer.digest, "size": 1}],
+    }
+    raw = json.dumps(body).encode()
+    has_it = parse_manifest(raw, OCI_MANIFEST, Digest.of(raw))
+    found = graph({"1": layer, "2": has_it})
+    assert dict(found.parents) == {layer.digest: (has_it.digest,)}
+    assert layer.digest in settled(found, (layer,), "1")[1]
+
+
+# -- what a plan is made of -----------------------------------------------------------------------------------------
+
+
+def chosen(found: RepositoryGraph, digest: Digest, *tags: str, **options: bool) -> Plan:
+    entry = Selected(REPOSITORY, digest, tuple(map(Tag, tags)))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return make_plan(
+        Selection((entry,)), {REPOSITORY: found}, RemovalOptions(**options), registry="r", made_at=now, command=""
+    )
+
+
+def test_a_selected_tag_that_has_vanished_is_left_without_a_word() -> None:
+    one = image("one")
+    found = graph({"1.1": one})
+    assert chosen(found, one.digest, "1.0").steps == ()
+    assert chosen(found, one.digest, "1.0").kept == ()
+    (step,) = chosen(found, one.digest, "1.0", "1.1").steps
+    assert step.tags == ("1.1",)
+
+
+def test_what_has_no_tag_and_is_referred_to_is_noted_as_kept() -> None:
+    one = image("one")
+    about = image("about", subject=one)
+    made = chosen(graph({"x": about}, one, referrers=_refer(one, about)), one.digest)
+    assert made.steps == ()
+    assert [(kept.digest, kept.tags, kept.reason) for kept in made.kept] == [(one.digest, (), "'x' refers to it")]
+
+
+def test_what_was_selected_and_could_not_be_read_is_kept() -> None:
+    one = image("one")
+    unread = RepositoryGraph(REPOSITORY, {Tag("1"): one.digest})
+    for found in (unread, RepositoryGraph(REPOSITORY, {Tag("1"): one.digest}, absent=frozenset({one.digest}))):
+        made = chosen(found, one.digest, "1")
+        assert [kept.reason for kept in made.kept] == ["its manifest could not be read"]
+    gone = chosen(RepositoryGraph(REPOSITORY, absent=frozenset({one.digest})), one.digest)
+    assert gone.kept == ()
+    assert gone.steps == ()
+
+
+def test_steps_are_numbered_through_and_need_what_they_hang_on_beside_tags_that_go_alone() -> None:
+    child, other = image("child"), image("other")
+    top = index(child)
+    found = graph({"1": top, "a": other, "b": other}, child)
+    made = plan(found, "1", "a", options=RemovalOptions(untag=True))
+    assert [(step.number, step.action, step.needs) for step in made.steps] == [
+        (1, Action.DELETE, ()),
+        (2, Action.DELETE, (1,)),
+        (3, Action.UNTAG, ()),
+    ]
+    assert made.steps[2].size == len(other.raw) + 2
+    assert made.removed_tags == 2
+    assert made.removed_untagged == 0
+
+
+def test_only_what_was_selected_itself_counts_as_untagged() -> None:
+    one = image("one")
+    for kind, tags, is_untagged in (
+        (StepKind.IMAGE, (), True),
+        (StepKind.INDEX, (), True),
+        (StepKind.CHILD, (), False),
+        (StepKind.REFERRER, (), False),
+        (StepKind.IMAGE, (Tag("1"),), False),
+    ):
+        assert Step(1, Action.DELETE, REPOSITORY, one.digest, tags, kind, "").is_untagged is is_untagged
 
 
 # -- what is checked again just before it is carried out ------------------------------------------------------------

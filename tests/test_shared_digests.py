@@ -7,7 +7,15 @@ import pytest
 from dregutil.errors import IntersectionError
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.selection import MatchRules, Selection, select_repositories, select_tags, unmatched_tags
+from dregutil.selection import (
+    MatchRules,
+    Selected,
+    Selection,
+    keep_digests,
+    select_repositories,
+    select_tags,
+    unmatched_tags,
+)
 from dregutil.selector import TagSelector
 
 WEB, API, GONE = Repository("web"), Repository("api"), Repository("gone")
@@ -177,3 +185,11 @@ def test_what_was_not_matched_is_counted_among_what_is_there() -> None:
 
 def test_nothing_is_unmatched_where_nothing_was_looked_at() -> None:
     assert Selection().unmatched == 0
+
+
+def test_a_selection_of_which_every_digest_stays() -> None:
+    tags = inventory(web="1.0=a 1.1=b latest=b")
+    found = keep_digests(select(tags, "<2"))
+    assert found.selected == ()
+    assert held(found) == [("1.0", "--untag keeps it"), ("1.1", "also 'latest'")]
+    assert keep_digests(Selection((Selected(WEB, digest("a"), ()),))).held == ()

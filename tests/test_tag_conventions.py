@@ -27,6 +27,8 @@ _ORDERS = {
     "Debian": "11 11-slim 12 12.1 12.1-slim 12.2 12.10",
     "npm": "8.0.0-alpha.1 8.0.0-alpha.10 8.0.0-beta.2 8.0.0-preview.7 8.0.0-rc.1 8.0.0-canary.3 8.0.0-next.4 8.0.0",
     "PyPI": "3.13.0.dev1 3.13.0a1 3.13.0a2 3.13.0b1 3.13.0rc1 3.13.0rc2 3.13.0 3.13.1",
+    "JBoss": "7.0.CR 7.0.CR1 7.0.CR2 7.0.Final",
+    "build data": "1.0 1.0_up1.0 1.0_up1.1 1.0_abc 1.0.1",
     "Java": "17 21-ea-jdk 21-jdk 21.0.1-jdk",
     "calendar": "20231130 2023-12-31 2024.01.15 2024_02_01 20240828 20240828.2 202408281530 2024-12 2025-03-26",
     "OpenSSL": "1.0.2 1.0.2a 1.0.2b 1.0.2k 1.0.2u 1.1.0 1.1.0a",
@@ -46,6 +48,7 @@ def test_the_order_is_that_of_its_releases(tags: list[str]) -> None:
     [
         *("4829103", "1700000000", "7b12345", "0a1b2c3", "sha-12b3456", "main-45c6789", "feature-x-77b1234"),
         *("7b12345-dirty", "4829103-amd64", "main-4829103", "20231399", "202402300000", "202405012560", "2" * 40),
+        *("202405012400", "20240501126000", "20240501120060", "21000101", "19691231"),
         *("1.x", "1.2.x", "v1.x", "1.x-alpine", "release-1.x", "5d", "1.2x", "latest", "nightly"),
     ],
 )
@@ -59,6 +62,13 @@ def test_no_version(tag: str) -> None:
         *(("1.4.Final", "1.4"), ("1.4.0.GA", "1.4"), ("1.4-RELEASE", "v1.4.0"), ("1_9_0", "1.9"), ("1-9-2", "1.9.2")),
         *(("20240828", "2024-08-28"), ("2024.8.28", "2024_08_28"), ("release-20240501", "release-2024.5.1")),
         *(("2024-08-28-alpine", "20240828-alpine"), ("123456", "123456"), ("v1234567", "v1234567.0")),
+        *(
+            ("1-a1", "1-alpha1"),
+            ("1-b1", "1-beta1"),
+            ("1-m1", "1-milestone1"),
+            ("1-dev", "1-SNAPSHOT"),
+            ("1-ea2", "1-eap2"),
+        ),
         *(("1.4.0-early", "1.4-early"), ("2024-01-15", "v20240115"), ("20240229", "2024-02-29")),
     ],
 )
@@ -77,7 +87,8 @@ def test_one_version(tag: str, same: str) -> None:
         (">=1.4", "1.4 1.4.Final 1.4.SP1", "1.4-nightly 1.4-edge 1.4.CR1 1.4-unstable1"),
         (">1.4", "1.4.SP1 1.5", "1.4.Final 1.4-nightly 1.4.CR1 1.4a"),
         ("==1.4", "1.4 1.4.GA 1.4_7", "1.4-alpine 1.4a 1.4-rc1 1.4-nightly"),
-        ("==1.4-rc1", "1.4-rc1 1.4.0rc1", "1.4-rc2 1.4-rc 1.4-beta1 1.4-rc1-alpine"),
+        ("<1.4", "1.4rc 1.4alpha 1.4beta 1.4dev", "1.4a 1.4b 1.4c 1.4m"),
+        ("==1.4-rc1", "1.4-rc1 1.4.0rc1 1.4-c1 1.4.CR1", "1.4-rc2 1.4-rc 1.4-beta1 1.4-rc1-alpine"),
         ("<1.0.2", "1.0.2a1 1.0.2-a 1.0.2-rc1", "1.0.2a 1.0.2b 1.0.2c 1.0.2m 1.0.2k"),
         (">=1.0.2", "1.0.2 1.0.2k 1.0.3", "1.0.2a 1.0.2b"),
         ("<1.1", "1.0.2a 1.0.2k", "1.1a 1.1"),
@@ -120,6 +131,13 @@ def test_what_a_selector_takes(selector: str, taken: str, left: str) -> None:
 def test_what_an_exclusion_leaves_alone(exclusion: str, left_alone: str) -> None:
     found = TagSelector.build([], [".*"], [exclusion])
     assert [tag for tag in left_alone.split() if found.matches(tag)] == []
+
+
+def test_nothing_is_a_number_too() -> None:
+    for tag in ("0", "0.0", "v0"):
+        version = parse_version(tag)
+        assert version is not None
+        assert version.numbers == (0,)
 
 
 def test_a_plus_is_what_helm_writes_for_it() -> None:

@@ -62,6 +62,7 @@ def test_an_exclusion_of_names_leaves_alone_what_it_names() -> None:
         ("1.?+x", "a tag has letters, digits, '_', '.' and '-'"),
         ("*-rc1", "a pattern goes to -re (or -xre): '.*-rc1'"),
         ("=1.0", "did you mean '==1.0'?"),
+        ("=1.0.2k", "did you mean '==1.0.2k'?"),
         ("=4829103", "did you mean '==4829103'?"),
         ("=<1.0", "did you mean '<=1.0'?"),
         ("=latest", "a tag has letters, digits, '_', '.' and '-'"),
@@ -91,3 +92,11 @@ def test_each_sign_takes_its_sides(sign: str, sides: str) -> None:
     selector = parse_selector(f"{sign} 1.4")
     assert "".join(side for tag, side in (("1.3", "-"), ("1.4", "="), ("1.5", "+")) if selector.matches(tag)) == sides
     assert "".join(side for tag, side in (("1.3", "-"), ("1.4", "="), ("1.5", "+")) if selector.may_match(tag)) == sides
+
+
+def test_a_version_that_can_be_read_in_one_way_only_is_compared_by_that() -> None:
+    selector = parse_selector("<1.0.2k")
+    tags = ["1.0.1", "1.0.2", "1.0.2a", "1.0.2d", "1.0.2k", "1.0.2u", "latest"]
+    assert [tag for tag in tags if selector.may_match(tag)] == ["1.0.1", "1.0.2", "1.0.2a", "1.0.2d"]
+    assert selector.matches("1.0.2d")
+    assert not selector.matches("1.0.2u")

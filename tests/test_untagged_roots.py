@@ -87,6 +87,14 @@ def test_a_signature_leads_on_once_something_leads_to_its_subject() -> None:
     assert roots({signature(ONE): TWO}, leaf(ONE), leaf(TWO, THREE), leaf(THREE)) == {ONE, THREE}
 
 
+def test_what_is_referred_to_by_something_around_what_a_tag_leads_to() -> None:
+    assert roots({"sbom": FOUR}, leaf(ONE), around(TWO, ONE, subject=THREE), leaf(THREE), leaf(FOUR, ONE)) == set()
+    assert roots({"x": FOUR}, leaf(FOUR, FIVE), leaf(ONE)) == {ONE}
+    assert roots({"t": TWO}, leaf(ONE, FOUR), around(TWO, ONE), leaf(FOUR, FIVE), leaf(FIVE)) == set()
+    beside = roots({"1": FIVE, signature(ONE): TWO}, leaf(FIVE), leaf(ONE), leaf(TWO, THREE), leaf(THREE))
+    assert beside == {ONE, THREE}
+
+
 def test_an_index_without_a_tag_is_named() -> None:
     registry, repository = held({"1": TWO}, leaf(ONE), around(TWO, ONE), around(THREE, ONE), leaf(FOUR))
     assert untagged_indexes(registry, repository) == {THREE}

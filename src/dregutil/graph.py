@@ -13,7 +13,7 @@ from functools import cached_property
 
 from dregutil.manifest import Kind, Manifest
 from dregutil.placeholder import LEFT_BEHIND, is_placeholder
-from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
+from dregutil.reference import Digest, Repository, SignatureTag, Tag, parse_accessory_tag, parse_signature_tag
 
 __all__ = ["RepositoryGraph", "settle"]
 
@@ -75,11 +75,20 @@ class RepositoryGraph:
             found[digest].append(tag)
         return {digest: tuple(sorted(tags)) for digest, tags in found.items()}
 
+    def signature(self, tag: Tag) -> SignatureTag | None:
+        """The subject that a tag's name speaks of; with a suffix that is not known, only if what it is on was read, and
+        is no image that may run."""
+        found = parse_signature_tag(tag)
+        if found is not None or tag not in self.tags:
+            return found
+        manifest = self.manifests.get(self.tags[tag])
+        return None if manifest is None or manifest.is_runnable else parse_accessory_tag(tag)
+
     @cached_property
-    def _signature_tags(self) -> Mapping[tuple[str, str], tuple[Tag, ...]]:
+    def _named(self) -> Mapping[tuple[str, str], tuple[Tag, ...]]:
         found: dict[tuple[str, str], list[Tag]] = defaultdict(list)
         for tag in self.tags:
-            signature = parse_signature_tag(tag)
+            signature = parse_accessory_tag(tag)
             if signature is not None:
                 found[signature.algorithm, signature.hex].append(tag)
         return {key: tuple(sorted(tags)) for key, tags in found.items()}
@@ -93,7 +102,7 @@ class RepositoryGraph:
 
     def named_subjects(self, tag: Tag) -> tuple[Digest, ...]:
         """The digests, of those that were read, that a signature tag speaks of."""
-        signature = parse_signature_tag(tag)
+        signature = self.signature(tag)
         if signature is None:
             return ()
         near = self._by_prefix.get((signature.algorithm, signature.hex[:_FALLBACK_HEX]), ())
@@ -104,8 +113,12 @@ class RepositoryGraph:
 
         A tag that resolves to the very subject is no answer about it, and is left out.
         """
+        return tuple(tag for tag in self.tags_named_for(subject) if self.signature(tag) is not None)
+
+    def tags_named_for(self, subject: Digest) -> tuple[Tag, ...]:
+        """The same with whatever suffix, be it an image that may run or not read."""
         keys = dict.fromkeys(((subject.algorithm, subject.hex), (subject.algorithm, subject.hex[:_FALLBACK_HEX])))
-        return tuple(tag for key in keys for tag in self._signature_tags.get(key, ()) if self.tags.get(tag) != subject)
+        return tuple(tag for key in keys for tag in self._named.get(key, ()) if self.tags.get(tag) != subject)
 
     def referrers_of(self, subject: Digest) -> tuple[Digest, ...]:
         """What lives and dies with `subject`: by the referrers API, by fallback tag, by cosign's tags.
@@ -115,7 +128,7 @@ class RepositoryGraph:
         found = dict.fromkeys(self.tags[tag] for tag in self.signature_tags_of(subject))
         listed = dict.fromkeys(self.referrers.get(subject, ()))
         for tag in self.signature_tags_of(subject):
-            signature = parse_signature_tag(tag)
+            signature = self.signature(tag)
             fallback = self.manifests.get(self.tags[tag])
             if signature is not None and not signature.suffix and fallback is not None:
                 listed.update(dict.fromkeys(child.digest for child in fallback.children))
@@ -141,7 +154,7 @@ class RepositoryGraph:
         while pending:
             digest = pending.pop()
             for tag in self.tags_of.get(digest, ()):
-                signature = parse_signature_tag(tag)
+                signature = self.signature(tag)
                 if signature is None or not any(signature.names(subject) for subject in inside):
                     return tag
             above = {*self.parents.get(digest, ()), *self.referrers_of(digest)} - seen

@@ -82,11 +82,8 @@ _KINDS = {
 }
 
 
-_BLOB_TYPES = (
-    "application/vnd.oci.image.layer.",
-    "application/vnd.docker.image.rootfs.",
-    "application/vnd.buildkit.cacheconfig.",
-)
+_IMAGE_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+_BLOB_TYPES = (*_IMAGE_LAYERS, "application/vnd.buildkit.cacheconfig.")
 
 
 def bare_media_type(content_type: str) -> str:
@@ -157,6 +154,15 @@ class Manifest:
     def blobs(self) -> tuple[Descriptor, ...]:
         """The config, if any, and the layers."""
         return (self.config, *self.layers) if self.config is not None else self.layers
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether it may be an image that runs: not what has a config or only layers of another kind (an SBOM)."""
+        if self.kind is not Kind.IMAGE:
+            return True
+        if self.artifact_type or (self.config is not None and not holds_image_config(self.config)):
+            return False
+        return not self.layers or any(layer.media_type.startswith(_IMAGE_LAYERS) for layer in self.layers)
 
     @property
     def platforms(self) -> tuple[str, ...]:

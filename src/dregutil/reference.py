@@ -23,6 +23,7 @@ __all__ = [
     "SignatureTag",
     "Tag",
     "as_tag",
+    "parse_accessory_tag",
     "parse_signature_tag",
     "registry_key",
 ]
@@ -33,6 +34,7 @@ _HEX = re.compile(r"[0-9a-f]+")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _SIGNATURE_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})(?:\.(sig|att|sbom|src|dockerfile))?")
+_ACCESSORY_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})\.([A-Za-z0-9._-]+)")
 _REPOSITORY_LENGTH = 255
 # Docker Hub has many names; only the last one answers as a registry.
 _HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -113,7 +115,8 @@ class Repository(str):
 
 @dataclass(frozen=True, slots=True)
 class SignatureTag:
-    """What a tag's name says about a subject: `sha256-<hex>` (referrers' fallback) or cosign's `.sig`, `.att`, `.sbom`.
+    """What a tag's name says about a subject: `sha256-<hex>` (referrers' fallback) or, with a suffix, cosign's `.sig`,
+    `.att`, `.sbom`, and what others put beside an image (`.src`, `.dockerfile`).
 
     `hex` may be cut short: the fallback tag of a sha512 digest keeps 64 digits (OCI distribution-spec, "Referrers
     Tag Schema").
@@ -146,6 +149,12 @@ def parse_signature_tag(tag: str) -> SignatureTag | None:
         return None
     algorithm, value, suffix = found.groups()
     return SignatureTag(algorithm, value, suffix or "")
+
+
+def parse_accessory_tag(tag: str) -> SignatureTag | None:
+    """The same with any suffix: what a tool that is not known here may have put beside its subject."""
+    found = _ACCESSORY_TAG.fullmatch(tag) if tag.startswith("sha") else None
+    return parse_signature_tag(tag) if found is None else SignatureTag(*found.groups())
 
 
 @dataclass(frozen=True, slots=True)

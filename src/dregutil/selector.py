@@ -81,7 +81,7 @@ class Pattern:
     """A regular expression that matches from the start of the tag, or all of it."""
 
     expression: BoundedRegex
-    whole: bool = False
+    whole: bool
 
     def matches(self, tag: str) -> bool:
         if parse_signature_tag(tag) is not None:

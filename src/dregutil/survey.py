@@ -255,7 +255,7 @@ class _Survey:
             if manifest is None:
                 continue
             yield from (child.digest for child in manifest.children)
-            yield from (self.tags[tag] for tag in graph.signature_tags_of(digest))
+            yield from (self.tags[tag] for tag in graph.tags_named_for(digest))
             yield from self.referrers.get(digest, ())
 
     async def _read_referrers(self, subject: Digest) -> None:

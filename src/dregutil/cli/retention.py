@@ -23,7 +23,7 @@ from dregutil.in_use import ListFile, ListReport, find_in_use, images_in, refuse
 from dregutil.placeholder import is_placeholder
 from dregutil.policyfile import read_policy
 from dregutil.recent import HELD_FOR
-from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
+from dregutil.reference import Digest, Repository, Tag, parse_accessory_tag, parse_signature_tag
 from dregutil.retention import Former, Judgement, PolicySet, TagFacts, judge
 from dregutil.retention.policy import applies_to
 from dregutil.retention.select import may_select_name
@@ -163,6 +163,7 @@ class _Facts:
         self.young_since = young_since
         self._known: dict[Digest, tuple[ImageDetails | None, Digest | None]] = {}
         self._placeholders: set[Digest] = set()
+        self._accessories: set[Digest] = set()  # what is no image that may run
 
     def on_placeholders(self, tags: Mapping[Tag, Digest]) -> tuple[Tag, ...]:
         """Those of `tags` that an interrupted run left on a placeholder: they name no image, and are counted by no
@@ -176,8 +177,11 @@ class _Facts:
     def of(
         self, repository: Repository, tags: Mapping[Tag, Digest], seen: Mapping[Tag, Sighting]
     ) -> Iterator[TagFacts]:
+        digests = set(tags.values())
         for tag, digest in tags.items():
             facts, one = self._fact(repository, tag, digest), seen.get(tag)
+            if facts.subject is None and digest in self._accessories:
+                facts = replace(facts, subject=_subject_of(tag, digests))
             if one is not None:
                 facts = replace(
                     facts,
@@ -229,8 +233,16 @@ class _Facts:
         manifest = self.database.manifest(digest)
         if is_placeholder(manifest):
             self._placeholders.add(digest)
+        if manifest is not None and not manifest.is_runnable:
+            self._accessories.add(digest)
         subject = None if manifest is None or manifest.subject is None else manifest.subject.digest
         return self.database.details(digest), subject
+
+
+def _subject_of(tag: Tag, digests: Set[Digest]) -> Digest | None:
+    """The one of `digests` that a tag's name speaks of, if its suffix is not a known one."""
+    named = parse_accessory_tag(tag) if parse_signature_tag(tag) is None else None
+    return None if named is None else next((digest for digest in digests if named.names(digest)), None)
 
 
 def _below(details: ImageDetails) -> Iterator[Digest]:
