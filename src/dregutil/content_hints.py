@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 
 from dregutil.content_selector import ContentSelector, Label
 from dregutil.details import ImageDetails
+from dregutil.nearest import near
 
-__all__ = ["ContentHints", "near"]
+__all__ = ["ContentHints"]
 
 _MOST_NAMED = 5
 _MOST_KEPT = 1000  # of labels' keys, and of the values of each
@@ -52,12 +52,6 @@ class ContentHints:
             return f"no image here has a label {label.key}{near(label.key, self._labels)}"
         values = _there_are(self._labels[label.key])
         return f"no image here has the label {label.key} with the value {label.value}{values}"
-
-
-def near(name: str, there: Collection[str]) -> str:
-    """` (did you mean …?)`, or nothing where nothing is like it."""
-    found = difflib.get_close_matches(name, there, n=2)
-    return f" (did you mean {' or '.join(found)}?)" if found else ""
 
 
 def _there_are(found: Collection[str]) -> str:

@@ -12,8 +12,8 @@ from dregutil.cli.repositories import parse_named, parse_repositories, tell_abse
 from dregutil.cli.search import Search, read_search, search_contents
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, open_source
-from dregutil.content_hints import near
 from dregutil.errors import UsageError
+from dregutil.nearest import near
 from dregutil.report.text import pair_lines
 from dregutil.selection import HeldBack, MatchRules, Selected, Selection, select_repositories, select_tags
 from dregutil.selector import Every, Exact, TagSelector

@@ -1,0 +1,15 @@
+"""What somebody may have meant. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+__all__ = ["near"]
+
+
+def near(name: str, there: Collection[str]) -> str:
+    """` (did you mean …?)`, or nothing where nothing there is like it."""
+    import difflib  # for a mistake only
+
+    found = difflib.get_close_matches(name, there, n=2)
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
