@@ -14,14 +14,16 @@ import pytest
 from dregutil import besides
 from dregutil.collector import Collector, Generation, stops_at
 from dregutil.crawl import crawl
+from dregutil.graph import RepositoryGraph
 from dregutil.health import Flaw, examine_storage
 from dregutil.inventory import Inventory
-from dregutil.manifest import Manifest
-from dregutil.plan import Plan, RemovalOptions
-from dregutil.reference import Digest, Repository
+from dregutil.manifest import Manifest, parse_manifest
+from dregutil.plan import Plan, RemovalOptions, make_plan
+from dregutil.reclaim import collectors_of, with_usage
+from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry import connect
 from dregutil.removal import plan_removal
-from dregutil.selection import select_tags
+from dregutil.selection import Selected, Selection, select_tags
 from dregutil.selector import TagSelector
 from dregutil.storage import read_storage
 from dregutil.stored import StoredRegistry
@@ -29,7 +31,7 @@ from images import CONFIG, IMAGE, INDEX, LAYER, Pusher, created
 from program import Program, on_terminal
 from servers import DistributionServer
 from servers.http import Proxy
-from test_health import found_lines
+from test_health import NOW, found_lines
 from test_reclaim_oracle import blobs_in
 from test_storage import data_of, root_of
 from test_untagged import POLICY as UNTAGGED
@@ -390,3 +392,17 @@ def test_what_refers_to_another_repository_is_no_leftover(
     done = program.run("cleanup", "-f", "policy.yml", "-y", *more)
     assert done.returncode == 0, done.stderr
     assert [pusher.has("signatures", one["digest"]) for one in (bill, lone)] == [True, False], done.stderr
+
+
+@pytest.mark.parametrize("first", ["child", "index"])
+def test_what_an_index_states_of_a_child_that_was_read_does_not_count(first: str) -> None:
+    """Whichever of the two was read first."""
+    child = parse_manifest(raw := json.dumps({"config": None, "layers": []}).encode(), IMAGE, Digest.of(raw))
+    entry = {"mediaType": IMAGE, "digest": child.digest, "size": 10**6}
+    index = parse_manifest(raw := json.dumps({"manifests": [entry]}).encode(), INDEX, Digest.of(raw))
+    listed = (child, index) if first == "child" else (index, child)
+    graph = RepositoryGraph(REPOSITORY, {Tag("1.0"): index.digest}, {found.digest: found for found in listed})
+    chosen = Selection((Selected(REPOSITORY, index.digest, (Tag("1.0"),)),))
+    plan = make_plan(chosen, {REPOSITORY: graph}, RemovalOptions(), registry="r", made_at=NOW, command="")
+    done = with_usage(plan, {REPOSITORY: graph}, collectors_of(None, untagged=False))
+    assert done.usage.reclaimable_bytes == len(child.raw) + len(index.raw)

@@ -77,7 +77,7 @@ def with_usage(
 ) -> Plan:
     """`plan` with what it frees at most, as the API shows it."""
     besides = besides or Besides(all_sizes=False)
-    stated = _stated_sizes(graph.manifests.values() for graph in graphs.values())
+    stated = _stated_sizes(found for graph in graphs.values() for found in graph.manifests.values())
     found = {**stated, **besides.sizes}
     repositories = _as_marked(graphs, besides.kept)
     frees = max((_frees(plan.steps, repositories, collector, found) for collector in collectors), key=sum)
@@ -206,14 +206,14 @@ def _without(found: MarkedRepository, step: Step) -> MarkedRepository:
     return replace(found, tags={tag: digest for tag, digest in found.tags.items() if tag not in gone})
 
 
-def _stated_sizes(read: Iterable[Iterable[Manifest]]) -> dict[Digest, int]:
+def _stated_sizes(read: Iterable[Manifest]) -> dict[Digest, int]:
+    """The most that a manifest states of each blob; of those that were read themselves, what they really have."""
+    listed = list(read)
     found: dict[Digest, int] = {}
-    for manifests in read:
-        for manifest in manifests:
-            for descriptor in (*manifest.children, *manifest.blobs):
-                found[descriptor.digest] = max(found.get(descriptor.digest, 0), descriptor.size)
-            found[manifest.digest] = len(manifest.raw)
-    return found
+    for manifest in listed:
+        for descriptor in (*manifest.children, *manifest.blobs):
+            found[descriptor.digest] = max(found.get(descriptor.digest, 0), descriptor.size)
+    return {**found, **{manifest.digest: len(manifest.raw) for manifest in listed}}
 
 
 def _unread(
