@@ -67,6 +67,14 @@ def test_a_signature_of_a_subject_that_is_held_later_is_held_too() -> None:
     assert held[signed.digest] == f"also '{tag}'"
 
 
+def test_which_of_some_tags_are_or_were_on_a_digest() -> None:
+    one, two = image("one"), image("two")
+    found = RepositoryGraph(
+        REPOSITORY, {Tag("a"): one.digest, Tag("b"): two.digest}, presumed={Tag("c"): one.digest, Tag("d"): two.digest}
+    )
+    assert found.those_on(one.digest, map(Tag, "abcde")) == {"a", "c"}
+
+
 def test_what_was_not_read_is_held() -> None:
     one = image("one")
     unread = RepositoryGraph(REPOSITORY, {Tag("1"): one.digest})
@@ -238,6 +246,7 @@ def test_a_list_of_referrers_that_are_gone_goes_with_its_subject_and_nothing_els
     assert held({fallback: listed}) == {}
     assert held({f"{fallback}.sig": listed})[listed.digest].startswith(missing)
     assert held({fallback: listed, "x": listed}, "x")[listed.digest].startswith(missing)
+    assert held({fallback: listed, f"{fallback}.sig": listed})[listed.digest].startswith(missing)
     assert held({})[listed.digest].startswith(missing)
     other = image("other")
     assert held({fallback: listed, f"sha256-{other.digest.hex}": listed}, f"sha256-{other.digest.hex}")[
