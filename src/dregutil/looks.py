@@ -36,13 +36,14 @@ from dregutil.workers import for_each
 __all__ = ["Looks", "batch_seconds"]
 
 _BATCH = 1.0  # seconds of DELETEs on one look
+_LONGEST_BATCH = 10.0
 _LOOK_COST = 6.0  # looks take no more than about a seventh of the time
 _FEW_STAYING = 500  # tags that are all asked for before each batch
 
 
 def batch_seconds(took: float) -> float:
     """Seconds in which DELETEs may follow a look that took so long (seconds)."""
-    return max(_BATCH, _LOOK_COST * took)
+    return min(max(_BATCH, _LOOK_COST * took), _LONGEST_BATCH)
 
 
 class Looks:
@@ -69,7 +70,7 @@ class Looks:
     def begin(self) -> None:
         """Take the live reading for a look."""
         self._take_reading()
-        self._looked(self._live.read_at, self._live.read_at + self._live.took + _BATCH)
+        self._looked(self._live.read_at, self._live.read_at + self._live.took + self._after_reading())
 
     def note_untagged(self, step: Step, manifest: Manifest) -> None:
         """A tag went by way of a manifest of our own: a tag that was copied from it meanwhile went too."""
@@ -122,7 +123,7 @@ class Looks:
         """Read the repository whole, and take that for a look. Raises DregutilError."""
         await self._live.read_again()
         self._take_reading()
-        self._looked(self._live.read_at, time.monotonic() + _BATCH)
+        self._looked(self._live.read_at, time.monotonic() + self._after_reading())
 
     async def after_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
         """Read again after many tags went at once: what went with them is one of `taken`, or a copy of one."""
@@ -170,6 +171,12 @@ class Looks:
     def _just_removed(self) -> set[Tag]:
         """The tags of what was deleted since the last look: one that is listed may have been pushed again."""
         return {tag for digest, (step, _) in self._removed.items() if digest not in self._counted for tag in step.tags}
+
+    def _after_reading(self) -> float:
+        """Seconds in which DELETEs may follow a whole reading: as after a look, which asks for a part of the tags."""
+        staying, tags = len(self._staying), len(self._live.graph.tags)
+        asked = 1 + (staying if staying <= _FEW_STAYING else 0)
+        return batch_seconds(self._live.took * asked / (1 + tags)) if tags >= staying else _BATCH
 
     def _looked(self, started: float, until: float) -> None:
         self.at, self.until = started, until
