@@ -116,6 +116,15 @@ class SightingStore:
             )
         )
 
+    def tags(self, repository: Repository) -> Mapping[Tag, Digest]:
+        """The tags that the last complete crawl found in a repository. Raises JournalError."""
+        rows = self._rows(
+            "SELECT tag.name, digest FROM tag JOIN repository ON repository.id = tag.repository "
+            "WHERE repository.name = ? AND length(digest) > ?",
+            (repository, FORMER_LENGTH),
+        )
+        return {Tag(name): digest_of(key) for name, key in rows}
+
     def missing(self, repository: Repository) -> Mapping[Tag, Missing]:
         """The tags that were there once and that the last complete crawl did not find. Raises JournalError."""
         rows = self._rows(
