@@ -2,7 +2,7 @@
 
 STATE/runs/20261124T093012Z-0714f/journal.jsonl   the record, the only truth
 STATE/runs/20261124T093012Z-0714f/layout/         the removed manifests as an OCI image layout, derived from it
-STATE/locks/<sum of the registry's name>         held while a run is at work
+STATE/locks/<sum of the registry's key>          held while a run is at work
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dregutil.outcome import Intent
 from dregutil.plan import Plan, StepKind
 from dregutil.private import make_private_folder, others_link
 from dregutil.record import ENDED, RunHeader, RunRecord, read_header, read_indexes, read_journal, read_placeholders
-from dregutil.reference import Digest, Repository, registry_key
+from dregutil.reference import Digest, Repository, registry_key, registry_spellings
 
 __all__ = ["RunStore", "short_lived"]
 
@@ -209,7 +209,14 @@ class RunStore:
     def lock(self, registry: str) -> Iterator[None]:
         """Keep other runs on this registry out. Raises RefusedError where one is at work, and JournalError."""
         self._check_hands()
-        path = self.folder / "locks" / hashlib.sha256(registry_key(registry).encode()).hexdigest()[:24]
+        with contextlib.ExitStack() as locks:
+            for spelling in registry_spellings(registry):  # a run of 2.0.0 holds that of the name that it was given
+                locks.enter_context(self._lock(spelling, registry))
+            yield
+
+    @contextlib.contextmanager
+    def _lock(self, name: str, registry: str) -> Iterator[None]:
+        path = self.folder / "locks" / hashlib.sha256(name.encode()).hexdigest()[:24]
         try:
             make_private_folder(path.parent)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
