@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dregutil.errors import DregutilError, LoginError, UnreachableError
+from dregutil.errors import DregutilError
 from dregutil.manifest import Descriptor, Manifest
 from dregutil.outcome import Intent, Result
 from dregutil.placeholder import is_placeholder
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
+from dregutil.registry.reach import ends_all
 from dregutil.workers import for_each, gather_all
 
 __all__ = ["Back", "BackPlan", "look_back"]
@@ -186,9 +187,9 @@ class _Look:
             else:
                 try:
                     await self._look(digest)
-                except (UnreachableError, LoginError):
-                    raise
                 except DregutilError as error:
+                    if await ends_all(self.registry, error):
+                        raise
                     self.found[digest] = self._unread(digest, error.message)
             on_looked()
 
@@ -196,9 +197,9 @@ class _Look:
         # A tag that is not listed is taken to be free: it is asked for by name just before it is put.
         try:
             self.listed = frozenset(await self.registry.tags(self.repository))
-        except (UnreachableError, LoginError):
-            raise
         except DregutilError as error:
+            if await ends_all(self.registry, error):
+                raise
             self.found = {digest: self._unread(digest, error.message) for digest in self.intents}
             return [[self.found[digest] for digest in level] for level in levels]
         for level in levels:
@@ -236,10 +237,18 @@ class _Look:
         )
 
     async def still_there(self, ours: Sequence[Intent]) -> list[Intent]:
-        """Those of the intents whose placeholder is still in the registry."""
+        """Those of the intents whose placeholder is still in the registry, or may be."""
         placeholders = dict.fromkeys(intent.placeholder for intent in ours if intent.placeholder is not None)
-        there = [one for one in placeholders if await self.registry.look_for(self.repository, one) is not None]
+        there = [one for one in placeholders if await self._may_be_there(one)]
         return [intent for intent in ours if intent.placeholder in there]
+
+    async def _may_be_there(self, digest: Digest) -> bool:
+        try:
+            return await self.registry.look_for(self.repository, digest) is not None
+        except DregutilError as error:
+            if await ends_all(self.registry, error):
+                raise
+            return True
 
     async def _is_stray(self, digest: Digest, intent: Intent) -> bool:
         """Whether a tag is on a manifest of our own that no record names: of an undo that was cut off."""

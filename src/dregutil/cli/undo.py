@@ -17,7 +17,7 @@ from dregutil.cli.interrupt import run_to_end
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
-from dregutil.errors import DregutilError, NotFoundError, PlanRefusedError, UsageError
+from dregutil.errors import DregutilError, JournalError, NotFoundError, PlanRefusedError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan
 from dregutil.record import RunRecord
@@ -48,6 +48,8 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
             return PARTIAL if lost or record.damaged else 0
         if not plan.is_needed:
             note(settings, "nothing can be put back" if lost else "nothing to put back")
+            if not lost and not record.damaged:
+                _mark_undone(settings, store, record)
             emit(settings, [], [])
             return PARTIAL if lost or record.damaged else 0
         if not args.yes and not agreed(_question(settings, needed)):
@@ -82,6 +84,18 @@ def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> Ru
     if found.undoes:
         raise UsageError(f"{found.run} is an undo itself", advice="remove again what it put back")
     return found
+
+
+def _mark_undone(settings: Settings, store: RunStore, record: RunRecord) -> None:
+    """Note that all of it is there, as after an undo that was cut off at its end: `undo` then takes the run before."""
+    registry = record.plan.registry
+    if any(not header.is_unfinished for header in store.undos(record.run, registry)):
+        return
+    with suppress(JournalError):
+        now = datetime.now(UTC)
+        journal = store.begin(Plan(registry, now, settings.command, ()), now, undoes=record.run)
+        if not journal.close(now):
+            store.mark_ended(journal)
 
 
 async def _look(settings: Settings, record: RunRecord, meter: Meter) -> BackPlan:
