@@ -28,7 +28,7 @@ from dregutil.manifest import OCI_INDEX, OCI_MANIFEST
 from dregutil.outcome import Intent
 from dregutil.plan import Plan, StepKind
 from dregutil.private import make_private_folder, others_link
-from dregutil.record import ENDED, RunHeader, RunRecord, read_header, read_indexes, read_journal, read_placeholders
+from dregutil.record import ENDED, RunHeader, RunRecord, read_header, read_indexes, read_journal, read_moved
 from dregutil.reference import Digest, Repository, registry_key, registry_spellings
 
 __all__ = ["RunStore", "short_lived"]
@@ -149,6 +149,8 @@ class RunStore:
                     break
         for header in headers:
             if header.is_damaged and header.run not in undone and (found is None or header.run > found.run):
+                if header.is_newer:
+                    self.get(header.run)  # which says so
                 others = "" if found is None else f", `dregutil undo {found.run}` the newest of the others"
                 raise DamagedRecordError(
                     f"the record of {header.run} is damaged at its beginning: it may be the newest removal of "
@@ -191,7 +193,17 @@ class RunStore:
     def placeholders(self, registry: str) -> Mapping[Digest, str]:
         """The placeholders onto which runs moved tags, each with its run: where one is still there, that run was cut
         off."""
-        return {digest: header.run for header in self.headers(registry) for digest in read_placeholders(header.folder)}
+        return {
+            intent.placeholder: header.run
+            for header in self.headers(registry)
+            for intent in read_moved(header.folder)
+            if intent.placeholder is not None
+        }
+
+    def moved_aside(self, registry: str) -> Iterator[Intent]:
+        """The intents of all runs whose tags went onto a placeholder."""
+        for header in self.headers(registry):
+            yield from read_moved(header.folder)
 
     def prune(self, before: datetime) -> list[str]:
         """Remove the finished runs that began before a moment; returns their names."""

@@ -6,6 +6,7 @@ import argparse
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from dregutil.cli.other_names import other_name_advice
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
@@ -27,17 +28,25 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
         return _show(store.get(args.run), settings)
     registry = None if settings.registry is None else settings.registry.identity
     records: list[RunRecord] = []
+    newer = 0
     for header in store.headers(registry):
-        with suppress(JournalError):
+        try:
             records.append(store.get(header.run))
+        except JournalError as error:
+            if header.is_newer:
+                newer += 1
+                note(settings, f"{error.message}: {error.advice}")
     undone = {record.undoes for record in records if record.undoes and not record.is_unfinished}
-    if not records:
+    if not records and not newer:
         note(settings, f"no run is recorded in {settings.state_dir}" + (f" for {registry}" if registry else ""))
+        other = other_name_advice(settings, store, "history")
+        if other:
+            note(settings, other)
     damaged = [record for record in records if record.damaged]
     for record in damaged:
         note(settings, damage_text(record))
     emit(settings, [run_object(record, undone) for record in records], run_lines(records, undone))
-    return PARTIAL if damaged else 0
+    return PARTIAL if damaged or newer else 0
 
 
 def _show(record: RunRecord, settings: Settings) -> int:

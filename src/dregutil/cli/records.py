@@ -15,6 +15,7 @@ from dregutil.cli.source import Source, read_registry, repositories_given
 from dregutil.errors import DeniedError, JournalError, ProtocolError, RegistryError
 from dregutil.inventory import Inventory
 from dregutil.lastrun import CrawlMark, LastRunFile
+from dregutil.moved_aside import as_before
 from dregutil.recent import HELD_FOR, Recent, recent_runs
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.run import Known
@@ -179,7 +180,9 @@ def _note(settings: Settings, source: Source, policy: Path | None) -> None:
     listed = repositories_given(settings)
     unasked = () if listed is None else set(store.repositories()) - set(listed)
     unread = tuple(source.failed)
-    store.record(source.inventory, now=now, began=source.began, unread=unread, unasked=unasked, lost=lost)
+    moved = RunStore(settings.state_dir).moved_aside(settings.address.identity)
+    inventory = as_before(source.inventory, moved)
+    store.record(inventory, now=now, began=source.began, unread=unread, unasked=unasked, lost=lost)
     if lost:
         sys.stderr.write(
             "dregutil: warning: the records of when tags came are gone, or older than the last run: "

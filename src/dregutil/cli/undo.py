@@ -14,6 +14,7 @@ from dregutil.clearing import UNCLEAR_ADVICE, unclear_text
 from dregutil.cli.connection import connect_options
 from dregutil.cli.execution import INTERRUPTED, agreed, meter_for, warn_of_state
 from dregutil.cli.interrupt import run_to_end
+from dregutil.cli.other_names import other_name_advice
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
@@ -72,7 +73,8 @@ def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> Ru
     found = store.to_be_undone(registry) if args.run is None else store.get(args.run)
     if found is None:
         raise NotFoundError(
-            f"no removal of {registry} is recorded that is not undone", advice="`dregutil history` lists the runs"
+            f"no removal of {registry} is recorded that is not undone",
+            advice=other_name_advice(settings, store, "undo") or "`dregutil history` lists the runs",
         )
     if not found.plan.registry:  # the line that names it is damaged; -reg does
         found = replace(found, plan=replace(found.plan, registry=registry))
