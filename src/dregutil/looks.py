@@ -8,6 +8,7 @@ and that is pushed between the list and the DELETE of its digest, goes unnoticed
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -38,6 +39,7 @@ __all__ = ["Looks", "batch_seconds"]
 _BATCH = 1.0  # seconds of DELETEs on one look
 _LONGEST_BATCH = 10.0
 _LOOK_COST = 6.0  # looks take no more than about a seventh of the time
+_PAUSE = 1.0  # seconds until tags that went are asked for again
 _FEW_STAYING = 500  # tags that are all asked for before each batch
 
 
@@ -204,7 +206,7 @@ class Looks:
         """Put back tags that went with what was deleted since the last look; name those that cannot be."""
         candidates = {digest: found for digest, found in self._removed.items() if digest not in self._counted}
         candidates.update(self._untagged)
-        for tag in sorted(gone):
+        for tag in sorted(await self._still_gone(gone) if candidates else gone):
             before = self._staying.pop(tag)
             self._known.discard(tag)
             if not candidates or await self._registry.resolve(self._repository, before) is None:
@@ -216,6 +218,16 @@ class Looks:
             ((digest, (step, manifest)),) = candidates.items()
             await self._put_back(tag, digest, step, manifest)
 
+    async def _still_gone(self, gone: Collection[Tag]) -> set[Tag]:
+        """Those of `gone` that are not there a little later either: a replica may not have heard of a tag yet, and
+        putting it back would move it."""
+        if not gone:
+            return set()
+        await asyncio.sleep(_PAUSE)
+        listed = frozenset(await self._registry.tags(self._repository))
+        found = await self._ask(gone)
+        return {tag for tag in gone if tag not in listed and found[tag] is None}
+
     async def _put_back(self, tag: Tag, digest: Digest, step: Step, manifest: Manifest) -> None:
         lost = LostTag(self._repository, tag, (digest,))
         self._run.note_lost(lost)
@@ -223,7 +235,7 @@ class Looks:
         below = {**graph.manifests, **{gone: found for gone, (_, found) in self._removed.items()}}
         try:
             await bring_back(self._registry, self._repository, manifest, (tag,), below=below)
-            await bring_company(self._registry, graph, digest, lambda _: False)
+            await bring_company(self._run, graph, digest, lambda _: False)
         except DregutilError as error:
             self._run.note_lost(LostTag(self._repository, tag, (digest,), why=error.message))
             if isinstance(error, (JournalError, LoginError)) or (

@@ -267,7 +267,7 @@ class RepositoryRun:
             self.run_.note(step, Result.LEFT, self.live.dropped[step.number])
             return
         self.removed[step.digest] = (step, manifest)
-        await bring_company(self.registry, graph, step.digest, self._goes)
+        await bring_company(self.run_, graph, step.digest, self._goes)
         if self._must_look(step) or not accepted:
             await self._look(step, manifest, ours=accepted)
         else:

@@ -216,8 +216,7 @@ class Untagger:
 
     async def _is_on(self, intent: Intent, tag: Tag) -> bool:
         """Whether a tag stands for the manifest of `intent` now."""
-        found = await self._registry.resolve(intent.repository, tag)
-        return found is not None and found.digest == intent.manifest.digest
+        return await self._is_at(intent.repository, tag, intent.manifest.digest)
 
     async def _delete_by_placeholder(
         self, intents: Sequence[Intent], stopped: Callable[[], bool], check_ours: CheckOurs = _no_check
@@ -241,9 +240,10 @@ class Untagger:
             await self._registry.put_blob(repository, ours.config)
             await self._in_groups(recorded, move, stopped)
             if not stopped():
+                on_ours = [tag for tag in recorded[0].tags if await self._is_at(repository, tag, ours.digest)]
                 await check_ours(ours.digest, {tag: manifest for (_, tag), manifest in moved.items()})
                 await self._delete_ours(repository, ours)
-                await self._check_gone(repository, recorded[0], ours)
+                await self._check_gone(recorded[0], ours, on_ours)
                 return
         except BaseException:
             await asyncio.shield(self._put_back(moved, ours.digest))
@@ -258,11 +258,18 @@ class Untagger:
             if await self._registry.resolve(repository, ours.digest) is not None:
                 raise
 
-    async def _check_gone(self, repository: Repository, intent: Intent, ours: _Placeholder) -> None:
+    async def _check_gone(self, intent: Intent, ours: _Placeholder, on_ours: Sequence[Tag]) -> None:
+        """Raise where a tag outlived the manifest of our own, or never was on it. One of `on_ours` that is on what it
+        stood for has been pushed again: the server does what it accepts."""
         for tag in intent.tags:
-            found = await self._registry.resolve(repository, tag)
-            if found is not None and found.digest in (ours.digest, intent.manifest.digest):
+            if await self._is_at(intent.repository, tag, ours.digest) or (
+                tag not in on_ours and await self._is_on(intent, tag)
+            ):
                 raise DregutilError(f"the tag '{tag}' could not be removed alone; it is as it was")
+
+    async def _is_at(self, repository: Repository, tag: Tag, digest: Digest) -> bool:
+        found = await self._registry.resolve(repository, tag)
+        return found is not None and found.digest == digest
 
     async def _put_back(self, originals: _Originals, ours: Digest | None = None) -> None:
         """Point the tags at their own manifests again, unless somebody has moved them meanwhile."""
