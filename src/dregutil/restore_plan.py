@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dregutil.errors import DregutilError
+from dregutil.errors import DregutilError, PartialError
 from dregutil.manifest import Descriptor, Manifest
 from dregutil.outcome import Intent, Result
-from dregutil.placeholder import is_placeholder
+from dregutil.placeholder import is_placeholder, stands_for_nothing
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
@@ -24,6 +24,7 @@ from dregutil.workers import for_each, gather_all
 __all__ = ["Back", "BackPlan", "look_back"]
 
 _AT_ONCE = 16  # manifests looked at, in one repository
+_OF_ANOTHER_RUN = "an interrupted run left '{}' on a placeholder: resume or undo that run first, or push the tag"
 _NOT_OURS = (Result.GONE, Result.LEFT)  # somebody else had removed it before, or it was never touched
 
 
@@ -222,12 +223,14 @@ class _Look:
         is_there = False
         for tag in intent.tags:
             found = await self.registry.resolve(self.repository, tag) if tag in self.listed else None
-            if found is None or found.digest in self.ours or await self._is_stray(found.digest, intent):
+            if found is None or found.digest in self.ours:
                 tags.append(tag)
-            elif found.digest != digest:
-                moved.append(tag)
-            else:
+            elif found.digest == digest:
                 is_there = True
+            elif await self._is_stray(found.digest, tag, intent):
+                tags.append(tag)
+            else:
+                moved.append(tag)
         is_there = is_there or await self.registry.look_for(self.repository, digest) is not None
         is_needed = bool(tags) or not is_there
         lost, unread = await self._loss(intent.manifest) if is_needed else ("", "")
@@ -250,13 +253,17 @@ class _Look:
                 raise
             return True
 
-    async def _is_stray(self, digest: Digest, intent: Intent) -> bool:
-        """Whether a tag is on a manifest of our own that no record names: of an undo that was cut off."""
-        if digest == intent.manifest.digest or not is_placeholder(
-            await self.registry.manifest(self.repository, digest)
-        ):
+    async def _is_stray(self, digest: Digest, tag: Tag, intent: Intent) -> bool:
+        """Whether a tag is on a placeholder that an undo, which was cut off, left under it.
+
+        Raises PartialError where it is the placeholder of another run: only that run knows what the tag stands for.
+        """
+        manifest = await self.registry.manifest(self.repository, digest)
+        if not is_placeholder(manifest):
             return False
-        self.strays.append(replace(intent, placeholder=digest))
+        if not stands_for_nothing(manifest):
+            raise PartialError(_OF_ANOTHER_RUN.format(tag))
+        self.strays.append(replace(intent, tags=(tag,), placeholder=digest))
         return True
 
     async def _mounts(self, manifest: Manifest) -> tuple[tuple[Digest, Repository], ...]:

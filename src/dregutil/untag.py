@@ -45,9 +45,9 @@ class _Placeholder:
     config: bytes
 
     @classmethod
-    def new(cls) -> _Placeholder:
+    def new(cls, *, of_nothing: bool = False) -> _Placeholder:
         config = json.dumps({"placeholder": secrets.token_hex(16)}).encode()
-        raw = placeholder(config)
+        raw = placeholder(config, of_nothing=of_nothing)
         return cls(Digest.of(raw), raw, config)
 
 
@@ -57,7 +57,7 @@ async def remove_dangling(registry: WritableRegistry, repository: Repository, ta
     Raises DregutilError.
     """
     if await registry.resolve(repository, tag) is None:
-        ours = _Placeholder.new()
+        ours = _Placeholder.new(of_nothing=True)
         await registry.put_blob(repository, ours.config)
         await registry.put_manifest(repository, tag, ours.raw, OCI_MANIFEST)
         await registry.delete_manifest(repository, ours.digest)
