@@ -91,7 +91,7 @@ class Looks:
         try:
             await self._look()
         except (RegistryError, ProtocolError, ManifestError, DeniedError):
-            await self.read_again()
+            await self._read_between()
 
     async def _look(self) -> None:
         started = time.monotonic()
@@ -104,7 +104,7 @@ class Looks:
         self._known = set(listed)
         await self._mend({tag for tag in missing if found[tag] is None})
         if any(found[tag] is not None for tag in missing):
-            await self.read_again()  # the list omits what is there: nothing here is believed
+            await self._read_between()  # the list omits what is there: nothing here is believed
             return
         changed = {tag: now for tag, now in found.items() if now is not None and self._staying.get(tag) != now}
         if changed:
@@ -112,6 +112,7 @@ class Looks:
             self._staying.update(changed)
         ended = time.monotonic()
         self._looked(started, ended + batch_seconds(ended - started))
+        self._count()
 
     async def finish(self) -> tuple[Tag, ...]:
         """After the last DELETE: mend what went with it. Returns the tags that are listed. Raises DregutilError."""
@@ -122,38 +123,49 @@ class Looks:
         return tuple(sorted(listed | (gone & self._staying.keys())))
 
     async def read_again(self) -> None:
-        """Read the repository whole, and take that for a look. Raises DregutilError."""
+        """Read the repository whole: DELETEs may follow it as they follow a look. Raises DregutilError.
+
+        It answers for nothing that was deleted: it may be made while DELETEs are in flight, and what is missing in it
+        may have gone with one of those. The next look says so.
+        """
         await self._live.read_again()
         self._take_reading()
         self._looked(self._live.read_at, time.monotonic() + self._after_reading())
 
     async def after_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
         """Read again after many tags went at once: what went with them is one of `taken`, or a copy of one."""
-        before = dict(self._staying)
         swept = {tag for step, _ in taken.values() for tag in step.tags if step.number in self._live.swept}
+        self._untagged.update(taken)
+        await self._read_between()
+        graph = self._live.graph
+        again = {tag: digest for tag, digest in graph.tags.items() if tag in swept}
+        if again and not graph.trouble:
+            await self._live.update(again)
+
+    async def _read_between(self) -> None:
+        """Read the repository whole while no DELETE is in flight, and mend what went with those before."""
         await self.read_again()
         graph = self._live.graph
         if not graph.trouble:
-            self._untagged.update(taken)
-            await self._mend(before.keys() - graph.tags.keys() - graph.dangling)
-            self._untagged.clear()
-            again = {tag: digest for tag, digest in graph.tags.items() if tag in swept}
-            if again:
-                await self._live.update(again)
+            await self._mend(self._staying.keys() - graph.tags.keys() - graph.dangling)
+            self._count()
 
     async def check_ours(self, ours: Digest, originals: Mapping[Tag, Manifest]) -> None:
-        """Before a manifest of our own goes, onto which `originals` were moved: a tag that somebody copied from one of
-        them gets what that stood for. Raises DregutilError where it cannot be known which."""
-        for tag in await self._copies(ours, originals.keys()):
-            candidates = {manifest.digest: manifest for manifest in originals.values()}
+        """Before a manifest of our own goes, onto which `originals` were moved, and where it has to stay: a tag that
+        somebody copied from one of them gets what that stood for. Raises DregutilError where it cannot be known which.
+        """
+        candidates = {manifest.digest: manifest for manifest in originals.values()}
+        copies = await self._copies(ours, originals.keys())
+        for tag in copies:
             lost = LostTag(self._repository, tag, tuple(candidates))
             if len(candidates) == 1:
                 (manifest,) = candidates.values()
                 await bring_back(self._registry, self._repository, manifest, (tag,), below={})
                 self._run.note_lost(replace(lost, mended=manifest.digest))
-                continue
-            self._run.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
-            raise DregutilError(f"'{tag}' was copied from a tag that was just going; it was left where it is")
+            else:
+                self._run.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
+        if copies and len(candidates) != 1:
+            raise DregutilError(f"'{copies[0]}' was copied from a tag that was just going; it was left where it is")
 
     async def _copies(self, digest: Digest, own: Collection[Tag]) -> list[Tag]:
         """The tags on a manifest of our own that we did not move there: names that are new or stay."""
@@ -182,6 +194,9 @@ class Looks:
 
     def _looked(self, started: float, until: float) -> None:
         self.at, self.until = started, until
+
+    def _count(self) -> None:
+        """What was deleted until now is answered for: no tag that is missing later went with it."""
         self._counted |= self._removed.keys()
         self._untagged.clear()
 

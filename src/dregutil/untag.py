@@ -12,6 +12,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from dregutil.bring_back import bring_back
@@ -63,6 +64,11 @@ async def remove_dangling(registry: WritableRegistry, repository: Repository, ta
         await registry.delete_manifest(repository, ours.digest)
 
 
+def _by_tag(originals: _Originals) -> Mapping[Tag, Manifest]:
+    """What is in one repository, by its tags."""
+    return {tag: manifest for (_, tag), manifest in originals.items()}
+
+
 class Untagger:
     """Untags on one registry, and remembers what it learnt about it: whether deletion by tag works there."""
 
@@ -78,8 +84,10 @@ class Untagger:
         """What `tag` stood for, where `digest` is a manifest of our own that it was moved onto."""
         return self._ours.get(digest, {}).get((repository, tag))
 
-    async def untag(self, intent: Intent) -> str:
+    async def untag(self, intent: Intent, check_ours: CheckOurs = _no_check) -> str:
         """Remove the one tag of `intent`; those beside it stay. Returns why not, or an empty string.
+
+        `check_ours` is awaited where a manifest of our own has to stay.
 
         Raises DregutilError where the registry did not do as asked; the tag, or what it took along, was put back.
         """
@@ -94,7 +102,8 @@ class Untagger:
             return f"'{tag}' has moved to {found.digest.short}"
         if self._by_tag and await self._delete_by_tag(intent, tag):
             return ""
-        await self._delete_by_placeholder((intent,), lambda: False)
+        # One tag lies there for no longer than a look takes: a copy is looked for only where it stays there.
+        await self._delete_by_placeholder((intent,), lambda: False, check_ours, look_first=False)
         return ""
 
     async def untag_first(self, intent: Intent) -> bool:
@@ -219,9 +228,10 @@ class Untagger:
         return await self._is_at(intent.repository, tag, intent.manifest.digest)
 
     async def _delete_by_placeholder(
-        self, intents: Sequence[Intent], stopped: Callable[[], bool], check_ours: CheckOurs = _no_check
+        self, intents: Sequence[Intent], stopped: Callable[[], bool], check_ours: CheckOurs, *, look_first: bool = True
     ) -> None:
-        """Move the tags onto a manifest of our own, and delete that."""
+        """Move the tags onto a manifest of our own, and delete that: once somebody has looked (`check_ours`) that no
+        copy of one of them is on it, and where they had to be put back in any case."""
         repository = intents[0].repository
         ours = _Placeholder.new()
         recorded = [replace(intent, placeholder=ours.digest) for intent in intents]
@@ -241,14 +251,19 @@ class Untagger:
             await self._in_groups(recorded, move, stopped)
             if not stopped():
                 on_ours = [tag for tag in recorded[0].tags if await self._is_at(repository, tag, ours.digest)]
-                await check_ours(ours.digest, {tag: manifest for (_, tag), manifest in moved.items()})
+                if look_first:
+                    await check_ours(ours.digest, _by_tag(moved))
                 await self._delete_ours(repository, ours)
                 await self._check_gone(recorded[0], ours, on_ours)
                 return
-        except BaseException:
+        except BaseException as error:
             await asyncio.shield(self._put_back(moved, ours.digest))
+            if isinstance(error, DregutilError):
+                with suppress(DregutilError):  # what it found is named, and the first error says more
+                    await check_ours(ours.digest, _by_tag(moved))
             raise
         await self._put_back(moved, ours.digest)
+        await check_ours(ours.digest, _by_tag(moved))
         await self._delete_ours(repository, ours)
 
     async def _delete_ours(self, repository: Repository, ours: _Placeholder) -> None:
