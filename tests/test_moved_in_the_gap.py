@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
 from dregutil import repository_run
-from dregutil.outcome import Result, RunResult
+from dregutil.apply import apply_plan
+from dregutil.outcome import NoRecorder, Result, RunResult
+from dregutil.reference import Repository, Tag
+from dregutil.registry import connect_writable
 from images import IMAGE, INDEX, Pusher
 from removing import Removing, results
 from servers.http import Answer, Proxy, Request
@@ -79,3 +83,59 @@ async def test_a_tag_that_was_pushed_again_after_the_sweep_stays(
             result = await Removing(proxy.url, tmp_path).remove("1.0", "1.1")
         assert pusher.tags("r") == {tag: images[tag]["digest"] for tag in ("1.0", "1.2")}
         assert results(result) == [Result.LEFT, Result.REMOVED]
+
+
+async def test_a_new_tag_that_one_reading_denies_is_asked_for_again(tmp_path: Path) -> None:
+    """The list names it, and a replica has not heard of it yet: it is no less there."""
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        child = pusher.push_image("r", seed="child")
+        index = pusher.push_index("r", "2.0", children=[child])
+        pusher.push_image("r", "1.0", seed="stays")
+        raw = pusher.raw("r", child["digest"])
+        denied: list[str] = []
+
+        def lag(request: Request, answer: Answer) -> Answer:
+            if request.method == "DELETE" and request.reference == index["digest"]:
+                pusher.push_manifest("r", "new", raw, IMAGE)
+            elif request.reference == "new" and len(denied) < 1:
+                denied.append(request.method)
+                return Answer(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+            return answer
+
+        with Proxy(server.port, after=lag) as proxy:
+            removing = Removing(proxy.url, tmp_path)
+            plan = await removing.plan("2.0")
+            async with connect_writable(proxy.url) as registry:
+                await registry.resolve(Repository("r"), Tag("1.0"))  # HEAD works here: a 404 is not asked for by GET
+                result = await apply_plan(registry, plan, recorder=NoRecorder())
+        assert denied == ["HEAD"]
+        assert pusher.tags("r")["new"] == child["digest"]
+        assert pusher.is_whole("r", "new")
+        assert results(result) == [Result.REMOVED, Result.LEFT]
+
+
+async def test_a_copy_off_a_placeholder_that_one_reading_denies_is_not_deleted_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        goes = pusher.push_image("r", "1.0", seed="goes")
+        pusher.push_image("r", "2.0", seed="stays")
+        denials: list[str] = []
+
+        def lag(request: Request, answer: Answer) -> Answer:
+            if request.reference == "copy" and request.method in ("HEAD", "GET") and denials:
+                denials.pop()
+                return Answer(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+            return answer
+
+        with Proxy(server.port, after=lag) as proxy:
+            removing = Removing(proxy.url, tmp_path)
+            plan = await removing.plan("1.0")
+            kills = itertools.count()
+            while pusher.tags("r").get("1.0", goes["digest"]) == goes["digest"]:
+                assert await removing.apply(plan, kill_after=next(kills)) is None
+            pusher.push_manifest("r", "copy", pusher.raw("r", "1.0"), IMAGE)
+            denials[:] = ["once"]
+            await removing.undo()
+        assert pusher.tags("r")["copy"] == goes["digest"]

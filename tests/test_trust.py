@@ -19,7 +19,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from dregutil import looks, mend, repository_run, survey
+from dregutil import clearing, looks, mend, repository_run, survey
 from servers import DistributionServer
 from servers.memory import MemoryServer, Switches
 from trust.front import Front
@@ -42,6 +42,7 @@ def test_trust(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setattr(repository_run, "_SETTLE", 0.0)
     monkeypatch.setattr(survey, "_PAUSE", 0.0)
     monkeypatch.setattr(looks, "_PAUSE", 0.0)
+    monkeypatch.setattr(clearing, "_PAUSE", 0.0)
     monkeypatch.setattr(mend, "_LAGS", (0.0,) * 4)
     folder = Path(tmp_path_factory.mktemp("registry"))
     began = time.monotonic()

@@ -100,8 +100,9 @@ class Looks:
         if len(self._staying) <= _FEW_STAYING and (not self.one_by_one or started - self._asked_at > _BATCH):
             wanted |= self._staying.keys()
             self._asked_at = started
-        found = await self._ask(wanted)
-        self._known = set(listed)
+        others = listed - self._live.own_tags
+        found = await self._ask_again(wanted, others)
+        self._known = {tag for tag in listed if tag not in wanted & others or found[tag] is not None}
         await self._mend({tag for tag in missing if found[tag] is None})
         if any(found[tag] is not None for tag in missing):
             await self._read_between()  # the list omits what is there: nothing here is believed
@@ -173,7 +174,7 @@ class Looks:
         wanted = listed - self._known
         if len(self._staying) <= _FEW_STAYING:
             wanted |= self._staying.keys()
-        found = await self._ask(wanted)
+        found = await self._ask_again(wanted, listed)
         return sorted(tag for tag, now in found.items() if now == digest and tag not in own)
 
     async def _list(self) -> tuple[frozenset[Tag], set[Tag]]:
@@ -215,6 +216,15 @@ class Looks:
             found[tag] = None if resolved is None else resolved.digest
 
         await for_each(sorted(tags), ask)
+        return found
+
+    async def _ask_again(self, tags: Collection[Tag], there: Collection[Tag]) -> dict[Tag, Digest | None]:
+        """As `_ask`; those of `there` that are denied are asked for once more: a replica may not have heard of them."""
+        found = await self._ask(tags)
+        denied = {tag for tag, now in found.items() if now is None and tag in there}
+        if denied:
+            await asyncio.sleep(_PAUSE)
+            found.update(await self._ask(denied))
         return found
 
     async def _mend(self, gone: Collection[Tag]) -> None:
