@@ -205,9 +205,20 @@ class RunStore:
         for header in self.headers(registry):
             yield from read_moved(header.folder)
 
-    def prune(self, before: datetime) -> list[str]:
-        """Remove the finished runs that began before a moment; returns their names."""
-        old = [header for header in self.headers() if header.started < before and not header.is_unfinished]
+    def prune(self, before: datetime, undos_before: datetime | None = None) -> list[str]:
+        """Remove the finished runs that began before a moment; undos, where given, before another. Returns their names.
+
+        A run stays while an undo of it is unfinished.
+        """
+        headers = self.headers()
+        needed = {header.undoes for header in headers if header.is_unfinished}
+        old = [
+            header
+            for header in headers
+            if header.started < (undos_before if header.undoes and undos_before else before)
+            and not header.is_unfinished
+            and header.run not in needed
+        ]
         for header in old:
             try:
                 shutil.rmtree(header.folder)

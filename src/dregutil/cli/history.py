@@ -13,6 +13,7 @@ from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
 from dregutil.layout import write_layout
 from dregutil.quantity import parse_duration
+from dregutil.recent import HELD_FOR
 from dregutil.record import RunRecord
 from dregutil.report.runs import damage_text, run_lines, run_object, step_lines, step_objects
 from dregutil.runs import RunStore
@@ -62,9 +63,14 @@ def _show(record: RunRecord, settings: Settings) -> int:
 
 
 def _prune(age: str, settings: Settings, store: RunStore) -> int:
-    before = datetime.now(UTC) - parse_duration(age)
-    names = store.prune(before)
+    now = datetime.now(UTC)
+    before = now - parse_duration(age)
+    names = store.prune(before, min(before, now - HELD_FOR))
     for name in names:
         note(settings, f"forgot {name}")
     note(settings, f"{plural(len(names), 'run')} forgotten; what they removed can no longer be undone")
+    held = sum(bool(header.undoes) and header.started < before for header in store.headers())
+    if held:
+        stays = f"{plural(held, 'undo')} {'stays' if held == 1 else 'stay'}"
+        note(settings, f"{stays}: `cleanup` holds what it put back for {HELD_FOR.days} days")
     return 0

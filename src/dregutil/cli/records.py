@@ -184,11 +184,14 @@ def _note(settings: Settings, source: Source, policy: Path | None) -> None:
     inventory = as_before(source.inventory, moved)
     store.record(inventory, now=now, began=source.began, unread=unread, unasked=unasked, lost=lost)
     if lost:
+        were_noted = begun or CrawlMark(settings.state_dir, settings.address.identity).read() is not None
+        what = "are gone, or older than the last run" if were_noted else "are not here, and there were runs before"
         sys.stderr.write(
-            "dregutil: warning: the records of when tags came are gone, or older than the last run: "
+            f"dregutil: warning: the records of when tags came {what}: "
             "until new ones have known it for min_age, every tag counts as younger\n"
         )
     if not store.have_begun():
+        note(settings, "the records of when tags came do not begin before every repository can be read")
         return
     if not begun and not lost:
         note(settings, "the records of when tags came begin with this run; what is here counts by its creation date")
@@ -206,6 +209,8 @@ def _are_lost(settings: Settings, store: SightingStore, policy: Path | None) -> 
     if store.have_begun():
         last = store.last_crawl()
         return marked is not None and (last is None or last < marked)
+    if marked is None and store.path.exists():
+        return False  # no crawl has read every repository yet, so that they have never begun
     if marked is not None or next(iter(RunStore(settings.state_dir).headers(identity)), None) is not None:
         return True
     return policy is not None and LastRunFile(settings.state_dir, identity, policy).read() is not None
