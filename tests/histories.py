@@ -22,6 +22,7 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.retention import Former, TagFacts
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml reads them ten times as fast
 FOLDER = Path(__file__).with_name("retention")
 
 
@@ -40,7 +41,7 @@ class Case:
 def cases() -> list[Case]:
     found = []
     for path in sorted(FOLDER.glob("*.yml")):
-        found += [_case(path.stem, document) for document in yaml.load_all(path.read_text(), yaml.BaseLoader)]
+        found += [_case(path.stem, document) for document in yaml.load_all(path.read_text(), LOADER)]
     return found
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dregutil.collector import Collector, Generation, MarkedRepository, Marks, is_untidy, mark, stops_at
 from dregutil.manifest import OCI_ARTIFACT, OCI_MANIFEST, Kind
 from dregutil.reference import Digest, Repository, Tag
-from dregutil.stored import StoredManifest, StoredRegistry, StoredRepository
+from dregutil.stored import Oddity, Stops, StoredManifest, StoredRegistry, StoredRepository
 
 COLLECTORS = [Collector(generation, untagged) for generation in Generation for untagged in (False, True)]
 V2, V2_UNTAGGED, V3, V3_UNTAGGED = COLLECTORS
@@ -116,3 +116,85 @@ def test_what_makes_a_collector_stop() -> None:
     assert stopped(stored(untagged, image, keeps=False)) == [V2_UNTAGGED]
     assert stopped(stored(folderless, image)) == [V2_UNTAGGED]
     assert stopped(stored(without_layers, image)) == [V3, V3_UNTAGGED]
+
+
+def test_the_order_of_repositories_matters_to_3_with_m_alone() -> None:
+    broken = MarkedRepository(A, {INDEX: (IMAGE,)}, {Tag("1"): INDEX})
+    whole = MarkedRepository(B, {INDEX: (IMAGE,), IMAGE: (CONFIG, LAYER)}, {Tag("1"): INDEX})
+    assert [one for one in COLLECTORS if is_untidy([broken, whole], one)] == [V3_UNTAGGED]
+    assert [one for one in COLLECTORS if is_untidy([whole, broken], one)] == [V3_UNTAGGED]
+
+
+def test_a_manifest_of_which_two_repositories_show_different_things_makes_the_order_matter() -> None:
+    one = MarkedRepository(A, {IMAGE: (CONFIG,)}, {Tag("1"): IMAGE})
+    more = MarkedRepository(B, {IMAGE: (CONFIG, LAYER)}, {Tag("1"): IMAGE})
+    assert [collector for collector in COLLECTORS if is_untidy([one, more], collector)] == [V3_UNTAGGED]
+    assert not is_untidy([more, MarkedRepository(A, dict(more.references))], V3_UNTAGGED)
+    assert not is_untidy([one, MarkedRepository(B, {OTHER: (CONFIG,)})], V3_UNTAGGED)
+
+
+def test_a_collector_is_run_without_m_unless_it_is_said() -> None:
+    assert [Collector(generation) for generation in Generation] == [V2, V3]
+
+
+def test_an_oddity_stops_the_collectors_of_2_8_that_it_names() -> None:
+    def stopped(stops: Stops) -> list[tuple[Collector, str]]:
+        registry = StoredRegistry("x", oddities=(Oddity("a/b", "it is torn", stops=stops),))
+        return [(collector, why) for collector in COLLECTORS for why in stops_at(registry, collector)]
+
+    assert stopped(Stops.NONE) == []
+    assert stopped(Stops.UNTAGGED) == [(V2_UNTAGGED, "a/b: it is torn")]
+    assert stopped(Stops.ALL) == [(V2, "a/b: it is torn"), (V2_UNTAGGED, "a/b: it is torn")]
+
+
+def test_a_repository_that_a_collector_does_not_find_hides_none_at_which_it_stops() -> None:
+    odd = StoredManifest(IMAGE, Kind.UNKNOWN, "x/y")
+    held = {
+        A: StoredRepository(A, has_layers=False, has_manifests=False),
+        B: StoredRepository(B, frozenset([IMAGE, OTHER]), {Tag("1"): IMAGE}),
+    }
+    registry = StoredRegistry("x", held, {IMAGE: 1}, {IMAGE: odd})
+    for collector in COLLECTORS:
+        assert list(stops_at(registry, collector)) == [f"{IMAGE.short} in b, whose type it does not know"]
+    lost = StoredRegistry("x", {A: StoredRepository(A, frozenset([IMAGE]), has_layers=False)}, {IMAGE: 1}, {IMAGE: odd})
+    assert list(stops_at(lost, V2)) == []
+    assert [why.split(",")[0] for why in stops_at(lost, V3)] == [f"{IMAGE.short} in a", "a"]
+
+
+def test_only_manifests_that_are_there_need_a_folder_of_tags() -> None:
+    empty = StoredRepository(A, frozenset([OTHER]), has_tags=False)
+    assert list(stops_at(stored(empty), V2_UNTAGGED)) == []
+
+
+@pytest.mark.parametrize("collector", [V2_UNTAGGED, V3_UNTAGGED])
+def test_a_manifest_takes_only_its_own_tags_with_it(collector: Collector) -> None:
+    found = MarkedRepository(A, {IMAGE: (CONFIG, LAYER), OTHER: (CONFIG,)}, {Tag("1"): IMAGE, Tag("2"): OTHER})
+    marks = Marks([found], collector)
+    assert marks.delete(A, IMAGE) == {IMAGE, LAYER}
+    assert marks.delete(A, IMAGE) == marks.untag(A, Tag("1")) == marks.delete(A, LAYER) == frozenset()
+    assert marks.delete(B, OTHER) == marks.untag(B, Tag("2")) == frozenset()
+    assert marks.untag(A, Tag("2")) == {OTHER, CONFIG}
+    assert marks.marked == frozenset()
+
+
+def test_a_manifest_with_two_tags_is_marked_until_both_are_off() -> None:
+    marks = Marks([MarkedRepository(A, {IMAGE: (LAYER,)}, {Tag("1"): IMAGE, Tag("2"): IMAGE})], V2_UNTAGGED)
+    assert marks.untag(A, Tag("1")) == frozenset()
+    assert marks.untag(A, Tag("1")) == frozenset()
+    assert marks.untag(A, Tag("2")) == {IMAGE, LAYER}
+
+
+def test_a_tag_taken_off_changes_nothing_without_m() -> None:
+    for collector in (V2, V3):
+        marks = Marks([MarkedRepository(A, {IMAGE: (LAYER,)}, {Tag("1"): IMAGE})], collector)
+        assert marks.untag(A, Tag("1")) == frozenset()
+        assert marks.delete(A, IMAGE) == {IMAGE, LAYER}
+
+
+def test_what_is_within_an_index_within_an_index_is_unmarked_with_it() -> None:
+    top = digest(9)
+    nested = MarkedRepository(A, {top: (INDEX,), INDEX: (IMAGE,), IMAGE: (LAYER,)}, {Tag("1"): top})
+    everything = {top, INDEX, IMAGE, LAYER}
+    assert Marks([nested], V3_UNTAGGED).untag(A, Tag("1")) == everything
+    assert Marks([nested], V3_UNTAGGED).delete(A, top) == everything
+    assert Marks([nested], V2_UNTAGGED).untag(A, Tag("1")) == {top, INDEX}

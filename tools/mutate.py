@@ -1,9 +1,11 @@
 """`python tools/mutate.py [MODULE ...] [--sample N] [--seed S] [-j N] [--list]`: changes that no test would miss.
 
 Each mutant is one small change of a module that decides (`<` for `<=`, `any` for `all`, a condition dropped), written
-into a copy of the package in a temporary folder; then the tests that bear on the module run, in a process of their
-own, until the first fails. TESTS says which bear on which. A survivor is either explained in `tools/mutants.txt`, or a
-test is missing. Tests without a server kill in about a second, so only those are listed.
+into a copy of the package in a temporary folder; then the tests that call the changed function run, in a process of
+their own, until the first fails: examples first, properties last and with few examples, always the same ones. TESTS
+says which files bear on which module; a run without a mutant finds which of their tests call which function. A survivor
+is either explained in `tools/mutants.txt`, or a test is missing. Only tests without a server are listed: they kill in
+about a second.
 
 Ends with 1 where less than 90 % of a module's mutants are killed, those that are explained left out.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import json
 import os
 import random
 import shutil
@@ -25,13 +28,21 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any, TypeAlias
 
 ROOT = Path(__file__).parents[1]
 EXPLAINED = ROOT / "tools" / "mutants.txt"
 ENOUGH = 0.9
 LONGEST = 60.0  # seconds for a mutant, or four times what the tests take without one
 _VERSIONS = ("test_version.py", "test_tag_conventions.py", "test_tags_of_2_0_0.py")
-_RETENTION = ("test_retention.py", "test_keep_rules.py", "test_tag_conventions.py", "test_retention_properties.py")
+_RETENTION = (
+    "test_retention_parts.py",
+    "test_keep_rules.py",
+    "test_retention.py",
+    "test_tag_conventions.py",
+    "test_retention_properties.py",
+)
 _PLANS = ("test_settle.py", "test_plan.py")
 # Which tests bear on which module, the quickest first.
 TESTS = {
@@ -42,15 +53,20 @@ TESTS = {
     "plan": (*_PLANS, "test_planfile.py"),
     "brake": ("test_brake.py",),
     "untagged": ("test_untagged_roots.py", "test_untagged_properties.py"),
-    "collector": ("test_collector.py", "test_reclaim.py"),
-    "reclaim": ("test_reclaim.py", "test_collector.py"),
+    "collector": ("test_collector.py", "test_links_to_nothing.py", "test_reclaim.py", "test_reclaim_edges.py"),
+    "reclaim": ("test_reclaim_edges.py", "test_reclaim.py", "test_collector.py"),
     **{
         f"retention/{name}": _RETENTION
-        for name in ("dates", "explain", "follow", "judge", "keep", "policy", "select", "verdict")
+        for name in ("dates", "explain", "follow", "judge", "keep", "late", "policy", "select", "verdict")
     },
 }
 # What every test imports, loaded once: each mutant's process is then a fork.
 _PRELOADED = ("pytest", "hypothesis", "hypothesis.strategies", "aiohttp", "aiohttp.web", "msgspec", "yaml", "sqlite3")
+
+_SETTINGS = """[pytest]
+pythonpath = tests
+markers = property: holds for any input
+"""
 
 _COMPARED = {
     ast.Lt: ast.LtE,
@@ -83,6 +99,7 @@ class Mutant:
     change: str
     line: int
     number: int
+    lines: tuple[int, int]  # of its function, decorators too; (0, 0) outside of functions
 
     @property
     def key(self) -> str:
@@ -97,6 +114,7 @@ class _Mutator(ast.NodeTransformer):
         self.wanted = wanted
         self.found: list[Mutant] = []
         self._path: list[str] = []
+        self._lines: list[tuple[int, int]] = [(0, 0)]
         self._seen: Counter[tuple[str, str]] = Counter()
 
     def _may(self, node: ast.AST, before: ast.AST | str, after: ast.AST | str) -> bool:
@@ -107,13 +125,19 @@ class _Mutator(ast.NodeTransformer):
         self._seen[function, change] += 1
         again = self._seen[function, change]
         change = change if again == 1 else f"{change} ({again})"
-        self.found.append(Mutant(self.module, function, change, getattr(node, "lineno", 0), len(self.found)))
+        line = getattr(node, "lineno", 0)
+        self.found.append(Mutant(self.module, function, change, line, len(self.found), self._lines[-1]))
         return self.found[-1].number == self.wanted
 
     def _inside(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> ast.AST:
         self._path.append(node.name)
+        if not isinstance(node, ast.ClassDef):
+            first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+            self._lines.append((first, node.end_lineno or first))
         node.body = self.statements(node.body)
         self._path.pop()
+        if not isinstance(node, ast.ClassDef):
+            self._lines.pop()
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # names of ast
@@ -234,6 +258,10 @@ def mutated(mutant: Mutant, source: str) -> str:
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
+# Files of tests, with a plugin of pytest that picks of them.
+Stage: TypeAlias = tuple[Sequence[str], object]
+
+
 class Runner:
     """Runs tests against copies of the package, several at a time, each in a fork."""
 
@@ -246,12 +274,12 @@ class Runner:
         bare = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "tests", folder / "tests", ignore=bare)
         shutil.copytree(ROOT / "docs", folder / "docs", ignore=bare)
-        shutil.copy2(ROOT / "pyproject.toml", folder)
+        (folder / "pytest.ini").write_text(_SETTINGS)
         self.source = folder / "src" / "dregutil"  # as it was when the command began, whatever is edited meanwhile
         for place in (folder / "src", *self._free):
             shutil.copytree(ROOT / "src" / "dregutil", place / "dregutil", ignore=bare)
 
-    def start(self, tests: Sequence[str], mutant: Mutant | None, limit: float) -> None:
+    def start(self, stages: Sequence[Stage], mutant: Mutant | None, limit: float) -> None:
         place = self._free.pop()
         if mutant is not None:
             path = place / "dregutil" / f"{mutant.module}.py"
@@ -260,7 +288,7 @@ class Runner:
             os.utime(path, (self._stamp, self._stamp))
         child = os.fork()
         if child == 0:
-            _test(place, tests, self.folder)
+            _test(place, stages, self.folder)
         self._running[child] = (place, mutant, time.monotonic(), limit)
 
     def finish_one(self) -> tuple[Mutant | None, bool, float]:
@@ -289,7 +317,63 @@ class Runner:
         return not self._free
 
 
-def _test(place: Path, tests: Sequence[str], folder: Path) -> None:
+class _Only:
+    """A plugin of pytest: the tests that `wanted` names (None is all), and of those the properties, or the others."""
+
+    def __init__(self, wanted: frozenset[str] | None, *, properties: bool) -> None:
+        self.wanted = wanted
+        self.properties = properties
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = [
+            item
+            for item in items
+            if (self.wanted is None or item.nodeid in self.wanted)
+            and hasattr(item.obj, "hypothesis") is self.properties
+        ]
+
+
+class _Callers:
+    """Writes down which tests call what of the module at `path`, by the line where the code begins."""
+
+    def __init__(self, path: str, out: Path) -> None:
+        self.path = path
+        self.out = out
+        self.found: dict[int, set[str]] = defaultdict(set)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        def called(frame: FrameType, *_: object) -> None:
+            if frame.f_code.co_filename.endswith(self.path):
+                self.found[frame.f_code.co_firstlineno].add(nodeid)
+
+        sys.settrace(called)
+
+    def pytest_runtest_logfinish(self) -> None:
+        sys.settrace(None)
+
+    def pytest_sessionfinish(self) -> None:
+        self.out.write_text(json.dumps({line: sorted(tests) for line, tests in self.found.items()}))
+
+
+def callers_of(mutant: Mutant, found: dict[int, frozenset[str]]) -> frozenset[str] | None:
+    """The tests that call the function of a mutant; all (None) where the change is made while the module loads."""
+    first, last = mutant.lines
+    if not last:
+        return None
+    return frozenset().union(*(tests for line, tests in found.items() if first <= line <= last))
+
+
+def stages_of(tests: Sequence[str], wanted: frozenset[str] | None) -> list[Stage]:
+    """In which order the tests run: file by file, and all properties at last; files that nothing is wanted of left out.
+
+    Most mutants fall at the first file, and then the others need not be loaded.
+    """
+    files = [test for test in tests if wanted is None or any(one.startswith(f"{test}::") for one in wanted)]
+    stages: list[Stage] = [([test], _Only(wanted, properties=False)) for test in files]
+    return [*stages, (files, _Only(wanted, properties=True))] if files else []
+
+
+def _test(place: Path, stages: Sequence[Stage], folder: Path) -> None:
     """Run tests against the copy in `place`, and end this process: 0 where all of them pass."""
     code = 99
     try:
@@ -304,11 +388,23 @@ def _test(place: Path, tests: Sequence[str], folder: Path) -> None:
         _few_examples()
         import pytest
 
-        # Without conftest.py, which brings the servers; one file after the other, since most mutants fall at the first.
-        options = ["-x", "-q", "--noconftest", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        for test in tests:
-            code = int(pytest.main([*options, f"--basetemp={folder / place.name}-tmp", test]))
-            if code != 0:
+        # Without conftest.py, which brings the servers, and without the plugins that are installed.
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        options = [
+            "-x",
+            "-q",
+            f"--rootdir={folder}",
+            f"-c={folder / 'pytest.ini'}",
+            "--noconftest",
+            "--assert=plain",
+            "-p",
+            "no:cacheprovider",
+        ]
+        code = 0
+        for tests, plugin in stages:
+            code = int(pytest.main([*options, f"--basetemp={folder / place.name}-tmp", *tests], plugins=[plugin]))
+            code = 0 if code == int(pytest.ExitCode.NO_TESTS_COLLECTED) else code
+            if code:
                 break
     except BaseException:  # noqa: BLE001  # told, in a process that ends here
         traceback.print_exc()
@@ -324,7 +420,7 @@ def _few_examples() -> None:
     settings.register_profile(
         "mutants",
         deadline=None,
-        max_examples=40,
+        max_examples=25,
         derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),
@@ -358,19 +454,24 @@ def chosen(modules: Sequence[str], sources: Path, sample: int | None, seed: int)
 def try_all(mutants: Sequence[Mutant], runner: Runner) -> dict[str, list[tuple[Mutant, bool]]]:
     """Each mutant with whether it was killed, by module. Ends the program where the tests fail without a mutant."""
     limits = {}
+    callers: dict[str, dict[int, frozenset[str]]] = {}
     for module in dict.fromkeys(mutant.module for mutant in mutants):
-        runner.start(present(TESTS[module]), None, 10 * LONGEST)
+        out = runner.folder / "callers.json"
+        stage: Stage = (present(TESTS[module]), _Callers(f"/dregutil/{module}.py", out))
+        runner.start([stage], None, 10 * LONGEST)
         _, failed, seconds = runner.finish_one()
         if failed:
             sys.exit(f"the tests of {module} fail without any mutant:\n{_last_output(runner.folder)}")
         limits[module] = max(LONGEST, 4 * seconds)
+        callers[module] = {int(line): frozenset(tests) for line, tests in json.loads(out.read_text()).items()}
         print(f"{module}: its tests take {seconds:.1f} s", flush=True)
     results: dict[str, list[tuple[Mutant, bool]]] = defaultdict(list)
     waiting = list(reversed(mutants))
     while waiting or runner.is_busy:
         while waiting and not runner.is_full:
             mutant = waiting.pop()
-            runner.start(present(TESTS[mutant.module]), mutant, limits[mutant.module])
+            wanted = callers_of(mutant, callers[mutant.module])
+            runner.start(stages_of(present(TESTS[mutant.module]), wanted), mutant, limits[mutant.module])
         done, failed, _ = runner.finish_one()
         if done is not None:
             results[done.module].append((done, failed))

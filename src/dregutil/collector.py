@@ -170,7 +170,6 @@ class Marks:
         self._repositories = {found.repository: found for found in repositories}
         self._tags = {found.repository: dict(found.tags) for found in self._repositories.values()}
         self._reasons: Counter[tuple[Repository, Digest]] = Counter()
-        self._deleted: set[tuple[Repository, Digest]] = set()
         self._marking: Counter[Digest] = Counter()
         for found in self._repositories.values():
             roots = found.tags.values() if collector.untagged else found.references
@@ -185,12 +184,11 @@ class Marks:
         """Take a manifest with its tags out of its repository; what is no longer marked."""
         found = self._repositories.get(repository)
         place = (repository, manifest)
-        if found is None or manifest not in found.references or place in self._deleted:
+        if found is None:
             return frozenset()
         tags = self._tags[repository]
         for tag in [tag for tag, digest in tags.items() if digest == manifest]:
             del tags[tag]
-        self._deleted.add(place)
         if not self._reasons.pop(place, 0):
             return frozenset()
         gone = frozenset(self._withdraw(found, manifest))
