@@ -20,7 +20,7 @@ from dregutil.cli.output import count, emit, note, tag_text
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import update
-from dregutil.errors import BrakeError, PlanRefusedError
+from dregutil.errors import BrakeError, JournalError, PlanRefusedError
 from dregutil.inventory import Inventory
 from dregutil.journal import Journal
 from dregutil.layout import LaidOutRecorder
@@ -267,7 +267,9 @@ def _exit_code(args: argparse.Namespace, settings: Settings, work: Undertaking, 
     done = result.of(Result.REMOVED) or result.of(Result.GONE)
     if result.error is not None:
         if done or result.lost:
-            advice = f"{settings.advised(f'apply --resume {run}')} goes on with it" if run else result.error.advice
+            advice = result.error.advice
+            if run and not isinstance(result.error, JournalError):  # a full disk needs room first
+                advice = f"{settings.advised(f'apply --resume {run}')} goes on with it"
             sys.stderr.write(f"dregutil: {result.error.message}\n  {advice}\n")
             return PARTIAL
         raise result.error
