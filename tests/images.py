@@ -14,6 +14,7 @@ IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
+BLOBS_IN_INDEXES = (LAYER, "application/vnd.buildkit.cacheconfig.v0")  # what BuildKit's caches name
 ACCEPT = ", ".join(
     (
         IMAGE,
@@ -145,8 +146,12 @@ class Pusher:
         status, _, _ = self.request("HEAD", f"/v2/{repository}/manifests/{reference}", headers={"Accept": ACCEPT})
         return status == 200
 
-    def is_whole(self, repository: str, reference: str) -> bool:
-        """Whether a manifest, its bytes, its blobs and all its children are there."""
+    def is_whole(self, repository: str, reference: str, seen: set[str] | None = None) -> bool:
+        """Whether a manifest, its bytes, its blobs and all its children are there. `seen`: the digests of this
+        repository that were found whole a moment ago, and grows."""
+        seen = set() if seen is None else seen
+        if reference in seen:
+            return True
         status, headers, raw = self.request(
             "GET", f"/v2/{repository}/manifests/{reference}", headers={"Accept": ACCEPT}
         )
@@ -155,8 +160,21 @@ class Pusher:
         digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         if headers["docker-content-digest"] != digest or (":" in reference and reference != digest):
             return False
-        body = json.loads(raw)
+        body = {key.lower(): value for key, value in json.loads(raw).items()}  # as clients written in Go read it
         blobs = [*body.get("layers", []), *([body["config"]] if "config" in body else [])]
-        return all(
-            self.request("HEAD", f"/v2/{repository}/blobs/{blob['digest']}")[0] == 200 for blob in blobs
-        ) and all(self.is_whole(repository, child["digest"]) for child in body.get("manifests", []))
+        entries = body.get("manifests", [])
+        blobs += [entry for entry in entries if entry["mediaType"] in BLOBS_IN_INDEXES]
+        children = [entry for entry in entries if entry["mediaType"] not in BLOBS_IN_INDEXES]
+        if not all(self._has_blob(repository, blob["digest"], seen) for blob in blobs):
+            return False
+        if not all(self.is_whole(repository, child["digest"], seen) for child in children):
+            return False
+        seen.add(digest)
+        return True
+
+    def _has_blob(self, repository: str, digest: str, seen: set[str]) -> bool:
+        key = f"blob {digest}"
+        if key not in seen and self.request("HEAD", f"/v2/{repository}/blobs/{digest}")[0] != 200:
+            return False
+        seen.add(key)
+        return True

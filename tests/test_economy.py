@@ -65,5 +65,6 @@ def test_an_undo_asks_for_nothing_twice(asked: tuple[Counter[str], Counter[str]]
     tags = REPOSITORIES * DOOMED
     assert {kind: number for kind, number in undo.items() if "manifests" in kind} == {
         "GET manifests": 2 * tags,  # nobody has pushed the tag meanwhile; it is really back
+        "GET manifests by digest": tags,  # whether it is there without a tag: what is said to come back was gone
         "PUT manifests": tags,
     }

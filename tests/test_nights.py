@@ -234,7 +234,8 @@ class _World:
 
     def lie(self) -> None:
         switches = self.server.switches
-        known = [tag for here in self.honest.tags.values() for tag, one in here.items() if one.listed]
+        unknown = {tag for here in self.honest.tags.values() for tag, one in here.items() if not one.listed}
+        known = sorted({tag for here in self.honest.tags.values() for tag in here} - unknown)
         for wrong in (switches.hidden, switches.absent):
             if known and self.chance.random() < 0.3:
                 wrong.update(self.chance.sample(known, self.chance.randint(1, min(6, len(known)))))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,12 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import RefusedError
+from dregutil.image_name import registry_hosts
+from dregutil.inventory import Inventory
+from dregutil.lastrun import CrawlMark, LastRunFile
 from dregutil.plan import Plan
-from dregutil.reference import RegistryAddress, registry_key
+from dregutil.reference import Digest, RegistryAddress, Repository, Tag, registry_key, registry_spellings
 from dregutil.runs import RunStore
+from dregutil.sightings import SightingStore
 from images import Pusher
 from program import Program
 from servers import DistributionServer
+from upgraded import POLICY
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "LOCALHOST")
 
@@ -67,3 +75,94 @@ def test_a_key_is_its_own_key_and_that_of_the_identity(host: str, port: str, sch
     address = RegistryAddress.parse(f"{scheme}{host}{port}{prefix}")
     assert registry_key(address.identity) == address.key
     assert registry_key(address.key) == address.key
+    assert address.key in registry_spellings(address.identity)
+    assert address.identity in registry_spellings(address.key)
+    assert {registry_key(spelling) for spelling in registry_spellings(address.key)} == {address.key}
+
+
+def older_name(name: str) -> str:
+    """How 2.0.0 named a file: by the registry as it was given."""
+    return hashlib.sha256(name.encode()).hexdigest()[:24]
+
+
+@pytest.mark.parametrize("host", LOCAL)
+def test_a_run_of_an_older_version_is_kept_out_by_any_name(tmp_path: Path, host: str) -> None:
+    for name in ("localhost:5000", "127.0.0.1:5000", "[::1]:5000"):
+        folder = tmp_path / "locks"
+        folder.mkdir(exist_ok=True)
+        held = os.open(folder / older_name(name), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            with pytest.raises(RefusedError, match="another run"), RunStore(tmp_path).lock(f"{host}:5000"):
+                pass
+        finally:
+            os.close(held)
+    with RunStore(tmp_path).lock(f"{host}:5000"):
+        pass
+
+
+@pytest.mark.parametrize("host", LOCAL)
+@pytest.mark.parametrize("older", ["localhost", "127.0.0.1", "[::1]"])
+def test_when_tags_came_is_known_by_any_name(tmp_path: Path, host: str, older: str) -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    tags = {Tag("1.0"): Digest.of(b"one")}
+    made = SightingStore(tmp_path, f"{older}:5000")
+    made.record(Inventory({Repository("r"): tags}), now=now)
+    made.path.rename(made.path.with_name(f"{older_name(f'{older}:5000')}.sqlite"))
+    found = SightingStore(tmp_path, f"{host.lower()}:5000")
+    assert found.of(Repository("r"), tags)[Tag("1.0")].known_since == now
+    found.record(Inventory(), now=now)
+    assert SightingStore(tmp_path, f"{older}:5000").missing(Repository("r")).keys() == {Tag("1.0")}
+    assert len(list((tmp_path / "sightings").iterdir())) == 1
+    assert not SightingStore(tmp_path, f"{host.lower()}:5001").have_begun()
+
+
+def test_of_two_files_of_an_older_version_the_last_written_goes_on(tmp_path: Path) -> None:
+    names = ("localhost:5000", "127.0.0.1:5000")
+    (tmp_path / "sightings").mkdir()
+    for place, name in enumerate(names):
+        path = tmp_path / "sightings" / f"{older_name(name)}.sqlite"
+        path.touch()
+        os.utime(path, (place, place))
+    paths = {SightingStore(tmp_path, name).path for name in (*names, "[::1]:5000")}
+    assert paths == {tmp_path / "sightings" / f"{older_name(names[1])}.sqlite"}
+
+
+@pytest.mark.parametrize("older", ["localhost", "127.0.0.1", "[::1]"])
+def test_the_last_run_of_a_policy_is_known_by_any_name(tmp_path: Path, older: str) -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    policy = tmp_path / "policy.yml"
+    made = LastRunFile(tmp_path, f"{older}:5000", policy)
+    made.write(now, {"all": 3}, {"all": 1})
+    made.path.rename(made.path.with_name(f"{older_name(f'{older}:5000{chr(10)}{policy}')}.json"))
+    for host in ("localhost", "127.0.0.1", "[::1]"):
+        found = LastRunFile(tmp_path, f"{host}:5000", policy).read()
+        assert found is not None
+        assert (found.when, found.removed) == (now, {"all": 1})
+        assert CrawlMark(tmp_path, f"{host}:5000").path == CrawlMark(tmp_path, "localhost:5000").path
+
+
+def test_a_cleanup_by_another_name_goes_on_with_the_records(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    for number in range(5):
+        pusher.push_image("r", f"1.{number}", seed=str(number))
+    (tmp_path / "policy.yml").write_text(POLICY.replace("0s", "1h"))
+    one, other = (Program(f"http://{host}:{registry_server.port}", tmp_path) for host in ("localhost", "127.0.0.1"))
+    begun = "the records of when tags came begin with this run"
+    assert begun in one.run("cleanup", "-f", "policy.yml", "--dry-run").stderr
+    found = other.run("cleanup", "-f", "policy.yml", "--dry-run")
+    assert (found.returncode, begun in found.stderr) == (0, False), found.stderr
+
+
+@pytest.mark.parametrize("host", LOCAL)
+def test_a_list_names_what_is_in_use_by_any_name(host: str) -> None:
+    own = registry_hosts(RegistryAddress.parse(f"{host}:5000"), ())
+    alias = registry_hosts(RegistryAddress.parse("registry.example.com"), (f"{host}:5000",))
+    for name in LOCAL:
+        for found in (own, alias):
+            (mention,) = found.mentions(f"image: {name}:5000/shop/web:1.0")
+            (image,) = mention.names
+            assert image.repositories_in(found.hosts) == (Repository("shop/web"),)
+    assert not own.is_named_in("127.0.0.2:5000/shop/web:1.0")
+    assert not list(own.mentions("127.0.0.1:5001/shop/web:1.0"))

@@ -71,7 +71,8 @@ def test_tags_that_are_missing_for_a_night_cost_no_other_tag(memory: tuple[Memor
     _cleanup(program)
     before = _decisions(program)
     getattr(server.switches, how).update({"t3", "t7"})
-    _cleanup(program)
+    told = _cleanup(program)
+    assert ("lists leave out 6 tags (a:t3, a:t7, b:t3, b:t7, c:t3 and 1 more)" in told) == (how == "hidden")
     getattr(server.switches, how).clear()
     assert _decisions(program) == before
     assert set(before.values()) == {"keep"}

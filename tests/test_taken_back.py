@@ -246,7 +246,7 @@ async def test_a_tag_that_an_undo_left_on_our_own_manifest_is_ours(removing: Rem
     await removing.remove("1.0")
     config = b'{"placeholder":"of no record"}'
     pusher.push_blob("r", config)
-    dummy = pusher.push_manifest("r", "1.0", placeholder(config), IMAGE)
+    dummy = pusher.push_manifest("r", "1.0", placeholder(config, of_nothing=True), IMAGE)
     await removing.undo()
     assert pusher.tags("r") == {"1.0": image["digest"]}
     assert not pusher.has("r", dummy)

@@ -1,4 +1,4 @@
-"""What 2.0.0 left behind (caches, plans, records, contents, sightings) is read, applied, resumed and undone."""
+"""What 2.0.0 left (caches, plans, records, contents, sightings, last runs) is read, applied, resumed and undone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from dregutil.content_database import ContentDatabase
+from dregutil.lastrun import LastRunFile
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.sightings import SightingStore
 from images import Pusher
 from program import PROGRAM
 from servers import DistributionServer
 from servers.http import Proxy
-from upgraded import NAME, Left
+from upgraded import LAST_POLICY, NAME, Left
 
 VERSIONS = ("2.0.0",)
 
@@ -144,3 +145,11 @@ def test_the_sightings_go_on(upgraded: Upgraded) -> None:
     upgraded.run("cleanup", "-f", "policy.yml", "--dry-run", code=3)  # a tag is on a placeholder
     again = store.of(Repository("app"), {Tag("keep"): tags[Tag("keep")]})
     assert again[Tag("keep")].known_since == known[Tag("keep")].known_since < datetime.now(UTC)
+
+
+def test_the_last_run_of_a_policy_is_known(upgraded: Upgraded) -> None:
+    last = LastRunFile(upgraded.left.folder / "state", NAME, upgraded.left.folder / LAST_POLICY).read()
+    assert last is not None
+    assert (last.selected, last.removed) == ({"all": 11}, {"all": 0})
+    shown = upgraded.run("cleanup", "-f", LAST_POLICY, "--dry-run", code=3)  # a tag is on a placeholder
+    assert f"SINCE {last.when:%Y-%m-%d %H:%M}" in shown

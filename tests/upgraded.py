@@ -5,6 +5,7 @@ Records name their registry, so it has a name of its own, `registry.test`, which
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -15,10 +16,11 @@ from typing import Any
 
 from images import IMAGE, Pusher
 
-__all__ = ["NAME", "POLICY", "Left", "push_all"]
+__all__ = ["LAST_POLICY", "NAME", "POLICY", "Left", "push_all"]
 
 NAME = "registry.test"
 FOLDER = Path(__file__).with_name("upgrade")
+LAST_POLICY = "last.yml"  # of which there was a run that removed nothing
 POLICY = "version: 1\npolicies:\n  - name: all\n    repositories: ['**']\n    keep: {last: 3}\n    min_age: 0s\n"
 
 
@@ -43,6 +45,10 @@ class Left:
     @classmethod
     def by(cls, version: str, folder: Path, url: str) -> Left:
         shutil.copytree(FOLDER / version, folder, dirs_exist_ok=True)
+        # The last run of a policy lies under a sum of the policy's path, as 2.0.0 made it.
+        (last,) = (folder / "state" / "cleanups").glob("*.json")
+        name = hashlib.sha256(f"{NAME}\n{folder / LAST_POLICY}".encode()).hexdigest()[:24]
+        last.rename(last.with_name(f"{name}.json"))
         return cls(folder, url)
 
     @property

@@ -19,7 +19,7 @@ from pathlib import Path
 from images import Pusher
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
-from upgraded import POLICY, Left, push_all
+from upgraded import LAST_POLICY, POLICY, Left, push_all
 
 PROGRAM = [sys.executable, "-m", "dregutil"]
 
@@ -35,6 +35,7 @@ def make(package: Path, target: Path) -> None:
             left = Left(Path(made) / "left", server.url)
             left.folder.mkdir()
             (left.folder / "policy.yml").write_text(POLICY)
+            (left.folder / LAST_POLICY).write_text(POLICY.replace("last: 3", "last: 100"))
             push_all(pusher)
             _leave(left, proxy, environment)
             _describe(left, pusher)
@@ -80,6 +81,7 @@ def _leave(left: Left, proxy: Proxy, environment: dict[str, str]) -> None:
     run("refresh")
     run("du")
     run("cleanup", "-f", "policy.yml", "--dry-run")
+    run("cleanup", "-f", LAST_POLICY, "-y")  # nothing goes, and what it selected is remembered
     run("remove-tags", "-r", "app", "-t", "1.0", "--plan-out", "plan")
     runs = {"finished": run("remove-tags", "-r", "app", "-t", "1.1", "1.2")}
     runs["undone"] = run("remove-tags", "-r", "app", "-t", "1.3")

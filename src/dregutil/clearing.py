@@ -6,6 +6,7 @@ The copy gets what the copied tag stood for; where that may be one of several im
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ __all__ = ["UNCLEAR_ADVICE", "Cleared", "clear_placeholders", "unclear_error", "
 
 UNCLEAR_ADVICE = "push to that tag what it is to name, or delete the tag; then go on with the run"
 _MOST_NAMED = 3
+_PAUSE = 1.0  # seconds until listed tags that are denied are asked for again
 _NEEDS_WHAT_IS_GONE = 400  # the status of MANIFEST_BLOB_UNKNOWN
 
 
@@ -87,7 +89,7 @@ class _Clearing:
             if not new:
                 break
             looked_at |= new
-            for tag in await self._on_placeholder(new):
+            for tag in await self._on_placeholder(new, listed=True):
                 await self._mend(tag)
         if not self.unclear:
             await self.registry.delete_manifest(self.repository, self.digest)
@@ -97,15 +99,22 @@ class _Clearing:
             self.moved[intent.manifest.digest] = intent.manifest
             await self._put(tag, intent.manifest)
 
-    async def _on_placeholder(self, tags: Iterable[Tag]) -> list[Tag]:
+    async def _on_placeholder(self, tags: Iterable[Tag], *, listed: bool = False) -> list[Tag]:
+        """Those of `tags` that are on it. Where they are `listed`, a replica that denies one is asked once more."""
         found: list[Tag] = []
+        denied: list[Tag] = []
 
         async def look(tag: Tag) -> None:
             resolved = await self.registry.resolve(self.repository, tag)
-            if resolved is not None and resolved.digest == self.digest:
+            if resolved is None:
+                denied.append(tag)
+            elif resolved.digest == self.digest:
                 found.append(tag)
 
         await for_each(tags, look)
+        if denied and listed:
+            await asyncio.sleep(_PAUSE)
+            await for_each(tuple(denied), look)
         return sorted(found)
 
     async def _mend(self, tag: Tag) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["absolute", "contents_file", "state_folder"]
+__all__ = ["absolute", "contents_file", "file_of", "state_folder"]
 
 
 def state_folder(env: Mapping[str, str] = os.environ) -> Path:
@@ -28,3 +29,17 @@ def absolute(path: Path) -> Path:
         return path.expanduser().absolute()
     except (OSError, RuntimeError):
         return path
+
+
+def file_of(folder: Path, names: Sequence[str], suffix: str = "") -> Path:
+    """FOLDER/<sum of a name>SUFFIX: of those that are there, the one written last; where none is, the first name's."""
+    paths = [folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}{suffix}" for name in names]
+    return max(paths, key=_written_at)  # of several that are equal, the first
+
+
+def _written_at(path: Path) -> int:
+    """In nanoseconds; -1 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return -1

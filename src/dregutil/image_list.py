@@ -290,6 +290,8 @@ class _Reader:
     def _line(self, line: Line) -> None:
         """Images alone. Raises RefusedError at a word that can be none."""
         words = line.words
+        if len(words) > 2 and "/" not in words[0] and self.own.is_named_in(words[0]):
+            words = (f"{words[0]}/{words[1]}", *words[2:])  # columns: registry, repository, tag
         skip = False
         for place, word in enumerate(words):
             if skip:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote
 
 from dregutil.errors import UsageError
-from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag
+from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag, registry_spellings
 
 __all__ = ["ImageName", "Mention", "OwnNames", "bare_id", "parse_image_name", "registry_hosts"]
 
@@ -124,8 +124,9 @@ class OwnNames:
 
 def registry_hosts(address: RegistryAddress, aliases: tuple[str, ...]) -> OwnNames:
     """All names by which lists may call a registry."""
-    own = {_host(address.netloc), _host(address.identity.partition("/")[0])}
-    found = own | {_host(_SCHEME.sub("", alias.lower()).partition("/")[0]) for alias in aliases}
+    named = [address.netloc, address.identity, *(_SCHEME.sub("", alias.lower()) for alias in aliases)]
+    hosts = [_host(name.partition("/")[0]) for name in named]
+    found = {_host(spelling) for host in hosts for spelling in (host, *registry_spellings(host))}
     return OwnNames(frozenset(found | set(_HUB) if found & set(_HUB) else found))
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "TornLine",
     "decode_line",
     "encode_line",
+    "version_of",
 ]
 
 VERSION = 1
@@ -50,6 +51,12 @@ class RunLine(msgspec.Struct, tag="run", kw_only=True):
     untagged: bool = False
     names_repositories: bool = False
     number: int = 0  # the place among the runs of a state folder; 0 in those of 2.0.0
+
+
+class _Version(msgspec.Struct):
+    """What is read of a first line, of whatever version."""
+
+    version: int
 
 
 class StepLine(msgspec.Struct, tag="step"):
@@ -119,6 +126,17 @@ def decode_line(line: bytes) -> Line | None:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return found
+
+
+def version_of(line: bytes) -> int | None:
+    """The version that the first line of a whole record names; None where it cannot be read."""
+    sum_, _, payload = line.rstrip(b"\n").partition(b" ")
+    if sum_ != _sum(payload):
+        return None
+    try:
+        return msgspec.json.decode(payload, type=_Version).version
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def encode_line(record: Any) -> bytes:

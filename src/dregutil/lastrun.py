@@ -5,13 +5,15 @@ And when the last crawl of a registry was recorded, beside the records themselve
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
+
+from dregutil.folders import file_of
+from dregutil.reference import registry_key, registry_spellings
 
 __all__ = ["CrawlMark", "LastRun", "LastRunFile"]
 
@@ -28,8 +30,9 @@ class LastRunFile:
     """STATE/cleanups/<sum of registry and policy>.json"""
 
     def __init__(self, state: Path, registry: str, policy: Path) -> None:
-        name = hashlib.sha256(f"{registry}\n{policy.absolute()}".encode()).hexdigest()[:24]
-        self.path = state / "cleanups" / f"{name}.json"
+        """`registry` is its identity."""
+        names = [f"{spelling}\n{policy.absolute()}" for spelling in registry_spellings(registry)]
+        self.path = file_of(state / "cleanups", names, ".json")
 
     def read(self) -> LastRun | None:
         """None where there was none, or its file is of no use: it decides nothing."""
@@ -47,7 +50,8 @@ class CrawlMark:
     """STATE/cleanups/<sum of registry>.crawl: when the last crawl was recorded."""
 
     def __init__(self, state: Path, registry: str) -> None:
-        self.path = state / "cleanups" / f"{hashlib.sha256(registry.encode()).hexdigest()[:24]}.crawl"
+        """`registry` is its identity."""
+        self.path = file_of(state / "cleanups", [registry_key(registry)], ".crawl")
 
     def read(self) -> datetime | None:
         """None where there was none, or its file is of no use."""

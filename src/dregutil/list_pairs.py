@@ -24,6 +24,7 @@ _VERSIONS = frozenset(
     f"{what}version" for what in ("", "app", "image", "new", "container", "release", "chart", "target")
 )
 _NAMES, _VALUES = ("name", "key", "parametername", "parameterkey"), ("value", "parametervalue")
+_BELOW = frozenset(("chart", "image", "imagename", "name"))
 _TAGS = frozenset(("tag", "Tag", "newTag", "imageTag", "image_tag"))
 _LATEST = Tag("latest")
 
@@ -123,10 +124,11 @@ def _in_pairs(node: Node) -> Iterator[str]:
 
 
 def _charts(name: ImageName, node: Node) -> list[ImageName]:
-    """Charts of a repository that is named without them: `repoURL: host/charts`, `chart: web`."""
+    """Charts and images of a folder that is named without them: `repoURL: host/charts`, `chart: web`; `repository:
+    host/shop`, `image: web`."""
     found = []
     for key, value in node if isinstance(node, Fields) else ():
-        if plain_key(key) == "chart" and isinstance(value, str) and name.repository is not None:
+        if plain_key(key) in _BELOW and isinstance(value, str) and name.repository is not None:
             try:
                 found.append(replace(name, repository=Repository.parse(f"{name.repository}/{value}")))
             except UsageError:

@@ -8,6 +8,7 @@ and that is pushed between the list and the DELETE of its digest, goes unnoticed
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -36,13 +37,15 @@ from dregutil.workers import for_each
 __all__ = ["Looks", "batch_seconds"]
 
 _BATCH = 1.0  # seconds of DELETEs on one look
+_LONGEST_BATCH = 10.0
 _LOOK_COST = 6.0  # looks take no more than about a seventh of the time
+_PAUSE = 1.0  # seconds until tags that went are asked for again
 _FEW_STAYING = 500  # tags that are all asked for before each batch
 
 
 def batch_seconds(took: float) -> float:
     """Seconds in which DELETEs may follow a look that took so long (seconds)."""
-    return max(_BATCH, _LOOK_COST * took)
+    return min(max(_BATCH, _LOOK_COST * took), _LONGEST_BATCH)
 
 
 class Looks:
@@ -69,7 +72,7 @@ class Looks:
     def begin(self) -> None:
         """Take the live reading for a look."""
         self._take_reading()
-        self._looked(self._live.read_at, self._live.read_at + self._live.took + _BATCH)
+        self._looked(self._live.read_at, self._live.read_at + self._live.took + self._after_reading())
 
     def note_untagged(self, step: Step, manifest: Manifest) -> None:
         """A tag went by way of a manifest of our own: a tag that was copied from it meanwhile went too."""
@@ -88,7 +91,7 @@ class Looks:
         try:
             await self._look()
         except (RegistryError, ProtocolError, ManifestError, DeniedError):
-            await self.read_again()
+            await self._read_between()
 
     async def _look(self) -> None:
         started = time.monotonic()
@@ -97,11 +100,12 @@ class Looks:
         if len(self._staying) <= _FEW_STAYING and (not self.one_by_one or started - self._asked_at > _BATCH):
             wanted |= self._staying.keys()
             self._asked_at = started
-        found = await self._ask(wanted)
-        self._known = set(listed)
+        others = listed - self._live.own_tags
+        found = await self._ask_again(wanted, others)
+        self._known = {tag for tag in listed if tag not in wanted & others or found[tag] is not None}
         await self._mend({tag for tag in missing if found[tag] is None})
         if any(found[tag] is not None for tag in missing):
-            await self.read_again()  # the list omits what is there: nothing here is believed
+            await self._read_between()  # the list omits what is there: nothing here is believed
             return
         changed = {tag: now for tag, now in found.items() if now is not None and self._staying.get(tag) != now}
         if changed:
@@ -109,6 +113,7 @@ class Looks:
             self._staying.update(changed)
         ended = time.monotonic()
         self._looked(started, ended + batch_seconds(ended - started))
+        self._count()
 
     async def finish(self) -> tuple[Tag, ...]:
         """After the last DELETE: mend what went with it. Returns the tags that are listed. Raises DregutilError."""
@@ -119,38 +124,49 @@ class Looks:
         return tuple(sorted(listed | (gone & self._staying.keys())))
 
     async def read_again(self) -> None:
-        """Read the repository whole, and take that for a look. Raises DregutilError."""
+        """Read the repository whole: DELETEs may follow it as they follow a look. Raises DregutilError.
+
+        It answers for nothing that was deleted: it may be made while DELETEs are in flight, and what is missing in it
+        may have gone with one of those. The next look says so.
+        """
         await self._live.read_again()
         self._take_reading()
-        self._looked(self._live.read_at, time.monotonic() + _BATCH)
+        self._looked(self._live.read_at, time.monotonic() + self._after_reading())
 
     async def after_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
         """Read again after many tags went at once: what went with them is one of `taken`, or a copy of one."""
-        before = dict(self._staying)
         swept = {tag for step, _ in taken.values() for tag in step.tags if step.number in self._live.swept}
+        self._untagged.update(taken)
+        await self._read_between()
+        graph = self._live.graph
+        again = {tag: digest for tag, digest in graph.tags.items() if tag in swept}
+        if again and not graph.trouble:
+            await self._live.update(again)
+
+    async def _read_between(self) -> None:
+        """Read the repository whole while no DELETE is in flight, and mend what went with those before."""
         await self.read_again()
         graph = self._live.graph
         if not graph.trouble:
-            self._untagged.update(taken)
-            await self._mend(before.keys() - graph.tags.keys() - graph.dangling)
-            self._untagged.clear()
-            again = {tag: digest for tag, digest in graph.tags.items() if tag in swept}
-            if again:
-                await self._live.update(again)
+            await self._mend(self._staying.keys() - graph.tags.keys() - graph.dangling)
+            self._count()
 
     async def check_ours(self, ours: Digest, originals: Mapping[Tag, Manifest]) -> None:
-        """Before a manifest of our own goes, onto which `originals` were moved: a tag that somebody copied from one of
-        them gets what that stood for. Raises DregutilError where it cannot be known which."""
-        for tag in await self._copies(ours, originals.keys()):
-            candidates = {manifest.digest: manifest for manifest in originals.values()}
+        """Before a manifest of our own goes, onto which `originals` were moved, and where it has to stay: a tag that
+        somebody copied from one of them gets what that stood for. Raises DregutilError where it cannot be known which.
+        """
+        candidates = {manifest.digest: manifest for manifest in originals.values()}
+        copies = await self._copies(ours, originals.keys())
+        for tag in copies:
             lost = LostTag(self._repository, tag, tuple(candidates))
             if len(candidates) == 1:
                 (manifest,) = candidates.values()
                 await bring_back(self._registry, self._repository, manifest, (tag,), below={})
                 self._run.note_lost(replace(lost, mended=manifest.digest))
-                continue
-            self._run.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
-            raise DregutilError(f"'{tag}' was copied from a tag that was just going; it was left where it is")
+            else:
+                self._run.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
+        if copies and len(candidates) != 1:
+            raise DregutilError(f"'{copies[0]}' was copied from a tag that was just going; it was left where it is")
 
     async def _copies(self, digest: Digest, own: Collection[Tag]) -> list[Tag]:
         """The tags on a manifest of our own that we did not move there: names that are new or stay."""
@@ -158,7 +174,7 @@ class Looks:
         wanted = listed - self._known
         if len(self._staying) <= _FEW_STAYING:
             wanted |= self._staying.keys()
-        found = await self._ask(wanted)
+        found = await self._ask_again(wanted, listed)
         return sorted(tag for tag, now in found.items() if now == digest and tag not in own)
 
     async def _list(self) -> tuple[frozenset[Tag], set[Tag]]:
@@ -171,8 +187,17 @@ class Looks:
         """The tags of what was deleted since the last look: one that is listed may have been pushed again."""
         return {tag for digest, (step, _) in self._removed.items() if digest not in self._counted for tag in step.tags}
 
+    def _after_reading(self) -> float:
+        """Seconds in which DELETEs may follow a whole reading: as after a look, which asks for a part of the tags."""
+        staying, tags = len(self._staying), len(self._live.graph.tags)
+        asked = 1 + (staying if staying <= _FEW_STAYING else 0)
+        return batch_seconds(self._live.took * asked / (1 + tags)) if tags >= staying else _BATCH
+
     def _looked(self, started: float, until: float) -> None:
         self.at, self.until = started, until
+
+    def _count(self) -> None:
+        """What was deleted until now is answered for: no tag that is missing later went with it."""
         self._counted |= self._removed.keys()
         self._untagged.clear()
 
@@ -193,11 +218,20 @@ class Looks:
         await for_each(sorted(tags), ask)
         return found
 
+    async def _ask_again(self, tags: Collection[Tag], there: Collection[Tag]) -> dict[Tag, Digest | None]:
+        """As `_ask`; those of `there` that are denied are asked for once more: a replica may not have heard of them."""
+        found = await self._ask(tags)
+        denied = {tag for tag, now in found.items() if now is None and tag in there}
+        if denied:
+            await asyncio.sleep(_PAUSE)
+            found.update(await self._ask(denied))
+        return found
+
     async def _mend(self, gone: Collection[Tag]) -> None:
         """Put back tags that went with what was deleted since the last look; name those that cannot be."""
         candidates = {digest: found for digest, found in self._removed.items() if digest not in self._counted}
         candidates.update(self._untagged)
-        for tag in sorted(gone):
+        for tag in sorted(await self._still_gone(gone) if candidates else gone):
             before = self._staying.pop(tag)
             self._known.discard(tag)
             if not candidates or await self._registry.resolve(self._repository, before) is None:
@@ -209,6 +243,16 @@ class Looks:
             ((digest, (step, manifest)),) = candidates.items()
             await self._put_back(tag, digest, step, manifest)
 
+    async def _still_gone(self, gone: Collection[Tag]) -> set[Tag]:
+        """Those of `gone` that are not there a little later either: a replica may not have heard of a tag yet, and
+        putting it back would move it."""
+        if not gone:
+            return set()
+        await asyncio.sleep(_PAUSE)
+        listed = frozenset(await self._registry.tags(self._repository))
+        found = await self._ask(gone)
+        return {tag for tag in gone if tag not in listed and found[tag] is None}
+
     async def _put_back(self, tag: Tag, digest: Digest, step: Step, manifest: Manifest) -> None:
         lost = LostTag(self._repository, tag, (digest,))
         self._run.note_lost(lost)
@@ -216,7 +260,7 @@ class Looks:
         below = {**graph.manifests, **{gone: found for gone, (_, found) in self._removed.items()}}
         try:
             await bring_back(self._registry, self._repository, manifest, (tag,), below=below)
-            await bring_company(self._registry, graph, digest, lambda _: False)
+            await bring_company(self._run, graph, digest, lambda _: False)
         except DregutilError as error:
             self._run.note_lost(LostTag(self._repository, tag, (digest,), why=error.message))
             if isinstance(error, (JournalError, LoginError)) or (

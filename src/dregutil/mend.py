@@ -24,7 +24,7 @@ from dregutil.errors import (
 )
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import Manifest
-from dregutil.outcome import BrokenTag, Intent, Result
+from dregutil.outcome import BrokenTag, Intent, LostTag, Result
 from dregutil.plan import Action, Step, StepKind
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
@@ -322,30 +322,35 @@ async def complete(
     return tuple(sorted(done))
 
 
-async def restore(registry: WritableRegistry, repository: Repository, manifest: Manifest, tags: Sequence[Tag]) -> None:
-    """Put a manifest back, and those of its tags that are nowhere now."""
+async def restore(
+    registry: WritableRegistry, repository: Repository, manifest: Manifest, tags: Sequence[Tag]
+) -> tuple[Tag, ...]:
+    """Put a manifest back, and those of its tags that are nowhere now; returns these."""
     if await registry.resolve(repository, manifest.digest) is None:
         await registry.put_manifest(repository, manifest.digest, manifest.raw, manifest.media_type)
+    put = []
     for tag in tags:
         if await registry.resolve(repository, tag) is None:
             await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+            put.append(tag)
+    return tuple(put)
 
 
-async def bring_company(
-    registry: WritableRegistry, graph: RepositoryGraph, digest: Digest, goes: Callable[[Digest], bool]
-) -> None:
+async def bring_company(run: Run, graph: RepositoryGraph, digest: Digest, goes: Callable[[Digest], bool]) -> None:
     """Put back what hung on a digest that just went, and was to stay: a server may have taken it along.
 
     Its children, which another index needs or somebody wants kept, and what refers to it; `goes` says of a digest that
-    it is to go too. `graph` is from before. Raises DregutilError.
+    it is to go too. `graph` is from before. A tag that is put back with them was on them then: whether it still was is
+    not known, and it is named. Raises DregutilError.
     """
     manifest = graph.manifests.get(digest)
     children = () if manifest is None else tuple(child.digest for child in manifest.children)
     for other in (*children, *graph.referrers_of(digest)):
         held = graph.manifests.get(other)
-        if held is not None and not goes(other) and await registry.resolve(graph.repository, other) is None:
-            await bring_company(registry, graph, other, goes)  # what it needs comes first
-            await restore(registry, graph.repository, held, graph.tags_of.get(other, ()))
+        if held is not None and not goes(other) and await run.registry.resolve(graph.repository, other) is None:
+            await bring_company(run, graph, other, goes)  # what it needs comes first
+            for tag in await restore(run.registry, graph.repository, held, graph.tags_of.get(other, ())):
+                run.note_lost(LostTag(graph.repository, tag, (digest,), mended=other))
 
 
 async def _on(registry: Registry, repository: Repository, tags: Sequence[Tag]) -> tuple[Tag, ...]:

@@ -63,8 +63,9 @@ class Intent:
 class LostTag:
     """A tag that was to stay, or came meanwhile, and went with what a run deleted: somebody had moved it there.
 
-    `candidates` are the digests on one of which it was. `mended`: the one on which it was put back. `why` says why it
-    could not be.
+    `candidates` are the digests on one of which it was. `mended`: the one on which it was put back; where that is none
+    of them, it is what the tag stood for before, and that went along: maybe nobody had moved it (`is_doubtful`). `why`
+    says why it could not be put back.
     """
 
     repository: Repository
@@ -72,6 +73,10 @@ class LostTag:
     candidates: tuple[Digest, ...]
     mended: Digest | None = None
     why: str = ""
+
+    @property
+    def is_doubtful(self) -> bool:
+        return self.mended is not None and self.mended not in self.candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,8 @@ class RunResult:
 
     @property
     def unmended(self) -> tuple[LostTag, ...]:
-        """The tags that were lost and are not back."""
-        return tuple(lost for lost in self.lost if lost.mended is None)
+        """The tags that were lost and are not back, or may be back on the wrong image."""
+        return tuple(lost for lost in self.lost if lost.mended is None or lost.is_doubtful)
 
     @property
     def has_open(self) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from dregutil.errors import JournalError
+from dregutil.errors import DregutilError, JournalError
 from dregutil.outcome import Result
 from dregutil.record import RunRecord, read_journal
 from dregutil.reference import Digest, Repository, Tag
@@ -20,7 +21,7 @@ HELD_FOR = timedelta(days=14)
 @dataclass(frozen=True, slots=True)
 class Recent:
     """`taken`: tags that a run took from a digest, and that no `undo` put back since. `put_back`: what an `undo` put
-    back, and when that began."""
+    back, or was to, and when that began."""
 
     taken: Set[tuple[Repository, Tag, Digest]] = frozenset()
     put_back: Mapping[tuple[Repository, Digest], datetime] = field(default_factory=dict)
@@ -31,7 +32,7 @@ def recent_runs(store: RunStore, registry: str, now: datetime) -> Recent:
     where the state folder cannot be read."""
     taken: set[tuple[Repository, Tag, Digest]] = set()
     put_back: dict[tuple[Repository, Digest], datetime] = {}
-    for header in store.headers(registry):
+    for header in store.headers(registry):  # oldest first
         if header.started < now - HELD_FOR:
             continue
         try:
@@ -40,11 +41,21 @@ def recent_runs(store: RunStore, registry: str, now: datetime) -> Recent:
             continue
         if not header.undoes:
             taken |= _taken(record)
-        for repository, digest, tags, why in record.restored:
-            if not why:
-                put_back[repository, digest] = record.started
-                taken -= {(repository, tag, digest) for tag in tags}
+        for repository, digest, tags in _put_back(store, record):
+            put_back[repository, digest] = record.started
+            taken -= {(repository, tag, digest) for tag in tags}
     return Recent(taken, put_back)
+
+
+def _put_back(store: RunStore, undo: RunRecord) -> Iterator[tuple[Repository, Digest, tuple[Tag, ...]]]:
+    """What an undo noted as put back, and what it may have put back before it was cut off: all that it says nothing
+    about."""
+    noted = {(repository, digest): (tags, why) for repository, digest, tags, why in undo.restored}
+    if undo.undoes:
+        with suppress(DregutilError):  # the run may be forgotten
+            for intent in store.get(undo.undoes).intents:
+                noted.setdefault((intent.repository, intent.manifest.digest), (intent.tags, ""))
+    return ((repository, digest, tags) for (repository, digest), (tags, why) in noted.items() if not why)
 
 
 def _taken(record: RunRecord) -> set[tuple[Repository, Tag, Digest]]:

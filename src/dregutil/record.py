@@ -26,6 +26,7 @@ from dregutil.journal_line import (
     StepLine,
     TornLine,
     decode_line,
+    version_of,
 )
 from dregutil.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
 from dregutil.outcome import Intent, LostTag, Result
@@ -41,7 +42,7 @@ __all__ = [
     "read_header",
     "read_indexes",
     "read_journal",
-    "read_placeholders",
+    "read_moved",
 ]
 
 ENDED = "ended"  # an empty file: the run has ended, and there was no room for the line that says so
@@ -114,6 +115,9 @@ def read_journal(folder: Path) -> RunRecord:
     reading = _Reading(folder)
     try:
         with path.open("rb") as file:
+            first = file.readline()
+            _check_version(folder, version_of(first))
+            reading.take(first)
             for line in file:
                 reading.take(line)
     except OSError as error:
@@ -121,12 +125,21 @@ def read_journal(folder: Path) -> RunRecord:
     return reading.record()
 
 
+def _check_version(folder: Path, version: int | None) -> None:
+    """Raises JournalError where a record is of a version that this program does not read."""
+    if version not in (None, VERSION):
+        raise JournalError(
+            f"the record of the run {folder.name} is of version {version}, this program reads {VERSION}",
+            advice="undo or resume it with the dregutil that wrote it, or a later one",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class RunHeader:
     """The beginning of a run's record, and whether its end is there: read without all that lies between.
 
     `number`: its place among the runs of a state folder, 0 for those of 2.0.0. `is_damaged`: its beginning cannot be
-    read, so that it may be of any registry.
+    read, so that it may be of any registry. `is_newer`: it is of a version that this program does not read.
     """
 
     run: str
@@ -137,6 +150,7 @@ class RunHeader:
     is_unfinished: bool
     number: int = 0
     is_damaged: bool = False
+    is_newer: bool = False
 
 
 def read_header(folder: Path) -> RunHeader:
@@ -151,10 +165,16 @@ def read_header(folder: Path) -> RunHeader:
         raise JournalError(f"the record {path} cannot be read: {error.strerror or error}") from error
     ended = isinstance(decode_line(last), EndLine) or (folder / ENDED).exists()
     line = decode_line(first)
+    is_newer = version_of(first) not in (None, VERSION)
+    if is_newer and not isinstance(line, RunLine):
+        started = _moment_in(folder.name)
+        return RunHeader(folder.name, folder, "", started, "", not ended, is_damaged=True, is_newer=True)
     if not isinstance(line, RunLine):
         started = read_journal(folder).started
         return RunHeader(folder.name, folder, "", started, "", not ended, is_damaged=True)
-    return RunHeader(folder.name, folder, line.registry, line.started, line.undoes, not ended, line.number)
+    return RunHeader(
+        folder.name, folder, line.registry, line.started, line.undoes, not ended, line.number, is_newer=is_newer
+    )
 
 
 def read_indexes(folder: Path) -> Iterator[Intent]:
@@ -162,10 +182,9 @@ def read_indexes(folder: Path) -> Iterator[Intent]:
     return _intents_with(folder, _INDEX_TYPES)
 
 
-def read_placeholders(folder: Path) -> frozenset[Digest]:
-    """The placeholders onto which a run moved tags; none where its record cannot be read."""
-    intents = _intents_with(folder, (b'"placeholder":',))
-    return frozenset(intent.placeholder for intent in intents if intent.placeholder is not None)
+def read_moved(folder: Path) -> Iterator[Intent]:
+    """The intents of a record whose tags went onto a placeholder; nothing where it cannot be read."""
+    return (intent for intent in _intents_with(folder, (b'"placeholder":',)) if intent.placeholder is not None)
 
 
 def _intents_with(folder: Path, words: Sequence[bytes]) -> Iterator[Intent]:
@@ -249,10 +268,6 @@ class _Reading:
 
     def record(self) -> RunRecord:
         header = self.header or self._without_header()
-        if header.version != VERSION:
-            raise JournalError(
-                f"the record of the run {self.folder.name} is of version {header.version}, this program reads {VERSION}"
-            )
         plan = Plan(
             header.registry,
             header.made_at or header.started,

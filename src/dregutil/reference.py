@@ -26,6 +26,7 @@ __all__ = [
     "parse_accessory_tag",
     "parse_signature_tag",
     "registry_key",
+    "registry_spellings",
 ]
 
 # The spec names sha256 and sha512; others are allowed by its grammar, but no server here stores them.
@@ -40,6 +41,8 @@ _REPOSITORY_LENGTH = 255
 _HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _HUB = "docker.io"
 _HUB_REGISTRY = "registry-1.docker.io"
+# Names of this machine alone. A name under .localhost, or 127.0.0.2, may well be another server.
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 class Digest(str):
@@ -137,9 +140,19 @@ def registry_key(identity: str) -> str:
         address = RegistryAddress.parse(identity)
     except UsageError:
         return identity
-    # A name under .localhost, or 127.0.0.2, may well be another server.
-    host = "localhost" if address.host in ("127.0.0.1", "::1") else address.host
+    host = _LOCAL_HOSTS[0] if address.host in _LOCAL_HOSTS else address.host
     return f"{replace(address, host=host).netloc.lower()}{address.prefix}"
+
+
+def registry_spellings(identity: str) -> tuple[str, ...]:
+    """The key of a registry, and the other identities that have the same key: 2.0.0 named its files by those."""
+    key = registry_key(identity)
+    try:
+        address = RegistryAddress.parse(key)
+    except UsageError:
+        return (key,)
+    hosts = _LOCAL_HOSTS if address.host in _LOCAL_HOSTS else (address.host,)
+    return tuple(dict.fromkeys((key, *(f"{replace(address, host=host).netloc}{address.prefix}" for host in hosts))))
 
 
 def parse_signature_tag(tag: str) -> SignatureTag | None:

@@ -246,7 +246,7 @@ class RepositoryRun:
             intent = Intent(step.number, self.repository, (tag,), manifest, beside=beside)
             self._intents.noted[step.number] = intent
             self.run_.longest_gap = max(self.run_.longest_gap, time.monotonic() - self.looks.at)
-            why = await self.run_.untagger.untag(intent)
+            why = await self.run_.untagger.untag(intent, self.looks.check_ours)
             if not why and not self.run_.untagger.goes_by_tag:
                 self.looks.note_untagged(step, manifest)
             self.run_.note(step, Result.LEFT if why else Result.REMOVED, why)
@@ -267,7 +267,7 @@ class RepositoryRun:
             self.run_.note(step, Result.LEFT, self.live.dropped[step.number])
             return
         self.removed[step.digest] = (step, manifest)
-        await bring_company(self.registry, graph, step.digest, self._goes)
+        await bring_company(self.run_, graph, step.digest, self._goes)
         if self._must_look(step) or not accepted:
             await self._look(step, manifest, ours=accepted)
         else:

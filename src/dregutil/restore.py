@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dregutil.clearing import clear_placeholders
-from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
+from dregutil.errors import DregutilError
 from dregutil.manifest import Descriptor
 from dregutil.outcome import Intent
 from dregutil.reference import Digest, Repository, Tag
+from dregutil.registry.reach import ends_all
 from dregutil.registry.writing import WritableRegistry
 from dregutil.restore_plan import Back, BackPlan
 from dregutil.untag import remove_dangling
@@ -122,19 +123,27 @@ class _PutBack:
     ) -> None:
         """Put back what one repository lost. No answer, no login or no record ends it in all repositories."""
         try:
-            cleared = await clear_placeholders(self.registry, repository, ours)
-            self.mended += [(repository, tag, digest) for tag, digest in sorted(cleared.mended.items())]
-            self.unclear += [(repository, tag, digests) for tag, digests in sorted(cleared.unclear.items())]
+            await self._clear(repository, ours)
             put: list[Back] = []
             missing: set[Digest] = set()
             for level in levels:
                 await for_each(level, lambda entry: self._one(entry, put, missing), at_once=_AT_ONCE)
             await self._look_after(repository, put)
-        except (UnreachableError, LoginError, JournalError) as error:
-            self.error = self.error or error
-            self.stop.set()
         except DregutilError as error:
             self.error = self.error or error
+            self.stop.set()
+
+    async def _clear(self, repository: Repository, ours: Sequence[Intent]) -> None:
+        """Clear the placeholders away. Where one cannot be, what is not on it comes back all the same."""
+        try:
+            cleared = await clear_placeholders(self.registry, repository, ours)
+        except DregutilError as error:
+            if await ends_all(self.registry, error):
+                raise
+            self.error = self.error or error
+            return
+        self.mended += [(repository, tag, digest) for tag, digest in sorted(cleared.mended.items())]
+        self.unclear += [(repository, tag, digests) for tag, digests in sorted(cleared.unclear.items())]
 
     async def _one(self, entry: Back, put: list[Back], missing: set[Digest]) -> None:
         if self.stop.is_set():
@@ -151,9 +160,9 @@ class _PutBack:
         else:
             try:
                 await self._put(entry)
-            except (UnreachableError, LoginError):
-                raise
             except DregutilError as error:
+                if await ends_all(self.registry, error):
+                    raise
                 missing.add(digest)
                 self._note(entry, BackResult.FAILED, error.message)
                 return
@@ -202,9 +211,9 @@ class _PutBack:
             try:
                 if not await self.registry.has_bytes(repository, blob):
                     broken[blob.digest] = (BackResult.LOST, f"its blob {blob.digest.short} cannot be read")
-            except (UnreachableError, LoginError):
-                raise
             except DregutilError as error:
+                if await ends_all(self.registry, error):
+                    raise
                 broken[blob.digest] = (BackResult.FAILED, f"whether it is whole is not known: {error.message}")
 
         await for_each(blobs.values(), look, at_once=_AT_ONCE)

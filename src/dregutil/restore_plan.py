@@ -11,18 +11,20 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dregutil.errors import DregutilError, LoginError, UnreachableError
+from dregutil.errors import DregutilError, PartialError
 from dregutil.manifest import Descriptor, Manifest
 from dregutil.outcome import Intent, Result
-from dregutil.placeholder import is_placeholder
+from dregutil.placeholder import is_placeholder, stands_for_nothing
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.client import Registry
+from dregutil.registry.reach import ends_all
 from dregutil.workers import for_each, gather_all
 
 __all__ = ["Back", "BackPlan", "look_back"]
 
 _AT_ONCE = 16  # manifests looked at, in one repository
+_OF_ANOTHER_RUN = "an interrupted run left '{}' on a placeholder: resume or undo that run first, or push the tag"
 _NOT_OURS = (Result.GONE, Result.LEFT)  # somebody else had removed it before, or it was never touched
 
 
@@ -186,9 +188,9 @@ class _Look:
             else:
                 try:
                     await self._look(digest)
-                except (UnreachableError, LoginError):
-                    raise
                 except DregutilError as error:
+                    if await ends_all(self.registry, error):
+                        raise
                     self.found[digest] = self._unread(digest, error.message)
             on_looked()
 
@@ -196,9 +198,9 @@ class _Look:
         # A tag that is not listed is taken to be free: it is asked for by name just before it is put.
         try:
             self.listed = frozenset(await self.registry.tags(self.repository))
-        except (UnreachableError, LoginError):
-            raise
         except DregutilError as error:
+            if await ends_all(self.registry, error):
+                raise
             self.found = {digest: self._unread(digest, error.message) for digest in self.intents}
             return [[self.found[digest] for digest in level] for level in levels]
         for level in levels:
@@ -221,12 +223,14 @@ class _Look:
         is_there = False
         for tag in intent.tags:
             found = await self.registry.resolve(self.repository, tag) if tag in self.listed else None
-            if found is None or found.digest in self.ours or await self._is_stray(found.digest, intent):
+            if found is None or found.digest in self.ours:
                 tags.append(tag)
-            elif found.digest != digest:
-                moved.append(tag)
-            else:
+            elif found.digest == digest:
                 is_there = True
+            elif await self._is_stray(found.digest, tag, intent):
+                tags.append(tag)
+            else:
+                moved.append(tag)
         is_there = is_there or await self.registry.look_for(self.repository, digest) is not None
         is_needed = bool(tags) or not is_there
         lost, unread = await self._loss(intent.manifest) if is_needed else ("", "")
@@ -236,18 +240,30 @@ class _Look:
         )
 
     async def still_there(self, ours: Sequence[Intent]) -> list[Intent]:
-        """Those of the intents whose placeholder is still in the registry."""
+        """Those of the intents whose placeholder is still in the registry, or may be."""
         placeholders = dict.fromkeys(intent.placeholder for intent in ours if intent.placeholder is not None)
-        there = [one for one in placeholders if await self.registry.look_for(self.repository, one) is not None]
+        there = [one for one in placeholders if await self._may_be_there(one)]
         return [intent for intent in ours if intent.placeholder in there]
 
-    async def _is_stray(self, digest: Digest, intent: Intent) -> bool:
-        """Whether a tag is on a manifest of our own that no record names: of an undo that was cut off."""
-        if digest == intent.manifest.digest or not is_placeholder(
-            await self.registry.manifest(self.repository, digest)
-        ):
+    async def _may_be_there(self, digest: Digest) -> bool:
+        try:
+            return await self.registry.look_for(self.repository, digest) is not None
+        except DregutilError as error:
+            if await ends_all(self.registry, error):
+                raise
+            return True
+
+    async def _is_stray(self, digest: Digest, tag: Tag, intent: Intent) -> bool:
+        """Whether a tag is on a placeholder that an undo, which was cut off, left under it.
+
+        Raises PartialError where it is the placeholder of another run: only that run knows what the tag stands for.
+        """
+        manifest = await self.registry.manifest(self.repository, digest)
+        if not is_placeholder(manifest):
             return False
-        self.strays.append(replace(intent, placeholder=digest))
+        if not stands_for_nothing(manifest):
+            raise PartialError(_OF_ANOTHER_RUN.format(tag))
+        self.strays.append(replace(intent, tags=(tag,), placeholder=digest))
         return True
 
     async def _mounts(self, manifest: Manifest) -> tuple[tuple[Digest, Repository], ...]:

@@ -2,7 +2,7 @@
 
 STATE/runs/20261124T093012Z-0714f/journal.jsonl   the record, the only truth
 STATE/runs/20261124T093012Z-0714f/layout/         the removed manifests as an OCI image layout, derived from it
-STATE/locks/<sum of the registry's name>         held while a run is at work
+STATE/locks/<sum of the registry's key>          held while a run is at work
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from dregutil.manifest import OCI_INDEX, OCI_MANIFEST
 from dregutil.outcome import Intent
 from dregutil.plan import Plan, StepKind
 from dregutil.private import make_private_folder, others_link
-from dregutil.record import ENDED, RunHeader, RunRecord, read_header, read_indexes, read_journal, read_placeholders
-from dregutil.reference import Digest, Repository, registry_key
+from dregutil.record import ENDED, RunHeader, RunRecord, read_header, read_indexes, read_journal, read_moved
+from dregutil.reference import Digest, Repository, registry_key, registry_spellings
 
 __all__ = ["RunStore", "short_lived"]
 
@@ -149,6 +149,8 @@ class RunStore:
                     break
         for header in headers:
             if header.is_damaged and header.run not in undone and (found is None or header.run > found.run):
+                if header.is_newer:
+                    self.get(header.run)  # which says so
                 others = "" if found is None else f", `dregutil undo {found.run}` the newest of the others"
                 raise DamagedRecordError(
                     f"the record of {header.run} is damaged at its beginning: it may be the newest removal of "
@@ -191,11 +193,32 @@ class RunStore:
     def placeholders(self, registry: str) -> Mapping[Digest, str]:
         """The placeholders onto which runs moved tags, each with its run: where one is still there, that run was cut
         off."""
-        return {digest: header.run for header in self.headers(registry) for digest in read_placeholders(header.folder)}
+        return {
+            intent.placeholder: header.run
+            for header in self.headers(registry)
+            for intent in read_moved(header.folder)
+            if intent.placeholder is not None
+        }
 
-    def prune(self, before: datetime) -> list[str]:
-        """Remove the finished runs that began before a moment; returns their names."""
-        old = [header for header in self.headers() if header.started < before and not header.is_unfinished]
+    def moved_aside(self, registry: str) -> Iterator[Intent]:
+        """The intents of all runs whose tags went onto a placeholder."""
+        for header in self.headers(registry):
+            yield from read_moved(header.folder)
+
+    def prune(self, before: datetime, undos_before: datetime | None = None) -> list[str]:
+        """Remove the finished runs that began before a moment; undos, where given, before another. Returns their names.
+
+        A run stays while an undo of it is unfinished.
+        """
+        headers = self.headers()
+        needed = {header.undoes for header in headers if header.is_unfinished}
+        old = [
+            header
+            for header in headers
+            if header.started < (undos_before if header.undoes and undos_before else before)
+            and not header.is_unfinished
+            and header.run not in needed
+        ]
         for header in old:
             try:
                 shutil.rmtree(header.folder)
@@ -209,7 +232,14 @@ class RunStore:
     def lock(self, registry: str) -> Iterator[None]:
         """Keep other runs on this registry out. Raises RefusedError where one is at work, and JournalError."""
         self._check_hands()
-        path = self.folder / "locks" / hashlib.sha256(registry_key(registry).encode()).hexdigest()[:24]
+        with contextlib.ExitStack() as locks:
+            for spelling in registry_spellings(registry):  # a run of 2.0.0 holds that of the name that it was given
+                locks.enter_context(self._lock(spelling, registry))
+            yield
+
+    @contextlib.contextmanager
+    def _lock(self, name: str, registry: str) -> Iterator[None]:
+        path = self.folder / "locks" / hashlib.sha256(name.encode()).hexdigest()[:24]
         try:
             make_private_folder(path.parent)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

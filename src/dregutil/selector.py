@@ -63,7 +63,8 @@ class Comparison:
             return False
         if found.is_bare_date and not self.meant.is_date:
             return False
-        is_doubtful = reading.is_doubtful or self.is_doubtful or (self.meant.is_bare_date and not found.is_date)
+        is_read_as_date = self.meant.is_date and self.meant != self.literal  # `2024-06-01`, and `2024-lts` beside it
+        is_doubtful = reading.is_doubtful or self.is_doubtful or (is_read_as_date and not found.is_date)
         return not is_doubtful or self._holds(reading.literal, self.literal)
 
     def may_take(self, reading: Reading) -> bool:

@@ -1,6 +1,6 @@
 """When our records saw a tag come to the digest that it names: one durable database a registry, in the state folder.
 
-STATE/sightings/<sum of the registry's name>.sqlite
+STATE/sightings/<sum of the registry's key>.sqlite
 
 They begin with the first complete crawl, whose tags were there before us: no moment is known of those. Whatever a
 later crawl finds new, or on another digest, came then, or since the crawl before, whose moment is noted with it. A tag
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
@@ -23,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from dregutil.errors import JournalError
+from dregutil.folders import file_of
 from dregutil.inventory import Inventory
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.reference import Digest, Repository, Tag, registry_spellings
 from dregutil.sighting_tables import (
     FORMER_LENGTH,
     VERSION,
@@ -97,7 +97,7 @@ class SightingStore:
     """The records of one registry, by its identity."""
 
     def __init__(self, state: Path, registry: str) -> None:
-        self.path = state / "sightings" / f"{hashlib.sha256(registry.encode()).hexdigest()[:24]}.sqlite"
+        self.path = file_of(state / "sightings", registry_spellings(registry), ".sqlite")
 
     def of(self, repository: Repository, tags: Mapping[Tag, Digest]) -> Mapping[Tag, Sighting]:
         """What is known of those of `tags` that are still on the digest that was recorded. Raises JournalError."""
@@ -115,6 +115,15 @@ class SightingStore:
                 "SELECT name FROM repository WHERE EXISTS (SELECT 1 FROM tag WHERE tag.repository = repository.id)", ()
             )
         )
+
+    def tags(self, repository: Repository) -> Mapping[Tag, Digest]:
+        """The tags that the last complete crawl found in a repository. Raises JournalError."""
+        rows = self._rows(
+            "SELECT tag.name, digest FROM tag JOIN repository ON repository.id = tag.repository "
+            "WHERE repository.name = ? AND length(digest) > ?",
+            (repository, FORMER_LENGTH),
+        )
+        return {Tag(name): digest_of(key) for name, key in rows}
 
     def missing(self, repository: Repository) -> Mapping[Tag, Missing]:
         """The tags that were there once and that the last complete crawl did not find. Raises JournalError."""

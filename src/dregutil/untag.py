@@ -12,6 +12,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from dregutil.bring_back import bring_back
@@ -45,9 +46,9 @@ class _Placeholder:
     config: bytes
 
     @classmethod
-    def new(cls) -> _Placeholder:
+    def new(cls, *, of_nothing: bool = False) -> _Placeholder:
         config = json.dumps({"placeholder": secrets.token_hex(16)}).encode()
-        raw = placeholder(config)
+        raw = placeholder(config, of_nothing=of_nothing)
         return cls(Digest.of(raw), raw, config)
 
 
@@ -57,10 +58,15 @@ async def remove_dangling(registry: WritableRegistry, repository: Repository, ta
     Raises DregutilError.
     """
     if await registry.resolve(repository, tag) is None:
-        ours = _Placeholder.new()
+        ours = _Placeholder.new(of_nothing=True)
         await registry.put_blob(repository, ours.config)
         await registry.put_manifest(repository, tag, ours.raw, OCI_MANIFEST)
         await registry.delete_manifest(repository, ours.digest)
+
+
+def _by_tag(originals: _Originals) -> Mapping[Tag, Manifest]:
+    """What is in one repository, by its tags."""
+    return {tag: manifest for (_, tag), manifest in originals.items()}
 
 
 class Untagger:
@@ -78,8 +84,10 @@ class Untagger:
         """What `tag` stood for, where `digest` is a manifest of our own that it was moved onto."""
         return self._ours.get(digest, {}).get((repository, tag))
 
-    async def untag(self, intent: Intent) -> str:
+    async def untag(self, intent: Intent, check_ours: CheckOurs = _no_check) -> str:
         """Remove the one tag of `intent`; those beside it stay. Returns why not, or an empty string.
+
+        `check_ours` is awaited where a manifest of our own has to stay.
 
         Raises DregutilError where the registry did not do as asked; the tag, or what it took along, was put back.
         """
@@ -94,7 +102,8 @@ class Untagger:
             return f"'{tag}' has moved to {found.digest.short}"
         if self._by_tag and await self._delete_by_tag(intent, tag):
             return ""
-        await self._delete_by_placeholder((intent,), lambda: False)
+        # One tag lies there for no longer than a look takes: a copy is looked for only where it stays there.
+        await self._delete_by_placeholder((intent,), lambda: False, check_ours, look_first=False)
         return ""
 
     async def untag_first(self, intent: Intent) -> bool:
@@ -216,13 +225,13 @@ class Untagger:
 
     async def _is_on(self, intent: Intent, tag: Tag) -> bool:
         """Whether a tag stands for the manifest of `intent` now."""
-        found = await self._registry.resolve(intent.repository, tag)
-        return found is not None and found.digest == intent.manifest.digest
+        return await self._is_at(intent.repository, tag, intent.manifest.digest)
 
     async def _delete_by_placeholder(
-        self, intents: Sequence[Intent], stopped: Callable[[], bool], check_ours: CheckOurs = _no_check
+        self, intents: Sequence[Intent], stopped: Callable[[], bool], check_ours: CheckOurs, *, look_first: bool = True
     ) -> None:
-        """Move the tags onto a manifest of our own, and delete that."""
+        """Move the tags onto a manifest of our own, and delete that: once somebody has looked (`check_ours`) that no
+        copy of one of them is on it, and where they had to be put back in any case."""
         repository = intents[0].repository
         ours = _Placeholder.new()
         recorded = [replace(intent, placeholder=ours.digest) for intent in intents]
@@ -241,14 +250,20 @@ class Untagger:
             await self._registry.put_blob(repository, ours.config)
             await self._in_groups(recorded, move, stopped)
             if not stopped():
-                await check_ours(ours.digest, {tag: manifest for (_, tag), manifest in moved.items()})
+                on_ours = [tag for tag in recorded[0].tags if await self._is_at(repository, tag, ours.digest)]
+                if look_first:
+                    await check_ours(ours.digest, _by_tag(moved))
                 await self._delete_ours(repository, ours)
-                await self._check_gone(repository, recorded[0], ours)
+                await self._check_gone(recorded[0], ours, on_ours)
                 return
-        except BaseException:
+        except BaseException as error:
             await asyncio.shield(self._put_back(moved, ours.digest))
+            if isinstance(error, DregutilError):
+                with suppress(DregutilError):  # what it found is named, and the first error says more
+                    await check_ours(ours.digest, _by_tag(moved))
             raise
         await self._put_back(moved, ours.digest)
+        await check_ours(ours.digest, _by_tag(moved))
         await self._delete_ours(repository, ours)
 
     async def _delete_ours(self, repository: Repository, ours: _Placeholder) -> None:
@@ -258,11 +273,18 @@ class Untagger:
             if await self._registry.resolve(repository, ours.digest) is not None:
                 raise
 
-    async def _check_gone(self, repository: Repository, intent: Intent, ours: _Placeholder) -> None:
+    async def _check_gone(self, intent: Intent, ours: _Placeholder, on_ours: Sequence[Tag]) -> None:
+        """Raise where a tag outlived the manifest of our own, or never was on it. One of `on_ours` that is on what it
+        stood for has been pushed again: the server does what it accepts."""
         for tag in intent.tags:
-            found = await self._registry.resolve(repository, tag)
-            if found is not None and found.digest in (ours.digest, intent.manifest.digest):
+            if await self._is_at(intent.repository, tag, ours.digest) or (
+                tag not in on_ours and await self._is_on(intent, tag)
+            ):
                 raise DregutilError(f"the tag '{tag}' could not be removed alone; it is as it was")
+
+    async def _is_at(self, repository: Repository, tag: Tag, digest: Digest) -> bool:
+        found = await self._registry.resolve(repository, tag)
+        return found is not None and found.digest == digest
 
     async def _put_back(self, originals: _Originals, ours: Digest | None = None) -> None:
         """Point the tags at their own manifests again, unless somebody has moved them meanwhile."""

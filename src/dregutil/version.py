@@ -58,13 +58,14 @@ _END = r"(?=$|[._+-])"
 _HASH = re.compile(r"[0-9a-f]{7,40}", re.IGNORECASE)
 _SHORTEST_HASH = 7
 _FIRST_DATE = 1970_01_01
+_LAST_DAY = (12, 31)
 _HASH_FIRST = re.compile(r"([0-9a-f]{7,40})(?=$|[_+-]|\.(?![0-9]))", re.IGNORECASE)
 _HASH_INSIDE = re.compile(rf"[._+-](?:g|(?=[0-9]*[a-f])(?=[a-f]*[0-9]))[0-9a-f]{{7,40}}{_END}", re.IGNORECASE)
 _BARE_DATE = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?)?")
 _DATE = re.compile(
     rf"v?([0-9]{{4}})([_-])([0-9]{{2}})(?:\2([0-9]{{1,2}})(?=$|[._+-]|T[0-9])|{_END})(.*)", re.IGNORECASE
 )
-_GROUPS = re.compile(r"v?([0-9]+(?:_[0-9]+){2,}|[0-9]+(?:-[0-9]+){2,})", re.IGNORECASE)
+_GROUPS = re.compile(rf"v?(?:([0-9]+(?:_[0-9]+){{2,}}){_END}([^_].*)?|([0-9]+(?:-[0-9]+){{2,}}))", re.IGNORECASE)
 _MOVING = re.compile(rf"v?[0-9]+(?:\.[0-9]+)*[._-]x{_END}.*", re.IGNORECASE)
 _LETTER = re.compile(
     rf"(?P<word>(?:[A-Za-z][A-Za-z0-9_.-]*?[._-])??)v?(?P<numbers>[0-9]++(?:\.[0-9]++)++)(?P<letter>[a-wyz]){_END}"
@@ -77,7 +78,6 @@ _NUMBERED_WORD = re.compile(rf"[._-][a-z]+[._-]?([0-9]*){_END}(.*)", re.IGNORECA
 _MAVEN_SNAPSHOT = re.compile(rf"-[0-9]{{8}}\.[0-9]{{6}}-[0-9]+{_END}")
 _ROLLING_BUILDS = frozenset({"ci", "nightly", "canary", "unstable", "edge", "next", "insider", "insiders"})
 _RELEASED = frozenset({"final", "ga", "release"})
-_BUILD = re.compile(r"[._-](?:ci|nightly|canary|unstable|edge|next|insiders?)(?![a-z])", re.IGNORECASE)
 _BUILD = re.compile(r"([a-z]*)[._-]?([0-9].*)", re.IGNORECASE)
 
 OrderKey = tuple[object, ...]
@@ -202,11 +202,12 @@ def _dated(found: re.Match[str], literal: Version) -> Reading | None:
 
 
 def _grouped(body: str, literal: Version) -> Reading | None:
-    """`1_9_0`, `1-9-0`: three or more groups of digits alone."""
+    """`1_9_0`, `1-9-0`: three or more groups of digits alone; those with `_` may have a variant (`1_9_0-alpine`)."""
     found = _GROUPS.fullmatch(body)
     if found is None:
         return None
-    return Reading(Version(_numbers(re.split("[_-]", found[1])), _RELEASE, 0, (), word=literal.word), literal)
+    numbers = _numbers(re.split("[_-]", found[1] or found[3]))
+    return Reading(Version(numbers, _RELEASE, 0, _natural(found[2] or ""), word=literal.word), literal)
 
 
 def _conventional(found: re.Match[str], literal: Version) -> Reading:
@@ -222,7 +223,13 @@ def _conventional(found: re.Match[str], literal: Version) -> Reading:
         if reading is not None:
             return reading
     if variant[:1] in ("_", "+"):
-        return Reading(replace(literal, variant=(), build=_build(variant[1:])), literal, literal)
+        plain = replace(literal, variant=())
+        if "." not in found["numbers"] and variant[1:2].isdecimal():
+            return Reading(literal, literal, plain)  # `1_9` may mean 1.9, and is not selected with 1
+        return Reading(replace(plain, build=_build(variant[1:])), literal, literal)
+    if variant and len(literal.numbers) == 1 and _is_date(*literal.numbers, 1):
+        # `2024-lts` may be the newest of its year.
+        return Reading(literal, literal, replace(literal, numbers=(*literal.numbers, *_LAST_DAY)))
     return _with_commit(literal, variant, literal)
 
 

@@ -195,7 +195,11 @@ class MemoryServer(Endpoint):
         if named != media_type:
             return _error("MANIFEST_INVALID")
         repository = self.repositories.get(name, _Repository())
-        missing = [child for child in stored.children if child not in repository.manifests]
+        missing = [
+            child  # which may be a blob: caches of BuildKit are indexes of those
+            for child in stored.children
+            if child not in repository.manifests and not self._has_blob(repository, child)
+        ]
         missing += [blob["digest"] for blob in stored.blobs if not self._has_blob(repository, blob["digest"])]
         if missing:
             return _error(*["MANIFEST_BLOB_UNKNOWN"] * len(missing))

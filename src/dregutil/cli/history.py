@@ -6,12 +6,14 @@ import argparse
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from dregutil.cli.other_names import other_name_advice
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
 from dregutil.layout import write_layout
 from dregutil.quantity import parse_duration
+from dregutil.recent import HELD_FOR
 from dregutil.record import RunRecord
 from dregutil.report.runs import damage_text, run_lines, run_object, step_lines, step_objects
 from dregutil.runs import RunStore
@@ -27,17 +29,25 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
         return _show(store.get(args.run), settings)
     registry = None if settings.registry is None else settings.registry.identity
     records: list[RunRecord] = []
+    newer = 0
     for header in store.headers(registry):
-        with suppress(JournalError):
+        try:
             records.append(store.get(header.run))
+        except JournalError as error:
+            if header.is_newer:
+                newer += 1
+                note(settings, f"{error.message}: {error.advice}")
     undone = {record.undoes for record in records if record.undoes and not record.is_unfinished}
-    if not records:
+    if not records and not newer:
         note(settings, f"no run is recorded in {settings.state_dir}" + (f" for {registry}" if registry else ""))
+        other = other_name_advice(settings, store, "history")
+        if other:
+            note(settings, other)
     damaged = [record for record in records if record.damaged]
     for record in damaged:
         note(settings, damage_text(record))
     emit(settings, [run_object(record, undone) for record in records], run_lines(records, undone))
-    return PARTIAL if damaged else 0
+    return PARTIAL if damaged or newer else 0
 
 
 def _show(record: RunRecord, settings: Settings) -> int:
@@ -53,9 +63,14 @@ def _show(record: RunRecord, settings: Settings) -> int:
 
 
 def _prune(age: str, settings: Settings, store: RunStore) -> int:
-    before = datetime.now(UTC) - parse_duration(age)
-    names = store.prune(before)
+    now = datetime.now(UTC)
+    before = now - parse_duration(age)
+    names = store.prune(before, min(before, now - HELD_FOR))
     for name in names:
         note(settings, f"forgot {name}")
     note(settings, f"{plural(len(names), 'run')} forgotten; what they removed can no longer be undone")
+    held = sum(bool(header.undoes) and header.started < before for header in store.headers())
+    if held:
+        stays = f"{plural(held, 'undo')} {'stays' if held == 1 else 'stay'}"
+        note(settings, f"{stays}: `cleanup` holds what it put back for {HELD_FOR.days} days")
     return 0

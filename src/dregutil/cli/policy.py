@@ -44,7 +44,7 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
     where = ""
     if args.against is not None:
         address = RegistryAddress.parse(args.against)
-        if settings.registry is not None and settings.registry.identity != address.identity:
+        if settings.registry is not None and settings.registry.key != address.key:
             raise UsageError(
                 f"--against {address.name}, and the registry is {settings.registry.name}",
                 advice="name one of them: a login is never sent to another registry",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 from dregutil.cli.output import note, plural
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, read_registry, repositories_given
-from dregutil.errors import JournalError
+from dregutil.errors import DeniedError, JournalError, ProtocolError, RegistryError
 from dregutil.inventory import Inventory
 from dregutil.lastrun import CrawlMark, LastRunFile
+from dregutil.moved_aside import as_before
 from dregutil.recent import HELD_FOR, Recent, recent_runs
-from dregutil.reference import Repository, Tag
+from dregutil.reference import Digest, Repository, Tag
 from dregutil.run import Known
 from dregutil.runs import RunStore
 from dregutil.sightings import Missing, SightingStore
@@ -38,9 +40,14 @@ def crawl_whole(settings: Settings) -> Source:
     """Crawl the registry.
 
     Repositories that the last complete crawl had, and that the catalog no longer names, are named on standard error,
-    and asked for their tags: a catalog may leave some out.
+    and asked for their tags: a catalog may leave some out. So are tags that a list no longer names, but for those that
+    our own runs took.
     """
-    source = read_registry(settings, None)
+    source = _with_unlisted_repositories(settings, read_registry(settings, None))
+    return _with_unlisted_tags(settings, source)
+
+
+def _with_unlisted_repositories(settings: Settings, source: Source) -> Source:
     if repositories_given(settings) is not None:
         return source
     try:
@@ -64,6 +71,57 @@ def crawl_whole(settings: Settings) -> Source:
         partly={**source.partly, **asked.partly},
         unread={**source.unread, **asked.unread},
     )
+
+
+def _with_unlisted_tags(settings: Settings, source: Source) -> Source:
+    try:
+        store, runs = sightings(settings), recent(settings)
+        omitted = [
+            (name, tag)
+            for name in {*source.named, *source.inventory.repositories} - source.failed.keys()
+            for tag, digest in store.tags(name).items()
+            if tag not in source.inventory.tags(name) and (name, tag, digest) not in runs.taken
+        ]
+    except JournalError:
+        return source
+    resolved = _resolve(settings, omitted)
+    if not resolved:
+        return source
+    found = {name: dict(tags) for name, tags in source.inventory.as_mapping().items()}
+    for (name, tag), digest in resolved.items():
+        found.setdefault(name, {})[tag] = digest
+    shown = ", ".join(f"{name}:{tag}" for name, tag in sorted(resolved)[:_MOST_NAMED])
+    more = f" and {len(resolved) - _MOST_NAMED:,} more" if len(resolved) > _MOST_NAMED else ""
+    number = plural(len(resolved), "tag")
+    sys.stderr.write(f"dregutil: lists leave out {number} ({shown}{more}), which are there: read all the same\n")
+    return replace(source, inventory=Inventory(found))
+
+
+def _resolve(settings: Settings, names: Collection[tuple[Repository, Tag]]) -> Mapping[tuple[Repository, Tag], Digest]:
+    """What tags name, of those that are there."""
+    if not names:
+        return {}
+    import asyncio
+
+    from dregutil.cli.connection import connect_options
+    from dregutil.registry import connect
+    from dregutil.workers import for_each
+
+    found: dict[tuple[Repository, Tag], Digest] = {}
+
+    async def read() -> None:
+        async with connect(settings.address, connect_options(settings)) as registry:
+
+            async def one(name: tuple[Repository, Tag]) -> None:
+                with suppress(RegistryError, DeniedError, ProtocolError):
+                    resolved = await registry.resolve(*name)
+                    if resolved is not None:
+                        found[name] = resolved.digest
+
+            await for_each(sorted(names), one)
+
+    asyncio.run(read())
+    return found
 
 
 def note_crawl(settings: Settings, source: Source, *, must: bool, policy: Path | None = None) -> None:
@@ -122,13 +180,18 @@ def _note(settings: Settings, source: Source, policy: Path | None) -> None:
     listed = repositories_given(settings)
     unasked = () if listed is None else set(store.repositories()) - set(listed)
     unread = tuple(source.failed)
-    store.record(source.inventory, now=now, began=source.began, unread=unread, unasked=unasked, lost=lost)
+    moved = RunStore(settings.state_dir).moved_aside(settings.address.identity)
+    inventory = as_before(source.inventory, moved)
+    store.record(inventory, now=now, began=source.began, unread=unread, unasked=unasked, lost=lost)
     if lost:
+        were_noted = begun or CrawlMark(settings.state_dir, settings.address.identity).read() is not None
+        what = "are gone, or older than the last run" if were_noted else "are not here, and there were runs before"
         sys.stderr.write(
-            "dregutil: warning: the records of when tags came are gone, or older than the last run: "
+            f"dregutil: warning: the records of when tags came {what}: "
             "until new ones have known it for min_age, every tag counts as younger\n"
         )
     if not store.have_begun():
+        note(settings, "the records of when tags came do not begin before every repository can be read")
         return
     if not begun and not lost:
         note(settings, "the records of when tags came begin with this run; what is here counts by its creation date")
@@ -146,6 +209,8 @@ def _are_lost(settings: Settings, store: SightingStore, policy: Path | None) -> 
     if store.have_begun():
         last = store.last_crawl()
         return marked is not None and (last is None or last < marked)
+    if marked is None and store.path.exists():
+        return False  # no crawl has read every repository yet, so that they have never begun
     if marked is not None or next(iter(RunStore(settings.state_dir).headers(identity)), None) is not None:
         return True
     return policy is not None and LastRunFile(settings.state_dir, identity, policy).read() is not None

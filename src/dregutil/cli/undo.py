@@ -14,10 +14,11 @@ from dregutil.clearing import UNCLEAR_ADVICE, unclear_text
 from dregutil.cli.connection import connect_options
 from dregutil.cli.execution import INTERRUPTED, agreed, meter_for, warn_of_state
 from dregutil.cli.interrupt import run_to_end
+from dregutil.cli.other_names import other_name_advice
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
-from dregutil.errors import DregutilError, NotFoundError, PlanRefusedError, UsageError
+from dregutil.errors import DregutilError, JournalError, NotFoundError, PlanRefusedError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.plan import Plan
 from dregutil.record import RunRecord
@@ -48,6 +49,8 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
             return PARTIAL if lost or record.damaged else 0
         if not plan.is_needed:
             note(settings, "nothing can be put back" if lost else "nothing to put back")
+            if not lost and not record.damaged:
+                _mark_undone(settings, store, record)
             emit(settings, [], [])
             return PARTIAL if lost or record.damaged else 0
         if not args.yes and not agreed(_question(settings, needed)):
@@ -70,7 +73,8 @@ def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> Ru
     found = store.to_be_undone(registry) if args.run is None else store.get(args.run)
     if found is None:
         raise NotFoundError(
-            f"no removal of {registry} is recorded that is not undone", advice="`dregutil history` lists the runs"
+            f"no removal of {registry} is recorded that is not undone",
+            advice=other_name_advice(settings, store, "undo") or "`dregutil history` lists the runs",
         )
     if not found.plan.registry:  # the line that names it is damaged; -reg does
         found = replace(found, plan=replace(found.plan, registry=registry))
@@ -82,6 +86,18 @@ def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> Ru
     if found.undoes:
         raise UsageError(f"{found.run} is an undo itself", advice="remove again what it put back")
     return found
+
+
+def _mark_undone(settings: Settings, store: RunStore, record: RunRecord) -> None:
+    """Note that all of it is there, as after an undo that was cut off at its end: `undo` then takes the run before."""
+    registry = record.plan.registry
+    if any(not header.is_unfinished for header in store.undos(record.run, registry)):
+        return
+    with suppress(JournalError):
+        now = datetime.now(UTC)
+        journal = store.begin(Plan(registry, now, settings.command, ()), now, undoes=record.run)
+        if not journal.close(now):
+            store.mark_ended(journal)
 
 
 async def _look(settings: Settings, record: RunRecord, meter: Meter) -> BackPlan:

@@ -243,6 +243,11 @@ def tag_lines(result: RunResult, *, undo: str = "`dregutil undo`") -> Iterator[s
 
 def _lost_line(lost: LostTag, undo: str) -> str:
     name = f"{lost.repository}:{lost.tag}"
+    if lost.mended is not None and lost.is_doubtful:
+        return (
+            f"in doubt: {name} went with {lost.candidates[0].short}, and is on {lost.mended.short} again, where it "
+            "was: look whether somebody had moved it meanwhile"
+        )
     if lost.mended is not None:
         return f"put back: {name} was moved onto {lost.mended.short} just before that was deleted"
     shown = [digest.short for digest in lost.candidates[:_MOST_CANDIDATES]]

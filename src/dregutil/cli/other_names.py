@@ -1,0 +1,55 @@
+"""Runs on what may be the same registry under another name of this machine: `127.0.0.2`, a host's own name.
+
+Which of them are one server is not known: a name may lead to another one. So they are named, and never taken for one.
+"""
+
+from __future__ import annotations
+
+import shlex
+import socket
+
+from dregutil.cli.settings import Settings
+from dregutil.errors import UsageError
+from dregutil.reference import RegistryAddress
+from dregutil.runs import RunStore
+
+__all__ = ["other_name_advice"]
+
+
+def other_name_advice(settings: Settings, store: RunStore, command: str) -> str:
+    """A line that names the newest run of another local name with the same port, with the command that takes it; empty
+    where there is none."""
+    here = settings.registry
+    if here is None:
+        return ""
+    host = socket.gethostname()
+    for header in reversed(store.headers()):
+        try:
+            there = RegistryAddress.parse(header.registry)
+        except UsageError:
+            continue
+        if _may_be_one(here, there, host):
+            scheme = f"{here.scheme}://" if here.scheme else ""
+            _, option, folder = settings.repeated.partition(" --state-dir ")
+            named = f"dregutil {command} -reg {shlex.quote(scheme + header.registry)}{option}{folder}"
+            return f"{header.run} is of {header.registry}, which may be the same registry: `{named}`"
+    return ""
+
+
+def _may_be_one(one: RegistryAddress, other: RegistryAddress, host: str) -> bool:
+    """Whether two names of this machine, with one port and path, are not one by their key, and may be all the same."""
+    return (
+        one.key != other.key
+        and _port(one) == _port(other)
+        and one.prefix == other.prefix
+        and all(name.is_loopback or _is_own(name.host, host) for name in (one, other))
+    )
+
+
+def _port(address: RegistryAddress) -> int | None:
+    """None for the scheme's own, as an identity has it."""
+    return RegistryAddress.parse(address.identity).port
+
+
+def _is_own(name: str, host: str) -> bool:
+    return name.partition(".")[0].lower() == host.partition(".")[0].lower()

@@ -1,0 +1,141 @@
+"""What is moved between a look and the write that follows it: put back, or named."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from dregutil import repository_run
+from dregutil.apply import apply_plan
+from dregutil.outcome import NoRecorder, Result, RunResult
+from dregutil.reference import Repository, Tag
+from dregutil.registry import connect_writable
+from images import IMAGE, INDEX, Pusher
+from removing import Removing, results
+from servers.http import Answer, Proxy, Request
+from servers.memory import MemoryServer, Switches
+
+
+async def test_a_tag_that_a_server_took_with_a_child_that_stays_is_named(tmp_path: Path) -> None:
+    """Nobody else's push shows it: the child is put back under its tag, which may have been moved off it."""
+    with MemoryServer(Switches(cascades=True)) as server, Pusher(server.url) as pusher:
+        child = pusher.push_image("r", "1.0", seed="child")
+        index = pusher.push_index("r", "2.0", children=[child])
+        raw = pusher.raw("r", "2.0")
+
+        def moved(request: Request) -> Answer | None:
+            if request.method == "DELETE" and request.reference == index["digest"]:
+                pusher.push_manifest("r", "1.0", raw, INDEX)
+            return None
+
+        with Proxy(server.port, before=moved) as proxy:
+            result = await Removing(proxy.url, tmp_path).remove("2.0")
+        assert isinstance(result, RunResult)
+        assert [(lost.tag, lost.candidates, lost.mended) for lost in result.unmended] == [
+            ("1.0", (index["digest"],), child["digest"])
+        ]
+        assert pusher.tags("r") == {"1.0": child["digest"]}
+        assert pusher.is_whole("r", "1.0")
+
+
+async def test_a_replica_that_has_not_heard_of_a_tag_yet_does_not_get_it_moved(tmp_path: Path) -> None:
+    """One list that omits a tag, and one 404 by its name, are no proof that it went with what was deleted."""
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        stays = pusher.push_image("r", "1.0", seed="stays")
+        goes = pusher.push_image("r", "2.0", seed="goes")
+        lagging: list[str] = []  # what the next answers, which come from that replica, are about
+
+        def lag(request: Request, answer: Answer) -> Answer:
+            if request.method == "DELETE" and request.reference == goes["digest"]:
+                lagging[:] = ["list", "1.0", "1.0"]
+            elif lagging and request.reference == lagging[0]:
+                lagging.pop(0)
+                if request.reference == "list":
+                    return Answer(200, b'{"name": "r", "tags": []}', answer.headers)
+                return Answer(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+            return answer
+
+        with Proxy(server.port, after=lag) as proxy:
+            result = await Removing(proxy.url, tmp_path).remove("2.0")
+        assert isinstance(result, RunResult)
+        assert not lagging
+        assert pusher.tags("r") == {"1.0": stays["digest"]}
+        assert not result.lost
+
+
+async def test_a_tag_that_was_pushed_again_after_the_sweep_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is on what it was on, and yet it is no sign that the sweep did nothing."""
+    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        images = {tag: pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1", "1.2")}
+        raw = pusher.raw("r", "1.0")
+
+        def again(request: Request, answer: Answer) -> Answer:
+            if request.method == "DELETE" and answer.status == 202 and not pusher.has("r", "1.0"):
+                pusher.push_manifest("r", "1.0", raw, IMAGE)
+            return answer
+
+        with Proxy(server.port, after=again) as proxy:
+            result = await Removing(proxy.url, tmp_path).remove("1.0", "1.1")
+        assert pusher.tags("r") == {tag: images[tag]["digest"] for tag in ("1.0", "1.2")}
+        assert results(result) == [Result.LEFT, Result.REMOVED]
+
+
+async def test_a_new_tag_that_one_reading_denies_is_asked_for_again(tmp_path: Path) -> None:
+    """The list names it, and a replica has not heard of it yet: it is no less there."""
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        child = pusher.push_image("r", seed="child")
+        index = pusher.push_index("r", "2.0", children=[child])
+        pusher.push_image("r", "1.0", seed="stays")
+        raw = pusher.raw("r", child["digest"])
+        denied: list[str] = []
+
+        def lag(request: Request, answer: Answer) -> Answer:
+            if request.method == "DELETE" and request.reference == index["digest"]:
+                pusher.push_manifest("r", "new", raw, IMAGE)
+            elif request.reference == "new" and len(denied) < 1:
+                denied.append(request.method)
+                return Answer(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+            return answer
+
+        with Proxy(server.port, after=lag) as proxy:
+            removing = Removing(proxy.url, tmp_path)
+            plan = await removing.plan("2.0")
+            async with connect_writable(proxy.url) as registry:
+                await registry.resolve(Repository("r"), Tag("1.0"))  # HEAD works here: a 404 is not asked for by GET
+                result = await apply_plan(registry, plan, recorder=NoRecorder())
+        assert denied == ["HEAD"]
+        assert pusher.tags("r")["new"] == child["digest"]
+        assert pusher.is_whole("r", "new")
+        assert results(result) == [Result.REMOVED, Result.LEFT]
+
+
+async def test_a_copy_off_a_placeholder_that_one_reading_denies_is_not_deleted_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        goes = pusher.push_image("r", "1.0", seed="goes")
+        pusher.push_image("r", "2.0", seed="stays")
+        denials: list[str] = []
+
+        def lag(request: Request, answer: Answer) -> Answer:
+            if request.reference == "copy" and request.method in ("HEAD", "GET") and denials:
+                denials.pop()
+                return Answer(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+            return answer
+
+        with Proxy(server.port, after=lag) as proxy:
+            removing = Removing(proxy.url, tmp_path)
+            plan = await removing.plan("1.0")
+            kills = itertools.count()
+            while pusher.tags("r").get("1.0", goes["digest"]) == goes["digest"]:
+                assert await removing.apply(plan, kill_after=next(kills)) is None
+            pusher.push_manifest("r", "copy", pusher.raw("r", "1.0"), IMAGE)
+            denials[:] = ["once"]
+            await removing.undo()
+        assert pusher.tags("r")["copy"] == goes["digest"]

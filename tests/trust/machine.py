@@ -1,0 +1,369 @@
+"""The machine: pushes, removals, stale plans, refusals, kills, resumes, undos, and whatever disturbs them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from dregutil import repository_run
+from dregutil.crawl import crawl
+from dregutil.errors import DregutilError
+from dregutil.outcome import Result, RunResult
+from dregutil.plan import Action, Plan, RemovalOptions
+from dregutil.planfile import decode_plan, encode_plan
+from dregutil.record import RunRecord
+from dregutil.reference import Repository
+from dregutil.registry import WritableRegistry
+from dregutil.removal import plan_removal
+from dregutil.restore import BackResult, BackRun, put_back
+from dregutil.restore_plan import look_back
+from dregutil.runs import RunStore
+from dregutil.selection import MatchRules, select_tags
+from dregutil.selector import TagSelector
+from removing import Killer
+from servers.memory import Switches
+from trust.at_work import AtWork, Told
+from trust.front import Front, Lie
+from trust.meddler import Meddler
+from trust.odd import ODD
+from trust.trouble import (
+    LIES,
+    MEANWHILE,
+    NAME,
+    PLACE,
+    PUSHES,
+    SELECTIONS,
+    SOME_TAGS,
+    SWITCHES,
+    TROUBLE,
+    Selection,
+    Trouble,
+)
+from trust.world import TAGS, World
+
+__all__ = ["Trust"]
+TAGS_FIRST_PAYS = vars(repository_run)["tags_first_pays"]
+
+
+class Trust(RuleBasedStateMachine):
+    """On the real server the switches turn nothing; on the one in memory they make it like others."""
+
+    url: ClassVar[str]
+    front: ClassVar[Front]
+    switches: ClassVar[Switches]
+    counts: ClassVar[Counter[str]]
+    gaps: ClassVar[list[float]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.url, self.counts)
+        self.folder = Path(tempfile.mkdtemp(prefix="dregutil-trust-"))
+        self.store = RunStore(self.folder)
+        self.at_work = AtWork(self.world, self.store, self.front, self.gaps)
+        self.plans: list[Plan] = []
+        self.cut_off: list[str] = []
+        self.damaged: set[str] = set()
+
+    def teardown(self) -> None:
+        if isinstance(sys.exc_info()[1], Exception):
+            print(*self.world.story, sep="\n")  # a kill falls where it falls: the same steps may not fail again
+        vars(repository_run)["tags_first_pays"] = TAGS_FIRST_PAYS
+        self.switches.refused.clear()
+        self.switches.failing.clear()
+        self.world.pusher.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _name(self, number: int) -> Repository:
+        return self.world.repositories[number]
+
+    # What is pushed
+
+    @initialize(shared=st.booleans(), nested=st.booleans(), sweeps=st.booleans(), switches=SWITCHES)
+    def fill(self, shared: bool, nested: bool, sweeps: bool, switches: dict[str, bool]) -> None:
+        """Versions, an index with a tagged child, signatures, a digest in both repositories."""
+        for switch, value in switches.items():
+            setattr(self.switches, switch, value)
+        if sweeps:
+            vars(repository_run)["tags_first_pays"] = lambda _, __: True  # as in a large repository
+        for name in (0, 1):
+            self.push_image(name, ["1.0"], 0)
+            self.push_image(name, ["1.1"], 1 + (0 if shared else name))
+            self.push_image(name, ["latest", "stable"], 3)
+            self.push_image(name, [], 4)
+            self.push_index(name, ["1.2"], [1, 3])
+            self.push_referrer(name, 4, by_tag=not shared)
+            if nested:
+                self.push_index(name, ["2.0"], [4, 0])
+
+    @rule(name=NAME, tags=st.lists(st.sampled_from(TAGS), max_size=2, unique=True), seed=st.integers(0, 5))
+    def push_image(self, name: int, tags: list[str], seed: int) -> None:
+        self.world.push_image(self._name(name), tags, f"image {seed}")
+
+    @rule(name=NAME, tags=SOME_TAGS, places=st.lists(PLACE, min_size=1, max_size=3))
+    def push_index(self, name: int, tags: list[str], places: list[int]) -> None:
+        there = self.world.whole(self._name(name))
+        if there:
+            children = {there[place % len(there)]["digest"]: there[place % len(there)] for place in places}
+            self.world.push_index(self._name(name), tags, list(children.values()))
+
+    @rule(name=NAME, tags=SOME_TAGS, kind=st.sampled_from(sorted(ODD)), place=PLACE)
+    def push_odd(self, name: int, tags: list[str], kind: str, place: int) -> None:
+        there = self.world.whole(self._name(name))
+        if there:
+            self.world.count(f"pushed: {kind}")
+            self.world.push_odd(self._name(name), tags, kind, str(place % 3), there[place % len(there)])
+
+    @rule(name=NAME, place=PLACE, by_tag=st.booleans())
+    def push_referrer(self, name: int, place: int, by_tag: bool) -> None:
+        there = self.world.whole(self._name(name))
+        if there:
+            push = self.world.push_signature if by_tag else self.world.push_fallback
+            push(self._name(name), there[place % len(there)], place % 3)
+
+    @rule(place=PLACE)
+    def copy_off_a_placeholder(self, place: int) -> None:
+        """`crane tag` of what a dead run left."""
+        for name, here in self.world.tags().items():
+            for tag in sorted(here):
+                found = self.world.placeholder_on(name, tag) if (name, tag) in self.world.doomed else None
+                if found is not None:
+                    copy = f"copy-{place % 3}"
+                    if (name, copy) not in self.world.must:
+                        self.world.copies[name, copy] = self.world.pusher.push_manifest(name, copy, *found)
+                        self.world.count("a tag was copied off a placeholder")
+                    return
+
+    @rule(seed=st.integers(0, 5))
+    def push_over_a_copy(self, seed: int) -> None:
+        """As is advised where a copy may stand for several images."""
+        for name, tag in list(self.world.copies)[:1]:
+            self.world.push_image(name, [tag], f"image {seed}")
+
+    # What the registry and the disk do
+
+    @rule(name=NAME, place=PLACE, status=st.sampled_from([0, 405, 409, 412, 500]))
+    def refuse(self, name: int, place: int, status: int) -> None:
+        """From now on a manifest's DELETE is refused, or for 500 carried out all the same; 0: none any more."""
+        if status == 0:
+            self.switches.refused.clear()
+            self.switches.failing.clear()
+            return
+        there = self.world.pushed[self._name(name)]
+        refused = self.switches.failing if status == 500 else self.switches.refused
+        refused[there[place % len(there)]["digest"]] = status
+
+    @rule(place=st.integers(0, 3), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+    def damage(self, place: int, where: float, bit: int) -> None:
+        """A bit of a record flips: of a run that was cut off, if there is one."""
+        names = self.cut_off or self.store.names()
+        if names and not self.damaged:
+            run = names[place % len(names)]
+            path = self.folder / "runs" / run / "journal.jsonl"
+            raw = bytearray(path.read_bytes())
+            if raw:
+                raw[int(where * len(raw))] ^= 1 << bit
+                path.write_bytes(raw)
+                self.damaged.add(run)
+                self.world.count("a bit of a record was flipped")
+
+    # What is removed
+
+    @rule(selection=SELECTIONS)
+    def plan(self, selection: Selection) -> None:
+        """A plan that is carried out later, when it may be stale."""
+        plan = self._plan(*selection)
+        if plan.steps:
+            self.plans.append(plan)
+
+    @rule(place=st.integers(0, 5), trouble=TROUBLE)
+    def apply_stale(self, place: int, trouble: Trouble) -> None:
+        if self.plans:
+            self._apply(self.plans.pop(place % len(self.plans)), trouble)
+
+    @rule(selection=SELECTIONS, trouble=TROUBLE)
+    def remove(self, selection: Selection, trouble: Trouble) -> None:
+        plan = self._plan(*selection)
+        if plan.steps:
+            self._apply(plan, trouble)
+
+    @rule(selection=SELECTIONS, pushes=PUSHES)
+    def remove_while_somebody_pushes(self, selection: Selection, pushes: list[tuple[int, str, int]]) -> None:
+        self.remove(selection, Trouble(pushes=pushes))
+
+    @rule(selection=SELECTIONS, pushes=st.one_of(st.just([]), PUSHES), lies=LIES)
+    def remove_behind_a_liar(self, selection: Selection, pushes: list[tuple[int, str, int]], lies: list[Lie]) -> None:
+        self.remove(selection, Trouble(pushes=pushes, lies=lies))
+
+    @rule(place=st.integers(0, 3), trouble=TROUBLE)
+    def resume(self, place: int, trouble: Trouble) -> None:
+        if not self.cut_off:
+            return
+        run = self.cut_off[place % len(self.cut_off)]
+        record = self._record(run)
+        if record is None:
+            if run not in self.damaged:
+                self.cut_off.remove(run)
+            return
+        self._doom(record.plan)
+        result = self.at_work.run(record.plan, self.store.journal(record), record, trouble)
+        self.world.count("a resumed run was killed" if result is None else "a run was resumed")
+        if result is None:
+            return
+        self._check_error(result, trouble)
+        self._check_result(record.plan, result, trouble)
+        if result.is_finished:
+            self._finished(run)
+
+    @rule(place=st.integers(0, 3), trouble=TROUBLE)
+    def undo(self, place: int, trouble: Trouble) -> None:
+        names = self.store.names()
+        record = self._record(names[-1 - place % len(names)]) if names else None
+        if record is None:
+            return
+
+        async def back(registry: WritableRegistry) -> BackRun:
+            found = await look_back(registry, record)
+            Killer(trouble.kill_after).arm(registry, None)
+            return await put_back(registry, found)
+
+        result, meddler = self.at_work.disturbed(record.plan, trouble, back)
+        if result is None:
+            self._note_put_back(record)
+            self.world.count("an undo was killed")
+        self.at_work.settle(meddler, Told(), killed=result is None)
+        if result is not None:
+            self._check_back(record, result, trouble, meddler)
+
+    def _check_back(self, record: RunRecord, result: BackRun, trouble: Trouble, meddler: Meddler) -> None:
+        restored = result.of(BackResult.RESTORED)
+        self.world.count("an undo put something back" if restored else "an undo found nothing to do")
+        if not trouble.lies and not meddler.done:
+            assert result.error is None or self.damaged, result.error
+            assert not result.of(BackResult.FAILED), result.entries
+            # What needs a manifest that another run removed since cannot come back before that run is undone.
+            lost = [why for _, outcome, why in result.entries if outcome == BackResult.LOST]
+            assert self.damaged or all("child" in why or "its blob" in why for why in lost), lost
+        elsewhere = {(name, str(tag)) for name, tag in result.moved} | meddler.touched
+        for entry, outcome, _ in result.entries:
+            if outcome not in (BackResult.RESTORED, BackResult.THERE):
+                continue
+            here = self.world.pusher.tags(entry.repository)
+            for tag in entry.tags:
+                if (entry.repository, str(tag)) not in elsewhere:
+                    assert here[tag] == entry.manifest.digest, (entry.repository, tag)
+            for found, digest in here.items():
+                if digest == entry.manifest.digest and (entry.repository, found) in self.world.doomed:
+                    self.world.is_tagged(entry.repository, found, digest)
+        if not result.is_open and not result.of(BackResult.FAILED) and record.run in self.cut_off:
+            self._finished(record.run)
+
+    def _finished(self, run: str) -> None:
+        """What came while a run deleted what it needs is whole by now."""
+        if run in self.cut_off:
+            self.cut_off.remove(run)
+        if not self.cut_off and not self.damaged:
+            for (name, tag), digest in list(self.world.fragile.items()):
+                self.world.is_tagged(name, tag, digest)
+
+    def _note_put_back(self, record: RunRecord) -> None:
+        """An undo that was cut off: what it put back of a tag that was removed twice may be what the tag had first."""
+        for intent in record.intents:
+            here = self.world.pusher.tags(intent.repository)
+            for tag in intent.tags:
+                if (intent.repository, tag) in self.world.doomed and here.get(tag) == intent.manifest.digest:
+                    self.world.doomed[intent.repository, tag] = intent.manifest.digest
+
+    @invariant()
+    def what_must_be_there_is_whole(self) -> None:
+        self.world.count("steps")
+        self.world.check(doomed_too=not self.cut_off and not self.damaged)
+
+    def _plan(self, chosen: list[int], tags: list[str], rules: MatchRules, options: RemovalOptions) -> Plan:
+        if self.switches.last_tag_takes:
+            options = replace(options, untag=False)  # killed in it, such a server has lost a child until the resume
+
+        async def make(registry: WritableRegistry) -> Plan:
+            found = (await crawl(registry, self.world.repositories)).inventory
+            names = [self._name(place) for place in chosen]
+            selection = select_tags(found, names, TagSelector.build(tags, [MEANWHILE]), rules)
+            return await plan_removal(registry, selection, found, options)
+
+        made: Plan = self.at_work.with_registry(make)
+        plan, _ = decode_plan(encode_plan(made))
+        assert plan.steps == made.steps
+        return plan
+
+    def _apply(self, plan: Plan, trouble: Trouble) -> None:
+        self._doom(plan)
+        journal = self.store.new(datetime.now(UTC) + timedelta(days=trouble.clock))
+        result = self.at_work.run(plan, journal, None, trouble)
+        if result is None:
+            self.world.count("a run was killed")
+            self.cut_off.append(journal.run)
+            return
+        if not self.damaged:
+            assert self.store.headers()[-1].run == journal.run, "whatever the clock says"
+        gone = any(outcome.result.is_done for outcome in result.outcomes)
+        self.world.count("a run removed something" if gone else "a run removed nothing")
+        self._check_error(result, trouble)
+        self._check_result(plan, result, trouble)
+        if result.is_finished:
+            self._compare_journal(journal.run, result)
+        else:
+            self.cut_off.append(journal.run)
+
+    def _check_error(self, result: RunResult, trouble: Trouble) -> None:
+        """Nothing ends a run early but a registry that does not allow deletion, or that lies."""
+        excused = self.switches.refused or trouble.lies or trouble.pushes or self.world.copies
+        assert result.error is None or excused, result.error
+
+    def _doom(self, plan: Plan) -> None:
+        """Tags that the plan names, and that are on the digest that it names: they may go from now on."""
+        for step in plan.steps:
+            for tag in step.tags:
+                if self.world.must.get((step.repository, tag)) == step.digest:
+                    self.world.doomed[step.repository, tag] = self.world.must.pop((step.repository, tag))
+
+    def _check_result(self, plan: Plan, result: RunResult, trouble: Trouble) -> None:
+        """The outcomes are true: what is said to be gone is gone, what is left is whole again."""
+        pushed = bool(trouble.pushes)
+        for outcome in result.outcomes:
+            step = outcome.step
+            here = self.world.pusher.tags(step.repository)
+            if outcome.result.is_done:
+                if pushed or (trouble.lies and outcome.result is Result.GONE):
+                    continue  # somebody pushed it again; or it was said to be nowhere
+                assert not any(here.get(tag) == step.digest for tag in step.tags), outcome
+                if step.action is Action.DELETE:
+                    assert not self.world.pusher.has(step.repository, step.digest), outcome
+                continue
+            for tag in step.tags:
+                if self.world.doomed.get((step.repository, tag)) == step.digest and here.get(tag) == step.digest:
+                    if outcome.is_open or not result.is_finished:
+                        continue
+                    assert self.world.pusher.is_whole(step.repository, tag), outcome
+                    self.world.is_tagged(step.repository, tag, step.digest)
+
+    def _compare_journal(self, run: str, result: RunResult) -> None:
+        record = self.store.get(run)
+        assert not record.is_unfinished
+        assert not record.damaged
+        assert {number: settled.result for number, settled in record.outcomes.items()} == {
+            outcome.step.number: outcome.result for outcome in result.outcomes
+        }
+
+    def _record(self, run: str) -> RunRecord | None:
+        try:
+            record = self.store.get(run)
+        except DregutilError:
+            return None
+        return None if record.missing_steps or record.undoes else record

@@ -1,0 +1,165 @@
+"""What others push while a run is at work: before any of its requests, and what may have become of it afterwards.
+
+A push between a reading and the write that follows cannot be seen by anyone. `why_lost` says whether one that is gone
+fell into that gap, by the log of what stood before the registry; it excuses nothing else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dregutil.plan import Action, Plan
+from dregutil.reference import Repository
+from images import ACCEPT
+from servers.http import Request
+from trust.front import READING, Event
+
+if TYPE_CHECKING:
+    from trust.world import World
+
+__all__ = ["KINDS", "Meddler", "Push", "gap_before", "why_lost"]
+
+# A new tag, or one that stays, on what goes; a tag that goes on something else, or again on what it was on; a copy of a
+# tag that lies on a placeholder; a new index with a child that goes.
+KINDS = ("new", "moved", "own elsewhere", "own again", "copy", "index over")
+_TELLS_NOTHING = ("lags", "cached")  # what lies for as long as it likes; `absent` is asked again
+_numbers = itertools.count()
+
+
+@dataclass
+class Push:
+    """A tag that somebody pushed onto `digest`. `goes_with`: the digest whose deletion takes it along. `was_on`: what
+    it may be on again, where it is one that was to go."""
+
+    kind: str
+    repository: Repository
+    tag: str
+    digest: str
+    goes_with: str
+    began: float
+    ended: float
+    was_on: str = ""
+
+
+class Meddler:
+    """Pushes before requests of some numbers. `plan` says what goes; a tag is pushed once."""
+
+    def __init__(self, world: World, plan: Plan, pushes: Sequence[tuple[int, str, int]]) -> None:
+        self.world = world
+        self.pushes: dict[int, tuple[str, int]] = {number: (kind, place) for number, kind, place in pushes}
+        self.steps = [step for step in plan.steps if step.action is Action.DELETE]
+        self.own = {(step.repository, str(tag)): str(step.digest) for step in plan.steps for tag in step.tags}
+        self.done: list[Push] = []
+
+    def before_each(self, number: int, _: Request) -> None:
+        chosen = self.pushes.pop(number, None)
+        if chosen is not None:
+            self._push(*chosen)
+
+    @property
+    def touched(self) -> set[tuple[Repository, str]]:
+        return {(push.repository, push.tag) for push in self.done}
+
+    def _push(self, kind: str, place: int) -> None:
+        own = [key for key in self.own if key in self.world.doomed and key not in self.touched]
+        if kind in ("new", "moved", "index over"):
+            if not self.steps:
+                return
+            step = self.steps[place % len(self.steps)]
+            name, digest = step.repository, str(step.digest)
+            if kind == "new":
+                self._put(kind, name, f"new-{next(_numbers)}", digest)
+            elif kind == "moved":
+                staying = [tag for (repository, tag) in self.world.must if repository == name]
+                staying = [tag for tag in staying if (name, tag) not in self.own and (name, tag) not in self.touched]
+                if staying:
+                    self._put(kind, name, staying[place % len(staying)], digest)
+            else:
+                self._put_index(name, digest)
+        elif own:
+            name, tag = own[place % len(own)]
+            if kind == "copy":
+                self._copy(name, tag)
+            elif kind == "own again":
+                if not self.world.pusher.has(name, tag):
+                    self._put(kind, name, tag, self.own[name, tag], was_on=self.own[name, tag])
+            else:
+                staying = sorted({on for (repository, _), on in self.world.must.items() if repository == name})
+                staying = [on for on in staying if on in self.world.raws and on != self.own[name, tag]]
+                if staying:
+                    self._put(kind, name, tag, staying[place % len(staying)], was_on=self.own[name, tag])
+
+    def _put(
+        self, kind: str, name: Repository, tag: str, digest: str, *, goes_with: str = "", was_on: str = ""
+    ) -> None:
+        raw, media_type = self.world.raws[digest]
+        began = time.monotonic()
+        path = f"/v2/{name}/manifests/{tag}"
+        status, _, _ = self.world.pusher.request("PUT", path, raw, {"Content-Type": media_type})
+        if status == 201:  # an index whose child has gone is refused
+            self.world.count(f"pushed meanwhile: {kind}")
+            self.done.append(Push(kind, name, tag, digest, goes_with or digest, began, time.monotonic(), was_on))
+
+    def _put_index(self, name: Repository, digest: str) -> None:
+        raw, media_type = self.world.raws[digest]
+        entry = {"mediaType": media_type, "digest": digest, "size": len(raw)}
+        self._put("index over", name, f"over-{next(_numbers)}", self.world.note_index([entry]))
+
+    def _copy(self, name: Repository, tag: str) -> None:
+        status, headers, raw = self.world.pusher.request(
+            "GET", f"/v2/{name}/manifests/{tag}", headers={"Accept": ACCEPT}
+        )
+        if status == 200 and "placeholder" in json.loads(raw).get("config", {}).get("mediaType", ""):
+            digest = headers["docker-content-digest"]
+            self.world.raws[digest] = (raw, headers["content-type"])
+            self._put("copy", name, f"copy-{next(_numbers)}", digest)
+
+
+def why_lost(push: Push, events: Sequence[Event], *, killed: bool) -> str:
+    """Why a push that is gone may be, without a word about it; empty where nothing excuses that."""
+    here = [event for event in events if event.repository == push.repository]
+    hits = [event for event in here if event.ended >= push.began and _hits(event, push)]
+    if not hits:
+        return ""
+    hit = hits[0]
+    if push.kind == "moved":
+        # It is missed afterwards, wherever a list tells the truth once more.
+        told = any(event.is_list and event.began >= hit.ended and _shows(event, push.tag) for event in here)
+        if not told:
+            return "a tag was lost in the gap before a kill" if killed else "a tag was lost, and no list told"
+        return "a tag was lost in the gap before a kill" if killed and not _shown(push, here, hit) else ""
+    return "" if _shown(push, here, hit) else "a tag was lost in the gap"
+
+
+def gap_before(push: Push, events: Sequence[Event]) -> float:
+    """Seconds between the last list before a push and the write that took it."""
+    here = [event for event in events if event.repository == push.repository]
+    hit = next(event for event in here if event.ended >= push.began and _hits(event, push))
+    lists = [event.began for event in here if event.is_list and event.began <= push.ended]
+    return max(0.0, hit.began - max(lists, default=hit.began))
+
+
+def _hits(event: Event, push: Push) -> bool:
+    if event.method == "DELETE":
+        return event.reference in (push.tag, push.goes_with)
+    return event.method == "PUT" and event.reference == push.tag
+
+
+def _shown(push: Push, here: Sequence[Event], hit: Event) -> bool:
+    """Whether a reading after the push and before what took it told of it."""
+    between = [event for event in here if event.began >= push.ended and event.ended <= hit.began]
+    reads = [event for event in between if event.method in READING and event.reference == push.tag]
+    if any(event.lie not in _TELLS_NOTHING for event in reads):
+        return True
+    if push.kind == "own elsewhere" or reads:
+        return False
+    return any(event.is_list and _shows(event, push.tag) for event in between)
+
+
+def _shows(event: Event, tag: str) -> bool:
+    return event.lie not in _TELLS_NOTHING and event.hidden != tag

@@ -1,0 +1,141 @@
+"""A registry of two repositories, what was pushed there, and what must be there at any moment: the reader's side."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from dregutil.reference import Repository
+from images import ACCEPT, INDEX, Pusher
+from trust.odd import push_odd
+
+__all__ = ["TAGS", "World"]
+
+TAGS = ("1.0", "1.1", "1.2", "2.0", "latest", "stable")
+NAMES = ("a", "b")
+_numbers = itertools.count()
+_Key = tuple[Repository, str]
+
+
+@dataclass
+class World:
+    """`must`: the tags that must resolve, whole. `doomed`: those that were asked to go: there, or not. `copies`: tags
+    that others copied off a placeholder: they may stay there, and never vanish. `fragile`: tags that came while a run
+    deleted what they need: whole once that run is resumed or undone."""
+
+    url: str
+    counts: Counter[str]
+    must: dict[_Key, str] = field(default_factory=dict)
+    doomed: dict[_Key, str] = field(default_factory=dict)
+    copies: dict[_Key, str] = field(default_factory=dict)
+    fragile: dict[_Key, str] = field(default_factory=dict)
+    raws: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    story: list[str] = field(default_factory=list)  # what happened, for whoever looks into a counterexample
+
+    def __post_init__(self) -> None:
+        number = next(_numbers)
+        self.pusher = Pusher(self.url)
+        self.repositories = [Repository(f"x{number}/{name}") for name in NAMES]
+        self.pushed: dict[Repository, list[dict[str, Any]]] = {name: [] for name in self.repositories}
+
+    def count(self, what: str, number: int = 1) -> None:
+        self.counts[what] += number
+        if number and what != "steps":
+            self.story.append(what)
+
+    # What is pushed
+
+    def is_tagged(self, name: Repository, tag: str, digest: str) -> None:
+        for others in (self.doomed, self.copies, self.fragile):
+            others.pop((name, tag), None)
+        self.must[name, tag] = digest
+
+    def push_image(self, name: Repository, tags: list[str], seed: str, **more: Any) -> dict[str, Any]:
+        return self._note(name, tags, self.pusher.push_image(name, *tags, seed=seed, **more))
+
+    def push_index(self, name: Repository, tags: list[str], children: list[dict[str, Any]]) -> dict[str, Any]:
+        return self._note(name, tags, self.pusher.push_index(name, *tags, children=children))
+
+    def push_odd(self, name: Repository, tags: list[str], kind: str, seed: str, other: dict[str, Any]) -> None:
+        self._note(name, tags, push_odd(self.pusher, name, *tags, kind=kind, seed=seed, other=other))
+
+    def push_signature(self, name: Repository, subject: dict[str, Any], number: int) -> None:
+        tag = f"sha256-{subject['digest'][7:]}.sig"
+        self._know(name, [tag], self.pusher.push_image(name, tag, seed=f"signature {number}"))
+
+    def push_fallback(self, name: Repository, subject: dict[str, Any], number: int) -> None:
+        tag = f"sha256-{subject['digest'][7:]}"
+        referrer = self._know(name, [], self.pusher.push_image(name, seed=f"referrer {number}", subject=subject))
+        self._know(name, [tag], self.pusher.push_index(name, tag, children=[referrer]))
+
+    def _note(self, name: Repository, tags: list[str], found: dict[str, Any]) -> dict[str, Any]:
+        self.pushed[name].append(found)
+        return self._know(name, tags, found)
+
+    def _know(self, name: Repository, tags: list[str], found: dict[str, Any]) -> dict[str, Any]:
+        if found["digest"] not in self.raws:
+            self.raws[found["digest"]] = (self.pusher.raw(name, found["digest"]), found["mediaType"])
+        for tag in tags:
+            self.is_tagged(name, tag, found["digest"])
+        self.story.append(f"pushed {found['digest'][7:14]} to {name} as {', '.join(tags) or 'nothing'}")
+        return found
+
+    def note_index(self, children: list[dict[str, Any]]) -> str:
+        """The digest of an index that is known from now on, and pushed by whoever wants it."""
+        raw = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).encode()
+        digest = Pusher.digest_of(raw)
+        self.raws[digest] = (raw, INDEX)
+        return digest
+
+    def whole(self, name: Repository) -> list[dict[str, Any]]:
+        """What was pushed and is still there, whole."""
+        seen: set[str] = set()
+        return [found for found in self.pushed[name] if self.pusher.is_whole(name, found["digest"], seen)]
+
+    # What is there
+
+    def tags(self) -> dict[Repository, dict[str, str]]:
+        return {name: self.pusher.tags(name) for name in self.repositories}
+
+    def placeholder_on(self, name: Repository, tag: str) -> tuple[bytes, str] | None:
+        """The placeholder on which a tag lies, and its media type."""
+        path = f"/v2/{name}/manifests/{tag}"
+        status, headers, raw = self.pusher.request("GET", path, headers={"Accept": ACCEPT})
+        if status != 200 or "placeholder" not in (json.loads(raw).get("config") or {}).get("mediaType", ""):
+            return None
+        return raw, headers["content-type"]
+
+    def check(self, *, doomed_too: bool) -> None:
+        """Look at every tag. `doomed_too`: what was to go is there as it was, or not at all."""
+        for name, here in self.tags().items():
+            seen: set[str] = set()
+            for (repository, tag), digest in self.must.items():
+                if repository == name:
+                    assert here.get(tag) == digest, (name, tag, here.get(tag), digest)
+                    assert self.pusher.is_whole(name, digest, seen), (name, tag)
+            for (repository, tag), digest in self.fragile.items():
+                if repository == name:
+                    assert here.get(tag) == digest, (name, tag, "fragile", here.get(tag), digest)
+            self._check_copies(name, here)
+            for tag, digest in here.items():
+                key = (name, tag)
+                if doomed_too and key in self.doomed:
+                    assert self.doomed[key] == digest, (name, tag, digest, self.doomed[key])
+                known = key in self.must or key in self.doomed or key in self.fragile or key in self.copies
+                assert known, (name, tag, digest)
+
+    def _check_copies(self, name: Repository, here: dict[str, str]) -> None:
+        """A copy is where it was, or names an image, whole: which one, only the run may know."""
+        for (repository, tag), digest in list(self.copies.items()):
+            if repository != name:
+                continue
+            assert tag in here, (name, tag, "a copy off a placeholder vanished")
+            if here[tag] != digest:
+                assert here[tag] in self.raws, (name, tag, here[tag])
+                assert self.placeholder_on(name, tag) is None, (name, tag)
+                self.count("a copy off a placeholder was mended")
+                assert self.pusher.is_whole(name, tag), (name, tag)
+                self.is_tagged(name, tag, here[tag])
