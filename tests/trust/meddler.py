@@ -47,7 +47,8 @@ class Push:
 
 
 class Meddler:
-    """Pushes before requests of some numbers. `plan` says what goes; a tag is pushed once."""
+    """Pushes before requests of some numbers, or writes of some (-1 is the first). `plan` says what goes; a tag is
+    pushed once."""
 
     def __init__(self, world: World, plan: Plan, pushes: Sequence[tuple[int, str, int]]) -> None:
         self.world = world
@@ -55,11 +56,16 @@ class Meddler:
         self.steps = [step for step in plan.steps if step.action is Action.DELETE]
         self.own = {(step.repository, str(tag)): str(step.digest) for step in plan.steps for tag in step.tags}
         self.done: list[Push] = []
+        self.writes = 0
 
-    def before_each(self, number: int, _: Request) -> None:
-        chosen = self.pushes.pop(number, None)
-        if chosen is not None:
-            self._push(*chosen)
+    def before_each(self, number: int, request: Request) -> None:
+        due = [number]
+        if request.method not in READING:
+            self.writes += 1
+            due.append(-self.writes)
+        for place in due:
+            if place in self.pushes:
+                self._push(*self.pushes.pop(place))
 
     @property
     def touched(self) -> set[tuple[Repository, str]]:
