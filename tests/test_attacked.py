@@ -18,6 +18,7 @@ from program import Program
 from removing import Removing
 from servers import DistributionServer
 from servers.http import LOST, Answer, Proxy, Request
+from servers.memory import MemoryServer, Switches
 
 
 @pytest.fixture
@@ -194,3 +195,18 @@ async def test_a_copy_made_in_a_sweep_that_is_refused_is_whole_or_named(
     now = pusher.tags("r")
     assert pusher.is_whole("r", "prod")
     assert now["prod"] in before.values() or [lost.tag for lost in result.unmended] == ["prod"]
+
+
+async def test_a_tag_that_somebody_deletes_by_name_does_not_come_back_as_something_else(tmp_path: Path) -> None:
+    """Where tags can be deleted by name, one that is missing may be on nothing on purpose: it is named, and no more."""
+    with MemoryServer(Switches(untags=True)) as server, Pusher(server.url) as pusher, Proxy(server.port) as proxy:
+        old = pusher.push_image("r", "1.0", seed="old")["digest"]
+        pusher.push_image("r", "stable", seed="stays")
+        proxy.before = once(deletes(old), lambda: pusher.request("DELETE", "/v2/r/manifests/stable"))
+        removing = Removing(proxy.url, tmp_path)
+        result = await removing.remove("1.0")
+        assert result is not None
+        assert pusher.tags("r") == {}
+        assert not pusher.has("r", old)
+        assert [(lost.tag, lost.candidates, lost.mended) for lost in result.unmended] == [("stable", (old,), None)]
+        assert "by its name" in result.unmended[0].why

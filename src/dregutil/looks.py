@@ -2,8 +2,9 @@
 
 DELETEs are sent in batches. Before each one the tags are listed; names that are new are asked for, and, where they are
 few, all that stay. After it they are listed again: a name that was to stay, and is missing, was moved onto something
-that the batch deleted. It is put back at once where only one digest can be meant. A name that nobody had seen before,
-and that is pushed between the list and the DELETE of its digest, goes unnoticed.
+that the batch deleted. It is put back at once where only one digest can be meant, and where nobody can have deleted the
+tag by its name; else it is named. A name that nobody had seen before, and that is pushed between the list and the
+DELETE of its digest, goes unnoticed.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _BATCH = 1.0  # seconds of DELETEs on one look
 _LONGEST_BATCH = 10.0
 _LOOK_COST = 6.0  # looks take no more than about a seventh of the time
 _PAUSE = 1.0  # seconds until tags that went are asked for again
+_BY_NAME = "unless somebody deleted the tag by its name, as this registry can"
 _FEW_STAYING = 500  # tags that are all asked for before each batch
 
 
@@ -67,6 +69,7 @@ class Looks:
         self._asked_at = 0.0  # when all that stay were asked for
         self._taken_at = 0.0  # the moment of the whole reading that was taken in last
         self._counted: set[Digest] = set()  # of `removed`, what an earlier look has answered for
+        self._by_name: bool | None = None  # whether tags can be deleted by name; None: not asked yet
         self._untagged: dict[Digest, tuple[Step, Manifest]] = {}  # digests that stay, of tags that went alone
 
     def begin(self) -> None:
@@ -236,12 +239,20 @@ class Looks:
             self._known.discard(tag)
             if not candidates or await self._registry.resolve(self._repository, before) is None:
                 continue  # somebody removed it, with what it stood for
-            if len(candidates) > 1:
-                self.one_by_one = True
-                self._run.note_lost(LostTag(self._repository, tag, tuple(candidates)))
+            why = _BY_NAME if await self._may_go_by_name() else ""
+            if why or len(candidates) > 1:
+                self.one_by_one = self.one_by_one or len(candidates) > 1
+                self._run.note_lost(LostTag(self._repository, tag, tuple(candidates), why=why))
                 continue
             ((digest, (step, manifest)),) = candidates.items()
             await self._put_back(tag, digest, step, manifest)
+
+    async def _may_go_by_name(self) -> bool:
+        """Whether this registry deletes tags by name: then one that is missing may not have been moved at all, and
+        putting it back would make it something that it never was."""
+        if self._by_name is None:
+            self._by_name = await self._registry.may_delete_tags(self._repository)
+        return self._by_name
 
     async def _still_gone(self, gone: Collection[Tag]) -> set[Tag]:
         """Those of `gone` that are not there a little later either: a replica may not have heard of a tag yet, and

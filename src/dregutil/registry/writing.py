@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping
 
 from yarl import URL
 
-from dregutil.errors import DeletionDisabledError, OutcomeUnknownError, ProtocolError, RegistryError, UnreachableError
+from dregutil.errors import (
+    DeletionDisabledError,
+    DeniedError,
+    OutcomeUnknownError,
+    ProtocolError,
+    RegistryError,
+    UnreachableError,
+)
 from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import error_details
 from dregutil.registry.client import Login, Registry
@@ -98,6 +105,14 @@ class WritableRegistry(Registry):
         if verdict is Verdict.NOT_BY_TAG:
             return None
         return self._is_deleted(verdict, answer, f"delete the tag {repository}:{tag}", repository)
+
+    async def may_delete_tags(self, repository: Repository) -> bool:
+        """Whether somebody may be able to delete a tag here by its name: as the deletion of a name that nobody has is
+        answered. Nothing changes. Raises LoginError, UnreachableError."""
+        try:
+            return await self.delete_tag(repository, Tag(f"nothing-{secrets.token_hex(16)}")) is not None
+        except (RegistryError, DeniedError, DeletionDisabledError):
+            return True
 
     async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
         """Put exactly these bytes; a tag is not put long after it was looked at.
