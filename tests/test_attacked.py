@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dregutil import repository_run
+from dregutil.reference import Repository, Tag
 from images import IMAGE, INDEX, Pusher
 from program import Program
 from removing import Removing
@@ -210,3 +211,18 @@ async def test_a_tag_that_somebody_deletes_by_name_does_not_come_back_as_somethi
         assert not pusher.has("r", old)
         assert [(lost.tag, lost.candidates, lost.mended) for lost in result.unmended] == [("stable", (old,), None)]
         assert "by its name" in result.unmended[0].why
+
+
+async def test_a_tag_that_is_pushed_while_an_undo_puts_its_other_tags_back_is_left_alone(
+    proxy: Proxy, pusher: Pusher, tmp_path: Path
+) -> None:
+    old = pusher.push_image("r", "1.0", "1.1", "1.2", seed="old")["digest"]
+    new = pusher.push_image("r", "stable", seed="new")["digest"]
+    removing = Removing(proxy.url, tmp_path)
+    await removing.remove("<2")
+    puts_first = once(lambda request: request.method == "PUT", lambda: push_again(pusher, "1.2", new))
+    proxy.before = puts_first
+    undone = await removing.undo()
+    assert undone is not None
+    assert pusher.tags("r") == {"1.0": old, "1.1": old, "1.2": new, "stable": new}
+    assert undone.moved == ((Repository("r"), Tag("1.2")),)

@@ -174,27 +174,28 @@ class _PutBack:
         for blob, holder in entry.mounts:
             if not await self.registry.mount_blob(entry.repository, blob, holder):
                 raise DregutilError(f"its blob {blob.short} is gone here, and could not be brought from {holder}")
-        tags = await self._free(entry)
-        references: tuple[Tag | Digest, ...] = tags or (manifest.digest,)
-        if tags and manifest.digest.algorithm != _BY_TAG:
-            references = (manifest.digest, *tags)
-        for reference in references:
-            await self.registry.put_manifest(entry.repository, reference, manifest.raw, manifest.media_type)
-        found = await self.registry.manifest(entry.repository, references[0])
-        if found is None:
-            await self._take_away(entry, tags)
+        put: list[Tag] = []
+        if manifest.digest.algorithm != _BY_TAG:
+            await self.registry.put_manifest(entry.repository, manifest.digest, manifest.raw, manifest.media_type)
+        for tag in entry.tags:
+            # Looked at just before: of many tags somebody may push the last one while the first ones are put.
+            if await self._is_free(entry, tag):
+                await self.registry.put_manifest(entry.repository, tag, manifest.raw, manifest.media_type)
+                put.append(tag)
+        if not put and manifest.digest.algorithm == _BY_TAG:
+            await self.registry.put_manifest(entry.repository, manifest.digest, manifest.raw, manifest.media_type)
+        reference = put[0] if put and manifest.digest.algorithm == _BY_TAG else manifest.digest
+        if await self.registry.manifest(entry.repository, reference) is None:
+            await self._take_away(entry, put)
             raise DregutilError(_FALSE_SUCCESS)
 
-    async def _free(self, entry: Back) -> tuple[Tag, ...]:
-        """Those of the entry's tags that nobody has pushed since they were looked at."""
-        free = []
-        for tag in entry.tags:
-            found = await self.registry.look_for(entry.repository, tag)
-            if found is None or found.digest == entry.manifest.digest:
-                free.append(tag)
-            else:
-                self.moved.append((entry.repository, tag))
-        return tuple(free)
+    async def _is_free(self, entry: Back, tag: Tag) -> bool:
+        """Whether nobody has pushed a tag since it was looked at."""
+        found = await self.registry.look_for(entry.repository, tag)
+        if found is None or found.digest == entry.manifest.digest:
+            return True
+        self.moved.append((entry.repository, tag))
+        return False
 
     async def _take_away(self, entry: Back, tags: Sequence[Tag]) -> None:
         """The tags that a false success left dangling."""
