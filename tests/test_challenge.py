@@ -79,8 +79,8 @@ def test_a_quoted_value_comes_back_as_it_was(value: str) -> None:
 
 @pytest.mark.parametrize("piece", ["a", "a ", "a=", 'a="', '\\"', "a,", " ", '="\\'])
 def test_a_hostile_header_takes_no_time(piece: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
 
     assert len(parse_challenges([f"Basic {piece * 100_000}"] * 3)) <= 32
 
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2

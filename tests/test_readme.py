@@ -57,8 +57,9 @@ def test_the_console_example_runs_as_printed(shop: Pusher, registry_server: Dist
 
 
 def _settled(text: str, host: str) -> str:
-    """Without what differs from run to run: the run's name, the plan's sum, the host's length."""
+    """Without what differs from run to run: the run's name and moment, the plan's sum, the host's length."""
     text = re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{5}", "RUN", text).replace(host, "HOST")
+    text = re.sub(r"as of \d{4}-\d\d-\d\d \d\d:\d\d UTC", "as of then", text)
     return re.sub(r" +", " ", re.sub(r"sha256:[0-9a-f]{64};", "SUM;", text))
 
 
