@@ -12,6 +12,7 @@ import pytest
 from dregutil.bounded_regex import BoundedRegex
 from dregutil.glob import parse_glob
 from dregutil.reference import Digest, Repository, Tag
+from dregutil.retention import judge
 from dregutil.retention.dates import (
     bucket,
     came_as_built,
@@ -653,3 +654,60 @@ def test_a_fallback_tag_of_a_longer_digest_is_cut() -> None:
     referrer = verdict(facts("sbom", TWO, subject=long), Decision.FOLLOW)
     alike = verdict(facts("b", other), Decision.KEEP, KEPT)
     assert said(alike, referrer) == [f"lives and dies with {long.short}, which has no tag here"]
+
+
+# -- judging ----------------------------------------------------------------------------------------------------------
+
+
+def reasons(one: Policy, *tags: TagFacts) -> list[list[str]]:
+    return [[str(reason) for reason in found.reasons] for found in judge(PolicySet((one,)), {APP: tags}, now=NOW)]
+
+
+def test_what_has_no_tag_has_no_version_either() -> None:
+    untagged = Policy(
+        "p", (parse_glob("**"),), (Last(1, "last: 1"),), Select(untagged=True), order=Order.VERSION, min_age=DAY
+    )
+    known = facts(None, ONE, seen=ago(9), known_since=ago(9), created=ago(9))
+    assert reasons(untagged, known) == [["it is no version, so it has no place in the order"]]
+    grouped_by = Policy("p", (parse_glob("**"),), (), Select(untagged=True), group_by=("major",), allow_empty=True)
+    assert reasons(grouped_by, known) == [["keep: none"]]
+
+
+def test_records_that_were_lost_count_only_while_they_are_younger_than_min_age() -> None:
+    one = Policy("p", (parse_glob("**"),), (), min_age=DAY, allow_empty=True)
+    young = facts("a", created=ago(0.5), young_since=ago(1))
+    assert reasons(one, young) == [["younger than min_age: 1d"]]
+    younger = facts("a", created=ago(0.5), young_since=ago(0.9))
+    assert reasons(one, younger) == [["counts as younger than min_age: 1d, since our records were lost"]]
+
+
+def stay(one: Policy, *tags: TagFacts) -> list[str]:
+    return [str(found.facts.tag) for found in judge(PolicySet((one,)), {APP: tags}, now=NOW) if not found.goes]
+
+
+def test_by_version_the_newest_by_date_stays_where_nothing_is_a_version() -> None:
+    one = Policy("p", (parse_glob("**"),), (), order=Order.VERSION, min_age=timedelta(0))
+    assert stay(one, facts("main", ONE, ago(9)), facts("dev", TWO, ago(3))) == ["dev"]
+    assert stay(one, facts("main", ONE), facts("dev", TWO)) == ["main", "dev"]
+    assert stay(one, facts("main", ONE, ago(3)), facts("1.0", TWO, ago(9))) == ["1.0"]
+
+
+def test_the_newest_is_what_was_built_came_or_came_back_last() -> None:
+    one = Policy("p", (parse_glob("**"),), (), min_age=timedelta(0))
+    old = facts("old", FOUR, ago(20))
+    built, came_late = facts("built", ONE, ago(4)), facts("came", TWO, ago(9), ago(3), ago(3))
+    back = facts("back", THREE, ago(8), ago(1), ago(1), former=Former(ago(8)))
+    assert stay(one, old, built, came_late, back) == ["built", "came", "back"]
+    assert stay(one, old, built, came_late) == ["built", "came"]
+    assert stay(one, old, built, back) == ["built", "back"]
+    assert stay(one, old, built) == ["built"]
+
+
+def test_one_range_of_several_is_enough_and_all_of_it_must_hold() -> None:
+    (below,), (above,), (end,) = (at_least(text)[0] for text in ("<1.0", ">=2.0", "<3.0"))
+    ranges = ((below,), (above, end))
+    tags = ("0.9", "1.5", "2.1", "3.0")
+    assert [tag for tag in tags if selects_name(Select(versions=ranges), tag)] == ["0.9", "2.1"]
+    assert [tag for tag in tags if may_select_name(Select(versions=ranges), tag)] == ["0.9", "2.1"]
+    found = group(*[ago(9)] * 4, order=Order.VERSION, tags=tags)
+    assert kept_by(VersionRule(ranges, ""), found) == {0, 2}

@@ -25,7 +25,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -334,17 +334,17 @@ class _Only:
 
 
 class _Callers:
-    """Writes down which tests call what of the module at `path`, by the line where the code begins."""
+    """Writes down which tests call what of the package: by module, and by the line where the code begins."""
 
-    def __init__(self, path: str, out: Path) -> None:
-        self.path = path
+    def __init__(self, out: Path) -> None:
         self.out = out
-        self.found: dict[int, set[str]] = defaultdict(set)
+        self.found: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         def called(frame: FrameType, *_: object) -> None:
-            if frame.f_code.co_filename.endswith(self.path):
-                self.found[frame.f_code.co_firstlineno].add(nodeid)
+            _, inside, module = frame.f_code.co_filename.rpartition("/dregutil/")
+            if inside:
+                self.found[module.removesuffix(".py")][frame.f_code.co_firstlineno].add(nodeid)
 
         sys.settrace(called)
 
@@ -352,10 +352,11 @@ class _Callers:
         sys.settrace(None)
 
     def pytest_sessionfinish(self) -> None:
-        self.out.write_text(json.dumps({line: sorted(tests) for line, tests in self.found.items()}))
+        found = {module: {line: sorted(tests) for line, tests in lines.items()} for module, lines in self.found.items()}
+        self.out.write_text(json.dumps(found))
 
 
-def callers_of(mutant: Mutant, found: dict[int, frozenset[str]]) -> frozenset[str] | None:
+def callers_of(mutant: Mutant, found: Mapping[int, frozenset[str]]) -> frozenset[str] | None:
     """The tests that call the function of a mutant; all (None) where the change is made while the module loads."""
     first, last = mutant.lines
     if not last:
@@ -453,18 +454,19 @@ def chosen(modules: Sequence[str], sources: Path, sample: int | None, seed: int)
 
 def try_all(mutants: Sequence[Mutant], runner: Runner) -> dict[str, list[tuple[Mutant, bool]]]:
     """Each mutant with whether it was killed, by module. Ends the program where the tests fail without a mutant."""
-    limits = {}
-    callers: dict[str, dict[int, frozenset[str]]] = {}
-    for module in dict.fromkeys(mutant.module for mutant in mutants):
+    limits: dict[str, float] = {}
+    callers: dict[str, Mapping[int, frozenset[str]]] = {}
+    for tests in dict.fromkeys(TESTS[mutant.module] for mutant in mutants):
         out = runner.folder / "callers.json"
-        stage: Stage = (present(TESTS[module]), _Callers(f"/dregutil/{module}.py", out))
-        runner.start([stage], None, 10 * LONGEST)
+        runner.start([(present(tests), _Callers(out))], None, 10 * LONGEST)
         _, failed, seconds = runner.finish_one()
         if failed:
-            sys.exit(f"the tests of {module} fail without any mutant:\n{_last_output(runner.folder)}")
-        limits[module] = max(LONGEST, 4 * seconds)
-        callers[module] = {int(line): frozenset(tests) for line, tests in json.loads(out.read_text()).items()}
-        print(f"{module}: its tests take {seconds:.1f} s", flush=True)
+            sys.exit(f"{', '.join(tests)} fail without any mutant:\n{_last_output(runner.folder)}")
+        found = json.loads(out.read_text())
+        for module in (module for module, others in TESTS.items() if others == tests):
+            limits[module] = max(LONGEST, 4 * seconds)
+            callers[module] = {int(line): frozenset(names) for line, names in found.get(module, {}).items()}
+        print(f"{', '.join(tests)} take {seconds:.1f} s", flush=True)
     results: dict[str, list[tuple[Mutant, bool]]] = defaultdict(list)
     waiting = list(reversed(mutants))
     while waiting or runner.is_busy:
