@@ -226,3 +226,19 @@ async def test_a_tag_that_is_pushed_while_an_undo_puts_its_other_tags_back_is_le
     assert undone is not None
     assert pusher.tags("r") == {"1.0": old, "1.1": old, "1.2": new, "stable": new}
     assert undone.moved == ((Repository("r"), Tag("1.2")),)
+
+
+async def test_a_tag_that_leaves_nothing_behind_where_it_was_is_named(tmp_path: Path) -> None:
+    """Quay shows no manifest that has no tag: that it is gone does not say that somebody removed it with its tag."""
+    with MemoryServer(Switches(untags=True)) as server, Pusher(server.url) as pusher, Proxy(server.port) as proxy:
+        old = pusher.push_image("r", "1.0", seed="old")["digest"]
+        stays = pusher.push_image("r", "stable", seed="stays")["digest"]
+
+        def move() -> None:
+            push_again(pusher, "stable", old)
+            del server.repositories["r"].manifests[stays]
+
+        proxy.before = once(deletes(old), move)
+        result = await Removing(proxy.url, tmp_path).remove("1.0")
+        assert result is not None
+        assert [(lost.tag, lost.candidates) for lost in result.unmended] == [("stable", (old,))]

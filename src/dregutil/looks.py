@@ -237,9 +237,11 @@ class Looks:
         for tag in sorted(await self._still_gone(gone) if candidates else gone):
             before = self._staying.pop(tag)
             self._known.discard(tag)
-            if not candidates or await self._registry.resolve(self._repository, before) is None:
-                continue  # somebody removed it, with what it stood for
+            if not candidates:
+                continue
             why = _BY_NAME if await self._may_go_by_name() else ""
+            if not why and await self._registry.resolve(self._repository, before) is None:
+                continue  # somebody removed it, with what it stood for; on Quay that may only have lost its last tag
             if why or len(candidates) > 1:
                 self.one_by_one = self.one_by_one or len(candidates) > 1
                 self._run.note_lost(LostTag(self._repository, tag, tuple(candidates), why=why))
