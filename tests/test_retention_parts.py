@@ -711,3 +711,20 @@ def test_one_range_of_several_is_enough_and_all_of_it_must_hold() -> None:
     assert [tag for tag in tags if may_select_name(Select(versions=ranges), tag)] == ["0.9", "2.1"]
     found = group(*[ago(9)] * 4, order=Order.VERSION, tags=tags)
     assert kept_by(VersionRule(ranges, ""), found) == {0, 2}
+
+
+def test_a_version_that_is_surely_none_of_a_policy_is_not_in_doubt() -> None:
+    assert not may_select_name(Select(versions=at_least(">=1.4")), "1.4.CR1")
+
+
+def test_what_has_no_tag_follows_its_subject_alone() -> None:
+    referrer = verdict(facts(None, TWO, subject=ONE), Decision.FOLLOW)
+    assert said(verdict(facts("a", ONE), Decision.KEEP, KEPT), referrer) == ["lives and dies with 'a', which stays"]
+
+
+def test_a_signature_of_a_longer_digest_follows_no_other_that_begins_alike() -> None:
+    long, alike = Digest(f"sha512:{'ab' * 64}"), Digest(f"sha512:{'ab' * 63}cd")
+    signature = verdict(facts(f"sha512-{long.hex}.sig", TWO), Decision.FOLLOW)
+    assert subjects_of(signature, [verdict(facts("b", alike), Decision.KEEP, KEPT), signature]) == ()
+    mine = verdict(facts("a", long), Decision.KEEP, KEPT)
+    assert subjects_of(signature, [mine, signature]) == (mine,)
