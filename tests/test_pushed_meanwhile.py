@@ -76,10 +76,26 @@ async def test_a_tag_that_is_pushed_after_the_sweep_stays(
     proxy.before = once(deletes_other_than(set(digests)), lambda: push_again(pusher, tag, digests[3]))
     result = await Removing(proxy.url, tmp_path).remove("<2")
     assert result is not None
-    assert pusher.tags("r").get(tag) == digests[3], [(outcome.result, outcome.why) for outcome in result.outcomes]
+    told = [(outcome.result, outcome.why) for outcome in result.outcomes]
+    assert pusher.tags("r").get(tag) == digests[3], told
     assert pusher.is_whole("r", tag)
-    assert sum(outcome.result is Result.LEFT for outcome in result.outcomes) == 1
+    assert results(result).count(Result.LEFT) == 1, told
     assert not result.unmended
+
+
+@pytest.mark.usefixtures("swept")
+async def test_a_tag_that_is_pushed_again_long_after_the_sweep_stays(
+    proxy: Proxy, pusher: Pusher, tmp_path: Path
+) -> None:
+    """What went in the sweep is pushed onto the child of an index that just goes: the child is for the next batch."""
+    child = pusher.push_image("r", seed="child")
+    index = pusher.push_index("r", "1.0", children=[child])
+    pusher.push_image("r", "1.1", seed="image")
+    pusher.push_image("r", "stable", seed="stays")
+    proxy.before = once(deletes(index["digest"]), lambda: push_again(pusher, "1.1", child["digest"]))
+    await Removing(proxy.url, tmp_path).remove("<2")
+    assert pusher.tags("r")["1.1"] == child["digest"]
+    assert pusher.is_whole("r", "1.1")
 
 
 @pytest.mark.usefixtures("swept")

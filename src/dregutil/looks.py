@@ -142,6 +142,7 @@ class Looks:
         self._untagged.update(taken)
         await self._read_between()
         graph = self._live.graph
+        self._known -= swept - graph.tags.keys()  # pushed again, such a name is news
         again = {tag: digest for tag, digest in graph.tags.items() if tag in swept}
         if again and not graph.trouble:
             await self._live.update(again)
@@ -193,8 +194,9 @@ class Looks:
     def _after_reading(self) -> float:
         """Seconds in which DELETEs may follow a whole reading: as after a look, which asks for a part of the tags."""
         staying, tags = len(self._staying), len(self._live.graph.tags)
-        asked = 1 + (staying if staying <= _FEW_STAYING else 0)
-        return batch_seconds(self._live.took * asked / (1 + tags)) if tags >= staying else _BATCH
+        if staying > _FEW_STAYING:
+            return _BATCH - self._live.took  # a look is a list alone: where the reading took long, one follows at once
+        return batch_seconds(self._live.took * (1 + staying) / (1 + tags)) if tags >= staying else _BATCH
 
     def _looked(self, started: float, until: float) -> None:
         self.at, self.until = started, until
