@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+import tty
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,9 +57,18 @@ def test_a_pipe_gets_the_plan_and_stays(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.lstat().st_mode)
 
 
-def test_a_device_stays() -> None:
-    write_plan(Path("/dev/null"), PLAN)
-    assert stat.S_ISCHR(Path("/dev/null").lstat().st_mode)
+def test_a_device_gets_the_plan_and_stays() -> None:
+    """A terminal of this test's own: no file can be put in its place, so code that is wrong breaks nothing."""
+    master, slave = os.openpty()
+    try:
+        tty.setraw(slave)
+        device = Path(os.ttyname(slave))
+        write_plan(device, PLAN)
+        assert stat.S_ISCHR(device.lstat().st_mode)
+        assert b'"registry.example.com"' in os.read(master, 4096)
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 @pytest.mark.parametrize("name", [".", "folder", "folder/"])

@@ -66,7 +66,8 @@ def select(args: argparse.Namespace, settings: Settings, *, shown: bool = False)
     source = open_source(settings, search.with_bases(named.only) if args.ignore_other_repos else None)
     inventory = source.shown if shown else source.inventory
     found, code = named.expand(inventory, source.failed)
-    _tell_vain(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
+    if not code:  # what could not be read may have those tags
+        _tell_vain(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
     digests = None
     if search.is_asked:
         tags = [

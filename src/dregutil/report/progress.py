@@ -145,5 +145,4 @@ class Meter:
 
     def __exit__(self, *_: object) -> None:
         if self._show:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            over_line(sys.stderr)
