@@ -95,6 +95,10 @@ def test_what_is_referred_to_by_something_around_what_a_tag_leads_to() -> None:
     assert beside == {ONE, THREE}
 
 
+def test_what_a_child_of_a_child_of_a_tagged_index_refers_to_stays() -> None:
+    assert roots({"t": THREE}, around(THREE, TWO), around(TWO, ONE), leaf(ONE, FOUR), leaf(FOUR)) == set()
+
+
 def test_an_index_without_a_tag_is_named() -> None:
     registry, repository = held({"1": TWO}, leaf(ONE), around(TWO, ONE), around(THREE, ONE), leaf(FOUR))
     assert untagged_indexes(registry, repository) == {THREE}
