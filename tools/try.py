@@ -128,8 +128,8 @@ def show(host: str, folder: Path, pusher: Pusher) -> bool:
 
 
 def collect(host: str, folder: Path, pusher: Pusher, server: DistributionServer) -> bool:
-    """Remove again, with what is freed foretold from the storage, and let the registry's own collector free it."""
-    print("\n== and now the space: foretold, then freed by the registry's own collector")
+    """Remove again, with what is freed predicted from the storage, and let the registry's own collector free it."""
+    print("\n== and now the space: predicted, then freed by the registry's own collector")
     storage = ("--storage", str(server.storage))
     codes = [
         _run(host, folder, "remove-tags", "-r", "shop/web", "-t", "<1.4", *storage, "--plan-out", "freed.jsonl"),
@@ -143,13 +143,13 @@ def collect(host: str, folder: Path, pusher: Pusher, server: DistributionServer)
     server.garbage_collect()
     freed = before - _bytes(server)
     server.start()
-    foretold = usage["reclaimable_bytes"]
-    print(f"foretold: {'exactly' if usage['exact'] else 'at most'} {foretold:,} bytes; freed: {freed:,} bytes")
+    predicted = usage["reclaimable_bytes"]
+    print(f"predicted: {'exactly' if usage['exact'] else 'at most'} {predicted:,} bytes; freed: {freed:,} bytes")
     tags = pusher.tags("shop/web")
     whole = all(pusher.is_whole("shop/web", tag) for tag in tags)
-    print(f"== {'equal' if freed == foretold else 'NOT equal'}; what stayed is {'whole' if whole else 'NOT whole'}")
+    print(f"== {'equal' if freed == predicted else 'NOT equal'}; what stayed is {'whole' if whole else 'NOT whole'}")
     codes.append(_run(host, folder, "doctor", *storage))
-    return codes == [0] * len(codes) and freed == foretold and usage["exact"] and whole
+    return codes == [0] * len(codes) and freed == predicted and usage["exact"] and whole
 
 
 def _bytes(server: DistributionServer) -> int:
