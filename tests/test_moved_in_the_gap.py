@@ -139,3 +139,28 @@ async def test_a_copy_off_a_placeholder_that_one_reading_denies_is_not_deleted_w
             denials[:] = ["once"]
             await removing.undo()
         assert pusher.tags("r")["copy"] == goes["digest"]
+
+
+async def test_a_pushed_tag_that_a_replica_denies_is_not_put_back_onto_what_went(tmp_path: Path) -> None:
+    """The last look finds a tag of what was removed listed and answered with 404: somebody has pushed it elsewhere."""
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        stays = pusher.push_image("r", "1.0", seed="stays")
+        goes = pusher.push_image("r", "2.0", seed="goes")
+        raw = pusher.raw("r", "1.0")
+        answers: list[str] = []
+
+        def lag(request: Request, answer: Answer) -> Answer:
+            if not answers and request.method == "DELETE" and request.reference == goes["digest"]:
+                pusher.push_manifest("r", "2.0", raw, IMAGE)
+                answers.append("pushed")
+            elif answers and request.reference == "2.0" and "told" not in answers:
+                answers.append("denied")
+                return Answer(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+            elif "denied" in answers and request.reference == "list":
+                answers.append("told")
+            return answer
+
+        with Proxy(server.port, after=lag) as proxy:
+            await Removing(proxy.url, tmp_path).remove("2.0")
+        assert answers[:2] == ["pushed", "denied"]
+        assert pusher.tags("r") == {"1.0": stays["digest"], "2.0": stays["digest"]}

@@ -33,9 +33,13 @@ async def clear_left_behind(
     async def clear(digest: Digest) -> None:
         if await registry.resolve(repository, digest) is not None:
             return
+        # A reading that lags denies a tag that somebody has pushed: it is not put over that one.
+        free = [tag for tag in tags[digest] if await registry.resolve(repository, tag) is None]
+        if not free:
+            return
         put: list[Digest] = []
         with suppress(RegistryError):  # what it needs is gone otherwise
-            await bring_back(registry, repository, removed[digest], tags[digest], below=removed, put=put)
+            await bring_back(registry, repository, removed[digest], free, below=removed, put=put)
         await _take_away(registry, repository, put)
 
     await for_each(tags, clear, at_once=_AT_ONCE)
