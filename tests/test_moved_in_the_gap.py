@@ -9,6 +9,7 @@ import pytest
 
 from dregutil import repository_run
 from dregutil.apply import apply_plan
+from dregutil.bring_back import bring_back
 from dregutil.outcome import NoRecorder, Result, RunResult
 from dregutil.reference import Repository, Tag
 from dregutil.registry import connect_writable
@@ -164,3 +165,19 @@ async def test_a_pushed_tag_that_a_replica_denies_is_not_put_back_onto_what_went
             await Removing(proxy.url, tmp_path).remove("2.0")
         assert answers[:2] == ["pushed", "denied"]
         assert pusher.tags("r") == {"1.0": stays["digest"], "2.0": stays["digest"]}
+
+
+async def test_what_is_put_back_is_put_over_no_tag_that_was_pushed_since() -> None:
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        pushed = pusher.push_image("r", "1.0", seed="pushed since")
+        went = pusher.push_image("r", "2.0", seed="went")
+        repository = Repository("r")
+        async with connect_writable(server.url) as registry:
+            manifest = await registry.manifest(repository, Tag("2.0"))
+            assert manifest is not None
+            await registry.delete_manifest(repository, manifest.digest)
+            await bring_back(registry, repository, manifest, (Tag("1.0"), Tag("2.0")), below={})
+            assert pusher.tags("r") == {"1.0": pushed["digest"], "2.0": went["digest"]}
+            over = manifest.digest.of(pusher.raw("r", "1.0"))
+            await bring_back(registry, repository, manifest, (Tag("1.0"),), below={}, over=over)
+        assert pusher.tags("r") == {"1.0": went["digest"], "2.0": went["digest"]}

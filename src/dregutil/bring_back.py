@@ -20,11 +20,12 @@ async def bring_back(
     *,
     below: Mapping[Digest, Manifest],
     put: list[Digest] | None = None,
+    over: Digest | None = None,
 ) -> None:
     """Put a manifest back by its digest, the children of it that `below` has and that are missing first, then `tags`.
 
     What was put is read back and compared. `put` takes the digests in the order in which they were put, also where an
-    error ends it. A tag is put whatever it names now: look before. Raises DregutilError.
+    error ends it. A tag that names anything else by now, but for `over`, is left alone. Raises DregutilError.
     """
     put = [] if put is None else put
     for child in manifest.children:
@@ -36,6 +37,9 @@ async def bring_back(
     if await registry.manifest(repository, manifest.digest) is None:
         raise ProtocolError(f"the registry accepted {manifest.digest.short} of {repository}, and does not have it")
     for tag in tags:
+        now = await registry.resolve(repository, tag)
+        if now is not None and now.digest not in (manifest.digest, over):
+            continue  # somebody has pushed it since
         await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
         found = await registry.resolve(repository, tag)
         if found is None or found.digest != manifest.digest:

@@ -165,7 +165,7 @@ class Looks:
             lost = LostTag(self._repository, tag, tuple(candidates))
             if len(candidates) == 1:
                 (manifest,) = candidates.values()
-                await bring_back(self._registry, self._repository, manifest, (tag,), below={})
+                await bring_back(self._registry, self._repository, manifest, (tag,), below={}, over=ours)
                 self._run.note_lost(replace(lost, mended=manifest.digest))
             else:
                 self._run.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
