@@ -25,6 +25,7 @@ import pytest
 from dregutil.cli import run
 from images import Pusher
 from servers.memory import MemoryServer
+from trust import without_pauses
 
 NIGHTS = 30
 EXAMPLES = int(os.environ.get("DREGUTIL_LONG", "10"))
@@ -307,7 +308,7 @@ class _World:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program's time is `Clock`'s, and it does not wait for tags that are not found."""
-    monkeypatch.setattr("dregutil.survey._PAUSE", 0.0)
+    without_pauses(monkeypatch)
     for module in CLOCKED:
         monkeypatch.setattr(f"dregutil.{module}.datetime", Clock)
 

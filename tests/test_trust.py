@@ -19,9 +19,9 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from dregutil import clearing, looks, mend, repository_run, survey
 from servers import DistributionServer
 from servers.memory import MemoryServer, Switches
+from trust import without_pauses
 from trust.front import Front
 from trust.machine import Trust
 
@@ -39,11 +39,7 @@ _ENOUGH = 100  # examples in which chance does not leave out a whole kind of ste
 
 @pytest.mark.parametrize("kind", ["memory", "real"])
 def test_trust(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(repository_run, "_SETTLE", 0.0)
-    monkeypatch.setattr(survey, "_PAUSE", 0.0)
-    monkeypatch.setattr(looks, "_PAUSE", 0.0)
-    monkeypatch.setattr(clearing, "_PAUSE", 0.0)
-    monkeypatch.setattr(mend, "_LAGS", (0.0,) * 4)
+    without_pauses(monkeypatch)
     folder = Path(tmp_path_factory.mktemp("registry"))
     began = time.monotonic()
     with MemoryServer() if kind == "memory" else DistributionServer(folder) as server, Front(server.port) as front:

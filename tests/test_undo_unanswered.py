@@ -129,3 +129,28 @@ def _finishes(behind: Behind) -> None:
     assert behind.pusher.tags("r") == behind.before
     assert all(behind.pusher.is_whole("r", tag) for tag in behind.before)
     assert behind.program.run("undo").returncode == 1, "nothing is left to be undone"
+
+
+def test_what_a_replica_has_not_heard_of_yet_is_asked_for_again(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    """The first answer after a PUT denies what was put: it is there a second later, and is not taken away."""
+    waiting: set[str] = set()
+    denied: list[str] = []
+
+    def lag(request: Request) -> Answer | None:
+        if request.method == "PUT":
+            waiting.add(request.reference)
+        elif request.method == "GET" and request.reference in waiting:
+            waiting.remove(request.reference)
+            denied.append(request.reference)
+            return Answer(404, b"{}")
+        return None
+
+    with Proxy(registry_server.port, before=lag) as proxy:
+        program = Program(proxy.url, tmp_path)
+        before = removed(program, pusher)
+        found = program.run("undo")
+        assert found.returncode == 0, found.stderr
+        assert denied
+        assert pusher.tags("r") == before

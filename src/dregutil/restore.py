@@ -27,6 +27,7 @@ from dregutil.workers import for_each, gather_all
 __all__ = ["BackResult", "BackRun", "RestoreRecorder", "put_back"]
 
 _AT_ONCE = 16  # manifests put, or blobs read, in one repository
+_PAUSE = 1.0  # seconds until what was put and is denied is asked for again
 _BY_TAG = "sha256"  # what is put by a tag has this digest, whatever digest it had
 _FALSE_SUCCESS = (
     "the registry accepted its manifest and does not have it: its memory is of before its garbage collection, "
@@ -117,6 +118,7 @@ class _PutBack:
         self.mended: list[tuple[Repository, Tag, Digest]] = []
         self.unclear: list[tuple[Repository, Tag, tuple[Digest, ...]]] = []
         self.error: DregutilError | None = None
+        self._has_denied = False  # the registry, what it had accepted
 
     async def repository(
         self, repository: Repository, levels: Sequence[Sequence[Back]], ours: Sequence[Intent]
@@ -185,9 +187,21 @@ class _PutBack:
         if not put and manifest.digest.algorithm == _BY_TAG:
             await self.registry.put_manifest(entry.repository, manifest.digest, manifest.raw, manifest.media_type)
         reference = put[0] if put and manifest.digest.algorithm == _BY_TAG else manifest.digest
-        if await self.registry.manifest(entry.repository, reference) is None:
+        if await self._is_denied(entry.repository, reference):
             await self._take_away(entry, put)
             raise DregutilError(_FALSE_SUCCESS)
+
+    async def _is_denied(self, repository: Repository, reference: Tag | Digest) -> bool:
+        """Whether what was just put is not there. A replica may not have heard of it yet: it is asked for once more,
+        until one such answer has stayed the same."""
+        if await self.registry.manifest(repository, reference) is not None:
+            return False
+        if not self._has_denied:
+            await asyncio.sleep(_PAUSE)
+            if await self.registry.manifest(repository, reference) is not None:
+                return False
+        self._has_denied = True
+        return True
 
     async def _is_free(self, entry: Back, tag: Tag) -> bool:
         """Whether nobody has pushed a tag since it was looked at."""

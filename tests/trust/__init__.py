@@ -1,1 +1,18 @@
-"""The worlds of `test_trust.py`: what lies in a registry, what stands before it, and what others do meanwhile."""
+"""A random registry for long runs of the program, its worlds, and a program that does not wait."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from dregutil import clearing, looks, mend, repository_run, restore, survey
+
+
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program asks again at once where it would leave a replica a second or two."""
+    monkeypatch.setattr(repository_run, "_SETTLE", 0.0)
+    crawl = importlib.import_module("dregutil.crawl")  # `dregutil.crawl` is its function
+    for module in (survey, looks, clearing, crawl, restore):
+        monkeypatch.setattr(module, "_PAUSE", 0.0)
+    monkeypatch.setattr(mend, "_LAGS", (0.0,) * 4)

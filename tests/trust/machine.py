@@ -275,12 +275,17 @@ class Trust(RuleBasedStateMachine):
                 self.world.is_tagged(name, tag, digest)
 
     def _note_put_back(self, record: RunRecord) -> None:
-        """An undo that was cut off: what it put back of a tag that was removed twice may be what the tag had first."""
+        """An undo that was cut off: what it put back of a tag that was removed twice may be what the tag had first.
+
+        Where the registry denied what it had accepted, the tag may be on a placeholder that stands for nothing.
+        """
         for intent in record.intents:
             here = self.world.pusher.tags(intent.repository)
             for tag in intent.tags:
-                if (intent.repository, tag) in self.world.doomed and here.get(tag) == intent.manifest.digest:
-                    self.world.doomed[intent.repository, tag] = intent.manifest.digest
+                if (intent.repository, tag) not in self.world.doomed or tag not in here:
+                    continue
+                if here[tag] == intent.manifest.digest or self.world.is_on_nothing(intent.repository, tag):
+                    self.world.doomed[intent.repository, tag] = here[tag]
 
     @invariant()
     def what_must_be_there_is_whole(self) -> None:

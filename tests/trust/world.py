@@ -108,6 +108,11 @@ class World:
             return None
         return raw, headers["content-type"]
 
+    def is_on_nothing(self, name: Repository, tag: str) -> bool:
+        """Whether a tag lies on a placeholder that says that it stands for nothing."""
+        found = self.placeholder_on(name, tag)
+        return found is not None and "annotations" in json.loads(found[0])
+
     def check(self, *, doomed_too: bool) -> None:
         """Look at every tag. `doomed_too`: what was to go is there as it was, or not at all."""
         for name, here in self.tags().items():
