@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import looks
+from dregutil import looks, repository_run
 from images import Pusher
 from removing import Removing
 from servers import DistributionServer
@@ -66,6 +66,25 @@ async def test_where_many_stay_only_the_list_is_asked_for(
     for number in range(STAYING):
         pusher.push_image("r", f"2.{number}", seed=f"stays {number}")
     assert await asked(proxy, tmp_path) == {"lists": 3, "questions about what stays": 2 * STAYING}
+
+
+@pytest.mark.parametrize(("lives", "whole"), [(60.0, 0), (0.0, 8)])
+async def test_a_sweep_adds_two_heads_for_each_tag_that_stays_and_nothing_for_what_goes(
+    proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lives: float, whole: int
+) -> None:
+    """One before the placeholder goes, one after it. What was swept is known, also where the repository is read whole
+    once more, as it may be before each DELETE."""
+    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr("dregutil.live_reading._LOOK_LIVES", (lives, lives))
+    for number in range(8):
+        pusher.push_image("r", f"1.{number}", seed=str(number))
+    for number in range(STAYING):
+        pusher.push_image("r", f"2.{number}", seed=f"stays {number}")
+    going = {digest for tag, digest in pusher.tags("r").items() if tag.startswith("1.")}
+    found = await asked(proxy, tmp_path)
+    assert found["questions about what stays"] == (4 + whole) * STAYING
+    reads = {request.reference for request in proxy.requests if request.method == "GET"}
+    assert len(going & reads) == 1, "after the first DELETE, whether the server does what it says"
 
 
 @pytest.mark.parametrize(("took", "lasts"), [(0.0, 1.0), (0.1, 1.0), (0.5, 3.0), (10.0, 10.0)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from dregutil.graph import RepositoryGraph
@@ -107,10 +107,11 @@ class LiveReading:
         """Read the repository, and drop the steps that no longer hold.
 
         What is already gone, and needed by a step that is not, is read too: it may be there again. Every tag that an
-        earlier reading saw and that we do not remove is asked for by name where the list omits it.
+        earlier reading saw and that we do not remove is asked for by name where the list omits it. What was swept is
+        not read: what it holds is known, and whether it is still there its DELETE says.
         """
         steps, started = self.pending, time.monotonic()
-        gone = self._gone_before(steps)
+        gone, held = self._gone_before(steps), self.graph.manifests
         known = {**self._run.known.tags.get(self._repository, {}), **self._seen}
         if self._removed or self.swept:
             known = {tag: digest for tag, digest in known.items() if tag not in self.own_tags}
@@ -123,6 +124,7 @@ class LiveReading:
             seen=self._run.known.seen,
             likely=[step.tags[0] for step in steps if step.tags and step.number not in self.swept],
             check_blobs=not self._run.plan.options.allow_irreversible,
+            held=[held[step.digest] for step in steps if step.number in self.swept and step.digest in held],
         )
         self._read_at, self._took = started, time.monotonic() - started
         self._seen = {**self._seen, **self.graph.tags}
@@ -152,6 +154,11 @@ class LiveReading:
                 again = [tag for tag in step.tags if tags.get(tag) == step.digest]
                 if again:
                     self.dropped[step.number] = f"'{again[0]}' was pushed again"
+
+    def forget(self, tags: Collection[Tag]) -> None:
+        """Take in that `tags` went."""
+        now = {tag: digest for tag, digest in self.graph.tags.items() if tag not in tags}
+        self.graph = replace(self.graph, tags=now)
 
     async def _read_below(self, digests: set[Digest], manifests: dict[Digest, Manifest]) -> set[Digest]:
         """Add to `manifests` what is not in it of `digests` and of the indexes in them; returns what is not there."""

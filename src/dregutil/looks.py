@@ -96,11 +96,13 @@ class Looks:
         except (RegistryError, ProtocolError, ManifestError, DeniedError):
             await self._read_between()
 
-    async def _look(self) -> None:
+    async def _look(self, *, at_all: bool = False) -> None:
+        """`at_all`: all tags that stay are asked for, however many they are."""
         started = time.monotonic()
         listed, missing = await self._list()
         wanted = missing | (listed - self._known) | (listed & self._just_removed())
-        if len(self._staying) <= _FEW_STAYING and (not self.one_by_one or started - self._asked_at > _BATCH):
+        is_due = len(self._staying) <= _FEW_STAYING and (not self.one_by_one or started - self._asked_at > _BATCH)
+        if at_all or is_due:
             wanted |= self._staying.keys()
             self._asked_at = started
         others = listed - self._live.own_tags
@@ -137,15 +139,23 @@ class Looks:
         self._looked(self._live.read_at, time.monotonic() + self._after_reading())
 
     async def after_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
-        """Read again after many tags went at once: what went with them is one of `taken`, or a copy of one."""
+        """Look at all tags after many went at once: what went with them is one of `taken`, or a copy of one.
+
+        What the digests hold is known, and whether they are still there their DELETEs say. Raises DregutilError.
+        """
         swept = {tag for step, _ in taken.values() for tag in step.tags if step.number in self._live.swept}
         self._untagged.update(taken)
+        self._known -= swept  # pushed again, such a name is news
+        self._live.forget(swept)
+        try:
+            await self._look(at_all=True)
+        except (RegistryError, ProtocolError, ManifestError, DeniedError):
+            await self._read_between()
+
+    async def after_broken_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
+        """Read again after a sweep that the registry did not let be: nobody knows what it has done of it."""
+        self._untagged.update(taken)
         await self._read_between()
-        graph = self._live.graph
-        self._known -= swept - graph.tags.keys()  # pushed again, such a name is news
-        again = {tag: digest for tag, digest in graph.tags.items() if tag in swept}
-        if again and not graph.trouble:
-            await self._live.update(again)
 
     async def _read_between(self) -> None:
         """Read the repository whole while no DELETE is in flight, and mend what went with those before."""

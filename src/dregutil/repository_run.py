@@ -188,6 +188,8 @@ class RepositoryRun:
             return
         self._intents.noted.update(intents)
         self.live.swept = frozenset(intents)
+        by_number = {step.number: step for step in steps}
+        taken = {intent.manifest.digest: (by_number[number], intent.manifest) for number, intent in intents.items()}
         try:
             await self.run_.untagger.untag_doomed(list(intents.values()), self.run_.stop.is_set, self.looks.check_ours)
         except DregutilError as error:
@@ -198,11 +200,11 @@ class RepositoryRun:
             # The registry does not let its tags be moved (immutable tags, no right to push): the plain way remains.
             self.live.swept = frozenset()
             self._intents.doubt(intents)
+            if not self.run_.stop.is_set():
+                await self.looks.after_broken_sweep(taken)
+            return
         if not self.run_.stop.is_set():
-            by_number = {step.number: step for step in steps}
-            await self.looks.after_sweep(
-                {intent.manifest.digest: (by_number[number], intent.manifest) for number, intent in intents.items()}
-            )
+            await self.looks.after_sweep(taken)
 
     async def _first_alone(self, steps: list[Step]) -> list[Step]:
         """Where other names may be the same store, steps go one by one before the sweep until they show otherwise."""

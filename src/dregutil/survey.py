@@ -35,16 +35,18 @@ async def survey_repository(
     likely: Iterable[Tag] = (),
     seen: Seen | None = None,
     check_blobs: bool = True,
+    held: Iterable[Manifest] = (),
 ) -> RepositoryGraph:
     """Read what decides about `digests` of `repository`: all tags, all indexes, and what refers to them.
 
     `known_tags` are those that earlier readings saw, and on what: one that the list omits and that yet resolves proves
     the list wrong; one that is listed and not there counts as being where it was. `known_indexes` are looked up
     although no tag names them, and so is what `seen` has above digests. `likely` tags are thought to name the digests:
-    one GET then reads tag and manifest in one. `check_blobs`: config and layers of what may go are looked for. Raises
-    UnreachableError and LoginError.
+    one GET then reads tag and manifest in one. `check_blobs`: config and layers of what may go are looked for. `held`:
+    manifests that are taken to be there, and not read. Raises UnreachableError and LoginError.
     """
     survey = _Survey(registry, repository, frozenset(likely), known_tags or {}, seen or Seen())
+    survey.manifests.update((manifest.digest, manifest) for manifest in held)
     try:
         await survey.read(tuple(digests), tuple(known_indexes), check_blobs=check_blobs)
     except (RegistryError, ProtocolError, ManifestError, DeniedError) as error:
