@@ -167,6 +167,35 @@ async def test_a_pushed_tag_that_a_replica_denies_is_not_put_back_onto_what_went
         assert pusher.tags("r") == {"1.0": stays["digest"], "2.0": stays["digest"]}
 
 
+@pytest.mark.parametrize(("answers", "is_back"), [(1, True), (2, False)])
+async def test_a_replica_that_still_has_a_lost_tag_where_it_was_is_asked_again_and_else_the_tag_is_named(
+    tmp_path: Path, answers: int, is_back: bool
+) -> None:
+    """It went with what was deleted; who asks that replica is told that it never was moved there."""
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        stays = pusher.push_image("r", "1.0", seed="stays")
+        goes = pusher.push_image("r", "2.0", seed="goes")
+        raw = pusher.raw("r", "2.0")
+        behind: list[str] = []
+
+        def move(request: Request) -> Answer | None:
+            if request.method == "DELETE" and request.reference == goes["digest"]:
+                pusher.push_manifest("r", "1.0", raw, IMAGE)
+            elif request.method == "PUT" and request.reference == goes["digest"]:
+                behind[:] = ["answer"] * answers
+            elif request.method in ("GET", "HEAD") and request.reference == "1.0" and behind:
+                behind.pop()
+                return Answer(200, b"", {"Docker-Content-Digest": stays["digest"], "Content-Type": IMAGE})
+            return None
+
+        with Proxy(server.port, before=move) as proxy:
+            result = await Removing(proxy.url, tmp_path).remove("2.0")
+        assert isinstance(result, RunResult)
+        assert pusher.tags("r").get("1.0") == (goes["digest"] if is_back else None)
+        assert [lost.tag for lost in result.unmended] == ([] if is_back else ["1.0"])
+        assert all("a replica is behind" in lost.why for lost in result.unmended)
+
+
 async def test_what_is_put_back_is_put_over_no_tag_that_was_pushed_since() -> None:
     with MemoryServer() as server, Pusher(server.url) as pusher:
         pushed = pusher.push_image("r", "1.0", seed="pushed since")
@@ -176,7 +205,8 @@ async def test_what_is_put_back_is_put_over_no_tag_that_was_pushed_since() -> No
             manifest = await registry.manifest(repository, Tag("2.0"))
             assert manifest is not None
             await registry.delete_manifest(repository, manifest.digest)
-            await bring_back(registry, repository, manifest, (Tag("1.0"), Tag("2.0")), below={})
+            left = await bring_back(registry, repository, manifest, (Tag("1.0"), Tag("2.0")), below={})
+            assert left == ("1.0",)
             assert pusher.tags("r") == {"1.0": pushed["digest"], "2.0": went["digest"]}
             over = manifest.digest.of(pusher.raw("r", "1.0"))
             await bring_back(registry, repository, manifest, (Tag("1.0"),), below={}, over=over)

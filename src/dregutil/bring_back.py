@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from dregutil.errors import ProtocolError
@@ -10,6 +11,8 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.writing import WritableRegistry
 
 __all__ = ["bring_back"]
+
+_PAUSE = 1.0  # seconds until tags that name something else are asked for again: a replica may not know that they went
 
 
 async def bring_back(
@@ -21,11 +24,12 @@ async def bring_back(
     below: Mapping[Digest, Manifest],
     put: list[Digest] | None = None,
     over: Digest | None = None,
-) -> None:
+) -> tuple[Tag, ...]:
     """Put a manifest back by its digest, the children of it that `below` has and that are missing first, then `tags`.
 
     What was put is read back and compared. `put` takes the digests in the order in which they were put, also where an
-    error ends it. A tag that names anything else by now, but for `over`, is left alone. Raises DregutilError.
+    error ends it. A tag that names anything else by now, but for `over`, is left alone, and returned. Raises
+    DregutilError.
     """
     put = [] if put is None else put
     for child in manifest.children:
@@ -36,11 +40,25 @@ async def bring_back(
     put.append(manifest.digest)
     if await registry.manifest(repository, manifest.digest) is None:
         raise ProtocolError(f"the registry accepted {manifest.digest.short} of {repository}, and does not have it")
+    left = await _put_tags(registry, repository, manifest, tags, over)
+    if left:
+        await asyncio.sleep(_PAUSE)
+        left = await _put_tags(registry, repository, manifest, left, over)
+    return left
+
+
+async def _put_tags(
+    registry: WritableRegistry, repository: Repository, manifest: Manifest, tags: Sequence[Tag], over: Digest | None
+) -> tuple[Tag, ...]:
+    """Put those of `tags` that nobody seems to have pushed since; returns the others."""
+    left = []
     for tag in tags:
         now = await registry.resolve(repository, tag)
         if now is not None and now.digest not in (manifest.digest, over):
-            continue  # somebody has pushed it since
+            left.append(tag)
+            continue
         await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
         found = await registry.resolve(repository, tag)
         if found is None or found.digest != manifest.digest:
             raise ProtocolError(f"the registry accepted {repository}:{tag}, and it is not on {manifest.digest.short}")
+    return tuple(left)

@@ -42,6 +42,7 @@ _LONGEST_BATCH = 10.0
 _LOOK_COST = 6.0  # looks take no more than about a seventh of the time
 _PAUSE = 1.0  # seconds until tags that went are asked for again
 _BY_NAME = "unless somebody deleted the tag by its name, as this registry can"
+_ELSEWHERE = "it names something else now, or a replica is behind"
 _FEW_STAYING = 500  # tags that are all asked for before each batch
 
 
@@ -175,8 +176,9 @@ class Looks:
             lost = LostTag(self._repository, tag, tuple(candidates))
             if len(candidates) == 1:
                 (manifest,) = candidates.values()
-                await bring_back(self._registry, self._repository, manifest, (tag,), below={}, over=ours)
-                self._run.note_lost(replace(lost, mended=manifest.digest))
+                left = await bring_back(self._registry, self._repository, manifest, (tag,), below={}, over=ours)
+                mended = replace(lost, why=_ELSEWHERE) if left else replace(lost, mended=manifest.digest)
+                self._run.note_lost(mended)
             else:
                 self._run.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
         if copies and len(candidates) != 1:
@@ -284,18 +286,19 @@ class Looks:
         graph = self._live.graph
         below = {**graph.manifests, **{gone: found for gone, (_, found) in self._removed.items()}}
         try:
-            await bring_back(self._registry, self._repository, manifest, (tag,), below=below)
+            left = await bring_back(self._registry, self._repository, manifest, (tag,), below=below)
             await bring_company(self._run, graph, digest, lambda _: False)
         except DregutilError as error:
-            self._run.note_lost(LostTag(self._repository, tag, (digest,), why=error.message))
+            self._run.note_lost(replace(lost, why=error.message))
             if isinstance(error, (JournalError, LoginError)) or (
                 isinstance(error, UnreachableError) and not isinstance(error, OutcomeUnknownError)
             ):
                 raise
             return
-        self._run.note_lost(LostTag(self._repository, tag, (digest,), mended=digest))
+        self._run.note_lost(replace(lost, why=_ELSEWHERE) if left else replace(lost, mended=digest))
         if self._removed.pop(digest, None) is not None:
             self._run.note(step, Result.LEFT, f"put back: '{tag}' was moved onto it meanwhile")
-        self._staying[tag] = digest
-        self._known.add(tag)
-        await self._live.update({tag: digest})
+        if not left:
+            self._staying[tag] = digest
+            self._known.add(tag)
+            await self._live.update({tag: digest})

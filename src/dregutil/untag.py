@@ -200,9 +200,10 @@ class Untagger:
             if not intent.beside:
                 await self._keep_untagged(intent, tag)
                 return True
-            await bring_back(self._registry, repository, manifest, lost, below={})
+            left = await bring_back(self._registry, repository, manifest, lost, below={})
+            but = f", but '{left[0]}', which names something else by now" if left else ""
             raise DregutilError(
-                f"deleting the tag '{tag}' took its whole manifest; that and its other tags were put back",
+                f"deleting the tag '{tag}' took its whole manifest; that and its other tags were put back{but}",
                 advice="this registry has no safe way to remove one tag of several",
             )
         if await self._is_on(intent, tag):
