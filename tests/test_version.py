@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.selector import parse_selector
-from dregutil.version import parse_version, tag_order
+from dregutil.version import parse_version, read_version, tag_order
 
 pytestmark = pytest.mark.property
 
@@ -93,3 +93,11 @@ def test_each_version_is_on_one_side_of_another(tag: str, other: str) -> None:
 @given(st.text(max_size=150))
 def test_any_text_has_a_place(text: str) -> None:
     assert tag_order(text) == tag_order(text)
+
+
+def test_a_year_with_more_after_it_may_be_the_last_of_its_days() -> None:
+    rival = read_version("2024-lts").rival
+    assert rival is not None
+    assert rival.numbers == (2024, 12, 31)
+    assert read_version("2024").rival is None
+    assert read_version("3-lts").rival is None
