@@ -120,9 +120,12 @@ class Pusher:
             body["subject"] = {key: subject[key] for key in ("mediaType", "digest", "size")}
         return self._push(repository, tags, body, IMAGE)
 
-    def push_index(self, repository: str, *tags: str, children: list[dict[str, Any]]) -> dict[str, Any]:
+    def push_index(
+        self, repository: str, *tags: str, children: list[dict[str, Any]], subject: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Push an index of descriptors; returns its own."""
-        return self._push(repository, tags, {"schemaVersion": 2, "mediaType": INDEX, "manifests": children}, INDEX)
+        body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": children}
+        return self._push(repository, tags, body if subject is None else {**body, "subject": subject}, INDEX)
 
     def _push(self, repository: str, tags: tuple[str, ...], body: dict[str, Any], media_type: str) -> dict[str, Any]:
         raw = json.dumps(body).encode()

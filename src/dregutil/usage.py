@@ -1,7 +1,8 @@
 """What tags weigh: apparent, unique and shared bytes of each repository, tag or layer, each blob once. In SQL.
 
-Nothing here grows with the number of tags but SQLite's temporary file. Counted is what tags reach; what no tag reaches,
-and a foreign layer that nobody has pushed, is not. Sizes are those that manifests state, where no real ones are known.
+Nothing here grows with the number of tags but SQLite's temporary file. Counted is what tags reach, and what refers to
+that; what no tag reaches, and a foreign layer that nobody has pushed, is not. Sizes are those that manifests state,
+where no real ones are known.
 """
 
 from __future__ import annotations
@@ -36,6 +37,17 @@ _TABLES = (
     "CREATE TEMP VIEW sized AS SELECT blob.id, blob.digest, coalesce(measured.size, blob.size) AS size FROM blob"
     " LEFT JOIN measured ON measured.blob = blob.id",
     "CREATE TEMP TABLE tag (id INTEGER PRIMARY KEY, place INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL)",
+    # What goes with its subject, as the referrers API says.
+    "CREATE TEMP TABLE referrer (place INTEGER, subject INTEGER, manifest INTEGER,"
+    " PRIMARY KEY (subject, place, manifest)) WITHOUT ROWID",
+)
+# The manifests that tags reach, by repository.
+_BELOW = (
+    "WITH RECURSIVE below (place, id) AS ("
+    " SELECT DISTINCT tag.place, blob.id FROM tag JOIN blob ON blob.digest = tag.digest"
+    " UNION SELECT below.place, part.blob FROM below JOIN part ON part.manifest = below.id AND role = :child"
+    " UNION SELECT below.place, referrer.manifest FROM below"
+    " JOIN referrer ON referrer.subject = below.id AND referrer.place = below.place)"
 )
 # `line` is a line of the answer: a repository or a tag.
 _MEASURED = (
@@ -133,19 +145,36 @@ class Usage:
         found = ((Repository(name), Tag(tag), digest_of_key(key)) for name, tag, key in small)
         return [(name, tag, digest) for name, tag, digest in found if is_placeholder(self.database.manifest(digest))]
 
+    def reached(self) -> Iterator[tuple[Repository, Digest]]:
+        """The manifests that tags reach, in each repository: those that have a tag, children, and what refers to them
+        (as far as `refer` was told)."""
+        with self.database.guarded():
+            named = "SELECT place.name, blob.digest FROM below JOIN blob USING (id) JOIN place ON place.id = place"
+            for name, key in self._connection.execute(f"{_BELOW} {named}", {"child": CHILD}):
+                yield Repository(name), digest_of_key(key)
+
+    def refer(self, found: Iterable[tuple[Repository, Digest, Digest]]) -> None:
+        """Take in what refers to what: repository, subject and referrer. Both contents must be in the database."""
+        with self.database.guarded():
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO referrer SELECT place.id, subject.id, blob.id FROM place, blob AS subject, blob"
+                " WHERE place.name = ? AND subject.digest = ? AND blob.digest = ?",
+                ((name, digest_key(subject), digest_key(referrer)) for name, subject, referrer in found),
+            )
+            self._connection.execute("COMMIT")
+
     def foreign(self) -> list[tuple[Repository, Digest]]:
         """The layers that tags reach and that a registry need not have, in each repository."""
         query = (
-            "WITH RECURSIVE below (place, id) AS ("
-            " SELECT DISTINCT tag.place, blob.id FROM tag JOIN blob ON blob.digest = tag.digest"
-            " UNION SELECT below.place, part.blob FROM below JOIN part ON part.manifest = below.id AND role = ?)"
-            " SELECT DISTINCT place.name, blob.digest FROM below JOIN part ON part.manifest = below.id AND role = ?"
+            f"{_BELOW} SELECT DISTINCT place.name, blob.digest FROM below"
+            " JOIN part ON part.manifest = below.id AND role = :foreign"
             " JOIN blob ON blob.id = part.blob JOIN place ON place.id = below.place"
         )
         with self.database.guarded():
             if not self._connection.execute("SELECT 1 FROM part WHERE role = ? LIMIT 1", (FOREIGN,)).fetchone():
                 return []
-            found = self._connection.execute(query, (CHILD, FOREIGN)).fetchall()
+            found = self._connection.execute(query, {"child": CHILD, "foreign": FOREIGN}).fetchall()
         return [(Repository(name), digest_of_key(key)) for name, key in found]
 
     def know(self, sizes: Iterable[tuple[Digest, int]]) -> None:
@@ -170,7 +199,7 @@ class Usage:
                 f"INSERT OR IGNORE INTO held SELECT {line}, blob.id FROM tag"
                 " CROSS JOIN blob ON blob.digest = tag.digest CROSS JOIN manifest ON manifest.id = blob.id"
             )
-            self._hold_children()
+            self._hold_more()
             self._connection.execute("INSERT INTO reach SELECT line, manifest FROM held")
             self._connection.execute(
                 "INSERT OR IGNORE INTO reach SELECT line, part.blob FROM held"
@@ -236,16 +265,21 @@ class Usage:
                 self._connection.execute("INSERT INTO place VALUES (?, ?, ?)", (place, repository, is_shown))
             yield place, tag, digest_key(digest)
 
-    def _hold_children(self) -> None:
-        """What an index holds, its line holds; as deep as indexes lie in each other."""
+    def _hold_more(self) -> None:
+        """What an index holds, its line holds, and what refers to it; as deep as that goes."""
+        place = "(SELECT place FROM tag WHERE tag.id = line)" if self._by == "tag" else "line"
         for _ in range(DEEPEST):
-            done = self._connection.execute(
+            children = self._connection.execute(
                 "INSERT OR IGNORE INTO held SELECT line, part.blob FROM held"
                 " CROSS JOIN manifest ON manifest.id = held.manifest AND kind IN (?, ?)"
                 " CROSS JOIN part ON part.manifest = held.manifest AND role = ?",
                 (Kind.INDEX.value, Kind.UNKNOWN.value, CHILD),
             )
-            if done.rowcount == 0:
+            referrers = self._connection.execute(
+                "INSERT OR IGNORE INTO held SELECT line, referrer.manifest FROM referrer"
+                f" CROSS JOIN held ON held.manifest = referrer.subject WHERE referrer.place = {place}"
+            )
+            if children.rowcount == referrers.rowcount == 0:
                 return
 
     def _weigh(self) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from dregutil.cli.connection import connect_options
 from dregutil.cli.contents import open_contents, read_missing
@@ -17,10 +18,12 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.source import stream_source
 from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.cli.stored_contents import read_from_storage, stored_source
-from dregutil.errors import UsageError
+from dregutil.content_database import ContentDatabase
+from dregutil.errors import DregutilError, UsageError
 from dregutil.inventory import Inventory
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry import connect
+from dregutil.registry.reach import ends_all
 from dregutil.report.units import size_text
 from dregutil.report.usage import row_name, usage_lines, usage_object
 from dregutil.usage import Usage, UsageRow
@@ -29,6 +32,7 @@ from dregutil.workers import for_each
 
 __all__ = ["du"]
 
+_MOST_NAMED = 5
 _NEXT = "at the next garbage collection"
 
 
@@ -46,24 +50,84 @@ def du(args: argparse.Namespace, settings: Settings) -> int:
         usage = Usage(database, _tags(inventory), shown if named.names else None)
         missing = usage.missing()
         read_from_storage(settings, database, {digest for _, digest in missing})
-        if read_missing(settings, database, missing):
+        unread = bool(read_missing(settings, database, missing))
+        if source.began is not None:
+            unread |= not _read_referrers(settings, database, usage)
+        if unread:
             code = PARTIAL
             note(settings, "what could not be read is not counted")
         for line in left_behind_lines(settings, usage.on_placeholders()):
             note(settings, line)
-        usage.know(_real_sizes(settings, usage))
+        usage.know(_real_sizes(settings, usage, is_cached=source.began is None))
         usage.measure(args.by)
         _show(args, settings, usage)
     _tell_waste(settings)
     return code
 
 
-def _real_sizes(settings: Settings, usage: Usage) -> Iterable[tuple[Digest, int]]:
+def _read_referrers(settings: Settings, database: ContentDatabase, usage: Usage) -> bool:
+    """Bring in what refers to what tags reach, and what refers to that, where the registry has the referrers API.
+
+    Returns whether all of it could be read.
+    """
+    places: Iterable[tuple[Repository, Digest]] = usage.reached()
+    seen: set[tuple[Repository, Digest]] = set()
+    is_whole = True
+    while True:
+        found, failed = asyncio.run(_referrers(settings, places))
+        for (repository, digest), error in sorted(failed.items())[:_MOST_NAMED]:
+            sys.stderr.write(f"dregutil: what refers to {digest.short} in {repository} was not read: {error.message}\n")
+        if len(failed) > _MOST_NAMED:
+            sys.stderr.write(f"dregutil: and what refers to {len(failed) - _MOST_NAMED:,} more\n")
+        new = {(repository, referrer) for repository, _, referrer in found} - seen
+        unread = read_missing(settings, database, sorted(new))
+        usage.refer(place for place in found if place[2] not in unread)
+        is_whole = is_whole and not failed and not unread
+        if not new:
+            return is_whole
+        seen |= new
+        places = [(repository, digest) for repository, one in sorted(new) for digest in _below(database, one)]
+
+
+def _below(database: ContentDatabase, digest: Digest) -> Iterator[Digest]:
+    """A manifest, and those below it."""
+    manifest = database.manifest(digest)
+    if manifest is not None:
+        yield digest
+        for child in manifest.children:
+            yield from _below(database, child.digest)
+
+
+async def _referrers(
+    settings: Settings, places: Iterable[tuple[Repository, Digest]]
+) -> tuple[Sequence[tuple[Repository, Digest, Digest]], Mapping[tuple[Repository, Digest], DregutilError]]:
+    """What the registry lists for each of `places`, with that; and why it could not be asked for some of them."""
+    found: list[tuple[Repository, Digest, Digest]] = []
+    failed: dict[tuple[Repository, Digest], DregutilError] = {}
+    async with connect(settings.address, connect_options(settings)) as registry:
+
+        async def ask(place: tuple[Repository, Digest]) -> None:
+            try:
+                listed = await registry.referrers(*place)
+            except DregutilError as error:
+                if await ends_all(registry, error):
+                    raise
+                failed[place] = error
+            else:
+                found.extend((*place, referrer.digest) for referrer in listed or ())
+
+        await for_each(takewhile(lambda _: registry.has_referrers is not False, places), ask)
+    return found, failed
+
+
+def _real_sizes(settings: Settings, usage: Usage, *, is_cached: bool) -> Iterable[tuple[Digest, int]]:
     """From the storage, all of them; from the registry those of layers that it need not have, where it has them."""
     stored = stored_registry(settings)
     if stored is not None:
         return stored.blobs.items()
     note(settings, "sizes of layers are those that manifests state; --storage PATH shows the real ones")
+    if is_cached:
+        note(settings, "what only the referrers API lists is counted with --refresh, or without a cache")
     foreign = usage.foreign()
     return asyncio.run(_pushed(settings, foreign)).items() if foreign else ()
 

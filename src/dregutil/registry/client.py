@@ -25,14 +25,7 @@ from dregutil.errors import (
     RegistryError,
     UsageError,
 )
-from dregutil.manifest import (
-    MAX_MANIFEST_BYTES,
-    OCI_INDEX,
-    Descriptor,
-    Manifest,
-    bare_media_type,
-    parse_manifest,
-)
+from dregutil.manifest import MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor, Manifest, bare_media_type, parse_manifest
 from dregutil.reference import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import digest_of, error_details, failure, is_unknown_name, length_of
 from dregutil.registry.paging import Progress, decoded, may_be_cut, names_of, next_page
@@ -102,6 +95,11 @@ class Registry:
         """Which registry this seems to be, from what it has shown so far."""
         realm, service = self._transport.token_server
         return name_server(Evidence(self.address.host, self._shown, realm, service))
+
+    @property
+    def has_referrers(self) -> bool | None:
+        """Whether the registry has the referrers API; None where nobody has asked yet."""
+        return self._has_referrers
 
     @property
     def request_seconds(self) -> float:
