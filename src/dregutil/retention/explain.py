@@ -85,7 +85,7 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
     if isinstance(rule, Last):
         if newer is None:
             return "it has no place in the order"
-        if newer >= rule.number and group.order is Order.TIME and place in kept_by(rule, group):
+        if newer >= rule.number and place in kept_by(rule, group):
             return f"by when it came, though by its date {newer} are newer in its group"
         by = "date" if group.order is Order.TIME else "version"
         return f"by {by}, {newer} newer of {len({one.digest for one in group.facts})} images in its group"
@@ -97,7 +97,7 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
         return f"it belongs to {'-'.join(f'{part:02}' for part in key)}"
     if isinstance(rule, Within):
         arrival = latest_arrival(group.facts[place], date)
-        if date is None or arrival is None:
+        if arrival is None:
             return "its age is not known"
         age = age_as_written(group.now - arrival)
         return f"it is {age} old" if arrival == date else f"our records saw it come {age} ago"

@@ -1,0 +1,349 @@
+"""What `why` says of a tag, sentence by sentence: rules, dates, min_age, and what else shares its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from dregutil.glob import parse_glob
+from dregutil.reference import Digest, Repository, Tag
+from dregutil.retention.explain import Bearing, explain
+from dregutil.retention.policy import (
+    Calendar,
+    KeepRule,
+    Last,
+    Order,
+    Period,
+    Policy,
+    PolicySet,
+    TagGlobs,
+    UnknownDate,
+    Within,
+)
+from dregutil.retention.verdict import Dates, Decision, Former, Reason, ReasonKind, TagFacts, Verdict
+from histories import NOW, digest_of
+
+APP = Repository("app")
+DAY = timedelta(days=1)
+ONE, TWO, THREE, FOUR = map(digest_of, ("one", "two", "three", "four"))
+RULE, NO_RULE = Reason(ReasonKind.RULE, "last: 1"), Reason(ReasonKind.NO_RULE, "beyond last: 1")
+
+
+def ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+def image(
+    tag: str | None = "a",
+    digest: Digest = ONE,
+    created: datetime | None = None,
+    *reasons: Reason,
+    decision: Decision = Decision.KEEP,
+    policy: str = "p",
+    group: tuple[str, ...] = (),
+    dates: Dates | None = None,
+    seen: datetime | None = None,
+    known_since: datetime | None = None,
+    unseen: datetime | None = None,
+    former: Former | None = None,
+    contains: tuple[Digest, ...] = (),
+    subject: Digest | None = None,
+) -> Verdict:
+    """A verdict on a tag; `dates` are those of its creation where none are given."""
+    name = None if tag is None else Tag(tag)
+    facts = TagFacts(
+        name, digest, created, seen, known_since, contains=contains, subject=subject, unseen=unseen, former=former
+    )
+    found = dates or (None if created is None else Dates(created, created))
+    return Verdict(APP, facts, decision, reasons or (RULE,), policy, group, None if found is None else found.own, found)
+
+
+def policies(
+    *keep: KeepRule,
+    order: Order = Order.TIME,
+    unknown_date: UnknownDate = UnknownDate.KEEP,
+    zone: str = "UTC",
+) -> PolicySet:
+    """Two policies, `other` and `p`: the latter keeps by `keep`."""
+    everything = (parse_glob("**"),)
+    mine = Policy("p", everything, keep, order=order, unknown_date=unknown_date, min_age=DAY)
+    return PolicySet((Policy("other", everything, (Last(9, "last: 9"),)), mine), zone=ZoneInfo(zone))
+
+
+def bearing(what: str, found: Sequence[Bearing]) -> list[tuple[bool, str]]:
+    return [(one.keeps, one.text) for one in found if one.what == what]
+
+
+def standing(rule: KeepRule, *verdicts: Verdict, order: Order = Order.TIME, zone: str = "UTC") -> tuple[bool, str]:
+    """How a rule stands to the first of `verdicts`: whether it keeps it, and why."""
+    (found,) = bearing(rule.text, explain(policies(rule, order=order, zone=zone), verdicts, verdicts[0], NOW))
+    return found
+
+
+# -- all together -----------------------------------------------------------------------------------------------------
+
+
+def test_every_rule_is_named_whether_it_keeps_the_tag_or_not() -> None:
+    rules = (Last(1, "last: 1"), Within(90 * DAY, "within: 90d"), TagGlobs((parse_glob("b"),), "tags: b"))
+    old, new = image("a", ONE, ago(30)), image("b", TWO, ago(20))
+    assert explain(policies(*rules), [old, new], old, NOW) == (
+        Bearing("last: 1", False, "by date, 1 newer of 2 images in its group"),
+        Bearing("within: 90d", True, "it is 30d old"),
+        Bearing("tags: b", False, "it does not match"),
+        Bearing("min_age: 1d", False, "it is 30d old"),
+    )
+    assert explain(policies(*rules), [old, new], new, NOW) == (
+        Bearing("last: 1", True, "by date, 0 newer of 2 images in its group"),
+        Bearing("within: 90d", True, "it is 20d old"),
+        Bearing("tags: b", True, "it matches"),
+        Bearing("min_age: 1d", False, "it is 20d old"),
+    )
+
+
+def test_what_keeps_a_tag_besides_rules_comes_first() -> None:
+    protected, used = Reason(ReasonKind.PROTECTED, "protect: a"), Reason(ReasonKind.IN_USE, "in use: running.txt")
+    shown = explain(policies(), [one := image("a", ONE, ago(3), protected, used)], one, NOW)
+    assert shown == (
+        Bearing("protected", True, "protect: a"),
+        Bearing("in use", True, "in use: running.txt"),
+        Bearing("min_age: 1d", False, "it is 3d old"),
+    )
+
+
+@pytest.mark.parametrize("kind", [ReasonKind.RULE, ReasonKind.NO_RULE, ReasonKind.MIN_AGE, ReasonKind.HELD])
+def test_what_rules_and_tags_of_its_digest_say_is_said_once(kind: ReasonKind) -> None:
+    one = image("a", ONE, ago(3), Reason(kind, "said before"))
+    assert [found.what for found in explain(policies(), [one], one, NOW)] == ["min_age: 1d"]
+
+
+def test_a_tag_that_no_policy_owns_has_its_reasons_alone() -> None:
+    one = image("a", ONE, ago(3), Reason(ReasonKind.NOT_SELECTED, "no policy selects it"), policy="")
+    assert explain(policies(Last(1, "last: 1")), [one], one, NOW) == (
+        Bearing("not selected", True, "no policy selects it"),
+    )
+
+
+def test_it_stands_among_the_tags_of_its_own_policy_and_group() -> None:
+    newest = Last(1, "last: 1")
+    mine = image("1.0", ONE, ago(30), group=("1",))
+    mate = image("1.1", TWO, ago(20), group=("1",))
+    of_another_group = image("2.0", THREE, ago(10), group=("2",))
+    of_another_policy = image("1.2", FOUR, ago(10), group=("1",), policy="other")
+    assert standing(newest, mine, mate, of_another_group, of_another_policy) == (
+        False,
+        "by date, 1 newer of 2 images in its group",
+    )
+
+
+# -- what else has its digest -----------------------------------------------------------------------------------------
+
+
+def test_other_tags_of_its_digest_are_named_with_what_becomes_of_them() -> None:
+    one = image("a", ONE, ago(3))
+    stays = image("b", ONE, ago(3), Reason(ReasonKind.RULE, "tags: b"))
+    goes = image("c", ONE, ago(3), NO_RULE, decision=Decision.REMOVE)
+    elsewhere = image("d", TWO, ago(3))
+    found = explain(policies(), [one, stays, goes, elsewhere], one, NOW)
+    assert bearing("same digest", found) == [(True, "'b', which stays (tags: b)"), (False, "'c', which goes too")]
+    assert not bearing("index", found)
+
+
+def test_an_index_keeps_its_children_while_it_stays() -> None:
+    child = image("a", ONE, ago(3))
+    stays = image("all", TWO, ago(3), contains=(THREE, ONE))
+    goes = image("old", THREE, ago(3), NO_RULE, decision=Decision.REMOVE, contains=(ONE,))
+    other = image("other", FOUR, ago(3), contains=(THREE,))
+    found = explain(policies(), [child, stays, goes, other], child, NOW)
+    assert bearing("index", found) == [(True, "it is a child of app:all"), (False, "it is a child of app:old")]
+    assert not bearing("same digest", found)
+
+
+def test_a_signature_hangs_on_every_tag_of_its_subject() -> None:
+    signature = image(f"sha256-{ONE.hex}.sig", TWO, decision=Decision.FOLLOW, policy="")
+    stays = image("a", ONE, ago(3), RULE, Reason(ReasonKind.IN_USE, "in use: running.txt"))
+    goes = image("b", ONE, ago(3), NO_RULE, decision=Decision.REMOVE)
+    untagged = image("c", ONE, ago(3), NO_RULE, decision=Decision.UNTAG)
+    other = image("d", THREE, ago(3))
+    assert explain(policies(), [stays, goes, untagged, other, signature], signature, NOW) == (
+        Bearing("subject", True, "app:a: keep, last: 1, in use: running.txt"),
+        Bearing("subject", False, "app:b: remove, beyond last: 1"),
+        Bearing("subject", True, "app:c: untag, beyond last: 1"),
+    )
+
+
+def test_what_follows_a_subject_without_a_tag_says_so() -> None:
+    alone = Reason(ReasonKind.SIGNATURE, "lives and dies with its subject, which has no tag here")
+    signature = image(f"sha256-{ONE.hex}.sig", TWO, None, alone, decision=Decision.FOLLOW, policy="")
+    assert explain(policies(), [signature, image("d", THREE, ago(3))], signature, NOW) == (
+        Bearing("subject", False, "lives and dies with its subject, which has no tag here"),
+    )
+    itself = image("a", ONE, None, alone, decision=Decision.FOLLOW, policy="", subject=ONE)
+    assert [one.text for one in explain(policies(), [itself], itself, NOW)] == [alone.text]
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+def test_by_date_a_tag_without_one_has_no_place() -> None:
+    unknown, known = image("a", ONE), image("b", TWO, ago(3))
+    newest = Last(1, "last: 1")
+    assert standing(newest, unknown, known) == (False, "it has no place in the order")
+    assert standing(newest, known, unknown) == (True, "by date, 0 newer of 2 images in its group")
+
+
+def test_by_version_a_tag_that_is_none_has_no_place() -> None:
+    newest = Last(1, "last: 1")
+    tags = (image("main", ONE, ago(1)), image("1.0", TWO, ago(3)), image("1.1", THREE, ago(9)))
+    assert standing(newest, *tags, order=Order.VERSION) == (False, "it has no place in the order")
+    assert standing(newest, *tags[1:], order=Order.VERSION) == (False, "by version, 1 newer of 2 images in its group")
+    assert standing(newest, image(None, FOUR, ago(1)), *tags, order=Order.VERSION) == (
+        False,
+        "it has no place in the order",
+    )
+
+
+def late(tag: str, digest: Digest, created: float, came: float) -> Verdict:
+    """A tag of an older image that our records saw come later."""
+    return image(tag, digest, ago(created), dates=Dates(ago(created), ago(came)), seen=ago(came))
+
+
+def test_a_tag_that_is_kept_by_when_it_came_is_said_to_be() -> None:
+    newest = Last(1, "last: 1")
+    came = late("a", ONE, 9, 2)
+    kept = (True, "by when it came, though by its date 1 are newer in its group")
+    assert standing(newest, came, image("b", TWO, ago(5))) == kept
+    assert standing(newest, came, image("b", TWO, ago(1))) == (False, "by date, 1 newer of 2 images in its group")
+    two = Last(2, "last: 2")
+    assert standing(two, came, image("b", TWO, ago(1))) == (True, "by date, 1 newer of 2 images in its group")
+    assert standing(newest, came, image("b", TWO, ago(5)), image("c", THREE, ago(4))) == (
+        True,
+        "by when it came, though by its date 2 are newer in its group",
+    )
+    by_version = (late("1.0", ONE, 9, 2), image("1.1", TWO, ago(5)))
+    assert standing(newest, *by_version, order=Order.VERSION) == (False, "by version, 1 newer of 2 images in its group")
+
+
+@pytest.mark.parametrize(
+    ("period", "expected"),
+    [
+        (Period.DAILY, "it belongs to 2026-03-02"),
+        (Period.WEEKLY, "it belongs to 2026-10"),
+        (Period.MONTHLY, "it belongs to 2026-03"),
+        (Period.YEARLY, "it belongs to 2026"),
+    ],
+)
+def test_a_calendar_rule_says_to_which_of_its_days_weeks_months_or_years_a_tag_belongs(
+    period: Period, expected: str
+) -> None:
+    rule = Calendar(period, 1, f"{period.value}: 1")
+    tag = image("a", ONE, datetime(2026, 3, 2, 3, tzinfo=UTC))
+    assert standing(rule, tag) == (True, expected)
+
+
+def test_a_calendar_rule_counts_days_of_the_zone_and_by_when_the_tag_came() -> None:
+    daily = Calendar(Period.DAILY, 1, "daily: 1")
+    night = image("a", ONE, datetime(2026, 3, 2, 3, tzinfo=UTC))
+    assert standing(daily, night, zone="America/New_York") == (True, "it belongs to 2026-03-01")
+    assert standing(daily, late("a", ONE, 9, 2), image("b", TWO, ago(5))) == (True, "it belongs to 2026-11-22")
+
+
+def test_without_a_date_or_without_a_place_a_tag_belongs_to_no_day() -> None:
+    daily = Calendar(Period.DAILY, 1, "daily: 1")
+    none = (False, "it belongs to none")
+    assert standing(daily, image("a", ONE), image("b", TWO, ago(5))) == none
+    tags = (image("main", ONE, ago(1)), image("1.0", TWO), image("1.1", THREE, ago(5)))
+    assert standing(daily, *tags, order=Order.VERSION) == none
+    assert standing(daily, *tags[1:], order=Order.VERSION) == none
+    assert standing(daily, *tags[2:], order=Order.VERSION) == (True, "it belongs to 2026-11-19")
+
+
+def test_a_rule_of_age_says_how_old_a_tag_is_or_when_it_came() -> None:
+    within = Within(2 * DAY + timedelta(hours=1), "within: 2d1h")
+    assert standing(within, image("a", ONE, ago(3))) == (False, "it is 3d old")
+    assert standing(within, image("a", ONE, ago(1))) == (True, "it is 1d old")
+    assert standing(within, image("a", ONE)) == (False, "its age is not known")
+    built = image("a", ONE, ago(9), seen=ago(2), unseen=ago(10))
+    assert standing(within, built) == (True, "our records saw it come 2d ago")
+
+
+# -- dates ------------------------------------------------------------------------------------------------------------
+
+
+def date_said(created: float | None, seen: float | None, unseen: float | None = None, **more: object) -> str:
+    """Which date counts, of what was created, came, and was not found so many days ago; empty where nothing is said."""
+    one = image(
+        created=None if created is None else ago(created),
+        seen=None if seen is None else ago(seen),
+        unseen=None if unseen is None else ago(unseen),
+        **more,  # type: ignore[arg-type]
+    )
+    found = bearing("date", explain(policies(), [one], one, NOW))
+    assert all(not keeps for keeps, _ in found)
+    return "".join(text for _, text in found)
+
+
+def test_nothing_is_said_of_a_date_that_nothing_competes_with() -> None:
+    assert date_said(9, None) == ""
+    assert date_said(None, 9) == ""
+    assert date_said(9, 2, tag=None) == ""
+    assert date_said(-1, 2) == "", "a creation date in the future is none"
+
+
+def test_a_creation_date_counts_where_it_is_later_than_the_crawl() -> None:
+    said = "it was created 2026-11-23 12:00 UTC, which counts: later than the crawl that saw it come"
+    assert date_said(1, 2) == said
+    assert date_said(1, 2, 3) == said
+
+
+def test_a_creation_date_counts_where_the_image_was_built_since_the_crawl_before() -> None:
+    said = (
+        "it was created 2026-11-21 12:00 UTC, which counts: built since the crawl of 2026-11-20 12:00 UTC, "
+        "which did not find it"
+    )
+    assert date_said(3, 2, 4) == said
+    assert date_said(3, 3, 4) == said
+
+
+COUNTS = "the crawl of 2026-11-22 12:00 UTC, which saw it come, counts: created "
+OTHERS = "; others are judged by when it was created"
+
+
+def test_else_the_crawl_that_saw_it_come_counts() -> None:
+    assert date_said(9, 2) == f"{COUNTS}2026-11-15 12:00 UTC, the crawl before is not known{OTHERS}"
+    assert date_said(2, 2) == f"{COUNTS}2026-11-22 12:00 UTC, the crawl before is not known{OTHERS}"
+    before = "before the crawl of 2026-11-20 12:00 UTC, which did not find it"
+    assert date_said(9, 2, 4) == f"{COUNTS}2026-11-15 12:00 UTC, {before}{OTHERS}"
+    assert date_said(9, 2, 2) == f"{COUNTS}2026-11-15 12:00 UTC, its image was known before{OTHERS}"
+
+
+def test_a_tag_that_came_back_is_said_to_have_been_missing() -> None:
+    missing = "and it was missing for a while, known before since 2026-11-16 12:00 UTC"
+    assert date_said(9, 2, 4, former=Former(ago(8))) == f"{COUNTS}2026-11-15 12:00 UTC, {missing}{OTHERS}"
+
+
+# -- min_age ----------------------------------------------------------------------------------------------------------
+
+
+def min_age(one: Verdict, unknown_date: UnknownDate = UnknownDate.KEEP) -> tuple[bool, str]:
+    (found,) = bearing("min_age: 1d", explain(policies(unknown_date=unknown_date), [one], one, NOW))
+    return found
+
+
+def test_min_age_keeps_where_it_is_a_reason() -> None:
+    young = Reason(ReasonKind.MIN_AGE, "younger than min_age: 1d")
+    assert min_age(image("a", ONE, ago(0.5), young)) == (True, "it is 12h old")
+    assert min_age(image("a", ONE, ago(0.5), RULE, young)) == (True, "it is 12h old")
+    assert min_age(image("a", ONE, ago(0.5), RULE)) == (False, "it is 12h old")
+
+
+def test_min_age_says_by_what_age_it_judges() -> None:
+    assert min_age(image("a", ONE)) == (False, "its age is not known")
+    assert min_age(image("a", ONE, ago(9), seen=ago(3))) == (False, "it is 3d old")
+    known = image("a", ONE, known_since=ago(4))
+    assert min_age(known) == (False, "its age is not known, known to our records for 4d")
+    assert min_age(known, UnknownDate.FIRST_SEEN) == (False, "it is 4d old, known to our records for 4d")
+    lost = image(None, ONE, ago(9), seen=ago(3), known_since=ago(3))
+    assert min_age(lost) == (False, "it is 3d old, and here without a tag for 3d")
