@@ -33,3 +33,5 @@ def test_an_image_that_may_run_is_nothing_beside_another_whatever_its_tag_says()
     unread = RepositoryGraph(REPOSITORY, {odd: Digest.of(b"unread")})
     assert unread.signature(odd) is None
     assert graph({"1.0": one}).signature(odd) is None
+    assert on_image.tags_named_for(one.digest) == (odd, known)
+    assert on_image.signature_tags_of(one.digest) == (known,)

@@ -30,6 +30,7 @@ from dregutil.retention.late import by_date, late_last
 from dregutil.retention.policy import (
     All,
     Calendar,
+    InUseList,
     Label,
     Last,
     Limit,
@@ -140,6 +141,7 @@ def test_others_see_a_tag_as_old_as_its_image() -> None:
     assert dates_of(back, UnknownDate.FIRST_SEEN, NOW) == Dates(ago(7), ago(1), ago(7))
     assert dates_of(facts(created=ago(9), seen=ago(2)), UnknownDate.KEEP, NOW) == Dates(ago(9), ago(2))
     assert dates_of(facts(), UnknownDate.KEEP, NOW) is None
+    assert dates_of(facts(former=Former(ago(8))), UnknownDate.FIRST_SEEN, NOW) is None  # nobody knows when it came back
 
 
 def test_an_image_came_as_built_where_the_crawl_before_is_known_and_no_later() -> None:
@@ -347,6 +349,9 @@ def test_by_version_the_newest_version_of_the_day_is_kept_however_late_it_came()
     assert kept_by(daily, same) == {0, 1}
     none = group(noon, noon - 9 * DAY, order=Order.VERSION, tags=("1.3", "main"), late=came(None, noon + HOUR))
     assert kept_by(daily, none) == {0}
+    dates, tags = [noon, noon - 9 * DAY, noon - 9 * DAY], ("1.3", "main", "1.4")
+    after_none = group(*dates, order=Order.VERSION, tags=tags, late=came(None, noon + HOUR, noon - HOUR))
+    assert kept_by(daily, after_none) == {0, 2}
 
 
 def test_the_date_of_a_tag_for_itself_is_the_latest_on_which_it_came() -> None:
@@ -478,6 +483,8 @@ def test_groups_by_the_parts_of_a_version() -> None:
     assert grouped("1.4.2", "minor") == ("1.4",)
     assert grouped("1", "minor") == ("1.0",)
     assert grouped("1.4-alpine", "variant", "minor") == ("-alpine", "1.4")
+    assert grouped("1.4-alpine3.18", "variant") == ("-alpine3.18",)
+    assert grouped("1.0.2k", "minor") == ("1.0",)
     assert grouped("main", "major") is None
     assert grouped("release-1.4", "major") == ("release.1",)
     assert grouped("release-1.4", order=Order.VERSION) == ("release",)
@@ -563,6 +570,12 @@ def test_a_policy_is_careful_by_itself() -> None:
     assert not one.select.untagged
 
 
+def test_what_was_read_from_no_file_has_no_place_in_one() -> None:
+    """Lines and columns of a file count from 1."""
+    for one in (Policy("p", (), ()), InUseList("-")):
+        assert (one.line, one.column) == (0, 0)
+
+
 # -- verdicts ---------------------------------------------------------------------------------------------------------
 
 
@@ -599,6 +612,10 @@ def test_which_verdicts_take_a_tag_away() -> None:
     assert len(list(judged.of_policy(""))) == len(every)
     assert verdict(facts(None), Decision.KEEP).image == f"app@{ONE.short}"
     assert verdict(facts("a"), Decision.KEEP).image == "app:a"
+
+
+def test_what_was_not_read_has_no_size() -> None:
+    assert TagFacts(Tag("a"), ONE).size == 0
 
 
 def test_what_the_records_knew_before_a_tag_was_missing() -> None:

@@ -181,6 +181,7 @@ def test_what_was_not_matched_is_counted_among_what_is_there() -> None:
     assert unmatched_tags(found, read, {WEB: {Tag("1.0"): digest("a"), Tag("latest"): digest("b")}}) == 1
     assert unmatched_tags(found, read, {WEB: {**read.tags(WEB), Tag("new"): digest("d"), Tag("2.0"): digest("d")}}) == 4
     assert unmatched_tags(found, read, {}) == 2
+    assert unmatched_tags(found, read, {WEB: {Tag(tag): digest(tag) for tag in ("1.1", "latest", "old")}}) == 2
 
 
 def test_nothing_is_unmatched_where_nothing_was_looked_at() -> None:

@@ -20,8 +20,8 @@ from histories import NOW, digest_of
 
 # Lowest first, as each of these ecosystems releases.
 _ORDERS = {
-    "Maven": "1.4.0-SNAPSHOT 1.4.0-20240501.123456-7 1.4.0.Alpha1 1.4.0-M1 1.4.0.M2 1.4.0.Beta1 1.4.0.Beta2 1.4.0.CR1"
-    " 1.4.0.CR2 1.4.0.Final 1.4.0.SP1 1.4.0.SP2 1.4.1.Final 1.5.0-incubating 1.5.0",
+    "Maven": "1.4.0-SNAPSHOT 1.4.0-20240501.123456-7 1.4.0-alpha 1.4.0.Alpha1 1.4.0-M1 1.4.0.M2 1.4.0.Beta1 1.4.0.Beta2"
+    " 1.4.0.CR1 1.4.0.CR2 1.4.0.Final 1.4.0.SP1 1.4.0.SP2 1.4.1.Final 1.5.0-incubating 1.5.0",
     "Spring": "2.0.0.M1 2.0.0.M2 2.0.0.RC1 2.0.0.RELEASE 2.0.1.RELEASE 2.1.0",
     "Helm": "103.1.0_up0.6.2 104.0.0_up0.7.0-rc.1 104.0.0_up0.7.0-rc.2 104.0.0_up0.7.0 104.0.0_up0.7.1 104.1.0",
     "Debian": "11 11-slim 12 12.1 12.1-slim 12.2 12.10",
@@ -34,6 +34,8 @@ _ORDERS = {
     "OpenSSL": "1.0.2 1.0.2a 1.0.2b 1.0.2k 1.0.2u 1.1.0 1.1.0a",
     "Jenkins": "1 9 10 99 100 101",
     "underscores": "1_8_0 1_9_0 1-10-0 1_10_1",
+    "build words": "1.0_a9 1.0_b1 1.0_7x",
+    "numbers in names": "1.4-alpine3.9 1.4-alpine3.10 build-alpha main-x9 main-x10",
     "nightlies": "2.1 2.2-nightly.20240501 2.2-nightly.20240502 2.2 2.3",
 }
 
@@ -69,6 +71,8 @@ def test_no_version(tag: str) -> None:
             ("1-dev", "1-SNAPSHOT"),
             ("1-ea2", "1-eap2"),
         ),
+        *(("19700101", "1970-01-01"), ("19700101.5", "1970.1.1.5"), ("20991231", "2099.12.31")),
+        *(("1_9_0-alpine", "1.9.0-alpine"), ("1_9_0-alpine", "v1_9_0-alpine")),
         *(("1.4.0-early", "1.4-early"), ("2024-01-15", "v20240115"), ("20240229", "2024-02-29")),
     ],
 )
@@ -106,6 +110,11 @@ def test_one_version(tag: str, same: str) -> None:
         ("<1.9.1", "1_9_0 1-8-2", "1_9_1 1_10_0"),
         ("<2", "1-1 1.2", "1.x 1.2.x 1.x-alpine 16-1"),
         ("<4829103", "1.4 99", "4829103 5829103 sha-12b3456"),
+        ("<8.0.0-rc.2", "8.0.0-preview.1 8.0.0-pre.1 8.0.0-rc.1", "8.0.0-pre.2 8.0.0-incubating.1"),
+        ("<2024.05.100", "20240412 2024.05.99", "20240601 2024.05.101"),
+        (">2024.06", "2024_13_1 2024.13 20240701", "2024_01_1 20240531"),
+        ("==104", "104_up0.7.0 104_abc", "104_7 104_7a 104-abc"),
+        ("==1.9.0", "1_9_0 1-9-0", "1_9_0-alpine"),
     ],
 )
 def test_what_a_selector_takes(selector: str, taken: str, left: str) -> None:
@@ -138,6 +147,14 @@ def test_nothing_is_a_number_too() -> None:
         version = parse_version(tag)
         assert version is not None
         assert version.numbers == (0,)
+
+
+def test_a_version_has_as_many_characters_as_a_tag_may_have() -> None:
+    longest = "1." * 63 + "10"
+    assert (len(longest), parse_version(longest)) != (128, None)
+    assert parse_selector(f"<{longest}").matches("1.0")
+    with pytest.raises(UsageError, match="no version after '<'"):
+        parse_selector(f"<{longest}0")
 
 
 def test_a_plus_is_what_helm_writes_for_it() -> None:

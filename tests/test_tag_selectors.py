@@ -96,7 +96,7 @@ def test_each_sign_takes_its_sides(sign: str, sides: str) -> None:
 
 def test_a_version_that_can_be_read_in_one_way_only_is_compared_by_that() -> None:
     selector = parse_selector("<1.0.2k")
-    tags = ["1.0.1", "1.0.2", "1.0.2a", "1.0.2d", "1.0.2k", "1.0.2u", "latest"]
+    tags = ["1.0.1", "1.0.2", "1.0.2a", "1.0.2d", "1.0.2k", "1.0.2u", "1.0.3", "latest"]
     assert [tag for tag in tags if selector.may_match(tag)] == ["1.0.1", "1.0.2", "1.0.2a", "1.0.2d"]
     assert selector.matches("1.0.2d")
     assert not selector.matches("1.0.2u")

@@ -43,7 +43,7 @@ _RETENTION = (
     "test_tag_conventions.py",
     "test_retention_properties.py",
 )
-_PLANS = ("test_settle.py", "test_plan.py", "test_accessory_names.py")
+_PLANS = ("test_settle.py", "test_plan.py", "test_plan_parts.py", "test_accessory_names.py")
 # Which tests bear on which module, the quickest first.
 TESTS = {
     "version": _VERSIONS,

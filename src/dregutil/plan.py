@@ -314,11 +314,10 @@ class _RepositoryPlan:
             self._untags.append(replace(step, platforms=manifest.platforms, size=self._size(manifest)))
 
     def steps(self) -> list[Step]:
-        found = [*self._deletes, *self._untags]
-        numbers = {step.number: self.first + place for place, step in enumerate(found) if step.number}
+        numbers = {step.number: self.first + place for place, step in enumerate(self._deletes)}
         return [
             replace(step, number=self.first + place, needs=tuple(sorted(numbers[need] for need in step.needs)))
-            for place, step in enumerate(found)
+            for place, step in enumerate((*self._deletes, *self._untags))
         ]
 
     def _still(self, digest: Digest, tags: Sequence[Tag]) -> tuple[Tag, ...]:

@@ -152,7 +152,7 @@ def read_version(tag: str) -> Reading:
     body = found["body"]
     if _is_hash(body):
         return Reading(None, literal, is_doubtful=True)
-    if body == found["numbers"] and len(literal.numbers) > 1 and literal.numbers[0] < _FIRST_DATE:
+    if body == found["numbers"] and literal.numbers[0] < _FIRST_DATE:
         return Reading(literal, literal)  # 1.4.2, as most are
     if _MOVING.fullmatch(body):
         return Reading(None, literal)
