@@ -53,6 +53,8 @@ TESTS = {
     "plan": (*_PLANS, "test_planfile.py"),
     "brake": ("test_brake.py",),
     "untagged": ("test_untagged_roots.py", "test_untagged_properties.py"),
+    "go_json": ("test_go_json.py",),
+    "placeholder": ("test_placeholder_parts.py",),
     "collector": ("test_collector.py", "test_links_to_nothing.py", "test_reclaim.py", "test_reclaim_edges.py"),
     "reclaim": ("test_reclaim_edges.py", "test_reclaim.py", "test_collector.py"),
     "retention/explain": ("test_explain_parts.py", "test_keep_rules.py"),
