@@ -167,6 +167,29 @@ async def test_a_pushed_tag_that_a_replica_denies_is_not_put_back_onto_what_went
         assert pusher.tags("r") == {"1.0": stays["digest"], "2.0": stays["digest"]}
 
 
+async def test_what_a_sweep_took_with_its_last_tag_is_put_back_for_an_index_that_came_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ECR deletes a manifest with its last tag; the index over it was pushed after the reading."""
+    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    with MemoryServer(Switches(untags=True, last_tag_takes=True)) as server, Pusher(server.url) as pusher:
+        child = pusher.push_image("r", "1.0", seed="child")
+        pusher.push_image("r", "2.0", seed="stays")
+        came: list[str] = []
+
+        def push(request: Request) -> Answer | None:
+            if request.method == "DELETE" and request.reference == "1.0":
+                came.append(pusher.push_index("r", "index", children=[child])["digest"])
+            return None
+
+        with Proxy(server.port, before=push) as proxy:
+            result = await Removing(proxy.url, tmp_path).remove("1.0")
+        assert results(result) == [Result.LEFT]
+        assert came
+        assert pusher.is_whole("r", "index")
+        assert pusher.tags("r")["1.0"] == child["digest"]
+
+
 @pytest.mark.parametrize(("answers", "is_back"), [(1, True), (2, False)])
 async def test_a_replica_that_still_has_a_lost_tag_where_it_was_is_asked_again_and_else_the_tag_is_named(
     tmp_path: Path, answers: int, is_back: bool

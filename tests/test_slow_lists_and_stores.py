@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import mend, repository_run
+from dregutil import mend, repository_run, settle
 from dregutil.outcome import Result
 from images import Pusher
 from program import Program
@@ -27,7 +27,7 @@ def proxy(registry_server: DistributionServer) -> Iterator[Proxy]:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repository_run, "_SETTLE", 0.0)
+    monkeypatch.setattr(settle, "_SETTLE", 0.0)
     monkeypatch.setattr(repository_run, "wait_before", lambda _, __: 0.0)
 
 

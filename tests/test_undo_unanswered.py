@@ -154,3 +154,26 @@ def test_what_a_replica_has_not_heard_of_yet_is_asked_for_again(
         assert found.returncode == 0, found.stderr
         assert denied
         assert pusher.tags("r") == before
+
+
+def test_a_tag_that_one_reading_denies_is_asked_for_again_before_it_is_put(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    """Somebody pushes it to another image while the undo is at work, and the first answer does not know of that."""
+    pushed: list[str] = []
+
+    def lie(request: Request) -> Answer | None:
+        if request.method in ("GET", "HEAD") and request.reference == "1.2" and removing[0] is False and not pushed:
+            pushed.append(pusher.push_image("r", "1.2", seed="new")["digest"])
+            return Answer(404, b"{}")
+        return None
+
+    removing = [True]
+    with Proxy(registry_server.port, before=lie) as proxy:
+        program = Program(proxy.url, tmp_path)
+        before = removed(program, pusher)
+        removing[0] = False
+        found = program.run("undo")
+        assert found.returncode == 0, found.stderr
+        assert pushed
+        assert pusher.tags("r") == {**before, "1.2": pushed[0]}

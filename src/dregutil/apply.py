@@ -7,17 +7,18 @@ itself (`repository_run`). A run that was cut off is taken up again where its re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from dregutil.cut_off import lost_when_cut_off
 from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
 from dregutil.folders import state_folder
 from dregutil.inventory import Inventory
 from dregutil.journal import Journal
-from dregutil.outcome import Intent, Outcome, Recorder, RunResult
-from dregutil.plan import Plan, Step
+from dregutil.outcome import Intent, Outcome, Recorder, RunResult, Unanswered
+from dregutil.plan import Plan
 from dregutil.readings import Readings
 from dregutil.record import RunRecord
 from dregutil.reference import Repository
@@ -92,7 +93,8 @@ async def apply_plan(
 
         async def carry_out(repository: Repository) -> None:
             async with limit:
-                await _carry_out(run, repository, steps[repository], intents.get(repository, []))
+                left_open = None if earlier is None else earlier.unanswered.get(repository)
+                await _carry_out(run, RepositoryRun(run, repository, steps[repository]), intents, left_open)
 
         left = [repository for repository in steps if earlier is None or repository not in earlier.looked]
         await for_each(left, registry.check_deletion, at_once=registry.concurrency)
@@ -120,14 +122,20 @@ def _recording(store: RunStore, plan: Plan, earlier: RunRecord | None) -> Iterat
             store.discard(record.journal)
 
 
-async def _carry_out(run: Run, repository: Repository, steps: Sequence[Step], intents: list[Intent]) -> None:
+async def _carry_out(
+    run: Run, work: RepositoryRun, intents: Mapping[Repository, Sequence[Intent]], unanswered: Unanswered | None
+) -> None:
     if run.stop.is_set():
         return
     try:
-        await RepositoryRun(run, repository, steps).run(intents)
-        broken = any(name == repository for name, _ in run.broken)
-        if not broken and all(run.is_settled(step) for step in steps):
-            run.recorder.looked(repository)
+        if unanswered is not None:
+            # Nothing is put back here: somebody may have removed such a tag since.
+            for lost in await lost_when_cut_off(run.registry, work.repository, unanswered):
+                run.note_lost(lost)
+        await work.run(intents.get(work.repository, ()))
+        broken = any(name == work.repository for name, _ in run.broken)
+        if not broken and all(run.is_settled(step) for step in work.steps):
+            run.recorder.looked(work.repository)
     except (UnreachableError, LoginError, JournalError) as error:
         run.fail(error)
     except DregutilError as error:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from dregutil.errors import ProtocolError
+from dregutil.free_tags import look_twice
 from dregutil.manifest import Manifest
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.writing import WritableRegistry
@@ -53,7 +54,7 @@ async def _put_tags(
     """Put those of `tags` that nobody seems to have pushed since; returns the others."""
     left = []
     for tag in tags:
-        now = await registry.resolve(repository, tag)
+        now = await look_twice(registry, repository, tag)
         if now is not None and now.digest not in (manifest.digest, over):
             left.append(tag)
             continue

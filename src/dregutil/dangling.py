@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from dregutil.bring_back import bring_back
 from dregutil.errors import RegistryError
+from dregutil.free_tags import is_free
 from dregutil.manifest import Manifest
 from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.writing import WritableRegistry
@@ -34,7 +35,7 @@ async def clear_left_behind(
         if await registry.resolve(repository, digest) is not None:
             return
         # A reading that lags denies a tag that somebody has pushed: it is not put over that one.
-        free = [tag for tag in tags[digest] if await registry.resolve(repository, tag) is None]
+        free = [tag for tag in tags[digest] if await is_free(registry, repository, tag)]
         if not free:
             return
         put: list[Digest] = []

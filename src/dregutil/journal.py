@@ -22,6 +22,7 @@ from dregutil.errors import JournalError
 from dregutil.journal_line import (
     FILE_NAME,
     VERSION,
+    BetweenLine,
     EndLine,
     IntentLine,
     LookedLine,
@@ -124,6 +125,9 @@ class Journal:
 
     def lost(self, lost: LostTag) -> None:
         self._note(LostLine(lost.repository, lost.tag, list(lost.candidates), lost.mended or "", lost.why))
+
+    def between(self, repository: Repository, stays: Iterable[Tag], gone: Iterable[Tag]) -> None:
+        self._note(BetweenLine(repository, sorted(stays), sorted(gone)))
 
     def looked(self, repository: Repository) -> None:
         self._note(LookedLine(repository))

@@ -14,6 +14,7 @@ import msgspec
 __all__ = [
     "FILE_NAME",
     "VERSION",
+    "BetweenLine",
     "EndLine",
     "IntentLine",
     "Line",
@@ -87,6 +88,15 @@ class RestoredLine(msgspec.Struct, tag="restored", omit_defaults=True):
     why: str = ""
 
 
+class BetweenLine(msgspec.Struct, tag="between", omit_defaults=True):
+    """A look at the tags while no DELETE was in flight: it answers for what had been deleted until then. `stays`: tags
+    that are to stay and that no line before has named; `gone`: those that no longer are."""
+
+    repository: str
+    stays: list[str] = []
+    gone: list[str] = []
+
+
 class LookedLine(msgspec.Struct, tag="looked"):
     repository: str
 
@@ -107,7 +117,18 @@ class EndLine(msgspec.Struct, tag="end"):
     finished: datetime
 
 
-Line = RunLine | StepLine | IntentLine | OutcomeLine | RestoredLine | LookedLine | LostLine | TornLine | EndLine
+Line = (
+    RunLine
+    | StepLine
+    | IntentLine
+    | OutcomeLine
+    | RestoredLine
+    | BetweenLine
+    | LookedLine
+    | LostLine
+    | TornLine
+    | EndLine
+)
 _decoder = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder(enc_hook=str)  # our names are subclasses of str
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,9 @@ class LaidOutRecorder:
 
     def lost(self, lost: LostTag) -> None:
         self._recorder.lost(lost)
+
+    def between(self, repository: Repository, stays: Collection[Tag], gone: Collection[Tag]) -> None:
+        self._recorder.between(repository, stays, gone)
 
     def looked(self, repository: Repository) -> None:
         self._recorder.looked(repository)

@@ -69,6 +69,7 @@ class Looks:
         self._known: set[Tag] = set()  # names that are no news
         self._asked_at = 0.0  # when all that stay were asked for
         self._taken_at = 0.0  # the moment of the whole reading that was taken in last
+        self._noted: set[Tag] = set()  # those that stay, as far as the record names them
         self._counted: set[Digest] = set()  # of `removed`, what an earlier look has answered for
         self._by_name: bool | None = None  # whether tags can be deleted by name; None: not asked yet
         self._untagged: dict[Digest, tuple[Step, Manifest]] = {}  # digests that stay, of tags that went alone
@@ -76,6 +77,7 @@ class Looks:
     def begin(self) -> None:
         """Take the live reading for a look."""
         self._take_reading()
+        self._note_between()
         self._looked(self._live.read_at, self._live.read_at + self._live.took + self._after_reading())
 
     def note_untagged(self, step: Step, manifest: Manifest) -> None:
@@ -217,6 +219,13 @@ class Looks:
         """What was deleted until now is answered for: no tag that is missing later went with it."""
         self._counted |= self._removed.keys()
         self._untagged.clear()
+        self._note_between()
+
+    def _note_between(self) -> None:
+        """Note which tags are to stay now, and that what was deleted until now is answered for."""
+        staying = self._staying.keys()
+        self._run.recorder.between(self._repository, staying - self._noted, self._noted - staying)
+        self._noted = set(staying)
 
     def _take_reading(self) -> None:
         """Take in a whole reading that was made since the last one."""

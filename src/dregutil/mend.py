@@ -22,6 +22,7 @@ from dregutil.errors import (
     RegistryError,
     UnreachableError,
 )
+from dregutil.free_tags import is_free
 from dregutil.graph import RepositoryGraph
 from dregutil.manifest import Manifest
 from dregutil.outcome import BrokenTag, Intent, LostTag, Result
@@ -216,7 +217,7 @@ class Mender:
         """Where the registry took the manifest of ours on which a tag lay and failed at the tag, all begins anew: 2.8.2
         does so (status 500) while another tag of the repository is written."""
         manifest = self.graph.manifests.get(step.digest)
-        if manifest is None or await self.registry.resolve(self.repository, tag) is not None:
+        if manifest is None or not await is_free(self.registry, self.repository, tag):
             return  # somebody has pushed it since
         beside = tuple(other for other, digest in self.after.items() if digest == step.digest)
         try:
@@ -330,7 +331,7 @@ async def restore(
         await registry.put_manifest(repository, manifest.digest, manifest.raw, manifest.media_type)
     put = []
     for tag in tags:
-        if await registry.resolve(repository, tag) is None:
+        if await is_free(registry, repository, tag):
             await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
             put.append(tag)
     return tuple(put)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,7 +12,17 @@ from dregutil.manifest import Manifest
 from dregutil.plan import Step
 from dregutil.reference import Digest, Repository, Tag
 
-__all__ = ["BrokenTag", "Intent", "LostTag", "NoRecorder", "Outcome", "Recorder", "Result", "RunResult"]
+__all__ = [
+    "BrokenTag",
+    "Intent",
+    "LostTag",
+    "NoRecorder",
+    "Outcome",
+    "Recorder",
+    "Result",
+    "RunResult",
+    "Unanswered",
+]
 
 
 class Result(enum.Enum):
@@ -80,6 +90,15 @@ class LostTag:
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswered:
+    """What no look of a run that was cut off has answered for: the `stays` of a repository as the last look saw them,
+    and the `digests` whose DELETE may have been sent since. A tag that is missing may have been moved onto one."""
+
+    stays: frozenset[Tag] = frozenset()
+    digests: frozenset[Digest] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class BrokenTag:
     """A tag that came while a run deleted what it needs, and `missing` could not be put back: `why`."""
 
@@ -142,6 +161,10 @@ class Recorder(Protocol):
     def lost(self, lost: LostTag) -> None:
         """Note a tag that the run took along, and whether it was put back."""
 
+    def between(self, repository: Repository, stays: Collection[Tag], gone: Collection[Tag]) -> None:
+        """Note a look at the tags between two batches of DELETEs: those that are to stay, and have not been named
+        before, and those that no longer are."""
+
     def looked(self, repository: Repository) -> None:
         """Note that the last look at a repository is done."""
 
@@ -156,6 +179,9 @@ class NoRecorder:
         pass
 
     def lost(self, lost: LostTag) -> None:
+        pass
+
+    def between(self, repository: Repository, stays: Collection[Tag], gone: Collection[Tag]) -> None:
         pass
 
     def looked(self, repository: Repository) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from dregutil.errors import JournalError, ManifestError, UsageError
 from dregutil.journal_line import (
     FILE_NAME,
     VERSION,
+    BetweenLine,
     EndLine,
     IntentLine,
     Line,
@@ -29,7 +31,7 @@ from dregutil.journal_line import (
     version_of,
 )
 from dregutil.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
-from dregutil.outcome import Intent, LostTag, Result
+from dregutil.outcome import Intent, LostTag, Result, Unanswered
 from dregutil.plan import Plan, Step, Usage
 from dregutil.planfile import decode_step, options_from
 from dregutil.reference import Digest, Repository, Tag
@@ -65,7 +67,7 @@ class RunRecord:
     `lost` are tags that went with what it deleted, as the last line about each says.
 
     `missing_steps`: the record of the plan itself is not whole. `taken` are the steps that took something, or may have,
-    even if the run itself put it back.
+    even if the run itself put it back. `unanswered`, by repository: what may have taken a tag along that was to stay.
     """
 
     run: str
@@ -82,6 +84,7 @@ class RunRecord:
     damaged: int = 0
     taken: frozenset[int] = frozenset()
     lost: tuple[LostTag, ...] = ()
+    unanswered: Mapping[Repository, Unanswered] = field(default_factory=dict)
 
     @property
     def is_unfinished(self) -> bool:
@@ -209,6 +212,8 @@ class _Reading:
         self.restored: list[tuple[Repository, Digest, tuple[Tag, ...], str]] = []
         self.looked: set[Repository] = set()
         self.lost: dict[tuple[str, str], LostTag] = {}
+        self.stays: dict[str, set[str]] = defaultdict(set)
+        self.open: dict[str, dict[int, Digest]] = defaultdict(dict)  # what no look has answered for
         self.finished: datetime | None = None
         self.damaged = 0
         self._is_last_damaged = False
@@ -236,6 +241,7 @@ class _Reading:
                 self.steps.append(decode_step(bytes(line.plan)))
             case IntentLine():
                 self.intents.append(_intent(line))
+                self.open[line.repository][line.step] = self.intents[-1].manifest.digest
                 self.finished = None
             case OutcomeLine():
                 self.outcomes[line.step] = Settled(Result(line.result), line.why)
@@ -244,10 +250,17 @@ class _Reading:
             case RestoredLine():
                 tags = tuple(Tag(tag) for tag in line.tags)
                 self.restored.append((Repository(line.repository), Digest(line.digest), tags, line.why))
+            case BetweenLine():
+                stays, still = self.stays[line.repository], self.open[line.repository]
+                stays |= set(line.stays)
+                stays -= set(line.gone)
+                self.open[line.repository] = {step: on for step, on in still.items() if step not in self.outcomes}
             case LookedLine():
                 self.looked.add(Repository(line.repository))
             case LostLine():
                 self.lost[line.repository, line.tag] = _lost(line)
+                stays = self.stays[line.repository]
+                stays.add(line.tag) if line.mended else stays.discard(line.tag)
             case EndLine():
                 self.finished = line.finished
 
@@ -265,6 +278,13 @@ class _Reading:
         with contextlib.suppress(OSError):
             return self.finished or datetime.fromtimestamp((self.folder / ENDED).stat().st_mtime, UTC)
         return self.finished
+
+    def _unanswered(self) -> dict[Repository, Unanswered]:
+        return {
+            Repository(name): Unanswered(frozenset(Tag(tag) for tag in stays), frozenset(self.open[name].values()))
+            for name, stays in self.stays.items()
+            if name not in self.looked and self.open[name]
+        }
 
     def record(self) -> RunRecord:
         header = self.header or self._without_header()
@@ -293,6 +313,7 @@ class _Reading:
             self.damaged,
             frozenset(self.taken),
             tuple(self.lost.values()),
+            self._unanswered(),
         )
 
 

@@ -25,6 +25,7 @@ from dregutil.errors import (
     UnreachableError,
 )
 from dregutil.estimate import tags_first_pays, tags_first_steps
+from dregutil.free_tags import is_free
 from dregutil.intents import Intents, intent_of
 from dregutil.live_reading import LiveReading
 from dregutil.looks import Looks
@@ -37,6 +38,7 @@ from dregutil.reference import Digest, Repository, Tag
 from dregutil.registry.retry import wait_before
 from dregutil.registry.throttle import PATIENCE
 from dregutil.run import Run, StopRepositoryError
+from dregutil.settle import went_after_all
 from dregutil.workers import for_each
 
 __all__ = ["RepositoryRun"]
@@ -48,7 +50,6 @@ _ATTEMPTS = 2  # of a write whose outcome was unknown, each from the full look
 _THROTTLED = 503  # what a registry answers whose store pushes back
 _LONGEST_WAIT = 5  # as the wait before a fifth attempt: about 8 s
 _TAGS_FIRST = "GOOGLE_MANIFEST_DANGLING_TAG"
-_SETTLE = 1.0  # seconds between two readings that must be equal before an unknown outcome is believed
 
 
 class RepositoryRun:
@@ -224,10 +225,13 @@ class RepositoryRun:
         if intent is None or step.number not in self.live.swept:
             return
         if await self.registry.resolve(self.repository, step.digest) is None:
-            return
+            if not self.run_.untagger.goes_by_tag:
+                return
+            # Some servers take a manifest with its last tag, and it is needed after all.
+            await bring_back(self.registry, self.repository, intent.manifest, below=self.live.graph.manifests)
 
         async def put(tag: Tag) -> None:
-            if await self.registry.resolve(self.repository, tag) is None:
+            if await is_free(self.registry, self.repository, tag):
                 manifest = intent.manifest
                 await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
 
@@ -306,7 +310,7 @@ class RepositoryRun:
                 failed = error
                 unknown += 1
                 self.removed[step.digest] = (step, manifest)
-                if await self._went_after_all(step):
+                if await went_after_all(self.registry, self.repository, step.digest):
                     return True
                 if error.status == _THROTTLED and time.monotonic() <= patient_until:
                     await asyncio.sleep(wait_before(min(unknown, _LONGEST_WAIT), None))
@@ -388,13 +392,3 @@ class RepositoryRun:
             self.run_.note(step, Result.REMOVED)
         else:
             self.run_.note(step, Result.GONE)
-
-    async def _went_after_all(self, step: Step) -> bool:
-        """After a write whose answer was lost: believe only two equal readings, the server may still be at work."""
-        before = await self.registry.resolve(self.repository, step.digest)
-        while True:
-            await asyncio.sleep(_SETTLE)
-            after = await self.registry.resolve(self.repository, step.digest)
-            if (before is None) == (after is None):
-                return after is None
-            before = after

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from dregutil.clearing import clear_placeholders
 from dregutil.errors import DregutilError
+from dregutil.free_tags import look_twice
 from dregutil.manifest import Descriptor
 from dregutil.outcome import Intent
 from dregutil.reference import Digest, Repository, Tag
@@ -205,7 +206,7 @@ class _PutBack:
 
     async def _is_free(self, entry: Back, tag: Tag) -> bool:
         """Whether nobody has pushed a tag since it was looked at."""
-        found = await self.registry.look_for(entry.repository, tag)
+        found = await look_twice(self.registry, entry.repository, tag)
         if found is None or found.digest == entry.manifest.digest:
             return True
         self.moved.append((entry.repository, tag))

@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dregutil.cut_off import lost_when_cut_off
 from dregutil.errors import DregutilError, PartialError
 from dregutil.manifest import Descriptor, Manifest
-from dregutil.outcome import Intent, Result
+from dregutil.outcome import Intent, LostTag, Result
 from dregutil.placeholder import is_placeholder, stands_for_nothing
 from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag
@@ -61,11 +62,13 @@ class BackPlan:
     """What of a run is to come back, in a safe order: a level needs nothing but the levels before it.
 
     `ours`, by repository: the intents whose tags may be on a placeholder that is still there. It is cleared away first.
+    `lost`: tags that were to stay and that the run may have taken along when it was cut off.
     """
 
     run: str
     levels: Mapping[Repository, Sequence[Sequence[Back]]]
     ours: Mapping[Repository, Sequence[Intent]] = field(default_factory=dict)
+    lost: tuple[LostTag, ...] = ()
 
     @property
     def is_needed(self) -> bool:
@@ -95,8 +98,11 @@ async def look_back(registry: Registry, record: RunRecord, *, on_looked: Callabl
         if intent.placeholder and intent.repository in ours:
             ours[intent.repository].append(intent)
 
+    lost: list[LostTag] = []
+
     async def look(repository: Repository) -> None:
         async with limit:
+            lost.extend(await _lost_with(registry, repository, record))
             others = tuple(dict.fromkeys((*elsewhere[repository], *removed)))
             own = frozenset(intent.placeholder for intent in ours[repository])
             looking = _Look(registry, repository, removed[repository], others, own)
@@ -104,7 +110,20 @@ async def look_back(registry: Registry, record: RunRecord, *, on_looked: Callabl
             ours[repository] = [*await looking.still_there(ours[repository]), *looking.strays]
 
     await gather_all(look(repository) for repository in removed)
-    return BackPlan(record.run, {repository: levels[repository] for repository in removed}, ours)
+    return BackPlan(record.run, {repository: levels[repository] for repository in removed}, ours, tuple(lost))
+
+
+async def _lost_with(registry: Registry, repository: Repository, record: RunRecord) -> Sequence[LostTag]:
+    """What the run may have taken along when it was cut off. Where that cannot be read, what it removed comes back all
+    the same."""
+    if repository not in record.unanswered:
+        return ()
+    try:
+        return await lost_when_cut_off(registry, repository, record.unanswered[repository])
+    except DregutilError as error:
+        if await ends_all(registry, error):
+            raise
+        return ()
 
 
 def _removed(record: RunRecord) -> Mapping[Repository, list[Intent]]:

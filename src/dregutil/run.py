@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from dregutil.errors import DregutilError
+from dregutil.free_tags import is_free
 from dregutil.inventory import Inventory
 from dregutil.manifest import Manifest
 from dregutil.outcome import BrokenTag, Intent, LostTag, Outcome, Recorder, Result, RunResult
@@ -184,5 +185,5 @@ class Run:
     async def _put_back_whole(self, step: Step, manifest: Manifest) -> None:
         await self.registry.put_manifest(step.repository, step.digest, manifest.raw, manifest.media_type)
         for tag in step.tags:
-            if await self.registry.resolve(step.repository, tag) is None:
+            if await is_free(self.registry, step.repository, tag):
                 await self.registry.put_manifest(step.repository, tag, manifest.raw, manifest.media_type)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from dregutil.bring_back import bring_back
 from dregutil.errors import DregutilError, OutcomeUnknownError, ProtocolError, RegistryError
+from dregutil.free_tags import is_free, look_twice
 from dregutil.manifest import OCI_MANIFEST, Manifest
 from dregutil.outcome import Intent, Recorder
 from dregutil.placeholder import placeholder
@@ -57,7 +58,7 @@ async def remove_dangling(registry: WritableRegistry, repository: Repository, ta
 
     Raises DregutilError.
     """
-    if await registry.resolve(repository, tag) is None:
+    if await is_free(registry, repository, tag):
         ours = _Placeholder.new(of_nothing=True)
         await registry.put_blob(repository, ours.config)
         await registry.put_manifest(repository, tag, ours.raw, OCI_MANIFEST)
@@ -292,7 +293,7 @@ class Untagger:
 
         async def put(entry: tuple[tuple[Repository, Tag], Manifest]) -> None:
             (repository, tag), manifest = entry
-            found = await self._registry.resolve(repository, tag)
+            found = await look_twice(self._registry, repository, tag)
             if found is None or found.digest == ours:
                 await self._registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
             self.on_put_back()

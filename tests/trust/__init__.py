@@ -6,14 +6,14 @@ import importlib
 
 import pytest
 
-from dregutil import clearing, looks, mend, repository_run, restore, survey
+from dregutil import clearing, cut_off, looks, mend, restore, settle, survey
 
 
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program asks again at once where it would leave a replica a second or two."""
-    monkeypatch.setattr(repository_run, "_SETTLE", 0.0)
+    monkeypatch.setattr(settle, "_SETTLE", 0.0)
     # `dregutil.crawl` is a function too, and so is the other's.
     crawl, bring_back = (importlib.import_module(f"dregutil.{name}") for name in ("crawl", "bring_back"))
-    for module in (survey, looks, clearing, crawl, restore, bring_back):
+    for module in (survey, looks, clearing, cut_off, crawl, restore, bring_back):
         monkeypatch.setattr(module, "_PAUSE", 0.0)
     monkeypatch.setattr(mend, "_LAGS", (0.0,) * 4)

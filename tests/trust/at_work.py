@@ -52,12 +52,14 @@ def step_text(step: Step) -> str:
 
 @dataclass
 class AtWork:
-    """Runs on the registry behind `front`. `gaps`: seconds between a list and a write that took what came after it."""
+    """Runs on the registry behind `front`. `gaps`: seconds between a list and a write that took what came after it.
+    `lost_in_a_kill`: tags that were moved in the gap before the last kill: a resume names them."""
 
     world: World
     store: RunStore
     front: Front
     gaps: list[float]
+    lost_in_a_kill: set[tuple[Repository, str]] = field(default_factory=set)
 
     def run(self, plan: Plan, journal: Journal, earlier: RunRecord | None, trouble: Trouble) -> RunResult | None:
         """Carry out a plan, or go on with it; None where it was killed."""
@@ -73,6 +75,7 @@ class AtWork:
             known = Known(tags=seen, indexes=self.store.known_indexes(plan.registry))
             return await apply_plan(registry, plan, known=known, recorder=journal, earlier=earlier)
 
+        self.lost_in_a_kill = set()
         found, meddler = self.disturbed(plan, trouble, work)
         result: RunResult | None = found
         if result is not None:
@@ -154,6 +157,8 @@ class AtWork:
         why = why_lost(push, self.front.events, killed=killed)
         assert why, (push, here, self.front.events)
         self.world.count(why)
+        if killed and push.kind == "moved":
+            self.lost_in_a_kill.add(key)
         self.gaps.append(gap_before(push, self.front.events))
 
     def with_registry(self, work: Callable[[WritableRegistry], Any]) -> Any:

@@ -71,6 +71,7 @@ class Trust(RuleBasedStateMachine):
         self.at_work = AtWork(self.world, self.store, self.front, self.gaps)
         self.plans: list[Plan] = []
         self.cut_off: list[str] = []
+        self.unnamed: dict[str, set[tuple[Repository, str]]] = {}  # what a run that was killed took along
         self.damaged: set[str] = set()
 
     def teardown(self) -> None:
@@ -214,6 +215,7 @@ class Trust(RuleBasedStateMachine):
                 self.cut_off.remove(run)
             return
         self._doom(record.plan)
+        unnamed = {key for key in self.unnamed.pop(run, ()) if self._is_lost(*key)}
         result = self.at_work.run(record.plan, self.store.journal(record), record, trouble)
         self.world.count("a resumed run was killed" if result is None else "a run was resumed")
         if result is None:
@@ -221,7 +223,17 @@ class Trust(RuleBasedStateMachine):
         self._check_error(result, trouble)
         self._check_result(record.plan, result, trouble)
         if result.is_finished:
+            if not trouble.lies and not trouble.pushes and not self.damaged:
+                named = {(lost.repository, str(lost.tag)) for lost in result.lost}
+                assert unnamed <= named, (unnamed, result.lost)
+                self.world.count("a tag that was lost in a kill was named", len(unnamed))
             self._finished(run)
+
+    def _is_lost(self, name: Repository, tag: str) -> bool:
+        """Whether a tag is gone, and with it what it was moved onto."""
+        if tag in self.world.pusher.tags(name):
+            return False
+        return not self.world.pusher.has(name, self.world.doomed.get((name, tag), tag))
 
     @rule(place=st.integers(0, 3), trouble=TROUBLE)
     def undo(self, place: int, trouble: Trouble) -> None:
@@ -314,6 +326,8 @@ class Trust(RuleBasedStateMachine):
         if result is None:
             self.world.count("a run was killed")
             self.cut_off.append(journal.run)
+            if not trouble.lies:
+                self.unnamed[journal.run] = self.at_work.lost_in_a_kill
             return
         if not self.damaged:
             assert self.store.headers()[-1].run == journal.run, "whatever the clock says"
@@ -335,8 +349,9 @@ class Trust(RuleBasedStateMachine):
         """Tags that the plan names, and that are on the digest that it names: they may go from now on."""
         for step in plan.steps:
             for tag in step.tags:
-                if self.world.must.get((step.repository, tag)) == step.digest:
-                    self.world.doomed[step.repository, tag] = self.world.must.pop((step.repository, tag))
+                for there in (self.world.must, self.world.fragile):
+                    if there.get((step.repository, tag)) == step.digest:
+                        self.world.doomed[step.repository, tag] = there.pop((step.repository, tag))
 
     def _check_result(self, plan: Plan, result: RunResult, trouble: Trouble) -> None:
         """The outcomes are true: what is said to be gone is gone, what is left is whole again."""

@@ -133,6 +133,9 @@ def why_lost(push: Push, events: Sequence[Event], *, killed: bool) -> str:
     if not hits:
         return ""
     hit = hits[0]
+    before = [event for event in here if event.began < push.ended]
+    if push.kind == "own again" and not any(event.reference in (push.tag, push.goes_with) for event in before):
+        return "a tag that the plan names was there again before it was read"
     if push.kind == "moved":
         # It is missed afterwards, wherever a list tells the truth once more.
         told = any(event.is_list and event.began >= hit.ended and _shows(event, push.tag) for event in here)

@@ -25,6 +25,7 @@ from dregutil.record import RunRecord
 from dregutil.reference import Digest, Repository, Tag, registry_key
 from dregutil.registry import connect, connect_writable
 from dregutil.report.progress import Meter
+from dregutil.report.removal import lost_when_cut_off_line
 from dregutil.report.runs import damage_text
 from dregutil.report.text import column_lines
 from dregutil.restore import BackResult, BackRun, put_back
@@ -43,23 +44,24 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
             plan = asyncio.run(_look(settings, record, meter))
         needed = [entry for entry in plan.entries if entry.may_come_back]
         lost = [entry for entry in plan.entries if entry.lost or entry.unread]
+        is_partial = bool(lost or plan.lost or record.damaged)
         _tell(settings, record, plan)
         if args.dry_run:
             emit(settings, [_object(entry, "would be restored") for entry in needed], _lines(needed))
-            return PARTIAL if lost or record.damaged else 0
+            return PARTIAL if is_partial else 0
         if not plan.is_needed:
             note(settings, "nothing can be put back" if lost else "nothing to put back")
-            if not lost and not record.damaged:
+            if not is_partial:
                 _mark_undone(settings, store, record)
             emit(settings, [], [])
-            return PARTIAL if lost or record.damaged else 0
+            return PARTIAL if is_partial else 0
         if not args.yes and not agreed(_question(settings, needed)):
             note(settings, "nothing was put back")
             return 0
         result, stopped = _put_back(settings, store, record, plan)
     _update_cache(settings, result)
     code = _report(settings, record, result, stopped=stopped)
-    return PARTIAL if record.damaged and not code else code
+    return PARTIAL if (record.damaged or plan.lost) and not code else code
 
 
 def _question(settings: Settings, needed: Sequence[Back]) -> str:
@@ -117,6 +119,8 @@ def _tell(settings: Settings, record: RunRecord, plan: BackPlan) -> None:
             note(settings, f"{what}: {entry.repository} {entry.manifest.digest.short} ({names}): {why}")
         for tag in entry.moved:
             note(settings, f"left alone: {entry.repository}:{tag} names something else now")
+    for one in plan.lost:
+        note(settings, lost_when_cut_off_line(one))
 
 
 def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: BackPlan) -> tuple[BackRun, bool]:

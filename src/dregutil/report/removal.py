@@ -9,7 +9,7 @@ from dregutil.brake import braked_repositories
 from dregutil.estimate import swept_repositories
 from dregutil.outcome import LostTag, Outcome, Result, RunResult
 from dregutil.plan import Action, Kept, Plan, Step, StepKind, Usage
-from dregutil.reference import parse_signature_tag
+from dregutil.reference import Digest, parse_signature_tag
 from dregutil.report.units import duration_text, size_text
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "going_text",
     "held_back",
     "left_lines",
+    "lost_when_cut_off_line",
     "plan_lines",
     "plan_objects",
     "question",
@@ -250,9 +251,7 @@ def _lost_line(lost: LostTag, undo: str) -> str:
         )
     if lost.mended is not None:
         return f"put back: {name} was moved onto {lost.mended.short} just before that was deleted"
-    shown = [digest.short for digest in lost.candidates[:_MOST_CANDIDATES]]
-    more = len(lost.candidates) - len(shown)
-    onto = " or ".join(shown) + (f" or one of {more:,} others" if more else "")
+    onto = _some(lost.candidates)
     if len(lost.candidates) == 1:
         why = f" ({lost.why})" if lost.why else ""
         return (
@@ -263,6 +262,21 @@ def _lost_line(lost: LostTag, undo: str) -> str:
         f"lost: {name} was moved meanwhile onto {onto}, which were deleted{why}: push it again, or {undo} restores "
         "these, and then tag the right one"
     )
+
+
+def lost_when_cut_off_line(lost: LostTag) -> str:
+    """What an undo says of a tag that the run may have taken along."""
+    name, onto = f"{lost.repository}:{lost.tag}", _some(lost.candidates)
+    return (
+        f"lost: {name} was to stay, and is gone: somebody may have moved it onto {onto} just before that was deleted, "
+        "and the run was cut off then: look which it is to be on, and tag that"
+    )
+
+
+def _some(digests: Sequence[Digest]) -> str:
+    shown = [digest.short for digest in digests[:_MOST_CANDIDATES]]
+    more = len(digests) - len(shown)
+    return " or ".join(shown) + (f" or one of {more:,} others" if more else "")
 
 
 def summary_lines(
