@@ -38,6 +38,7 @@ LONGEST = 60.0  # seconds for a mutant, or four times what the tests take withou
 _VERSIONS = ("test_version.py", "test_tag_conventions.py", "test_tags_of_2_0_0.py")
 _RETENTION = (
     "test_retention_parts.py",
+    "test_judging.py",
     "test_keep_rules.py",
     "test_retention.py",
     "test_tag_conventions.py",
