@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dregutil.graph import RepositoryGraph
@@ -129,6 +129,7 @@ class LiveReading:
         self._read_at, self._took = started, time.monotonic() - started
         self._seen = {**self._seen, **self.graph.tags}
         self._drop(steps, gone)
+        self._drop_pushed_again([step for step in steps if step.number in self.swept], self.graph.tags)
 
     async def update(self, tags: Mapping[Tag, Digest]) -> None:
         """Take in that `tags` came or stand for other digests now; then drop the steps that no longer hold.
@@ -150,10 +151,14 @@ class LiveReading:
             )
             self._seen = {**self._seen, **tags}
             self._drop(self.pending, self._gone_before(self.pending))
-            for step in self.pending:
-                again = [tag for tag in step.tags if tags.get(tag) == step.digest]
-                if again:
-                    self.dropped[step.number] = f"'{again[0]}' was pushed again"
+            self._drop_pushed_again(self.pending, tags)
+
+    def _drop_pushed_again(self, steps: Iterable[Step], tags: Mapping[Tag, Digest]) -> None:
+        """Drop those of `steps` whose tags went, and are among `tags` now."""
+        for step in steps:
+            again = [tag for tag in step.tags if tags.get(tag) == step.digest]
+            if again:
+                self.dropped[step.number] = f"'{again[0]}' was pushed again"
 
     def forget(self, tags: Collection[Tag]) -> None:
         """Take in that `tags` went."""
