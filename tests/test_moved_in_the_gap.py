@@ -67,6 +67,31 @@ async def test_a_replica_that_has_not_heard_of_a_tag_yet_does_not_get_it_moved(t
         assert not result.lost
 
 
+async def test_a_tag_is_not_put_back_where_the_list_without_it_still_has_what_was_deleted(tmp_path: Path) -> None:
+    """A replica that lags for longer than the pause: it shows the registry as it was before the tag was pushed."""
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        stays = pusher.push_image("r", "1.0", seed="stays")
+        goes = pusher.push_image("r", "2.0", seed="goes")
+        behind: list[str] = []
+
+        def lag(request: Request, answer: Answer) -> Answer:
+            if request.method == "DELETE" and request.reference == goes["digest"]:
+                behind[:] = ["list", "1.0", "1.0", "list", "1.0", "1.0"]
+            elif behind and request.reference == behind[0]:
+                if behind.pop(0) == "list":
+                    return Answer(200, b'{"name": "r", "tags": ["2.0"]}', answer.headers)
+                return Answer(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+            return answer
+
+        with Proxy(server.port, after=lag) as proxy:
+            result = await Removing(proxy.url, tmp_path).remove("2.0")
+        assert isinstance(result, RunResult)
+        assert pusher.tags("r") == {"1.0": stays["digest"]}
+        assert [(lost.tag, lost.why) for lost in result.unmended] == [
+            ("1.0", "unless the list is old, since it still has what was deleted")
+        ]
+
+
 @pytest.mark.parametrize("omitted", ["", "1.2"])
 async def test_a_tag_that_was_pushed_again_after_the_sweep_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, omitted: str

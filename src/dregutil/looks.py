@@ -43,6 +43,7 @@ _LOOK_COST = 6.0  # looks take no more than about a seventh of the time
 _PAUSE = 1.0  # seconds until tags that went are asked for again
 _BY_NAME = "unless somebody deleted the tag by its name, as this registry can"
 _ELSEWHERE = "it names something else now, or a replica is behind"
+_OLD_LIST = "unless the list is old, since it still has what was deleted"
 _FEW_STAYING = 500  # tags that are all asked for before each batch
 
 
@@ -202,8 +203,10 @@ class Looks:
         return listed, self._staying.keys() - listed
 
     def _just_removed(self) -> set[Tag]:
-        """The tags of what was deleted since the last look: one that is listed may have been pushed again."""
-        return {tag for digest, (step, _) in self._removed.items() if digest not in self._counted for tag in step.tags}
+        """The tags that went since the last look: one that is listed may have been pushed again."""
+        deleted = (step for digest, (step, _) in self._removed.items() if digest not in self._counted)
+        alone = (step for step, _ in self._untagged.values())
+        return {tag for step in (*deleted, *alone) for tag in step.tags}
 
     def _after_reading(self) -> float:
         """Seconds in which DELETEs may follow a whole reading: as after a look, which asks for a part of the tags."""
@@ -257,12 +260,13 @@ class Looks:
         """Put back tags that went with what was deleted since the last look; name those that cannot be."""
         candidates = {digest: found for digest, found in self._removed.items() if digest not in self._counted}
         candidates.update(self._untagged)
-        for tag in sorted(await self._still_gone(gone) if candidates else gone):
+        still_gone, doubt = await self._still_gone(gone) if candidates else (gone, "")
+        for tag in sorted(still_gone):
             before = self._staying.pop(tag)
             self._known.discard(tag)
             if not candidates:
                 continue
-            why = _BY_NAME if await self._may_go_by_name() else ""
+            why = doubt or (_BY_NAME if await self._may_go_by_name() else "")
             if not why and await self._registry.resolve(self._repository, before) is None:
                 continue  # somebody removed it, with what it stood for; on Quay that may only have lost its last tag
             if why or len(candidates) > 1:
@@ -279,15 +283,16 @@ class Looks:
             self._by_name = await self._registry.may_delete_tags(self._repository)
         return self._by_name
 
-    async def _still_gone(self, gone: Collection[Tag]) -> set[Tag]:
+    async def _still_gone(self, gone: Collection[Tag]) -> tuple[Collection[Tag], str]:
         """Those of `gone` that are not there a little later either: a replica may not have heard of a tag yet, and
-        putting it back would move it."""
+        putting it back would move it. And why that is in doubt: the list still has what was just deleted."""
         if not gone:
-            return set()
+            return (), ""
         await asyncio.sleep(_PAUSE)
         listed = frozenset(await self._registry.tags(self._repository))
         found = await self._ask(gone)
-        return {tag for tag in gone if tag not in listed and found[tag] is None}
+        doubt = _OLD_LIST if listed & self._just_removed() else ""
+        return {tag for tag in gone if tag not in listed and found[tag] is None}, doubt
 
     async def _put_back(self, tag: Tag, digest: Digest, step: Step, manifest: Manifest) -> None:
         lost = LostTag(self._repository, tag, (digest,))
