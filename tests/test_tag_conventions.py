@@ -34,7 +34,7 @@ _ORDERS = {
     "OpenSSL": "1.0.2 1.0.2a 1.0.2b 1.0.2k 1.0.2u 1.1.0 1.1.0a",
     "Jenkins": "1 9 10 99 100 101",
     "underscores": "1_8_0 1_9_0 1-10-0 1_10_1",
-    "build words": "1.0_a9 1.0_b1 1.0_7x",
+    "build words": "1.0_up9 1.0_xp1 1.0_7x",
     "numbers in names": "1.4-alpine3.9 1.4-alpine3.10 build-alpha main-x9 main-x10",
     "nightlies": "2.1 2.2-nightly.20240501 2.2-nightly.20240502 2.2 2.3",
 }

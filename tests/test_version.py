@@ -99,5 +99,6 @@ def test_a_year_with_more_after_it_may_be_the_last_of_its_days() -> None:
     rival = read_version("2024-lts").rival
     assert rival is not None
     assert rival.numbers == (2024, 12, 31)
-    assert read_version("2024").rival is None
+    for whole in ("2024", "v2024"):
+        assert read_version(whole).rival is None
     assert read_version("3-lts").rival is None
