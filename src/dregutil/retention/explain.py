@@ -85,9 +85,9 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
     if isinstance(rule, Last):
         if newer is None:
             return "it has no place in the order"
-        if newer >= rule.number and place in kept_by(rule, group):
-            return f"by when it came, though by its date {newer} are newer in its group"
         by = "date" if group.order is Order.TIME else "version"
+        if newer >= rule.number and place in kept_by(rule, group):
+            by = "when it came, though by its date"
         return f"by {by}, {newer} newer of {len({one.digest for one in group.facts})} images in its group"
     date = group.own_date(place)
     if isinstance(rule, Calendar):
