@@ -264,6 +264,8 @@ class Trust(RuleBasedStateMachine):
             # What needs a manifest that another run removed since cannot come back before that run is undone.
             lost = [why for _, outcome, why in result.entries if outcome == BackResult.LOST]
             assert self.damaged or all("child" in why or "its blob" in why for why in lost), lost
+        if trouble.lies:
+            self._note_put_back(record)  # what a lie called a false success may be there
         elsewhere = {(name, str(tag)) for name, tag in result.moved} | meddler.touched
         for entry, outcome, _ in result.entries:
             if outcome not in (BackResult.RESTORED, BackResult.THERE):
@@ -287,7 +289,8 @@ class Trust(RuleBasedStateMachine):
                 self.world.is_tagged(name, tag, digest)
 
     def _note_put_back(self, record: RunRecord) -> None:
-        """An undo that was cut off: what it put back of a tag that was removed twice may be what the tag had first.
+        """An undo that was cut off or lied to: what it put back of a tag that was removed twice may be what the tag had
+        first.
 
         Where the registry denied what it had accepted, the tag may be on a placeholder that stands for nothing.
         """
