@@ -7,9 +7,9 @@ import os
 import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,13 @@ def test_every_object_that_the_cron_job_names_is_there_or_told_how_to_make() -> 
 
 def test_the_image_of_the_cron_job_has_both_programs() -> None:
     lines = [line for line in (EXAMPLES / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
-    assert [line.split()[0] for line in lines] == ["FROM", "COPY", "RUN", "USER"]
+    assert [line.split()[0] for line in lines] == ["FROM", "COPY", "COPY", "COPY", "RUN", "USER"]
     assert lines[1].endswith("/kubectl")
-    assert lines[2].endswith(f" {metadata('docker-registry-util')['Name']}")
+    copied = [name for line in lines[2:4] for name in line.split()[1:-1]]
+    assert all((EXAMPLES.parent / name).exists() for name in copied)
+    project = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())["project"]
+    assert {"pyproject.toml", "src", project["readme"], *project["license-files"]} <= set(copied)
+    assert lines[4].endswith(" /dregutil")
 
 
 def _cron_job() -> list[dict[str, Any]]:
