@@ -8,7 +8,7 @@ import pty
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,14 +81,15 @@ def _limit(size: int) -> Callable[[], None]:
 
 def on_terminal(program: Program, answer: str, *arguments: str) -> tuple[int, str]:
     """Run on a terminal of its own and type `answer` at its question; the exit code and all that was shown."""
+    environment = {**program.environment(), "TERM": "xterm", "COLUMNS": "100"}
+    return run_on_terminal(program.command(arguments), program.folder, environment, answer)
+
+
+def run_on_terminal(command: list[str], folder: Path, environment: Mapping[str, str], answer: str) -> tuple[int, str]:
+    """Run any command on a terminal of its own; `answer` is typed at its first question."""
     leader, follower = pty.openpty()
     with subprocess.Popen(
-        program.command(arguments),
-        cwd=program.folder,
-        env={**program.environment(), "TERM": "xterm", "COLUMNS": "100"},
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
+        command, cwd=folder, env=dict(environment), stdin=follower, stdout=follower, stderr=follower
     ) as process:
         os.close(follower)
         shown = b""

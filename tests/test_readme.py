@@ -1,4 +1,4 @@
-"""The front door: every command of the README runs, and every option is told of."""
+"""The front door and the documents behind it: their commands and examples run, and nothing is left out."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 
 import dregutil
+from documents import DOCUMENTS, HOST, ROOT, blocks, commands, dialogue, fill, here, settled, shown_on_terminal
 from dregutil.cli.parser import COMMANDS, build_parser
 from images import Pusher
 from servers import DistributionServer
 from test_seed_examples import shell
 
-README = Path(__file__).parents[1] / "README.md"
-TEXT = README.read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
-LINES = [line for block in BLOCKS for line in block.splitlines() if line.startswith("dregutil")]
+README = (ROOT / "README.md").read_text()
+ELSEWHERE = ("docs/retention.md",)  # its examples have a test of their own
 
 
 @pytest.fixture
@@ -31,59 +30,94 @@ def shop(pusher: Pusher) -> Pusher:
     return pusher
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_every_command_runs(line: str, shop: Pusher, registry_server: DistributionServer, tmp_path: Path) -> None:
-    (policy,) = (block for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL) if "policies:" in block)
+@pytest.mark.parametrize(("document", "line"), [(name, line) for name in DOCUMENTS for line in commands(name)])
+def test_every_command_runs(
+    document: str, line: str, shop: Pusher, registry_server: DistributionServer, tmp_path: Path
+) -> None:
+    (policy,) = (block for block in blocks("README.md", "yaml") if "policies:" in block)
     (tmp_path / "policy.yml").write_text(policy)
-    found = shell(_here(line, registry_server), tmp_path, registry_server)
+    found = shell(here(line, registry_server), tmp_path, registry_server)
     assert found.returncode == 0, found.stderr
     assert found.stdout or "held" in found.stderr or "is selected" in found.stderr
 
 
-def _here(line: str, server: DistributionServer) -> str:
-    return line.replace("registry.example.com", server.host).replace("/var/lib/registry", str(server.storage))
+@pytest.mark.parametrize(
+    ("document", "number"), [(name, number) for name in DOCUMENTS for number in range(len(blocks(name, "console")))]
+)
+def test_every_console_example_runs_as_printed(
+    document: str, number: int, pusher: Pusher, registry_server: DistributionServer, tmp_path: Path
+) -> None:
+    """On a terminal, questions included; what an example removes it also puts back."""
+    fill(pusher)
+    before = pusher.tags("shop/web")
+    for line, output in dialogue(blocks(document, "console")[number]):
+        code, shown = shown_on_terminal(line, tmp_path, registry_server)
+        assert code == 0, shown
+        assert settled(shown, registry_server) == settled(output)
+    assert pusher.tags("shop/web") == before
 
 
-def test_the_console_example_runs_as_printed(shop: Pusher, registry_server: DistributionServer, tmp_path: Path) -> None:
-    (block,) = re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL)
-    before = shop.tags("shop/web")
-    wanted = dict(part.split("\n", 1) for part in block.split("$ ") if part)
-    for line, output in wanted.items():
-        found = shell(line, tmp_path, registry_server)
-        assert found.returncode == 0, found.stderr
-        shown = found.stderr.replace("as read 0 seconds ago; --refresh reads it again\n", "") + found.stdout
-        assert _settled(shown, registry_server.host) == _settled(output, "registry.example.com")
-    assert shop.tags("shop/web") == before
+@pytest.mark.parametrize(
+    ("document", "code"), [(name, block) for name in DOCUMENTS for block in blocks(name, "python")]
+)
+def test_every_python_example_runs(
+    document: str, code: str, shop: Pusher, registry_server: DistributionServer, tmp_path: Path
+) -> None:
+    found = _python(code, registry_server, tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "shop/web" in found.stdout or "removed" in found.stdout
 
 
-def _settled(text: str, host: str) -> str:
-    """Without what differs from run to run: the run's name and moment, the plan's sum, the host's length."""
-    text = re.sub(r"\d{8}T\d{6}Z-[0-9a-f]{5}", "RUN", text).replace(host, "HOST")
-    text = re.sub(r"as of \d{4}-\d\d-\d\d \d\d:\d\d UTC", "as of then", text)
-    return re.sub(r" +", " ", re.sub(r"sha256:[0-9a-f]{64};", "SUM;", text))
+def test_the_example_of_a_listing_only_reads(shop: Pusher, registry_server: DistributionServer, tmp_path: Path) -> None:
+    (code,) = blocks("README.md", "python")
+    repository, *tags = _python(code, registry_server, tmp_path).stdout.split()
+    assert (repository, set(tags)) == ("shop/web", set(shop.tags("shop/web")))
 
 
 def test_the_library_example_runs_and_can_be_taken_back(
     shop: Pusher, registry_server: DistributionServer, tmp_path: Path
 ) -> None:
     before = shop.tags("shop/web")
-    home = {**os.environ, "HOME": str(tmp_path)}
-    home.pop("XDG_STATE_HOME", None)
-    code = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)[0].replace("registry.example.com", registry_server.url)
-    found = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], env=home, capture_output=True, text=True, check=False
-    )
+    (code,) = blocks("docs/library.md", "python")
+    found = _python(code, registry_server, tmp_path)
     assert found.returncode == 0, found.stderr
     assert found.stdout.partition(" ")[2] == "[(('1.0',), 'removed'), (('1.3',), 'removed')]\n"
     assert set(shop.tags("shop/web")) == {"1.3.2", "stable", "2.0", "latest"}
     (run,) = (tmp_path / ".local/state/dregutil/runs").iterdir()
     undo = [sys.executable, "-m", "dregutil", "undo", run.name]
-    subprocess.run(undo, env=home, cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(undo, env=_home(tmp_path), cwd=tmp_path, check=True, capture_output=True)
     assert shop.tags("shop/web") == before
 
 
+def _python(code: str, server: DistributionServer, home: Path) -> subprocess.CompletedProcess[str]:
+    code = code.replace(HOST, server.url)
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, env=_home(home), capture_output=True, text=True, check=False)
+
+
+def _home(folder: Path) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "XDG_STATE_HOME"} | {"HOME": str(folder)}
+
+
+def test_no_example_is_left_out() -> None:
+    """A document with something to run is in the list, or has a test of its own."""
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+        if re.search(r"^```(console|python)$|^(\$ )?dregutil ", path.read_text(), re.MULTILINE)
+    }
+    assert found == {*DOCUMENTS, *ELSEWHERE}
+    assert not [name for name in DOCUMENTS if re.search(r"^```\n\$ ", (ROOT / name).read_text(), re.MULTILINE)]
+
+
+def test_the_front_door_is_short_and_leads_to_every_document() -> None:
+    assert len(README.splitlines()) <= 250
+    linked = {name for name in DOCUMENTS if f"]({name})" in README}
+    assert linked == set(DOCUMENTS) - {"README.md"}
+
+
 def test_every_command_is_told_of() -> None:
-    assert [name for name in COMMANDS if name not in TEXT] == []
+    assert [name for name in COMMANDS if not re.search(rf"\b{name}\b", README)] == []
 
 
 def test_every_option_of_a_removal_has_a_help_text() -> None:

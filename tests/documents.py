@@ -1,0 +1,89 @@
+"""The documents whose commands and examples are run, and the registry that their examples speak of."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import re
+from pathlib import Path
+
+from images import Pusher
+from program import PROGRAM, run_on_terminal
+from servers import DistributionServer
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = (
+    "README.md",
+    "docs/connecting.md",
+    "docs/search.md",
+    "docs/disk-usage.md",
+    "docs/removal.md",
+    "docs/library.md",
+)
+HOST = "registry.example.com"
+STORAGE = "/var/lib/registry"
+_PROGRESS = re.compile(r"\r\x1b\[K[^\r\n]*(?=\r\x1b\[K)")
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The fenced blocks of a document in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(document: str) -> list[str]:
+    """The `dregutil` lines of the bash blocks."""
+    return [line for block in blocks(document, "bash") for line in block.splitlines() if line.startswith("dregutil")]
+
+
+def dialogue(block: str) -> list[tuple[str, str]]:
+    """The command lines of a console block, each with what is shown below it."""
+    parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)
+    assert parts[0] == "", "a console block begins with a command"
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def fill(pusher: Pusher) -> None:
+    """The registry of the examples: what `./try` shows, and a few repositories with real layers."""
+    importlib.import_module("try").fill(pusher)  # no name for an import statement
+    base = _layer("base", 3_300_000)
+    pusher.push_image("base/images", "12", seed="base", layers=[base])
+    for version in ("1.0", "1.1", "1.2"):
+        pusher.push_image(
+            "payments/api", version, seed=f"payments {version}", layers=[base, _layer(version, 1_400_000)]
+        )
+    pusher.push_image("payments/worker", "1.0", seed="worker", layers=[base, _layer("worker", 1_900_000)])
+    pusher.push_image("ml/train", "latest", seed="train", layers=[_layer("train", 9_500_000)])
+
+
+def _layer(name: str, size: int) -> bytes:
+    return random.Random(name).randbytes(size)
+
+
+def here(text: str, server: DistributionServer) -> str:
+    """A document's text with the host and the storage of a server of the tests."""
+    return text.replace(HOST, server.host).replace(STORAGE, str(server.storage))
+
+
+def shown_on_terminal(line: str, folder: Path, server: DistributionServer) -> tuple[int, str]:
+    """The exit code of a line on a terminal of 80 columns, with every question answered by y, and what stays on the
+    screen: all but the progress."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY", "DREGUTIL"))}
+    environment |= {"REGISTRY": server.url, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"}
+    environment["PATH"] = f"{PROGRAM.parent}{os.pathsep}{environment['PATH']}"
+    code, text = run_on_terminal(["bash", "-c", here(line, server)], folder, environment, "y")
+    return code, _PROGRESS.sub("", text).replace("\r\x1b[K", "")
+
+
+def settled(text: str, server: DistributionServer | None = None) -> list[str]:
+    """Lines without what differs from run to run: a run's name and moment, a plan's sum, ages, the host's length."""
+    text = text if server is None else text.replace(server.host, HOST)
+    for pattern, mark in (
+        (r"\d{8}T\d{6}Z-[0-9a-f]{5}", "RUN"),
+        (r"as of \d{4}-\d\d-\d\d \d\d:\d\d UTC", "as of then"),
+        (r"sha256:[0-9a-f]{64};", "SUM;"),
+        (r"as read \d+ seconds? ago", "as read just now"),
+        (r"about \d+ s\b", "about 1 s"),
+    ):
+        text = re.sub(pattern, mark, text)
+    return [" ".join(line.split()) for line in text.splitlines()]
