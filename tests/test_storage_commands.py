@@ -201,7 +201,7 @@ def test_without_obstore_it_says_how_to_get_it(storage: str, program: Program, t
         patch.setenv("PYTHONPATH", str(tmp_path))
         done = program.run(*SELECTED, "--dry-run", "--storage", "s3://bucket")
     assert done.returncode == 3
-    assert "pip install 'docker-registry-util[storage]'" in done.stderr
+    assert "pip install '.[storage]'" in done.stderr
 
 
 def test_on_s3_too(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class ObjectFiles:
         except ImportError as error:
             raise StorageError(
                 f"--storage {place} needs obstore, which is not installed",
-                advice="install it with `pip install 'docker-registry-util[storage]'`",
+                advice="install it from a checkout with `pip install '.[storage]'`",
             ) from error
         self._get = obstore.get
         self._list = obstore.list
