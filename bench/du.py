@@ -19,7 +19,7 @@ from pathlib import Path
 
 from support import OURS
 
-from dregutil.content_database import CONFIG, LAYER, ContentDatabase
+from dregutil.inventory.contents.database import CONFIG, LAYER, ContentDatabase
 
 NAME = "registry_example_com_cache.json"
 LAYERS = 10

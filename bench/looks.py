@@ -100,9 +100,9 @@ def _server_cpu(server: Any) -> float:
 async def _one(url: str, selector: str) -> dict[str, Any]:
     """Remove by the library that is on the path, and say what it took."""
     import dregutil
-    from dregutil.outcome import NoRecorder, Result
-    from dregutil.readings import Readings
-    from dregutil.run import Known
+    from dregutil.apply.run import Known
+    from dregutil.inventory.readings import Readings
+    from dregutil.plan.outcome import NoRecorder, Result
 
     async with dregutil.connect_writable(url) as registry:
         inventory = (await dregutil.crawl(registry)).inventory

@@ -9,19 +9,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from dregutil.brake import braked_repositories
-from dregutil.collector import Collector, Generation
-from dregutil.estimate import plan_seconds
-from dregutil.graph import RepositoryGraph
-from dregutil.inventory import Inventory
-from dregutil.manifest import OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.plan import RemovalOptions, make_plan
-from dregutil.planfile import encode_plan
-from dregutil.reclaim import with_usage
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.brake import braked_repositories
+from dregutil.plan.cost import plan_seconds
+from dregutil.plan.file import encode_plan
+from dregutil.plan.model import RemovalOptions, make_plan
+from dregutil.plan.reclaim import with_usage
 from dregutil.report.removal import plan_lines
-from dregutil.selection import select_tags
-from dregutil.selector import TagSelector
+from dregutil.select.selection import select_tags
+from dregutil.select.selector import TagSelector
+from dregutil.storage.garbage_collector import Collector, Generation
 
 REPOSITORIES, TAGS = 2_000, 40
 _Found = TypeVar("_Found")

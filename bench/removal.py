@@ -26,9 +26,9 @@ from pathlib import Path
 from support import OURS, UNHURRIED, DelayProxy, compile_ours, fill, older_tool, replayed, timed
 
 import dregutil
-from dregutil.journal import Journal
-from dregutil.layout import LaidOutRecorder
-from dregutil.outcome import NoRecorder
+from dregutil.journal.oci_layout import LaidOutRecorder
+from dregutil.journal.writer import Journal
+from dregutil.plan.outcome import NoRecorder
 from servers import DistributionServer
 
 REPOSITORIES, TAGS, DOOMED = 100, 30, 20

@@ -10,9 +10,9 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-from dregutil.policyfile import read_policy
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention import TagFacts, judge
+from dregutil.retention.policyfile import read_policy
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 POLICY = """version: 1

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from support import fill
 
-from dregutil.collector import Collector, Generation, Marks, mark, marked_repositories
-from dregutil.health import examine_storage
+from dregutil.inventory.health.storage import examine_storage
 from dregutil.storage import read_storage
-from dregutil.stored import StoredRegistry
+from dregutil.storage.garbage_collector import Collector, Generation, Marks, mark, marked_repositories
+from dregutil.storage.stored import StoredRegistry
 from servers import new_folder
 
 REPOSITORIES, TAGS = 200, 50

@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from dregutil.quantity import parse_duration
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention import Former, TagFacts
+from dregutil.select.quantity import parse_duration
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml reads them ten times as fast

@@ -16,32 +16,32 @@ import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from dregutil.cachefile import CacheFile
 from dregutil.cli.repositories import parse_named
-from dregutil.content_selector import Label
-from dregutil.details import parse_config
 from dregutil.errors import DregutilError
-from dregutil.glob import Glob
-from dregutil.image_list import read_image_list
-from dregutil.image_name import parse_image_name
-from dregutil.journal_line import FILE_NAME
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest, sizes_below
-from dregutil.planfile import decode_plan, decode_step
-from dregutil.policyfile.reader import read_policy
-from dregutil.quantity import parse_duration, parse_size
-from dregutil.record import read_header, read_indexes, read_journal
-from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag, parse_signature_tag
+from dregutil.inventory.cache_file import CacheFile
+from dregutil.journal.lines import FILE_NAME
+from dregutil.journal.reader import read_header, read_indexes, read_journal
+from dregutil.oci.image import parse_config
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest, sizes_below
+from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag, parse_signature_tag
+from dregutil.plan.file import decode_plan, decode_step
 from dregutil.registry.answers import error_details, failure
-from dregutil.registry.bearer import _read_answer
-from dregutil.registry.challenge import parse_challenges
-from dregutil.registry.credentials import CredentialPlaces, find_credentials
-from dregutil.registry.digest_auth import DigestSession, choose_digest_challenge
+from dregutil.registry.auth.bearer import _read_answer
+from dregutil.registry.auth.challenge import parse_challenges
+from dregutil.registry.auth.credentials import CredentialPlaces, find_credentials
+from dregutil.registry.auth.digest_auth import DigestSession, choose_digest_challenge
+from dregutil.registry.auth.realm import check_realm
+from dregutil.registry.http.retry import retry_after
+from dregutil.registry.http.transport import Answer
 from dregutil.registry.paging import decoded, names_of, next_page
-from dregutil.registry.realm import check_realm
-from dregutil.registry.retry import retry_after
-from dregutil.registry.transport import Answer
-from dregutil.selector import parse_selector
-from dregutil.version import parse_version, tag_order
+from dregutil.retention.image_list import read_image_list
+from dregutil.retention.image_name import parse_image_name
+from dregutil.retention.policyfile.reader import read_policy
+from dregutil.select.content_selector import Label
+from dregutil.select.glob import Glob
+from dregutil.select.quantity import parse_duration, parse_size
+from dregutil.select.selector import parse_selector
+from dregutil.select.version import parse_version, tag_order
 
 _NOW = datetime(2026, 11, 24, tzinfo=UTC)
 _URL = URL("https://registry.example.com/v2/r/tags/list?n=1000")

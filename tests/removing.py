@@ -10,22 +10,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dregutil.apply import apply_plan
-from dregutil.crawl import crawl
-from dregutil.journal import Journal
-from dregutil.outcome import Result, RunResult
-from dregutil.plan import Plan, RemovalOptions
-from dregutil.record import RunRecord
-from dregutil.reference import Digest, Repository
+from dregutil.apply.apply import apply_plan
+from dregutil.apply.run import Known
+from dregutil.apply.undo.plan import look_back
+from dregutil.apply.undo.run import BackRun, put_back
+from dregutil.inventory.crawl import crawl
+from dregutil.journal.reader import RunRecord
+from dregutil.journal.store import RunStore
+from dregutil.journal.writer import Journal
+from dregutil.oci.names import Digest, Repository
+from dregutil.plan.live import plan_removal
+from dregutil.plan.model import Plan, RemovalOptions
+from dregutil.plan.outcome import Result, RunResult
 from dregutil.registry import WritableRegistry, connect_writable
-from dregutil.registry.transport import READING, Transport
-from dregutil.removal import plan_removal
-from dregutil.restore import BackRun, put_back
-from dregutil.restore_plan import look_back
-from dregutil.run import Known
-from dregutil.runs import RunStore
-from dregutil.selection import MatchRules, select_tags
-from dregutil.selector import TagSelector
+from dregutil.registry.http.transport import READING, Transport
+from dregutil.select.selection import MatchRules, select_tags
+from dregutil.select.selector import TagSelector
 
 __all__ = ["Killed", "Killer", "Removing", "results"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.graph import RepositoryGraph
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.reference import Digest, SignatureTag, Tag, parse_accessory_tag, parse_signature_tag
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest, SignatureTag, Tag, parse_accessory_tag, parse_signature_tag
 from images import Pusher, created
 from program import Program
 from servers import DistributionServer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from dregutil.graph import RepositoryGraph
-from dregutil.manifest import OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.reference import Digest, Tag
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest, Tag
 from test_plan import REPOSITORY, graph, image
 
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from dregutil.apply import apply_plan
-from dregutil.crawl import crawl
+from dregutil.apply.apply import apply_plan
+from dregutil.apply.untag import Untagger
 from dregutil.errors import RegistryError
-from dregutil.outcome import Intent, NoRecorder, Result, RunResult
-from dregutil.plan import RemovalOptions
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.inventory.crawl import crawl
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.live import plan_removal
+from dregutil.plan.model import RemovalOptions
+from dregutil.plan.outcome import Intent, NoRecorder, Result, RunResult
 from dregutil.registry import ConnectOptions, connect_writable
-from dregutil.removal import plan_removal
-from dregutil.selection import select_tags
-from dregutil.selector import TagSelector
-from dregutil.untag import Untagger
+from dregutil.select.selection import select_tags
+from dregutil.select.selector import TagSelector
 from images import Pusher
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
@@ -184,7 +184,7 @@ async def test_a_delete_that_is_pushed_back_is_sent_again(registry_server: Distr
 @pytest.fixture
 def tags_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository."""
-    monkeypatch.setattr("dregutil.repository_run.tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr("dregutil.apply.repository.tags_first_pays", lambda _, __: True)
 
 
 @pytest.mark.usefixtures("tags_first")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import repository_run
-from dregutil.reference import Repository, Tag
+from dregutil.apply import repository
+from dregutil.oci.names import Repository, Tag
 from images import IMAGE, INDEX, Pusher
 from program import Program
 from removing import Removing
@@ -36,7 +36,7 @@ def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository: tags go first."""
-    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
 
 
 def push_again(pusher: Pusher, tag: str, digest: str) -> None:

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import DeniedError, DregutilError, LoginError, ProtocolError, ThrottledError, UnreachableError
-from dregutil.registry.auth import Authenticator, TokenRequest
-from dregutil.registry.bearer import BearerTokens
-from dregutil.registry.challenge import Challenge, parse_challenges
-from dregutil.registry.credentials import Credentials
-from dregutil.registry.digest_auth import DigestSession, choose_digest_challenge
-from dregutil.registry.realm import check_realm
+from dregutil.registry.auth.authenticator import Authenticator, TokenRequest
+from dregutil.registry.auth.bearer import BearerTokens
+from dregutil.registry.auth.challenge import Challenge, parse_challenges
+from dregutil.registry.auth.credentials import Credentials
+from dregutil.registry.auth.digest_auth import DigestSession, choose_digest_challenge
+from dregutil.registry.auth.realm import check_realm
 
 BASE = "https://registry.example.com"
 REALM = "https://auth.example.com/token"

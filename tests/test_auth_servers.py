@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from dregutil.errors import LoginError
-from dregutil.registry.auth import Authenticator
-from dregutil.registry.credentials import Credentials
-from dregutil.registry.transport import Transport
+from dregutil.registry.auth.authenticator import Authenticator
+from dregutil.registry.auth.credentials import Credentials
+from dregutil.registry.http.transport import Transport
 from servers import find_program
 from servers.tokens import TokenIssuer
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dregutil
-from dregutil.bounded_regex import BoundedRegex
 from dregutil.errors import UsageError
-from dregutil.glob import parse_glob
-from dregutil.policyfile import read_policy
-from dregutil.selection import select_repositories, select_tags
-from dregutil.selector import TagSelector
+from dregutil.retention.policyfile import read_policy
+from dregutil.select.bounded_regex import BoundedRegex
+from dregutil.select.glob import parse_glob
+from dregutil.select.selection import select_repositories, select_tags
+from dregutil.select.selector import TagSelector
 from images import Pusher
 from program import Program
 from servers import DistributionServer

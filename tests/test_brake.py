@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dregutil.brake import braked_repositories
-from dregutil.plan import Action, Plan, Step, StepKind
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.brake import braked_repositories
+from dregutil.plan.model import Action, Plan, Step, StepKind
 
 APP, OTHER = Repository("app"), Repository("other")
 

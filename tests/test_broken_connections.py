@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from dregutil import connect
-from dregutil.crawl import crawl
 from dregutil.errors import UnreachableError
-from dregutil.outcome import Result
-from dregutil.reference import Repository
+from dregutil.inventory.crawl import crawl
+from dregutil.oci.names import Repository
+from dregutil.plan.outcome import Result
 from images import Pusher
 from removing import Removing, results
 from servers import DistributionServer

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from dregutil import survey
-from dregutil.apply import apply_plan
-from dregutil.content_database import ContentDatabase
-from dregutil.crawl import crawl
-from dregutil.inventory import Inventory
-from dregutil.outcome import Result
-from dregutil.plan import Plan, RemovalOptions
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.apply.apply import apply_plan
+from dregutil.apply.run import Known
+from dregutil.inventory import survey
+from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.crawl import crawl
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.live import plan_removal
+from dregutil.plan.model import Plan, RemovalOptions
+from dregutil.plan.outcome import Result
 from dregutil.registry import connect_writable
-from dregutil.removal import plan_removal
-from dregutil.run import Known
-from dregutil.seen import Seen
-from dregutil.selection import select_tags
-from dregutil.selector import TagSelector
+from dregutil.select.selection import select_tags
+from dregutil.select.selector import TagSelector
 from images import ACCEPT, IMAGE, INDEX, Pusher
 from removing import Removing, results
 from servers import DistributionServer

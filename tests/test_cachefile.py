@@ -18,10 +18,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dregutil.cachefile import CacheFile, cache_file_name
 from dregutil.errors import CacheError
-from dregutil.inventory import Inventory
-from dregutil.reference import Digest, RegistryAddress, Repository, Tag
+from dregutil.inventory.cache_file import CacheFile, cache_file_name
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 
 PROGRAM = Path(sys.executable).with_name("dregutil")
 INVENTORIES = st.dictionaries(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.registry.challenge import Challenge, parse_challenges
+from dregutil.registry.auth.challenge import Challenge, parse_challenges
 
 
 def test_a_bearer_challenge_with_commas_inside_quotes() -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from dregutil.plan import Action, Plan, Step, StepKind
-from dregutil.policyfile import read_policy
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Action, Plan, Step, StepKind
 from dregutil.report.cleanup import going_lines
 from dregutil.retention import TagFacts, judge
+from dregutil.retention.policyfile import read_policy
 from histories import NOW
 from images import Pusher, created
 from program import Program, on_terminal

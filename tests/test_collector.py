@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.collector import Collector, Generation, MarkedRepository, Marks, is_untidy, mark, stops_at
-from dregutil.manifest import OCI_ARTIFACT, OCI_MANIFEST, Kind
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.stored import Oddity, Stops, StoredManifest, StoredRegistry, StoredRepository
+from dregutil.oci.manifest import OCI_ARTIFACT, OCI_MANIFEST, Kind
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.storage.garbage_collector import Collector, Generation, MarkedRepository, Marks, is_untidy, mark, stops_at
+from dregutil.storage.stored import Oddity, Stops, StoredManifest, StoredRegistry, StoredRepository
 
 COLLECTORS = [Collector(generation, untagged) for generation in Generation for untagged in (False, True)]
 V2, V2_UNTAGGED, V3, V3_UNTAGGED = COLLECTORS

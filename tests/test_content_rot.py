@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.content_database import ContentDatabase
 from dregutil.errors import CacheError
-from dregutil.manifest import Manifest, parse_manifest
-from dregutil.reference import Digest
+from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.oci.manifest import Manifest, parse_manifest
+from dregutil.oci.names import Digest
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher
 from program import Program
 from servers.memory import MemoryServer

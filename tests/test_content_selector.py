@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.content_selector import ContentSelector, Label, Match, base_layers
-from dregutil.details import EARLIEST_DATE, ImageDetails
 from dregutil.errors import UsageError
-from dregutil.glob import parse_glob
-from dregutil.reference import Digest
+from dregutil.oci.image import EARLIEST_DATE, ImageDetails
+from dregutil.oci.names import Digest
+from dregutil.select.content_selector import ContentSelector, Label, Match, base_layers
+from dregutil.select.glob import parse_glob
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 A, B, C, D = (Digest.of(name.encode()) for name in "abcd")

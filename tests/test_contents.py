@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.content_database import CHILD, ContentDatabase
-from dregutil.contents import Contents, read_contents
 from dregutil.errors import CacheError, DigestMismatchError, LoginError, NotFoundError, UnreachableError
-from dregutil.manifest import OCI_INDEX, parse_manifest
-from dregutil.reference import Digest, Repository
+from dregutil.inventory.contents.database import CHILD, ContentDatabase
+from dregutil.inventory.contents.read import Contents, read_contents
+from dregutil.oci.manifest import OCI_INDEX, parse_manifest
+from dregutil.oci.names import Digest, Repository
 from dregutil.registry import connect
 from images import IMAGE, INDEX, Pusher
 from servers import DistributionServer

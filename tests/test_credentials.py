@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import CredentialError, DregutilError
-from dregutil.reference import RegistryAddress
-from dregutil.registry.credentials import CredentialPlaces, Credentials, find_credentials, scoped_paths
+from dregutil.oci.names import RegistryAddress
+from dregutil.registry.auth.credentials import CredentialPlaces, Credentials, find_credentials, scoped_paths
 from servers import find_program
 
 SECRET = "s3cr3t-pässword"

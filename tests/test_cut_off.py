@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import repository_run
-from dregutil.outcome import LostTag
+from dregutil.apply import repository
+from dregutil.apply.undo.plan import BackPlan, look_back
+from dregutil.plan.outcome import LostTag
 from dregutil.registry import connect
-from dregutil.restore_plan import BackPlan, look_back
 from images import IMAGE, Pusher
 from program import Program
 from removing import Removing
@@ -49,7 +49,7 @@ class Cut:
 async def cut(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Cut]:
-    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
+    monkeypatch.setattr(repository, "_STEPS_AT_ONCE", 1)
     for tag in ("1.0", "1.1", "stable", "2.0"):
         pusher.push_image("r", tag, seed=tag)
     before = pusher.tags("r")

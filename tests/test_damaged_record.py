@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dregutil.apply.undo.plan import look_back
+from dregutil.apply.undo.run import put_back
 from dregutil.errors import DamagedRecordError
-from dregutil.journal import Journal
-from dregutil.journal_line import FILE_NAME
-from dregutil.layout import write_layout
-from dregutil.record import RunRecord, read_journal
-from dregutil.reference import Repository
+from dregutil.journal.lines import FILE_NAME
+from dregutil.journal.oci_layout import write_layout
+from dregutil.journal.reader import RunRecord, read_journal
+from dregutil.journal.store import RunStore
+from dregutil.journal.writer import Journal
+from dregutil.oci.names import Repository
 from dregutil.registry import connect_writable
-from dregutil.restore import put_back
-from dregutil.restore_plan import look_back
-from dregutil.runs import RunStore
 from images import Pusher
 from program import Program
 from removing import Killer, Removing

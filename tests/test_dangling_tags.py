@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import mend
-from dregutil.outcome import Result
+from dregutil.apply import last_look
+from dregutil.plan.outcome import Result
 from images import Pusher
 from removing import Removing, results
 from servers.http import Answer, Request
@@ -18,7 +18,7 @@ from servers.memory import MemoryServer
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mend, "_LAGS", ())
+    monkeypatch.setattr(last_look, "_LAGS", ())
 
 
 class Dangling(MemoryServer):

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.details import DEEPEST, EARLIEST_DATE, ImageConfig, describe, known_date, parse_config
-from dregutil.manifest import DOCKER_SCHEMA1_SIGNED, OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.reference import Digest
+from dregutil.oci.image import DEEPEST, EARLIEST_DATE, ImageConfig, describe, known_date, parse_config
+from dregutil.oci.manifest import DOCKER_SCHEMA1_SIGNED, OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CONFIG = "application/vnd.oci.image.config.v1+json"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.bounded_reading import bounded_lines, check_is_file, read_bytes, read_stream
-from dregutil.cachefile import CacheFile
 from dregutil.errors import CacheError
-from dregutil.inventory import Inventory
+from dregutil.files import bounded_lines, check_is_file, read_bytes, read_stream
+from dregutil.inventory.cache_file import CacheFile
+from dregutil.inventory.tags import Inventory
 from program import Program
 from servers.memory import MemoryServer
 

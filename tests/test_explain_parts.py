@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dregutil.glob import parse_glob
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.explain import Bearing, explain
 from dregutil.retention.policy import (
     Calendar,
@@ -24,6 +23,7 @@ from dregutil.retention.policy import (
     Within,
 )
 from dregutil.retention.verdict import Dates, Decision, Former, Reason, ReasonKind, TagFacts, Verdict
+from dregutil.select.glob import parse_glob
 from histories import NOW, digest_of
 
 APP = Repository("app")

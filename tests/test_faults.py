@@ -16,7 +16,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from dregutil.record import read_journal
+from dregutil.journal.reader import read_journal
 from images import Pusher
 from program import Program
 from servers import DistributionServer

@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
-from dregutil import besides
-from dregutil.collector import Collector, Generation, stops_at
-from dregutil.crawl import crawl
-from dregutil.graph import RepositoryGraph
-from dregutil.health import Flaw, examine_storage
-from dregutil.inventory import Inventory
-from dregutil.manifest import Manifest, parse_manifest
-from dregutil.plan import Plan, RemovalOptions, make_plan
-from dregutil.reclaim import collectors_of, with_usage
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.inventory.crawl import crawl
+from dregutil.inventory.health.storage import Flaw, examine_storage
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import Manifest, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan import besides
+from dregutil.plan.live import plan_removal
+from dregutil.plan.model import Plan, RemovalOptions, make_plan
+from dregutil.plan.reclaim import collectors_of, with_usage
 from dregutil.registry import connect
-from dregutil.removal import plan_removal
-from dregutil.selection import Selected, Selection, select_tags
-from dregutil.selector import TagSelector
+from dregutil.select.selection import Selected, Selection, select_tags
+from dregutil.select.selector import TagSelector
 from dregutil.storage import read_storage
-from dregutil.stored import StoredRegistry
+from dregutil.storage.garbage_collector import Collector, Generation, stops_at
+from dregutil.storage.stored import StoredRegistry
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher, created
 from program import Program, on_terminal
 from servers import DistributionServer

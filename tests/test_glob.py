@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dregutil.cli.repositories import parse_named
 from dregutil.errors import UsageError
-from dregutil.glob import Glob, is_glob, parse_glob
-from dregutil.policyfile import read_policy
-from dregutil.reference import RegistryAddress, Repository
+from dregutil.oci.names import RegistryAddress, Repository
+from dregutil.retention.policyfile import read_policy
+from dregutil.select.glob import Glob, is_glob, parse_glob
 
 ADDRESS = RegistryAddress.parse("registry.example.com")
 TABLE = [

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.go_json import Struct, other_readings
+from dregutil.oci.go_json import Struct, other_readings
 
 ENTRY = Struct({"mediaType": None, "digest": None, "size": None, "annotations": None})
 MANIFEST = Struct({"schemaVersion": None, "config": ENTRY, "manifests": ENTRY, "annotations": None})

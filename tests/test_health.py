@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.health import Flaw, examine_storage
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.inventory.health.storage import Flaw, examine_storage
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.waste import Waste, wasted
 from dregutil.storage import read_storage
-from dregutil.stored import StoredRegistry, StoredRepository, Upload
-from dregutil.waste import Waste, wasted
+from dregutil.storage.stored import StoredRegistry, StoredRepository, Upload
 from images import Pusher
 from program import Program
 from servers import DistributionServer

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import RefusedError
-from dregutil.image_list import read_image_list
-from dregutil.image_name import registry_hosts
-from dregutil.in_use import ListFile, find_in_use, images_in
-from dregutil.inventory import Inventory
-from dregutil.reference import Digest, RegistryAddress, Repository, Tag
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+from dregutil.retention.image_list import read_image_list
+from dregutil.retention.image_name import registry_hosts
+from dregutil.retention.in_use import ListFile, find_in_use, images_in
 from dregutil.retention.policy import InUseList, Protect
 
 D = Digest.of(b"x")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from dregutil.image_name import registry_hosts
-from dregutil.in_use import ListFile, ListReport, find_in_use, images_in
-from dregutil.inventory import Inventory
-from dregutil.reference import Digest, RegistryAddress, Repository, Tag
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.retention import TagFacts
+from dregutil.retention.image_name import registry_hosts
+from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in
 from dregutil.retention.policy import InUseList, Protect
 from dregutil.retention.verdict import InUse
 

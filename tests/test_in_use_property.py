@@ -11,8 +11,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from dregutil.errors import RefusedError
-from dregutil.in_use import ListReport
-from dregutil.reference import Digest
+from dregutil.oci.names import Digest
+from dregutil.retention.in_use import ListReport
 from test_in_use_golden import INVENTORY, protected, resolve
 
 HOSTS = (

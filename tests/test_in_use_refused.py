@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from dregutil.errors import RefusedError
-from dregutil.image_name import registry_hosts
-from dregutil.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
 from dregutil.report.cleanup import list_lines
+from dregutil.retention.image_name import registry_hosts
+from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
 from dregutil.retention.policy import InUseList, Protect
 from test_in_use_golden import ADDRESS, INVENTORY, lookup, protected, resolve
 

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
-from dregutil.journal import Journal
-from dregutil.journal_line import FILE_NAME
-from dregutil.layout import LaidOutRecorder, write_layout
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
-from dregutil.outcome import Intent, Outcome, Result
-from dregutil.plan import Action, Plan, Step, StepKind
-from dregutil.record import RunRecord, read_header, read_journal
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.runs import RunStore, short_lived
+from dregutil.journal.lines import FILE_NAME
+from dregutil.journal.oci_layout import LaidOutRecorder, write_layout
+from dregutil.journal.reader import RunRecord, read_header, read_journal
+from dregutil.journal.store import RunStore, short_lived
+from dregutil.journal.writer import Journal
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Action, Plan, Step, StepKind
+from dregutil.plan.outcome import Intent, Outcome, Result
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 REPOSITORY = Repository("shop/web")
@@ -151,7 +151,7 @@ def test_a_disk_that_is_full_leaves_no_half_line(tmp_path: Path, monkeypatch: py
         return write(file, data[:size])
 
     with monkeypatch.context() as patch:
-        patch.setattr("dregutil.journal.os.write", full)
+        patch.setattr("dregutil.journal.writer.os.write", full)
         with pytest.raises(JournalError, match="No space left"):
             asyncio.run(journal.intend(intent(1)))
         with pytest.raises(JournalError):
@@ -243,7 +243,7 @@ def test_a_layout_that_cannot_be_written_is_given_up_and_the_record_goes_on(
         path.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("dregutil.layout.write_private", full)
+    monkeypatch.setattr("dregutil.journal.oci_layout.write_private", full)
     journal = begun(tmp_path / "run", 2)
     assert not laid_out(journal).exists()
     assert read_journal(journal.folder).intents == (intent(2),)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import ManifestError
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.outcome import Result
-from dregutil.plan import RemovalOptions
-from dregutil.reference import Digest
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest
+from dregutil.plan.model import RemovalOptions
+from dregutil.plan.outcome import Result
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher
 from removing import Removing, results
 from servers import DistributionServer
@@ -46,7 +46,7 @@ def test_a_key_in_another_case_names_children(key: str) -> None:
 @pytest.mark.parametrize("escaped", [False, True])
 def test_the_kelvin_sign_is_a_k(escaped: bool) -> None:
     """No field of a manifest that holds anything has a k; the folding is Go's all the same."""
-    from dregutil.go_json import Struct, other_readings
+    from dregutil.oci.go_json import Struct, other_readings
 
     key = "\\u212aey" if escaped else "\u212aey"
     assert other_readings(f'{{"{key}": 1}}'.encode(), Struct({"key": None})) == ({"key": 1}, {"key": 1})

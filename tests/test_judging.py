@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from dregutil.glob import parse_glob
-from dregutil.reference import Tag
+from dregutil.oci.names import Tag
 from dregutil.retention import judge
 from dregutil.retention.policy import KeepRule, Last, Order, Policy, PolicySet, Protect, Select, TagGlobs
 from dregutil.retention.verdict import TagFacts
+from dregutil.select.glob import parse_glob
 from histories import NOW, digest_of
 from test_retention_parts import APP, ONE, THREE, TWO, ago, facts
 

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from dregutil.policyfile import read_policy
-from dregutil.reference import Repository, Tag
+from dregutil.oci.names import Repository, Tag
 from dregutil.retention import TagFacts, Verdict, judge
 from dregutil.retention.explain import explain
+from dregutil.retention.policyfile import read_policy
 from histories import NOW, digest_of, moment
 
 APP = Repository("app")

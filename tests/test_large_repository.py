@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.estimate import plan_seconds, tags_first_pays
-from dregutil.outcome import Result
-from dregutil.plan import Action, Plan, Step, StepKind
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.cost import plan_seconds, tags_first_pays
+from dregutil.plan.model import Action, Plan, Step, StepKind
+from dregutil.plan.outcome import Result
 from dregutil.report.removal import plan_lines
 from images import Pusher
 from removing import Removing, results

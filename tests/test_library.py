@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import dregutil
-from dregutil.content_database import ContentDatabase
-from dregutil.folders import contents_file, state_folder
+from dregutil.files import contents_file, state_folder
+from dregutil.inventory.contents.database import ContentDatabase
 from images import Pusher
 from program import PROGRAM
 from servers import DistributionServer
@@ -140,10 +140,10 @@ async def test_without_a_record_where_that_is_asked_for(registry_server: Distrib
     [
         "from dregutil import CrawlProgress",
         "from dregutil import CrawlResult, crawl",
-        "import dregutil.crawl",
-        "from dregutil.crawl import crawl",
+        "import dregutil.inventory.crawl",
+        "from dregutil.inventory.crawl import crawl",
         "import dregutil.report.progress",
-        "import importlib; importlib.import_module('dregutil.crawl')",
+        "import importlib; importlib.import_module('dregutil.inventory.crawl')",
     ],
 )
 def test_crawl_is_the_function_whatever_was_imported_before(line: str) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.cleanup import limited
 from dregutil.errors import UsageError
-from dregutil.policyfile import read_policy
-from dregutil.reference import Repository, Tag
+from dregutil.oci.names import Repository, Tag
 from dregutil.retention import Judgement, TagFacts, judge
+from dregutil.retention.policyfile import read_policy
+from dregutil.retention.proposal import limited
 from histories import NOW, digest_of
 from images import Pusher, created
 from program import Program

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dregutil.collector import Collector, Generation, Marks, mark, marked_repositories
-from dregutil.manifest import OCI_MANIFEST, Kind
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.stored import StoredManifest, StoredRegistry, StoredRepository
+from dregutil.oci.manifest import OCI_MANIFEST, Kind
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.storage.garbage_collector import Collector, Generation, Marks, mark, marked_repositories
+from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository
 
 V2, V3 = (Collector(generation) for generation in Generation)
 A, B = Repository("a"), Repository("b")

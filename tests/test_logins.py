@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from dregutil.crawl import CrawlResult, crawl
 from dregutil.errors import DeniedError, LoginError
-from dregutil.reference import RegistryAddress, Repository
+from dregutil.inventory.crawl import CrawlResult, crawl
+from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.registry import ConnectOptions, connect
-from dregutil.registry.certificates import certificates_of
-from dregutil.registry.credentials import CredentialPlaces, find_credentials
+from dregutil.registry.auth.credentials import CredentialPlaces, find_credentials
+from dregutil.registry.http.certificates import certificates_of
 from images import Pusher
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request

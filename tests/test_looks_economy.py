@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import looks, repository_run
+from dregutil.apply import looks, repository
 from images import Pusher
 from removing import Removing
 from servers import DistributionServer
@@ -74,8 +74,8 @@ async def test_a_sweep_adds_two_heads_for_each_tag_that_stays_and_nothing_for_wh
 ) -> None:
     """One before the placeholder goes, one after it. What was swept is known, also where the repository is read whole
     once more, as it may be before each DELETE."""
-    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
-    monkeypatch.setattr("dregutil.live_reading._LOOK_LIVES", (lives, lives))
+    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr("dregutil.apply.live_graph._LOOK_LIVES", (lives, lives))
     for number in range(8):
         pusher.push_image("r", f"1.{number}", seed=str(number))
     for number in range(STAYING):

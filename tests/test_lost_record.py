@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.journal import Journal
-from dregutil.outcome import LostTag
-from dregutil.plan import Plan
-from dregutil.record import read_journal
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.journal.reader import read_journal
+from dregutil.journal.writer import Journal
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Plan
+from dregutil.plan.outcome import LostTag
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 ONE, TWO = Digest.of(b"one"), Digest.of(b"two")

@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
-from dregutil import live_reading, repository_run
+from dregutil.apply import live_graph, repository
+from dregutil.apply.intents import Intents
 from dregutil.errors import JournalError
-from dregutil.graph import RepositoryGraph
-from dregutil.intents import Intents
-from dregutil.journal import Journal
-from dregutil.outcome import Result
-from dregutil.plan import RemovalOptions
-from dregutil.reference import Repository
-from dregutil.selection import MatchRules
+from dregutil.journal.writer import Journal
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.names import Repository
+from dregutil.plan.model import RemovalOptions
+from dregutil.plan.outcome import Result
+from dregutil.select.selection import MatchRules
 from images import IMAGE, INDEX, Pusher
 from removing import Removing, results
 from servers import DistributionServer
@@ -35,13 +35,13 @@ from servers.memory import MemoryServer
 @pytest.fixture(autouse=True)
 def one_step_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that what happens before a request is always the same."""
-    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
+    monkeypatch.setattr(repository, "_STEPS_AT_ONCE", 1)
 
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository: tags go first."""
-    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
 
 
 @pytest.fixture
@@ -201,12 +201,12 @@ async def test_what_was_read_long_ago_is_read_again(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tag that moved onto what goes, after the reading and before its step."""
-    monkeypatch.setattr(live_reading, "look_lives", lambda _: 0.0)
+    monkeypatch.setattr(live_graph, "look_lives", lambda _: 0.0)
     first, old = (pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     pusher.push_image("r", "stable", seed="new")
     raw = pusher.raw("r", "1.1")
     proxy.before = once(deletes(first["digest"]), lambda: pusher.push_manifest("r", "stable", raw, IMAGE))
-    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
+    monkeypatch.setattr(repository, "_STEPS_AT_ONCE", 1)
     await Removing(proxy.url, tmp_path).remove("<2")
     assert pusher.tags("r") == {"1.1": old["digest"], "stable": old["digest"]}
     assert pusher.is_whole("r", "stable")
@@ -221,7 +221,7 @@ async def test_what_another_step_reads_while_an_intent_is_written(
     pusher.push_image("r", "2.0", seed="other")
     raw = pusher.raw("r", "1.0")
     runs: list[Any] = []
-    begin, record = repository_run.RepositoryRun.__init__, Intents.record
+    begin, record = repository.RepositoryRun.__init__, Intents.record
 
     def noted(self: Any, *arguments: Any) -> None:
         begin(self, *arguments)
@@ -231,14 +231,14 @@ async def test_what_another_step_reads_while_an_intent_is_written(
         if how == "tagged":
             pusher.push_manifest("r", "stable", raw, IMAGE)
         else:
-            monkeypatch.setattr(live_reading, "survey_repository", in_trouble)
+            monkeypatch.setattr(live_graph, "survey_repository", in_trouble)
         await runs[0].live.read_again()
         await record(self, *arguments)
 
     async def in_trouble(*_: Any, **__: Any) -> RepositoryGraph:
         return RepositoryGraph(Repository("r"), trouble="it could not be read whole")
 
-    monkeypatch.setattr(repository_run.RepositoryRun, "__init__", noted)
+    monkeypatch.setattr(repository.RepositoryRun, "__init__", noted)
     monkeypatch.setattr(Intents, "record", read_meanwhile)
     result = await Removing(registry_server.url, tmp_path).remove("1.0")
     assert results(result) == [Result.LEFT]
@@ -406,7 +406,7 @@ async def test_a_list_that_lies_in_the_middle_of_a_run(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The list omits a tag once something was deleted (3.1.1 on S3 does so); the tag had moved onto what goes."""
-    monkeypatch.setattr(live_reading, "look_lives", lambda _: 0.0)
+    monkeypatch.setattr(live_graph, "look_lives", lambda _: 0.0)
     first, old = (aside.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     aside.push_image("r", "stable", seed="new")
     raw = aside.raw("r", "1.1")

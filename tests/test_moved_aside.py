@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.inventory import Inventory
-from dregutil.manifest import OCI_MANIFEST, parse_manifest
-from dregutil.moved_aside import as_before
-from dregutil.outcome import Intent
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.sightings import Sighting, SightingStore
+from dregutil.inventory.tag_history import Sighting, SightingStore
+from dregutil.inventory.tags import Inventory
+from dregutil.journal.moved_aside import as_before
+from dregutil.oci.manifest import OCI_MANIFEST, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.outcome import Intent
 from images import Pusher
 from program import Program
 from removing import Removing

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import repository_run
-from dregutil.apply import apply_plan
-from dregutil.bring_back import bring_back
-from dregutil.outcome import NoRecorder, Result, RunResult
-from dregutil.reference import Repository, Tag
+from dregutil.apply import repository
+from dregutil.apply.apply import apply_plan
+from dregutil.apply.put_back import bring_back
+from dregutil.oci.names import Repository, Tag
+from dregutil.plan.outcome import NoRecorder, Result, RunResult
 from dregutil.registry import connect_writable
 from images import IMAGE, INDEX, Pusher
 from removing import Removing, results
@@ -98,7 +98,7 @@ async def test_a_tag_that_was_pushed_again_after_the_sweep_stays(
 ) -> None:
     """It is on what it was on, and yet it is no sign that the sweep did nothing; also where the list that follows
     leaves a tag out, so that the repository is read whole."""
-    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
     with MemoryServer() as server, Pusher(server.url) as pusher:
         images = {tag: pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1", "1.2")}
         raw = pusher.raw("r", "1.0")
@@ -153,7 +153,7 @@ async def test_a_new_tag_that_one_reading_denies_is_asked_for_again(tmp_path: Pa
 async def test_a_copy_off_a_placeholder_that_one_reading_denies_is_not_deleted_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
     with MemoryServer() as server, Pusher(server.url) as pusher:
         goes = pusher.push_image("r", "1.0", seed="goes")
         pusher.push_image("r", "2.0", seed="stays")
@@ -206,7 +206,7 @@ async def test_what_a_sweep_took_with_its_last_tag_is_put_back_for_an_index_that
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ECR deletes a manifest with its last tag; the index over it was pushed after the reading."""
-    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
     with MemoryServer(Switches(untags=True, last_tag_takes=True)) as server, Pusher(server.url) as pusher:
         child = pusher.push_image("r", "1.0", seed="child")
         pusher.push_image("r", "2.0", seed="stays")

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from dregutil.apply import apply_plan
-from dregutil.crawl import crawl
+from dregutil.apply.apply import apply_plan
 from dregutil.errors import UnreachableError
-from dregutil.journal import Journal
-from dregutil.outcome import Result
-from dregutil.record import read_journal
-from dregutil.reference import Repository
+from dregutil.inventory.crawl import crawl
+from dregutil.journal.reader import read_journal
+from dregutil.journal.writer import Journal
+from dregutil.oci.names import Repository
+from dregutil.plan.live import plan_removal
+from dregutil.plan.outcome import Result
 from dregutil.registry import ConnectOptions, Registry, connect, connect_writable
-from dregutil.removal import plan_removal
-from dregutil.selection import select_tags
-from dregutil.selector import TagSelector
+from dregutil.select.selection import select_tags
+from dregutil.select.selector import TagSelector
 from images import Pusher
 from servers import DistributionServer
 from servers.http import LOST, Answer, Proxy, Request

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.content_database import ContentDatabase
 from dregutil.errors import CacheError, JournalError
-from dregutil.journal_line import RunLine, decode_line, encode_line
-from dregutil.sightings import SightingStore
+from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.tag_history import SightingStore
+from dregutil.journal.lines import RunLine, decode_line, encode_line
 from images import Pusher
 from program import Program
 from servers import DistributionServer

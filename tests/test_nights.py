@@ -34,9 +34,9 @@ DAY = timedelta(days=1)
 REPOSITORIES = ("a/app", "b/app", "c/app")
 HELD = timedelta(days=14)
 CLOCKED = (
-    "apply",
-    "removal",
-    *(f"cli.{name}" for name in ("records", "retention", "cleanup", "execution", "undo", "source")),
+    "apply.apply",
+    "plan.live",
+    *(f"cli.{name}" for name in ("records", "retention", "execution", "source", "commands.cleanup", "commands.undo")),
 )
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from dregutil.crawl import crawl
+from dregutil.inventory.crawl import crawl
 from dregutil.registry import connect
 from images import Pusher
 from program import Program

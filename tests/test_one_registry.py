@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import RefusedError
-from dregutil.image_name import registry_hosts
-from dregutil.inventory import Inventory
-from dregutil.lastrun import CrawlMark, LastRunFile
-from dregutil.plan import Plan
-from dregutil.reference import Digest, RegistryAddress, Repository, Tag, registry_key, registry_spellings
-from dregutil.runs import RunStore
-from dregutil.sightings import SightingStore
+from dregutil.inventory.tag_history import SightingStore
+from dregutil.inventory.tags import Inventory
+from dregutil.journal.last_cleanup import CrawlMark, LastRunFile
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag, registry_key, registry_spellings
+from dregutil.plan.model import Plan
+from dregutil.retention.image_name import registry_hosts
 from images import Pusher
 from program import Program
 from servers import DistributionServer

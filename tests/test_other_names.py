@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dregutil.cli.other_names import _may_be_one
-from dregutil.plan import Plan
-from dregutil.reference import RegistryAddress
-from dregutil.runs import RunStore
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import RegistryAddress
+from dregutil.plan.model import Plan
 from images import Pusher
 from program import Program
 from servers import DistributionServer

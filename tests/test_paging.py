@@ -14,8 +14,8 @@ from yarl import URL
 
 from dregutil import connect
 from dregutil.errors import UnlistableError
-from dregutil.outcome import Result
-from dregutil.reference import Digest, Repository
+from dregutil.oci.names import Digest, Repository
+from dregutil.plan.outcome import Result
 from dregutil.registry.paging import next_page
 from images import IMAGE, Pusher
 from removing import Removing, results

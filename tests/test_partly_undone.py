@@ -104,7 +104,7 @@ def test_a_blob_that_cannot_be_read_costs_no_other_image(
 
 def _readdress(record: Path, url: str, other: str) -> None:
     """Let a record be of another address, its sums made anew."""
-    from dregutil.journal_line import RunLine, decode_line, encode_line
+    from dregutil.journal.lines import RunLine, decode_line, encode_line
 
     lines = record.read_bytes().splitlines(keepends=True)
     header = decode_line(lines[0])

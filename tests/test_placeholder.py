@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import repository_run
-from dregutil.plan import RemovalOptions
+from dregutil.apply import repository
+from dregutil.plan.model import RemovalOptions
 from images import IMAGE, Pusher
 from program import Program
 from removing import Removing
@@ -21,7 +21,7 @@ def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
 
 @pytest.fixture
 def removing(registry_server: DistributionServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Removing:
-    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
     return Removing(registry_server.url, tmp_path / "state")
 
 
@@ -195,10 +195,10 @@ async def test_what_an_older_version_took_for_an_image_does_not_come_back(
     """2.0.0 removed placeholders like images, and put them into the record of that run."""
     from datetime import UTC, datetime
 
-    from dregutil.manifest import parse_manifest
-    from dregutil.outcome import Intent, Outcome, Result
-    from dregutil.plan import Action, Plan, Step, StepKind
-    from dregutil.reference import Digest, RegistryAddress, Repository, Tag
+    from dregutil.oci.manifest import parse_manifest
+    from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+    from dregutil.plan.model import Action, Plan, Step, StepKind
+    from dregutil.plan.outcome import Intent, Outcome, Result
 
     before, run = left_behind
     digest = Digest(pusher.tags("r")["b0"])

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from dregutil.manifest import OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.placeholder import is_placeholder, placeholder, stands_for_nothing
-from dregutil.reference import Digest
+from dregutil.oci.manifest import OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest
+from dregutil.oci.placeholder import is_placeholder, placeholder, stands_for_nothing
 from test_plan import image, index
 
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dregutil.graph import RepositoryGraph
-from dregutil.manifest import DOCKER_SCHEMA1, OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.plan import Action, Plan, RemovalOptions, StepKind, make_plan, recheck
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.selection import HeldBack, Selected, Selection
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import DOCKER_SCHEMA1, OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Action, Plan, RemovalOptions, StepKind, make_plan, recheck
+from dregutil.select.selection import HeldBack, Selected, Selection
 
 REPOSITORY = Repository("shop/web")
 

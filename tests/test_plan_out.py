@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from dregutil.errors import UsageError
-from dregutil.plan import Plan
-from dregutil.planfile import decode_plan, write_plan
+from dregutil.plan.file import decode_plan, write_plan
+from dregutil.plan.model import Plan
 
 PLAN = Plan("registry.example.com", datetime(2026, 3, 1, tzinfo=UTC), "remove-tags", ())
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dregutil.graph import RepositoryGraph
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
-from dregutil.placeholder import placeholder
-from dregutil.plan import Action, Plan, RemovalOptions, Step, StepKind, make_plan, recheck
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.selection import HeldBack, Selected, Selection
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.oci.placeholder import placeholder
+from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind, make_plan, recheck
+from dregutil.select.selection import HeldBack, Selected, Selection
 from test_plan import REPOSITORY, going, graph, image, index, plan
 from test_settle import refer
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import PlanRefusedError
-from dregutil.plan import Action, Kept, Plan, RemovalOptions, Step, StepKind, Usage
-from dregutil.planfile import decode_plan, encode_plan, plan_sum
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.file import decode_plan, encode_plan, plan_sum
+from dregutil.plan.model import Action, Kept, Plan, RemovalOptions, Step, StepKind, Usage
 
 REPOSITORIES = st.sampled_from(["shop/web", "shop/api", "a"]).map(Repository)
 DIGESTS = st.integers(0, 30).map(lambda number: Digest(f"sha256:{number:064x}"))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.policyfile import PolicyError, policy_schema, read_policy
 from dregutil.retention.policy import Limit, Order, TagGlobs, UnknownDate
+from dregutil.retention.policyfile import PolicyError, policy_schema, read_policy
 
 WHOLE = """version: 1
 timezone: Europe/Berlin
@@ -137,4 +137,4 @@ def test_whatever_is_given_is_read_or_refused(text: str) -> None:
 def test_the_schema_in_the_docs_is_the_one_that_is_read_by() -> None:
     path = Path(__file__).parents[1] / "docs" / "policy.schema.json"
     made = json.dumps(policy_schema(), indent=2) + "\n"
-    assert path.read_text() == made, "python -m dregutil.policyfile writes it anew"
+    assert path.read_text() == made, "python -m dregutil.retention.policyfile writes it anew"

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import private
-from dregutil.cachefile import CacheFile
+from dregutil import files
 from dregutil.errors import CacheError, JournalError
-from dregutil.inventory import Inventory
-from dregutil.reference import RegistryAddress
+from dregutil.inventory.cache_file import CacheFile
+from dregutil.inventory.tags import Inventory
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import RegistryAddress
 from dregutil.registry import ConnectOptions
 from dregutil.registry.connect import _with_scheme
-from dregutil.runs import RunStore
 from images import Pusher
 from servers import DistributionServer
 from test_servers import PROGRAM, dregutil
@@ -67,7 +67,7 @@ def test_all_that_is_written_is_its_owners_alone(
 @pytest.fixture
 def as_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this process owns counts as another user's."""
-    monkeypatch.setattr(private, "trusted_owners", lambda: frozenset((os.geteuid() + 1,)))
+    monkeypatch.setattr(files, "trusted_owners", lambda: frozenset((os.geteuid() + 1,)))
 
 
 @pytest.mark.usefixtures("as_somebody_else")

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import RegistryError
-from dregutil.reference import Digest, Repository
+from dregutil.oci.names import Digest, Repository
 from dregutil.registry import connect_writable
-from dregutil.server_kind import KINDS, Evidence, name_server
+from dregutil.registry.server_kind import KINDS, Evidence, name_server
 from images import Pusher
 from servers.profiles import DISTRIBUTION_3_ON_S3, PROFILES, Profile, ProfileServer
 from test_servers import dregutil

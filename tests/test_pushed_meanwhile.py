@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import repository_run
-from dregutil.outcome import Result
-from dregutil.plan import RemovalOptions
-from dregutil.reference import Repository
+from dregutil.apply import repository
+from dregutil.oci.names import Repository
+from dregutil.plan.model import RemovalOptions
+from dregutil.plan.outcome import Result
 from images import IMAGE, INDEX, Pusher
 from program import Program
 from removing import Removing, results
@@ -31,7 +31,7 @@ def proxy(registry_server: DistributionServer) -> Iterator[Proxy]:
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository: tags go first."""
-    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
 
 
 def once(matches: Callable[[Request], bool], act: Callable[[], object]) -> Callable[[Request], None]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dregutil.registry import retry, writing
+from dregutil.registry import writer
+from dregutil.registry.http import retry
 from images import Pusher
 from program import Program
 from removing import Removing
@@ -21,7 +22,7 @@ REFUSED = Answer(400, json.dumps({"errors": [{"code": "MANIFEST_INVALID"}]}).enc
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "wait_before", lambda _, __: 0.0)
+    monkeypatch.setattr(writer, "wait_before", lambda _, __: 0.0)
     monkeypatch.setattr(retry, "_FIRST_WAIT", 0.001)
 
 

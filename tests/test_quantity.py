@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import UsageError
-from dregutil.quantity import parse_duration, parse_size
+from dregutil.select.quantity import parse_duration, parse_size
 
 
 @pytest.mark.parametrize(

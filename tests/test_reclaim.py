@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.collector import Collector, Generation, MarkedRepository, mark, marked_repositories
-from dregutil.graph import RepositoryGraph
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, Kind, Manifest
-from dregutil.plan import Action, Plan, RemovalOptions, Step, StepKind
-from dregutil.reclaim import Besides, collectors_of, freed_digests, with_stored_usage, with_usage
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.stored import Oddity, StoredManifest, StoredRegistry, StoredRepository
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Kind, Manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind
+from dregutil.plan.reclaim import Besides, collectors_of, freed_digests, with_stored_usage, with_usage
+from dregutil.storage.garbage_collector import Collector, Generation, MarkedRepository, mark, marked_repositories
+from dregutil.storage.stored import Oddity, StoredManifest, StoredRegistry, StoredRepository
 from test_plan import REPOSITORY, graph, image, index, plan
 
 V2, V2_UNTAGGED, V3, V3_UNTAGGED = (

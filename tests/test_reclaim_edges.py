@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from dregutil.collector import Collector, Generation, MarkedRepository
-from dregutil.graph import RepositoryGraph
-from dregutil.manifest import OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.plan import Plan
-from dregutil.reclaim import freed_digests, with_stored_usage, with_usage
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.stored import StoredRepository
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Plan
+from dregutil.plan.reclaim import freed_digests, with_stored_usage, with_usage
+from dregutil.storage.garbage_collector import Collector, Generation, MarkedRepository
+from dregutil.storage.stored import StoredRepository
 from test_plan import REPOSITORY, graph, index, plan
 from test_reclaim import digest, removing, size, stored
 

@@ -19,18 +19,18 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from dregutil.apply import apply_plan
-from dregutil.collector import Collector, Generation, mark, marked_repositories
-from dregutil.crawl import crawl
-from dregutil.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
-from dregutil.plan import Plan, RemovalOptions
-from dregutil.reference import Digest, Repository
+from dregutil.apply.apply import apply_plan
+from dregutil.inventory.crawl import crawl
+from dregutil.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from dregutil.oci.names import Digest, Repository
+from dregutil.plan.live import plan_removal
+from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.registry import connect_writable
-from dregutil.removal import plan_removal
-from dregutil.selection import MatchRules, select_repositories, select_tags
-from dregutil.selector import TagSelector
+from dregutil.select.selection import MatchRules, select_repositories, select_tags
+from dregutil.select.selector import TagSelector
 from dregutil.storage import Storage, read_storage
-from dregutil.stored import StoredRegistry
+from dregutil.storage.garbage_collector import Collector, Generation, mark, marked_repositories
+from dregutil.storage.stored import StoredRegistry
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher
 from servers import DistributionServer
 from servers.s3 import S3Registry, S3Server

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from dregutil.apply import apply_plan
-from dregutil.crawl import crawl
-from dregutil.outcome import Result, RunResult
-from dregutil.plan import Plan, RemovalOptions
-from dregutil.reference import Repository
+from dregutil.apply.apply import apply_plan
+from dregutil.apply.run import Known
+from dregutil.inventory.crawl import crawl
+from dregutil.oci.names import Repository
+from dregutil.plan.live import plan_removal
+from dregutil.plan.model import Plan, RemovalOptions
+from dregutil.plan.outcome import Result, RunResult
 from dregutil.registry import connect_writable
-from dregutil.removal import plan_removal
-from dregutil.run import Known
-from dregutil.selection import MatchRules, select_tags
-from dregutil.selector import TagSelector
+from dregutil.select.selection import MatchRules, select_tags
+from dregutil.select.selector import TagSelector
 from images import Pusher
 from removing import Removing
 from servers import DistributionServer

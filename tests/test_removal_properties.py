@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.apply import apply_plan
-from dregutil.crawl import crawl
-from dregutil.outcome import Result
-from dregutil.plan import Action, RemovalOptions
-from dregutil.reference import Repository, parse_signature_tag
+from dregutil.apply.apply import apply_plan
+from dregutil.inventory.crawl import crawl
+from dregutil.oci.names import Repository, parse_signature_tag
+from dregutil.plan.live import plan_removal
+from dregutil.plan.model import Action, RemovalOptions
+from dregutil.plan.outcome import Result
 from dregutil.registry import connect_writable
-from dregutil.removal import plan_removal
-from dregutil.selection import MatchRules, select_tags
-from dregutil.selector import TagSelector
+from dregutil.select.selection import MatchRules, select_tags
+from dregutil.select.selector import TagSelector
 from images import Pusher
 from servers import DistributionServer
 

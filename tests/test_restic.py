@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.glob import parse_glob
-from dregutil.reference import Repository, Tag
+from dregutil.oci.names import Repository, Tag
 from dregutil.retention import Policy, PolicySet, TagFacts, judge
 from dregutil.retention.policy import Calendar, KeepRule, Last, Period, Within
+from dregutil.select.glob import parse_glob
 from histories import digest_of
 
 # Long past: a snapshot that is in the future by the machine's own clock is not restic's newest.

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.in_use import ListFile, find_in_use, images_in
-from dregutil.inventory import Inventory
-from dregutil.policyfile import read_policy
-from dregutil.reference import RegistryAddress
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import RegistryAddress
 from dregutil.retention import InUse, judge
+from dregutil.retention.in_use import ListFile, find_in_use, images_in
 from dregutil.retention.policy import InUseList
+from dregutil.retention.policyfile import read_policy
 from histories import NOW, Case, cases
 
 CASES = cases()

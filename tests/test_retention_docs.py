@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from dregutil.cli.parser import build_parser
-from dregutil.policyfile import read_policy
-from dregutil.policyfile.shape import KEYS
+from dregutil.retention.policyfile import read_policy
+from dregutil.retention.policyfile.shape import KEYS
 from images import Pusher, created
 from program import PROGRAM, Program
 from servers import DistributionServer

@@ -9,9 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dregutil.bounded_regex import BoundedRegex
-from dregutil.glob import parse_glob
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention import judge
 from dregutil.retention.dates import (
     bucket,
@@ -68,7 +66,9 @@ from dregutil.retention.verdict import (
     TagFacts,
     Verdict,
 )
-from dregutil.selector import Comparison, parse_selector
+from dregutil.select.bounded_regex import BoundedRegex
+from dregutil.select.glob import parse_glob
+from dregutil.select.selector import Comparison, parse_selector
 from histories import NOW, digest_of
 
 APP, WEB = Repository("app"), Repository("shop/web")

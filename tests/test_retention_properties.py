@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.glob import parse_glob
-from dregutil.reference import Repository, Tag
+from dregutil.oci.names import Repository, Tag
 from dregutil.retention import Decision, Former, Policy, PolicySet, Protect, ReasonKind, TagFacts, Verdict, judge
 from dregutil.retention.dates import date_of, latest_arrival
 from dregutil.retention.policy import (
@@ -28,7 +27,8 @@ from dregutil.retention.policy import (
     UnknownDate,
     Within,
 )
-from dregutil.version import parse_version
+from dregutil.select.glob import parse_glob
+from dregutil.select.version import parse_version
 from histories import NOW, digest_of
 
 ZONE = ZoneInfo("America/New_York")

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.glob import parse_glob
-from dregutil.reference import Tag
+from dregutil.oci.names import Tag
 from dregutil.retention import Former, Policy, TagFacts
 from dregutil.retention.policy import Calendar, Last, Order, Period, Within
+from dregutil.select.glob import parse_glob
 from histories import NOW, digest_of
 from test_retention_properties import histories, kept, policies, verdicts
 

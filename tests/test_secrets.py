@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.registry.auth import Authenticator
-from dregutil.registry.credentials import Credentials
-from dregutil.registry.keyring import Keyring
+from dregutil.registry.auth.authenticator import Authenticator
+from dregutil.registry.auth.credentials import Credentials
+from dregutil.registry.auth.keyring import Keyring
 from images import Pusher
 from servers.http import LOST, Answer, Endpoint, Proxy, Request
 from servers.memory import MemoryServer

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from dregutil.graph import RepositoryGraph, settle
-from dregutil.manifest import OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.reference import Digest, Tag
+from dregutil.oci.graph import RepositoryGraph, settle
+from dregutil.oci.manifest import OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest, Tag
 from test_plan import REPOSITORY, going, graph, image, index, plan
 
 

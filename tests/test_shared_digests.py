@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dregutil.errors import IntersectionError
-from dregutil.inventory import Inventory
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.selection import (
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.select.selection import (
     MatchRules,
     Selected,
     Selection,
@@ -16,7 +16,7 @@ from dregutil.selection import (
     select_tags,
     unmatched_tags,
 )
-from dregutil.selector import TagSelector
+from dregutil.select.selector import TagSelector
 
 WEB, API, GONE = Repository("web"), Repository("api"), Repository("gone")
 

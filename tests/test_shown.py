@@ -17,12 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.errors import DregutilError
-from dregutil.escaping import escaped, escaped_json
-from dregutil.policyfile import PolicyError, read_policy
+from dregutil.errors import DregutilError, escaped, escaped_json
 from dregutil.report.formats import render
 from dregutil.report.terminal import SafeStream
 from dregutil.report.text import column_lines
+from dregutil.retention.policyfile import PolicyError, read_policy
 from images import IMAGE, Pusher
 from program import Program
 from servers import DistributionServer

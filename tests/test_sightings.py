@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import JournalError
-from dregutil.inventory import Inventory
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.sightings import SightingStore
+from dregutil.inventory.tag_history import SightingStore
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, Repository, Tag
 
 DAY = timedelta(days=1)
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)
@@ -268,7 +268,7 @@ def test_records_of_the_first_version_go_on(tmp_path: Path) -> None:
 
 
 def test_the_newest_are_remembered_where_they_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dregutil.sightings._MOST_UNTAGGED", 1)
+    monkeypatch.setattr("dregutil.inventory.tag_history._MOST_UNTAGGED", 1)
     records = store(tmp_path)
     for day, content in enumerate("xyzw"):
         records.record(inventory(app={"a": content}), now=FIRST + day * DAY)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import mend, repository_run, settle
-from dregutil.outcome import Result
+from dregutil.apply import last_look, repository, settle
+from dregutil.plan.outcome import Result
 from images import Pusher
 from program import Program
 from removing import Removing, results
@@ -28,7 +28,7 @@ def proxy(registry_server: DistributionServer) -> Iterator[Proxy]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settle, "_SETTLE", 0.0)
-    monkeypatch.setattr(repository_run, "wait_before", lambda _, __: 0.0)
+    monkeypatch.setattr(repository, "wait_before", lambda _, __: 0.0)
 
 
 # A list that lags
@@ -53,7 +53,7 @@ def lagging(proxy: Proxy, lists: int) -> None:
 async def test_a_list_that_lags_is_asked_again(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mend, "_LAGS", (0.0,) * 4)
+    monkeypatch.setattr(last_look, "_LAGS", (0.0,) * 4)
     for tag in ("1.0", "1.1", "2.0"):
         pusher.push_image("r", tag, seed=tag)
     lagging(proxy, 4)
@@ -106,7 +106,7 @@ async def test_a_delete_that_an_overloaded_store_refuses_is_tried_again(
 async def test_a_store_that_does_not_recover_is_named(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repository_run, "PATIENCE", 0.5)
+    monkeypatch.setattr(repository, "PATIENCE", 0.5)
     image = pusher.push_image("r", "1.0", seed="one")
 
     def refuse(request: Request) -> Answer | None:

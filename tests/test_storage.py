@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from dregutil.errors import StorageError, UsageError
-from dregutil.manifest import Kind
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.manifest import Kind
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.storage import Storage, read_storage
 from images import Pusher
 from servers import DistributionServer

@@ -11,7 +11,7 @@ import obstore
 import pytest
 from obstore.store import from_url
 
-from dregutil.reference import Digest, Repository
+from dregutil.oci.names import Digest, Repository
 from dregutil.storage import Storage
 from images import CONFIG, IMAGE, LAYER, Pusher
 from program import Program, on_terminal

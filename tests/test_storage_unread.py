@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.collector import Collector, Generation, stops_at
-from dregutil.health import examine_storage
+from dregutil.inventory.health.storage import examine_storage
+from dregutil.plan.waste import wasted
 from dregutil.storage import read_storage
+from dregutil.storage.garbage_collector import Collector, Generation, stops_at
 from dregutil.storage.objects import ObjectFiles
 from dregutil.storage.reading import read_files
-from dregutil.waste import wasted
 from images import Pusher
 from program import Program
 from servers import DistributionServer

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import odd_tags
 from dregutil.errors import UsageError
-from dregutil.glob import parse_glob
-from dregutil.reference import Reference, Repository, Tag
+from dregutil.oci.names import Reference, Repository, Tag
 from dregutil.retention import Policy, PolicySet, TagFacts, judge
 from dregutil.retention.policy import KeepRule, Last, Order, Select, VersionRule
-from dregutil.selector import Comparison, Exact, TagSelector, parse_selector
-from dregutil.version import parse_version, read_version, tag_order
+from dregutil.select.glob import parse_glob
+from dregutil.select.selector import Comparison, Exact, TagSelector, parse_selector
+from dregutil.select.version import parse_version, read_version, tag_order
 from histories import NOW, digest_of
 
 # Lowest first, as each of these ecosystems releases.

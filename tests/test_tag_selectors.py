@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dregutil.errors import UsageError
-from dregutil.selector import Every, Exact, TagSelector, parse_pattern, parse_selector
+from dregutil.select.selector import Every, Exact, TagSelector, parse_pattern, parse_selector
 
 SIGNATURE = "sha256-" + "a" * 64 + ".sig"
 

@@ -11,12 +11,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import odd_tags
-from dregutil.glob import parse_glob
-from dregutil.reference import Repository, Tag
+from dregutil.oci.names import Repository, Tag
 from dregutil.retention import Policy, PolicySet, TagFacts
 from dregutil.retention import judge as judge_now
 from dregutil.retention.policy import All, Calendar, KeepRule, Last, Order, Period, Select, VersionRule
-from dregutil.selector import parse_selector
+from dregutil.select.glob import parse_glob
+from dregutil.select.selector import parse_selector
 from histories import NOW, digest_of
 from odd_tags import is_reread
 from oracle_2_0_0.judge import judge as judge_then

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from dregutil import live_reading, repository_run
-from dregutil.outcome import Result
-from dregutil.placeholder import placeholder
-from dregutil.plan import RemovalOptions
-from dregutil.restore import BackResult
+from dregutil.apply import live_graph, repository
+from dregutil.apply.undo.run import BackResult
+from dregutil.oci.placeholder import placeholder
+from dregutil.plan.model import RemovalOptions
+from dregutil.plan.outcome import Result
 from images import IMAGE, INDEX, Pusher
 from removing import Removing, results
 from servers import DistributionServer
@@ -43,7 +43,7 @@ def removing(registry_server: DistributionServer, tmp_path: Path) -> Removing:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository: tags go first."""
-    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
 
 
 def signed(pusher: Pusher, tag: str, seed: str) -> tuple[dict[str, Any], str]:
@@ -103,7 +103,7 @@ async def test_a_tag_that_went_alone_and_is_there_again_is_told(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its outcome is in the record; then somebody pushes it again, and the run is taken up."""
-    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
+    monkeypatch.setattr(repository, "_STEPS_AT_ONCE", 1)
     memory.switches.untags = True
     image = aside.push_image("r", "1.0", "1.1", "stable", seed="one")
     raw = aside.raw("r", "1.0")
@@ -175,8 +175,8 @@ async def test_what_a_run_left_alone_is_no_business_of_its_undo(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was about to go, and recorded; then a new tag held it; then somebody else removed it."""
-    monkeypatch.setattr(live_reading, "look_lives", lambda _: 0.0)
-    monkeypatch.setattr(repository_run, "_STEPS_AT_ONCE", 1)
+    monkeypatch.setattr(live_graph, "look_lives", lambda _: 0.0)
+    monkeypatch.setattr(repository, "_STEPS_AT_ONCE", 1)
     images = {tag: pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1")}
     raw = pusher.raw("r", "1.1")
 
@@ -313,7 +313,7 @@ async def test_two_runs_that_do_not_know_of_each_other(
     sweeps: bool,
 ) -> None:
     """Of two machines: each has a state folder of its own, so no lock keeps one out. Undone one after the other."""
-    monkeypatch.setattr(repository_run, "tags_first_pays", lambda _, __: sweeps)
+    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: sweeps)
     children = [pusher.push_image("r", seed=seed) for seed in ("amd", "arm")]
     pusher.push_index("r", "1.90", children=children)
     pusher.push_index("r", "stable", children=children[:1])

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dregutil.registry.throttle import Gate, Throttle
-from dregutil.registry.transport import MOST_REFUSALS
+from dregutil.registry.http.throttle import Gate, Throttle
+from dregutil.registry.http.transport import MOST_REFUSALS
 from virtual import Bucket, Window, run_virtually
 
 

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dregutil.crawl import CrawlProgress, crawl
 from dregutil.errors import (
     DeletionDisabledError,
     OutcomeUnknownError,
@@ -22,11 +21,13 @@ from dregutil.errors import (
     UnlistableError,
     UnreachableError,
 )
-from dregutil.manifest import OCI_MANIFEST
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable, transport
-from dregutil.registry.retry import retry_after
-from dregutil.registry.transport import READING
+from dregutil.inventory.crawl import CrawlProgress, crawl
+from dregutil.oci.manifest import OCI_MANIFEST
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
+from dregutil.registry.http import transport
+from dregutil.registry.http.retry import retry_after
+from dregutil.registry.http.transport import READING
 from dregutil.report.progress import progress_text
 from servers.raw import answer, raw_server, reset
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dregutil.graph import RepositoryGraph
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.plan import RemovalOptions, make_plan, recheck
-from dregutil.reference import Digest, Repository, Tag, parse_signature_tag
-from dregutil.selection import Selected, Selection
-from dregutil.stored import StoredManifest, StoredRegistry, StoredRepository, references
-from dregutil.untagged import untagged_in_graph, untagged_in_storage
+from dregutil.inventory.untagged import untagged_in_graph, untagged_in_storage
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag, parse_signature_tag
+from dregutil.plan.model import RemovalOptions, make_plan, recheck
+from dregutil.select.selection import Selected, Selection
+from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository, references
 from images import CONFIG, IMAGE, INDEX
 
 APP = Repository("app")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from dregutil.graph import RepositoryGraph
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, Kind, Manifest
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.stored import Oddity, StoredManifest, StoredRegistry, StoredRepository
-from dregutil.untagged import Untagged, untagged_in_graph, untagged_in_storage, untagged_indexes
+from dregutil.inventory.untagged import Untagged, untagged_in_graph, untagged_in_storage, untagged_indexes
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Kind, Manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.storage.stored import Oddity, StoredManifest, StoredRegistry, StoredRepository
 from test_plan import REPOSITORY, graph, image, index
 
 APP = Repository("app")

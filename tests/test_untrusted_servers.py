@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from dregutil.errors import DregutilError, OutcomeUnknownError, ProtocolError, RegistryError, UnreachableError
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
 from servers.raw import RawServer, answer, raw_server
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.content_database import ContentDatabase
-from dregutil.lastrun import LastRunFile
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.sightings import SightingStore
+from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.tag_history import SightingStore
+from dregutil.journal.last_cleanup import LastRunFile
+from dregutil.oci.names import Digest, Repository, Tag
 from images import Pusher
 from program import PROGRAM
 from servers import DistributionServer

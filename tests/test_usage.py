@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.content_database import ContentDatabase
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.usage import BY, SORTS, Usage, UsageRow
+from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.contents.disk_usage import BY, SORTS, Usage, UsageRow
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag
 from images import Pusher
 from program import Program, on_terminal
 from servers.http import Answer, Proxy, Request

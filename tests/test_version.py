@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.selector import parse_selector
-from dregutil.version import parse_version, read_version, tag_order
+from dregutil.select.selector import parse_selector
+from dregutil.select.version import parse_version, read_version, tag_order
 
 pytestmark = pytest.mark.property
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from dregutil.errors import OutcomeUnknownError, ProtocolError, UnreachableError
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry import ConnectOptions, connect, connect_writable
 from images import Pusher
 from servers.http import Answer, Proxy, Request

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from dregutil.crawl import crawl
 from dregutil.errors import ProtocolError
-from dregutil.reference import Digest, Repository
+from dregutil.inventory.crawl import crawl
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import Digest, Repository
 from dregutil.registry import connect
 from dregutil.report.progress import Meter
-from dregutil.runs import RunStore
 from images import Pusher
 from program import Program, on_terminal
 from servers import DistributionServer, find_program

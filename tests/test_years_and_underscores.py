@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from dregutil.glob import parse_glob
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention import Policy, PolicySet, TagFacts, judge
 from dregutil.retention.policy import Last, Order
-from dregutil.selector import parse_selector
+from dregutil.select.glob import parse_glob
+from dregutil.select.selector import parse_selector
 from histories import NOW
 from oracle_2_0_0.selector import parse_selector as parse_then
 

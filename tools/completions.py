@@ -9,7 +9,7 @@ import shtab
 
 from dregutil.cli.parser import SHELLS, build_parser
 
-FOLDER = Path(__file__).parents[1] / "src" / "dregutil" / "completions"
+FOLDER = Path(__file__).parents[1] / "src" / "dregutil" / "cli" / "completions"
 
 
 def completion_script(shell: str) -> str:

@@ -47,17 +47,22 @@ _RETENTION = (
 _PLANS = ("test_settle.py", "test_plan.py", "test_plan_parts.py", "test_accessory_names.py")
 # Which tests bear on which module, the quickest first.
 TESTS = {
-    "version": _VERSIONS,
-    "selector": ("test_tag_selectors.py", "test_tag_conventions.py", "test_version.py"),
-    "selection": ("test_shared_digests.py",),
-    "graph": _PLANS,
-    "plan": (*_PLANS, "test_planfile.py"),
-    "brake": ("test_brake.py",),
-    "untagged": ("test_untagged_roots.py", "test_untagged_properties.py"),
-    "go_json": ("test_go_json.py",),
-    "placeholder": ("test_placeholder_parts.py",),
-    "collector": ("test_collector.py", "test_links_to_nothing.py", "test_reclaim.py", "test_reclaim_edges.py"),
-    "reclaim": ("test_reclaim_edges.py", "test_reclaim.py", "test_collector.py"),
+    "select/version": _VERSIONS,
+    "select/selector": ("test_tag_selectors.py", "test_tag_conventions.py", "test_version.py"),
+    "select/selection": ("test_shared_digests.py",),
+    "oci/graph": _PLANS,
+    "plan/model": (*_PLANS, "test_planfile.py"),
+    "plan/brake": ("test_brake.py",),
+    "inventory/untagged": ("test_untagged_roots.py", "test_untagged_properties.py"),
+    "oci/go_json": ("test_go_json.py",),
+    "oci/placeholder": ("test_placeholder_parts.py",),
+    "storage/garbage_collector": (
+        "test_collector.py",
+        "test_links_to_nothing.py",
+        "test_reclaim.py",
+        "test_reclaim_edges.py",
+    ),
+    "plan/reclaim": ("test_reclaim_edges.py", "test_reclaim.py", "test_collector.py"),
     "retention/explain": ("test_explain_parts.py", "test_keep_rules.py"),
     **{
         f"retention/{name}": _RETENTION

@@ -10,53 +10,51 @@ Names are imported when they are first used: what only reads a cache file needs 
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dregutil.apply import apply_plan
-    from dregutil.cachefile import CacheFile
-    from dregutil.content_database import ContentDatabase
-    from dregutil.contents import Contents, read_contents
-    from dregutil.crawl import CrawlProgress, CrawlResult, crawl
-    from dregutil.details import ImageDetails
+    from dregutil.apply.apply import apply_plan
+    from dregutil.apply.run import Known
+    from dregutil.apply.undo.plan import look_back
+    from dregutil.apply.undo.run import put_back
     from dregutil.errors import DregutilError
-    from dregutil.inventory import Inventory
-    from dregutil.outcome import NoRecorder, Outcome, Result, RunResult
-    from dregutil.plan import Kept, Plan, RemovalOptions, Step
-    from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag
+    from dregutil.inventory.cache_file import CacheFile
+    from dregutil.inventory.contents.database import ContentDatabase
+    from dregutil.inventory.contents.read import Contents, read_contents
+    from dregutil.inventory.crawl import CrawlProgress, CrawlResult, crawl
+    from dregutil.inventory.tags import Inventory
+    from dregutil.journal.store import RunStore
+    from dregutil.oci.image import ImageDetails
+    from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
+    from dregutil.plan.model import Kept, Plan, RemovalOptions, Step
+    from dregutil.plan.outcome import NoRecorder, Outcome, Result, RunResult
     from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
-    from dregutil.removal import plan_removal
-    from dregutil.restore import put_back
-    from dregutil.restore_plan import look_back
-    from dregutil.run import Known
-    from dregutil.runs import RunStore
-    from dregutil.selection import MatchRules, Selection, select_repositories, select_tags
-    from dregutil.selector import TagSelector
+    from dregutil.select.selection import MatchRules, Selection, select_repositories, select_tags
+    from dregutil.select.selector import TagSelector
+    from dregutil.session import plan_removal
 
 __version__ = "2.1.0"
 
 _PLACES = {
-    "dregutil.apply": ("apply_plan",),
-    "dregutil.cachefile": ("CacheFile",),
-    "dregutil.content_database": ("ContentDatabase",),
-    "dregutil.contents": ("Contents", "read_contents"),
-    "dregutil.crawl": ("CrawlProgress", "CrawlResult", "crawl"),
-    "dregutil.details": ("ImageDetails",),
+    "dregutil.apply.apply": ("apply_plan",),
+    "dregutil.inventory.cache_file": ("CacheFile",),
+    "dregutil.inventory.contents.database": ("ContentDatabase",),
+    "dregutil.inventory.contents.read": ("Contents", "read_contents"),
+    "dregutil.inventory.crawl": ("CrawlProgress", "CrawlResult", "crawl"),
+    "dregutil.oci.image": ("ImageDetails",),
     "dregutil.errors": ("DregutilError",),
-    "dregutil.inventory": ("Inventory",),
-    "dregutil.outcome": ("NoRecorder", "Outcome", "Result", "RunResult"),
-    "dregutil.plan": ("Kept", "Plan", "RemovalOptions", "Step"),
-    "dregutil.reference": ("Digest", "Reference", "RegistryAddress", "Repository", "Tag"),
+    "dregutil.inventory.tags": ("Inventory",),
+    "dregutil.plan.outcome": ("NoRecorder", "Outcome", "Result", "RunResult"),
+    "dregutil.plan.model": ("Kept", "Plan", "RemovalOptions", "Step"),
+    "dregutil.oci.names": ("Digest", "Reference", "RegistryAddress", "Repository", "Tag"),
     "dregutil.registry": ("ConnectOptions", "Registry", "WritableRegistry", "connect", "connect_writable"),
-    "dregutil.removal": ("plan_removal",),
-    "dregutil.restore": ("put_back",),
-    "dregutil.restore_plan": ("look_back",),
-    "dregutil.run": ("Known",),
-    "dregutil.runs": ("RunStore",),
-    "dregutil.selection": ("MatchRules", "Selection", "select_repositories", "select_tags"),
-    "dregutil.selector": ("TagSelector",),
+    "dregutil.session": ("plan_removal",),
+    "dregutil.apply.undo.run": ("put_back",),
+    "dregutil.apply.undo.plan": ("look_back",),
+    "dregutil.apply.run": ("Known",),
+    "dregutil.journal.store": ("RunStore",),
+    "dregutil.select.selection": ("MatchRules", "Selection", "select_repositories", "select_tags"),
+    "dregutil.select.selector": ("TagSelector",),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
@@ -102,20 +100,6 @@ __all__ = [
     "select_repositories",
     "select_tags",
 ]
-
-
-class _Face(types.ModuleType):
-    """`dregutil.crawl` is a module as well as the function in it: the function is what is meant.
-
-    Whoever imports a module puts it into its package, under its name.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _PLACE_OF and isinstance(value, types.ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Face
 
 
 def __getattr__(name: str) -> object:

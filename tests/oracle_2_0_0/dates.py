@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from dregutil.details import known_date
+from dregutil.oci.image import known_date
 from dregutil.retention.policy import Period, UnknownDate
 from dregutil.retention.verdict import TagFacts
 

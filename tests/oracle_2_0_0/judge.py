@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dregutil.quantity import duration_as_written
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.follow import follow
 from dregutil.retention.policy import Order, Policy, PolicySet, applies_to
 from dregutil.retention.verdict import Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
+from dregutil.select.quantity import duration_as_written
 from oracle_2_0_0.dates import date_of, is_old_enough, shared_date
 from oracle_2_0_0.keep import Group, kept_by, version_of
 from oracle_2_0_0.select import group_of, is_counted, owner_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from dregutil.reference import Repository, parse_signature_tag
+from dregutil.oci.names import Repository, parse_signature_tag
 from dregutil.retention.policy import Order, Policy, PolicySet, Select, applies_to
 from dregutil.retention.verdict import TagFacts
 from oracle_2_0_0.keep import holds_range, version_of

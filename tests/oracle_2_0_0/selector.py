@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from dregutil.errors import UsageError
-from dregutil.reference import Tag, parse_signature_tag
+from dregutil.oci.names import Tag, parse_signature_tag
 from oracle_2_0_0.version import Version, parse_version
 
 __all__ = ["Comparison", "Every", "Exact", "Pattern", "TagSelector", "parse_selector"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from dregutil.reference import parse_signature_tag
+from dregutil.oci.names import parse_signature_tag
 
 __all__ = ["OrderKey", "Version", "parse_version", "tag_order"]
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dregutil.apply import apply_plan
-from dregutil.journal import Journal
-from dregutil.outcome import RunResult
-from dregutil.plan import Plan, Step
-from dregutil.record import RunRecord
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.apply.apply import apply_plan
+from dregutil.apply.run import Known
+from dregutil.journal.reader import RunRecord
+from dregutil.journal.store import RunStore
+from dregutil.journal.writer import Journal
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Plan, Step
+from dregutil.plan.outcome import RunResult
 from dregutil.registry import WritableRegistry, connect_writable
-from dregutil.run import Known
-from dregutil.runs import RunStore
 from removing import Killed, Killer
 from trust.front import Front
 from trust.meddler import Meddler, Push, gap_before, why_lost

@@ -14,21 +14,21 @@ from typing import ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dregutil import repository_run
-from dregutil.crawl import crawl
+from dregutil.apply import repository
+from dregutil.apply.undo.plan import look_back
+from dregutil.apply.undo.run import BackResult, BackRun, put_back
 from dregutil.errors import DregutilError
-from dregutil.outcome import Result, RunResult
-from dregutil.plan import Action, Plan, RemovalOptions
-from dregutil.planfile import decode_plan, encode_plan
-from dregutil.record import RunRecord
-from dregutil.reference import Repository
+from dregutil.inventory.crawl import crawl
+from dregutil.journal.reader import RunRecord
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import Repository
+from dregutil.plan.file import decode_plan, encode_plan
+from dregutil.plan.live import plan_removal
+from dregutil.plan.model import Action, Plan, RemovalOptions
+from dregutil.plan.outcome import Result, RunResult
 from dregutil.registry import WritableRegistry
-from dregutil.removal import plan_removal
-from dregutil.restore import BackResult, BackRun, put_back
-from dregutil.restore_plan import look_back
-from dregutil.runs import RunStore
-from dregutil.selection import MatchRules, select_tags
-from dregutil.selector import TagSelector
+from dregutil.select.selection import MatchRules, select_tags
+from dregutil.select.selector import TagSelector
 from removing import Killer
 from servers.memory import Switches
 from trust.at_work import AtWork, Told
@@ -51,7 +51,7 @@ from trust.trouble import (
 from trust.world import TAGS, World
 
 __all__ = ["Trust"]
-TAGS_FIRST_PAYS = vars(repository_run)["tags_first_pays"]
+TAGS_FIRST_PAYS = vars(repository)["tags_first_pays"]
 
 
 class Trust(RuleBasedStateMachine):
@@ -77,7 +77,7 @@ class Trust(RuleBasedStateMachine):
     def teardown(self) -> None:
         if isinstance(sys.exc_info()[1], Exception):
             print(*self.world.story, sep="\n")  # a kill falls where it falls: the same steps may not fail again
-        vars(repository_run)["tags_first_pays"] = TAGS_FIRST_PAYS
+        vars(repository)["tags_first_pays"] = TAGS_FIRST_PAYS
         self.switches.refused.clear()
         self.switches.failing.clear()
         self.world.pusher.close()
@@ -94,7 +94,7 @@ class Trust(RuleBasedStateMachine):
         for switch, value in switches.items():
             setattr(self.switches, switch, value)
         if sweeps:
-            vars(repository_run)["tags_first_pays"] = lambda _, __: True  # as in a large repository
+            vars(repository)["tags_first_pays"] = lambda _, __: True  # as in a large repository
         for name in (0, 1):
             self.push_image(name, ["1.0"], 0)
             self.push_image(name, ["1.1"], 1 + (0 if shared else name))

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dregutil.plan import Action, Plan
-from dregutil.reference import Repository
+from dregutil.oci.names import Repository
+from dregutil.plan.model import Action, Plan
 from images import ACCEPT
 from servers.http import Request
 from trust.front import READING, Event

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from dregutil.plan import RemovalOptions
-from dregutil.selection import MatchRules
+from dregutil.plan.model import RemovalOptions
+from dregutil.select.selection import MatchRules
 from trust.front import Lie
 from trust.meddler import KINDS
 from trust.world import TAGS

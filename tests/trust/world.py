@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from dregutil.reference import Repository
+from dregutil.oci.names import Repository
 from images import ACCEPT, INDEX, Pusher
 from trust.odd import push_odd
 

@@ -17,32 +17,31 @@ from typing import TextIO
 from dregutil.cli.log import set_up_log
 from dregutil.cli.parser import COMMANDS, WITHOUT_REGISTRY, build_parser, prepare
 from dregutil.cli.settings import Settings, read_settings, shown_command, state_folder
-from dregutil.errors import DregutilError, UsageError
-from dregutil.escaping import escaped
+from dregutil.errors import DregutilError, UsageError, escaped
 from dregutil.report.terminal import SafeStream
 
 __all__ = ["main", "run"]
 
 # A command's module is imported when the command runs: a query from the cache needs no HTTP client.
 _COMMANDS = {
-    "list-repo-names": "dregutil.cli.listing:list_repo_names",
-    "list-tag-names": "dregutil.cli.listing:list_tag_names",
-    "query-repos": "dregutil.cli.query:query_repos",
-    "query-tags": "dregutil.cli.query:query_tags",
-    "remove-repos": "dregutil.cli.remove:remove_repos",
-    "remove-tags": "dregutil.cli.remove:remove_tags",
-    "refresh": "dregutil.cli.refresh:refresh",
-    "find": "dregutil.cli.find:find",
-    "inspect": "dregutil.cli.inspect:inspect",
-    "du": "dregutil.cli.du:du",
-    "apply": "dregutil.cli.apply:apply",
-    "history": "dregutil.cli.history:history",
-    "undo": "dregutil.cli.undo:undo",
-    "doctor": "dregutil.cli.doctor:doctor",
-    "completion": "dregutil.cli.completion:completion",
-    "cleanup": "dregutil.cli.cleanup:cleanup",
-    "why": "dregutil.cli.why:why",
-    "policy": "dregutil.cli.policy:policy_command",
+    "list-repo-names": "dregutil.cli.commands.listing:list_repo_names",
+    "list-tag-names": "dregutil.cli.commands.listing:list_tag_names",
+    "query-repos": "dregutil.cli.commands.query:query_repos",
+    "query-tags": "dregutil.cli.commands.query:query_tags",
+    "remove-repos": "dregutil.cli.commands.remove:remove_repos",
+    "remove-tags": "dregutil.cli.commands.remove:remove_tags",
+    "refresh": "dregutil.cli.commands.refresh:refresh",
+    "find": "dregutil.cli.commands.find:find",
+    "inspect": "dregutil.cli.commands.inspect:inspect",
+    "du": "dregutil.cli.commands.du:du",
+    "apply": "dregutil.cli.commands.apply:apply",
+    "history": "dregutil.cli.commands.history:history",
+    "undo": "dregutil.cli.commands.undo:undo",
+    "doctor": "dregutil.cli.commands.doctor:doctor",
+    "completion": "dregutil.cli.commands.completion:completion",
+    "cleanup": "dregutil.cli.commands.cleanup:cleanup",
+    "why": "dregutil.cli.commands.why:why",
+    "policy": "dregutil.cli.commands.policy:policy_command",
 }
 _CHANGING = ("remove-repos", "remove-tags", "refresh", "apply", "undo", "cleanup")
 _INTERRUPTED = 130
@@ -135,7 +134,7 @@ def _name_registry(args: argparse.Namespace) -> None:
     run = getattr(args, {"undo": "run", "apply": "resume"}.get(args.command, ""), None)
     if run is None or hasattr(args, "registry") or os.environ.get("REGISTRY"):
         return
-    from dregutil.runs import RunStore
+    from dregutil.journal.store import RunStore
 
     registry = RunStore(state_folder(args)).get(run).plan.registry
     if registry:  # else the line that names it is damaged

@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from dregutil.cli.settings import Settings
-from dregutil.content_database import ContentDatabase
 from dregutil.errors import CacheError, DregutilError
-from dregutil.reference import Digest, Repository
+from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.oci.names import Digest, Repository
 
 if TYPE_CHECKING:
-    from dregutil.contents import Contents
-    from dregutil.seen import Seen
+    from dregutil.inventory.contents.read import Contents
+    from dregutil.inventory.contents.seen import Seen
 
 __all__ = ["open_contents", "read_missing", "seen_before"]
 
@@ -40,7 +40,7 @@ def open_contents(settings: Settings) -> Iterator[ContentDatabase]:
 @contextlib.contextmanager
 def seen_before(settings: Settings) -> Iterator[Seen]:
     """What the content database has ever seen, in whatever registry; nothing at first where there is none."""
-    from dregutil.seen import Seen
+    from dregutil.inventory.contents.seen import Seen
 
     with open_contents(settings) as database:
         yield Seen(database)
@@ -49,7 +49,7 @@ def seen_before(settings: Settings) -> Iterator[Seen]:
 def read_missing(
     settings: Settings, database: ContentDatabase, holders: Collection[tuple[Repository, Digest]]
 ) -> Mapping[Digest, DregutilError]:
-    """Bring what is behind digests into `database`, as `dregutil.contents.read_contents` does; without asking the
+    """Bring what is behind digests into `database`, as `read_contents` does; without asking the
     registry where nothing is missing. Names what cannot be read on standard error, and returns it."""
     missing = set(database.missing(digest for _, digest in holders))
     if not missing:
@@ -73,7 +73,7 @@ def _read(settings: Settings, database: ContentDatabase, holders: Collection[tup
     import asyncio
 
     from dregutil.cli.connection import connect_options
-    from dregutil.contents import read_contents
+    from dregutil.inventory.contents.read import read_contents
     from dregutil.registry import connect
     from dregutil.report.progress import contents_progress
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dregutil.apply import apply_plan
-from dregutil.brake import braked_repositories
+from dregutil.apply.apply import apply_plan
+from dregutil.apply.run import Known
 from dregutil.cli.connection import connect_options
 from dregutil.cli.interrupt import run_to_end
 from dregutil.cli.output import count, emit, note, tag_text
@@ -21,14 +21,16 @@ from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import update
 from dregutil.errors import BrakeError, JournalError, PlanRefusedError
-from dregutil.inventory import Inventory
-from dregutil.journal import Journal
-from dregutil.layout import LaidOutRecorder
-from dregutil.outcome import Recorder, Result, RunResult
-from dregutil.plan import Plan
-from dregutil.readings import Readings
-from dregutil.record import RunRecord
-from dregutil.reference import Repository
+from dregutil.inventory.readings import Readings
+from dregutil.inventory.tags import Inventory
+from dregutil.journal.oci_layout import LaidOutRecorder
+from dregutil.journal.reader import RunRecord
+from dregutil.journal.store import RunStore, short_lived
+from dregutil.journal.writer import Journal
+from dregutil.oci.names import Repository
+from dregutil.plan.brake import braked_repositories
+from dregutil.plan.model import Plan
+from dregutil.plan.outcome import Recorder, Result, RunResult
 from dregutil.registry import connect_writable
 from dregutil.report.progress import Meter
 from dregutil.report.removal import (
@@ -43,8 +45,6 @@ from dregutil.report.removal import (
     tags_text,
 )
 from dregutil.report.text import pair_lines
-from dregutil.run import Known
-from dregutil.runs import RunStore, short_lived
 
 __all__ = ["Undertaking", "agreed", "carry_out", "meter_for", "tell_unfinished", "warn_of_state"]
 

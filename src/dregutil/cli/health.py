@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from dregutil.checkup import Checkup, check_registry
 from dregutil.cli.connection import connect_options
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import note, plural
@@ -16,13 +15,14 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.source import repositories_given
 from dregutil.cli.storage import stored_registry
 from dregutil.errors import AccessError, RegistryError
-from dregutil.health import Finding, examine_storage
-from dregutil.reference import Repository
+from dregutil.inventory.health.registry import Checkup, check_registry
+from dregutil.inventory.health.storage import Finding, examine_storage
+from dregutil.oci.names import Repository
+from dregutil.plan.waste import Waste, wasted
 from dregutil.registry import connect
 from dregutil.report.progress import crawl_progress
 from dregutil.report.units import size_text
-from dregutil.stored import StoredRegistry
-from dregutil.waste import Waste, wasted
+from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["examine_health", "health_lines"]
 

@@ -9,13 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from dregutil.content_database import CHILD, CONFIG, ContentDatabase
 from dregutil.errors import RefusedError
-from dregutil.in_use import ListFile, ListReport, Lookup
-from dregutil.list_tree import LONGEST
-from dregutil.reference import Digest
+from dregutil.inventory.contents.database import CHILD, CONFIG, ContentDatabase
+from dregutil.oci.names import Digest
 from dregutil.report.cleanup import list_lines
 from dregutil.retention import PolicySet
+from dregutil.retention.in_use import ListFile, ListReport, Lookup
+from dregutil.retention.list_tree import LONGEST
 from dregutil.retention.policy import InUseList
 
 __all__ = ["manifests_of", "read_list", "read_lists", "tell_doubts"]

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from dregutil.cli.settings import Settings
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.runs import RunStore
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import Digest, Repository, Tag
 
 __all__ = ["left_behind_lines"]
 

@@ -10,8 +10,8 @@ import socket
 
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
-from dregutil.reference import RegistryAddress
-from dregutil.runs import RunStore
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import RegistryAddress
 
 __all__ = ["other_name_advice"]
 

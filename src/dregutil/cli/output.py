@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TextIO
 
 from dregutil.cli.settings import Settings
-from dregutil.escaping import escaped
+from dregutil.errors import escaped
 from dregutil.report.terminal import write_as_is
 from dregutil.report.text import short_tag
 

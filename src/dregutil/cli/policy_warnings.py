@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dregutil.cli.untagged import UntaggedManifests
-from dregutil.inventory import Inventory
-from dregutil.policyfile import Mistake
+from dregutil.inventory.tags import Inventory
 from dregutil.retention import PolicySet
 from dregutil.retention.policy import applies_to
+from dregutil.retention.policyfile import Mistake
 from dregutil.retention.select import matching_tags
 
 __all__ = ["vain_selectors"]

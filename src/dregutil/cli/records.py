@@ -9,18 +9,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dregutil.apply.run import Known
 from dregutil.cli.output import note, plural
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, read_registry, repositories_given
 from dregutil.errors import DeniedError, JournalError, ProtocolError, RegistryError
-from dregutil.inventory import Inventory
-from dregutil.lastrun import CrawlMark, LastRunFile
-from dregutil.moved_aside import as_before
-from dregutil.recent import HELD_FOR, Recent, recent_runs
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.run import Known
-from dregutil.runs import RunStore
-from dregutil.sightings import Missing, SightingStore
+from dregutil.inventory.tag_history import Missing, SightingStore
+from dregutil.inventory.tags import Inventory
+from dregutil.journal.last_cleanup import CrawlMark, LastRunFile
+from dregutil.journal.moved_aside import as_before
+from dregutil.journal.recent import HELD_FOR, Recent, recent_runs
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import Digest, Repository, Tag
 
 __all__ = ["crawl_whole", "missing_tags", "note_crawl", "recent", "sightings", "with_missing", "young_since"]
 
@@ -105,7 +105,7 @@ def _resolve(settings: Settings, names: Collection[tuple[Repository, Tag]]) -> M
 
     from dregutil.cli.connection import connect_options
     from dregutil.registry import connect
-    from dregutil.workers import for_each
+    from dregutil.registry.workers import for_each
 
     found: dict[tuple[Repository, Tag], Digest] = {}
 

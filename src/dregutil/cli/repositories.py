@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dregutil.bounded_reading import read_stream, read_text
 from dregutil.errors import DregutilError, NotFoundError, UsageError
-from dregutil.glob import Glob, is_glob, parse_glob
-from dregutil.inventory import Inventory
-from dregutil.reference import Reference, RegistryAddress, Repository, Tag, parse_signature_tag
-from dregutil.version import tag_order
+from dregutil.files import read_stream, read_text
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Reference, RegistryAddress, Repository, Tag, parse_signature_tag
+from dregutil.select.glob import Glob, is_glob, parse_glob
+from dregutil.select.version import tag_order
 
 __all__ = [
     "Named",

@@ -7,27 +7,27 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dregutil.bounded_reading import read_text
-from dregutil.cleanup import kept_alone
 from dregutil.cli.contents import read_missing
 from dregutil.cli.in_use import manifests_of
 from dregutil.cli.records import missing_tags, recent, sightings, young_since
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
 from dregutil.cli.untagged import UntaggedManifests
-from dregutil.content_database import ContentDatabase
-from dregutil.details import ImageDetails
 from dregutil.errors import DregutilError, UsageError
-from dregutil.image_name import registry_hosts
-from dregutil.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
-from dregutil.placeholder import is_placeholder
-from dregutil.policyfile import read_policy
-from dregutil.recent import HELD_FOR
-from dregutil.reference import Digest, Repository, Tag, parse_accessory_tag, parse_signature_tag
+from dregutil.files import read_text
+from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.tag_history import Missing, Sighting
+from dregutil.journal.recent import HELD_FOR
+from dregutil.oci.image import ImageDetails
+from dregutil.oci.names import Digest, Repository, Tag, parse_accessory_tag, parse_signature_tag
+from dregutil.oci.placeholder import is_placeholder
 from dregutil.retention import Former, Judgement, PolicySet, TagFacts, judge
+from dregutil.retention.image_name import registry_hosts
+from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
 from dregutil.retention.policy import applies_to
+from dregutil.retention.policyfile import read_policy
+from dregutil.retention.proposal import kept_alone
 from dregutil.retention.select import may_select_name
-from dregutil.sightings import Missing, Sighting
 
 __all__ = ["Judged", "judge_registry", "load_policy"]
 
@@ -114,7 +114,7 @@ def judge_registry(
 def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tuple[str, str], int]:
     """By policy and reason, the bytes of what that reason alone keeps and nothing else that stays reaches: at most so
     much more would come back without it, since of what stays not all was read."""
-    from dregutil.usage import Usage
+    from dregutil.inventory.contents.disk_usage import Usage
 
     keys: dict[tuple[str, str] | None, int] = {}
 

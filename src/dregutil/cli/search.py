@@ -13,13 +13,13 @@ from dregutil.cli.repositories import PARTIAL, absent_image
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
 from dregutil.errors import NotFoundError, PartialError, UsageError
-from dregutil.glob import Glob, parse_glob
-from dregutil.quantity import parse_duration, parse_size
-from dregutil.reference import Digest, Reference, RegistryAddress, Repository, Tag
+from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
+from dregutil.select.glob import Glob, parse_glob
+from dregutil.select.quantity import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from dregutil.content_database import ContentDatabase
-    from dregutil.content_selector import ContentSelector
+    from dregutil.inventory.contents.database import ContentDatabase
+    from dregutil.select.content_selector import ContentSelector
 
 __all__ = ["Search", "check_was_read", "digest_of_image", "read_search", "search_contents"]
 
@@ -56,7 +56,7 @@ def read_search(args: argparse.Namespace, settings: Settings) -> Search:
     given = (args.older_than, args.newer_than, args.larger_than, args.label, args.platform, args.media_type)
     if not any(value is not None for value in (*given, args.based_on)):
         return Search()
-    from dregutil.content_selector import ContentSelector, Label
+    from dregutil.select.content_selector import ContentSelector, Label
 
     selector = ContentSelector(
         older_than=None if args.older_than is None else parse_duration(args.older_than),
@@ -100,9 +100,9 @@ def search_contents(
     Reads what is behind them, and is not known yet. What cannot be read is not meant, and said; so is how many tags
     are left out because their date is not known. Raises NotFoundError and UsageError for a base that cannot be one.
     """
+    from dregutil.cli.content_hints import ContentHints
     from dregutil.cli.contents import open_contents, read_missing
-    from dregutil.content_hints import ContentHints
-    from dregutil.content_selector import Match
+    from dregutil.select.content_selector import Match
 
     holders = {(repository, digest): None for repository, _, digest in tags}
     bases = [(base.repository, digest_of_image(base, source, settings.address)) for base in search.bases]
@@ -154,7 +154,7 @@ def check_was_read(image: Reference, source: Source) -> None:
 
 
 def _with_bases(search: Search, database: ContentDatabase, digests: Sequence[Digest]) -> ContentSelector:
-    from dregutil.content_selector import ContentSelector, base_layers
+    from dregutil.select.content_selector import ContentSelector, base_layers
 
     bases: list[tuple[Digest, ...]] = []
     for base, digest in zip(search.bases, digests, strict=True):

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dregutil import folders
-from dregutil.cachefile import CacheFile, cache_file_name
+from dregutil import files
 from dregutil.cli.parser import COMMANDS
-from dregutil.errors import UsageError
-from dregutil.escaping import escaped
-from dregutil.reference import RegistryAddress
+from dregutil.errors import UsageError, escaped
+from dregutil.inventory.cache_file import CacheFile, cache_file_name
+from dregutil.oci.names import RegistryAddress
 
 __all__ = ["Settings", "read_settings", "shown_command", "state_folder"]
 
@@ -110,7 +109,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         storage=given.get("storage"),
         state_dir=state_folder(args, env),
         repeated=_repeated(given),
-        contents=None if cache is not None and _is_off(cache) else folders.contents_file(env),
+        contents=None if cache is not None and _is_off(cache) else files.contents_file(env),
     )
 
 
@@ -180,7 +179,7 @@ def _cache(value: str | None, address: RegistryAddress | None) -> CacheFile | No
 def state_folder(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Path:
     """Where runs are recorded."""
     named: str | None = getattr(args, "state_dir", None)
-    return folders.absolute(Path(named)) if named else folders.state_folder(env)
+    return files.absolute(Path(named)) if named else files.state_folder(env)
 
 
 def _repeated(given: Mapping[str, object]) -> str:

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from dregutil.cachefile import CacheFile
 from dregutil.cli.output import note, plural
 from dregutil.cli.repositories import listed_repositories, odd_names_lines
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import stored_registry
 from dregutil.errors import AccessError, DregutilError, LoginError, RegistryError
-from dregutil.inventory import Inventory
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.version import tag_order
+from dregutil.inventory.cache_file import CacheFile
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.select.version import tag_order
 
 __all__ = ["Source", "open_source", "read_registry", "repositories_given", "save", "stream_source", "update"]
 
@@ -86,7 +86,7 @@ def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Sour
     import asyncio
 
     from dregutil.cli.connection import connect_options
-    from dregutil.crawl import CrawlResult, crawl
+    from dregutil.inventory.crawl import CrawlResult, crawl
     from dregutil.registry import connect
     from dregutil.report.progress import crawl_progress
 

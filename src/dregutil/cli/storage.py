@@ -11,7 +11,7 @@ from dregutil.report.terminal import over_line
 
 if TYPE_CHECKING:
     from dregutil.storage import Storage
-    from dregutil.stored import StoredRegistry
+    from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["opened_storage", "storage_code", "stored_registry"]
 

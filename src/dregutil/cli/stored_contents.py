@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
 from dregutil.cli.storage import opened_storage, stored_registry
-from dregutil.content_database import ContentDatabase, needs_config
-from dregutil.inventory import Inventory
-from dregutil.manifest import MAX_MANIFEST_BYTES, Kind, Manifest, parse_manifest
-from dregutil.reference import Digest
-from dregutil.stored import StoredRegistry
+from dregutil.inventory.contents.database import ContentDatabase, needs_config
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.manifest import MAX_MANIFEST_BYTES, Kind, Manifest, parse_manifest
+from dregutil.oci.names import Digest
+from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["read_from_storage", "stored_source"]
 

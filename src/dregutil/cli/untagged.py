@@ -8,18 +8,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from dregutil.apply.run import Known
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
 from dregutil.cli.storage import opened_storage, stored_registry
 from dregutil.errors import JournalError
-from dregutil.graph import RepositoryGraph
-from dregutil.reference import Digest, Repository
+from dregutil.inventory.tag_history import SightingStore
+from dregutil.inventory.untagged import Untagged, untagged_in_graph, untagged_in_storage
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.names import Digest, Repository
 from dregutil.retention import PolicySet
 from dregutil.retention.policy import applies_to
-from dregutil.run import Known
-from dregutil.sightings import SightingStore
-from dregutil.stored import StoredRegistry, StoredRepository
-from dregutil.untagged import Untagged, untagged_in_graph, untagged_in_storage
+from dregutil.storage.stored import StoredRegistry, StoredRepository
 
 __all__ = ["UntaggedManifests", "find_untagged", "look_at", "tell_left_out"]
 
@@ -85,11 +85,11 @@ def look_at(
         return {}
     import asyncio
 
-    from dregutil.checkup import MOST_ELSEWHERE, held_somewhere
     from dregutil.cli.connection import connect_options
+    from dregutil.inventory.health.registry import MOST_ELSEWHERE, held_somewhere
+    from dregutil.inventory.survey import survey_repository
     from dregutil.registry import connect
-    from dregutil.survey import survey_repository
-    from dregutil.workers import for_each
+    from dregutil.registry.workers import for_each
 
     graphs: dict[Repository, RepositoryGraph] = {}
 

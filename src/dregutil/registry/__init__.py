@@ -1,8 +1,8 @@
 """The registry's protocol: transport, credentials, client."""
 
-from dregutil.registry.client import Login, Ping, Registry, Resolved
 from dregutil.registry.connect import ConnectOptions, connect, connect_writable
-from dregutil.registry.writing import WritableRegistry
+from dregutil.registry.reader import Login, Ping, Registry, Resolved
+from dregutil.registry.writer import WritableRegistry
 
 __all__ = [
     "ConnectOptions",

@@ -17,10 +17,10 @@ from dregutil.errors import (
     RegistryError,
     UsageError,
 )
-from dregutil.manifest import DOCKER_SCHEMA1_SIGNED
-from dregutil.reference import Digest, Repository, Tag
-from dregutil.registry.challenge import parse_challenges
-from dregutil.registry.transport import Answer
+from dregutil.oci.manifest import DOCKER_SCHEMA1_SIGNED
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.registry.auth.challenge import parse_challenges
+from dregutil.registry.http.transport import Answer
 
 __all__ = ["digest_of", "error_details", "failure", "is_aged", "is_unknown_name", "length_of"]
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dregutil.errors import DregutilError, UsageError
-from dregutil.reference import RegistryAddress
-from dregutil.registry.certificates import ClientPair, certificates_of
-from dregutil.registry.client import Login, Registry
-from dregutil.registry.credentials import CredentialPlaces, Credentials
-from dregutil.registry.keyring import Keyring, look_up_keyring
-from dregutil.registry.transport import READING, WRITING, Transport
-from dregutil.registry.writing import WritableRegistry
+from dregutil.oci.names import RegistryAddress
+from dregutil.registry.auth.credentials import CredentialPlaces, Credentials
+from dregutil.registry.auth.keyring import Keyring, look_up_keyring
+from dregutil.registry.http.certificates import ClientPair, certificates_of
+from dregutil.registry.http.transport import READING, WRITING, Transport
+from dregutil.registry.reader import Login, Registry
+from dregutil.registry.writer import WritableRegistry
 
 __all__ = ["ConnectOptions", "connect", "connect_writable"]
 

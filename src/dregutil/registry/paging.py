@@ -10,9 +10,9 @@ import msgspec
 from yarl import URL
 
 from dregutil.errors import NotARegistryError, UnlistableError, UsageError
-from dregutil.manifest import bare_media_type
-from dregutil.reference import Repository, Tag
-from dregutil.registry.transport import Answer
+from dregutil.oci.manifest import bare_media_type
+from dregutil.oci.names import Repository, Tag
+from dregutil.registry.http.transport import Answer
 
 __all__ = ["Progress", "decoded", "may_be_cut", "names_of", "next_page"]
 

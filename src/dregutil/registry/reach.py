@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dregutil.errors import CertificateError, DregutilError, LoginError, ThrottledError, UnreachableError
-from dregutil.registry.client import Registry
+from dregutil.registry.reader import Registry
 
 __all__ = ["ends_all"]
 

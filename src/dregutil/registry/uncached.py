@@ -12,10 +12,10 @@ import secrets
 
 from yarl import URL
 
-from dregutil.manifest import ACCEPT, MAX_MANIFEST_BYTES
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.manifest import ACCEPT, MAX_MANIFEST_BYTES
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.answers import is_aged
-from dregutil.registry.transport import Answer, Transport
+from dregutil.registry.http.transport import Answer, Transport
 
 __all__ = ["NO_CACHE", "Uncached"]
 

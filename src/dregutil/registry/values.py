@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dregutil.reference import Digest
+from dregutil.oci.names import Digest
 
 __all__ = ["Login", "Ping", "Resolved"]
 

@@ -6,17 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 
-from dregutil.cleanup import PolicySummary, RuleSummary
-from dregutil.in_use import ListReport
-from dregutil.lastrun import LastRun
-from dregutil.plan import Plan, StepKind
-from dregutil.quantity import age_as_written
-from dregutil.reference import Repository
+from dregutil.journal.last_cleanup import LastRun
+from dregutil.oci.names import Repository
+from dregutil.plan.model import Plan, StepKind
 from dregutil.report.removal import dangling_lines, going_text, held_back, usage_lines
 from dregutil.report.text import column_lines, short_tag
 from dregutil.report.units import duration_text, size_text
 from dregutil.retention import Judgement, Verdict
-from dregutil.version import tag_order
+from dregutil.retention.in_use import ListReport
+from dregutil.retention.proposal import PolicySummary, RuleSummary
+from dregutil.select.quantity import age_as_written
+from dregutil.select.version import tag_order
 
 __all__ = [
     "detail_lines",

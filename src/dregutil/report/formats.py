@@ -9,7 +9,7 @@ import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dregutil.escaping import escaped, escaped_json
+from dregutil.errors import escaped, escaped_json
 
 __all__ = ["render"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dregutil.details import ImageDetails, known_date
-from dregutil.manifest import Descriptor, Manifest, is_foreign
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.image import ImageDetails, known_date
+from dregutil.oci.manifest import Descriptor, Manifest, is_foreign
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from dregutil.crawl import CrawlProgress
+from dregutil.inventory.crawl import CrawlProgress
 from dregutil.report.terminal import over_line
 from dregutil.report.units import duration_text
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from dregutil.brake import braked_repositories
-from dregutil.estimate import swept_repositories
-from dregutil.outcome import LostTag, Outcome, Result, RunResult
-from dregutil.plan import Action, Kept, Plan, Step, StepKind, Usage
-from dregutil.reference import Digest, parse_signature_tag
+from dregutil.oci.names import Digest, parse_signature_tag
+from dregutil.plan.brake import braked_repositories
+from dregutil.plan.cost import swept_repositories
+from dregutil.plan.model import Action, Kept, Plan, Step, StepKind, Usage
+from dregutil.plan.outcome import LostTag, Outcome, Result, RunResult
 from dregutil.report.units import duration_text, size_text
 
 __all__ = [

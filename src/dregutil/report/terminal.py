@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
 
-from dregutil.escaping import escaped
+from dregutil.errors import escaped
 
 __all__ = ["SafeStream", "over_line", "write_as_is"]
 

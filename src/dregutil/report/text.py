@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dregutil.escaping import escaped
-from dregutil.reference import parse_signature_tag
+from dregutil.errors import escaped
+from dregutil.oci.names import parse_signature_tag
 
 __all__ = ["column_lines", "pair_lines", "short_tag"]
 

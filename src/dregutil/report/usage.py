@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from dregutil.inventory.contents.disk_usage import TotalUsage, UsageRow
 from dregutil.report.units import size_text
-from dregutil.usage import TotalUsage, UsageRow
 
 __all__ = ["row_name", "usage_lines", "usage_object"]
 

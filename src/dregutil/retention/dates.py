@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from dregutil.details import known_date
-from dregutil.reference import Digest
+from dregutil.oci.image import known_date
+from dregutil.oci.names import Digest
 from dregutil.retention.policy import Period, UnknownDate
 from dregutil.retention.verdict import Dates, TagFacts
 

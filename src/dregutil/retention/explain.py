@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dregutil.details import known_date
-from dregutil.quantity import age_as_written, duration_as_written
+from dregutil.oci.image import known_date
 from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arrival
 from dregutil.retention.follow import subjects_of
 from dregutil.retention.keep import Group, kept_by, reading_of
 from dregutil.retention.policy import Calendar, KeepRule, Last, Order, Policy, PolicySet, Within
 from dregutil.retention.verdict import Decision, ReasonKind, Verdict
+from dregutil.select.quantity import age_as_written, duration_as_written
 
 __all__ = ["Bearing", "explain"]
 

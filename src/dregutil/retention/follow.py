@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dregutil.reference import Digest, SignatureTag, parse_signature_tag
+from dregutil.oci.names import Digest, SignatureTag, parse_signature_tag
 from dregutil.retention.verdict import Decision, Reason, ReasonKind, Verdict
 
 __all__ = ["follow", "subjects_of"]

@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dregutil.quantity import duration_as_written
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.dates import dates_of, is_new, is_old_enough, shared_dates
 from dregutil.retention.follow import follow
 from dregutil.retention.keep import Group, kept_by, reading_of
 from dregutil.retention.policy import Order, Policy, PolicySet, applies_to
 from dregutil.retention.select import group_of, is_counted, owner_of
 from dregutil.retention.verdict import Dates, Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
-from dregutil.version import Reading
+from dregutil.select.quantity import duration_as_written
+from dregutil.select.version import Reading
 
 __all__ = ["judge", "judge_repository"]
 

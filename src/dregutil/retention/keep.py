@@ -13,8 +13,8 @@ from dregutil.retention.dates import bucket, latest_arrival
 from dregutil.retention.late import by_date, late_last
 from dregutil.retention.policy import All, Calendar, KeepRule, Last, Order, TagGlobs, VersionRule, Within
 from dregutil.retention.verdict import Late, TagFacts
-from dregutil.selector import Comparison
-from dregutil.version import Reading, read_version
+from dregutil.select.selector import Comparison
+from dregutil.select.version import Reading, read_version
 
 __all__ = ["Group", "kept_by", "may_be_in_range", "reading_of", "takes_range"]
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 
-from dregutil.reference import Digest
+from dregutil.oci.names import Digest
 from dregutil.retention.verdict import Late, TagFacts
 
 __all__ = ["by_date", "late_last"]

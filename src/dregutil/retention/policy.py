@@ -9,9 +9,9 @@ from enum import Enum
 from fractions import Fraction
 from typing import TypeAlias
 
-from dregutil.bounded_regex import BoundedRegex
-from dregutil.glob import Glob
-from dregutil.selector import Comparison
+from dregutil.select.bounded_regex import BoundedRegex
+from dregutil.select.glob import Glob
+from dregutil.select.selector import Comparison
 
 __all__ = [
     "All",

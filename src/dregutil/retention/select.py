@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from dregutil.reference import Repository, parse_signature_tag
+from dregutil.oci.names import Repository, parse_signature_tag
 from dregutil.retention.keep import may_be_in_range, reading_of, takes_range
 from dregutil.retention.policy import Order, Policy, PolicySet, Select, applies_to
 from dregutil.retention.verdict import TagFacts
-from dregutil.version import Reading, Version
+from dregutil.select.version import Reading, Version
 
 __all__ = [
     "group_of",

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 
 __all__ = ["Decision", "Former", "InUse", "Judgement", "Late", "Reason", "ReasonKind", "TagFacts", "Verdict"]
 

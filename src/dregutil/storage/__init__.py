@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from dregutil.reference import Digest, Repository
+from dregutil.oci.names import Digest, Repository
 from dregutil.storage.files import Files, FolderFiles
 from dregutil.storage.reading import read_data, read_files, read_moments
-from dregutil.stored import StoredRegistry
+from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["OBJECT_SCHEMES", "Storage", "read_storage"]
 

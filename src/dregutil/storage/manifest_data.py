@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import msgspec
 
-from dregutil.manifest import OCI_INDEX, OCI_MANIFEST, Kind, Manifest, parse_manifest
-from dregutil.reference import Digest
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Kind, Manifest, parse_manifest
+from dregutil.oci.names import Digest
 from dregutil.storage.files import UnreadError
 
 __all__ = ["NoManifestError", "manifest_of_data"]

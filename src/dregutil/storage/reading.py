@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from dregutil.errors import ManifestError, StorageError, UsageError
-from dregutil.manifest import MAX_MANIFEST_BYTES, Kind, Manifest
-from dregutil.placeholder import is_placeholder
-from dregutil.reference import Digest, Repository, Tag
+from dregutil.oci.manifest import MAX_MANIFEST_BYTES, Kind, Manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.oci.placeholder import is_placeholder
 from dregutil.storage.files import Entry, Files, TooLongError, UnreadError
 from dregutil.storage.manifest_data import NoManifestError, manifest_of_data
-from dregutil.stored import Oddity, Stops, StoredManifest, StoredRegistry, StoredRepository, Upload, references
+from dregutil.storage.stored import Oddity, Stops, StoredManifest, StoredRegistry, StoredRepository, Upload, references
 
 __all__ = ["read_data", "read_files", "read_moments"]
 

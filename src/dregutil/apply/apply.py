@@ -1,0 +1,142 @@
+"""Plan → registry: carries out what was shown and still holds.
+
+First of all: is deletion allowed, in every repository of the plan. Then the repositories, several at a time, each by
+itself (`repository_run`). A run that was cut off is taken up again where its record ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from dregutil.apply.cut_off import lost_when_cut_off
+from dregutil.apply.repository import RepositoryRun
+from dregutil.apply.run import Known, Run
+from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
+from dregutil.files import state_folder
+from dregutil.inventory.readings import Readings
+from dregutil.inventory.tags import Inventory
+from dregutil.journal.reader import RunRecord
+from dregutil.journal.store import RunStore
+from dregutil.journal.writer import Journal
+from dregutil.oci.names import Repository
+from dregutil.plan.model import Plan
+from dregutil.plan.outcome import Intent, Outcome, Recorder, RunResult, Unanswered
+from dregutil.registry.workers import for_each, gather_all
+from dregutil.registry.writer import WritableRegistry
+
+__all__ = ["apply_plan"]
+
+
+async def apply_plan(
+    registry: WritableRegistry,
+    plan: Plan,
+    *,
+    inventory: Inventory | None = None,
+    known: Known | None = None,
+    readings: Readings | None = None,
+    recorder: Recorder | None = None,
+    earlier: RunRecord | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+    on_swept: Callable[[], None] | None = None,
+    on_put_back: Callable[[], None] | None = None,
+    stop: asyncio.Event | None = None,
+) -> RunResult:
+    """Carry out `plan`.
+
+    `recorder` keeps the record by which the run can be resumed and undone; without one the run is recorded in this
+    machine's state folder, under the lock that keeps other runs out, and the result's `run` names it. With a
+    `NoRecorder` it can be neither. `earlier` is the record of this very plan, cut off: what it began is completed
+    first.
+
+    `inventory` is what the plan was made from: a list that omits one of its tags is not believed. `known` is that and
+    what else was seen before; by default what this machine's records and content database know. `on_swept` is told of
+    each tag that goes before its manifest, in a large repository, `on_put_back` of each that then comes back. `stop`,
+    once set, lets the steps in flight end and starts no other.
+
+    Raises DeletionDisabledError, DeniedError or LoginError before anything was sent, where one of the repositories
+    allows no deletion, and UnreachableError where the registry does not answer; JournalError where nothing can be
+    recorded, RefusedError where another run is at work. What fails later is an outcome, or the result's `error`.
+    """
+    if recorder is None:
+        store = RunStore(state_folder() if earlier is None else earlier.folder.parent.parent)
+        with store.lock(plan.registry), _recording(store, plan, earlier) as record:
+            result = await apply_plan(
+                registry,
+                plan,
+                inventory=inventory,
+                known=known,
+                readings=readings,
+                recorder=record.journal,
+                earlier=earlier,
+                on_outcome=on_outcome,
+                on_swept=on_swept,
+                on_put_back=on_put_back,
+                stop=stop,
+            )
+            record.is_finished = result.is_finished
+        return replace(result, run=record.journal.run if record.journal.has_intents else "")
+    with ExitStack() as stack:
+        if known is None:
+            known = stack.enter_context(Known.remembered(registry.address.identity, inventory))
+        limit = asyncio.Semaphore(registry.repositories_at_once)
+        run = Run(registry, plan, known, recorder, on_outcome or (lambda _: None))
+        run.readings = readings or Readings()
+        run.untagger.on_swept = on_swept or run.untagger.on_swept
+        run.untagger.on_put_back = on_put_back or run.untagger.on_put_back
+        run.stop = stop or run.stop
+        intents = run.take_up(earlier)
+        steps = plan.by_repository
+
+        async def carry_out(repository: Repository) -> None:
+            async with limit:
+                left_open = None if earlier is None else earlier.unanswered.get(repository)
+                await _carry_out(run, RepositoryRun(run, repository, steps[repository]), intents, left_open)
+
+        left = [repository for repository in steps if earlier is None or repository not in earlier.looked]
+        await for_each(left, registry.check_deletion, at_once=registry.concurrency)
+        await gather_all(carry_out(repository) for repository in left)
+        return run.result()
+
+
+@dataclass
+class _Record:
+    """The record of a run, and whether nothing of it is left to do."""
+
+    journal: Journal
+    is_finished: bool = False
+
+
+@contextmanager
+def _recording(store: RunStore, plan: Plan, earlier: RunRecord | None) -> Iterator[_Record]:
+    """A record that is closed as what became of the run; one that never sent anything leaves none."""
+    record = _Record(store.begin(plan, datetime.now(UTC)) if earlier is None else store.journal(earlier))
+    try:
+        yield record
+    finally:
+        record.journal.close(datetime.now(UTC) if record.is_finished else None)
+        if earlier is None and not record.journal.has_intents:
+            store.discard(record.journal)
+
+
+async def _carry_out(
+    run: Run, work: RepositoryRun, intents: Mapping[Repository, Sequence[Intent]], unanswered: Unanswered | None
+) -> None:
+    if run.stop.is_set():
+        return
+    try:
+        if unanswered is not None:
+            # Nothing is put back here: somebody may have removed such a tag since.
+            for lost in await lost_when_cut_off(run.registry, work.repository, unanswered):
+                run.note_lost(lost)
+        await work.run(intents.get(work.repository, ()))
+        broken = any(name == work.repository for name, _ in run.broken)
+        if not broken and all(run.is_settled(step) for step in work.steps):
+            run.recorder.looked(work.repository)
+    except (UnreachableError, LoginError, JournalError) as error:
+        run.fail(error)
+    except DregutilError as error:
+        run.error = run.error or error

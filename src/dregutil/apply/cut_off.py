@@ -1,0 +1,48 @@
+"""What a run that was cut off may have taken along, and could not tell: tags that were moved just before a DELETE."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.outcome import LostTag, Unanswered
+from dregutil.registry.reader import Registry
+from dregutil.registry.workers import for_each
+
+__all__ = ["lost_when_cut_off"]
+
+_PAUSE = 1.0  # seconds until tags that are missing are asked for again: a replica may not have heard of them yet
+_CUT_OFF = "the run was cut off then, and somebody may have removed the tag since"
+
+
+async def lost_when_cut_off(registry: Registry, repository: Repository, unanswered: Unanswered) -> tuple[LostTag, ...]:
+    """The tags that were to stay and are gone, with the digests that went since the run's last look.
+
+    Nothing where none of these is gone: then somebody else removed the tags. Raises DregutilError.
+    """
+    missing = unanswered.stays - frozenset(await registry.tags(repository))
+    missing -= await _there(registry, repository, missing)
+    if missing:
+        await asyncio.sleep(_PAUSE)
+        missing -= frozenset(await registry.tags(repository))
+        missing -= await _there(registry, repository, missing)
+    if not missing:
+        return ()
+    candidates = tuple(sorted(unanswered.digests - await _there(registry, repository, unanswered.digests)))
+    return tuple(LostTag(repository, tag, candidates, why=_CUT_OFF) for tag in sorted(missing)) if candidates else ()
+
+
+async def _there(
+    registry: Registry, repository: Repository, references: Collection[Tag] | Collection[Digest]
+) -> frozenset[Tag | Digest]:
+    """Those of `references` that resolve."""
+    found: set[Tag | Digest] = set()
+    waiting: Sequence[Tag | Digest] = sorted(references)
+
+    async def ask(reference: Tag | Digest) -> None:
+        if await registry.look_for(repository, reference) is not None:
+            found.add(reference)
+
+    await for_each(waiting, ask)
+    return frozenset(found)

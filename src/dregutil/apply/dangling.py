@@ -1,0 +1,113 @@
+"""Tags that are listed and name nothing: those that a removal left behind, and those that a DELETE overtook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+
+from dregutil.apply.free_tags import is_free
+from dregutil.apply.put_back import bring_back
+from dregutil.errors import RegistryError
+from dregutil.oci.manifest import Manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.registry.workers import for_each
+from dregutil.registry.writer import WritableRegistry
+
+__all__ = ["clear_left_behind", "find_homes"]
+
+_AT_ONCE = 16
+_CHUNK = 64  # manifests that are there for a moment, to see what resolves then
+
+
+async def clear_left_behind(
+    registry: WritableRegistry,
+    repository: Repository,
+    tags: Mapping[Digest, Sequence[Tag]],
+    removed: Mapping[Digest, Manifest],
+) -> None:
+    """Remove tags whose digest went by a DELETE that was cut short: it is put once more under them, and deleted.
+
+    No other way removes them on distribution 2.8. What is there again was pushed by somebody, and stays. Raises
+    DregutilError.
+    """
+
+    async def clear(digest: Digest) -> None:
+        if await registry.resolve(repository, digest) is not None:
+            return
+        # A reading that lags denies a tag that somebody has pushed: it is not put over that one.
+        free = [tag for tag in tags[digest] if await is_free(registry, repository, tag)]
+        if not free:
+            return
+        put: list[Digest] = []
+        with suppress(RegistryError):  # what it needs is gone otherwise
+            await bring_back(registry, repository, removed[digest], free, below=removed, put=put)
+        await _take_away(registry, repository, put)
+
+    await for_each(tags, clear, at_once=_AT_ONCE)
+
+
+async def find_homes(
+    registry: WritableRegistry, repository: Repository, tags: Sequence[Tag], removed: Mapping[Digest, Manifest]
+) -> Mapping[Tag, Digest]:
+    """Put back what `tags`, which name nothing, were on: each of `removed` is there for a moment, many at a time.
+
+    Those on which a tag is then found stay, with what they need. A tag that is no longer listed is not looked for.
+    Requests grow with the number of digests, however many tags there are. Raises DregutilError.
+    """
+    homes: dict[Tag, Digest] = {}
+    for chunk in _chunks([*removed][::-1]):
+        listed = frozenset(await registry.tags(repository))
+        waiting = [tag for tag in tags if tag in listed and tag not in homes]
+        if not waiting:
+            break
+        homes.update(await _try(registry, repository, waiting, {digest: removed[digest] for digest in chunk}, removed))
+    return homes
+
+
+async def _try(
+    registry: WritableRegistry,
+    repository: Repository,
+    tags: Sequence[Tag],
+    chunk: Mapping[Digest, Manifest],
+    removed: Mapping[Digest, Manifest],
+) -> Mapping[Tag, Digest]:
+    put: list[Digest] = []
+
+    async def put_one(digest: Digest) -> None:
+        if await registry.resolve(repository, digest) is not None:
+            return  # somebody has pushed it: then the tag is on something else
+        own: list[Digest] = []
+        with suppress(RegistryError):  # what it needs is gone otherwise: it was no use to anybody
+            await bring_back(registry, repository, chunk[digest], below=removed, put=own)
+        put.extend(digest for digest in own if digest not in put)
+
+    found: dict[Tag, Digest] = {}
+
+    async def look(tag: Tag) -> None:
+        now = await registry.resolve(repository, tag)
+        if now is not None:
+            found[tag] = now.digest
+
+    try:
+        await for_each(chunk, put_one, at_once=_AT_ONCE)
+        await for_each(tags, look, at_once=_AT_ONCE)
+    finally:
+        needed = set(found.values())
+        pending = [digest for digest in needed if digest in removed]
+        while pending:
+            children = {child.digest for child in removed[pending.pop()].children} - needed
+            needed |= children
+            pending += [child for child in children if child in removed]
+        await _take_away(registry, repository, [digest for digest in put if digest not in needed])
+    return found
+
+
+async def _take_away(registry: WritableRegistry, repository: Repository, put: Sequence[Digest]) -> None:
+    """Delete what was put: what needs the others first."""
+    for digest in reversed(put):
+        await registry.delete_manifest(repository, digest)
+
+
+def _chunks(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
+    for start in range(0, len(digests), _CHUNK):
+        yield digests[start : start + _CHUNK]

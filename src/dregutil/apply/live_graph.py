@@ -1,0 +1,193 @@
+"""What one repository of a run holds now, and which of its steps no longer hold; read again where that is old."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from dregutil.apply.run import Run
+from dregutil.inventory.survey import survey_repository
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import Manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Step, recheck
+from dregutil.plan.outcome import Result
+
+__all__ = ["LiveReading", "look_lives"]
+
+_LOOK_LIVES = (10.0, 60.0)  # seconds after which a repository is read whole again before the next DELETE
+_LOOK_COST = 20.0  # readings take no more than about a twentieth of the time
+
+
+def look_lives(took: float) -> float:
+    """Seconds for which a whole reading that took so long is good enough. Tags are looked at far more often (`looks`);
+    it also sees what refers to what without a tag."""
+    shortest, longest = _LOOK_LIVES
+    return min(max(_LOOK_COST * took, shortest), longest)
+
+
+class LiveReading:
+    """The last live `graph` of a repository. `dropped`: the steps that no longer hold, and why. `swept`: those whose
+    tags went first, which is no reason to leave them."""
+
+    def __init__(
+        self, run: Run, repository: Repository, steps: Sequence[Step], removed: Mapping[Digest, object]
+    ) -> None:
+        """`removed` is what the run has deleted here: it grows while the run goes on."""
+        self.graph = RepositoryGraph(repository)
+        self.dropped: dict[int, str] = {}
+        self.swept: frozenset[int] = frozenset()
+        self.own_tags = frozenset(tag for step in steps for tag in step.tags)  # those that the plan removes
+        self._run = run
+        self._repository = repository
+        self._steps = steps
+        self._removed = removed
+        self._read_at = self._took = 0.0
+        self._seen: dict[Tag, Digest] = {}
+        self._renewing = asyncio.Lock()
+        self._doomed: dict[Tag, set[Digest]] = defaultdict(set)
+        for step in steps:
+            for tag in step.tags:
+                self._doomed[tag].add(step.digest)
+
+    @property
+    def read_at(self) -> float:
+        """When the last reading was begun, on the clock of `time.monotonic`."""
+        return self._read_at
+
+    @property
+    def took(self) -> float:
+        """The seconds that the last reading took."""
+        return self._took
+
+    def is_doomed(self, tag: Tag, digest: Digest) -> bool:
+        """Whether the plan removes this tag of this digest."""
+        return digest in self._doomed.get(tag, ())
+
+    @property
+    def staying(self) -> Mapping[Tag, Digest]:
+        """The tags that were to stay when they were last read, and what they stood for."""
+        return {tag: digest for tag, digest in self.graph.tags.items() if not self.is_doomed(tag, digest)}
+
+    @property
+    def pending(self) -> list[Step]:
+        """The steps that have no outcome yet."""
+        return [step for step in self._steps if step.number not in self._run.outcomes]
+
+    @property
+    def staying_tags(self) -> frozenset[Tag]:
+        """Every tag that a reading saw, without those that the plan removes."""
+        return frozenset(self._seen.keys() - self.own_tags)
+
+    async def begin(self) -> None:
+        """Take the reading that the plan was made from, if it is fresh, else read."""
+        found = self._run.readings.take_fresh(self._repository)
+        if found is None:
+            await self.read_again()
+            return
+        self.graph, self._read_at, self._took = found
+        self._seen.update(self.graph.tags)
+        self.dropped.update(recheck(self._steps, self.graph, self._run.plan.options))
+
+    async def renew(self) -> None:
+        """Read again where the last reading has become old."""
+        async with self._renewing:
+            if time.monotonic() - self._read_at > look_lives(self._took):
+                await self._read()
+
+    async def read_again(self) -> None:
+        """Read again in any case."""
+        async with self._renewing:
+            await self._read()
+
+    async def _read(self) -> None:
+        """Read the repository, and drop the steps that no longer hold.
+
+        What is already gone, and needed by a step that is not, is read too: it may be there again. Every tag that an
+        earlier reading saw and that we do not remove is asked for by name where the list omits it. What was swept is
+        not read: what it holds is known, and whether it is still there its DELETE says.
+        """
+        steps, started = self.pending, time.monotonic()
+        gone, held = self._gone_before(steps), self.graph.manifests
+        known = {**self._run.known.tags.get(self._repository, {}), **self._seen}
+        if self._removed or self.swept:
+            known = {tag: digest for tag, digest in known.items() if tag not in self.own_tags}
+        self.graph = await survey_repository(
+            self._run.registry,
+            self._repository,
+            dict.fromkeys((*(step.digest for step in steps), *gone.values())),
+            known_tags=known,
+            known_indexes=self._run.known.indexes.get(self._repository, ()),
+            seen=self._run.known.seen,
+            likely=[step.tags[0] for step in steps if step.tags and step.number not in self.swept],
+            check_blobs=not self._run.plan.options.allow_irreversible,
+            held=[held[step.digest] for step in steps if step.number in self.swept and step.digest in held],
+        )
+        self._read_at, self._took = started, time.monotonic() - started
+        self._seen = {**self._seen, **self.graph.tags}
+        self._drop(steps, gone)
+        self._drop_pushed_again([step for step in steps if step.number in self.swept], self.graph.tags)
+
+    async def update(self, tags: Mapping[Tag, Digest]) -> None:
+        """Take in that `tags` came or stand for other digests now; then drop the steps that no longer hold.
+
+        What is not known of those digests is read, indexes within indexes included. Raises DregutilError.
+        """
+        async with self._renewing:
+            # What was deleted since the reading is not there, unless it is read again now.
+            manifests = {digest: found for digest, found in self.graph.manifests.items() if digest not in self._removed}
+            absent = await self._read_below(set(tags.values()), manifests)
+            now = {tag: digest for tag, digest in self.graph.tags.items() if digest not in self._removed}
+            self.graph = replace(
+                self.graph,
+                tags={**now, **tags},
+                manifests=manifests,
+                absent=(self.graph.absent | absent) - manifests.keys(),
+                dangling=self.graph.dangling - tags.keys(),
+                presumed={tag: on for tag, on in self.graph.presumed.items() if tag not in tags},
+            )
+            self._seen = {**self._seen, **tags}
+            self._drop(self.pending, self._gone_before(self.pending))
+            self._drop_pushed_again(self.pending, tags)
+
+    def _drop_pushed_again(self, steps: Iterable[Step], tags: Mapping[Tag, Digest]) -> None:
+        """Drop those of `steps` whose tags went, and are among `tags` now."""
+        for step in steps:
+            again = [tag for tag in step.tags if tags.get(tag) == step.digest]
+            if again:
+                self.dropped[step.number] = f"'{again[0]}' was pushed again"
+
+    def forget(self, tags: Collection[Tag]) -> None:
+        """Take in that `tags` went."""
+        now = {tag: digest for tag, digest in self.graph.tags.items() if tag not in tags}
+        self.graph = replace(self.graph, tags=now)
+
+    async def _read_below(self, digests: set[Digest], manifests: dict[Digest, Manifest]) -> set[Digest]:
+        """Add to `manifests` what is not in it of `digests` and of the indexes in them; returns what is not there."""
+        pending, absent = digests - manifests.keys(), set[Digest]()
+        while pending:
+            for digest in sorted(pending):
+                found = await self._run.registry.manifest(self._repository, digest)
+                if found is None:
+                    absent.add(digest)
+                else:
+                    manifests[digest] = found
+            read = pending & manifests.keys()
+            children = (child for digest in read for child in manifests[digest].children if child.may_be_index)
+            pending = {child.digest for child in children} - manifests.keys() - absent
+        return absent
+
+    def _drop(self, steps: Sequence[Step], gone: Mapping[int, Digest]) -> None:
+        self.dropped.update(recheck(steps, self.graph, self._run.plan.options, begun=self.swept, gone=gone))
+
+    def _gone_before(self, steps: Sequence[Step]) -> dict[int, Digest]:
+        """The digests that are gone, and that had to be before one of `steps`."""
+        numbers = {need for step in steps for need in step.needs}
+        return {
+            step.number: step.digest
+            for step in self._steps
+            if step.number in numbers and self._run.result_of(step.number) in (Result.REMOVED, Result.GONE)
+        }

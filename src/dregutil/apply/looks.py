@@ -1,0 +1,318 @@
+"""The looks between a repository's DELETEs: which tags came, which moved, and which went with what was deleted.
+
+DELETEs are sent in batches. Before each one the tags are listed; names that are new are asked for, and, where they are
+few, all that stay. After it they are listed again: a name that was to stay, and is missing, was moved onto something
+that the batch deleted. It is put back at once where only one digest can be meant, and where nobody can have deleted the
+tag by its name; else it is named. A name that nobody had seen before, and that is pushed between the list and the
+DELETE of its digest, goes unnoticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from dregutil.apply.last_look import bring_company
+from dregutil.apply.live_graph import LiveReading
+from dregutil.apply.put_back import bring_back
+from dregutil.apply.run import Run
+from dregutil.errors import (
+    DeniedError,
+    DregutilError,
+    JournalError,
+    LoginError,
+    ManifestError,
+    OutcomeUnknownError,
+    ProtocolError,
+    RegistryError,
+    UnreachableError,
+)
+from dregutil.oci.manifest import Manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Step
+from dregutil.plan.outcome import LostTag, Result
+from dregutil.registry.workers import for_each
+
+__all__ = ["Looks", "batch_seconds"]
+
+_BATCH = 1.0  # seconds of DELETEs on one look
+_LONGEST_BATCH = 10.0
+_LOOK_COST = 6.0  # looks take no more than about a seventh of the time
+_PAUSE = 1.0  # seconds until tags that went are asked for again
+_BY_NAME = "unless somebody deleted the tag by its name, as this registry can"
+_ELSEWHERE = "it names something else now, or a replica is behind"
+_OLD_LIST = "unless the list is old, since it still has what was deleted"
+_FEW_STAYING = 500  # tags that are all asked for before each batch
+
+
+def batch_seconds(took: float) -> float:
+    """Seconds in which DELETEs may follow a look that took so long (seconds)."""
+    return min(max(_BATCH, _LOOK_COST * took), _LONGEST_BATCH)
+
+
+class Looks:
+    """What is looked at in one repository. `removed` is what the run has deleted there, and grows."""
+
+    def __init__(
+        self, run: Run, repository: Repository, live: LiveReading, removed: dict[Digest, tuple[Step, Manifest]]
+    ) -> None:
+        self.at = 0.0  # of the last look, on the clock of `time.monotonic`
+        self.until = 0.0  # no DELETE is begun after this
+        self.one_by_one = False  # a tag was lost that several digests could have had
+        self._run = run
+        self._registry = run.registry
+        self._repository = repository
+        self._live = live
+        self._removed = removed
+        self._staying: dict[Tag, Digest] = {}
+        self._known: set[Tag] = set()  # names that are no news
+        self._asked_at = 0.0  # when all that stay were asked for
+        self._taken_at = 0.0  # the moment of the whole reading that was taken in last
+        self._noted: set[Tag] = set()  # those that stay, as far as the record names them
+        self._counted: set[Digest] = set()  # of `removed`, what an earlier look has answered for
+        self._by_name: bool | None = None  # whether tags can be deleted by name; None: not asked yet
+        self._untagged: dict[Digest, tuple[Step, Manifest]] = {}  # digests that stay, of tags that went alone
+
+    def begin(self) -> None:
+        """Take the live reading for a look."""
+        self._take_reading()
+        self._note_between()
+        self._looked(self._live.read_at, self._live.read_at + self._live.took + self._after_reading())
+
+    def note_untagged(self, step: Step, manifest: Manifest) -> None:
+        """A tag went by way of a manifest of our own: a tag that was copied from it meanwhile went too."""
+        self._untagged[step.digest] = (step, manifest)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last look is too old for another DELETE."""
+        return time.monotonic() > self.until
+
+    async def look(self) -> None:
+        """List the tags, mend what went with the last batch, and take in what came or moved.
+
+        Where that cannot be read, the repository is read whole, and its trouble is told there. Raises DregutilError.
+        """
+        try:
+            await self._look()
+        except (RegistryError, ProtocolError, ManifestError, DeniedError):
+            await self._read_between()
+
+    async def _look(self, *, at_all: bool = False) -> None:
+        """`at_all`: all tags that stay are asked for, however many they are."""
+        started = time.monotonic()
+        listed, missing = await self._list()
+        wanted = missing | (listed - self._known) | (listed & self._just_removed())
+        is_due = len(self._staying) <= _FEW_STAYING and (not self.one_by_one or started - self._asked_at > _BATCH)
+        if at_all or is_due:
+            wanted |= self._staying.keys()
+            self._asked_at = started
+        others = listed - self._live.own_tags
+        found = await self._ask_again(wanted, others)
+        self._known = {tag for tag in listed if tag not in wanted & others or found[tag] is not None}
+        await self._mend({tag for tag in missing if found[tag] is None})
+        if any(found[tag] is not None for tag in missing):
+            await self._read_between()  # the list omits what is there: nothing here is believed
+            return
+        changed = {tag: now for tag, now in found.items() if now is not None and self._staying.get(tag) != now}
+        if changed:
+            await self._live.update(changed)
+            self._staying.update(changed)
+        ended = time.monotonic()
+        self._looked(started, ended + batch_seconds(ended - started))
+        self._count()
+
+    async def finish(self) -> tuple[Tag, ...]:
+        """After the last DELETE: mend what went with it. Returns the tags that are listed. Raises DregutilError."""
+        listed, missing = await self._list()
+        found = await self._ask(missing)
+        gone = {tag for tag in missing if found[tag] is None}
+        await self._mend(gone)
+        return tuple(sorted(listed | (gone & self._staying.keys())))
+
+    async def read_again(self) -> None:
+        """Read the repository whole: DELETEs may follow it as they follow a look. Raises DregutilError.
+
+        It answers for nothing that was deleted: it may be made while DELETEs are in flight, and what is missing in it
+        may have gone with one of those. The next look says so.
+        """
+        await self._live.read_again()
+        self._take_reading()
+        self._looked(self._live.read_at, time.monotonic() + self._after_reading())
+
+    async def after_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
+        """Look at all tags after many went at once: what went with them is one of `taken`, or a copy of one.
+
+        What the digests hold is known, and whether they are still there their DELETEs say. Raises DregutilError.
+        """
+        swept = {tag for step, _ in taken.values() for tag in step.tags if step.number in self._live.swept}
+        self._untagged.update(taken)
+        self._known -= swept  # pushed again, such a name is news
+        self._live.forget(swept)
+        try:
+            await self._look(at_all=True)
+        except (RegistryError, ProtocolError, ManifestError, DeniedError):
+            await self._read_between()
+
+    async def after_broken_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
+        """Read again after a sweep that the registry did not let be: nobody knows what it has done of it."""
+        self._untagged.update(taken)
+        await self._read_between()
+
+    async def _read_between(self) -> None:
+        """Read the repository whole while no DELETE is in flight, and mend what went with those before."""
+        await self.read_again()
+        graph = self._live.graph
+        if not graph.trouble:
+            await self._mend(self._staying.keys() - graph.tags.keys() - graph.dangling)
+            self._count()
+
+    async def check_ours(self, ours: Digest, originals: Mapping[Tag, Manifest]) -> None:
+        """Before a manifest of our own goes, onto which `originals` were moved, and where it has to stay: a tag that
+        somebody copied from one of them gets what that stood for. Raises DregutilError where it cannot be known which.
+        """
+        candidates = {manifest.digest: manifest for manifest in originals.values()}
+        copies = await self._copies(ours, originals.keys())
+        for tag in copies:
+            lost = LostTag(self._repository, tag, tuple(candidates))
+            if len(candidates) == 1:
+                (manifest,) = candidates.values()
+                left = await bring_back(self._registry, self._repository, manifest, (tag,), below={}, over=ours)
+                mended = replace(lost, why=_ELSEWHERE) if left else replace(lost, mended=manifest.digest)
+                self._run.note_lost(mended)
+            else:
+                self._run.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
+        if copies and len(candidates) != 1:
+            raise DregutilError(f"'{copies[0]}' was copied from a tag that was just going; it was left where it is")
+
+    async def _copies(self, digest: Digest, own: Collection[Tag]) -> list[Tag]:
+        """The tags on a manifest of our own that we did not move there: names that are new or stay."""
+        listed = frozenset(await self._registry.tags(self._repository))
+        wanted = listed - self._known
+        if len(self._staying) <= _FEW_STAYING:
+            wanted |= self._staying.keys()
+        found = await self._ask_again(wanted, listed)
+        return sorted(tag for tag, now in found.items() if now == digest and tag not in own)
+
+    async def _list(self) -> tuple[frozenset[Tag], set[Tag]]:
+        """The tags that are listed, and those of the ones that were to stay that are not."""
+        self._take_reading()
+        listed = frozenset(await self._registry.tags(self._repository))
+        return listed, self._staying.keys() - listed
+
+    def _just_removed(self) -> set[Tag]:
+        """The tags that went since the last look: one that is listed may have been pushed again."""
+        deleted = (step for digest, (step, _) in self._removed.items() if digest not in self._counted)
+        alone = (step for step, _ in self._untagged.values())
+        return {tag for step in (*deleted, *alone) for tag in step.tags}
+
+    def _after_reading(self) -> float:
+        """Seconds in which DELETEs may follow a whole reading: as after a look, which asks for a part of the tags."""
+        staying, tags = len(self._staying), len(self._live.graph.tags)
+        if staying > _FEW_STAYING:
+            return _BATCH - self._live.took  # a look is a list alone: where the reading took long, one follows at once
+        return batch_seconds(self._live.took * (1 + staying) / (1 + tags)) if tags >= staying else _BATCH
+
+    def _looked(self, started: float, until: float) -> None:
+        self.at, self.until = started, until
+
+    def _count(self) -> None:
+        """What was deleted until now is answered for: no tag that is missing later went with it."""
+        self._counted |= self._removed.keys()
+        self._untagged.clear()
+        self._note_between()
+
+    def _note_between(self) -> None:
+        """Note which tags are to stay now, and that what was deleted until now is answered for."""
+        staying = self._staying.keys()
+        self._run.recorder.between(self._repository, staying - self._noted, self._noted - staying)
+        self._noted = set(staying)
+
+    def _take_reading(self) -> None:
+        """Take in a whole reading that was made since the last one."""
+        if self._live.read_at != self._taken_at and not self._live.graph.trouble:
+            self._staying.update(self._live.staying)
+            self._known |= self._live.graph.tags.keys() | self._live.graph.dangling
+            self._taken_at = self._live.read_at
+
+    async def _ask(self, tags: Collection[Tag]) -> dict[Tag, Digest | None]:
+        found: dict[Tag, Digest | None] = {}
+
+        async def ask(tag: Tag) -> None:
+            resolved = await self._registry.resolve(self._repository, tag)
+            found[tag] = None if resolved is None else resolved.digest
+
+        await for_each(sorted(tags), ask)
+        return found
+
+    async def _ask_again(self, tags: Collection[Tag], there: Collection[Tag]) -> dict[Tag, Digest | None]:
+        """As `_ask`; those of `there` that are denied are asked for once more: a replica may not have heard of them."""
+        found = await self._ask(tags)
+        denied = {tag for tag, now in found.items() if now is None and tag in there}
+        if denied:
+            await asyncio.sleep(_PAUSE)
+            found.update(await self._ask(denied))
+        return found
+
+    async def _mend(self, gone: Collection[Tag]) -> None:
+        """Put back tags that went with what was deleted since the last look; name those that cannot be."""
+        candidates = {digest: found for digest, found in self._removed.items() if digest not in self._counted}
+        candidates.update(self._untagged)
+        still_gone, doubt = await self._still_gone(gone) if candidates else (gone, "")
+        for tag in sorted(still_gone):
+            before = self._staying.pop(tag)
+            self._known.discard(tag)
+            if not candidates:
+                continue
+            why = doubt or (_BY_NAME if await self._may_go_by_name() else "")
+            if not why and await self._registry.resolve(self._repository, before) is None:
+                continue  # somebody removed it, with what it stood for; on Quay that may only have lost its last tag
+            if why or len(candidates) > 1:
+                self.one_by_one = self.one_by_one or len(candidates) > 1
+                self._run.note_lost(LostTag(self._repository, tag, tuple(candidates), why=why))
+                continue
+            ((digest, (step, manifest)),) = candidates.items()
+            await self._put_back(tag, digest, step, manifest)
+
+    async def _may_go_by_name(self) -> bool:
+        """Whether this registry deletes tags by name: then one that is missing may not have been moved at all, and
+        putting it back would make it something that it never was."""
+        if self._by_name is None:
+            self._by_name = await self._registry.may_delete_tags(self._repository)
+        return self._by_name
+
+    async def _still_gone(self, gone: Collection[Tag]) -> tuple[Collection[Tag], str]:
+        """Those of `gone` that are not there a little later either: a replica may not have heard of a tag yet, and
+        putting it back would move it. And why that is in doubt: the list still has what was just deleted."""
+        if not gone:
+            return (), ""
+        await asyncio.sleep(_PAUSE)
+        listed = frozenset(await self._registry.tags(self._repository))
+        found = await self._ask(gone)
+        doubt = _OLD_LIST if listed & self._just_removed() else ""
+        return {tag for tag in gone if tag not in listed and found[tag] is None}, doubt
+
+    async def _put_back(self, tag: Tag, digest: Digest, step: Step, manifest: Manifest) -> None:
+        lost = LostTag(self._repository, tag, (digest,))
+        self._run.note_lost(lost)
+        graph = self._live.graph
+        below = {**graph.manifests, **{gone: found for gone, (_, found) in self._removed.items()}}
+        try:
+            left = await bring_back(self._registry, self._repository, manifest, (tag,), below=below)
+            await bring_company(self._run, graph, digest, lambda _: False)
+        except DregutilError as error:
+            self._run.note_lost(replace(lost, why=error.message))
+            if isinstance(error, (JournalError, LoginError)) or (
+                isinstance(error, UnreachableError) and not isinstance(error, OutcomeUnknownError)
+            ):
+                raise
+            return
+        self._run.note_lost(replace(lost, why=_ELSEWHERE) if left else replace(lost, mended=digest))
+        if self._removed.pop(digest, None) is not None:
+            self._run.note(step, Result.LEFT, f"put back: '{tag}' was moved onto it meanwhile")
+        if not left:
+            self._staying[tag] = digest
+            self._known.add(tag)
+            await self._live.update({tag: digest})

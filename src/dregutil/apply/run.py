@@ -1,0 +1,189 @@
+"""What the repositories of one run share: the plan, the record, what became of each step so far."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from dregutil.apply.free_tags import is_free
+from dregutil.apply.untag import Untagger
+from dregutil.errors import DregutilError
+from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.readings import Readings
+from dregutil.inventory.tags import Inventory
+from dregutil.inventory.untagged import untagged_indexes
+from dregutil.journal.reader import RunRecord
+from dregutil.journal.remembered import remembered_indexes, remembered_manifests
+from dregutil.oci.manifest import Manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Action, Plan, Step
+from dregutil.plan.outcome import BrokenTag, Intent, LostTag, Outcome, Recorder, Result, RunResult
+from dregutil.registry.writer import WritableRegistry
+from dregutil.storage.stored import StoredRegistry
+
+__all__ = ["Known", "Run", "StopRepositoryError"]
+
+
+class StopRepositoryError(Exception):
+    """Nothing more may be tried in this repository; the message says why."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known before: earlier readings of tags, against which the server's lists are doubted, and indexes that
+    earlier runs saw, which no tag may name any more; `seen` is what was ever read, and above what."""
+
+    tags: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
+    indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
+    seen: Seen = field(default_factory=Seen)
+
+    @classmethod
+    @contextmanager
+    def remembered(cls, registry: str, inventory: Inventory | None = None) -> Iterator[Self]:
+        """What this machine's records and content database know of a registry (its identity), and the tags of
+        `inventory`. Raises JournalError and CacheError."""
+        tags = {} if inventory is None else inventory.as_mapping()
+        with remembered_manifests() as seen:
+            yield cls(tags, remembered_indexes(registry), seen)
+
+    def with_indexes_of(self, stored: StoredRegistry) -> Known:
+        """And the indexes that a registry's storage has without a tag: they hold their children, and the API does not
+        show them."""
+        indexes = dict(self.indexes)
+        for name, held in stored.repositories.items():
+            found = untagged_indexes(stored, held)
+            if found:
+                indexes[name] = indexes.get(name, frozenset()) | found
+        return replace(self, indexes=indexes)
+
+
+class Run:
+    """What is shared by the repositories of one run."""
+
+    def __init__(
+        self,
+        registry: WritableRegistry,
+        plan: Plan,
+        known: Known,
+        recorder: Recorder,
+        on_outcome: Callable[[Outcome], None],
+    ) -> None:
+        self.registry = registry
+        self.plan = plan
+        self.known = known
+        self.recorder = recorder
+        self.readings = Readings()
+        self.stop = asyncio.Event()
+        self.untagger = Untagger(registry, recorder)
+        self.outcomes: dict[int, Outcome] = {}
+        self.untagged: dict[Repository, dict[Tag, Step]] = defaultdict(dict)  # tags that went alone
+        self.tags_after: dict[Repository, Mapping[Tag, Digest]] = {}
+        self.vanished: dict[Repository, tuple[Tag, ...]] = {}
+        self.lost: dict[tuple[Repository, Tag], LostTag] = {}
+        self.broken: dict[tuple[Repository, Tag], BrokenTag] = {}
+        self.still_listed: dict[Repository, tuple[Tag, ...]] = {}
+        self.longest_gap = 0.0
+        self.error: DregutilError | None = None
+        self.has_looked = False  # whether the registry really does what it accepts, at its first DELETE
+        self._on_outcome = on_outcome
+        self._apart: set[tuple[Repository, Repository]] = set()  # a first delete has shown that they are two stores
+        self._looking_elsewhere = asyncio.Lock()
+
+    def take_up(self, earlier: RunRecord | None) -> Mapping[Repository, list[Intent]]:
+        """Take over what an earlier part of this run settled; returns all its intents, by repository."""
+        intents: dict[Repository, list[Intent]] = defaultdict(list)
+        if earlier is not None:
+            for step in self.plan.steps:
+                settled = earlier.outcomes.get(step.number)
+                if settled is not None:
+                    self._keep(Outcome(step, settled.result, settled.why))
+            for intent in earlier.intents:
+                intents[intent.repository].append(intent)
+        return intents
+
+    def note(self, step: Step, result: Result, why: str = "") -> None:
+        outcome = Outcome(step, result, why)
+        self._keep(outcome)
+        self.recorder.outcome(outcome)
+        self._on_outcome(outcome)
+
+    def _keep(self, outcome: Outcome) -> None:
+        step = outcome.step
+        self.outcomes[step.number] = outcome
+        if step.action is Action.UNTAG and outcome.result is Result.REMOVED:
+            self.untagged[step.repository][step.tags[0]] = step
+
+    def note_open(self, step: Step, why: str) -> None:
+        """A step failed for want of an answer: not for the record, whoever takes the run up tries it again."""
+        outcome = Outcome(step, Result.FAILED, why, is_open=True)
+        self._keep(outcome)
+        self._on_outcome(outcome)
+
+    def note_lost(self, lost: LostTag) -> None:
+        """A tag went with what was deleted; told again once it is put back."""
+        self.lost[lost.repository, lost.tag] = lost
+        self.recorder.lost(lost)
+
+    def result_of(self, number: int) -> Result | None:
+        """What became of a step so far."""
+        outcome = self.outcomes.get(number)
+        return None if outcome is None else outcome.result
+
+    def is_settled(self, step: Step) -> bool:
+        """Whether the record has a step's outcome."""
+        outcome = self.outcomes.get(step.number)
+        return outcome is not None and not outcome.is_open
+
+    def fail(self, error: DregutilError) -> None:
+        """End the run: no other step is started anywhere."""
+        self.error = self.error or error
+        self.stop.set()
+
+    def result(self) -> RunResult:
+        interrupted = False
+        for step in self.plan.steps:
+            if step.number not in self.outcomes:
+                why = self.error.message if self.error is not None else "the run was interrupted"
+                interrupted = interrupted or self.error is None
+                # Not for the record: whoever takes the run up again finds these steps without an outcome.
+                self.outcomes[step.number] = Outcome(step, Result.LEFT, why, tried=False)
+        outcomes = tuple(self.outcomes[step.number] for step in self.plan.steps)
+        return RunResult(
+            outcomes,
+            self.tags_after,
+            self.error,
+            interrupted,
+            self.vanished,
+            lost=tuple(self.lost.values()),
+            broken=tuple(self.broken.values()),
+            still_listed=self.still_listed,
+            longest_gap=self.longest_gap,
+        )
+
+    def not_seen_apart(self, step: Step) -> tuple[Repository, ...]:
+        """The repositories that hold a step's digest too, and may be the same store by another name."""
+        return tuple(other for other in step.also_in if (step.repository, other) not in self._apart)
+
+    async def look_elsewhere(self, step: Step, manifest: Manifest) -> None:
+        """Two names may be one store: after the first delete of a digest that another holds too, look at that one's."""
+        async with self._looking_elsewhere:
+            for other in self.not_seen_apart(step):
+                if await self.registry.resolve(other, step.digest) is None:
+                    await self._put_back_whole(step, manifest)
+                    error = DregutilError(
+                        f"{step.digest.short} deleted in {step.repository} also went from {other}; it was put back",
+                        advice="the two names are one store on this registry: clean up under one of them only",
+                    )
+                    self.fail(error)
+                    raise StopRepositoryError(error.message)
+                self._apart.add((step.repository, other))
+
+    async def _put_back_whole(self, step: Step, manifest: Manifest) -> None:
+        await self.registry.put_manifest(step.repository, step.digest, manifest.raw, manifest.media_type)
+        for tag in step.tags:
+            if await is_free(self.registry, step.repository, tag):
+                await self.registry.put_manifest(step.repository, tag, manifest.raw, manifest.media_type)

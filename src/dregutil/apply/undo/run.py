@@ -1,0 +1,243 @@
+"""What can come back → registry: puts manifests and tags where they were before a run removed them.
+
+`restore_plan` found what can come back. Children come first (deepest first), then indexes, tags, referrers. Two servers
+report success falsely after their garbage collection (a manifest is accepted, and its layers are gone): so what was put
+is read back, and a byte of every blob is really read: by the look that made the plan, and here once more afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from dregutil.apply.clearing import clear_placeholders
+from dregutil.apply.free_tags import look_twice
+from dregutil.apply.undo.plan import Back, BackPlan
+from dregutil.apply.untag import remove_dangling
+from dregutil.errors import DregutilError
+from dregutil.oci.manifest import Descriptor
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.outcome import Intent
+from dregutil.registry.reach import ends_all
+from dregutil.registry.workers import for_each, gather_all
+from dregutil.registry.writer import WritableRegistry
+
+__all__ = ["BackResult", "BackRun", "RestoreRecorder", "put_back"]
+
+_AT_ONCE = 16  # manifests put, or blobs read, in one repository
+_PAUSE = 1.0  # seconds until what was put and is denied is asked for again
+_BY_TAG = "sha256"  # what is put by a tag has this digest, whatever digest it had
+_FALSE_SUCCESS = (
+    "the registry accepted its manifest and does not have it: its memory is of before its garbage collection, "
+    "restart it and undo again"
+)
+
+
+class BackResult:
+    """What became of an entry. THERE: there was nothing to do. LOST: it, or something that it needs, cannot come back.
+    FAILED: it could not be put. LEFT: what it needs could not be read, so that a later undo may still put it."""
+
+    RESTORED = "restored"
+    THERE = "there"
+    LOST = "lost"
+    FAILED = "failed"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class BackRun:
+    """What became of each entry: its result, one of `BackResult`'s, and why. `moved` are tags that somebody pushed
+    between the look and the put: they are left alone. `mended` and `unclear` are tags of others that lay on a
+    placeholder: with what they name now, or may stand for."""
+
+    entries: tuple[tuple[Back, str, str], ...]
+    error: DregutilError | None = None
+    moved: tuple[tuple[Repository, Tag], ...] = ()
+    mended: tuple[tuple[Repository, Tag, Digest], ...] = ()
+    unclear: tuple[tuple[Repository, Tag, tuple[Digest, ...]], ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a later undo may put back more."""
+        return self.error is not None or bool(self.unclear) or bool(self.of(BackResult.LEFT))
+
+    def of(self, result: str) -> tuple[Back, ...]:
+        return tuple(entry for entry, found, _ in self.entries if found == result)
+
+
+class RestoreRecorder(Protocol):
+    """Who keeps the record of an undo."""
+
+    def restored(self, repository: Repository, digest: Digest, tags: Iterable[Tag], why: str = "") -> None:
+        """Note that a manifest was put back with these tags, or why it was not."""
+
+
+async def put_back(
+    registry: WritableRegistry,
+    plan: BackPlan,
+    *,
+    recorder: RestoreRecorder | None = None,
+    stop: asyncio.Event | None = None,
+    on_put: Callable[[], None] | None = None,
+) -> BackRun:
+    """Carry out what `look_back` found. What fails is a result; what ends it early is the run's `error`.
+
+    Once `stop` is set, no other manifest is begun. `on_put` is called after each manifest that was put.
+    """
+    work = _PutBack(registry, recorder, stop or asyncio.Event(), on_put or (lambda: None))
+    limit = asyncio.Semaphore(registry.repositories_at_once)
+
+    async def one(repository: Repository) -> None:
+        async with limit:
+            await work.repository(repository, plan.levels[repository], plan.ours.get(repository, ()))
+
+    await gather_all(one(repository) for repository in plan.levels)
+    place = {(entry.repository, entry.manifest.digest): number for number, entry in enumerate(plan.entries)}
+    work.results.sort(key=lambda result: place[result[0].repository, result[0].manifest.digest])
+    return BackRun(tuple(work.results), work.error, tuple(work.moved), tuple(work.mended), tuple(work.unclear))
+
+
+class _PutBack:
+    """The putting back in all repositories: what became of each entry, and what ended it early."""
+
+    def __init__(
+        self,
+        registry: WritableRegistry,
+        recorder: RestoreRecorder | None,
+        stop: asyncio.Event,
+        on_put: Callable[[], None],
+    ) -> None:
+        self.registry = registry
+        self.recorder = recorder
+        self.stop = stop
+        self.on_put = on_put
+        self.results: list[tuple[Back, str, str]] = []
+        self.moved: list[tuple[Repository, Tag]] = []
+        self.mended: list[tuple[Repository, Tag, Digest]] = []
+        self.unclear: list[tuple[Repository, Tag, tuple[Digest, ...]]] = []
+        self.error: DregutilError | None = None
+        self._has_denied = False  # the registry, what it had accepted
+
+    async def repository(
+        self, repository: Repository, levels: Sequence[Sequence[Back]], ours: Sequence[Intent]
+    ) -> None:
+        """Put back what one repository lost. No answer, no login or no record ends it in all repositories."""
+        try:
+            await self._clear(repository, ours)
+            put: list[Back] = []
+            missing: set[Digest] = set()
+            for level in levels:
+                await for_each(level, lambda entry: self._one(entry, put, missing), at_once=_AT_ONCE)
+            await self._look_after(repository, put)
+        except DregutilError as error:
+            self.error = self.error or error
+            self.stop.set()
+
+    async def _clear(self, repository: Repository, ours: Sequence[Intent]) -> None:
+        """Clear the placeholders away. Where one cannot be, what is not on it comes back all the same."""
+        try:
+            cleared = await clear_placeholders(self.registry, repository, ours)
+        except DregutilError as error:
+            if await ends_all(self.registry, error):
+                raise
+            self.error = self.error or error
+            return
+        self.mended += [(repository, tag, digest) for tag, digest in sorted(cleared.mended.items())]
+        self.unclear += [(repository, tag, digests) for tag, digests in sorted(cleared.unclear.items())]
+
+    async def _one(self, entry: Back, put: list[Back], missing: set[Digest]) -> None:
+        if self.stop.is_set():
+            return
+        digest = entry.manifest.digest
+        if entry.unread:
+            missing.add(digest)
+            self._note(entry, BackResult.LEFT, entry.unread)
+        elif entry.lost or any(child.digest in missing for child in entry.manifest.children):
+            missing.add(digest)
+            self._note(entry, BackResult.LOST, entry.lost or "a child of it could not be put back")
+        elif not entry.is_needed:
+            self._note(entry, BackResult.THERE)
+        else:
+            try:
+                await self._put(entry)
+            except DregutilError as error:
+                if await ends_all(self.registry, error):
+                    raise
+                missing.add(digest)
+                self._note(entry, BackResult.FAILED, error.message)
+                return
+            put.append(entry)
+            self.on_put()
+
+    async def _put(self, entry: Back) -> None:
+        manifest = entry.manifest
+        for blob, holder in entry.mounts:
+            if not await self.registry.mount_blob(entry.repository, blob, holder):
+                raise DregutilError(f"its blob {blob.short} is gone here, and could not be brought from {holder}")
+        put: list[Tag] = []
+        if manifest.digest.algorithm != _BY_TAG:
+            await self.registry.put_manifest(entry.repository, manifest.digest, manifest.raw, manifest.media_type)
+        for tag in entry.tags:
+            # Looked at just before: of many tags somebody may push the last one while the first ones are put.
+            if await self._is_free(entry, tag):
+                await self.registry.put_manifest(entry.repository, tag, manifest.raw, manifest.media_type)
+                put.append(tag)
+        if not put and manifest.digest.algorithm == _BY_TAG:
+            await self.registry.put_manifest(entry.repository, manifest.digest, manifest.raw, manifest.media_type)
+        reference = put[0] if put and manifest.digest.algorithm == _BY_TAG else manifest.digest
+        if await self._is_denied(entry.repository, reference):
+            await self._take_away(entry, put)
+            raise DregutilError(_FALSE_SUCCESS)
+
+    async def _is_denied(self, repository: Repository, reference: Tag | Digest) -> bool:
+        """Whether what was just put is not there. A replica may not have heard of it yet: it is asked for once more,
+        until one such answer has stayed the same."""
+        if await self.registry.manifest(repository, reference) is not None:
+            return False
+        if not self._has_denied:
+            await asyncio.sleep(_PAUSE)
+            if await self.registry.manifest(repository, reference) is not None:
+                return False
+        self._has_denied = True
+        return True
+
+    async def _is_free(self, entry: Back, tag: Tag) -> bool:
+        """Whether nobody has pushed a tag since it was looked at."""
+        found = await look_twice(self.registry, entry.repository, tag)
+        if found is None or found.digest == entry.manifest.digest:
+            return True
+        self.moved.append((entry.repository, tag))
+        return False
+
+    async def _take_away(self, entry: Back, tags: Sequence[Tag]) -> None:
+        """The tags that a false success left dangling."""
+        for tag in tags:
+            with suppress(DregutilError):
+                await remove_dangling(self.registry, entry.repository, tag)
+
+    async def _look_after(self, repository: Repository, put: Sequence[Back]) -> None:
+        """Read a byte of every blob once more: only then is an image back."""
+        blobs = {blob.digest: blob for entry in put for blob in entry.manifest.blobs if not blob.urls}
+        broken: dict[Digest, tuple[str, str]] = {}
+
+        async def look(blob: Descriptor) -> None:
+            try:
+                if not await self.registry.has_bytes(repository, blob):
+                    broken[blob.digest] = (BackResult.LOST, f"its blob {blob.digest.short} cannot be read")
+            except DregutilError as error:
+                if await ends_all(self.registry, error):
+                    raise
+                broken[blob.digest] = (BackResult.FAILED, f"whether it is whole is not known: {error.message}")
+
+        await for_each(blobs.values(), look, at_once=_AT_ONCE)
+        for entry in put:
+            gone = [broken[blob.digest] for blob in entry.manifest.blobs if blob.digest in broken]
+            self._note(entry, *(gone[0] if gone else (BackResult.RESTORED, "")))
+
+    def _note(self, entry: Back, result: str, why: str = "") -> None:
+        self.results.append((entry, result, why))
+        if self.recorder is not None and result != BackResult.THERE:
+            self.recorder.restored(entry.repository, entry.manifest.digest, entry.tags, why)

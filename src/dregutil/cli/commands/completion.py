@@ -1,0 +1,18 @@
+"""`completion`: a shell's script, made beforehand from the parser (`tools/completions.py`): nothing to pay at a TAB."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.resources
+import sys
+
+from dregutil.cli.parser import SHELLS
+from dregutil.cli.settings import Settings
+
+__all__ = ["completion"]
+
+
+def completion(args: argparse.Namespace, _settings: Settings) -> int:
+    scripts = importlib.resources.files("dregutil.cli") / "completions"
+    sys.stdout.write((scripts / SHELLS[args.shell]).read_text(encoding="utf-8"))
+    return 0

@@ -1,0 +1,76 @@
+"""`history`: past runs, or one of them; forgets old ones only when asked."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from dregutil.cli.other_names import other_name_advice
+from dregutil.cli.output import emit, note, plural
+from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.settings import Settings
+from dregutil.errors import JournalError
+from dregutil.journal.oci_layout import write_layout
+from dregutil.journal.reader import RunRecord
+from dregutil.journal.recent import HELD_FOR
+from dregutil.journal.store import RunStore
+from dregutil.report.runs import damage_text, run_lines, run_object, step_lines, step_objects
+from dregutil.select.quantity import parse_duration
+
+__all__ = ["history"]
+
+
+def history(args: argparse.Namespace, settings: Settings) -> int:
+    store = RunStore(settings.state_dir)
+    if args.prune is not None:
+        return _prune(args.prune, settings, store)
+    if args.run is not None:
+        return _show(store.get(args.run), settings)
+    registry = None if settings.registry is None else settings.registry.identity
+    records: list[RunRecord] = []
+    newer = 0
+    for header in store.headers(registry):
+        try:
+            records.append(store.get(header.run))
+        except JournalError as error:
+            if header.is_newer:
+                newer += 1
+                note(settings, f"{error.message}: {error.advice}")
+    undone = {record.undoes for record in records if record.undoes and not record.is_unfinished}
+    if not records and not newer:
+        note(settings, f"no run is recorded in {settings.state_dir}" + (f" for {registry}" if registry else ""))
+        other = other_name_advice(settings, store, "history")
+        if other:
+            note(settings, other)
+    damaged = [record for record in records if record.damaged]
+    for record in damaged:
+        note(settings, damage_text(record))
+    emit(settings, [run_object(record, undone) for record in records], run_lines(records, undone))
+    return PARTIAL if damaged or newer else 0
+
+
+def _show(record: RunRecord, settings: Settings) -> int:
+    layout = record.folder / "layout"
+    with suppress(OSError):
+        write_layout(layout, record.intents)
+    if record.intents:
+        note(settings, f"its manifests are in {layout}; `skopeo inspect --raw oci:{layout}:REPOSITORY:TAG` reads one")
+    if record.damaged:
+        note(settings, damage_text(record))
+    emit(settings, step_objects(record), step_lines(record))
+    return PARTIAL if record.damaged else 0
+
+
+def _prune(age: str, settings: Settings, store: RunStore) -> int:
+    now = datetime.now(UTC)
+    before = now - parse_duration(age)
+    names = store.prune(before, min(before, now - HELD_FOR))
+    for name in names:
+        note(settings, f"forgot {name}")
+    note(settings, f"{plural(len(names), 'run')} forgotten; what they removed can no longer be undone")
+    held = sum(bool(header.undoes) and header.started < before for header in store.headers())
+    if held:
+        stays = f"{plural(held, 'undo')} {'stays' if held == 1 else 'stay'}"
+        note(settings, f"{stays}: `cleanup` holds what it put back for {HELD_FOR.days} days")
+    return 0

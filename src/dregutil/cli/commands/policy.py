@@ -1,0 +1,153 @@
+"""`policy check`: the mistakes of a policy file, and, against a registry, what its selectors really pick."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dregutil.apply.run import Known
+from dregutil.cli.contents import open_contents, seen_before
+from dregutil.cli.in_use import manifests_of, read_list
+from dregutil.cli.output import emit, plural
+from dregutil.cli.policy_warnings import vain_selectors
+from dregutil.cli.retention import load_policy
+from dregutil.cli.settings import Settings
+from dregutil.cli.source import Source, open_source
+from dregutil.cli.untagged import UntaggedManifests, find_untagged
+from dregutil.errors import DregutilError, PartialError, UsageError
+from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.tags import Inventory
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import RegistryAddress
+from dregutil.retention import PolicySet, TagFacts
+from dregutil.retention.image_name import registry_hosts
+from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
+from dregutil.retention.policy import Policy, Select
+from dregutil.retention.policyfile import Mistake, PolicyError
+from dregutil.retention.select import overlaps
+
+__all__ = ["policy_command"]
+
+_MISTAKEN, _USAGE = "mistake", 2
+
+
+def policy_command(args: argparse.Namespace, settings: Settings) -> int:
+    try:
+        policies = load_policy(args.file)
+    except PolicyError as error:
+        _emit(args, settings, [(_MISTAKEN, mistake) for mistake in error.mistakes])
+        return _USAGE
+    lists, faults = _lists(policies, Path(args.file).absolute().parent)
+    found = [("warning", warning) for warning in _shadowed(policies)]
+    where = ""
+    if args.against is not None:
+        address = RegistryAddress.parse(args.against)
+        if settings.registry is not None and settings.registry.key != address.key:
+            raise UsageError(
+                f"--against {address.name}, and the registry is {settings.registry.name}",
+                advice="name one of them: a login is never sent to another registry",
+            )
+        settings = settings if settings.registry is not None else replace(settings, registry=address)
+        source = open_source(settings)
+        if source.failed:
+            raise PartialError(f"{plural(len(source.failed), 'repository')} could not be read")
+        with open_contents(settings) as database:
+            faults += _strangers(policies, lists, source.inventory, address, database)
+        untagged = _untagged(settings, policies, source)
+        found += [("warning", warning) for warning in vain_selectors(policies, source.inventory, untagged)]
+        found += [("warning", warning) for warning in _overlaps(policies, source.inventory)]
+        where = f" against {address.name}"
+    faults.sort(key=lambda fault: (fault.line, fault.column))
+    number = plural(len(faults), _MISTAKEN) if faults else "no mistakes"
+    summary = f"{plural(len(policies.policies), 'policy')}, {number}, {plural(len(found), 'warning')}{where}"
+    _emit(args, settings, [*((_MISTAKEN, fault) for fault in faults), *found], f"{args.file}: {summary}")
+    return _USAGE if faults else 0
+
+
+def _lists(policies: PolicySet, folder: Path) -> tuple[list[ListFile], list[Mistake]]:
+    """The lists of what is in use, and what is wrong with the others, as `cleanup` would refuse them.
+
+    Standard input is left alone: what `cleanup` will get there is not known.
+    """
+    lists: list[ListFile] = []
+    faults: list[Mistake] = []
+    for entry in policies.protect.in_use:
+        if entry.file != "-":
+            try:
+                file = read_list(entry, folder)
+                images_in(file)
+                lists.append(file)
+            except DregutilError as error:
+                faults.append(Mistake(entry.line, entry.column, error.message))
+    return lists, faults
+
+
+def _strangers(
+    policies: PolicySet,
+    lists: Sequence[ListFile],
+    inventory: Inventory,
+    address: RegistryAddress,
+    database: ContentDatabase,
+) -> Iterator[Mistake]:
+    """Lists that name nothing of a registry, or mostly what it has not. IDs are looked up as far as was ever read."""
+    own = registry_hosts(address, policies.protect.aliases)
+    lookup, reports = manifests_of(database), list[ListReport]()
+    for file in lists:
+        try:
+            read = [(file, images_in(file, own))]
+            reports += find_in_use(policies.protect, read, inventory, address, lookup, is_whole=False)[1]
+        except DregutilError as error:
+            yield Mistake(file.entry.line, file.entry.column, error.message)
+    try:
+        # Standard input is not known here, and may have more.
+        refuse_caches_alone(reports if len(reports) == len(policies.protect.in_use) else ())
+    except DregutilError as error:
+        yield Mistake(lists[0].entry.line, lists[0].entry.column, error.message)
+
+
+def _untagged(settings: Settings, policies: PolicySet, source: Source) -> UntaggedManifests:
+    with seen_before(settings) as seen:
+        indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
+        return find_untagged(settings, policies, source, Known(source.inventory.as_mapping(), indexes, seen))
+
+
+def _emit(args: argparse.Namespace, settings: Settings, found: list[tuple[str, Mistake]], *more: str) -> None:
+    objects: list[dict[str, object]] = [
+        {"file": args.file, "line": one.line, "column": one.column, "kind": kind, "text": one.text}
+        for kind, one in found
+    ]
+    lines = [one.shown(args.file) if kind == _MISTAKEN else f"{one.shown(args.file)} ({kind})" for kind, one in found]
+    emit(settings, objects, [*lines, *more])
+
+
+def _at(policy: Policy, text: str) -> Mistake:
+    return Mistake(policy.line, policy.column, text)
+
+
+def _shadowed(policies: PolicySet) -> Iterator[Mistake]:
+    """Policies that can own nothing, since one before them takes every tag of their repositories."""
+    takes_all: dict[str, str] = {}
+    for policy in policies.policies:
+        globs = [glob.text for glob in policy.repositories]
+        by = takes_all.get("**") or next((takes_all[text] for text in globs if text in takes_all), None)
+        if by is not None and ("**" in takes_all or all(text in takes_all for text in globs)):
+            yield Mistake(
+                policy.line, policy.column, f"{policy.name!r} owns nothing: {by!r} before it selects every tag there"
+            )
+        if policy.select == Select():
+            takes_all.update((text, policy.name) for text in globs if text not in takes_all)
+
+
+def _overlaps(policies: PolicySet, inventory: Inventory) -> Iterator[Mistake]:
+    tags = inventory.as_mapping()
+    named = {policy.name: policy for policy in policies.policies}
+    facts = {name: [TagFacts(tag, digest) for tag, digest in found.items()] for name, found in tags.items()}
+    by_name = replace(
+        policies,
+        policies=tuple(replace(one, select=replace(one.select, labels=())) for one in policies.policies),
+    )
+    for (first, second), number in overlaps(by_name, facts).items():
+        text = f"{second!r} overlaps {first!r} on {plural(number, 'tag')}, which {first!r} owns"
+        yield _at(named[second], text)

@@ -1,0 +1,143 @@
+"""`query-repos` and `query-tags`: the digests that a selection takes, and why others are left alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence, Set
+from dataclasses import replace
+
+from dregutil.cli.output import count, emit, note
+from dregutil.cli.repositories import parse_named, parse_repositories, tell_absent
+from dregutil.cli.search import Search, read_search, search_contents
+from dregutil.cli.settings import Settings
+from dregutil.cli.source import Source, open_source
+from dregutil.errors import UsageError
+from dregutil.report.text import pair_lines
+from dregutil.select.nearest import near
+from dregutil.select.selection import HeldBack, MatchRules, Selected, Selection, select_repositories, select_tags
+from dregutil.select.selector import Every, Exact, TagSelector
+
+_MOST_NAMED = 5
+
+__all__ = ["query_repos", "query_tags", "select", "selected_objects", "tell_held"]
+
+
+def query_repos(args: argparse.Namespace, settings: Settings) -> int:
+    return _query(args, settings)
+
+
+def query_tags(args: argparse.Namespace, settings: Settings) -> int:
+    return _query(args, settings)
+
+
+def _query(args: argparse.Namespace, settings: Settings) -> int:
+    _, selection, code = select(args, settings, shown=True)
+    tell_held(settings, selection.held)
+    found = selection.selected
+    if not found:
+        note(settings, "no digest is selected")
+    emit(settings, selected_objects(found), pair_lines([(entry.repository, entry.digest) for entry in found]))
+    count(settings, "selected digests", len(found))
+    return code
+
+
+def select(args: argparse.Namespace, settings: Settings, *, shown: bool = False) -> tuple[Source, Selection, int]:
+    """The selection that the command line describes, from the cache or the registry, with its exit code so far.
+
+    `shown`: it is only looked at, so that it may come from repositories that were not read whole.
+    Raises UsageError before anything is read, NotFoundError, and IntersectionError where that was asked for.
+    """
+    rules = MatchRules(
+        match_all_tags=getattr(args, "match_all", True),
+        ignore_other_repositories=args.ignore_other_repos,
+        raise_intersecting_tag=getattr(args, "raise_tag", False),
+        raise_intersecting_repository=settings.raise_intersecting_repository,
+    )
+    if "tags" not in args:
+        repositories = parse_repositories(args.repo, settings.address)
+        source = open_source(settings, repositories if args.ignore_other_repos else None)
+        inventory = source.shown if shown else source.inventory
+        code = tell_absent(inventory, repositories, source.failed)
+        return source, select_repositories(inventory, repositories, rules), code
+    named = parse_named(args.repo, settings.address)
+    search = read_search(args, settings)
+    selector = _selector(args, search)
+    source = open_source(settings, search.with_bases(named.only) if args.ignore_other_repos else None)
+    inventory = source.shown if shown else source.inventory
+    found, code = named.expand(inventory, source.failed)
+    if not code:  # what could not be read may have those tags
+        _tell_vain(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
+    digests = None
+    if search.is_asked:
+        tags = [
+            (repository, tag, digest)
+            for repository in found
+            for tag, digest in inventory.tags(repository).items()
+            if selector.matches(tag)
+        ]
+        digests, searched = search_contents(settings, source, search, tags)
+        code = max(code, searched)
+    return source, select_tags(inventory, found, selector, rules, digests=digests), code
+
+
+def _selector(args: argparse.Namespace, search: Search) -> TagSelector:
+    for name, values in (("-t", args.tags), ("-x", args.exclude)):
+        if values == []:
+            raise UsageError(
+                f"{name} without a tag: the shell took the < or > for itself",
+                advice=f"quote it: {name} '<1.4', or {name} \\<1.4",
+            )
+    if not args.tags and not args.regex and not search.is_asked:
+        raise UsageError(
+            "no tags are selected",
+            advice="name tags or versions with -t, or patterns with -re, or search by --older-than and the like",
+        )
+    selector = TagSelector.build(
+        args.tags or (),
+        args.regex or (),
+        args.exclude or (),
+        args.exclude_regex or (),
+        full_match=args.full_match,
+    )
+    return selector if args.tags or args.regex else replace(selector, include=(Every(),))
+
+
+def _tell_vain(args: argparse.Namespace, settings: Settings, selector: TagSelector, there: Set[str]) -> None:
+    """Name the selectors that take no tag, and the exclusions by name that spare none: most often a slip."""
+    given = [*(args.tags or ()), *(args.regex or ())]
+    vain = [
+        f"{text} selects no tag{near(text, there) if isinstance(one, Exact) else ''}"
+        for text, one in zip(given, selector.include, strict=False)
+        if not (one.name in there if isinstance(one, Exact) else any(map(one.matches, there)))
+    ]
+    vain += [
+        f"-x {one.name} names no tag{near(one.name, there)}"
+        for one in selector.exclude
+        if isinstance(one, Exact) and one.name not in there
+    ]
+    for line in vain[:_MOST_NAMED]:
+        note(settings, line)
+    if len(vain) > _MOST_NAMED:
+        note(settings, f"and {len(vain) - _MOST_NAMED:,} more that match no tag")
+
+
+def selected_objects(found: Sequence[Selected]) -> list[dict[str, object]]:
+    return [
+        {
+            "repository": entry.repository,
+            "digest": entry.digest,
+            "tags": list(entry.tags),
+            "other_tags": list(entry.other_tags),
+        }
+        for entry in found
+    ]
+
+
+def tell_held(settings: Settings, held: Sequence[HeldBack]) -> None:
+    """Say which digests are left alone, and why."""
+    if settings.quiet:
+        return
+    for entry in held:
+        tags = ", ".join(entry.tags[:5]) + (f" and {len(entry.tags) - 5} more" if len(entry.tags) > 5 else "")
+        sys.stderr.write(f"left alone: {entry.repository} {entry.digest.short} ({tags}): {entry.reason}\n")

@@ -1,0 +1,97 @@
+"""`refresh`: read the registry again, and say what changed."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+
+from dregutil.cli.output import emit, plural
+from dregutil.cli.repositories import PARTIAL, parse_repositories
+from dregutil.cli.settings import Settings
+from dregutil.cli.source import Source, read_registry, save, update
+from dregutil.errors import CacheError
+from dregutil.inventory.tags import Inventory
+
+__all__ = ["refresh"]
+
+
+def refresh(args: argparse.Namespace, settings: Settings) -> int:
+    named = parse_repositories(args.repo, settings.address)
+    before = _read_cache(settings)
+    started = time.monotonic()
+    source = read_registry(settings, named) if named else _crawl(settings)
+    seconds = time.monotonic() - started
+    merged = source.inventory
+    if named or source.failed:
+        # What was not read again stays as it was known.
+        merged = Inventory(before.as_mapping() if before is not None else {})
+        for name in named or source.inventory.repositories:
+            if name not in source.failed:
+                merged.replace(name, source.inventory.tags(name))
+    if source.whole:
+        save(settings, merged)
+    elif named and before is not None:
+        update(settings, lambda _: {name: merged.tags(name) for name in named if name not in source.failed})
+    if not named:
+        from dregutil.cli.records import note_crawl
+
+        note_crawl(settings, source, must=False)
+    change = None if before is None else _change(before, merged)
+    line = f"{_summary(source.inventory)}, read in {seconds:.1f} s{'' if change is None else change.text}"
+    emit(settings, [_object(source.inventory, seconds, change)], [line])
+    return PARTIAL if source.failed else 0
+
+
+def _crawl(settings: Settings) -> Source:
+    from dregutil.cli.records import crawl_whole
+
+    return crawl_whole(settings)
+
+
+def _read_cache(settings: Settings) -> Inventory | None:
+    try:
+        return settings.cache.read() if settings.cache is not None else None
+    except CacheError:
+        return None  # it is about to be written anew, as its own advice says
+
+
+def _summary(inventory: Inventory) -> str:
+    return (
+        f"{plural(len(inventory.repositories), 'repository')}, {plural(inventory.tag_count, 'tag')}, "
+        f"{plural(inventory.digest_count, 'digest')}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """How many tags came, went and moved since the reading before."""
+
+    new: int
+    gone: int
+    moved: int
+
+    @property
+    def text(self) -> str:
+        if not (self.new or self.gone or self.moved):
+            return "; nothing has changed"
+        return f"; tags: {self.new:,} new, {self.gone:,} gone, {self.moved:,} moved"
+
+
+def _object(inventory: Inventory, seconds: float, change: _Change | None) -> dict[str, object]:
+    return {
+        "repositories": len(inventory.repositories),
+        "tags": inventory.tag_count,
+        "digests": inventory.digest_count,
+        "seconds": round(seconds, 3),
+        "new": None if change is None else change.new,
+        "gone": None if change is None else change.gone,
+        "moved": None if change is None else change.moved,
+    }
+
+
+def _change(before: Inventory, after: Inventory) -> _Change:
+    old = {(name, tag): digest for name, tags in before.as_mapping().items() for tag, digest in tags.items()}
+    new = {(name, tag): digest for name, tags in after.as_mapping().items() for tag, digest in tags.items()}
+    moved = sum(old[key] != new[key] for key in old.keys() & new.keys())
+    return _Change(len(new.keys() - old.keys()), len(old.keys() - new.keys()), moved)

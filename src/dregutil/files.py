@@ -1,0 +1,161 @@
+"""Files that may name private images: where they lie, for their owner alone, and reads that end.
+
+No link of another user is followed. Of a file that somebody names no more than so many bytes are read: it may have no
+end (`/dev/zero`).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+__all__ = [
+    "absolute",
+    "bounded_lines",
+    "check_is_file",
+    "contents_file",
+    "file_of",
+    "make_private_folder",
+    "others_link",
+    "read_bytes",
+    "read_stream",
+    "read_text",
+    "state_folder",
+    "trusted_owners",
+    "write_private",
+]
+
+
+def trusted_owners() -> frozenset[int]:
+    """Whose links are followed: our own, and the system's."""
+    return frozenset((os.geteuid(), 0))
+
+
+def others_link(path: Path) -> Path | None:
+    """The part of `path` that is somebody else's link, or `path` where a link leads to what is somebody else's.
+
+    None where there is nothing of the kind, or nothing at all.
+    """
+    trusted, has_link = trusted_owners(), False
+    try:
+        absolute = path.absolute()  # fails where the working folder is deleted
+        for part in (*reversed(absolute.parents), absolute):
+            found = part.lstat()
+            if stat.S_ISLNK(found.st_mode):
+                has_link = True
+                if found.st_uid not in trusted:
+                    return part
+        return path if has_link and path.stat().st_uid not in trusted else None
+    except OSError:
+        return None
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for the owner alone whatever the umask is. Raises OSError."""
+    missing = []
+    while not path.exists():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_private(path: Path | str, raw: bytes) -> None:
+    """Write a file that only its owner may read; a link in its place is not followed. Raises OSError."""
+    # Without a file object around it: thousands are written beside the requests of a run.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        left = memoryview(raw)
+        while left:
+            left = left[os.write(file, left) :]
+    finally:
+        os.close(file)
+
+
+def state_folder(env: Mapping[str, str] = os.environ) -> Path:
+    """The folder of the records: DREGUTIL_STATE_DIR, else `dregutil` under XDG_STATE_HOME."""
+    named = env.get("DREGUTIL_STATE_DIR")
+    if named:
+        return absolute(Path(named))
+    return absolute(Path(env.get("XDG_STATE_HOME") or "~/.local/state") / "dregutil")
+
+
+def contents_file(env: Mapping[str, str] = os.environ) -> Path:
+    """The file of the content database."""
+    return absolute(Path(env.get("XDG_CACHE_HOME") or "~/.cache") / "dregutil" / "contents.sqlite")
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root; where the working folder is deleted a relative one stays as it is, and names nothing."""
+    try:
+        return path.expanduser().absolute()
+    except (OSError, RuntimeError):
+        return path
+
+
+def file_of(folder: Path, names: Sequence[str], suffix: str = "") -> Path:
+    """FOLDER/<sum of a name>SUFFIX: of those that are there, the one written last; where none is, the first name's."""
+    paths = [folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}{suffix}" for name in names]
+    return max(paths, key=_written_at)  # of several that are equal, the first
+
+
+def _written_at(path: Path) -> int:
+    """In nanoseconds; -1 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return -1
+
+
+_LONGEST_LINE = 64 * 1024 * 1024
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """A file of at most `most` bytes. Raises OSError."""
+    with path.open("rb") as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise _too_long(most)
+    return found
+
+
+def read_text(path: Path, most: int, *, encoding: str = "utf-8-sig") -> str:
+    """A text file of at most `most` bytes. Raises OSError, and UnicodeDecodeError where it is none."""
+    return read_bytes(path, most).decode(encoding).replace("\r\n", "\n")
+
+
+def read_stream(stream: TextIO, most: int) -> str:
+    """A text of at most `most` characters, such as standard input. Raises OSError, and UnicodeDecodeError."""
+    found = stream.read(most + 1)
+    if len(found) > most:
+        raise _too_long(most)
+    return found
+
+
+def bounded_lines(file: BinaryIO, most: int) -> Iterator[bytes]:
+    """The lines of a file of at most `most` bytes, none longer than 64 MB. Raises OSError."""
+    left = most
+    while line := file.readline(min(_LONGEST_LINE, left) + 1):
+        left -= len(line)
+        if left < 0 or len(line) > _LONGEST_LINE:
+            raise _too_long(min(_LONGEST_LINE, most))
+        yield line
+
+
+def check_is_file(path: Path) -> None:
+    """Raises OSError where there is something, and it is no plain file: a device has no end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is no plain file")
+
+
+def _too_long(most: int) -> OSError:
+    return OSError(errno.EFBIG, f"it has more than {most >> 20:,} MB")

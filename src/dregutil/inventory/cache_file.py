@@ -1,0 +1,208 @@
+"""The cache file: an inventory in the older tool's format, `{"repository": {"tag": "sha256:…"}}`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from dregutil.errors import CacheError, UsageError
+from dregutil.files import check_is_file, others_link
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+
+__all__ = ["CacheFile", "cache_file_name"]
+
+
+def cache_file_name(address: RegistryAddress) -> str:
+    """The older tool's name for a registry's cache: without the scheme, `/` and `.` replaced by `_`."""
+    return f"{address.name.replace('/', '_').replace('.', '_')}_cache.json"
+
+
+class CacheFile:
+    """One registry's cache. Reading and writing are whole; a crash while writing leaves the old file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> Inventory | None:
+        """The inventory, or None where there is no file. Raises CacheError where it is damaged or cannot be read."""
+        self._check_hands()
+        try:
+            with self.path.open("rb") as file:
+                found = json.load(file)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self.unusable(error.strerror or str(error)) from error
+        except (ValueError, RecursionError) as error:
+            raise self.unusable("it is no JSON, or was cut short") from error
+        try:
+            return Inventory(_checked(found))
+        except UsageError as error:
+            raise self.unusable(error.message) from error
+
+    def stream(self) -> Inventory | None:
+        """As `read`, but a repository's tags are read when they are asked for, and not kept: for what passes once over
+        a registry that would not fit into memory. What is wrong with them is thus raised later."""
+        import msgspec  # a query from the cache does without
+
+        self._check_hands()
+        try:
+            with self.path.open("rb") as file:
+                # An empty file cannot be mapped, and is no JSON either.
+                raw = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            found = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+            return _StreamedInventory(self, {Repository.parse(name): tags for name, tags in found.items()})
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self.unusable(error.strerror or str(error)) from error
+        except (ValueError, RecursionError) as error:
+            raise self.unusable("it is no JSON of repositories, or was cut short") from error
+        except UsageError as error:
+            raise self.unusable(error.message) from error
+
+    def age(self, now: float) -> float | None:
+        """Seconds since it was read, at `now` (seconds since 1970); None where there is no file."""
+        try:
+            return max(now - self.path.stat().st_mtime, 0.0)
+        except OSError:
+            return None
+
+    def _check_hands(self) -> None:
+        if others_link(self.path) is not None:
+            raise self.unusable("it is a link of, or into, somebody else's")
+        try:
+            check_is_file(self.path)
+        except OSError as error:
+            raise self.unusable(error.strerror or str(error)) from error
+
+    def update(self, changed: Callable[[Inventory], Mapping[Repository, Mapping[Tag, Digest]]]) -> None:
+        """Replace the tags of some repositories, those that `changed` makes of what is known; without a file, nothing.
+
+        The file stays as old as it was: its age is that of the oldest it holds. Raises as `read` and `write` do.
+        """
+        with self.lock():
+            known = self.read()
+            if known is None:
+                return
+            written = self.path.stat().st_mtime_ns
+            for repository, tags in changed(known).items():
+                known.replace(repository, tags)
+            self.write(known, written_ns=written)
+
+    def write(self, inventory: Inventory, *, written_ns: int | None = None) -> None:
+        """Replace the file. Raises OSError where the folder cannot be written. `written_ns`: when what it holds was
+        read, in nanoseconds since 1970; now, where it is None.
+
+        Only its owner may read it, since it names private images; a link that leads elsewhere is replaced, never
+        followed.
+        """
+        if others_link(self.path.parent) is not None:
+            raise PermissionError(errno.EPERM, "its folder is a link of, or into, somebody else's")
+        check_is_file(self.path)  # a device would be replaced
+        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                _dump(inventory, file.write)
+                file.flush()
+                if written_ns is not None:
+                    os.utime(file.fileno(), ns=(written_ns, written_ns))
+                os.fsync(file.fileno())
+            os.replace(name, self.path)  # noqa: PTH105 - the same call, on the names that mkstemp gave
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)  # noqa: PTH108
+            raise
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from changing the file meanwhile; where the folder cannot be written, without a lock."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            handle = os.open(self.path.with_name(f".{self.path.name}.lock"), flags, 0o600)
+        except (OSError, ValueError):  # `/` has no name
+            yield
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def unusable(self, why: str) -> CacheError:
+        """The error that the file cannot be used."""
+        return CacheError(
+            f"the cache file {self.path} cannot be used: {why}",
+            advice="--refresh reads the registry again and writes it anew; -c names another file",
+        )
+
+
+class _StreamedInventory(Inventory):
+    """Tags as they stand in a file, which each look at them reads anew; it cannot be changed."""
+
+    def __init__(self, file: CacheFile, raw: Mapping[Repository, bytes]) -> None:
+        super().__init__()
+        self._mapping = _StreamedTags(file, {name: tags for name, tags in raw.items() if not _is_empty(tags)})
+
+    def as_mapping(self) -> Mapping[Repository, Mapping[Tag, Digest]]:
+        return self._mapping
+
+
+class _StreamedTags(Mapping[Repository, Mapping[Tag, Digest]]):
+    def __init__(self, file: CacheFile, raw: Mapping[Repository, bytes]) -> None:
+        self._file = file
+        self._raw = raw
+
+    def __getitem__(self, repository: Repository) -> Mapping[Tag, Digest]:
+        import msgspec
+
+        try:
+            return _checked({repository: msgspec.json.decode(self._raw[repository])})[repository]
+        except (ValueError, RecursionError) as error:
+            raise self._file.unusable(f"the tags of {repository} are no JSON") from error
+        except UsageError as error:
+            raise self._file.unusable(error.message) from error
+
+    def __iter__(self) -> Iterator[Repository]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+
+def _is_empty(raw: bytes) -> bool:
+    return len(memoryview(raw)) < 16 and not bytes(raw).strip(b"{} \t\r\n")
+
+
+def _dump(inventory: Inventory, write: Callable[[str], object]) -> None:
+    """A repository at a time: the text of a large registry is never whole in memory."""
+    separator = "{"
+    for repository, tags in inventory.as_mapping().items():
+        write(f"{separator}{json.dumps(repository)}: {json.dumps(tags, ensure_ascii=False)}")
+        separator = ", "
+    write("{}" if separator == "{" else "}")
+
+
+def _checked(found: object) -> dict[Repository, dict[Tag, Digest]]:
+    if not isinstance(found, dict):
+        raise UsageError("it is no object of repositories")
+    digests: dict[str, Digest] = {}
+    checked: dict[Repository, dict[Tag, Digest]] = {}
+    for repository, tags in found.items():
+        if not isinstance(tags, dict):
+            raise UsageError(f"the tags of {repository!r} are no object")
+        if not all(isinstance(digest, str) for digest in tags.values()):
+            raise UsageError(f"a digest of {repository!r} is no text")
+        checked[Repository.parse(repository)] = {
+            Tag.parse(tag): digests.get(digest) or digests.setdefault(digest, Digest.parse(digest))
+            for tag, digest in tags.items()
+        }
+    return checked

@@ -1,0 +1,64 @@
+"""The tables of the content database, brought up to date one named step after another."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from dregutil.errors import CacheError
+from dregutil.inventory.contents.sums import SUMS
+
+__all__ = ["ADVICE", "migrate"]
+
+ADVICE = "it may be deleted, everything in it can be read again; `-c None` goes without it"
+
+# Named, recorded, each in one transaction; never changed once released, only added to.
+_MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "contents",
+        (
+            # `digest` is its bytes without the algorithm, which their number tells. `size` is in bytes: exact where the
+            # blob itself was read, else the most that a manifest says.
+            "CREATE TABLE blob (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL)",
+            # `whole`: all below it has been read, too.
+            "CREATE TABLE manifest (id INTEGER PRIMARY KEY REFERENCES blob, media_type TEXT NOT NULL,"
+            " kind TEXT NOT NULL, whole INTEGER NOT NULL DEFAULT 0)",
+            "CREATE TABLE part (manifest INTEGER NOT NULL REFERENCES manifest, blob INTEGER NOT NULL REFERENCES blob,"
+            " role INTEGER NOT NULL, PRIMARY KEY (manifest, blob)) WITHOUT ROWID",
+            "CREATE INDEX part_blob ON part (blob)",
+            "CREATE TABLE content (id INTEGER PRIMARY KEY REFERENCES blob, deflated BLOB NOT NULL)",
+        ),
+    ),
+    ("sums", SUMS),
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables up to date. Raises CacheError where a newer version has been here."""
+    done = _recorded(connection)
+    names = {name for name, _ in _MIGRATIONS}
+    if done - names:
+        raise CacheError(
+            f"the content database was made by a newer version ({', '.join(sorted(done - names))})", advice=ADVICE
+        )
+    if done == names:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        done = _recorded(connection)  # another process may have been quicker
+        for name, statements in _MIGRATIONS:
+            if name not in done:
+                for statement in statements:
+                    connection.execute(statement)
+                connection.execute("INSERT INTO migration VALUES (?)", (name,))
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _recorded(connection: sqlite3.Connection) -> set[str]:
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migration'").fetchone():
+        return set()
+    return {name for (name,) in connection.execute("SELECT name FROM migration")}

@@ -1,0 +1,282 @@
+"""Registry → inventory: every tag of every repository and the digest that it stands for.
+
+A bounded number of workers over one iterator, not a task per tag: a registry may have millions. Repositories are
+listed while tags of earlier ones are being resolved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dregutil.errors import (
+    DregutilError,
+    LoginError,
+    ManifestError,
+    ProtocolError,
+    RegistryError,
+    UnreachableError,
+)
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.registry.reader import Registry
+from dregutil.registry.workers import for_each
+
+__all__ = ["CrawlProgress", "CrawlResult", "crawl"]
+
+_REPORT_EVERY = 0.1  # seconds
+_PAUSE = 1.0  # seconds until tags that are listed and not there are asked for again
+_LISTED_AHEAD = 4  # repositories whose tags are listed while others are resolved
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlProgress:
+    """How far a crawl is. `tags_known` grows until the catalog was read to its end.
+
+    `allowed_rate`: the requests a second to which a registry that pushes back holds us; None where it does not.
+    """
+
+    repositories_done: int
+    repositories_known: int
+    tags_done: int
+    tags_known: int
+    catalog_complete: bool
+    allowed_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlResult:
+    """What was read. `failed` names repositories that could not be, or not whole; `seconds` is how long it took.
+
+    `inventory` has the repositories that were read whole. Of one with tags that could not be read, `partly` has the
+    others, and `unread` says why of each. `named` are the repositories that were asked for, or that the catalog named;
+    `odd_names`: what the catalog names and what can be no repository's name.
+    """
+
+    inventory: Inventory
+    failed: Mapping[Repository, DregutilError] = field(default_factory=dict)
+    seconds: float = 0.0
+    complete: bool = True
+    partly: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
+    unread: Mapping[Repository, Mapping[Tag, DregutilError]] = field(default_factory=dict)
+    named: frozenset[Repository] = frozenset()
+    odd_names: frozenset[str] = frozenset()
+
+
+async def crawl(
+    registry: Registry,
+    repositories: Sequence[Repository] | None = None,
+    *,
+    on_progress: Callable[[CrawlProgress], None] | None = None,
+) -> CrawlResult:
+    """Read all tags of the registry, or of `repositories` only (and the result is then not `complete`).
+
+    A repository that fails is named in the result. Raises UnreachableError and LoginError where the registry as a
+    whole does not answer, and what the catalog's reading raises.
+    """
+    work = _Crawl(registry, on_progress)
+    started = time.monotonic()
+    await work.run(repositories)
+    return CrawlResult(
+        Inventory(work.found),
+        work.failed,
+        time.monotonic() - started,
+        repositories is None and not work.failed,
+        work.partly,
+        work.unread,
+        frozenset(work.named),
+        frozenset(registry.odd_names),
+    )
+
+
+class _Repository:
+    """A repository under way: the tags that wait, what was found, and what could not be read."""
+
+    __slots__ = ("found", "name", "open", "unread", "waiting")
+
+    def __init__(self, name: Repository, tags: Sequence[Tag]) -> None:
+        self.name = name
+        self.waiting = iter(tags)
+        self.open = len(tags)
+        self.found: dict[Tag, Digest] = {}
+        self.unread: dict[Tag, DregutilError] = {}
+
+
+class _Crawl:
+    def __init__(self, registry: Registry, on_progress: Callable[[CrawlProgress], None] | None) -> None:
+        self.registry = registry
+        self.found: dict[Repository, dict[Tag, Digest]] = {}
+        self.failed: dict[Repository, DregutilError] = {}
+        self.partly: dict[Repository, Mapping[Tag, Digest]] = {}
+        self.unread: dict[Repository, Mapping[Tag, DregutilError]] = {}
+        self.named: set[Repository] = set()
+        self._on_progress = on_progress
+        self._reported_at = 0.0
+        self._digests: dict[Digest, Digest] = {}
+        self._missing: list[tuple[_Repository, Tag]] = []
+        self._queue: asyncio.Queue[_Repository | None] = asyncio.Queue(_LISTED_AHEAD)
+        self._current: _Repository | None = None
+        self._turn = asyncio.Lock()
+        self._ended = False
+        self._repositories_known = self._repositories_done = self._tags_known = self._tags_done = 0
+        self._catalog_complete = False
+
+    async def run(self, repositories: Sequence[Repository] | None) -> None:
+        names = self._catalog() if repositories is None else _given(tuple(dict.fromkeys(repositories)))
+        listers = max(1, min(_LISTED_AHEAD, self.registry.concurrency))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._list(names, listers))
+                for _ in range(max(1, self.registry.concurrency)):
+                    group.create_task(self._resolve())
+        except ExceptionGroup as failed:
+            raise _first(failed) from None
+        await self._ask_again()
+        self._report(last=True)
+
+    async def _catalog(self) -> AsyncIterator[Repository]:
+        async for name in self.registry.repositories():
+            yield name
+
+    async def _list(self, names: AsyncIterator[Repository], listers: int) -> None:
+        turn = asyncio.Lock()
+
+        async def lister() -> None:
+            while True:
+                async with turn:
+                    name = await anext(names, None)
+                if name is None:
+                    return
+                self._repositories_known += 1
+                self.named.add(name)
+                await self._list_one(name)
+
+        await _together([lister() for _ in range(listers)])
+        self._catalog_complete = True
+        await self._queue.put(None)
+
+    async def _list_one(self, name: Repository) -> None:
+        try:
+            tags = await self.registry.tags(name)
+        except DregutilError as error:
+            self._fail(name, error)
+            return
+        if not tags:
+            self._repositories_done += 1
+            return
+        self._tags_known += len(tags)
+        await self._queue.put(_Repository(name, tags))
+
+    async def _resolve(self) -> None:
+        while (following := await self._next()) is not None:
+            repository, tag = following
+            if repository.name in self.failed:
+                continue
+            try:
+                resolved = await self.registry.resolve(repository.name, tag)
+            except (RegistryError, ProtocolError, ManifestError) as error:
+                repository.unread[tag] = error  # one tag that is broken does not hide the others
+                resolved = None
+            except DregutilError as error:
+                self._fail(repository.name, error)
+                continue
+            else:
+                if resolved is None:
+                    self._missing.append((repository, tag))
+            if resolved is not None:
+                repository.found[tag] = self._digests.setdefault(resolved.digest, resolved.digest)
+            self._done(repository)
+
+    async def _ask_again(self) -> None:
+        """A tag that is listed and not there may have gone meanwhile, or a replica has not got it yet: all such are
+        asked for once more, after one pause."""
+        if not self._missing:
+            return
+        await asyncio.sleep(_PAUSE)
+
+        async def ask(missing: tuple[_Repository, Tag]) -> None:
+            repository, tag = missing
+            if repository.name in self.failed:
+                return
+            try:
+                resolved = await self.registry.resolve(repository.name, tag)
+            except DregutilError as error:
+                self.found.pop(repository.name, None)
+                self._fail(repository.name, error)
+                return
+            if resolved is not None:
+                repository.found[tag] = self._digests.setdefault(resolved.digest, resolved.digest)
+
+        await for_each(self._missing, ask, at_once=max(1, self.registry.concurrency))
+
+    async def _next(self) -> tuple[_Repository, Tag] | None:
+        while True:
+            current = self._current
+            if current is not None:
+                tag = next(current.waiting, None)
+                if tag is not None:
+                    return current, tag
+            async with self._turn:
+                if self._current is not current:
+                    continue
+                if self._ended:
+                    return None
+                self._current = await self._queue.get()
+                self._ended = self._current is None
+
+    def _done(self, repository: _Repository) -> None:
+        repository.open -= 1
+        self._tags_done += 1
+        if repository.open == 0 and repository.name not in self.failed:
+            self._repositories_done += 1
+            self._keep(repository)
+        if self._on_progress is not None:
+            self._report()
+
+    def _keep(self, repository: _Repository) -> None:
+        if not repository.unread:
+            self.found[repository.name] = repository.found
+            return
+        self.partly[repository.name] = repository.found
+        self.unread[repository.name] = repository.unread
+        self.failed[repository.name] = next(iter(repository.unread.values()))
+
+    def _fail(self, name: Repository, error: DregutilError) -> None:
+        """A repository's own failure is noted; a registry that is lost, or does not know us, ends the crawl."""
+        if isinstance(error, UnreachableError | LoginError):
+            raise error
+        self.failed[name] = error
+
+    def _report(self, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if self._on_progress is None or (not last and now - self._reported_at < _REPORT_EVERY):
+            return
+        self._reported_at = now
+        self._on_progress(
+            CrawlProgress(
+                self._repositories_done,
+                self._repositories_known,
+                self._tags_done,
+                self._tags_known,
+                self._catalog_complete,
+                self.registry.allowed_rate,
+            )
+        )
+
+
+def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = failed.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def _given(names: Sequence[Repository]) -> AsyncIterator[Repository]:
+    for name in names:
+        yield name
+
+
+async def _together(work: Sequence[Coroutine[None, None, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for one in work:
+            group.create_task(one)

@@ -1,0 +1,111 @@
+"""What is broken in a registry: findings, and how they are made from its storage. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
+
+from dregutil.oci.names import Digest, Tag, parse_signature_tag
+from dregutil.oci.placeholder import LEFT_BEHIND
+from dregutil.storage.garbage_collector import Collector, Generation, stops_at
+from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository
+
+__all__ = ["Finding", "Flaw", "examine_storage", "named_subject"]
+
+
+class Flaw(enum.Enum):
+    """Something that is broken."""
+
+    MISSING_CHILD = "missing child"
+    DANGLING_TAG = "dangling tag"
+    ORPHANED_REFERRER = "orphaned referrer"
+    ORPHANED_SIGNATURE = "orphaned signature"
+    UNREADABLE = "unreadable"
+    LEFT_BEHIND = "interrupted run"
+    MISSING_BLOB = "missing blob"
+    COLLECTOR = "garbage collector"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One broken thing: in which repository, and what of it, for a person."""
+
+    flaw: Flaw
+    repository: str
+    what: str
+
+
+def named_subject(tag: Tag) -> Digest | None:
+    """The digest that a signature tag speaks of, where its name says it whole."""
+    signature = parse_signature_tag(tag)
+    if signature is None or len(signature.hex) != {"sha256": 64, "sha384": 96, "sha512": 128}[signature.algorithm]:
+        return None
+    return Digest(f"{signature.algorithm}:{signature.hex}")
+
+
+def examine_storage(stored: StoredRegistry) -> Iterator[Finding]:
+    """Everything broken that a storage shows. What is damaged in it is an oddity, and not among these; of what could
+    not be read nothing is said to be missing."""
+    for held in stored.repositories.values():
+        yield from (
+            Finding(Flaw.LEFT_BEHIND, held.repository, f"{tag}: {LEFT_BEHIND}")
+            for tag, digest in sorted(held.tags.items())
+            if (manifest := stored.manifests.get(digest)) is not None and manifest.is_placeholder
+        )
+        present = {digest for digest in held.revisions if digest in stored.blobs}
+
+        def lacks(digest: Digest, held: StoredRepository = held, present: Set[Digest] = present) -> bool:
+            return stored.is_listed and digest not in present | held.unread and digest not in stored.unread
+
+        yield from _tags(stored, held, lacks)
+        yield from _manifests(stored, held, lacks)
+        if not held.has_layers and present and stored.is_listed:
+            yield Finding(
+                Flaw.COLLECTOR, held.repository, "has no folder of layers: the collector of 2.8 sweeps what it holds"
+            )
+    for where in stops_at(stored, Collector(Generation.V2)):
+        yield Finding(Flaw.COLLECTOR, "", f"stops with an error, and frees nothing, at {where}")
+
+
+_Lacks = Callable[[Digest], bool]
+
+
+def _tags(stored: StoredRegistry, held: StoredRepository, lacks: _Lacks) -> Iterator[Finding]:
+    for tag, digest in sorted(held.tags.items()):
+        if lacks(digest):
+            yield Finding(Flaw.DANGLING_TAG, held.repository, f"{tag} points to {digest.short}, which is not there")
+            continue
+        subject = named_subject(tag)
+        if subject is not None and lacks(subject) and subject not in stored.manifests:
+            yield Finding(Flaw.ORPHANED_SIGNATURE, held.repository, f"{tag}: {subject.short} is not there")
+
+
+def _manifests(stored: StoredRegistry, held: StoredRepository, lacks: _Lacks) -> Iterator[Finding]:
+    tags_of: dict[Digest, list[Tag]] = {}
+    for tag, digest in sorted(held.tags.items()):
+        tags_of.setdefault(digest, []).append(tag)
+    for digest in sorted(held.revisions):
+        manifest = stored.manifests.get(digest)
+        if manifest is None:
+            continue
+        name = f"{digest.short} ({', '.join(tags_of.get(digest, ['untagged']))})"
+        subject = manifest.subject
+        signs = any(named_subject(tag) == subject for tag in tags_of.get(digest, ()))
+        # A referrer may lie in another repository than its subject, as cosign's COSIGN_REPOSITORY puts it.
+        if subject is not None and lacks(subject) and subject not in stored.manifests and not signs:
+            yield Finding(Flaw.ORPHANED_REFERRER, held.repository, f"{name} refers to {subject.short}, not there")
+        for child in manifest.children:
+            if lacks(child):
+                yield Finding(Flaw.MISSING_CHILD, held.repository, f"{name} lacks {child.short}")
+        yield from _blobs(stored, held, manifest, name)
+
+
+def _blobs(stored: StoredRegistry, held: StoredRepository, manifest: StoredManifest, name: str) -> Iterator[Finding]:
+    for blob in manifest.blobs:
+        if blob in manifest.elsewhere or blob in stored.unread or not stored.is_listed:
+            continue
+        if blob not in stored.blobs:
+            yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name} lacks {blob.short}")
+        elif held.has_layers and blob not in held.layers:
+            yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name}: {blob.short} is not linked, so not pulled")

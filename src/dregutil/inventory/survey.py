@@ -1,0 +1,289 @@
+"""A repository, read live: everything that a decision about it must know.
+
+Reads with GET and HEAD only. What cannot be read is not guessed: it becomes the graph's `trouble`, which keeps the
+whole repository out of a plan. An unreachable registry or a refused login ends the survey with its own error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from dregutil.errors import DeniedError, ManifestError, ProtocolError, RegistryError
+from dregutil.inventory.contents.seen import Seen
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import Descriptor, Kind, Manifest, contradicts_nothing, is_foreign, kind_of_media_type
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.registry.reader import Registry
+from dregutil.registry.workers import for_each
+
+__all__ = ["survey_repository"]
+
+_PAUSE = 1.0  # seconds until tags that are listed and not there are asked for again: a replica may lag behind
+_KEPT_AT_ONCE = 500  # manifests a transaction of the content database
+_MOST_DOUBTED = 100  # tags that a list omits, of those that are not known to have been on what may go
+_DEEPEST = 32  # indexes within each other; nobody builds more than two
+
+
+async def survey_repository(
+    registry: Registry,
+    repository: Repository,
+    digests: Iterable[Digest],
+    *,
+    known_tags: Mapping[Tag, Digest] | None = None,
+    known_indexes: Iterable[Digest] = (),
+    likely: Iterable[Tag] = (),
+    seen: Seen | None = None,
+    check_blobs: bool = True,
+    held: Iterable[Manifest] = (),
+) -> RepositoryGraph:
+    """Read what decides about `digests` of `repository`: all tags, all indexes, and what refers to them.
+
+    `known_tags` are those that earlier readings saw, and on what: one that the list omits and that yet resolves proves
+    the list wrong; one that is listed and not there counts as being where it was. `known_indexes` are looked up
+    although no tag names them, and so is what `seen` has above digests. `likely` tags are thought to name the digests:
+    one GET then reads tag and manifest in one. `check_blobs`: config and layers of what may go are looked for. `held`:
+    manifests that are taken to be there, and not read. Raises UnreachableError and LoginError.
+    """
+    survey = _Survey(registry, repository, frozenset(likely), known_tags or {}, seen or Seen())
+    survey.manifests.update((manifest.digest, manifest) for manifest in held)
+    try:
+        await survey.read(tuple(digests), tuple(known_indexes), check_blobs=check_blobs)
+    except (RegistryError, ProtocolError, ManifestError, DeniedError) as error:
+        return RepositoryGraph(repository, trouble=f"it could not be read whole: {error.message}")
+    return survey.graph()
+
+
+class _Survey:
+    def __init__(
+        self,
+        registry: Registry,
+        repository: Repository,
+        likely: frozenset[Tag],
+        known: Mapping[Tag, Digest],
+        seen: Seen,
+    ) -> None:
+        self.registry = registry
+        self.repository = repository
+        self.likely = likely
+        self.known = known
+        self.seen = seen
+        self.tags: dict[Tag, Digest] = {}
+        self.manifests: dict[Digest, Manifest] = {}
+        self.referrers: dict[Digest, tuple[Digest, ...]] = {}
+        self.absent: set[Digest] = set()
+        self.dangling: dict[Tag, None] = {}
+        self.missing_blobs: set[Digest] = set()
+        self.blob_sizes: dict[Digest, int] = {}
+        self.trouble = ""
+        self._images: dict[Digest, str] = {}  # those whose bytes were read, now or before, with their media types
+        self._types: dict[Digest, str] = {}  # what HEAD said
+        self._unkept: list[Manifest] = []
+
+    def graph(self) -> RepositoryGraph:
+        presumed = ((tag, self.known.get(tag)) for tag in self.dangling)
+        return RepositoryGraph(
+            self.repository,
+            self.tags,
+            self.manifests,
+            self.referrers,
+            frozenset(self.absent),
+            frozenset(self.dangling),
+            self.trouble,
+            {tag: digest for tag, digest in presumed if digest is not None and digest not in self.absent},
+            frozenset(self.missing_blobs),
+            self.blob_sizes,
+        )
+
+    async def read(self, digests: Sequence[Digest], known_indexes: Sequence[Digest], *, check_blobs: bool) -> None:
+        listed = await self.registry.tags(self.repository)
+        self._images.update(self.seen.images(self.known[tag] for tag in listed if tag in self.known))
+        await for_each(listed, self._look)
+        await self._ask_again()
+        await self._read_unread()
+        presumed = (self.known[tag] for tag in self.dangling if tag in self.known)
+        await self._read_manifests({*known_indexes, *presumed})
+        await self._read_indexes()
+        self._keep_read()
+        company = await self._read_company(digests)
+        await self._doubt_list(sorted(self.known.keys() - set(listed)), company)
+        if check_blobs:
+            await self._look_for_blobs(company)
+        self._keep_read()
+        if self.repository in self.registry.cached:
+            self.trouble = "a cache answers there in the registry's place (`Age`, asked twice): ask the registry itself"
+
+    # Tags, and whether what they stand for is an image: its bytes say so, never an answer's Content-Type alone.
+
+    async def _look(self, tag: Tag) -> None:
+        """Read what a tag stands for, or, where that is an image that was read before, only look at it."""
+        if tag in self.likely or self._reads_whole(tag):
+            manifest = await self.registry.manifest(self.repository, tag)
+            if manifest is None:
+                self.dangling[tag] = None
+                return
+            self.tags[tag] = manifest.digest
+            if tag in self.likely or manifest.kind is not Kind.IMAGE:
+                self._take(manifest)
+            else:
+                self._take_image(manifest)
+            return
+        found = await self.registry.resolve(self.repository, tag)
+        if found is None:
+            self.dangling[tag] = None
+            return
+        self.tags[tag] = found.digest
+        if self._types.setdefault(found.digest, found.media_type) != found.media_type:
+            self._contradicted(found.digest, found.media_type, self._types[found.digest])
+
+    def _reads_whole(self, tag: Tag) -> bool:
+        return not self.registry.reading_counts and self.known.get(tag) not in self._images
+
+    async def _ask_again(self) -> None:
+        """A tag that is listed and not there may only not be there yet."""
+        if self.dangling:
+            again, self.dangling = tuple(self.dangling), {}
+            await asyncio.sleep(_PAUSE)
+            await for_each(again, self._look)
+
+    async def _read_unread(self) -> None:
+        """Read what tags stand for and nobody has read yet; of the rest, see that its type is the one it had."""
+        moved = self._types.keys() - self._images.keys()
+        self._images.update(self.seen.images(moved))
+        unread = [
+            digest
+            for digest, media_type in self._types.items()
+            if self._images.get(digest) != media_type
+            and not (self.registry.reading_counts and kind_of_media_type(media_type) in (Kind.IMAGE, Kind.SCHEMA1))
+        ]
+        await self._read_manifests(unread)
+        for digest in self._types.keys() & (self.manifests.keys() | self._images.keys()):
+            found = self.manifests.get(digest)
+            self._compare(digest, self._images.get(digest, "") if found is None else found.media_type)
+
+    def _compare(self, digest: Digest, media_type: str) -> None:
+        said = self._types[digest]
+        if said != media_type and media_type and not contradicts_nothing(said):
+            self._contradicted(digest, said, media_type)
+
+    def _contradicted(self, digest: Digest, said: str, media_type: str) -> None:
+        self.trouble = f"{digest.short} is said to be {said!r} and {media_type!r}: what it holds is not certain"
+
+    async def _doubt_list(self, omitted: Sequence[Tag], company: Collection[Digest]) -> None:
+        """Ask for the tags that the list omits: all that were on what may go, and some of the others, which may have
+        moved. A cache may name thousands that have gone."""
+        others = [tag for tag in omitted if self.known[tag] not in company]
+        chosen = [tag for tag in omitted if self.known[tag] in company] + others[:_MOST_DOUBTED]
+
+        async def ask(tag: Tag) -> None:
+            if await self.registry.look_for(self.repository, tag) is not None:
+                self.trouble = f"the registry's list of tags omits '{tag}', which resolves"
+
+        await for_each(chosen, ask)
+
+    # Manifests
+
+    async def _read_indexes(self) -> None:
+        """Every index that a tag names, and those within them; and whatever is not known to be an image."""
+        pending, seen = set(self.manifests), set[Digest]()
+        for _ in range(_DEEPEST):
+            await self._read_manifests(pending)
+            seen |= pending
+            pending = {
+                child.digest
+                for digest in pending
+                if digest in self.manifests
+                for child in self.manifests[digest].children
+                if child.may_be_index
+            } - seen
+            if not pending:
+                return
+        raise ManifestError(f"indexes lie deeper than {_DEEPEST} within each other")
+
+    async def _read_manifests(self, digests: Collection[Digest]) -> None:
+        unread = set(digests) - self.manifests.keys() - self.absent
+        await for_each(sorted(unread), self._read_manifest)
+
+    async def _read_manifest(self, digest: Digest) -> None:
+        manifest = await self.registry.manifest(self.repository, digest)
+        if manifest is None:
+            self.absent.add(digest)
+            return
+        self._take(manifest)
+
+    def _take(self, manifest: Manifest) -> None:
+        self.manifests[manifest.digest] = manifest
+        self._unkept.append(manifest)
+        if manifest.labelled:
+            self._contradicted(manifest.digest, manifest.labelled, manifest.media_type)
+        elif manifest.kind is Kind.UNKNOWN:
+            what = manifest.media_type or "(none)"
+            self.trouble = f"{manifest.digest.short} has the media type {what!r}, which may hold anything"
+
+    def _take_image(self, manifest: Manifest) -> None:
+        """Of an image that only stays, nothing more needs to be known: there may be very many."""
+        self._images[manifest.digest] = manifest.media_type
+        self._unkept.append(manifest)
+        if manifest.labelled:
+            self._contradicted(manifest.digest, manifest.labelled, manifest.media_type)
+        if len(self._unkept) >= _KEPT_AT_ONCE:
+            self._keep_read()
+
+    def _keep_read(self) -> None:
+        """What was read in vain, since it is mislabelled, is no knowledge."""
+        kept, self._unkept = self._unkept, []
+        self.seen.keep([manifest for manifest in kept if not manifest.labelled])
+
+    async def _read_company(self, digests: Sequence[Digest]) -> Collection[Digest]:
+        """The digests, and what could go with them: children, referrers, signatures; level by level."""
+        pending, seen = set(digests), set(digests)
+        for _ in range(2 * _DEEPEST):
+            await self._read_manifests(pending.union(self.seen.above(pending)))
+            await for_each(sorted(pending & self.manifests.keys()), self._read_referrers)
+            pending = set(self._company(pending)) - seen
+            seen |= pending
+            if not pending:
+                break
+        else:
+            raise ManifestError(f"what refers to each other is a chain of more than {2 * _DEEPEST}")
+        subjects = {manifest.subject.digest for manifest in self.manifests.values() if manifest.subject is not None}
+        await for_each(sorted(subjects - self.manifests.keys()), self._look_for)
+        return seen
+
+    def _company(self, digests: Iterable[Digest]) -> Iterator[Digest]:
+        graph = self.graph()
+        for digest in digests:
+            manifest = self.manifests.get(digest)
+            if manifest is None:
+                continue
+            yield from (child.digest for child in manifest.children)
+            yield from (self.tags[tag] for tag in graph.tags_named_for(digest))
+            yield from self.referrers.get(digest, ())
+
+    async def _read_referrers(self, subject: Digest) -> None:
+        found = await self.registry.referrers(self.repository, subject)
+        if found is not None:
+            self.referrers[subject] = tuple(descriptor.digest for descriptor in found)
+
+    async def _look_for(self, digest: Digest) -> None:
+        if await self.registry.look_for(self.repository, digest) is None:
+            self.absent.add(digest)
+
+    # Blobs
+
+    async def _look_for_blobs(self, digests: Iterable[Digest]) -> None:
+        """Without its config and layers a manifest could not be put back."""
+        wanted: dict[Digest, Descriptor] = {}
+        for digest in digests:
+            manifest = self.manifests.get(digest)
+            if manifest is not None and manifest.kind is not Kind.SCHEMA1:  # that cannot be put back anyway
+                wanted.update((blob.digest, blob) for blob in manifest.blobs if not is_foreign(blob))
+
+        async def look(blob: Descriptor) -> None:
+            size = await self.seen.blob(self.registry, self.repository, blob)
+            if size is None:
+                self.missing_blobs.add(blob.digest)
+            elif size >= 0:
+                self.blob_sizes[blob.digest] = size
+
+        await for_each(wanted.values(), look)

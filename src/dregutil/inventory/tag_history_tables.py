@@ -1,0 +1,100 @@
+"""The tables in which our records of sightings are kept, and how those of an earlier version become today's."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Set
+
+from dregutil.oci.names import Digest
+
+__all__ = [
+    "FORMER_LENGTH",
+    "VERSION",
+    "digest_of",
+    "has_begun",
+    "images",
+    "is_among",
+    "key_of",
+    "lay_out",
+    "same",
+    "version_of",
+]
+
+VERSION = 4
+FORMER_LENGTH = 16  # bytes of a digest that the first version kept
+_SCHEMA = """
+CREATE TABLE repository (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, read INTEGER);
+CREATE TABLE tag (
+    repository INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL,
+    since INTEGER NOT NULL, came INTEGER NOT NULL, unseen INTEGER,
+    former INTEGER, former_seen INTEGER, former_unseen INTEGER,
+    PRIMARY KEY (repository, name)
+) WITHOUT ROWID;
+CREATE TABLE state (began INTEGER NOT NULL, whole INTEGER, last INTEGER, lost INTEGER);
+"""
+# `read`: when the last crawl that could read a repository began; `whole`: one that could read them all. NULL: unknown.
+# `former`: since when a tag that came back had been known; `former_seen`: when it had been seen to come, if it was.
+# `last`: when the last crawl was recorded; `lost`: when these records began in the place of others.
+_LATER_COLUMNS = {
+    "repository": ("read",),
+    "tag": ("unseen", "former", "former_seen", "former_unseen"),
+    "state": ("whole", "last", "lost"),
+}
+_LATER_TABLES = (
+    """CREATE TABLE IF NOT EXISTS untagged (
+    repository INTEGER NOT NULL, digest BLOB NOT NULL, since INTEGER NOT NULL,
+    PRIMARY KEY (repository, digest)
+) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS missing (
+    repository INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL,
+    known INTEGER NOT NULL, seen INTEGER, unseen INTEGER, since INTEGER NOT NULL,
+    PRIMARY KEY (repository, name)
+) WITHOUT ROWID""",
+)
+
+
+def lay_out(database: sqlite3.Connection, now: int, *, first: bool) -> None:
+    """Make the tables, or what those of an earlier version lack."""
+    for statement in filter(str.strip, _SCHEMA.split(";") if first else ()):
+        database.execute(statement)
+    if first:
+        database.execute("INSERT INTO state (began) VALUES (?)", (now,))
+    for table, columns in _LATER_COLUMNS.items():
+        there = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+        for column in columns:
+            if column not in there:
+                database.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER")
+    for statement in _LATER_TABLES:
+        database.execute(statement)
+    database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def version_of(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def has_begun(database: sqlite3.Connection) -> bool:
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone() is not None
+
+
+def images(database: sqlite3.Connection) -> Set[bytes]:
+    """Every digest that is known, of any repository, with a tag or without."""
+    return {key for (key,) in database.execute("SELECT digest FROM tag UNION ALL SELECT digest FROM untagged")}
+
+
+def is_among(digest: Digest, known: Set[bytes]) -> bool:
+    key = key_of(digest)
+    return key in known or key[:FORMER_LENGTH] in known
+
+
+def key_of(digest: Digest) -> bytes:
+    """A digest's bytes; how many tells the algorithm."""
+    return bytes.fromhex(digest.hex)
+
+
+def digest_of(key: bytes) -> Digest:
+    return Digest(f"sha{len(key) * 8}:{key.hex()}")
+
+
+def same(key: bytes, digest: Digest) -> bool:
+    return key == (key_of(digest)[:FORMER_LENGTH] if len(key) == FORMER_LENGTH else key_of(digest))

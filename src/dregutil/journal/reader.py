@@ -1,0 +1,347 @@
+"""What a run's record tells: read back whole, or only its two ends, or only the indexes in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from dregutil.errors import JournalError, ManifestError, UsageError
+from dregutil.journal.lines import (
+    FILE_NAME,
+    VERSION,
+    BetweenLine,
+    EndLine,
+    IntentLine,
+    Line,
+    LookedLine,
+    LostLine,
+    OutcomeLine,
+    RestoredLine,
+    RunLine,
+    StepLine,
+    TornLine,
+    decode_line,
+    version_of,
+)
+from dregutil.oci.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.file import decode_step, options_from
+from dregutil.plan.model import Plan, Step, Usage
+from dregutil.plan.outcome import Intent, LostTag, Result, Unanswered
+
+__all__ = [
+    "ENDED",
+    "RunHeader",
+    "RunRecord",
+    "Settled",
+    "read_header",
+    "read_indexes",
+    "read_journal",
+    "read_moved",
+]
+
+ENDED = "ended"  # an empty file: the run has ended, and there was no room for the line that says so
+_LONGEST_END = 4096  # bytes at the end of a record in which its last line is looked for
+_INDEX_TYPES = (OCI_INDEX.encode(), DOCKER_LIST.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a run noted about one step."""
+
+    result: Result
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its journal tells it. `undoes` names the run that it put back; `damaged` counts lines that cannot be
+    read, of those that were written whole. Where the first of them is one, `plan.registry` is empty.
+    `lost` are tags that went with what it deleted, as the last line about each says.
+
+    `missing_steps`: the record of the plan itself is not whole. `taken` are the steps that took something, or may have,
+    even if the run itself put it back. `unanswered`, by repository: what may have taken a tag along that was to stay.
+    """
+
+    run: str
+    folder: Path
+    plan: Plan
+    started: datetime
+    undoes: str = ""
+    intents: tuple[Intent, ...] = ()
+    outcomes: Mapping[int, Settled] = field(default_factory=dict)
+    restored: tuple[tuple[Repository, Digest, tuple[Tag, ...], str], ...] = ()
+    looked: frozenset[Repository] = frozenset()
+    finished: datetime | None = None
+    missing_steps: bool = False
+    damaged: int = 0
+    taken: frozenset[int] = frozenset()
+    lost: tuple[LostTag, ...] = ()
+    unanswered: Mapping[Repository, Unanswered] = field(default_factory=dict)
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.finished is None
+
+    @property
+    def removed_tags(self) -> int:
+        return sum(len(step.tags) for step in self._removed)
+
+    @property
+    def removed_untagged(self) -> int:
+        """How many manifests went that were selected themselves, and that no tag named."""
+        return sum(step.is_untagged for step in self._removed)
+
+    @property
+    def _removed(self) -> Iterator[Step]:
+        for step in self.plan.steps:
+            settled = self.outcomes.get(step.number)
+            if settled is not None and settled.result is Result.REMOVED:
+                yield step
+
+    @property
+    def open_intents(self) -> tuple[Intent, ...]:
+        """Intents whose outcome is not known."""
+        return tuple(intent for intent in self.intents if intent.step not in self.outcomes)
+
+
+def read_journal(folder: Path) -> RunRecord:
+    """Read a run's record; lines that are torn or altered are counted and left out. Raises JournalError."""
+    path = folder / FILE_NAME
+    reading = _Reading(folder)
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+            _check_version(folder, version_of(first))
+            reading.take(first)
+            for line in file:
+                reading.take(line)
+    except OSError as error:
+        raise JournalError(f"the record {path} cannot be read: {error.strerror or error}") from error
+    return reading.record()
+
+
+def _check_version(folder: Path, version: int | None) -> None:
+    """Raises JournalError where a record is of a version that this program does not read."""
+    if version not in (None, VERSION):
+        raise JournalError(
+            f"the record of the run {folder.name} is of version {version}, this program reads {VERSION}",
+            advice="undo or resume it with the dregutil that wrote it, or a later one",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """The beginning of a run's record, and whether its end is there: read without all that lies between.
+
+    `number`: its place among the runs of a state folder, 0 for those of 2.0.0. `is_damaged`: its beginning cannot be
+    read, so that it may be of any registry. `is_newer`: it is of a version that this program does not read.
+    """
+
+    run: str
+    folder: Path
+    registry: str
+    started: datetime
+    undoes: str
+    is_unfinished: bool
+    number: int = 0
+    is_damaged: bool = False
+    is_newer: bool = False
+
+
+def read_header(folder: Path) -> RunHeader:
+    """Raises JournalError where the record was never begun."""
+    path = folder / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LONGEST_END))
+            last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+    except OSError as error:
+        raise JournalError(f"the record {path} cannot be read: {error.strerror or error}") from error
+    ended = isinstance(decode_line(last), EndLine) or (folder / ENDED).exists()
+    line = decode_line(first)
+    is_newer = version_of(first) not in (None, VERSION)
+    if is_newer and not isinstance(line, RunLine):
+        started = _moment_in(folder.name)
+        return RunHeader(folder.name, folder, "", started, "", not ended, is_damaged=True, is_newer=True)
+    if not isinstance(line, RunLine):
+        started = read_journal(folder).started
+        return RunHeader(folder.name, folder, "", started, "", not ended, is_damaged=True)
+    return RunHeader(
+        folder.name, folder, line.registry, line.started, line.undoes, not ended, line.number, is_newer=is_newer
+    )
+
+
+def read_indexes(folder: Path) -> Iterator[Intent]:
+    """The intents of a record that concern an index; nothing where it cannot be read."""
+    return _intents_with(folder, _INDEX_TYPES)
+
+
+def read_moved(folder: Path) -> Iterator[Intent]:
+    """The intents of a record whose tags went onto a placeholder; nothing where it cannot be read."""
+    return (intent for intent in _intents_with(folder, (b'"placeholder":',)) if intent.placeholder is not None)
+
+
+def _intents_with(folder: Path, words: Sequence[bytes]) -> Iterator[Intent]:
+    """The intents of a record in whose line one of `words` stands; nothing where it cannot be read."""
+    with contextlib.suppress(OSError), (folder / FILE_NAME).open("rb") as file:
+        for line in file:
+            if b'"type":"intent"' in line and any(word in line for word in words):
+                found = decode_line(line)
+                if isinstance(found, IntentLine):
+                    with contextlib.suppress(UsageError, ManifestError):
+                        yield _intent(found)
+
+
+class _Reading:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.header: RunLine | None = None
+        self.steps: list[Step] = []
+        self.intents: list[Intent] = []
+        self.outcomes: dict[int, Settled] = {}
+        self.taken: set[int] = set()
+        self.restored: list[tuple[Repository, Digest, tuple[Tag, ...], str]] = []
+        self.looked: set[Repository] = set()
+        self.lost: dict[tuple[str, str], LostTag] = {}
+        self.stays: dict[str, set[str]] = defaultdict(set)
+        self.open: dict[str, dict[int, Digest]] = defaultdict(dict)  # what no look has answered for
+        self.finished: datetime | None = None
+        self.damaged = 0
+        self._is_last_damaged = False
+
+    def take(self, line: bytes) -> None:
+        if not line.strip(b"\0\n"):
+            return  # what a disk shows where nothing had reached it
+        found = decode_line(line)
+        is_damaged = found is None and line.endswith(b"\n")  # else it was cut off, and nothing was sent for it
+        try:
+            if isinstance(found, TornLine):
+                self.damaged -= self._is_last_damaged
+            elif found is not None:
+                self._understand(found)
+        except (msgspec.MsgspecError, UsageError, ManifestError, ValueError):
+            is_damaged = True
+        self.damaged += is_damaged
+        self._is_last_damaged = is_damaged
+
+    def _understand(self, line: Line) -> None:
+        match line:
+            case RunLine():
+                self.header = line
+            case StepLine():
+                self.steps.append(decode_step(bytes(line.plan)))
+            case IntentLine():
+                self.intents.append(_intent(line))
+                self.open[line.repository][line.step] = self.intents[-1].manifest.digest
+                self.finished = None
+            case OutcomeLine():
+                self.outcomes[line.step] = Settled(Result(line.result), line.why)
+                if Result(line.result) in (Result.REMOVED, Result.FAILED):
+                    self.taken.add(line.step)
+            case RestoredLine():
+                tags = tuple(Tag(tag) for tag in line.tags)
+                self.restored.append((Repository(line.repository), Digest(line.digest), tags, line.why))
+            case BetweenLine():
+                stays, still = self.stays[line.repository], self.open[line.repository]
+                stays |= set(line.stays)
+                stays -= set(line.gone)
+                self.open[line.repository] = {step: on for step, on in still.items() if step not in self.outcomes}
+            case LookedLine():
+                self.looked.add(Repository(line.repository))
+            case LostLine():
+                self.lost[line.repository, line.tag] = _lost(line)
+                stays = self.stays[line.repository]
+                stays.add(line.tag) if line.mended else stays.discard(line.tag)
+            case EndLine():
+                self.finished = line.finished
+
+    def _without_header(self) -> RunLine:
+        """What stands in for a first line that cannot be read. Raises JournalError where nothing follows it: a run
+        sends nothing before its plan is written."""
+        if not (self.intents or self.restored or self.steps or self.damaged > 1):
+            raise JournalError(f"the record of the run {self.folder.name} has no beginning: nothing was changed by it")
+        return RunLine(
+            version=VERSION, run=self.folder.name, registry="", started=_moment_in(self.folder.name), command=""
+        )
+
+    def _ended(self) -> datetime | None:
+        """When it ended; the mark stands in for a last line for which there was no room."""
+        with contextlib.suppress(OSError):
+            return self.finished or datetime.fromtimestamp((self.folder / ENDED).stat().st_mtime, UTC)
+        return self.finished
+
+    def _unanswered(self) -> dict[Repository, Unanswered]:
+        return {
+            Repository(name): Unanswered(frozenset(Tag(tag) for tag in stays), frozenset(self.open[name].values()))
+            for name, stays in self.stays.items()
+            if name not in self.looked and self.open[name]
+        }
+
+    def record(self) -> RunRecord:
+        header = self.header or self._without_header()
+        plan = Plan(
+            header.registry,
+            header.made_at or header.started,
+            header.command,
+            tuple(self.steps),
+            options=options_from(header.options),
+            tags_before={Repository(name): number for name, number in header.tags_before.items()},
+            usage=Usage(header.reclaimable, header.exact, header.because, header.untagged),
+            names_repositories=header.names_repositories,
+        )
+        return RunRecord(
+            self.folder.name,
+            self.folder,
+            plan,
+            header.started.astimezone(UTC),
+            header.undoes,
+            tuple(self.intents),
+            self.outcomes,
+            tuple(self.restored),
+            frozenset(self.looked),
+            self._ended(),
+            self.header is None or len(self.steps) != header.steps,
+            self.damaged,
+            frozenset(self.taken),
+            tuple(self.lost.values()),
+            self._unanswered(),
+        )
+
+
+def _moment_in(name: str) -> datetime:
+    """When a run began, by its name."""
+    try:
+        return datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _intent(line: IntentLine) -> Intent:
+    digest = Digest.parse(line.digest)
+    return Intent(
+        line.step,
+        Repository.parse(line.repository),
+        tuple(Tag.parse(tag) for tag in line.tags),
+        parse_manifest(line.raw, line.media_type, digest),
+        Digest.parse(line.placeholder) if line.placeholder else None,
+        tuple(Tag.parse(tag) for tag in line.beside),
+    )
+
+
+def _lost(line: LostLine) -> LostTag:
+    return LostTag(
+        Repository.parse(line.repository),
+        Tag.parse(line.tag),
+        tuple(Digest.parse(digest) for digest in line.candidates),
+        Digest.parse(line.mended) if line.mended else None,
+        line.why,
+    )

@@ -1,0 +1,67 @@
+"""What the runs of the last days did to tags: which ones they took, and what `undo` put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from dregutil.errors import DregutilError, JournalError
+from dregutil.journal.reader import RunRecord, read_journal
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.outcome import Result
+
+__all__ = ["HELD_FOR", "Recent", "recent_runs"]
+
+HELD_FOR = timedelta(days=14)
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """`taken`: tags that a run took from a digest, and that no `undo` put back since. `put_back`: what an `undo` put
+    back, or was to, and when that began."""
+
+    taken: Set[tuple[Repository, Tag, Digest]] = frozenset()
+    put_back: Mapping[tuple[Repository, Digest], datetime] = field(default_factory=dict)
+
+
+def recent_runs(store: RunStore, registry: str, now: datetime) -> Recent:
+    """What runs on a registry did in the last 14 days. A record that cannot be read tells nothing. Raises JournalError
+    where the state folder cannot be read."""
+    taken: set[tuple[Repository, Tag, Digest]] = set()
+    put_back: dict[tuple[Repository, Digest], datetime] = {}
+    for header in store.headers(registry):  # oldest first
+        if header.started < now - HELD_FOR:
+            continue
+        try:
+            record = read_journal(header.folder)
+        except JournalError:
+            continue
+        if not header.undoes:
+            taken |= _taken(record)
+        for repository, digest, tags in _put_back(store, record):
+            put_back[repository, digest] = record.started
+            taken -= {(repository, tag, digest) for tag in tags}
+    return Recent(taken, put_back)
+
+
+def _put_back(store: RunStore, undo: RunRecord) -> Iterator[tuple[Repository, Digest, tuple[Tag, ...]]]:
+    """What an undo noted as put back, and what it may have put back before it was cut off: all that it says nothing
+    about."""
+    noted = {(repository, digest): (tags, why) for repository, digest, tags, why in undo.restored}
+    if undo.undoes:
+        with suppress(DregutilError):  # the run may be forgotten
+            for intent in store.get(undo.undoes).intents:
+                noted.setdefault((intent.repository, intent.manifest.digest), (intent.tags, ""))
+    return ((repository, digest, tags) for (repository, digest), (tags, why) in noted.items() if not why)
+
+
+def _taken(record: RunRecord) -> set[tuple[Repository, Tag, Digest]]:
+    return {
+        (step.repository, tag, step.digest)
+        for step in record.plan.steps
+        if (settled := record.outcomes.get(step.number)) is not None and settled.result is Result.REMOVED
+        for tag in step.tags
+    }

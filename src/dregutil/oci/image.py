@@ -1,0 +1,181 @@
+"""What the content behind a digest tells about it: size, date, platforms, labels, layers. Pure.
+
+A value, however it was read: from the registry, from the content database, from a registry's storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from dregutil.oci.manifest import Kind, Manifest, sizes_below
+from dregutil.oci.names import Digest
+
+__all__ = ["DEEPEST", "EARLIEST_DATE", "ImageConfig", "ImageDetails", "describe", "known_date", "parse_config"]
+
+# Docker's first release is of March 2013: what claims to be older was built reproducibly, with a date made up.
+EARLIEST_DATE = datetime(2013, 1, 1, tzinfo=UTC)
+# Indexes within indexes: nobody builds more than two floors, and what is deeper is not followed.
+DEEPEST = 8
+
+_CREATED = "org.opencontainers.image.created"  # OCI image-spec, annotations.md
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDetails:
+    """A manifest's content.
+
+    `size` is in bytes: the manifest, its config, layers and children, each digest once. `created` is what its config
+    says, else its annotation (of an index, the latest that a child says), in UTC; None where nothing says so.
+    `labels` are those of its config (of an index, those of its children together, the first that says one). `layers`
+    go from the base up, and are empty for an index; `children` holds an index's images, attestations left out.
+    `artifact_type` is what the manifest names itself, else the media type of its config.
+    """
+
+    digest: Digest
+    media_type: str
+    size: int
+    created: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    platforms: tuple[str, ...] = ()
+    layers: tuple[Digest, ...] = ()
+    children: tuple[ImageDetails, ...] = ()
+    artifact_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """What an image's config says, as far as it can be understood (OCI image-spec, config.md)."""
+
+    created: datetime | None = None
+    platform: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def known_date(created: datetime | None, now: datetime) -> datetime | None:
+    """`created` if it can be believed; None where it is missing, before 2013 or in the future: unknown, never old."""
+    if created is None or created < EARLIEST_DATE or created > now:
+        return None
+    return created
+
+
+def parse_config(raw: bytes) -> ImageConfig:
+    """Read a config. What it does not say, or says in a way that nobody writes, is left out: never an error."""
+    body = _decoded(raw)
+    inner = body.get("config")
+    labels = inner.get("Labels") if isinstance(inner, dict) else None
+    parts = [body.get(name) for name in ("os", "architecture", "variant")]
+    return ImageConfig(
+        _date(body.get("created")),
+        "/".join(part for part in parts if isinstance(part, str) and part),
+        {key: value for key, value in labels.items() if isinstance(value, str)} if isinstance(labels, dict) else {},
+    )
+
+
+def describe(
+    digest: Digest, manifests: Mapping[Digest, Manifest], configs: Mapping[Digest, ImageConfig]
+) -> ImageDetails | None:
+    """The details of `digest`. `manifests` holds it and all manifests below it, `configs` their images' configs.
+
+    None where a manifest is missing, or indexes lie deeper than `DEEPEST` within each other: a size or a date that
+    leaves something out would be a wrong one. A config that is missing says nothing.
+    """
+    return _Describer(manifests, configs).describe(digest, DEEPEST)
+
+
+class _Describer:
+    """Each manifest is described once, however many indexes name it."""
+
+    def __init__(self, manifests: Mapping[Digest, Manifest], configs: Mapping[Digest, ImageConfig]) -> None:
+        self.manifests = manifests
+        self.configs = configs
+        self.done: dict[Digest, ImageDetails | None] = {}
+
+    def describe(self, digest: Digest, deepest: int) -> ImageDetails | None:
+        if digest not in self.done:
+            manifest = self.manifests.get(digest)
+            self.done[digest] = None if manifest is None or deepest == 0 else self._describe(manifest, deepest)
+        return self.done[digest]
+
+    def _describe(self, manifest: Manifest, deepest: int) -> ImageDetails | None:
+        if manifest.children:
+            return self._describe_index(manifest, deepest)
+        config = self._config(manifest)
+        return ImageDetails(
+            manifest.digest,
+            manifest.media_type,
+            sum(sizes_below(manifest, self.manifests).values()),
+            config.created or _date(manifest.annotations.get(_CREATED)),
+            config.labels,
+            (config.platform,) if config.platform else (),
+            tuple(layer.digest for layer in manifest.layers),
+            artifact_type=_artifact_type(manifest),
+        )
+
+    def _describe_index(self, manifest: Manifest, deepest: int) -> ImageDetails | None:
+        children: dict[Digest, ImageDetails] = {}
+        platforms: dict[str, None] = {}
+        for child in manifest.children:
+            found = self.describe(child.digest, deepest - 1)
+            if found is None:
+                return None
+            if not child.is_attestation:
+                children[child.digest] = found
+                platforms.update(dict.fromkeys((child.platform,) if child.platform else found.platforms))
+        labels: dict[str, str] = {}
+        for found in children.values():
+            labels = {**found.labels, **labels}
+        dates = [found.created for found in children.values() if found.created is not None]
+        return ImageDetails(
+            manifest.digest,
+            manifest.media_type,
+            sum(sizes_below(manifest, self.manifests).values()),
+            max(dates) if dates else _date(manifest.annotations.get(_CREATED)),
+            labels,
+            tuple(platforms),
+            children=tuple(children.values()),
+            artifact_type=_artifact_type(manifest),
+        )
+
+    def _config(self, manifest: Manifest) -> ImageConfig:
+        if manifest.kind is Kind.SCHEMA1:
+            return _schema1_config(manifest.raw)
+        if manifest.config is None:
+            return ImageConfig()
+        return self.configs.get(manifest.config.digest) or ImageConfig()
+
+
+def _artifact_type(manifest: Manifest) -> str:
+    """OCI image-spec, manifest.md: where `artifactType` is missing, the config's media type says it."""
+    return manifest.artifact_type or ("" if manifest.config is None else manifest.config.media_type)
+
+
+def _schema1_config(raw: bytes) -> ImageConfig:
+    """The newest layer's history, as text within the manifest, is shaped as a config."""
+    history = _decoded(raw).get("history")
+    newest = history[0] if isinstance(history, list) and history else None
+    text = newest.get("v1Compatibility") if isinstance(newest, dict) else None
+    return parse_config(text.encode()) if isinstance(text, str) else ImageConfig()
+
+
+def _decoded(raw: bytes) -> dict[str, Any]:
+    try:
+        found: object = msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _date(text: object) -> datetime | None:
+    """RFC 3339; a date without a zone is taken as UTC."""
+    if not isinstance(text, str):
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,293 @@
+"""A plan as JSON lines: a header, a line for each step, and a last line with a sum over all before it.
+
+Lines stream: a plan of a million steps is written and read one line at a time. Whatever does not add up (altered, cut
+short, of another version) is refused before anything is believed of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dregutil.errors import PlanRefusedError, UsageError
+from dregutil.files import others_link
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Action, Kept, Plan, RemovalOptions, Step, StepKind, Usage
+
+__all__ = ["decode_plan", "decode_step", "encode_plan", "encode_step", "plan_sum", "write_plan"]
+
+VERSION = 1
+_ADVICE = "make the plan again with --plan-out"
+
+
+class _Usage(msgspec.Struct, omit_defaults=True):
+    reclaimable_bytes: int
+    exact: bool
+    because: str = ""
+    untagged: bool = False
+    warnings: list[str] = []
+
+
+class _Header(msgspec.Struct, kw_only=True):
+    version: int
+    registry: str
+    made_at: datetime
+    command: str
+    usage: _Usage
+    kept: dict[str, int]
+    options: dict[str, bool] = {}
+    tags_before: dict[str, int] = {}
+    names_repositories: bool = False
+    left_out: dict[str, str] = {}
+    dangling: dict[str, list[str]] = {}
+
+
+class _Step(msgspec.Struct, kw_only=True, omit_defaults=True):
+    step: int
+    needs: list[int]
+    action: str
+    repository: str
+    digest: str
+    tags: list[str]
+    kind: str
+    because: str
+    platforms: list[str] = []
+    size: int = 0
+    also_in: list[str] = []
+    frees: int = 0
+
+
+class _Trailer(msgspec.Struct):
+    steps: int
+    sha256: str
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode  # our names are subclasses of str
+_header = msgspec.json.Decoder(_Header)
+_step = msgspec.json.Decoder(_Step)
+_trailer = msgspec.json.Decoder(_Trailer)
+
+
+def encode_plan(plan: Plan) -> Iterator[bytes]:
+    """The lines of a plan file, each with its newline."""
+    summed = hashlib.sha256()
+    for line in _lines(plan):
+        summed.update(line)
+        yield line
+    yield _encode(_Trailer(len(plan.steps), summed.hexdigest())) + b"\n"
+
+
+def plan_sum(plan: Plan) -> str:
+    """What pins a plan: `sha256:` and the sum over its lines."""
+    summed = hashlib.sha256()
+    for line in _lines(plan):
+        summed.update(line)
+    return f"sha256:{summed.hexdigest()}"
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan to a file, through one beside it: a crash leaves no half plan. What a link leads to is written, and
+    what is no file (a pipe, a device) is written to. Raises UsageError."""
+    try:
+        link = others_link(path)
+        if link is not None:
+            raise UsageError(f"the plan is not written to {path}: {link} is a link of, or into, somebody else's")
+        target = path.resolve()
+        if target.is_dir():
+            raise UsageError(f"the plan cannot be written to {path}: it is a folder", advice="name a file in it")
+        if target.exists() and not target.is_file():
+            _write_lines(os.open(target, os.O_WRONLY | os.O_NOCTTY), plan)
+            return
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            _write_lines(descriptor, plan, synced=True)
+            beside.replace(target)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UsageError(f"the plan cannot be written to {path}: {error.strerror or error}") from error
+
+
+def _write_lines(descriptor: int, plan: Plan, *, synced: bool = False) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.writelines(encode_plan(plan))
+        file.flush()
+        if synced:
+            os.fsync(file.fileno())
+
+
+def decode_plan(lines: Iterable[bytes]) -> tuple[Plan, str]:
+    """The plan, and its sum as `plan_sum` writes it. Raises PlanRefusedError."""
+    summed = hashlib.sha256()
+    header: _Header | None = None
+    steps: list[Step] = []
+    before = b""
+    for line in lines:
+        if before:
+            summed.update(before)
+            if header is None:
+                header = _read_header(before)
+            else:
+                steps.append(_read_step(before, len(steps) + 1))
+        before = line
+    try:
+        trailer = _trailer.decode(before)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise PlanRefusedError("the plan is cut short: its last line is missing", advice=_ADVICE) from error
+    if header is None:
+        raise PlanRefusedError("the plan has no header", advice=_ADVICE)
+    if trailer.steps != len(steps) or trailer.sha256 != summed.hexdigest():
+        raise PlanRefusedError("the plan was altered or cut short: its sum does not agree", advice=_ADVICE)
+    return _plan(header, steps), f"sha256:{trailer.sha256}"
+
+
+def encode_step(step: Step) -> bytes:
+    return _encode(
+        _Step(
+            step=step.number,
+            needs=list(step.needs),
+            action=step.action.value,
+            repository=step.repository,
+            digest=step.digest,
+            tags=list(step.tags),
+            kind=step.kind.value,
+            because=step.because,
+            platforms=list(step.platforms),
+            size=step.size,
+            also_in=list(step.also_in),
+            frees=step.frees,
+        )
+    )
+
+
+def decode_step(line: bytes) -> Step:
+    """Raises UsageError, ValueError or msgspec.MsgspecError where it is none."""
+    try:
+        found = _step.decode(line)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    step = Step(
+        number=found.step,
+        action=Action(found.action),
+        repository=Repository.parse(found.repository),
+        digest=Digest.parse(found.digest),
+        tags=tuple(Tag.parse(tag) for tag in found.tags),
+        kind=StepKind(found.kind),
+        because=found.because,
+        needs=tuple(found.needs),
+        platforms=tuple(found.platforms),
+        size=found.size,
+        also_in=tuple(Repository.parse(name) for name in found.also_in),
+        frees=found.frees,
+    )
+    if step.action is Action.UNTAG and len(step.tags) != 1:
+        raise UsageError("an untag names one tag")
+    if any(need >= step.number or need < 1 for need in step.needs):
+        raise UsageError("a step needs one that is not before it")
+    return step
+
+
+def kept_counts(kept: Iterable[Kept]) -> dict[str, int]:
+    """How many tags, and manifests without one, stay, by the kind of reason."""
+    counts: Counter[str] = Counter()
+    for entry in kept:
+        counts[_kind_of_reason(entry.reason)] += max(len(entry.tags), 1)
+    return dict(counts)
+
+
+def options_object(options: RemovalOptions) -> dict[str, bool]:
+    return {name: getattr(options, name) for name in RemovalOptions.__dataclass_fields__}
+
+
+def options_from(found: dict[str, Any]) -> RemovalOptions:
+    return RemovalOptions(**{name: bool(found.get(name, False)) for name in RemovalOptions.__dataclass_fields__})
+
+
+def _lines(plan: Plan) -> Iterator[bytes]:
+    header = _Header(
+        version=VERSION,
+        registry=plan.registry,
+        made_at=plan.made_at,
+        command=plan.command,
+        usage=_Usage(
+            plan.usage.reclaimable_bytes,
+            plan.usage.exact,
+            plan.usage.because,
+            plan.usage.untagged,
+            list(plan.usage.warnings),
+        ),
+        kept=kept_counts(plan.kept),
+        options=options_object(plan.options),
+        tags_before={str(name): number for name, number in plan.tags_before.items()},
+        names_repositories=plan.names_repositories,
+        left_out={str(name): why for name, why in plan.left_out.items()},
+        dangling={str(name): list(tags) for name, tags in plan.dangling.items()},
+    )
+    yield _encode(header) + b"\n"
+    for step in plan.steps:
+        yield encode_step(step) + b"\n"
+
+
+def _read_header(line: bytes) -> _Header:
+    try:
+        version = msgspec.json.decode(line).get("version")
+        if version != VERSION:
+            raise PlanRefusedError(f"the plan is of version {version}, this program reads {VERSION}", advice=_ADVICE)
+        return _header.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError, RecursionError) as error:
+        raise PlanRefusedError("this is no plan: its first line is no header", advice=_ADVICE) from error
+
+
+def _read_step(line: bytes, number: int) -> Step:
+    try:
+        step = decode_step(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, UsageError, ValueError) as error:
+        raise PlanRefusedError(f"the plan was altered: line {number + 1} is no step", advice=_ADVICE) from error
+    if step.number != number:
+        raise PlanRefusedError(f"the plan was altered: step {step.number} stands where {number} should", advice=_ADVICE)
+    return step
+
+
+def _plan(header: _Header, steps: list[Step]) -> Plan:
+    return Plan(
+        header.registry,
+        header.made_at,
+        header.command,
+        tuple(steps),
+        options=options_from(header.options),
+        tags_before={Repository(name): number for name, number in header.tags_before.items()},
+        usage=Usage(
+            header.usage.reclaimable_bytes,
+            header.usage.exact,
+            header.usage.because,
+            header.usage.untagged,
+            tuple(header.usage.warnings),
+        ),
+        names_repositories=header.names_repositories,
+        left_out={Repository(name): why for name, why in header.left_out.items()},
+        dangling={Repository(name): tuple(map(Tag, tags)) for name, tags in header.dangling.items()},
+    )
+
+
+def _kind_of_reason(reason: str) -> str:
+    for beginning, kind in (
+        ("also ", "shared with tags that stay"),
+        ("excluded by", "excluded"),
+        ("part of the index", "part of an index that stays"),
+        ("part of the manifest", "a layer of what stays"),
+        ("held by '", "held by a tag that is listed and not there"),
+        ("refers to", "refers to what stays"),
+        ("'", "moved"),
+    ):
+        if reason.startswith(beginning):
+            return kind
+    return reason

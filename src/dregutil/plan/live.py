@@ -1,0 +1,155 @@
+"""Selection → plan, on live repositories: reads each affected one, then decides purely."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+
+from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.readings import Readings
+from dregutil.inventory.survey import survey_repository
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import Manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.besides import changed_since, read_besides
+from dregutil.plan.model import Plan, RemovalOptions, make_plan
+from dregutil.plan.reclaim import collectors_of, with_stored_usage, with_usage
+from dregutil.registry.reader import Registry
+from dregutil.select.selection import Selection
+from dregutil.storage.garbage_collector import Generation
+from dregutil.storage.stored import StoredRegistry
+
+__all__ = ["plan_removal"]
+
+
+async def plan_removal(
+    registry: Registry,
+    selection: Selection,
+    inventory: Inventory,
+    options: RemovalOptions | None = None,
+    *,
+    command: str = "",
+    known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
+    seen: Seen | None = None,
+    readings: Readings | None = None,
+    untagged: bool = False,
+    stored: StoredRegistry | None = None,
+    known: Callable[[Digest], Manifest | None] | None = None,
+    remember: Callable[[Collection[Manifest]], None] | None = None,
+) -> Plan:
+    """Read the repositories of `selection` live and plan its removal; nothing is changed.
+
+    `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw, `seen` is what was
+    ever read. `readings` takes what was read, for a run that follows at once. `untagged`: the registry's collector is
+    run with `-m`. `stored`: the registry's storage, from which it is known exactly what comes back; `known` has
+    manifests that were read before, `remember` takes what is read beside what decides (by default both are `seen`).
+    Raises UnreachableError and LoginError; a repository that cannot be read whole is left out of the plan, which says
+    so.
+    """
+    chosen = options or RemovalOptions()
+    seen = seen or Seen()
+    asked = asyncio.ensure_future(_generation(registry, dict(selection.touched())))
+    try:
+        surveys = _Surveys(
+            registry,
+            inventory,
+            known_indexes or {},
+            seen,
+            readings or Readings(),
+            check_blobs=not chosen.allow_irreversible,
+        )
+        found = await surveys.read(selection)
+        generation = await asked
+    finally:
+        asked.cancel()
+    plan = make_plan(
+        selection,
+        found,
+        chosen,
+        registry=registry.address.identity,
+        made_at=datetime.now(UTC),
+        command=command,
+        also_in=_elsewhere(selection, inventory),
+    )
+    collectors = collectors_of(generation, untagged=untagged)
+    besides = await read_besides(
+        registry, plan, found, collectors, known=known or seen.manifest, remember=remember or seen.keep
+    )
+    plan = with_usage(plan, found, collectors, besides)
+    if stored is None:
+        return plan
+    changed = await changed_since(registry, stored, inventory, beside=found.keys())
+    return with_stored_usage(plan, stored, collectors, graphs=found, changed=changed)
+
+
+@dataclass(frozen=True)
+class _Surveys:
+    """Live readings of the repositories of a selection, several at a time."""
+
+    registry: Registry
+    inventory: Inventory
+    indexes: Mapping[Repository, frozenset[Digest]]
+    seen: Seen
+    readings: Readings
+    check_blobs: bool
+
+    async def read(self, selection: Selection) -> dict[Repository, RepositoryGraph]:
+        wanted: dict[Repository, set[Digest]] = defaultdict(set)
+        for repository, digest in selection.touched():
+            wanted[repository].add(digest)
+        likely = _one_tag_each(selection)
+        limit = asyncio.Semaphore(self.registry.repositories_at_once)
+
+        async def survey(repository: Repository) -> RepositoryGraph:
+            async with limit:
+                started = time.monotonic()
+                graph = await survey_repository(
+                    self.registry,
+                    repository,
+                    wanted[repository],
+                    known_tags=self.inventory.tags(repository),
+                    known_indexes=self.indexes.get(repository, ()),
+                    likely=likely[repository],
+                    seen=self.seen,
+                    check_blobs=self.check_blobs,
+                )
+                self.readings.add(graph, started)
+                return graph
+
+        graphs = await asyncio.gather(*(survey(repository) for repository in wanted))
+        return {graph.repository: graph for graph in graphs}
+
+
+async def _generation(registry: Registry, repositories: Iterable[Repository]) -> Generation | None:
+    """Of which generation the registry's collector is; None where it does not show."""
+    for repository in islice(repositories, 1):
+        pages = await registry.pages_tags(repository)
+        return None if pages is None else Generation.V3 if pages else Generation.V2
+    return None
+
+
+def _elsewhere(selection: Selection, inventory: Inventory) -> Mapping[Digest, tuple[Repository, ...]]:
+    """For each selected digest the repositories outside of the selection that were seen to hold it."""
+    chosen = {entry.repository for entry in selection.selected}
+    found: dict[Digest, tuple[Repository, ...]] = {}
+    for entry in selection.selected:
+        others = {repository for repository, _ in inventory.holders(entry.digest)} - chosen
+        if others:
+            found[entry.digest] = tuple(sorted(others))
+    return found
+
+
+def _one_tag_each(selection: Selection) -> Mapping[Repository, list[Tag]]:
+    """For each digest of the selection one of its tags: to read it by."""
+    found: dict[Repository, list[Tag]] = defaultdict(list)
+    for entry in selection.selected:
+        found[entry.repository] += entry.tags[:1]
+    for held in selection.held:
+        found[held.repository].append(held.tags[0])
+    return found

@@ -1,0 +1,315 @@
+"""How many bytes come back, at the registry's garbage collection, because of a plan. Pure.
+
+What a plan frees is what the collector marks before it and not after it (`collector`); what nobody marked before is
+garbage already, and not of this plan. A step frees what nothing marks any more once it and those before it are done, so
+the steps' figures add up to the plan's.
+
+From the registry's own storage the figure is exact. From the API alone it is an upper bound: what the API shows of a
+repository are its tags and what they name, so manifests that nobody lists may go on holding what we think free. They
+hold the same before and after, so never can more come back than is said. Sizes are then those that manifests state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import Kind, Manifest
+from dregutil.oci.names import Digest, Repository
+from dregutil.plan.model import Action, Plan, Step, Usage
+from dregutil.storage.garbage_collector import (
+    Collector,
+    Generation,
+    MarkedRepository,
+    Marks,
+    is_untidy,
+    mark,
+    marked_repositories,
+    stops_at,
+)
+from dregutil.storage.stored import StoredRegistry, StoredRepository
+
+__all__ = ["Besides", "collectors_of", "freed_digests", "with_stored_usage", "with_usage"]
+
+_SIZES = "by the sizes that manifests state"
+_EXACTLY = "--storage PATH tells exactly"
+
+
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """What was read of a registry beside the graphs of a plan, so that its figure is close and a bound.
+
+    `kept`: manifests that stay, of each repository. `unread` counts those that stay and were not read. `sizes`: bytes
+    of blobs, as the registry says; where they are not `all_sizes`, some are only what manifests state.
+    """
+
+    kept: Mapping[Repository, Mapping[Digest, Manifest]] = field(default_factory=dict)
+    unread: int = 0
+    sizes: Mapping[Digest, int] = field(default_factory=dict)
+    all_sizes: bool = True
+
+
+def collectors_of(generation: Generation | None, *, untagged: bool) -> tuple[Collector, ...]:
+    """The collectors that may be run: of both generations where it is not known which."""
+    return tuple(Collector(found, untagged) for found in ((generation,) if generation else Generation))
+
+
+def freed_digests(
+    plan: Plan,
+    graphs: Mapping[Repository, RepositoryGraph],
+    collectors: Sequence[Collector],
+    kept: Mapping[Repository, Mapping[Digest, Manifest]],
+) -> frozenset[Digest]:
+    """All that may come back because of `plan`, as the API shows it."""
+    found: set[Digest] = set()
+    repositories = _as_marked(graphs, kept)
+    for collector in collectors:
+        found |= mark(repositories, collector) - mark(_left(plan, repositories), collector)
+    return frozenset(found)
+
+
+def with_usage(
+    plan: Plan,
+    graphs: Mapping[Repository, RepositoryGraph],
+    collectors: Sequence[Collector],
+    besides: Besides | None = None,
+) -> Plan:
+    """`plan` with what it frees at most, as the API shows it."""
+    besides = besides or Besides(all_sizes=False)
+    stated = _stated_sizes(found for graph in graphs.values() for found in graph.manifests.values())
+    found = {**stated, **besides.sizes}
+    repositories = _as_marked(graphs, besides.kept)
+    frees = max((_frees(plan.steps, repositories, collector, found) for collector in collectors), key=sum)
+    because = _because(besides) if sum(frees) else ""
+    usage = Usage(sum(frees), not because, because, any(collector.untagged for collector in collectors))
+    tagged_indexes = {
+        f"{graph.repository}:{tag}"
+        for graph in graphs.values()
+        for tag, digest in graph.tags.items()
+        if digest in graph.manifests and graph.manifests[digest].kind is Kind.INDEX
+    }
+    return _with(plan, frees, replace(usage, warnings=tuple(_destruction(plan, tagged_indexes, collectors))))
+
+
+def _because(besides: Besides) -> str:
+    """Why less may come back than the API shows."""
+    others = "unlisted manifests, tags that stay and were not read," if besides.unread else "unlisted manifests"
+    parts = [f"less where {others} or other repositories share it", "" if besides.all_sizes else _SIZES, _EXACTLY]
+    return "; ".join(filter(None, parts))
+
+
+def _as_marked(
+    graphs: Mapping[Repository, RepositoryGraph], kept: Mapping[Repository, Mapping[Digest, Manifest]]
+) -> list[MarkedRepository]:
+    return [
+        MarkedRepository.of_graph(graph, kept.get(graph.repository, {}))
+        for graph in graphs.values()
+        if not graph.trouble
+    ]
+
+
+def _left(plan: Plan, repositories: Iterable[MarkedRepository]) -> Iterator[MarkedRepository]:
+    """What is there once the plan is carried out."""
+    by_repository = plan.by_repository
+    for found in repositories:
+        steps = by_repository.get(found.repository, ())
+        gone = {step.digest for step in steps if step.action is Action.DELETE}
+        untagged = {tag for step in steps for tag in step.tags}
+        yield replace(
+            found,
+            references={digest: named for digest, named in found.references.items() if digest not in gone},
+            tags={tag: digest for tag, digest in found.tags.items() if digest not in gone and tag not in untagged},
+        )
+
+
+def with_stored_usage(
+    plan: Plan,
+    stored: StoredRegistry,
+    collectors: Sequence[Collector],
+    *,
+    graphs: Mapping[Repository, RepositoryGraph],
+    changed: str = "",
+) -> Plan:
+    """`plan`, which has its upper bound, with what it frees as the registry's storage shows; or why that is not exact.
+
+    Where the storage could not be read whole, or differs from what the registry shows, as an older copy does, the upper
+    bound stays. `graphs` were read live; `changed` names a tag of another repository that is another one now.
+    """
+    frees = [
+        _frees(plan.steps, marked_repositories(stored, collector), collector, stored.blobs) for collector in collectors
+    ]
+    most = max(frees, key=sum)
+    unread = next(_unread(plan, stored, graphs, changed), "")
+    tagged_indexes = {
+        f"{held.repository}:{tag}"
+        for held in stored.repositories.values()
+        for tag, digest in held.tags.items()
+        if digest in stored.manifests and stored.manifests[digest].kind is Kind.INDEX
+    }
+    warnings = [*_stops(plan, stored, collectors), *_destruction(plan, tagged_indexes, collectors)]
+    if unread:
+        return replace(plan, usage=replace(plan.usage, exact=False, because=unread, warnings=tuple(warnings)))
+    because = next(_doubts(plan, stored, collectors, [sum(found) for found in frees]), "")
+    return _with(plan, most, Usage(sum(most), not because, because, plan.usage.untagged, tuple(warnings)))
+
+
+def _with(plan: Plan, frees: Sequence[int], usage: Usage) -> Plan:
+    steps = tuple(replace(step, frees=freed) for step, freed in zip(plan.steps, frees, strict=True))
+    return replace(plan, steps=steps, usage=usage)
+
+
+def _frees(
+    steps: Sequence[Step],
+    repositories: Sequence[MarkedRepository],
+    collector: Collector,
+    sizes: Mapping[Digest, int],
+) -> list[int]:
+    """Bytes that each step frees, in their order."""
+    if is_untidy(repositories, collector):
+        return _frees_one_by_one(steps, repositories, collector, sizes)
+    marks = Marks(repositories, collector)
+    found = []
+    for step in steps:
+        if step.action is Action.DELETE:
+            gone = marks.delete(step.repository, step.digest)
+        else:
+            gone = frozenset[Digest]().union(*(marks.untag(step.repository, tag) for tag in step.tags))
+        found.append(sum(sizes.get(digest, 0) for digest in gone))
+    return found
+
+
+def _frees_one_by_one(
+    steps: Sequence[Step], repositories: Sequence[MarkedRepository], collector: Collector, sizes: Mapping[Digest, int]
+) -> list[int]:
+    """The same, going through everything again for each step, as the collector itself would. A step that makes it
+    mark *more* frees less than nothing; the sum is right."""
+    now = {found.repository: found for found in repositories}
+    before = mark(now.values(), collector)
+    found = []
+    for step in steps:
+        if step.repository in now:
+            now[step.repository] = _without(now[step.repository], step)
+        after = mark(now.values(), collector)
+        lost, won = before - after, after - before
+        found.append(sum(sizes.get(digest, 0) for digest in lost) - sum(sizes.get(digest, 0) for digest in won))
+        before = after
+    return found
+
+
+def _without(found: MarkedRepository, step: Step) -> MarkedRepository:
+    gone = set(step.tags)
+    if step.action is Action.DELETE:
+        gone |= {tag for tag, digest in found.tags.items() if digest == step.digest}
+        left = {digest: named for digest, named in found.references.items() if digest != step.digest}
+        found = replace(found, references=left)
+    return replace(found, tags={tag: digest for tag, digest in found.tags.items() if tag not in gone})
+
+
+def _stated_sizes(read: Iterable[Manifest]) -> dict[Digest, int]:
+    """The most that a manifest states of each blob; of those that were read themselves, what they really have."""
+    listed = list(read)
+    found: dict[Digest, int] = {}
+    for manifest in listed:
+        for descriptor in (*manifest.children, *manifest.blobs):
+            found[descriptor.digest] = max(found.get(descriptor.digest, 0), descriptor.size)
+    return {**found, **{manifest.digest: len(manifest.raw) for manifest in listed}}
+
+
+def _unread(
+    plan: Plan, stored: StoredRegistry, graphs: Mapping[Repository, RepositoryGraph], changed: str
+) -> Iterator[str]:
+    """Why the storage does not tell what the plan frees."""
+    for step in plan.steps:
+        held = stored.repositories.get(step.repository, StoredRepository(step.repository))
+        if step.digest not in held.revisions or step.digest not in stored.manifests:
+            what = f"{step.digest.short} of {step.repository}"
+            yield f"{stored.place} does not hold {what}; is it this registry's storage?"
+    if stored.hidden:
+        first, *others = stored.hidden
+        more = f", and {len(others):,} more" if others else ""
+        yield f"not all of the storage could be read: {first.place}: {first.why}{more}"
+    for graph in graphs.values():
+        if not graph.trouble:
+            yield from _differs(graph, stored)
+    if changed:
+        yield _differing(stored, changed)
+
+
+def _differs(graph: RepositoryGraph, stored: StoredRegistry) -> Iterator[str]:
+    """Where a repository's storage is not what the registry shows of it."""
+    name = graph.repository
+    held = stored.repositories.get(name, StoredRepository(name))
+    present = {digest for digest in held.revisions if digest in stored.blobs}
+    tags = {tag: digest for tag, digest in held.tags.items() if digest in present}
+    for tag in sorted(graph.tags.keys() | tags.keys()):
+        if graph.tags.get(tag) != tags.get(tag):
+            yield _differing(stored, f"{name}:{tag}")
+    for digest in (*(graph.manifests.keys() - present), *(graph.absent & present)):
+        yield _differing(stored, f"{digest.short} in {name}")
+
+
+def _differing(stored: StoredRegistry, what: str) -> str:
+    return f"{stored.place} differs from what the registry says of {what}; is it a copy?"
+
+
+def _doubts(
+    plan: Plan, stored: StoredRegistry, collectors: Sequence[Collector], totals: Sequence[int]
+) -> Iterator[str]:
+    """Why the figure of a storage is not exact."""
+    if next(_stops(plan, stored, collectors), ""):
+        yield "the collector will stop before it frees anything"
+    if len(set(totals)) > 1:
+        figures = ", ".join(
+            f"{found:,} bytes on {collector.generation.value}"
+            for collector, found in zip(collectors, totals, strict=True)
+        )
+        yield f"this server does not tell which collector it has: {figures}"
+
+
+def _stops(plan: Plan, stored: StoredRegistry, collectors: Sequence[Collector]) -> Iterator[str]:
+    """Where a collector ends with an error, as things are and once the plan is carried out."""
+    if not plan.steps:
+        return
+    for collector in collectors:
+        where = next(stops_at(stored, collector), "") or next(stops_at(_carried_out(plan, stored), collector), "")
+        if where:
+            yield (
+                f"the collector of {collector} will stop with an error at {where}, "
+                "and nothing comes back until that is mended"
+            )
+
+
+def _carried_out(plan: Plan, stored: StoredRegistry) -> StoredRegistry:
+    repositories = dict(stored.repositories)
+    for repository, steps in plan.by_repository.items():
+        held = repositories.get(repository)
+        if held is None:
+            continue
+        deleted = {step.digest for step in steps if step.action is Action.DELETE}
+        untagged = {tag for step in steps for tag in step.tags}
+        repositories[repository] = replace(
+            held,
+            revisions=held.revisions - deleted,
+            tags={tag: digest for tag, digest in held.tags.items() if digest not in deleted and tag not in untagged},
+        )
+    return replace(stored, repositories=repositories)
+
+
+def _destruction(plan: Plan, tagged_indexes: Set[str], collectors: Sequence[Collector]) -> Iterator[str]:
+    """What the collector of 2.8 with -m destroys of what the plan leaves."""
+    if Collector(Generation.V2, untagged=True) not in collectors or not plan.steps:
+        return
+    gone = {f"{step.repository}:{tag}" for step in plan.steps for tag in step.tags}
+    indexes = sorted(tagged_indexes - gone)
+    if indexes:
+        others = f" and {len(indexes) - 1:,} more" if len(indexes) > 1 else ""
+        whose = (
+            "this registry's collector"
+            if len(collectors) == 1
+            else "if this registry is of the 2.8 series, its collector"
+        )
+        yield (
+            f"{whose} with -m DESTROYS multi-platform images that stay: it takes their children for untagged and "
+            f"sweeps them (distribution#3178), here {indexes[0]}{others}; run it without -m"
+        )

@@ -1,0 +1,118 @@
+"""What no tag needs in a registry's storage, and what of it comes back when. Pure.
+
+What has no tag is counted by the rule by which `cleanup` takes it (`untagged`, then `plan`): a figure that no command
+can free would be an empty promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from dregutil.inventory.untagged import untagged_in_storage
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import Descriptor, Manifest
+from dregutil.oci.names import Digest
+from dregutil.plan.model import Plan, RemovalOptions, Step, make_plan
+from dregutil.select.selection import Selected, Selection
+from dregutil.storage.garbage_collector import Collector, Generation, Marks, mark, marked_repositories, stops_at
+from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository, Upload
+
+__all__ = ["Waste", "wasted"]
+
+STALE_AFTER = timedelta(days=7)  # as the registry's own purging of uploads has it (storage.maintenance.uploadpurging)
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """What no tag needs. Sizes are in bytes.
+
+    `untagged`: the manifests without a tag that `cleanup` can take, and what they alone hold; without those of
+    `unjudged` repositories, in which it takes none. `orphans`: blobs that the collector of 2.8 marks with nothing; more
+    than there are where `hidden` things may hold some. `stops`: where that collector ends before it frees any.
+    `unread`: how many places could not be read; then only uploads are counted: those that were begun over a week ago
+    (or at an unknown time) and never ended.
+    """
+
+    untagged: int = 0
+    untagged_bytes: int = 0
+    orphans: int = 0
+    orphan_bytes: int = 0
+    uploads: int = 0
+    upload_bytes: int = 0
+    hidden: bool = False
+    stops: str = ""
+    unread: int = 0
+    unjudged: int = 0
+
+
+def wasted(stored: StoredRegistry, now: datetime) -> Waste:
+    """What no tag needs in a storage."""
+    stale = [upload for held in stored.repositories.values() for upload in held.uploads if _is_stale(upload, now)]
+    uploads, upload_bytes = len(stale), sum(upload.size for upload in stale)
+    unread = sum(oddity.unread for oddity in stored.oddities)
+    if unread:
+        return Waste(uploads=uploads, upload_bytes=upload_bytes, unread=unread)
+    collector = Collector(Generation.V2)
+    repositories = marked_repositories(stored, collector)
+    marks = Marks(repositories, collector)
+    orphans = stored.blobs.keys() - mark(repositories, collector)
+    steps = [step for held in stored.repositories.values() for step in _taken(stored, held)]
+    freed = {blob for step in steps for blob in marks.delete(step.repository, step.digest)}
+    return Waste(
+        len(steps),
+        stored.size_of(freed),
+        len(orphans),
+        stored.size_of(orphans),
+        uploads,
+        upload_bytes,
+        bool(stored.hidden),
+        next(stops_at(stored, collector), ""),
+        unjudged=sum(bool(untagged_in_storage(stored, held, ()).trouble) for held in stored.repositories.values()),
+    )
+
+
+def _taken(stored: StoredRegistry, held: StoredRepository) -> Iterator[Step]:
+    """What goes where all that stands for itself without a tag is removed, until nothing more does: a referrer that
+    nothing lists stands for itself once its subject is gone."""
+    while roots := untagged_in_storage(stored, held, ()).roots:
+        steps = _plan(stored, held, roots).steps
+        if not steps:
+            return
+        yield from steps
+        gone = {step.digest for step in steps}
+        left = {tag: digest for tag, digest in held.tags.items() if digest not in gone}
+        held = StoredRepository(held.repository, held.revisions - gone, left)
+
+
+def _plan(stored: StoredRegistry, held: StoredRepository, roots: Iterable[Digest]) -> Plan:
+    present = {digest: _manifest(stored.manifests[digest]) for digest in held.revisions if digest in stored.manifests}
+    listed = {child.digest for manifest in present.values() for child in manifest.children}
+    named = {manifest.subject.digest for manifest in present.values() if manifest.subject is not None}
+    graph = RepositoryGraph(
+        held.repository,
+        {tag: digest for tag, digest in held.tags.items() if digest in present},
+        present,
+        absent=frozenset((listed | named) - present.keys()),
+    )
+    chosen = Selection(tuple(Selected(held.repository, digest, ()) for digest in roots))
+    return make_plan(chosen, {held.repository: graph}, RemovalOptions(), registry="", made_at=_EPOCH, command="")
+
+
+def _manifest(found: StoredManifest) -> Manifest:
+    """A manifest as far as it decides about others, without its bytes."""
+    return Manifest(
+        found.digest,
+        found.media_type,
+        b"",
+        found.kind,
+        tuple(map(Descriptor, found.children)),
+        layers=tuple(map(Descriptor, found.blobs)),
+        subject=None if found.subject is None else Descriptor(found.subject),
+    )
+
+
+def _is_stale(upload: Upload, now: datetime) -> bool:
+    return upload.started is None or now - upload.started > STALE_AFTER

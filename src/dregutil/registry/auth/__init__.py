@@ -1,0 +1,1 @@
+"""Logins: challenges, tokens, credential helpers and files."""

@@ -1,0 +1,136 @@
+"""One registry's identities: one for most, more where a configuration has credentials for single namespaces.
+
+Each request goes with the identity of the repository that it is about, as its scopes name it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from urllib.parse import quote, quote_plus
+
+from dregutil.oci.names import RegistryAddress
+from dregutil.registry.auth.authenticator import Authenticator, TokenFetch
+from dregutil.registry.auth.credentials import CredentialPlaces, Credentials, find_credentials, scoped_paths
+
+__all__ = ["Keyring", "look_up_keyring"]
+
+_REPOSITORY = "repository:"
+_SHORTEST_SECRET = 4  # characters: less would blot out half of a message
+_MOST_SCOPES = 4096
+
+
+class Keyring:
+    """Answers a registry's challenges as an `Authenticator` does, for each namespace with its own credentials.
+
+    `whole` is for the registry itself and for all repositories that lie in none of `paths`, longest first.
+    """
+
+    def __init__(
+        self,
+        whole: Authenticator,
+        paths: Mapping[str, Authenticator] | None = None,
+        *,
+        elsewhere: Authenticator | None = None,
+    ) -> None:
+        """`elsewhere`: for repositories in none of `paths`, where that is somebody else than for the registry."""
+        self._whole = whole
+        self._paths = dict(paths or {})
+        self._elsewhere = elsewhere or whole
+        self._chosen: dict[tuple[str, ...], Authenticator] = {}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The namespaces with credentials of their own."""
+        return tuple(self._paths)
+
+    def of(self, repository: str) -> Authenticator:
+        """The identity for a repository; for the registry as a whole where none is named."""
+        if not repository:
+            return self._whole
+        for path, found in self._paths.items():
+            if repository == path or repository.startswith(f"{path}/"):
+                return found
+        return self._elsewhere
+
+    def known_headers(self, method: str, target: str, scopes: tuple[str, ...]) -> dict[str, str] | None:
+        return self._for(scopes).known_headers(method, target, scopes)
+
+    async def headers(
+        self, method: str, target: str, scopes: tuple[str, ...], *, fetch: TokenFetch | None = None
+    ) -> dict[str, str]:
+        return await self._for(scopes).headers(method, target, scopes, fetch=fetch)
+
+    async def challenged(
+        self,
+        response_status: int,
+        www_authenticate: list[str],
+        scopes: tuple[str, ...],
+        *,
+        attempt: int,
+        fetch: TokenFetch,
+        sent: Mapping[str, str] | None = None,
+    ) -> bool:
+        return await self._for(scopes).challenged(
+            response_status, www_authenticate, scopes, attempt=attempt, fetch=fetch, sent=sent
+        )
+
+    def redacted(self, text: str) -> str:
+        """`text` without any secret of ours: a server may well say our own words back."""
+        for found in dict.fromkeys((self._whole, self._elsewhere, *self._paths.values())):
+            for secret in found.secrets():
+                if len(secret) >= _SHORTEST_SECRET:
+                    for form in _forms(secret):
+                        text = text.replace(form, "…")
+        return text
+
+    def _for(self, scopes: tuple[str, ...]) -> Authenticator:
+        if not self._paths:
+            return self._whole
+        found = self._chosen.get(scopes)
+        if found is None:
+            if len(self._chosen) >= _MOST_SCOPES:
+                self._chosen.clear()
+            found = self._chosen[scopes] = self.of(_repository_of(scopes))
+        return found
+
+
+@functools.lru_cache(_MOST_SCOPES)
+def _forms(secret: str) -> tuple[str, ...]:
+    """The ways in which a secret may be spelled: as it is, in a URL or a form, in JSON. Longest first."""
+    raw = secret.encode(errors="surrogateescape")
+    forms = {secret, quote(raw), quote(raw, safe=""), quote_plus(raw), json.dumps(secret)[1:-1]}
+    forms.add(json.dumps(secret, ensure_ascii=False)[1:-1])
+    forms |= {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in forms}
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _repository_of(scopes: tuple[str, ...]) -> str:
+    """The repository that the first scope names (`repository:NAME:ACTIONS`); of a mount, the one that is written."""
+    if not scopes or not scopes[0].startswith(_REPOSITORY):
+        return ""
+    return scopes[0].removeprefix(_REPOSITORY).rpartition(":")[0]
+
+
+def look_up_keyring(address: RegistryAddress, places: CredentialPlaces, *, digest_auth: bool = False) -> Keyring:
+    """The identities for the registry at `address`, as its user, Docker and podman keep them.
+
+    Raises CredentialError.
+    """
+    made: dict[Credentials | None, Authenticator] = {}
+
+    def for_repository(repository: str) -> Authenticator:
+        ask = functools.partial(find_credentials, address, places, repository=repository)
+        credentials = ask()
+        if credentials not in made:  # two paths with one login share its tokens
+            made[credentials] = Authenticator(address.base_url, credentials, digest_auth=digest_auth, ask=ask)
+        return made[credentials]
+
+    whole = for_repository("")
+    paths = scoped_paths(address, places)
+    if not paths:
+        return Keyring(whole)
+    # No path holds this name: what is said of the host as a whole, or nobody.
+    return Keyring(whole, {path: for_repository(path) for path in paths}, elsewhere=for_repository("-"))

@@ -1,0 +1,1 @@
+"""One pool of connections to a registry: retries, throttling, deadlines, certificates."""

@@ -1,0 +1,391 @@
+"""One HTTP exchange with a registry: authorization, bounded bodies, retries, and errors of ours.
+
+Only GET and HEAD are ever sent again, and what the server says that it has not begun (429). A write whose answer is
+lost raises OutcomeUnknownError, one that is held back for too long PushedBackError: what follows is for somebody who
+can look at the registry first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from dregutil.errors import (
+    CertificateError,
+    CutShortError,
+    OutcomeUnknownError,
+    ProtocolError,
+    PushedBackError,
+    RegistryError,
+    ThrottledError,
+    UnreachableError,
+)
+from dregutil.registry.auth.authenticator import Authenticator, TokenRequest
+from dregutil.registry.auth.keyring import Keyring
+from dregutil.registry.http.deadline import Watch, Watched
+from dregutil.registry.http.network_errors import has_broken_off, place, translated
+from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, is_temporary, retry_after, wait_before
+from dregutil.registry.http.throttle import PATIENCE, Gate
+
+__all__ = ["READING", "WRITING", "Answer", "Transport"]
+
+_log = logging.getLogger("dregutil.http")
+
+READING = frozenset(("GET", "HEAD"))
+WRITING = frozenset(("DELETE", "POST", "PUT"))
+
+LONGEST_BODY = 64 * 1024 * 1024
+_LONGEST_ERROR = 64 * 1024
+_LONGEST_TOKEN = 1024 * 1024
+_MOST_REDIRECTS = 5
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_CHALLENGED = (401, 403)
+# Times the timeout, until an answer must be whole. A DELETE has as long without a sign of it: a server reads every tag
+# of the repository for each. A dead one is noticed all the same.
+_LONGEST_ANSWER = 20
+_FIRST_ATTEMPTS = 3  # of a request, before the server has ever answered
+MOST_REFUSALS = 12  # of one request, while others are answered
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: never more than was asked for."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+    url: URL
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How much of an answer is read (bytes), and whether what is longer is cut or refused.
+
+    `begun_by` is the moment (`time.monotonic`) after which the request is not sent any more. An urgent one goes before
+    those that wait.
+    """
+
+    longest: int
+    cuts: bool = False
+    begun_by: float = float("inf")
+    urgent: bool = False
+
+
+class Transport:
+    """Exchanges with one registry. `methods` are all that it will ever send: a reader has no DELETE and no PUT."""
+
+    def __init__(
+        self,
+        base_url: str,
+        authenticator: Authenticator | Keyring,
+        *,
+        methods: frozenset[str] = READING,
+        tls: ssl.SSLContext | bool = True,
+        concurrency: int = 32,
+        timeout: float = 30.0,
+        patience: float = PATIENCE,
+        proxy: str | None = None,
+    ) -> None:
+        """`timeout` is in seconds without a sign of an answer; a DELETE, on which a server may work for long, has 20
+        times that, and every answer has so long until it must be whole.
+
+        `patience` is in seconds in which the server refuses everything for its load.
+        """
+        self._base = base_url.rstrip("/")
+        self.base = URL(self._base, encoded=True)
+        self.methods = methods
+        self.gate = Gate(concurrency)
+        self.pace = Pace()
+        self._keyring = Keyring(authenticator) if isinstance(authenticator, Authenticator) else authenticator
+        self._proxy = proxy
+        self._wait = timeout
+        self._patience = patience
+        self._watch = Watch(timeout)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=60),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity", "User-Agent": "dregutil"},
+        )
+        # aiohttp sends PUT and DELETE once more on a connection that was dropped: the first may have been carried out.
+        self._session._retry_connection = False  # noqa: SLF001 - there is no public switch; a test counts the requests
+        self._has_answered = False
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    @property
+    def scoped_paths(self) -> tuple[str, ...]:
+        """The namespaces with credentials of their own."""
+        return self._keyring.paths
+
+    @property
+    def token_server(self) -> tuple[str, str]:
+        """The realm and service of the registry's token server, where it has one."""
+        return self._keyring.of("").token_server
+
+    def redacted(self, text: str) -> str:
+        """`text` without any secret of ours."""
+        return self._keyring.redacted(text)
+
+    def url(self, path: str) -> URL:
+        """The URL of `path`, which begins with a slash and is already encoded."""
+        return URL(self._base + path, encoded=True)
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        scopes: tuple[str, ...],
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        longest: int = LONGEST_BODY,
+        begun_by: float = float("inf"),
+        urgent: bool = False,
+        follow: bool = True,
+    ) -> Answer:
+        """Send a request and read its answer, of at most `longest` bytes; an urgent one before those that wait.
+        `follow`: where a read is redirected, the answer is that of where it leads.
+
+        A request that the server refuses for its load (429) was not begun, and is sent again when it may be; where that
+        is later than `begun_by` (`time.monotonic`), PushedBackError is raised instead. Raises UnreachableError,
+        CertificateError, ThrottledError, LoginError, ProtocolError, and for a write whose answer was lost
+        OutcomeUnknownError. Every status that is not temporary comes back as an answer.
+        """
+        if method not in self.methods:
+            raise ProtocolError(f"this client sends no {method}")
+        limits = _Limits(longest, begun_by=begun_by, urgent=urgent)
+        answer = await self._authorized(method, url, scopes, headers or {}, body, limits)
+        if method in READING and follow:
+            redirects = 0
+            while answer.status in _REDIRECTS and "Location" in answer.headers:
+                redirects += 1
+                if redirects > _MOST_REDIRECTS:
+                    raise ProtocolError(f"{place(url)} redirects in circles")
+                answer = await self._follow(method, answer, scopes, headers or {}, _Limits(longest))
+        return answer
+
+    async def first_byte(self, url: URL, scopes: tuple[str, ...]) -> Answer:
+        """GET the first byte of what may be large; the rest is not waited for.
+
+        Raises as `send` does; a body that breaks off before its first byte is a CutShortError, and not asked for again.
+        """
+        limits = _Limits(longest=1, cuts=True)
+        headers = {"Range": "bytes=0-0"}
+        answer = await self._authorized("GET", url, scopes, headers, None, limits)
+        if answer.status in _REDIRECTS and "Location" in answer.headers:
+            answer = await self._follow("GET", answer, scopes, headers, limits)
+        return answer
+
+    async def _follow(
+        self, method: str, answer: Answer, scopes: tuple[str, ...], headers: Mapping[str, str], limits: _Limits
+    ) -> Answer:
+        """Follow a redirect; to another origin without the registry's authorization."""
+        try:
+            target = answer.url.join(URL(answer.headers["Location"], encoded=True))
+        except ValueError as error:
+            raise ProtocolError(f"{place(answer.url)} redirects to what is no URL") from error
+        if target.scheme != "https" and answer.url.scheme == "https":
+            raise ProtocolError(f"{place(answer.url)} redirects from https to {target.scheme}")
+        if target.scheme not in ("http", "https") or target.user is not None:
+            raise ProtocolError(f"{place(answer.url)} redirects to what is no plain URL")
+        if target.origin() == self.base.origin():
+            return await self._authorized(method, target, scopes, headers, None, limits)
+        return await self._patiently(method, target, headers, None, limits)
+
+    async def _authorized(
+        self,
+        method: str,
+        url: URL,
+        scopes: tuple[str, ...],
+        headers: Mapping[str, str],
+        body: bytes | None,
+        limits: _Limits,
+    ) -> Answer:
+        target = url.raw_path_qs
+        attempt = 0
+        while True:
+            authorization = self._keyring.known_headers(method, target, scopes)
+            if authorization is None:
+                authorization = await self._keyring.headers(method, target, scopes, fetch=self._fetch_token)
+            merged = {**headers, **authorization} if authorization else headers
+            answer = await self._patiently(method, url, merged, body, limits)
+            if answer.status not in _CHALLENGED:
+                return answer
+            again = await self._keyring.challenged(
+                answer.status,
+                answer.headers.getall("WWW-Authenticate", []),
+                scopes,
+                attempt=attempt,
+                fetch=self._fetch_token,
+                sent=authorization,
+            )
+            if not again:
+                return answer
+            attempt += 1
+
+    async def _fetch_token(self, request: TokenRequest) -> tuple[int, bytes]:
+        url = URL(request.url, encoded=True).update_query(request.params)
+        body = None if request.form is None else urlencode(request.form).encode()
+        headers = dict(request.headers)
+        if body is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        try:
+            answer = await self._patiently(request.method, url, headers, body, _Limits(_LONGEST_TOKEN))
+        except OutcomeUnknownError as error:  # a POST that changes nothing at the registry
+            raise UnreachableError(f"the token server {place(url)} gave no whole answer") from error
+        return answer.status, answer.body
+
+    async def _patiently(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits
+    ) -> Answer:
+        """One exchange, again where that is safe and may help."""
+        attempt = refused = 0
+        while True:
+            try:
+                answer = await self._exchange(method, url, headers, body, limits, refused)
+            except UnreachableError as error:
+                if not self._may_help(method, error, limits, attempt + 1):
+                    raise
+                asked = None
+            else:
+                self._has_answered = True
+                if answer.status == 429:
+                    refused += 1
+                    self._check_patience(url, refused)
+                    continue  # the gate holds it back
+                if method not in READING or not is_temporary(answer.status):
+                    return answer
+                if attempt + 1 >= MOST_ATTEMPTS:
+                    raise UnreachableError(
+                        f"{place(url)} was unable to answer {MOST_ATTEMPTS} times (status {answer.status})"
+                    )
+                asked = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+            await asyncio.sleep(wait_before(attempt, asked))
+            attempt += 1
+
+    def _may_help(self, method: str, error: UnreachableError, limits: _Limits, sent: int) -> bool:
+        """Whether it may help to send again what failed so, after it was sent so often. Where nobody has answered yet,
+        a wrong address is told at once; a connection that breaks off is tried again all the same."""
+        if method not in READING or isinstance(error, CertificateError | ThrottledError):
+            return False
+        most = MOST_ATTEMPTS if self._has_answered else _FIRST_ATTEMPTS if has_broken_off(error) else 1
+        if sent >= most:
+            return False
+        return not (limits.cuts and isinstance(error, CutShortError))
+
+    def _check_patience(self, url: URL, refused: int) -> None:
+        """Raise where a request that was refused for load `refused` times is given up."""
+        if self.gate.throttle.is_hopeless(time.monotonic(), self._patience):
+            raise ThrottledError(f"{place(url)} has refused every request for {self._patience:.0f} s (status 429)")
+        if refused >= MOST_REFUSALS:
+            raise RegistryError(
+                f"{place(url)} refused one request {refused} times for its load, and answered others", status=429
+            )
+
+    async def _exchange(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits, refused: int
+    ) -> Answer:
+        gate = self.gate
+        if gate.throttle.is_pushed and gate.throttle.may_send_at(time.monotonic()) > limits.begun_by:
+            raise PushedBackError(f"{place(url)} pushes back: the {method} was not sent")
+        await gate.enter(urgent=limits.urgent, refused=refused > 0)
+        longest = _LONGEST_ANSWER * self._wait
+        watched = self._watch.begin(longest if method == "DELETE" else self._wait, longest)
+        started = watched.started
+        try:
+            if started > limits.begun_by:
+                raise PushedBackError(f"{place(url)} pushes back: the {method} was not sent")
+            response = await self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                proxy=self._proxy,
+            )
+            watched.heard_at = time.monotonic()
+            try:
+                content = b"" if method == "HEAD" else await _read(response, limits, watched)
+            except BaseException:
+                response.close()
+                raise
+            response.release()
+            now = time.monotonic()
+            self.pace.took(now - started)
+            if response.status in (429, 503):
+                asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+                gate.throttle.pushed_back(started, now, asked)
+            else:
+                gate.throttle.went_well(started, now)
+            if _log.isEnabledFor(logging.DEBUG):
+                self._log(method, url, response.status, now - started)
+            return Answer(response.status, response.headers, content, url)
+        except asyncio.CancelledError:
+            if watched.error is None or not watched.take_back():
+                raise
+            gate.throttle.broke_off(started, time.monotonic())
+            raise translated(watched.error, method, url, self._wait) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            gate.throttle.broke_off(started, time.monotonic())
+            raise translated(error, method, url, self._wait) from error
+        finally:
+            self._watch.end(watched)
+            gate.leave()
+
+    def _log(self, method: str, url: URL, status: int, seconds: float) -> None:
+        """An exchange, for the log: of another origin only the host, since the rest may be a signature."""
+        shown = self.redacted(url.raw_path if url.origin() == self.base.origin() else place(url))
+        _log.debug("%s %s: %d in %.0f ms", method, shown, status, seconds * 1000)
+
+
+async def _read(response: aiohttp.ClientResponse, limits: _Limits, watched: Watched) -> bytes:
+    """The body, whole, if it is no longer than allowed; an error's body is cut instead."""
+    is_error = response.status >= 400 or limits.cuts
+    most = _LONGEST_ERROR if response.status >= 400 else limits.longest
+    announced = response.content_length
+    chunks: list[bytes] = []
+    size = 0
+    if announced is None or announced <= most or is_error:
+        async for chunk in response.content.iter_any():
+            watched.heard_at = time.monotonic()
+            size += len(chunk)
+            chunks.append(chunk)
+            if size > most:
+                break
+    if size > most or (announced is not None and announced > most):
+        if not is_error:
+            raise ProtocolError(f"{place(response.url)} sends more than {most:,} bytes where so much has no place")
+        response.close()
+    body = b"".join(chunks)[:most]
+    encoding = response.headers.get("Content-Encoding", "")
+    if encoding in ("", "identity"):
+        return body
+    return _inflated(body, encoding, most, response.url)
+
+
+def _inflated(body: bytes, encoding: str, most: int, url: URL) -> bytes:
+    """A body that came compressed although none was asked for; never longer than allowed."""
+    if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
+        raise ProtocolError(f"{place(url)} sends a body in an encoding that was not asked for")
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        found = inflater.decompress(body, most)
+    except zlib.error as error:
+        raise ProtocolError(f"{place(url)} sends a body that does not inflate") from error
+    if inflater.unconsumed_tail:
+        raise ProtocolError(f"{place(url)} sends a body that inflates beyond {most:,} bytes")
+    return found

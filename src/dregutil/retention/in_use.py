@@ -1,0 +1,242 @@
+"""Images in use → what they are in one registry. Pure; a list that protects nothing here is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import Enum
+
+from dregutil.errors import RefusedError
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+from dregutil.retention.image_list import Entry, ImageList, Weight, read_image_list
+from dregutil.retention.image_name import ImageName, OwnNames, registry_hosts
+from dregutil.retention.policy import InUseList, Protect
+from dregutil.retention.verdict import InUse
+from dregutil.select.quantity import age_as_written, duration_as_written
+
+__all__ = ["ListFile", "ListReport", "Lookup", "find_in_use", "images_in", "refuse_caches_alone"]
+
+Lookup = Callable[[str], Collection[Digest]]
+"""The manifests that a digest of these hexadecimal digits names, or is a child or the config of."""
+
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ListFile:
+    """A list as it was read: its text, and how old it is. What came by standard input was made just now."""
+
+    entry: InUseList
+    text: str
+    age: timedelta
+
+    @property
+    def name(self) -> str:
+        return "standard input" if self.entry.file == "-" else self.entry.file
+
+
+@dataclass(frozen=True, slots=True)
+class ListReport:
+    """How many images a list names, and how many of them are in this registry.
+
+    `absent` are those of this registry that are not there, `doubtful` what names it and was not understood.
+    `untagged`: images by a digest that no tag leads to. `only_cached`: all that is here lies in nodes' caches.
+    """
+
+    name: str
+    age: timedelta
+    images: int
+    matched: int
+    absent: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
+    untagged: int = 0
+    only_cached: bool = False
+
+
+def find_in_use(
+    protect: Protect,
+    lists: Sequence[tuple[ListFile, ImageList]],
+    inventory: Inventory,
+    address: RegistryAddress,
+    lookup: Lookup | None = None,
+    *,
+    is_whole: bool = True,
+) -> tuple[InUse, tuple[ListReport, ...]]:
+    """Resolve lists against a registry's tags. Raises RefusedError where one matches nothing, or mostly what is absent.
+
+    Without a `lookup` that knows all that was read (`is_whole`), a list of nothing but IDs is not refused.
+    """
+    own = registry_hosts(address, protect.aliases)
+    found = _Found(own, address.prefix.strip("/"), inventory, lookup)
+    reports = [_report(file, images, found, address, is_whole=is_whole) for file, images in lists]
+    return InUse(found.tags, found.digests, found.anywhere), tuple(reports)
+
+
+def images_in(file: ListFile, own: OwnNames | None = None) -> ImageList:
+    """All that a list names. Raises RefusedError where it is too old, empty, or cannot be read whole."""
+    max_age = file.entry.max_age
+    if max_age is not None and file.age > max_age:
+        raise RefusedError(
+            f"the list {file.name} is {age_as_written(file.age)} old, and max_age is {duration_as_written(max_age)}",
+            advice="make it again; nothing was removed",
+        )
+    return read_image_list(file.text, file.name, own)
+
+
+def refuse_caches_alone(reports: Iterable[ListReport]) -> None:
+    """Raise RefusedError where lists know no more than what lies in nodes' caches: what will run next need not."""
+    found = list(reports)
+    if found and all(report.only_cached for report in found):
+        names = ", ".join(report.name for report in found)
+        raise RefusedError(
+            f"{names}: what lies in nodes' caches is not all that is in use",
+            advice="list what runs and what will run as well: containers, pods, workloads",
+        )
+
+
+class _Here(Enum):
+    """FOREIGN: of another registry, or an ID that nothing here has. UNTAGGED: a digest in a known repository."""
+
+    FOREIGN = 0
+    ABSENT = 1
+    UNTAGGED = 2
+    THERE = 3
+
+
+@dataclass(slots=True)
+class _Found:
+    """What lists protect, gathered."""
+
+    own: OwnNames
+    prefix: str
+    inventory: Inventory
+    lookup: Lookup | None
+    tags: dict[tuple[Repository, Tag], str] = field(default_factory=dict)
+    digests: dict[tuple[Repository, Digest], str] = field(default_factory=dict)
+    anywhere: dict[Digest, str] = field(default_factory=dict)
+    _above: dict[str, tuple[Digest, ...]] = field(default_factory=dict)
+
+    def protect(self, image: ImageName, name: str) -> _Here:
+        """Protect all that an image may be here, for the list `name`; says whether it is here."""
+        if image.repository is None:
+            return self._protect_anywhere(image, name)
+        places = image.repositories_in(self.own.hosts, self.prefix)
+        return max((self._protect_in(place, image, name) for place in places), key=_rank, default=_Here.FOREIGN)
+
+    def _protect_in(self, place: Repository, image: ImageName, name: str) -> _Here:
+        there = self.inventory.tags(place)
+        if image.tag is None and image.digest is None:
+            self.tags.update({(place, tag): self.tags.get((place, tag), name) for tag in there})
+            return _Here.THERE if there else _Here.ABSENT
+        if image.tag is not None:
+            self.tags.setdefault((place, image.tag), name)
+        found = _Here.THERE if image.tag in there else _Here.ABSENT
+        if image.digest is not None:
+            above = (image.digest, *self.above(image.digest.hex))
+            for digest in above:
+                self.digests.setdefault((place, digest), name)
+            if any(where == place for digest in above for where, _ in self.inventory.holders(digest)):
+                found = _Here.THERE
+            elif there and found is _Here.ABSENT:
+                found = _Here.UNTAGGED
+        return found
+
+    def _protect_anywhere(self, image: ImageName, name: str) -> _Here:
+        value = image.id if image.digest is None else image.digest.hex
+        above = (*self.above(value), *(() if image.digest is None else (image.digest,)))
+        for digest in above:
+            self.anywhere.setdefault(digest, name)
+        return _Here.THERE if any(self.inventory.holders(digest) for digest in above) else _Here.FOREIGN
+
+    def above(self, value: str) -> tuple[Digest, ...]:
+        if self.lookup is None:
+            return ()
+        if value not in self._above:
+            self._above[value] = tuple(self.lookup(value))
+        return self._above[value]
+
+
+def _rank(here: _Here) -> int:
+    return here.value
+
+
+def _report(
+    file: ListFile, images: ImageList, found: _Found, address: RegistryAddress, *, is_whole: bool
+) -> ListReport:
+    """Protect what a list names, and say how much of it is here. Raises RefusedError where it cannot be of here."""
+    counted = _protected(file.name, images, found)
+    there = [entry for entry, here in counted.items() if here is _Here.THERE]
+    named = {entry: here for entry, here in counted.items() if entry.weight is Weight.NAMED}
+    untagged = [entry for entry, here in named.items() if here is _Here.UNTAGGED]
+    absent = [entry for entry, here in named.items() if here is _Here.ABSENT and _is_of_here(entry, found)]
+    doubtful = [entry for entry in named if not entry.names]
+    passing = [entry for entry, here in counted.items() if here is not _Here.THERE and entry.weight is Weight.PASSING]
+    report = ListReport(
+        file.name,
+        file.age,
+        len(counted),
+        len(there),
+        tuple(dict.fromkeys(map(_shown, absent))),
+        tuple(dict.fromkeys(entry.text for entry in (*doubtful, *passing))),
+        len(untagged),
+        only_cached=bool(there) and all(entry.weight is Weight.CACHED for entry in there) and not untagged,
+    )
+    has_ids = any(image.repository is None for entry in counted for image in entry.names)
+    if not there and not untagged and not (has_ids and not is_whole):
+        _refuse_stranger(report, address)
+    missed = sum(any(image.host for image in entry.names) for entry in absent) + len(doubtful)
+    known = sum(entry.weight is Weight.NAMED for entry in there) + len(untagged)
+    if missed > known and not report.only_cached:
+        _refuse_doubtful(report, address, missed, known)
+    return report
+
+
+def _protected(name: str, images: ImageList, found: _Found) -> dict[Entry, _Here]:
+    """Protect all that a list names; its entries, hints only where they are here, with whether they are."""
+    counted: dict[Entry, _Here] = {}
+    for entry in images.entries:
+        here = max((found.protect(image, name) for image in entry.names), key=_rank, default=_Here.FOREIGN)
+        for image in entry.also:
+            found.protect(image, name)
+        if images.registry_alone and here is _Here.FOREIGN:
+            # `global.imageRegistry` overrides the registry that an image names itself.
+            short = [replace(image, host="") for image in entry.names if image.repository is not None and image.host]
+            overridden = max((found.protect(image, name) for image in short), key=_rank, default=here)
+            here = overridden if overridden is _Here.THERE else here
+        if entry.weight is not Weight.HINT or here is _Here.THERE:
+            counted[entry] = here
+    return counted
+
+
+def _is_of_here(entry: Entry, found: _Found) -> bool:
+    """Whether what is not there is missed here: it names this registry, or, short, a repository of it."""
+    return any(
+        image.host or found.inventory.tags(place)
+        for image in entry.names
+        for place in image.repositories_in(found.own.hosts, found.prefix)
+    )
+
+
+def _refuse_stranger(report: ListReport, address: RegistryAddress) -> None:
+    raise RefusedError(
+        f"the list {report.name} names nothing that is in {address.name} (of {report.images} images)",
+        advice="is it of another registry? other host names of this one belong into `protect: aliases:`",
+    )
+
+
+def _refuse_doubtful(report: ListReport, address: RegistryAddress, missed: int, known: int) -> None:
+    named = ", ".join((*report.absent, *report.doubtful)[:_MOST_NAMED])
+    raise RefusedError(
+        f"most of what the list {report.name} names of {address.name} is not there or was not understood: "
+        f"{missed:,} of {missed + known:,} ({named})",
+        advice="is it a list of another day, or of another registry of this name? nothing was removed",
+    )
+
+
+def _shown(entry: Entry) -> str:
+    image = entry.names[0]
+    tag = f":{image.tag}" if image.tag is not None else ""
+    digest = f"@{image.digest.short}" if image.digest is not None else ""
+    return f"{image.repository}{tag}{digest}"

@@ -1,0 +1,279 @@
+"""A policy file's text → `PolicySet`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, timedelta, tzinfo
+from fractions import Fraction
+from typing import Any
+
+import yaml
+
+from dregutil.errors import UsageError, escaped
+from dregutil.retention.policy import (
+    All,
+    Calendar,
+    InUseList,
+    KeepRule,
+    Label,
+    Last,
+    Limit,
+    Order,
+    Period,
+    Policy,
+    PolicySet,
+    Protect,
+    Select,
+    TagGlobs,
+    UnknownDate,
+    VersionRule,
+    Within,
+)
+from dregutil.retention.policyfile.tree import Mistake, Tree, parse_choice, parse_number
+from dregutil.select.bounded_regex import BoundedRegex
+from dregutil.select.glob import Glob, parse_glob
+from dregutil.select.quantity import parse_duration
+from dregutil.select.selector import Comparison, parse_selector
+
+__all__ = ["PolicyError", "read_policy"]
+
+_WORDS = ("repository", "major", "minor", "variant")
+
+
+class PolicyError(UsageError):
+    """A policy file with mistakes; `lines` name each."""
+
+    has_lines = True
+
+    def __init__(self, name: str, mistakes: Sequence[Mistake]) -> None:
+        self.name = name
+        self.mistakes = tuple(sorted(set(mistakes)))
+        self.lines = tuple(escaped(mistake.shown(name)) for mistake in self.mistakes)
+        number = f"{len(self.lines)} mistakes" if len(self.lines) != 1 else "a mistake"
+        super().__init__(
+            "\n".join((f"the policy {escaped(name)} has {number}", *self.lines)),
+            advice="nothing was removed; docs/retention.md explains each key",
+        )
+
+
+def read_policy(text: str, name: str = "policy.yml") -> PolicySet:
+    """Read a policy file. Raises PolicyError with all its mistakes."""
+    tree = Tree(text)
+    found = _Reader(tree).policy_set(name)
+    if tree.mistakes:
+        raise PolicyError(name, tree.mistakes)
+    return found
+
+
+class _Reader:
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+
+    def policy_set(self, name: str) -> PolicySet:
+        tree = self.tree
+        keys = tree.section(tree.root, "policy file")
+        version = tree.text(keys.get("version"))
+        if version not in (None, "1"):
+            tree.wrong(keys["version"], f"version {version} is not known, only 1")
+        defaults = self._settings(tree.section(keys.get("defaults"), "defaults"), {})
+        policies: list[Policy] = []
+        names: set[str] = set()
+        for node in tree.items(keys.get("policies")):
+            policy = self._policy(node, defaults)
+            if policy.name in names:
+                tree.wrong(node, f"two policies are called {policy.name!r}")
+            names.add(policy.name)
+            policies.append(policy)
+        zone = tree.read(keys.get("timezone"), _zone)
+        return PolicySet(tuple(policies), self._protect(keys.get("protect")), zone or UTC, name)
+
+    def _settings(self, keys: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+        tree = self.tree
+        found = dict(before)
+        readers: dict[str, Any] = {
+            "unknown_date": lambda text: UnknownDate(parse_choice("keep", "first_seen")(text)),
+            "min_age": parse_duration,
+            "max_remove": _limit,
+        }
+        for key, parse in readers.items():
+            value = tree.read(keys.get(key), parse)
+            if value is not None:
+                found[key] = value
+        for key in ("untag", "allow_empty"):
+            if key in keys:
+                found[key] = tree.switch(keys[key], default=False)
+        return found
+
+    def _protect(self, node: Any) -> Protect:
+        tree = self.tree
+        keys = tree.section(node, "protect")
+        lists: list[InUseList] = []
+        for item in tree.items(keys.get("in_use")):
+            inner = tree.section(item, "in_use")
+            file = tree.text(inner.get("file"))
+            max_age = tree.read(inner.get("max_age"), parse_duration)
+            place = inner.get("file", item).start_mark
+            lists.append(InUseList(file or "", max_age, place.line + 1, place.column + 1))
+        return Protect(
+            tree.read_all(keys.get("tags"), parse_glob),
+            tree.read_all(keys.get("repositories"), parse_glob),
+            tuple(lists),
+            tree.read_all(keys.get("aliases"), str),
+        )
+
+    def _policy(self, node: Any, defaults: dict[str, Any]) -> Policy:
+        tree = self.tree
+        keys = tree.section(node, "policy")
+        select = self._select(keys.get("select"))
+        order = tree.read(keys.get("order"), parse_choice("time", "version"))
+        if select.untagged:
+            self._only_by_time(keys)
+        return Policy(
+            name=tree.text(keys.get("name")) or "",
+            repositories=tree.read_all(keys.get("repositories"), parse_glob),
+            keep=self._keep(keys.get("keep")),
+            select=select,
+            group_by=self._group_by(keys.get("group_by"), select),
+            order=Order(order or "time"),
+            line=node.start_mark.line + 1,
+            column=node.start_mark.column + 1,
+            **self._settings(keys, defaults),
+        )
+
+    def _only_by_time(self, keys: dict[str, Any]) -> None:
+        """What has no tag has no name and no version: rules that ask for one could never keep anything."""
+        tree = self.tree
+        for key in ("order", "group_by"):
+            plain = tree.text(keys.get(key)) if isinstance(keys.get(key), yaml.ScalarNode) else None
+            if key in keys and plain not in ("time", "repository"):
+                tree.wrong(keys[key], f"{key!r} is of no use here: what has no tag has no name and no version")
+        kept = tree.section(keys["keep"], "keep") if isinstance(keys.get("keep"), yaml.MappingNode) else {}
+        together = [tree.section(item, "rule") for item in self._all(kept)]
+        for rules in (kept, *together):
+            for key in ("tags", "versions"):
+                if key in rules:
+                    tree.wrong(rules[key], f"{key!r} keeps nothing here: what has no tag has no name and no version")
+
+    def _select(self, node: Any) -> Select:
+        tree = self.tree
+        keys = tree.section(node, "select")
+        if node is not None and not keys and not tree.mistakes:
+            tree.wrong(node, "'select' is empty; leave it out to select every tag")
+        untagged = tree.switch(keys.get("untagged"), default=False)
+        if untagged and len(keys) > 1:
+            tree.wrong(keys["untagged"], "'untagged' stands alone: what has no tag has no name to select by")
+        return Select(
+            tree.read_all(keys.get("tags"), parse_glob),
+            tree.read_all(keys.get("regex"), _regex),
+            tree.read_all(keys.get("version"), parse_range),
+            tree.read_all(keys.get("label"), _label),
+            untagged,
+        )
+
+    def _group_by(self, node: Any, select: Select) -> tuple[str, ...]:
+        named = [set(regex.groupindex) for regex in select.regexes]
+        everywhere = set.intersection(*named) if named else set()
+        choose = parse_choice(*_WORDS, *sorted(everywhere))
+
+        def read(text: str) -> str:
+            if text in set().union(*named) - everywhere:
+                lacking = next(regex.pattern for regex in select.regexes if text not in regex.groupindex)
+                raise ValueError(f"the group {text!r} is not in every regular expression: {lacking!r} has none")
+            return choose(text)
+
+        found = self.tree.read_all(node, read)
+        return tuple(name for name in found if name != "repository")
+
+    def _keep(self, node: Any) -> tuple[KeepRule, ...]:
+        tree = self.tree
+        keys = tree.section(node, "keep")
+        none = tree.switch(keys.get("none"), default=False)
+        if none and len(keys) > 1:
+            tree.wrong(keys["none"], "'none' stands alone: either nothing is kept, or something is")
+        elif node is not None and not keys and not getattr(node, "value", None):
+            tree.wrong(node, "'keep' is empty: say what to keep, or `none: true` if nothing is")
+        elif "none" in keys and not none:
+            tree.wrong(keys["none"], "'none: false' keeps nothing: say what to keep")
+        rules = self._rules(keys)
+        together = tuple(rule for item in self._all(keys) for rule in self._rules(tree.section(item, "rule")))
+        if together:
+            rules = (*rules, All(together, f"all: {' + '.join(rule.text for rule in together)}"))
+        return rules
+
+    def _all(self, keys: dict[str, Any]) -> Sequence[Any]:
+        node = keys.get("all")
+        return self.tree.items(node) if node is not None else ()
+
+    def _rules(self, keys: dict[str, Any]) -> tuple[KeepRule, ...]:
+        tree = self.tree
+        found: list[KeepRule] = []
+        for key, node in keys.items():
+            if key == "last":
+                number = tree.read(node, parse_number)
+                found += [] if number is None else [Last(number, f"last: {number}")]
+            elif key in ("daily", "weekly", "monthly", "yearly"):
+                number = tree.read(node, parse_number)
+                found += [] if number is None else [Calendar(Period(key), number, f"{key}: {number}")]
+            elif key == "within":
+                age: timedelta | None = tree.read(node, parse_duration)
+                found += [] if age is None else [Within(age, f"within: {node.value}")]
+            elif key == "tags":
+                globs: tuple[Glob, ...] = tree.read_all(node, parse_glob)
+                found.append(TagGlobs(globs, f"tags: {', '.join(glob.text for glob in globs)}"))
+            elif key == "versions":
+                ranges = tree.read_all(node, parse_range)
+                texts = [str(item.value) for item in tree.items(node)]
+                found.append(VersionRule(ranges, f"versions: {', '.join(texts)}"))
+        return tuple(found)
+
+
+def parse_range(text: str) -> tuple[Comparison, ...]:
+    """`>=1.0`, or several that hold together: `>=1.0, <2`. Raises ValueError."""
+    parts = [part for part in re.split(r"[,\s]+(?=[<>=])", text.strip(", ")) if part]
+    found: list[Comparison] = []
+    for part in parts:
+        try:
+            selector = parse_selector(part)
+        except UsageError as error:
+            raise ValueError(error.message) from error
+        if not isinstance(selector, Comparison):
+            raise ValueError(f"{part!r} is no comparison of versions, such as '>=1.0'")
+        found.append(selector)
+    return tuple(found)
+
+
+def _regex(text: str) -> BoundedRegex:
+    try:
+        return BoundedRegex(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"the regular expression {text!r} does not compile: {error}") from error
+
+
+def _label(text: str) -> Label:
+    key, equals, value = text.partition("=")
+    return Label(key.strip(), value.strip() if equals else None)
+
+
+def _limit(text: str) -> Limit:
+    share = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
+    if share is not None and Fraction(share[1]) <= 100:
+        return Limit(share=Fraction(share[1]) / 100)
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return Limit(number=int(text))
+    raise ValueError(f"{text!r} is no limit: such as 30%, or a number of tags")
+
+
+def _zone(text: str) -> tzinfo:
+    if text == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo, available_timezones
+
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError) as error:
+        import difflib
+
+        near = difflib.get_close_matches(text, available_timezones(), n=1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"there is no time zone {text!r}{hint}") from error

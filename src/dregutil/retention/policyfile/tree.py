@@ -1,0 +1,158 @@
+"""YAML as a tree with marks, and the reading of its leaves. YAML's own typing is off: `1.10` stays `1.10`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TypeVar
+
+import yaml
+
+from dregutil.errors import UsageError
+from dregutil.retention.policyfile.shape import KEYS, REQUIRED
+
+__all__ = ["Mistake", "Tree"]
+
+_Found = TypeVar("_Found")
+_TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """What is wrong, and where: lines and columns count from 1."""
+
+    line: int
+    column: int
+    text: str
+
+    def shown(self, name: str) -> str:
+        return f"{name}:{self.line}:{self.column}: {self.text}"
+
+
+class Tree:
+    """A document under reading; mistakes are gathered, and reading goes on."""
+
+    def __init__(self, text: str) -> None:
+        self.mistakes: list[Mistake] = []
+        self.root = self._compose(text)
+
+    def _compose(self, text: str) -> yaml.Node | None:
+        try:
+            root = yaml.compose(text, Loader=yaml.BaseLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            place = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+            self.mistakes.append(Mistake(*place, f"this is no YAML: {error.problem or error.context}"))
+            return None
+        except (yaml.YAMLError, RecursionError) as error:
+            self.mistakes.append(Mistake(1, 1, f"this is no YAML: {str(error).partition(chr(10))[0]}"))
+            return None
+        if root is None:
+            self.mistakes.append(Mistake(1, 1, "the policy is empty"))
+        return root
+
+    def wrong(self, node: yaml.Node, text: str) -> None:
+        self.mistakes.append(Mistake(node.start_mark.line + 1, node.start_mark.column + 1, text))
+
+    def section(self, node: yaml.Node | None, name: str) -> dict[str, yaml.Node]:
+        """The values of a mapping by their keys; unknown, doubled and missing keys are mistakes."""
+        if node is None:
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            self.wrong(node, f"{_named(name)} must be a mapping of keys, not {_kind(node)}")
+            return {}
+        found: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            text = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
+            if text not in KEYS[name]:
+                self.wrong(key, f"unknown key {text!r} in {_named(name)}{_nearest(text, KEYS[name])}")
+            elif text in found:
+                self.wrong(key, f"the key {text!r} stands twice in {_named(name)}")
+            else:
+                found[text] = value
+        for key in REQUIRED.get(name, ()):
+            if key not in found:
+                self.wrong(node, f"{_named(name)} has no {key!r}")
+        return found
+
+    def items(self, node: yaml.Node | None) -> list[yaml.Node]:
+        """The entries of a list; one value stands for a list of one."""
+        if node is None:
+            return []
+        if isinstance(node, yaml.SequenceNode):
+            if not node.value:
+                self.wrong(node, "the list is empty")
+            return list(node.value)
+        return [node]
+
+    def text(self, node: yaml.Node | None) -> str | None:
+        if node is None:
+            return None
+        if not isinstance(node, yaml.ScalarNode) or not str(node.value).strip():
+            self.wrong(node, f"a text must stand here, not {_kind(node)}")
+            return None
+        return str(node.value)
+
+    def read(self, node: yaml.Node | None, parse: Callable[[str], _Found]) -> _Found | None:
+        """A leaf through `parse`, whose error is the mistake's text; None where it is missing or wrong."""
+        text = self.text(node)
+        if text is None or node is None:
+            return None
+        try:
+            return parse(text)
+        except UsageError as error:
+            self.wrong(node, f"{error.message}: {error.advice}")
+        except ValueError as error:
+            self.wrong(node, str(error))
+        return None
+
+    def read_all(self, node: yaml.Node | None, parse: Callable[[str], _Found]) -> tuple[_Found, ...]:
+        found = (self.read(item, parse) for item in self.items(node))
+        return tuple(value for value in found if value is not None)
+
+    def switch(self, node: yaml.Node | None, *, default: bool) -> bool:
+        found = self.read(node, parse_switch)
+        return default if found is None else found
+
+
+def parse_switch(text: str) -> bool:
+    if text.lower() in (*_TRUE, *_FALSE):
+        return text.lower() in _TRUE
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def parse_number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise ValueError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def parse_choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"{text!r} is none of {', '.join(choices)}{_nearest(text, choices)}")
+        return text
+
+    return parse
+
+
+def _named(section: str) -> str:
+    return f"the {section}" if section in ("policy file", "policy", "rule") else repr(section)
+
+
+def _kind(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    return "a list" if isinstance(node, yaml.SequenceNode) else f"{node.value!r}" if node.value else "nothing"
+
+
+def _nearest(text: str, names: Collection[str]) -> str:
+    """As restic and borg have them, `keep-last` means `last`."""
+    bare = re.sub(r"^keep[-_]", "", text.lower()).replace("-", "_")
+    for spelled in (bare, text):
+        near = difflib.get_close_matches(spelled, names, n=1, cutoff=0.5)
+        if near:
+            return f": did you mean {near[0]!r}?"
+    return f": there are {', '.join(names)}"

@@ -1,0 +1,1 @@
+"""What people write to say which images they mean: globs, versions, sizes, ages, labels. Pure."""

@@ -1,0 +1,222 @@
+"""Selected tags → selected digests: what of a digest's other tags holds it back.
+
+A digest is selected only if every tag that carries it is, in every repository; the rest is left alone and said.
+`MatchRules` loosens that, or makes such a digest an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dregutil.errors import IntersectionError
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.select.selector import TagSelector
+from dregutil.select.version import tag_order
+
+__all__ = [
+    "HeldBack",
+    "MatchRules",
+    "Selected",
+    "Selection",
+    "keep_digests",
+    "select_repositories",
+    "select_tags",
+    "unmatched_tags",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MatchRules:
+    """`match_all_tags`: tags outside of the selection, in the selected repositories, hold a digest back.
+    `ignore_other_repositories`: tags of other repositories do not. `raise_…`: what would hold back is an error."""
+
+    match_all_tags: bool = True
+    ignore_other_repositories: bool = False
+    raise_intersecting_tag: bool = False
+    raise_intersecting_repository: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A digest of one repository, the selected tags on it, and the others there (which go with it).
+
+    One without `tags` is selected as long as it has none.
+
+    `because` says why it was selected. `may_untag`: if it stays after all, its tags may go alone.
+    """
+
+    repository: Repository
+    digest: Digest
+    tags: tuple[Tag, ...]
+    other_tags: tuple[Tag, ...] = ()
+    because: str = "selected"
+    may_untag: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A digest that stays although `tags` of it were selected; `holders` (`tag` or `repository:tag`) say why."""
+
+    repository: Repository
+    digest: Digest
+    tags: tuple[Tag, ...]
+    reason: str
+    holders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """`absent` are repositories that were asked for and are not known; `unmatched` counts tags not selected.
+
+    `names_repositories`: whole repositories were asked for, by name.
+    """
+
+    selected: tuple[Selected, ...] = ()
+    held: tuple[HeldBack, ...] = ()
+    absent: tuple[Repository, ...] = ()
+    unmatched: int = 0
+    names_repositories: bool = False
+
+    def touched(self) -> Iterator[tuple[Repository, Digest]]:
+        """Every repository and digest that it speaks of, held back or not."""
+        yield from ((entry.repository, entry.digest) for entry in self.selected)
+        yield from ((entry.repository, entry.digest) for entry in self.held)
+
+
+def keep_digests(selection: Selection) -> Selection:
+    """The same selection of which every digest stays: its selected tags may go alone."""
+    tagged = [entry for entry in selection.selected if entry.tags]
+    held = [HeldBack(entry.repository, entry.digest, entry.tags, "--untag keeps it") for entry in tagged]
+    return replace(selection, selected=(), held=(*held, *selection.held))
+
+
+def select_tags(
+    inventory: Inventory,
+    repositories: Sequence[Repository],
+    selector: TagSelector,
+    rules: MatchRules | None = None,
+    *,
+    digests: Container[Digest] | None = None,
+) -> Selection:
+    """The digests whose tags `selector` picks in `repositories`, in that order and then in the order of versions.
+
+    `digests`: only tags that stand for one of these are picked. Raises IntersectionError where `rules` ask for it.
+    """
+
+    def matches(tag: Tag, digest: Digest) -> bool:
+        return selector.matches(tag) and (digests is None or digest in digests)
+
+    return _select(inventory, repositories, matches, selector.excludes, rules or MatchRules())
+
+
+def select_repositories(
+    inventory: Inventory, repositories: Sequence[Repository], rules: MatchRules | None = None
+) -> Selection:
+    """All digests of `repositories`. Raises IntersectionError where `rules` ask for it."""
+    found = _select(inventory, repositories, lambda *_: True, lambda _: False, rules or MatchRules())
+    return replace(found, names_repositories=True)
+
+
+def _select(
+    inventory: Inventory,
+    repositories: Iterable[Repository],
+    matches: Callable[[Tag, Digest], bool],
+    excludes: Callable[[str], bool],
+    rules: MatchRules,
+) -> Selection:
+    if isinstance(repositories, str):
+        raise TypeError(f"{repositories!r} is one repository, and a list of them is meant: [{repositories!r}]")
+    named = tuple(dict.fromkeys(repositories))
+    matching = {
+        repository: {tag for tag, digest in inventory.tags(repository).items() if matches(tag, digest)}
+        for repository in named
+    }
+    found: list[Selected] = []
+    held: list[HeldBack] = []
+    for repository in named:
+        tags = inventory.tags(repository)
+        groups: dict[Digest, list[Tag]] = {}
+        for tag in sorted(matching[repository], key=tag_order):
+            groups.setdefault(tags[tag], []).append(tag)
+        for digest, chosen in groups.items():
+            holding = _Holding(inventory.holders(digest), repository, matching, excludes)
+            reason, holders = holding.judge(rules, digest)
+            if reason:
+                held.append(HeldBack(repository, digest, tuple(chosen), reason, holders))
+            else:
+                others = tuple(sorted(holding.here - set(chosen), key=tag_order))
+                found.append(Selected(repository, digest, tuple(chosen), others))
+    return Selection(
+        tuple(found),
+        tuple(held),
+        tuple(repository for repository in named if not inventory.tags(repository)),
+        sum(len(inventory.tags(repository)) - len(matching[repository]) for repository in named),
+    )
+
+
+def unmatched_tags(selection: Selection, inventory: Inventory, live: Mapping[Repository, Collection[Tag]]) -> int:
+    """How many tags of the selected repositories were not selected: of those that `live` has, as far as a repository
+    was read live, else of those that `inventory` had, from which `selection` was made."""
+    chosen: dict[Repository, set[Tag]] = {}
+    for entry in selection.selected:
+        chosen.setdefault(entry.repository, set()).update(entry.tags)
+    for held in selection.held:
+        chosen.setdefault(held.repository, set()).update(held.tags)
+    found = selection.unmatched
+    for repository, tags in live.items():
+        matched = chosen.get(repository, set())
+        found += len(set(tags) - matched) - len(inventory.tags(repository).keys() - matched)
+    return found
+
+
+class _Holding:
+    """Who else carries a digest, seen from one of the selected repositories."""
+
+    def __init__(
+        self,
+        holders: Iterable[tuple[Repository, Tag]],
+        repository: Repository,
+        matching: dict[Repository, set[Tag]],
+        excludes: Callable[[str], bool],
+    ) -> None:
+        self.here: set[Tag] = set()
+        excluded, beside, elsewhere = [], [], []
+        for place, tag in sorted(holders):
+            name = str(tag) if place == repository else f"{place}:{tag}"
+            if place == repository:
+                self.here.add(tag)
+            if place not in matching:
+                elsewhere.append(name)
+            elif excludes(tag):
+                excluded.append(name)
+            elif tag not in matching[place]:
+                beside.append(name)
+        self.excluded, self.beside, self.elsewhere = tuple(excluded), tuple(beside), tuple(elsewhere)
+
+    def judge(self, rules: MatchRules, digest: Digest) -> tuple[str, tuple[str, ...]]:
+        """Why the digest is held back, and by which tags; nothing where it is not."""
+        if self.excluded:
+            return f"excluded by {_names(self.excluded)}", self.excluded
+        if self.beside and rules.match_all_tags:
+            if rules.raise_intersecting_tag:
+                raise _intersection(digest, self.beside, "--raise-intersecting-tag")
+            return f"also {_names(self.beside)}", self.beside
+        if self.elsewhere and not rules.ignore_other_repositories:
+            if rules.raise_intersecting_repository:
+                raise _intersection(digest, self.elsewhere, "--raise-intersecting-repo")
+            return f"also {_names(self.elsewhere)}", self.elsewhere
+        return "", ()
+
+
+def _intersection(digest: Digest, holders: tuple[str, ...], option: str) -> IntersectionError:
+    return IntersectionError(
+        f"{digest.short} is also {_names(holders)}, outside of the selection",
+        advice=f"select these too, or leave {option} out: such digests are then left alone",
+    )
+
+
+def _names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(f"'{name}'" for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

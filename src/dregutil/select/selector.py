@@ -1,0 +1,192 @@
+"""Which tags are meant: exact names, version comparisons, regular expressions, and what is excluded."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from dregutil.errors import UsageError
+from dregutil.oci.names import Tag, as_tag, parse_signature_tag
+from dregutil.select.bounded_regex import BoundedRegex
+from dregutil.select.version import Reading, Version, read_version
+
+__all__ = ["Comparison", "Every", "Exact", "Pattern", "TagSelector", "parse_selector"]
+
+_COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_MISWRITTEN = {"=": "==", "===": "==", "=<": "<=", "=>": ">="}
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """One tag, by its whole name."""
+
+    name: str
+
+    def matches(self, tag: str) -> bool:
+        return tag == self.name
+
+    may_match = matches  # a name leaves no doubt
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`<1.4`: versions with the same word before their numbers, on one side of a version.
+
+    Where a tag can be read in two ways, it *takes* what is on that side by either reading that is in doubt, and *may
+    take* what is by any.
+    """
+
+    sign: str
+    meant: Version
+    literal: Version | None
+    is_doubtful: bool
+
+    def matches(self, tag: str) -> bool:
+        return self.takes(read_version(tag))
+
+    def may_match(self, tag: str) -> bool:
+        return self.may_take(read_version(tag))
+
+    def takes(self, reading: Reading) -> bool:
+        """Whether a version is on this side for sure: for what is to be removed."""
+        found = reading.meant
+        if found is None or not self._holds(found, self.meant):
+            return False
+        if found.is_bare_date and not self.meant.is_date:
+            return False
+        is_read_as_date = self.meant.is_date and self.meant != self.literal  # `2024-06-01`, and `2024-lts` beside it
+        is_doubtful = reading.is_doubtful or self.is_doubtful or (is_read_as_date and not found.is_date)
+        return not is_doubtful or self._holds(reading.literal, self.literal)
+
+    def may_take(self, reading: Reading) -> bool:
+        """Whether a version may be on this side: for what is to be kept."""
+        return self._holds(reading.meant, self.meant) or self._holds(reading.literal, self.literal)
+
+    def _holds(self, found: Version | None, against: Version | None) -> bool:
+        if found is None or against is None or found.word != against.word:
+            return False
+        return _COMPARISONS[self.sign](found if against.build else found.without_build(), against)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A regular expression that matches from the start of the tag, or all of it."""
+
+    expression: BoundedRegex
+    whole: bool
+
+    def matches(self, tag: str) -> bool:
+        if parse_signature_tag(tag) is not None:
+            return False
+        found = self.expression.fullmatch(tag) if self.whole else self.expression.match(tag)
+        return found is not None
+
+    may_match = matches
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Every tag but those of signatures, which are matched by their exact name only."""
+
+    def matches(self, tag: str) -> bool:
+        return parse_signature_tag(tag) is None
+
+    may_match = matches
+
+
+Selector = Exact | Comparison | Pattern | Every
+
+
+def parse_selector(text: str) -> Exact | Comparison:
+    """Read a tag, or one of `<`, `>`, `<=`, `>=`, `==` and a version. Raises UsageError."""
+    for sign in _COMPARISONS:
+        if text.startswith(sign):
+            reading = read_version(as_tag(text[len(sign) :].strip()))
+            meant = reading.meant or reading.literal  # after a sign, 4829103 is meant as a version
+            if meant is None:
+                raise UsageError(
+                    f"the selector {text!r} has no version after '{sign}'",
+                    advice="write a version after it, such as '<1.4', and quote it: the shell takes < and > for itself",
+                )
+            return Comparison(sign, meant, reading.literal, reading.is_doubtful)
+    if not text:
+        raise UsageError("an empty tag selects nothing", advice="name a tag, or a version such as '<1.4'")
+    try:
+        return Exact(Tag.parse(as_tag(text)))
+    except UsageError as error:
+        raise UsageError(
+            f"{text[:150]!r} is no tag and no version selector", advice=_meant(text) or error.advice
+        ) from error
+
+
+def _meant(text: str) -> str:
+    """What somebody may mean by a text that can be no tag."""
+    pattern = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign) if sign in ".+" else sign) for sign in text)
+    if re.fullmatch(r"[A-Za-z0-9._*?-]+", text):
+        return f"a pattern goes to -re (or -xre): '{pattern}'"
+    sign, rest = re.fullmatch(r"([=<>!~^]*)\s*(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    if sign in _MISWRITTEN and _is_version(rest):
+        return f"did you mean '{_MISWRITTEN[sign]}{rest}'?"
+    if sign and _is_version(rest):
+        return "versions are compared by <, <=, ==, >= and >; -x leaves out what it names"
+    if " " in text.strip():
+        return "each tag is an argument of its own: -t 1.0 1.1"
+    return ""
+
+
+def _is_version(text: str) -> bool:
+    reading = read_version(text)
+    return reading.meant is not None or reading.literal is not None
+
+
+def parse_pattern(text: str, *, whole: bool = False) -> Pattern:
+    """Compile a regular expression. Raises UsageError."""
+    try:
+        return Pattern(BoundedRegex(text), whole)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(
+            f"the regular expression {text!r} does not compile: {error}",
+            advice="Python's syntax is meant; quote it for the shell",
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class TagSelector:
+    """A tag is selected when one of `include` matches it and none of `exclude` does."""
+
+    include: tuple[Selector, ...]
+    exclude: tuple[Selector, ...] = ()
+
+    @classmethod
+    def build(
+        cls,
+        tags: Iterable[str] = (),
+        regex: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        exclude_regex: Iterable[str] = (),
+        *,
+        full_match: bool = False,
+    ) -> Self:
+        """Read selectors as the command line has them: each a list. Raises UsageError; TypeError for a text alone."""
+        for given in (tags, regex, exclude, exclude_regex):
+            if isinstance(given, str):
+                raise TypeError(f"{given!r} is one selector, and a list of them is meant: [{given!r}]")
+        return cls(
+            (*map(parse_selector, tags), *(parse_pattern(text, whole=full_match) for text in regex)),
+            (*map(parse_selector, exclude), *(parse_pattern(text, whole=full_match) for text in exclude_regex)),
+        )
+
+    def matches(self, tag: str) -> bool:
+        return any(selector.matches(tag) for selector in self.include) and not self.excludes(tag)
+
+    def excludes(self, tag: str) -> bool:
+        return any(selector.may_match(tag) for selector in self.exclude)

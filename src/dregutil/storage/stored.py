@@ -1,0 +1,141 @@
+"""What a registry's own storage holds, as a value: repositories with their links, blobs with their sizes. Pure.
+
+A frozen view, however it was read: from a folder or from an object store (`storage`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dregutil.oci.manifest import Kind, Manifest, as_go_reads
+from dregutil.oci.names import Digest, Repository, Tag
+
+__all__ = ["Oddity", "Stops", "StoredManifest", "StoredRegistry", "StoredRepository", "Upload", "references"]
+
+
+def references(manifest: Manifest) -> tuple[Digest, ...]:
+    """What a collector marks with a manifest, each once: every entry of an index, whether it is a manifest or a blob
+    (as in BuildKit's caches), an image's config and layers. Never a subject."""
+    found = as_go_reads(manifest)
+    return tuple(dict.fromkeys(descriptor.digest for descriptor in (*found.children, *found.blobs)))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """What of a manifest decides about others; its bytes and its size are the blob's. `references` as the function;
+    `elsewhere` are those of them that may be fetched from another place, and need not be here. `is_placeholder`: a run
+    of ours left it. `index_blobs` are those entries of an index that are no manifests; `others_find` is what programs
+    that read its JSON otherwise than a collector find besides, so it is held, and not marked."""
+
+    digest: Digest
+    kind: Kind
+    media_type: str
+    references: tuple[Digest, ...] = ()
+    subject: Digest | None = None
+    elsewhere: frozenset[Digest] = frozenset()
+    is_placeholder: bool = False
+    index_blobs: frozenset[Digest] = frozenset()
+    others_find: tuple[Digest, ...] = ()
+
+    @property
+    def children(self) -> tuple[Digest, ...]:
+        """The manifests that an index lists."""
+        if self.kind is not Kind.INDEX:
+            return ()
+        return tuple(digest for digest in (*self.references, *self.others_find) if digest not in self.index_blobs)
+
+    @property
+    def blobs(self) -> tuple[Digest, ...]:
+        """The config and the layers, and what an index lists beside its children."""
+        children = set(self.children)
+        return tuple(digest for digest in (*self.references, *self.others_find) if digest not in children)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload that was begun and not ended. `started` is in UTC, None where nobody can tell; `size` is in bytes."""
+
+    identifier: str
+    started: datetime | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRepository:
+    """One repository's links.
+
+    `revisions`: its manifests, tagged or not. `tags`: what each tag stands for now. `layers`: the blobs that may be
+    pulled through it. `has_layers`, `has_manifests`, `has_tags`: whether these folders are there at all, which decides
+    what a collector does. `unread`: manifests that it may have or not, because their links could not be read.
+    """
+
+    repository: Repository
+    revisions: frozenset[Digest] = frozenset()
+    tags: Mapping[Tag, Digest] = field(default_factory=dict)
+    layers: frozenset[Digest] = frozenset()
+    uploads: tuple[Upload, ...] = ()
+    has_layers: bool = True
+    has_manifests: bool = True
+    has_tags: bool = True
+    unread: frozenset[Digest] = frozenset()
+
+
+class Stops(enum.Enum):
+    """Which collectors end with an error at something, before they have freed anything."""
+
+    NONE = "none"
+    UNTAGGED = "with -m"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """Something in the storage that is not as a registry leaves it, or could not be read, and was skipped: where,
+    relative to the storage, and why.
+
+    `hides`: what stands there might refer to something, and nobody knows to what. `unread`: the reading failed, which
+    says nothing about what stands there. `stops`: the collectors of 2.8 that end with an error at it.
+    """
+
+    place: str
+    why: str
+    hides: bool = True
+    unread: bool = False
+    stops: Stops = Stops.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRegistry:
+    """A whole storage. `place` is how the user named it.
+
+    `blobs`: size in bytes of each one's data. `manifests`: those that a repository has, and whose data is what the
+    digest says. `keeps_empty_folders`: as a file system does; an object store has a folder only while something is
+    in it. `unread`: blobs whose data may be there or not, because it could not be read. `is_listed`: every folder
+    could be listed, so what is not in here is not there.
+    """
+
+    place: str
+    repositories: Mapping[Repository, StoredRepository] = field(default_factory=dict)
+    blobs: Mapping[Digest, int] = field(default_factory=dict)
+    manifests: Mapping[Digest, StoredManifest] = field(default_factory=dict)
+    oddities: tuple[Oddity, ...] = ()
+    keeps_empty_folders: bool = True
+    unread: frozenset[Digest] = frozenset()
+    is_listed: bool = True
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether something could not be read, so that no sum over all of it is right."""
+        return any(oddity.unread for oddity in self.oddities)
+
+    @property
+    def hidden(self) -> tuple[Oddity, ...]:
+        """The oddities for which nothing is known to be free."""
+        return tuple(oddity for oddity in self.oddities if oddity.hides)
+
+    def size_of(self, digests: Iterable[Digest]) -> int:
+        """Bytes of those of `digests`, each of which stands there once, whose data is there."""
+        return sum(self.blobs.get(digest, 0) for digest in digests)
