@@ -100,9 +100,15 @@ def _server_cpu(server: Any) -> float:
 async def _one(url: str, selector: str) -> dict[str, Any]:
     """Remove by the library that is on the path, and say what it took."""
     import dregutil
-    from dregutil.apply.run import Known
-    from dregutil.inventory.readings import Readings
-    from dregutil.plan.outcome import NoRecorder, Result
+
+    try:
+        from dregutil.apply.run import Known
+        from dregutil.inventory.readings import Readings
+        from dregutil.plan.outcome import NoRecorder, Result
+    except ImportError:  # 2.1.0 and before
+        from dregutil.outcome import NoRecorder, Result  # type: ignore[no-redef,import-not-found]
+        from dregutil.readings import Readings  # type: ignore[no-redef,import-not-found]
+        from dregutil.run import Known  # type: ignore[no-redef,import-not-found]
 
     async with dregutil.connect_writable(url) as registry:
         inventory = (await dregutil.crawl(registry)).inventory

@@ -180,6 +180,15 @@ class Front(Proxy):
         return replace(found, headers={**found.headers, "Age": "7"}) if lie.with_age else found
 
     def _forward(self, request: Request) -> Answer:
+        """A read of which the server has closed the connection is sent once more, as any proxy does."""
+        try:
+            return self._forward_once(request)
+        except http.client.RemoteDisconnected:
+            if request.method not in READING:
+                raise
+            return self._forward_once(request)
+
+    def _forward_once(self, request: Request) -> Answer:
         """By a connection that is kept for each thread."""
         connection: Any = getattr(self._local, "connection", None)
         if connection is None:
