@@ -73,7 +73,7 @@ TESTS = {
 _PRELOADED = ("pytest", "hypothesis", "hypothesis.strategies", "aiohttp", "aiohttp.web", "msgspec", "yaml", "sqlite3")
 
 _SETTINGS = """[pytest]
-pythonpath = tests
+pythonpath = {folders}
 markers = property: holds for any input
 """
 
@@ -283,7 +283,8 @@ class Runner:
         bare = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "tests", folder / "tests", ignore=bare)
         shutil.copytree(ROOT / "docs", folder / "docs", ignore=bare)
-        (folder / "pytest.ini").write_text(_SETTINGS)
+        folders = sorted({str(path.parent.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")})
+        (folder / "pytest.ini").write_text(_SETTINGS.format(folders=" ".join(folders)))
         self.source = folder / "src" / "dregutil"  # as it was when the command began, whatever is edited meanwhile
         for place in (folder / "src", *self._free):
             shutil.copytree(ROOT / "src" / "dregutil", place / "dregutil", ignore=bare)
@@ -449,7 +450,7 @@ def explained() -> dict[str, str]:
 
 
 def present(tests: Sequence[str]) -> list[str]:
-    return [f"tests/{test}" for test in tests if (ROOT / "tests" / test).exists()]
+    return [str(path.relative_to(ROOT)) for test in tests for path in (ROOT / "tests").rglob(test)]
 
 
 def chosen(modules: Sequence[str], sources: Path, sample: int | None, seed: int) -> Iterator[Mutant]:

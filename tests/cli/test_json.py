@@ -1,0 +1,101 @@
+"""`docs/json.md`: each example has the names and types of what the command really gives."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images import Pusher
+from program import Program
+from servers import DistributionServer
+
+TEXT = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+SECTIONS = re.findall(r"^## `([^\n]*)`\n(.*?)```json\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE)
+EXAMPLES = {title: json.loads(block) for titles, _, block in SECTIONS for title in titles.split("`, `")}
+LINES = {
+    "list-repo-names": ["list-repo-names"],
+    "list-tag-names": ["list-tag-names"],
+    "query-repos": ["query-repos", "-r", "shop/web"],
+    "query-tags": ["query-tags", "-r", "shop/web", "--no-match-all-tags", "-t", "1.0"],
+    "remove-repos": ["remove-repos", "-r", "shop/web"],
+    "remove-tags": ["remove-tags", "-r", "shop/web", "-t", "1.0", "also"],
+    "apply": ["apply", "plan.jsonl"],
+    "remove-tags --dry-run": ["remove-tags", "-r", "shop/web", "-t", "1.0", "also", "--dry-run"],
+    "refresh": ["refresh"],
+    "find": ["find", "shop/web:1.0"],
+    "inspect": ["inspect", "shop/web:1.0"],
+    "du": ["du"],
+    "du --by tag": ["du", "--by", "tag"],
+    "du --by layer": ["du", "--by", "layer"],
+    "history": ["history"],
+    "history RUN": ["history", "RUN"],
+    "undo": ["undo"],
+    "doctor": ["doctor"],
+    "cleanup --dry-run": ["cleanup", "-f", "policy.yml", "--dry-run"],
+    "cleanup --dry-run --details": ["cleanup", "-f", "policy.yml", "--dry-run", "--details"],
+    "why": ["why", "shop/web:1.0", "-f", "policy.yml"],
+    "policy check": ["policy", "check", "policy.yml"],
+}
+POLICY = """version: 1
+policies:
+  - {name: releases, repositories: ["**"], keep: {last: 3}}
+  - {name: old, repositories: ["**"], keep: {last: 1}}
+"""
+
+
+@pytest.fixture
+def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Program:
+    config = {"created": "2025-03-01T10:00:00Z", "config": {"Labels": {"team": "web"}}}
+    (tmp_path / "policy.yml").write_text(POLICY)
+    image = pusher.push_image("shop/web", "1.0", "also", seed="one", config=config)
+    pusher.push_image("shop/web", f"sha256-{image['digest'][7:]}.sig", seed="signature")
+    return Program(registry_server.url, tmp_path)
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_an_example_has_the_shape_of_what_the_command_gives(title: str, program: Program) -> None:
+    line = prepared(title, program)
+    done = program.run("-c", "cache.json", *line, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert isinstance(found, list)
+    if title.startswith("du"):
+        assert list(found.pop()) == ["total"]
+    assert found
+    for one in found:
+        compare(EXAMPLES[title], one)
+    lines = program.run("-c", "cache.json", *line, "--format", "jsonl") if "undo" not in title else None
+    assert lines is None or all(isinstance(json.loads(text), dict) for text in lines.stdout.splitlines())
+
+
+def prepared(title: str, program: Program) -> list[str]:
+    """The command line, after what must have happened before it."""
+    if title == "apply":
+        program.run(*LINES["remove-tags"], "--plan-out", "plan.jsonl")
+    if title in ("history", "history RUN", "undo"):
+        assert program.run(*LINES["remove-tags"]).returncode == 0
+    if title == "refresh":
+        program.run("-c", "cache.json", "refresh")
+    return [program.runs[0].name if word == "RUN" else word for word in LINES[title]]
+
+
+def compare(example: Any, found: Any) -> None:
+    """The same names in the same order, and values of the same kind; what is empty or not known fits anything."""
+    if found is None:
+        return
+    assert isinstance(found, float) or type(example) is type(found), (example, found)
+    if isinstance(example, dict) and "team" not in example:
+        assert list(example) == list(found)
+        for name in example:
+            compare(example[name], found[name])
+    elif isinstance(example, list) and example:
+        for one in found:
+            compare(example[0], one)
+
+
+def test_every_command_that_gives_objects_is_told_of() -> None:
+    assert set(LINES) == set(EXAMPLES)

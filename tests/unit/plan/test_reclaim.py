@@ -1,0 +1,340 @@
+"""The figure of a plan is what a collector marks before it and not after it, however the repositories lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_plan import REPOSITORY, graph, image, index, plan
+
+from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Kind, Manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind
+from dregutil.plan.reclaim import Besides, collectors_of, freed_digests, with_stored_usage, with_usage
+from dregutil.storage.garbage_collector import Collector, Generation, MarkedRepository, mark, marked_repositories
+from dregutil.storage.stored import Oddity, StoredManifest, StoredRegistry, StoredRepository
+
+V2, V2_UNTAGGED, V3, V3_UNTAGGED = (
+    Collector(generation, untagged) for generation in Generation for untagged in (False, True)
+)
+A, B, C = map(Repository, "abc")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def digest(number: int) -> Digest:
+    return Digest(f"sha256:{number:064x}")
+
+
+def size(found: Digest) -> int:
+    """A size of which no two sums are alike."""
+    return int(3 ** (int(found.hex, 16) % 32))
+
+
+def stored(*repositories: MarkedRepository, oddities: tuple[Oddity, ...] = ()) -> StoredRegistry:
+    """A storage of these repositories, with all that they refer to."""
+    named = {found: references for one in repositories for found, references in one.references.items()}
+    blobs = {found for references in named.values() for found in references} | set(named)
+    return StoredRegistry(
+        "/storage",
+        {one.repository: StoredRepository(one.repository, frozenset(one.references), one.tags) for one in repositories},
+        {blob: size(blob) for blob in blobs},
+        {
+            found: StoredManifest(
+                found,
+                Kind.INDEX if any(other in named for other in references) else Kind.IMAGE,
+                OCI_INDEX if any(other in named for other in references) else OCI_MANIFEST,
+                references,
+            )
+            for found, references in named.items()
+        },
+        oddities,
+    )
+
+
+def removing(*steps: tuple[Repository, Digest | Tag], held: Sequence[MarkedRepository] = ()) -> Plan:
+    """A plan that deletes digests and takes tags off."""
+    tags = {one.repository: one.tags for one in held}
+    made = []
+    for number, (repository, what) in enumerate(steps, 1):
+        names = tags.get(repository, {})
+        if isinstance(what, Tag):
+            step = Step(number, Action.UNTAG, repository, names[what], (what,), StepKind.IMAGE, "")
+        else:
+            on = tuple(tag for tag, found in names.items() if found == what)
+            step = Step(number, Action.DELETE, repository, what, on, StepKind.IMAGE, "")
+        made.append(step)
+    return Plan("r", NOW, "", tuple(made), options=RemovalOptions())
+
+
+def freed(made: Plan, registry: StoredRegistry, *collectors: Collector) -> tuple[list[int], int, bool, str]:
+    found = with_stored_usage(made, registry, collectors, graphs={})
+    usage = found.usage
+    return [step.frees for step in found.steps], usage.reclaimable_bytes, usage.exact, usage.because
+
+
+@st.composite
+def registries(draw: st.DrawFn) -> list[MarkedRepository]:
+    """Up to three repositories of eight manifests, which refer to those of smaller numbers and to blobs."""
+    kinds = {
+        number: tuple(
+            map(digest, draw(st.lists(st.integers(0, number - 1) | st.integers(20, 23), max_size=3, unique=True)))
+        )
+        for number in range(8)
+        if number
+    } | {0: (digest(20),)}
+    found = []
+    for name in "abc"[: draw(st.integers(1, 3))]:
+        numbers = draw(st.lists(st.integers(0, 7), min_size=1, max_size=6, unique=True))
+        tags = draw(st.dictionaries(st.sampled_from("xyz"), st.sampled_from(numbers), max_size=3))
+        found.append(
+            MarkedRepository(
+                Repository(name),
+                {digest(number): kinds[number] for number in sorted(numbers)},
+                {Tag(tag): digest(number) for tag, number in tags.items()},
+            )
+        )
+    return found
+
+
+@pytest.mark.property
+@given(registries(), st.data(), st.sampled_from([V2, V2_UNTAGGED, V3, V3_UNTAGGED]))
+def test_steps_add_up_to_what_the_collector_frees(
+    held: list[MarkedRepository], data: st.DataObject, collector: Collector
+) -> None:
+    places = [(one.repository, found) for one in held for found in one.references]
+    places += [(one.repository, tag) for one in held for tag in one.tags]  # type: ignore[misc]
+    chosen = data.draw(st.lists(st.sampled_from(places), max_size=6, unique=True))
+    registry = stored(*held)
+    made = removing(*chosen, held=held)
+    before = mark(marked_repositories(registry, collector), collector)
+    steps, total, _, _ = freed(made, registry, collector)
+    now = {one.repository: one for one in marked_repositories(registry, collector)}
+    for step, said in zip(made.steps, steps, strict=True):
+        one = now[step.repository]
+        gone = set(step.tags)
+        if step.action is Action.DELETE:
+            gone |= {tag for tag, found in one.tags.items() if found == step.digest}
+            one = replace(one, references={key: value for key, value in one.references.items() if key != step.digest})
+        now[step.repository] = replace(one, tags={tag: found for tag, found in one.tags.items() if tag not in gone})
+        after = mark(now.values(), collector)
+        assert said == sum(map(size, before - after)) - sum(map(size, after - before))
+        before = after
+    assert total == sum(steps)
+
+
+HELD = MarkedRepository(
+    A,
+    {digest(1): (digest(10), digest(11)), digest(2): (digest(10), digest(12)), digest(3): (digest(1), digest(2))},
+    {Tag("1"): digest(1), Tag("all"): digest(3), Tag("also"): digest(3)},
+)
+
+
+def test_what_another_manifest_or_repository_has_is_not_freed() -> None:
+    beside = MarkedRepository(B, {digest(4): (digest(12),)}, {Tag("x"): digest(4)})
+    made = removing((A, digest(3)), (A, digest(1)), (A, digest(2)), held=[HELD])
+    steps, total, exact, because = freed(made, stored(HELD, beside), V2)
+    # The index marks both; when all are gone, the layer 12 is still of b.
+    assert steps == [size(digest(3)), size(digest(1)) + size(digest(11)), size(digest(2)) + size(digest(10))]
+    assert (total, exact, because) == (sum(steps), True, "")
+
+
+def test_with_m_a_tag_alone_frees_and_without_it_does_not() -> None:
+    one = MarkedRepository(A, {digest(1): (digest(10),)}, {Tag("x"): digest(1), Tag("y"): digest(1)})
+    made = removing((A, Tag("x")), (A, Tag("y")), held=[one])
+    assert freed(made, stored(one), V2)[0] == [0, 0]
+    assert freed(made, stored(one), V2_UNTAGGED)[0] == [0, size(digest(1)) + size(digest(10))]
+
+
+def test_the_larger_of_two_collectors_is_said_and_is_no_exact_figure() -> None:
+    made = removing((A, digest(3)), held=[HELD])
+    v2, v3 = freed(made, stored(HELD), V2_UNTAGGED)[1], freed(made, stored(HELD), V3_UNTAGGED)[1]
+    assert v2 != v3
+    for collectors in ((V2_UNTAGGED, V3_UNTAGGED), (V3_UNTAGGED, V2_UNTAGGED)):
+        _, total, exact, because = freed(made, stored(HELD), *collectors)
+        assert total == max(v2, v3)
+        assert not exact
+        assert because.startswith("this server does not tell which collector it has")
+        assert f"{v2:,} bytes on 2.8" in because
+        assert f"{v3:,} bytes on 3" in because
+    assert freed(removing((A, digest(1)), held=[HELD]), stored(HELD), V2, V3)[2]
+
+
+def test_a_collector_that_will_stop_is_warned_of_and_its_figure_is_no_exact_one() -> None:
+    odd = StoredManifest(digest(9), Kind.UNKNOWN, "application/odd", ())
+    registry = stored(HELD, MarkedRepository(B, {digest(9): ()}, {}))
+    registry = replace(registry, manifests={**registry.manifests, digest(9): odd})
+    found = with_stored_usage(removing((A, digest(3)), held=[HELD]), registry, [V2], graphs={})
+    assert not found.usage.exact
+    assert found.usage.because == "the collector will stop before it frees anything"
+    assert found.usage.warnings == (
+        f"the collector of 2.8 will stop with an error at {digest(9).short} in b, whose type it does not know, "
+        "and nothing comes back until that is mended",
+    )
+    assert with_stored_usage(removing(), registry, [V2], graphs={}).usage.warnings == ()
+    mended = with_stored_usage(removing((B, digest(9)), held=[HELD]), registry, [V2], graphs={})
+    assert mended.usage.warnings  # it stops as things are
+
+
+def test_a_collector_that_stops_once_the_plan_is_carried_out() -> None:
+    one = MarkedRepository(A, {digest(1): (), digest(2): ()}, {Tag("x"): digest(1)})
+    registry = replace(stored(one), keeps_empty_folders=False)
+    for step in (digest(1), Tag("x")):
+        found = with_stored_usage(removing((A, step), held=[one]), registry, [V2_UNTAGGED], graphs={})
+        assert found.usage.warnings
+        assert "no folder of tags" in found.usage.warnings[0]
+    other = with_stored_usage(removing((A, digest(2)), held=[one]), registry, [V2_UNTAGGED], graphs={})
+    assert other.usage.warnings == ()
+
+
+def test_what_the_storage_does_not_hold_leaves_the_upper_bound() -> None:
+    made = removing((B, digest(1)))
+    bound = replace(made, usage=replace(made.usage, reclaimable_bytes=77, exact=True))
+    for registry, why in (
+        (stored(HELD), f"/storage does not hold {digest(1).short} of b; is it this registry's storage?"),
+        (replace(stored(HELD), manifests={}), f"/storage does not hold {digest(1).short} of b"),
+    ):
+        usage = with_stored_usage(bound, registry, [V2], graphs={}).usage
+        assert (usage.reclaimable_bytes, usage.exact) == (77, False)
+        assert usage.because.startswith(why)
+    kept = removing((A, digest(1)), held=[HELD])
+    lost = replace(stored(HELD), manifests={})
+    assert "does not hold" in with_stored_usage(kept, lost, [V2], graphs={}).usage.because
+
+
+def test_a_storage_that_could_not_be_read_whole_leaves_the_upper_bound() -> None:
+    made = removing((A, digest(1)), held=[HELD])
+    one, two = Oddity("x/y", "it is torn"), Oddity("z", "too")
+    for oddities, why in (((one,), "x/y: it is torn"), ((one, two), "x/y: it is torn, and 1 more")):
+        usage = with_stored_usage(made, stored(HELD, oddities=oddities), [V2], graphs={}).usage
+        assert usage.because == f"not all of the storage could be read: {why}"
+        assert not usage.exact
+    seen = replace(one, hides=False)
+    assert with_stored_usage(made, stored(HELD, oddities=(seen,)), [V2], graphs={}).usage.exact
+
+
+def test_a_storage_that_differs_from_what_was_read_live() -> None:
+    registry = stored(HELD)
+    made = removing((A, digest(1)), held=[HELD])
+
+    def because(found: RepositoryGraph, changed: str = "") -> str:
+        return with_stored_usage(made, registry, [V2], graphs={A: found}, changed=changed).usage.because
+
+    same = RepositoryGraph(A, dict(HELD.tags))
+    assert because(same) == ""
+    assert because(replace_tags(same, {**HELD.tags, Tag("new"): digest(1)})).startswith(
+        "/storage differs from what the registry says of a:new"
+    )
+    assert "says of a:also" in because(replace_tags(same, {Tag("1"): digest(1), Tag("all"): digest(3)}))
+    assert "says of a:1;" in because(replace_tags(same, {**HELD.tags, Tag("1"): digest(2)}))
+    assert because(replace_tags(same, {Tag("new"): digest(1)}, trouble="broken")) == ""
+    assert f"says of {digest(2).short} in a" in because(
+        RepositoryGraph(A, dict(HELD.tags), absent=frozenset({digest(2)}))
+    )
+    assert because(RepositoryGraph(A, dict(HELD.tags), absent=frozenset({digest(9)}))) == ""
+    assert "says of b:moved" in because(same, "b:moved")
+
+
+def replace_tags(found: RepositoryGraph, tags: dict[Tag, Digest], trouble: str = "") -> RepositoryGraph:
+    return RepositoryGraph(found.repository, tags, trouble=trouble)
+
+
+def test_the_collector_that_destroys_indexes_is_warned_of_by_the_tags_that_stay() -> None:
+    def warned(*steps: tuple[Repository, Digest | Tag], collectors: Sequence[Collector]) -> tuple[str, ...]:
+        made = removing(*steps, held=[HELD])
+        return with_stored_usage(made, stored(HELD), collectors, graphs={}).usage.warnings
+
+    (said,) = warned((A, digest(1)), collectors=[V2_UNTAGGED])
+    assert said.startswith("this registry's collector with -m DESTROYS")
+    assert "here a:all and 1 more; run it without -m" in said
+    (unsure,) = warned((A, digest(1)), collectors=[V2_UNTAGGED, V3_UNTAGGED])
+    assert unsure.startswith("if this registry is of the 2.8 series, its collector with -m DESTROYS")
+    assert "here a:all;" in warned((A, Tag("also")), collectors=[V2_UNTAGGED])[0]
+    assert warned((A, digest(3)), collectors=[V2_UNTAGGED]) == ()
+    assert warned((A, digest(1)), collectors=[V2]) == ()
+    assert warned((A, digest(1)), collectors=[V3_UNTAGGED]) == ()
+    assert warned(collectors=[V2_UNTAGGED]) == ()
+
+
+# -- from the API alone ---------------------------------------------------------------------------------------------
+
+
+def shared_layers() -> tuple[RepositoryGraph, Manifest, Manifest]:
+    one, two = image("one"), image("two")
+    return graph({"1": index(one, two), "2": two}, one), one, two
+
+
+def test_from_the_api_a_plan_frees_at_most_what_only_it_reaches() -> None:
+    found, one, two = shared_layers()
+    top = next(iter(found.manifests.values()))
+    made = plan(found, "1")
+    said = with_usage(made, {REPOSITORY: found}, [V2])
+    assert one.config is not None
+    expected = {top.digest: len(top.raw), one.digest: len(one.raw) + 2}
+    assert {step.digest: step.frees for step in said.steps} == expected
+    assert said.usage.reclaimable_bytes == sum(expected.values())
+    assert not said.usage.exact
+    assert said.usage.because == (
+        "less where unlisted manifests or other repositories share it; by the sizes that manifests state; "
+        "--storage PATH tells exactly"
+    )
+    assert freed_digests(made, {REPOSITORY: found}, [V2], {}) == {top.digest, one.digest, one.config.digest}
+    assert two.digest not in freed_digests(made, {REPOSITORY: found}, [V2, V3], {})
+
+
+def test_from_the_api_what_was_read_besides_is_counted() -> None:
+    found, one, two = shared_layers()
+    made = plan(found, "1")
+    assert one.config is not None
+    besides = Besides({REPOSITORY: {two.digest: two}}, 3, {one.config.digest: 1000})
+    said = with_usage(made, {REPOSITORY: found}, [V2], besides)
+    assert next(step.frees for step in said.steps if step.digest == one.digest) == len(one.raw) + 1000
+    assert said.usage.because == (
+        "less where unlisted manifests, tags that stay and were not read, or other repositories share it; "
+        "--storage PATH tells exactly"
+    )
+    holding = Besides({REPOSITORY: {Digest.of(b"x"): one}})
+    assert freed_digests(made, {REPOSITORY: found}, [V2], holding.kept).isdisjoint({one.config.digest})
+    assert with_usage(plan(found), {REPOSITORY: found}, [V2]).usage.exact  # nothing goes: just that comes back
+    assert with_usage(plan(found), {REPOSITORY: found}, [V2]).usage.because == ""
+
+
+def test_from_the_api_the_larger_collector_and_m_are_said() -> None:
+    found, *_ = shared_layers()
+    made = plan(found, "2", options=RemovalOptions(untag=True))
+    totals = {one: with_usage(made, {REPOSITORY: found}, [one]).usage for one in (V2_UNTAGGED, V3_UNTAGGED, V2)}
+    assert totals[V2_UNTAGGED].untagged
+    assert not totals[V2].untagged
+    both = with_usage(made, {REPOSITORY: found}, [V2, V2_UNTAGGED]).usage
+    assert both.untagged
+    assert both.reclaimable_bytes == max(totals[V2].reclaimable_bytes, totals[V2_UNTAGGED].reclaimable_bytes)
+    assert "shop/web:1;" in totals[V2_UNTAGGED].warnings[0]
+    assert totals[V2].warnings == totals[V3_UNTAGGED].warnings == ()
+
+
+def test_from_the_api_with_m_what_other_tags_name_stays() -> None:
+    one, two = image("one"), image("two")
+    found = graph({"1": one, "2": two, "3": two})
+    assert one.config is not None
+    freed_by_one = {one.digest, one.config.digest}
+    assert freed_digests(plan(found, "1"), {REPOSITORY: found}, [V2_UNTAGGED], {}) == freed_by_one
+    alone = plan(found, "2", options=RemovalOptions(untag=True))
+    assert freed_digests(alone, {REPOSITORY: found}, [V2_UNTAGGED], {}) == frozenset()
+
+
+def test_a_repository_in_trouble_frees_nothing() -> None:
+    found, *_ = shared_layers()
+    made = plan(found, "1")
+    broken = RepositoryGraph(REPOSITORY, found.tags, found.manifests, trouble="broken")
+    assert freed_digests(made, {REPOSITORY: broken}, [V2], {}) == frozenset()
+    assert with_usage(made, {REPOSITORY: broken}, [V2]).usage.reclaimable_bytes == 0
+
+
+def test_which_collectors_may_be_run() -> None:
+    assert collectors_of(Generation.V2, untagged=False) == (V2,)
+    assert collectors_of(Generation.V3, untagged=True) == (V3_UNTAGGED,)
+    assert set(collectors_of(None, untagged=True)) == {V2_UNTAGGED, V3_UNTAGGED}

@@ -1,0 +1,140 @@
+"""Policy files: every mistake at once, each with its place and the nearest name; YAML's own typing is off."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dregutil.retention.policy import Limit, Order, TagGlobs, UnknownDate
+from dregutil.retention.policyfile import PolicyError, policy_schema, read_policy
+
+WHOLE = """version: 1
+timezone: Europe/Berlin
+defaults: {unknown_date: first_seen, min_age: 1h30m, max_remove: 12.5%, untag: true}
+protect:
+  tags: [latest, stable]
+  repositories: ["prod/base/*"]
+  in_use: [{file: cluster-images.txt, max_age: 24h}]
+  aliases: [registry.internal:5000]
+policies:
+  - name: releases
+    repositories: ["prod/**"]
+    select: {version: ">=1.0"}
+    group_by: minor
+    keep: {last: 3, within: 90d, monthly: 12, tags: [1.10, on, 007, 12:30]}
+    order: version
+  - name: branches
+    repositories: "**"
+    select: {regex: '(?P<branch>.+)-[0-9a-f]{7,40}'}
+    group_by: branch
+    keep: {all: [{last: 3}, {within: 100h}]}
+    min_age: 3d
+    max_remove: 40
+    allow_empty: yes
+"""
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(PolicyError) as failed:
+        read_policy(text, "policy.yml")
+    return list(failed.value.lines)
+
+
+def policy(lines: str) -> str:
+    return f"version: 1\npolicies:\n  - name: p\n    repositories: ['**']\n{lines}"
+
+
+def test_a_whole_policy_is_read() -> None:
+    found = read_policy(WHOLE)
+    releases, branches = found.policies
+    assert (releases.unknown_date, releases.min_age) == (UnknownDate.FIRST_SEEN, timedelta(minutes=90))
+    assert (releases.max_remove, releases.untag, releases.order) == (Limit(share=0.125), True, Order.VERSION)
+    assert (branches.min_age, branches.max_remove) == (timedelta(days=3), Limit(number=40))
+    assert (branches.allow_empty, branches.group_by, branches.line) == (True, ("branch",), 16)
+    assert found.protect.in_use[0].max_age == timedelta(days=1)
+    assert str(found.zone) == "Europe/Berlin"
+
+
+def test_what_is_written_is_what_is_meant() -> None:
+    (rule,) = (rule for rule in read_policy(WHOLE).policies[0].keep if isinstance(rule, TagGlobs))
+    assert [glob.text for glob in rule.globs] == ["1.10", "on", "007", "12:30"]
+
+
+def test_what_is_left_out_is_careful() -> None:
+    (found,) = read_policy(policy("    keep: {last: 1}")).policies
+    assert (found.min_age, found.max_remove) == (timedelta(days=1), Limit(share=0.3))
+    assert (found.unknown_date, found.untag, found.allow_empty) == (UnknownDate.KEEP, False, False)
+
+
+def test_all_mistakes_are_told_at_once_in_their_order() -> None:
+    text = (
+        WHOLE.replace("Berlin", "Berln").replace("min_age: 1h30m", "min_age: 1x").replace("monthly: 12", "mothly: 12")
+    )
+    assert [line.partition(": ")[0] for line in mistakes(text)] == [
+        "policy.yml:2:11",
+        "policy.yml:3:47",
+        "policy.yml:14:34",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (policy("    keep: {keep-lst: 3}"), "policy.yml:5:12: unknown key 'keep-lst' in 'keep': did you mean 'last'?"),
+        (policy("    keep: {keep-monthly: 3}"), "unknown key 'keep-monthly' in 'keep': did you mean 'monthly'?"),
+        (policy("    kep: {last: 3}"), "unknown key 'kep' in the policy: did you mean 'keep'?"),
+        (policy("    kep: {last: 3}"), "policy.yml:3:5: the policy has no 'keep'"),
+        (policy("    keep: {}"), "policy.yml:5:11: 'keep' is empty: say what to keep, or `none: true` if nothing is"),
+        (policy("    keep:"), "'keep' must be a mapping of keys, not nothing"),
+        (policy("    keep: {none: true, last: 1}"), "'none' stands alone"),
+        (policy("    keep: {none: false}"), "'none: false' keeps nothing"),
+        (policy("    keep: {last: 0}"), "policy.yml:5:18: '0' is no whole number from 1"),
+        (policy("    keep: {last: -1}"), "'-1' is no whole number from 1"),
+        (policy("    keep: {last: 1, last: 2}"), "the key 'last' stands twice in 'keep'"),
+        (policy("    keep: {within: 3 months}"), "'3 months' is no duration"),
+        (policy("    keep: {within: 1001y}"), "'1001y' is longer than 1,000 years"),
+        (policy("    keep: {versions: 1.0}"), "'1.0' is no comparison of versions"),
+        (policy("    keep: {versions: '>=x'}"), "the selector '>=x' has no version after '>='"),
+        (policy("    keep: {tags: []}"), "the list is empty"),
+        (policy("    keep: {tags: '[a'}"), "'[' is not closed"),
+        (policy("    keep: {all: [{lst: 1}]}"), "unknown key 'lst' in the rule: did you mean 'last'?"),
+        (policy("    keep: {last: 1}\n    select: {regex: '('}"), "does not compile"),
+        (policy("    keep: {last: 1}\n    select: {}"), "'select' is empty"),
+        (policy("    keep: {last: 1}\n    select: {tag: x}"), "unknown key 'tag' in 'select': did you mean 'tags'?"),
+        (policy("    keep: {last: 1}\n    select: {untagged: true, tags: x}"), "'untagged' stands alone"),
+        (policy("    keep: {last: 1}\n    group_by: branch"), "'branch' is none of repository, major, minor, variant"),
+        (policy("    keep: {last: 1}\n    order: date"), "'date' is none of time, version"),
+        (policy("    keep: {last: 1}\n    max_remove: 130%"), "'130%' is no limit"),
+        (policy("    keep: {last: 1}\n    untag: maybe"), "'maybe' is neither true nor false"),
+        (policy("    keep: {last: 1}\n  - {name: p, repositories: x, keep: {last: 1}}"), "two policies are called 'p'"),
+        ("version: 2\npolicies: []", "version 2 is not known, only 1"),
+        ("policies: []", "the policy file has no 'version'"),
+        ("version: 1", "the policy file has no 'policies'"),
+        ("version: 1\npolicies: [", "policy.yml:2:12: this is no YAML"),
+        ("a: b: c", "policy.yml:1:5: this is no YAML"),
+        ("", "policy.yml:1:1: the policy is empty"),
+        ("- x", "policy.yml:1:1: the policy file must be a mapping of keys, not a list"),
+        ("version: 1\n---\nversion: 1", "this is no YAML"),
+    ],
+)
+def test_a_mistake_is_told(text: str, told: str) -> None:
+    assert [line for line in mistakes(text) if told in line]
+
+
+@pytest.mark.property
+@given(st.text(max_size=200) | st.sampled_from([WHOLE[:cut] for cut in range(len(WHOLE))]))
+def test_whatever_is_given_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(PolicyError):
+        read_policy(text)
+
+
+def test_the_schema_in_the_docs_is_the_one_that_is_read_by() -> None:
+    path = Path(__file__).parents[3] / "docs" / "policy.schema.json"
+    made = json.dumps(policy_schema(), indent=2) + "\n"
+    assert path.read_text() == made, "python -m dregutil.retention.policyfile writes it anew"
