@@ -129,6 +129,8 @@ class Meddler:
 def why_lost(push: Push, events: Sequence[Event], *, killed: bool) -> str:
     """Why a push that is gone may be, without a word about it; empty where nothing excuses that."""
     here = [event for event in events if event.repository == push.repository]
+    if push.kind == "own elsewhere" and any(_is_at_once(event, push) for event in here):
+        return "a tag was lost in the gap"
     hits = [event for event in here if event.ended >= push.began and _hits(event, push)]
     if not hits:
         return ""
@@ -151,6 +153,11 @@ def gap_before(push: Push, events: Sequence[Event]) -> float:
     hit = next(event for event in here if event.ended >= push.began and _hits(event, push))
     lists = [event.began for event in here if event.is_list and event.began <= push.ended]
     return max(0.0, hit.began - max(lists, default=hit.began))
+
+
+def _is_at_once(event: Event, push: Push) -> bool:
+    """Whether a DELETE was at work while the tag was pushed: of what the tag had been on, a placeholder for example."""
+    return event.method == "DELETE" and event.began <= push.ended and event.ended >= push.began
 
 
 def _hits(event: Event, push: Push) -> bool:
