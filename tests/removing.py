@@ -19,13 +19,13 @@ from dregutil.journal.reader import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.names import Digest, Repository
-from dregutil.plan.live import plan_removal
 from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.plan.outcome import Result, RunResult
 from dregutil.registry import WritableRegistry, connect_writable
 from dregutil.registry.http.transport import READING, Transport
 from dregutil.select.selection import MatchRules, select_tags
 from dregutil.select.selector import TagSelector
+from dregutil.session import plan_removal
 
 __all__ = ["Killed", "Killer", "Removing", "results"]
 

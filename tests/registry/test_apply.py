@@ -15,12 +15,12 @@ from dregutil.apply.untag import Untagger
 from dregutil.errors import RegistryError
 from dregutil.inventory.crawl import crawl
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.live import plan_removal
 from dregutil.plan.model import RemovalOptions
 from dregutil.plan.outcome import Intent, NoRecorder, Result, RunResult
 from dregutil.registry import ConnectOptions, connect_writable
 from dregutil.select.selection import select_tags
 from dregutil.select.selector import TagSelector
+from dregutil.session import plan_removal
 from images import Pusher
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request

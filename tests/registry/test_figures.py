@@ -23,12 +23,12 @@ from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan import besides
-from dregutil.plan.live import plan_removal
 from dregutil.plan.model import Plan, RemovalOptions, make_plan
 from dregutil.plan.reclaim import collectors_of, with_usage
 from dregutil.registry import connect
 from dregutil.select.selection import Selected, Selection, select_tags
 from dregutil.select.selector import TagSelector
+from dregutil.session import plan_removal
 from dregutil.storage import read_storage
 from dregutil.storage.garbage_collector import Collector, Generation, stops_at
 from dregutil.storage.stored import StoredRegistry

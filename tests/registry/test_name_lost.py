@@ -16,11 +16,11 @@ from dregutil.inventory.crawl import crawl
 from dregutil.journal.reader import read_journal
 from dregutil.journal.writer import Journal
 from dregutil.oci.names import Repository
-from dregutil.plan.live import plan_removal
 from dregutil.plan.outcome import Result
 from dregutil.registry import ConnectOptions, Registry, connect, connect_writable
 from dregutil.select.selection import select_tags
 from dregutil.select.selector import TagSelector
+from dregutil.session import plan_removal
 from images import Pusher
 from servers import DistributionServer
 from servers.http import LOST, Answer, Proxy, Request

@@ -23,11 +23,11 @@ from dregutil.apply.apply import apply_plan
 from dregutil.inventory.crawl import crawl
 from dregutil.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository
-from dregutil.plan.live import plan_removal
 from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.registry import connect_writable
 from dregutil.select.selection import MatchRules, select_repositories, select_tags
 from dregutil.select.selector import TagSelector
+from dregutil.session import plan_removal
 from dregutil.storage import Storage, read_storage
 from dregutil.storage.garbage_collector import Collector, Generation, mark, marked_repositories
 from dregutil.storage.stored import StoredRegistry

@@ -11,12 +11,12 @@ from dregutil.apply.apply import apply_plan
 from dregutil.apply.run import Known
 from dregutil.inventory.crawl import crawl
 from dregutil.oci.names import Repository
-from dregutil.plan.live import plan_removal
 from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.plan.outcome import Result, RunResult
 from dregutil.registry import connect_writable
 from dregutil.select.selection import MatchRules, select_tags
 from dregutil.select.selector import TagSelector
+from dregutil.session import plan_removal
 from images import Pusher
 from removing import Removing
 from servers import DistributionServer

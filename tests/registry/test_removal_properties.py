@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from dregutil.apply.apply import apply_plan
 from dregutil.inventory.crawl import crawl
 from dregutil.oci.names import Repository, parse_signature_tag
-from dregutil.plan.live import plan_removal
 from dregutil.plan.model import Action, RemovalOptions
 from dregutil.plan.outcome import Result
 from dregutil.registry import connect_writable
 from dregutil.select.selection import MatchRules, select_tags
 from dregutil.select.selector import TagSelector
+from dregutil.session import plan_removal
 from images import Pusher
 from servers import DistributionServer
 

@@ -23,12 +23,12 @@ from dregutil.journal.reader import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Repository
 from dregutil.plan.file import decode_plan, encode_plan
-from dregutil.plan.live import plan_removal
 from dregutil.plan.model import Action, Plan, RemovalOptions
 from dregutil.plan.outcome import Result, RunResult
 from dregutil.registry import WritableRegistry
 from dregutil.select.selection import MatchRules, select_tags
 from dregutil.select.selector import TagSelector
+from dregutil.session import plan_removal
 from removing import Killer
 from servers.memory import Switches
 from trust.at_work import AtWork, Told

@@ -19,12 +19,12 @@ from dregutil.inventory.contents.seen import Seen
 from dregutil.inventory.crawl import crawl
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.live import plan_removal
 from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.plan.outcome import Result
 from dregutil.registry import connect_writable
 from dregutil.select.selection import select_tags
 from dregutil.select.selector import TagSelector
+from dregutil.session import plan_removal
 from images import ACCEPT, IMAGE, INDEX, Pusher
 from removing import Removing, results
 from servers import DistributionServer
