@@ -16,6 +16,7 @@ from dregutil.registry.writer import WritableRegistry
 __all__ = ["clear_left_behind", "find_homes"]
 
 _AT_ONCE = 16
+_DELETES_AT_ONCE = 4  # a server may read every tag of the repository for each
 _CHUNK = 64  # manifests that are there for a moment, to see what resolves then
 
 
@@ -41,7 +42,7 @@ async def clear_left_behind(
         put: list[Digest] = []
         with suppress(RegistryError):  # what it needs is gone otherwise
             await bring_back(registry, repository, removed[digest], free, below=removed, put=put)
-        await _take_away(registry, repository, put)
+        await _take_away(registry, repository, put, removed)
 
     await for_each(tags, clear, at_once=_AT_ONCE)
 
@@ -98,14 +99,19 @@ async def _try(
             children = {child.digest for child in removed[pending.pop()].children} - needed
             needed |= children
             pending += [child for child in children if child in removed]
-        await _take_away(registry, repository, [digest for digest in put if digest not in needed])
+        await _take_away(registry, repository, [digest for digest in put if digest not in needed], removed)
     return found
 
 
-async def _take_away(registry: WritableRegistry, repository: Repository, put: Sequence[Digest]) -> None:
-    """Delete what was put: what needs the others first."""
+async def _take_away(
+    registry: WritableRegistry, repository: Repository, put: Sequence[Digest], removed: Mapping[Digest, Manifest]
+) -> None:
+    """Delete what was put: what needs the others first, then what has no children, a few at once."""
     for digest in reversed(put):
-        await registry.delete_manifest(repository, digest)
+        if removed[digest].children:
+            await registry.delete_manifest(repository, digest)
+    childless = [digest for digest in put if not removed[digest].children]
+    await for_each(childless, lambda digest: registry.delete_manifest(repository, digest), at_once=_DELETES_AT_ONCE)
 
 
 def _chunks(digests: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
