@@ -106,9 +106,9 @@ async def _one(url: str, selector: str) -> dict[str, Any]:
         from dregutil.inventory.readings import Readings
         from dregutil.plan.outcome import NoRecorder, Result
     except ImportError:  # 2.1.0 and before
-        from dregutil.outcome import NoRecorder, Result  # type: ignore[no-redef,import-not-found]
-        from dregutil.readings import Readings  # type: ignore[no-redef,import-not-found]
-        from dregutil.run import Known  # type: ignore[no-redef,import-not-found]
+        from dregutil.outcome import NoRecorder, Result
+        from dregutil.readings import Readings
+        from dregutil.run import Known
 
     async with dregutil.connect_writable(url) as registry:
         inventory = (await dregutil.crawl(registry)).inventory

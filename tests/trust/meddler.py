@@ -129,7 +129,10 @@ class Meddler:
 def why_lost(push: Push, events: Sequence[Event], *, killed: bool) -> str:
     """Why a push that is gone may be, without a word about it; empty where nothing excuses that."""
     here = [event for event in events if event.repository == push.repository]
-    if push.kind == "own elsewhere" and any(_is_at_once(event, push) for event in here):
+    # The tag lay on a placeholder, where the run had put it, and the DELETE of that overtook the push.
+    moved = [event.ended for event in here if event.method == "PUT" and event.reference == push.tag]
+    overtaken = [event for event in here if _is_at_once(event, push) and min(moved, default=event.ended) < event.began]
+    if push.kind == "own elsewhere" and overtaken:
         return "a tag was lost in the gap"
     hits = [event for event in here if event.ended >= push.began and _hits(event, push)]
     if not hits:
@@ -156,8 +159,9 @@ def gap_before(push: Push, events: Sequence[Event]) -> float:
 
 
 def _is_at_once(event: Event, push: Push) -> bool:
-    """Whether a DELETE was at work while the tag was pushed: of what the tag had been on, a placeholder for example."""
-    return event.method == "DELETE" and event.began <= push.ended and event.ended >= push.began
+    """Whether a DELETE by digest was at work while the tag was pushed."""
+    is_delete = event.method == "DELETE" and ":" in event.reference
+    return is_delete and event.began <= push.ended and event.ended >= push.began
 
 
 def _hits(event: Event, push: Push) -> bool:

@@ -1,7 +1,7 @@
 """Plan → registry: carries out what was shown and still holds.
 
 First of all: is deletion allowed, in every repository of the plan. Then the repositories, several at a time, each by
-itself (`repository_run`). A run that was cut off is taken up again where its record ends.
+itself (`repository`). A run that was cut off is taken up again where its record ends.
 """
 
 from __future__ import annotations

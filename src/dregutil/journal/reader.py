@@ -252,7 +252,7 @@ class _Reading:
                 self.restored.append((Repository(line.repository), Digest(line.digest), tags, line.why))
             case BetweenLine():
                 stays, still = self.stays[line.repository], self.open[line.repository]
-                stays |= set(line.stays)
+                stays |= {Tag.parse(tag) for tag in line.stays}
                 stays -= set(line.gone)
                 self.open[line.repository] = {step: on for step, on in still.items() if step not in self.outcomes}
             case LookedLine():
@@ -281,7 +281,7 @@ class _Reading:
 
     def _unanswered(self) -> dict[Repository, Unanswered]:
         return {
-            Repository(name): Unanswered(frozenset(Tag(tag) for tag in stays), frozenset(self.open[name].values()))
+            Repository(name): Unanswered(frozenset(map(Tag, stays)), frozenset(self.open[name].values()))
             for name, stays in self.stays.items()
             if name not in self.looked and self.open[name]
         }

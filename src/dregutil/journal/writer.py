@@ -1,7 +1,7 @@
 """The record of one run: a file that only grows, one checked line for each thing that is known.
 
 An intent holds the exact bytes of the manifest that is about to go, and is on the disk before the request is sent; one
-fsync serves all steps in flight. What was intended is complete for whoever reads it (`record`), since nothing was sent
+fsync serves all steps in flight. What was intended is complete for whoever reads it (`reader`), since nothing was sent
 before it was durable.
 """
 

@@ -1,7 +1,6 @@
 """Selection → plan: what goes, in which order, and why each thing that stays does.
 
-Pure: a plan is made from graphs that were read before. The same rule that makes a plan (`settle`) checks it again,
-against a fresh graph, just before it is carried out: what is carried out is *shown ∩ live*.
+Pure. The rule that makes a plan (`settle`) checks it again on a fresh graph: what is carried out is *shown ∩ live*.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How many bytes come back, at the registry's garbage collection, because of a plan. Pure.
 
-What a plan frees is what the collector marks before it and not after it (`collector`); what nobody marked before is
+What a plan frees is what the collector marks before it and not after it (`garbage_collector`); what nobody marked before is
 garbage already, and not of this plan. A step frees what nothing marks any more once it and those before it are done, so
 the steps' figures add up to the plan's.
 

@@ -1,7 +1,7 @@
 """A run's record, and the registry → what of the run can come back, while the registry has not collected its garbage.
 
 Reads only. Every manifest that the run removed is looked for: is it there, where are its tags now, and can a byte of
-each of its blobs still be read, here or in another repository from which it may be mounted? `restore` carries it out.
+each of its blobs still be read, here or in another repository from which it may be mounted? `run` carries it out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What can come back → registry: puts manifests and tags where they were before a run removed them.
 
-`restore_plan` found what can come back. Children come first (deepest first), then indexes, tags, referrers. Two servers
+`plan` found what can come back. Children come first (deepest first), then indexes, tags, referrers. Two servers
 report success falsely after their garbage collection (a manifest is accepted, and its layers are gone): so what was put
 is read back, and a byte of every blob is really read: by the look that made the plan, and here once more afterwards.
 """
