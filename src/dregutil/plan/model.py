@@ -1,6 +1,6 @@
-"""Selection → plan: what goes, in which order, and why each thing that stays does.
+"""Selection → plan: what goes, in which order, and why each thing that stays does. Pure.
 
-Pure. The rule that makes a plan (`settle`) checks it again on a fresh graph: what is carried out is *shown ∩ live*.
+The rule that makes a plan (`settle`) checks it again on a fresh graph: what is carried out is *shown ∩ live*.
 """
 
 from __future__ import annotations

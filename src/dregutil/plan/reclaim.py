@@ -1,8 +1,8 @@
 """How many bytes come back, at the registry's garbage collection, because of a plan. Pure.
 
-What a plan frees is what the collector marks before it and not after it (`garbage_collector`); what nobody marked before is
-garbage already, and not of this plan. A step frees what nothing marks any more once it and those before it are done, so
-the steps' figures add up to the plan's.
+What a plan frees is what the collector marks before it and not after it (`garbage_collector`); what nobody marked
+before is garbage already, and not of this plan. A step frees what nothing marks any more once it and those
+before it are done, so the steps' figures add up to the plan's.
 
 From the registry's own storage the figure is exact. From the API alone it is an upper bound: what the API shows of a
 repository are its tags and what they name, so manifests that nobody lists may go on holding what we think free. They
