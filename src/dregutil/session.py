@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
-from typing import Any
 
 from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.readings import Readings
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.remembered import remembered_indexes, remembered_manifests
+from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository
 from dregutil.plan import live
 from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.registry.reader import Registry
 from dregutil.select.selection import Selection
+from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["plan_removal"]
 
@@ -24,9 +26,14 @@ async def plan_removal(
     inventory: Inventory,
     options: RemovalOptions | None = None,
     *,
+    command: str = "",
     known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
     seen: Seen | None = None,
-    **more: Any,
+    readings: Readings | None = None,
+    untagged: bool = False,
+    stored: StoredRegistry | None = None,
+    known: Callable[[Digest], Manifest | None] | None = None,
+    remember: Callable[[Collection[Manifest]], None] | None = None,
 ) -> Plan:
     """As `plan.live.plan_removal`. `known_indexes` and `seen` are by default what this machine's records and content
     database have. Raises JournalError or CacheError, too, where these cannot be read."""
@@ -34,5 +41,16 @@ async def plan_removal(
     with ExitStack() as stack:
         seen = seen or stack.enter_context(remembered_manifests())
         return await live.plan_removal(
-            registry, selection, inventory, options, known_indexes=indexes, seen=seen, **more
+            registry,
+            selection,
+            inventory,
+            options,
+            command=command,
+            known_indexes=indexes,
+            seen=seen,
+            readings=readings,
+            untagged=untagged,
+            stored=stored,
+            known=known,
+            remember=remember,
         )
