@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from dregutil.apply.apply import apply_plan
 from dregutil.apply.run import Known
-from dregutil.apply.undo.plan import look_back
-from dregutil.apply.undo.run import BackRun, put_back
+from dregutil.apply.undo.plan import plan_undo
+from dregutil.apply.undo.run import UndoRun, apply_undo
 from dregutil.inventory.crawl import crawl
 from dregutil.journal.reader import RunRecord
 from dregutil.journal.store import RunStore
@@ -140,14 +140,14 @@ class Removing:
 
     async def undo(
         self, *, kill_after: int | None = None, between: Callable[[], object] = lambda: None
-    ) -> BackRun | None:
+    ) -> UndoRun | None:
         """Put back the newest run; `between` is what happens between the look and the puts."""
 
-        async def work(registry: WritableRegistry) -> BackRun:
-            found = await look_back(registry, self.record())
+        async def work(registry: WritableRegistry) -> UndoRun:
+            found = await plan_undo(registry, self.record())
             between()
             Killer(kill_after).arm(registry, None)
-            return await put_back(registry, found)
+            return await apply_undo(registry, found)
 
         return await self._unless_killed(work)
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dregutil.apply.apply import apply_plan
     from dregutil.apply.run import Known
-    from dregutil.apply.undo.plan import look_back
-    from dregutil.apply.undo.run import put_back
+    from dregutil.apply.undo.plan import plan_undo
+    from dregutil.apply.undo.run import apply_undo
     from dregutil.errors import DregutilError
     from dregutil.inventory.cache_file import CacheFile
     from dregutil.inventory.contents.database import ContentDatabase
@@ -49,8 +49,8 @@ _PLACES = {
     "dregutil.oci.names": ("Digest", "Reference", "RegistryAddress", "Repository", "Tag"),
     "dregutil.registry": ("ConnectOptions", "Registry", "WritableRegistry", "connect", "connect_writable"),
     "dregutil.session": ("plan_removal",),
-    "dregutil.apply.undo.run": ("put_back",),
-    "dregutil.apply.undo.plan": ("look_back",),
+    "dregutil.apply.undo.run": ("apply_undo",),
+    "dregutil.apply.undo.plan": ("plan_undo",),
     "dregutil.apply.run": ("Known",),
     "dregutil.journal.store": ("RunStore",),
     "dregutil.select.selection": ("MatchRules", "Selection", "select_repositories", "select_tags"),
@@ -90,12 +90,12 @@ __all__ = [
     "WritableRegistry",
     "__version__",
     "apply_plan",
+    "apply_undo",
     "connect",
     "connect_writable",
     "crawl",
-    "look_back",
     "plan_removal",
-    "put_back",
+    "plan_undo",
     "read_contents",
     "select_repositories",
     "select_tags",

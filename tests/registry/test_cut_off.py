@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dregutil.apply import repository
-from dregutil.apply.undo.plan import BackPlan, look_back
+from dregutil.apply.undo.plan import UndoPlan, plan_undo
 from dregutil.plan.outcome import LostTag
 from dregutil.registry import connect
 from images import IMAGE, Pusher
@@ -31,9 +31,9 @@ class Cut:
     before: dict[str, str]
     proxy: Proxy
 
-    async def look_back(self) -> BackPlan:
+    async def plan_undo(self) -> UndoPlan:
         async with connect(self.proxy.url) as registry:
-            return await look_back(registry, self.removing.record())
+            return await plan_undo(registry, self.removing.record())
 
     @property
     def named(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -84,11 +84,11 @@ async def test_a_resume_names_it(cut: Cut) -> None:
 
 
 async def test_an_undo_names_it(cut: Cut) -> None:
-    plan = await cut.look_back()
+    plan = await cut.plan_undo()
     assert cut.told(plan.lost) == cut.named
     await cut.removing.undo()
     assert cut.pusher.tags("r") == {tag: on for tag, on in cut.before.items() if tag != "stable"}
-    assert not (await cut.look_back()).lost, "what went is back"
+    assert not (await cut.plan_undo()).lost, "what went is back"
 
 
 async def test_the_program_says_so(cut: Cut, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ async def test_what_is_pushed_again_before_is_not_named(cut: Cut) -> None:
 
 async def test_what_cannot_be_asked_for_does_not_keep_an_undo(cut: Cut) -> None:
     cut.proxy.before = lambda request: Answer(500) if request.reference == "stable" else None
-    assert not (await cut.look_back()).lost
+    assert not (await cut.plan_undo()).lost
     await cut.removing.undo()
     assert cut.pusher.tags("r")["1.0"] == cut.before["1.0"]
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_journal import begun, intent
 
-from dregutil.apply.undo.plan import look_back
-from dregutil.apply.undo.run import put_back
+from dregutil.apply.undo.plan import plan_undo
+from dregutil.apply.undo.run import apply_undo
 from dregutil.errors import DamagedRecordError
 from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.oci_layout import write_layout
@@ -187,7 +187,7 @@ class Removed:
 
         async def work() -> None:
             async with connect_writable(self.server.url) as registry:
-                result = await put_back(registry, await look_back(registry, found))
+                result = await apply_undo(registry, await plan_undo(registry, found))
                 assert result.error is None
 
         asyncio.run(work())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dregutil.apply import live_graph, repository
-from dregutil.apply.undo.run import BackResult
+from dregutil.apply.undo.run import UndoResult
 from dregutil.oci.placeholder import placeholder
 from dregutil.plan.model import RemovalOptions
 from dregutil.plan.outcome import Result
@@ -234,7 +234,7 @@ async def test_garbage_collected_in_the_middle_of_a_sweep(tmp_path: Path) -> Non
         undone = await removing.undo()
         assert undone is not None
         assert undone.error is None
-        assert len(undone.of(BackResult.LOST)) == len(moved) < len(before)
+        assert len(undone.of(UndoResult.LOST)) == len(moved) < len(before)
         with Pusher(server.url) as pusher:
             assert pusher.tags("r") == {tag: digest for tag, digest in before.items() if tag not in moved}
             assert json.loads(pusher.request("GET", "/v2/r/tags/list")[2])["tags"] is not None
@@ -268,7 +268,7 @@ async def test_a_sha512_child_comes_back_under_its_digest(memory: MemoryServer, 
     assert memory.repositories["r"].manifests == {}
     undone = await removing.undo()
     assert undone is not None
-    assert not undone.of(BackResult.FAILED)
+    assert not undone.of(UndoResult.FAILED)
     assert {digest, sha512} <= memory.repositories["r"].manifests.keys()
     assert "1.0" in (memory.repositories["r"].tags or {})
 
@@ -300,7 +300,7 @@ async def test_a_layer_that_lies_elsewhere_is_no_loss(memory: MemoryServer, asid
     assert aside.tags("r") == {}
     undone = await removing.undo()
     assert undone is not None
-    assert len(undone.of(BackResult.RESTORED)) == 1
+    assert len(undone.of(UndoResult.RESTORED)) == 1
     assert aside.tags("r") == {"1.0": digest}
 
 

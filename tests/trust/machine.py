@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from dregutil.apply import repository
-from dregutil.apply.undo.plan import look_back
-from dregutil.apply.undo.run import BackResult, BackRun, put_back
+from dregutil.apply.undo.plan import plan_undo
+from dregutil.apply.undo.run import UndoResult, UndoRun, apply_undo
 from dregutil.errors import DregutilError
 from dregutil.inventory.crawl import crawl
 from dregutil.journal.reader import RunRecord
@@ -242,10 +242,10 @@ class Trust(RuleBasedStateMachine):
         if record is None:
             return
 
-        async def back(registry: WritableRegistry) -> BackRun:
-            found = await look_back(registry, record)
+        async def back(registry: WritableRegistry) -> UndoRun:
+            found = await plan_undo(registry, record)
             Killer(trouble.kill_after).arm(registry, None)
-            return await put_back(registry, found)
+            return await apply_undo(registry, found)
 
         result, meddler = self.at_work.disturbed(record.plan, trouble, back)
         if result is None:
@@ -255,20 +255,20 @@ class Trust(RuleBasedStateMachine):
         if result is not None:
             self._check_back(record, result, trouble, meddler)
 
-    def _check_back(self, record: RunRecord, result: BackRun, trouble: Trouble, meddler: Meddler) -> None:
-        restored = result.of(BackResult.RESTORED)
+    def _check_back(self, record: RunRecord, result: UndoRun, trouble: Trouble, meddler: Meddler) -> None:
+        restored = result.of(UndoResult.RESTORED)
         self.world.count("an undo put something back" if restored else "an undo found nothing to do")
         if not trouble.lies and not meddler.done:
             assert result.error is None or self.damaged, result.error
-            assert not result.of(BackResult.FAILED), result.entries
+            assert not result.of(UndoResult.FAILED), result.entries
             # What needs a manifest that another run removed since cannot come back before that run is undone.
-            lost = [why for _, outcome, why in result.entries if outcome == BackResult.LOST]
+            lost = [why for _, outcome, why in result.entries if outcome == UndoResult.LOST]
             assert self.damaged or all("child" in why or "its blob" in why for why in lost), lost
         if trouble.lies:
             self._note_put_back(record)  # what a lie called a false success may be there
         elsewhere = {(name, str(tag)) for name, tag in result.moved} | meddler.touched
         for entry, outcome, _ in result.entries:
-            if outcome not in (BackResult.RESTORED, BackResult.THERE):
+            if outcome not in (UndoResult.RESTORED, UndoResult.THERE):
                 continue
             here = self.world.pusher.tags(entry.repository)
             for tag in entry.tags:
@@ -277,7 +277,7 @@ class Trust(RuleBasedStateMachine):
             for found, digest in here.items():
                 if digest == entry.manifest.digest and (entry.repository, found) in self.world.doomed:
                     self.world.is_tagged(entry.repository, found, digest)
-        if not result.is_open and not result.of(BackResult.FAILED) and record.run in self.cut_off:
+        if not result.is_open and not result.of(UndoResult.FAILED) and record.run in self.cut_off:
             self._finished(record.run)
 
     def _finished(self, run: str) -> None:

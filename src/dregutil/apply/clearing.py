@@ -90,7 +90,7 @@ class _Clearing:
                 break
             looked_at |= new
             for tag in await self._on_placeholder(new, listed=True):
-                await self._mend(tag)
+                await self._repair(tag)
         if not self.unclear:
             await self.registry.delete_manifest(self.repository, self.digest)
 
@@ -117,7 +117,7 @@ class _Clearing:
             await for_each(tuple(denied), look)
         return sorted(found)
 
-    async def _mend(self, tag: Tag) -> None:
+    async def _repair(self, tag: Tag) -> None:
         """Give a copied tag what the tag stood for that it was copied from."""
         # An earlier attempt may have moved them all back: then it may have been any of them.
         candidates = self.moved or {intent.manifest.digest: intent.manifest for intent in self.intents}

@@ -33,14 +33,14 @@ from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 from dregutil.registry.writer import WritableRegistry
 
-__all__ = ["Mender", "bring_company", "complete", "restore"]
+__all__ = ["LastLook", "bring_company", "complete", "restore"]
 
 _THERE_AGAIN = "is still there, or there again"
 _PASSES = 3  # looks, where the one before had something to mend
 _LAGS = (0.5, 1.0, 1.5, 2.0)  # seconds between the lists, while one still has what is gone
 
 
-class Mender:
+class LastLook:
     """The last look at one repository. `removed` is what this run deleted there, `graph` its last live reading.
 
     `before` are the tags as they were first read: those that came or moved since are read, and every tag where there is
@@ -65,7 +65,7 @@ class Mender:
         self.before = before
         self._nowhere = set(dangling)  # tags that name nothing that we deleted
         self.after: dict[Tag, Digest] = {}
-        self._mending = asyncio.Lock()
+        self._repairing = asyncio.Lock()
 
     async def last_look(self, listed: Sequence[Tag]) -> Mapping[Tag, Digest]:
         """Read the tags once more; what one that came or moved needs, and we deleted, is put back.
@@ -80,7 +80,7 @@ class Mender:
             still = [tag for tag in dangling if tag in listed]
             if not still:
                 break
-            await self._mend_dangling(still)
+            await self._repair_dangling(still)
             listed = await self.registry.tags(self.repository)
         else:
             await self._note_still_listed(listed)
@@ -125,9 +125,9 @@ class Mender:
             if step is not None and step.digest == digest:
                 self._note_there_again(step, tag)
             if self.before.get(tag) != digest or digest in self.removed:
-                async with self._mending:
+                async with self._repairing:
                     await self._there_again(tag, digest)
-                    await self._mend(tag, digest)
+                    await self._repair(tag, digest)
 
         await for_each(listed, look)
         self.before = {**self.after}
@@ -173,7 +173,7 @@ class Mender:
         await self.registry.put_manifest(self.repository, tag, original.raw, original.media_type)
         return original.digest
 
-    async def _mend(self, tag: Tag, digest: Digest) -> None:
+    async def _repair(self, tag: Tag, digest: Digest) -> None:
         """Put back what `digest`, on which a tag is, needs of what we deleted."""
         if digest in self.removed:
             await self._bring_back(tag, digest, "a tag that came meanwhile needs it")
@@ -182,14 +182,14 @@ class Mender:
             if child.digest in self.removed:
                 await self._bring_back(tag, child.digest, "an index that came meanwhile needs it")
             else:
-                await self._mend_nested(tag, child.digest)
+                await self._repair_nested(tag, child.digest)
 
-    async def _mend_nested(self, tag: Tag, digest: Digest) -> None:
+    async def _repair_nested(self, tag: Tag, digest: Digest) -> None:
         manifest = self.graph.manifests.get(digest)
         if manifest is None or manifest.children:
-            await self._mend(tag, digest)
+            await self._repair(tag, digest)
 
-    async def _mend_dangling(self, tags: Sequence[Tag]) -> None:
+    async def _repair_dangling(self, tags: Sequence[Tag]) -> None:
         """Listed tags that name nothing: a delete cut short, or a push that a delete overtook.
 
         Ours go, those of others get back what they were on.

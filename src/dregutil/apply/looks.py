@@ -112,7 +112,7 @@ class Looks:
         others = listed - self._live.own_tags
         found = await self._ask_again(wanted, others)
         self._known = {tag for tag in listed if tag not in wanted & others or found[tag] is not None}
-        await self._mend({tag for tag in missing if found[tag] is None})
+        await self._repair({tag for tag in missing if found[tag] is None})
         if any(found[tag] is not None for tag in missing):
             await self._read_between()  # the list omits what is there: nothing here is believed
             return
@@ -129,7 +129,7 @@ class Looks:
         listed, missing = await self._list()
         found = await self._ask(missing)
         gone = {tag for tag in missing if found[tag] is None}
-        await self._mend(gone)
+        await self._repair(gone)
         return tuple(sorted(listed | (gone & self._staying.keys())))
 
     async def read_again(self) -> None:
@@ -166,7 +166,7 @@ class Looks:
         await self.read_again()
         graph = self._live.graph
         if not graph.trouble:
-            await self._mend(self._staying.keys() - graph.tags.keys() - graph.dangling)
+            await self._repair(self._staying.keys() - graph.tags.keys() - graph.dangling)
             self._count()
 
     async def check_ours(self, ours: Digest, originals: Mapping[Tag, Manifest]) -> None:
@@ -256,7 +256,7 @@ class Looks:
             found.update(await self._ask(denied))
         return found
 
-    async def _mend(self, gone: Collection[Tag]) -> None:
+    async def _repair(self, gone: Collection[Tag]) -> None:
         """Put back tags that went with what was deleted since the last look; name those that cannot be."""
         candidates = {digest: found for digest, found in self._removed.items() if digest not in self._counted}
         candidates.update(self._untagged)

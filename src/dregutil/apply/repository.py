@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from dregutil.apply.free_tags import is_free
 from dregutil.apply.intents import Intents, intent_of
-from dregutil.apply.last_look import Mender, bring_company, complete
+from dregutil.apply.last_look import LastLook, bring_company, complete
 from dregutil.apply.live_graph import LiveReading
 from dregutil.apply.looks import Looks
 from dregutil.apply.put_back import bring_back
@@ -84,9 +84,9 @@ class RepositoryRun:
     async def _look_last(self, before: Mapping[Tag, Digest], dangling: Collection[Tag]) -> None:
         listed = await self.looks.finish()
         graph = self.live.graph
-        mender = Mender(self.run_, self.repository, graph, self.removed, before=before, dangling=dangling)
-        self.run_.tags_after[self.repository] = await mender.last_look(listed)
-        vanished = await mender.vanished(self.live.staying_tags)
+        last = LastLook(self.run_, self.repository, graph, self.removed, before=before, dangling=dangling)
+        self.run_.tags_after[self.repository] = await last.last_look(listed)
+        vanished = await last.vanished(self.live.staying_tags)
         if vanished:
             self.run_.vanished[self.repository] = vanished
 

@@ -22,7 +22,7 @@ from dregutil.registry.reach import ends_all
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each, gather_all
 
-__all__ = ["Back", "BackPlan", "look_back"]
+__all__ = ["UndoEntry", "UndoPlan", "plan_undo"]
 
 _AT_ONCE = 16  # manifests looked at, in one repository
 _OF_ANOTHER_RUN = "an interrupted run left '{}' on a placeholder: resume or undo that run first, or push the tag"
@@ -30,7 +30,7 @@ _NOT_OURS = (Result.GONE, Result.LEFT)  # somebody else had removed it before, o
 
 
 @dataclass(frozen=True, slots=True)
-class Back:
+class UndoEntry:
     """One manifest of a run, and what is to be done about it.
 
     `tags` are to be put back; `moved` are left alone, since they name something else now. `is_there`: the manifest
@@ -58,7 +58,7 @@ class Back:
 
 
 @dataclass(frozen=True, slots=True)
-class BackPlan:
+class UndoPlan:
     """What of a run is to come back, in a safe order: a level needs nothing but the levels before it.
 
     `ours`, by repository: the intents whose tags may be on a placeholder that is still there. It is cleared away first.
@@ -66,7 +66,7 @@ class BackPlan:
     """
 
     run: str
-    levels: Mapping[Repository, Sequence[Sequence[Back]]]
+    levels: Mapping[Repository, Sequence[Sequence[UndoEntry]]]
     ours: Mapping[Repository, Sequence[Intent]] = field(default_factory=dict)
     lost: tuple[LostTag, ...] = ()
 
@@ -76,18 +76,18 @@ class BackPlan:
         return any(self.ours.values()) or any(entry.may_come_back for entry in self.entries)
 
     @property
-    def entries(self) -> tuple[Back, ...]:
+    def entries(self) -> tuple[UndoEntry, ...]:
         return tuple(entry for levels in self.levels.values() for level in levels for entry in level)
 
 
-async def look_back(registry: Registry, record: RunRecord, *, on_looked: Callable[[], None] | None = None) -> BackPlan:
+async def plan_undo(registry: Registry, record: RunRecord, *, on_looked: Callable[[], None] | None = None) -> UndoPlan:
     """Read what is left of what a run removed, and say what can come back. Changes nothing.
 
     `on_looked` is called after each manifest. Raises DregutilError.
     """
     on_looked = on_looked or (lambda: None)
     removed = _removed(record)
-    levels: dict[Repository, Sequence[Sequence[Back]]] = {}
+    levels: dict[Repository, Sequence[Sequence[UndoEntry]]] = {}
     elsewhere: dict[Repository, list[Repository]] = defaultdict(list)
     for step in record.plan.steps:
         elsewhere[step.repository] += step.also_in
@@ -110,7 +110,7 @@ async def look_back(registry: Registry, record: RunRecord, *, on_looked: Callabl
             ours[repository] = [*await looking.still_there(ours[repository]), *looking.strays]
 
     await gather_all(look(repository) for repository in removed)
-    return BackPlan(record.run, {repository: levels[repository] for repository in removed}, ours, tuple(lost))
+    return UndoPlan(record.run, {repository: levels[repository] for repository in removed}, ours, tuple(lost))
 
 
 async def _lost_with(registry: Registry, repository: Repository, record: RunRecord) -> Sequence[LostTag]:
@@ -196,9 +196,9 @@ class _Look:
         self.listed: frozenset[Tag] = frozenset()
         self.strays: list[Intent] = []
         self._holders: dict[Digest, asyncio.Task[Repository | None]] = {}
-        self.found: dict[Digest, Back] = {}
+        self.found: dict[Digest, UndoEntry] = {}
 
-    async def levels(self, on_looked: Callable[[], None]) -> list[list[Back]]:
+    async def levels(self, on_looked: Callable[[], None]) -> list[list[UndoEntry]]:
         """Look at all of it, in the order in which it is put back: what needs a lost child is lost too."""
 
         async def look(digest: Digest) -> None:
@@ -226,15 +226,15 @@ class _Look:
             await for_each(level, look, at_once=_AT_ONCE)
         return [[self.found[digest] for digest in level] for level in levels]
 
-    def _unread(self, digest: Digest, why: str) -> Back:
+    def _unread(self, digest: Digest, why: str) -> UndoEntry:
         intent = self.intents[digest]
-        return Back(self.repository, intent.manifest, intent.tags, unread=why)
+        return UndoEntry(self.repository, intent.manifest, intent.tags, unread=why)
 
-    def _placeholder(self, digest: Digest) -> Back:
+    def _placeholder(self, digest: Digest) -> UndoEntry:
         """What 2.0.0 took for an image. Its tags are that run's, which left it behind."""
         intent = self.intents[digest]
         why = "it was no image, but left by an interrupted run: undo that one"
-        return Back(self.repository, intent.manifest, intent.tags, lost=why)
+        return UndoEntry(self.repository, intent.manifest, intent.tags, lost=why)
 
     async def _look(self, digest: Digest) -> None:
         intent = self.intents[digest]
@@ -254,7 +254,7 @@ class _Look:
         is_needed = bool(tags) or not is_there
         lost, unread = await self._loss(intent.manifest) if is_needed else ("", "")
         mounts = await self._mounts(intent.manifest) if is_needed and not lost and not unread else ()
-        self.found[digest] = Back(
+        self.found[digest] = UndoEntry(
             self.repository, intent.manifest, tuple(tags), tuple(moved), is_there, mounts, lost, unread
         )
 

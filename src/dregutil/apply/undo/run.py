@@ -15,7 +15,7 @@ from typing import Protocol
 
 from dregutil.apply.clearing import clear_placeholders
 from dregutil.apply.free_tags import look_twice
-from dregutil.apply.undo.plan import Back, BackPlan
+from dregutil.apply.undo.plan import UndoEntry, UndoPlan
 from dregutil.apply.untag import remove_dangling
 from dregutil.errors import DregutilError
 from dregutil.oci.manifest import Descriptor
@@ -25,7 +25,7 @@ from dregutil.registry.reach import ends_all
 from dregutil.registry.workers import for_each, gather_all
 from dregutil.registry.writer import WritableRegistry
 
-__all__ = ["BackResult", "BackRun", "RestoreRecorder", "put_back"]
+__all__ = ["RestoreRecorder", "UndoResult", "UndoRun", "apply_undo"]
 
 _AT_ONCE = 16  # manifests put, or blobs read, in one repository
 _PAUSE = 1.0  # seconds until what was put and is denied is asked for again
@@ -36,7 +36,7 @@ _FALSE_SUCCESS = (
 )
 
 
-class BackResult:
+class UndoResult:
     """What became of an entry. THERE: there was nothing to do. LOST: it, or something that it needs, cannot come back.
     FAILED: it could not be put. LEFT: what it needs could not be read, so that a later undo may still put it."""
 
@@ -48,12 +48,12 @@ class BackResult:
 
 
 @dataclass(frozen=True, slots=True)
-class BackRun:
-    """What became of each entry: its result, one of `BackResult`'s, and why. `moved` are tags that somebody pushed
+class UndoRun:
+    """What became of each entry: its result, one of `UndoResult`'s, and why. `moved` are tags that somebody pushed
     between the look and the put: they are left alone. `mended` and `unclear` are tags of others that lay on a
     placeholder: with what they name now, or may stand for."""
 
-    entries: tuple[tuple[Back, str, str], ...]
+    entries: tuple[tuple[UndoEntry, str, str], ...]
     error: DregutilError | None = None
     moved: tuple[tuple[Repository, Tag], ...] = ()
     mended: tuple[tuple[Repository, Tag, Digest], ...] = ()
@@ -62,9 +62,9 @@ class BackRun:
     @property
     def is_open(self) -> bool:
         """Whether a later undo may put back more."""
-        return self.error is not None or bool(self.unclear) or bool(self.of(BackResult.LEFT))
+        return self.error is not None or bool(self.unclear) or bool(self.of(UndoResult.LEFT))
 
-    def of(self, result: str) -> tuple[Back, ...]:
+    def of(self, result: str) -> tuple[UndoEntry, ...]:
         return tuple(entry for entry, found, _ in self.entries if found == result)
 
 
@@ -75,15 +75,15 @@ class RestoreRecorder(Protocol):
         """Note that a manifest was put back with these tags, or why it was not."""
 
 
-async def put_back(
+async def apply_undo(
     registry: WritableRegistry,
-    plan: BackPlan,
+    plan: UndoPlan,
     *,
     recorder: RestoreRecorder | None = None,
     stop: asyncio.Event | None = None,
     on_put: Callable[[], None] | None = None,
-) -> BackRun:
-    """Carry out what `look_back` found. What fails is a result; what ends it early is the run's `error`.
+) -> UndoRun:
+    """Carry out what `plan_undo` found. What fails is a result; what ends it early is the run's `error`.
 
     Once `stop` is set, no other manifest is begun. `on_put` is called after each manifest that was put.
     """
@@ -97,7 +97,7 @@ async def put_back(
     await gather_all(one(repository) for repository in plan.levels)
     place = {(entry.repository, entry.manifest.digest): number for number, entry in enumerate(plan.entries)}
     work.results.sort(key=lambda result: place[result[0].repository, result[0].manifest.digest])
-    return BackRun(tuple(work.results), work.error, tuple(work.moved), tuple(work.mended), tuple(work.unclear))
+    return UndoRun(tuple(work.results), work.error, tuple(work.moved), tuple(work.mended), tuple(work.unclear))
 
 
 class _PutBack:
@@ -114,7 +114,7 @@ class _PutBack:
         self.recorder = recorder
         self.stop = stop
         self.on_put = on_put
-        self.results: list[tuple[Back, str, str]] = []
+        self.results: list[tuple[UndoEntry, str, str]] = []
         self.moved: list[tuple[Repository, Tag]] = []
         self.mended: list[tuple[Repository, Tag, Digest]] = []
         self.unclear: list[tuple[Repository, Tag, tuple[Digest, ...]]] = []
@@ -122,12 +122,12 @@ class _PutBack:
         self._has_denied = False  # the registry, what it had accepted
 
     async def repository(
-        self, repository: Repository, levels: Sequence[Sequence[Back]], ours: Sequence[Intent]
+        self, repository: Repository, levels: Sequence[Sequence[UndoEntry]], ours: Sequence[Intent]
     ) -> None:
         """Put back what one repository lost. No answer, no login or no record ends it in all repositories."""
         try:
             await self._clear(repository, ours)
-            put: list[Back] = []
+            put: list[UndoEntry] = []
             missing: set[Digest] = set()
             for level in levels:
                 await for_each(level, lambda entry: self._one(entry, put, missing), at_once=_AT_ONCE)
@@ -148,18 +148,18 @@ class _PutBack:
         self.mended += [(repository, tag, digest) for tag, digest in sorted(cleared.mended.items())]
         self.unclear += [(repository, tag, digests) for tag, digests in sorted(cleared.unclear.items())]
 
-    async def _one(self, entry: Back, put: list[Back], missing: set[Digest]) -> None:
+    async def _one(self, entry: UndoEntry, put: list[UndoEntry], missing: set[Digest]) -> None:
         if self.stop.is_set():
             return
         digest = entry.manifest.digest
         if entry.unread:
             missing.add(digest)
-            self._note(entry, BackResult.LEFT, entry.unread)
+            self._note(entry, UndoResult.LEFT, entry.unread)
         elif entry.lost or any(child.digest in missing for child in entry.manifest.children):
             missing.add(digest)
-            self._note(entry, BackResult.LOST, entry.lost or "a child of it could not be put back")
+            self._note(entry, UndoResult.LOST, entry.lost or "a child of it could not be put back")
         elif not entry.is_needed:
-            self._note(entry, BackResult.THERE)
+            self._note(entry, UndoResult.THERE)
         else:
             try:
                 await self._put(entry)
@@ -167,12 +167,12 @@ class _PutBack:
                 if await ends_all(self.registry, error):
                     raise
                 missing.add(digest)
-                self._note(entry, BackResult.FAILED, error.message)
+                self._note(entry, UndoResult.FAILED, error.message)
                 return
             put.append(entry)
             self.on_put()
 
-    async def _put(self, entry: Back) -> None:
+    async def _put(self, entry: UndoEntry) -> None:
         manifest = entry.manifest
         for blob, holder in entry.mounts:
             if not await self.registry.mount_blob(entry.repository, blob, holder):
@@ -204,7 +204,7 @@ class _PutBack:
         self._has_denied = True
         return True
 
-    async def _is_free(self, entry: Back, tag: Tag) -> bool:
+    async def _is_free(self, entry: UndoEntry, tag: Tag) -> bool:
         """Whether nobody has pushed a tag since it was looked at."""
         found = await look_twice(self.registry, entry.repository, tag)
         if found is None or found.digest == entry.manifest.digest:
@@ -212,13 +212,13 @@ class _PutBack:
         self.moved.append((entry.repository, tag))
         return False
 
-    async def _take_away(self, entry: Back, tags: Sequence[Tag]) -> None:
+    async def _take_away(self, entry: UndoEntry, tags: Sequence[Tag]) -> None:
         """The tags that a false success left dangling."""
         for tag in tags:
             with suppress(DregutilError):
                 await remove_dangling(self.registry, entry.repository, tag)
 
-    async def _look_after(self, repository: Repository, put: Sequence[Back]) -> None:
+    async def _look_after(self, repository: Repository, put: Sequence[UndoEntry]) -> None:
         """Read a byte of every blob once more: only then is an image back."""
         blobs = {blob.digest: blob for entry in put for blob in entry.manifest.blobs if not blob.urls}
         broken: dict[Digest, tuple[str, str]] = {}
@@ -226,18 +226,18 @@ class _PutBack:
         async def look(blob: Descriptor) -> None:
             try:
                 if not await self.registry.has_bytes(repository, blob):
-                    broken[blob.digest] = (BackResult.LOST, f"its blob {blob.digest.short} cannot be read")
+                    broken[blob.digest] = (UndoResult.LOST, f"its blob {blob.digest.short} cannot be read")
             except DregutilError as error:
                 if await ends_all(self.registry, error):
                     raise
-                broken[blob.digest] = (BackResult.FAILED, f"whether it is whole is not known: {error.message}")
+                broken[blob.digest] = (UndoResult.FAILED, f"whether it is whole is not known: {error.message}")
 
         await for_each(blobs.values(), look, at_once=_AT_ONCE)
         for entry in put:
             gone = [broken[blob.digest] for blob in entry.manifest.blobs if blob.digest in broken]
-            self._note(entry, *(gone[0] if gone else (BackResult.RESTORED, "")))
+            self._note(entry, *(gone[0] if gone else (UndoResult.RESTORED, "")))
 
-    def _note(self, entry: Back, result: str, why: str = "") -> None:
+    def _note(self, entry: UndoEntry, result: str, why: str = "") -> None:
         self.results.append((entry, result, why))
-        if self.recorder is not None and result != BackResult.THERE:
+        if self.recorder is not None and result != UndoResult.THERE:
             self.recorder.restored(entry.repository, entry.manifest.digest, entry.tags, why)

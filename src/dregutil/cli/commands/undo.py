@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from dregutil.apply.clearing import UNCLEAR_ADVICE, unclear_text
-from dregutil.apply.undo.plan import Back, BackPlan, look_back
-from dregutil.apply.undo.run import BackResult, BackRun, put_back
+from dregutil.apply.undo.plan import UndoEntry, UndoPlan, plan_undo
+from dregutil.apply.undo.run import UndoResult, UndoRun, apply_undo
 from dregutil.cli.connection import connect_options
 from dregutil.cli.execution import INTERRUPTED, agreed, meter_for, warn_of_state
 from dregutil.cli.interrupt import run_to_end
@@ -64,7 +64,7 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
     return PARTIAL if (record.damaged or plan.lost) and not code else code
 
 
-def _question(settings: Settings, needed: Sequence[Back]) -> str:
+def _question(settings: Settings, needed: Sequence[UndoEntry]) -> str:
     tags, manifests = sum(len(entry.tags) for entry in needed), sum(not entry.is_there for entry in needed)
     what = plural(manifests, "manifest") + (f" ({plural(tags, 'tag')})" if tags else "")
     return f"Put back {what if manifests else plural(tags, 'tag')} in {settings.address.name}?"
@@ -102,12 +102,12 @@ def _mark_undone(settings: Settings, store: RunStore, record: RunRecord) -> None
             store.mark_ended(journal)
 
 
-async def _look(settings: Settings, record: RunRecord, meter: Meter) -> BackPlan:
+async def _look(settings: Settings, record: RunRecord, meter: Meter) -> UndoPlan:
     async with connect(settings.address, connect_options(settings)) as registry:
-        return await look_back(registry, record, on_looked=meter.count)
+        return await plan_undo(registry, record, on_looked=meter.count)
 
 
-def _tell(settings: Settings, record: RunRecord, plan: BackPlan) -> None:
+def _tell(settings: Settings, record: RunRecord, plan: UndoPlan) -> None:
     note(settings, f"{record.run}: {record.plan.command}")
     if record.damaged:
         note(settings, f"{damage_text(record)}; what only stood there does not come back")
@@ -123,7 +123,7 @@ def _tell(settings: Settings, record: RunRecord, plan: BackPlan) -> None:
         note(settings, lost_when_cut_off_line(one))
 
 
-def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: BackPlan) -> tuple[BackRun, bool]:
+def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: UndoPlan) -> tuple[UndoRun, bool]:
     warn_of_state(settings)
     now = datetime.now(UTC)
     nothing = Plan(record.plan.registry, now, settings.command, ())
@@ -132,17 +132,17 @@ def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: Back
     finished: datetime | None = None
     try:
 
-        async def work(stop: asyncio.Event) -> BackRun:
+        async def work(stop: asyncio.Event) -> UndoRun:
             nonlocal stopped
             async with connect_writable(settings.address, connect_options(settings)) as registry:
-                found = await put_back(registry, plan, recorder=journal, stop=stop, on_put=meter.count)
+                found = await apply_undo(registry, plan, recorder=journal, stop=stop, on_put=meter.count)
             stopped = stop.is_set()
             return found
 
         with meter_for(settings) as meter:
             meter.begin("manifests put back", sum(entry.may_come_back for entry in plan.entries))
             result = run_to_end(work)
-        if not (stopped or result.is_open or result.of(BackResult.FAILED)):
+        if not (stopped or result.is_open or result.of(UndoResult.FAILED)):
             finished = datetime.now(UTC)
     finally:
         if not journal.close(finished) and finished is not None:
@@ -150,10 +150,10 @@ def _put_back(settings: Settings, store: RunStore, record: RunRecord, plan: Back
     return result, stopped
 
 
-def _report(settings: Settings, record: RunRecord, result: BackRun, *, stopped: bool) -> int:
-    restored = result.of(BackResult.RESTORED)
+def _report(settings: Settings, record: RunRecord, result: UndoRun, *, stopped: bool) -> int:
+    restored = result.of(UndoResult.RESTORED)
     for entry, found, why in result.entries:
-        if found in (BackResult.LOST, BackResult.FAILED) and not entry.lost:
+        if found in (UndoResult.LOST, UndoResult.FAILED) and not entry.lost:
             note(settings, f"{found}: {entry.repository} {entry.manifest.digest.short}: {why}")
     for repository, tag in result.moved:
         note(settings, f"left alone: {repository}:{tag} names something else now")
@@ -166,7 +166,7 @@ def _report(settings: Settings, record: RunRecord, result: BackRun, *, stopped: 
     tags = sum(len(entry.tags) for entry in restored) - len(result.moved)
     manifests = sum(not entry.is_there for entry in restored)  # a removal may have taken the tags alone
     note(settings, f"put back {plural(tags, 'tag')} and {plural(manifests, 'manifest')}")
-    emit(settings, [_object(entry, BackResult.RESTORED) for entry in restored], _lines(restored))
+    emit(settings, [_object(entry, UndoResult.RESTORED) for entry in restored], _lines(restored))
     if stopped or result.is_open:
         note(settings, f"unfinished: {settings.advised(f'undo {record.run}')} goes on with it")
     if result.error is not None:
@@ -176,10 +176,10 @@ def _report(settings: Settings, record: RunRecord, result: BackRun, *, stopped: 
         raise result.error
     if stopped:
         return INTERRUPTED
-    return PARTIAL if result.is_open or result.of(BackResult.LOST) or result.of(BackResult.FAILED) else 0
+    return PARTIAL if result.is_open or result.of(UndoResult.LOST) or result.of(UndoResult.FAILED) else 0
 
 
-def _object(entry: Back, result: str) -> dict[str, object]:
+def _object(entry: UndoEntry, result: str) -> dict[str, object]:
     return {
         "repository": entry.repository,
         "digest": entry.manifest.digest,
@@ -188,20 +188,20 @@ def _object(entry: Back, result: str) -> dict[str, object]:
     }
 
 
-def _lines(entries: tuple[Back, ...] | list[Back]) -> list[str]:
+def _lines(entries: tuple[UndoEntry, ...] | list[UndoEntry]) -> list[str]:
     rows = [(entry.repository, entry.manifest.digest, ", ".join(entry.tags)) for entry in entries]
     return [line.rstrip() for line in column_lines(rows)] if rows else []
 
 
-def _update_cache(settings: Settings, result: BackRun) -> None:
+def _update_cache(settings: Settings, result: UndoRun) -> None:
     if settings.cache is not None:
         with suppress(OSError, DregutilError):
             settings.cache.update(lambda known: _with_restored(known, result))
 
 
-def _with_restored(known: Inventory, result: BackRun) -> dict[Repository, dict[Tag, Digest]]:
+def _with_restored(known: Inventory, result: UndoRun) -> dict[Repository, dict[Tag, Digest]]:
     found: dict[Repository, dict[Tag, Digest]] = {}
-    for entry in result.of(BackResult.RESTORED):
+    for entry in result.of(UndoResult.RESTORED):
         tags = found.setdefault(entry.repository, {**known.tags(entry.repository)})
         tags.update(dict.fromkeys(entry.tags, entry.manifest.digest))
     return found
