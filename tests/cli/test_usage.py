@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.inventory.contents.disk_usage import BY, SORTS, Usage, UsageRow
+from dregutil.inventory.contents.disk_usage import BY, SORTS, DiskUsage, UsageRow
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from images import Pusher
@@ -74,12 +74,12 @@ def expected(lines: Mapping[Any, Mapping[Digest, int]]) -> dict[Any, tuple[int, 
 
 def measured(
     registry: Mapping[tuple[str, str], tuple[Manifest, ...]], by: str, shown: list[str] | None = None
-) -> Usage:
+) -> DiskUsage:
     database = ContentDatabase.private()
     for tree in registry.values():
         database.add(tree, whole=[one.digest for one in tree])
     tags = [(Repository(name), Tag(tag), tree[0].digest) for (name, tag), tree in sorted(registry.items())]
-    usage = Usage(database, tags, None if shown is None else [Repository(name) for name in shown])
+    usage = DiskUsage(database, tags, None if shown is None else [Repository(name) for name in shown])
     assert usage.missing() == []
     usage.measure(by)
     return usage

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.registry.deletion import Verdict, judge_deletion, judge_tag_deletion
+from dregutil.registry.deletion import DeleteAnswer, judge_deletion, judge_tag_deletion
 
 CODES = ("UNSUPPORTED", "DENIED", "DIGEST_INVALID", "MANIFEST_UNKNOWN", "PRECONDITION", "TAG_IMMUTABLE", "")
 statuses = st.integers(200, 599)
@@ -14,42 +14,42 @@ codes = st.frozensets(st.sampled_from(CODES), max_size=3)
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "verdict"),
+    ("status", "code", "meaning"),
     [
-        (202, "", Verdict.ACCEPTED),
-        (202, "UNKNOWN", Verdict.IN_PART),
-        (404, "MANIFEST_UNKNOWN", Verdict.ABSENT),
-        (405, "UNSUPPORTED", Verdict.DISABLED),
-        (405, "", Verdict.READ_ONLY),
-        (405, "DENIED", Verdict.KEPT),
-        (409, "TAG_IMMUTABLE", Verdict.PROTECTED),
-        (409, "CONFLICT", Verdict.REFUSED),
-        (412, "PRECONDITION", Verdict.PROTECTED),
-        (412, "DENIED", Verdict.REFUSED),
-        (400, "GOOGLE_MANIFEST_DANGLING_TAG", Verdict.REFUSED),
-        (403, "DENIED", Verdict.REFUSED),
-        (502, "", Verdict.UNKNOWN),
+        (202, "", DeleteAnswer.ACCEPTED),
+        (202, "UNKNOWN", DeleteAnswer.IN_PART),
+        (404, "MANIFEST_UNKNOWN", DeleteAnswer.ABSENT),
+        (405, "UNSUPPORTED", DeleteAnswer.DISABLED),
+        (405, "", DeleteAnswer.READ_ONLY),
+        (405, "DENIED", DeleteAnswer.KEPT),
+        (409, "TAG_IMMUTABLE", DeleteAnswer.PROTECTED),
+        (409, "CONFLICT", DeleteAnswer.REFUSED),
+        (412, "PRECONDITION", DeleteAnswer.PROTECTED),
+        (412, "DENIED", DeleteAnswer.REFUSED),
+        (400, "GOOGLE_MANIFEST_DANGLING_TAG", DeleteAnswer.REFUSED),
+        (403, "DENIED", DeleteAnswer.REFUSED),
+        (502, "", DeleteAnswer.UNKNOWN),
     ],
 )
-def test_of_a_digest(status: int, code: str, verdict: Verdict) -> None:
-    assert judge_deletion(status, {code} - {""}) is verdict
+def test_of_a_digest(status: int, code: str, meaning: DeleteAnswer) -> None:
+    assert judge_deletion(status, {code} - {""}) is meaning
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "takes_digests", "verdict"),
+    ("status", "code", "takes_digests", "meaning"),
     [
-        (400, "DIGEST_INVALID", False, Verdict.NOT_BY_TAG),  # distribution 2.8
-        (400, "UNSUPPORTED", False, Verdict.NOT_BY_TAG),  # Harbor
-        (405, "UNSUPPORTED", True, Verdict.NOT_BY_TAG),  # Azure, Artifactory
-        (405, "UNSUPPORTED", False, Verdict.DISABLED),
-        (405, "", True, Verdict.READ_ONLY),
-        (405, "DENIED", True, Verdict.KEPT),
-        (409, "TAG_IMMUTABLE", True, Verdict.PROTECTED),
-        (400, "NAME_INVALID", True, Verdict.REFUSED),
+        (400, "DIGEST_INVALID", False, DeleteAnswer.NOT_BY_TAG),  # distribution 2.8
+        (400, "UNSUPPORTED", False, DeleteAnswer.NOT_BY_TAG),  # Harbor
+        (405, "UNSUPPORTED", True, DeleteAnswer.NOT_BY_TAG),  # Azure, Artifactory
+        (405, "UNSUPPORTED", False, DeleteAnswer.DISABLED),
+        (405, "", True, DeleteAnswer.READ_ONLY),
+        (405, "DENIED", True, DeleteAnswer.KEPT),
+        (409, "TAG_IMMUTABLE", True, DeleteAnswer.PROTECTED),
+        (400, "NAME_INVALID", True, DeleteAnswer.REFUSED),
     ],
 )
-def test_of_a_tag(status: int, code: str, takes_digests: bool, verdict: Verdict) -> None:
-    assert judge_tag_deletion(status, {code} - {""}, takes_digests=takes_digests) is verdict
+def test_of_a_tag(status: int, code: str, takes_digests: bool, meaning: DeleteAnswer) -> None:
+    assert judge_tag_deletion(status, {code} - {""}, takes_digests=takes_digests) is meaning
 
 
 @pytest.mark.property
@@ -58,10 +58,10 @@ def test_nothing_unclear_counts_as_done_and_no_refusal_as_another_way(
     status: int, named: frozenset[str], takes_digests: bool
 ) -> None:
     found = judge_tag_deletion(status, named, takes_digests=takes_digests)
-    assert (found is Verdict.ACCEPTED) == (status < 300 and not named)
-    assert (found is Verdict.ABSENT) == (status == 404)
-    assert (found is Verdict.UNKNOWN) == (status >= 500)
-    if found is Verdict.NOT_BY_TAG:
+    assert (found is DeleteAnswer.ACCEPTED) == (status < 300 and not named)
+    assert (found is DeleteAnswer.ABSENT) == (status == 404)
+    assert (found is DeleteAnswer.UNKNOWN) == (status >= 500)
+    if found is DeleteAnswer.NOT_BY_TAG:
         assert status in (400, 405)
         assert takes_digests or status == 400
         assert status == 400 or "DENIED" not in named

@@ -114,7 +114,7 @@ def judge_registry(
 def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tuple[str, str], int]:
     """By policy and reason, the bytes of what that reason alone keeps and nothing else that stays reaches: at most so
     much more would come back without it, since of what stays not all was read."""
-    from dregutil.inventory.contents.disk_usage import Usage
+    from dregutil.inventory.contents.disk_usage import DiskUsage
 
     keys: dict[tuple[str, str] | None, int] = {}
 
@@ -124,7 +124,7 @@ def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tu
                 number = keys.setdefault(kept_alone(verdict), len(keys))
                 yield Repository(str(number)), verdict.facts.tag or Tag(""), verdict.facts.digest
 
-    usage = Usage(database, lines())
+    usage = DiskUsage(database, lines())
     usage.measure("repo")
     held = {row.repository: row.unique for row in usage.rows()}
     return {key: held.get(Repository(str(number)), 0) for key, number in keys.items() if key is not None}

@@ -8,12 +8,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection
 
-__all__ = ["Verdict", "judge_deletion", "judge_tag_deletion"]
+__all__ = ["DeleteAnswer", "judge_deletion", "judge_tag_deletion"]
 
 _NOT_BY_TAG = frozenset(("DIGEST_INVALID", "UNSUPPORTED"))  # distribution 2.8; Harbor
 
 
-class Verdict(enum.Enum):
+class DeleteAnswer(enum.Enum):
     ACCEPTED = "accepted"
     IN_PART = "accepted, and then an error"  # distribution 3, where untagging failed
     ABSENT = "it is not there"
@@ -26,31 +26,31 @@ class Verdict(enum.Enum):
     REFUSED = "refused for another reason"
 
 
-def judge_deletion(status: int, codes: Collection[str]) -> Verdict:
-    """The verdict on the DELETE of a digest. `codes` are those of the error body; none where it is none."""
+def judge_deletion(status: int, codes: Collection[str]) -> DeleteAnswer:
+    """What the answer to the DELETE of a digest means. `codes` are those of the error body, if it has any."""
     if 200 <= status < 300:
-        return Verdict.IN_PART if codes else Verdict.ACCEPTED
+        return DeleteAnswer.IN_PART if codes else DeleteAnswer.ACCEPTED
     if status == 404:
-        return Verdict.ABSENT
+        return DeleteAnswer.ABSENT
     if status >= 500:
-        return Verdict.UNKNOWN
+        return DeleteAnswer.UNKNOWN
     if status == 405 and "DENIED" in codes:
-        return Verdict.KEPT
+        return DeleteAnswer.KEPT
     if status == 405:
-        return Verdict.DISABLED if codes else Verdict.READ_ONLY
+        return DeleteAnswer.DISABLED if codes else DeleteAnswer.READ_ONLY
     is_immutable = any("IMMUTABLE" in code for code in codes)
     if "DENIED" not in codes and (status == 412 or (status == 409 and is_immutable)):
-        return Verdict.PROTECTED
-    return Verdict.REFUSED
+        return DeleteAnswer.PROTECTED
+    return DeleteAnswer.REFUSED
 
 
-def judge_tag_deletion(status: int, codes: Collection[str], *, takes_digests: bool) -> Verdict:
-    """The verdict on the DELETE of a tag by its name.
+def judge_tag_deletion(status: int, codes: Collection[str], *, takes_digests: bool) -> DeleteAnswer:
+    """What the answer to the DELETE of a tag by its name means.
 
     `takes_digests`: a DELETE of a digest was taken in the same repository before. Then "disabled" (405) is said of tags
     only, as on Azure and Artifactory.
     """
     found = judge_deletion(status, codes)
-    if found is Verdict.DISABLED and takes_digests:
-        return Verdict.NOT_BY_TAG
-    return Verdict.NOT_BY_TAG if status == 400 and not _NOT_BY_TAG.isdisjoint(codes) else found
+    if found is DeleteAnswer.DISABLED and takes_digests:
+        return DeleteAnswer.NOT_BY_TAG
+    return DeleteAnswer.NOT_BY_TAG if status == 400 and not _NOT_BY_TAG.isdisjoint(codes) else found

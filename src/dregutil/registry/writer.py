@@ -20,7 +20,7 @@ from dregutil.errors import (
 )
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import error_details
-from dregutil.registry.deletion import Verdict, judge_deletion, judge_tag_deletion
+from dregutil.registry.deletion import DeleteAnswer, judge_deletion, judge_tag_deletion
 from dregutil.registry.http.retry import MOST_ATTEMPTS, wait_before
 from dregutil.registry.http.throttle import PATIENCE
 from dregutil.registry.http.transport import Answer, Transport
@@ -59,12 +59,12 @@ class WritableRegistry(Registry):
         UnreachableError where no answer comes.
         """
         answer = await self._delete_nothing(repository)
-        verdict = self._judge_manifest(repository, answer)
-        if verdict in (Verdict.DISABLED, Verdict.READ_ONLY):
+        meaning = self._judge_manifest(repository, answer)
+        if meaning in (DeleteAnswer.DISABLED, DeleteAnswer.READ_ONLY):
             where = self.address.name
-            what = f"{where} is read-only" if verdict is Verdict.READ_ONLY else f"deletion is disabled at {where}"
+            what = f"{where} is read-only" if meaning is DeleteAnswer.READ_ONLY else f"deletion is disabled at {where}"
             raise self._disabled(answer, f"{what} (status {answer.status}): nothing was removed")
-        self._is_deleted(verdict, answer, f"delete anything of {repository}", repository)
+        self._is_deleted(meaning, answer, f"delete anything of {repository}", repository)
 
     async def _delete_nothing(self, repository: Repository) -> Answer:
         for attempt in range(_ATTEMPTS):
@@ -85,14 +85,14 @@ class WritableRegistry(Registry):
         Raises DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
         """
         answer = await self._delete(repository, digest, longest_wait)
-        verdict = self._judge_manifest(repository, answer)
-        return self._is_deleted(verdict, answer, f"delete {digest.short} of {repository}", repository)
+        meaning = self._judge_manifest(repository, answer)
+        return self._is_deleted(meaning, answer, f"delete {digest.short} of {repository}", repository)
 
-    def _judge_manifest(self, repository: Repository, answer: Answer) -> Verdict:
-        verdict = judge_deletion(answer.status, _codes(answer))
-        if verdict in (Verdict.ACCEPTED, Verdict.IN_PART, Verdict.ABSENT):
+    def _judge_manifest(self, repository: Repository, answer: Answer) -> DeleteAnswer:
+        meaning = judge_deletion(answer.status, _codes(answer))
+        if meaning in (DeleteAnswer.ACCEPTED, DeleteAnswer.IN_PART, DeleteAnswer.ABSENT):
             self._takes_digests.add(repository)
-        return verdict
+        return meaning
 
     async def delete_tag(self, repository: Repository, tag: Tag) -> bool | None:
         """Delete a tag by its name. True: accepted; False: "not there"; None: this server cannot.
@@ -101,10 +101,10 @@ class WritableRegistry(Registry):
         does.
         """
         answer = await self._delete(repository, tag)
-        verdict = judge_tag_deletion(answer.status, _codes(answer), takes_digests=repository in self._takes_digests)
-        if verdict is Verdict.NOT_BY_TAG:
+        meaning = judge_tag_deletion(answer.status, _codes(answer), takes_digests=repository in self._takes_digests)
+        if meaning is DeleteAnswer.NOT_BY_TAG:
             return None
-        return self._is_deleted(verdict, answer, f"delete the tag {repository}:{tag}", repository)
+        return self._is_deleted(meaning, answer, f"delete the tag {repository}:{tag}", repository)
 
     async def may_delete_tags(self, repository: Repository) -> bool:
         """Whether somebody may be able to delete a tag here by its name: as the deletion of a name that nobody has is
@@ -190,23 +190,23 @@ class WritableRegistry(Registry):
             method, url, scopes, headers=headers, body=body, begun_by=time.monotonic() + longest_wait
         )
 
-    def _is_deleted(self, verdict: Verdict, answer: Answer, what: str, repository: Repository) -> bool:
-        """True: accepted; False: it was not there. Raises for every other verdict."""
+    def _is_deleted(self, meaning: DeleteAnswer, answer: Answer, what: str, repository: Repository) -> bool:
+        """True: accepted; False: it was not there. Raises for every other answer."""
         errors = error_details(answer.body, self._transport.redacted)
-        if verdict in (Verdict.ACCEPTED, Verdict.ABSENT):
-            return verdict is Verdict.ACCEPTED
-        if verdict is Verdict.IN_PART:
+        if meaning in (DeleteAnswer.ACCEPTED, DeleteAnswer.ABSENT):
+            return meaning is DeleteAnswer.ACCEPTED
+        if meaning is DeleteAnswer.IN_PART:
             raise OutcomeUnknownError(f"could not {what}: accepted, then an error ({errors[0].code})")
-        if verdict is Verdict.KEPT:  # that says nothing of others
+        if meaning is DeleteAnswer.KEPT:  # that says nothing of others
             message = f"could not {what}: the registry keeps it, as part of an index (status {answer.status})"
             raise RegistryError(message, status=answer.status, errors=errors)
-        if verdict is Verdict.PROTECTED:
+        if meaning is DeleteAnswer.PROTECTED:
             message = f"could not {what}: the registry protects it, it is immutable or referred to"
             raise RegistryError(
                 f"{message} (status {answer.status})", status=answer.status, errors=errors, advice=_PROTECTED
             )
-        if verdict in (Verdict.DISABLED, Verdict.READ_ONLY):
-            why = "it is read-only" if verdict is Verdict.READ_ONLY else "deletion is disabled there"
+        if meaning in (DeleteAnswer.DISABLED, DeleteAnswer.READ_ONLY):
+            why = "it is read-only" if meaning is DeleteAnswer.READ_ONLY else "deletion is disabled there"
             raise self._disabled(answer, f"could not {what}: the registry does not allow it, {why} (status 405)")
         self._check_written(answer, what, repository)
         raise self._failure(answer, what, repository)

@@ -20,7 +20,7 @@ from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.cli.stored_contents import read_from_storage, stored_source
 from dregutil.errors import DregutilError, UsageError
 from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.inventory.contents.disk_usage import Usage, UsageRow
+from dregutil.inventory.contents.disk_usage import DiskUsage, UsageRow
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.waste import wasted
@@ -47,7 +47,7 @@ def du(args: argparse.Namespace, settings: Settings) -> int:
     if not inventory.repositories and not source.failed:
         note(settings, f"{settings.address.name} has no tags")
     with open_contents(settings) as database:
-        usage = Usage(database, _tags(inventory), shown if named.names else None)
+        usage = DiskUsage(database, _tags(inventory), shown if named.names else None)
         missing = usage.missing()
         read_from_storage(settings, database, {digest for _, digest in missing})
         unread = bool(read_missing(settings, database, missing))
@@ -65,7 +65,7 @@ def du(args: argparse.Namespace, settings: Settings) -> int:
     return code
 
 
-def _read_referrers(settings: Settings, database: ContentDatabase, usage: Usage) -> bool:
+def _read_referrers(settings: Settings, database: ContentDatabase, usage: DiskUsage) -> bool:
     """Bring in what refers to what tags reach, and what refers to that, where the registry has the referrers API.
 
     Returns whether all of it could be read.
@@ -120,7 +120,7 @@ async def _referrers(
     return found, failed
 
 
-def _real_sizes(settings: Settings, usage: Usage, *, is_cached: bool) -> Iterable[tuple[Digest, int]]:
+def _real_sizes(settings: Settings, usage: DiskUsage, *, is_cached: bool) -> Iterable[tuple[Digest, int]]:
     """From the storage, all of them; from the registry those of layers that it need not have, where it has them."""
     stored = stored_registry(settings)
     if stored is not None:
@@ -163,7 +163,7 @@ def _tell_waste(settings: Settings) -> None:
         note(settings, f"not counted: {free}, free {then}")
 
 
-def _show(args: argparse.Namespace, settings: Settings, usage: Usage) -> None:
+def _show(args: argparse.Namespace, settings: Settings, usage: DiskUsage) -> None:
     sort = args.sort or ("size" if args.by == "layer" else "unique")
     rows, total = usage.rows(sort, args.top), usage.total()
     if settings.format == "text":

@@ -24,7 +24,7 @@ from dregutil.oci.manifest import Kind
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.oci.placeholder import is_placeholder
 
-__all__ = ["BY", "SORTS", "TotalUsage", "Usage", "UsageRow"]
+__all__ = ["BY", "SORTS", "DiskUsage", "TotalUsage", "UsageRow"]
 
 BY = ("repo", "tag", "layer")
 SORTS: Mapping[str, str] = {
@@ -106,10 +106,10 @@ class TotalUsage:
         return self.size - self.unique - self.other
 
 
-class Usage:
+class DiskUsage:
     """Load tags, see that their contents are there (`missing`), `measure`, then ask for `rows` and the `total`.
 
-    The database's connection holds the temporary tables, so there is one Usage for each. Raises CacheError.
+    The database's connection holds the temporary tables, so there is one DiskUsage for each. Raises CacheError.
     """
 
     def __init__(
