@@ -87,7 +87,7 @@ async def _opened(
     try:
         yield found, transport, functools.partial(_login, keyring)
     except DregutilError as error:
-        error.message = keyring.redacted(error.message)  # a host or a header, too, may say our own words back
+        error.message = keyring.redacted(error.message)  # a host or a header, too, may repeat our own words
         error.args = (error.message,)
         raise
     finally:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Set
 from dataclasses import replace
@@ -29,6 +28,7 @@ from dregutil.oci.manifest import MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor, Man
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.answers import digest_of, error_details, failure, is_unknown_name, length_of
 from dregutil.registry.http.transport import Answer, Transport
+from dregutil.registry.learnt import Learnt
 from dregutil.registry.paging import Progress, decoded, may_be_cut, names_of, next_page
 from dregutil.registry.server_kind import Evidence, ServerKind, name_server
 from dregutil.registry.uncached import NO_CACHE, Uncached
@@ -57,20 +57,15 @@ class Registry:
         *,
         use_get_manifest: bool = False,
         concurrency: int = 32,
+        learnt: Learnt | None = None,
     ) -> None:
+        """`learnt`: what another view of the same connection has found out, and goes on finding out."""
         self.address = address
         self.concurrency = concurrency
         self._transport = transport
         self._login = login
-        self._manifest_method = "GET" if use_get_manifest else "HEAD"
+        self._learnt = learnt or Learnt(Uncached(transport), "GET" if use_get_manifest else "HEAD")
         self._pull_scopes: dict[Repository, tuple[str, ...]] = {}
-        self._has_referrers: bool | None = None  # not known yet
-        self._asking_for_referrers = asyncio.Lock()
-        self._heads_worked: set[Repository] = set()
-        self._shown: dict[str, str] = {}
-        self.odd_names: set[str] = set()
-        """What the catalog named and what is no repository's name, as far as it was read."""
-        self._uncached = Uncached(transport)
         self.reading_counts = name_server(Evidence(address.host)).limits_pulls
         """Whether each reading of a manifest is counted against a limit of pulls."""
 
@@ -94,12 +89,17 @@ class Registry:
     def kind(self) -> ServerKind:
         """Which registry this seems to be, from what it has shown so far."""
         realm, service = self._transport.token_server
-        return name_server(Evidence(self.address.host, self._shown, realm, service))
+        return name_server(Evidence(self.address.host, self._learnt.headers, realm, service))
+
+    @property
+    def odd_names(self) -> Set[str]:
+        """What the catalog named and what cannot be a repository's name, of the part that was read."""
+        return self._learnt.odd_names
 
     @property
     def has_referrers(self) -> bool | None:
         """Whether the registry has the referrers API; None where nobody has asked yet."""
-        return self._has_referrers
+        return self._learnt.has_referrers
 
     @property
     def request_seconds(self) -> float:
@@ -115,7 +115,7 @@ class Registry:
     @property
     def cached(self) -> Set[Repository]:
         """The repositories where a cache answered in the registry's place, also when it was asked again."""
-        return self._uncached.cached
+        return self._learnt.uncached.cached
 
     async def ping(self) -> Ping:
         """Ask whether a registry is there, and whether it knows us.
@@ -123,7 +123,7 @@ class Registry:
         Raises UnreachableError, CertificateError, LoginError, DeniedError, NotARegistryError.
         """
         answer = await self._transport.send("GET", self._transport.url("/v2/"), (), longest=_LONGEST_PING)
-        self._shown = {name.lower(): value for name, value in answer.headers.items()}
+        self._learnt.headers = {name.lower(): value for name, value in answer.headers.items()}
         version = answer.headers.get("Docker-Distribution-Api-Version", "")
         if answer.status in (401, 403):
             raise self._failure(answer, "log in")
@@ -140,7 +140,7 @@ class Registry:
         try:
             async for page in self._pages("/v2/_catalog", _CATALOG_SCOPES, "read the catalog"):
                 has_begun = True
-                for name in names_of(page, "repositories", Repository.parse, self.odd_names.add):
+                for name in names_of(page, "repositories", Repository.parse, self._learnt.odd_names.add):
                     yield name
         except (LoginError, DeniedError, RegistryError) as error:
             if has_begun or (isinstance(error, RegistryError) and error.status not in _NO_CATALOG):
@@ -166,11 +166,11 @@ class Registry:
         Where the server names no digest, the manifest is read and hashed. Old Nexus answers 404 to every HEAD: until
         one has worked in a repository, what it denies is asked for by GET, and a HEAD that lies is not sent again.
         """
-        method = self._manifest_method
-        answer = await self._uncached.manifest(method, repository, reference, self._pull(repository))
+        method = self._learnt.manifest_method
+        answer = await self._learnt.uncached.manifest(method, repository, reference, self._pull(repository))
         if method == "HEAD" and answer.status == 200:
-            self._heads_worked.add(repository)
-        elif method == "HEAD" and answer.status in _DENIED_HEAD and repository not in self._heads_worked:
+            self._learnt.heads_worked.add(repository)
+        elif method == "HEAD" and answer.status in _DENIED_HEAD and repository not in self._learnt.heads_worked:
             return await self._resolve_by_get(repository, reference)
         if answer.status == 404:
             return None
@@ -196,12 +196,12 @@ class Registry:
         manifest = await self.manifest(repository, reference)
         if manifest is None:
             return None
-        self._manifest_method = "GET"
+        self._learnt.manifest_method = "GET"
         return Resolved(manifest.digest, manifest.media_type, len(manifest.raw))
 
     async def look_for(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
         """As `resolve`, for what is probably not there: one request says so, also where no HEAD has worked before."""
-        if repository in self._heads_worked:
+        if repository in self._learnt.heads_worked:
             return await self.resolve(repository, reference)
         manifest = await self.manifest(repository, reference)
         return None if manifest is None else Resolved(manifest.digest, manifest.media_type, len(manifest.raw))
@@ -211,7 +211,7 @@ class Registry:
 
         Raises DigestMismatchError, and ManifestError where it cannot be read.
         """
-        answer = await self._uncached.manifest("GET", repository, reference, self._pull(repository))
+        answer = await self._learnt.uncached.manifest("GET", repository, reference, self._pull(repository))
         if answer.status == 404:
             return None
         if answer.status != 200:
@@ -225,11 +225,11 @@ class Registry:
 
         The first answer shows whether it has: who asks meanwhile waits for it.
         """
-        if self._has_referrers is None:
-            async with self._asking_for_referrers:
-                if self._has_referrers is None:
+        if self._learnt.has_referrers is None:
+            async with self._learnt.asking_for_referrers:
+                if self._learnt.has_referrers is None:
                     return await self._list_referrers(repository, subject)
-        return await self._list_referrers(repository, subject) if self._has_referrers else None
+        return await self._list_referrers(repository, subject) if self._learnt.has_referrers else None
 
     async def _list_referrers(self, repository: Repository, subject: Digest) -> tuple[Descriptor, ...] | None:
         found: dict[Digest, Descriptor] = {}
@@ -247,12 +247,12 @@ class Registry:
             )
             if answer.status == 404 and not found:
                 # Where the API exists its answer is an error of the spec; without it, the server knows no such path.
-                if self._has_referrers is None:
-                    self._has_referrers = bool(error_details(answer.body))
+                if self._learnt.has_referrers is None:
+                    self._learnt.has_referrers = bool(error_details(answer.body))
                 return None
             if answer.status != 200:
                 raise self._failure(answer, what, repository)
-            self._has_referrers = True
+            self._learnt.has_referrers = True
             if bare_media_type(answer.headers.get("Content-Type", "")) != OCI_INDEX and not found:
                 return None
             digest = Digest.of(answer.body, subject.algorithm)
@@ -349,7 +349,7 @@ class Registry:
         while url is not None:
             progress.begin(url)
             # While a list waits behind what earlier ones named, there would soon be nothing else to ask.
-            answer = await self._uncached.page(url, scopes, repository)
+            answer = await self._learnt.uncached.page(url, scopes, repository)
             if answer.status == 404 and is_first and is_unknown_name(answer):
                 return
             if answer.status == 404 and before is None and key == "tags" and begun < _LISTINGS:
@@ -388,7 +388,10 @@ class Registry:
         """
         if answer.url.origin() != self._transport.base.origin():
             answer = replace(answer, body=b"")
-        error = failure(answer, what, self._login(repository).user, self._transport.redacted)
+        return self.redacted(failure(answer, what, self._login(repository).user, self._transport.redacted))
+
+    def redacted(self, error: DregutilError) -> DregutilError:
+        """The same error, without any secret of ours in its message: a host or a header may repeat them."""
         error.message = self._transport.redacted(error.message)
         error.args = (error.message,)
         return error

@@ -24,6 +24,7 @@ from dregutil.registry.deletion import DeleteAnswer, judge_deletion, judge_tag_d
 from dregutil.registry.http.retry import MOST_ATTEMPTS, wait_before
 from dregutil.registry.http.throttle import PATIENCE
 from dregutil.registry.http.transport import Answer, Transport
+from dregutil.registry.learnt import Learnt
 from dregutil.registry.reader import Login, Registry
 
 __all__ = ["WritableRegistry"]
@@ -48,9 +49,25 @@ class WritableRegistry(Registry):
         *,
         use_get_manifest: bool = False,
         concurrency: int = 32,
+        learnt: Learnt | None = None,
     ) -> None:
-        super().__init__(address, transport, login, use_get_manifest=use_get_manifest, concurrency=concurrency)
+        super().__init__(
+            address, transport, login, use_get_manifest=use_get_manifest, concurrency=concurrency, learnt=learnt
+        )
         self._takes_digests: set[Repository] = set()  # where the DELETE of a digest was taken
+
+    @classmethod
+    def of(cls, registry: Registry) -> WritableRegistry:
+        """A registry that is read, as it may be changed: on its connections, with its logins, at its pace."""
+        if isinstance(registry, cls):
+            return registry
+        return cls(
+            registry.address,
+            registry._transport.writing(),  # noqa: SLF001 - the one place where a view that reads becomes one that writes
+            registry._login,  # noqa: SLF001
+            concurrency=registry.concurrency,
+            learnt=registry._learnt,  # noqa: SLF001
+        )
 
     async def check_deletion(self, repository: Repository) -> None:
         """Learn whether manifests may be deleted, from the deletion of a digest that nobody has: nothing changes.
@@ -212,7 +229,7 @@ class WritableRegistry(Registry):
         raise self._failure(answer, what, repository)
 
     def _disabled(self, answer: Answer, message: str) -> DeletionDisabledError:
-        self._shown.update((name.lower(), value) for name, value in answer.headers.items())
+        self._learnt.headers.update((name.lower(), value) for name, value in answer.headers.items())
         return DeletionDisabledError(message, advice=self.kind.deletion or None)
 
     def _check_written(self, answer: Answer, what: str, repository: Repository) -> None:

@@ -8,6 +8,7 @@ can look at the registry first.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import ssl
 import time
@@ -122,6 +123,12 @@ class Transport:
         # aiohttp sends PUT and DELETE once more on a connection that was dropped: the first may have been carried out.
         self._session._retry_connection = False  # noqa: SLF001 - there is no public switch; a test counts the requests
         self._has_answered = False
+
+    def writing(self) -> Transport:
+        """The same connections, logins and pace, for one who may change the registry."""
+        found = copy.copy(self)
+        found.methods = READING | WRITING
+        return found
 
     async def close(self) -> None:
         await self._session.close()
