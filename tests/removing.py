@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from dregutil.apply.apply import apply_plan
-from dregutil.apply.run import Known
 from dregutil.apply.undo.plan import plan_undo
 from dregutil.apply.undo.run import UndoRun, apply_undo
 from dregutil.inventory.crawl import crawl
+from dregutil.inventory.known import Known
 from dregutil.journal.reader import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal

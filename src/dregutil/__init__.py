@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dregutil.apply.apply import apply_plan
-    from dregutil.apply.run import Known
     from dregutil.apply.undo.plan import plan_undo
     from dregutil.apply.undo.run import apply_undo
     from dregutil.errors import DregutilError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from dregutil.inventory.contents.database import ContentDatabase
     from dregutil.inventory.contents.read import Contents, read_contents
     from dregutil.inventory.crawl import CrawlProgress, CrawlResult, crawl
+    from dregutil.inventory.known import Known
     from dregutil.inventory.tags import Inventory
     from dregutil.journal.store import RunStore
     from dregutil.oci.image import ImageDetails
@@ -51,7 +51,7 @@ _PLACES = {
     "dregutil.session": ("plan_removal",),
     "dregutil.apply.undo.run": ("apply_undo",),
     "dregutil.apply.undo.plan": ("plan_undo",),
-    "dregutil.apply.run": ("Known",),
+    "dregutil.inventory.known": ("Known",),
     "dregutil.journal.store": ("RunStore",),
     "dregutil.select.selection": ("MatchRules", "Selection", "select_repositories", "select_tags"),
     "dregutil.select.selector": ("TagSelector",),

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dregutil.apply.apply import apply_plan
-from dregutil.apply.run import Known
 from dregutil.inventory.crawl import crawl
+from dregutil.inventory.known import Known
 from dregutil.oci.names import Repository
 from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.plan.outcome import Result, RunResult

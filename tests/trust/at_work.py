@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dregutil.apply.apply import apply_plan
-from dregutil.apply.run import Known
+from dregutil.inventory.known import Known
 from dregutil.journal.reader import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal

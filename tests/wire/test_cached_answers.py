@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from dregutil.apply.apply import apply_plan
-from dregutil.apply.run import Known
 from dregutil.inventory import survey
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.contents.seen import Seen
 from dregutil.inventory.crawl import crawl
+from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Plan, RemovalOptions

@@ -14,17 +14,20 @@ from datetime import UTC, datetime
 
 from dregutil.apply.cut_off import lost_when_cut_off
 from dregutil.apply.repository import RepositoryRun
-from dregutil.apply.run import Known, Run
+from dregutil.apply.run import Run
 from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
 from dregutil.files import state_folder
+from dregutil.inventory.known import Known
 from dregutil.inventory.readings import Readings
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.reader import RunRecord
+from dregutil.journal.remembered import remembered
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.names import Repository
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import Intent, Outcome, Recorder, RunResult, Unanswered
+from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each, gather_all
 from dregutil.registry.writer import WritableRegistry
 
@@ -32,7 +35,7 @@ __all__ = ["apply_plan"]
 
 
 async def apply_plan(
-    registry: WritableRegistry,
+    registry: Registry,
     plan: Plan,
     *,
     inventory: Inventory | None = None,
@@ -81,9 +84,9 @@ async def apply_plan(
         return replace(result, run=record.journal.run if record.journal.has_intents else "")
     with ExitStack() as stack:
         if known is None:
-            known = stack.enter_context(Known.remembered(registry.address.identity, inventory))
+            known = stack.enter_context(remembered(registry.address.identity, inventory))
         limit = asyncio.Semaphore(registry.repositories_at_once)
-        run = Run(registry, plan, known, recorder, on_outcome or (lambda _: None))
+        run = Run(WritableRegistry.of(registry), plan, known, recorder, on_outcome or (lambda _: None))
         run.readings = readings or Readings()
         run.untagger.on_swept = on_swept or run.untagger.on_swept
         run.untagger.on_put_back = on_put_back or run.untagger.on_put_back
@@ -97,7 +100,7 @@ async def apply_plan(
                 await _carry_out(run, RepositoryRun(run, repository, steps[repository]), intents, left_open)
 
         left = [repository for repository in steps if earlier is None or repository not in earlier.looked]
-        await for_each(left, registry.check_deletion, at_once=registry.concurrency)
+        await for_each(left, run.registry.check_deletion, at_once=registry.concurrency)
         await gather_all(carry_out(repository) for repository in left)
         return run.result()
 

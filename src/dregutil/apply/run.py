@@ -4,61 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Self
+from collections.abc import Callable, Mapping
 
 from dregutil.apply.free_tags import is_free
 from dregutil.apply.untag import Untagger
 from dregutil.errors import DregutilError
-from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.known import Known
 from dregutil.inventory.readings import Readings
-from dregutil.inventory.tags import Inventory
-from dregutil.inventory.untagged import untagged_indexes
 from dregutil.journal.reader import RunRecord
-from dregutil.journal.remembered import remembered_indexes, remembered_manifests
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Plan, Step
 from dregutil.plan.outcome import BrokenTag, Intent, LostTag, Outcome, Recorder, Result, RunResult
 from dregutil.registry.writer import WritableRegistry
-from dregutil.storage.stored import StoredRegistry
 
-__all__ = ["Known", "Run", "StopRepositoryError"]
+__all__ = ["Run", "StopRepositoryError"]
 
 
 class StopRepositoryError(Exception):
     """Nothing more may be tried in this repository; the message says why."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known before: earlier readings of tags, against which the server's lists are doubted, and indexes that
-    earlier runs saw, which no tag may name any more; `seen` is what was ever read, and above what."""
-
-    tags: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
-    indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
-    seen: Seen = field(default_factory=Seen)
-
-    @classmethod
-    @contextmanager
-    def remembered(cls, registry: str, inventory: Inventory | None = None) -> Iterator[Self]:
-        """What this machine's records and content database know of a registry (its identity), and the tags of
-        `inventory`. Raises JournalError and CacheError."""
-        tags = {} if inventory is None else inventory.as_mapping()
-        with remembered_manifests() as seen:
-            yield cls(tags, remembered_indexes(registry), seen)
-
-    def with_indexes_of(self, stored: StoredRegistry) -> Known:
-        """And the indexes that a registry's storage has without a tag: they hold their children, and the API does not
-        show them."""
-        indexes = dict(self.indexes)
-        for name, held in stored.repositories.items():
-            found = untagged_indexes(stored, held)
-            if found:
-                indexes[name] = indexes.get(name, frozenset()) | found
-        return replace(self, indexes=indexes)
 
 
 class Run:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dregutil.apply.apply import apply_plan
-from dregutil.apply.run import Known
 from dregutil.cli.connection import connect_options
 from dregutil.cli.interrupt import run_to_end
 from dregutil.cli.output import count, emit, note, tag_text
@@ -21,6 +20,7 @@ from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import update
 from dregutil.errors import BrakeError, JournalError, PlanRefusedError
+from dregutil.inventory.known import Known
 from dregutil.inventory.readings import Readings
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.oci_layout import LaidOutRecorder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dregutil.cli.untagged import UntaggedManifests
 from dregutil.inventory.tags import Inventory
+from dregutil.inventory.untagged import UntaggedManifests
 from dregutil.retention import PolicySet
 from dregutil.retention.policy import applies_to
 from dregutil.retention.policyfile import Mistake

@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dregutil.apply.run import Known
 from dregutil.cli.output import note, plural
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, read_registry, repositories_given
 from dregutil.errors import DeniedError, JournalError, ProtocolError, RegistryError
+from dregutil.inventory.known import Known
 from dregutil.inventory.tag_history import Missing, SightingStore
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.last_cleanup import CrawlMark, LastRunFile

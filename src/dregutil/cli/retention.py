@@ -12,11 +12,11 @@ from dregutil.cli.in_use import manifests_of
 from dregutil.cli.records import missing_tags, recent, sightings, young_since
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
-from dregutil.cli.untagged import UntaggedManifests
 from dregutil.errors import DregutilError, UsageError
 from dregutil.files import read_text
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.tag_history import Missing, Sighting
+from dregutil.inventory.untagged import UntaggedManifests
 from dregutil.journal.recent import HELD_FOR
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag, parse_accessory_tag, parse_signature_tag

@@ -5,45 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
-from dregutil.apply.run import Known
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source
 from dregutil.cli.storage import opened_storage, stored_registry
 from dregutil.errors import JournalError
+from dregutil.inventory.known import Known
 from dregutil.inventory.tag_history import SightingStore
-from dregutil.inventory.untagged import Untagged, untagged_in_graph, untagged_in_storage
+from dregutil.inventory.untagged import Untagged, UntaggedManifests, untagged_in_graph, untagged_in_storage
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.names import Digest, Repository
 from dregutil.retention import PolicySet
 from dregutil.retention.policy import applies_to
 from dregutil.storage.stored import StoredRegistry, StoredRepository
 
-__all__ = ["UntaggedManifests", "find_untagged", "look_at", "tell_left_out"]
-
-
-@dataclass(frozen=True, slots=True)
-class UntaggedManifests:
-    """What repositories hold without a tag. `left_out`: those of which nothing may be selected, and why."""
-
-    found: Mapping[Repository, Untagged] = field(default_factory=dict)
-
-    @property
-    def left_out(self) -> Mapping[Repository, str]:
-        return {name: one.trouble for name, one in self.found.items() if one.trouble}
-
-    def roots(self, repository: Repository) -> Mapping[Digest, datetime | None]:
-        """What stands for itself in a repository, and since when it is there without a tag."""
-        return self.found.get(repository, Untagged(repository)).roots
-
-    def added_to(self, known: Known) -> Known:
-        """What is known, and the indexes that no tag names: they hold their children."""
-        indexes = dict(known.indexes)
-        for name, one in self.found.items():
-            indexes[name] = indexes.get(name, frozenset()) | one.indexes
-        return replace(known, indexes=indexes)
+__all__ = ["find_untagged", "look_at", "tell_left_out"]
 
 
 def find_untagged(

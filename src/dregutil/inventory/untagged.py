@@ -15,7 +15,7 @@ from dregutil.oci.manifest import Kind
 from dregutil.oci.names import Digest, Repository, parse_signature_tag
 from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository
 
-__all__ = ["Untagged", "untagged_in_graph", "untagged_in_storage", "untagged_indexes"]
+__all__ = ["Untagged", "UntaggedManifests", "untagged_in_graph", "untagged_in_storage", "untagged_indexes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,21 @@ class Untagged:
     roots: Mapping[Digest, datetime | None] = field(default_factory=dict)
     indexes: frozenset[Digest] = frozenset()
     trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UntaggedManifests:
+    """What repositories hold without a tag. `left_out`: those of which nothing may be selected, and why."""
+
+    found: Mapping[Repository, Untagged] = field(default_factory=dict)
+
+    @property
+    def left_out(self) -> Mapping[Repository, str]:
+        return {name: one.trouble for name, one in self.found.items() if one.trouble}
+
+    def roots(self, repository: Repository) -> Mapping[Digest, datetime | None]:
+        """What stands for itself in a repository, and since when it is there without a tag."""
+        return self.found.get(repository, Untagged(repository)).roots
 
 
 def untagged_in_storage(stored: StoredRegistry, held: StoredRepository, tagged: Collection[Digest]) -> Untagged:

@@ -12,10 +12,21 @@ from dregutil.errors import CacheError
 from dregutil.files import contents_file, state_folder
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.known import Known
+from dregutil.inventory.tags import Inventory
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository
 
-__all__ = ["remembered_indexes", "remembered_manifests"]
+__all__ = ["remembered", "remembered_indexes", "remembered_manifests"]
+
+
+@contextmanager
+def remembered(registry: str, inventory: Inventory | None = None) -> Iterator[Known]:
+    """What this machine's records and content database know of a registry (its identity), and the tags of `inventory`.
+    Raises JournalError and CacheError."""
+    tags = {} if inventory is None else inventory.as_mapping()
+    with remembered_manifests() as seen:
+        yield Known(tags, remembered_indexes(registry), seen)
 
 
 def remembered_indexes(registry: str) -> Mapping[Repository, frozenset[Digest]]:

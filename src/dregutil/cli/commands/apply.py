@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dregutil.apply.run import Known
 from dregutil.cli.contents import seen_before
 from dregutil.cli.execution import Undertaking, carry_out
 from dregutil.cli.output import count, emit, note
@@ -16,6 +15,7 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.errors import DamagedRecordError, NotFoundError, PlanRefusedError, RefusedError, UsageError
 from dregutil.files import bounded_lines
+from dregutil.inventory.known import Known
 from dregutil.inventory.tag_history import SightingStore
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.reader import RunRecord

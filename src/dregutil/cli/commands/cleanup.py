@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dregutil.apply.run import Known
 from dregutil.cli.commands.remove import plan_live
 from dregutil.cli.contents import open_contents, seen_before
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
@@ -30,10 +29,12 @@ from dregutil.cli.retention import (
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, save
 from dregutil.cli.storage import storage_code, stored_registry
-from dregutil.cli.untagged import UntaggedManifests, find_untagged, tell_left_out
+from dregutil.cli.untagged import find_untagged, tell_left_out
 from dregutil.errors import BrakeError, UsageError
 from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.known import Known
 from dregutil.inventory.readings import Readings
+from dregutil.inventory.untagged import UntaggedManifests
 from dregutil.journal.last_cleanup import LastRun, LastRunFile
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository
@@ -112,7 +113,7 @@ def _cleanup(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
     known = with_missing(settings, source, known)
     untagged = find_untagged(settings, policies, source, known)
     _warn(args, policies, source, untagged)
-    known, readings = untagged.added_to(known), Readings()
+    known, readings = known.with_untagged(untagged), Readings()
     proposal = _propose(args, settings, (policies, lists, source, untagged), (known, readings, stored))
     left_out = proposal.plan.left_out or untagged.left_out
     judged = proposal.judged

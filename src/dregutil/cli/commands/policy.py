@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dregutil.apply.run import Known
 from dregutil.cli.contents import open_contents, seen_before
 from dregutil.cli.in_use import manifests_of, read_list
 from dregutil.cli.output import emit, plural
@@ -15,10 +14,12 @@ from dregutil.cli.policy_warnings import vain_selectors
 from dregutil.cli.retention import load_policy
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, open_source
-from dregutil.cli.untagged import UntaggedManifests, find_untagged
+from dregutil.cli.untagged import find_untagged
 from dregutil.errors import DregutilError, PartialError, UsageError
 from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
+from dregutil.inventory.untagged import UntaggedManifests
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import RegistryAddress
 from dregutil.retention import PolicySet, TagFacts

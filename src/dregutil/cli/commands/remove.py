@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dregutil.apply.run import Known
 from dregutil.cli.commands.query import select
 from dregutil.cli.connection import connect_options
 from dregutil.cli.contents import open_contents, seen_before
@@ -23,6 +22,7 @@ from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.errors import CacheError
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.known import Known
 from dregutil.inventory.readings import Readings
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.store import RunStore

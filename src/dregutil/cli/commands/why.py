@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dregutil.apply.run import Known
 from dregutil.cli.contents import open_contents, seen_before
 from dregutil.cli.in_use import read_lists
 from dregutil.cli.output import emit
@@ -17,6 +16,7 @@ from dregutil.cli.source import open_source
 from dregutil.cli.untagged import find_untagged, look_at
 from dregutil.errors import NotFoundError, UsageError
 from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.store import RunStore
 from dregutil.oci.graph import RepositoryGraph
@@ -63,7 +63,7 @@ def _why(args: argparse.Namespace, settings: Settings, reference: Reference, see
         digest = verdict.facts.digest
     elif reference.digest is not None and reference.tag is None:
         digest = reference.digest
-        graph = look_at(settings, source, untagged.added_to(known), {repository: {digest: None}})[repository]
+        graph = look_at(settings, source, known.with_untagged(untagged), {repository: {digest: None}})[repository]
         verdict, bearings = _unjudged(graph, digest, verdicts, untagged.left_out.get(repository, ""))
     elif (
         on := [digest for _, tag, digest in judged.left_behind if tag == reference.tag]
