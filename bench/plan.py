@@ -17,11 +17,11 @@ from dregutil.plan.brake import braked_repositories
 from dregutil.plan.cost import plan_seconds
 from dregutil.plan.file import encode_plan
 from dregutil.plan.model import RemovalOptions, make_plan
-from dregutil.plan.reclaim import with_usage
+from dregutil.plan.reclaim import with_reclaim
 from dregutil.report.removal import plan_lines
 from dregutil.select.selection import select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.storage.garbage_collector import Collector, Generation
+from dregutil.storage.garbage_collector import GarbageCollector, Generation
 
 REPOSITORIES, TAGS = 2_000, 40
 _Found = TypeVar("_Found")
@@ -39,7 +39,7 @@ def main() -> None:
         ),
     )
     assert len(bare.steps) == REPOSITORIES * TAGS // 2
-    plan = _timed("count what comes back", lambda: with_usage(bare, graphs, (Collector(Generation.V2),)))
+    plan = _timed("count what comes back", lambda: with_reclaim(bare, graphs, (GarbageCollector(Generation.V2),)))
     _timed(
         "brake, estimate, what is shown",
         lambda: (braked_repositories(plan), plan_seconds(plan, 0.01, 32), plan_lines(plan, unmatched=0)),

@@ -15,7 +15,7 @@ from support import fill
 
 from dregutil.inventory.health.storage import examine_storage
 from dregutil.storage import read_storage
-from dregutil.storage.garbage_collector import Collector, Generation, Marks, mark, marked_repositories
+from dregutil.storage.garbage_collector import GarbageCollector, Generation, Marks, mark, marked_repositories
 from dregutil.storage.stored import StoredRegistry
 from servers import new_folder
 
@@ -40,14 +40,14 @@ def measure(folder: Path) -> None:
     seconds = [timed(lambda: read_storage(str(folder))) for _ in range(5)]
     what = f"{tags:,} tags, {len(stored.manifests):,} manifests, {len(stored.blobs):,} blobs"
     print(f"| reading {what} | {sorted(seconds)[2]:.2f} s | 3 s |")
-    collector = Collector(Generation.V2)
+    collector = GarbageCollector(Generation.V2)
     repositories = marked_repositories(stored, collector)
     print(f"| marking it as the collector does | {timed(lambda: mark(repositories, collector)):.2f} s | |")
     print(f"| the bytes of {len(stored.manifests):,} steps | {timed(lambda: remove_all(stored, collector)):.2f} s | |")
     print(f"| looking for what is broken in it | {timed(lambda: list(examine_storage(stored))):.2f} s | |")
 
 
-def remove_all(stored: StoredRegistry, collector: Collector) -> None:
+def remove_all(stored: StoredRegistry, collector: GarbageCollector) -> None:
     marks = Marks(marked_repositories(stored, collector), collector)
     for held in stored.repositories.values():
         for digest in held.revisions:

@@ -15,6 +15,7 @@ from dregutil.plan import live
 from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.registry.reader import Registry
 from dregutil.select.selection import Selection
+from dregutil.storage.garbage_collector import Collector
 from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["plan_removal"]
@@ -30,7 +31,7 @@ async def plan_removal(
     known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
     seen: Seen | None = None,
     readings: Readings | None = None,
-    untagged: bool = False,
+    collector: Collector = Collector.DEFAULT,
     stored: StoredRegistry | None = None,
     known: Callable[[Digest], Manifest | None] | None = None,
     remember: Callable[[Collection[Manifest]], None] | None = None,
@@ -49,7 +50,7 @@ async def plan_removal(
             known_indexes=indexes,
             seen=seen,
             readings=readings,
-            untagged=untagged,
+            collector=collector,
             stored=stored,
             known=known,
             remember=remember,

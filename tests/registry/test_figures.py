@@ -24,13 +24,13 @@ from dregutil.oci.manifest import Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan import besides
 from dregutil.plan.model import Plan, RemovalOptions, make_plan
-from dregutil.plan.reclaim import collectors_of, with_usage
+from dregutil.plan.reclaim import collectors_of, with_reclaim
 from dregutil.registry import connect
 from dregutil.select.selection import Selected, Selection, select_tags
 from dregutil.select.selector import TagSelector
 from dregutil.session import plan_removal
 from dregutil.storage import read_storage
-from dregutil.storage.garbage_collector import Collector, Generation, stops_at
+from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation, stops_at
 from dregutil.storage.stored import StoredRegistry
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher, created
 from program import Program, on_terminal
@@ -92,10 +92,10 @@ async def test_a_cache_of_buildkit_holds_its_layers(
     plan = await planned(registry_server.url, "1.0", stored=read_storage(storage))
     bound = await planned(registry_server.url, "other")
     exact = await planned(registry_server.url, "other", stored=read_storage(storage))
-    assert plan.usage.exact
-    assert plan.usage.reclaimable_bytes < 1000
-    assert bound.usage.reclaimable_bytes == exact.usage.reclaimable_bytes
-    assert exact.usage.reclaimable_bytes == freed_by_collector(registry_server, pusher, "other")
+    assert plan.reclaim.exact
+    assert plan.reclaim.reclaimable_bytes < 1000
+    assert bound.reclaim.reclaimable_bytes == exact.reclaim.reclaimable_bytes
+    assert exact.reclaim.reclaimable_bytes == freed_by_collector(registry_server, pusher, "other")
 
 
 async def test_sizes_that_manifests_state_wrongly_are_measured(
@@ -110,13 +110,13 @@ async def test_sizes_that_manifests_state_wrongly_are_measured(
     }
     pusher.push_manifest("shop/web", "1.0", json.dumps(body).encode(), IMAGE)
     plan = await planned(registry_server.url, "1.0")
-    assert plan.usage.reclaimable_bytes == len(layer) + len(raw) + len(json.dumps(body))
-    assert "manifests state" not in plan.usage.because
+    assert plan.reclaim.reclaimable_bytes == len(layer) + len(raw) + len(json.dumps(body))
+    assert "manifests state" not in plan.reclaim.because
     monkeypatch.setattr(besides, "_MOST_MEASURED", 0)
     # Where the blobs of what goes are not looked for, nothing else has measured them.
     stated = await planned(registry_server.url, "1.0", options=RemovalOptions(allow_irreversible=True))
-    assert stated.usage.reclaimable_bytes == 3 + len(json.dumps(body))
-    assert "by the sizes that manifests state" in stated.usage.because
+    assert stated.reclaim.reclaimable_bytes == 3 + len(json.dumps(body))
+    assert "by the sizes that manifests state" in stated.reclaim.because
 
 
 async def test_what_stays_is_read_once_ever(
@@ -139,17 +139,17 @@ async def test_what_stays_is_read_once_ever(
         proxy.requests.clear()
         again = await planned(proxy.url, "1.0", known=contents.get, remember=remember)
         assert not set(proxy.sent("GET")) & {child["digest"], pusher.tags("shop/web")["2.0"]}
-    assert first.usage.reclaimable_bytes == again.usage.reclaimable_bytes < 1000
+    assert first.reclaim.reclaimable_bytes == again.reclaim.reclaimable_bytes < 1000
     monkeypatch.setattr(besides, "_MOST_READ", 0)
     blind = await planned(registry_server.url, "1.0", known=lambda _: None)
-    assert blind.usage.reclaimable_bytes > len(base)
-    assert "tags that stay and were not read" in blind.usage.because
+    assert blind.reclaim.reclaimable_bytes > len(base)
+    assert "tags that stay and were not read" in blind.reclaim.because
     stays = pusher.tags("shop/web")["2.0"]
     assert pusher.request("DELETE", f"/v2/shop/web/manifests/{stays}")[0] == 202
     for digest in (pusher.tags("shop/web")["multi"], child["digest"]):
         assert pusher.request("DELETE", f"/v2/shop/web/manifests/{digest}")[0] == 202
     alone = await planned(registry_server.url, "1.0", known=contents.get)
-    assert alone.usage.reclaimable_bytes > len(base)  # what is known of a child that is gone holds nothing
+    assert alone.reclaim.reclaimable_bytes > len(base)  # what is known of a child that is gone holds nothing
 
 
 @pytest.mark.parametrize("where", ["shop/web", "shop/api"])
@@ -162,9 +162,9 @@ async def test_a_storage_that_is_an_older_copy_makes_no_figure_exact(
     pusher.push_image(where, "2.0", seed="two", layers=[b"x" * 1000])
     for storage, is_exact in ((tmp_path / "copy", False), (registry_server.storage, True)):
         plan = await planned(registry_server.url, "1.0", stored=read_storage(str(storage)))
-        assert plan.usage.exact is is_exact, plan.usage.because
+        assert plan.reclaim.exact is is_exact, plan.reclaim.because
     plan = await planned(registry_server.url, "1.0", stored=read_storage(str(tmp_path / "copy")))
-    assert f"differs from what the registry says of {where}:2.0; is it a copy?" in plan.usage.because
+    assert f"differs from what the registry says of {where}:2.0; is it a copy?" in plan.reclaim.because
 
 
 async def test_a_cache_of_tags_that_is_old_takes_nothing_from_a_storage_that_is_new(
@@ -175,7 +175,7 @@ async def test_a_cache_of_tags_that_is_old_takes_nothing_from_a_storage_that_is_
         seen = (await crawl(registry)).inventory
     pusher.push_image("shop/api", "1.0", seed="api")
     plan = await planned(registry_server.url, "1.0", stored=read_storage(str(registry_server.storage)), seen=seen)
-    assert plan.usage.exact
+    assert plan.reclaim.exact
 
 
 def stray(name: str) -> Any:
@@ -212,7 +212,7 @@ def test_where_the_collector_stops_is_said(
     damage(root_of(registry_server.storage))
     stored = read_storage(str(registry_server.storage))
     for flags, stops in (((), without), (("-m",), with_m)):
-        said = next(stops_at(stored, Collector(Generation.V2, bool(flags))), "")
+        said = next(stops_at(stored, GarbageCollector(Generation.V2, Collector.of(untagged=bool(flags)))), "")
         try:
             registry_server.garbage_collect("--dry-run", *flags)
         except subprocess.CalledProcessError:
@@ -404,5 +404,5 @@ def test_what_an_index_states_of_a_child_that_was_read_does_not_count(first: str
     graph = RepositoryGraph(REPOSITORY, {Tag("1.0"): index.digest}, {found.digest: found for found in listed})
     chosen = Selection((Selected(REPOSITORY, index.digest, (Tag("1.0"),)),))
     plan = make_plan(chosen, {REPOSITORY: graph}, RemovalOptions(), registry="r", made_at=NOW, command="")
-    done = with_usage(plan, {REPOSITORY: graph}, collectors_of(None, untagged=False))
-    assert done.usage.reclaimable_bytes == len(child.raw) + len(index.raw)
+    done = with_reclaim(plan, {REPOSITORY: graph}, collectors_of(None, Collector.DEFAULT))
+    assert done.reclaim.reclaimable_bytes == len(child.raw) + len(index.raw)

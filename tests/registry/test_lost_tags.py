@@ -212,7 +212,7 @@ async def test_what_was_read_long_ago_is_read_again(
     assert pusher.is_whole("r", "stable")
 
 
-@pytest.mark.parametrize("how", ["tagged", "in trouble"])
+@pytest.mark.parametrize("how", ["tagged", "unjudgeable"])
 async def test_what_another_step_reads_while_an_intent_is_written(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -231,12 +231,12 @@ async def test_what_another_step_reads_while_an_intent_is_written(
         if how == "tagged":
             pusher.push_manifest("r", "stable", raw, IMAGE)
         else:
-            monkeypatch.setattr(live_graph, "survey_repository", in_trouble)
+            monkeypatch.setattr(live_graph, "survey_repository", unjudgeable)
         await runs[0].live.read_again()
         await record(self, *arguments)
 
-    async def in_trouble(*_: Any, **__: Any) -> RepositoryGraph:
-        return RepositoryGraph(Repository("r"), trouble="it could not be read whole")
+    async def unjudgeable(*_: Any, **__: Any) -> RepositoryGraph:
+        return RepositoryGraph(Repository("r"), unjudgeable="it could not be read whole")
 
     monkeypatch.setattr(repository.RepositoryRun, "__init__", noted)
     monkeypatch.setattr(Intents, "record", read_meanwhile)

@@ -29,7 +29,7 @@ from dregutil.select.selection import MatchRules, select_repositories, select_ta
 from dregutil.select.selector import TagSelector
 from dregutil.session import plan_removal
 from dregutil.storage import Storage, read_storage
-from dregutil.storage.garbage_collector import Collector, Generation, mark, marked_repositories
+from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation, mark, marked_repositories
 from dregutil.storage.stored import StoredRegistry
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher
 from servers import DistributionServer
@@ -185,13 +185,13 @@ async def test_it_is_so_on_s3(s3: S3Server, folder: Path, made: list[Made], chos
         then = {flags: kept_of_dry_run(server, stored.blobs, *flags) for flags in ((), ("-m",))}
         plans = await plan_and_apply(server, chosen, tags, stored)
     for flags in ((), ("-m",)):
-        _, exact = plans[bool(flags)]
+        close, exact = plans[Collector.of(untagged=bool(flags))]
         if then[flags] is None or kept_of_dry_run(server, stored.blobs, *flags) is None:
-            assert not exact.usage.exact or not exact.steps
+            assert not exact.reclaim.exact or not exact.steps
             continue
         server.garbage_collect(*flags)
         check(
-            plans[bool(flags)],
+            (close, exact),
             then[flags],
             {str(digest): size for digest, size in read_storage(server.place).blobs.items()},
         )
@@ -221,7 +221,7 @@ async def plan_and_apply(
     stored: StoredRegistry,
     rules: MatchRules | None = None,
     options: RemovalOptions | None = None,
-) -> dict[bool, tuple[Plan, Plan]]:
+) -> dict[Collector, tuple[Plan, Plan]]:
     """Carry out a removal; returns, for a collector without and with -m, its plan from the API and from the storage."""
     plans = {}
     async with connect_writable(server.url) as registry:
@@ -232,15 +232,15 @@ async def plan_and_apply(
             if tags
             else select_repositories(found, repositories, rules)
         )
-        for untagged in (False, True):
-            bound = await plan_removal(registry, selection, found, options, untagged=untagged)
+        for collector in Collector:
+            bound = await plan_removal(registry, selection, found, options, collector=collector)
             close = await plan_removal(
-                registry, selection, found, options, untagged=untagged, known=known_from(server, stored)
+                registry, selection, found, options, collector=collector, known=known_from(server, stored)
             )
-            assert close.usage.reclaimable_bytes <= bound.usage.reclaimable_bytes
-            exact = await plan_removal(registry, selection, found, options, untagged=untagged, stored=stored)
-            plans[untagged] = (close, exact)
-        await apply_plan(registry, plans[False][0])
+            assert close.reclaim.reclaimable_bytes <= bound.reclaim.reclaimable_bytes
+            exact = await plan_removal(registry, selection, found, options, collector=collector, stored=stored)
+            plans[collector] = (close, exact)
+        await apply_plan(registry, plans[Collector.DEFAULT][0])
     return plans
 
 
@@ -260,16 +260,16 @@ def known_from(server: DistributionServer, stored: StoredRegistry) -> Callable[[
 def check(plans: tuple[Plan, Plan], then: Mapping[str, int] | None, now: Mapping[str, int] | None) -> None:
     """`then` and `now`: what the collector leaves before and after the removal."""
     bound, exact = plans
-    assert sum(step.frees for step in exact.steps) == exact.usage.reclaimable_bytes
-    assert sum(step.frees for step in bound.steps) == bound.usage.reclaimable_bytes
+    assert sum(step.frees for step in exact.steps) == exact.reclaim.reclaimable_bytes
+    assert sum(step.frees for step in bound.steps) == bound.reclaim.reclaimable_bytes
     if then is None or now is None:
-        assert not exact.usage.exact or not exact.steps
+        assert not exact.reclaim.exact or not exact.steps
         return
     freed = sum(size for digest, size in then.items() if digest not in now)
-    assert exact.usage.exact, exact.usage.because
-    assert exact.usage.reclaimable_bytes == freed
-    assert bound.usage.reclaimable_bytes >= freed
-    assert not bound.usage.exact or freed == 0
+    assert exact.reclaim.exact, exact.reclaim.because
+    assert exact.reclaim.reclaimable_bytes == freed
+    assert bound.reclaim.reclaimable_bytes >= freed
+    assert not bound.reclaim.exact or freed == 0
 
 
 @pytest.fixture(scope="module")
@@ -315,16 +315,14 @@ async def test_what_comes_back_is_what_was_said(
         shutil.copytree(server.storage, before)
         stored = read_storage(str(server.storage))
         plans = await plan_and_apply(server, chosen, tags, stored, rules, options)
-    for untagged, (bound, exact) in plans.items():
-        flags = ("-m",) if untagged else ()
+    for how, (bound, exact) in plans.items():
+        flags = ("-m",) if how is Collector.UNTAGGED else ()
         then = collected(before, here / "then", *flags)
         now = collected(server.storage, here / "now", *flags)
-        how = "freed" if exact.usage.reclaimable_bytes else "nothing freed"
-        event(
-            f"{flags}: {how}, {len(exact.usage.warnings)} warnings, collected: {then is not None and now is not None}"
-        )
+        freed = "freed" if exact.reclaim.reclaimable_bytes else "nothing freed"
+        event(f"{flags}: {freed}, {len(exact.reclaim.warnings)} warnings, collected: {None not in (then, now)}")
         if then is not None:
-            collector = Collector(Generation.V2, untagged)
+            collector = GarbageCollector(Generation.V2, how)
             assert set(then) == mark(marked_repositories(stored, collector), collector) & set(stored.blobs)
         check((bound, exact), then, now)
     shutil.rmtree(here)

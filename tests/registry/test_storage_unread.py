@@ -13,7 +13,7 @@ from test_health import found_lines
 from dregutil.inventory.health.storage import examine_storage
 from dregutil.plan.waste import wasted
 from dregutil.storage import read_storage
-from dregutil.storage.garbage_collector import Collector, Generation, stops_at
+from dregutil.storage.garbage_collector import GarbageCollector, Generation, stops_at
 from dregutil.storage.objects import ObjectFiles
 from dregutil.storage.reading import read_files
 from images import Pusher
@@ -57,7 +57,7 @@ def test_what_a_store_does_not_give_away_is_not_read(bucket: Bucket, part: str) 
     waste = wasted(found, NOW)
     assert waste.unread == len(found.oddities)
     assert (waste.untagged, waste.orphans) == (0, 0)
-    assert next(stops_at(found, Collector(Generation.V2)), "") == ""
+    assert next(stops_at(found, GarbageCollector(Generation.V2)), "") == ""
 
 
 def test_doctor_and_du_say_what_was_not_read(

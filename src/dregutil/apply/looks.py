@@ -93,7 +93,7 @@ class Looks:
     async def look(self) -> None:
         """List the tags, mend what went with the last batch, and take in what came or moved.
 
-        Where that cannot be read, the repository is read whole, and its trouble is told there. Raises DregutilError.
+        Where that cannot be read, the repository is read whole, which says why. Raises DregutilError.
         """
         try:
             await self._look()
@@ -165,7 +165,7 @@ class Looks:
         """Read the repository whole while no DELETE is in flight, and mend what went with those before."""
         await self.read_again()
         graph = self._live.graph
-        if not graph.trouble:
+        if not graph.unjudgeable:
             await self._repair(self._staying.keys() - graph.tags.keys() - graph.dangling)
             self._count()
 
@@ -232,7 +232,7 @@ class Looks:
 
     def _take_reading(self) -> None:
         """Take in a whole reading that was made since the last one."""
-        if self._live.read_at != self._taken_at and not self._live.graph.trouble:
+        if self._live.read_at != self._taken_at and not self._live.graph.unjudgeable:
             self._staying.update(self._live.staying)
             self._known |= self._live.graph.tags.keys() | self._live.graph.dangling
             self._taken_at = self._live.read_at

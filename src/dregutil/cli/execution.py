@@ -80,8 +80,8 @@ class Undertaking:
         if self.earlier is None:
             return self.plan
         steps = tuple(step for step in self.plan.steps if step.number not in self.earlier.outcomes)
-        usage = replace(self.plan.usage, reclaimable_bytes=max(0, sum(step.frees for step in steps)), exact=False)
-        return replace(self.plan, steps=steps, usage=usage)
+        reclaim = replace(self.plan.reclaim, reclaimable_bytes=max(0, sum(step.frees for step in steps)), exact=False)
+        return replace(self.plan, steps=steps, reclaim=reclaim)
 
     @property
     def is_over(self) -> bool:

@@ -48,7 +48,7 @@ def find_untagged(
     for name, graph in look_at(settings, source, known, {name: since for name, since in lost.items() if since}).items():
         found[name] = untagged_in_graph(graph, lost[name])
         gone = graph.absent & lost[name].keys()
-        if gone and not graph.trouble:
+        if gone and not graph.unjudgeable:
             with suppress(JournalError):  # they are only asked for again
                 store.forget_untagged(name, gone)
     return UntaggedManifests(found)

@@ -1,6 +1,6 @@
 """A repository, read live: everything that a decision about it must know.
 
-Reads with GET and HEAD only. What cannot be read is not guessed: it becomes the graph's `trouble`, which keeps the
+Reads with GET and HEAD only. What cannot be read is not guessed: it becomes the graph's `unjudgeable`, which keeps the
 whole repository out of a plan. An unreachable registry or a refused login ends the survey with its own error.
 """
 
@@ -50,7 +50,7 @@ async def survey_repository(
     try:
         await survey.read(tuple(digests), tuple(known_indexes), check_blobs=check_blobs)
     except (RegistryError, ProtocolError, ManifestError, DeniedError) as error:
-        return RepositoryGraph(repository, trouble=f"it could not be read whole: {error.message}")
+        return RepositoryGraph(repository, unjudgeable=f"it could not be read whole: {error.message}")
     return survey.graph()
 
 
@@ -75,7 +75,7 @@ class _Survey:
         self.dangling: dict[Tag, None] = {}
         self.missing_blobs: set[Digest] = set()
         self.blob_sizes: dict[Digest, int] = {}
-        self.trouble = ""
+        self.unjudgeable = ""
         self._images: dict[Digest, str] = {}  # those whose bytes were read, now or before, with their media types
         self._types: dict[Digest, str] = {}  # what HEAD said
         self._unkept: list[Manifest] = []
@@ -89,7 +89,7 @@ class _Survey:
             self.referrers,
             frozenset(self.absent),
             frozenset(self.dangling),
-            self.trouble,
+            self.unjudgeable,
             {tag: digest for tag, digest in presumed if digest is not None and digest not in self.absent},
             frozenset(self.missing_blobs),
             self.blob_sizes,
@@ -111,7 +111,9 @@ class _Survey:
             await self._look_for_blobs(company)
         self._keep_read()
         if self.repository in self.registry.cached:
-            self.trouble = "a cache answers there in the registry's place (`Age`, asked twice): ask the registry itself"
+            self.unjudgeable = (
+                "a cache answers there in the registry's place (`Age`, asked twice): ask the registry itself"
+            )
 
     # Tags, and whether what they stand for is an image: its bytes say so, never an answer's Content-Type alone.
 
@@ -167,7 +169,7 @@ class _Survey:
             self._contradicted(digest, said, media_type)
 
     def _contradicted(self, digest: Digest, said: str, media_type: str) -> None:
-        self.trouble = f"{digest.short} is said to be {said!r} and {media_type!r}: what it holds is not certain"
+        self.unjudgeable = f"{digest.short} is said to be {said!r} and {media_type!r}: what it holds is not certain"
 
     async def _doubt_list(self, omitted: Sequence[Tag], company: Collection[Digest]) -> None:
         """Ask for the tags that the list omits: all that were on what may go, and some of the others, which may have
@@ -177,7 +179,7 @@ class _Survey:
 
         async def ask(tag: Tag) -> None:
             if await self.registry.look_for(self.repository, tag) is not None:
-                self.trouble = f"the registry's list of tags omits '{tag}', which resolves"
+                self.unjudgeable = f"the registry's list of tags omits '{tag}', which resolves"
 
         await for_each(chosen, ask)
 
@@ -218,7 +220,7 @@ class _Survey:
             self._contradicted(manifest.digest, manifest.labelled, manifest.media_type)
         elif manifest.kind is Kind.UNKNOWN:
             what = manifest.media_type or "(none)"
-            self.trouble = f"{manifest.digest.short} has the media type {what!r}, which may hold anything"
+            self.unjudgeable = f"{manifest.digest.short} has the media type {what!r}, which may hold anything"
 
     def _take_image(self, manifest: Manifest) -> None:
         """Of an image that only stays, nothing more needs to be known: there may be very many."""

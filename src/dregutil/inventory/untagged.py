@@ -23,13 +23,13 @@ class Untagged:
     """What a repository holds without a tag.
 
     `roots`: what belongs to nothing else, and since when it is here without a tag, as far as that is known. `indexes`
-    hold their children, whatever becomes of them. `trouble` says why nothing may be selected, or is empty.
+    hold their children, whatever becomes of them. `unjudgeable` says why nothing may be selected, or is empty.
     """
 
     repository: Repository
     roots: Mapping[Digest, datetime | None] = field(default_factory=dict)
     indexes: frozenset[Digest] = frozenset()
-    trouble: str = ""
+    unjudgeable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class UntaggedManifests:
 
     @property
     def left_out(self) -> Mapping[Repository, str]:
-        return {name: one.trouble for name, one in self.found.items() if one.trouble}
+        return {name: one.unjudgeable for name, one in self.found.items() if one.unjudgeable}
 
     def roots(self, repository: Repository) -> Mapping[Digest, datetime | None]:
         """What stands for itself in a repository, and since when it is there without a tag."""
@@ -51,13 +51,15 @@ def untagged_in_storage(stored: StoredRegistry, held: StoredRepository, tagged: 
     """As a registry's storage shows it. `tagged`: the digests that tags name by now, as the registry says."""
     if stored.hidden:
         first = stored.hidden[0]
-        return Untagged(held.repository, trouble=f"not all of the storage could be read: {first.place}: {first.why}")
+        return Untagged(
+            held.repository, unjudgeable=f"not all of the storage could be read: {first.place}: {first.why}"
+        )
     present = {digest: stored.manifests[digest] for digest in held.revisions if digest in stored.manifests}
     strange = next((manifest for manifest in present.values() if manifest.kind is Kind.UNKNOWN), None)
     if strange is not None:
         what = strange.media_type or "(none)"
         why = f"{strange.digest.short} has the media type {what!r}, which may hold anything"
-        return Untagged(held.repository, trouble=why)
+        return Untagged(held.repository, unjudgeable=why)
     named = {*held.tags.values(), *tagged}
     belonging = {child for manifest in present.values() for child in manifest.children}
     referring = (present[digest].subject for digest in _reached(held, present) if digest in present)
@@ -80,8 +82,8 @@ def untagged_indexes(stored: StoredRegistry, held: StoredRepository) -> frozense
 def untagged_in_graph(graph: RepositoryGraph, known: Mapping[Digest, datetime]) -> Untagged:
     """As a live graph shows it, which knows no more than what it was asked for: of the digests of `known`, with when
     each lost its last tag."""
-    if graph.trouble:
-        return Untagged(graph.repository, trouble=graph.trouble)
+    if graph.unjudgeable:
+        return Untagged(graph.repository, unjudgeable=graph.unjudgeable)
     untagged = [digest for digest in sorted(known) if digest in graph.manifests and digest not in graph.tags_of]
     return Untagged(
         graph.repository,

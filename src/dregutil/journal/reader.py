@@ -33,8 +33,9 @@ from dregutil.journal.lines import (
 from dregutil.oci.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.file import decode_step, options_from
-from dregutil.plan.model import Plan, Step, Usage
+from dregutil.plan.model import Plan, Reclaim, Step
 from dregutil.plan.outcome import Intent, LostTag, Result, Unanswered
+from dregutil.storage.garbage_collector import Collector
 
 __all__ = [
     "ENDED",
@@ -295,7 +296,7 @@ class _Reading:
             tuple(self.steps),
             options=options_from(header.options),
             tags_before={Repository(name): number for name, number in header.tags_before.items()},
-            usage=Usage(header.reclaimable, header.exact, header.because, header.untagged),
+            reclaim=Reclaim(header.reclaimable, header.exact, header.because, Collector.of(untagged=header.untagged)),
             names_repositories=header.names_repositories,
         )
         return RunRecord(

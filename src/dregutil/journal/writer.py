@@ -38,6 +38,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.file import encode_step, options_object
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import Intent, LostTag, Outcome
+from dregutil.storage.garbage_collector import Collector
 
 __all__ = ["Journal", "sync_folder", "write_advice"]
 
@@ -85,10 +86,10 @@ class Journal:
             options=options_object(plan.options),
             steps=0 if undoes else len(plan.steps),
             tags_before={str(name): number for name, number in plan.tags_before.items()},
-            reclaimable=plan.usage.reclaimable_bytes,
-            exact=plan.usage.exact,
-            because=plan.usage.because,
-            untagged=plan.usage.untagged,
+            reclaimable=plan.reclaim.reclaimable_bytes,
+            exact=plan.reclaim.exact,
+            because=plan.reclaim.because,
+            untagged=plan.reclaim.collector is Collector.UNTAGGED,
             names_repositories=plan.names_repositories,
             number=self.number,
         )

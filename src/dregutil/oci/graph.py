@@ -1,7 +1,7 @@
 """What refers to what in one repository, and what still holds a digest.
 
 A registry deletes per repository, so a graph is one repository's. It is frozen: what was read, nothing more. What
-could not be read is said in `trouble`, and then holds everything.
+could not be read is said in `unjudgeable`, and then holds everything.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class RepositoryGraph:
     `tags`: every tag that resolves. `manifests`: those that were read whole: all indexes that a tag or our records
     name, nested ones included, and all that a removal may touch. `referrers`: subject to the digests that name it,
     as the referrers API lists them. `absent`: digests that were asked for and are not there. `dangling`: tags that
-    are listed and resolve to nothing. `trouble`: why nothing here may be judged, or empty. `presumed`: of the dangling
-    tags those that were on a digest which is there, when they were last read. `missing_blobs`: configs and layers that
-    were looked for and are not there; `blob_sizes`: bytes of those that are, as the registry says.
+    are listed and resolve to nothing. `unjudgeable`: why nothing here may be judged, or empty. `presumed`: of the
+    dangling tags those that were on a digest which is there, when they were last read. `missing_blobs`: configs and
+    layers that were looked for and are not there; `blob_sizes`: bytes of those that are, as the registry says.
     """
 
     repository: Repository
@@ -38,7 +38,7 @@ class RepositoryGraph:
     referrers: Mapping[Digest, tuple[Digest, ...]] = field(default_factory=dict)
     absent: frozenset[Digest] = frozenset()
     dangling: frozenset[Tag] = frozenset()
-    trouble: str = ""
+    unjudgeable: str = ""
     presumed: Mapping[Tag, Digest] = field(default_factory=dict)
     missing_blobs: frozenset[Digest] = frozenset()
     blob_sizes: Mapping[Digest, int] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from dregutil.plan.model import Action, Plan
 from dregutil.plan.reclaim import Besides, freed_digests
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
-from dregutil.storage.garbage_collector import Collector
+from dregutil.storage.garbage_collector import GarbageCollector
 from dregutil.storage.stored import StoredRegistry, StoredRepository, references
 
 __all__ = ["changed_since", "read_besides"]
@@ -32,7 +32,7 @@ async def read_besides(
     registry: Registry,
     plan: Plan,
     graphs: Mapping[Repository, RepositoryGraph],
-    collectors: Sequence[Collector],
+    collectors: Sequence[GarbageCollector],
     *,
     known: Callable[[Digest], Manifest | None],
     remember: Callable[[Collection[Manifest]], None],

@@ -19,7 +19,8 @@ import msgspec
 from dregutil.errors import PlanRefusedError, UsageError
 from dregutil.files import others_link
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Action, Kept, Plan, RemovalOptions, Step, StepKind, Usage
+from dregutil.plan.model import Action, Kept, Plan, Reclaim, RemovalOptions, Step, StepKind
+from dregutil.storage.garbage_collector import Collector
 
 __all__ = ["decode_plan", "decode_step", "encode_plan", "encode_step", "plan_sum", "write_plan"]
 
@@ -27,7 +28,7 @@ VERSION = 1
 _ADVICE = "make the plan again with --plan-out"
 
 
-class _Usage(msgspec.Struct, omit_defaults=True):
+class _Reclaim(msgspec.Struct, omit_defaults=True):
     reclaimable_bytes: int
     exact: bool
     because: str = ""
@@ -40,7 +41,7 @@ class _Header(msgspec.Struct, kw_only=True):
     registry: str
     made_at: datetime
     command: str
-    usage: _Usage
+    usage: _Reclaim
     kept: dict[str, int]
     options: dict[str, bool] = {}
     tags_before: dict[str, int] = {}
@@ -218,12 +219,12 @@ def _lines(plan: Plan) -> Iterator[bytes]:
         registry=plan.registry,
         made_at=plan.made_at,
         command=plan.command,
-        usage=_Usage(
-            plan.usage.reclaimable_bytes,
-            plan.usage.exact,
-            plan.usage.because,
-            plan.usage.untagged,
-            list(plan.usage.warnings),
+        usage=_Reclaim(
+            plan.reclaim.reclaimable_bytes,
+            plan.reclaim.exact,
+            plan.reclaim.because,
+            plan.reclaim.collector is Collector.UNTAGGED,
+            list(plan.reclaim.warnings),
         ),
         kept=kept_counts(plan.kept),
         options=options_object(plan.options),
@@ -265,11 +266,11 @@ def _plan(header: _Header, steps: list[Step]) -> Plan:
         tuple(steps),
         options=options_from(header.options),
         tags_before={Repository(name): number for name, number in header.tags_before.items()},
-        usage=Usage(
+        reclaim=Reclaim(
             header.usage.reclaimable_bytes,
             header.usage.exact,
             header.usage.because,
-            header.usage.untagged,
+            Collector.of(untagged=header.usage.untagged),
             tuple(header.usage.warnings),
         ),
         names_repositories=header.names_repositories,

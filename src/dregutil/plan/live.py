@@ -19,10 +19,10 @@ from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.besides import changed_since, read_besides
 from dregutil.plan.model import Plan, RemovalOptions, make_plan
-from dregutil.plan.reclaim import collectors_of, with_stored_usage, with_usage
+from dregutil.plan.reclaim import collectors_of, with_reclaim, with_stored_reclaim
 from dregutil.registry.reader import Registry
 from dregutil.select.selection import Selection
-from dregutil.storage.garbage_collector import Generation
+from dregutil.storage.garbage_collector import Collector, Generation
 from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["plan_removal"]
@@ -38,7 +38,7 @@ async def plan_removal(
     known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
     seen: Seen | None = None,
     readings: Readings | None = None,
-    untagged: bool = False,
+    collector: Collector = Collector.DEFAULT,
     stored: StoredRegistry | None = None,
     known: Callable[[Digest], Manifest | None] | None = None,
     remember: Callable[[Collection[Manifest]], None] | None = None,
@@ -46,9 +46,9 @@ async def plan_removal(
     """Read the repositories of `selection` live and plan its removal; nothing is changed.
 
     `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw, `seen` is what was
-    ever read. `readings` takes what was read, for a run that follows at once. `untagged`: the registry's collector is
-    run with `-m`. `stored`: the registry's storage, from which it is known exactly what comes back; `known` has
-    manifests that were read before, `remember` takes what is read beside what decides (by default both are `seen`).
+    ever read. `readings` takes what was read, for a run that follows at once. `collector`: how the registry's
+    garbage collector is run. `stored`: the registry's storage, from which it is known exactly what comes back; `known`
+    has manifests that were read before, `remember` takes what is read beside what decides (by default both are `seen`).
     Raises UnreachableError and LoginError; a repository that cannot be read whole is left out of the plan, which says
     so.
     """
@@ -77,15 +77,15 @@ async def plan_removal(
         command=command,
         also_in=_elsewhere(selection, inventory),
     )
-    collectors = collectors_of(generation, untagged=untagged)
+    collectors = collectors_of(generation, collector)
     besides = await read_besides(
         registry, plan, found, collectors, known=known or seen.manifest, remember=remember or seen.keep
     )
-    plan = with_usage(plan, found, collectors, besides)
+    plan = with_reclaim(plan, found, collectors, besides)
     if stored is None:
         return plan
     changed = await changed_since(registry, stored, inventory, beside=found.keys())
-    return with_stored_usage(plan, stored, collectors, graphs=found, changed=changed)
+    return with_stored_reclaim(plan, stored, collectors, graphs=found, changed=changed)
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,16 @@ from dregutil.oci.manifest import Kind, Manifest, sizes_below
 from dregutil.oci.names import Digest, Repository, Tag, parse_signature_tag
 from dregutil.oci.placeholder import LEFT_BEHIND, is_placeholder
 from dregutil.select.selection import Selected, Selection
+from dregutil.storage.garbage_collector import Collector
 
 __all__ = [
     "Action",
     "Kept",
     "Plan",
+    "Reclaim",
     "RemovalOptions",
     "Step",
     "StepKind",
-    "Usage",
     "make_plan",
     "recheck",
 ]
@@ -85,17 +86,17 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class Reclaim:
     """What a plan gives back when the registry collects its garbage.
 
     `reclaimable_bytes` is just that where `exact`, else no more than that comes back, and `because` says why it may be
-    less. `untagged`: the collector is run with `-m`. `warnings`: what the collector itself will do wrong.
+    less. `collector`: how the collector is run. `warnings`: what it will do wrong itself.
     """
 
     reclaimable_bytes: int = 0
     exact: bool = False
     because: str = ""
-    untagged: bool = False
+    collector: Collector = Collector.DEFAULT
     warnings: tuple[str, ...] = ()
 
 
@@ -113,7 +114,7 @@ class Kept:
 class Plan:
     """Steps in a safe order. `left_out` names repositories that could not be judged, and why.
 
-    `tags_before` counts the tags of each repository when the plan was made. `usage` and the steps' `frees` are
+    `tags_before` counts the tags of each repository when the plan was made. `reclaim` and the steps' `frees` are
     filled in by `reclaim`. `names_repositories`: it was asked for by the names of repositories, which are emptied.
     `dangling`: tags that are listed and not there.
     """
@@ -126,7 +127,7 @@ class Plan:
     left_out: Mapping[Repository, str] = field(default_factory=dict)
     options: RemovalOptions = RemovalOptions()
     tags_before: Mapping[Repository, int] = field(default_factory=dict)
-    usage: Usage = Usage()
+    reclaim: Reclaim = Reclaim()
     names_repositories: bool = False
     dangling: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
 
@@ -171,8 +172,8 @@ def make_plan(
     selected, held_back = _by_repository(selection.selected), _by_repository(selection.held)
     for repository in dict.fromkeys(repository for repository, _ in selection.touched()):
         graph = graphs[repository]
-        if graph.trouble:
-            left_out[repository] = graph.trouble
+        if graph.unjudgeable:
+            left_out[repository] = graph.unjudgeable
             continue
         made = _RepositoryPlan(graph, options, also_in or {}, first=len(steps) + 1)
         made.choose(selected.get(repository, ()))
@@ -223,8 +224,8 @@ def recheck(
     steps that we ourselves have started on: their tags may be gone already. `gone` are steps that were carried out,
     and their digests: where one is there again, what needs it is left.
     """
-    if graph.trouble:
-        return {step.number: graph.trouble for step in steps}
+    if graph.unjudgeable:
+        return {step.number: graph.unjudgeable for step in steps}
     dropped: dict[int, str] = {}
     deletes: dict[Digest, Step] = {}
     doomed: set[Tag] = set()

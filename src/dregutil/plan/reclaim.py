@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Kind, Manifest
 from dregutil.oci.names import Digest, Repository
-from dregutil.plan.model import Action, Plan, Step, Usage
+from dregutil.plan.model import Action, Plan, Reclaim, Step
 from dregutil.storage.garbage_collector import (
     Collector,
+    GarbageCollector,
     Generation,
     MarkedRepository,
     Marks,
@@ -30,7 +31,7 @@ from dregutil.storage.garbage_collector import (
 )
 from dregutil.storage.stored import StoredRegistry, StoredRepository
 
-__all__ = ["Besides", "collectors_of", "freed_digests", "with_stored_usage", "with_usage"]
+__all__ = ["Besides", "collectors_of", "freed_digests", "with_reclaim", "with_stored_reclaim"]
 
 _SIZES = "by the sizes that manifests state"
 _EXACTLY = "--storage PATH tells exactly"
@@ -50,15 +51,15 @@ class Besides:
     all_sizes: bool = True
 
 
-def collectors_of(generation: Generation | None, *, untagged: bool) -> tuple[Collector, ...]:
+def collectors_of(generation: Generation | None, collector: Collector) -> tuple[GarbageCollector, ...]:
     """The collectors that may be run: of both generations where it is not known which."""
-    return tuple(Collector(found, untagged) for found in ((generation,) if generation else Generation))
+    return tuple(GarbageCollector(found, collector) for found in ((generation,) if generation else Generation))
 
 
 def freed_digests(
     plan: Plan,
     graphs: Mapping[Repository, RepositoryGraph],
-    collectors: Sequence[Collector],
+    collectors: Sequence[GarbageCollector],
     kept: Mapping[Repository, Mapping[Digest, Manifest]],
 ) -> frozenset[Digest]:
     """All that may come back because of `plan`, as the API shows it."""
@@ -69,10 +70,10 @@ def freed_digests(
     return frozenset(found)
 
 
-def with_usage(
+def with_reclaim(
     plan: Plan,
     graphs: Mapping[Repository, RepositoryGraph],
-    collectors: Sequence[Collector],
+    collectors: Sequence[GarbageCollector],
     besides: Besides | None = None,
 ) -> Plan:
     """`plan` with what it frees at most, as the API shows it."""
@@ -82,14 +83,18 @@ def with_usage(
     repositories = _as_marked(graphs, besides.kept)
     frees = max((_frees(plan.steps, repositories, collector, found) for collector in collectors), key=sum)
     because = _because(besides) if sum(frees) else ""
-    usage = Usage(sum(frees), not because, because, any(collector.untagged for collector in collectors))
+    reclaim = Reclaim(sum(frees), not because, because, _how(collectors))
     tagged_indexes = {
         f"{graph.repository}:{tag}"
         for graph in graphs.values()
         for tag, digest in graph.tags.items()
         if digest in graph.manifests and graph.manifests[digest].kind is Kind.INDEX
     }
-    return _with(plan, frees, replace(usage, warnings=tuple(_destruction(plan, tagged_indexes, collectors))))
+    return _with(plan, frees, replace(reclaim, warnings=tuple(_destruction(plan, tagged_indexes, collectors))))
+
+
+def _how(collectors: Iterable[GarbageCollector]) -> Collector:
+    return Collector.of(untagged=any(collector.deletes_untagged for collector in collectors))
 
 
 def _because(besides: Besides) -> str:
@@ -105,7 +110,7 @@ def _as_marked(
     return [
         MarkedRepository.of_graph(graph, kept.get(graph.repository, {}))
         for graph in graphs.values()
-        if not graph.trouble
+        if not graph.unjudgeable
     ]
 
 
@@ -123,10 +128,10 @@ def _left(plan: Plan, repositories: Iterable[MarkedRepository]) -> Iterator[Mark
         )
 
 
-def with_stored_usage(
+def with_stored_reclaim(
     plan: Plan,
     stored: StoredRegistry,
-    collectors: Sequence[Collector],
+    collectors: Sequence[GarbageCollector],
     *,
     graphs: Mapping[Repository, RepositoryGraph],
     changed: str = "",
@@ -149,20 +154,20 @@ def with_stored_usage(
     }
     warnings = [*_stops(plan, stored, collectors), *_destruction(plan, tagged_indexes, collectors)]
     if unread:
-        return replace(plan, usage=replace(plan.usage, exact=False, because=unread, warnings=tuple(warnings)))
+        return replace(plan, reclaim=replace(plan.reclaim, exact=False, because=unread, warnings=tuple(warnings)))
     because = next(_doubts(plan, stored, collectors, [sum(found) for found in frees]), "")
-    return _with(plan, most, Usage(sum(most), not because, because, plan.usage.untagged, tuple(warnings)))
+    return _with(plan, most, Reclaim(sum(most), not because, because, plan.reclaim.collector, tuple(warnings)))
 
 
-def _with(plan: Plan, frees: Sequence[int], usage: Usage) -> Plan:
+def _with(plan: Plan, frees: Sequence[int], reclaim: Reclaim) -> Plan:
     steps = tuple(replace(step, frees=freed) for step, freed in zip(plan.steps, frees, strict=True))
-    return replace(plan, steps=steps, usage=usage)
+    return replace(plan, steps=steps, reclaim=reclaim)
 
 
 def _frees(
     steps: Sequence[Step],
     repositories: Sequence[MarkedRepository],
-    collector: Collector,
+    collector: GarbageCollector,
     sizes: Mapping[Digest, int],
 ) -> list[int]:
     """Bytes that each step frees, in their order."""
@@ -180,7 +185,10 @@ def _frees(
 
 
 def _frees_one_by_one(
-    steps: Sequence[Step], repositories: Sequence[MarkedRepository], collector: Collector, sizes: Mapping[Digest, int]
+    steps: Sequence[Step],
+    repositories: Sequence[MarkedRepository],
+    collector: GarbageCollector,
+    sizes: Mapping[Digest, int],
 ) -> list[int]:
     """The same, going through everything again for each step, as the collector itself would. A step that makes it
     mark *more* frees less than nothing; the sum is right."""
@@ -230,7 +238,7 @@ def _unread(
         more = f", and {len(others):,} more" if others else ""
         yield f"not all of the storage could be read: {first.place}: {first.why}{more}"
     for graph in graphs.values():
-        if not graph.trouble:
+        if not graph.unjudgeable:
             yield from _differs(graph, stored)
     if changed:
         yield _differing(stored, changed)
@@ -254,7 +262,7 @@ def _differing(stored: StoredRegistry, what: str) -> str:
 
 
 def _doubts(
-    plan: Plan, stored: StoredRegistry, collectors: Sequence[Collector], totals: Sequence[int]
+    plan: Plan, stored: StoredRegistry, collectors: Sequence[GarbageCollector], totals: Sequence[int]
 ) -> Iterator[str]:
     """Why the figure of a storage is not exact."""
     if next(_stops(plan, stored, collectors), ""):
@@ -267,7 +275,7 @@ def _doubts(
         yield f"this server does not tell which collector it has: {figures}"
 
 
-def _stops(plan: Plan, stored: StoredRegistry, collectors: Sequence[Collector]) -> Iterator[str]:
+def _stops(plan: Plan, stored: StoredRegistry, collectors: Sequence[GarbageCollector]) -> Iterator[str]:
     """Where a collector ends with an error, as things are and once the plan is carried out."""
     if not plan.steps:
         return
@@ -296,9 +304,9 @@ def _carried_out(plan: Plan, stored: StoredRegistry) -> StoredRegistry:
     return replace(stored, repositories=repositories)
 
 
-def _destruction(plan: Plan, tagged_indexes: Set[str], collectors: Sequence[Collector]) -> Iterator[str]:
+def _destruction(plan: Plan, tagged_indexes: Set[str], collectors: Sequence[GarbageCollector]) -> Iterator[str]:
     """What the collector of 2.8 with -m destroys of what the plan leaves."""
-    if Collector(Generation.V2, untagged=True) not in collectors or not plan.steps:
+    if GarbageCollector(Generation.V2, Collector.UNTAGGED) not in collectors or not plan.steps:
         return
     gone = {f"{step.repository}:{tag}" for step in plan.steps for tag in step.tags}
     indexes = sorted(tagged_indexes - gone)

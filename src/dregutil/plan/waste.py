@@ -16,7 +16,7 @@ from dregutil.oci.manifest import Descriptor, Manifest
 from dregutil.oci.names import Digest
 from dregutil.plan.model import Plan, RemovalOptions, Step, make_plan
 from dregutil.select.selection import Selected, Selection
-from dregutil.storage.garbage_collector import Collector, Generation, Marks, mark, marked_repositories, stops_at
+from dregutil.storage.garbage_collector import GarbageCollector, Generation, Marks, mark, marked_repositories, stops_at
 from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository, Upload
 
 __all__ = ["Waste", "wasted"]
@@ -55,7 +55,7 @@ def wasted(stored: StoredRegistry, now: datetime) -> Waste:
     unread = sum(oddity.unread for oddity in stored.oddities)
     if unread:
         return Waste(uploads=uploads, upload_bytes=upload_bytes, unread=unread)
-    collector = Collector(Generation.V2)
+    collector = GarbageCollector(Generation.V2)
     repositories = marked_repositories(stored, collector)
     marks = Marks(repositories, collector)
     orphans = stored.blobs.keys() - mark(repositories, collector)
@@ -70,7 +70,7 @@ def wasted(stored: StoredRegistry, now: datetime) -> Waste:
         upload_bytes,
         bool(stored.hidden),
         next(stops_at(stored, collector), ""),
-        unjudged=sum(bool(untagged_in_storage(stored, held, ()).trouble) for held in stored.repositories.values()),
+        unjudged=sum(bool(untagged_in_storage(stored, held, ()).unjudgeable) for held in stored.repositories.values()),
     )
 
 

@@ -9,7 +9,7 @@ from datetime import UTC
 from dregutil.journal.last_cleanup import LastRun
 from dregutil.oci.names import Repository
 from dregutil.plan.model import Plan, StepKind
-from dregutil.report.removal import dangling_lines, going_text, held_back, usage_lines
+from dregutil.report.removal import dangling_lines, going_text, held_back, reclaim_lines
 from dregutil.report.text import column_lines, short_tag
 from dregutil.report.units import duration_text, size_text
 from dregutil.retention import Judgement, Verdict
@@ -114,7 +114,7 @@ def plan_end_lines(
         return
     yield f"{going_text(plan)} to go, {held + held_back(plan):,} held back · about {duration_text(seconds)}"
     if plan.steps:
-        yield from usage_lines(plan.usage)
+        yield from reclaim_lines(plan.reclaim)
         yield f"Until then {undo} puts everything back"
 
 

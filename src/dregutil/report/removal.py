@@ -8,9 +8,10 @@ from datetime import datetime
 from dregutil.oci.names import Digest, parse_signature_tag
 from dregutil.plan.brake import braked_repositories
 from dregutil.plan.cost import swept_repositories
-from dregutil.plan.model import Action, Kept, Plan, Step, StepKind, Usage
+from dregutil.plan.model import Action, Kept, Plan, Reclaim, Step, StepKind
 from dregutil.plan.outcome import LostTag, Outcome, Result, RunResult
 from dregutil.report.units import duration_text, size_text
+from dregutil.storage.garbage_collector import Collector
 
 __all__ = [
     "brake_lines",
@@ -22,12 +23,12 @@ __all__ = [
     "plan_lines",
     "plan_objects",
     "question",
+    "reclaim_lines",
     "removed_steps",
     "signature_tags",
     "summary_lines",
     "tag_lines",
     "tags_text",
-    "usage_lines",
 ]
 
 _MOST_CANDIDATES = 3  # digests that are named of those on which a tag may have been
@@ -64,7 +65,7 @@ def plan_lines(
     for repository in swept_repositories(plan):
         yield f"{repository} is large: its tags go first, in one sweep, then their manifests"
     if plan.steps:
-        yield from usage_lines(plan.usage, as_of=plan.made_at if is_saved else None)
+        yield from reclaim_lines(plan.reclaim, as_of=plan.made_at if is_saved else None)
         yield f"Until then {undo} puts everything back"
 
 
@@ -127,16 +128,16 @@ def held_back(plan: Plan) -> int:
     return sum(max(len(kept.tags), 1) for kept in plan.kept)
 
 
-def usage_lines(usage: Usage, *, as_of: datetime | None = None) -> Iterator[str]:
+def reclaim_lines(reclaim: Reclaim, *, as_of: datetime | None = None) -> Iterator[str]:
     """What comes back at the garbage collection, and how surely; of a plan that was made some time ago, as of then:
     what shares its bytes may have come and gone."""
-    amount = size_text(usage.reclaimable_bytes)
-    how = "exactly" if usage.exact else "at most"
-    collects = "collects its garbage with -m" if usage.untagged else "collects its garbage"
+    amount = size_text(reclaim.reclaimable_bytes)
+    how = "exactly" if reclaim.exact else "at most"
+    collects = "collects its garbage with -m" if reclaim.collector is Collector.UNTAGGED else "collects its garbage"
     yield f"Frees {how} {amount} when the registry {collects}{_as_of(as_of)}"
-    if usage.because:
-        yield f"  {usage.because}"
-    yield from (f"WARNING: {warning}" for warning in usage.warnings)
+    if reclaim.because:
+        yield f"  {reclaim.because}"
+    yield from (f"WARNING: {warning}" for warning in reclaim.warnings)
 
 
 def _as_of(moment: datetime | None) -> str:
@@ -299,16 +300,16 @@ def summary_lines(
     if run and done:
         yield f"{advised(f'undo {run}')} puts it back, until the registry collects its garbage"
     if done:
-        yield _freed_line(plan.usage, result, as_of=plan.made_at if is_saved else None)
+        yield _freed_line(plan.reclaim, result, as_of=plan.made_at if is_saved else None)
 
 
-def _freed_line(usage: Usage, result: RunResult, *, as_of: datetime | None) -> str:
+def _freed_line(reclaim: Reclaim, result: RunResult, *, as_of: datetime | None) -> str:
     """What comes back of a run: the plan's figure if all of it was done, else no more than its steps' own."""
     is_whole = all(outcome.result is Result.REMOVED for outcome in result.outcomes)
     freed = sum(outcome.step.frees for outcome in result.of(Result.REMOVED))
-    amount = size_text(usage.reclaimable_bytes if is_whole else max(freed, 0))
-    how = "exactly" if usage.exact and is_whole else "at most"
-    options = " -m" if usage.untagged else ""
+    amount = size_text(reclaim.reclaimable_bytes if is_whole else max(freed, 0))
+    how = "exactly" if reclaim.exact and is_whole else "at most"
+    options = " -m" if reclaim.collector is Collector.UNTAGGED else ""
     command = f"registry garbage-collect{options} CONFIG"
     return f"{how} {amount} come back when the registry collects its garbage{_as_of(as_of)}: {command}"
 

@@ -30,6 +30,7 @@ from dregutil.storage.stored import Stops, StoredRegistry, StoredRepository, ref
 
 __all__ = [
     "Collector",
+    "GarbageCollector",
     "Generation",
     "MarkedRepository",
     "Marks",
@@ -47,19 +48,35 @@ class Generation(enum.Enum):
     V3 = "3"
 
 
+class Collector(enum.Enum):
+    """How the registry's garbage collector is run. UNTAGGED: with `-m` (`--delete-untagged`), which deletes manifests
+    that no tag names."""
+
+    DEFAULT = "default"
+    UNTAGGED = "untagged"
+
+    @classmethod
+    def of(cls, *, untagged: bool) -> Collector:
+        return cls.UNTAGGED if untagged else cls.DEFAULT
+
+
 @dataclass(frozen=True, slots=True)
-class Collector:
-    """`untagged`: it is run with `-m` (`--delete-untagged`)."""
+class GarbageCollector:
+    """A collector of distribution: of which generation, and how it is run."""
 
     generation: Generation
-    untagged: bool = False
+    collector: Collector = Collector.DEFAULT
+
+    @property
+    def deletes_untagged(self) -> bool:
+        return self.collector is Collector.UNTAGGED
 
     @property
     def goes_into_children(self) -> bool:
         return self.generation is Generation.V3
 
     def __str__(self) -> str:
-        return f"{self.generation.value}{' with -m' if self.untagged else ''}"
+        return f"{self.generation.value}{' with -m' if self.deletes_untagged else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +97,7 @@ class MarkedRepository:
         return cls(graph.repository, found, graph.tags)
 
 
-def marked_repositories(registry: StoredRegistry, collector: Collector) -> list[MarkedRepository]:
+def marked_repositories(registry: StoredRegistry, collector: GarbageCollector) -> list[MarkedRepository]:
     """The repositories that a collector finds in a storage, in its order; links to nothing are passed over."""
     found = []
     for stored in sorted(registry.repositories.values(), key=lambda stored: _walk_order(stored, collector)):
@@ -94,19 +111,21 @@ def marked_repositories(registry: StoredRegistry, collector: Collector) -> list[
     return found
 
 
-def mark(repositories: Iterable[MarkedRepository], collector: Collector) -> set[Digest]:
+def mark(repositories: Iterable[MarkedRepository], collector: GarbageCollector) -> set[Digest]:
     """Everything that the collector marks, going through `repositories` in their order."""
     marked: set[Digest] = set()
     for repository in repositories:
         tagged = set(repository.tags.values())
         for manifest in repository.references:
-            if not collector.untagged or manifest in tagged:
+            if not collector.deletes_untagged or manifest in tagged:
                 marked.add(manifest)
                 _mark_references(repository, manifest, marked, collector)
     return marked
 
 
-def _mark_references(repository: MarkedRepository, manifest: Digest, marked: set[Digest], collector: Collector) -> None:
+def _mark_references(
+    repository: MarkedRepository, manifest: Digest, marked: set[Digest], collector: GarbageCollector
+) -> None:
     pending = [manifest]
     while pending:
         for digest in repository.references[pending.pop()]:
@@ -115,14 +134,14 @@ def _mark_references(repository: MarkedRepository, manifest: Digest, marked: set
             marked.add(digest)
 
 
-def is_untidy(repositories: Iterable[MarkedRepository], collector: Collector) -> bool:
+def is_untidy(repositories: Iterable[MarkedRepository], collector: GarbageCollector) -> bool:
     """Whether what is marked may hang on the order: an index names a manifest that only another repository has, or
     one of two repositories shows more of a manifest than the other.
 
     A collector that goes into children does not go into one that it has marked already, be it that it was marked
     where there was nothing to go into. Then `Marks` cannot be believed, and `mark` must be asked.
     """
-    if not (collector.goes_into_children and collector.untagged):
+    if not (collector.goes_into_children and collector.deletes_untagged):
         return False
     listed = list(repositories)
     known: dict[Digest, tuple[Digest, ...]] = {}
@@ -138,10 +157,10 @@ def is_untidy(repositories: Iterable[MarkedRepository], collector: Collector) ->
     )
 
 
-def stops_at(registry: StoredRegistry, collector: Collector) -> Iterator[str]:
+def stops_at(registry: StoredRegistry, collector: GarbageCollector) -> Iterator[str]:
     """What in this storage makes the collector end with an error, before it has freed anything."""
     if collector.generation is Generation.V2:
-        stopped = (Stops.ALL, Stops.UNTAGGED) if collector.untagged else (Stops.ALL,)
+        stopped = (Stops.ALL, Stops.UNTAGGED) if collector.deletes_untagged else (Stops.ALL,)
         yield from (f"{odd.place}: {odd.why}" for odd in registry.oddities if odd.stops in stopped)
     for stored in registry.repositories.values():
         if not _finds(collector, stored):
@@ -154,7 +173,7 @@ def stops_at(registry: StoredRegistry, collector: Collector) -> Iterator[str]:
         if collector.generation is Generation.V3 and not stored.has_layers:
             yield f"{stored.repository}, which has no folder of layers"
         has_tags = bool(stored.tags) or (stored.has_tags and registry.keeps_empty_folders)
-        if collector.untagged and collector.generation is Generation.V2 and held and not has_tags:
+        if collector.deletes_untagged and collector.generation is Generation.V2 and held and not has_tags:
             yield f"{stored.repository}, which has manifests and no folder of tags"
 
 
@@ -165,14 +184,14 @@ class Marks:
     collector go into it: itself, without `-m`; else a tag, or an index that is gone into.
     """
 
-    def __init__(self, repositories: Iterable[MarkedRepository], collector: Collector) -> None:
+    def __init__(self, repositories: Iterable[MarkedRepository], collector: GarbageCollector) -> None:
         self._collector = collector
         self._repositories = {found.repository: found for found in repositories}
         self._tags = {found.repository: dict(found.tags) for found in self._repositories.values()}
         self._reasons: Counter[tuple[Repository, Digest]] = Counter()
         self._marking: Counter[Digest] = Counter()
         for found in self._repositories.values():
-            roots = found.tags.values() if collector.untagged else found.references
+            roots = found.tags.values() if collector.deletes_untagged else found.references
             for digest in roots:
                 self._enter(found, digest)
 
@@ -197,7 +216,7 @@ class Marks:
     def untag(self, repository: Repository, tag: Tag) -> frozenset[Digest]:
         """Take a tag away; what is no longer marked."""
         digest = self._tags.get(repository, {}).pop(tag, None)
-        if digest is None or not self._collector.untagged:
+        if digest is None or not self._collector.deletes_untagged:
             return frozenset()
         return frozenset(self._leave(self._repositories[repository], [digest]))
 
@@ -237,11 +256,11 @@ class Marks:
         return repository.references[manifest] if self._collector.goes_into_children else ()
 
 
-def _finds(collector: Collector, stored: StoredRepository) -> bool:
+def _finds(collector: GarbageCollector, stored: StoredRepository) -> bool:
     return stored.has_layers if collector.generation is Generation.V2 else stored.has_manifests
 
 
-def _walk_order(stored: StoredRepository, collector: Collector) -> tuple[str, ...]:
+def _walk_order(stored: StoredRepository, collector: GarbageCollector) -> tuple[str, ...]:
     """A folder's entries by name: the one by which a collector knows a repository stands among those within it."""
     own = "_layers" if collector.generation is Generation.V2 else "_manifests"
     return (*stored.repository.split("/"), own)

@@ -41,7 +41,7 @@ def around(digest: Digest, *children: Digest, subject: Digest | None = None) -> 
 def roots(tags: dict[str, Digest], *manifests: StoredManifest, tagged: tuple[Digest, ...] = ()) -> set[Digest]:
     registry, repository = held(tags, *manifests)
     found = untagged_in_storage(registry, repository, tagged)
-    assert found.trouble == ""
+    assert found.unjudgeable == ""
     return set(found.roots)
 
 
@@ -118,12 +118,12 @@ def test_a_link_to_nothing_is_passed_over() -> None:
 def test_what_could_not_be_read_or_understood_lets_nothing_go() -> None:
     registry, repository = held({}, leaf(ONE), oddities=(Oddity("x/y", "it is torn"),))
     assert untagged_in_storage(registry, repository, ()) == Untagged(
-        APP, trouble="not all of the storage could be read: x/y: it is torn"
+        APP, unjudgeable="not all of the storage could be read: x/y: it is torn"
     )
     for media_type, shown in (("text/odd", "'text/odd'"), ("", "'(none)'")):
         registry, repository = held({}, leaf(ONE), StoredManifest(TWO, Kind.UNKNOWN, media_type))
         found = untagged_in_storage(registry, repository, ())
-        assert found.trouble == f"{TWO.short} has the media type {shown}, which may hold anything"
+        assert found.unjudgeable == f"{TWO.short} has the media type {shown}, which may hold anything"
         assert not found.roots
 
 
@@ -151,6 +151,6 @@ def test_of_a_graph_what_belongs_to_something_is_none() -> None:
     assert dict(tagged.roots) == {}
 
 
-def test_of_a_graph_in_trouble_none() -> None:
-    broken = RepositoryGraph(REPOSITORY, {}, {}, trouble="broken")
-    assert untagged_in_graph(broken, {ONE: NOW}) == Untagged(REPOSITORY, trouble="broken")
+def test_of_a_graph_that_cannot_be_judged_none() -> None:
+    broken = RepositoryGraph(REPOSITORY, {}, {}, unjudgeable="broken")
+    assert untagged_in_graph(broken, {ONE: NOW}) == Untagged(REPOSITORY, unjudgeable="broken")

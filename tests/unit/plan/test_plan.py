@@ -282,8 +282,8 @@ def test_a_circle_by_name_is_left_whole() -> None:
     assert "circle" in made.kept[0].reason
 
 
-def test_a_repository_in_trouble_is_left_out() -> None:
-    found = RepositoryGraph(REPOSITORY, trouble="its list was cut short")
+def test_a_repository_that_cannot_be_judged_is_left_out() -> None:
+    found = RepositoryGraph(REPOSITORY, unjudgeable="its list was cut short")
     selection = Selection(
         selected=(Selected(REPOSITORY, image("one").digest, (Tag("1.0"),), ()),), held=(), absent=(), unmatched=0
     )

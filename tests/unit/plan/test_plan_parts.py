@@ -16,6 +16,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.oci.placeholder import placeholder
 from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind, make_plan, recheck
 from dregutil.select.selection import HeldBack, Selected, Selection
+from dregutil.storage.garbage_collector import Collector
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -107,7 +108,7 @@ def test_a_plan_is_made_of_each_repository_that_can_be_judged() -> None:
     one, other = image("one"), Repository("other")
     entries = tuple(Selected(name, one.digest, (Tag("1"),)) for name in (other, REPOSITORY))
     found = {
-        other: RepositoryGraph(other, trouble="its list was cut short"),
+        other: RepositoryGraph(other, unjudgeable="its list was cut short"),
         REPOSITORY: replace(graph({"1": one}), dangling=frozenset({Tag("b"), Tag("a")})),
     }
     made = make_plan(
@@ -127,7 +128,7 @@ def test_a_plan_is_made_of_each_repository_that_can_be_judged() -> None:
 def test_a_plan_claims_nothing_that_was_not_worked_out() -> None:
     made = Plan("r", NOW, "", (Step(1, Action.DELETE, REPOSITORY, Digest.of(b"x"), (), StepKind.IMAGE, ""),))
     assert (made.steps[0].size, made.steps[0].frees) == (0, 0)
-    assert (made.usage.reclaimable_bytes, made.usage.exact, made.usage.untagged) == (0, False, False)
+    assert (made.reclaim.reclaimable_bytes, made.reclaim.exact, made.reclaim.collector) == (0, False, Collector.DEFAULT)
     assert not made.names_repositories
 
 
@@ -225,10 +226,10 @@ def test_recheck_looks_at_every_step() -> None:
     assert rechecked(made, graph({"2": three}, two, absent=[one])) == {2: f"'2' has moved to {three.digest.short}"}
 
 
-def test_recheck_of_a_repository_in_trouble_drops_all() -> None:
+def test_recheck_of_a_repository_that_cannot_be_judged_drops_all() -> None:
     one = image("one")
     made = plan(graph({"1": one}), "1")
-    assert rechecked(made, RepositoryGraph(REPOSITORY, trouble="broken")) == {1: "broken"}
+    assert rechecked(made, RepositoryGraph(REPOSITORY, unjudgeable="broken")) == {1: "broken"}
 
 
 def test_recheck_drops_what_a_tag_refers_to_by_now() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dregutil.errors import PlanRefusedError
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.file import decode_plan, encode_plan, plan_sum
-from dregutil.plan.model import Action, Kept, Plan, RemovalOptions, Step, StepKind, Usage
+from dregutil.plan.model import Action, Kept, Plan, Reclaim, RemovalOptions, Step, StepKind
 
 REPOSITORIES = st.sampled_from(["shop/web", "shop/api", "a"]).map(Repository)
 DIGESTS = st.integers(0, 30).map(lambda number: Digest(f"sha256:{number:064x}"))
@@ -51,7 +51,7 @@ def plans(draw: st.DrawFn) -> Plan:
         tuple(steps),
         options=draw(st.builds(RemovalOptions, st.booleans(), st.booleans(), st.booleans(), st.booleans())),
         tags_before=draw(st.dictionaries(REPOSITORIES, st.integers(0, 99), max_size=3)),
-        usage=draw(st.builds(Usage, st.integers(0, 10**12), st.booleans(), st.text(max_size=9))),
+        reclaim=draw(st.builds(Reclaim, st.integers(0, 10**12), st.booleans(), st.text(max_size=9))),
         names_repositories=draw(st.booleans()),
     )
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_meant_is_refused_even_with_the_right_sum(line: int, chan
 def test_the_lines_are_those_of_the_contract() -> None:
     step = Step(1, Action.DELETE, Repository("a"), Digest(f"sha256:{0:064x}"), (Tag("t"),), StepKind.IMAGE, "selected")
     kept = (Kept(Repository("a"), step.digest, (Tag("u"), Tag("v")), "also 'stable'"),)
-    made = Plan("r", datetime(2026, 1, 1, tzinfo=UTC), "remove-tags", (step,), kept, usage=Usage(7))
+    made = Plan("r", datetime(2026, 1, 1, tzinfo=UTC), "remove-tags", (step,), kept, reclaim=Reclaim(7))
     header, line, trailer = (json.loads(found) for found in encode_plan(made))
     assert header["version"] == 1
     assert header["usage"] == {"reclaimable_bytes": 7, "exact": False}

@@ -15,12 +15,19 @@ from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Kind, Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind
-from dregutil.plan.reclaim import Besides, collectors_of, freed_digests, with_stored_usage, with_usage
-from dregutil.storage.garbage_collector import Collector, Generation, MarkedRepository, mark, marked_repositories
+from dregutil.plan.reclaim import Besides, collectors_of, freed_digests, with_reclaim, with_stored_reclaim
+from dregutil.storage.garbage_collector import (
+    Collector,
+    GarbageCollector,
+    Generation,
+    MarkedRepository,
+    mark,
+    marked_repositories,
+)
 from dregutil.storage.stored import Oddity, StoredManifest, StoredRegistry, StoredRepository
 
 V2, V2_UNTAGGED, V3, V3_UNTAGGED = (
-    Collector(generation, untagged) for generation in Generation for untagged in (False, True)
+    GarbageCollector(generation, collector) for generation in Generation for collector in Collector
 )
 A, B, C = map(Repository, "abc")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,10 +78,10 @@ def removing(*steps: tuple[Repository, Digest | Tag], held: Sequence[MarkedRepos
     return Plan("r", NOW, "", tuple(made), options=RemovalOptions())
 
 
-def freed(made: Plan, registry: StoredRegistry, *collectors: Collector) -> tuple[list[int], int, bool, str]:
-    found = with_stored_usage(made, registry, collectors, graphs={})
-    usage = found.usage
-    return [step.frees for step in found.steps], usage.reclaimable_bytes, usage.exact, usage.because
+def freed(made: Plan, registry: StoredRegistry, *collectors: GarbageCollector) -> tuple[list[int], int, bool, str]:
+    found = with_stored_reclaim(made, registry, collectors, graphs={})
+    reclaim = found.reclaim
+    return [step.frees for step in found.steps], reclaim.reclaimable_bytes, reclaim.exact, reclaim.because
 
 
 @st.composite
@@ -104,7 +111,7 @@ def registries(draw: st.DrawFn) -> list[MarkedRepository]:
 @pytest.mark.property
 @given(registries(), st.data(), st.sampled_from([V2, V2_UNTAGGED, V3, V3_UNTAGGED]))
 def test_steps_add_up_to_what_the_collector_frees(
-    held: list[MarkedRepository], data: st.DataObject, collector: Collector
+    held: list[MarkedRepository], data: st.DataObject, collector: GarbageCollector
 ) -> None:
     places = [(one.repository, found) for one in held for found in one.references]
     places += [(one.repository, tag) for one in held for tag in one.tags]  # type: ignore[misc]
@@ -168,53 +175,53 @@ def test_a_collector_that_will_stop_is_warned_of_and_its_figure_is_no_exact_one(
     odd = StoredManifest(digest(9), Kind.UNKNOWN, "application/odd", ())
     registry = stored(HELD, MarkedRepository(B, {digest(9): ()}, {}))
     registry = replace(registry, manifests={**registry.manifests, digest(9): odd})
-    found = with_stored_usage(removing((A, digest(3)), held=[HELD]), registry, [V2], graphs={})
-    assert not found.usage.exact
-    assert found.usage.because == "the collector will stop before it frees anything"
-    assert found.usage.warnings == (
+    found = with_stored_reclaim(removing((A, digest(3)), held=[HELD]), registry, [V2], graphs={})
+    assert not found.reclaim.exact
+    assert found.reclaim.because == "the collector will stop before it frees anything"
+    assert found.reclaim.warnings == (
         f"the collector of 2.8 will stop with an error at {digest(9).short} in b, whose type it does not know, "
         "and nothing comes back until that is mended",
     )
-    assert with_stored_usage(removing(), registry, [V2], graphs={}).usage.warnings == ()
-    mended = with_stored_usage(removing((B, digest(9)), held=[HELD]), registry, [V2], graphs={})
-    assert mended.usage.warnings  # it stops as things are
+    assert with_stored_reclaim(removing(), registry, [V2], graphs={}).reclaim.warnings == ()
+    mended = with_stored_reclaim(removing((B, digest(9)), held=[HELD]), registry, [V2], graphs={})
+    assert mended.reclaim.warnings  # it stops as things are
 
 
 def test_a_collector_that_stops_once_the_plan_is_carried_out() -> None:
     one = MarkedRepository(A, {digest(1): (), digest(2): ()}, {Tag("x"): digest(1)})
     registry = replace(stored(one), keeps_empty_folders=False)
     for step in (digest(1), Tag("x")):
-        found = with_stored_usage(removing((A, step), held=[one]), registry, [V2_UNTAGGED], graphs={})
-        assert found.usage.warnings
-        assert "no folder of tags" in found.usage.warnings[0]
-    other = with_stored_usage(removing((A, digest(2)), held=[one]), registry, [V2_UNTAGGED], graphs={})
-    assert other.usage.warnings == ()
+        found = with_stored_reclaim(removing((A, step), held=[one]), registry, [V2_UNTAGGED], graphs={})
+        assert found.reclaim.warnings
+        assert "no folder of tags" in found.reclaim.warnings[0]
+    other = with_stored_reclaim(removing((A, digest(2)), held=[one]), registry, [V2_UNTAGGED], graphs={})
+    assert other.reclaim.warnings == ()
 
 
 def test_what_the_storage_does_not_hold_leaves_the_upper_bound() -> None:
     made = removing((B, digest(1)))
-    bound = replace(made, usage=replace(made.usage, reclaimable_bytes=77, exact=True))
+    bound = replace(made, reclaim=replace(made.reclaim, reclaimable_bytes=77, exact=True))
     for registry, why in (
         (stored(HELD), f"/storage does not hold {digest(1).short} of b; is it this registry's storage?"),
         (replace(stored(HELD), manifests={}), f"/storage does not hold {digest(1).short} of b"),
     ):
-        usage = with_stored_usage(bound, registry, [V2], graphs={}).usage
-        assert (usage.reclaimable_bytes, usage.exact) == (77, False)
-        assert usage.because.startswith(why)
+        reclaim = with_stored_reclaim(bound, registry, [V2], graphs={}).reclaim
+        assert (reclaim.reclaimable_bytes, reclaim.exact) == (77, False)
+        assert reclaim.because.startswith(why)
     kept = removing((A, digest(1)), held=[HELD])
     lost = replace(stored(HELD), manifests={})
-    assert "does not hold" in with_stored_usage(kept, lost, [V2], graphs={}).usage.because
+    assert "does not hold" in with_stored_reclaim(kept, lost, [V2], graphs={}).reclaim.because
 
 
 def test_a_storage_that_could_not_be_read_whole_leaves_the_upper_bound() -> None:
     made = removing((A, digest(1)), held=[HELD])
     one, two = Oddity("x/y", "it is torn"), Oddity("z", "too")
     for oddities, why in (((one,), "x/y: it is torn"), ((one, two), "x/y: it is torn, and 1 more")):
-        usage = with_stored_usage(made, stored(HELD, oddities=oddities), [V2], graphs={}).usage
-        assert usage.because == f"not all of the storage could be read: {why}"
-        assert not usage.exact
+        reclaim = with_stored_reclaim(made, stored(HELD, oddities=oddities), [V2], graphs={}).reclaim
+        assert reclaim.because == f"not all of the storage could be read: {why}"
+        assert not reclaim.exact
     seen = replace(one, hides=False)
-    assert with_stored_usage(made, stored(HELD, oddities=(seen,)), [V2], graphs={}).usage.exact
+    assert with_stored_reclaim(made, stored(HELD, oddities=(seen,)), [V2], graphs={}).reclaim.exact
 
 
 def test_a_storage_that_differs_from_what_was_read_live() -> None:
@@ -222,7 +229,7 @@ def test_a_storage_that_differs_from_what_was_read_live() -> None:
     made = removing((A, digest(1)), held=[HELD])
 
     def because(found: RepositoryGraph, changed: str = "") -> str:
-        return with_stored_usage(made, registry, [V2], graphs={A: found}, changed=changed).usage.because
+        return with_stored_reclaim(made, registry, [V2], graphs={A: found}, changed=changed).reclaim.because
 
     same = RepositoryGraph(A, dict(HELD.tags))
     assert because(same) == ""
@@ -231,7 +238,7 @@ def test_a_storage_that_differs_from_what_was_read_live() -> None:
     )
     assert "says of a:also" in because(replace_tags(same, {Tag("1"): digest(1), Tag("all"): digest(3)}))
     assert "says of a:1;" in because(replace_tags(same, {**HELD.tags, Tag("1"): digest(2)}))
-    assert because(replace_tags(same, {Tag("new"): digest(1)}, trouble="broken")) == ""
+    assert because(replace_tags(same, {Tag("new"): digest(1)}, unjudgeable="broken")) == ""
     assert f"says of {digest(2).short} in a" in because(
         RepositoryGraph(A, dict(HELD.tags), absent=frozenset({digest(2)}))
     )
@@ -239,14 +246,14 @@ def test_a_storage_that_differs_from_what_was_read_live() -> None:
     assert "says of b:moved" in because(same, "b:moved")
 
 
-def replace_tags(found: RepositoryGraph, tags: dict[Tag, Digest], trouble: str = "") -> RepositoryGraph:
-    return RepositoryGraph(found.repository, tags, trouble=trouble)
+def replace_tags(found: RepositoryGraph, tags: dict[Tag, Digest], unjudgeable: str = "") -> RepositoryGraph:
+    return RepositoryGraph(found.repository, tags, unjudgeable=unjudgeable)
 
 
 def test_the_collector_that_destroys_indexes_is_warned_of_by_the_tags_that_stay() -> None:
-    def warned(*steps: tuple[Repository, Digest | Tag], collectors: Sequence[Collector]) -> tuple[str, ...]:
+    def warned(*steps: tuple[Repository, Digest | Tag], collectors: Sequence[GarbageCollector]) -> tuple[str, ...]:
         made = removing(*steps, held=[HELD])
-        return with_stored_usage(made, stored(HELD), collectors, graphs={}).usage.warnings
+        return with_stored_reclaim(made, stored(HELD), collectors, graphs={}).reclaim.warnings
 
     (said,) = warned((A, digest(1)), collectors=[V2_UNTAGGED])
     assert said.startswith("this registry's collector with -m DESTROYS")
@@ -272,13 +279,13 @@ def test_from_the_api_a_plan_frees_at_most_what_only_it_reaches() -> None:
     found, one, two = shared_layers()
     top = next(iter(found.manifests.values()))
     made = plan(found, "1")
-    said = with_usage(made, {REPOSITORY: found}, [V2])
+    said = with_reclaim(made, {REPOSITORY: found}, [V2])
     assert one.config is not None
     expected = {top.digest: len(top.raw), one.digest: len(one.raw) + 2}
     assert {step.digest: step.frees for step in said.steps} == expected
-    assert said.usage.reclaimable_bytes == sum(expected.values())
-    assert not said.usage.exact
-    assert said.usage.because == (
+    assert said.reclaim.reclaimable_bytes == sum(expected.values())
+    assert not said.reclaim.exact
+    assert said.reclaim.because == (
         "less where unlisted manifests or other repositories share it; by the sizes that manifests state; "
         "--storage PATH tells exactly"
     )
@@ -291,26 +298,26 @@ def test_from_the_api_what_was_read_besides_is_counted() -> None:
     made = plan(found, "1")
     assert one.config is not None
     besides = Besides({REPOSITORY: {two.digest: two}}, 3, {one.config.digest: 1000})
-    said = with_usage(made, {REPOSITORY: found}, [V2], besides)
+    said = with_reclaim(made, {REPOSITORY: found}, [V2], besides)
     assert next(step.frees for step in said.steps if step.digest == one.digest) == len(one.raw) + 1000
-    assert said.usage.because == (
+    assert said.reclaim.because == (
         "less where unlisted manifests, tags that stay and were not read, or other repositories share it; "
         "--storage PATH tells exactly"
     )
     holding = Besides({REPOSITORY: {Digest.of(b"x"): one}})
     assert freed_digests(made, {REPOSITORY: found}, [V2], holding.kept).isdisjoint({one.config.digest})
-    assert with_usage(plan(found), {REPOSITORY: found}, [V2]).usage.exact  # nothing goes: just that comes back
-    assert with_usage(plan(found), {REPOSITORY: found}, [V2]).usage.because == ""
+    assert with_reclaim(plan(found), {REPOSITORY: found}, [V2]).reclaim.exact  # nothing goes: just that comes back
+    assert with_reclaim(plan(found), {REPOSITORY: found}, [V2]).reclaim.because == ""
 
 
 def test_from_the_api_the_larger_collector_and_m_are_said() -> None:
     found, *_ = shared_layers()
     made = plan(found, "2", options=RemovalOptions(untag=True))
-    totals = {one: with_usage(made, {REPOSITORY: found}, [one]).usage for one in (V2_UNTAGGED, V3_UNTAGGED, V2)}
-    assert totals[V2_UNTAGGED].untagged
-    assert not totals[V2].untagged
-    both = with_usage(made, {REPOSITORY: found}, [V2, V2_UNTAGGED]).usage
-    assert both.untagged
+    totals = {one: with_reclaim(made, {REPOSITORY: found}, [one]).reclaim for one in (V2_UNTAGGED, V3_UNTAGGED, V2)}
+    assert totals[V2_UNTAGGED].collector is Collector.UNTAGGED
+    assert totals[V2].collector is Collector.DEFAULT
+    both = with_reclaim(made, {REPOSITORY: found}, [V2, V2_UNTAGGED]).reclaim
+    assert both.collector is Collector.UNTAGGED
     assert both.reclaimable_bytes == max(totals[V2].reclaimable_bytes, totals[V2_UNTAGGED].reclaimable_bytes)
     assert "shop/web:1;" in totals[V2_UNTAGGED].warnings[0]
     assert totals[V2].warnings == totals[V3_UNTAGGED].warnings == ()
@@ -326,15 +333,15 @@ def test_from_the_api_with_m_what_other_tags_name_stays() -> None:
     assert freed_digests(alone, {REPOSITORY: found}, [V2_UNTAGGED], {}) == frozenset()
 
 
-def test_a_repository_in_trouble_frees_nothing() -> None:
+def test_a_repository_that_cannot_be_judged_frees_nothing() -> None:
     found, *_ = shared_layers()
     made = plan(found, "1")
-    broken = RepositoryGraph(REPOSITORY, found.tags, found.manifests, trouble="broken")
+    broken = RepositoryGraph(REPOSITORY, found.tags, found.manifests, unjudgeable="broken")
     assert freed_digests(made, {REPOSITORY: broken}, [V2], {}) == frozenset()
-    assert with_usage(made, {REPOSITORY: broken}, [V2]).usage.reclaimable_bytes == 0
+    assert with_reclaim(made, {REPOSITORY: broken}, [V2]).reclaim.reclaimable_bytes == 0
 
 
 def test_which_collectors_may_be_run() -> None:
-    assert collectors_of(Generation.V2, untagged=False) == (V2,)
-    assert collectors_of(Generation.V3, untagged=True) == (V3_UNTAGGED,)
-    assert set(collectors_of(None, untagged=True)) == {V2_UNTAGGED, V3_UNTAGGED}
+    assert collectors_of(Generation.V2, Collector.DEFAULT) == (V2,)
+    assert collectors_of(Generation.V3, Collector.UNTAGGED) == (V3_UNTAGGED,)
+    assert set(collectors_of(None, Collector.UNTAGGED)) == {V2_UNTAGGED, V3_UNTAGGED}

@@ -12,12 +12,12 @@ from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import OCI_MANIFEST, Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Plan
-from dregutil.plan.reclaim import freed_digests, with_stored_usage, with_usage
-from dregutil.storage.garbage_collector import Collector, Generation, MarkedRepository
+from dregutil.plan.reclaim import freed_digests, with_reclaim, with_stored_reclaim
+from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation, MarkedRepository
 from dregutil.storage.stored import StoredRepository
 
 V2, V2_UNTAGGED, V3, V3_UNTAGGED = (
-    Collector(generation, untagged) for generation in Generation for untagged in (False, True)
+    GarbageCollector(generation, collector) for generation in Generation for collector in Collector
 )
 A, B = Repository("a"), Repository("b")
 
@@ -31,7 +31,7 @@ def sized(*layers: tuple[str, int]) -> Manifest:
 
 
 def frees(made: Plan, *graphs: RepositoryGraph) -> int:
-    return with_usage(made, {found.repository: found for found in graphs}, [V2]).usage.reclaimable_bytes
+    return with_reclaim(made, {found.repository: found for found in graphs}, [V2]).reclaim.reclaimable_bytes
 
 
 def test_an_empty_blob_frees_nothing() -> None:
@@ -57,7 +57,7 @@ def test_what_an_index_states_of_a_child_that_was_not_read_counts() -> None:
 def warnings(made: Plan, *held: MarkedRepository) -> tuple[str, ...]:
     """Of a storage that has no folder without anything in it, collected by 2.8 with -m."""
     registry = replace(stored(*held), keeps_empty_folders=False)
-    return with_stored_usage(made, registry, [V2_UNTAGGED], graphs={}).usage.warnings
+    return with_stored_reclaim(made, registry, [V2_UNTAGGED], graphs={}).reclaim.warnings
 
 
 def test_a_repository_that_the_storage_lacks_hides_no_other_in_which_the_collector_will_stop() -> None:
@@ -86,7 +86,7 @@ def test_a_step_of_a_repository_that_the_collector_does_not_find_frees_nothing()
     hidden = StoredRepository(A, frozenset([digest(1)]), one.tags, has_layers=False)
     registry = replace(registry, repositories={**registry.repositories, A: hidden})
     made = removing((A, digest(1)), (B, digest(2)), held=[one, other])
-    assert [step.frees for step in with_stored_usage(made, registry, [V2], graphs={}).steps] == [
+    assert [step.frees for step in with_stored_reclaim(made, registry, [V2], graphs={}).steps] == [
         0,
         size(digest(2)) + size(digest(11)),
     ]
@@ -102,32 +102,32 @@ def untidy() -> tuple[MarkedRepository, MarkedRepository]:
 def test_a_step_that_makes_the_collector_mark_more_frees_less_than_nothing() -> None:
     held = untidy()
     made = removing((A, digest(3)), (B, digest(3)), held=held)
-    found = with_stored_usage(made, stored(*held), [V3_UNTAGGED], graphs={})
+    found = with_stored_reclaim(made, stored(*held), [V3_UNTAGGED], graphs={})
     assert [step.frees for step in found.steps] == [
         -size(digest(10)),
         size(digest(3)) + size(digest(1)) + size(digest(10)),
     ]
-    assert found.usage.reclaimable_bytes == size(digest(3)) + size(digest(1))
+    assert found.reclaim.reclaimable_bytes == size(digest(3)) + size(digest(1))
 
 
 def test_a_step_by_tag_where_the_order_of_repositories_matters() -> None:
     held = untidy()
     made = removing((A, Tag("all")), (B, Tag("all")), held=held)
-    found = with_stored_usage(made, stored(*held), [V3_UNTAGGED], graphs={})
+    found = with_stored_reclaim(made, stored(*held), [V3_UNTAGGED], graphs={})
     assert [step.frees for step in found.steps] == [
         -size(digest(10)),
         size(digest(3)) + size(digest(1)) + size(digest(10)),
     ]
 
 
-def test_a_repository_in_trouble_is_not_said_to_be_another_than_the_storage_has() -> None:
+def test_a_repository_that_cannot_be_judged_is_not_said_to_be_another_than_the_storage_has() -> None:
     one = MarkedRepository(A, {digest(1): ()}, {Tag("x"): digest(1)})
     made = removing((A, digest(1)), held=[one])
     graphs = {
-        B: RepositoryGraph(B, {Tag("other"): digest(7)}, trouble="broken"),
+        B: RepositoryGraph(B, {Tag("other"): digest(7)}, unjudgeable="broken"),
         A: RepositoryGraph(A, dict(one.tags)),
     }
-    assert with_stored_usage(made, stored(one), [V2], graphs=graphs).usage.exact
+    assert with_stored_reclaim(made, stored(one), [V2], graphs=graphs).reclaim.exact
 
 
 def test_a_manifest_that_was_read_and_that_the_storage_lacks_makes_the_storage_another_one() -> None:
@@ -135,9 +135,9 @@ def test_a_manifest_that_was_read_and_that_the_storage_lacks_makes_the_storage_a
     (manifest,) = found.manifests.values()
     made = plan(found, "1")
     held = MarkedRepository(REPOSITORY, {manifest.digest: ()}, {Tag("1"): manifest.digest})
-    assert with_stored_usage(made, stored(held), [V2], graphs={REPOSITORY: found}).usage.exact
+    assert with_stored_reclaim(made, stored(held), [V2], graphs={REPOSITORY: found}).reclaim.exact
     lacking = replace(stored(held), blobs={})
-    because = with_stored_usage(made, lacking, [V2], graphs={REPOSITORY: found}).usage.because
+    because = with_stored_reclaim(made, lacking, [V2], graphs={REPOSITORY: found}).reclaim.because
     assert because.startswith(f"/storage differs from what the registry says of {REPOSITORY}:1")
 
 
@@ -146,15 +146,15 @@ def test_a_collector_is_warned_of_for_tagged_indexes_alone() -> None:
     read = graph({"1": one, "2": two})
     unread = RepositoryGraph(REPOSITORY, {**read.tags, Tag("3"): digest(3)}, read.manifests)
     for found in (read, unread):
-        usage = with_usage(plan(found, "1"), {REPOSITORY: found}, [V2_UNTAGGED]).usage
-        assert usage.warnings == ()
+        reclaim = with_reclaim(plan(found, "1"), {REPOSITORY: found}, [V2_UNTAGGED]).reclaim
+        assert reclaim.warnings == ()
 
 
 def test_a_step_takes_the_tags_of_its_manifest_and_no_other_where_the_order_matters() -> None:
     first, second = untidy()
     other = replace(second, references={**second.references, digest(2): ()}, tags={**second.tags, Tag("x"): digest(2)})
     made = removing((B, digest(3)), (A, digest(3)))  # made when nobody knew of the tags
-    found = with_stored_usage(made, stored(first, other), [V3_UNTAGGED], graphs={})
+    found = with_stored_reclaim(made, stored(first, other), [V3_UNTAGGED], graphs={})
     assert [step.frees for step in found.steps] == [0, size(digest(3)) + size(digest(1))]
 
 
@@ -162,7 +162,7 @@ def test_a_child_that_goes_alone_leaves_nothing_to_go_into() -> None:
     second = untidy()[1]
     held = (MarkedRepository(A, {digest(4): (digest(2),)}, {Tag("x"): digest(4)}), second)
     held = (held[0], replace(second, references={**second.references, digest(2): ()}))
-    found = with_stored_usage(removing((B, digest(1))), stored(*held), [V3_UNTAGGED], graphs={})
+    found = with_stored_reclaim(removing((B, digest(1))), stored(*held), [V3_UNTAGGED], graphs={})
     assert [step.frees for step in found.steps] == [size(digest(10))]
 
 
@@ -172,8 +172,8 @@ def test_a_blob_without_data_frees_nothing() -> None:
         registry = stored(*held)
         registry = replace(registry, blobs={found: 8 for found in registry.blobs if found != digest(10)})
         made = removing(*((found.repository, step) for found in held), held=held)
-        usage = with_stored_usage(made, registry, [collector], graphs={}).usage
-        assert usage.reclaimable_bytes == 8 * (len(registry.blobs))
+        reclaim = with_stored_reclaim(made, registry, [collector], graphs={}).reclaim
+        assert reclaim.reclaimable_bytes == 8 * (len(registry.blobs))
 
 
 def test_from_the_api_a_tag_that_is_taken_off_frees_with_m() -> None:

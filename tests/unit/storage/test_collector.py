@@ -8,10 +8,19 @@ from hypothesis import strategies as st
 
 from dregutil.oci.manifest import OCI_ARTIFACT, OCI_MANIFEST, Kind
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.storage.garbage_collector import Collector, Generation, MarkedRepository, Marks, is_untidy, mark, stops_at
+from dregutil.storage.garbage_collector import (
+    Collector,
+    GarbageCollector,
+    Generation,
+    MarkedRepository,
+    Marks,
+    is_untidy,
+    mark,
+    stops_at,
+)
 from dregutil.storage.stored import Oddity, Stops, StoredManifest, StoredRegistry, StoredRepository
 
-COLLECTORS = [Collector(generation, untagged) for generation in Generation for untagged in (False, True)]
+COLLECTORS = [GarbageCollector(generation, collector) for generation in Generation for collector in Collector]
 V2, V2_UNTAGGED, V3, V3_UNTAGGED = COLLECTORS
 A, B = Repository("a"), Repository("b")
 
@@ -51,7 +60,7 @@ def repositories(draw: st.DrawFn) -> list[MarkedRepository]:
     removals=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 7) | st.sampled_from("xyz")), max_size=8),
 )
 def test_marks_stay_what_the_collector_would_mark(
-    found: list[MarkedRepository], collector: Collector, removals: list[tuple[str, int | str]]
+    found: list[MarkedRepository], collector: GarbageCollector, removals: list[tuple[str, int | str]]
 ) -> None:
     if is_untidy(found, collector):
         return
@@ -106,7 +115,7 @@ def test_what_makes_a_collector_stop() -> None:
     folderless = StoredRepository(A, frozenset([IMAGE]), has_tags=False)
     without_layers = StoredRepository(A, frozenset([IMAGE]), {Tag("1"): IMAGE}, has_layers=False)
 
-    def stopped(found: StoredRegistry) -> list[Collector]:
+    def stopped(found: StoredRegistry) -> list[GarbageCollector]:
         return [collector for collector in COLLECTORS if list(stops_at(found, collector))]
 
     assert stopped(stored(tagged, image)) == []
@@ -134,11 +143,11 @@ def test_a_manifest_of_which_two_repositories_show_different_things_makes_the_or
 
 
 def test_a_collector_is_run_without_m_unless_it_is_said() -> None:
-    assert [Collector(generation) for generation in Generation] == [V2, V3]
+    assert [GarbageCollector(generation) for generation in Generation] == [V2, V3]
 
 
 def test_an_oddity_stops_the_collectors_of_2_8_that_it_names() -> None:
-    def stopped(stops: Stops) -> list[tuple[Collector, str]]:
+    def stopped(stops: Stops) -> list[tuple[GarbageCollector, str]]:
         registry = StoredRegistry("x", oddities=(Oddity("a/b", "it is torn", stops=stops),))
         return [(collector, why) for collector in COLLECTORS for why in stops_at(registry, collector)]
 
@@ -167,7 +176,7 @@ def test_only_manifests_that_are_there_need_a_folder_of_tags() -> None:
 
 
 @pytest.mark.parametrize("collector", [V2_UNTAGGED, V3_UNTAGGED])
-def test_a_manifest_takes_only_its_own_tags_with_it(collector: Collector) -> None:
+def test_a_manifest_takes_only_its_own_tags_with_it(collector: GarbageCollector) -> None:
     found = MarkedRepository(A, {IMAGE: (CONFIG, LAYER), OTHER: (CONFIG,)}, {Tag("1"): IMAGE, Tag("2"): OTHER})
     marks = Marks([found], collector)
     assert marks.delete(A, IMAGE) == {IMAGE, LAYER}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dregutil.oci.manifest import OCI_MANIFEST, Kind
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.storage.garbage_collector import Collector, Generation, Marks, mark, marked_repositories
+from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation, Marks, mark, marked_repositories
 from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository
 
-V2, V3 = (Collector(generation) for generation in Generation)
+V2, V3 = (GarbageCollector(generation) for generation in Generation)
 A, B = Repository("a"), Repository("b")
 ONE, GONE, LAYER = (Digest.of(name.encode()) for name in ("one", "gone", "layer"))
 
@@ -24,7 +24,7 @@ def storage(*repositories: StoredRepository) -> StoredRegistry:
 
 def test_a_link_without_data_is_no_manifest_of_its_repository() -> None:
     held = StoredRepository(A, frozenset([ONE, GONE]), {Tag("1"): ONE, Tag("lost"): GONE})
-    for collector in (V2, V3, Collector(Generation.V2, untagged=True), Collector(Generation.V3, untagged=True)):
+    for collector in (GarbageCollector(generation, how) for generation in Generation for how in Collector):
         found = marked_repositories(storage(held), collector)
         assert [dict(one.references) for one in found] == [{ONE: (LAYER,)}]
         assert mark(found, collector) == Marks(found, collector).marked == {ONE, LAYER}

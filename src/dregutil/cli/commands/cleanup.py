@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dregutil.cli.commands.remove import plan_live
+from dregutil.cli.commands.remove import collector_of, plan_live
 from dregutil.cli.contents import open_contents, seen_before
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.in_use import read_lists, tell_doubts
@@ -168,8 +168,7 @@ def _propose(
 
     def make(going: Sequence[Verdict]) -> tuple[Plan, float]:
         selection = selection_of(policies, going)
-        untagged = args.gc == "untagged"
-        return plan_live(settings, selection, source.inventory, options, known, readings, stored, untagged)
+        return plan_live(settings, selection, source.inventory, options, known, readings, stored, collector_of(args))
 
     going = limited(judged.judgement, args.limit)
     plan, seconds = make(going)

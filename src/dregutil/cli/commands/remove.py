@@ -36,9 +36,10 @@ from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.registry import connect
 from dregutil.report.removal import brake_lines, kept_lines, plan_lines, plan_objects
 from dregutil.select.selection import Selection, keep_digests, unmatched_tags
+from dregutil.storage.garbage_collector import Collector
 from dregutil.storage.stored import StoredRegistry
 
-__all__ = ["plan_live", "remove_repos", "remove_tags"]
+__all__ = ["collector_of", "plan_live", "remove_repos", "remove_tags"]
 
 
 def remove_repos(args: argparse.Namespace, settings: Settings) -> int:
@@ -58,11 +59,11 @@ def _remove(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
     options = RemovalOptions(args.untag, args.keep_children, args.keep_referrers, args.allow_irreversible)
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
     readings = Readings()
-    untagged = args.gc == "untagged"
+    collector = collector_of(args)
     known = Known(source.inventory.as_mapping(), indexes, seen)
     if stored is not None:
         known = known.with_indexes_of(stored)
-    plan, seconds = plan_live(settings, selection, source.inventory, options, known, readings, stored, untagged)
+    plan, seconds = plan_live(settings, selection, source.inventory, options, known, readings, stored, collector)
     code = max(
         code, storage_code(settings), PARTIAL if plan.left_out else 0, PARTIAL if args.strict and plan.kept else 0
     )
@@ -71,7 +72,7 @@ def _remove(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
         note(settings, line)
     for line in _unlisted_lines(plan, stored):
         note(settings, line)
-    live = {name: graph.tags.keys() for name, graph in readings.graphs.items() if not graph.trouble}
+    live = {name: graph.tags.keys() for name, graph in readings.graphs.items() if not graph.unjudgeable}
     unmatched = unmatched_tags(selection, source.inventory, live)
     if args.dry_run or args.plan_out:
         _show(args, settings, plan, unmatched, seconds)
@@ -98,6 +99,11 @@ def _unlisted_lines(plan: Plan, stored: StoredRegistry | None) -> Iterator[str]:
             yield f"{name}: {what}: {shown}; a policy with `select: {{untagged: true}}` takes them"
 
 
+def collector_of(args: argparse.Namespace) -> Collector:
+    """How the registry's garbage is collected, as `--gc` says."""
+    return Collector(args.gc or "default")
+
+
 def plan_live(
     settings: Settings,
     selection: Selection,
@@ -106,7 +112,7 @@ def plan_live(
     known: Known,
     readings: Readings,
     stored: StoredRegistry | None,
-    untagged: bool,  # noqa: FBT001 - as the collector has it
+    collector: Collector,
 ) -> tuple[Plan, float]:
     """The plan that removes a selection, and about how many seconds it takes; made with a client that can only read."""
 
@@ -121,7 +127,7 @@ def plan_live(
                 known_indexes=known.indexes,
                 seen=known.seen,
                 readings=readings,
-                untagged=untagged,
+                collector=collector,
                 stored=stored,
                 known=lambda digest: _known(database, digest),
                 remember=lambda manifests: _remember(database, manifests),
@@ -153,7 +159,7 @@ def _execute(args: argparse.Namespace, settings: Settings, work: Undertaking) ->
         note(settings, line)
     for repository, why in plan.left_out.items():
         sys.stderr.write(f"dregutil: {repository} is left as it is: {why}\n")
-    for warning in () if asks else plan.usage.warnings:
+    for warning in () if asks else plan.reclaim.warnings:
         sys.stderr.write(f"dregutil: WARNING: {warning}\n")
     if not plan.steps:
         tell_unfinished(settings, RunStore(settings.state_dir), work)

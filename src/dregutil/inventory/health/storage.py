@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dregutil.oci.names import Digest, Tag, parse_signature_tag
 from dregutil.oci.placeholder import LEFT_BEHIND
-from dregutil.storage.garbage_collector import Collector, Generation, stops_at
+from dregutil.storage.garbage_collector import GarbageCollector, Generation, stops_at
 from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository
 
 __all__ = ["Finding", "Flaw", "examine_storage", "named_subject"]
@@ -64,7 +64,7 @@ def examine_storage(stored: StoredRegistry) -> Iterator[Finding]:
             yield Finding(
                 Flaw.COLLECTOR, held.repository, "has no folder of layers: the collector of 2.8 sweeps what it holds"
             )
-    for where in stops_at(stored, Collector(Generation.V2)):
+    for where in stops_at(stored, GarbageCollector(Generation.V2)):
         yield Finding(Flaw.COLLECTOR, "", f"stops with an error, and frees nothing, at {where}")
 
 
