@@ -1,0 +1,256 @@
+"""Which rooms of the package a command goes through, and how often the flow passes from one into another.
+
+    python tools/rooms.py                       # the table, for each command of COMMANDS
+    python tools/rooms.py --calls removal       # with each call between rooms, for one command
+    python tools/rooms.py --source OTHER/src    # another tree, by the same count
+
+Each command runs in this process (`dregutil.cli.run`) under a profiler, on a registry of its own (Debian's
+docker-registry where there is one, else the one in memory) and with empty caches. What runs is counted, not what is
+imported:
+
+* A room is the first package below `dregutil`, or a module that lies beside the packages; with `--by module` each
+  module is one. A command begins in `cli`, and enters a room with the first call of one of its functions from another.
+* The caller is the nearest function of the package on the stack; that of a task's coroutine is whoever made the task.
+* A move is a pair of rooms, FROM -> TO, however many calls there are. A call is a pair of functions, counted once.
+* A call into a room from which the flow came (it is on the stack) is a return: a call-back, a generator, a closure that
+  was passed down. Returns are counted apart, as pairs of rooms; they are no moves.
+* What a value does is not counted, nor what it calls: a method of a frozen dataclass, named tuple, enum, exception or
+  subclass of `str`. The flow takes a value along; it does not go to where the class is written.
+* All else counts, `errors`, `files` and `oci` included, where a function of theirs is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import enum
+import importlib
+import io
+import os
+import sys
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from images import Pusher, created  # noqa: E402 - the path is set above
+from servers import DistributionServer, find_program  # noqa: E402
+from servers.memory import MemoryServer  # noqa: E402
+
+POLICY = """version: 1
+policies:
+  - name: releases
+    repositories: ["shop/**"]
+    select: {version: ">=1.0"}
+    keep: {last: 2}
+    max_remove: 70%
+"""
+REMOVAL = ("remove-tags", "-r", "shop/web", "-t", "<1.2", "-y")
+COMMANDS: dict[str, list[tuple[str, ...]]] = {
+    "cleanup": [("cleanup", "-f", "policy.yml", "-y")],
+    "removal": [REMOVAL],
+    "undo": [REMOVAL, ("undo", "-y")],
+    "du": [("du",)],
+}  # the last line of each is traced
+_LOOP = asyncio.base_events.__file__
+_IS_FUNCTION = 1  # CO_OPTIMIZED: the body of a class or a module has no such flag
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a call comes from: the nearest function, and all that are on the stack, tasks' makers included."""
+
+    caller: CodeType
+    above: frozenset[CodeType]
+
+
+@dataclass
+class Trace:
+    """Calls between functions of the package below `base`, each with the functions that were on the stack each time."""
+
+    base: str
+    calls: dict[tuple[CodeType, CodeType], frozenset[CodeType]] = field(default_factory=dict)
+    _makers: dict[FrameType, Origin | None] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        threading.setprofile(self._profile)
+        sys.setprofile(self._profile)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+
+    def module(self, code: CodeType) -> str:
+        """A function's module below the package: `inventory.contents.read`."""
+        path = code.co_filename[len(self.base) : -len(".py")]
+        return path.removesuffix(f"{os.sep}__init__").replace(os.sep, ".")
+
+    def room(self, code: CodeType) -> str:
+        return self.module(code).partition(".")[0]
+
+    def name(self, code: CodeType) -> str:
+        return f"{self.module(code)}:{code.co_qualname}"
+
+    def _profile(self, frame: FrameType, event: str, _argument: object) -> None:
+        if event != "call":
+            return
+        code = frame.f_code
+        if code.co_name == "create_task" and code.co_filename == _LOOP:
+            made = getattr(frame.f_locals.get("coro"), "cr_frame", None)
+            if made is not None:
+                self._makers[made] = self._origin(frame)
+        elif self._is_ours(code) and code.co_flags & _IS_FUNCTION and not _is_of_value(frame):
+            origin = self._origin(frame)
+            if origin is not None:
+                call = (origin.caller, code)
+                self.calls[call] = self.calls.get(call, origin.above) & origin.above
+
+    def _origin(self, frame: FrameType) -> Origin | None:
+        """Where `frame` was called from; None for what an event loop, an import or a value has called."""
+        maker = self._makers.get(frame)
+        codes = []
+        while maker is None and (below := frame.f_back) is not None and not _is_loop(below):
+            frame = below
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                return None
+            if self._is_ours(frame.f_code):
+                if _is_of_value(frame):
+                    return None
+                codes.append(frame.f_code)
+            maker = self._makers.get(frame)
+        if maker is not None:
+            return Origin(codes[0] if codes else maker.caller, maker.above.union(codes))
+        return Origin(codes[0], frozenset(codes)) if codes else None
+
+    def _is_ours(self, code: CodeType) -> bool:
+        return code.co_filename.startswith(self.base)
+
+
+def _is_loop(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "_run_once" and frame.f_code.co_filename == _LOOP
+
+
+def _is_of_value(frame: FrameType) -> bool:
+    code = frame.f_code
+    if not code.co_argcount or code.co_varnames[0] not in ("self", "cls"):
+        return False
+    owner = frame.f_locals.get(code.co_varnames[0])
+    kind = owner if isinstance(owner, type) else type(owner)
+    if dataclasses.is_dataclass(kind):
+        return bool(kind.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+    return issubclass(kind, str | tuple | enum.Enum | BaseException)
+
+
+@dataclass
+class Count:
+    """The calls between rooms, by move and by return."""
+
+    moves: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+    returns: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def rooms(self) -> set[str]:
+        return {room for move in self.moves for room in move}
+
+
+def count(trace: Trace, room: Callable[[CodeType], str]) -> Count:
+    found = Count()
+    for (caller, callee), above in trace.calls.items():
+        move = (room(caller), room(callee))
+        if move[0] != move[1]:
+            kind = found.returns if move[1] in set(map(room, above)) else found.moves
+            kind[move].append(f"{trace.name(caller)} -> {trace.name(callee)}")
+    return found
+
+
+def fill(url: str) -> None:
+    """Five versions, one of them an index with a signature, and a neighbour."""
+    with Pusher(url) as pusher:
+        for days, version in enumerate(("2.0", "1.2", "1.1", "1.0"), start=90):
+            pusher.push_image("shop/web", version, seed=version, config=created(days))
+        children = [
+            {
+                **pusher.push_image("shop/web", seed=name, config=created(100)),
+                "platform": {"os": "linux", "architecture": name},
+            }
+            for name in ("amd64", "arm64")
+        ]
+        index = pusher.push_index("shop/web", "1.1.1", children=children)
+        pusher.push_image("shop/web", f"sha256-{index['digest'][7:]}.sig", seed="signature")
+        pusher.push_image("shop/api", "1.0", "latest", seed="api")
+
+
+@contextlib.contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    try:
+        find_program("docker-registry", "registry")
+    except FileNotFoundError:
+        with MemoryServer() as memory:
+            yield memory.url
+        return
+    with DistributionServer(folder / "registry") as server:
+        yield server.url
+
+
+def traced(source: Path, lines: Sequence[Sequence[str]]) -> Trace:
+    """The trace of the last of some command lines, which run one after the other on a new registry."""
+    run = importlib.import_module("dregutil.cli").run
+    trace = Trace(f"{source}{os.sep}dregutil{os.sep}")
+    with tempfile.TemporaryDirectory(prefix="dregutil-rooms-") as name, registry(Path(name)) as url:
+        fill(url)
+        Path(name, "policy.yml").write_text(POLICY)
+        for variable in [known for known in os.environ if known.startswith(("REGISTRY", "DREGUTIL", "DOCKER"))]:
+            del os.environ[variable]
+        os.environ.update(HOME=name, XDG_CACHE_HOME=f"{name}/cache", XDG_STATE_HOME=f"{name}/state")
+        for line in lines:
+            told = io.StringIO()
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(contextlib.chdir(name))
+                stack.enter_context(contextlib.redirect_stdout(told))
+                stack.enter_context(contextlib.redirect_stderr(told))
+                if line is lines[-1]:
+                    stack.enter_context(trace.on())
+                code = run(["-reg", url, *line])
+            if code:
+                sys.exit(f"dregutil {' '.join(line)} ended with {code}:\n{told.getvalue()}")
+    return trace
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--source", type=Path, default=ROOT / "src", help="the folder that holds the package")
+    parser.add_argument("--by", choices=("room", "module"), default="room")
+    parser.add_argument("--calls", action="store_true", help="list each call between rooms")
+    parser.add_argument("commands", nargs="*", metavar="COMMAND", help=f"of {', '.join(COMMANDS)}; all by default")
+    args = parser.parse_args()
+    if unknown := [name for name in args.commands if name not in COMMANDS]:
+        parser.error(f"no such command: {', '.join(unknown)}")
+    source = args.source.resolve()
+    sys.path.insert(0, str(source))
+    rows: list[tuple[str, ...]] = [("", f"{args.by}s", "moves", "calls", "returns", "")]
+    for command in args.commands or COMMANDS:
+        trace = traced(source, COMMANDS[command])
+        found = count(trace, trace.module if args.by == "module" else trace.room)
+        calls = sum(map(len, found.moves.values()))
+        names = " ".join(sorted(found.rooms)) if args.by == "room" else ""
+        rows.append((command, *map(str, (len(found.rooms), len(found.moves), calls, len(found.returns))), names))
+        for kind, pairs in (("", found.moves), (" (return)", found.returns)) if args.calls else ():
+            for pair, lines in sorted(pairs.items()):
+                print(f"{command}: {' -> '.join(pair)}{kind}", *lines, sep="\n    ")
+    for row in rows:
+        print(f"{row[0]:10}{row[1]:>8}{row[2]:>8}{row[3]:>8}{row[4]:>8}  {row[5]}".rstrip())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
