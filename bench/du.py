@@ -20,6 +20,7 @@ from pathlib import Path
 from support import OURS
 
 from dregutil.inventory.contents.database import CONFIG, LAYER, ContentDatabase
+from dregutil.inventory.contents.sums import BLOB_SUM, CONTENT_SUM, MANIFEST_SUM
 
 NAME = "registry_example_com_cache.json"
 LAYERS = 10
@@ -81,6 +82,8 @@ def generate(folder: Path, tags: int) -> int:
             cache.write(f"{separator}{json.dumps(f'team{repository % 20}/app{repository}')}: {json.dumps(found)}")
             separator = ", "
         cache.write("}")
+    for table, found in (("blob", BLOB_SUM), ("content", CONTENT_SUM), ("manifest", MANIFEST_SUM)):
+        connection.execute(f"UPDATE {table} SET sum = {found}")
     connection.execute("COMMIT")
     connection.execute("CREATE INDEX part_blob ON part (blob)")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -105,13 +108,16 @@ class Filler:
         self.shared: dict[bytes, int] = {}
         self.blobs: list[tuple[int, bytes, int]] = []
         self.manifests: list[tuple[int]] = []
+        self.contents: list[tuple[int]] = []
         self.parts: list[tuple[int, int, int]] = []
 
     def add(self, repository: int, tag: int) -> bytes:
         manifest = key("manifest", repository, tag)
         whole = self.blob(manifest, 2500)
         self.manifests.append((whole,))
-        self.parts.append((whole, self.blob(key("config", repository, tag), 8000), CONFIG))
+        config = self.blob(key("config", repository, tag), 8000)
+        self.contents += ((whole,), (config,))
+        self.parts.append((whole, config, CONFIG))
         for layer in range(LAYERS):
             size = 10_000_000 // (layer + 1)
             if layer == LAYERS - 1:
@@ -135,12 +141,14 @@ class Filler:
 
     def flush(self) -> None:
         execute = self.connection.executemany
-        execute("INSERT INTO blob VALUES (?, ?, ?)", self.blobs)
+        execute("INSERT INTO blob (id, digest, size) VALUES (?, ?, ?)", self.blobs)
         media_type = "application/vnd.oci.image.manifest.v1+json"
-        execute(f"INSERT INTO manifest VALUES (?, '{media_type}', 'image', 1)", self.manifests)
-        execute("INSERT INTO content VALUES (?, zeroblob(700))", self.manifests)
+        execute(
+            f"INSERT INTO manifest (id, media_type, kind, whole) VALUES (?, '{media_type}', 'image', 1)", self.manifests
+        )
+        execute("INSERT INTO content (id, deflated) VALUES (?, zeroblob(700))", self.contents)
         execute("INSERT INTO part VALUES (?, ?, ?)", sorted(self.parts))
-        self.blobs, self.manifests, self.parts = [], [], []
+        self.blobs, self.manifests, self.contents, self.parts = [], [], [], []
 
 
 def key(*parts: object) -> bytes:

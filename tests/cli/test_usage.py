@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.inventory.contents.disk_usage import BY, SORTS, DiskUsage, UsageRow
+from dregutil.inventory.contents.disk_usage import DiskUsage
+from dregutil.inventory.contents.measured import BY, SORTS, Measured, UsageRow
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from images import Pusher
@@ -72,17 +74,26 @@ def expected(lines: Mapping[Any, Mapping[Digest, int]]) -> dict[Any, tuple[int, 
     }
 
 
-def measured(
-    registry: Mapping[tuple[str, str], tuple[Manifest, ...]], by: str, shown: list[str] | None = None
-) -> DiskUsage:
+@contextmanager
+def gathered(
+    registry: Mapping[tuple[str, str], tuple[Manifest, ...]], shown: list[str] | None = None
+) -> Iterator[DiskUsage]:
     database = ContentDatabase.private()
     for tree in registry.values():
         database.add(tree, whole=[one.digest for one in tree])
     tags = [(Repository(name), Tag(tag), tree[0].digest) for (name, tag), tree in sorted(registry.items())]
     usage = DiskUsage(database, tags, None if shown is None else [Repository(name) for name in shown])
     assert usage.missing() == []
-    usage.measure(by)
-    return usage
+    yield usage
+    database.close()
+
+
+@contextmanager
+def measured(
+    registry: Mapping[tuple[str, str], tuple[Manifest, ...]], by: str, shown: list[str] | None = None
+) -> Iterator[Measured]:
+    with gathered(registry, shown) as usage:
+        yield usage.measure(by)
 
 
 @pytest.mark.property
@@ -94,16 +105,15 @@ def test_tags_and_repositories_weigh_what_sets_say(registry: dict[tuple[str, str
         every |= blobs(tree)
         repositories.setdefault(name, {}).update(blobs(tree))
     for by, lines in (("tag", {key: blobs(tree) for key, tree in registry.items()}), ("repo", repositories)):
-        usage = measured(registry, by)
-        rows = list(usage.rows())
+        with measured(registry, by) as usage:
+            rows = list(usage.rows())
         found = {
             (row.repository if by == "repo" else (row.repository, row.tag)): (row.size, row.unique) for row in rows
         }
         assert found == expected(lines)
-        total = usage.total()
+        total = usage.total
         assert (total.rows, total.size) == (len(lines), sum(every.values()))
         assert total.unique == sum(row.unique for row in rows)
-        usage.database.close()
 
 
 @pytest.mark.property
@@ -111,7 +121,6 @@ def test_tags_and_repositories_weigh_what_sets_say(registry: dict[tuple[str, str
 def test_layers_are_counted_once_with_the_images_that_have_them(
     registry: dict[tuple[str, str], tuple[Manifest, ...]],
 ) -> None:
-    usage = measured(registry, "layer")
     images = {one.digest: one for tree in registry.values() for one in tree}.values()
     holders = {
         layer.digest: (
@@ -122,19 +131,43 @@ def test_layers_are_counted_once_with_the_images_that_have_them(
         for image in images
         for layer in image.layers
     }
-    assert {row.digest: (row.size, row.images, row.repositories) for row in usage.rows()} == holders
-    total = usage.total()
+    with measured(registry, "layer") as usage:
+        assert {row.digest: (row.size, row.images, row.repositories) for row in usage.rows()} == holders
+    total = usage.total
     assert total.unique + total.shared == sum(size for size, _, _ in holders.values())
-    usage.database.close()
+
+
+@pytest.mark.property
+@given(REGISTRIES, st.lists(st.sampled_from(BY), min_size=2, max_size=5))
+def test_a_measurement_is_not_changed_by_another(
+    registry: dict[tuple[str, str], tuple[Manifest, ...]], order: list[str]
+) -> None:
+    alone = {}
+    for by in BY:
+        with measured(registry, by) as usage:
+            alone[by] = (list(usage.rows()), usage.total, usage.longest_name())
+    with gathered(registry) as loaded:
+        found = [loaded.measure(by) for by in order]
+        assert [(list(one.rows()), one.total, one.longest_name()) for one in found] == [alone[by] for by in order]
+
+
+def test_a_later_measurement_counts_what_was_added() -> None:
+    one = image((3,))
+    with gathered({("a", "1"): (one,)}) as usage:
+        before = usage.measure("repo")
+        usage.add_sizes([(Digest.of(b"3"), 9)])
+        after = usage.measure("repo")
+        (stated,), (real,) = before.rows(), after.rows()
+    assert stated.size - real.size == SIZES[3] - 9
+    assert (before.total.size, after.total.size) == (stated.size, real.size)
 
 
 def test_what_another_repository_shares_is_shared_though_only_one_is_shown() -> None:
     registry = {("a", "1"): (image((3, 4)),), ("b", "1"): (image((3,)),)}
-    usage = measured(registry, "repo", ["b"])
-    (row,) = usage.rows()
+    with measured(registry, "repo", ["b"]) as usage:
+        (row,) = usage.rows()
     assert (row.repository, row.shared) == ("b", 4000)
-    assert usage.total().size == row.size
-    usage.database.close()
+    assert usage.total.size == row.size
 
 
 @pytest.mark.parametrize("by", BY)
@@ -143,8 +176,9 @@ def test_every_order_is_an_order(by: str, sort: str) -> None:
     registry = {
         (name, tag): (image((layer,)),) for layer, (name, tag) in enumerate([("a", "1"), ("b", "1"), ("b", "2")])
     }
-    usage = measured(registry, by)
-    rows = list(usage.rows(sort))
+    with measured(registry, by) as usage:
+        rows = list(usage.rows(sort))
+        assert list(usage.rows(sort, 2)) == rows[:2]
     values = {
         "unique": lambda row: -row.unique,
         "size": lambda row: -row.size,
@@ -153,14 +187,11 @@ def test_every_order_is_an_order(by: str, sort: str) -> None:
         "name": lambda row: (row.repository, row.tag, row.digest),
     }[sort]
     assert rows == sorted(rows, key=values)
-    assert list(usage.rows(sort, 2)) == rows[:2]
-    usage.database.close()
 
 
 def test_an_empty_registry_weighs_nothing() -> None:
-    usage = measured({}, "repo")
-    assert (list(usage.rows()), usage.total().size, usage.longest_name()) == ([], 0, 0)
-    usage.database.close()
+    with measured({}, "repo") as usage:
+        assert (list(usage.rows()), usage.total.size, usage.longest_name()) == ([], 0, 0)
 
 
 # The command.

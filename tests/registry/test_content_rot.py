@@ -13,6 +13,7 @@ import pytest
 
 from dregutil.errors import CacheError
 from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.contents.search import find_images
 from dregutil.oci.manifest import Manifest, parse_manifest
 from dregutil.oci.names import Digest
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher
@@ -105,11 +106,11 @@ def test_what_is_called_whole_and_is_not_is_read_again(tmp_path: Path) -> None:
 def test_an_index_that_a_disk_calls_an_image_is_none(tmp_path: Path) -> None:
     with ContentDatabase.open(tmp_path / "contents.sqlite") as database:
         fill(database)
-        images = database.images(MANIFESTS)
+        images = find_images(database, MANIFESTS)
         assert TOP not in images
         assert len(images) == NUMBER
         database.connection.execute("UPDATE manifest SET kind = 'image'")
-        assert database.images(MANIFESTS).keys() == images.keys()
+        assert find_images(database, MANIFESTS).keys() == images.keys()
 
 
 def test_a_flipped_bit_ends_nothing(tmp_path: Path) -> None:

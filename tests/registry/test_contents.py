@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from dregutil.errors import CacheError, DigestMismatchError, LoginError, NotFoundError, UnreachableError
 from dregutil.inventory.contents.database import CHILD, ContentDatabase
 from dregutil.inventory.contents.read import Contents, read_contents
+from dregutil.inventory.contents.search import find_users, holders_above
 from dregutil.oci.manifest import OCI_INDEX, parse_manifest
 from dregutil.oci.names import Digest, Repository
 from dregutil.registry import connect
@@ -265,7 +266,7 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path, mode: int) -
     folder.chmod(mode)
     (tmp_path / "link").symlink_to(folder)
     for place in (folder, tmp_path / "link"):
-        with pytest.raises(CacheError, match="in the hands of others"):
+        with pytest.raises(CacheError, match="writable by other users"):
             ContentDatabase.open(place / "contents.sqlite")
 
 
@@ -274,7 +275,7 @@ def test_a_link_to_what_others_may_write_is_not_followed(tmp_path: Path) -> None
     other.write_bytes(b"")
     other.chmod(0o666)
     (tmp_path / "contents.sqlite").symlink_to(other)
-    with pytest.raises(CacheError, match="in the hands of others"):
+    with pytest.raises(CacheError, match="writable by other users"):
         ContentDatabase.open(tmp_path / "contents.sqlite")
     assert other.read_bytes() == b""
 
@@ -286,7 +287,7 @@ def test_a_file_of_somebody_else_is_not_used(tmp_path: Path) -> None:
         os.chown(path, 12345, -1)
     else:
         path.symlink_to("/etc/passwd")
-    with pytest.raises(CacheError, match="in the hands of others"):
+    with pytest.raises(CacheError, match="owned by another user"):
         ContentDatabase.open(path)
 
 
@@ -328,5 +329,5 @@ def test_what_is_above_many_is_what_is_above_each(children: list[list[int]], ask
             database.add([parse_manifest(raw, OCI_INDEX, digests[-1])])
             digests[below[0] if below else 0] = digests[-1]  # so that later ones may hold it
         chosen = [digests[number] for number in asked]
-        each = {above for digest in chosen for above, (role, _) in database.users(digest).items() if role == CHILD}
-        assert database.holders_above(chosen) == each
+        each = {user for digest in chosen for user, use in find_users(database, digest).items() if use.role == CHILD}
+        assert holders_above(database, chosen) == each

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from dregutil.errors import RefusedError
 from dregutil.inventory.contents.database import CHILD, CONFIG, ContentDatabase
+from dregutil.inventory.contents.search import digests_beginning_with, find_users
 from dregutil.oci.names import Digest
 from dregutil.report.cleanup import list_lines
 from dregutil.retention import PolicySet
@@ -57,10 +58,10 @@ def manifests_of(database: ContentDatabase) -> Lookup:
 
     def lookup(value: str) -> Collection[Digest]:
         found: dict[Digest, None] = {}
-        for digest in database.beginning_with(value):
+        for digest in digests_beginning_with(database, value):
             found[digest] = None
-            users = database.users(digest).items()
-            found.update((above, None) for above, (role, _) in users if role in (CHILD, CONFIG))
+            users = find_users(database, digest).items()
+            found.update((user, None) for user, use in users if use.role in (CHILD, CONFIG))
         return found
 
     return lookup

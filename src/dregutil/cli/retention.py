@@ -124,9 +124,7 @@ def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tu
                 number = keys.setdefault(kept_alone(verdict), len(keys))
                 yield Repository(str(number)), verdict.facts.tag or Tag(""), verdict.facts.digest
 
-    usage = DiskUsage(database, lines())
-    usage.measure("repo")
-    held = {row.repository: row.unique for row in usage.rows()}
+    held = {row.repository: row.unique for row in DiskUsage(database, lines()).measure("repo").rows()}
     return {key: held.get(Repository(str(number)), 0) for key, number in keys.items() if key is not None}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from dregutil.inventory.contents.disk_usage import TotalUsage, UsageRow
+from dregutil.inventory.contents.measured import TotalUsage, UsageRow
 from dregutil.report.units import size_text
 
 __all__ = ["row_name", "usage_lines", "usage_object"]

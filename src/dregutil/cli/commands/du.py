@@ -20,7 +20,8 @@ from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.cli.stored_contents import read_from_storage, stored_source
 from dregutil.errors import DregutilError, UsageError
 from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.inventory.contents.disk_usage import DiskUsage, UsageRow
+from dregutil.inventory.contents.disk_usage import DiskUsage
+from dregutil.inventory.contents.measured import Measured, UsageRow
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.waste import wasted
@@ -58,9 +59,8 @@ def du(args: argparse.Namespace, settings: Settings) -> int:
             note(settings, "what could not be read is not counted")
         for line in left_behind_lines(settings, usage.on_placeholders()):
             note(settings, line)
-        usage.know(_real_sizes(settings, usage, is_cached=source.began is None))
-        usage.measure(args.by)
-        _show(args, settings, usage)
+        usage.add_sizes(_real_sizes(settings, usage, is_cached=source.began is None))
+        _show(args, settings, usage.measure(args.by))
     _tell_waste(settings)
     return code
 
@@ -81,7 +81,7 @@ def _read_referrers(settings: Settings, database: ContentDatabase, usage: DiskUs
             sys.stderr.write(f"dregutil: and what refers to {len(failed) - _MOST_NAMED:,} more\n")
         new = {(repository, referrer) for repository, _, referrer in found} - seen
         unread = read_missing(settings, database, sorted(new))
-        usage.refer(place for place in found if place[2] not in unread)
+        usage.add_referrers(place for place in found if place[2] not in unread)
         is_whole = is_whole and not failed and not unread
         if not new:
             return is_whole
@@ -128,7 +128,7 @@ def _real_sizes(settings: Settings, usage: DiskUsage, *, is_cached: bool) -> Ite
     note(settings, "sizes of layers are those that manifests state; --storage PATH shows the real ones")
     if is_cached:
         note(settings, "what only the referrers API lists is counted with --refresh, or without a cache")
-    foreign = usage.foreign()
+    foreign = usage.foreign_layers()
     return asyncio.run(_pushed(settings, foreign)).items() if foreign else ()
 
 
@@ -163,9 +163,9 @@ def _tell_waste(settings: Settings) -> None:
         note(settings, f"not counted: {free}, free {then}")
 
 
-def _show(args: argparse.Namespace, settings: Settings, usage: DiskUsage) -> None:
+def _show(args: argparse.Namespace, settings: Settings, measured: Measured) -> None:
     sort = args.sort or ("size" if args.by == "layer" else "unique")
-    rows, total = usage.rows(sort, args.top), usage.total()
+    rows, total = measured.rows(sort, args.top), measured.total
     if settings.format == "text":
         bars, shown = sys.stdout.isatty(), tag_text(sys.stdout)
         if bars or args.top is not None:
@@ -173,7 +173,7 @@ def _show(args: argparse.Namespace, settings: Settings, usage: DiskUsage) -> Non
             listed: Iterable[UsageRow] = list(rows)
             longest = max((len(row_name(row, shown)) for row in listed), default=0)
         else:
-            listed, longest = rows, usage.longest_name()
+            listed, longest = rows, measured.longest_name()
         emit(settings, (), usage_lines(args.by, listed, total, longest=longest, bars=bars, tag_text=shown))
         return
     emit(settings, _objects(settings, rows, total.size), ())

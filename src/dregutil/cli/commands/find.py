@@ -15,6 +15,7 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, open_source
 from dregutil.errors import NotFoundError, PartialError, UsageError
 from dregutil.inventory.contents.database import CHILD, CONFIG, FOREIGN, LAYER, ContentDatabase
+from dregutil.inventory.contents.search import digests_beginning_with, find_users
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Reference, Repository, Tag, parse_signature_tag
 from dregutil.report.text import column_lines
@@ -89,7 +90,7 @@ def _within(what: str, inventory: Inventory, database: ContentDatabase, *, whole
     prefix = _PREFIX.fullmatch(what)
     found = None
     if prefix is not None:
-        candidates = database.beginning_with(prefix[2], prefix[1])
+        candidates = digests_beginning_with(database, prefix[2], prefix[1])
         found = _only(what, [digest for digest in candidates if any(_users(digest, inventory, database))])
     if found is None:
         if not whole:
@@ -124,8 +125,8 @@ def _signatures(digest: Digest, inventory: Inventory) -> Iterator[_Use]:
 def _users(digest: Digest, inventory: Inventory, database: ContentDatabase) -> Iterator[_Use]:
     """Tags of images and indexes that have it as a part, as far as they were read."""
     found = [
-        _Use(repository, tag, user, f"{_ROLES[role]}{' of a child' if floor > 1 and role != CHILD else ''}")
-        for user, (role, floor) in database.users(digest).items()
+        _Use(repository, tag, user, f"{_ROLES[how.role]}{' of a child' if how.depth > 1 and how.role != CHILD else ''}")
+        for user, how in find_users(database, digest).items()
         for repository, tag in inventory.holders(user)
     ]
     yield from sorted(found, key=lambda use: (use.repository, tag_order(use.tag)))

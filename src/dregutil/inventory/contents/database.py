@@ -1,7 +1,7 @@
 """The content database: manifests and images' configs, once per digest, for all registries (SQLite, WAL).
 
-What a digest stands for never changes, so what was read once is kept for good; the file is safe to delete. Several
-processes use it at once. Beside the bytes stands what refers to what (`part`), so that sizes are summed in SQL.
+The content of a digest never changes, so it is read once and kept for good; the file is safe to delete. Several
+processes use it at once. The table `part` says what refers to what, so that `search` and `disk_usage` answer in SQL.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from dregutil.errors import CacheError
 from dregutil.files import make_private_folder
 from dregutil.inventory.contents.migrations import ADVICE, migrate
 from dregutil.inventory.contents.sums import MANIFEST_SUM, drop, install, unsound, without_config
-from dregutil.oci.image import DEEPEST, ImageConfig, ImageDetails, describe, parse_config
+from dregutil.oci.image import ImageConfig, ImageDetails, describe, parse_config
 from dregutil.oci.manifest import (
     DOCKER_SCHEMA1_SIGNED,
     Descriptor,
@@ -33,22 +33,35 @@ from dregutil.oci.manifest import (
 )
 from dregutil.oci.names import Digest
 
-__all__ = ["CHILD", "CONFIG", "FOREIGN", "LAYER", "ContentDatabase", "digest_key", "digest_of_key", "needs_config"]
+__all__ = [
+    "CHILD",
+    "CONFIG",
+    "FOREIGN",
+    "LAYER",
+    "ContentDatabase",
+    "digest_key",
+    "digest_of_key",
+    "in_batches",
+    "needs_config",
+]
 
 CHILD, CONFIG, LAYER, FOREIGN = 1, 2, 3, 4
-"""What a part is to its manifest; a foreign layer is kept elsewhere."""
+"""The role of a part in its manifest. A foreign layer is kept outside of the registry."""
 
 _INSERT_BLOB = "INSERT INTO blob (digest, size, sum) VALUES (?1, ?2, row_sum(?1, CAST(?2 AS BLOB)))"
-_PATIENCE = 30.0  # seconds that another process may take to write
-_CHECKED_WHOLE = 1 << 25  # bytes: a file that is no larger is looked at in a few hundredths of a second
-_AT_ONCE = 500  # digests a query; SQLite takes 32,766 values
-_LARGEST = 1 << 42  # bytes: what a manifest says of a layer beyond this is no size, and sums must not overflow
+_BUSY_TIMEOUT = 30.0  # seconds to wait for another process that writes
+_CHECKED_WHOLE = 1 << 25  # bytes: a file up to this size is checked whole, in a few hundredths of a second
+_BATCH = 500  # digests in a query; SQLite allows 32,766 values
+_LARGEST = 1 << 42  # bytes: a larger size in a manifest is cut to this, so that sums do not overflow
+
+_Value = TypeVar("_Value")
 
 
 class ContentDatabase:
-    """One file, or a private one for this process alone. Every method raises CacheError where it cannot be used.
+    """One file, or a private database of this process. Every method raises CacheError if it cannot be used.
 
-    What was changed on the disk is dropped where it is met, as if it had never been read; `dropped` counts it.
+    A row that does not match its checksum is dropped when it is met, as if it had never been read; `dropped` counts
+    them. `connection` is for queries over several tables, under `guarded`.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
@@ -57,7 +70,7 @@ class ContentDatabase:
         self.dropped = 0
         install(connection)
         with self.guarded():
-            connection.isolation_level = None  # transactions begin and end where this module says so
+            connection.isolation_level = None  # transactions begin and end explicitly
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             migrate(connection)
@@ -68,10 +81,13 @@ class ContentDatabase:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open or make the file, for its owner only. Raises CacheError: damaged, newer, or of somebody else."""
+        """Open or create the file, private to its owner.
+
+        Raises CacheError if it is damaged, made by a newer version, or not private.
+        """
         _prepare(path)
         try:
-            connection = sqlite3.connect(path, timeout=_PATIENCE)
+            connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT)
         except sqlite3.Error as error:
             raise _unusable(path, str(error)) from error
         try:
@@ -82,7 +98,7 @@ class ContentDatabase:
 
     @classmethod
     def private(cls) -> Self:
-        """A database of this process alone, on the disk where it grows, gone when it is closed."""
+        """A database of this process alone. It spills to the disk when it grows, and is gone when it is closed."""
         return cls(sqlite3.connect(""), None)
 
     def close(self) -> None:
@@ -100,8 +116,7 @@ class ContentDatabase:
         """Those of `digests` that are not here whole: the manifest, and all manifests and configs below it."""
         found: list[Digest] = []
         with self.guarded():
-            waiting = iter(dict.fromkeys(digests))
-            while some := list(islice(waiting, _AT_ONCE)):
+            for some in in_batches(dict.fromkeys(digests)):
                 here = self._whole(list(map(digest_key, some)))
                 if self._drop_damaged(here):
                     here = self._whole(list(here))
@@ -114,10 +129,9 @@ class ContentDatabase:
         return {key for (key,) in self.connection.execute(query, keys)}
 
     def check(self, keys: Iterable[bytes]) -> None:
-        """Drop what the disk has changed of what is here whole of `keys` (of digests, see `digest_key`)."""
+        """Drop what is damaged of the digests that are here whole; `keys` are theirs (`digest_key`)."""
         with self.guarded():
-            waiting = iter(keys)
-            while some := list(islice(waiting, _AT_ONCE)):
+            for some in in_batches(keys):
                 self._drop_damaged(self._whole(some))
 
     def _drop_damaged(self, keys: set[bytes]) -> bool:
@@ -127,7 +141,7 @@ class ContentDatabase:
         return bool(damaged)
 
     def _damaged(self, keys: set[bytes]) -> set[int]:
-        """The rows of manifests, at or below `keys`, of which something is missing or changed."""
+        """The rows of the manifests, at or below `keys`, that are incomplete or damaged."""
         lacking = without_config(self.connection, keys)
         read = ((identity, self.manifest(digest_of_key(key))) for identity, key in lacking.items())
         return unsound(self.connection, keys) | {
@@ -140,7 +154,7 @@ class ContentDatabase:
         self.dropped += len(identities)
 
     def manifest(self, digest: Digest) -> Manifest | None:
-        """A manifest as it was read; None where it has not been."""
+        """A manifest as it was read; None if it was not."""
         with self.guarded():
             row = self.connection.execute(
                 f"SELECT id, CASE WHEN manifest.sum IS {MANIFEST_SUM} THEN media_type END, deflated"
@@ -157,7 +171,7 @@ class ContentDatabase:
         return parse_manifest(raw, media_type, digest)
 
     def config(self, digest: Digest) -> bytes | None:
-        """The bytes of an image's config; None where they have not been read."""
+        """The bytes of an image's config; None if they were not read."""
         with self.guarded():
             row = self.connection.execute(
                 "SELECT id, deflated FROM blob JOIN content USING (id) WHERE digest = ?", (digest_key(digest),)
@@ -168,7 +182,7 @@ class ContentDatabase:
         return raw
 
     def details(self, digest: Digest) -> ImageDetails | None:
-        """What is behind a digest, its children included; None where not all of it was read."""
+        """The image or index of a digest, children included; None if not all of it was read."""
         manifests: dict[Digest, Manifest] = {}
         configs: dict[Digest, ImageConfig] = {}
         waiting = [digest]
@@ -185,75 +199,15 @@ class ContentDatabase:
             waiting += [child.digest for child in manifest.children if child.digest not in manifests]
         return describe(digest, manifests, configs)
 
-    def beginning_with(self, value: str, algorithm: str | None = None) -> list[Digest]:
-        """All digests, of whatever kind, whose hexadecimal digits begin with `value`; at most 50."""
-        low = bytes.fromhex(value.ljust(len(value) + len(value) % 2, "0"))
-        high = bytes.fromhex(value.ljust(len(value) + len(value) % 2, "f")) + b"\xff" * 64
-        with self.guarded():
-            found = self.connection.execute(
-                "SELECT digest FROM blob WHERE digest BETWEEN ? AND ? LIMIT 50", (low, high)
-            ).fetchall()
-        digests = [digest_of_key(key) for (key,) in found]
-        return [digest for digest in digests if algorithm in (None, digest.algorithm)]
-
-    def users(self, blob: Digest) -> dict[Digest, tuple[int, int]]:
-        """The manifests above a blob or manifest, those above them included: with what it is to them (CHILD, CONFIG,
-        LAYER or FOREIGN) and how many floors are between (1: it is their own part)."""
-        query = (
-            "WITH RECURSIVE above (id, role, floor) AS ("
-            " SELECT manifest, role, 1 FROM part JOIN blob ON blob.id = part.blob WHERE digest = ?"
-            " UNION SELECT part.manifest, above.role, floor + 1 FROM above"
-            " JOIN part ON part.blob = above.id AND part.role = ? WHERE floor < ?)"
-            " SELECT digest, role, min(floor) FROM above JOIN blob USING (id) GROUP BY blob.id"
-        )
-        with self.guarded():
-            found = self.connection.execute(query, (digest_key(blob), CHILD, DEEPEST)).fetchall()
-        return {digest_of_key(key): (role, floor) for key, role, floor in found}
-
-    def images(self, digests: Iterable[Digest]) -> dict[Digest, str]:
-        """Those of `digests` whose bytes were read and are no index, with their media type."""
-        found: dict[Digest, str] = {}
-        kinds = (Kind.IMAGE.value, Kind.SCHEMA1.value)
-        with self.guarded():
-            waiting = iter(dict.fromkeys(digests))
-            while some := list(islice(waiting, _AT_ONCE)):
-                query = (
-                    "SELECT digest, media_type FROM manifest JOIN blob USING (id)"
-                    f" WHERE kind IN (?, ?) AND digest IN ({','.join('?' * len(some))})"
-                    f" AND manifest.sum IS {MANIFEST_SUM}"  # an index that a disk calls an image would hold nothing
-                )
-                rows = self.connection.execute(query, [*kinds, *map(digest_key, some)])
-                found.update((digest_of_key(key), media_type) for key, media_type in rows)
-        return found
-
-    def holders_above(self, digests: Iterable[Digest]) -> frozenset[Digest]:
-        """What was ever seen to have one of `digests` as a part (an index its child, an image a layer that is a
-        manifest too), and the indexes that hold those in turn."""
-        found: set[bytes] = set()
-        with self.guarded():
-            waiting = iter(digests)
-            while some := list(islice(waiting, _AT_ONCE)):
-                query = (
-                    "WITH RECURSIVE above (id, floor) AS ("
-                    " SELECT manifest, 1 FROM blob JOIN part ON part.blob = blob.id"
-                    f" WHERE digest IN ({','.join('?' * len(some))}) AND role != ?"
-                    " UNION SELECT part.manifest, floor + 1 FROM above"
-                    " JOIN part ON part.blob = above.id AND part.role = ? WHERE floor < ?)"
-                    " SELECT DISTINCT digest FROM above JOIN blob USING (id)"
-                )
-                values = [*map(digest_key, some), FOREIGN, CHILD, DEEPEST]
-                found.update(key for (key,) in self.connection.execute(query, values))
-        return frozenset(map(digest_of_key, found))
-
     def add(
         self,
         manifests: Iterable[Manifest] = (),
         configs: Mapping[Digest, bytes] | None = None,
         whole: Iterable[Digest] = (),
     ) -> None:
-        """Keep what was read, in one transaction; the caller has checked that each digest names its bytes.
+        """Keep what was read, in one transaction. The caller has checked that each digest names its bytes.
 
-        `whole` names manifests below which nothing is missing any more.
+        `whole` names the manifests below which nothing is missing now.
         """
         with self.guarded(), self._transaction():
             for digest, raw in (configs or {}).items():
@@ -268,15 +222,21 @@ class ContentDatabase:
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
-        """SQLite's errors as ours."""
+        """Raise errors of SQLite as CacheError."""
         try:
             yield
         except sqlite3.Error as error:
             raise _unusable(self.path, str(error)) from error
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self.connection.execute("BEGIN IMMEDIATE")
+    def temporary(self) -> Iterator[None]:
+        """A transaction on temporary tables: other processes may write to the file meanwhile."""
+        with self._transaction("BEGIN"):
+            yield
+
+    @contextlib.contextmanager
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+        self.connection.execute(begin)
         try:
             yield
         except BaseException:
@@ -322,8 +282,15 @@ class ContentDatabase:
         )
 
 
+def in_batches(values: Iterable[_Value]) -> Iterator[list[_Value]]:
+    """`values` in lists that are short enough for one query."""
+    waiting = iter(values)
+    while some := list(islice(waiting, _BATCH)):
+        yield some
+
+
 def _inflated(digest: Digest, deflated: bytes, media_type: str) -> bytes | None:
-    """The bytes as they were read; None where they are others by now."""
+    """The bytes as they were read; None if they are damaged."""
     try:
         raw = zlib.decompress(deflated)
     except (zlib.error, TypeError):
@@ -333,12 +300,12 @@ def _inflated(digest: Digest, deflated: bytes, media_type: str) -> bytes | None:
 
 
 def needs_config(manifest: Manifest) -> bool:
-    """Whether the manifest is an image's, whose config tells its date, platform and labels."""
+    """Whether the manifest is an image's whose config has its date, platform and labels."""
     return manifest.kind is Kind.IMAGE and manifest.config is not None and holds_image_config(manifest.config)
 
 
 def digest_key(digest: Digest) -> bytes:
-    """A digest as the database has it: its bytes; how many tells the algorithm."""
+    """A digest as the database stores it: its bytes. Their number implies the algorithm."""
     return bytes.fromhex(digest.hex)
 
 
@@ -354,15 +321,17 @@ def _parts(manifest: Manifest) -> Iterator[tuple[Descriptor, int]]:
 
 
 def _prepare(path: Path) -> None:
-    """Make the folder and the file for us alone, and trust neither if somebody else could have put it there."""
+    """Create the folder and the file, private to the owner. Raises CacheError if another user owns or can write one."""
     try:
         make_private_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         for place in (path.parent, path):
-            found = place.stat()  # of what a link leads to
-            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise _unusable(path, f"{place.resolve()} is in the hands of others as well")
+            found = place.stat()  # of the target, if it is a link
+            if found.st_uid != os.geteuid():
+                raise _unusable(path, f"{place.resolve()} is owned by another user")
+            if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise _unusable(path, f"{place.resolve()} is writable by other users")
     except OSError as error:
         raise _unusable(path, error.strerror or str(error)) from error
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from dregutil.errors import CacheError
 from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.contents.search import find_images, holders_above
 from dregutil.oci.manifest import Descriptor, Manifest
 from dregutil.oci.names import Digest, Repository
 from dregutil.registry.reader import Registry
@@ -29,7 +30,7 @@ class Seen:
         """Those of `digests` whose bytes were read and are an image's, with its media type. A database that cannot be
         used knows none: they are read again."""
         with suppress(CacheError):
-            return self._contents.images(digests)
+            return find_images(self._contents, digests)
         return {}
 
     def manifest(self, digest: Digest) -> Manifest | None:
@@ -40,7 +41,7 @@ class Seen:
 
     def above(self, digests: Collection[Digest]) -> Collection[Digest]:
         """What was ever seen to have one of `digests` as a part, and the indexes above that. Raises CacheError."""
-        return self._contents.holders_above(digests)
+        return holders_above(self._contents, digests)
 
     def keep(self, manifests: Collection[Manifest]) -> None:
         """Remember manifests that were read. A database that cannot be written does not: they are read again."""

@@ -1,0 +1,249 @@
+"""What was gathered about tags → what each repository, tag or layer weighs. In SQL.
+
+`line` is a line of the answer: a repository or a tag. Nothing here grows with the number of tags but SQLite's temporary
+file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dregutil.inventory.contents.database import CHILD, CONFIG, FOREIGN, LAYER, ContentDatabase, digest_of_key
+from dregutil.oci.image import DEEPEST
+from dregutil.oci.manifest import Kind
+from dregutil.oci.names import Digest, Repository, Tag
+
+__all__ = ["BY", "SORTS", "Measured", "TotalUsage", "UsageRow", "measure_lines"]
+
+BY = ("repo", "tag", "layer")
+SORTS: Mapping[str, str] = {
+    "unique": "freed DESC, size DESC, name, tag",
+    "size": "size DESC, freed DESC, name, tag",
+    "shared": "size - freed DESC, size DESC, name, tag",
+    "tags": "tags DESC, size DESC, name, tag",
+    "name": "name, tag",
+}
+
+# Dropped by the next measurement.
+_WORKING = (
+    "CREATE TEMP TABLE held (line INTEGER, manifest INTEGER, PRIMARY KEY (line, manifest)) WITHOUT ROWID",
+    "CREATE TEMP TABLE reach (line INTEGER, blob INTEGER, PRIMARY KEY (line, blob)) WITHOUT ROWID",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """Bytes of a repository, of a tag, or of a layer (then `digest` is its own).
+
+    `size`: all that it reaches, each blob once. `unique`: what removing it alone would free; of a layer, its size if
+    only one image has it. `images` counts the digests that its tags name; of a layer, the images that have it.
+    """
+
+    repository: Repository | None
+    tag: Tag | None
+    digest: Digest | None
+    repositories: int
+    tags: int
+    images: int
+    size: int
+    unique: int
+
+    @property
+    def shared(self) -> int:
+        return self.size - self.unique
+
+
+@dataclass(frozen=True, slots=True)
+class TotalUsage:
+    """All rows together, in bytes.
+
+    `size`: all distinct blobs; `unique`: what the rows free one by one; `most`: the most that one row frees, or the
+    largest layer; `other`: what is in no row, such as manifests and configs beside layers.
+    """
+
+    rows: int
+    size: int
+    unique: int
+    most: int
+    other: int = 0
+
+    @property
+    def shared(self) -> int:
+        """What several rows share: removing one of them does not free it."""
+        return self.size - self.unique - self.other
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What each line of `by` (one of BY) weighs, and `total` all together.
+
+    The rows stay in the temporary tables of the content database, so they can be read as long as it is open. A later
+    measurement does not change them.
+    """
+
+    by: str
+    total: TotalUsage
+    _database: ContentDatabase = field(repr=False)
+    _weight: str = field(repr=False)
+    _owner: str = field(repr=False)
+
+    def rows(self, sort: str = "unique", top: int | None = None) -> Iterator[UsageRow]:
+        """The lines in the order `sort` (one of SORTS); at most `top` of them. Raises CacheError."""
+        with self._database.guarded():
+            found = self._database.connection.execute(
+                f"SELECT name, tag, digest, repositories, tags, images, size, freed FROM ({self._lines()})"
+                f" ORDER BY {SORTS[sort]} LIMIT ?",
+                (-1 if top is None else top,),
+            )
+            for name, tag, key, *numbers in found:
+                yield UsageRow(
+                    None if self.by == "layer" else Repository(name),
+                    Tag(tag) if tag else None,
+                    None if key is None else digest_of_key(key),
+                    *numbers,
+                )
+
+    def longest_name(self) -> int:
+        """The characters of the longest name of a line. Raises CacheError."""
+        query = {
+            "repo": "SELECT max(length(name)) FROM place WHERE shown",
+            "tag": "SELECT max(length(place.name) + 1 + length(tag.name)) FROM tag"
+            " JOIN place ON place.id = place AND shown",
+            "layer": f"SELECT max(7 + 2 * length(digest)) FROM {self._weight} JOIN blob ON blob.id = line",
+        }[self.by]
+        with self._database.guarded():
+            (longest,) = self._database.connection.execute(query).fetchone()
+        return longest or 0
+
+    def _lines(self) -> str:
+        if self.by == "repo":
+            return (
+                "SELECT place.name, '' AS tag, NULL AS digest, 1 AS repositories, counted.tags, counted.images,"
+                f" size, freed FROM {self._weight} JOIN place ON place.id = line JOIN (SELECT place, count(*) AS tags,"
+                " count(DISTINCT digest) AS images FROM tag GROUP BY place) AS counted ON counted.place = line"
+            )
+        if self.by == "tag":
+            return (
+                "SELECT place.name, tag.name AS tag, tag.digest, 1 AS repositories, 1 AS tags, 1 AS images,"
+                f" size, freed FROM {self._weight} JOIN tag ON tag.id = line JOIN place ON place.id = tag.place"
+            )
+        return (
+            "SELECT lower(hex(digest)) AS name, '' AS tag, digest, owner.lines AS repositories, images AS tags, images,"
+            f" weight.size, freed FROM {self._weight} AS weight JOIN blob ON blob.id = weight.line"
+            f" JOIN {self._owner} AS owner ON owner.blob = blob.id"
+        )
+
+
+def measure_lines(database: ContentDatabase, by: str, *, number: int, is_filtered: bool) -> Measured:
+    """Sum up what was gathered (see `disk_usage`) for each line of `by`. Raises CacheError.
+
+    `number`: the measurement's, from 1. `is_filtered`: only the places that are `shown` get a line.
+    """
+    with database.guarded():
+        measurement = _Measurement(database, by, number, is_filtered=is_filtered)
+        measurement.begin(drop=number > 1)
+        with database.temporary():
+            measurement.hold()
+            measurement.reach()
+            measurement.weigh()
+        return Measured(by, measurement.total(), database, measurement.weight, measurement.owner)
+
+
+class _Measurement:
+    """The steps of a measurement, in their order."""
+
+    def __init__(self, database: ContentDatabase, by: str, number: int, *, is_filtered: bool) -> None:
+        self.by = by
+        self.weight = f"weight_{number}"
+        self.owner = f"owner_{number}"
+        self._is_filtered = is_filtered
+        self._execute = database.connection.execute
+
+    def begin(self, *, drop: bool) -> None:
+        for table in ("held", "reach") if drop else ():
+            self._execute(f"DROP TABLE {table}")
+        for statement in _WORKING:
+            self._execute(statement)
+        # `line` is the only one that holds the blob, or 0; `lines` says how many do.
+        self._execute(
+            f"CREATE TEMP TABLE {self.owner} (blob INTEGER PRIMARY KEY, line INTEGER, size INTEGER, lines INTEGER)"
+        )
+        self._execute(
+            f"CREATE TEMP TABLE {self.weight} (line INTEGER PRIMARY KEY, size INTEGER, freed INTEGER, images INTEGER)"
+        )
+
+    def hold(self) -> None:
+        """The manifests of each line: those that its tags name, their children, and what refers to any of these."""
+        line = "tag.id" if self.by == "tag" else "tag.place"
+        place = "(SELECT place FROM tag WHERE tag.id = line)" if self.by == "tag" else "line"
+        self._execute(
+            f"INSERT OR IGNORE INTO held SELECT {line}, blob.id FROM tag"
+            " CROSS JOIN blob ON blob.digest = tag.digest CROSS JOIN manifest ON manifest.id = blob.id"
+        )
+        for _ in range(DEEPEST):
+            children = self._execute(
+                "INSERT OR IGNORE INTO held SELECT line, part.blob FROM held"
+                " CROSS JOIN manifest ON manifest.id = held.manifest AND kind IN (?, ?)"
+                " CROSS JOIN part ON part.manifest = held.manifest AND role = ?",
+                (Kind.INDEX.value, Kind.UNKNOWN.value, CHILD),
+            )
+            referrers = self._execute(
+                "INSERT OR IGNORE INTO held SELECT line, referrer.manifest FROM referrer"
+                f" CROSS JOIN held ON held.manifest = referrer.subject WHERE referrer.place = {place}"
+            )
+            if children.rowcount == referrers.rowcount == 0:
+                return
+
+    def reach(self) -> None:
+        """The blobs of each line, and for each blob the line that alone has it, if one does."""
+        self._execute("INSERT INTO reach SELECT line, manifest FROM held")
+        self._execute(
+            "INSERT OR IGNORE INTO reach SELECT line, part.blob FROM held"
+            " CROSS JOIN part ON part.manifest = held.manifest WHERE role IN (?, ?)"
+            " OR (role = ? AND part.blob IN (SELECT blob FROM real_size))",
+            (CONFIG, LAYER, FOREIGN),
+        )
+        self._execute(
+            f"INSERT INTO {self.owner}"
+            " SELECT reach.blob, CASE WHEN count(*) = 1 THEN min(line) ELSE 0 END, size, count(*)"
+            " FROM reach JOIN sized ON sized.id = reach.blob GROUP BY reach.blob"
+        )
+
+    def weigh(self) -> None:
+        if self.by == "layer":
+            self._execute(
+                f"INSERT INTO {self.weight}"
+                " SELECT blob.id, blob.size, CASE WHEN count(*) = 1 THEN blob.size ELSE 0 END, count(*)"
+                " FROM (SELECT DISTINCT manifest FROM held) AS image"
+                " CROSS JOIN part ON part.manifest = image.manifest"
+                " AND (role = ? OR (role = ? AND part.blob IN (SELECT blob FROM real_size)))"
+                " CROSS JOIN sized AS blob ON blob.id = part.blob"
+                f" WHERE {self._reached_by_shown('blob.id')} GROUP BY blob.id",
+                (LAYER, FOREIGN),
+            )
+            return
+        where = f" WHERE {self._is_shown('reach.line')}" if self._is_filtered else ""
+        self._execute(
+            f"INSERT INTO {self.weight} SELECT reach.line, sum(owner.size),"
+            " sum(CASE WHEN owner.line = reach.line THEN owner.size ELSE 0 END), 0"
+            f" FROM reach CROSS JOIN {self.owner} AS owner ON owner.blob = reach.blob{where} GROUP BY reach.line"
+        )
+
+    def total(self) -> TotalUsage:
+        where = f" WHERE {self._reached_by_shown('blob')}" if self._is_filtered else ""
+        (size,) = self._execute(f"SELECT total(size) FROM {self.owner}{where}").fetchone()
+        most = "size" if self.by == "layer" else "freed"
+        rows, weight, unique, largest = self._execute(
+            f"SELECT count(*), total(size), total(freed), max({most}) FROM {self.weight}"
+        ).fetchone()
+        other = int(size - weight) if self.by == "layer" else 0
+        return TotalUsage(rows, int(size), int(unique), largest or 0, other)
+
+    def _is_shown(self, column: str) -> str:
+        shown = "SELECT id FROM place WHERE shown"
+        lines = f"SELECT id FROM tag WHERE place IN ({shown})" if self.by == "tag" else shown
+        return f"{column} IN ({lines})"
+
+    def _reached_by_shown(self, column: str) -> str:
+        return f"{column} IN (SELECT blob FROM reach WHERE {self._is_shown('line')})" if self._is_filtered else "1"
