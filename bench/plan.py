@@ -16,7 +16,8 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.brake import braked_repositories
 from dregutil.plan.cost import plan_seconds
 from dregutil.plan.file import encode_plan
-from dregutil.plan.model import RemovalOptions, make_plan
+from dregutil.plan.make import make_plan
+from dregutil.plan.model import RemovalOptions
 from dregutil.plan.reclaim import with_reclaim
 from dregutil.report.removal import plan_lines
 from dregutil.select.selection import select_tags

@@ -15,7 +15,9 @@ from dregutil.inventory.untagged import untagged_in_graph, untagged_in_storage
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag, parse_signature_tag
-from dregutil.plan.model import RemovalOptions, make_plan, recheck
+from dregutil.plan.make import make_plan
+from dregutil.plan.model import RemovalOptions
+from dregutil.plan.recheck import recheck
 from dregutil.select.selection import Selected, Selection
 from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository, references
 from images import CONFIG, IMAGE, INDEX

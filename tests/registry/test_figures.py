@@ -23,7 +23,8 @@ from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan import besides
-from dregutil.plan.model import Plan, RemovalOptions, make_plan
+from dregutil.plan.make import make_plan
+from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.plan.reclaim import collectors_of, with_reclaim
 from dregutil.registry import connect
 from dregutil.select.selection import Selected, Selection, select_tags

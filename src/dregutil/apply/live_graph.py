@@ -13,8 +13,9 @@ from dregutil.inventory.survey import survey_repository
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Step, recheck
+from dregutil.plan.model import Step
 from dregutil.plan.outcome import Result
+from dregutil.plan.recheck import recheck
 
 __all__ = ["LiveReading", "look_lives"]
 

@@ -18,7 +18,8 @@ from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.besides import changed_since, read_besides
-from dregutil.plan.model import Plan, RemovalOptions, make_plan
+from dregutil.plan.make import make_plan
+from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.plan.reclaim import collectors_of, with_reclaim, with_stored_reclaim
 from dregutil.registry.reader import Registry
 from dregutil.select.selection import Selection

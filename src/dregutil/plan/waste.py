@@ -14,7 +14,8 @@ from dregutil.inventory.untagged import untagged_in_storage
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Descriptor, Manifest
 from dregutil.oci.names import Digest
-from dregutil.plan.model import Plan, RemovalOptions, Step, make_plan
+from dregutil.plan.make import make_plan
+from dregutil.plan.model import Plan, RemovalOptions, Step
 from dregutil.select.selection import Selected, Selection
 from dregutil.storage.garbage_collector import GarbageCollector, Generation, Marks, mark, marked_repositories, stops_at
 from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository, Upload

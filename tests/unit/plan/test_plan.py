@@ -11,7 +11,8 @@ import pytest
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import DOCKER_SCHEMA1, OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Action, Plan, RemovalOptions, StepKind, make_plan, recheck
+from dregutil.plan.make import make_plan
+from dregutil.plan.model import Action, Plan, RemovalOptions, StepKind
 from dregutil.select.selection import HeldBack, Selected, Selection
 
 REPOSITORY = Repository("shop/web")
@@ -298,31 +299,3 @@ def test_no_match_all_tags_lets_the_tags_that_were_seen_go(others_may_go: bool) 
     one = image("one")
     made = plan(graph({"1.0": one, "stable": one}), "1.0", others_may_go=others_may_go)
     assert going(made) == ([one.digest] if others_may_go else [])
-
-
-def test_recheck_drops_a_digest_that_a_new_tag_names_and_what_went_with_it() -> None:
-    amd = image("amd")
-    multi, other = index(amd), image("other")
-    made = plan(graph({"1.0": multi, "2.0": other}, amd), "1.0", "2.0")
-    fresh = graph({"1.0": multi, "new": multi, "2.0": other}, amd)
-    assert set(recheck(made.steps, fresh, RemovalOptions())) == {
-        step.number for step in made.steps if step.digest != other.digest
-    }
-
-
-def test_recheck_drops_a_child_that_a_new_index_holds() -> None:
-    amd, arm = image("amd"), image("arm")
-    multi = index(amd, arm)
-    made = plan(graph({"1.0": multi}, amd, arm), "1.0")
-    fresh = graph({"1.0": multi, "2.0": index(amd)}, amd, arm)
-    dropped = recheck(made.steps, fresh, RemovalOptions())
-    assert [step.digest for step in made.steps if step.number in dropped] == [amd.digest]
-
-
-def test_recheck_drops_a_moved_tag_and_counts_what_is_gone_as_holding() -> None:
-    one, two, three = image("one"), image("two"), image("three")
-    made = plan(graph({"1": one, "2": two}), "1", "2")
-    fresh = graph({"1": three}, one, absent=[two])
-    dropped = recheck(made.steps, fresh, RemovalOptions())
-    assert list(dropped) == [1]
-    assert "moved" in dropped[1]

@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import pytest
 from test_plan import REPOSITORY, going, graph, image, index, plan
 from test_settle import refer
 
@@ -14,7 +13,8 @@ from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.oci.placeholder import placeholder
-from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind, make_plan, recheck
+from dregutil.plan.make import make_plan
+from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind
 from dregutil.select.selection import HeldBack, Selected, Selection
 from dregutil.storage.garbage_collector import Collector
 
@@ -168,85 +168,3 @@ def test_only_what_was_selected_itself_counts_as_untagged() -> None:
         (StepKind.IMAGE, (Tag("1"),), False),
     ):
         assert Step(1, Action.DELETE, REPOSITORY, one.digest, tags, kind, "").is_untagged is is_untagged
-
-
-# -- what is checked again just before it is carried out ------------------------------------------------------------
-
-
-def rechecked(made: Plan, now: RepositoryGraph, **more: object) -> dict[int, str]:
-    return dict(recheck(made.steps, now, made.options, **more))  # type: ignore[arg-type]
-
-
-def test_recheck_drops_a_tag_that_somebody_took_off() -> None:
-    one = image("one")
-    made = plan(graph({"1.0": one, "1.1": one}), "1.0", "1.1")
-    assert rechecked(made, graph({"1.1": one})) == {}
-    assert rechecked(made, graph({}, one)) == {1: "'1.0' is no longer on it"}
-    assert rechecked(made, graph({}, one), begun={1}) == {}
-    assert rechecked(made, graph({}, one), begun={2}) == {1: "'1.0' is no longer on it"}
-
-
-def test_recheck_drops_what_moved_and_says_where_to() -> None:
-    one, two = image("one"), image("two")
-    made = plan(graph({"1.0": one, "1.1": one}), "1.0", "1.1")
-    assert rechecked(made, graph({"1.0": two}, one)) == {1: f"'1.0' has moved to {two.digest.short}"}
-    assert rechecked(made, graph({"1.0": two, "1.1": one})) == {}
-    untag = plan(graph({"1.0": one, "stable": one}), "1.0", options=RemovalOptions(untag=True))
-    assert rechecked(untag, graph({"1.0": two, "stable": one})) == {1: f"'1.0' has moved to {two.digest.short}"}
-    assert rechecked(untag, graph({"stable": one})) == {}
-    assert rechecked(untag, graph({"1.0": one, "stable": one})) == {}
-
-
-def test_recheck_drops_a_signature_whose_index_is_there_again() -> None:
-    child = image("child")
-    top = index(child)
-    made = plan(graph({"1": top}, child), "1")
-    gone = {1: top.digest}
-    assert rechecked(made, graph({}, child, absent=[top]), begun={1}, gone=gone) == {}
-    again = graph({}, child, top)
-    assert rechecked(made, again, begun={1}, gone=gone)[2] == f"{top.digest.short}, to which it belongs, is there again"
-    assert set(rechecked(made, graph({}, child, top), begun={1}, gone={9: top.digest})) == set()
-
-
-def test_recheck_counts_a_digest_that_is_gone_as_holding_and_one_with_a_tag_as_there() -> None:
-    one = image("one")
-    made = plan(graph({"1": one}), "1")
-    assert rechecked(made, graph({}, absent=[one])) == {}
-    odd = RepositoryGraph(REPOSITORY, {Tag("1"): one.digest, Tag("new"): one.digest}, {}, {}, frozenset({one.digest}))
-    assert rechecked(made, odd) == {1: "also 'new'"}
-
-
-def test_recheck_looks_at_every_step() -> None:
-    one, two, three = image("one"), image("two"), image("three")
-    tags = {"1": one, "2": two, "stable": one, "beta": two}
-    untag = plan(graph(tags), "1", "2", options=RemovalOptions(untag=True))
-    moved = graph({**tags, "1": three, "2": three})
-    assert list(rechecked(untag, moved)) == [1, 2]
-    made = plan(graph({"1": one, "2": two}), "1", "2")
-    assert rechecked(made, graph({"2": three}, two, absent=[one])) == {2: f"'2' has moved to {three.digest.short}"}
-
-
-def test_recheck_of_a_repository_that_cannot_be_judged_drops_all() -> None:
-    one = image("one")
-    made = plan(graph({"1": one}), "1")
-    assert rechecked(made, RepositoryGraph(REPOSITORY, unjudgeable="broken")) == {1: "broken"}
-
-
-def test_recheck_drops_what_a_tag_refers_to_by_now() -> None:
-    one = image("one")
-    step = Step(1, Action.DELETE, REPOSITORY, one.digest, (), StepKind.IMAGE, "stray")
-    about = image("about", subject=one)
-    found = graph({"x": about}, one, referrers=refer(one, about))
-    assert dict(recheck([step], found, RemovalOptions())) == {1: "'x' refers to it"}
-    tagged = Step(1, Action.DELETE, REPOSITORY, one.digest, (Tag("1"),), StepKind.IMAGE, "selected")
-    found = graph({"1": one, "x": about}, referrers=refer(one, about))
-    assert dict(recheck([tagged], found, RemovalOptions())) == {}
-
-
-@pytest.mark.parametrize("allowed", [False, True])
-def test_recheck_asks_once_more_what_could_not_be_put_back(allowed: bool) -> None:
-    child = image("child")
-    top = index(child)
-    made = plan(graph({"1": top}, child), "1", options=RemovalOptions(allow_irreversible=allowed))
-    dropped = rechecked(made, graph({"1": top}, absent=[child]))
-    assert dropped == ({} if allowed else {1: dropped.get(1, "")})
