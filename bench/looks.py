@@ -103,11 +103,11 @@ async def _one(url: str, selector: str) -> dict[str, Any]:
 
     try:
         from dregutil.apply.run import Known
-        from dregutil.inventory.readings import Readings
+        from dregutil.inventory.fresh_surveys import FreshSurveys
         from dregutil.plan.outcome import NoRecorder, Result
     except ImportError:  # 2.1.0 and before
         from dregutil.outcome import NoRecorder, Result
-        from dregutil.readings import Readings
+        from dregutil.readings import Readings as FreshSurveys
         from dregutil.run import Known
 
     async with dregutil.connect_writable(url) as registry:
@@ -120,7 +120,7 @@ async def _one(url: str, selector: str) -> dict[str, Any]:
             return await send(method, *arguments, **options)
 
         registry._transport.send = counted  # type: ignore[method-assign]  # noqa: SLF001
-        readings = Readings()
+        readings = FreshSurveys()
         selection = dregutil.select_tags(
             inventory, sorted(inventory.as_mapping()), dregutil.TagSelector.build([selector])
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 
-from dregutil.inventory.contents.seen import Seen
-from dregutil.inventory.readings import Readings
+from dregutil.inventory.contents.known_manifests import KnownManifests
+from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.remembered import remembered_indexes, remembered_manifests
 from dregutil.oci.manifest import Manifest
@@ -29,8 +29,8 @@ async def plan_removal(
     *,
     command: str = "",
     known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
-    seen: Seen | None = None,
-    readings: Readings | None = None,
+    seen: KnownManifests | None = None,
+    readings: FreshSurveys | None = None,
     collector: Collector = Collector.DEFAULT,
     stored: StoredRegistry | None = None,
     known: Callable[[Digest], Manifest | None] | None = None,

@@ -9,7 +9,7 @@ from test_placeholder import killed_in_the_sweep, program, removing  # noqa: F40
 
 from dregutil.inventory.tag_history import Sighting, SightingStore
 from dregutil.inventory.tags import Inventory
-from dregutil.journal.moved_aside import as_before
+from dregutil.journal.placeholder_tags import resolve_placeholders
 from dregutil.oci.manifest import OCI_MANIFEST, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Intent
@@ -61,7 +61,9 @@ async def test_tags_that_were_on_a_placeholder_keep_their_place(
 
 def test_a_tag_goes_by_what_the_record_says() -> None:
     tags = {Tag("1"): PLACEHOLDER, Tag("2"): PLACEHOLDER, Tag("3"): Digest.of(b"{}"), Tag("copy"): PLACEHOLDER}
-    found = as_before(Inventory({R: tags, Repository("other"): tags}), [intent("1"), intent("2", b'{"a":1}')])
+    found = resolve_placeholders(
+        Inventory({R: tags, Repository("other"): tags}), [intent("1"), intent("2", b'{"a":1}')]
+    )
     assert found.tags(R) == {
         Tag("1"): Digest.of(b"{}"),
         Tag("2"): Digest.of(b'{"a":1}'),
@@ -71,11 +73,11 @@ def test_a_tag_goes_by_what_the_record_says() -> None:
 
 
 def test_a_copy_that_can_be_of_one_image_only_is_of_that() -> None:
-    found = as_before(Inventory({R: {Tag("copy"): PLACEHOLDER}}), [intent("1")])
+    found = resolve_placeholders(Inventory({R: {Tag("copy"): PLACEHOLDER}}), [intent("1")])
     assert found.tags(R) == {Tag("copy"): Digest.of(b"{}")}
 
 
 @pytest.mark.parametrize("moved", [[], [intent("1", placeholder=None)]])
 def test_without_placeholders_nothing_changes(moved: list[Intent]) -> None:
     inventory = Inventory({R: {Tag("1"): PLACEHOLDER}})
-    assert as_before(inventory, moved) is inventory
+    assert resolve_placeholders(inventory, moved) is inventory

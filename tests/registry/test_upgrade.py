@@ -12,7 +12,7 @@ import pytest
 
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.tag_history import SightingStore
-from dregutil.journal.last_cleanup import LastRunFile
+from dregutil.journal.last_cleanup import LastCleanupFile
 from dregutil.oci.names import Digest, Repository, Tag
 from images import Pusher
 from program import PROGRAM
@@ -148,7 +148,7 @@ def test_the_sightings_go_on(upgraded: Upgraded) -> None:
 
 
 def test_the_last_run_of_a_policy_is_known(upgraded: Upgraded) -> None:
-    last = LastRunFile(upgraded.left.folder / "state", NAME, upgraded.left.folder / LAST_POLICY).read()
+    last = LastCleanupFile(upgraded.left.folder / "state", NAME, upgraded.left.folder / LAST_POLICY).read()
     assert last is not None
     assert (last.selected, last.removed) == ({"all": 11}, {"all": 0})
     shown = upgraded.run("cleanup", "-f", LAST_POLICY, "--dry-run", code=3)  # a tag is on a placeholder

@@ -14,7 +14,7 @@ import pytest
 from dregutil.apply.apply import apply_plan
 from dregutil.inventory import survey
 from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.crawl import crawl
 from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
@@ -42,7 +42,9 @@ def proxy(registry_server: DistributionServer) -> Iterator[Proxy]:
         yield found
 
 
-async def planned(url: str, *tags: str, known: dict[str, str] | None = None, seen: Seen | None = None) -> Plan:
+async def planned(
+    url: str, *tags: str, known: dict[str, str] | None = None, seen: KnownManifests | None = None
+) -> Plan:
     """The plan for tags of `r`, made from a crawl; `known` are tags that an earlier one saw besides."""
     async with connect_writable(url) as registry:
         found = (await crawl(registry)).inventory
@@ -224,10 +226,10 @@ async def test_an_index_that_is_said_to_be_an_image_holds_its_children(
     pusher.push_index("r", "nightly", children=[child])
     with ContentDatabase.open(tmp_path / "contents.db") as database:
         if known:
-            await planned(proxy.url, "1.0", seen=Seen(database))
+            await planned(proxy.url, "1.0", seen=KnownManifests(database))
         proxy.after = labelled(media_type, *methods)
-        plan = await planned(proxy.url, "1.0", seen=Seen(database))
-        again = await planned(proxy.url, "1.0", seen=Seen(database))
+        plan = await planned(proxy.url, "1.0", seen=KnownManifests(database))
+        again = await planned(proxy.url, "1.0", seen=KnownManifests(database))
     assert not plan.steps
     assert not again.steps
 
@@ -270,10 +272,10 @@ async def test_what_stays_is_read_once_ever(proxy: Proxy, pusher: Pusher, tmp_pa
     pusher.push_index("r", "nightly", children=stays[:1])
     staying = {"2.0", "2.1", "2.2", *(image["digest"] for image in stays)}
     with ContentDatabase.open(tmp_path / "contents.db") as database:
-        await planned(proxy.url, "1.0", seen=Seen(database))
+        await planned(proxy.url, "1.0", seen=KnownManifests(database))
         assert sorted(set(proxy.sent("GET")) & staying) == ["2.0", "2.1", "2.2"]
         proxy.requests.clear()
-        await planned(proxy.url, "1.0", seen=Seen(database))
+        await planned(proxy.url, "1.0", seen=KnownManifests(database))
     assert not set(proxy.sent("GET")) & staying
     assert proxy.sent("HEAD").count("2.1") == 2  # the crawl, and the look
 

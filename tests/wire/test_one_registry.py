@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dregutil.errors import RefusedError
 from dregutil.inventory.tag_history import SightingStore
 from dregutil.inventory.tags import Inventory
-from dregutil.journal.last_cleanup import CrawlMark, LastRunFile
+from dregutil.journal.last_cleanup import CrawlMark, LastCleanupFile
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag, registry_key, registry_spellings
 from dregutil.plan.model import Plan
@@ -132,11 +132,11 @@ def test_of_two_files_of_an_older_version_the_last_written_goes_on(tmp_path: Pat
 def test_the_last_run_of_a_policy_is_known_by_any_name(tmp_path: Path, older: str) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     policy = tmp_path / "policy.yml"
-    made = LastRunFile(tmp_path, f"{older}:5000", policy)
+    made = LastCleanupFile(tmp_path, f"{older}:5000", policy)
     made.write(now, {"all": 3}, {"all": 1})
     made.path.rename(made.path.with_name(f"{older_name(f'{older}:5000{chr(10)}{policy}')}.json"))
     for host in ("localhost", "127.0.0.1", "[::1]"):
-        found = LastRunFile(tmp_path, f"{host}:5000", policy).read()
+        found = LastCleanupFile(tmp_path, f"{host}:5000", policy).read()
         assert found is not None
         assert (found.when, found.removed) == (now, {"all": 1})
         assert CrawlMark(tmp_path, f"{host}:5000").path == CrawlMark(tmp_path, "localhost:5000").path

@@ -17,8 +17,8 @@ from dregutil.apply.repository import RepositoryRun
 from dregutil.apply.run import Run
 from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
 from dregutil.files import state_folder
+from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
-from dregutil.inventory.readings import Readings
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.reader import RunRecord
 from dregutil.journal.remembered import remembered
@@ -40,7 +40,7 @@ async def apply_plan(
     *,
     inventory: Inventory | None = None,
     known: Known | None = None,
-    readings: Readings | None = None,
+    readings: FreshSurveys | None = None,
     recorder: Recorder | None = None,
     earlier: RunRecord | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
@@ -87,7 +87,7 @@ async def apply_plan(
             known = stack.enter_context(remembered(registry.address.identity, inventory))
         limit = asyncio.Semaphore(registry.repositories_at_once)
         run = Run(WritableRegistry.of(registry), plan, known, recorder, on_outcome or (lambda _: None))
-        run.readings = readings or Readings()
+        run.readings = readings or FreshSurveys()
         run.untagger.on_swept = on_swept or run.untagger.on_swept
         run.untagger.on_put_back = on_put_back or run.untagger.on_put_back
         run.stop = stop or run.stop

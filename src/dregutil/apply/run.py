@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dregutil.apply.free_tags import is_free
 from dregutil.apply.untag import Untagger
 from dregutil.errors import DregutilError
+from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
-from dregutil.inventory.readings import Readings
 from dregutil.journal.reader import RunRecord
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
@@ -40,7 +40,7 @@ class Run:
         self.plan = plan
         self.known = known
         self.recorder = recorder
-        self.readings = Readings()
+        self.readings = FreshSurveys()
         self.stop = asyncio.Event()
         self.untagger = Untagger(registry, recorder)
         self.outcomes: dict[int, Outcome] = {}

@@ -13,8 +13,8 @@ from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.oci.names import Digest, Repository
 
 if TYPE_CHECKING:
+    from dregutil.inventory.contents.known_manifests import KnownManifests
     from dregutil.inventory.contents.read import Contents
-    from dregutil.inventory.contents.seen import Seen
 
 __all__ = ["open_contents", "read_missing", "seen_before"]
 
@@ -38,12 +38,12 @@ def open_contents(settings: Settings) -> Iterator[ContentDatabase]:
 
 
 @contextlib.contextmanager
-def seen_before(settings: Settings) -> Iterator[Seen]:
+def seen_before(settings: Settings) -> Iterator[KnownManifests]:
     """What the content database has ever seen, in whatever registry; nothing at first where there is none."""
-    from dregutil.inventory.contents.seen import Seen
+    from dregutil.inventory.contents.known_manifests import KnownManifests
 
     with open_contents(settings) as database:
-        yield Seen(database)
+        yield KnownManifests(database)
 
 
 def read_missing(

@@ -20,8 +20,8 @@ from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import update
 from dregutil.errors import BrakeError, JournalError, PlanRefusedError
+from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
-from dregutil.inventory.readings import Readings
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.oci_layout import LaidOutRecorder
 from dregutil.journal.reader import RunRecord
@@ -65,7 +65,7 @@ class Undertaking:
     inventory: Inventory = field(default_factory=Inventory)
     whole: bool = True
     known: Known = field(default_factory=Known)
-    readings: Readings = field(default_factory=Readings)
+    readings: FreshSurveys = field(default_factory=FreshSurveys)
     unmatched: int = 0
     seconds: float | None = None
     earlier: RunRecord | None = None

@@ -16,9 +16,9 @@ from dregutil.errors import DeniedError, JournalError, ProtocolError, RegistryEr
 from dregutil.inventory.known import Known
 from dregutil.inventory.tag_history import Missing, SightingStore
 from dregutil.inventory.tags import Inventory
-from dregutil.journal.last_cleanup import CrawlMark, LastRunFile
-from dregutil.journal.moved_aside import as_before
-from dregutil.journal.recent import HELD_FOR, Recent, recent_runs
+from dregutil.journal.last_cleanup import CrawlMark, LastCleanupFile
+from dregutil.journal.placeholder_tags import resolve_placeholders
+from dregutil.journal.recent_changes import HELD_FOR, RecentChanges, recent_changes
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
 
@@ -31,9 +31,9 @@ def sightings(settings: Settings) -> SightingStore:
     return SightingStore(settings.state_dir, settings.address.identity)
 
 
-def recent(settings: Settings) -> Recent:
+def recent(settings: Settings) -> RecentChanges:
     """What runs on the registry did in the last days."""
-    return recent_runs(RunStore(settings.state_dir), settings.address.identity, datetime.now(UTC))
+    return recent_changes(RunStore(settings.state_dir), settings.address.identity, datetime.now(UTC))
 
 
 def crawl_whole(settings: Settings) -> Source:
@@ -145,7 +145,7 @@ def young_since(settings: Settings, policy: Path | None = None) -> datetime | No
 
 
 def missing_tags(
-    settings: Settings, source: Source, names: Collection[Repository], runs: Recent
+    settings: Settings, source: Source, names: Collection[Repository], runs: RecentChanges
 ) -> Mapping[Repository, Mapping[Tag, Missing]]:
     """The tags of repositories that the last crawls no longer found, for 14 days, without those that our own runs took.
 
@@ -181,7 +181,7 @@ def _note(settings: Settings, source: Source, policy: Path | None) -> None:
     unasked = () if listed is None else set(store.repositories()) - set(listed)
     unread = tuple(source.failed)
     moved = RunStore(settings.state_dir).moved_aside(settings.address.identity)
-    inventory = as_before(source.inventory, moved)
+    inventory = resolve_placeholders(source.inventory, moved)
     store.record(inventory, now=now, began=source.began, unread=unread, unasked=unasked, lost=lost)
     if lost:
         were_noted = begun or CrawlMark(settings.state_dir, settings.address.identity).read() is not None
@@ -213,7 +213,7 @@ def _are_lost(settings: Settings, store: SightingStore, policy: Path | None) -> 
         return False  # no crawl has read every repository yet, so that they have never begun
     if marked is not None or next(iter(RunStore(settings.state_dir).headers(identity)), None) is not None:
         return True
-    return policy is not None and LastRunFile(settings.state_dir, identity, policy).read() is not None
+    return policy is not None and LastCleanupFile(settings.state_dir, identity, policy).read() is not None
 
 
 def _tell(text: str, names: list[Repository]) -> None:

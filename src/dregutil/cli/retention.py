@@ -17,7 +17,7 @@ from dregutil.files import read_text
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.tag_history import Missing, Sighting
 from dregutil.inventory.untagged import UntaggedManifests
-from dregutil.journal.recent import HELD_FOR
+from dregutil.journal.recent_changes import HELD_FOR
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag, parse_accessory_tag, parse_signature_tag
 from dregutil.oci.placeholder import is_placeholder

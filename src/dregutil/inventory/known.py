@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.untagged import UntaggedManifests, untagged_indexes
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.storage.stored import StoredRegistry
@@ -20,7 +20,7 @@ class Known:
 
     tags: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
     indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
-    seen: Seen = field(default_factory=Seen)
+    seen: KnownManifests = field(default_factory=KnownManifests)
 
     def with_indexes(self, more: Mapping[Repository, frozenset[Digest]]) -> Known:
         """What is known, and more indexes that no tag names."""

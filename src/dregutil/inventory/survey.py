@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from dregutil.errors import DeniedError, ManifestError, ProtocolError, RegistryError
-from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Descriptor, Kind, Manifest, contradicts_nothing, is_foreign, kind_of_media_type
 from dregutil.oci.names import Digest, Repository, Tag
@@ -33,7 +33,7 @@ async def survey_repository(
     known_tags: Mapping[Tag, Digest] | None = None,
     known_indexes: Iterable[Digest] = (),
     likely: Iterable[Tag] = (),
-    seen: Seen | None = None,
+    seen: KnownManifests | None = None,
     check_blobs: bool = True,
     held: Iterable[Manifest] = (),
 ) -> RepositoryGraph:
@@ -45,7 +45,7 @@ async def survey_repository(
     one GET then reads tag and manifest in one. `check_blobs`: config and layers of what may go are looked for. `held`:
     manifests that are taken to be there, and not read. Raises UnreachableError and LoginError.
     """
-    survey = _Survey(registry, repository, frozenset(likely), known_tags or {}, seen or Seen())
+    survey = _Survey(registry, repository, frozenset(likely), known_tags or {}, seen or KnownManifests())
     survey.manifests.update((manifest.digest, manifest) for manifest in held)
     try:
         await survey.read(tuple(digests), tuple(known_indexes), check_blobs=check_blobs)
@@ -61,7 +61,7 @@ class _Survey:
         repository: Repository,
         likely: frozenset[Tag],
         known: Mapping[Tag, Digest],
-        seen: Seen,
+        seen: KnownManifests,
     ) -> None:
         self.registry = registry
         self.repository = repository

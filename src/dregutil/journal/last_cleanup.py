@@ -15,10 +15,10 @@ import msgspec
 from dregutil.files import file_of
 from dregutil.oci.names import registry_key, registry_spellings
 
-__all__ = ["CrawlMark", "LastRun", "LastRunFile"]
+__all__ = ["CrawlMark", "LastCleanup", "LastCleanupFile"]
 
 
-class LastRun(msgspec.Struct, frozen=True):
+class LastCleanup(msgspec.Struct, frozen=True):
     """`removed` and `selected` count tags, by policy."""
 
     when: datetime
@@ -26,7 +26,7 @@ class LastRun(msgspec.Struct, frozen=True):
     removed: dict[str, int]
 
 
-class LastRunFile:
+class LastCleanupFile:
     """STATE/cleanups/<sum of registry and policy>.json"""
 
     def __init__(self, state: Path, registry: str, policy: Path) -> None:
@@ -34,16 +34,16 @@ class LastRunFile:
         names = [f"{spelling}\n{policy.absolute()}" for spelling in registry_spellings(registry)]
         self.path = file_of(state / "cleanups", names, ".json")
 
-    def read(self) -> LastRun | None:
+    def read(self) -> LastCleanup | None:
         """None where there was none, or its file is of no use: it decides nothing."""
         try:
-            return msgspec.json.decode(self.path.read_bytes(), type=LastRun)
+            return msgspec.json.decode(self.path.read_bytes(), type=LastCleanup)
         except (OSError, msgspec.MsgspecError):
             return None
 
     def write(self, when: datetime, selected: Mapping[str, int], removed: Mapping[str, int]) -> None:
         """Raises OSError."""
-        _replace(self.path, msgspec.json.encode(LastRun(when, dict(selected), dict(removed))))
+        _replace(self.path, msgspec.json.encode(LastCleanup(when, dict(selected), dict(removed))))
 
 
 class CrawlMark:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dregutil.errors import CacheError
 from dregutil.files import contents_file, state_folder
 from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.store import RunStore
@@ -35,7 +35,7 @@ def remembered_indexes(registry: str) -> Mapping[Repository, frozenset[Digest]]:
 
 
 @contextmanager
-def remembered_manifests() -> Iterator[Seen]:
+def remembered_manifests() -> Iterator[KnownManifests]:
     """What was ever read, in whatever registry. Raises CacheError where there is something, and it cannot be used."""
     path = contents_file()
     with ExitStack() as stack:
@@ -45,4 +45,4 @@ def remembered_manifests() -> Iterator[Seen]:
             if path.exists():
                 raise
             database = ContentDatabase.private()
-        yield Seen(stack.enter_context(database))
+        yield KnownManifests(stack.enter_context(database))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
-from dregutil.inventory.contents.seen import Seen
-from dregutil.inventory.readings import Readings
+from dregutil.inventory.contents.known_manifests import KnownManifests
+from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.survey import survey_repository
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.graph import RepositoryGraph
@@ -37,8 +37,8 @@ async def plan_removal(
     *,
     command: str = "",
     known_indexes: Mapping[Repository, frozenset[Digest]] | None = None,
-    seen: Seen | None = None,
-    readings: Readings | None = None,
+    seen: KnownManifests | None = None,
+    readings: FreshSurveys | None = None,
     collector: Collector = Collector.DEFAULT,
     stored: StoredRegistry | None = None,
     known: Callable[[Digest], Manifest | None] | None = None,
@@ -54,7 +54,7 @@ async def plan_removal(
     so.
     """
     chosen = options or RemovalOptions()
-    seen = seen or Seen()
+    seen = seen or KnownManifests()
     asked = asyncio.ensure_future(_generation(registry, dict(selection.touched())))
     try:
         surveys = _Surveys(
@@ -62,7 +62,7 @@ async def plan_removal(
             inventory,
             known_indexes or {},
             seen,
-            readings or Readings(),
+            readings or FreshSurveys(),
             check_blobs=not chosen.allow_irreversible,
         )
         found = await surveys.read(selection)
@@ -96,8 +96,8 @@ class _Surveys:
     registry: Registry
     inventory: Inventory
     indexes: Mapping[Repository, frozenset[Digest]]
-    seen: Seen
-    readings: Readings
+    seen: KnownManifests
+    readings: FreshSurveys
     check_blobs: bool
 
     async def read(self, selection: Selection) -> dict[Repository, RepositoryGraph]:

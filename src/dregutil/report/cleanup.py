@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 
-from dregutil.journal.last_cleanup import LastRun
+from dregutil.journal.last_cleanup import LastCleanup
 from dregutil.oci.names import Repository
 from dregutil.plan.model import Plan, StepKind
 from dregutil.report.removal import dangling_lines, going_text, held_back, reclaim_lines
@@ -45,7 +45,9 @@ def freed_by_policy(plan: Plan) -> Mapping[str, int]:
     return freed
 
 
-def policy_lines(summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastRun | None) -> Iterator[str]:
+def policy_lines(
+    summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastCleanup | None
+) -> Iterator[str]:
     """A line for each policy; with the last run, what has changed since."""
     since = [] if last is None else [f"SINCE {last.when:%Y-%m-%d %H:%M}"]
     rows = [["POLICY", "TAGS", "KEEP", "REMOVE", "FREES", *since]]
@@ -178,7 +180,7 @@ def detail_objects(judgement: Judgement) -> list[dict[str, object]]:
 
 
 def policy_objects(
-    summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastRun | None
+    summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastCleanup | None
 ) -> list[dict[str, object]]:
     return [
         {
@@ -212,7 +214,7 @@ def _place(verdict: Verdict) -> tuple[str, bool, tuple[object, ...]]:
     return (verdict.repository, tag is None, (verdict.facts.digest,) if tag is None else (tag_order(tag),))
 
 
-def _change(one: PolicySummary, last: LastRun) -> str:
+def _change(one: PolicySummary, last: LastCleanup) -> str:
     if one.name not in last.selected:
         return "new"
     parts = [

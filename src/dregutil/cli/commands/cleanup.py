@@ -31,11 +31,11 @@ from dregutil.cli.source import Source, save
 from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.cli.untagged import find_untagged, tell_left_out
 from dregutil.errors import BrakeError, UsageError
-from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.contents.known_manifests import KnownManifests
+from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
-from dregutil.inventory.readings import Readings
 from dregutil.inventory.untagged import UntaggedManifests
-from dregutil.journal.last_cleanup import LastRun, LastRunFile
+from dregutil.journal.last_cleanup import LastCleanup, LastCleanupFile
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository
 from dregutil.plan.file import plan_sum, write_plan
@@ -78,7 +78,7 @@ class _Proposal:
     summaries: tuple[PolicySummary, ...]
     plan: Plan
     seconds: float
-    last: LastRun | None
+    last: LastCleanup | None
     left_by_limit: int = 0
 
     @property
@@ -91,7 +91,7 @@ def cleanup(args: argparse.Namespace, settings: Settings) -> int:
         return _cleanup(args, settings, seen)
 
 
-def _cleanup(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
+def _cleanup(args: argparse.Namespace, settings: Settings, seen: KnownManifests) -> int:
     started = time.monotonic()
     only_shows = bool(args.dry_run or args.plan_out)
     policies = load_policy(args.policy)
@@ -113,7 +113,7 @@ def _cleanup(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
     known = with_missing(settings, source, known)
     untagged = find_untagged(settings, policies, source, known)
     _warn(args, policies, source, untagged)
-    known, readings = known.with_untagged(untagged), Readings()
+    known, readings = known.with_untagged(untagged), FreshSurveys()
     proposal = _propose(args, settings, (policies, lists, source, untagged), (known, readings, stored))
     left_out = proposal.plan.left_out or untagged.left_out
     judged = proposal.judged
@@ -151,7 +151,7 @@ def _propose(
     args: argparse.Namespace,
     settings: Settings,
     wanted: tuple[PolicySet, Sequence[ListFile], Source, UntaggedManifests],
-    live: tuple[Known, Readings, StoredRegistry | None],
+    live: tuple[Known, FreshSurveys, StoredRegistry | None],
 ) -> _Proposal:
     """Judge, and plan what goes; nothing is changed."""
     policies, lists, source, untagged = wanted
@@ -188,8 +188,8 @@ def _held(going: Iterable[Verdict], plan: Plan) -> Set[tuple[Repository, Digest]
     return {(verdict.repository, verdict.facts.digest) for verdict in going} - taken
 
 
-def _last_run(settings: Settings, args: argparse.Namespace) -> LastRunFile:
-    return LastRunFile(settings.state_dir, settings.address.identity, Path(args.policy))
+def _last_run(settings: Settings, args: argparse.Namespace) -> LastCleanupFile:
+    return LastCleanupFile(settings.state_dir, settings.address.identity, Path(args.policy))
 
 
 def _asks(args: argparse.Namespace, proposal: _Proposal) -> bool:

@@ -21,9 +21,9 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.errors import CacheError
 from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.contents.known_manifests import KnownManifests
+from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
-from dregutil.inventory.readings import Readings
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.store import RunStore
 from dregutil.oci.manifest import Manifest
@@ -51,14 +51,14 @@ def remove_tags(args: argparse.Namespace, settings: Settings) -> int:
         return _remove(args, settings, seen)
 
 
-def _remove(args: argparse.Namespace, settings: Settings, seen: Seen) -> int:
+def _remove(args: argparse.Namespace, settings: Settings, seen: KnownManifests) -> int:
     stored = stored_registry(settings)
     source, selection, code = select(args, settings)
     if args.untag:
         selection = keep_digests(selection)
     options = RemovalOptions(args.untag, args.keep_children, args.keep_referrers, args.allow_irreversible)
     indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
-    readings = Readings()
+    readings = FreshSurveys()
     collector = collector_of(args)
     known = Known(source.inventory.as_mapping(), indexes, seen)
     if stored is not None:
@@ -110,7 +110,7 @@ def plan_live(
     inventory: Inventory,
     options: RemovalOptions,
     known: Known,
-    readings: Readings,
+    readings: FreshSurveys,
     stored: StoredRegistry | None,
     collector: Collector,
 ) -> tuple[Plan, float]:

@@ -15,7 +15,7 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.source import open_source
 from dregutil.cli.untagged import find_untagged, look_at
 from dregutil.errors import NotFoundError, UsageError
-from dregutil.inventory.contents.seen import Seen
+from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.store import RunStore
@@ -44,7 +44,7 @@ def why(args: argparse.Namespace, settings: Settings) -> int:
         return _why(args, settings, reference, seen)
 
 
-def _why(args: argparse.Namespace, settings: Settings, reference: Reference, seen: Seen) -> int:
+def _why(args: argparse.Namespace, settings: Settings, reference: Reference, seen: KnownManifests) -> int:
     policies = load_policy(args.policy)
     lists = read_lists(policies, Path(args.policy).absolute().parent)
     repository = reference.repository

@@ -12,10 +12,10 @@ from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Intent
 
-__all__ = ["as_before"]
+__all__ = ["resolve_placeholders"]
 
 
-def as_before(inventory: Inventory, moved: Iterable[Intent]) -> Inventory:
+def resolve_placeholders(inventory: Inventory, moved: Iterable[Intent]) -> Inventory:
     """The inventory with the tags on placeholders, which `moved` name, back on what they stood for.
 
     A tag of somebody else's that is on one gets what the copied tag had, where that can be one image only; else it is

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.names import Repository
 
-__all__ = ["Readings"]
+__all__ = ["FreshSurveys"]
 
 _FRESH = 15.0  # seconds: a reading that was made for the plan so shortly before is not made again
 
 
-class Readings:
+class FreshSurveys:
     def __init__(self) -> None:
         self._found: dict[Repository, tuple[RepositoryGraph, float, float]] = {}
 

@@ -13,13 +13,13 @@ from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Result
 
-__all__ = ["HELD_FOR", "Recent", "recent_runs"]
+__all__ = ["HELD_FOR", "RecentChanges", "recent_changes"]
 
 HELD_FOR = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class RecentChanges:
     """`taken`: tags that a run took from a digest, and that no `undo` put back since. `put_back`: what an `undo` put
     back, or was to, and when that began."""
 
@@ -27,7 +27,7 @@ class Recent:
     put_back: Mapping[tuple[Repository, Digest], datetime] = field(default_factory=dict)
 
 
-def recent_runs(store: RunStore, registry: str, now: datetime) -> Recent:
+def recent_changes(store: RunStore, registry: str, now: datetime) -> RecentChanges:
     """What runs on a registry did in the last 14 days. A record that cannot be read tells nothing. Raises JournalError
     where the state folder cannot be read."""
     taken: set[tuple[Repository, Tag, Digest]] = set()
@@ -44,7 +44,7 @@ def recent_runs(store: RunStore, registry: str, now: datetime) -> Recent:
         for repository, digest, tags in _put_back(store, record):
             put_back[repository, digest] = record.started
             taken -= {(repository, tag, digest) for tag in tags}
-    return Recent(taken, put_back)
+    return RecentChanges(taken, put_back)
 
 
 def _put_back(store: RunStore, undo: RunRecord) -> Iterator[tuple[Repository, Digest, tuple[Tag, ...]]]:

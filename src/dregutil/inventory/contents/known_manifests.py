@@ -16,10 +16,10 @@ from dregutil.oci.manifest import Descriptor, Manifest
 from dregutil.oci.names import Digest, Repository
 from dregutil.registry.reader import Registry
 
-__all__ = ["Seen"]
+__all__ = ["KnownManifests"]
 
 
-class Seen:
+class KnownManifests:
     """`contents` is the database of this machine, or a private one, which knows nothing at first."""
 
     def __init__(self, contents: ContentDatabase | None = None) -> None:
