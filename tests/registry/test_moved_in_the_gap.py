@@ -10,7 +10,7 @@ import pytest
 
 from dregutil.apply import repository
 from dregutil.apply.apply import apply_plan
-from dregutil.apply.put_back import bring_back
+from dregutil.apply.put_back import if_free_or_on, put_back
 from dregutil.oci.names import Repository, Tag
 from dregutil.plan.outcome import NoRecorder, Result, RunResult
 from dregutil.registry import connect_writable
@@ -263,9 +263,10 @@ async def test_what_is_put_back_is_put_over_no_tag_that_was_pushed_since() -> No
             manifest = await registry.manifest(repository, Tag("2.0"))
             assert manifest is not None
             await registry.delete_manifest(repository, manifest.digest)
-            left = await bring_back(registry, repository, manifest, (Tag("1.0"), Tag("2.0")), below={})
+            left = await put_back(registry, repository, manifest, (Tag("1.0"), Tag("2.0")), below={})
             assert left == ("1.0",)
             assert pusher.tags("r") == {"1.0": pushed["digest"], "2.0": went["digest"]}
             over = manifest.digest.of(pusher.raw("r", "1.0"))
-            await bring_back(registry, repository, manifest, (Tag("1.0"),), below={}, over=over)
+            guard = if_free_or_on(manifest.digest, over)
+            await put_back(registry, repository, manifest, (Tag("1.0"),), below={}, guard=guard)
         assert pusher.tags("r") == {"1.0": went["digest"], "2.0": went["digest"]}

@@ -6,14 +6,15 @@ The copy gets what the copied tag stood for; where that may be one of several im
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dregutil.apply.put_back import just_seen_on_placeholder, put_back_tags
 from dregutil.errors import PartialError, RegistryError
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Intent
+from dregutil.registry.absence import denied_twice
 from dregutil.registry.workers import for_each
 from dregutil.registry.writer import WritableRegistry
 
@@ -21,7 +22,6 @@ __all__ = ["UNCLEAR_ADVICE", "Cleared", "clear_placeholders", "unclear_error", "
 
 UNCLEAR_ADVICE = "push to that tag what it is to name, or delete the tag; then go on with the run"
 _MOST_NAMED = 3
-_PAUSE = 1.0  # seconds until listed tags that are denied are asked for again
 _NEEDS_WHAT_IS_GONE = 400  # the status of MANIFEST_BLOB_UNKNOWN
 
 
@@ -99,22 +99,24 @@ class _Clearing:
             self.moved[intent.manifest.digest] = intent.manifest
             await self._put(tag, intent.manifest)
 
-    async def _on_placeholder(self, tags: Iterable[Tag], *, listed: bool = False) -> list[Tag]:
+    async def _on_placeholder(self, tags: Collection[Tag], *, listed: bool = False) -> list[Tag]:
         """Those of `tags` that are on it. Where they are `listed`, a replica that denies one is asked once more."""
         found: list[Tag] = []
-        denied: list[Tag] = []
 
-        async def look(tag: Tag) -> None:
-            resolved = await self.registry.resolve(self.repository, tag)
-            if resolved is None:
-                denied.append(tag)
-            elif resolved.digest == self.digest:
-                found.append(tag)
+        async def read(tags: Collection[Tag]) -> list[Tag]:
+            denied: list[Tag] = []
 
-        await for_each(tags, look)
-        if denied and listed:
-            await asyncio.sleep(_PAUSE)
-            await for_each(tuple(denied), look)
+            async def look(tag: Tag) -> None:
+                resolved = await self.registry.resolve(self.repository, tag)
+                if resolved is None:
+                    denied.append(tag)
+                elif resolved.digest == self.digest:
+                    found.append(tag)
+
+            await for_each(tags, look)
+            return denied
+
+        await (denied_twice(tags, read) if listed else read(tags))
         return sorted(found)
 
     async def _repair(self, tag: Tag) -> None:
@@ -131,7 +133,7 @@ class _Clearing:
     async def _put(self, tag: Tag, manifest: Manifest) -> bool:
         """Put a tag on its manifest; False where the registry has collected what that needs."""
         try:
-            await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
+            await put_back_tags(self.registry, self.repository, manifest, (tag,), guard=just_seen_on_placeholder)
         except RegistryError as error:
             if error.status != _NEEDS_WHAT_IS_GONE:
                 raise

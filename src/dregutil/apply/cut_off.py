@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import LostTag, Unanswered
+from dregutil.registry.absence import denied_twice
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
 __all__ = ["lost_when_cut_off"]
 
-_PAUSE = 1.0  # seconds until tags that are missing are asked for again: a replica may not have heard of them yet
 _CUT_OFF = "the run was cut off then, and somebody may have removed the tag since"
 
 
@@ -21,12 +20,12 @@ async def lost_when_cut_off(registry: Registry, repository: Repository, unanswer
 
     Nothing where none of these is gone: then somebody else removed the tags. Raises DregutilError.
     """
-    missing = unanswered.stays - frozenset(await registry.tags(repository))
-    missing -= await _there(registry, repository, missing)
-    if missing:
-        await asyncio.sleep(_PAUSE)
-        missing -= frozenset(await registry.tags(repository))
-        missing -= await _there(registry, repository, missing)
+
+    async def read(tags: Collection[Tag]) -> frozenset[Tag]:
+        unlisted = frozenset(tags) - frozenset(await registry.tags(repository))
+        return unlisted - await _there(registry, repository, unlisted)
+
+    missing = await denied_twice(unanswered.stays, read)
     if not missing:
         return ()
     candidates = tuple(sorted(unanswered.digests - await _there(registry, repository, unanswered.digests)))

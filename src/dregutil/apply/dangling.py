@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from dregutil.apply.free_tags import is_free
-from dregutil.apply.put_back import bring_back
+from dregutil.apply.put_back import if_free, put_back
 from dregutil.errors import RegistryError
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
@@ -36,12 +35,12 @@ async def clear_left_behind(
         if await registry.resolve(repository, digest) is not None:
             return
         # A reading that lags denies a tag that somebody has pushed: it is not put over that one.
-        free = [tag for tag in tags[digest] if await is_free(registry, repository, tag)]
+        free = [tag for tag in tags[digest] if await if_free(registry, repository, tag)]
         if not free:
             return
         put: list[Digest] = []
         with suppress(RegistryError):  # what it needs is gone otherwise
-            await bring_back(registry, repository, removed[digest], free, below=removed, put=put)
+            await put_back(registry, repository, removed[digest], free, below=removed, put=put)
         await _take_away(registry, repository, put, removed)
 
     await for_each(tags, clear, at_once=_AT_ONCE)
@@ -79,7 +78,7 @@ async def _try(
             return  # somebody has pushed it: then the tag is on something else
         own: list[Digest] = []
         with suppress(RegistryError):  # what it needs is gone otherwise: it was no use to anybody
-            await bring_back(registry, repository, chunk[digest], below=removed, put=own)
+            await put_back(registry, repository, chunk[digest], below=removed, put=own)
         put.extend(digest for digest in own if digest not in put)
 
     found: dict[Tag, Digest] = {}

@@ -13,8 +13,14 @@ from contextlib import suppress
 
 from dregutil.apply.clearing import clear_placeholders, unclear_error
 from dregutil.apply.dangling import clear_left_behind, find_homes
-from dregutil.apply.free_tags import is_free
-from dregutil.apply.put_back import bring_back
+from dregutil.apply.put_back import (
+    if_free,
+    just_denied_twice,
+    just_seen_on_placeholder,
+    put_back,
+    put_back_missing,
+    put_back_tags,
+)
 from dregutil.apply.run import Run
 from dregutil.errors import (
     DregutilError,
@@ -33,7 +39,7 @@ from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 from dregutil.registry.writer import WritableRegistry
 
-__all__ = ["LastLook", "bring_company", "complete", "restore"]
+__all__ = ["LastLook", "bring_company", "complete"]
 
 _THERE_AGAIN = "is still there, or there again"
 _PASSES = 3  # looks, where the one before had something to mend
@@ -170,7 +176,7 @@ class LastLook:
         original = self.run.untagger.original(self.repository, tag, digest)
         if original is None:
             return digest
-        await self.registry.put_manifest(self.repository, tag, original.raw, original.media_type)
+        await put_back_tags(self.registry, self.repository, original, (tag,), guard=just_seen_on_placeholder)
         return original.digest
 
     async def _repair(self, tag: Tag, digest: Digest) -> None:
@@ -217,11 +223,11 @@ class LastLook:
         """Where the registry took the manifest of ours on which a tag lay and failed at the tag, all begins anew: 2.8.2
         does so (status 500) while another tag of the repository is written."""
         manifest = self.graph.manifests.get(step.digest)
-        if manifest is None or not await is_free(self.registry, self.repository, tag):
+        if manifest is None or not await if_free(self.registry, self.repository, tag):
             return  # somebody has pushed it since
         beside = tuple(other for other, digest in self.after.items() if digest == step.digest)
         try:
-            await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
+            await put_back_tags(self.registry, self.repository, manifest, (tag,), guard=just_denied_twice)
             await self.run.untagger.untag(Intent(step.number, self.repository, (tag,), manifest, beside=beside))
         except (UnreachableError, LoginError, JournalError) as error:
             self.run.note(step, Result.FAILED, f"'{tag}' may be there again: {error.message}")
@@ -244,7 +250,7 @@ class LastLook:
         below = {other: found for other, (_, found) in self.removed.items()}
         put: list[Digest] = []
         try:
-            await bring_back(self.registry, self.repository, below[digest], below=below, put=put)
+            await put_back(self.registry, self.repository, below[digest], below=below, put=put)
         except DregutilError as error:
             self.run.broken[self.repository, tag] = BrokenTag(self.repository, tag, digest, error.message)
             if isinstance(error, LoginError) or (
@@ -260,7 +266,7 @@ class LastLook:
             if refers and digest in self.removed:
                 await self._bring_back(tag, digest, f"{subject.digest.short}, to which it refers, is there again")
                 if digest not in self.removed:
-                    await restore(self.registry, self.repository, manifest, step.tags)
+                    await put_back_missing(self.registry, self.repository, manifest, step.tags)
                     self.after.update(dict.fromkeys(step.tags, digest))
 
     def _with_children(self, digest: Digest) -> list[Digest]:
@@ -303,14 +309,14 @@ async def complete(
         here = await registry.resolve(repository, manifest.digest) is not None
         if step.action is Action.UNTAG:
             gone = here and not await _on(registry, repository, tags)
-            await restore(registry, repository, manifest, ours[-1].beside)
+            await put_back_missing(registry, repository, manifest, ours[-1].beside)
         else:
             gone = not here and not dangling
         if gone:
             done.add(number)
         else:
             with suppress(RegistryError):  # what it needs went otherwise: the fresh look that follows decides
-                await restore(registry, repository, manifest, tags)
+                await put_back_missing(registry, repository, manifest, tags)
 
     names = frozenset(await registry.tags(repository))
     of_step: dict[int, list[Intent]] = defaultdict(list)
@@ -321,20 +327,6 @@ async def complete(
     for number in reversed(open_steps):
         await look(number)
     return tuple(sorted(done))
-
-
-async def restore(
-    registry: WritableRegistry, repository: Repository, manifest: Manifest, tags: Sequence[Tag]
-) -> tuple[Tag, ...]:
-    """Put a manifest back, and those of its tags that are nowhere now; returns these."""
-    if await registry.resolve(repository, manifest.digest) is None:
-        await registry.put_manifest(repository, manifest.digest, manifest.raw, manifest.media_type)
-    put = []
-    for tag in tags:
-        if await is_free(registry, repository, tag):
-            await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
-            put.append(tag)
-    return tuple(put)
 
 
 async def bring_company(run: Run, graph: RepositoryGraph, digest: Digest, goes: Callable[[Digest], bool]) -> None:
@@ -350,7 +342,7 @@ async def bring_company(run: Run, graph: RepositoryGraph, digest: Digest, goes: 
         held = graph.manifests.get(other)
         if held is not None and not goes(other) and await run.registry.resolve(graph.repository, other) is None:
             await bring_company(run, graph, other, goes)  # what it needs comes first
-            for tag in await restore(run.registry, graph.repository, held, graph.tags_of.get(other, ())):
+            for tag in await put_back_missing(run.registry, graph.repository, held, graph.tags_of.get(other, ())):
                 run.note_lost(LostTag(graph.repository, tag, (digest,), mended=other))
 
 

@@ -9,14 +9,13 @@ DELETE of its digest, goes unnoticed.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from dregutil.apply.last_look import bring_company
 from dregutil.apply.live_graph import LiveReading
-from dregutil.apply.put_back import bring_back
+from dregutil.apply.put_back import if_free_or_on, put_back
 from dregutil.apply.run import Run
 from dregutil.errors import (
     DeniedError,
@@ -33,6 +32,7 @@ from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Step
 from dregutil.plan.outcome import LostTag, Result
+from dregutil.registry.absence import denied_again
 from dregutil.registry.workers import for_each
 
 __all__ = ["Looks", "batch_seconds"]
@@ -40,7 +40,6 @@ __all__ = ["Looks", "batch_seconds"]
 _BATCH = 1.0  # seconds of DELETEs on one look
 _LONGEST_BATCH = 10.0
 _LOOK_COST = 6.0  # looks take no more than about a seventh of the time
-_PAUSE = 1.0  # seconds until tags that went are asked for again
 _BY_NAME = "unless somebody deleted the tag by its name, as this registry can"
 _ELSEWHERE = "it names something else now, or a replica is behind"
 _OLD_LIST = "unless the list is old, since it still has what was deleted"
@@ -179,7 +178,8 @@ class Looks:
             lost = LostTag(self._repository, tag, tuple(candidates))
             if len(candidates) == 1:
                 (manifest,) = candidates.values()
-                left = await bring_back(self._registry, self._repository, manifest, (tag,), below={}, over=ours)
+                guard = if_free_or_on(manifest.digest, ours)
+                left = await put_back(self._registry, self._repository, manifest, (tag,), below={}, guard=guard)
                 mended = replace(lost, why=_ELSEWHERE) if left else replace(lost, mended=manifest.digest)
                 self._run.note_lost(mended)
             else:
@@ -250,10 +250,12 @@ class Looks:
     async def _ask_again(self, tags: Collection[Tag], there: Collection[Tag]) -> dict[Tag, Digest | None]:
         """As `_ask`; those of `there` that are denied are asked for once more: a replica may not have heard of them."""
         found = await self._ask(tags)
-        denied = {tag for tag, now in found.items() if now is None and tag in there}
-        if denied:
-            await asyncio.sleep(_PAUSE)
+
+        async def ask(denied: Collection[Tag]) -> Collection[Tag]:
             found.update(await self._ask(denied))
+            return [tag for tag in denied if found[tag] is None]
+
+        await denied_again([tag for tag, now in found.items() if now is None and tag in there], ask)
         return found
 
     async def _repair(self, gone: Collection[Tag]) -> None:
@@ -286,13 +288,16 @@ class Looks:
     async def _still_gone(self, gone: Collection[Tag]) -> tuple[Collection[Tag], str]:
         """Those of `gone` that are not there a little later either: a replica may not have heard of a tag yet, and
         putting it back would move it. And why that is in doubt: the list still has what was just deleted."""
-        if not gone:
-            return (), ""
-        await asyncio.sleep(_PAUSE)
-        listed = frozenset(await self._registry.tags(self._repository))
-        found = await self._ask(gone)
-        doubt = _OLD_LIST if listed & self._just_removed() else ""
-        return {tag for tag in gone if tag not in listed and found[tag] is None}, doubt
+        doubt = ""
+
+        async def read(gone: Collection[Tag]) -> Collection[Tag]:
+            nonlocal doubt
+            listed = frozenset(await self._registry.tags(self._repository))
+            found = await self._ask(gone)
+            doubt = _OLD_LIST if listed & self._just_removed() else ""
+            return {tag for tag in gone if tag not in listed and found[tag] is None}
+
+        return await denied_again(gone, read), doubt
 
     async def _put_back(self, tag: Tag, digest: Digest, step: Step, manifest: Manifest) -> None:
         lost = LostTag(self._repository, tag, (digest,))
@@ -300,7 +305,7 @@ class Looks:
         graph = self._live.graph
         below = {**graph.manifests, **{gone: found for gone, (_, found) in self._removed.items()}}
         try:
-            left = await bring_back(self._registry, self._repository, manifest, (tag,), below=below)
+            left = await put_back(self._registry, self._repository, manifest, (tag,), below=below)
             await bring_company(self._run, graph, digest, lambda _: False)
         except DregutilError as error:
             self._run.note_lost(replace(lost, why=error.message))

@@ -10,12 +10,11 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from dregutil.apply.free_tags import is_free
 from dregutil.apply.intents import Intents, intent_of
 from dregutil.apply.last_look import LastLook, bring_company, complete
 from dregutil.apply.live_graph import LiveReading
 from dregutil.apply.looks import Looks
-from dregutil.apply.put_back import bring_back
+from dregutil.apply.put_back import if_free, put_back, put_back_tags
 from dregutil.apply.run import Run, StopRepositoryError
 from dregutil.apply.settle import went_after_all
 from dregutil.errors import (
@@ -46,6 +45,7 @@ __all__ = ["RepositoryRun"]
 _FEW_TAGS = 500
 _STEPS_AT_ONCE = 16  # in a small repository
 _STEPS_AT_ONCE_LARGE = 4  # a server reads every tag of the repository for each DELETE: few at once
+_TAGS_AT_ONCE = 32  # put back
 _ATTEMPTS = 2  # of a write whose outcome was unknown, each from the full look
 _THROTTLED = 503  # what a registry answers whose store pushes back
 _LONGEST_WAIT = 5  # as the wait before a fifth attempt: about 8 s
@@ -228,14 +228,10 @@ class RepositoryRun:
             if not self.run_.untagger.goes_by_tag:
                 return
             # Some servers take a manifest with its last tag, and it is needed after all.
-            await bring_back(self.registry, self.repository, intent.manifest, below=self.live.graph.manifests)
-
-        async def put(tag: Tag) -> None:
-            if await is_free(self.registry, self.repository, tag):
-                manifest = intent.manifest
-                await self.registry.put_manifest(self.repository, tag, manifest.raw, manifest.media_type)
-
-        await for_each(intent.tags, put)
+            await put_back(self.registry, self.repository, intent.manifest, below=self.live.graph.manifests)
+        await put_back_tags(
+            self.registry, self.repository, intent.manifest, intent.tags, guard=if_free, at_once=_TAGS_AT_ONCE
+        )
 
     async def _untag(self, step: Step) -> None:
         manifest = self.live.graph.manifests.get(step.digest)
@@ -358,7 +354,7 @@ class RepositoryRun:
             return
         await self.run_.look_elsewhere(step, manifest)
         if await self._still_answers(step):
-            await bring_back(self.registry, self.repository, manifest, below={})
+            await put_back(self.registry, self.repository, manifest, below={})
             self.removed.pop(step.digest, None)
             self.run_.note(step, Result.FAILED, f"the registry deleted it, and still answers by '{step.tags[0]}'")
         elif ours:

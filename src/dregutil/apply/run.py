@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
-from dregutil.apply.free_tags import is_free
+from dregutil.apply.put_back import if_free, put_back_tags, put_back_unread
 from dregutil.apply.untag import Untagger
 from dregutil.errors import DregutilError
 from dregutil.inventory.fresh_surveys import FreshSurveys
@@ -147,7 +147,5 @@ class Run:
                 self._apart.add((step.repository, other))
 
     async def _put_back_whole(self, step: Step, manifest: Manifest) -> None:
-        await self.registry.put_manifest(step.repository, step.digest, manifest.raw, manifest.media_type)
-        for tag in step.tags:
-            if await is_free(self.registry, step.repository, tag):
-                await self.registry.put_manifest(step.repository, tag, manifest.raw, manifest.media_type)
+        await put_back_unread(self.registry, step.repository, manifest)
+        await put_back_tags(self.registry, step.repository, manifest, step.tags, guard=if_free)

@@ -9,18 +9,15 @@ Halfway, tags are put back. What is about to be done is recorded first, the mani
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from dregutil.apply.free_tags import is_free, look_twice
-from dregutil.apply.put_back import bring_back
+from dregutil.apply.placeholder import Placeholder
+from dregutil.apply.put_back import if_free, if_free_or_on, just_untagged, put_back, put_back_tags
 from dregutil.errors import DregutilError, OutcomeUnknownError, ProtocolError, RegistryError
-from dregutil.oci.manifest import OCI_MANIFEST, Manifest
+from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.oci.placeholder import placeholder
 from dregutil.plan.outcome import Intent, Recorder
 from dregutil.registry.workers import for_each
 from dregutil.registry.writer import WritableRegistry
@@ -34,35 +31,10 @@ async def _no_check(_: Digest, __: Mapping[Tag, Manifest]) -> None:
     pass
 
 
-__all__ = ["CheckOurs", "Untagger", "remove_dangling"]
+__all__ = ["CheckOurs", "Untagger"]
 
 _AT_ONCE = 16
 _GROUP = 256  # intents recorded together
-
-
-@dataclass(frozen=True, slots=True)
-class _Placeholder:
-    digest: Digest
-    raw: bytes
-    config: bytes
-
-    @classmethod
-    def new(cls, *, of_nothing: bool = False) -> _Placeholder:
-        config = json.dumps({"placeholder": secrets.token_hex(16)}).encode()
-        raw = placeholder(config, of_nothing=of_nothing)
-        return cls(Digest.of(raw), raw, config)
-
-
-async def remove_dangling(registry: WritableRegistry, repository: Repository, tag: Tag) -> None:
-    """Remove a tag that is listed and resolves to nothing: no other way does on distribution 2.8.
-
-    Raises DregutilError.
-    """
-    if await is_free(registry, repository, tag):
-        ours = _Placeholder.new(of_nothing=True)
-        await registry.put_blob(repository, ours.config)
-        await registry.put_manifest(repository, tag, ours.raw, OCI_MANIFEST)
-        await registry.delete_manifest(repository, ours.digest)
 
 
 def _by_tag(originals: _Originals) -> Mapping[Tag, Manifest]:
@@ -201,7 +173,7 @@ class Untagger:
             if not intent.beside:
                 await self._keep_untagged(intent, tag)
                 return True
-            left = await bring_back(self._registry, repository, manifest, lost, below={})
+            left = await put_back(self._registry, repository, manifest, lost, below={})
             but = f", but '{left[0]}', which names something else by now" if left else ""
             raise DregutilError(
                 f"deleting the tag '{tag}' took its whole manifest; that and its other tags were put back{but}",
@@ -218,9 +190,9 @@ class Untagger:
         """
         repository, manifest = intent.repository, intent.manifest
         try:
-            await bring_back(self._registry, repository, manifest, below={})
+            await put_back(self._registry, repository, manifest, below={})
         except (RegistryError, ProtocolError) as error:
-            await self._registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+            await put_back_tags(self._registry, repository, manifest, (tag,), guard=just_untagged)
             raise DregutilError(
                 f"this registry keeps no manifest without a tag: '{tag}' was put back; without --untag both go"
             ) from error
@@ -235,7 +207,7 @@ class Untagger:
         """Move the tags onto a manifest of our own, and delete that: once somebody has looked (`check_ours`) that no
         copy of one of them is on it, and where they had to be put back in any case."""
         repository = intents[0].repository
-        ours = _Placeholder.new()
+        ours = Placeholder.new()
         recorded = [replace(intent, placeholder=ours.digest) for intent in intents]
         moved = self._ours[ours.digest] = {}
 
@@ -244,18 +216,18 @@ class Untagger:
                 found = await self._registry.resolve(repository, tag)
                 if found is not None and found.digest == intent.manifest.digest:
                     moved[repository, tag] = intent.manifest
-                    await self._registry.put_manifest(repository, tag, ours.raw, OCI_MANIFEST)
+                    await ours.take(self._registry, repository, tag)
                     self.on_swept()
             return True
 
         try:
-            await self._registry.put_blob(repository, ours.config)
+            await ours.upload_config(self._registry, repository)
             await self._in_groups(recorded, move, stopped)
             if not stopped():
                 on_ours = [tag for tag in recorded[0].tags if await self._is_at(repository, tag, ours.digest)]
                 if look_first:
                     await check_ours(ours.digest, _by_tag(moved))
-                await self._delete_ours(repository, ours)
+                await ours.delete(self._registry, repository)
                 await self._check_gone(recorded[0], ours, on_ours)
                 return
         except BaseException as error:
@@ -266,16 +238,9 @@ class Untagger:
             raise
         await self._put_back(moved, ours.digest)
         await check_ours(ours.digest, _by_tag(moved))
-        await self._delete_ours(repository, ours)
+        await ours.delete(self._registry, repository)
 
-    async def _delete_ours(self, repository: Repository, ours: _Placeholder) -> None:
-        try:
-            await self._registry.delete_manifest(repository, ours.digest)
-        except OutcomeUnknownError:
-            if await self._registry.resolve(repository, ours.digest) is not None:
-                raise
-
-    async def _check_gone(self, intent: Intent, ours: _Placeholder, on_ours: Sequence[Tag]) -> None:
+    async def _check_gone(self, intent: Intent, ours: Placeholder, on_ours: Sequence[Tag]) -> None:
         """Raise where a tag outlived the manifest of our own, or never was on it. One of `on_ours` that is on what it
         stood for has been pushed again: the server does what it accepts."""
         for tag in intent.tags:
@@ -290,12 +255,11 @@ class Untagger:
 
     async def _put_back(self, originals: _Originals, ours: Digest | None = None) -> None:
         """Point the tags at their own manifests again, unless somebody has moved them meanwhile."""
+        guard = if_free if ours is None else if_free_or_on(ours)
 
         async def put(entry: tuple[tuple[Repository, Tag], Manifest]) -> None:
             (repository, tag), manifest = entry
-            found = await look_twice(self._registry, repository, tag)
-            if found is None or found.digest == ours:
-                await self._registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+            await put_back_tags(self._registry, repository, manifest, (tag,), guard=guard)
             self.on_put_back()
 
         await for_each(originals.items(), put, at_once=_AT_ONCE)

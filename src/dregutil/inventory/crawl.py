@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dregutil.errors import (
@@ -21,13 +21,13 @@ from dregutil.errors import (
 )
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.registry.absence import denied_again
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
 __all__ = ["CrawlProgress", "CrawlResult", "crawl"]
 
 _REPORT_EVERY = 0.1  # seconds
-_PAUSE = 1.0  # seconds until tags that are listed and not there are asked for again
 _LISTED_AHEAD = 4  # repositories whose tags are listed while others are resolved
 
 
@@ -192,9 +192,6 @@ class _Crawl:
     async def _ask_again(self) -> None:
         """A tag that is listed and not there may have gone meanwhile, or a replica has not got it yet: all such are
         asked for once more, after one pause."""
-        if not self._missing:
-            return
-        await asyncio.sleep(_PAUSE)
 
         async def ask(missing: tuple[_Repository, Tag]) -> None:
             repository, tag = missing
@@ -209,7 +206,11 @@ class _Crawl:
             if resolved is not None:
                 repository.found[tag] = self._digests.setdefault(resolved.digest, resolved.digest)
 
-        await for_each(self._missing, ask, at_once=max(1, self.registry.concurrency))
+        async def ask_all(missing: Collection[tuple[_Repository, Tag]]) -> Collection[tuple[_Repository, Tag]]:
+            await for_each(missing, ask, at_once=max(1, self.registry.concurrency))
+            return [(repository, tag) for repository, tag in missing if tag not in repository.found]
+
+        await denied_again(self._missing, ask_all)
 
     async def _next(self) -> tuple[_Repository, Tag] | None:
         while True:

@@ -6,7 +6,6 @@ whole repository out of a plan. An unreachable registry or a refused login ends 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from dregutil.errors import DeniedError, ManifestError, ProtocolError, RegistryError
@@ -14,12 +13,12 @@ from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Descriptor, Kind, Manifest, contradicts_nothing, is_foreign, kind_of_media_type
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.registry.absence import denied_twice
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
 __all__ = ["survey_repository"]
 
-_PAUSE = 1.0  # seconds until tags that are listed and not there are asked for again: a replica may lag behind
 _KEPT_AT_ONCE = 500  # manifests a transaction of the content database
 _MOST_DOUBTED = 100  # tags that a list omits, of those that are not known to have been on what may go
 _DEEPEST = 32  # indexes within each other; nobody builds more than two
@@ -72,7 +71,7 @@ class _Survey:
         self.manifests: dict[Digest, Manifest] = {}
         self.referrers: dict[Digest, tuple[Digest, ...]] = {}
         self.absent: set[Digest] = set()
-        self.dangling: dict[Tag, None] = {}
+        self.dangling: frozenset[Tag] = frozenset()  # listed, and denied twice
         self.missing_blobs: set[Digest] = set()
         self.blob_sizes: dict[Digest, int] = {}
         self.unjudgeable = ""
@@ -88,7 +87,7 @@ class _Survey:
             self.manifests,
             self.referrers,
             frozenset(self.absent),
-            frozenset(self.dangling),
+            self.dangling,
             self.unjudgeable,
             {tag: digest for tag, digest in presumed if digest is not None and digest not in self.absent},
             frozenset(self.missing_blobs),
@@ -98,8 +97,7 @@ class _Survey:
     async def read(self, digests: Sequence[Digest], known_indexes: Sequence[Digest], *, check_blobs: bool) -> None:
         listed = await self.registry.tags(self.repository)
         self._images.update(self.seen.images(self.known[tag] for tag in listed if tag in self.known))
-        await for_each(listed, self._look)
-        await self._ask_again()
+        self.dangling = frozenset(await denied_twice(listed, self._look_at))
         await self._read_unread()
         presumed = (self.known[tag] for tag in self.dangling if tag in self.known)
         await self._read_manifests({*known_indexes, *presumed})
@@ -117,36 +115,40 @@ class _Survey:
 
     # Tags, and whether what they stand for is an image: its bytes say so, never an answer's Content-Type alone.
 
-    async def _look(self, tag: Tag) -> None:
-        """Read what a tag stands for, or, where that is an image that was read before, only look at it."""
+    async def _look_at(self, tags: Collection[Tag]) -> list[Tag]:
+        """Look at `tags`; returns those that name nothing."""
+        denied: list[Tag] = []
+
+        async def look(tag: Tag) -> None:
+            if not await self._look(tag):
+                denied.append(tag)
+
+        await for_each(tags, look)
+        return denied
+
+    async def _look(self, tag: Tag) -> bool:
+        """Read what a tag stands for, or, where that is an image that was read before, only look at it. Returns whether
+        the tag names anything."""
         if tag in self.likely or self._reads_whole(tag):
             manifest = await self.registry.manifest(self.repository, tag)
             if manifest is None:
-                self.dangling[tag] = None
-                return
+                return False
             self.tags[tag] = manifest.digest
             if tag in self.likely or manifest.kind is not Kind.IMAGE:
                 self._take(manifest)
             else:
                 self._take_image(manifest)
-            return
+            return True
         found = await self.registry.resolve(self.repository, tag)
         if found is None:
-            self.dangling[tag] = None
-            return
+            return False
         self.tags[tag] = found.digest
         if self._types.setdefault(found.digest, found.media_type) != found.media_type:
             self._contradicted(found.digest, found.media_type, self._types[found.digest])
+        return True
 
     def _reads_whole(self, tag: Tag) -> bool:
         return not self.registry.reading_counts and self.known.get(tag) not in self._images
-
-    async def _ask_again(self) -> None:
-        """A tag that is listed and not there may only not be there yet."""
-        if self.dangling:
-            again, self.dangling = tuple(self.dangling), {}
-            await asyncio.sleep(_PAUSE)
-            await for_each(again, self._look)
 
     async def _read_unread(self) -> None:
         """Read what tags stand for and nobody has read yet; of the rest, see that its type is the one it had."""

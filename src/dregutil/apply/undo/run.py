@@ -8,19 +8,20 @@ is read back, and a byte of every blob is really read: by the look that made the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from dregutil.apply.clearing import clear_placeholders
-from dregutil.apply.free_tags import look_twice
+from dregutil.apply.placeholder import remove_dangling
+from dregutil.apply.put_back import Guard, if_free_or_on, put_back_tags, put_back_unread
 from dregutil.apply.undo.plan import UndoEntry, UndoPlan
-from dregutil.apply.untag import remove_dangling
 from dregutil.errors import DregutilError
 from dregutil.oci.manifest import Descriptor
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Intent
+from dregutil.registry.absence import denied_again
 from dregutil.registry.reach import ends_all
 from dregutil.registry.workers import for_each, gather_all
 from dregutil.registry.writer import WritableRegistry
@@ -28,7 +29,6 @@ from dregutil.registry.writer import WritableRegistry
 __all__ = ["RestoreRecorder", "UndoResult", "UndoRun", "apply_undo"]
 
 _AT_ONCE = 16  # manifests put, or blobs read, in one repository
-_PAUSE = 1.0  # seconds until what was put and is denied is asked for again
 _BY_TAG = "sha256"  # what is put by a tag has this digest, whatever digest it had
 _FALSE_SUCCESS = (
     "the registry accepted its manifest and does not have it: its memory is of before its garbage collection, "
@@ -177,17 +177,15 @@ class _PutBack:
         for blob, holder in entry.mounts:
             if not await self.registry.mount_blob(entry.repository, blob, holder):
                 raise DregutilError(f"its blob {blob.short} is gone here, and could not be brought from {holder}")
-        put: list[Tag] = []
-        if manifest.digest.algorithm != _BY_TAG:
-            await self.registry.put_manifest(entry.repository, manifest.digest, manifest.raw, manifest.media_type)
-        for tag in entry.tags:
-            # Looked at just before: of many tags somebody may push the last one while the first ones are put.
-            if await self._is_free(entry, tag):
-                await self.registry.put_manifest(entry.repository, tag, manifest.raw, manifest.media_type)
-                put.append(tag)
-        if not put and manifest.digest.algorithm == _BY_TAG:
-            await self.registry.put_manifest(entry.repository, manifest.digest, manifest.raw, manifest.media_type)
-        reference = put[0] if put and manifest.digest.algorithm == _BY_TAG else manifest.digest
+        by_tag = manifest.digest.algorithm == _BY_TAG
+        if not by_tag:
+            await put_back_unread(self.registry, entry.repository, manifest)
+        put = await put_back_tags(
+            self.registry, entry.repository, manifest, entry.tags, guard=self._unless_moved(manifest.digest)
+        )
+        if by_tag and not put:
+            await put_back_unread(self.registry, entry.repository, manifest)
+        reference = put[0] if put and by_tag else manifest.digest
         if await self._is_denied(entry.repository, reference):
             await self._take_away(entry, put)
             raise DregutilError(_FALSE_SUCCESS)
@@ -195,22 +193,27 @@ class _PutBack:
     async def _is_denied(self, repository: Repository, reference: Tag | Digest) -> bool:
         """Whether what was just put is not there. A replica may not have heard of it yet: it is asked for once more,
         until one such answer has stayed the same."""
-        if await self.registry.manifest(repository, reference) is not None:
-            return False
-        if not self._has_denied:
-            await asyncio.sleep(_PAUSE)
-            if await self.registry.manifest(repository, reference) is not None:
-                return False
-        self._has_denied = True
-        return True
 
-    async def _is_free(self, entry: UndoEntry, tag: Tag) -> bool:
-        """Whether nobody has pushed a tag since it was looked at."""
-        found = await look_twice(self.registry, entry.repository, tag)
-        if found is None or found.digest == entry.manifest.digest:
-            return True
-        self.moved.append((entry.repository, tag))
-        return False
+        async def read(references: Collection[Tag | Digest]) -> Collection[Tag | Digest]:
+            return [one for one in references if await self.registry.manifest(repository, one) is None]
+
+        denied = await read((reference,))
+        if not self._has_denied:
+            denied = await denied_again(denied, read)
+        self._has_denied = self._has_denied or bool(denied)
+        return bool(denied)
+
+    def _unless_moved(self, digest: Digest) -> Guard:
+        """Leaves a tag that names something else by now, since it was pushed after `plan_undo` looked, and notes it."""
+        is_free = if_free_or_on(digest)
+
+        async def guard(registry: WritableRegistry, repository: Repository, tag: Tag) -> bool:
+            may_put = await is_free(registry, repository, tag)
+            if not may_put:
+                self.moved.append((repository, tag))
+            return may_put
+
+        return guard
 
     async def _take_away(self, entry: UndoEntry, tags: Sequence[Tag]) -> None:
         """The tags that a false success left dangling."""

@@ -1,0 +1,50 @@
+"""Who may write, held by the source itself: an audit of `apply` begins with two short modules."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import dregutil.apply
+
+APPLY = Path(dregutil.apply.__file__).parent
+# Where a manifest is put, how often, and from which bytes.
+PUTS = {"put_back.py": ["manifest.raw", "manifest.raw"], "placeholder.py": ["self.raw"]}
+
+
+def calls_of(name: str) -> list[tuple[str, ast.expr]]:
+    """Each use of an attribute `name` in the room, called or handed on, with the call around it where there is one."""
+    found: list[tuple[str, ast.expr]] = []
+    for path in sorted(APPLY.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        used = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == name)
+        found += [(str(path.relative_to(APPLY)), calls.get(id(node), node)) for node in used]
+    return found
+
+
+def test_a_manifest_is_put_by_put_back_and_a_placeholder_by_its_own_module() -> None:
+    found: dict[str, list[str]] = {}
+    for place, call in calls_of("put_manifest"):
+        assert isinstance(call, ast.Call), f"{place} hands put_manifest on"
+        found.setdefault(place, []).append(ast.unparse(call.args[2]))
+    assert found == PUTS
+
+
+def test_nothing_gets_at_it_by_a_name() -> None:
+    for path in APPLY.rglob("*.py"):
+        names = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        assert not {"put_manifest", "delete_manifest", "delete_tag"} & {name for name in names if isinstance(name, str)}
+
+
+def test_every_put_of_a_tag_names_its_guard() -> None:
+    """The guard of `put_back_tags` has no default: what may be put over is read where the call stands."""
+    guards: Counter[str] = Counter()
+    for path in sorted(APPLY.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "put_back_tags":
+                (guard,) = (keyword.value for keyword in node.keywords if keyword.arg == "guard")
+                guards[ast.unparse(guard)] += 1
+    assert guards
+    assert all(guard.startswith(("if_free", "just_", "guard", "self._unless_moved")) for guard in guards), guards
