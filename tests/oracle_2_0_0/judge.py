@@ -12,7 +12,7 @@ from datetime import datetime
 
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.follow import follow
-from dregutil.retention.policy import Order, Policy, PolicySet, applies_to
+from dregutil.retention.policy import Order, ParsedPolicy, PolicySet, applies_to
 from dregutil.retention.verdict import Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
 from dregutil.select.quantity import duration_as_written
 from oracle_2_0_0.dates import date_of, is_old_enough, shared_date
@@ -76,7 +76,7 @@ class _Draft:
     """A verdict in the making. `is_certain`: its policy is known for sure to select it."""
 
     facts: TagFacts
-    policy: Policy | None = None
+    policy: ParsedPolicy | None = None
     is_certain: bool = True
     version: Version | None = None
     group: tuple[str, ...] | None = None
@@ -96,7 +96,7 @@ class _Work:
         self._counted: list[_Draft] = []
         self._no_rule: dict[str, tuple[Reason, ...]] = {}
 
-    def policy(self, name: str) -> Policy:
+    def policy(self, name: str) -> ParsedPolicy:
         return self._applying[name]
 
     def own(self) -> None:
@@ -128,7 +128,7 @@ class _Work:
                 found[policy.name, draft.group].append(draft)
         return found
 
-    def judge_group(self, policy: Policy, drafts: Sequence[_Draft]) -> None:
+    def judge_group(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> None:
         """Add the reasons of a policy's rules, and of what is not known, to the tags of one group."""
         facts = [draft.facts for draft in drafts]
         dates = [date_of(one, policy.unknown_date, self.now) for one in facts]
@@ -208,13 +208,13 @@ class _Work:
         return Verdict(self.repository, draft.facts, decision, reasons, name, draft.group or (), draft.date)
 
 
-def _young(policy: Policy, date: datetime | None) -> Reason:
+def _young(policy: ParsedPolicy, date: datetime | None) -> Reason:
     limit = duration_as_written(policy.min_age)
     text = f"not known to be older than min_age: {limit}" if date is None else f"younger than min_age: {limit}"
     return Reason(ReasonKind.MIN_AGE, text)
 
 
-def _no_rule(policy: Policy) -> Reason:
+def _no_rule(policy: ParsedPolicy) -> Reason:
     if not policy.keep:
         return Reason(ReasonKind.NO_RULE, "keep: none")
     return Reason(ReasonKind.NO_RULE, f"beyond {', '.join(rule.text for rule in policy.keep)}")

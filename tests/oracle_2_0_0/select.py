@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dregutil.oci.names import Repository, parse_signature_tag
-from dregutil.retention.policy import Order, Policy, PolicySet, Select, applies_to
+from dregutil.retention.policy import Order, ParsedPolicy, ParsedSelect, PolicySet, applies_to
 from dregutil.retention.verdict import TagFacts
 from oracle_2_0_0.keep import holds_range, version_of
 from oracle_2_0_0.version import Version
@@ -19,7 +19,7 @@ def is_counted(facts: TagFacts) -> bool:
     return facts.subject is None and (facts.tag is None or parse_signature_tag(facts.tag) is None)
 
 
-def selects_name(select: Select, tag: str) -> bool:
+def selects_name(select: ParsedSelect, tag: str) -> bool:
     """Whether a tag's name alone does not rule it out."""
     if select.untagged:
         return False
@@ -30,7 +30,7 @@ def selects_name(select: Select, tag: str) -> bool:
     return not select.versions or holds_range(version_of(tag), select.versions)  # type: ignore[arg-type]
 
 
-def selects(select: Select, facts: TagFacts) -> bool:
+def selects(select: ParsedSelect, facts: TagFacts) -> bool:
     """Whether a selector picks a tag; its content must have been read where labels are asked for."""
     if facts.tag is None:
         return select.untagged
@@ -40,7 +40,7 @@ def selects(select: Select, facts: TagFacts) -> bool:
     )
 
 
-def owner_of(policies: Iterable[Policy], facts: TagFacts) -> tuple[Policy | None, bool]:
+def owner_of(policies: Iterable[ParsedPolicy], facts: TagFacts) -> tuple[ParsedPolicy | None, bool]:
     """The first of `policies` (of a repository) that picks a tag; and whether that is certain.
 
     It is not where a label decides and the content could not be read.
@@ -54,7 +54,7 @@ def owner_of(policies: Iterable[Policy], facts: TagFacts) -> tuple[Policy | None
     return None, True
 
 
-def group_of(policy: Policy, tag: str | None, version: Version | None) -> tuple[str, ...] | None:
+def group_of(policy: ParsedPolicy, tag: str | None, version: Version | None) -> tuple[str, ...] | None:
     """The group of a tag inside of its repository; None where it has no version to be grouped by."""
     if tag is None:
         return ()
@@ -85,7 +85,7 @@ def overlaps(
     return found
 
 
-def matching_tags(policy: Policy, repositories: Mapping[Repository, Iterable[str]]) -> int:
+def matching_tags(policy: ParsedPolicy, repositories: Mapping[Repository, Iterable[str]]) -> int:
     """How many tags a policy's repositories and names pick, whoever owns them."""
     return sum(
         selects_name(policy.select, tag)
@@ -95,7 +95,7 @@ def matching_tags(policy: Policy, repositories: Mapping[Repository, Iterable[str
     )
 
 
-def _named(policy: Policy, name: str, tag: str) -> str | None:
+def _named(policy: ParsedPolicy, name: str, tag: str) -> str | None:
     for regex in policy.select.regexes:
         found = regex.fullmatch(tag)
         if found is not None and name in regex.groupindex:

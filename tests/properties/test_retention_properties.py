@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.oci.names import Repository, Tag
-from dregutil.retention import Decision, Former, Policy, PolicySet, Protect, ReasonKind, TagFacts, Verdict, judge
+from dregutil.retention import (
+    Decision,
+    Former,
+    ParsedPolicy,
+    ParsedProtect,
+    PolicySet,
+    ReasonKind,
+    TagFacts,
+    Verdict,
+    judge,
+)
 from dregutil.retention.dates import date_of, latest_arrival
 from dregutil.retention.policy import (
     All,
@@ -21,8 +31,8 @@ from dregutil.retention.policy import (
     KeepRule,
     Last,
     Order,
+    ParsedSelect,
     Period,
-    Select,
     TagGlobs,
     UnknownDate,
     Within,
@@ -60,7 +70,7 @@ rules: st.SearchStrategy[KeepRule] = st.one_of(
     st.tuples(simple_rules, simple_rules).map(lambda both: All(both, f"all: {both[0].text} + {both[1].text}")),
 )
 policies = st.builds(
-    lambda keep, order, unknown, age, untag, empty, group: Policy(
+    lambda keep, order, unknown, age, untag, empty, group: ParsedPolicy(
         "p",
         (parse_glob("**"),),
         tuple(keep),
@@ -101,8 +111,10 @@ def histories(draw: st.DrawFn) -> list[TagFacts]:
     return found
 
 
-def verdicts(policy: Policy, facts: Sequence[TagFacts], protect: Protect | None = None) -> Mapping[str, Verdict]:
-    judged = judge(PolicySet((policy,), protect or Protect(), ZONE), {APP: facts}, now=NOW)
+def verdicts(
+    policy: ParsedPolicy, facts: Sequence[TagFacts], protect: ParsedProtect | None = None
+) -> Mapping[str, Verdict]:
+    judged = judge(PolicySet((policy,), protect or ParsedProtect(), ZONE), {APP: facts}, now=NOW)
     return {str(verdict.facts.tag): verdict for verdict in judged}
 
 
@@ -112,14 +124,14 @@ def kept(found: Mapping[str, Verdict]) -> set[str]:
 
 @pytest.mark.property
 @given(policies, histories(), rules)
-def test_a_keep_rule_more_never_removes_more(policy: Policy, facts: list[TagFacts], rule: KeepRule) -> None:
+def test_a_keep_rule_more_never_removes_more(policy: ParsedPolicy, facts: list[TagFacts], rule: KeepRule) -> None:
     more = replace(policy, keep=(*policy.keep, rule))
     assert kept(verdicts(policy, facts)) <= kept(verdicts(more, facts))
 
 
 @pytest.mark.property
 @given(policies, histories())
-def test_removing_twice_changes_nothing_the_second_time(policy: Policy, facts: list[TagFacts]) -> None:
+def test_removing_twice_changes_nothing_the_second_time(policy: ParsedPolicy, facts: list[TagFacts]) -> None:
     first = kept(verdicts(policy, facts))
     left = [one for one in facts if one.tag in first]
     assert kept(verdicts(policy, left)) == first
@@ -127,7 +139,9 @@ def test_removing_twice_changes_nothing_the_second_time(policy: Policy, facts: l
 
 @pytest.mark.property
 @given(policies, histories(), st.randoms(use_true_random=False))
-def test_the_order_of_the_input_never_matters(policy: Policy, facts: list[TagFacts], chance: random.Random) -> None:
+def test_the_order_of_the_input_never_matters(
+    policy: ParsedPolicy, facts: list[TagFacts], chance: random.Random
+) -> None:
     mixed = list(facts)
     chance.shuffle(mixed)
     assert verdicts(policy, facts) == verdicts(policy, mixed)
@@ -135,15 +149,15 @@ def test_the_order_of_the_input_never_matters(policy: Policy, facts: list[TagFac
 
 @pytest.mark.property
 @given(policies, histories())
-def test_a_repository_is_never_emptied(policy: Policy, facts: list[TagFacts]) -> None:
+def test_a_repository_is_never_emptied(policy: ParsedPolicy, facts: list[TagFacts]) -> None:
     assert policy.allow_empty or not facts or kept(verdicts(policy, facts))
 
 
 @pytest.mark.property
 @given(policies, histories())
-def test_protection_keeps_its_tags_and_costs_no_other(policy: Policy, facts: list[TagFacts]) -> None:
+def test_protection_keeps_its_tags_and_costs_no_other(policy: ParsedPolicy, facts: list[TagFacts]) -> None:
     free = verdicts(policy, facts)
-    guarded = verdicts(policy, facts, Protect(tags=(parse_glob("1.*"), parse_glob("latest"))))
+    guarded = verdicts(policy, facts, ParsedProtect(tags=(parse_glob("1.*"), parse_glob("latest"))))
     assert {tag for tag in free if tag.startswith("1.") or tag == "latest"} <= kept(guarded)
     assert policy.allow_empty is False or kept(free) <= kept(guarded)
 
@@ -151,7 +165,7 @@ def test_protection_keeps_its_tags_and_costs_no_other(policy: Policy, facts: lis
 @pytest.mark.property
 @given(policies, histories(), st.lists(st.tuples(st.integers(0, 9), ages, ages), max_size=6), simple_rules)
 def test_what_has_no_tag_never_changes_what_becomes_of_tags(
-    policy: Policy,
+    policy: ParsedPolicy,
     facts: list[TagFacts],
     strays: list[tuple[int, datetime | None, datetime | None]],
     rule: KeepRule,
@@ -160,7 +174,7 @@ def test_what_has_no_tag_never_changes_what_becomes_of_tags(
         TagFacts(None, digest_of(f"stray {name}"), created, seen, seen)
         for name, created, seen in {stray[0]: stray for stray in strays}.values()
     ]
-    other = Policy("strays", (parse_glob("**"),), (rule,), Select(untagged=True), min_age=policy.min_age)
+    other = ParsedPolicy("strays", (parse_glob("**"),), (rule,), ParsedSelect(untagged=True), min_age=policy.min_age)
     judged = judge(PolicySet((policy, other), zone=ZONE), {APP: [*untagged, *facts]}, now=NOW)
     assert facts == [] or {
         str(verdict.facts.tag): verdict for verdict in judged if verdict.facts.tag is not None
@@ -173,7 +187,7 @@ def test_what_has_no_tag_never_changes_what_becomes_of_tags(
 
 @pytest.mark.property
 @given(policies, histories())
-def test_every_reason_really_holds(policy: Policy, facts: list[TagFacts]) -> None:
+def test_every_reason_really_holds(policy: ParsedPolicy, facts: list[TagFacts]) -> None:
     found = verdicts(policy, facts)
     for verdict in found.values():
         assert verdict.reasons
@@ -209,7 +223,7 @@ def test_the_crawl_before_tells_apart_what_was_built_since_and_makes_nothing_old
             assert one.unseen <= date < one.seen
 
 
-def _moment(facts: TagFacts, policy: Policy) -> datetime | None:
+def _moment(facts: TagFacts, policy: ParsedPolicy) -> datetime | None:
     if facts.created is not None and facts.created.year >= 2013 and facts.created <= NOW:
         if facts.unseen is not None and facts.unseen <= facts.created:
             return facts.created
@@ -219,7 +233,7 @@ def _moment(facts: TagFacts, policy: Policy) -> datetime | None:
     return None
 
 
-def _others(facts: TagFacts, policy: Policy) -> datetime | None:
+def _others(facts: TagFacts, policy: ParsedPolicy) -> datetime | None:
     """The date by which others are judged."""
     if facts.created is not None and facts.created.year >= 2013 and facts.created <= NOW:
         return facts.created
@@ -228,7 +242,7 @@ def _others(facts: TagFacts, policy: Policy) -> datetime | None:
     return None
 
 
-def _date(facts: TagFacts, mates: Sequence[TagFacts], policy: Policy) -> tuple[datetime, datetime] | None:
+def _date(facts: TagFacts, mates: Sequence[TagFacts], policy: ParsedPolicy) -> tuple[datetime, datetime] | None:
     """Both dates of a tag, the one that others see first; None where most images of its group have the very same."""
 
     def both(one: TagFacts) -> tuple[datetime, datetime] | None:
@@ -254,12 +268,12 @@ def _arrival(date: datetime | None, facts: TagFacts) -> datetime | None:
     return None if date is None else max(date, facts.seen or date)
 
 
-def _young(facts: TagFacts, date: datetime | None, policy: Policy) -> bool:
+def _young(facts: TagFacts, date: datetime | None, policy: ParsedPolicy) -> bool:
     moments = [moment for moment in (_arrival(date, facts), facts.known_since) if moment is not None]
     return policy.min_age > timedelta(0) and not any(NOW - moment >= policy.min_age for moment in moments)
 
 
-def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: Policy) -> bool:
+def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: ParsedPolicy) -> bool:
     """Whether a rule keeps a tag: looked at from this tag alone, pair by pair."""
     if isinstance(rule, All):
         return all(_keeps(one, facts, mates, policy) for one in rule.rules)
@@ -282,7 +296,7 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
 
 
 def _keeps_at(
-    rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: Policy, at: datetime, back: bool
+    rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: ParsedPolicy, at: datetime, back: bool
 ) -> bool:
     """Whether `last` by time, or a rule of the calendar, keeps a tag at one of its two dates.
 
@@ -315,7 +329,11 @@ def _keeps_at(
 
 
 def _is_newer(
-    one: TagFacts, its: tuple[datetime, datetime], facts: TagFacts, mine: tuple[datetime, datetime], policy: Policy
+    one: TagFacts,
+    its: tuple[datetime, datetime],
+    facts: TagFacts,
+    mine: tuple[datetime, datetime],
+    policy: ParsedPolicy,
 ) -> bool:
     if policy.order is Order.VERSION:
         version, other = parse_version(str(facts.tag)), parse_version(str(one.tag))

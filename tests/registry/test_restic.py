@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dregutil.oci.names import Repository, Tag
-from dregutil.retention import Policy, PolicySet, TagFacts, judge
+from dregutil.retention import ParsedPolicy, PolicySet, TagFacts, judge
 from dregutil.retention.policy import Calendar, KeepRule, Last, Period, Within
 from dregutil.select.glob import parse_glob
 from histories import digest_of
@@ -103,7 +103,7 @@ def test_the_same_set_is_kept(seed: int, tmp_path: Path) -> None:
     facts = [TagFacts(tag, digest_of(tag), moment) for tag, moment in tags.items()]
     for _ in range(20 if _LONG else 4):
         words, keep = rules(chance)
-        policy = Policy("p", (parse_glob("**"),), tuple(keep), min_age=timedelta(0), allow_empty=True)
+        policy = ParsedPolicy("p", (parse_glob("**"),), tuple(keep), min_age=timedelta(0), allow_empty=True)
         judged = judge(PolicySet((policy,)), {Repository("app"): facts}, now=NOW)
         kept = {tags[Tag(verdict.facts.tag or "")] for verdict in judged if not verdict.goes}
         assert kept == restic.kept(*words), words

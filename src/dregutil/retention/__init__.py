@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dregutil.retention.judge import judge, judge_repository
-from dregutil.retention.policy import Policy, PolicySet, Protect
+from dregutil.retention.policy import ParsedPolicy, ParsedProtect, PolicySet
 from dregutil.retention.verdict import Decision, Former, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
 
 __all__ = [
@@ -11,9 +11,9 @@ __all__ = [
     "Former",
     "InUse",
     "Judgement",
-    "Policy",
+    "ParsedPolicy",
+    "ParsedProtect",
     "PolicySet",
-    "Protect",
     "Reason",
     "ReasonKind",
     "TagFacts",

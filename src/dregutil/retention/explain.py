@@ -10,7 +10,7 @@ from dregutil.oci.image import known_date
 from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arrival
 from dregutil.retention.follow import subjects_of
 from dregutil.retention.keep import Group, kept_by, reading_of
-from dregutil.retention.policy import Calendar, KeepRule, Last, Order, Policy, PolicySet, Within
+from dregutil.retention.policy import Calendar, KeepRule, Last, Order, ParsedPolicy, PolicySet, Within
 from dregutil.retention.verdict import Decision, ReasonKind, Verdict
 from dregutil.select.quantity import age_as_written, duration_as_written
 
@@ -64,7 +64,7 @@ def _subjects(verdict: Verdict, verdicts: Sequence[Verdict]) -> tuple[Bearing, .
 
 
 def _rules(
-    policies: PolicySet, policy: Policy, verdicts: Sequence[Verdict], verdict: Verdict, now: datetime
+    policies: PolicySet, policy: ParsedPolicy, verdicts: Sequence[Verdict], verdict: Verdict, now: datetime
 ) -> list[Bearing]:
     mates = [one for one in verdicts if one.policy == policy.name and one.group == verdict.group]
     group = Group(
@@ -133,7 +133,7 @@ def _moment(date: datetime) -> str:
     return f"{date.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _min_age(policy: Policy, verdict: Verdict, now: datetime) -> Bearing:
+def _min_age(policy: ParsedPolicy, verdict: Verdict, now: datetime) -> Bearing:
     keeps = any(reason.kind is ReasonKind.MIN_AGE for reason in verdict.reasons)
     date = date_of(verdict.facts, policy.unknown_date, now)
     text = "its age is not known" if date is None else f"it is {age_as_written(now - date)} old"

@@ -12,7 +12,7 @@ from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.retention.image_list import Entry, ImageList, Weight, read_image_list
 from dregutil.retention.image_name import ImageName, OwnNames, registry_hosts
-from dregutil.retention.policy import InUseList, Protect
+from dregutil.retention.policy import InUseList, ParsedProtect
 from dregutil.retention.verdict import InUse
 from dregutil.select.quantity import age_as_written, duration_as_written
 
@@ -56,7 +56,7 @@ class ListReport:
 
 
 def find_in_use(
-    protect: Protect,
+    protect: ParsedProtect,
     lists: Sequence[tuple[ListFile, ImageList]],
     inventory: Inventory,
     address: RegistryAddress,

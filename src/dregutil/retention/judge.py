@@ -14,7 +14,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.dates import dates_of, is_new, is_old_enough, shared_dates
 from dregutil.retention.follow import follow
 from dregutil.retention.keep import Group, kept_by, reading_of
-from dregutil.retention.policy import Order, Policy, PolicySet, applies_to
+from dregutil.retention.policy import Order, ParsedPolicy, PolicySet, applies_to
 from dregutil.retention.select import group_of, is_counted, owner_of
 from dregutil.retention.verdict import Dates, Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
 from dregutil.select.quantity import duration_as_written
@@ -77,7 +77,7 @@ class _Draft:
     """A verdict in the making. `is_certain`: its policy is known for sure to select it."""
 
     facts: TagFacts
-    policy: Policy | None = None
+    policy: ParsedPolicy | None = None
     is_certain: bool = True
     reading: Reading | None = None
     group: tuple[str, ...] | None = None
@@ -109,7 +109,7 @@ class _Work:
         self._missing_on: dict[Digest, TagFacts] = {}
         self._no_rule: dict[str, tuple[Reason, ...]] = {}
 
-    def policy(self, name: str) -> Policy:
+    def policy(self, name: str) -> ParsedPolicy:
         return self._applying[name]
 
     def own(self) -> None:
@@ -145,7 +145,7 @@ class _Work:
                 found[policy.name, draft.group].append(draft)
         return found
 
-    def judge_group(self, policy: Policy, drafts: Sequence[_Draft]) -> None:
+    def judge_group(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> None:
         """Add the reasons of a policy's rules, and of what is not known, to the tags of one group."""
         drafts = self._dated(policy, drafts)
         group = Group(
@@ -172,7 +172,7 @@ class _Work:
                 draft.reasons.append(_young(policy, draft, self.now))
                 draft.is_new = is_new(draft.facts, draft.dates, policy.min_age, self.now)
 
-    def _dated(self, policy: Policy, drafts: Sequence[_Draft]) -> Sequence[_Draft]:
+    def _dated(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> Sequence[_Draft]:
         """Those of a group that are there, with their dates.
 
         A date that most of them share is not believed, nor one that most would share if none were missing: a list that
@@ -263,7 +263,7 @@ def _held_by_missing(missing: TagFacts) -> Reason:
     return Reason(ReasonKind.HELD, f"its digest is also '{missing.tag}', which is missing since{since}")
 
 
-def _young(policy: Policy, draft: _Draft, now: datetime) -> Reason:
+def _young(policy: ParsedPolicy, draft: _Draft, now: datetime) -> Reason:
     limit, since = duration_as_written(policy.min_age), draft.facts.young_since
     if since is not None and now - since < policy.min_age:
         return Reason(ReasonKind.MIN_AGE, f"counts as younger than min_age: {limit}, since our records were lost")
@@ -272,7 +272,7 @@ def _young(policy: Policy, draft: _Draft, now: datetime) -> Reason:
     return Reason(ReasonKind.MIN_AGE, text)
 
 
-def _no_rule(policy: Policy) -> Reason:
+def _no_rule(policy: ParsedPolicy) -> Reason:
     if not policy.keep:
         return Reason(ReasonKind.NO_RULE, "keep: none")
     return Reason(ReasonKind.NO_RULE, f"beyond {', '.join(rule.text for rule in policy.keep)}")

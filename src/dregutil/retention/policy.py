@@ -1,4 +1,4 @@
-"""What is to be kept, as values: policies, their selectors and their keep rules. Read from a file by `policyfile`."""
+"""Policies as the judge applies them: globs, comparisons and expressions parsed. `policyfile` makes them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = [
     "Last",
     "Limit",
     "Order",
+    "ParsedPolicy",
+    "ParsedProtect",
+    "ParsedSelect",
     "Period",
-    "Policy",
     "PolicySet",
-    "Protect",
-    "Select",
     "TagGlobs",
     "UnknownDate",
     "VersionRule",
@@ -115,7 +115,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Select:
+class ParsedSelect:
     """Which tags a policy speaks of. Each of the conditions that is there must hold; within one, any of its values.
 
     `untagged` selects manifests that no tag names, and nothing else.
@@ -150,7 +150,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ParsedPolicy:
     """One entry of `policies`. `group_by` holds `major`, `minor`, `variant` or names of the regex's groups.
 
     `line` and `column` are its place in the file, from 1.
@@ -159,7 +159,7 @@ class Policy:
     name: str
     repositories: tuple[Glob, ...]
     keep: tuple[KeepRule, ...]
-    select: Select = Select()
+    select: ParsedSelect = ParsedSelect()
     group_by: tuple[str, ...] = ()
     order: Order = Order.TIME
     unknown_date: UnknownDate = UnknownDate.KEEP
@@ -195,7 +195,7 @@ class InUseList:
 
 
 @dataclass(frozen=True, slots=True)
-class Protect:
+class ParsedProtect:
     """What no policy can take. `aliases` are other host names of the same registry, for reading `in_use`."""
 
     tags: tuple[Glob, ...] = ()
@@ -208,8 +208,8 @@ class Protect:
 class PolicySet:
     """A policy file, read. `zone` is for the buckets of the calendar."""
 
-    policies: tuple[Policy, ...]
-    protect: Protect = Protect()
+    policies: tuple[ParsedPolicy, ...]
+    protect: ParsedProtect = ParsedProtect()
     zone: tzinfo = UTC
     name: str = ""
 
@@ -222,5 +222,5 @@ def flat(rules: Sequence[KeepRule]) -> Sequence[KeepRule]:
     return found
 
 
-def applies_to(policy: Policy, repository: str) -> bool:
+def applies_to(policy: ParsedPolicy, repository: str) -> bool:
     return any(glob.matches(repository) for glob in policy.repositories)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dregutil.oci.names import Repository, parse_signature_tag
 from dregutil.retention.keep import may_be_in_range, reading_of, takes_range
-from dregutil.retention.policy import Order, Policy, PolicySet, Select, applies_to
+from dregutil.retention.policy import Order, ParsedPolicy, ParsedSelect, PolicySet, applies_to
 from dregutil.retention.verdict import TagFacts
 from dregutil.select.version import Reading, Version
 
@@ -28,12 +28,12 @@ def is_counted(facts: TagFacts) -> bool:
     return facts.subject is None and (facts.tag is None or parse_signature_tag(facts.tag) is None)
 
 
-def selects_name(select: Select, tag: str) -> bool:
+def selects_name(select: ParsedSelect, tag: str) -> bool:
     """Whether a tag's name alone does not rule it out."""
     return _names(select, tag) and (not select.versions or takes_range(reading_of(tag), select.versions))
 
 
-def may_select_name(select: Select, tag: str) -> bool:
+def may_select_name(select: ParsedSelect, tag: str) -> bool:
     """Whether a tag's name does not rule it out, or whether that is in doubt."""
     if not _names(select, tag):
         return False
@@ -45,7 +45,7 @@ def may_select_name(select: Select, tag: str) -> bool:
     )
 
 
-def _names(select: Select, tag: str) -> bool:
+def _names(select: ParsedSelect, tag: str) -> bool:
     if select.untagged:
         return False
     if select.tags and not any(glob.matches(tag) for glob in select.tags):
@@ -53,14 +53,14 @@ def _names(select: Select, tag: str) -> bool:
     return not select.regexes or any(regex.fullmatch(tag) for regex in select.regexes)
 
 
-def selects(select: Select, facts: TagFacts) -> bool:
+def selects(select: ParsedSelect, facts: TagFacts) -> bool:
     """Whether a selector picks a tag; its content must have been read where labels are asked for."""
     if facts.tag is None:
         return select.untagged
     return selects_name(select, facts.tag) and _has_label(select, facts)
 
 
-def owner_of(policies: Iterable[Policy], facts: TagFacts) -> tuple[Policy | None, bool]:
+def owner_of(policies: Iterable[ParsedPolicy], facts: TagFacts) -> tuple[ParsedPolicy | None, bool]:
     """The first of `policies` (of a repository) that picks a tag; and whether that is certain.
 
     It is not where a label decides and the content could not be read, or where its version is in doubt.
@@ -78,13 +78,13 @@ def owner_of(policies: Iterable[Policy], facts: TagFacts) -> tuple[Policy | None
     return None, True
 
 
-def _has_label(select: Select, facts: TagFacts) -> bool:
+def _has_label(select: ParsedSelect, facts: TagFacts) -> bool:
     return not select.labels or any(
         label.key in facts.labels and label.value in (None, facts.labels[label.key]) for label in select.labels
     )
 
 
-def group_of(policy: Policy, tag: str | None, reading: Reading | None) -> tuple[str, ...] | None:
+def group_of(policy: ParsedPolicy, tag: str | None, reading: Reading | None) -> tuple[str, ...] | None:
     """The group of a tag inside of its repository; None where it has no version to be grouped by.
 
     A tag that can be read in two ways shares a group only with what can be read in the same two.
@@ -122,7 +122,7 @@ def overlaps(
     return found
 
 
-def matching_tags(policy: Policy, repositories: Mapping[Repository, Iterable[str]]) -> int:
+def matching_tags(policy: ParsedPolicy, repositories: Mapping[Repository, Iterable[str]]) -> int:
     """How many tags a policy's repositories and names pick, whoever owns them."""
     return sum(
         selects_name(policy.select, tag)
@@ -132,7 +132,7 @@ def matching_tags(policy: Policy, repositories: Mapping[Repository, Iterable[str
     )
 
 
-def _named(policy: Policy, name: str, tag: str) -> str | None:
+def _named(policy: ParsedPolicy, name: str, tag: str) -> str | None:
     for regex in policy.select.regexes:
         found = regex.fullmatch(tag)
         if found is not None and name in regex.groupindex:

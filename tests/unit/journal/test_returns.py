@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_retention_properties import histories, kept, policies, verdicts
 
 from dregutil.oci.names import Tag
-from dregutil.retention import Former, Policy, TagFacts
+from dregutil.retention import Former, ParsedPolicy, TagFacts
 from dregutil.retention.policy import Calendar, Last, Order, Period, Within
 from dregutil.select.glob import parse_glob
 from histories import NOW, digest_of
@@ -23,7 +23,7 @@ hours = st.integers(0, 60)
 
 # The histories above are wide; these are close: images of one group, all of them dated, few of them kept.
 orders = st.builds(
-    lambda keep, order, age, empty: Policy(
+    lambda keep, order, age, empty: ParsedPolicy(
         "p", (parse_glob("**"),), (keep,), order=order, min_age=timedelta(days=age), allow_empty=empty
     ),
     st.one_of(
@@ -70,7 +70,9 @@ def chosen(facts: list[TagFacts], which: Set[int]) -> list[bool]:
 
 @pytest.mark.property
 @given(rules_of_all, all_histories, places, hours)
-def test_a_return_makes_no_verdict_harsher(policy: Policy, facts: list[TagFacts], which: set[int], hours: int) -> None:
+def test_a_return_makes_no_verdict_harsher(
+    policy: ParsedPolicy, facts: list[TagFacts], which: set[int], hours: int
+) -> None:
     after = [
         returned(one, hours) if back and one.former is None else one
         for one, back in zip(facts, chosen(facts, which), strict=True)
@@ -81,7 +83,7 @@ def test_a_return_makes_no_verdict_harsher(policy: Policy, facts: list[TagFacts]
 @pytest.mark.property
 @given(rules_of_all, close())
 def test_what_came_late_pushes_out_no_more_than_if_it_had_always_been_there(
-    policy: Policy, facts: list[TagFacts]
+    policy: ParsedPolicy, facts: list[TagFacts]
 ) -> None:
     always = [replace(one, seen=None, unseen=None) for one in facts]
     assert kept(verdicts(policy, always)) <= kept(verdicts(policy, facts))
@@ -89,7 +91,7 @@ def test_what_came_late_pushes_out_no_more_than_if_it_had_always_been_there(
 
 @pytest.mark.property
 @given(rules_of_all, all_histories, places)
-def test_what_is_missing_costs_no_other_tag(policy: Policy, facts: list[TagFacts], which: set[int]) -> None:
+def test_what_is_missing_costs_no_other_tag(policy: ParsedPolicy, facts: list[TagFacts], which: set[int]) -> None:
     with_gaps = [
         replace(one, missing_since=NOW) if gone else one for one, gone in zip(facts, chosen(facts, which), strict=True)
     ]

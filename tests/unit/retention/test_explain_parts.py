@@ -15,8 +15,8 @@ from dregutil.retention.policy import (
     KeepRule,
     Last,
     Order,
+    ParsedPolicy,
     Period,
-    Policy,
     PolicySet,
     TagGlobs,
     UnknownDate,
@@ -69,8 +69,8 @@ def policies(
 ) -> PolicySet:
     """Two policies, `other` and `p`: the latter keeps by `keep`."""
     everything = (parse_glob("**"),)
-    mine = Policy("p", everything, keep, order=order, unknown_date=unknown_date, min_age=DAY)
-    return PolicySet((Policy("other", everything, (Last(9, "last: 9"),)), mine), zone=ZoneInfo(zone))
+    mine = ParsedPolicy("p", everything, keep, order=order, unknown_date=unknown_date, min_age=DAY)
+    return PolicySet((ParsedPolicy("other", everything, (Last(9, "last: 9"),)), mine), zone=ZoneInfo(zone))
 
 
 def bearing(what: str, found: Sequence[Bearing]) -> list[tuple[bool, str]]:

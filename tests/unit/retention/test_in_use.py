@@ -17,7 +17,7 @@ from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.retention.image_list import read_image_list
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, find_in_use, images_in
-from dregutil.retention.policy import InUseList, Protect
+from dregutil.retention.policy import InUseList, ParsedProtect
 
 D = Digest.of(b"x")
 
@@ -152,7 +152,7 @@ def find(text: str, host: str = "registry.example.com", *aliases: str, age: floa
     entry = InUseList("images.txt", timedelta(seconds=max_age))
     file, address = ListFile(entry, text, timedelta(seconds=age)), RegistryAddress.parse(host)
     images = images_in(file, registry_hosts(address, aliases))
-    return find_in_use(Protect(aliases=aliases), [(file, images)], INVENTORY, address)
+    return find_in_use(ParsedProtect(aliases=aliases), [(file, images)], INVENTORY, address)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.retention import TagFacts
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in
-from dregutil.retention.policy import InUseList, Protect
+from dregutil.retention.policy import InUseList, ParsedProtect
 from dregutil.retention.verdict import InUse
 
 FOLDER = Path(__file__).parents[2] / "in_use"
@@ -46,7 +46,7 @@ def lookup(value: str) -> Collection[Digest]:
 def resolve(text: str, name: str = "list") -> tuple[InUse, ListReport]:
     file = ListFile(InUseList(name), text, timedelta(0))
     images = images_in(file, registry_hosts(ADDRESS, ()))
-    in_use, (report,) = find_in_use(Protect(), [(file, images)], INVENTORY, ADDRESS, lookup)
+    in_use, (report,) = find_in_use(ParsedProtect(), [(file, images)], INVENTORY, ADDRESS, lookup)
     return in_use, report
 
 

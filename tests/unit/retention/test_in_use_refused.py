@@ -12,7 +12,7 @@ from dregutil.errors import RefusedError
 from dregutil.report.cleanup import list_lines
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
-from dregutil.retention.policy import InUseList, Protect
+from dregutil.retention.policy import InUseList, ParsedProtect
 
 WEB = "registry.example.com/shop/web"
 ITEM = f"- image: {WEB}:1.0\n"
@@ -102,9 +102,9 @@ def test_what_lies_on_nodes_is_never_enough() -> None:
 def test_a_list_of_ids_alone_is_not_refused_where_not_all_was_read() -> None:
     file = ListFile(InUseList("list"), "0123456789ab\n", timedelta(0))
     images = [(file, images_in(file, registry_hosts(ADDRESS, ())))]
-    assert find_in_use(Protect(), images, INVENTORY, ADDRESS, lookup, is_whole=False)
+    assert find_in_use(ParsedProtect(), images, INVENTORY, ADDRESS, lookup, is_whole=False)
     with pytest.raises(RefusedError, match="names nothing"):
-        find_in_use(Protect(), images, INVENTORY, ADDRESS, lookup)
+        find_in_use(ParsedProtect(), images, INVENTORY, ADDRESS, lookup)
 
 
 def test_what_is_named_in_vain_is_shown() -> None:

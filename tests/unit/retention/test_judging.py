@@ -9,7 +9,16 @@ from test_retention_parts import APP, ONE, THREE, TWO, ago, facts
 
 from dregutil.oci.names import Tag
 from dregutil.retention import judge
-from dregutil.retention.policy import KeepRule, Last, Order, Policy, PolicySet, Protect, Select, TagGlobs
+from dregutil.retention.policy import (
+    KeepRule,
+    Last,
+    Order,
+    ParsedPolicy,
+    ParsedProtect,
+    ParsedSelect,
+    PolicySet,
+    TagGlobs,
+)
 from dregutil.retention.verdict import TagFacts
 from dregutil.select.glob import parse_glob
 from histories import NOW, digest_of
@@ -21,17 +30,17 @@ EVERYTHING = (parse_glob("**"),)
 def policy(
     *keep: KeepRule,
     name: str = "p",
-    select: Select | None = None,
+    select: ParsedSelect | None = None,
     order: Order = Order.TIME,
     group_by: tuple[str, ...] = (),
     min_age: timedelta = timedelta(0),
     allow_empty: bool = False,
-) -> Policy:
-    return Policy(
+) -> ParsedPolicy:
+    return ParsedPolicy(
         name,
         EVERYTHING,
         keep,
-        select or Select(),
+        select or ParsedSelect(),
         order=order,
         group_by=group_by,
         min_age=min_age,
@@ -39,9 +48,9 @@ def policy(
     )
 
 
-def verdicts(policies: Policy | PolicySet, *tags: TagFacts) -> dict[str, str]:
+def verdicts(policies: ParsedPolicy | PolicySet, *tags: TagFacts) -> dict[str, str]:
     """What becomes of each tag, and why, by its name (or the short digest of what has none)."""
-    every = PolicySet((policies,)) if isinstance(policies, Policy) else policies
+    every = PolicySet((policies,)) if isinstance(policies, ParsedPolicy) else policies
     return {
         one.facts.tag or one.facts.digest.short: f"{one.decision.value}: {', '.join(map(str, one.reasons))}"
         for one in judge(every, {APP: tags}, now=NOW)
@@ -60,7 +69,7 @@ def test_a_tag_that_is_missing_takes_no_place_among_the_last() -> None:
 
 def test_what_has_no_tag_is_not_protected_by_the_name_of_one() -> None:
     policies = PolicySet(
-        (policy(Last(1, "last: 1"), select=Select(untagged=True)),), Protect(tags=(parse_glob("stable-*"),))
+        (policy(Last(1, "last: 1"), select=ParsedSelect(untagged=True)),), ParsedProtect(tags=(parse_glob("stable-*"),))
     )
     found = verdicts(policies, facts(None, ONE, ago(40)), facts(None, TWO, ago(30)), facts("stable-1", THREE, ago(50)))
     assert found == {
@@ -71,7 +80,7 @@ def test_what_has_no_tag_is_not_protected_by_the_name_of_one() -> None:
 
 
 def test_a_protected_tag_keeps_its_repository_from_being_empty_however_lately_it_came() -> None:
-    policies = PolicySet((policy(min_age=DAY),), Protect(tags=(parse_glob("stable"),)))
+    policies = PolicySet((policy(min_age=DAY),), ParsedProtect(tags=(parse_glob("stable"),)))
     stable = facts("stable", ONE, ago(30), seen=ago(0.1))
     assert verdicts(policies, stable, facts("old", TWO, ago(20))) == {
         "stable": "keep: protected: stable, younger than min_age: 1d",
@@ -100,7 +109,7 @@ def test_a_verdict_has_the_group_that_it_was_judged_in() -> None:
 
 
 def test_where_policies_order_differently_the_newest_by_date_stays() -> None:
-    versions = policy(name="versions", select=Select(tags=(parse_glob("1.*"),)), order=Order.VERSION)
+    versions = policy(name="versions", select=ParsedSelect(tags=(parse_glob("1.*"),)), order=Order.VERSION)
     rest = policy(name="rest")
     assert verdicts(PolicySet((versions, rest)), facts("1.0", ONE, ago(20)), facts("main", TWO, ago(3))) == {
         "1.0": "remove: keep: none",

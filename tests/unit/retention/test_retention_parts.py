@@ -33,10 +33,10 @@ from dregutil.retention.policy import (
     Last,
     Limit,
     Order,
+    ParsedPolicy,
+    ParsedSelect,
     Period,
-    Policy,
     PolicySet,
-    Select,
     TagGlobs,
     UnknownDate,
     VersionRule,
@@ -413,14 +413,14 @@ def test_which_tags_are_judged() -> None:
 
 
 def test_every_condition_of_a_selector_must_hold_and_of_each_one_value() -> None:
-    both = Select(tags=(parse_glob("a*"), parse_glob("b*")), regexes=(regex(".*1"), regex(".*2")))
+    both = ParsedSelect(tags=(parse_glob("a*"), parse_glob("b*")), regexes=(regex(".*1"), regex(".*2")))
     assert [tag for tag in ("a1", "a2", "b2", "c1", "a3") if selects_name(both, tag)] == ["a1", "a2", "b2"]
     assert [tag for tag in ("a1", "a2", "b2", "c1", "a3") if may_select_name(both, tag)] == ["a1", "a2", "b2"]
-    assert not selects_name(Select(untagged=True), "a1")
-    assert not may_select_name(Select(untagged=True), "a1")
-    versions = Select(tags=(parse_glob("1.*"),), versions=at_least(">=1.4"))
+    assert not selects_name(ParsedSelect(untagged=True), "a1")
+    assert not may_select_name(ParsedSelect(untagged=True), "a1")
+    versions = ParsedSelect(tags=(parse_glob("1.*"),), versions=at_least(">=1.4"))
     assert [tag for tag in ("1.3", "1.4", "2.0") if selects_name(versions, tag)] == ["1.4"]
-    doubtful = Select(versions=at_least(">=1.0"))
+    doubtful = ParsedSelect(versions=at_least(">=1.0"))
     assert not selects_name(doubtful, "4829103")
     assert may_select_name(doubtful, "4829103")
     assert not may_select_name(doubtful, "main")
@@ -428,15 +428,15 @@ def test_every_condition_of_a_selector_must_hold_and_of_each_one_value() -> None
 
 
 def test_what_has_no_tag_is_selected_by_untagged_alone() -> None:
-    assert selects(Select(untagged=True), facts(None))
-    assert not selects(Select(), facts(None))
-    assert selects(Select(), facts("a"))
-    assert not selects(Select(untagged=True), facts("a"))
-    assert not selects(Select(tags=(parse_glob("b"),)), facts("a"))
+    assert selects(ParsedSelect(untagged=True), facts(None))
+    assert not selects(ParsedSelect(), facts(None))
+    assert selects(ParsedSelect(), facts("a"))
+    assert not selects(ParsedSelect(untagged=True), facts("a"))
+    assert not selects(ParsedSelect(tags=(parse_glob("b"),)), facts("a"))
 
 
 def test_labels_are_asked_for_by_key_or_by_value() -> None:
-    key, value = Select(labels=(Label("team"),)), Select(labels=(Label("team", "web"), Label("tier", "1")))
+    key, value = ParsedSelect(labels=(Label("team"),)), ParsedSelect(labels=(Label("team", "web"), Label("tier", "1")))
     assert selects(key, facts("a", labels={"team": "any"}))
     assert not selects(key, facts("a", labels={"other": "team"}))
     assert not selects(key, facts("a"))
@@ -445,13 +445,13 @@ def test_labels_are_asked_for_by_key_or_by_value() -> None:
     assert not selects(value, facts("a", labels={"team": "db"}))
 
 
-def policy(name: str, select: Select | None = None, where: str = "**", **more: object) -> Policy:
-    return Policy(name, (parse_glob(where),), (), select or Select(), **more)  # type: ignore[arg-type]
+def policy(name: str, select: ParsedSelect | None = None, where: str = "**", **more: object) -> ParsedPolicy:
+    return ParsedPolicy(name, (parse_glob(where),), (), select or ParsedSelect(), **more)  # type: ignore[arg-type]
 
 
 def test_the_first_policy_that_selects_a_tag_owns_it() -> None:
-    first = policy("first", Select(tags=(parse_glob("a*"),)))
-    untagged, rest = policy("untagged", Select(untagged=True)), policy("rest")
+    first = policy("first", ParsedSelect(tags=(parse_glob("a*"),)))
+    untagged, rest = policy("untagged", ParsedSelect(untagged=True)), policy("rest")
     assert owner_of([first, untagged, rest], facts("a1")) == (first, True)
     assert owner_of([first, untagged, rest], facts("b")) == (rest, True)
     assert owner_of([first, rest, untagged], facts(None)) == (untagged, True)
@@ -460,19 +460,19 @@ def test_the_first_policy_that_selects_a_tag_owns_it() -> None:
 
 
 def test_an_owner_is_in_doubt_where_a_label_or_a_version_is() -> None:
-    labelled = policy("labelled", Select(tags=(parse_glob("a"),), labels=(Label("team"),)))
+    labelled = policy("labelled", ParsedSelect(tags=(parse_glob("a"),), labels=(Label("team"),)))
     rest = policy("rest")
     assert owner_of([labelled, rest], facts("a", unread="broken")) == (labelled, False)
     assert owner_of([labelled, rest], facts("b", unread="broken")) == (rest, True)
     assert owner_of([labelled, rest], facts("a")) == (rest, True)
     assert owner_of([labelled, rest], facts("a", labels={"team": "x"})) == (labelled, True)
-    versions = policy("versions", Select(versions=at_least(">=1.0")))
+    versions = policy("versions", ParsedSelect(versions=at_least(">=1.0")))
     assert owner_of([versions, rest], facts("4829103")) == (versions, False)
     assert owner_of([versions, rest], facts("1.0")) == (versions, True)
 
 
 def grouped(tag: str | None, *keys: str, order: Order = Order.TIME, pattern: str = "") -> tuple[str, ...] | None:
-    select = Select(regexes=(regex(pattern),)) if pattern else Select()
+    select = ParsedSelect(regexes=(regex(pattern),)) if pattern else ParsedSelect()
     one = policy("p", select, group_by=keys, order=order)
     return group_of(one, tag, None if tag is None else reading_of(tag))
 
@@ -501,14 +501,14 @@ def test_groups_by_the_parts_of_a_regular_expression() -> None:
     assert grouped("main-1", "branch", "kind", pattern=pattern) == ("main", "1")
     assert grouped("1.0", "branch", pattern=pattern) is None
     assert grouped("main-1", "other", pattern=pattern) is None
-    two = Select(regexes=(regex("(?P<other>x)"), regex("[a-z]+"), regex("(?P<branch>[a-z])[a-z]*")))
+    two = ParsedSelect(regexes=(regex("(?P<other>x)"), regex("[a-z]+"), regex("(?P<branch>[a-z])[a-z]*")))
     assert group_of(policy("p", two, group_by=("branch",)), "main", None) == ("m",)
 
 
 def test_which_policies_overlap_and_in_how_many_tags() -> None:
     first, second = (
-        policy("first", Select(tags=(parse_glob("a*"),))),
-        policy("second", Select(tags=(parse_glob("a*"),))),
+        policy("first", ParsedSelect(tags=(parse_glob("a*"),))),
+        policy("second", ParsedSelect(tags=(parse_glob("a*"),))),
     )
     rest, elsewhere = policy("rest"), policy("elsewhere", where="shop/*")
     tags = [facts("a1"), facts("a2"), facts("b"), facts(f"sha256-{ONE.hex}.sig")]
@@ -519,11 +519,11 @@ def test_which_policies_overlap_and_in_how_many_tags() -> None:
 
 
 def test_how_many_tags_a_policy_picks() -> None:
-    one = policy("p", Select(tags=(parse_glob("a*"),)), where="shop/*")
+    one = policy("p", ParsedSelect(tags=(parse_glob("a*"),)), where="shop/*")
     assert matching_tags(one, {APP: ["a", "a1"], WEB: ["a", "a1", "b"]}) == 2
     assert applies_to(one, "shop/web")
     assert not applies_to(one, "app")
-    assert applies_to(Policy("p", (parse_glob("x"), parse_glob("app")), ()), "app")
+    assert applies_to(ParsedPolicy("p", (parse_glob("x"), parse_glob("app")), ()), "app")
 
 
 # -- policies ---------------------------------------------------------------------------------------------------------
@@ -543,8 +543,8 @@ def test_a_share_is_exactly_what_is_written() -> None:
     assert Limit(number=0).text == "0 tags"
 
 
-def with_keep(*keep: object, order: Order = Order.TIME, select: Select | None = None) -> Policy:
-    return Policy("p", (), tuple(keep), select or Select(), order=order)  # type: ignore[arg-type]
+def with_keep(*keep: object, order: Order = Order.TIME, select: ParsedSelect | None = None) -> ParsedPolicy:
+    return ParsedPolicy("p", (), tuple(keep), select or ParsedSelect(), order=order)  # type: ignore[arg-type]
 
 
 def test_which_policies_ask_for_the_newest_and_for_dates() -> None:
@@ -556,12 +556,12 @@ def test_which_policies_ask_for_the_newest_and_for_dates() -> None:
     assert with_keep(tags, All((tags, last), "")).ranks
     assert with_keep(tags, All((tags, All((within,), "")), "")).uses_dates
     assert not with_keep().uses_dates
-    assert with_keep(select=Select(untagged=True)).uses_dates
+    assert with_keep(select=ParsedSelect(untagged=True)).uses_dates
     assert flat([All((tags, All((last, within), "")), ""), calendar]) == [tags, last, within, calendar]
 
 
 def test_a_policy_is_careful_by_itself() -> None:
-    one = Policy("p", (), ())
+    one = ParsedPolicy("p", (), ())
     assert not one.untag
     assert not one.allow_empty
     assert one.min_age == DAY
@@ -572,7 +572,7 @@ def test_a_policy_is_careful_by_itself() -> None:
 
 def test_what_was_read_from_no_file_has_no_place_in_one() -> None:
     """Lines and columns of a file count from 1."""
-    for one in (Policy("p", (), ()), InUseList("-")):
+    for one in (ParsedPolicy("p", (), ()), InUseList("-")):
         assert (one.line, one.column) == (0, 0)
 
 
@@ -683,41 +683,43 @@ def test_a_fallback_tag_of_a_longer_digest_is_cut() -> None:
 # -- judging ----------------------------------------------------------------------------------------------------------
 
 
-def reasons(one: Policy, *tags: TagFacts) -> list[list[str]]:
+def reasons(one: ParsedPolicy, *tags: TagFacts) -> list[list[str]]:
     return [[str(reason) for reason in found.reasons] for found in judge(PolicySet((one,)), {APP: tags}, now=NOW)]
 
 
 def test_what_has_no_tag_has_no_version_either() -> None:
-    untagged = Policy(
-        "p", (parse_glob("**"),), (Last(1, "last: 1"),), Select(untagged=True), order=Order.VERSION, min_age=DAY
+    untagged = ParsedPolicy(
+        "p", (parse_glob("**"),), (Last(1, "last: 1"),), ParsedSelect(untagged=True), order=Order.VERSION, min_age=DAY
     )
     known = facts(None, ONE, seen=ago(9), known_since=ago(9), created=ago(9))
     assert reasons(untagged, known) == [["it is no version, so it has no place in the order"]]
-    grouped_by = Policy("p", (parse_glob("**"),), (), Select(untagged=True), group_by=("major",), allow_empty=True)
+    grouped_by = ParsedPolicy(
+        "p", (parse_glob("**"),), (), ParsedSelect(untagged=True), group_by=("major",), allow_empty=True
+    )
     assert reasons(grouped_by, known) == [["keep: none"]]
 
 
 def test_records_that_were_lost_count_only_while_they_are_younger_than_min_age() -> None:
-    one = Policy("p", (parse_glob("**"),), (), min_age=DAY, allow_empty=True)
+    one = ParsedPolicy("p", (parse_glob("**"),), (), min_age=DAY, allow_empty=True)
     young = facts("a", created=ago(0.5), young_since=ago(1))
     assert reasons(one, young) == [["younger than min_age: 1d"]]
     younger = facts("a", created=ago(0.5), young_since=ago(0.9))
     assert reasons(one, younger) == [["counts as younger than min_age: 1d, since our records were lost"]]
 
 
-def stay(one: Policy, *tags: TagFacts) -> list[str]:
+def stay(one: ParsedPolicy, *tags: TagFacts) -> list[str]:
     return [str(found.facts.tag) for found in judge(PolicySet((one,)), {APP: tags}, now=NOW) if not found.goes]
 
 
 def test_by_version_the_newest_by_date_stays_where_nothing_is_a_version() -> None:
-    one = Policy("p", (parse_glob("**"),), (), order=Order.VERSION, min_age=timedelta(0))
+    one = ParsedPolicy("p", (parse_glob("**"),), (), order=Order.VERSION, min_age=timedelta(0))
     assert stay(one, facts("main", ONE, ago(9)), facts("dev", TWO, ago(3))) == ["dev"]
     assert stay(one, facts("main", ONE), facts("dev", TWO)) == ["main", "dev"]
     assert stay(one, facts("main", ONE, ago(3)), facts("1.0", TWO, ago(9))) == ["1.0"]
 
 
 def test_the_newest_is_what_was_built_came_or_came_back_last() -> None:
-    one = Policy("p", (parse_glob("**"),), (), min_age=timedelta(0))
+    one = ParsedPolicy("p", (parse_glob("**"),), (), min_age=timedelta(0))
     old = facts("old", FOUR, ago(20))
     built, came_late = facts("built", ONE, ago(4)), facts("came", TWO, ago(9), ago(3), ago(3))
     back = facts("back", THREE, ago(8), ago(1), ago(1), former=Former(ago(8)))
@@ -731,14 +733,14 @@ def test_one_range_of_several_is_enough_and_all_of_it_must_hold() -> None:
     (below,), (above,), (end,) = (at_least(text)[0] for text in ("<1.0", ">=2.0", "<3.0"))
     ranges = ((below,), (above, end))
     tags = ("0.9", "1.5", "2.1", "3.0")
-    assert [tag for tag in tags if selects_name(Select(versions=ranges), tag)] == ["0.9", "2.1"]
-    assert [tag for tag in tags if may_select_name(Select(versions=ranges), tag)] == ["0.9", "2.1"]
+    assert [tag for tag in tags if selects_name(ParsedSelect(versions=ranges), tag)] == ["0.9", "2.1"]
+    assert [tag for tag in tags if may_select_name(ParsedSelect(versions=ranges), tag)] == ["0.9", "2.1"]
     found = group(*[ago(9)] * 4, order=Order.VERSION, tags=tags)
     assert kept_by(VersionRule(ranges, ""), found) == {0, 2}
 
 
 def test_a_version_that_is_surely_none_of_a_policy_is_not_in_doubt() -> None:
-    assert not may_select_name(Select(versions=at_least(">=1.4")), "1.4.CR1")
+    assert not may_select_name(ParsedSelect(versions=at_least(">=1.4")), "1.4.CR1")
 
 
 def test_what_has_no_tag_follows_its_subject_alone() -> None:

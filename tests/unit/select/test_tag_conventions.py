@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import odd_tags
 from dregutil.errors import UsageError
 from dregutil.oci.names import Reference, Repository, Tag
-from dregutil.retention import Policy, PolicySet, TagFacts, judge
-from dregutil.retention.policy import KeepRule, Last, Order, Select, VersionRule
+from dregutil.retention import ParsedPolicy, PolicySet, TagFacts, judge
+from dregutil.retention.policy import KeepRule, Last, Order, ParsedSelect, VersionRule
 from dregutil.select.glob import parse_glob
 from dregutil.select.selector import Comparison, Exact, TagSelector, parse_selector
 from dregutil.select.version import parse_version, read_version, tag_order
@@ -165,13 +165,13 @@ def test_a_plus_is_what_helm_writes_for_it() -> None:
         Tag.parse("1.4.0+build")  # as a registry has it: no tag
 
 
-def _kept(tags: str, *keep: KeepRule, group_by: tuple[str, ...] = (), select: Select | None = None) -> list[str]:
+def _kept(tags: str, *keep: KeepRule, group_by: tuple[str, ...] = (), select: ParsedSelect | None = None) -> list[str]:
     facts = [TagFacts(Tag(tag), digest_of(tag), NOW - timedelta(days=40)) for tag in tags.split()]
-    policy = Policy(
+    policy = ParsedPolicy(
         "p",
         (parse_glob("**"),),
         keep,
-        select or Select(),
+        select or ParsedSelect(),
         order=Order.VERSION,
         min_age=timedelta(0),
         group_by=group_by,
@@ -243,8 +243,10 @@ def test_versions_that_a_rule_keeps_are_kept_by_either_reading() -> None:
 def test_a_policy_of_versions_owns_and_keeps_what_may_be_one() -> None:
     at_least = parse_selector(">=1.0")
     assert isinstance(at_least, Comparison)
-    first = Policy("versions", (parse_glob("**"),), (), Select(versions=((at_least,),)), min_age=timedelta(0))
-    rest = Policy("rest", (parse_glob("**"),), (), min_age=timedelta(0), allow_empty=True)
+    first = ParsedPolicy(
+        "versions", (parse_glob("**"),), (), ParsedSelect(versions=((at_least,),)), min_age=timedelta(0)
+    )
+    rest = ParsedPolicy("rest", (parse_glob("**"),), (), min_age=timedelta(0), allow_empty=True)
     facts = [TagFacts(Tag(tag), digest_of(tag), NOW - timedelta(days=40)) for tag in ("4829103", "main", "sha-12b3456")]
     judged = {str(one.facts.tag): one for one in judge(PolicySet((first, rest)), {Repository("app"): facts}, now=NOW)}
     assert judged["4829103"].reasons[0].text == "whether it is a version that its policy selects is doubtful"
@@ -253,7 +255,7 @@ def test_a_policy_of_versions_owns_and_keeps_what_may_be_one() -> None:
 
 def test_the_newest_of_a_repository_is_so_by_either_reading() -> None:
     facts = [TagFacts(Tag(tag), digest_of(tag)) for tag in ("1.3", "1.4", "4829103")]
-    policy = Policy("p", (parse_glob("**"),), (), order=Order.VERSION, min_age=timedelta(0))
+    policy = ParsedPolicy("p", (parse_glob("**"),), (), order=Order.VERSION, min_age=timedelta(0))
     judged = judge(PolicySet((policy,)), {Repository("app"): facts}, now=NOW)
     assert [str(one.facts.tag) for one in judged if not one.goes] == ["1.4", "4829103"]
 

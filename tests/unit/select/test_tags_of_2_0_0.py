@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import odd_tags
 from dregutil.oci.names import Repository, Tag
-from dregutil.retention import Policy, PolicySet, TagFacts
+from dregutil.retention import ParsedPolicy, PolicySet, TagFacts
 from dregutil.retention import judge as judge_now
-from dregutil.retention.policy import All, Calendar, KeepRule, Last, Order, Period, Select, VersionRule
+from dregutil.retention.policy import All, Calendar, KeepRule, Last, Order, ParsedSelect, Period, VersionRule
 from dregutil.select.glob import parse_glob
 from dregutil.select.selector import parse_selector
 from histories import NOW, digest_of
@@ -98,11 +98,11 @@ def _kept(
     parse: Callable[[str], Any],
 ) -> set[str]:
     read = tuple(
-        Policy(
+        ParsedPolicy(
             f"p{number}",
             (parse_glob("**"),),
             tuple(_rule(rule, parse) for rule in rules),
-            Select(versions=tuple((parse(text),) for text in ranges)),
+            ParsedSelect(versions=tuple((parse(text),) for text in ranges)),
             group_by=group_by,
             order=Order.VERSION,
             min_age=timedelta(0),

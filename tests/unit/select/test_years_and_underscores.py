@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.retention import Policy, PolicySet, TagFacts, judge
+from dregutil.retention import ParsedPolicy, PolicySet, TagFacts, judge
 from dregutil.retention.policy import Last, Order
 from dregutil.select.glob import parse_glob
 from dregutil.select.selector import parse_selector
@@ -41,7 +41,7 @@ def test_numbers_behind_an_underscore_may_be_the_versions_own(tag: str, selector
 )
 def test_what_last_keeps_of_them(tags: str, kept: str) -> None:
     facts = [TagFacts(Tag(tag), Digest(f"sha256:{number:064x}")) for number, tag in enumerate(tags.split())]
-    policy = Policy(
+    policy = ParsedPolicy(
         "p", (parse_glob("**"),), (Last(text="last: 1", number=1),), order=Order.VERSION, min_age=timedelta()
     )
     found = judge(PolicySet((policy,)), {Repository("app"): facts}, now=NOW)

@@ -25,7 +25,7 @@ from dregutil.oci.names import RegistryAddress
 from dregutil.retention import PolicySet, TagFacts
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
-from dregutil.retention.policy import Policy, Select
+from dregutil.retention.policy import ParsedPolicy, ParsedSelect
 from dregutil.retention.policyfile import Mistake, PolicyError
 from dregutil.retention.select import overlaps
 
@@ -123,7 +123,7 @@ def _emit(args: argparse.Namespace, settings: Settings, found: list[tuple[str, M
     emit(settings, objects, [*lines, *more])
 
 
-def _at(policy: Policy, text: str) -> Mistake:
+def _at(policy: ParsedPolicy, text: str) -> Mistake:
     return Mistake(policy.line, policy.column, text)
 
 
@@ -137,7 +137,7 @@ def _shadowed(policies: PolicySet) -> Iterator[Mistake]:
             yield Mistake(
                 policy.line, policy.column, f"{policy.name!r} owns nothing: {by!r} before it selects every tag there"
             )
-        if policy.select == Select():
+        if policy.select == ParsedSelect():
             takes_all.update((text, policy.name) for text in globs if text not in takes_all)
 
 

@@ -20,11 +20,11 @@ from dregutil.retention.policy import (
     Last,
     Limit,
     Order,
+    ParsedPolicy,
+    ParsedProtect,
+    ParsedSelect,
     Period,
-    Policy,
     PolicySet,
-    Protect,
-    Select,
     TagGlobs,
     UnknownDate,
     VersionRule,
@@ -77,7 +77,7 @@ class _Reader:
         if version not in (None, "1"):
             tree.wrong(keys["version"], f"version {version} is not known, only 1")
         defaults = self._settings(tree.section(keys.get("defaults"), "defaults"), {})
-        policies: list[Policy] = []
+        policies: list[ParsedPolicy] = []
         names: set[str] = set()
         for node in tree.items(keys.get("policies")):
             policy = self._policy(node, defaults)
@@ -105,7 +105,7 @@ class _Reader:
                 found[key] = tree.switch(keys[key], default=False)
         return found
 
-    def _protect(self, node: Any) -> Protect:
+    def _protect(self, node: Any) -> ParsedProtect:
         tree = self.tree
         keys = tree.section(node, "protect")
         lists: list[InUseList] = []
@@ -115,21 +115,21 @@ class _Reader:
             max_age = tree.read(inner.get("max_age"), parse_duration)
             place = inner.get("file", item).start_mark
             lists.append(InUseList(file or "", max_age, place.line + 1, place.column + 1))
-        return Protect(
+        return ParsedProtect(
             tree.read_all(keys.get("tags"), parse_glob),
             tree.read_all(keys.get("repositories"), parse_glob),
             tuple(lists),
             tree.read_all(keys.get("aliases"), str),
         )
 
-    def _policy(self, node: Any, defaults: dict[str, Any]) -> Policy:
+    def _policy(self, node: Any, defaults: dict[str, Any]) -> ParsedPolicy:
         tree = self.tree
         keys = tree.section(node, "policy")
         select = self._select(keys.get("select"))
         order = tree.read(keys.get("order"), parse_choice("time", "version"))
         if select.untagged:
             self._only_by_time(keys)
-        return Policy(
+        return ParsedPolicy(
             name=tree.text(keys.get("name")) or "",
             repositories=tree.read_all(keys.get("repositories"), parse_glob),
             keep=self._keep(keys.get("keep")),
@@ -155,7 +155,7 @@ class _Reader:
                 if key in rules:
                     tree.wrong(rules[key], f"{key!r} keeps nothing here: what has no tag has no name and no version")
 
-    def _select(self, node: Any) -> Select:
+    def _select(self, node: Any) -> ParsedSelect:
         tree = self.tree
         keys = tree.section(node, "select")
         if node is not None and not keys and not tree.mistakes:
@@ -163,7 +163,7 @@ class _Reader:
         untagged = tree.switch(keys.get("untagged"), default=False)
         if untagged and len(keys) > 1:
             tree.wrong(keys["untagged"], "'untagged' stands alone: what has no tag has no name to select by")
-        return Select(
+        return ParsedSelect(
             tree.read_all(keys.get("tags"), parse_glob),
             tree.read_all(keys.get("regex"), _regex),
             tree.read_all(keys.get("version"), parse_range),
@@ -171,7 +171,7 @@ class _Reader:
             untagged,
         )
 
-    def _group_by(self, node: Any, select: Select) -> tuple[str, ...]:
+    def _group_by(self, node: Any, select: ParsedSelect) -> tuple[str, ...]:
         named = [set(regex.groupindex) for regex in select.regexes]
         everywhere = set.intersection(*named) if named else set()
         choose = parse_choice(*_WORDS, *sorted(everywhere))
