@@ -15,6 +15,7 @@ from dregutil.apply.undo.plan import plan_undo
 from dregutil.apply.undo.run import UndoRun, apply_undo
 from dregutil.inventory.crawl import crawl
 from dregutil.inventory.known import Known
+from dregutil.journal.history import RunHistory
 from dregutil.journal.reader import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
@@ -161,7 +162,7 @@ class Removing:
             killer.arm(registry, journal)
             if earlier is None:
                 journal.begin(plan, started=datetime.now(UTC))
-            known = Known(indexes=self.store.known_indexes(plan.registry))
+            known = Known(indexes=RunHistory(self.store, plan.registry).known_indexes())
             return await apply_plan(registry, plan, known=known, recorder=journal, earlier=earlier, stop=stop)
 
         result = await self._unless_killed(work)

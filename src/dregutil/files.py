@@ -6,11 +6,13 @@ end (`/dev/zero`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -26,7 +28,9 @@ __all__ = [
     "read_stream",
     "read_text",
     "state_folder",
+    "sync_folder",
     "trusted_owners",
+    "write_atomically",
     "write_private",
 ]
 
@@ -75,6 +79,40 @@ def write_private(path: Path | str, raw: bytes) -> None:
             left = left[os.write(file, left) :]
     finally:
         os.close(file)
+
+
+def write_atomically(
+    path: Path, chunks: Iterable[bytes], *, durable: bool = True, modified_ns: int | None = None
+) -> None:
+    """Replace a file, through one beside it: a crash leaves either the old content or the new. Raises OSError.
+
+    Only its owner may read it. `durable`: the content is on the disk before it replaces the file. `modified_ns`: the
+    time of modification that it gets, in nanoseconds since 1970. A link in its place is replaced, not followed.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(chunks)
+            file.flush()
+            if modified_ns is not None:
+                os.utime(file.fileno(), ns=(modified_ns, modified_ns))
+            if durable:
+                os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def state_folder(env: Mapping[str, str] = os.environ) -> Path:

@@ -17,6 +17,7 @@ from test_journal import begun, intent
 from dregutil.apply.undo.plan import plan_undo
 from dregutil.apply.undo.run import apply_undo
 from dregutil.errors import DamagedRecordError
+from dregutil.journal.history import RunHistory
 from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.oci_layout import write_layout
 from dregutil.journal.reader import RunRecord, read_journal
@@ -126,7 +127,7 @@ def test_the_newest_is_the_last_to_begin_whatever_the_clock_says(
     first = asyncio.run(remove("1.0", now))
     second = asyncio.run(remove("1.1", now - timedelta(days=30)))
     assert second < first
-    newest = removing.store.to_be_undone(registry_server.host)
+    newest = RunHistory(removing.store, registry_server.host).to_be_undone()
     assert newest is not None
     assert newest.run == second
     assert [header.run for header in removing.store.headers()] == [first, second]
@@ -180,7 +181,7 @@ class Removed:
         """Undo the run that plain `undo` takes, or where that is refused the named one."""
         store = RunStore(self.folder)
         try:
-            found = store.to_be_undone(self.registry)
+            found = RunHistory(store, self.registry).to_be_undone()
         except DamagedRecordError:
             found = store.get(self.run)
         assert found is not None

@@ -11,6 +11,7 @@ from typing import Any
 
 from dregutil.apply.apply import apply_plan
 from dregutil.inventory.known import Known
+from dregutil.journal.history import RunHistory
 from dregutil.journal.reader import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
@@ -72,7 +73,7 @@ class AtWork:
             Killer(trouble.kill_after, trouble.torn).arm(registry, journal)
             if earlier is None:
                 journal.begin(plan, started=datetime.now(UTC) + timedelta(days=trouble.clock))
-            known = Known(tags=seen, indexes=self.store.known_indexes(plan.registry))
+            known = Known(tags=seen, indexes=RunHistory(self.store, plan.registry).known_indexes())
             return await apply_plan(registry, plan, known=known, recorder=journal, earlier=earlier)
 
         self.lost_in_a_kill = set()

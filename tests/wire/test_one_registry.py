@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from dregutil.errors import RefusedError
 from dregutil.inventory.tag_history import SightingStore
 from dregutil.inventory.tags import Inventory
-from dregutil.journal.last_cleanup import CrawlMark, LastCleanupFile
+from dregutil.journal.crawl_mark import CrawlMark
+from dregutil.journal.last_cleanup import LastCleanupFile
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag, registry_key, registry_spellings
 from dregutil.plan.model import Plan

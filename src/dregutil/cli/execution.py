@@ -23,9 +23,11 @@ from dregutil.errors import BrakeError, JournalError, PlanRefusedError
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
+from dregutil.journal.history import RunHistory
+from dregutil.journal.mounts import why_short_lived
 from dregutil.journal.oci_layout import LaidOutRecorder
 from dregutil.journal.reader import RunRecord
-from dregutil.journal.store import RunStore, short_lived
+from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.names import Repository
 from dregutil.plan.brake import braked_repositories
@@ -106,7 +108,7 @@ def carry_out(args: argparse.Namespace, settings: Settings, work: Undertaking) -
 def warn_of_state(settings: Settings) -> None:
     """Say where what is recorded for `undo` may not outlive us."""
     with suppress(OSError):
-        why = short_lived(settings.state_dir, Path("/proc/self/mountinfo").read_text())
+        why = why_short_lived(settings.state_dir, Path("/proc/self/mountinfo").read_text())
         if why:
             sys.stderr.write(
                 f"dregutil: warning: {why}: the record for `undo` may be lost with it\n"
@@ -178,7 +180,7 @@ def _named(repositories: tuple[Repository, ...]) -> str:
 def tell_unfinished(settings: Settings, store: RunStore, work: Undertaking) -> None:
     """Name the runs on this registry that were cut off."""
     own = "" if work.earlier is None else work.earlier.run
-    for header, how in store.cut_off(work.plan.registry):
+    for header, how in RunHistory(store, work.plan.registry).interrupted():
         if header.run != own:
             note(settings, f"the run {header.run} was cut off; {settings.advised(how)} goes on with it")
 

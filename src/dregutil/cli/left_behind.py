@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from dregutil.cli.settings import Settings
+from dregutil.journal.history import RunHistory
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
 
@@ -20,7 +21,7 @@ def left_behind_lines(settings: Settings, left: Iterable[tuple[Repository, Tag, 
     if not left:
         return
     names: dict[str, list[str]] = defaultdict(list)
-    runs = RunStore(settings.state_dir).placeholders(settings.address.identity)
+    runs = RunHistory(RunStore(settings.state_dir), settings.address.identity).placeholders()
     for repository, tag, digest in left:
         names[runs.get(digest, "")].append(f"{repository}:{tag}")
     for run, images in sorted(names.items()):

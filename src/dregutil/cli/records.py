@@ -16,7 +16,9 @@ from dregutil.errors import DeniedError, JournalError, ProtocolError, RegistryEr
 from dregutil.inventory.known import Known
 from dregutil.inventory.tag_history import Missing, SightingStore
 from dregutil.inventory.tags import Inventory
-from dregutil.journal.last_cleanup import CrawlMark, LastCleanupFile
+from dregutil.journal.crawl_mark import CrawlMark
+from dregutil.journal.history import RunHistory
+from dregutil.journal.last_cleanup import LastCleanupFile
 from dregutil.journal.placeholder_tags import resolve_placeholders
 from dregutil.journal.recent_changes import HELD_FOR, RecentChanges, recent_changes
 from dregutil.journal.store import RunStore
@@ -180,7 +182,7 @@ def _note(settings: Settings, source: Source, policy: Path | None) -> None:
     listed = repositories_given(settings)
     unasked = () if listed is None else set(store.repositories()) - set(listed)
     unread = tuple(source.failed)
-    moved = RunStore(settings.state_dir).moved_aside(settings.address.identity)
+    moved = RunHistory(RunStore(settings.state_dir), settings.address.identity).moved_to_placeholders()
     inventory = resolve_placeholders(source.inventory, moved)
     store.record(inventory, now=now, began=source.began, unread=unread, unasked=unasked, lost=lost)
     if lost:

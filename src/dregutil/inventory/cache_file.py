@@ -8,12 +8,11 @@ import fcntl
 import json
 import mmap
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from dregutil.errors import CacheError, UsageError
-from dregutil.files import check_is_file, others_link
+from dregutil.files import check_is_file, others_link, write_atomically
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 
@@ -78,7 +77,7 @@ class CacheFile:
 
     def _check_hands(self) -> None:
         if others_link(self.path) is not None:
-            raise self.unusable("it is a link of, or into, somebody else's")
+            raise self.unusable("it is a link of another user, or leads to another user's file")
         try:
             check_is_file(self.path)
         except OSError as error:
@@ -106,21 +105,11 @@ class CacheFile:
         followed.
         """
         if others_link(self.path.parent) is not None:
-            raise PermissionError(errno.EPERM, "its folder is a link of, or into, somebody else's")
+            raise PermissionError(
+                errno.EPERM, "its folder is a link of another user, or leads to another user's folder"
+            )
         check_is_file(self.path)  # a device would be replaced
-        handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                _dump(inventory, file.write)
-                file.flush()
-                if written_ns is not None:
-                    os.utime(file.fileno(), ns=(written_ns, written_ns))
-                os.fsync(file.fileno())
-            os.replace(name, self.path)  # noqa: PTH105 - the same call, on the names that mkstemp gave
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)  # noqa: PTH108
-            raise
+        write_atomically(self.path, map(str.encode, _texts(inventory)), modified_ns=written_ns)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -182,13 +171,13 @@ def _is_empty(raw: bytes) -> bool:
     return len(memoryview(raw)) < 16 and not bytes(raw).strip(b"{} \t\r\n")
 
 
-def _dump(inventory: Inventory, write: Callable[[str], object]) -> None:
-    """A repository at a time: the text of a large registry is never whole in memory."""
+def _texts(inventory: Inventory) -> Iterator[str]:
+    """The file's text, a repository at a time: that of a large registry is never whole in memory."""
     separator = "{"
     for repository, tags in inventory.as_mapping().items():
-        write(f"{separator}{json.dumps(repository)}: {json.dumps(tags, ensure_ascii=False)}")
+        yield f"{separator}{json.dumps(repository)}: {json.dumps(tags, ensure_ascii=False)}"
         separator = ", "
-    write("{}" if separator == "{" else "}")
+    yield "{}" if separator == "{" else "}"
 
 
 def _checked(found: object) -> dict[Repository, dict[Tag, Digest]]:

@@ -1,4 +1,4 @@
-"""What the runs of the last days did to tags: which ones they took, and what `undo` put back."""
+"""What the runs of the last 14 days did to tags: which ones they removed, and what `undo` put back."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ HELD_FOR = timedelta(days=14)
 
 @dataclass(frozen=True, slots=True)
 class RecentChanges:
-    """`taken`: tags that a run took from a digest, and that no `undo` put back since. `put_back`: what an `undo` put
-    back, or was to, and when that began."""
+    """`taken`: tags that a run removed from a digest, and no `undo` has put back since. `put_back`: digests that an
+    `undo` put back, or was about to, and when that undo began."""
 
     taken: Set[tuple[Repository, Tag, Digest]] = frozenset()
     put_back: Mapping[tuple[Repository, Digest], datetime] = field(default_factory=dict)
 
 
 def recent_changes(store: RunStore, registry: str, now: datetime) -> RecentChanges:
-    """What runs on a registry did in the last 14 days. A record that cannot be read tells nothing. Raises JournalError
-    where the state folder cannot be read."""
+    """What runs on a registry (its identity) did in the last 14 days. Records that cannot be read are left out.
+
+    Raises JournalError if the state folder cannot be read.
+    """
     taken: set[tuple[Repository, Tag, Digest]] = set()
     put_back: dict[tuple[Repository, Digest], datetime] = {}
     for header in store.headers(registry):  # oldest first
@@ -48,11 +50,10 @@ def recent_changes(store: RunStore, registry: str, now: datetime) -> RecentChang
 
 
 def _put_back(store: RunStore, undo: RunRecord) -> Iterator[tuple[Repository, Digest, tuple[Tag, ...]]]:
-    """What an undo noted as put back, and what it may have put back before it was cut off: all that it says nothing
-    about."""
+    """What an undo recorded as put back, and the rest of its run: an interrupted undo may not have recorded it."""
     noted = {(repository, digest): (tags, why) for repository, digest, tags, why in undo.restored}
     if undo.undoes:
-        with suppress(DregutilError):  # the run may be forgotten
+        with suppress(DregutilError):  # the run may be pruned
             for intent in store.get(undo.undoes).intents:
                 noted.setdefault((intent.repository, intent.manifest.digest), (intent.tags, ""))
     return ((repository, digest, tags) for (repository, digest), (tags, why) in noted.items() if not why)

@@ -1,6 +1,6 @@
-"""What earlier runs and readings on this machine know of a registry: by default a removal is planned with it.
+"""What this machine knows about a registry from earlier runs and reads. By default a removal is planned with it.
 
-An index that no tag names any more is invisible to the API, and still needs its children.
+The API does not show an index that no tag names, yet such an index needs its children.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
+from dregutil.journal.history import RunHistory
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository
 
@@ -22,8 +23,8 @@ __all__ = ["remembered", "remembered_indexes", "remembered_manifests"]
 
 @contextmanager
 def remembered(registry: str, inventory: Inventory | None = None) -> Iterator[Known]:
-    """What this machine's records and content database know of a registry (its identity), and the tags of `inventory`.
-    Raises JournalError and CacheError."""
+    """What the records and the content database of this machine know of a registry (its identity), with the tags of
+    `inventory`. Raises JournalError and CacheError."""
     tags = {} if inventory is None else inventory.as_mapping()
     with remembered_manifests() as seen:
         yield Known(tags, remembered_indexes(registry), seen)
@@ -31,12 +32,13 @@ def remembered(registry: str, inventory: Inventory | None = None) -> Iterator[Kn
 
 def remembered_indexes(registry: str) -> Mapping[Repository, frozenset[Digest]]:
     """The indexes that the runs recorded for a registry (its identity) saw. Raises JournalError."""
-    return RunStore(state_folder()).known_indexes(registry)
+    return RunHistory(RunStore(state_folder()), registry).known_indexes()
 
 
 @contextmanager
 def remembered_manifests() -> Iterator[KnownManifests]:
-    """What was ever read, in whatever registry. Raises CacheError where there is something, and it cannot be used."""
+    """The manifests that were ever read, from any registry. Raises CacheError if a content database is there and cannot
+    be used."""
     path = contents_file()
     with ExitStack() as stack:
         try:

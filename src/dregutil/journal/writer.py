@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from dregutil.errors import JournalError
+from dregutil.files import sync_folder
 from dregutil.journal.lines import (
     FILE_NAME,
     VERSION,
@@ -40,7 +41,7 @@ from dregutil.plan.model import Plan
 from dregutil.plan.outcome import Intent, LostTag, Outcome
 from dregutil.storage.garbage_collector import Collector
 
-__all__ = ["Journal", "sync_folder", "write_advice"]
+__all__ = ["Journal", "write_advice"]
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -225,15 +226,6 @@ def _chunks(lines: Iterable[bytes], size: int = 1 << 20) -> Iterator[bytes]:
             waiting, length = [], 0
     if waiting:
         yield b"".join(waiting)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _failed(path: Path, error: OSError) -> JournalError:

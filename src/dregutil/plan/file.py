@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from dregutil.errors import PlanRefusedError, UsageError
-from dregutil.files import others_link
+from dregutil.files import others_link, write_atomically
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Kept, Plan, Reclaim, RemovalOptions, Step, StepKind
 from dregutil.storage.garbage_collector import Collector
@@ -104,26 +104,12 @@ def write_plan(path: Path, plan: Plan) -> None:
         if target.is_dir():
             raise UsageError(f"the plan cannot be written to {path}: it is a folder", advice="name a file in it")
         if target.exists() and not target.is_file():
-            _write_lines(os.open(target, os.O_WRONLY | os.O_NOCTTY), plan)
+            with os.fdopen(os.open(target, os.O_WRONLY | os.O_NOCTTY), "wb") as file:
+                file.writelines(encode_plan(plan))
             return
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            _write_lines(descriptor, plan, synced=True)
-            beside.replace(target)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise
+        write_atomically(target, encode_plan(plan))
     except OSError as error:
         raise UsageError(f"the plan cannot be written to {path}: {error.strerror or error}") from error
-
-
-def _write_lines(descriptor: int, plan: Plan, *, synced: bool = False) -> None:
-    with os.fdopen(descriptor, "wb") as file:
-        file.writelines(encode_plan(plan))
-        file.flush()
-        if synced:
-            os.fsync(file.fileno())
 
 
 def decode_plan(lines: Iterable[bytes]) -> tuple[Plan, str]:

@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
+from dregutil.journal.history import RunHistory
 from dregutil.journal.lines import FILE_NAME
+from dregutil.journal.mounts import why_short_lived
 from dregutil.journal.oci_layout import LaidOutRecorder, write_layout
 from dregutil.journal.reader import RunRecord, read_header, read_journal
-from dregutil.journal.store import RunStore, short_lived
+from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
@@ -191,8 +193,8 @@ def test_an_index_that_a_run_saw_is_known(tmp_path: Path) -> None:
     journal.begin(plan(2), started=NOW)
     asyncio.run(journal.intend(intent(1), Intent(2, REPOSITORY, (), index)))
     journal.close(None)
-    assert store.known_indexes("registry.example.com") == {REPOSITORY: {index.digest}}
-    assert store.known_indexes("another") == {}
+    assert RunHistory(store, "registry.example.com").known_indexes() == {REPOSITORY: {index.digest}}
+    assert RunHistory(store, "another").known_indexes() == {}
 
 
 def test_one_run_at_a_time_on_a_registry(tmp_path: Path) -> None:
@@ -284,5 +286,5 @@ def test_a_folder_that_does_not_last_is_said(folder: str, why: str) -> None:
         "3 1 0:3 / /run rw - tmpfs tmpfs rw\n"
         "nonsense\n"
     )
-    assert why in short_lived(Path(folder), mounts)
-    assert bool(short_lived(Path(folder), mounts)) == bool(why)
+    assert why in why_short_lived(Path(folder), mounts)
+    assert bool(why_short_lived(Path(folder), mounts)) == bool(why)

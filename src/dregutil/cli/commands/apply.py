@@ -18,6 +18,7 @@ from dregutil.files import bounded_lines
 from dregutil.inventory.known import Known
 from dregutil.inventory.tag_history import SightingStore
 from dregutil.inventory.tags import Inventory
+from dregutil.journal.history import RunHistory
 from dregutil.journal.reader import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, registry_key
@@ -53,7 +54,7 @@ def apply(args: argparse.Namespace, settings: Settings) -> int:
 def _known_indexes(settings: Settings, store: RunStore, plan: Plan) -> Mapping[Repository, frozenset[Digest]]:
     """The indexes that no tag may name any more: from earlier runs, and, where the plan takes what has no tag, whatever
     lost its last tag by now."""
-    found = dict(store.known_indexes(settings.address.identity))
+    found = dict(RunHistory(store, settings.address.identity).known_indexes())
     if plan.removed_untagged:
         sightings = SightingStore(settings.state_dir, settings.address.identity)
         for name in plan.repositories:
@@ -83,7 +84,7 @@ def _cut_off(run: str, settings: Settings, store: RunStore) -> Undertaking | Non
     if record.undoes:
         how = settings.advised(f"undo {record.undoes}")
         raise UsageError(f"{record.run} is an undo", advice=f"{how} goes on with it")
-    undos = store.undos(record.run, record.plan.registry)
+    undos = RunHistory(store, record.plan.registry).undos_of(record.run)
     if undos:
         raise RefusedError(
             f"{record.run} was undone, at least in part, by {undos[-1].run}",

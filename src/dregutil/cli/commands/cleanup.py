@@ -35,6 +35,7 @@ from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
 from dregutil.inventory.untagged import UntaggedManifests
+from dregutil.journal.history import RunHistory
 from dregutil.journal.last_cleanup import LastCleanup, LastCleanupFile
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository
@@ -106,7 +107,7 @@ def _cleanup(args: argparse.Namespace, settings: Settings, seen: KnownManifests)
     if source.whole:
         save(settings, source.inventory)
     note_crawl(settings, source, must=not only_shows, policy=Path(args.policy))
-    indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
+    indexes = RunHistory(RunStore(settings.state_dir), settings.address.identity).known_indexes()
     known = Known(source.inventory.as_mapping(), indexes, seen)
     if stored is not None:
         known = known.with_indexes_of(stored)

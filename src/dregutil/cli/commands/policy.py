@@ -20,6 +20,7 @@ from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
 from dregutil.inventory.untagged import UntaggedManifests
+from dregutil.journal.history import RunHistory
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import RegistryAddress
 from dregutil.retention import PolicySet, TagFacts
@@ -110,7 +111,7 @@ def _strangers(
 
 def _untagged(settings: Settings, policies: PolicySet, source: Source) -> UntaggedManifests:
     with seen_before(settings) as seen:
-        indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
+        indexes = RunHistory(RunStore(settings.state_dir), settings.address.identity).known_indexes()
         return find_untagged(settings, policies, source, Known(source.inventory.as_mapping(), indexes, seen))
 
 

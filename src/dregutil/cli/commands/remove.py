@@ -25,6 +25,7 @@ from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
+from dregutil.journal.history import RunHistory
 from dregutil.journal.store import RunStore
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest
@@ -57,7 +58,7 @@ def _remove(args: argparse.Namespace, settings: Settings, seen: KnownManifests) 
     if args.untag:
         selection = keep_digests(selection)
     options = RemovalOptions(args.untag, args.keep_children, args.keep_referrers, args.allow_irreversible)
-    indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
+    indexes = RunHistory(RunStore(settings.state_dir), settings.address.identity).known_indexes()
     readings = FreshSurveys()
     collector = collector_of(args)
     known = Known(source.inventory.as_mapping(), indexes, seen)

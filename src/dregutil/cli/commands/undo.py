@@ -22,6 +22,7 @@ from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import DregutilError, JournalError, NotFoundError, PlanRefusedError, UsageError
 from dregutil.inventory.tags import Inventory
+from dregutil.journal.history import RunHistory
 from dregutil.journal.reader import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag, registry_key
@@ -72,7 +73,7 @@ def _question(settings: Settings, needed: Sequence[UndoEntry]) -> str:
 
 def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> RunRecord:
     registry = settings.address.identity
-    found = store.to_be_undone(registry) if args.run is None else store.get(args.run)
+    found = RunHistory(store, registry).to_be_undone() if args.run is None else store.get(args.run)
     if found is None:
         raise NotFoundError(
             f"no removal of {registry} is recorded that is not undone",
@@ -93,7 +94,7 @@ def _record(args: argparse.Namespace, settings: Settings, store: RunStore) -> Ru
 def _mark_undone(settings: Settings, store: RunStore, record: RunRecord) -> None:
     """Note that all of it is there, as after an undo that was cut off at its end: `undo` then takes the run before."""
     registry = record.plan.registry
-    if any(not header.is_unfinished for header in store.undos(record.run, registry)):
+    if any(not header.is_unfinished for header in RunHistory(store, registry).undos_of(record.run)):
         return
     with suppress(JournalError):
         now = datetime.now(UTC)

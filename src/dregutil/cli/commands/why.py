@@ -18,6 +18,7 @@ from dregutil.errors import NotFoundError, UsageError
 from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
+from dregutil.journal.history import RunHistory
 from dregutil.journal.store import RunStore
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import sizes_below
@@ -49,7 +50,7 @@ def _why(args: argparse.Namespace, settings: Settings, reference: Reference, see
     lists = read_lists(policies, Path(args.policy).absolute().parent)
     repository = reference.repository
     source = open_source(settings, None if lists else [repository])
-    indexes = RunStore(settings.state_dir).known_indexes(settings.address.identity)
+    indexes = RunHistory(RunStore(settings.state_dir), settings.address.identity).known_indexes()
     known = Known(source.inventory.as_mapping(), indexes, seen)
     untagged = find_untagged(settings, policies, source, known, [repository])
     with open_contents(settings) as database:

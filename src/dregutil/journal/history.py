@@ -1,0 +1,105 @@
+"""What the recorded runs on a registry say: which one `undo` means, which were interrupted, what they have seen."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from dregutil.errors import DamagedRecordError
+from dregutil.journal.reader import RunHeader, RunRecord, read_indexes, read_moved
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import Digest, Repository
+from dregutil.plan.outcome import Intent
+
+__all__ = ["RunHistory"]
+
+
+class RunHistory:
+    """The runs on one registry. Every method raises JournalError if the state folder cannot be read."""
+
+    def __init__(self, store: RunStore, registry: str) -> None:
+        """`registry` is its identity."""
+        self.store = store
+        self.registry = registry
+
+    def headers(self) -> list[RunHeader]:
+        """The runs, oldest first, and those whose registry cannot be read."""
+        return self.store.headers(self.registry)
+
+    def to_be_undone(self) -> RunRecord | None:
+        """The newest removal that no finished undo has put back.
+
+        Raises DamagedRecordError if another one may be newer, but its record cannot be read.
+        """
+        headers = self.headers()
+        undone = {header.undoes for header in headers if header.undoes and not header.is_unfinished}
+        found = self._newest_removal(header for header in reversed(headers) if header.run not in undone)
+        for header in headers:
+            if header.is_damaged and header.run not in undone and (found is None or header.run > found.run):
+                raise self._unreadable(header, found)
+        return found
+
+    def _unreadable(self, header: RunHeader, older: RunRecord | None) -> DamagedRecordError:
+        if header.is_newer:
+            self.store.get(header.run)  # raises, and says that a newer version made it
+        others = "" if older is None else f", `dregutil undo {older.run}` the newest of the others"
+        return DamagedRecordError(
+            f"the record of {header.run} is damaged at its beginning: it may be the newest removal of "
+            f"{self.registry}, and nothing was put back",
+            advice=f"`dregutil undo {header.run} -reg {self.registry}` puts back what can be read of it{others}",
+        )
+
+    def _newest_removal(self, headers: Iterator[RunHeader]) -> RunRecord | None:
+        """The first of `headers` that is a removal which began to delete."""
+        for header in headers:
+            if not header.is_damaged and not header.undoes:
+                record = self.store.get(header.run)
+                if record.intents:
+                    return record
+        return None
+
+    def undos_of(self, run: str) -> list[RunHeader]:
+        """The undos of a run, finished or not, oldest first."""
+        return [header for header in self.headers() if header.undoes == run]
+
+    def interrupted(self) -> list[tuple[RunHeader, str]]:
+        """The interrupted runs that no undo has put back, each with the command that continues it."""
+        headers = [header for header in self.headers() if not header.is_damaged]
+        undone = {header.undoes for header in headers if not header.is_unfinished}
+        begun = {header.undoes for header in headers}
+        found = []
+        for header in headers:
+            removal = header.undoes or header.run
+            if header.is_unfinished and removal not in undone:
+                how = f"apply --resume {removal}" if removal not in begun else f"undo {removal}"
+                found.append((header, how))
+        return found
+
+    def known_indexes(self) -> Mapping[Repository, frozenset[Digest]]:
+        """The indexes that runs saw, by repository: the API does not show one that no tag names.
+
+        Those within them too: an index that was deleted may have left one that it held.
+        """
+        found: dict[Repository, set[Digest]] = defaultdict(set)
+        for header in self.headers():
+            for intent in read_indexes(header.folder):
+                found[intent.repository].add(intent.manifest.digest)
+                found[intent.repository].update(
+                    child.digest for child in intent.manifest.children if child.may_be_index
+                )
+        return {repository: frozenset(digests) for repository, digests in found.items()}
+
+    def placeholders(self) -> Mapping[Digest, str]:
+        """The placeholders onto which runs moved tags, each with its run. If one is still there, that run was
+        interrupted."""
+        return {
+            intent.placeholder: header.run
+            for header in self.headers()
+            for intent in read_moved(header.folder)
+            if intent.placeholder is not None
+        }
+
+    def moved_to_placeholders(self) -> Iterator[Intent]:
+        """The intents of all runs that moved tags onto a placeholder."""
+        for header in self.headers():
+            yield from read_moved(header.folder)
