@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from dregutil.inventory.stored_graph import stored_graph
 from dregutil.inventory.untagged import untagged_in_graph, untagged_in_storage
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
@@ -79,11 +80,13 @@ def _near(manifest: Manifest) -> set[Digest]:
     return {child.digest for child in manifest.children} | subjects
 
 
-def stored(found: Mapping[Digest, Manifest], tags: Mapping[Tag, Digest]) -> StoredRegistry:
+def stored(
+    found: Mapping[Digest, Manifest], tags: Mapping[Tag, Digest], blobs: Collection[Digest] = ()
+) -> StoredRegistry:
     return StoredRegistry(
         "/",
-        {APP: StoredRepository(APP, frozenset(found), tags)},
-        {digest: len(manifest.raw) for digest, manifest in found.items()},
+        {APP: StoredRepository(APP, frozenset(found), tags, frozenset(blobs))},
+        {digest: len(manifest.raw) for digest, manifest in found.items()} | dict.fromkeys(blobs, 1),
         {
             digest: StoredManifest(
                 digest,
@@ -91,6 +94,7 @@ def stored(found: Mapping[Digest, Manifest], tags: Mapping[Tag, Digest]) -> Stor
                 manifest.media_type,
                 references(manifest),
                 None if manifest.subject is None else manifest.subject.digest,
+                is_runnable=manifest.is_runnable,
             )
             for digest, manifest in found.items()
         },
@@ -160,6 +164,33 @@ def test_in_the_end_only_what_a_tag_reaches_is_left(
     whole = stored(found, plain)
     gone, _ = removed(untagged_in_storage(whole, whole.repositories[APP], ()).roots, found, plain)
     assert found.keys() - gone == reached(found, plain)
+
+
+@pytest.mark.property
+@given(repositories(), st.sets(st.integers(0, 8)), st.sets(st.integers(0, 8)), st.sampled_from((".sig", ".scan")))
+def test_of_a_storage_goes_what_goes_of_the_registry(
+    repository: tuple[dict[Digest, Manifest], dict[Tag, Digest]], lost: set[int], runs: set[int], suffix: str
+) -> None:
+    found, tags = repository
+    tags = {Tag(tag.replace(".sig", suffix)): digest for tag, digest in tags.items()}
+    blobs = {blob.digest for manifest in found.values() for blob in manifest.blobs}
+    missing = {Digest.of(str(number).encode()) for number in lost} & blobs
+    found = {
+        digest: manifest if place in runs else replace(manifest, artifact_type="sbom" if manifest.blobs else "")
+        for place, (digest, manifest) in enumerate(found.items())
+    }
+    named = {near for manifest in found.values() for near in _near(manifest)}
+    live = RepositoryGraph(APP, tags, found, absent=frozenset(named - found.keys()), missing_blobs=frozenset(missing))
+    whole = stored(found, tags, blobs - missing)
+    held = whole.repositories[APP]
+    roots = untagged_in_storage(whole, held, ()).roots
+    assert taken(stored_graph(whole, held), roots) == taken(live, roots)
+
+
+def taken(graph: RepositoryGraph, roots: Iterable[Digest]) -> list[tuple[Digest, tuple[Tag, ...]]]:
+    chosen = Selection(tuple(Selected(APP, digest, ()) for digest in roots))
+    plan = make_plan(chosen, {APP: graph}, RemovalOptions(), registry="r", made_at=NOW, command="")
+    return sorted((step.digest, step.tags) for step in plan.steps)
 
 
 def test_what_a_tag_has_come_to_lead_to_since_the_plan_is_left() -> None:

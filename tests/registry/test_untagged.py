@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_storage import data_of
 
+from dregutil.oci.names import Digest
+from dregutil.storage import read_storage
 from images import Pusher, created
 from program import Program
 from servers import DistributionServer
@@ -86,6 +89,25 @@ def test_from_storage_the_old_goes_with_its_children_and_comes_back(
     assert there(pusher, old, *old_children, shared, alone) == [True] * 5
     again = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
     assert "nothing to remove" in again.stderr, again.stderr  # what came back has come just now
+
+
+def test_doctor_and_du_count_what_cleanup_takes(program: Program, pusher: Pusher, storage: Path) -> None:
+    push_index(pusher, "kept", "1.0", days=60)
+    whole = pusher.push_image(WEB, seed="whole", config=created(60))
+    broken = pusher.push_image(WEB, seed="broken", config=created(60))
+    listed = read_storage(str(storage))
+    (layer,) = listed.manifests[Digest(broken["digest"])].blobs[1:]
+    data_of(storage, layer).unlink()
+    age_links(storage, 40)
+    before = program.run("doctor", "--storage", str(storage))
+    alone = listed.size_of((Digest(whole["digest"]), *listed.manifests[Digest(whole["digest"])].blobs))
+    assert f"1 manifest, which alone hold {alone} B" in before.stdout
+    du = program.run("du", "--storage", str(storage))
+    assert f"not counted: 1 manifest without a tag, which alone hold {alone} B" in du.stderr
+    done = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
+    assert done.returncode == 0, done.stderr
+    assert there(pusher, whole, broken) == [False, True]
+    assert "0 manifests, which alone hold 0 B" in program.run("doctor", "--storage", str(storage)).stdout
 
 
 def test_what_came_into_the_repository_lately_is_young_however_old_its_content(

@@ -10,10 +10,10 @@ import json
 from dregutil.oci.manifest import OCI_MANIFEST, Manifest
 from dregutil.oci.names import Digest
 
-__all__ = ["LEFT_BEHIND", "is_placeholder", "placeholder", "stands_for_nothing"]
+__all__ = ["CONFIG_TYPE", "LEFT_BEHIND", "is_placeholder", "placeholder", "stands_for_nothing"]
 
 LEFT_BEHIND = "left by an interrupted run: resume or undo it"
-_CONFIG_TYPE = "application/vnd.dregutil.placeholder.v1+json"
+CONFIG_TYPE = "application/vnd.dregutil.placeholder.v1+json"
 _OF_NOTHING = {"vnd.dregutil.placeholder.of": "nothing"}
 
 
@@ -25,7 +25,7 @@ def placeholder(config: bytes, *, of_nothing: bool = False) -> bytes:
     body: dict[str, object] = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": {"mediaType": _CONFIG_TYPE, "digest": Digest.of(config), "size": len(config)},
+        "config": {"mediaType": CONFIG_TYPE, "digest": Digest.of(config), "size": len(config)},
         "layers": [],
     }
     if of_nothing:
@@ -35,7 +35,7 @@ def placeholder(config: bytes, *, of_nothing: bool = False) -> bytes:
 
 def is_placeholder(manifest: Manifest | None) -> bool:
     """Whether a manifest is a placeholder, of whatever run."""
-    return manifest is not None and manifest.config is not None and manifest.config.media_type == _CONFIG_TYPE
+    return manifest is not None and manifest.config is not None and manifest.config.media_type == CONFIG_TYPE
 
 
 def stands_for_nothing(manifest: Manifest | None) -> bool:

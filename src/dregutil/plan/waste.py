@@ -1,24 +1,23 @@
-"""What no tag needs in a registry's storage, and what of it comes back when. Pure.
+"""What no tag needs in a registry's storage, and what frees it. Pure.
 
-What has no tag is counted by the rule by which `cleanup` takes it (`untagged`, then `plan`): a figure that no command
-can free would be an empty promise.
+What has no tag is counted by the rule by which `cleanup` removes it: `inventory/untagged` selects it, and a plan on the
+graph of the storage holds back what it would hold back on the live registry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from dregutil.inventory.stored_graph import stored_graph
 from dregutil.inventory.untagged import untagged_in_storage
-from dregutil.oci.graph import RepositoryGraph
-from dregutil.oci.manifest import Descriptor, Manifest
 from dregutil.oci.names import Digest
 from dregutil.plan.make import make_plan
 from dregutil.plan.model import Plan, RemovalOptions, Step
 from dregutil.select.selection import Selected, Selection
 from dregutil.storage.garbage_collector import GarbageCollector, Generation, Marks, mark, marked_repositories, stops_at
-from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository, Upload
+from dregutil.storage.stored import StoredRegistry, StoredRepository, Upload
 
 __all__ = ["Waste", "wasted"]
 
@@ -30,11 +29,11 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 class Waste:
     """What no tag needs. Sizes are in bytes.
 
-    `untagged`: the manifests without a tag that `cleanup` can take, and what they alone hold; without those of
-    `unjudged` repositories, in which it takes none. `orphans`: blobs that the collector of 2.8 marks with nothing; more
-    than there are where `hidden` things may hold some. `stops`: where that collector ends before it frees any.
-    `unread`: how many places could not be read; then only uploads are counted: those that were begun over a week ago
-    (or at an unknown time) and never ended.
+    `untagged`: the manifests without a tag that `cleanup` can remove, with what goes with them; `untagged_bytes`: what
+    they alone hold. In `unjudged` repositories it removes none. `orphans`: blobs that the collector of 2.8 does not
+    mark; an upper bound if `hidden`. `stops`: where that collector would stop before it frees any. `uploads`: those
+    that began over a week ago, or at an unknown time, and never ended. `unread`: how many places could not be read; if
+    any, only uploads are counted.
     """
 
     untagged: int = 0
@@ -76,8 +75,8 @@ def wasted(stored: StoredRegistry, now: datetime) -> Waste:
 
 
 def _taken(stored: StoredRegistry, held: StoredRepository) -> Iterator[Step]:
-    """What goes where all that stands for itself without a tag is removed, until nothing more does: a referrer that
-    nothing lists stands for itself once its subject is gone."""
+    """The steps of cleanups that remove all roots, one after another: a referrer that no list names becomes a root once
+    its subject is gone."""
     while roots := untagged_in_storage(stored, held, ()).roots:
         steps = _plan(stored, held, roots).steps
         if not steps:
@@ -85,34 +84,13 @@ def _taken(stored: StoredRegistry, held: StoredRepository) -> Iterator[Step]:
         yield from steps
         gone = {step.digest for step in steps}
         left = {tag: digest for tag, digest in held.tags.items() if digest not in gone}
-        held = StoredRepository(held.repository, held.revisions - gone, left)
+        held = replace(held, revisions=held.revisions - gone, tags=left)
 
 
 def _plan(stored: StoredRegistry, held: StoredRepository, roots: Iterable[Digest]) -> Plan:
-    present = {digest: _manifest(stored.manifests[digest]) for digest in held.revisions if digest in stored.manifests}
-    listed = {child.digest for manifest in present.values() for child in manifest.children}
-    named = {manifest.subject.digest for manifest in present.values() if manifest.subject is not None}
-    graph = RepositoryGraph(
-        held.repository,
-        {tag: digest for tag, digest in held.tags.items() if digest in present},
-        present,
-        absent=frozenset((listed | named) - present.keys()),
-    )
+    graph = stored_graph(stored, held)
     chosen = Selection(tuple(Selected(held.repository, digest, ()) for digest in roots))
     return make_plan(chosen, {held.repository: graph}, RemovalOptions(), registry="", made_at=_EPOCH, command="")
-
-
-def _manifest(found: StoredManifest) -> Manifest:
-    """A manifest as far as it decides about others, without its bytes."""
-    return Manifest(
-        found.digest,
-        found.media_type,
-        b"",
-        found.kind,
-        tuple(map(Descriptor, found.children)),
-        layers=tuple(map(Descriptor, found.blobs)),
-        subject=None if found.subject is None else Descriptor(found.subject),
-    )
 
 
 def _is_stale(upload: Upload, now: datetime) -> bool:

@@ -343,6 +343,8 @@ class _Reading:
             is_placeholder(manifest),
             listed - {child.digest for child in manifest.children},
             tuple(one(digest, digest) for digest in found if digest not in named),
+            manifest.is_runnable,
+            manifest.is_ambiguous,
         )
 
 

@@ -25,10 +25,13 @@ def references(manifest: Manifest) -> tuple[Digest, ...]:
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """What of a manifest decides about others; its bytes and its size are the blob's. `references` as the function;
-    `elsewhere` are those of them that may be fetched from another place, and need not be here. `is_placeholder`: a run
-    of ours left it. `index_blobs` are those entries of an index that are no manifests; `others_find` is what programs
-    that read its JSON otherwise than a collector find besides, so it is held, and not marked."""
+    """What of a manifest decides about others; its bytes and its size are the blob's.
+
+    `references`: what a collector marks with it (see the function). `elsewhere`: those of them that may be fetched from
+    another place, and need not be here. `index_blobs`: the entries of an index that are not manifests. `others_find`:
+    what programs find in its JSON that a collector does not, so it is held, and not marked. `is_placeholder`: an
+    interrupted run left it. `is_runnable` and `is_ambiguous` are the manifest's.
+    """
 
     digest: Digest
     kind: Kind
@@ -39,6 +42,8 @@ class StoredManifest:
     is_placeholder: bool = False
     index_blobs: frozenset[Digest] = frozenset()
     others_find: tuple[Digest, ...] = ()
+    is_runnable: bool = True
+    is_ambiguous: bool = False
 
     @property
     def children(self) -> tuple[Digest, ...]:

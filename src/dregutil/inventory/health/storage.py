@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 
+from dregutil.inventory.stored_graph import missing_blobs
 from dregutil.oci.names import Digest, Tag, parse_signature_tag
 from dregutil.oci.placeholder import LEFT_BEHIND
 from dregutil.storage.garbage_collector import GarbageCollector, Generation, stops_at
@@ -102,10 +103,8 @@ def _manifests(stored: StoredRegistry, held: StoredRepository, lacks: _Lacks) ->
 
 
 def _blobs(stored: StoredRegistry, held: StoredRepository, manifest: StoredManifest, name: str) -> Iterator[Finding]:
-    for blob in manifest.blobs:
-        if blob in manifest.elsewhere or blob in stored.unread or not stored.is_listed:
-            continue
+    for blob in missing_blobs(stored, held, manifest):
         if blob not in stored.blobs:
             yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name} lacks {blob.short}")
-        elif held.has_layers and blob not in held.layers:
+        elif held.has_layers:
             yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name}: {blob.short} is not linked, so not pulled")
