@@ -1,7 +1,8 @@
-"""`python bench/dangling.py`: 2,000 tags of one repository removed, with and without 50 tags that name nothing then.
+"""`python bench/dangling.py`: 2,000 tags of one repository removed, with and without 50 other tags that are dangling
+then.
 
-On the registry in memory, each three times in turn; the medians. What such tags were on is looked for among what went.
-The 5 s in which a list may catch up are left out: they do not grow.
+On the registry in memory, three times each, alternating; the medians. The run looks for the digests of dangling tags
+among the deleted digests. The 5 s for a list to catch up are left out, because they are constant.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`python bench/du.py [TAGS …]`: `du` from a warm content database; by default of 10,200 and of 5,000,000 tags.
+"""`python bench/du.py [TAGS …]`: `du` with a warm content database; by default with 10,200 and 5,000,000 tags.
 
-The database and the cache file are generated: repositories of up to 51 tags, or of 5,000; each tag has a manifest, a
-config and a top layer of its own, on nine layers of which each repository's and each team's tags share some.
+The database and the cache file are generated: repositories of up to 51 tags, or of 5,000. Each tag has its own
+manifest, config and top layer, on nine layers, some of which are shared by the tags of a repository or of a team.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LAYERS = 10
 
 
 def main(sizes: list[int]) -> None:
-    print("| tags | by | wall clock | memory at the peak | content database |\n|---|---|---|---|---|")
+    print("| tags | by | wall clock | peak memory | content database |\n|---|---|---|---|---|")
     for tags in sizes:
         folder = Path(tempfile.mkdtemp(prefix="dregutil-bench-"))
         try:
@@ -40,7 +40,7 @@ def main(sizes: list[int]) -> None:
 
 
 def measure(folder: Path, by: str) -> tuple[float, float]:
-    """The best of three for what takes less than ten seconds."""
+    """The best of three runs if one takes less than ten seconds."""
     best, memory = float("inf"), 0.0
     for _ in range(3):
         started = time.perf_counter()
@@ -65,7 +65,7 @@ def measure(folder: Path, by: str) -> tuple[float, float]:
 
 
 def generate(folder: Path, tags: int) -> int:
-    """Fill a content database and a cache file; the database's size in bytes."""
+    """Fill a content database and a cache file; return the size of the database in bytes."""
     path = folder / "cache" / "dregutil" / "contents.sqlite"
     database = ContentDatabase.open(path)
     connection = database.connection
@@ -100,7 +100,7 @@ def repositories(tags: int) -> Iterator[tuple[int, int]]:
 
 
 class Filler:
-    """Rows for the database, kept back until `flush`."""
+    """Rows for the database, buffered until `flush`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection

@@ -1,7 +1,7 @@
-"""`python bench/faults.py`: a crawl of 10,200 tags through faults on 5 % of the requests, against one without any.
+"""`python bench/faults.py`: a crawl of 10,200 tags with faults on 5 % of the requests, and one without.
 
-A proxy in a process of its own stands before the real registry: of 20 requests one is reset before it is sent on, or
-its answer is cut off in the middle, by turns. Prints a table in Markdown.
+A proxy in a separate process is in front of the real registry: one of 20 requests is reset before it is forwarded, or
+its answer is cut off in the middle, alternating. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EVERY = 20
 
 
 class Faults(asyncio.Protocol):
-    """One connection; requests come one after the other on it, without bodies."""
+    """One connection; its requests are sequential and have no bodies."""
 
     number = 0
     breaks = False
@@ -109,7 +109,7 @@ def main() -> None:
                     raise RuntimeError("the crawl is not complete")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print("| crawl of 10,200 tags | seconds | wanted |\n|---|---|---|")
+    print("| crawl of 10,200 tags | seconds | target |\n|---|---|---|")
     print(f"| without faults, through the proxy | {walls['']:.1f} | |")
     print(f"| resets and half bodies on 5 % | {walls['breaks']:.1f} ({walls['breaks'] / walls['']:.2f} ×) | 2 × |")
 

@@ -1,8 +1,8 @@
-"""`python bench/large.py`: 9,000 of 10,000 tags of one repository, against one DELETE for each digest.
+"""`python bench/large.py`: 9,000 of 10,000 tags of one repository, compared with one DELETE per digest.
 
-The plain way, one after the other as other tools do it and four at once, is sampled where the repository has all its
-tags and where it has only those that stay; a registry reads every tag for each DELETE, so the mean of the two is what
-a whole removal costs for each digest.
+Plain DELETEs, one at a time as other tools send them and four at a time, are sampled with all tags in the repository
+and with only those that stay. A registry reads every tag for each DELETE, so the mean of the two is the cost per digest
+of a whole removal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import dregutil
 from servers import DistributionServer
 
 TAGS, DOOMED, SAMPLE = 10_000, 9_000, 24
-WAYS = (1, 4)  # DELETEs at once
+WAYS = (1, 4)  # DELETEs at a time
 NAME = "team0/app0"
 
 
@@ -31,7 +31,7 @@ def main() -> None:
         rows = _rows(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print("| what | measured | wanted |\n|---|---|---|")
+    print("| what | measured | target |\n|---|---|---|")
     for row in rows:
         print(f"| {' | '.join(row)} |")
 
@@ -50,12 +50,12 @@ def _rows(folder: Path) -> list[tuple[str, str, str]]:
         removal = timed([*ours, *line], folder)
         assert f"removed {doomed:,} tags and {doomed:,} manifests" in removal.output, removal.output[-500:]
         few = _sample(server.url, [digests[f"1.{TAGS - 1 - n}"] for n in range(len(WAYS) * SAMPLE)])
-    rows = [("ours, the live reading and both looks included", f"{removal.wall:.0f} s", "")]
+    rows = [("dregutil, including the live reading and both looks", f"{removal.wall:.0f} s", "")]
     for at_once, most, least in zip(WAYS, full, few, strict=True):
         plain = (most + least) / 2 * doomed
         rows.append(
             (
-                f"against one DELETE for each digest, {at_once} at once ({most * 1000:.0f} ms each at first, "
+                f"compared with one DELETE per digest, {at_once} at a time ({most * 1000:.0f} ms each at first, "
                 f"{least * 1000:.0f} ms at the end: {plain:.0f} s)",
                 f"{plain / removal.wall:.1f} ×",
                 "5 ×" if at_once == 1 else "",
@@ -72,7 +72,7 @@ def _sample(url: str, digests: list[str]) -> list[float]:
 
 
 async def _plain(url: str, digests: list[str], at_once: int) -> float:
-    """Seconds for each DELETE."""
+    """Seconds per DELETE."""
     waiting = iter(digests)
     async with dregutil.connect_writable(url) as registry:
         await registry.ping()

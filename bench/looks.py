@@ -1,9 +1,9 @@
-"""`python bench/looks.py OTHER`: what the looks around each batch of DELETEs cost, against another source tree.
+"""`python bench/looks.py OTHER`: what the looks around each batch of DELETEs cost, compared with another version.
 
-`OTHER` is the `src` of another version (`git archive 547bc09 src | tar -x -C DIR`). Both remove the same tags from
-registries of their own, in turn; the medians of the rounds. Requests and the CPU of client and server are told beside
-the wall clock, since on a shared machine they are what can be relied on. The gap is the most time that lies between the
-beginning of a look and a DELETE that rests on it.
+`OTHER` is the `src` of another version (`git archive 547bc09 src | tar -x -C DIR`). Both remove the same tags,
+alternating, each from its own registry; the medians of the rounds. Requests and the CPU of client and server are shown
+besides the wall clock, because they are more reliable on a shared machine. The gap is the longest time between the
+beginning of a look and a DELETE that relies on it.
 """
 
 from __future__ import annotations
@@ -92,13 +92,13 @@ def _round(setting: Setting, tree: Path) -> dict[str, Any]:
 
 
 def _server_cpu(server: Any) -> float:
-    """Seconds of CPU that a server has used."""
+    """CPU seconds used by a server."""
     fields = Path(f"/proc/{server._process.pid}/stat").read_text().rpartition(")")[2].split()  # noqa: SLF001
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _one(url: str, selector: str) -> dict[str, Any]:
-    """Remove by the library that is on the path, and say what it took."""
+    """Remove with the library on the path, and return what it took."""
     import dregutil
 
     try:

@@ -1,6 +1,7 @@
-"""`python bench/memory.py`: a crawl of 1,000,000 tags of a simulated server, against one of 10,000.
+"""`python bench/memory.py`: a crawl of 1,000,000 tags of a simulated server, compared with 10,000.
 
-The server answers each request with a few prepared bytes, in a process of its own. Prints peak memory and time per tag.
+The server runs in a separate process and answers each request with a few prepared bytes. Prints peak memory and time
+per tag.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ TAGS = 1000
 
 
 class Simulated(asyncio.Protocol):
-    """A registry of `repositories`, each with TAGS tags; no two digests are alike."""
+    """A registry of `repositories`, each with TAGS tags; all digests differ."""
 
     repositories = 0
 

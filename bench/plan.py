@@ -1,4 +1,4 @@
-"""`python bench/plan.py`: from what was read to a plan: of 80,000 images in 2,000 repositories half go."""
+"""`python bench/plan.py`: from the inventory to a plan that removes half of 80,000 images in 2,000 repositories."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def main() -> None:
         ),
     )
     assert len(bare.steps) == REPOSITORIES * TAGS // 2
-    plan = _timed("count what comes back", lambda: with_reclaim(bare, graphs, (GarbageCollector(Generation.V2),)))
+    plan = _timed("compute the freed space", lambda: with_reclaim(bare, graphs, (GarbageCollector(Generation.V2),)))
     _timed(
-        "brake, estimate, what is shown",
+        "brake, estimate, output",
         lambda: (braked_repositories(plan), plan_seconds(plan, 0.01, 32), plan_lines(plan, unmatched=0)),
     )
-    _timed("write it down", lambda: sum(len(line) for line in encode_plan(plan)))
+    _timed("write the plan", lambda: sum(len(line) for line in encode_plan(plan)))
 
 
 def _graph(number: int) -> RepositoryGraph:

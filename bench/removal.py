@@ -1,10 +1,10 @@
-"""`python bench/removal.py`: removal and undo against the older tool's removal; what the journal costs.
+"""`python bench/removal.py`: removal and undo compared with the older tool's removal; the cost of the journal.
 
-2,000 digests across 100 repositories of a real registry, on loopback and behind 20 ms; prints a table in Markdown. The
-medians of three rounds. In each, the removal with its undo, the older tool's removal, and the bare requests of ours,
-sent by a program that does nothing else, have a registry of their own. It keeps its storage in memory, since a disk
-that has just lost thousands of files is slow to make others, and collects its own garbage less often, since it shares
-two cores with whoever asks it; the rows "as it comes" are on disk and without that.
+2,000 digests in 100 repositories of a real registry, on loopback and with 20 ms delay; prints a Markdown table with the
+medians of three rounds. In each round, the removal with its undo, the older tool's removal, and the bare requests of
+the removal, sent by a program that does nothing else, each have their own registry. It keeps its storage in memory,
+because a disk on which thousands of files were just deleted is slow to create others, and runs Go's garbage collection
+less often, because it shares two cores with its clients. The rows "defaults" are on disk, with Go's default.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dregutil.plan.outcome import NoRecorder
 from servers import DistributionServer
 
 REPOSITORIES, TAGS, DOOMED = 100, 30, 20
-FEW = 25  # repositories that the older tool cleans behind the delay
+FEW = 25  # repositories that the older tool cleans with the delay
 ROUNDS = 3
 CONNECTIONS = 64
 NAMES = [f"team{n % 10}/app{n}" for n in range(REPOSITORIES)]
@@ -42,7 +42,7 @@ MEMORY = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Setting:
-    """What the tools work on. `delay`: seconds a round trip; `older_names`: how many repositories the older tool
+    """The environment of a round. `delay`: seconds per round trip; `older_names`: how many repositories the older tool
     cleans."""
 
     what: str
@@ -54,7 +54,7 @@ class Setting:
 
 @dataclass
 class Walls:
-    """Seconds of each round, for all digests."""
+    """Seconds in each round, for all digests."""
 
     removal: list[float] = field(default_factory=list)
     undo: list[float] = field(default_factory=list)
@@ -68,14 +68,14 @@ def main() -> None:
     settings = (
         Setting("loopback", wanted="1.0 ×"),
         Setting("20 ms", delay=0.02, older_names=FEW, wanted="12 ×"),
-        Setting("loopback, as it comes", in_memory=False),
+        Setting("loopback, defaults", in_memory=False),
     )
     try:
         rows = [row for setting in settings for row in _rows(folder, setting)]
         rows += _journal(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print("| what | measured | wanted |\n|---|---|---|")
+    print("| what | measured | target |\n|---|---|---|")
     for row in rows:
         print(f"| {' | '.join(row)} |")
 
@@ -114,7 +114,7 @@ def _rows(folder: Path, setting: Setting) -> list[tuple[str, str, str]]:
 
 @contextmanager
 def _registry(folder: Path, setting: Setting) -> Iterator[int]:
-    """A filled registry, warm, and the port to ask it at."""
+    """A filled, warm registry, and the port at which it is reached."""
     in_memory = setting.in_memory and MEMORY.is_dir()
     storage = Path(tempfile.mkdtemp(prefix="dregutil-bench-", dir=MEMORY if in_memory else folder))
     try:
@@ -129,7 +129,7 @@ def _registry(folder: Path, setting: Setting) -> Iterator[int]:
                 yield proxy.port
     finally:
         if in_memory:
-            shutil.rmtree(storage, ignore_errors=True)  # on disk it stays until the end: see above
+            shutil.rmtree(storage, ignore_errors=True)  # on disk it is kept until the end: see above
 
 
 def _command(folder: Path, port: int) -> list[str | Path]:
@@ -148,13 +148,13 @@ def _ours(walls: Walls, folder: Path, port: int, _: Setting) -> None:
 
 def _older(walls: Walls, folder: Path, port: int, setting: Setting) -> None:
     names = NAMES[: setting.older_names]
-    command = [older_tool(), "-reg", f"http://127.0.0.1:{port}", "-c", "ours.json"]  # each reads the other's cache
+    command = [older_tool(), "-reg", f"http://127.0.0.1:{port}", "-c", "ours.json"]  # each tool reads the other's cache
     older = timed([*command, "remove-tags", "-r", *names, "-t", SELECTOR], folder)
     walls.older.append(older.wall * REPOSITORIES / len(names))
 
 
 def _bare(walls: Walls, folder: Path, port: int, _: Setting) -> None:
-    """The requests of our removal and nothing else: no client that looks before and afterwards is faster."""
+    """Only the requests of a removal: no client that checks before and after a deletion is faster."""
     tags: dict[str, dict[str, str]] = json.loads((folder / "ours.json").read_text())
     doomed = [f"1.{number}" for number in range(DOOMED)]
     lists = [f"GET /v2/{name}/tags/list" for name in NAMES]
@@ -168,7 +168,7 @@ def _bare(walls: Walls, folder: Path, port: int, _: Setting) -> None:
 
 
 def _journal(folder: Path) -> list[tuple[str, str, str]]:
-    """The same removal with its record and without, each on a registry of its own, in turn."""
+    """The same removal with its record and without, alternating, each on its own registry."""
     walls: dict[bool, list[float]] = {True: [], False: []}
     for number in range(2 * ROUNDS):
         recorded = number % 2 == 0

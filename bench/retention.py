@@ -1,5 +1,5 @@
-"""Judging tags by a policy: 10,000 in one repository, 1,000,000 across a registry. The whole of `judge`, in a process
-of its own for each size, dates and digests being known."""
+"""`python bench/retention.py`: judging tags by a policy, 10,000 in one repository and 1,000,000 in a registry. All of
+`judge`, in a separate process for each size; dates and digests are known."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ policies:
 
 
 def facts(chance: random.Random, number: int) -> list[TagFacts]:
-    """Half versions, half builds of branches; created over two years, one in ten on the image of another."""
+    """Half versions, half builds of branches; created over two years, one in ten with the same image as another."""
     digests = [Digest(f"sha256:{chance.getrandbits(256):064x}") for _ in range(number * 9 // 10 or 1)]
     found = []
     for place in range(number):

@@ -1,4 +1,5 @@
-"""Reading a registry's storage from a local folder, warm page cache; and what a plan's exact figure costs.
+"""`python bench/storage.py`: reading a registry's storage from a local folder, with a warm page cache; and the cost of
+a plan's exact figure.
 
 Prints the lines for docs/benchmarks.md.
 """
@@ -42,9 +43,10 @@ def measure(folder: Path) -> None:
     print(f"| reading {what} | {sorted(seconds)[2]:.2f} s | 3 s |")
     collector = GarbageCollector(Generation.V2)
     repositories = marked_repositories(stored, collector)
-    print(f"| marking it as the collector does | {timed(lambda: mark(repositories, collector)):.2f} s | |")
-    print(f"| the bytes of {len(stored.manifests):,} steps | {timed(lambda: remove_all(stored, collector)):.2f} s | |")
-    print(f"| looking for what is broken in it | {timed(lambda: list(examine_storage(stored))):.2f} s | |")
+    print(f"| marking as the garbage collector does | {timed(lambda: mark(repositories, collector)):.2f} s | |")
+    seconds_each = timed(lambda: remove_all(stored, collector))
+    print(f"| the freed bytes of each of {len(stored.manifests):,} steps | {seconds_each:.2f} s | |")
+    print(f"| checking for damage | {timed(lambda: list(examine_storage(stored))):.2f} s | |")
 
 
 def remove_all(stored: StoredRegistry, collector: GarbageCollector) -> None:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a filled registry, a proxy that adds latency, the older tool, CPU of a child."""
+"""Shared by the benchmarks: a filled registry, a proxy that adds latency, the older tool, the CPU time of a child."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from servers import Process, find_program, free_port  # noqa: E402 - the path is
 
 CACHE = ROOT / ".cache"
 OURS = Path(sys.executable).with_name("dregutil")
-# Behind a delay the question is how round trips are used, and three processes share two cores: the server's own memory
-# management then runs less often, for all who ask it.
+# With a delay, the benchmark measures how round trips are used, and three processes share two cores. So the server's
+# memory management runs less often, for every client.
 UNHURRIED = {"GOGC": os.environ.get("GOGC", "800")}
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A command's wall clock and CPU (user and system), in seconds."""
+    """The wall clock and CPU time (user and system) of a command, in seconds."""
 
     wall: float
     cpu: float
@@ -56,7 +56,7 @@ def timed(command: Sequence[str | Path], folder: Path, **env: str) -> Timed:
 
 
 def older_tool() -> Path:
-    """The older tool in a venv of its own."""
+    """The older tool, in its own venv."""
     program = CACHE / "older" / "bin" / "dregutil"
     if not program.exists():
         subprocess.run([sys.executable, "-m", "venv", str(CACHE / "older")], check=True)
@@ -66,7 +66,7 @@ def older_tool() -> Path:
 
 
 def fill(storage: Path, repositories: int, tags: int) -> None:
-    """Write images straight into a registry's storage (distribution's layout), a manifest for each tag."""
+    """Write images directly to a registry's storage (distribution's layout), one manifest per tag."""
     base = storage / "docker" / "registry" / "v2"
 
     def blob(raw: bytes) -> str:
@@ -105,7 +105,7 @@ def fill(storage: Path, repositories: int, tags: int) -> None:
 
 
 class DelayProxy(Process):
-    """A TCP proxy in a process of its own that holds each chunk back: `delay` seconds a round trip."""
+    """A TCP proxy in a separate process that delays each chunk: `delay` seconds per round trip."""
 
     def __init__(self, folder: Path, upstream: int, delay: float) -> None:
         super().__init__(folder, free_port())
@@ -125,7 +125,7 @@ def _compiled(name: str) -> Path:
 
 
 def replayed(port: int, connections: int, phases: Sequence[Sequence[str]], folder: Path) -> float:
-    """Seconds in which a program that does nothing else sends requests ("GET /v2/…"), one phase after the other."""
+    """Seconds that a program that does nothing else needs to send requests ("GET /v2/…"), phase after phase."""
     listed = folder / "requests.txt"
     listed.write_text("".join("\n".join((*phase, "-")) + "\n" for phase in phases))
     command = [str(_compiled("replay")), str(port), str(connections), str(listed)]
@@ -133,12 +133,12 @@ def replayed(port: int, connections: int, phases: Sequence[Sequence[str]], folde
 
 
 def compile_ours() -> None:
-    """Our bytecode, which an installed package has: where Python writes none, each start would make it again."""
+    """Compile our bytecode, as an installed package has it; otherwise Python may compile it again at each start."""
     compileall.compile_dir(ROOT / "src", quiet=1)
 
 
 def wrk_rate(url: str, paths: Sequence[str], connections: int, folder: Path, seconds: int = 5) -> float:
-    """Requests a second that wrk gets from `paths` in turn."""
+    """Requests per second that wrk reaches with `paths`, one after the other."""
     script = folder / "paths.lua"
     listed = ",".join(f'"{path}"' for path in paths)
     accept = "application/vnd.docker.distribution.manifest.v2+json"

@@ -1,7 +1,7 @@
-"""`python bench/throttled.py`: a crawl of 10,200 tags of a server that lets 200 requests a second through.
+"""`python bench/throttled.py`: a crawl of 10,200 tags of a server that accepts 200 requests per second.
 
-The server answers 429 beyond: by counting each second, as a token bucket, with and without Retry-After. It answers each
-request with a few prepared bytes, in a process of its own, and counts what it refuses. Prints a table in Markdown.
+Above that the server answers 429: it counts per second, or has a token bucket, with and without Retry-After. It runs in
+a separate process, answers each request with a few prepared bytes, and counts its refusals. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KINDS = {
 
 
 class Throttled(asyncio.Protocol):
-    """A registry of REPOSITORIES with TAGS tags each."""
+    """A registry of REPOSITORIES repositories with TAGS tags each."""
 
     limit: Bucket | Window
     asks = False
@@ -75,7 +75,7 @@ async def serve(port: int, kind: str, asks: str) -> None:
 
 
 def main() -> None:
-    print(f"| server, 429 beyond {RATE}/s | Retry-After | seconds (at most {WANTED:.0f}) | refused (under 3 %) |")
+    print(f"| server, 429 above {RATE}/s | Retry-After | seconds (at most {WANTED:.0f}) | refused (under 3 %) |")
     print("|---|---|---|---|")
     for kind in KINDS:
         for asks in ("", "asks"):
@@ -85,7 +85,7 @@ def main() -> None:
                 with urllib.request.urlopen(f"{url}/counts") as answer:
                     answered, refused = json.load(answer)
             if answered < REPOSITORIES * TAGS:
-                raise RuntimeError(f"only {answered} requests got through")
+                raise RuntimeError(f"only {answered} requests succeeded")
             share = refused / (answered + refused)
             print(f"| {kind} | {'1 s' if asks else 'none'} | {found.wall:.1f} | {share:.1%} |", flush=True)
 

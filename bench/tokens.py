@@ -1,8 +1,8 @@
-"""`python bench/tokens.py`: how often a crawl fetches tokens that live 5 s.
+"""`python bench/tokens.py`: how often a crawl fetches tokens that expire after 5 s.
 
-10,200 tags of a real registry behind 20 ms, once as 200 repositories (each its own scope) and as few, whose tokens end
-while they are read: with fewer connections again and again. The token server signs for the registry, which refuses what
-has ended. Prints a Markdown table.
+10,200 tags of a real registry with 20 ms delay: in 200 repositories (each its own scope), and in a few, whose tokens
+expire while they are read, repeatedly with fewer connections. The token server signs for the registry, which refuses
+expired tokens. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
         rows = [_row(folder / str(number), *shape) for number, shape in enumerate(SHAPES)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print("| tags | connections | seconds | scopes | tokens fetched | most for one scope | again before 4 s | wanted |")
+    print("| tags | connections | seconds | scopes | tokens fetched | most for one scope | before 4 s | target |")
     print("|---|---|---|---|---|---|---|---|")
     for row in rows:
         print(f"| {' | '.join(row)} |")

@@ -1,4 +1,4 @@
-"""`python tools/completions.py`: writes the shells' completion scripts anew from the parser (with shtab)."""
+"""`python tools/completions.py`: regenerates the shells' completion scripts from the parser (with shtab)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parents[1] / "src" / "dregutil" / "cli" / "completions"
 
 
 def completion_script(shell: str) -> str:
-    """The script for a shell. fish takes an option of one dash and many letters as `-o`, which shtab writes as `-s`."""
+    """The script for a shell. fish needs `-o` for a long option with one dash, but shtab writes `-s`."""
     script: str = shtab.complete(build_parser(), shell)
     if shell == "fish":
         script = re.sub(r" -s (\w{2,})", r" -o \1", script)

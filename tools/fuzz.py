@@ -1,7 +1,7 @@
-"""`python tools/fuzz.py [INPUTS]`: INPUTS (15,500,000) over all parsers, led by coverage; prints a table in Markdown.
+"""`python tools/fuzz.py [INPUTS]`: INPUTS (15,500,000) for all parsers, guided by coverage; prints a Markdown table.
 
-Each parser of tests/parsers.py has a process of its own, two at a time, and 30 s at the most: slow ones read fewer.
-What it finds lies in `.cache/fuzz/PARSER`; run `python tools/fuzz.py one PARSER INPUTS` to see it. Wants the group
+Each parser in tests/parsers.py runs in a separate process, two at a time, for at most 30 s: slow parsers read fewer
+inputs. Findings are in `.cache/fuzz/PARSER`; `python tools/fuzz.py one PARSER INPUTS` shows them. Needs the group
 `fuzz` (pip install --group fuzz).
 """
 
@@ -19,12 +19,12 @@ ROOT = Path(__file__).parents[1]
 PLACE = ROOT / ".cache" / "fuzz"
 LONGEST = 4096  # bytes of an input
 MOST_TIME = 30  # seconds for one parser
-MOST_SECONDS, MOST_MEGABYTES = 5, 1024  # for one input, beyond which it is a finding
+MOST_SECONDS, MOST_MEGABYTES = 5, 1024  # for one input; more is a finding
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
 
 def one(name: str, inputs: int) -> None:
-    """Fuzz one parser in this process, until the inputs are used up or one breaks it."""
+    """Fuzz one parser in this process, until the inputs are used up or one causes a failure."""
     import atheris
 
     with atheris.instrument_imports(include=["dregutil", "parsers"]):
@@ -50,7 +50,7 @@ def one(name: str, inputs: int) -> None:
 
 
 def fuzzed(name: str, inputs: int) -> str:
-    """Fuzz a parser in a process of its own; its row of the table."""
+    """Fuzz a parser in a separate process; return its row of the table."""
     started = time.monotonic()
     command = [sys.executable, __file__, "one", name, str(inputs)]
     done = subprocess.run(

@@ -1,13 +1,13 @@
-"""`python tools/mutate.py [MODULE ...] [--sample N] [--seed S] [-j N] [--list]`: changes that no test would miss.
+"""`python tools/mutate.py [MODULE ...] [--sample N] [--seed S] [-j N] [--list]`: mutation tests.
 
-Each mutant is one small change of a module that decides (`<` for `<=`, `any` for `all`, a condition dropped), written
-into a copy of the package in a temporary folder; then the tests that call the changed function run, in a process of
-their own, until the first fails: examples first, properties last and with few examples, always the same ones. TESTS
-says which files bear on which module; a run without a mutant finds which of their tests call which function. A survivor
-is either explained in `tools/mutants.txt`, or a test is missing. Only tests without a server are listed: they kill in
-about a second.
+Each mutant is one small change to a module that makes decisions (`<` for `<=`, `any` for `all`, a condition dropped),
+written to a copy of the package in a temporary folder. Then the tests that call the changed function run, in a separate
+process, until the first fails: examples first, properties last and with few examples, always the same ones. TESTS lists
+the test files for each module; a run without a mutant finds which of their tests call which function. A survivor is
+either explained in `tools/mutants.txt`, or a test is missing. Only tests without a server are listed: they kill a
+mutant in about a second.
 
-Ends with 1 where less than 90 % of a module's mutants are killed, those that are explained left out.
+Exits with 1 if less than 90 % of a module's mutants are killed, not counting the explained ones.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import Any, TypeAlias
 ROOT = Path(__file__).parents[1]
 EXPLAINED = ROOT / "tools" / "mutants.txt"
 ENOUGH = 0.9
-LONGEST = 60.0  # seconds for a mutant, or four times what the tests take without one
+LONGEST = 60.0  # seconds per mutant, or four times as long as the tests take without one
 _VERSIONS = ("test_version.py", "test_tag_conventions.py", "test_tags_of_2_0_0.py")
 _RETENTION = (
     "test_retention_parts.py",
@@ -45,7 +45,7 @@ _RETENTION = (
     "test_retention_properties.py",
 )
 _PLANS = ("test_settle.py", "test_plan.py", "test_plan_parts.py", "test_accessory_names.py")
-# Which tests bear on which module, the quickest first.
+# The tests for each module, the fastest first.
 TESTS = {
     "select/version": _VERSIONS,
     "select/selector": ("test_tag_selectors.py", "test_tag_conventions.py", "test_version.py"),
@@ -71,7 +71,7 @@ TESTS = {
         for name in ("dates", "follow", "judge", "keep", "late", "policy", "select", "verdict")
     },
 }
-# What every test imports, loaded once: each mutant's process is then a fork.
+# Imported by every test and therefore loaded once: each mutant's process is a fork.
 _PRELOADED = ("pytest", "hypothesis", "hypothesis.strategies", "aiohttp", "aiohttp.web", "msgspec", "yaml", "sqlite3")
 
 _SETTINGS = """[pytest]
@@ -103,7 +103,7 @@ _CALLED = {"any": "all", "all": "any", "min": "max", "max": "min"}
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of a module. `key` names it by module, function and change, whatever line it is on."""
+    """One change to a module. `key` identifies it by module, function and change, but not by its line."""
 
     module: str
     function: str
@@ -118,7 +118,7 @@ class Mutant:
 
 
 class _Mutator(ast.NodeTransformer):
-    """Counts the possible changes of a tree, and makes the one that is wanted."""
+    """Counts the possible changes to a tree, and makes the wanted one."""
 
     def __init__(self, module: str, wanted: int | None = None) -> None:
         self.module = module
@@ -129,7 +129,7 @@ class _Mutator(ast.NodeTransformer):
         self._seen: Counter[tuple[str, str]] = Counter()
 
     def _may(self, node: ast.AST, before: ast.AST | str, after: ast.AST | str) -> bool:
-        """Note a change; whether it is the one to make."""
+        """Note a change; return whether it is the one to make."""
         was, becomes = (part if isinstance(part, str) else ast.unparse(part) for part in (before, after))
         change = f"{was[:90]} -> {becomes[:90]}"
         function = ".".join(self._path)
@@ -256,20 +256,20 @@ class _Mutator(ast.NodeTransformer):
 
 
 def mutants_of(module: str, source: str) -> list[Mutant]:
-    """All possible changes of a module, in the order of its text."""
+    """All possible changes to a module, in the order of its source."""
     mutator = _Mutator(module)
     mutator.statements(ast.parse(source).body)
     return mutator.found
 
 
 def mutated(mutant: Mutant, source: str) -> str:
-    """The module with that one change."""
+    """The source of the module with that change."""
     tree = ast.parse(source)
     tree.body = _Mutator(mutant.module, mutant.number).statements(tree.body)
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
-# Files of tests, with a plugin of pytest that picks of them.
+# Test files, with a pytest plugin that selects from them.
 Stage: TypeAlias = tuple[Sequence[str], object]
 
 
@@ -287,7 +287,7 @@ class Runner:
         shutil.copytree(ROOT / "docs", folder / "docs", ignore=bare)
         folders = sorted({str(path.parent.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")})
         (folder / "pytest.ini").write_text(_SETTINGS.format(folders=" ".join(folders)))
-        self.source = folder / "src" / "dregutil"  # as it was when the command began, whatever is edited meanwhile
+        self.source = folder / "src" / "dregutil"  # as it was when the command began, regardless of later edits
         for place in (folder / "src", *self._free):
             shutil.copytree(ROOT / "src" / "dregutil", place / "dregutil", ignore=bare)
 
@@ -304,7 +304,7 @@ class Runner:
         self._running[child] = (place, mutant, time.monotonic(), limit)
 
     def finish_one(self) -> tuple[Mutant | None, bool, float]:
-        """Wait for one to end, or for its time to be over: its mutant, whether a test failed, seconds."""
+        """Wait until one ends or runs out of time; return its mutant, whether a test failed, and the seconds."""
         while True:
             child, status = os.waitpid(-1, os.WNOHANG)
             now = time.monotonic()
@@ -330,7 +330,8 @@ class Runner:
 
 
 class _Only:
-    """A plugin of pytest: the tests that `wanted` names (None is all), and of those the properties, or the others."""
+    """A pytest plugin: selects the tests in `wanted` (None: all), and of those only the properties, or only the
+    others."""
 
     def __init__(self, wanted: frozenset[str] | None, *, properties: bool) -> None:
         self.wanted = wanted
@@ -346,7 +347,7 @@ class _Only:
 
 
 class _Callers:
-    """Writes down which tests call what of the package: by module, and by the line where the code begins."""
+    """Records which tests call which code of the package: by module, and by the first line of the code."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
@@ -369,7 +370,7 @@ class _Callers:
 
 
 def callers_of(mutant: Mutant, found: Mapping[int, frozenset[str]]) -> frozenset[str] | None:
-    """The tests that call the function of a mutant; all (None) where the change is made while the module loads."""
+    """The tests that call the function of a mutant; None (all) if the changed code runs when the module is loaded."""
     first, last = mutant.lines
     if not last:
         return None
@@ -377,9 +378,10 @@ def callers_of(mutant: Mutant, found: Mapping[int, frozenset[str]]) -> frozenset
 
 
 def stages_of(tests: Sequence[str], wanted: frozenset[str] | None) -> list[Stage]:
-    """In which order the tests run: file by file, and all properties at last; files that nothing is wanted of left out.
+    """The order in which the tests run: file by file, with all properties last, and without files that have no wanted
+    test.
 
-    Most mutants fall at the first file, and then the others need not be loaded.
+    Most mutants are killed by the first file, and then the others are not loaded.
     """
     files = [test for test in tests if wanted is None or any(one.startswith(f"{test}::") for one in wanted)]
     stages: list[Stage] = [([test], _Only(wanted, properties=False)) for test in files]
@@ -387,7 +389,7 @@ def stages_of(tests: Sequence[str], wanted: frozenset[str] | None) -> list[Stage
 
 
 def _test(place: Path, stages: Sequence[Stage], folder: Path) -> None:
-    """Run tests against the copy in `place`, and end this process: 0 where all of them pass."""
+    """Run tests against the copy in `place`, and exit this process: with 0 if all of them pass."""
     code = 99
     try:
         os.setpgid(0, 0)
@@ -401,7 +403,7 @@ def _test(place: Path, stages: Sequence[Stage], folder: Path) -> None:
         _few_examples()
         import pytest
 
-        # Without conftest.py, which brings the servers, and without the plugins that are installed.
+        # Without conftest.py, which provides the servers, and without installed plugins.
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         options = [
             "-x",
@@ -419,7 +421,7 @@ def _test(place: Path, stages: Sequence[Stage], folder: Path) -> None:
             code = 0 if code == int(pytest.ExitCode.NO_TESTS_COLLECTED) else code
             if code:
                 break
-    except BaseException:  # noqa: BLE001  # told, in a process that ends here
+    except BaseException:  # noqa: BLE001  # reported in the process that ends here
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -442,7 +444,7 @@ def _few_examples() -> None:
 
 
 def explained() -> dict[str, str]:
-    """The mutants that change nothing anybody could see, by their key, with the reason."""
+    """The mutants that change no observable behaviour, by key, with the reason."""
     found = {}
     for line in EXPLAINED.read_text().splitlines() if EXPLAINED.exists() else ():
         if line.strip() and not line.startswith("#"):
@@ -465,7 +467,7 @@ def chosen(modules: Sequence[str], sources: Path, sample: int | None, seed: int)
 
 
 def try_all(mutants: Sequence[Mutant], runner: Runner) -> dict[str, list[tuple[Mutant, bool]]]:
-    """Each mutant with whether it was killed, by module. Ends the program where the tests fail without a mutant."""
+    """Each mutant and whether it was killed, by module. Exits if the tests fail without a mutant."""
     limits: dict[str, float] = {}
     callers: dict[str, Mapping[int, frozenset[str]]] = {}
     for tests in dict.fromkeys(TESTS[mutant.module] for mutant in mutants):
@@ -495,7 +497,7 @@ def try_all(mutants: Sequence[Mutant], runner: Runner) -> dict[str, list[tuple[M
 
 
 def report(results: dict[str, list[tuple[Mutant, bool]]], reasons: dict[str, str]) -> bool:
-    """Print the score of each module; whether each is high enough."""
+    """Print the score of each module; return whether all are high enough."""
     print(f"\n{'module':20} {'tried':>6} {'killed':>7} {'explained':>10} {'score':>7}")
     is_enough = True
     for module, found in results.items():
@@ -509,7 +511,7 @@ def report(results: dict[str, list[tuple[Mutant, bool]]], reasons: dict[str, str
         if not failed and mutant.key not in reasons:
             print(f"survives: src/dregutil/{mutant.module}.py:{mutant.line}  {mutant.key}")
         if failed and mutant.key in reasons:
-            print(f"killed, though it is explained as alike: {mutant.key}")
+            print(f"killed, although explained as equivalent: {mutant.key}")
     return is_enough
 
 
@@ -518,13 +520,13 @@ def _last_output(folder: Path) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Changes of what decides that no test would miss.")
+    parser = argparse.ArgumentParser(description="Mutation tests of the modules that make decisions.")
     parser.add_argument("modules", nargs="*", metavar="MODULE", help=f"of {', '.join(TESTS)}; all by default")
     parser.add_argument("--sample", type=int, metavar="N", help="a fixed random sample of N for each module")
     parser.add_argument("--seed", type=int, default=0, help="which sample (default 0)")
-    parser.add_argument("-j", "--jobs", type=int, default=2, metavar="N", help="at a time (default 2)")
-    parser.add_argument("--list", action="store_true", help="show the changes and try none")
-    parser.add_argument("--only", metavar="TEXT", help="those whose key has this text")
+    parser.add_argument("-j", "--jobs", type=int, default=2, metavar="N", help="mutants at a time (default 2)")
+    parser.add_argument("--list", action="store_true", help="show the changes without trying them")
+    parser.add_argument("--only", metavar="TEXT", help="only mutants whose key contains TEXT")
     args = parser.parse_args()
     unknown = [module for module in args.modules if module not in TESTS]
     if unknown:

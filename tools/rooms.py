@@ -1,22 +1,22 @@
-"""Which rooms of the package a command goes through, and how often the flow passes from one into another.
+"""Which rooms of the package a command uses, and how often the flow moves from one room to another.
 
     python tools/rooms.py                       # the table, for each command of COMMANDS
     python tools/rooms.py --calls removal       # with each call between rooms, for one command
     python tools/rooms.py --source OTHER/src    # another tree, by the same count
 
-Each command runs in this process (`dregutil.cli.run`) under a profiler, on a registry of its own (Debian's
-docker-registry where there is one, else the one in memory) and with empty caches. What runs is counted, not what is
-imported:
+Each command runs in this process (`dregutil.cli.run`) under a profiler, on its own registry (Debian's docker-registry
+if installed, otherwise the one in memory) and with empty caches. It counts what runs, not what is imported:
 
-* A room is the first package below `dregutil`, or a module that lies beside the packages; with `--by module` each
-  module is one. A command begins in `cli`, and enters a room with the first call of one of its functions from another.
-* The caller is the nearest function of the package on the stack; that of a task's coroutine is whoever made the task.
-* A move is a pair of rooms, FROM -> TO, however many calls there are. A call is a pair of functions, counted once.
-* A call into a room from which the flow came (it is on the stack) is a return: a call-back, a generator, a closure that
-  was passed down. Returns are counted apart, as pairs of rooms; they are no moves.
-* What a value does is not counted, nor what it calls: a method of a frozen dataclass, named tuple, enum, exception or
-  subclass of `str`. The flow takes a value along; it does not go to where the class is written.
-* All else counts, `errors`, `files` and `oci` included, where a function of theirs is called.
+* A room is the first package below `dregutil`, or a module beside the packages; with `--by module` each module is one.
+  A command begins in `cli`, and enters a room with the first call of one of its functions from another.
+* The caller is the nearest function of the package on the stack; for the coroutine of a task, the function that created
+  the task.
+* A move is a pair of rooms, FROM -> TO, regardless of the number of calls. A call is a pair of functions, counted once.
+* A call into a room that is already on the stack is a return: a callback, a generator, a closure that was passed down.
+  Returns are counted separately, as pairs of rooms; they are not moves.
+* Methods of values, and what they call, are not counted: of a frozen dataclass, named tuple, enum, exception or
+  subclass of `str`. The flow carries a value along; it does not move to the room of its class.
+* Everything else counts, including functions of `errors`, `files` and `oci`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ _IS_FUNCTION = 1  # CO_OPTIMIZED: the body of a class or a module has no such fl
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a call comes from: the nearest function, and all that are on the stack, tasks' makers included."""
+    """The origin of a call: the nearest function, and all functions on the stack, including those that created
+    tasks."""
 
     caller: CodeType
     above: frozenset[CodeType]
@@ -74,7 +75,7 @@ class Origin:
 
 @dataclass
 class Trace:
-    """Calls between functions of the package below `base`, each with the functions that were on the stack each time."""
+    """Calls between functions of the package below `base`, each with the functions on the stack at each call."""
 
     base: str
     calls: dict[tuple[CodeType, CodeType], frozenset[CodeType]] = field(default_factory=dict)
@@ -116,7 +117,7 @@ class Trace:
                 self.calls[call] = self.calls.get(call, origin.above) & origin.above
 
     def _origin(self, frame: FrameType) -> Origin | None:
-        """Where `frame` was called from; None for what an event loop, an import or a value has called."""
+        """The origin of `frame`; None if an event loop, an import or a value called it."""
         maker = self._makers.get(frame)
         codes = []
         while maker is None and (below := frame.f_back) is not None and not _is_loop(below):
@@ -174,7 +175,7 @@ def count(trace: Trace, room: Callable[[CodeType], str]) -> Count:
 
 
 def fill(url: str) -> None:
-    """Five versions, one of them an index with a signature, and a neighbour."""
+    """Push five versions, one of them an index with a signature, and a second repository."""
     with Pusher(url) as pusher:
         for days, version in enumerate(("2.0", "1.2", "1.1", "1.0"), start=90):
             pusher.push_image("shop/web", version, seed=version, config=created(days))
@@ -203,7 +204,7 @@ def registry(folder: Path) -> Iterator[str]:
 
 
 def traced(source: Path, lines: Sequence[Sequence[str]]) -> Trace:
-    """The trace of the last of some command lines, which run one after the other on a new registry."""
+    """Run the command lines one after the other on a new registry, and return the trace of the last one."""
     run = importlib.import_module("dregutil.cli").run
     trace = Trace(f"{source}{os.sep}dregutil{os.sep}")
     with tempfile.TemporaryDirectory(prefix="dregutil-rooms-") as name, registry(Path(name)) as url:

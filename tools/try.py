@@ -1,4 +1,4 @@
-"""`./try`: a throwaway registry, a few images, and the tool at work on them."""
+"""`./try`: shows the tool on a temporary registry with a few images."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def main() -> int:
             pusher.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print("\n== done, the registry is gone" if good else "\n== something is not as it should be")
+    print("\n== done, the registry is gone" if good else "\n== something went wrong")
     return 0 if good else 1
 
 
 @contextlib.contextmanager
 def registry(folder: Path) -> Iterator[tuple[str, DistributionServer | None]]:
-    """A real registry: installed, unpacked from Debian's package, or as a container; its URL, and its server if its
-    storage lies here."""
+    """A real registry: installed, unpacked from Debian's package, or as a container. Yields its URL, and its server if
+    its storage is on this machine."""
     if not _installed():
         _unpack()
     if _installed():
@@ -75,7 +75,7 @@ def _installed() -> bool:
 
 
 def _unpack() -> None:
-    """Debian's package into the project's own cache: no root, nothing is configured, no service is started."""
+    """Unpack Debian's package into the project's cache, without root. Configures nothing and starts no service."""
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
         return
     archives = CACHE / "archives"
@@ -119,17 +119,17 @@ def show(host: str, folder: Path, pusher: Pusher) -> bool:
     after = pusher.tags("shop/web")
     stay = {"1.3.2", "stable", "1.10", "2.0", "2.1"}
     whole = set(after) == stay and all(pusher.is_whole("shop/web", tag) for tag in after)
-    print(f"\n== {len(before) - len(after)} tags went, {len(after)} stayed: ", end="")
-    print("each of them whole" if whole else "NOT each of them whole")
+    print(f"\n== {len(before) - len(after)} tags removed, {len(after)} left: ", end="")
+    print("all of them complete" if whole else "NOT all of them complete")
     codes += [_run(host, folder, *line) for line in (("history",), ("undo", "-y"), ("list-tag-names", "shop/web"))]
     back = pusher.tags("shop/web") == before and all(pusher.is_whole("shop/web", tag) for tag in before)
-    print("\n== everything is back as it was" if back else "\n== NOT everything is back")
+    print("\n== everything is restored" if back else "\n== NOT everything is restored")
     return codes == [0] * len(codes) and whole and back
 
 
 def collect(host: str, folder: Path, pusher: Pusher, server: DistributionServer) -> bool:
-    """Remove again, with what is freed predicted from the storage, and let the registry's own collector free it."""
-    print("\n== and now the space: predicted, then freed by the registry's own collector")
+    """Remove again, predict the freed space from the storage, and run the registry's own garbage collector."""
+    print("\n== now the space: predicted, then freed by the registry's own garbage collector")
     storage = ("--storage", str(server.storage))
     codes = [
         _run(host, folder, "remove-tags", "-r", "shop/web", "-t", "<1.4", *storage, "--plan-out", "freed.jsonl"),
@@ -147,7 +147,7 @@ def collect(host: str, folder: Path, pusher: Pusher, server: DistributionServer)
     print(f"predicted: {'exactly' if usage['exact'] else 'at most'} {predicted:,} bytes; freed: {freed:,} bytes")
     tags = pusher.tags("shop/web")
     whole = all(pusher.is_whole("shop/web", tag) for tag in tags)
-    print(f"== {'equal' if freed == predicted else 'NOT equal'}; what stayed is {'whole' if whole else 'NOT whole'}")
+    print(f"== {'equal' if freed == predicted else 'NOT equal'}; the rest is {'complete' if whole else 'NOT complete'}")
     codes.append(_run(host, folder, "doctor", *storage))
     return codes == [0] * len(codes) and freed == predicted and usage["exact"] and whole
 

@@ -1,9 +1,9 @@
-"""Make `tests/upgrade/VERSION`: what a released version leaves behind, for the tests of those that come after it.
+"""Create `tests/upgrade/VERSION`: what a released version leaves on disk, for the tests of later versions.
 
     mkdir /tmp/older && git archive v2.0.0 src | tar -x -C /tmp/older
     PYTHONPATH=tests python tools/upgrade_fixtures.py /tmp/older/src tests/upgrade/2.0.0
 
-Runs the version whose package lies in the first folder against a real registry, once, when it is released.
+Runs the version whose package is in the first folder against a real registry. Needed once, at its release.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def make(package: Path, target: Path) -> None:
 
 
 def _leave(left: Left, proxy: Proxy, environment: dict[str, str]) -> None:
-    """Every kind of file, and every state that a run can be in."""
+    """Create every kind of file, and every state of a run."""
 
     def run(*arguments: str) -> str:
         found = left.run(PROGRAM, proxy.url, *arguments, environment=environment)
@@ -54,7 +54,7 @@ def _leave(left: Left, proxy: Proxy, environment: dict[str, str]) -> None:
         return max((path.name for path in (left.folder / "state" / "runs").glob("*")), default="")
 
     def killed(when: str, *arguments: str) -> str:
-        """Kill a command at its first DELETE in repository `when` that is no preflight, or after the first."""
+        """Kill a command at its first DELETE in repository `when` that is not a preflight, or after the first."""
         started: list[subprocess.Popen[bytes]] = []
         seen: list[str] = []
 
@@ -81,7 +81,7 @@ def _leave(left: Left, proxy: Proxy, environment: dict[str, str]) -> None:
     run("refresh")
     run("du")
     run("cleanup", "-f", "policy.yml", "--dry-run")
-    run("cleanup", "-f", LAST_POLICY, "-y")  # nothing goes, and what it selected is remembered
+    run("cleanup", "-f", LAST_POLICY, "-y")  # nothing is removed, and what it selected is recorded
     run("remove-tags", "-r", "app", "-t", "1.0", "--plan-out", "plan")
     runs = {"finished": run("remove-tags", "-r", "app", "-t", "1.1", "1.2")}
     runs["undone"] = run("remove-tags", "-r", "app", "-t", "1.3")
@@ -92,7 +92,7 @@ def _leave(left: Left, proxy: Proxy, environment: dict[str, str]) -> None:
 
 
 def _describe(left: Left, pusher: Pusher) -> None:
-    """What the registry holds now: the tests make it again."""
+    """The content of the registry, which the tests rebuild."""
     tags = {name: pusher.tags(name) for name in ("app", "tool")}
     placeholder = pusher.raw("tool", "1.0")
     config = json.loads(placeholder)["config"]["digest"]
@@ -106,7 +106,7 @@ def _describe(left: Left, pusher: Pusher) -> None:
 
 
 def _manifests(pusher: Pusher, name: str) -> list[str]:
-    """The manifests that are there, of those that were pushed."""
+    """The pushed manifests that still exist."""
     with (
         tempfile.TemporaryDirectory() as folder,
         DistributionServer(Path(folder)) as server,
