@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import mmap
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -114,17 +112,17 @@ class CacheFile:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from changing the file meanwhile; where the folder cannot be written, without a lock."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        from filelock import FileLock  # 15 ms, and a query changes nothing
+
         try:
-            handle = os.open(self.path.with_name(f".{self.path.name}.lock"), flags, 0o600)
+            held = FileLock(
+                self.path.with_name(f".{self.path.name}.lock"), mode=0o600, preserve_lock_file=True
+            ).acquire()
         except (OSError, ValueError):  # `/` has no name
             yield
             return
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with held:
             yield
-        finally:
-            os.close(handle)
 
     def unusable(self, why: str) -> CacheError:
         """The error that the file cannot be used."""

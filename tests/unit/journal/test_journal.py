@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import json
 import os
 from datetime import UTC, datetime
@@ -208,6 +209,32 @@ def test_one_run_at_a_time_on_a_registry(tmp_path: Path) -> None:
         pass
     with store.lock("a"):
         pass
+
+
+@pytest.mark.parametrize("why", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_no_run_begins_where_the_file_system_has_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(why, os.strerror(why))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(JournalError, match=f"cannot be recorded in .*: {os.strerror(why)}"),
+        RunStore(tmp_path).lock("a"),
+    ):
+        pass
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    with RunStore(tmp_path).lock("a"):
+        (lock,) = (tmp_path / "locks").iterdir()
+    lock.unlink()
+    (tmp_path / "theirs").write_text("theirs")
+    lock.symlink_to(tmp_path / "theirs")
+    with pytest.raises(JournalError, match="cannot be recorded"), RunStore(tmp_path).lock("a"):
+        pass
+    assert (tmp_path / "theirs").read_text() == "theirs"
 
 
 def test_the_layout_is_one_that_others_read(tmp_path: Path) -> None:
