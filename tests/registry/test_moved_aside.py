@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_placeholder import killed_in_the_sweep, program, removing  # noqa: F401 - fixtures
 
-from dregutil.inventory.tag_history import Sighting, SightingStore
+from dregutil.inventory.tag_history import Sighting, TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.placeholder_tags import resolve_placeholders
 from dregutil.oci.manifest import OCI_MANIFEST, parse_manifest
@@ -28,7 +28,7 @@ def intent(tag: str, raw: bytes = b"{}", placeholder: Digest | None = PLACEHOLDE
 
 
 def known(program: Program, tags: dict[str, str]) -> dict[Tag, Sighting]:  # noqa: F811
-    store = SightingStore(program.state, program.url.partition("//")[2])
+    store = TagHistory(program.state, program.url.partition("//")[2])
     assert not store.missing(R)
     assert not store.untagged(R)
     return dict(store.of(R, {Tag(tag): Digest(digest) for tag, digest in tags.items()}))

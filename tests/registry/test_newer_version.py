@@ -10,7 +10,7 @@ import pytest
 
 from dregutil.errors import CacheError, JournalError
 from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.inventory.tag_history import SightingStore
+from dregutil.inventory.tag_history import TagHistory
 from dregutil.journal.lines import RunLine, decode_line, encode_line
 from images import Pusher
 from program import Program
@@ -72,7 +72,7 @@ def test_a_plan(program: Program, pusher: Pusher) -> None:
 
 
 def test_sightings(program: Program) -> None:
-    store = SightingStore(program.state, program.url.partition("//")[2])
+    store = TagHistory(program.state, program.url.partition("//")[2])
     (program.folder / "policy.yml").write_text(
         "version: 1\npolicies:\n  - name: all\n    repositories: ['**']\n    keep: {last: 1}\n"
     )
@@ -80,12 +80,12 @@ def test_sightings(program: Program) -> None:
     with sqlite3.connect(store.path) as database:
         database.execute("PRAGMA user_version = 99")
     written = store.path.read_bytes()
-    with pytest.raises(JournalError, match="later version") as raised:
-        store.have_begun()
+    with pytest.raises(JournalError, match="newer version") as raised:
+        store.has_begun()
     assert raised.value.advice
     found = program.run("cleanup", "-f", "policy.yml", "-y")
     assert found.returncode == 1, found.stderr
-    assert "later version" in found.stderr
+    assert "newer version" in found.stderr
     assert store.path.read_bytes() == written
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import JournalError
-from dregutil.inventory.tag_history import SightingStore
+from dregutil.inventory.tag_history import TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 
@@ -32,11 +32,11 @@ def inventory(**repositories: Mapping[str, str]) -> Inventory:
     )
 
 
-def store(folder: Path) -> SightingStore:
-    return SightingStore(folder, "registry.example.com")
+def store(folder: Path) -> TagHistory:
+    return TagHistory(folder, "registry.example.com")
 
 
-def seen(records: SightingStore, now: Inventory, repository: Repository = APP) -> dict[str, tuple[int, bool]]:
+def seen(records: TagHistory, now: Inventory, repository: Repository = APP) -> dict[str, tuple[int, bool]]:
     found = records.of(repository, now.tags(repository))
     return {tag: ((sighting.known_since - FIRST).days, sighting.came) for tag, sighting in found.items()}
 
@@ -87,7 +87,7 @@ def test_a_tag_that_moved_since_the_last_record_has_none(tmp_path: Path) -> None
 def test_registries_are_apart(tmp_path: Path) -> None:
     now = inventory(app={"a": "x"})
     store(tmp_path).record(now, now=FIRST)
-    assert seen(SightingStore(tmp_path, "other.example.com"), now) == {}
+    assert seen(TagHistory(tmp_path, "other.example.com"), now) == {}
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
@@ -124,11 +124,11 @@ def test_damaged_records_are_an_error_and_stay(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="cannot be written") as failed:
-        SightingStore(tmp_path / "file", "r").record(inventory(app={"a": "x"}), now=FIRST)
+        TagHistory(tmp_path / "file", "r").record(inventory(app={"a": "x"}), now=FIRST)
     assert "--state-dir" in failed.value.advice
 
 
-def unseen(records: SightingStore, now: Inventory, repository: Repository = APP) -> dict[str, int | None]:
+def unseen(records: TagHistory, now: Inventory, repository: Repository = APP) -> dict[str, int | None]:
     """The day of the crawl before each tag came."""
     found = records.of(repository, now.tags(repository))
     return {tag: None if one.unseen is None else (one.unseen - FIRST).days for tag, one in found.items()}
@@ -217,7 +217,7 @@ def test_records_agree_with_a_naive_memory(history: list[dict[str, str]]) -> Non
             assert seen(records, inventory(app=tags)) == {tag: found[1:] for tag, found in memory.items()}
 
 
-def untagged(records: SightingStore, repository: Repository = APP) -> dict[str, int]:
+def untagged(records: TagHistory, repository: Repository = APP) -> dict[str, int]:
     names = {Digest.of(name.encode()): name for name in "xyz"}
     return {names[digest]: (since - FIRST).days for digest, since in records.untagged(repository).items()}
 
@@ -268,7 +268,7 @@ def test_records_of_the_first_version_go_on(tmp_path: Path) -> None:
 
 
 def test_the_newest_are_remembered_where_they_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dregutil.inventory.tag_history._MOST_UNTAGGED", 1)
+    monkeypatch.setattr("dregutil.inventory.tag_history_writer._MOST_UNTAGGED", 1)
     records = store(tmp_path)
     for day, content in enumerate("xyzw"):
         records.record(inventory(app={"a": content}), now=FIRST + day * DAY)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.inventory.tag_history import SightingStore
+from dregutil.inventory.tag_history import TagHistory
 from dregutil.journal.last_cleanup import LastCleanupFile
 from dregutil.oci.names import Digest, Repository, Tag
 from images import Pusher
@@ -137,7 +137,7 @@ def test_the_cache_and_the_contents_are_read(upgraded: Upgraded) -> None:
 
 
 def test_the_sightings_go_on(upgraded: Upgraded) -> None:
-    store = SightingStore(upgraded.left.folder / "state", NAME)
+    store = TagHistory(upgraded.left.folder / "state", NAME)
     tags = {Tag(tag): Digest(digest) for tag, digest in upgraded.before["app"].items()}
     known = store.of(Repository("app"), tags)
     assert known.keys() == tags.keys()

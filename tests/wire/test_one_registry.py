@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.errors import RefusedError
-from dregutil.inventory.tag_history import SightingStore
+from dregutil.inventory.tag_history import TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.crawl_mark import CrawlMark
 from dregutil.journal.last_cleanup import LastCleanupFile
@@ -107,15 +107,15 @@ def test_a_run_of_an_older_version_is_kept_out_by_any_name(tmp_path: Path, host:
 def test_when_tags_came_is_known_by_any_name(tmp_path: Path, host: str, older: str) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     tags = {Tag("1.0"): Digest.of(b"one")}
-    made = SightingStore(tmp_path, f"{older}:5000")
+    made = TagHistory(tmp_path, f"{older}:5000")
     made.record(Inventory({Repository("r"): tags}), now=now)
     made.path.rename(made.path.with_name(f"{older_name(f'{older}:5000')}.sqlite"))
-    found = SightingStore(tmp_path, f"{host.lower()}:5000")
+    found = TagHistory(tmp_path, f"{host.lower()}:5000")
     assert found.of(Repository("r"), tags)[Tag("1.0")].known_since == now
     found.record(Inventory(), now=now)
-    assert SightingStore(tmp_path, f"{older}:5000").missing(Repository("r")).keys() == {Tag("1.0")}
+    assert TagHistory(tmp_path, f"{older}:5000").missing(Repository("r")).keys() == {Tag("1.0")}
     assert len(list((tmp_path / "sightings").iterdir())) == 1
-    assert not SightingStore(tmp_path, f"{host.lower()}:5001").have_begun()
+    assert not TagHistory(tmp_path, f"{host.lower()}:5001").has_begun()
 
 
 def test_of_two_files_of_an_older_version_the_last_written_goes_on(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_of_two_files_of_an_older_version_the_last_written_goes_on(tmp_path: Pat
         path = tmp_path / "sightings" / f"{older_name(name)}.sqlite"
         path.touch()
         os.utime(path, (place, place))
-    paths = {SightingStore(tmp_path, name).path for name in (*names, "[::1]:5000")}
+    paths = {TagHistory(tmp_path, name).path for name in (*names, "[::1]:5000")}
     assert paths == {tmp_path / "sightings" / f"{older_name(names[1])}.sqlite"}
 
 

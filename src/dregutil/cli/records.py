@@ -14,7 +14,7 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.source import Source, read_registry, repositories_given
 from dregutil.errors import DeniedError, JournalError, ProtocolError, RegistryError
 from dregutil.inventory.known import Known
-from dregutil.inventory.tag_history import Missing, SightingStore
+from dregutil.inventory.tag_history import Missing, TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.crawl_mark import CrawlMark
 from dregutil.journal.history import RunHistory
@@ -29,8 +29,8 @@ __all__ = ["crawl_whole", "missing_tags", "note_crawl", "recent", "sightings", "
 _MOST_NAMED = 5
 
 
-def sightings(settings: Settings) -> SightingStore:
-    return SightingStore(settings.state_dir, settings.address.identity)
+def sightings(settings: Settings) -> TagHistory:
+    return TagHistory(settings.state_dir, settings.address.identity)
 
 
 def recent(settings: Settings) -> RecentChanges:
@@ -178,7 +178,7 @@ def with_missing(settings: Settings, source: Source, known: Known) -> Known:
 
 def _note(settings: Settings, source: Source, policy: Path | None) -> None:
     store, now = sightings(settings), datetime.now(UTC)
-    begun, lost = store.have_begun(), _are_lost(settings, store, policy)
+    begun, lost = store.has_begun(), _are_lost(settings, store, policy)
     listed = repositories_given(settings)
     unasked = () if listed is None else set(store.repositories()) - set(listed)
     unread = tuple(source.failed)
@@ -192,7 +192,7 @@ def _note(settings: Settings, source: Source, policy: Path | None) -> None:
             f"dregutil: warning: the records of when tags came {what}: "
             "until new ones have known it for min_age, every tag counts as younger\n"
         )
-    if not store.have_begun():
+    if not store.has_begun():
         note(settings, "the records of when tags came do not begin before every repository can be read")
         return
     if not begun and not lost:
@@ -204,11 +204,11 @@ def _note(settings: Settings, source: Source, policy: Path | None) -> None:
         sys.stderr.write(f"dregutil: warning: {mark.path} was not written: {error.strerror or error}\n")
 
 
-def _are_lost(settings: Settings, store: SightingStore, policy: Path | None) -> bool:
+def _are_lost(settings: Settings, store: TagHistory, policy: Path | None) -> bool:
     """Whether there were records that are gone, or later ones than those that are here."""
     identity = settings.address.identity
     marked = CrawlMark(settings.state_dir, identity).read()
-    if store.have_begun():
+    if store.has_begun():
         last = store.last_crawl()
         return marked is not None and (last is None or last < marked)
     if marked is None and store.path.exists():

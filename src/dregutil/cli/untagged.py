@@ -13,7 +13,7 @@ from dregutil.cli.source import Source
 from dregutil.cli.storage import opened_storage, stored_registry
 from dregutil.errors import JournalError
 from dregutil.inventory.known import Known
-from dregutil.inventory.tag_history import SightingStore
+from dregutil.inventory.tag_history import TagHistory
 from dregutil.inventory.untagged import Untagged, UntaggedManifests, untagged_in_graph, untagged_in_storage
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.names import Digest, Repository
@@ -40,7 +40,7 @@ def find_untagged(
     wanted = sorted(name for name in names if any(applies_to(policy, name) for policy in asking))
     if not wanted:
         return UntaggedManifests()
-    store = SightingStore(settings.state_dir, settings.address.identity)
+    store = TagHistory(settings.state_dir, settings.address.identity)
     lost = {name: store.untagged(name) for name in wanted}
     if stored is not None:
         return UntaggedManifests({name: _in_storage(settings, stored, source, name, lost[name]) for name in wanted})

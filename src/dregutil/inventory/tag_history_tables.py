@@ -1,4 +1,4 @@
-"""The tables in which our records of sightings are kept, and how those of an earlier version become today's."""
+"""The tables of the tag history, and how those of an earlier version are brought up to date."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ CREATE TABLE tag (
 ) WITHOUT ROWID;
 CREATE TABLE state (began INTEGER NOT NULL, whole INTEGER, last INTEGER, lost INTEGER);
 """
-# `read`: when the last crawl that could read a repository began; `whole`: one that could read them all. NULL: unknown.
-# `former`: since when a tag that came back had been known; `former_seen`: when it had been seen to come, if it was.
-# `last`: when the last crawl was recorded; `lost`: when these records began in the place of others.
+# `read`: when the last crawl that could read the repository began; `whole`: the last one that could read them all.
+# `former`: since when a tag that came back was known before; `former_seen`: when it appeared then. NULL: not known.
+# `last`: when the last crawl was recorded; `lost`: when this history began in place of one that was lost.
 _LATER_COLUMNS = {
     "repository": ("read",),
     "tag": ("unseen", "former", "former_seen", "former_unseen"),
@@ -54,7 +54,7 @@ _LATER_TABLES = (
 
 
 def lay_out(database: sqlite3.Connection, now: int, *, first: bool) -> None:
-    """Make the tables, or what those of an earlier version lack."""
+    """Create the tables, or add what those of an earlier version lack."""
     for statement in filter(str.strip, _SCHEMA.split(";") if first else ()):
         database.execute(statement)
     if first:
@@ -78,7 +78,7 @@ def has_begun(database: sqlite3.Connection) -> bool:
 
 
 def images(database: sqlite3.Connection) -> Set[bytes]:
-    """Every digest that is known, of any repository, with a tag or without."""
+    """Every digest that is known, in any repository, with or without a tag."""
     return {key for (key,) in database.execute("SELECT digest FROM tag UNION ALL SELECT digest FROM untagged")}
 
 
@@ -88,7 +88,7 @@ def is_among(digest: Digest, known: Set[bytes]) -> bool:
 
 
 def key_of(digest: Digest) -> bytes:
-    """A digest's bytes; how many tells the algorithm."""
+    """A digest as the tables store it: its bytes. Their number implies the algorithm."""
     return bytes.fromhex(digest.hex)
 
 

@@ -16,7 +16,7 @@ from dregutil.cli.storage import storage_code, stored_registry
 from dregutil.errors import DamagedRecordError, NotFoundError, PlanRefusedError, RefusedError, UsageError
 from dregutil.files import bounded_lines
 from dregutil.inventory.known import Known
-from dregutil.inventory.tag_history import SightingStore
+from dregutil.inventory.tag_history import TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.history import RunHistory
 from dregutil.journal.reader import RunRecord
@@ -56,7 +56,7 @@ def _known_indexes(settings: Settings, store: RunStore, plan: Plan) -> Mapping[R
     lost its last tag by now."""
     found = dict(RunHistory(store, settings.address.identity).known_indexes())
     if plan.removed_untagged:
-        sightings = SightingStore(settings.state_dir, settings.address.identity)
+        sightings = TagHistory(settings.state_dir, settings.address.identity)
         for name in plan.repositories:
             found[name] = found.get(name, frozenset()) | sightings.untagged(name).keys()
     return found
