@@ -36,7 +36,7 @@ from dregutil.select.glob import Glob, parse_glob
 from dregutil.select.quantity import parse_duration
 from dregutil.select.selector import Comparison, parse_selector
 
-__all__ = ["PolicyError", "read_policy"]
+__all__ = ["PolicyError", "Reader", "read_policy"]
 
 _WORDS = ("repository", "major", "minor", "variant")
 
@@ -60,13 +60,13 @@ class PolicyError(UsageError):
 def read_policy(text: str, name: str = "policy.yml") -> PolicySet:
     """Read a policy file. Raises PolicyError with all its mistakes."""
     tree = Tree(text)
-    found = _Reader(tree).policy_set(name)
+    found = Reader(tree).policy_set(name)
     if tree.mistakes:
         raise PolicyError(name, tree.mistakes)
     return found
 
 
-class _Reader:
+class Reader:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
 
@@ -80,7 +80,7 @@ class _Reader:
         policies: list[ParsedPolicy] = []
         names: set[str] = set()
         for node in tree.items(keys.get("policies")):
-            policy = self._policy(node, defaults)
+            policy = self.policy(node, defaults)
             if policy.name in names:
                 tree.wrong(node, f"two policies are called {policy.name!r}")
             names.add(policy.name)
@@ -122,7 +122,7 @@ class _Reader:
             tree.read_all(keys.get("aliases"), str),
         )
 
-    def _policy(self, node: Any, defaults: dict[str, Any]) -> ParsedPolicy:
+    def policy(self, node: Any, defaults: dict[str, Any]) -> ParsedPolicy:
         tree = self.tree
         keys = tree.section(node, "policy")
         select = self._select(keys.get("select"))

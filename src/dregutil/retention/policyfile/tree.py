@@ -21,22 +21,25 @@ _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """What is wrong, and where: lines and columns count from 1."""
+    """What is wrong, and where: lines and columns count from 1. In a policy that was written in Python both are 0, and
+    `path` names the value (`keep.last`)."""
 
     line: int
     column: int
     text: str
+    path: str = ""
 
     def shown(self, name: str) -> str:
-        return f"{name}:{self.line}:{self.column}: {self.text}"
+        place = f"{self.line}:{self.column}" if self.line else f" {self.path}"
+        return f"{name}:{place}: {self.text}"
 
 
 class Tree:
-    """A document under reading; mistakes are gathered, and reading goes on."""
+    """A document under reading, given as text or as a node; mistakes are gathered, and reading goes on."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, document: str | yaml.Node) -> None:
         self.mistakes: list[Mistake] = []
-        self.root = self._compose(text)
+        self.root = self._compose(document) if isinstance(document, str) else document
 
     def _compose(self, text: str) -> yaml.Node | None:
         try:
@@ -54,7 +57,9 @@ class Tree:
         return root
 
     def wrong(self, node: yaml.Node, text: str) -> None:
-        self.mistakes.append(Mistake(node.start_mark.line + 1, node.start_mark.column + 1, text))
+        mark = node.start_mark
+        place = (mark.line + 1, mark.column + 1)
+        self.mistakes.append(Mistake(*place, text) if mark.line >= 0 else Mistake(*place, text, mark.name))
 
     def section(self, node: yaml.Node | None, name: str) -> dict[str, yaml.Node]:
         """The values of a mapping by their keys; unknown, doubled and missing keys are mistakes."""
