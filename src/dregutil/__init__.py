@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from dregutil.plan.model import Kept, Plan, RemovalOptions, Step
     from dregutil.plan.outcome import NoRecorder, Outcome, Result, RunResult
     from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
+    from dregutil.retention.policy import InUseList, PolicySet
+    from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set, read_policy
     from dregutil.select.selection import MatchRules, Selection, select_repositories, select_tags
     from dregutil.select.selector import TagSelector
     from dregutil.session import plan_removal
@@ -48,6 +50,16 @@ _PLACES = {
     "dregutil.plan.model": ("Kept", "Plan", "RemovalOptions", "Step"),
     "dregutil.oci.names": ("Digest", "Reference", "RegistryAddress", "Repository", "Tag"),
     "dregutil.registry": ("ConnectOptions", "Registry", "WritableRegistry", "connect", "connect_writable"),
+    "dregutil.retention.policy": ("InUseList", "PolicySet"),
+    "dregutil.retention.policyfile": (
+        "Keep",
+        "Policy",
+        "PolicyError",
+        "Protect",
+        "Select",
+        "policy_set",
+        "read_policy",
+    ),
     "dregutil.session": ("plan_removal",),
     "dregutil.apply.undo.run": ("apply_undo",),
     "dregutil.apply.undo.plan": ("plan_undo",),
@@ -68,13 +80,19 @@ __all__ = [
     "Digest",
     "DregutilError",
     "ImageDetails",
+    "InUseList",
     "Inventory",
+    "Keep",
     "Kept",
     "Known",
     "MatchRules",
     "NoRecorder",
     "Outcome",
     "Plan",
+    "Policy",
+    "PolicyError",
+    "PolicySet",
+    "Protect",
     "Reference",
     "Registry",
     "RegistryAddress",
@@ -83,6 +101,7 @@ __all__ = [
     "Result",
     "RunResult",
     "RunStore",
+    "Select",
     "Selection",
     "Step",
     "Tag",
@@ -96,7 +115,9 @@ __all__ = [
     "crawl",
     "plan_removal",
     "plan_undo",
+    "policy_set",
     "read_contents",
+    "read_policy",
     "select_repositories",
     "select_tags",
 ]

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from test_policy_objects import without_places
 
 from dregutil.cli.parser import build_parser
 from dregutil.retention.policyfile import read_policy
@@ -31,6 +32,13 @@ EXAMPLES = ROOT / "examples"
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL))
 def test_every_policy_of_the_manual_is_read(block: str) -> None:
     assert read_policy(block).policies
+
+
+def test_the_policy_in_python_is_the_first_of_the_manual() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    assert without_places(found["policies"]) == without_places(read_policy(_yaml_blocks()[0], "written in Python"))
 
 
 def test_the_manual_names_every_key() -> None:
