@@ -47,7 +47,7 @@ def files(*, valid: bool) -> st.SearchStrategy[Written]:
         "tags": globs,
         "versions": ranges,
     }
-    rule = st.fixed_dictionaries({}, optional=rules).filter(bool)
+    rule = st.fixed_dictionaries({}, optional=rules).filter(lambda rule: bool(rule) or not valid)
     keep = st.one_of(
         st.fixed_dictionaries({}, optional={**rules, "all": st.lists(rule, min_size=1, max_size=2)}).filter(bool),
         st.just({"none": True}),

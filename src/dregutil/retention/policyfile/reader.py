@@ -196,7 +196,7 @@ class Reader:
         elif "none" in keys and not none:
             tree.wrong(keys["none"], "'none: false' keeps nothing: say what to keep")
         rules = self._rules(keys)
-        together = tuple(rule for item in self._all(keys) for rule in self._rules(tree.section(item, "rule")))
+        together = tuple(rule for item in self._all(keys) for rule in self._rules(self._rule(item)))
         if together:
             rules = (*rules, All(together, f"all: {' + '.join(rule.text for rule in together)}"))
         return rules
@@ -204,6 +204,12 @@ class Reader:
     def _all(self, keys: dict[str, Any]) -> Sequence[Any]:
         node = keys.get("all")
         return self.tree.items(node) if node is not None else ()
+
+    def _rule(self, node: Any) -> dict[str, Any]:
+        keys = self.tree.section(node, "rule")
+        if isinstance(node, yaml.MappingNode) and not node.value:
+            self.tree.wrong(node, "the rule is empty: say what to keep")
+        return keys
 
     def _rules(self, keys: dict[str, Any]) -> tuple[KeepRule, ...]:
         tree = self.tree
