@@ -71,7 +71,7 @@ def test_any_other_content_is_damage(tmp_path_factory: pytest.TempPathFactory, c
         ("https://registry.example.com/hub/v2/", "registry_example_com_hub_cache.json"),
     ],
 )
-def test_the_name_is_the_older_tool_s(registry: str, name: str) -> None:
+def test_the_name_is_that_of_the_older_tool(registry: str, name: str) -> None:
     assert cache_file_name(RegistryAddress.parse(registry)) == name
 
 
@@ -96,7 +96,7 @@ FILES = st.one_of(
 
 @pytest.mark.property
 @given(FILES)
-def test_streaming_a_file_finds_what_reading_it_does(text: str) -> None:
+def test_streaming_a_file_finds_the_same_as_reading_it(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         cache = CacheFile(Path(folder) / "c.json")
         assert cache.stream() is None
@@ -125,7 +125,7 @@ def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["interrupted", "lost"])
-def test_a_crawl_that_does_not_end_leaves_the_old_cache(tmp_path: Path, how: str) -> None:
+def test_an_incomplete_crawl_leaves_the_old_cache(tmp_path: Path, how: str) -> None:
     old = '{"r": {"1.0": "sha256:' + "a" * 64 + '"}}'
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -154,7 +154,7 @@ def test_a_crawl_that_does_not_end_leaves_the_old_cache(tmp_path: Path, how: str
     assert [path.read_text() for path in tmp_path.glob("*_cache.json")] == [old]
 
 
-def test_the_environment_s_proxy_is_used(tmp_path: Path) -> None:
+def test_the_proxy_in_the_environment_is_used(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         env = {**os.environ, "HTTP_PROXY": f"http://127.0.0.1:{listener.getsockname()[1]}", "NO_PROXY": ""}
         env["http_proxy"], env["no_proxy"] = env["HTTP_PROXY"], ""
@@ -169,7 +169,7 @@ def test_the_environment_s_proxy_is_used(tmp_path: Path) -> None:
     assert child.returncode == 1
 
 
-def test_what_is_read_again_in_part_makes_the_file_no_younger(tmp_path: Path) -> None:
+def test_a_partial_reading_does_not_make_the_file_younger(tmp_path: Path) -> None:
     cache = CacheFile(tmp_path / "c.json")
     one, other = Repository("one"), Repository("other")
     digests = [Digest(f"sha256:{number:064x}") for number in (1, 2)]

@@ -44,7 +44,7 @@ def test_names_are_listed_sorted(cli: Cli) -> None:
     assert cli("list-repo-names")[:2] == (0, "other\nshop/web\n")
 
 
-def test_tags_are_listed_in_the_order_of_versions(cli: Cli) -> None:
+def test_tags_are_listed_in_version_order(cli: Cli) -> None:
     code, out, err = cli("list-tag-names", "shop/web")
     assert out.splitlines() == [f"shop/web  {tag}" for tag in ("1.0", "1.3", "1.10", "latest", "stable")]
     assert (code, "--refresh reads it again" in err) == (0, True)
@@ -69,14 +69,14 @@ def test_another_repository_holds_a_digest_unless_it_is_ignored(cli: Cli) -> Non
     assert cli(*selection, "--raise-intersecting-repo")[0] == 5
 
 
-def test_other_tags_can_be_an_error_or_let_go(cli: Cli) -> None:
+def test_other_tags_can_be_an_error_or_ignored(cli: Cli) -> None:
     selection = ("query-tags", "-r", "shop/web", "-t", "1.3")
     assert cli(*selection, "--raise-intersecting-tag")[0] == 5
     assert cli(*selection, "--no-match-all-tags")[1] == f"shop/web  {B}\n"
     assert cli(*selection, "--no-match-all-tags", "-x", "stable")[1] == ""
 
 
-def test_json_holds_the_tags(cli: Cli) -> None:
+def test_json_contains_the_tags(cli: Cli) -> None:
     out = cli("query-tags", "-r", "shop/web", "-t", "1.0", "--format", "json")[1]
     assert json.loads(out) == [{"repository": "shop/web", "digest": A, "tags": ["1.0"], "other_tags": []}]
 
@@ -86,7 +86,7 @@ def test_other_formats_name_the_digest(cli: Cli, form: str) -> None:
     assert A in cli("query-tags", "-r", "shop/web", "-t", "1.0", "--format", form)[1]
 
 
-def test_an_absent_repository_is_named_with_the_nearest(cli: Cli) -> None:
+def test_an_absent_repository_is_reported_with_the_nearest_name(cli: Cli) -> None:
     code, out, err = cli("query-repos", "-r", "shop/wbe", "shop/web", "--ignore-other-repos")
     assert (code, len(out.splitlines())) == (3, 3)
     assert "did you mean shop/web" in err
@@ -120,7 +120,7 @@ def test_an_absent_repository_is_named_with_the_nearest(cli: Cli) -> None:
         (("list-repo-names", "--timeout", "nan"), "seconds above 0"),
     ],
 )
-def test_mistakes_are_told_in_a_line_and_an_advice(cli: Cli, arguments: tuple[str, ...], told: str) -> None:
+def test_errors_are_one_line_with_advice(cli: Cli, arguments: tuple[str, ...], told: str) -> None:
     code, out, err = cli(*arguments)
     assert (code, out) == (2, "")
     assert told in err
@@ -133,7 +133,7 @@ def test_no_registry_is_a_usage_error(cli: Cli, capsys: pytest.CaptureFixture[st
     assert "REGISTRY" in capsys.readouterr().err
 
 
-def test_a_damaged_cache_is_named_and_left_alone(cli: Cli, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_reported_and_left_alone(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "registry_example_com_cache.json"
     path.write_text('{"shop/web": {"1.0": "sha256:')
     code, _, err = cli("list-repo-names")
@@ -143,13 +143,13 @@ def test_a_damaged_cache_is_named_and_left_alone(cli: Cli, tmp_path: Path) -> No
     assert path.read_text() == '{"shop/web": {"1.0": "sha256:'
 
 
-def test_a_registry_that_is_not_there(cli: Cli) -> None:
+def test_an_unreachable_registry(cli: Cli) -> None:
     code, _, err = cli("list-repo-names", registry=f"http://127.0.0.1:{free_port()}")
     assert code == 6
     assert "does not answer" in err
 
 
-def test_an_html_page_is_no_registry(cli: Cli) -> None:
+def test_an_html_page_is_not_a_registry(cli: Cli) -> None:
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -184,13 +184,13 @@ def test_a_cache_folder_that_cannot_be_written_is_a_warning(
     assert "was not written" in err
 
 
-def test_an_empty_registry_is_no_error(cli: Cli, registry_server: DistributionServer) -> None:
+def test_an_empty_registry_is_not_an_error(cli: Cli, registry_server: DistributionServer) -> None:
     code, out, err = cli("list-repo-names", registry=registry_server.url)
     assert (code, out) == (0, "")
     assert "no repository" in err
 
 
-def test_a_dry_run_changes_nothing_and_a_removal_what_it_showed(
+def test_a_dry_run_changes_nothing_and_the_removal_does_what_it_showed(
     cli: Cli, registry_server: DistributionServer, pusher: Pusher
 ) -> None:
     for tag in ("1.0", "2.0"):
@@ -206,7 +206,7 @@ def test_a_dry_run_changes_nothing_and_a_removal_what_it_showed(
     assert cli("list-tag-names", registry=registry_server.url)[1] == "r  2.0\n"
 
 
-def test_where_deletion_is_disabled_that_is_said_first(cli: Cli, tmp_path: Path) -> None:
+def test_disabled_deletion_is_reported_first(cli: Cli, tmp_path: Path) -> None:
     with DistributionServer(tmp_path / "registry", delete=False) as server:
         pusher = Pusher(server.url)
         pusher.push_image("r", "1.0", seed="one")
@@ -219,7 +219,7 @@ def test_where_deletion_is_disabled_that_is_said_first(cli: Cli, tmp_path: Path)
         pusher.close()
 
 
-def test_a_read_only_registry_is_told_apart(cli: Cli, tmp_path: Path) -> None:
+def test_a_read_only_registry_is_distinguished(cli: Cli, tmp_path: Path) -> None:
     with DistributionServer(tmp_path / "registry") as server:
         pusher = Pusher(server.url)
         pusher.push_image("r", "1.0", seed="one")
@@ -267,7 +267,7 @@ def test_a_read_only_registry_is_told_apart(cli: Cli, tmp_path: Path) -> None:
         (["-reg", "early", "query-tags", "-r", "a", "-t", "1"], "registry", "early"),
     ],
 )
-def test_what_the_older_parser_took_is_taken_alike(line: list[str], name: str, value: object) -> None:
+def test_the_grammar_of_the_older_parser_still_works(line: list[str], name: str, value: object) -> None:
     assert getattr(build_parser().parse_args(prepare(line)), name) == value
 
 
@@ -275,7 +275,7 @@ def test_what_the_older_parser_took_is_taken_alike(line: list[str], name: str, v
     ("option", "name"),
     [("-r", "repo"), ("-t", "tags"), ("-re", "regex"), ("-x", "exclude"), ("-xre", "exclude_regex")],
 )
-def test_an_option_that_is_given_again_adds_to_itself(option: str, name: str) -> None:
+def test_an_option_given_twice_accumulates(option: str, name: str) -> None:
     """What was to be left alone must not be forgotten: 1.x took the last one."""
     line = ["remove-tags", "-r", "a", "-t", "1", option, "b", "c", option, "d"]
     assert getattr(build_parser().parse_args(line), name)[-3:] == ["b", "c", "d"]
@@ -287,7 +287,7 @@ def test_an_unknown_option_is_a_usage_error() -> None:
 
 
 @pytest.mark.parametrize(("form", "begins"), [("text", "20"), ("json", '{"time": "20')])
-def test_the_log_tells_each_exchange_and_no_query(
+def test_the_log_has_each_exchange_without_its_query(
     registry_server: DistributionServer, tmp_path: Path, form: str, begins: str
 ) -> None:
     line = [sys.executable, "-m", "dregutil", "-reg", registry_server.url, "-c", "None", "-l", "Debug"]
@@ -313,7 +313,7 @@ def test_a_cached_query_imports_no_http_client(tmp_path: Path) -> None:
     assert found.stdout.splitlines()[-1] == "set()"
 
 
-def test_a_port_that_speaks_no_http(cli: Cli) -> None:
+def test_a_port_that_does_not_speak_http(cli: Cli) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = Thread(target=_say_nonsense, args=(listener,))
         thread.start()

@@ -13,12 +13,12 @@ from dregutil.cli.parser import SHELLS
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_script_is_what_the_parser_makes(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_is_generated_from_the_parser(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["completion", shell]) == 0
     assert capsys.readouterr().out == completion_script(shell), "run tools/completions.py"
 
 
-def test_fish_is_told_options_of_one_dash_and_many_letters() -> None:
+def test_fish_knows_long_options_with_one_dash() -> None:
     assert " -o xre" in completion_script("fish")
     assert " -s xre" not in completion_script("fish")
 

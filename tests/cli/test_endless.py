@@ -57,7 +57,7 @@ def bounded(program: Program, *arguments: str) -> subprocess.CompletedProcess[st
         (("remove-tags", "-r", "a", "-t", "1", "--storage", "/dev/zero", "--dry-run"), 3),
     ],
 )
-def test_a_file_without_an_end_is_one_line(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
+def test_an_endless_file_is_an_error_in_one_line(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
     (tmp_path / "zero.yml").write_text(POLICY.replace("LIST", "/dev/zero"))
     (tmp_path / "stdin.yml").write_text(POLICY.replace("LIST", "'-'"))
     with MemoryServer() as server:
@@ -67,7 +67,7 @@ def test_a_file_without_an_end_is_one_line(tmp_path: Path, arguments: tuple[str,
     assert "Traceback" not in found.stderr
 
 
-def test_a_list_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_list_is_read_completely_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"12345")
     assert read_bytes(tmp_path / "list", 5) == b"12345"
     for read in (

@@ -79,7 +79,7 @@ def test_standard_input_with_a_byte_order_mark(program: Program, shop: Pusher) -
         assert b"in use: standard input, 0s old: 1 of its 1 images are here" in done.stdout
 
 
-def test_what_a_list_names_in_vain_is_told(program: Program, shop: Pusher) -> None:
+def test_entries_that_are_not_found_are_shown(program: Program, shop: Pusher) -> None:
     host = program.url.partition("://")[2]
     tags = ("1.0", "2.0", "3.0", "4.0", "0.1", "0.2")
     text = "".join(f"{host}/shop/web:{tag}\n" for tag in tags) + f"{host}/shop/web:cut…\n"
@@ -108,7 +108,7 @@ def test_a_doubtful_list_refuses_the_run(text: str, why: str, program: Program, 
     assert (checked.returncode, why in checked.stdout) == (2, True)
 
 
-def test_why_knows_an_image_by_its_id_and_refuses_nothing_for_what_it_has_not_read(
+def test_why_finds_an_image_by_its_id_and_does_not_refuse_because_of_unread_contents(
     program: Program, shop: Pusher
 ) -> None:
     shop.push_image("team/app", "1.0", seed="app", config=created(3))

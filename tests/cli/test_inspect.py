@@ -65,11 +65,11 @@ def test_an_image_shows_layers_labels_and_config(shop: dict[str, Any], program: 
     ]
 
 
-def test_latest_is_meant_where_no_tag_is_named(shop: dict[str, Any], program: Program) -> None:
+def test_latest_is_the_default_tag(shop: dict[str, Any], program: Program) -> None:
     assert objects(program, "inspect", "shop/web")[0]["digest"] == shop["multi"]
 
 
-def test_tags_on_the_digest_are_those_of_the_cache_that_still_stand_for_it(
+def test_tags_on_the_digest_are_those_in_the_cache_that_still_point_to_it(
     shop: dict[str, Any], program: Program, pusher: Pusher
 ) -> None:
     program.run("-c", "cache.json", "list-repo-names")
@@ -78,14 +78,14 @@ def test_tags_on_the_digest_are_those_of_the_cache_that_still_stand_for_it(
     assert objects(program, "-c", "cache.json", "inspect", "shop/web:1.0")[0]["tags"] == ["1.0"]
 
 
-def test_an_image_that_is_not_there(shop: dict[str, Any], program: Program) -> None:
+def test_an_image_that_does_not_exist(shop: dict[str, Any], program: Program) -> None:
     done = program.run("inspect", "shop/web:9")
     assert (done.returncode, done.stdout) == (1, "")
     assert "there is no shop/web:9 (tags: latest, 1.0)" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["inspect", "find"])
-def test_what_is_not_there_is_told_with_what_is(command: str, shop: dict[str, Any], program: Program) -> None:
+def test_a_missing_image_is_reported_with_what_exists(command: str, shop: dict[str, Any], program: Program) -> None:
     told = {
         "base": "there is no base:latest (tags: 1)",
         "shop/wbe:1.0": "there is no repository shop/wbe with tags (did you mean shop/web",
@@ -107,13 +107,13 @@ def test_a_shared_layer_counts_once_in_a_plan_too(shop: dict[str, Any], pusher: 
     assert f"index  {size_text(found['size'])}, frees" in shown
 
 
-def test_a_date_that_nobody_can_believe_is_said_to_be_none(program: Program, pusher: Pusher) -> None:
+def test_an_implausible_date_is_shown_as_unknown(program: Program, pusher: Pusher) -> None:
     pusher.push_image("r", "1", seed="one", config={"created": "1970-01-01T00:00:00Z"})
     assert "1970-01-01 00:00:00 UTC (taken as unknown)" in program.run("inspect", "r:1").stdout
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_a_child_that_is_missing_is_marked_and_the_rest_shown(
+def test_a_missing_child_is_marked_and_the_rest_is_shown(
     shop: dict[str, Any], program: Program, pusher: Pusher, known: bool
 ) -> None:
     """Also where the child's content is known from before: the registry is asked whether it is there now."""
@@ -132,7 +132,7 @@ def test_a_child_that_is_missing_is_marked_and_the_rest_shown(
     assert found["missing"] == [{"digest": shop["arm"], "platform": None}]
 
 
-def test_a_nested_index_all_of_whose_children_are_missing(program: Program, pusher: Pusher) -> None:
+def test_a_nested_index_whose_children_are_all_missing(program: Program, pusher: Pusher) -> None:
     image = pusher.push_image("r", seed="deep")
     pusher.push_index("r", "1.0", children=[pusher.push_index("r", children=[image])])
     assert pusher.request("DELETE", f"/v2/r/manifests/{image['digest']}")[0] == 202
@@ -146,7 +146,7 @@ def modern() -> Iterator[MemoryServer]:
         yield server
 
 
-def test_what_the_server_lists_as_referrers(modern: MemoryServer, tmp_path: Path) -> None:
+def test_referrers_that_the_server_lists(modern: MemoryServer, tmp_path: Path) -> None:
     with Pusher(modern.url) as pusher:
         image = pusher.push_image("r", "1.0", seed="one")
         referrer = pusher.push_image("r", seed="sbom", subject=image)
@@ -189,7 +189,7 @@ def test_a_tagged_digest_is_found_with_its_signature(shop: dict[str, Any], progr
     ]
 
 
-def test_a_digest_that_nothing_here_uses_is_not_found(shop: dict[str, Any], program: Program, tmp_path: Path) -> None:
+def test_a_digest_that_nothing_uses_is_not_found(shop: dict[str, Any], program: Program, tmp_path: Path) -> None:
     with MemoryServer() as other, Pusher(other.url) as pusher:
         pusher.push_image("elsewhere", "1", seed="other", layers=[b"of another registry"])
         cache = ("-c", "other.json")
@@ -199,7 +199,7 @@ def test_a_digest_that_nothing_here_uses_is_not_found(shop: dict[str, Any], prog
     assert "no tag uses sha256:" in done.stderr
 
 
-def test_the_beginning_of_several_digests_is_a_usage_error(tmp_path: Path) -> None:
+def test_an_ambiguous_prefix_of_a_digest_is_a_usage_error(tmp_path: Path) -> None:
     digests = [f"sha256:{'ab' * 31}{end}" for end in ("00", "01")]
     (tmp_path / "cache.json").write_text(json.dumps({"r": dict(zip("12", digests, strict=True))}))
     program = Program("http://127.0.0.1:9", tmp_path)

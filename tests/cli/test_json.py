@@ -57,7 +57,7 @@ def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
 
 
 @pytest.mark.parametrize("title", EXAMPLES)
-def test_an_example_has_the_shape_of_what_the_command_gives(title: str, program: Program) -> None:
+def test_an_example_has_the_shape_of_the_output(title: str, program: Program) -> None:
     line = prepared(title, program)
     done = program.run("-c", "cache.json", *line, "--format", "json")
     assert done.returncode == 0, done.stderr
@@ -97,5 +97,5 @@ def compare(example: Any, found: Any) -> None:
             compare(example[0], one)
 
 
-def test_every_command_that_gives_objects_is_told_of() -> None:
+def test_every_command_that_prints_objects_is_documented() -> None:
     assert set(LINES) == set(EXAMPLES)

@@ -33,7 +33,7 @@ def dregutil_command(url: str, *arguments: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-async def test_what_the_contents_know_above_a_digest_holds_it(
+async def test_an_index_in_the_content_database_holds_a_digest(
     registry_server: DistributionServer, pusher: Pusher
 ) -> None:
     """An index that lost its tag, seen when it had one, still needs its child: the library leaves it as the command."""
@@ -48,7 +48,7 @@ async def test_what_the_contents_know_above_a_digest_holds_it(
     assert [outcome.result for outcome in result.outcomes] == []
 
 
-async def test_what_the_records_know_holds_a_child(registry_server: DistributionServer, pusher: Pusher) -> None:
+async def test_an_index_in_the_records_holds_its_child(registry_server: DistributionServer, pusher: Pusher) -> None:
     """An index of an earlier run, put back by digest since: no tag names it, and its child stays."""
     child = pusher.push_image("shop/web", seed="child")
     index = pusher.push_index("shop/web", "0.9", children=[child])
@@ -61,7 +61,7 @@ async def test_what_the_records_know_holds_a_child(registry_server: Distribution
     assert pusher.is_whole("shop/web", index["digest"])
 
 
-async def test_a_run_is_recorded_and_taken_back(registry_server: DistributionServer, pusher: Pusher) -> None:
+async def test_a_run_is_recorded_and_undone(registry_server: DistributionServer, pusher: Pusher) -> None:
     for tag in ("1.0", "2.0"):
         pusher.push_image("shop/web", tag, seed=tag)
     before = pusher.tags("shop/web")
@@ -99,7 +99,7 @@ async def test_a_run_whose_outcome_is_unknown_is_unfinished(
     assert set(pusher.tags("shop/web")) == {"2.0"}
 
 
-async def test_a_list_that_omits_a_tag_is_not_believed_by_what_applies() -> None:
+async def test_apply_does_not_trust_a_list_that_omits_a_tag() -> None:
     """`stable` came onto the doomed digest after the plan, and the list does not have it."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         pusher.push_image("shop/web", "1.0", seed="one")
@@ -124,7 +124,7 @@ async def test_one_run_at_a_time(registry_server: DistributionServer, pusher: Pu
     assert set(pusher.tags("shop/web")) == {"1.0"}
 
 
-async def test_without_a_record_where_that_is_asked_for(registry_server: DistributionServer, pusher: Pusher) -> None:
+async def test_without_a_record_on_request(registry_server: DistributionServer, pusher: Pusher) -> None:
     pusher.push_image("shop/web", "1.0", seed="one")
     async with dregutil.connect_writable(registry_server.url) as registry:
         found = await dregutil.crawl(registry)
@@ -154,7 +154,7 @@ def test_crawl_is_the_function_whatever_was_imported_before(line: str) -> None:
     assert found.returncode == 0, found.stderr
 
 
-def test_no_name_of_the_library_is_a_module_in_the_way() -> None:
+def test_no_module_shadows_a_name_of_the_library() -> None:
     """A cousin of `crawl`: whatever is imported first, every public name is what it says."""
     code = (
         "import pkgutil, importlib, types, dregutil\n"

@@ -23,7 +23,7 @@ SLOW_START = 5.0  # seconds until the program counts its own time
 LIMIT = 5.0  # seconds: enough to plan on a busy machine
 
 
-def test_the_rest_is_left_with_its_reason_and_goes_the_next_time(
+def test_the_rest_is_left_with_the_reason_and_removed_next_time(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     for number in range(DOOMED + 1):

@@ -21,7 +21,7 @@ def with_odd_names(request: Request, answer: Answer) -> Answer:
     return replace(answer, body=json.dumps({"repositories": names}).encode())
 
 
-async def test_names_of_the_catalog_that_can_be_none_are_kept(
+async def test_invalid_names_in_the_catalog_are_kept_separately(
     registry_server: DistributionServer, pusher: Pusher
 ) -> None:
     pusher.push_image("r", "1.0", seed="one")
@@ -32,7 +32,9 @@ async def test_names_of_the_catalog_that_can_be_none_are_kept(
     assert set(found.inventory.repositories) == {"r"}
 
 
-def test_they_are_counted_and_named(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> None:
+def test_invalid_names_are_counted_and_reported(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
     pusher.push_image("r", "1.0", seed="one")
     with Proxy(registry_server.port, after=with_odd_names) as proxy:
         program = Program(proxy.url, tmp_path)
@@ -43,7 +45,7 @@ def test_they_are_counted_and_named(registry_server: DistributionServer, pusher:
         assert "'Shop/Web', 'a\\x1b[31m'" in shown
 
 
-def test_what_remove_repos_cannot_see_is_said(
+def test_remove_repos_reports_what_it_cannot_see(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     pusher.push_image("r", "1.0", seed="one")

@@ -39,7 +39,7 @@ def shell(program: Program, redirected: str, *arguments: str, **environment: str
 
 
 @pytest.mark.parametrize("redirected", [">&-", ">/dev/full", "<&-", "2>&-", "2>/dev/full", ">&- 2>&- <&-", "| true"])
-def test_a_removal_that_was_done_is_done(program: Program, pusher: Pusher, redirected: str) -> None:
+def test_a_finished_removal_keeps_its_exit_code(program: Program, pusher: Pusher, redirected: str) -> None:
     found = shell(program, f"{redirected}; exit ${{PIPESTATUS[0]}}", "remove-tags", "-r", "shop/web", "-t", "1.0", "-y")
     assert found.returncode == 0, found.stderr
     assert set(pusher.tags("shop/web")) == {"1.1", "2.0"}
@@ -50,7 +50,7 @@ def test_a_removal_that_was_done_is_done(program: Program, pusher: Pusher, redir
     assert program.runs
 
 
-def test_an_unsuccessful_removal_keeps_its_own_code(program: Program) -> None:
+def test_a_failed_removal_keeps_its_exit_code(program: Program) -> None:
     found = shell(program, ">/dev/full", "remove-tags", "-r", "shop/web", "nowhere", "-t", "1.0", "-y")
     assert found.returncode == 3
     found = shell(
@@ -61,7 +61,7 @@ def test_an_unsuccessful_removal_keeps_its_own_code(program: Program) -> None:
 
 @pytest.mark.parametrize("form", ["text", "table", "json", "jsonl", "csv"])
 @pytest.mark.parametrize(("redirected", "code"), [(">&-", 0), (">/dev/full", 1), (AND_ITS_CODE, 0)])
-def test_a_listing_that_nobody_sees(program: Program, form: str, redirected: str, code: int) -> None:
+def test_a_listing_that_cannot_be_written(program: Program, form: str, redirected: str, code: int) -> None:
     found = shell(program, redirected, "list-tag-names", "--format", form)
     assert found.returncode == code, found.stderr
     assert "Traceback" not in found.stderr
@@ -71,7 +71,7 @@ def test_a_listing_that_nobody_sees(program: Program, form: str, redirected: str
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("completion", "bash"), ("list-tag-names", "-h")])
 @pytest.mark.parametrize("redirected", [">&-", ">/dev/full"])
-def test_help_that_nobody_sees(program: Program, arguments: tuple[str, ...], redirected: str) -> None:
+def test_help_that_cannot_be_written(program: Program, arguments: tuple[str, ...], redirected: str) -> None:
     found = shell(program, redirected, *arguments)
     assert found.returncode in (0, 1)
     assert "Traceback" not in found.stderr
@@ -79,7 +79,7 @@ def test_help_that_nobody_sees(program: Program, arguments: tuple[str, ...], red
 
 
 @pytest.mark.parametrize("form", ["text", "table", "json", "jsonl", "csv"])
-def test_a_terminal_that_knows_ascii_only(program: Program, pusher: Pusher, form: str) -> None:
+def test_a_terminal_with_ascii_only(program: Program, pusher: Pusher, form: str) -> None:
     config = {"config": {"Labels": {"städt": "Köln · 漢字 \U0001f600"}}}
     pusher.push_image("shop/web", "3.0", seed="three", config=config)
     ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
@@ -103,7 +103,7 @@ def test_a_plain_locale(program: Program, locale: str) -> None:
     assert found.returncode == 0, found.stderr
 
 
-def test_a_working_folder_that_is_gone(program: Program, pusher: Pusher) -> None:
+def test_a_working_folder_that_was_deleted(program: Program, pusher: Pusher) -> None:
     """Without a cache file named: the default one is in the working folder."""
     command = shlex.join([argument for argument in program.command(()) if argument not in ("-c", "None")])
     for arguments, code in (
@@ -189,7 +189,7 @@ def test_an_argument_that_is_not_utf8(program: Program, command: list[str | byte
     assert found.returncode != 0
 
 
-def test_a_removal_with_such_an_argument_is_done_and_recorded(program: Program, pusher: Pusher) -> None:
+def test_a_removal_with_an_argument_that_is_not_utf8_is_done_and_recorded(program: Program, pusher: Pusher) -> None:
     selected: list[str | bytes] = ["remove-tags", "-r", "shop/web", "-t"]
     done = _run(program, [*selected, "1.0", "-xre", NOT_UTF8, "-y"])
     assert done.returncode == 0, done.stderr
@@ -216,7 +216,7 @@ def _run(program: Program, arguments: Sequence[str | bytes]) -> subprocess.Compl
 
 
 @pytest.mark.parametrize("path", [".", "..", "/", "folder", "nowhere/plan", ""])
-def test_a_plan_that_cannot_be_written_there(program: Program, path: str) -> None:
+def test_a_plan_that_cannot_be_written(program: Program, path: str) -> None:
     (program.folder / "folder").mkdir()
     found = program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "--plan-out", path)
     assert "defect" not in found.stderr
@@ -235,7 +235,7 @@ def test_a_plan_that_cannot_be_written_there(program: Program, path: str) -> Non
         ("apply", "--resume", "", "-y"),
     ],
 )
-def test_a_variable_that_is_not_set_is_no_name(program: Program, pusher: Pusher, arguments: tuple[str, ...]) -> None:
+def test_an_empty_argument_is_not_a_name(program: Program, pusher: Pusher, arguments: tuple[str, ...]) -> None:
     """`--plan-out "$PLAN"` removes nothing, `undo "$RUN"` takes no run that happens to be the only one."""
     program.run("remove-tags", "-r", "shop/web", "-t", "2.0", "-y")
     before = pusher.tags("shop/web")
@@ -245,7 +245,7 @@ def test_a_variable_that_is_not_set_is_no_name(program: Program, pusher: Pusher,
     assert pusher.tags("shop/web") == before
 
 
-def test_verification_is_not_switched_off_by_nothing(program: Program) -> None:
+def test_an_empty_argument_does_not_switch_verification_off(program: Program) -> None:
     found = program.run("-v", "", "list-repo-names")
     assert found.returncode == 0
     assert "verif" not in found.stderr

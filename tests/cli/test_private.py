@@ -32,7 +32,7 @@ COMMANDS = (
 )
 
 
-def test_all_that_is_written_is_its_owners_alone(
+def test_all_written_files_are_accessible_to_their_owner_only(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     for tag in ("1.0", "1.1", "2.0"):
@@ -71,7 +71,7 @@ def as_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("as_somebody_else")
-def test_a_link_into_other_hands_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_that_belongs_to_another_user_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "cache.json").write_text("{}")
     (tmp_path / "cache.json").symlink_to(tmp_path / "theirs" / "cache.json")
@@ -87,7 +87,7 @@ def test_a_link_into_other_hands_is_not_followed(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == ["cache.json"]
 
 
-def test_a_link_of_our_own_is_followed(tmp_path: Path) -> None:
+def test_a_link_of_the_own_user_is_followed(tmp_path: Path) -> None:
     (tmp_path / "ours").mkdir()
     (tmp_path / "state").symlink_to(tmp_path / "ours")
     assert RunStore(tmp_path / "state").names() == []
@@ -106,6 +106,6 @@ def test_a_login_in_the_address_is_refused_and_not_repeated(tmp_path: Path) -> N
     assert SECRET not in done.stdout + done.stderr
 
 
-async def test_a_host_without_a_scheme_is_never_spoken_to_in_plain_http() -> None:
+async def test_a_host_without_a_scheme_is_never_contacted_over_plain_http() -> None:
     found = await _with_scheme(RegistryAddress.parse("registry.example.com:5000"), ConnectOptions())
     assert found.scheme == "https"

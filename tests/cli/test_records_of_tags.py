@@ -51,7 +51,7 @@ def _decisions(program: Program) -> dict[str, str]:
     return {f"{one['repository']}:{one['tag']}": one["decision"] for one in json.loads(done.stdout)}
 
 
-def test_what_undo_put_back_costs_no_other_tag_and_is_held(program: Program, pusher: Pusher) -> None:
+def test_what_undo_restored_displaces_no_other_tag_and_is_kept(program: Program, pusher: Pusher) -> None:
     _push(pusher, "app", 10)
     _cleanup(program)
     assert set(pusher.tags("app")) == {f"t{place}" for place in range(2, 10)}
@@ -66,7 +66,9 @@ def test_what_undo_put_back_costs_no_other_tag_and_is_held(program: Program, pus
 
 
 @pytest.mark.parametrize("how", ["hidden", "absent"])
-def test_tags_that_are_missing_for_a_night_cost_no_other_tag(memory: tuple[MemoryServer, Program], how: str) -> None:
+def test_tags_that_are_missing_for_a_night_displace_no_other_tag(
+    memory: tuple[MemoryServer, Program], how: str
+) -> None:
     server, program = memory
     _cleanup(program)
     before = _decisions(program)
@@ -78,7 +80,7 @@ def test_tags_that_are_missing_for_a_night_cost_no_other_tag(memory: tuple[Memor
     assert set(before.values()) == {"keep"}
 
 
-def test_repositories_that_the_catalog_leaves_out_are_named_and_read(memory: tuple[MemoryServer, Program]) -> None:
+def test_repositories_that_the_catalog_omits_are_reported_and_read(memory: tuple[MemoryServer, Program]) -> None:
     server, program = memory
     program.run("refresh")
     server.switches.unlisted.update({"a", "c"})
@@ -90,7 +92,7 @@ def test_repositories_that_the_catalog_leaves_out_are_named_and_read(memory: tup
     assert again.stdout.startswith("3 repositories, 24 tags")
 
 
-def test_repositories_that_are_gone_are_named_once(memory: tuple[MemoryServer, Program]) -> None:
+def test_deleted_repositories_are_reported_once(memory: tuple[MemoryServer, Program]) -> None:
     server, program = memory
     program.run("refresh")
     del server.repositories["b"]
@@ -100,7 +102,7 @@ def test_repositories_that_are_gone_are_named_once(memory: tuple[MemoryServer, P
     assert "(b)" not in program.run("refresh").stderr
 
 
-def test_repositories_that_a_list_of_them_leaves_out_stay_as_they_were(memory: tuple[MemoryServer, Program]) -> None:
+def test_records_of_repositories_missing_from_a_file_stay_unchanged(memory: tuple[MemoryServer, Program]) -> None:
     _, program = memory
     program.run("refresh")
     (program.folder / "names").write_text("a\n")
@@ -111,7 +113,7 @@ def test_repositories_that_a_list_of_them_leaves_out_stay_as_they_were(memory: t
     assert not [one for one in found if "which saw it come" in one["text"]]
 
 
-def test_a_first_run_says_that_its_records_begin(program: Program, pusher: Pusher) -> None:
+def test_a_first_run_reports_that_its_records_begin(program: Program, pusher: Pusher) -> None:
     _push(pusher, "app", 3)
     begins = "the records of when tags came begin with this run"
     assert begins in program.run("cleanup", "-f", "policy.yml", "--dry-run").stderr
@@ -119,7 +121,7 @@ def test_a_first_run_says_that_its_records_begin(program: Program, pusher: Pushe
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_with_lost_records_every_tag_counts_as_young_and_it_is_said(
+def test_with_lost_records_every_tag_counts_as_young_and_the_run_reports_it(
     program: Program, pusher: Pusher, older: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "policy.yml").write_text(POLICY.replace("last: 8", "last: 1"))
@@ -143,7 +145,7 @@ def test_with_lost_records_every_tag_counts_as_young_and_it_is_said(
     assert "since our records were lost" in program.run("why", "app:t0", "-f", "policy.yml").stdout
 
 
-def test_a_full_disk_is_answered_with_free_space_alone(program: Program, pusher: Pusher) -> None:
+def test_on_a_full_disk_the_only_advice_is_to_free_space(program: Program, pusher: Pusher) -> None:
     _push(pusher, "app", 2)
     program.run("refresh")
     for place in range(400):

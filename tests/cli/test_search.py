@@ -66,14 +66,14 @@ def tags(program: Program, *arguments: str) -> tuple[list[str], str]:
         (("--based-on", "base:1"), ["big"]),
     ],
 )
-def test_tags_are_selected_by_what_is_behind_them(
+def test_tags_are_selected_by_their_contents(
     shop: Pusher, program: Program, arguments: tuple[str, ...], selected: list[str]
 ) -> None:
     found, _ = tags(program, "-r", "team/web", "team/app", *arguments)
     assert found == selected
 
 
-def test_tags_without_a_date_are_left_out_and_said(shop: Pusher, program: Program) -> None:
+def test_tags_without_a_date_are_omitted_and_reported(shop: Pusher, program: Program) -> None:
     found, said = tags(program, "-r", "team/web", "--older-than", "0d")
     assert found == ["1.0", "1.1", "stable", "2.0"]
     assert "2 tags left out: date unknown" in said
@@ -86,7 +86,7 @@ def test_repositories_by_glob(shop: Pusher, program: Program) -> None:
     assert done.stdout.count("team/app:") == 2
 
 
-def test_a_glob_that_matches_nothing_is_said(shop: Pusher, program: Program) -> None:
+def test_a_glob_that_matches_nothing_is_reported(shop: Pusher, program: Program) -> None:
     done = program.run("query-tags", "-r", "team/*", "nobody/*", "-t", "2.0")
     assert (done.returncode, len(done.stdout.splitlines())) == (3, 1)
     assert "no repository matches nobody/*" in done.stderr
@@ -94,12 +94,12 @@ def test_a_glob_that_matches_nothing_is_said(shop: Pusher, program: Program) -> 
     assert program.run("remove-repos", "-r", "team/*").returncode == 2
 
 
-def test_tags_are_listed_by_what_is_behind_them(shop: Pusher, program: Program) -> None:
+def test_tags_are_listed_by_their_contents(shop: Pusher, program: Program) -> None:
     found = program.run("list-tag-names", "--older-than", "90d")
     assert found.stdout == "team/app  multi\nteam/web  1.0\nteam/web  1.1\nteam/web  stable\n"
 
 
-def test_what_is_removed_is_what_was_selected(shop: Pusher, program: Program) -> None:
+def test_exactly_the_selected_tags_are_removed(shop: Pusher, program: Program) -> None:
     before = shop.tags("team/web")
     done = program.run("remove-tags", "-r", "team/web", "--older-than", "90d")
     assert done.returncode == 0, done.stderr
@@ -134,12 +134,12 @@ def test_a_tag_that_moved_since_the_search_is_not_removed(shop: Pusher, program:
         ("--based-on", "Not an image"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_read(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_mistakes_are_reported_before_anything_is_read(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = Program("http://127.0.0.1:9", tmp_path).run("query-tags", "-r", "a", *arguments)
     assert done.returncode == 2, done.stderr
 
 
-def test_a_base_that_is_not_there_or_has_no_layers_selects_nothing(shop: Pusher, program: Program) -> None:
+def test_a_base_that_is_missing_or_has_no_layers_selects_nothing(shop: Pusher, program: Program) -> None:
     shop.push_image("base", "empty", seed="empty", layers=0)
     absent = program.run("query-tags", "-r", "team/*", "--based-on", "base:9")
     empty = program.run("query-tags", "-r", "team/*", "--based-on", "base:empty")
@@ -169,7 +169,7 @@ def test_a_tag_that_could_not_be_read_is_never_selected(memory: MemoryServer, tm
     assert "1 tag left out: not read" in done.stderr
 
 
-def test_only_what_a_search_needs_is_read_and_only_once(memory: MemoryServer, tmp_path: Path) -> None:
+def test_a_search_reads_only_what_it_needs_and_only_once(memory: MemoryServer, tmp_path: Path) -> None:
     with Pusher(memory.url) as pusher:
         for number in range(5):
             pusher.push_image("r", f"1.{number}", seed=str(number), config=built(400))
@@ -188,7 +188,7 @@ def test_only_what_a_search_needs_is_read_and_only_once(memory: MemoryServer, tm
         assert proxy.requests == []
 
 
-def test_signature_tags_are_not_selected_by_what_is_behind_them(shop: Pusher, program: Program) -> None:
+def test_signature_tags_are_not_selected_by_their_contents(shop: Pusher, program: Program) -> None:
     subject = shop.tags("team/web")["2.0"]
     shop.push_image("team/web", f"sha256-{subject[7:]}.sig", seed="signature", config=built(400))
     found, _ = tags(program, "-r", "team/web", "--older-than", "90d")

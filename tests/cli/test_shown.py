@@ -37,24 +37,24 @@ def steering(text: str) -> set[str]:
 
 
 @given(st.text(st.characters(categories=None), max_size=40))
-def test_nothing_that_steers_is_left_and_the_rest_stays(text: str) -> None:
+def test_control_characters_are_escaped_and_the_rest_stays(text: str) -> None:
     shown = escaped(text)
     assert steering(shown) == set()
     assert escaped(shown) == shown
     assert [sign for sign in text if not steering(sign) and sign not in shown] == []
 
 
-def test_every_character_that_steers_is_known() -> None:
+def test_every_control_character_is_known() -> None:
     signs = map(chr, range(sys.maxunicode + 1))
     assert [hex(ord(sign)) for sign in signs if unicodedata.category(sign) in STEERING and escaped(sign) == sign] == []
 
 
-def test_how_it_is_written() -> None:
+def test_how_a_character_is_escaped() -> None:
     assert escaped("\x1b[1m\n\t\u202e\udcff\U000e0041é") == r"\x1b[1m\n\t\u202e\xff\U000e0041é"
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(st.characters(categories=None), max_size=20), max_size=4))
-def test_json_means_the_same(found: dict[str, str]) -> None:
+def test_json_has_the_same_value(found: dict[str, str]) -> None:
     for form in ("json", "jsonl"):
         for only_ascii in (False, True):
             text = "".join(render(form, [{"what": found}], only_ascii=only_ascii))
@@ -74,7 +74,7 @@ def test_rows_stay_rows(rows: list[list[str]]) -> None:
 
 
 @pytest.mark.parametrize("cell", ["[red]x[/red]", "[/]", ":smile:", "[link=file:///]a"])
-def test_a_cell_of_a_table_is_no_markup(cell: str) -> None:
+def test_a_table_cell_is_not_markup(cell: str) -> None:
     assert cell in "".join(render("table", [{"a": cell}], color="never"))
 
 
@@ -84,7 +84,7 @@ def test_an_error_is_one_line(message: str, advice: str) -> None:
     assert steering(error.message + error.advice + str(error)) == set()
 
 
-def test_the_mistakes_of_a_policy_are_a_line_each() -> None:
+def test_each_mistake_in_a_policy_is_one_line() -> None:
     with pytest.raises(PolicyError) as found:
         read_policy("version: 2\nmisspelt\u202e: 1\n", "policy\n\x1b.yml")
     first, *lines = found.value.message.split("\n")
@@ -93,7 +93,7 @@ def test_the_mistakes_of_a_policy_are_a_line_each() -> None:
     assert steering(found.value.message) == {"\n"}
 
 
-def test_a_stream_for_a_program_gives_data_as_it_is() -> None:
+def test_output_for_a_program_is_not_changed() -> None:
     stream = io.StringIO()
     SafeStream(stream).write(EVIL)
     assert stream.getvalue() == EVIL
@@ -214,28 +214,26 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda found: escaped(" ".join(found)))
-def test_no_command_lets_a_terminal_be_steered(program: Program, arguments: tuple[str, ...]) -> None:
+def test_no_command_sends_control_characters_to_a_terminal(program: Program, arguments: tuple[str, ...]) -> None:
     shown = on_terminal(program, *arguments)
     assert steering(shown) <= {"\n"}, repr(shown)
     assert "unexpected" not in shown
 
 
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
-def test_no_format_does(program: Program, form: str) -> None:
+def test_no_format_sends_control_characters_to_a_terminal(program: Program, form: str) -> None:
     shown = on_terminal(program, "inspect", "shop/web:1.2", "--format", form)
     assert steering(shown) <= {"\n"}, repr(shown)
     assert "owned" in shown
 
 
-def test_what_is_hidden_is_seen(program: Program) -> None:
+def test_invisible_characters_are_shown(program: Program) -> None:
     shown = on_terminal(program, "inspect", "shop/web:1.0")
     assert r"\x1b]0;owned\x07b\x1b[31mc\x9b2Jd\u202ee" in shown
     assert "\\rg\\nh\\x00i" in shown
 
 
-def test_a_run_with_a_hostile_name_is_told_by_the_history(
-    program: Program, registry_server: DistributionServer
-) -> None:
+def test_the_history_shows_a_run_with_a_hostile_name(program: Program, registry_server: DistributionServer) -> None:
     done = program.run("remove-tags", "-r", "shop/web", "-t", "2.0", "-y", "--authfile", "\x1b[31m\udcff")
     assert done.returncode != 0  # there is no such file
     done = program.run("remove-tags", "-r", "shop/web", "-t", "2.0", "-x", "9\x1b[31m", "-y")

@@ -43,7 +43,7 @@ def fill(pusher: Pusher) -> None:
     pusher.push_image("shop/api", "1.0", seed="two")
 
 
-def test_from_the_api_alone_the_figure_is_a_bound(storage: str, program: Program) -> None:
+def test_from_the_api_alone_the_figure_is_an_upper_bound(storage: str, program: Program) -> None:
     shown = program.run(*SELECTED, "old", "--dry-run").stdout
     assert "Frees at most 477 B when the registry collects its garbage\n  less where unlisted manifests" in shown
 
@@ -73,7 +73,7 @@ def test_what_is_known_to_stay_is_not_counted(
         assert json.loads(program.run(*command).stdout)[0]["frees"] == manifest
 
 
-def test_from_the_storage_it_is_exact_and_goes_with_the_plan(storage: str, program: Program) -> None:
+def test_from_the_storage_the_figure_is_exact_and_saved_in_the_plan(storage: str, program: Program) -> None:
     done = program.run(*SELECTED, "old", "--storage", storage, "--plan-out", "plan.jsonl")
     assert done.returncode == 0
     assert "Frees exactly 477 B" in done.stdout
@@ -91,7 +91,7 @@ def test_what_another_repository_shares_is_not_freed(storage: str, program: Prog
     assert [step["frees"] for step in json.loads(shown)] == [0]
 
 
-def test_the_collector_that_destroys_indexes_is_warned_of_loudly(storage: str, program: Program) -> None:
+def test_a_collector_that_destroys_indexes_causes_a_warning(storage: str, program: Program) -> None:
     shown = program.run(*SELECTED, "old", "--gc", "untagged", "--dry-run").stdout
     assert "WARNING: this registry's collector with -m DESTROYS multi-platform images that stay" in shown
     assert "shop/web:multi" in shown
@@ -100,14 +100,14 @@ def test_the_collector_that_destroys_indexes_is_warned_of_loudly(storage: str, p
     assert "garbage-collect -m CONFIG" in removed.stderr
 
 
-def test_it_is_shown_before_the_question(storage: str, program: Program) -> None:
+def test_the_warning_is_shown_before_the_question(storage: str, program: Program) -> None:
     code, shown = on_terminal(program, "n", *SELECTED, "old", "--gc", "untagged", "--storage", storage)
     assert code == 0
     assert shown.count("DESTROYS") == 1
     assert "Frees exactly 477 B when the registry collects its garbage with -m" in shown
 
 
-def test_a_storage_that_is_none_ends_it_before_anything_is_removed(
+def test_an_invalid_storage_is_refused_before_anything_is_removed(
     storage: str, program: Program, pusher: Pusher, tmp_path: Path
 ) -> None:
     done = program.run(*SELECTED, "old", "--storage", str(tmp_path))
@@ -125,7 +125,7 @@ def test_the_storage_of_another_registry_makes_no_figure_exact(storage: str, pro
     assert "does not hold" in shown
 
 
-def test_a_child_of_an_index_without_a_tag_stays(storage: str, program: Program, pusher: Pusher) -> None:
+def test_a_child_of_an_untagged_index_stays(storage: str, program: Program, pusher: Pusher) -> None:
     """The API does not show such an index, the storage does."""
     child = pusher.push_image("shop/web", "3.0", seed="three")
     pusher.push_index("shop/web", children=[child])
@@ -139,7 +139,7 @@ def test_a_child_of_an_index_without_a_tag_stays(storage: str, program: Program,
     assert "3.0" not in pusher.tags("shop/web")
 
 
-def test_an_index_without_a_tag_that_came_after_the_plan_holds_its_children(
+def test_an_untagged_index_pushed_after_the_plan_holds_its_children(
     storage: str, program: Program, pusher: Pusher
 ) -> None:
     child = pusher.push_image("shop/web", "3.0", seed="three")
@@ -151,7 +151,7 @@ def test_an_index_without_a_tag_that_came_after_the_plan_holds_its_children(
     assert pusher.tags("shop/web")["3.0"] == child["digest"]
 
 
-def test_damage_is_named_and_the_figure_is_a_bound(storage: str, program: Program, pusher: Pusher) -> None:
+def test_damage_is_reported_and_the_figure_is_an_upper_bound(storage: str, program: Program, pusher: Pusher) -> None:
     tag_link(Path(storage), "2.0").write_text("garbage")
     done = program.run(*SELECTED, "old", "--storage", storage, "--dry-run", "-c", "None", "--ignore-other-repos")
     assert done.returncode == 3
@@ -160,7 +160,7 @@ def test_damage_is_named_and_the_figure_is_a_bound(storage: str, program: Progra
     )
 
 
-def test_a_collector_that_will_stop_is_foretold(storage: str, program: Program, pusher: Pusher) -> None:
+def test_a_collector_that_will_stop_is_predicted(storage: str, program: Program, pusher: Pusher) -> None:
     two = data_of(Path(storage), pusher.tags("shop/api")["1.0"])
     cut = two.read_bytes()[:-20]
     two.write_bytes(cut)
@@ -179,7 +179,7 @@ class Closed(MemoryServer):
         return super().answer(request)
 
 
-def test_the_storage_stands_in_for_a_closed_catalog(storage: str, tmp_path: Path) -> None:
+def test_the_storage_replaces_a_closed_catalog(storage: str, tmp_path: Path) -> None:
     with Closed() as server:
         pusher = Pusher(server.url)
         fill(pusher)
@@ -195,7 +195,7 @@ def test_the_storage_stands_in_for_a_closed_catalog(storage: str, tmp_path: Path
         pusher.close()
 
 
-def test_without_obstore_it_says_how_to_get_it(storage: str, program: Program, tmp_path: Path) -> None:
+def test_without_obstore_the_error_says_how_to_install_it(storage: str, program: Program, tmp_path: Path) -> None:
     (tmp_path / "obstore.py").write_text("raise ImportError('not installed')\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))

@@ -21,7 +21,7 @@ def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
     return Program(registry_server.url, tmp_path)
 
 
-def test_a_selector_that_takes_nothing_is_named(program: Program, pusher: Pusher) -> None:
+def test_a_selector_that_matches_nothing_is_reported(program: Program, pusher: Pusher) -> None:
     for command in (["query-tags"], ["remove-tags", "--dry-run"]):
         for arguments, said in (
             (["-t", "1.0.7", "1.0.77"], "1.0.77 selects no tag (did you mean 1.0.7?)"),
@@ -46,7 +46,7 @@ def test_a_selector_that_takes_nothing_is_named(program: Program, pusher: Pusher
         (("--media-type", "spdx"), "'**spdx**'"),
     ],
 )
-def test_what_can_match_nothing_is_refused(program: Program, arguments: tuple[str, ...], advice: str) -> None:
+def test_a_selector_that_can_never_match_is_refused(program: Program, arguments: tuple[str, ...], advice: str) -> None:
     found = program.run("list-tag-names", "shop/web", *arguments)
     assert found.returncode == 2
     assert advice in found.stderr
@@ -62,7 +62,7 @@ def test_what_can_match_nothing_is_refused(program: Program, arguments: tuple[st
         (("--media-type", "**spdx**"), "no image here has a type **spdx**"),
     ],
 )
-def test_what_no_image_has_is_named(program: Program, arguments: tuple[str, ...], said: str) -> None:
+def test_a_property_that_no_image_has_is_reported(program: Program, arguments: tuple[str, ...], said: str) -> None:
     for command in (("list-tag-names", "shop/web"), ("query-tags", "-r", "shop/web")):
         found = program.run(*command, *arguments)
         assert (found.returncode, found.stdout) == (0, "")

@@ -98,7 +98,7 @@ def measured(
 
 @pytest.mark.property
 @given(REGISTRIES)
-def test_tags_and_repositories_weigh_what_sets_say(registry: dict[tuple[str, str], tuple[Manifest, ...]]) -> None:
+def test_sizes_agree_with_a_computation_by_sets(registry: dict[tuple[str, str], tuple[Manifest, ...]]) -> None:
     every: dict[Digest, int] = {}
     repositories: dict[str, dict[Digest, int]] = {}
     for (name, _), tree in registry.items():
@@ -162,7 +162,7 @@ def test_a_later_measurement_counts_what_was_added() -> None:
     assert (before.total.size, after.total.size) == (stated.size, real.size)
 
 
-def test_what_another_repository_shares_is_shared_though_only_one_is_shown() -> None:
+def test_what_another_repository_shares_is_shared_even_if_only_one_is_shown() -> None:
     registry = {("a", "1"): (image((3, 4)),), ("b", "1"): (image((3,)),)}
     with measured(registry, "repo", ["b"]) as usage:
         (row,) = usage.rows()
@@ -189,7 +189,7 @@ def test_every_order_is_an_order(by: str, sort: str) -> None:
     assert rows == sorted(rows, key=values)
 
 
-def test_an_empty_registry_weighs_nothing() -> None:
+def test_an_empty_registry_has_size_zero() -> None:
     with measured({}, "repo") as usage:
         assert (list(usage.rows()), usage.total.size, usage.longest_name()) == ([], 0, 0)
 
@@ -215,7 +215,7 @@ def program(memory: MemoryServer, tmp_path: Path) -> Program:
     return Program(memory.url, tmp_path)
 
 
-def test_repositories_with_what_each_frees(program: Program) -> None:
+def test_repositories_are_shown_with_what_each_frees(program: Program) -> None:
     done = program.run("du")
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -225,7 +225,7 @@ def test_repositories_with_what_each_frees(program: Program) -> None:
     assert "#" not in done.stdout
 
 
-def test_what_top_leaves_out_is_summed_up(program: Program) -> None:
+def test_what_top_omits_is_summed_up(program: Program) -> None:
     whole = program.run("du", "--format", "json").stdout
     done = program.run("du", "--top", "1").stdout.splitlines()
     assert done[1].startswith("ml ")
@@ -234,7 +234,7 @@ def test_what_top_leaves_out_is_summed_up(program: Program) -> None:
     assert done[2].split()[2] == f"{sum(left) / 1000:.1f}"
 
 
-def test_on_a_terminal_a_bar_stands_beside_each(program: Program) -> None:
+def test_a_terminal_shows_a_bar_beside_each_line(program: Program) -> None:
     _, shown = on_terminal(program, "", "du")
     (line,) = (line for line in shown.splitlines() if line.startswith("ml "))
     assert "############" in line
@@ -264,7 +264,7 @@ def test_the_largest_layers_come_first(program: Program) -> None:
     assert any(line.startswith("manifests, configs") for line in lines)
 
 
-def test_what_cannot_be_read_is_named_and_not_counted(memory: MemoryServer, program: Program) -> None:
+def test_what_cannot_be_read_is_reported_and_not_counted(memory: MemoryServer, program: Program) -> None:
     with Pusher(memory.url) as pusher:
         lost = pusher.tags("base")["1"]
 
@@ -278,7 +278,7 @@ def test_what_cannot_be_read_is_named_and_not_counted(memory: MemoryServer, prog
     assert [found.get("repository") for found in json.loads(done.stdout)] == ["ml", "shop/web", None]
 
 
-def test_a_second_run_asks_the_registry_for_nothing(memory: MemoryServer, program: Program) -> None:
+def test_a_second_run_sends_no_requests(memory: MemoryServer, program: Program) -> None:
     with Proxy(memory.port) as proxy:
         warm = Program(proxy.url, program.folder)
         first = warm.run("-c", "cache.json", "du")
@@ -287,7 +287,7 @@ def test_a_second_run_asks_the_registry_for_nothing(memory: MemoryServer, progra
         assert proxy.requests == []
 
 
-def test_without_a_cache_nothing_is_kept(program: Program, tmp_path: Path) -> None:
+def test_without_a_cache_nothing_is_stored(program: Program, tmp_path: Path) -> None:
     assert program.run("du").returncode == 0
     assert not (tmp_path / "cache").exists()
 
@@ -312,6 +312,6 @@ def test_mistakes_are_usage_errors(program: Program, arguments: tuple[str, ...])
     assert program.run("du", *arguments).returncode == 2
 
 
-def test_rows_tell_what_is_shared() -> None:
+def test_rows_show_what_is_shared() -> None:
     row = UsageRow(Repository("r"), None, None, 1, 1, 1, size=10, unique=4)
     assert row.shared == 6

@@ -46,7 +46,7 @@ def test_du_counts_what_the_referrers_api_lists(attested: tuple[Program, int]) -
             assert api["unique"] == 0
 
 
-def test_du_says_that_a_cache_has_no_referrers(attested: tuple[Program, int]) -> None:
+def test_du_reports_that_a_cache_has_no_referrers(attested: tuple[Program, int]) -> None:
     program, whole = attested
     first = program.run("-c", "cache.json", "du", "--format", "json")
     assert json.loads(first.stdout)[-1] == {"total": whole}
@@ -57,7 +57,7 @@ def test_du_says_that_a_cache_has_no_referrers(attested: tuple[Program, int]) ->
     assert told not in first.stderr
 
 
-def test_du_names_what_refers_to_nobody_knows_what(attested: tuple[Program, int]) -> None:
+def test_du_reports_a_referrer_whose_subject_is_unknown(attested: tuple[Program, int]) -> None:
     program, _ = attested
     server = int(program.url.rpartition(":")[2])
 

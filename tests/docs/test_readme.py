@@ -68,13 +68,13 @@ def test_every_python_example_runs(
     assert "shop/web" in found.stdout or "removed" in found.stdout
 
 
-def test_the_example_of_a_listing_only_reads(shop: Pusher, registry_server: DistributionServer, tmp_path: Path) -> None:
+def test_the_listing_example_only_reads(shop: Pusher, registry_server: DistributionServer, tmp_path: Path) -> None:
     (code,) = blocks("README.md", "python")
     repository, *tags = _python(code, registry_server, tmp_path).stdout.split()
     assert (repository, set(tags)) == ("shop/web", set(shop.tags("shop/web")))
 
 
-def test_the_library_example_runs_and_can_be_taken_back(
+def test_the_library_example_runs_and_can_be_undone(
     shop: Pusher, registry_server: DistributionServer, tmp_path: Path
 ) -> None:
     before = shop.tags("shop/web")
@@ -110,13 +110,13 @@ def test_no_example_is_left_out() -> None:
     assert not [name for name in DOCUMENTS if re.search(r"^```\n\$ ", (ROOT / name).read_text(), re.MULTILINE)]
 
 
-def test_the_front_door_is_short_and_leads_to_every_document() -> None:
+def test_the_readme_is_short_and_links_to_every_document() -> None:
     assert len(README.splitlines()) <= 250
     linked = {name for name in DOCUMENTS if f"]({name})" in README}
     assert linked == set(DOCUMENTS) - {"README.md"}
 
 
-def test_every_command_is_told_of() -> None:
+def test_the_readme_mentions_every_command() -> None:
     assert [name for name in COMMANDS if not re.search(rf"\b{name}\b", README)] == []
 
 
@@ -131,5 +131,5 @@ def test_every_option_of_a_removal_has_a_help_text() -> None:
     ] == []
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     assert [name for name in dregutil.__all__ if getattr(dregutil, name, None) is None] == []

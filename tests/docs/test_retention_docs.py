@@ -30,7 +30,7 @@ EXAMPLES = ROOT / "examples"
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL))
-def test_every_policy_of_the_manual_is_read(block: str) -> None:
+def test_every_policy_in_the_manual_is_valid(block: str) -> None:
     assert read_policy(block).policies
 
 
@@ -45,23 +45,23 @@ def test_the_manual_names_every_key() -> None:
     assert [key for keys in KEYS.values() for key in keys if key not in TEXT] == []
 
 
-def test_keep_rules_of_the_comparison_are_read() -> None:
+def test_keep_rules_in_the_comparison_are_valid() -> None:
     rules = re.findall(r"`(keep: \{.*?\})`", TEXT)
     assert len(rules) > 8
     for rule in rules:
         read_policy(f"version: 1\npolicies: [{{name: p, repositories: [x], {rule}}}]")
 
 
-def test_the_example_of_a_policy_is_read() -> None:
+def test_the_example_policy_is_valid() -> None:
     assert len(read_policy((EXAMPLES / "policy.yml").read_text()).policies) == 2
 
 
-def test_the_nightly_commands_are_understood() -> None:
+def test_the_nightly_commands_are_valid() -> None:
     lines = [line for line in (EXAMPLES / "nightly-cleanup").read_text().splitlines() if line.startswith("dregutil ")]
     assert [build_parser().parse_args(shlex.split(line)[1:]).command for line in lines] == ["policy", "cleanup"]
 
 
-def test_the_cron_job_of_kubernetes_is_whole() -> None:
+def test_the_kubernetes_cron_job_is_complete() -> None:
     job, role, *_ = _cron_job()
     pod: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -76,7 +76,7 @@ def test_the_cron_job_of_kubernetes_is_whole() -> None:
     assert set(asked[1].split(",")) == {kind for rule in role["rules"] for kind in rule["resources"]}
 
 
-def test_every_object_that_the_cron_job_names_is_there_or_told_how_to_make() -> None:
+def test_every_object_in_the_cron_job_is_defined_or_its_creation_is_documented() -> None:
     text = (EXAMPLES / "cronjob.yaml").read_text()
     job, *others = _cron_job()
     made = {(one["kind"], one["metadata"]["name"]) for one in others}
@@ -149,7 +149,7 @@ def manual(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) 
     return run
 
 
-def test_every_output_of_the_manual_is_what_the_commands_give(
+def test_every_output_in_the_manual_is_that_of_the_commands(
     manual: Callable[[str], str], registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     shown = re.findall(r"```console\n\$ (dregutil .*?)\n(.*?)```", TEXT, re.DOTALL)
@@ -165,7 +165,7 @@ def test_every_output_of_the_manual_is_what_the_commands_give(
         assert _fits(_plain(output), _plain(found)), f"$ {line}\n{found}"
 
 
-def test_the_mistake_of_the_manual_is_told_as_it_stands_there(tmp_path: Path) -> None:
+def test_the_mistake_in_the_manual_is_reported_as_shown(tmp_path: Path) -> None:
     (mistake,) = re.findall(r"^(policy\.yml:\d+:\d+: .*)$", TEXT, re.MULTILINE)
     (tmp_path / "policy.yml").write_text(_yaml_blocks()[0].replace("keep: {last: 2,", "keep: {keep-lst: 2,"))
     done = Program("http://localhost:1", tmp_path).run("policy", "check", "policy.yml")
@@ -220,7 +220,7 @@ def _fits(shown: list[str], found: list[str]) -> bool:
     return bool(found) and shown[0] == found[0] and _fits(shown[1:], found[1:])
 
 
-def test_the_nightly_example_really_runs(
+def test_the_nightly_example_runs(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(8):
