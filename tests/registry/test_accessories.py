@@ -46,7 +46,7 @@ def test_other_suffixes() -> None:
         assert parse_accessory_tag(name) is None
 
 
-def test_what_may_run_is_told_from_what_may_not() -> None:
+def test_images_that_may_run_are_distinguished() -> None:
     assert manifest("image").is_runnable
     assert manifest("no layers", layers=()).is_runnable
     assert manifest("docker", layers=("application/vnd.docker.image.rootfs.diff.tar.gzip",)).is_runnable
@@ -58,7 +58,7 @@ def test_what_may_run_is_told_from_what_may_not() -> None:
     assert parse_manifest(index, OCI_INDEX, Digest.of(index)).is_runnable
 
 
-def test_only_what_may_not_run_goes_with_a_subject_by_a_suffix_that_is_not_known() -> None:
+def test_with_an_unknown_suffix_only_what_cannot_run_goes_with_the_subject() -> None:
     subject = manifest("subject")
     name = Tag(f"sha256-{subject.digest.hex}.scan")
     for beside, goes in ((manifest("scan", layers=("text/scan",)), True), (manifest("backup"), False)):
@@ -74,7 +74,9 @@ def test_only_what_may_not_run_goes_with_a_subject_by_a_suffix_that_is_not_known
     assert going(plan(unread, "1")) == [subject.digest]
 
 
-def test_cleanup_counts_none_of_them(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> None:
+def test_cleanup_does_not_count_accessories(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
     policy = (
         "version: 1\ndefaults: {max_remove: 100%}\npolicies:\n  - {name: p, repositories: ['**'], keep: {last: 2}}\n"
     )

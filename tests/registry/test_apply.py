@@ -121,7 +121,7 @@ async def test_a_delete_whose_answer_is_lost(registry_server: DistributionServer
     assert pusher.is_whole("r", "2.0")
 
 
-async def test_a_delete_outlasts_the_time_out(registry_server: DistributionServer, pusher: Pusher) -> None:
+async def test_a_delete_may_take_longer_than_the_timeout(registry_server: DistributionServer, pusher: Pusher) -> None:
     """A server that reads every tag works for long: it is waited for, and the DELETE is sent once."""
     gone = pusher.push_image("r", "1.0", seed="one")
     wait = threading.Event()
@@ -172,7 +172,7 @@ async def test_an_untag_whose_delete_is_refused_puts_the_tag_back(
     assert pusher.is_whole("r", "1.0")
 
 
-async def test_a_delete_that_is_pushed_back_is_sent_again(registry_server: DistributionServer, pusher: Pusher) -> None:
+async def test_a_delete_that_is_answered_429_is_sent_again(registry_server: DistributionServer, pusher: Pusher) -> None:
     gone = pusher.push_image("r", "1.0", seed="one")
     async with between(registry_server, "429 Too Many Requests\r\nRetry-After: 0", times=2) as (url, proxy):
         proxy.spared = {gone["digest"]}
@@ -188,7 +188,7 @@ def tags_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("tags_first")
-async def test_tags_that_went_first_need_one_delete(registry_server: DistributionServer, pusher: Pusher) -> None:
+async def test_swept_tags_need_one_delete(registry_server: DistributionServer, pusher: Pusher) -> None:
     for number in range(12):
         pusher.push_image("r", f"1.{number}", f"1.{number}-alpine", seed=str(number))
     pusher.push_image("r", "2.0", seed="stays")
@@ -204,7 +204,7 @@ async def test_tags_that_went_first_need_one_delete(registry_server: Distributio
 
 @pytest.mark.usefixtures("tags_first")
 @pytest.mark.parametrize("how", ["412 Precondition Failed", "403 Forbidden", "500 Oops"])
-async def test_tags_that_went_first_come_back_where_the_digest_stays(
+async def test_swept_tags_are_put_back_if_the_digest_stays(
     registry_server: DistributionServer, pusher: Pusher, how: str
 ) -> None:
     stays = pusher.push_image("r", "1.0", "1.0.0", seed="refused")
@@ -221,7 +221,7 @@ async def test_tags_that_went_first_come_back_where_the_digest_stays(
 
 
 @pytest.mark.usefixtures("tags_first")
-async def test_a_sweep_that_is_stopped_takes_itself_back(registry_server: DistributionServer, pusher: Pusher) -> None:
+async def test_a_sweep_that_is_stopped_reverts_itself(registry_server: DistributionServer, pusher: Pusher) -> None:
     for number in range(40):
         pusher.push_image("r", f"1.{number}", seed=str(number))
     before = pusher.tags("r")

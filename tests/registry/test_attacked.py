@@ -58,7 +58,7 @@ async def killed_in_the_sweep(removing: Removing, pusher: Pusher, *tags: str) ->
 
 
 @pytest.mark.usefixtures("swept")
-async def test_the_undo_of_a_run_leaves_the_placeholder_of_another_one_alone(
+async def test_the_undo_of_a_run_leaves_the_placeholder_of_another_run_alone(
     program: Program, pusher: Pusher, registry_server: DistributionServer
 ) -> None:
     """A tag was removed, pushed anew, and swept by a second run, which was killed: other tags lie there, too."""
@@ -154,7 +154,7 @@ def copied_once(pusher: Pusher, tag: str, to: str, then: Callable[[], object]) -
 
 
 @pytest.mark.usefixtures("swept")
-async def test_a_copy_made_in_a_sweep_that_is_interrupted_is_whole_or_named(
+async def test_a_copy_made_in_an_interrupted_sweep_is_whole_or_reported(
     proxy: Proxy, pusher: Pusher, tmp_path: Path
 ) -> None:
     for number in range(3):
@@ -173,7 +173,7 @@ async def test_a_copy_made_in_a_sweep_that_is_interrupted_is_whole_or_named(
 
 
 @pytest.mark.usefixtures("swept")
-async def test_a_copy_made_in_a_sweep_that_is_refused_is_whole_or_named(
+async def test_a_copy_made_in_a_refused_sweep_is_whole_or_reported(
     proxy: Proxy, pusher: Pusher, tmp_path: Path
 ) -> None:
     """The last tag may not be moved (immutable tags): the rest go one by one."""
@@ -198,7 +198,7 @@ async def test_a_copy_made_in_a_sweep_that_is_refused_is_whole_or_named(
     assert now["prod"] in before.values() or [lost.tag for lost in result.unmended] == ["prod"]
 
 
-async def test_a_tag_that_somebody_deletes_by_name_does_not_come_back_as_something_else(tmp_path: Path) -> None:
+async def test_a_tag_deleted_by_another_client_is_not_put_back_on_another_image(tmp_path: Path) -> None:
     """Where tags can be deleted by name, one that is missing may be on nothing on purpose: it is named, and no more."""
     with MemoryServer(Switches(untags=True)) as server, Pusher(server.url) as pusher, Proxy(server.port) as proxy:
         old = pusher.push_image("r", "1.0", seed="old")["digest"]
@@ -213,7 +213,7 @@ async def test_a_tag_that_somebody_deletes_by_name_does_not_come_back_as_somethi
         assert "by its name" in result.unmended[0].why
 
 
-async def test_a_tag_that_is_pushed_while_an_undo_puts_its_other_tags_back_is_left_alone(
+async def test_a_tag_pushed_while_an_undo_puts_other_tags_back_stays(
     proxy: Proxy, pusher: Pusher, tmp_path: Path
 ) -> None:
     old = pusher.push_image("r", "1.0", "1.1", "1.2", seed="old")["digest"]
@@ -228,7 +228,7 @@ async def test_a_tag_that_is_pushed_while_an_undo_puts_its_other_tags_back_is_le
     assert undone.moved == ((Repository("r"), Tag("1.2")),)
 
 
-async def test_a_tag_that_leaves_nothing_behind_where_it_was_is_named(tmp_path: Path) -> None:
+async def test_a_lost_tag_is_reported_if_its_former_image_disappears(tmp_path: Path) -> None:
     """Quay shows no manifest that has no tag: that it is gone does not say that somebody removed it with its tag."""
     with MemoryServer(Switches(untags=True)) as server, Pusher(server.url) as pusher, Proxy(server.port) as proxy:
         old = pusher.push_image("r", "1.0", seed="old")["digest"]

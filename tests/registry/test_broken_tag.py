@@ -36,7 +36,7 @@ def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
     return Program(registry_server.url, folder)
 
 
-def test_tags_that_can_be_read_are_listed_and_the_others_named(program: Program) -> None:
+def test_readable_tags_are_listed_and_the_others_reported(program: Program) -> None:
     found = program.run("list-tag-names", "shop/web")
     assert found.returncode == 3
     assert [line.split() for line in found.stdout.splitlines()] == [["shop/web", "1.0"], ["shop/web", "1.2"]]
@@ -44,7 +44,7 @@ def test_tags_that_can_be_read_are_listed_and_the_others_named(program: Program)
     assert "has no tags" not in found.stderr
 
 
-def test_a_repository_of_which_nothing_could_be_read_is_listed_and_not_called_empty(program: Program) -> None:
+def test_an_unreadable_repository_is_listed_and_not_called_empty(program: Program) -> None:
     found = program.run("list-repo-names", "--format", "json")
     assert found.returncode == 3
     assert {(one["repository"], one["tags"]) for one in json.loads(found.stdout)} == {
@@ -88,7 +88,7 @@ def test_no_command_claims_an_absence(program: Program, arguments: tuple[str, ..
     assert "500" in found.stderr
 
 
-def test_what_was_read_is_found_and_shown(program: Program, pusher: Pusher) -> None:
+def test_readable_tags_are_found_and_shown(program: Program, pusher: Pusher) -> None:
     digest = pusher.tags("shop/web")["1.2"]
     for arguments in (("find", "shop/web:1.2"), ("find", digest), ("query-tags", "-r", "shop/web", "-t", "1.2")):
         found = program.run(*arguments)
@@ -105,7 +105,9 @@ def test_what_was_read_is_found_and_shown(program: Program, pusher: Pusher) -> N
         ("cleanup", "-f", "policy.yml", "-y"),
     ],
 )
-def test_nothing_of_such_a_repository_is_removed(program: Program, pusher: Pusher, arguments: tuple[str, ...]) -> None:
+def test_nothing_is_removed_from_a_repository_with_an_unreadable_tag(
+    program: Program, pusher: Pusher, arguments: tuple[str, ...]
+) -> None:
     before = pusher.tags("shop/web")
     found = program.run(*arguments)
     assert found.returncode == 3

@@ -56,7 +56,7 @@ def shop(pusher: Pusher) -> Pusher:
     return pusher
 
 
-def test_what_no_rule_keeps_goes_and_nothing_else(program: Program, shop: Pusher) -> None:
+def test_only_what_no_rule_keeps_is_removed(program: Program, shop: Pusher) -> None:
     done = program.run("cleanup", "-f", "policy.yml", "-y")
     assert done.returncode == 0, done.stderr
     assert set(shop.tags("shop/web")) == {"1.0.1", "1.1.1", "2.0.0", "latest"}
@@ -68,14 +68,14 @@ def test_what_no_rule_keeps_goes_and_nothing_else(program: Program, shop: Pusher
     assert "-2 tags, -2 to remove" in again.stderr
 
 
-def test_what_went_comes_back(program: Program, shop: Pusher) -> None:
+def test_what_was_removed_can_be_restored(program: Program, shop: Pusher) -> None:
     before = {name: shop.tags(name) for name in ("shop/web", "team/app")}
     program.run("cleanup", "-f", "policy.yml", "-y")
     assert program.run("undo").returncode == 0
     assert {name: shop.tags(name) for name in before} == before
 
 
-def test_a_dry_run_removes_nothing_and_says_why_each_tag_stays_or_goes(program: Program, shop: Pusher) -> None:
+def test_a_dry_run_removes_nothing_and_gives_the_reason_for_each_tag(program: Program, shop: Pusher) -> None:
     before = shop.tags("shop/web")
     done = program.run("cleanup", "-f", "policy.yml", "--dry-run", "--details")
     rows = {tuple(line.split()[:2]): line for line in done.stdout.splitlines()}
@@ -86,7 +86,7 @@ def test_a_dry_run_removes_nothing_and_says_why_each_tag_stays_or_goes(program: 
     assert program.runs == []
 
 
-def test_a_dry_run_says_what_the_brake_will_want(program: Program, pusher: Pusher, tmp_path: Path) -> None:
+def test_a_dry_run_shows_what_the_brake_will_require(program: Program, pusher: Pusher, tmp_path: Path) -> None:
     for number in range(53):
         pusher.push_image("shop/web", f"1.0.{number}", seed=f"{number}", config=created(10 + number))
     (tmp_path / "policy.yml").write_text(POLICY.replace("80%", "100%"))
@@ -96,13 +96,13 @@ def test_a_dry_run_says_what_the_brake_will_want(program: Program, pusher: Pushe
     assert f"`dregutil apply plan{program.named}` carries it out" in written.stderr
 
 
-def test_off_a_terminal_it_wants_to_be_told(program: Program, shop: Pusher) -> None:
+def test_without_a_terminal_it_needs_y(program: Program, shop: Pusher) -> None:
     done = program.run("cleanup", "-f", "policy.yml")
     assert (done.returncode, len(shop.tags("shop/web"))) == (2, 6)
     assert "-y removes without asking" in done.stderr
 
 
-def test_on_a_terminal_it_shows_and_asks(program: Program, shop: Pusher) -> None:
+def test_on_a_terminal_it_shows_the_plan_and_asks(program: Program, shop: Pusher) -> None:
     code, shown = on_terminal(program, "n", "cleanup", "-f", "policy.yml")
     assert (code, len(shop.tags("shop/web"))) == (0, 6)
     assert shown.count("4 tags to go") == 1
@@ -130,7 +130,7 @@ def test_more_than_max_remove_is_refused_unless_it_was_reviewed(program: Program
     assert set(shop.tags("team/app")) == {"main-0000002", "main-0000003"}
 
 
-def test_a_tag_that_comes_on_a_doomed_digest_after_the_plan_keeps_it(program: Program, shop: Pusher) -> None:
+def test_a_tag_pushed_to_a_doomed_digest_after_the_plan_keeps_it(program: Program, shop: Pusher) -> None:
     program.run("cleanup", "-f", "policy.yml", "--plan-out", "plan.jsonl")
     shop.push_image("shop/web", "lts", seed="1.0.0", config=json.loads(_config(shop, "1.0.0")))
     assert shop.tags("shop/web")["lts"] == shop.tags("shop/web")["1.0.0"]
@@ -140,7 +140,7 @@ def test_a_tag_that_comes_on_a_doomed_digest_after_the_plan_keeps_it(program: Pr
     assert set(shop.tags("shop/web")) == {"1.0.0", "1.0.1", "1.1.1", "2.0.0", "latest", "lts"}
 
 
-def test_what_is_in_use_stays_by_whatever_list(program: Program, shop: Pusher, tmp_path: Path) -> None:
+def test_images_in_use_stay_with_any_kind_of_list(program: Program, shop: Pusher, tmp_path: Path) -> None:
     host = program.url.partition("://")[2]
     (tmp_path / "policy.yml").write_text(POLICY + "protect:\n  in_use: [{file: '-'}, {file: pods.json, max_age: 1h}]\n")
     items = [{"spec": {"containers": [{"image": f"{host}/shop/web:1.0.0"}]}}]
@@ -160,7 +160,7 @@ def test_what_is_in_use_stays_by_whatever_list(program: Program, shop: Pusher, t
     assert "in use: standard input, 0s old: 1 of its 2 images are here" in done.stderr
 
 
-def test_the_policy_is_looked_at_before_consent(program: Program, tmp_path: Path) -> None:
+def test_the_policy_is_checked_before_the_question(program: Program, tmp_path: Path) -> None:
     done = program.run("cleanup", "-f", "nothere.yml")
     assert done.returncode == 2
     assert "the policy nothere.yml cannot be read: No such file" in done.stderr
@@ -178,7 +178,7 @@ def test_the_policy_is_looked_at_before_consent(program: Program, tmp_path: Path
         ("kind: Pod\nspec: {containers: [{image: '$IMAGE'}]}\n", "$IMAGE"),
     ],
 )
-def test_policy_check_looks_at_the_lists_of_what_is_in_use(
+def test_policy_check_reads_the_lists_of_images_in_use(
     text: str | None, told: str, program: Program, tmp_path: Path
 ) -> None:
     more = "protect:\n  in_use:\n    - {max_age: 24h, file: images.txt}\n    - file: '-'\n"
@@ -192,7 +192,7 @@ def test_policy_check_looks_at_the_lists_of_what_is_in_use(
     assert (done.returncode, last) == (2, "policy.yml: 2 policies, 1 mistake, 0 warnings")
 
 
-def test_policy_check_against_a_registry_wants_an_image_of_it_in_each_list(
+def test_policy_check_against_a_registry_requires_an_image_of_it_in_each_list(
     program: Program, shop: Pusher, tmp_path: Path
 ) -> None:
     (tmp_path / "policy.yml").write_text(POLICY + "protect: {in_use: [{file: ours.txt}, {file: theirs.txt}]}\n")
@@ -224,7 +224,7 @@ def test_a_list_that_protects_nothing_refuses_the_run(
     assert "images.txt" in done.stderr
 
 
-def test_a_promotion_by_retag_is_new_from_the_second_crawl_on(program: Program, shop: Pusher, tmp_path: Path) -> None:
+def test_a_promotion_by_retag_is_new_from_the_second_crawl(program: Program, shop: Pusher, tmp_path: Path) -> None:
     (tmp_path / "policy.yml").write_text(POLICY.replace("keep: {last: 2}", "keep: {within: 5d}"))
     program.run("refresh")
     config = json.loads(_config(shop, "main-0000000", "team/app"))
@@ -236,7 +236,7 @@ def test_a_promotion_by_retag_is_new_from_the_second_crawl_on(program: Program, 
     assert found["main-0000000"]["reasons"][0] == "its digest is also 'prod-0000000', which stays"
 
 
-def test_builds_that_one_crawl_saw_come_are_told_apart_and_a_promotion_pushes_none_out(
+def test_builds_found_by_one_crawl_keep_their_order_and_a_promotion_displaces_none(
     program: Program, shop: Pusher, tmp_path: Path
 ) -> None:
     (tmp_path / "policy.yml").write_text(POLICY.replace("max_remove: 80%", "max_remove: 80%, min_age: 0s"))
@@ -265,7 +265,7 @@ def test_builds_that_one_crawl_saw_come_are_told_apart_and_a_promotion_pushes_no
     assert "its image was known before" in why["prod-0000000"]
 
 
-def test_the_first_fifty_are_named_and_the_others_counted() -> None:
+def test_the_first_fifty_are_listed_and_the_others_counted() -> None:
     app = Repository("app")
     facts = [TagFacts(Tag(f"t{number:02}"), Digest.of(b"%d" % number), NOW - number * DAY) for number in range(60)]
     policies = read_policy("version: 1\npolicies: [{name: p, repositories: [app], keep: {last: 5}}]")
@@ -281,7 +281,7 @@ def test_the_first_fifty_are_named_and_the_others_counted() -> None:
     assert found[-1] == "… and 3 more: --details"
 
 
-def test_signatures_and_children_go_with_what_goes_and_are_not_counted(program: Program, pusher: Pusher) -> None:
+def test_signatures_and_children_of_removed_images_go_and_are_not_counted(program: Program, pusher: Pusher) -> None:
     for number, version in enumerate(("1.0.0", "1.0.1")):
         children = [
             {
@@ -308,13 +308,13 @@ def test_limit_takes_the_oldest_first(program: Program, shop: Pusher) -> None:
     assert set(shop.tags("team/app")) == {"main-0000002", "main-0000003"}
 
 
-def test_a_time_that_is_over_leaves_the_rest_for_the_next(program: Program, shop: Pusher) -> None:
+def test_after_max_time_the_rest_is_left_for_the_next_run(program: Program, shop: Pusher) -> None:
     done = program.run("cleanup", "-f", "policy.yml", "-y", "--max-time", "0s")
     assert (done.returncode, len(shop.tags("shop/web"))) == (0, 6)
     assert "the time is over" in done.stderr
 
 
-def test_untag_takes_the_tag_alone(program: Program, shop: Pusher, tmp_path: Path) -> None:
+def test_untag_removes_only_the_tag(program: Program, shop: Pusher, tmp_path: Path) -> None:
     (tmp_path / "policy.yml").write_text(POLICY.replace("max_remove: 80%", "max_remove: 80%, untag: true"))
     shop.push_image("shop/web", "stable", seed="1.0.0", config=json.loads(_config(shop, "1.0.0")))
     done = program.run("cleanup", "-f", "policy.yml", "-y")
@@ -323,7 +323,7 @@ def test_untag_takes_the_tag_alone(program: Program, shop: Pusher, tmp_path: Pat
     assert shop.is_whole("shop/web", "stable")
 
 
-def test_why_names_every_rule_that_bears(program: Program, shop: Pusher) -> None:
+def test_why_lists_every_rule_that_applies(program: Program, shop: Pusher) -> None:
     done = program.run("why", "shop/web:1.0.0", "-f", "policy.yml")
     assert done.returncode == 0, done.stderr
     first, second, *rows = done.stdout.splitlines()
@@ -337,7 +337,7 @@ def test_why_names_every_rule_that_bears(program: Program, shop: Pusher) -> None
     assert program.run("why", "shop/web:9", "-f", "policy.yml").returncode == 1
 
 
-def test_policy_check_tells_mistakes_with_their_place(program: Program, tmp_path: Path) -> None:
+def test_policy_check_reports_mistakes_with_line_and_column(program: Program, tmp_path: Path) -> None:
     (tmp_path / "policy.yml").write_text(POLICY.replace("last: 1", "lst: 1"))
     done = program.run("policy", "check", "policy.yml")
     assert done.returncode == 2
@@ -345,7 +345,7 @@ def test_policy_check_tells_mistakes_with_their_place(program: Program, tmp_path
     assert program.run("cleanup", "-f", "policy.yml", "-y").returncode == 2
 
 
-def test_policy_check_against_a_registry_tells_what_matches_nothing_and_what_overlaps(
+def test_policy_check_against_a_registry_reports_what_matches_nothing_and_what_overlaps(
     program: Program, shop: Pusher, tmp_path: Path
 ) -> None:
     more = "  - {name: none, repositories: ['prod/**'], keep: {last: 1}}\n"
@@ -373,7 +373,7 @@ def _config(pusher: Pusher, tag: str, repository: str = "shop/web") -> bytes:
     return pusher.request("GET", f"/v2/{repository}/blobs/{digest}")[2]
 
 
-def test_what_a_policy_picks_in_vain_is_said(program: Program, shop: Pusher, tmp_path: Path) -> None:
+def test_a_policy_that_selects_nothing_is_reported(program: Program, shop: Pusher, tmp_path: Path) -> None:
     more = """  - {name: strays, repositories: ["**"], select: {untagged: true}, keep: {none: true}}
   - {name: typo, repositories: ["**"], select: {tags: "relaese-*"}, keep: {last: 1}}
 """

@@ -85,7 +85,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("what", DAMAGE)
-def test_a_row_that_is_bad_is_dropped_and_read_again(tmp_path: Path, what: str) -> None:
+def test_a_bad_row_is_dropped_and_read_again(tmp_path: Path, what: str) -> None:
     with ContentDatabase.open(tmp_path / "contents.sqlite") as database:
         fill(database)
         assert database.missing(MANIFESTS) == []
@@ -96,14 +96,14 @@ def test_a_row_that_is_bad_is_dropped_and_read_again(tmp_path: Path, what: str) 
         use(database)
 
 
-def test_what_is_called_whole_and_is_not_is_read_again(tmp_path: Path) -> None:
+def test_a_manifest_wrongly_marked_whole_is_read_again(tmp_path: Path) -> None:
     with ContentDatabase.open(tmp_path / "contents.sqlite") as database:
         database.add([MANIFESTS[TOP]])
         database.connection.execute("UPDATE manifest SET whole = 1")
         assert database.missing([TOP]) == [TOP]
 
 
-def test_an_index_that_a_disk_calls_an_image_is_none(tmp_path: Path) -> None:
+def test_an_index_stored_as_an_image_is_not_an_image(tmp_path: Path) -> None:
     with ContentDatabase.open(tmp_path / "contents.sqlite") as database:
         fill(database)
         images = find_images(database, MANIFESTS)
@@ -113,7 +113,7 @@ def test_an_index_that_a_disk_calls_an_image_is_none(tmp_path: Path) -> None:
         assert find_images(database, MANIFESTS).keys() == images.keys()
 
 
-def test_a_flipped_bit_ends_nothing(tmp_path: Path) -> None:
+def test_a_flipped_bit_ends_no_command(tmp_path: Path) -> None:
     path = tmp_path / "contents.sqlite"
     with ContentDatabase.open(path) as database:
         fill(database)
@@ -137,7 +137,7 @@ def test_a_flipped_bit_ends_nothing(tmp_path: Path) -> None:
     assert dropped
 
 
-def test_a_database_of_2_0_0_is_read_on(tmp_path: Path) -> None:
+def test_a_database_of_2_0_0_still_works(tmp_path: Path) -> None:
     path = tmp_path / "contents.sqlite"
     with ContentDatabase.open(path) as database:
         fill(database)
@@ -152,7 +152,7 @@ def test_a_database_of_2_0_0_is_read_on(tmp_path: Path) -> None:
         assert database.dropped == 0
 
 
-def test_a_command_warns_and_goes_on(tmp_path: Path) -> None:
+def test_a_command_warns_and_continues(tmp_path: Path) -> None:
     with MemoryServer() as memory:
         with Pusher(memory.url) as pusher:
             pusher.push_image("shop/web", "1.0", seed="one")

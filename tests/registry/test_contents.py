@@ -59,7 +59,7 @@ def read(url: str, database: ContentDatabase, *holders: tuple[str, dict[str, Any
     return asyncio.run(run())
 
 
-def test_what_a_real_registry_holds_is_read_and_kept(
+def test_the_contents_of_a_real_registry_are_read_and_stored(
     registry_server: DistributionServer, pusher: Pusher, database: ContentDatabase
 ) -> None:
     amd = pusher.push_image("r", seed="amd", config=OLD)
@@ -78,7 +78,7 @@ def test_what_a_real_registry_holds_is_read_and_kept(
     assert kept.raw == pusher.raw("r", "1.0")
 
 
-def test_a_second_reading_asks_only_for_what_is_new(
+def test_a_second_reading_requests_only_what_is_new(
     memory: MemoryServer, shop: Pusher, database: ContentDatabase
 ) -> None:
     images = [shop.push_image("r", f"1.{number}", seed=str(number)) for number in range(3)]
@@ -92,7 +92,7 @@ def test_a_second_reading_asks_only_for_what_is_new(
         assert proxy.sent("GET") == [new["digest"], json.loads(shop.raw("r", "1.3"))["config"]["digest"]]
 
 
-def test_each_digest_is_asked_for_once_however_many_hold_it(
+def test_each_digest_is_requested_once_regardless_of_its_parents(
     memory: MemoryServer, shop: Pusher, database: ContentDatabase
 ) -> None:
     shared = shop.push_image("r", seed="shared")
@@ -103,7 +103,7 @@ def test_each_digest_is_asked_for_once_however_many_hold_it(
         assert len(asked) == len(set(asked)) == 10 + 2 * 11
 
 
-def test_where_one_repository_has_lost_it_the_next_is_asked(
+def test_if_one_repository_has_lost_a_digest_the_next_is_asked(
     memory: MemoryServer, shop: Pusher, database: ContentDatabase
 ) -> None:
     image = shop.push_image("kept", "1.0", seed="one")
@@ -111,7 +111,7 @@ def test_where_one_repository_has_lost_it_the_next_is_asked(
     assert contents.details(Digest(image["digest"])) is not None
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_read(
+def test_what_cannot_be_read_is_reported_and_the_rest_is_read(
     memory: MemoryServer, shop: Pusher, database: ContentDatabase
 ) -> None:
     good, bad = shop.push_image("r", "1.0", seed="good"), {"digest": f"sha256:{'0' * 64}"}
@@ -122,7 +122,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(
 
 
 @pytest.mark.parametrize("body", [b"{}", b""])
-def test_a_blob_that_is_not_what_its_digest_says_is_not_kept(
+def test_a_blob_that_does_not_match_its_digest_is_not_stored(
     memory: MemoryServer, shop: Pusher, database: ContentDatabase, body: bytes
 ) -> None:
     image = shop.push_image("r", "1.0", seed="one")
@@ -137,7 +137,7 @@ def test_a_blob_that_is_not_what_its_digest_says_is_not_kept(
     assert read(memory.url, database, ("r", image)).unreadable == {}
 
 
-def test_an_index_that_lacks_a_child_is_named_and_read_once_it_is_there(
+def test_an_index_that_lacks_a_child_is_reported_and_read_once_the_child_exists(
     memory: MemoryServer, shop: Pusher, database: ContentDatabase
 ) -> None:
     there, lost = shop.push_image("r", seed="there"), shop.push_image("r", seed="lost")
@@ -153,12 +153,12 @@ def test_an_index_that_lacks_a_child_is_named_and_read_once_it_is_there(
     assert read(memory.url, database, ("r", index)).details(Digest(index["digest"])) is not None
 
 
-def test_a_registry_that_is_away_is_an_error_and_not_a_list(database: ContentDatabase) -> None:
+def test_an_unreachable_registry_is_an_error_and_not_a_list(database: ContentDatabase) -> None:
     with pytest.raises(UnreachableError):
         read("http://127.0.0.1:9", database, ("r", {"digest": f"sha256:{'0' * 64}"}))
 
 
-def test_digests_that_the_registry_fails_at_are_named_and_end_nothing(
+def test_digests_that_the_registry_fails_to_return_are_reported_and_end_nothing(
     memory: MemoryServer, shop: Pusher, database: ContentDatabase
 ) -> None:
     images = [shop.push_image("r", f"1.{number}", seed=str(number)) for number in range(12)]
@@ -179,9 +179,7 @@ def test_a_refused_login_ends_the_reading(memory: MemoryServer, shop: Pusher, da
         read(proxy.url, database, ("r", image))
 
 
-def test_what_was_read_before_the_end_came_is_kept(
-    memory: MemoryServer, shop: Pusher, database: ContentDatabase
-) -> None:
+def test_what_was_read_before_an_error_is_stored(memory: MemoryServer, shop: Pusher, database: ContentDatabase) -> None:
     images = [shop.push_image("r", f"1.{number}", seed=str(number)) for number in range(40)]
 
     def refuse(request: Request) -> Answer | None:
@@ -240,7 +238,7 @@ def test_a_migration_is_recorded_and_a_newer_file_is_left_alone(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damage", [b"not a database, for sure" * 400, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_a_damaged_file_is_named_and_left_as_it_is(tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_file_is_reported_and_left_unchanged(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "contents.sqlite"
     path.write_bytes(damage)
     path.chmod(0o600)
@@ -249,7 +247,7 @@ def test_a_damaged_file_is_named_and_left_as_it_is(tmp_path: Path, damage: bytes
     assert path.read_bytes() == damage
 
 
-def test_bytes_that_changed_on_the_disk_are_not_believed(tmp_path: Path) -> None:
+def test_bytes_that_changed_on_disk_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "contents.sqlite"
     with ContentDatabase.open(path) as database:
         fill(database, range(1))
@@ -260,7 +258,7 @@ def test_bytes_that_changed_on_the_disk_are_not_believed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770])
-def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path, mode: int) -> None:
+def test_a_folder_writable_by_others_is_not_used(tmp_path: Path, mode: int) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(mode)
@@ -270,7 +268,7 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path, mode: int) -
             ContentDatabase.open(place / "contents.sqlite")
 
 
-def test_a_link_to_what_others_may_write_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_to_something_writable_by_others_is_not_followed(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"")
     other.chmod(0o666)
@@ -280,7 +278,7 @@ def test_a_link_to_what_others_may_write_is_not_followed(tmp_path: Path) -> None
     assert other.read_bytes() == b""
 
 
-def test_a_file_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+def test_a_file_of_another_user_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "contents.sqlite"
     if os.geteuid() == 0:
         path.touch(0o600)
@@ -291,7 +289,7 @@ def test_a_file_of_somebody_else_is_not_used(tmp_path: Path) -> None:
         ContentDatabase.open(path)
 
 
-def test_a_reading_that_cannot_be_kept_is_an_error(
+def test_a_reading_that_cannot_be_stored_is_an_error(
     memory: MemoryServer, shop: Pusher, database: ContentDatabase
 ) -> None:
     image = shop.push_image("r", "1.0", seed="one")
@@ -301,7 +299,7 @@ def test_a_reading_that_cannot_be_kept_is_an_error(
         read(memory.url, database, ("r", image))
 
 
-def test_sizes_are_what_was_read_and_else_the_most_that_a_manifest_says(database: ContentDatabase) -> None:
+def test_sizes_are_as_read_otherwise_the_largest_stated_by_a_manifest(database: ContentDatabase) -> None:
     layer = Digest.of(b"layer")
     child_digest, child_raw = manifest_of(1)
     for size in (5, 7, 6):
@@ -318,7 +316,7 @@ def test_sizes_are_what_was_read_and_else_the_most_that_a_manifest_says(database
 
 @pytest.mark.property
 @given(st.lists(st.lists(st.integers(0, 19), max_size=4), min_size=1, max_size=12), st.sets(st.integers(0, 19)))
-def test_what_is_above_many_is_what_is_above_each(children: list[list[int]], asked: set[int]) -> None:
+def test_the_parents_of_many_are_the_parents_of_each(children: list[list[int]], asked: set[int]) -> None:
     """Nested indexes over twenty digests: number n holds digests and indexes that came before it."""
     digests = [Digest.of(b"%d" % number) for number in range(20)]
     with ContentDatabase.private() as database:

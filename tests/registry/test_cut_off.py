@@ -73,7 +73,7 @@ async def cut(
         yield Cut(removing, pusher, before, proxy)
 
 
-async def test_a_resume_names_it(cut: Cut) -> None:
+async def test_a_resume_reports_it(cut: Cut) -> None:
     result = await cut.removing.resume()
     assert result is not None
     assert cut.told(result.unmended) == cut.named
@@ -83,7 +83,7 @@ async def test_a_resume_names_it(cut: Cut) -> None:
     assert not again.unanswered
 
 
-async def test_an_undo_names_it(cut: Cut) -> None:
+async def test_an_undo_reports_it(cut: Cut) -> None:
     plan = await cut.plan_undo()
     assert cut.told(plan.lost) == cut.named
     await cut.removing.undo()
@@ -91,7 +91,7 @@ async def test_an_undo_names_it(cut: Cut) -> None:
     assert not (await cut.plan_undo()).lost, "what went is back"
 
 
-async def test_the_program_says_so(cut: Cut, tmp_path: Path) -> None:
+async def test_the_program_reports_it(cut: Cut, tmp_path: Path) -> None:
     program = Program(cut.proxy.url, tmp_path)
     found = program.run("--state-dir", str(cut.removing.folder), "undo", "--dry-run")
     assert found.returncode == 3
@@ -106,21 +106,21 @@ async def test_the_program_says_so(cut: Cut, tmp_path: Path) -> None:
     assert f"lost: r:stable was moved onto {cut.before['1.0'][:19]}" in resumed.stderr
 
 
-async def test_what_is_pushed_again_before_is_not_named(cut: Cut) -> None:
+async def test_a_tag_pushed_again_before_is_not_reported(cut: Cut) -> None:
     cut.pusher.push_image("r", "stable", seed="new")
     result = await cut.removing.resume()
     assert result is not None
     assert not result.lost
 
 
-async def test_what_cannot_be_asked_for_does_not_keep_an_undo(cut: Cut) -> None:
+async def test_a_failing_request_does_not_prevent_an_undo(cut: Cut) -> None:
     cut.proxy.before = lambda request: Answer(500) if request.reference == "stable" else None
     assert not (await cut.plan_undo()).lost
     await cut.removing.undo()
     assert cut.pusher.tags("r")["1.0"] == cut.before["1.0"]
 
 
-async def test_a_tag_that_somebody_removed_is_not_named_where_nothing_went(
+async def test_a_tag_removed_by_another_client_is_not_reported_if_nothing_was_deleted(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     pusher.push_image("r", "1.0", seed="goes")

@@ -59,7 +59,7 @@ def flip(record: Path, word: bytes, place: int = 40) -> None:
 
 
 @pytest.mark.parametrize("is_laid_out", [True, False])
-def test_an_intent_that_cannot_be_read_is_named_and_comes_back_from_the_layout(
+def test_an_unreadable_intent_is_reported_and_restored_from_the_layout(
     program: Program, pusher: Pusher, is_laid_out: bool
 ) -> None:
     before = removed(program, pusher)
@@ -76,9 +76,7 @@ def test_an_intent_that_cannot_be_read_is_named_and_comes_back_from_the_layout(
 
 
 @pytest.mark.parametrize("word", [b'"type":"step"', b'"type":"outcome"', b'"type":"end"'])
-def test_any_other_line_that_cannot_be_read_costs_nothing_and_is_named(
-    program: Program, pusher: Pusher, word: bytes
-) -> None:
+def test_any_other_unreadable_line_is_reported_and_loses_nothing(program: Program, pusher: Pusher, word: bytes) -> None:
     before = removed(program, pusher)
     newest = program.runs[-1]
     flip(newest / FILE_NAME, word)
@@ -91,7 +89,7 @@ def test_any_other_line_that_cannot_be_read_costs_nothing_and_is_named(
     assert pusher.tags("r") == {tag: digest for tag, digest in before.items() if tag != "old"}
 
 
-def test_a_run_whose_beginning_cannot_be_read_is_never_passed_over(program: Program, pusher: Pusher) -> None:
+def test_a_run_with_an_unreadable_beginning_is_never_skipped(program: Program, pusher: Pusher) -> None:
     before = removed(program, pusher)
     older, newest = program.runs
     flip(newest / FILE_NAME, b'"type":"run"')
@@ -109,7 +107,7 @@ def test_a_run_whose_beginning_cannot_be_read_is_never_passed_over(program: Prog
     assert {run["run"] for run in program.history()} >= {older.name, newest.name}
 
 
-def test_the_newest_is_the_last_to_begin_whatever_the_clock_says(
+def test_the_newest_run_is_the_last_to_begin_regardless_of_the_clock(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """The clock is set back between two removals."""
@@ -133,7 +131,7 @@ def test_the_newest_is_the_last_to_begin_whatever_the_clock_says(
     assert [header.run for header in removing.store.headers()] == [first, second]
 
 
-def test_a_torn_line_is_no_damage_once_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_torn_line_is_not_damage_once_the_run_continues(tmp_path: Path) -> None:
     """It was cut off while it was written: what it was about had not been sent."""
     begun(tmp_path / "run", 2).close(None)
     record = tmp_path / "run" / FILE_NAME
@@ -204,7 +202,7 @@ def one_removed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Removed]:
 @pytest.mark.property
 @settings(max_examples=60)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), is_laid_out=st.booleans())
-def test_one_flipped_bit_loses_nothing_or_is_named(
+def test_one_flipped_bit_loses_nothing_or_is_reported(
     one_removed: Removed, place: float, bit: int, is_laid_out: bool
 ) -> None:
     server = one_removed.server

@@ -73,14 +73,14 @@ async def cost(folder: Path, removed: int, dangling: int) -> tuple[int, float]:
         return server.sent.total(), time.monotonic() - started
 
 
-async def test_requests_grow_with_what_went_and_not_with_dangling_tags_times_that(tmp_path: Path) -> None:
+async def test_requests_grow_with_deleted_digests_and_not_with_dangling_tags(tmp_path: Path) -> None:
     (none, _), (few, _), (many, _) = [await cost(tmp_path, 200, number) for number in (0, 5, 50)]
     tries = 200 // 64 + 1
     assert few - none <= 4 * 200 + 5 * (tries + 3) + 20, "each digest is put, read, and deleted once more"
     assert many - few <= 45 * (tries + 3), "a tag is asked for once for many digests"
 
 
-async def test_a_tag_that_a_delete_overtook_gets_its_image_back(tmp_path: Path) -> None:
+async def test_a_tag_overtaken_by_a_delete_gets_its_image_back(tmp_path: Path) -> None:
     """The tag was written, and then its manifest went: the one of a hundred that it names stays."""
     with Dangling(2) as server:
         digests = fill(server, 100)

@@ -24,7 +24,7 @@ def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
     return Program(registry_server.url, tmp_path)
 
 
-def test_an_image_that_has_no_date_and_one_whose_date_was_not_read(program: Program, pusher: Pusher) -> None:
+def test_an_image_without_a_date_and_one_whose_date_was_not_read(program: Program, pusher: Pusher) -> None:
     pusher.push_image("shop/web", "undated", seed="undated")
     child = pusher.push_image("shop/web", seed="child", config={"created": "2024-05-01T00:00:00Z"})
     pusher.push_index("shop/web", "index", children=[child])

@@ -31,7 +31,7 @@ codes = st.frozensets(st.sampled_from(CODES), max_size=3)
         (502, "", DeleteAnswer.UNKNOWN),
     ],
 )
-def test_of_a_digest(status: int, code: str, meaning: DeleteAnswer) -> None:
+def test_the_deletion_of_a_digest(status: int, code: str, meaning: DeleteAnswer) -> None:
     assert judge_deletion(status, {code} - {""}) is meaning
 
 
@@ -48,13 +48,13 @@ def test_of_a_digest(status: int, code: str, meaning: DeleteAnswer) -> None:
         (400, "NAME_INVALID", True, DeleteAnswer.REFUSED),
     ],
 )
-def test_of_a_tag(status: int, code: str, takes_digests: bool, meaning: DeleteAnswer) -> None:
+def test_the_deletion_of_a_tag(status: int, code: str, takes_digests: bool, meaning: DeleteAnswer) -> None:
     assert judge_tag_deletion(status, {code} - {""}, takes_digests=takes_digests) is meaning
 
 
 @pytest.mark.property
 @given(statuses, codes, st.booleans())
-def test_nothing_unclear_counts_as_done_and_no_refusal_as_another_way(
+def test_an_unclear_answer_never_counts_as_done_and_a_refusal_never_as_unsupported(
     status: int, named: frozenset[str], takes_digests: bool
 ) -> None:
     found = judge_tag_deletion(status, named, takes_digests=takes_digests)

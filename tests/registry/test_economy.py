@@ -42,7 +42,7 @@ def _kind(request: Request) -> str:
     return f"{request.method} {what}{by}"
 
 
-def test_a_removal_asks_for_nothing_twice(asked: tuple[Counter[str], Counter[str]]) -> None:
+def test_a_removal_requests_nothing_twice(asked: tuple[Counter[str], Counter[str]]) -> None:
     removal, _ = asked
     # A reading that is older than a second is looked at again before the first DELETE: a list, and the tags that stay.
     looks = removal["GET tags"] - (2 * REPOSITORIES + 1)
@@ -60,7 +60,7 @@ def test_a_removal_asks_for_nothing_twice(asked: tuple[Counter[str], Counter[str
     }
 
 
-def test_an_undo_asks_twice_only_whether_a_tag_is_free(asked: tuple[Counter[str], Counter[str]]) -> None:
+def test_an_undo_requests_twice_only_whether_a_tag_is_free(asked: tuple[Counter[str], Counter[str]]) -> None:
     _, undo = asked
     tags = REPOSITORIES * DOOMED
     assert {kind: number for kind, number in undo.items() if "manifests" in kind} == {

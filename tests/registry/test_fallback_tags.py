@@ -30,7 +30,7 @@ async def test_a_list_of_referrers_that_are_gone_goes_with_its_subject(
     assert pusher.is_whole("r", "1.0")
 
 
-async def test_a_list_of_referrers_of_which_some_are_gone_stays_with_its_subject(
+async def test_a_list_of_referrers_with_some_gone_stays_with_its_subject(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     image = pusher.push_image("r", "1.0", "prod", seed="one")

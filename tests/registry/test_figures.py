@@ -81,7 +81,7 @@ def push_cache(pusher: Pusher, tag: str, layer: bytes) -> dict[str, Any]:
     return pusher.push_index("shop/web", tag, children=entries)
 
 
-async def test_a_cache_of_buildkit_holds_its_layers(
+async def test_a_buildkit_cache_holds_its_layers(
     registry_server: DistributionServer, pusher: Pusher, program: Program
 ) -> None:
     layer = b"x" * 500_000
@@ -99,7 +99,7 @@ async def test_a_cache_of_buildkit_holds_its_layers(
     assert exact.reclaim.reclaimable_bytes == freed_by_collector(registry_server, pusher, "other")
 
 
-async def test_sizes_that_manifests_state_wrongly_are_measured(
+async def test_sizes_stated_wrongly_by_manifests_are_measured(
     registry_server: DistributionServer, pusher: Pusher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw, layer = b"{}", b"x" * 500_000
@@ -120,7 +120,7 @@ async def test_sizes_that_manifests_state_wrongly_are_measured(
     assert "by the sizes that manifests state" in stated.reclaim.because
 
 
-async def test_what_stays_is_read_once_ever(
+async def test_what_stays_is_read_only_once(
     registry_server: DistributionServer, pusher: Pusher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A base layer that tags of the same repository share, one of them in an index, does not come back."""
@@ -168,7 +168,7 @@ async def test_a_storage_that_is_an_older_copy_makes_no_figure_exact(
     assert f"differs from what the registry says of {where}:2.0; is it a copy?" in plan.reclaim.because
 
 
-async def test_a_cache_of_tags_that_is_old_takes_nothing_from_a_storage_that_is_new(
+async def test_an_old_tag_cache_does_not_make_a_new_storage_inexact(
     registry_server: DistributionServer, pusher: Pusher
 ) -> None:
     pusher.push_image("shop/web", "1.0", seed="one")
@@ -204,7 +204,7 @@ REVISION = "repositories/shop/web/_manifests/revisions/sha256"
         (lambda root: shutil.copytree(root / "repositories/shop/web", root / "repositories/Shop"), True, True),
     ],
 )
-def test_where_the_collector_stops_is_said(
+def test_the_place_where_the_collector_stops_is_reported(
     registry_server: DistributionServer, pusher: Pusher, program: Program, damage: Any, without: bool, with_m: bool
 ) -> None:
     pusher.push_image("shop/web", "1.0", seed="one")
@@ -249,14 +249,14 @@ def test_a_subject_is_looked_for_in_other_repositories(
     assert gone.keys() >= {Flaw.ORPHANED_SIGNATURE.value, Flaw.ORPHANED_REFERRER.value}
 
 
-def test_a_subject_without_a_tag_in_another_repository_is_there(pusher: Pusher, program: Program) -> None:
+def test_an_untagged_subject_in_another_repository_exists(pusher: Pusher, program: Program) -> None:
     image = pusher.push_image("shop/web", seed="one")
     pusher.push_image("shop/web", "1.0", seed="another")
     pusher.push_image("signatures", "sbom", seed="sbom", subject=image)
     assert found_lines(program.run("doctor").stdout)["broken"] == ["nothing was found"]
 
 
-def test_a_cache_of_buildkit_lacks_blobs_and_no_children(registry_server: DistributionServer, pusher: Pusher) -> None:
+def test_a_buildkit_cache_lacks_blobs_and_no_children(registry_server: DistributionServer, pusher: Pusher) -> None:
     push_cache(pusher, "cache", b"layer")
     stored = read_storage(str(registry_server.storage))
     assert [*examine_storage(stored)] == []
@@ -265,7 +265,7 @@ def test_a_cache_of_buildkit_lacks_blobs_and_no_children(registry_server: Distri
     assert found.flaw is Flaw.MISSING_BLOB
 
 
-def test_doctor_counts_without_a_tag_what_cleanup_takes(
+def test_doctor_counts_as_untagged_what_cleanup_removes(
     registry_server: DistributionServer, pusher: Pusher, program: Program, tmp_path: Path
 ) -> None:
     """A subject of something that has a tag is no leftover; an index without one goes with its child."""
@@ -286,7 +286,7 @@ def test_doctor_counts_without_a_tag_what_cleanup_takes(
     assert left.startswith("0 manifests")
 
 
-def test_a_saved_plan_says_of_when_its_figure_is(
+def test_a_saved_plan_shows_the_time_of_its_figure(
     registry_server: DistributionServer, pusher: Pusher, program: Program
 ) -> None:
     pusher.push_image("shop/web", "1.0", seed="one")
@@ -321,7 +321,7 @@ def test_what_is_held_back_is_in_the_json(pusher: Pusher, program: Program) -> N
     assert (kept["action"], kept["tags"], kept["because"]) == ("keep", ["1.1"], "also 'latest'")
 
 
-def test_not_matched_is_what_is_there_and_not_what_a_cache_had(
+def test_not_matched_counts_existing_tags_and_not_those_in_the_cache(
     registry_server: DistributionServer, pusher: Pusher, program: Program, tmp_path: Path
 ) -> None:
     pusher.push_image("shop/web", "1.0", seed="one")
@@ -360,7 +360,7 @@ def test_du_counts_a_foreign_layer_that_was_pushed(
     assert ("manifests state" in program.run("du", *more).stderr) is not with_storage
 
 
-def test_du_shows_the_sizes_that_the_storage_has(
+def test_du_shows_the_sizes_in_the_storage(
     registry_server: DistributionServer, pusher: Pusher, program: Program
 ) -> None:
     push_cache(pusher, "cache", b"y" * 1000)
@@ -374,7 +374,7 @@ def test_du_shows_the_sizes_that_the_storage_has(
 
 
 @pytest.mark.parametrize("with_storage", [False, True])
-def test_what_refers_to_another_repository_is_no_leftover(
+def test_a_referrer_of_another_repository_is_not_a_leftover(
     registry_server: DistributionServer, pusher: Pusher, program: Program, tmp_path: Path, with_storage: bool
 ) -> None:
     """It lost its tag, and its subject is in use elsewhere; what lost its tag beside it goes."""
@@ -396,7 +396,7 @@ def test_what_refers_to_another_repository_is_no_leftover(
 
 
 @pytest.mark.parametrize("first", ["child", "index"])
-def test_what_an_index_states_of_a_child_that_was_read_does_not_count(first: str) -> None:
+def test_the_size_an_index_states_for_a_child_that_was_read_does_not_count(first: str) -> None:
     """Whichever of the two was read first."""
     child = parse_manifest(raw := json.dumps({"config": None, "layers": []}).encode(), IMAGE, Digest.of(raw))
     entry = {"mediaType": IMAGE, "digest": child.digest, "size": 10**6}

@@ -110,7 +110,7 @@ def _intents(disk: SmallDisk) -> int:
     return record.read_bytes().count(b'"type":"intent"')
 
 
-def test_an_undo_whose_last_line_finds_no_room_is_known_as_done(
+def test_an_undo_without_room_for_its_last_line_counts_as_done(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """The manifests are put; then the disk is full. A second undo takes the run before, and not this one again."""

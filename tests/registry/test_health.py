@@ -72,7 +72,7 @@ def found_lines(text: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("with_storage", [False, True])
-def test_a_whole_registry_has_nothing_broken(
+def test_a_healthy_registry_has_nothing_broken(
     whole: Pusher, program: Program, registry_server: DistributionServer, with_storage: bool
 ) -> None:
     more = ["--storage", str(registry_server.storage)] if with_storage else []
@@ -84,7 +84,7 @@ def test_a_whole_registry_has_nothing_broken(
 
 
 @pytest.mark.parametrize("with_storage", [False, True])
-def test_what_is_broken_is_named_and_left_alone(
+def test_what_is_broken_is_reported_and_left_alone(
     broken: dict[Flaw, str], program: Program, registry_server: DistributionServer, with_storage: bool
 ) -> None:
     before = snapshot(registry_server.storage)
@@ -100,27 +100,27 @@ def test_what_is_broken_is_named_and_left_alone(
     assert snapshot(registry_server.storage) == before
 
 
-def test_the_connection_alone_is_looked_at_quickly(broken: dict[Flaw, str], program: Program) -> None:
+def test_quick_checks_only_the_connection(broken: dict[Flaw, str], program: Program) -> None:
     done = program.run("doctor", "--quick")
     assert done.returncode == 0
     assert not found_lines(done.stdout).keys() & {"read", "broken"}
 
 
-def test_a_storage_of_another_registry_is_doubted(whole: Pusher, program: Program, tmp_path: Path) -> None:
+def test_a_storage_of_another_registry_causes_a_warning(whole: Pusher, program: Program, tmp_path: Path) -> None:
     (tmp_path / "other/docker/registry/v2/repositories/else/_layers").mkdir(parents=True)
     done = program.run("doctor", "--storage", str(tmp_path / "other"))
     assert done.returncode == 3
     assert "is it this registry's? The catalog names shop/api and 1 more" in done.stdout
 
 
-def test_a_storage_that_is_none_is_said_after_the_connection(whole: Pusher, program: Program) -> None:
+def test_an_invalid_storage_is_reported_after_the_connection(whole: Pusher, program: Program) -> None:
     done = program.run("doctor", "--storage", "nowhere")
     assert done.returncode == 3
     assert "deletion" in done.stdout
     assert "the storage nowhere cannot be read" in done.stderr
 
 
-def test_blobs_that_are_not_there_are_missing(whole: Pusher, registry_server: DistributionServer) -> None:
+def test_absent_blobs_are_missing(whole: Pusher, registry_server: DistributionServer) -> None:
     stored = read_storage(str(registry_server.storage))
     image = stored.manifests[stored.repositories[Repository("shop/web")].tags[Tag("1.0")]]
     layer = image.references[-1]
@@ -133,7 +133,7 @@ def test_blobs_that_are_not_there_are_missing(whole: Pusher, registry_server: Di
     assert all(layer.short in finding.what for finding in found)
 
 
-def test_what_lies_about_is_what_the_collector_takes(
+def test_leftovers_are_what_the_collector_deletes(
     broken: dict[Flaw, str], whole: Pusher, registry_server: DistributionServer
 ) -> None:
     untagged = whole.push_image("shop/web", seed="leftover")
@@ -149,7 +149,7 @@ def test_what_lies_about_is_what_the_collector_takes(
     )
 
 
-def test_uploads_are_stale_after_a_week() -> None:
+def test_an_upload_is_stale_after_a_week() -> None:
     new, old, unknown = NOW - timedelta(days=6), NOW - timedelta(days=8), None
     uploads = tuple(Upload(str(size), when, size) for when, size in ((new, 10), (old, 20), (unknown, 30)))
     name = Repository("a")
@@ -158,7 +158,7 @@ def test_uploads_are_stale_after_a_week() -> None:
     )
 
 
-def test_an_upload_is_read_with_its_beginning(pusher: Pusher, registry_server: DistributionServer) -> None:
+def test_an_upload_is_read_with_its_start_time(pusher: Pusher, registry_server: DistributionServer) -> None:
     assert pusher.request("POST", "/v2/shop/web/blobs/uploads/")[0] == 202
     (upload,) = read_storage(str(registry_server.storage)).repositories[Repository("shop/web")].uploads
     assert upload.started is not None
@@ -166,7 +166,7 @@ def test_an_upload_is_read_with_its_beginning(pusher: Pusher, registry_server: D
     assert upload.size == 0
 
 
-def test_du_reads_the_storage_and_tells_what_no_tag_leads_to(
+def test_du_reads_the_storage_and_shows_what_no_tag_refers_to(
     whole: Pusher, program: Program, registry_server: DistributionServer
 ) -> None:
     by_api = program.run("du", "--format", "json")

@@ -38,7 +38,7 @@ def _cleanup(program: Program) -> str:
     return done.stderr
 
 
-def test_an_undo_that_was_killed_before_it_noted_what_came_back(
+def test_an_undo_killed_before_it_recorded_what_it_restored(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     with Proxy(registry_server.port) as proxy:
@@ -65,7 +65,7 @@ def test_an_undo_that_was_killed_before_it_noted_what_came_back(
         _assert_held(program, pusher)
 
 
-def test_history_prune_forgets_no_undo_whose_images_are_held(program: Program, pusher: Pusher) -> None:
+def test_history_prune_keeps_an_undo_whose_images_are_held(program: Program, pusher: Pusher) -> None:
     _cleaned(program, pusher)
     assert program.run("undo").returncode == 0
     told = program.run("history", "--prune", "0s").stderr
@@ -81,7 +81,7 @@ def _assert_held(program: Program, pusher: Pusher) -> None:
     assert "held for 14 days" in program.run("why", "app:t0", "-f", "policy.yml").stdout
 
 
-def test_records_that_never_began_are_not_called_lost(
+def test_records_that_never_began_are_not_reported_as_lost(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """A repository that can never be read keeps them from beginning."""

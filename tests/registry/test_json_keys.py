@@ -86,14 +86,14 @@ def test_config_and_layers_of_every_reading_are_kept() -> None:
         (f'{{"manifests": [{{"digest": "x", "Digest": "{digest("a")}"}}]}}', {digest("a")}),
     ],
 )
-def test_what_only_some_can_read_holds_what_they_find(text: str, held: set[str]) -> None:
+def test_a_manifest_that_only_some_readers_accept_holds_what_they_find(text: str, held: set[str]) -> None:
     found = parsed(text)
     assert found.is_ambiguous
     assert children(found) == held
 
 
 @pytest.mark.parametrize("text", ['{"manifests": [{}]}', '{"manifests": 3}', '{"Manifests": 3, "manifests": 4}', "[]"])
-def test_what_nobody_can_read_is_refused(text: str) -> None:
+def test_what_no_reader_accepts_is_refused(text: str) -> None:
     with pytest.raises(ManifestError):
         parsed(text)
 
@@ -130,7 +130,7 @@ async def test_the_children_of_an_index_in_another_case_stay(
     assert set(pusher.tags("r")) == {"1.0", "nightly"}
 
 
-async def test_an_index_that_programs_read_differently_goes_only_when_that_is_asked_for(
+async def test_an_ambiguous_index_is_removed_only_with_the_option(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     child = pusher.push_image("r", seed="child")

@@ -83,7 +83,7 @@ async def test_most_of_a_large_repository_goes_in_one_sweep(tmp_path: Path) -> N
         assert server.repositories["r"].tags == before
 
 
-async def test_a_few_tags_of_a_large_repository_go_the_plain_way(tmp_path: Path) -> None:
+async def test_a_few_tags_of_a_large_repository_are_deleted_one_by_one(tmp_path: Path) -> None:
     with Watched() as server:
         fill(server, TAGS)
         removing = Removing(server.url, tmp_path)
@@ -109,7 +109,7 @@ def test_when_the_sweep_pays(doomed: int, tags: int, pays: bool) -> None:
     assert tags_first_pays(steps(doomed), tags) == pays
 
 
-def test_the_estimate_is_of_the_way_that_is_taken() -> None:
+def test_the_estimate_is_for_the_method_that_is_used() -> None:
     """9,000 of 10,000: a quarter of an hour digest by digest, a minute or so in one sweep."""
     plan = Plan("registry", datetime.now(UTC), "", tuple(steps(9_000)), tags_before={Repository("r"): 10_000})
     assert 20 < plan_seconds(plan, 0.001, 32) < 120

@@ -36,7 +36,7 @@ async def asked(proxy: Proxy, folder: Path) -> Counter[str]:
     return Counter({"lists": lists, "questions about what stays": stay})
 
 
-async def test_one_batch_adds_nothing(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+async def test_one_batch_adds_no_requests(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     """The reading is the look before it, and the last look the one after it."""
     for number in range(30):
         pusher.push_image("r", f"1.{number}", seed=str(number))
@@ -57,7 +57,7 @@ async def test_another_batch_adds_one_list_and_a_head_for_each_tag_that_stays(
     assert await asked(proxy, tmp_path) == {"lists": 3, "questions about what stays": 3 * STAYING}
 
 
-async def test_where_many_stay_only_the_list_is_asked_for(
+async def test_if_many_tags_stay_only_the_list_is_requested(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looks, "_FEW_STAYING", STAYING - 1)
@@ -69,7 +69,7 @@ async def test_where_many_stay_only_the_list_is_asked_for(
 
 
 @pytest.mark.parametrize(("lives", "whole"), [(60.0, 0), (0.0, 8)])
-async def test_a_sweep_adds_two_heads_for_each_tag_that_stays_and_nothing_for_what_goes(
+async def test_a_sweep_adds_two_heads_for_each_tag_that_stays_and_none_for_others(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lives: float, whole: int
 ) -> None:
     """One before the placeholder goes, one after it. What was swept is known, also where the repository is read whole
@@ -88,5 +88,5 @@ async def test_a_sweep_adds_two_heads_for_each_tag_that_stays_and_nothing_for_wh
 
 
 @pytest.mark.parametrize(("took", "lasts"), [(0.0, 1.0), (0.1, 1.0), (0.5, 3.0), (10.0, 10.0)])
-def test_looks_take_about_a_seventh_of_the_time_at_the_most(took: float, lasts: float) -> None:
+def test_looks_take_at_most_about_a_seventh_of_the_time(took: float, lasts: float) -> None:
     assert looks.batch_seconds(took) == lasts

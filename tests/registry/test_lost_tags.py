@@ -144,7 +144,7 @@ async def test_a_tag_that_moves_during_a_sweep_by_tag(memory: MemoryServer, asid
     assert aside.is_whole("r", "1.2")
 
 
-async def test_a_tag_that_moves_onto_what_goes_is_put_back(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+async def test_a_tag_that_moves_to_a_doomed_digest_is_put_back(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     """It goes with the digest, and only one was deleted since it was last seen."""
     old = pusher.push_image("r", "1.0", seed="old")
     pusher.push_image("r", "stable", seed="new")
@@ -159,7 +159,7 @@ async def test_a_tag_that_moves_onto_what_goes_is_put_back(proxy: Proxy, pusher:
 
 
 @pytest.mark.parametrize("how", ["untagged again", "no room for the intent"])
-async def test_a_tag_that_is_left_without_the_manifest_of_ours_is_untagged_again(
+async def test_a_tag_left_without_its_placeholder_is_untagged_again(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """2.8 takes a manifest first and then its tags; where it cannot read them all just then, status 500, they stay."""
@@ -213,7 +213,7 @@ async def test_what_was_read_long_ago_is_read_again(
 
 
 @pytest.mark.parametrize("how", ["tagged", "unjudgeable"])
-async def test_what_another_step_reads_while_an_intent_is_written(
+async def test_another_step_reads_while_an_intent_is_written(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """A step was found to hold; until its intent is on the disk, the repository is read again, and it does not."""
@@ -265,7 +265,7 @@ async def test_a_tag_that_moves_while_its_intent_is_written(
 
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("untags", [False, True])
-async def test_a_run_that_is_stopped_after_a_sweep_leaves_what_it_says_it_left(
+async def test_a_run_stopped_after_a_sweep_leaves_what_it_reports_as_left(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, untags: bool
 ) -> None:
     memory.switches.untags = untags
@@ -286,7 +286,7 @@ async def test_a_run_that_is_stopped_after_a_sweep_leaves_what_it_says_it_left(
 # Answers that are lost, refused, or lie
 
 
-async def test_a_lost_answer_says_nothing_about_the_other_steps(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+async def test_a_lost_answer_does_not_affect_other_steps(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     """One SBOM under the tags of two subjects: the answer about one is lost, the other is refused."""
     one, two = (pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     sbom = [signature_tag(image, ".sbom") for image in (one, two)]
@@ -306,7 +306,7 @@ async def test_a_lost_answer_says_nothing_about_the_other_steps(proxy: Proxy, pu
     assert results(result) == [Result.REMOVED, Result.FAILED, Result.LEFT]
 
 
-async def test_a_tag_that_is_there_again_while_an_answer_is_lost_is_on_record(
+async def test_a_tag_that_reappears_while_an_answer_is_lost_is_recorded(
     memory: MemoryServer, aside: Pusher, tmp_path: Path
 ) -> None:
     image = aside.push_image("r", "1.0", "1.1", seed="one")
@@ -331,7 +331,7 @@ async def test_a_tag_that_is_there_again_while_an_answer_is_lost_is_on_record(
     assert aside.tags("r") == {"1.0": image["digest"], "1.1": image["digest"]}
 
 
-async def test_a_step_that_the_login_ended_is_taken_up_again(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+async def test_a_step_ended_by_the_login_is_resumed(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     """It has no outcome, although the last look after it found nothing amiss."""
     image = pusher.push_image("r", "1.0", seed="one")
     refused = Answer(401, headers={"WWW-Authenticate": 'Basic realm="r"'})
@@ -356,7 +356,7 @@ async def test_accepted_and_then_an_error(proxy: Proxy, pusher: Pusher, tmp_path
     assert not any(pusher.has("r", found["digest"]) for found in (index, *children))
 
 
-async def test_tags_that_a_delete_left_dangling_go(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+async def test_tags_left_dangling_by_a_delete_are_removed(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
     aside.push_image("r", "1.0", seed="one")
     stays = aside.push_image("r", "2.0", seed="two")
     memory.switches.keeps_tags = True
@@ -402,7 +402,7 @@ async def test_an_image_pushed_again_while_dangling_tags_are_cleared(
     assert aside.is_whole("r", "new")
 
 
-async def test_a_list_that_lies_in_the_middle_of_a_run(
+async def test_a_wrong_list_in_the_middle_of_a_run(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The list omits a tag once something was deleted (3.1.1 on S3 does so); the tag had moved onto what goes."""
@@ -425,7 +425,7 @@ async def test_a_list_that_lies_in_the_middle_of_a_run(
 
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("status", [403, 409, 500])
-async def test_a_sweep_by_tag_that_is_refused_takes_itself_back(
+async def test_a_refused_sweep_by_tag_reverts_itself(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, status: int
 ) -> None:
     memory.switches.untags = True
@@ -444,7 +444,7 @@ async def test_a_sweep_by_tag_that_is_refused_takes_itself_back(
 
 
 @pytest.mark.usefixtures("large")
-async def test_a_sweep_that_may_not_push_is_on_record_all_the_same(
+async def test_a_sweep_without_permission_to_push_is_recorded(
     memory: MemoryServer, aside: Pusher, tmp_path: Path
 ) -> None:
     """Who may delete and not push: the plain way remains, and each of its intents is durable before its DELETE."""
@@ -461,7 +461,9 @@ async def test_a_sweep_that_may_not_push_is_on_record_all_the_same(
     assert aside.tags("r") == before
 
 
-async def test_two_tags_of_a_digest_that_stays_go_by_tag(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+async def test_two_tags_of_a_digest_that_stays_are_deleted_by_tag(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path
+) -> None:
     memory.switches.untags = True
     image = aside.push_image("r", "1.0", "1.1", "stable", seed="one")
     result = await Removing(memory.url, tmp_path).remove("<2", options=RemovalOptions(untag=True))
@@ -487,7 +489,7 @@ async def test_a_signature_that_got_a_second_subject_after_the_plan(
 # Servers that take more than was asked
 
 
-async def test_what_a_cascade_took_along_comes_back(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+async def test_what_a_cascade_deleted_can_be_restored(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
     memory.switches.cascades = memory.switches.has_referrers = True
     inner = aside.push_index("r", children=[aside.push_image("r", seed="deep")])
     index = aside.push_index("r", "1.0", children=[inner, aside.push_image("r", seed="child")])
@@ -507,7 +509,7 @@ async def test_what_a_cascade_took_along_comes_back(memory: MemoryServer, aside:
 
 
 @pytest.mark.parametrize("keeps", [False, True])
-async def test_a_cascade_that_takes_what_was_to_stay(
+async def test_a_cascade_that_deletes_what_was_to_stay(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, keeps: bool
 ) -> None:
     """A server deletes the children with an index, be they another's too, or asked to be kept."""
@@ -528,7 +530,7 @@ async def test_a_cascade_that_takes_what_was_to_stay(
     assert aside.has("r", own["digest"]) == keeps
 
 
-async def test_a_cascade_that_takes_a_signature_that_was_to_stay(
+async def test_a_cascade_that_deletes_a_signature_that_was_to_stay(
     memory: MemoryServer, aside: Pusher, tmp_path: Path
 ) -> None:
     image = aside.push_image("r", "1.0", seed="one")
@@ -547,7 +549,9 @@ async def test_a_cascade_that_takes_a_signature_that_was_to_stay(
 
 
 @pytest.mark.usefixtures("large")
-async def test_what_went_with_its_last_tag_comes_back(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+async def test_a_manifest_deleted_with_its_last_tag_can_be_restored(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path
+) -> None:
     memory.switches.untags = memory.switches.last_tag_takes = True
     for number in range(3):
         aside.push_image("r", f"1.{number}", seed=str(number))
@@ -558,7 +562,7 @@ async def test_what_went_with_its_last_tag_comes_back(memory: MemoryServer, asid
     assert aside.tags("r") == before
 
 
-async def test_an_untag_that_takes_the_manifest_of_an_index_that_stays(
+async def test_an_untag_that_deletes_the_manifest_of_an_index_that_stays(
     memory: MemoryServer, aside: Pusher, tmp_path: Path
 ) -> None:
     memory.switches.untags = memory.switches.last_tag_takes = True
@@ -603,7 +607,7 @@ async def test_two_names_of_one_store_and_a_first_step_that_shows_nothing(
 
 
 @pytest.mark.parametrize("said", [Answer(500), Answer(200, b"?", {"Content-Encoding": "br"})])
-async def test_two_names_of_one_store_and_a_look_that_is_not_answered(
+async def test_two_names_of_one_store_and_an_unanswered_check(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, said: Answer
 ) -> None:
     """The registry cannot say whether the digest went: whether it went from the other name is asked all the same."""

@@ -59,7 +59,7 @@ async def test_tags_that_were_on_a_placeholder_keep_their_place(
     assert known(program, before) == during
 
 
-def test_a_tag_goes_by_what_the_record_says() -> None:
+def test_the_record_decides_the_digest_of_a_moved_tag() -> None:
     tags = {Tag("1"): PLACEHOLDER, Tag("2"): PLACEHOLDER, Tag("3"): Digest.of(b"{}"), Tag("copy"): PLACEHOLDER}
     found = resolve_placeholders(
         Inventory({R: tags, Repository("other"): tags}), [intent("1"), intent("2", b'{"a":1}')]
@@ -72,7 +72,7 @@ def test_a_tag_goes_by_what_the_record_says() -> None:
     assert found.tags(Repository("other")) == tags, "a placeholder is one of its repository"
 
 
-def test_a_copy_that_can_be_of_one_image_only_is_of_that() -> None:
+def test_a_copy_with_one_possible_image_gets_that_image() -> None:
     found = resolve_placeholders(Inventory({R: {Tag("copy"): PLACEHOLDER}}), [intent("1")])
     assert found.tags(R) == {Tag("copy"): Digest.of(b"{}")}
 

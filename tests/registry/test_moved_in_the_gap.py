@@ -20,7 +20,7 @@ from servers.http import Answer, Proxy, Request
 from servers.memory import MemoryServer, Switches
 
 
-async def test_a_tag_that_a_server_took_with_a_child_that_stays_is_named(tmp_path: Path) -> None:
+async def test_a_tag_deleted_with_a_child_that_stays_is_reported(tmp_path: Path) -> None:
     """Nobody else's push shows it: the child is put back under its tag, which may have been moved off it."""
     with MemoryServer(Switches(cascades=True)) as server, Pusher(server.url) as pusher:
         child = pusher.push_image("r", "1.0", seed="child")
@@ -42,7 +42,7 @@ async def test_a_tag_that_a_server_took_with_a_child_that_stays_is_named(tmp_pat
         assert pusher.is_whole("r", "1.0")
 
 
-async def test_a_replica_that_has_not_heard_of_a_tag_yet_does_not_get_it_moved(tmp_path: Path) -> None:
+async def test_a_tag_that_a_replica_does_not_know_yet_is_not_moved(tmp_path: Path) -> None:
     """One list that omits a tag, and one 404 by its name, are no proof that it went with what was deleted."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         stays = pusher.push_image("r", "1.0", seed="stays")
@@ -67,7 +67,7 @@ async def test_a_replica_that_has_not_heard_of_a_tag_yet_does_not_get_it_moved(t
         assert not result.lost
 
 
-async def test_a_tag_is_not_put_back_where_the_list_without_it_still_has_what_was_deleted(tmp_path: Path) -> None:
+async def test_a_tag_is_not_put_back_because_of_an_outdated_list(tmp_path: Path) -> None:
     """A replica that lags for longer than the pause: it shows the registry as it was before the tag was pushed."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         stays = pusher.push_image("r", "1.0", seed="stays")
@@ -93,7 +93,7 @@ async def test_a_tag_is_not_put_back_where_the_list_without_it_still_has_what_wa
 
 
 @pytest.mark.parametrize("omitted", ["", "1.2"])
-async def test_a_tag_that_was_pushed_again_after_the_sweep_stays(
+async def test_a_tag_pushed_again_after_the_sweep_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, omitted: str
 ) -> None:
     """It is on what it was on, and yet it is no sign that the sweep did nothing; also where the list that follows
@@ -121,7 +121,7 @@ async def test_a_tag_that_was_pushed_again_after_the_sweep_stays(
         assert results(result) == [Result.LEFT, Result.REMOVED]
 
 
-async def test_a_new_tag_that_one_reading_denies_is_asked_for_again(tmp_path: Path) -> None:
+async def test_a_new_tag_that_one_reading_denies_is_requested_again(tmp_path: Path) -> None:
     """The list names it, and a replica has not heard of it yet: it is no less there."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         child = pusher.push_image("r", seed="child")
@@ -150,7 +150,7 @@ async def test_a_new_tag_that_one_reading_denies_is_asked_for_again(tmp_path: Pa
         assert results(result) == [Result.REMOVED, Result.LEFT]
 
 
-async def test_a_copy_off_a_placeholder_that_one_reading_denies_is_not_deleted_with_it(
+async def test_a_copy_of_a_placeholder_that_one_reading_denies_is_not_deleted_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
@@ -177,7 +177,7 @@ async def test_a_copy_off_a_placeholder_that_one_reading_denies_is_not_deleted_w
         assert pusher.tags("r")["copy"] == goes["digest"]
 
 
-async def test_a_pushed_tag_that_a_replica_denies_is_not_put_back_onto_what_went(tmp_path: Path) -> None:
+async def test_a_pushed_tag_that_a_replica_denies_is_not_moved_back_to_a_deleted_digest(tmp_path: Path) -> None:
     """The last look finds a tag of what was removed listed and answered with 404: somebody has pushed it elsewhere."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         stays = pusher.push_image("r", "1.0", seed="stays")
@@ -202,7 +202,7 @@ async def test_a_pushed_tag_that_a_replica_denies_is_not_put_back_onto_what_went
         assert pusher.tags("r") == {"1.0": stays["digest"], "2.0": stays["digest"]}
 
 
-async def test_what_a_sweep_took_with_its_last_tag_is_put_back_for_an_index_that_came_meanwhile(
+async def test_a_manifest_deleted_by_a_sweep_is_put_back_for_a_new_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ECR deletes a manifest with its last tag; the index over it was pushed after the reading."""
@@ -226,7 +226,7 @@ async def test_what_a_sweep_took_with_its_last_tag_is_put_back_for_an_index_that
 
 
 @pytest.mark.parametrize(("answers", "is_back"), [(1, True), (2, False)])
-async def test_a_replica_that_still_has_a_lost_tag_where_it_was_is_asked_again_and_else_the_tag_is_named(
+async def test_a_lost_tag_that_a_replica_still_shows_is_requested_again_or_reported(
     tmp_path: Path, answers: int, is_back: bool
 ) -> None:
     """It went with what was deleted; who asks that replica is told that it never was moved there."""
@@ -254,7 +254,7 @@ async def test_a_replica_that_still_has_a_lost_tag_where_it_was_is_asked_again_a
         assert all("a replica is behind" in lost.why for lost in result.unmended)
 
 
-async def test_what_is_put_back_is_put_over_no_tag_that_was_pushed_since() -> None:
+async def test_putting_back_overwrites_no_tag_pushed_since() -> None:
     with MemoryServer() as server, Pusher(server.url) as pusher:
         pushed = pusher.push_image("r", "1.0", seed="pushed since")
         went = pusher.push_image("r", "2.0", seed="went")

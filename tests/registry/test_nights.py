@@ -316,6 +316,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("clock")
 @pytest.mark.property
 @pytest.mark.parametrize("seed", range(EXAMPLES))
-def test_nothing_goes_that_an_honest_registry_keeps(tmp_path: Path, seed: int) -> None:
+def test_nothing_is_removed_that_an_honest_registry_keeps(tmp_path: Path, seed: int) -> None:
     with MemoryServer() as server:
         _World(server, tmp_path, random.Random(seed)).live(NIGHTS)

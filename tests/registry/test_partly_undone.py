@@ -37,7 +37,7 @@ def layer_of(pusher: Pusher, raw: bytes) -> str:
 
 
 @pytest.mark.parametrize("server", ["real", "memory"])
-def test_an_image_with_an_empty_layer_comes_back(
+def test_an_image_with_an_empty_layer_is_restored(
     server: str, registry_server: DistributionServer, tmp_path: Path
 ) -> None:
     with MemoryServer() as memory:
@@ -55,7 +55,7 @@ def test_an_image_with_an_empty_layer_comes_back(
 
 
 @pytest.mark.parametrize("said", [100, 0])
-def test_a_size_that_lies_about_an_empty_layer_does_not_matter(pusher: Pusher, program: Program, said: int) -> None:
+def test_a_wrong_size_of_an_empty_layer_does_not_matter(pusher: Pusher, program: Program, said: int) -> None:
     """Servers accept any stated size."""
     image = pusher.push_image("r", "1.0", seed="one", layers=[b"" if said else b"full"])
     raw = json.loads(pusher.raw("r", "1.0"))
@@ -69,7 +69,7 @@ def test_a_size_that_lies_about_an_empty_layer_does_not_matter(pusher: Pusher, p
 
 @pytest.mark.parametrize("status", [500, 403, 412])
 @pytest.mark.parametrize("when", ["look", "look after"])
-def test_a_blob_that_cannot_be_read_costs_no_other_image(
+def test_an_unreadable_blob_does_not_prevent_other_images_from_being_restored(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, status: int, when: str
 ) -> None:
     program = Program(registry_server.url, tmp_path)
@@ -113,7 +113,7 @@ def _readdress(record: Path, url: str, other: str) -> None:
     record.write_bytes(b"".join((encode_line(header), *lines[1:])))
 
 
-def test_a_repository_that_cannot_be_listed_costs_no_other(
+def test_a_repository_that_cannot_be_listed_does_not_prevent_others_from_being_restored(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     ill = [False]

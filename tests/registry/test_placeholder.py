@@ -70,7 +70,7 @@ def command(removing: Removing, how: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("how", ["undo", "resume"])
-async def test_a_copy_of_the_only_tag_gets_what_that_stood_for(
+async def test_a_copy_of_the_only_tag_gets_its_image(
     program: Program, removing: Removing, pusher: Pusher, how: str
 ) -> None:
     before = await killed_while_untagging(removing, pusher)
@@ -87,7 +87,7 @@ async def test_a_copy_of_the_only_tag_gets_what_that_stood_for(
 
 
 @pytest.mark.parametrize("how", ["undo", "resume"])
-async def test_a_copy_that_may_be_of_several_images_is_named_and_stays(
+async def test_a_copy_with_several_possible_images_is_reported_and_stays(
     program: Program, removing: Removing, pusher: Pusher, how: str
 ) -> None:
     before = await killed_in_the_sweep(removing, pusher)
@@ -141,7 +141,7 @@ def check_named(errors: str, run: str) -> None:
         (("cleanup", "-f", "policy.yml", "-y"), 3),
     ],
 )
-def test_a_placeholder_is_no_image_to_any_command(
+def test_no_command_treats_a_placeholder_as_an_image(
     program: Program, pusher: Pusher, left_behind: tuple[dict[str, str], str], arguments: tuple[str, ...], code: int
 ) -> None:
     before, run = left_behind
@@ -155,7 +155,7 @@ def test_a_placeholder_is_no_image_to_any_command(
     assert pusher.tags("r") == before
 
 
-def test_doctor_and_why_say_it_of_the_tag(
+def test_doctor_and_why_report_the_placeholder(
     program: Program, registry_server: DistributionServer, left_behind: tuple[dict[str, str], str]
 ) -> None:
     said = "left by an interrupted run: resume or undo it"
@@ -167,7 +167,7 @@ def test_doctor_and_why_say_it_of_the_tag(
     assert (why.returncode, said in why.stdout.splitlines()[0]) == (0, True), why.stdout + why.stderr
 
 
-def test_a_placeholder_pushes_no_image_out(
+def test_a_placeholder_displaces_no_image(
     program: Program, pusher: Pusher, left_behind: tuple[dict[str, str], str]
 ) -> None:
     """The newest two are kept, of what are images."""
@@ -179,7 +179,7 @@ def test_a_placeholder_pushes_no_image_out(
     assert pusher.tags("r") == now
 
 
-def test_without_its_record_a_placeholder_is_named_all_the_same(
+def test_a_placeholder_is_reported_even_without_its_record(
     program: Program, pusher: Pusher, left_behind: tuple[dict[str, str], str]
 ) -> None:
     before, _ = left_behind
@@ -189,7 +189,7 @@ def test_without_its_record_a_placeholder_is_named_all_the_same(
     assert pusher.tags("r") == now != before
 
 
-async def test_what_an_older_version_took_for_an_image_does_not_come_back(
+async def test_a_placeholder_recorded_as_an_image_by_an_older_version_is_not_restored(
     program: Program, removing: Removing, pusher: Pusher, left_behind: tuple[dict[str, str], str]
 ) -> None:
     """2.0.0 removed placeholders like images, and put them into the record of that run."""

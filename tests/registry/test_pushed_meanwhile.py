@@ -67,9 +67,7 @@ def push_again(pusher: Pusher, tag: str, digest: str, kind: str = IMAGE) -> None
 
 @pytest.mark.usefixtures("swept")
 @pytest.mark.parametrize("tag", ["new", "stable", "1.3"])
-async def test_a_tag_that_is_pushed_after_the_sweep_stays(
-    proxy: Proxy, pusher: Pusher, tmp_path: Path, tag: str
-) -> None:
+async def test_a_tag_pushed_after_the_sweep_stays(proxy: Proxy, pusher: Pusher, tmp_path: Path, tag: str) -> None:
     """New, moved there, or one of those that have just gone: its digest is not deleted."""
     digests = [pusher.push_image("r", f"1.{n}", f"1.{n}-alpine", seed=str(n))["digest"] for n in range(6)]
     pusher.push_image("r", "stable", seed="stays")
@@ -84,9 +82,7 @@ async def test_a_tag_that_is_pushed_after_the_sweep_stays(
 
 
 @pytest.mark.usefixtures("swept")
-async def test_a_tag_that_is_pushed_again_long_after_the_sweep_stays(
-    proxy: Proxy, pusher: Pusher, tmp_path: Path
-) -> None:
+async def test_a_tag_pushed_again_long_after_the_sweep_stays(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     """What went in the sweep is pushed onto the child of an index that just goes: the child is for the next batch."""
     child = pusher.push_image("r", seed="child")
     index = pusher.push_index("r", "1.0", children=[child])
@@ -110,7 +106,7 @@ async def test_a_new_tag_on_the_last_digest_that_a_sweep_leaves(proxy: Proxy, pu
     assert results(result) == [Result.REMOVED, Result.LEFT]
 
 
-async def test_a_tag_that_could_have_been_on_several_is_named_and_the_next_one_comes_back(
+async def test_a_tag_with_several_possible_digests_is_reported_and_the_next_one_put_back(
     proxy: Proxy, pusher: Pusher, tmp_path: Path
 ) -> None:
     children = [pusher.push_image("r", seed=f"child {n}") for n in range(4)]
@@ -141,7 +137,7 @@ async def test_a_tag_that_could_have_been_on_several_is_named_and_the_next_one_c
 @pytest.mark.usefixtures("swept")
 @pytest.mark.parametrize("doomed", [1, 3])
 @pytest.mark.parametrize("tag", ["stable", "new"])
-async def test_a_tag_that_is_copied_from_one_that_is_just_going(
+async def test_a_tag_copied_from_one_that_is_being_removed(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, doomed: int, tag: str
 ) -> None:
     """It is on a manifest of ours, which does not go before the tag has what the other one stood for, or is named."""
@@ -168,7 +164,7 @@ async def test_a_tag_that_is_copied_from_one_that_is_just_going(
 
 
 @pytest.mark.usefixtures("swept")
-async def test_a_tag_that_went_with_a_manifest_of_ours_is_named(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+async def test_a_tag_deleted_with_a_placeholder_is_reported(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     """Copied after the last look at it: of three images it may have had any."""
     digests = [pusher.push_image("r", f"1.{n}", seed=str(n))["digest"] for n in range(3)]
     pusher.push_image("r", "stable", seed="stays")
@@ -187,7 +183,7 @@ async def test_a_tag_that_went_with_a_manifest_of_ours_is_named(proxy: Proxy, pu
     assert (tag, candidates) == ("stable", set(digests))
 
 
-async def test_a_tag_that_is_copied_from_one_that_is_untagged(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+async def test_a_tag_copied_from_one_that_is_being_untagged(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     image = pusher.push_image("r", "1.0", "stays", seed="one")
     pusher.push_image("r", "stable", seed="other")
     bodies: list[bytes] = []
@@ -206,7 +202,7 @@ async def test_a_tag_that_is_copied_from_one_that_is_untagged(proxy: Proxy, push
     assert results(result) == [Result.REMOVED]
 
 
-async def test_a_tag_that_somebody_removed_with_its_image_does_not_come_back(
+async def test_a_tag_removed_by_another_client_with_its_image_is_not_put_back(
     proxy: Proxy, pusher: Pusher, tmp_path: Path
 ) -> None:
     old = pusher.push_image("r", "1.0", seed="old")
@@ -220,7 +216,7 @@ async def test_a_tag_that_somebody_removed_with_its_image_does_not_come_back(
     assert pusher.tags("r") == {}
 
 
-def test_what_cannot_be_mended_is_named_and_undo_restores_the_name(
+def test_what_cannot_be_repaired_is_reported_and_undo_restores_the_tag(
     proxy: Proxy, pusher: Pusher, tmp_path: Path
 ) -> None:
     old = pusher.push_image("r", "1.0", seed="old")

@@ -72,7 +72,7 @@ async def test_a_put_by_digest_is_sent_again(
 
 
 @pytest.mark.parametrize("answer", [REFUSED, Answer(502)], ids=["refused", "502"])
-def test_what_cannot_be_put_back_is_named_and_the_advised_command_mends_it(
+def test_what_cannot_be_put_back_is_reported_and_the_advised_command_repairs_it(
     nightly: tuple[Proxy, dict[str, Any]], pusher: Pusher, tmp_path: Path, answer: Answer
 ) -> None:
     proxy, child = nightly
@@ -90,7 +90,7 @@ def test_what_cannot_be_put_back_is_named_and_the_advised_command_mends_it(
     assert pusher.is_whole("r", "nightly")
 
 
-async def test_an_index_that_a_look_saw_before_the_end_gets_its_child_back(
+async def test_an_index_seen_by_an_earlier_look_gets_its_child_back(
     nightly: tuple[Proxy, dict[str, Any]], pusher: Pusher, tmp_path: Path
 ) -> None:
     """It came after its child had gone, and was read before the last look."""

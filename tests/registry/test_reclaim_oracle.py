@@ -175,7 +175,9 @@ def collected(storage: Path, folder: Path, *options: str) -> dict[str, int] | No
     tags=st.lists(st.sampled_from(TAGS), max_size=4, unique=True),
 )
 @settings(max_examples=max(2, EXAMPLES // 20))
-async def test_it_is_so_on_s3(s3: S3Server, folder: Path, made: list[Made], chosen: list[str], tags: list[str]) -> None:
+async def test_the_prediction_is_exact_on_s3(
+    s3: S3Server, folder: Path, made: list[Made], chosen: list[str], tags: list[str]
+) -> None:
     number = next(_number)
     server = S3Registry(folder / str(number), s3, f"bucket-{number}")
     with server:
@@ -295,7 +297,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options=st.builds(RemovalOptions, st.booleans(), st.booleans(), st.booleans(), st.booleans()),
 )
 @settings(max_examples=EXAMPLES)
-async def test_what_comes_back_is_what_was_said(
+async def test_the_freed_space_is_as_predicted(
     folder: Path,
     made: list[Made],
     strays: list[str],

@@ -38,7 +38,9 @@ async def remove(
         return plan, await apply_plan(registry, plan, known=Known(found.inventory.as_mapping()))
 
 
-async def test_versions_go_and_the_others_stay_whole(registry_server: DistributionServer, pusher: Pusher) -> None:
+async def test_selected_versions_are_removed_and_the_others_stay_whole(
+    registry_server: DistributionServer, pusher: Pusher
+) -> None:
     for version in ("1.0", "1.1", "1.10", "2.0"):
         pusher.push_image("shop/web", version, seed=version)
     pusher.push_image("shop/web", "1.2", "stable", seed="shared")
@@ -50,7 +52,7 @@ async def test_versions_go_and_the_others_stay_whole(registry_server: Distributi
     assert result.tags_after == {"shop/web": pusher.tags("shop/web")}
 
 
-async def test_an_index_goes_with_its_children_and_spares_the_shared_one(
+async def test_an_index_goes_with_its_children_except_shared_ones(
     registry_server: DistributionServer, pusher: Pusher
 ) -> None:
     amd, arm, new = (pusher.push_image("r", seed=seed) for seed in ("amd", "arm", "new"))
@@ -85,7 +87,9 @@ async def test_each_selected_repository_that_holds_the_digest_loses_it(
     assert [pusher.is_whole(name, "1.0") for name in ("a", "b", "c")] == [False, False, True]
 
 
-async def test_a_tag_that_came_after_the_plan_holds(registry_server: DistributionServer, pusher: Pusher) -> None:
+async def test_a_tag_pushed_after_the_plan_holds_its_digest(
+    registry_server: DistributionServer, pusher: Pusher
+) -> None:
     image: dict[str, Any] = pusher.push_image("r", "1.0", seed="one")
     async with connect_writable(registry_server.url) as registry:
         found = await crawl(registry)
@@ -98,7 +102,7 @@ async def test_a_tag_that_came_after_the_plan_holds(registry_server: Distributio
 
 
 @pytest.mark.parametrize("keeps", [False, True])
-async def test_the_whole_of_an_image_goes_and_comes_back(
+async def test_an_image_is_removed_and_restored_completely(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, keeps: bool
 ) -> None:
     """Platforms, BuildKit's attestation, a signature and its own, a referrer by fallback tag; or those are kept."""

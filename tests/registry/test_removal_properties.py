@@ -76,7 +76,7 @@ def push(pusher: Pusher, repository: str, made: list[tuple[str, list[str], Any]]
     rules=st.builds(MatchRules, match_all_tags=st.booleans(), ignore_other_repositories=st.booleans()),
     options=st.builds(RemovalOptions, st.booleans(), st.booleans(), st.booleans(), st.booleans()),
 )
-async def test_what_stays_is_whole_and_what_goes_is_gone(
+async def test_what_stays_is_whole_and_what_is_removed_is_gone(
     server: DistributionServer,
     made: dict[str, list[tuple[str, list[str], Any]]],
     chosen: list[str],

@@ -41,13 +41,13 @@ def seen(records: TagHistory, now: Inventory, repository: Repository = APP) -> d
     return {tag: ((sighting.known_since - FIRST).days, sighting.came) for tag, sighting in found.items()}
 
 
-def test_what_the_first_crawl_finds_was_there_before(tmp_path: Path) -> None:
+def test_what_the_first_crawl_finds_existed_before(tmp_path: Path) -> None:
     now = inventory(app={"a": "x"})
     store(tmp_path).record(now, now=FIRST)
     assert seen(store(tmp_path), now) == {"a": (0, False)}
 
 
-def test_what_a_later_crawl_finds_new_or_moved_came_then(tmp_path: Path) -> None:
+def test_what_a_later_crawl_finds_new_or_moved_appeared_then(tmp_path: Path) -> None:
     store(tmp_path).record(inventory(app={"stays": "x", "moves": "x"}), now=FIRST)
     now = inventory(app={"stays": "x", "moves": "y", "new": "x"}, web={"a": "x"})
     store(tmp_path).record(now, now=FIRST + DAY)
@@ -63,7 +63,7 @@ def test_a_tag_that_returns_is_new(tmp_path: Path) -> None:
     assert seen(store(tmp_path), now) == {"a": (4, True), "b": (4, True)}
 
 
-def test_what_could_not_be_read_stays_as_it_was(tmp_path: Path) -> None:
+def test_the_record_of_what_could_not_be_read_stays_unchanged(tmp_path: Path) -> None:
     now = inventory(app={"a": "x"}, web={"a": "x"})
     store(tmp_path).record(now, now=FIRST)
     store(tmp_path).record(inventory(web={"a": "x"}), now=FIRST + DAY, unread=[APP])
@@ -84,7 +84,7 @@ def test_a_tag_that_moved_since_the_last_record_has_none(tmp_path: Path) -> None
     assert seen(store(tmp_path), inventory(app={"a": "y"})) == {}
 
 
-def test_registries_are_apart(tmp_path: Path) -> None:
+def test_each_registry_has_its_own_records(tmp_path: Path) -> None:
     now = inventory(app={"a": "x"})
     store(tmp_path).record(now, now=FIRST)
     assert seen(TagHistory(tmp_path, "other.example.com"), now) == {}
@@ -97,7 +97,7 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
     assert [path.name for path in records.path.parent.iterdir()] == [records.path.name]
 
 
-def test_a_crash_in_the_middle_leaves_the_records_as_they_were(tmp_path: Path) -> None:
+def test_a_crash_leaves_the_records_unchanged(tmp_path: Path) -> None:
     class Cut(Inventory):
         def as_mapping(self) -> Mapping[Repository, Mapping[Tag, Digest]]:
             found = dict(super().as_mapping())
@@ -121,7 +121,7 @@ def test_damaged_records_are_an_error_and_stay(tmp_path: Path) -> None:
     assert records.path.read_bytes().startswith(b"no database")
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="cannot be written") as failed:
         TagHistory(tmp_path / "file", "r").record(inventory(app={"a": "x"}), now=FIRST)
@@ -134,7 +134,7 @@ def unseen(records: TagHistory, now: Inventory, repository: Repository = APP) ->
     return {tag: None if one.unseen is None else (one.unseen - FIRST).days for tag, one in found.items()}
 
 
-def test_the_crawl_before_is_noted_with_what_came(tmp_path: Path) -> None:
+def test_the_previous_crawl_is_recorded_with_new_tags(tmp_path: Path) -> None:
     store(tmp_path).record(inventory(app={"a": "x"}), now=FIRST)
     now = inventory(app={"a": "x", "b": "y"}, web={"c": "z"})
     store(tmp_path).record(now, began=FIRST + 2 * DAY, now=FIRST + 3 * DAY)
@@ -144,7 +144,7 @@ def test_the_crawl_before_is_noted_with_what_came(tmp_path: Path) -> None:
     assert unseen(store(tmp_path), later, WEB) == {"c": 0}
 
 
-def test_an_image_that_was_known_anywhere_has_come_by_a_promotion(tmp_path: Path) -> None:
+def test_a_new_tag_of_a_known_image_is_a_promotion(tmp_path: Path) -> None:
     store(tmp_path).record(inventory(app={"a": "x", "b": "y"}), now=FIRST)
     store(tmp_path).record(inventory(app={"a": "x"}), now=FIRST + DAY)
     now = inventory(app={"a": "x", "c": "y"}, web={"prod": "x", "new": "z"})
@@ -153,7 +153,7 @@ def test_an_image_that_was_known_anywhere_has_come_by_a_promotion(tmp_path: Path
     assert unseen(store(tmp_path), now, WEB) == {"prod": 2, "new": 1}
 
 
-def test_the_crawl_before_is_the_last_that_could_read_the_repository(tmp_path: Path) -> None:
+def test_the_previous_crawl_is_the_last_that_could_read_the_repository(tmp_path: Path) -> None:
     store(tmp_path).record(inventory(app={"a": "x"}), now=FIRST)
     store(tmp_path).record(inventory(), now=FIRST + DAY, unread=[APP, WEB])
     now = inventory(app={"a": "x", "b": "y"}, web={"c": "z"})
@@ -162,7 +162,7 @@ def test_the_crawl_before_is_the_last_that_could_read_the_repository(tmp_path: P
     assert unseen(store(tmp_path), now, WEB) == {"c": 0}
 
 
-def test_a_clock_that_was_set_back_is_not_believed(tmp_path: Path) -> None:
+def test_a_clock_that_was_set_back_is_not_trusted(tmp_path: Path) -> None:
     found: dict[str, str] = {}
     for number, day in enumerate((10, 5, 11, 12)):
         found[f"t{number}"] = f"x{number}"
@@ -177,7 +177,7 @@ def _without_crawls(database: sqlite3.Connection) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_records_of_an_earlier_version_learn_the_crawl_before(tmp_path: Path, version: int) -> None:
+def test_records_of_an_earlier_version_learn_the_previous_crawl(tmp_path: Path, version: int) -> None:
     records = store(tmp_path)
     now = inventory(app={"a": "x", "b": "y"})
     records.record(inventory(app={"a": "x"}), now=FIRST)
@@ -202,7 +202,7 @@ contents = st.dictionaries(st.sampled_from("abc"), st.sampled_from("xyz"), max_s
 
 @pytest.mark.property
 @given(st.lists(contents, min_size=1, max_size=6))
-def test_records_agree_with_a_naive_memory(history: list[dict[str, str]]) -> None:
+def test_records_agree_with_a_naive_model(history: list[dict[str, str]]) -> None:
     import tempfile
 
     memory: dict[str, tuple[str, int, bool]] = {}
@@ -242,14 +242,14 @@ def test_a_digest_that_loses_its_last_tag_is_remembered_until_it_has_one_again(t
     assert untagged(records) == {"z": 3}
 
 
-def test_what_could_not_be_read_has_lost_nothing(tmp_path: Path) -> None:
+def test_what_could_not_be_read_has_not_lost_its_tags(tmp_path: Path) -> None:
     records = store(tmp_path)
     records.record(inventory(app={"a": "x"}), now=FIRST)
     records.record(inventory(), now=FIRST + DAY, unread=[APP])
     assert untagged(records) == {}
 
 
-def test_records_of_the_first_version_go_on(tmp_path: Path) -> None:
+def test_records_of_the_first_version_are_continued(tmp_path: Path) -> None:
     """They had half of each digest."""
     records = store(tmp_path)
     now = inventory(app={"a": "x", "b": "y"})
@@ -267,7 +267,7 @@ def test_records_of_the_first_version_go_on(tmp_path: Path) -> None:
     assert untagged(records) == {"y": 2}
 
 
-def test_the_newest_are_remembered_where_they_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_there_are_too_many_the_newest_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dregutil.inventory.tag_history_writer._MOST_UNTAGGED", 1)
     records = store(tmp_path)
     for day, content in enumerate("xyzw"):

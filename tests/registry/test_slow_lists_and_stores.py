@@ -50,7 +50,7 @@ def lagging(proxy: Proxy, lists: int) -> None:
     proxy.after = answer
 
 
-async def test_a_list_that_lags_is_asked_again(
+async def test_a_list_that_lags_is_requested_again(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(last_look, "_LAGS", (0.0,) * 4)
@@ -84,7 +84,7 @@ def test_what_stays_listed_counts_as_removed_and_can_be_undone(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("times", [2, 7])
-async def test_a_delete_that_an_overloaded_store_refuses_is_tried_again(
+async def test_a_delete_refused_by_an_overloaded_store_is_retried(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, times: int
 ) -> None:
     image = pusher.push_image("r", "1.0", seed="one")
@@ -103,7 +103,7 @@ async def test_a_delete_that_an_overloaded_store_refuses_is_tried_again(
     assert pusher.tags("r") == {}
 
 
-async def test_a_store_that_does_not_recover_is_named(
+async def test_a_store_that_does_not_recover_is_reported(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repository, "PATIENCE", 0.5)
@@ -177,7 +177,7 @@ async def test_an_index_that_still_answers_by_its_tag_keeps_its_children(
             assert pusher.has("r", index["digest"])
 
 
-async def test_an_image_that_still_answers_by_its_tag_is_no_success(by_tag: MemoryServer, tmp_path: Path) -> None:
+async def test_an_image_that_still_answers_by_its_tag_is_not_a_success(by_tag: MemoryServer, tmp_path: Path) -> None:
     with Pusher(by_tag.url) as pusher:
         images = [pusher.push_image("r", f"1.{n}", seed=str(n)) for n in range(3)]
         result = await Removing(by_tag.url, tmp_path).remove("<2")

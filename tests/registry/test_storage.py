@@ -46,7 +46,7 @@ def data_of(storage: Path, digest: str) -> Path:
     return root_of(storage) / "blobs/sha256" / digest[7:9] / digest[7:] / "data"
 
 
-def test_when_a_manifest_was_pushed_is_told_by_its_link(filled: Path, pusher: Pusher) -> None:
+def test_the_push_date_of_a_manifest_is_that_of_its_link(filled: Path, pusher: Pusher) -> None:
     digest = Digest(pusher.tags("shop/web")["1.0"])
     link = root_of(filled) / f"repositories/shop/web/_manifests/revisions/sha256/{digest.hex}/link"
     os.utime(link, (1_700_000_000, 1_700_000_000))
@@ -74,19 +74,19 @@ def test_everything_is_read(filled: Path, pusher: Pusher) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "docker", "docker/registry", "docker/registry/v2"])
-def test_the_root_may_be_named_or_what_it_holds(filled: Path, below: str) -> None:
+def test_the_root_or_a_folder_inside_it_can_be_named(filled: Path, below: str) -> None:
     found = read_storage(str(filled / below))
     assert (len(found.blobs), list(found.repositories)) == (7, ["shop", "shop/web"])
 
 
 @pytest.mark.parametrize("below", ["", "nothing/there", "file"])
-def test_a_folder_that_is_no_storage_is_refused(tmp_path: Path, below: str) -> None:
+def test_a_folder_that_is_not_a_storage_is_refused(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match=r"no registry's storage|cannot be read"):
         read_storage(str(tmp_path / below))
 
 
-def test_a_scheme_that_is_not_known_is_refused() -> None:
+def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(UsageError, match="ftp"):
         read_storage("ftp://host/registry")
 
@@ -117,7 +117,7 @@ def open_folder(filled: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_what_may_not_be_read_is_named(open_folder: Path) -> None:
+def test_what_may_not_be_read_is_reported(open_folder: Path) -> None:
     with as_nobody():
         found = read_storage(str(open_folder))
     assert "repositories/shop/web/_manifests/revisions" in [oddity.place for oddity in found.hidden]
@@ -131,7 +131,7 @@ def test_a_storage_that_may_not_be_read_at_all_is_refused(open_folder: Path) -> 
     root_of(open_folder).chmod(0o755)
 
 
-def test_damage_is_named_and_skipped(filled: Path, pusher: Pusher) -> None:
+def test_damage_is_reported_and_skipped(filled: Path, pusher: Pusher) -> None:
     one, two = pusher.tags("shop/web")["1.0"], pusher.tags("shop/web")["2.0"]
     tag_link(filled, "latest").write_text("sha256:garbage")
     tag_link(filled, "gone").parent.mkdir(parents=True)

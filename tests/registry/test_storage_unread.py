@@ -39,7 +39,7 @@ def bucket(pusher: Pusher, registry_server: DistributionServer) -> Iterator[Buck
         yield found
 
 
-def test_a_store_that_pushes_back_is_asked_until_it_answers(bucket: Bucket) -> None:
+def test_a_store_that_refuses_requests_is_asked_until_it_answers(bucket: Bucket) -> None:
     bucket.refuses = lambda _, times: times < 5
     found = read_storage("s3://bucket")
     assert min(bucket.refused.values()) == 5
@@ -48,7 +48,7 @@ def test_a_store_that_pushes_back_is_asked_until_it_answers(bucket: Bucket) -> N
 
 
 @pytest.mark.parametrize("part", ["/revisions/", "/current/link", "blobs/"])
-def test_what_a_store_does_not_give_away_is_not_read(bucket: Bucket, part: str) -> None:
+def test_what_a_store_does_not_return_is_reported_as_not_read(bucket: Bucket, part: str) -> None:
     bucket.refuses = lambda request, _: part in request.path
     found = read_files(ObjectFiles("s3://bucket", patience=0.2), "s3://bucket")
     assert found.is_partial
@@ -60,7 +60,7 @@ def test_what_a_store_does_not_give_away_is_not_read(bucket: Bucket, part: str) 
     assert next(stops_at(found, GarbageCollector(Generation.V2)), "") == ""
 
 
-def test_doctor_and_du_say_what_was_not_read(
+def test_doctor_and_du_report_what_was_not_read(
     bucket: Bucket, registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """403 of one object is an answer: nothing is waited for."""

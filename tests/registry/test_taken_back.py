@@ -63,7 +63,7 @@ async def cut_off_after_the_image(removing: Removing, pusher: Pusher, image: dic
     raise AssertionError("the image never went")
 
 
-async def test_an_image_pushed_again_before_the_run_is_taken_up(removing: Removing, pusher: Pusher) -> None:
+async def test_an_image_pushed_again_before_the_run_is_resumed(removing: Removing, pusher: Pusher) -> None:
     image, signature = signed(pusher, "1.0", "one")
     raw = pusher.raw("r", "1.0")
     await cut_off_after_the_image(removing, pusher, image)
@@ -74,7 +74,7 @@ async def test_an_image_pushed_again_before_the_run_is_taken_up(removing: Removi
 
 
 @pytest.mark.parametrize("tag", ["new", "1.0"])
-async def test_a_settled_image_that_is_there_again_keeps_its_signature(
+async def test_a_settled_image_that_exists_again_keeps_its_signature(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, tag: str
 ) -> None:
     """Its outcome is in the record; then somebody pushes it again, and the run is taken up."""
@@ -99,7 +99,7 @@ async def test_a_settled_image_that_is_there_again_keeps_its_signature(
     assert aside.is_whole("r", signature)
 
 
-async def test_a_tag_that_went_alone_and_is_there_again_is_told(
+async def test_a_tag_that_was_untagged_and_exists_again_is_reported(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its outcome is in the record; then somebody pushes it again, and the run is taken up."""
@@ -143,7 +143,7 @@ async def test_a_tag_that_moves_between_the_look_and_the_put(removing: Removing,
     assert pusher.tags("r") == {"1.0": new[0], "1.0.0": image["digest"]}
 
 
-async def test_what_an_untag_took_along_comes_back_without_a_resume(
+async def test_what_an_untag_deleted_is_restored_without_a_resume(
     memory: MemoryServer, aside: Pusher, tmp_path: Path
 ) -> None:
     """A server whose DELETE of a tag takes the manifest and its other tags; the run is killed right after it."""
@@ -171,7 +171,7 @@ def _take_all(memory: MemoryServer, request: Request) -> None:
         memory.repositories["r"].tags = {"1.0": "gone"}
 
 
-async def test_what_a_run_left_alone_is_no_business_of_its_undo(
+async def test_undo_ignores_what_the_run_left_alone(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was about to go, and recorded; then a new tag held it; then somebody else removed it."""
@@ -193,7 +193,7 @@ async def test_what_a_run_left_alone_is_no_business_of_its_undo(
     assert pusher.tags("r") == {"1.0": images["1.0"]["digest"]}
 
 
-async def test_a_tag_of_what_was_put_back_meanwhile_comes_back(
+async def test_the_tag_of_a_digest_that_a_new_tag_kept_is_put_back(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """The digest is left for a tag that came meanwhile; its own tag went all the same, and is the undo's business."""
@@ -240,7 +240,7 @@ async def test_garbage_collected_in_the_middle_of_a_sweep(tmp_path: Path) -> Non
             assert json.loads(pusher.request("GET", "/v2/r/tags/list")[2])["tags"] is not None
 
 
-async def test_a_tag_that_an_undo_left_on_our_own_manifest_is_ours(removing: Removing, pusher: Pusher) -> None:
+async def test_a_tag_that_an_undo_left_on_a_placeholder_belongs_to_the_run(removing: Removing, pusher: Pusher) -> None:
     """An undo was killed while it took away a tag that a false success had left dangling."""
     image = pusher.push_image("r", "1.0", seed="one")
     await removing.remove("1.0")
@@ -252,7 +252,7 @@ async def test_a_tag_that_an_undo_left_on_our_own_manifest_is_ours(removing: Rem
     assert not pusher.has("r", dummy)
 
 
-async def test_a_sha512_child_comes_back_under_its_digest(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+async def test_a_sha512_child_is_restored_under_its_digest(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
     child = aside.push_image("r", seed="child")
     raw = aside.raw("r", child["digest"])
     digest = f"sha512:{hashlib.sha512(raw).hexdigest()}"
@@ -273,7 +273,7 @@ async def test_a_sha512_child_comes_back_under_its_digest(memory: MemoryServer, 
     assert "1.0" in (memory.repositories["r"].tags or {})
 
 
-async def test_a_layer_that_lies_elsewhere_is_no_loss(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+async def test_a_layer_stored_elsewhere_is_not_a_loss(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
     """The real registry takes such images only where it is told so."""
     removing = Removing(memory.url, tmp_path)
     docker = "application/vnd.docker.distribution.manifest.v2+json"

@@ -85,7 +85,7 @@ def test_a_plan_is_refused(pusher: Pusher, program: Program, tmp_path: Path) -> 
 # Brakes
 
 
-def test_what_is_no_plan_says_what_to_name(program: Program, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_plan_is_refused_with_advice(program: Program, tmp_path: Path) -> None:
     found = program.run("apply", str(tmp_path))
     assert found.returncode == 2
     assert found.stderr.splitlines() == [
@@ -94,7 +94,7 @@ def test_what_is_no_plan_says_what_to_name(program: Program, tmp_path: Path) -> 
     ]
 
 
-def test_a_plan_that_takes_most_of_a_repository_is_braked(pusher: Pusher, program: Program) -> None:
+def test_a_plan_that_removes_most_of_a_repository_is_braked(pusher: Pusher, program: Program) -> None:
     fill(pusher, 60)
     found = program.run("remove-tags", "-r", "shop/web", "-t", "<1.55")
     assert found.returncode == 5
@@ -110,7 +110,7 @@ def test_a_plan_that_takes_most_of_a_repository_is_braked(pusher: Pusher, progra
     assert len(pusher.tags("shop/web")) == 5
 
 
-def test_everyday_removals_and_those_by_name_never_meet_the_brake(pusher: Pusher, program: Program) -> None:
+def test_everyday_removals_and_those_by_name_are_not_braked(pusher: Pusher, program: Program) -> None:
     fill(pusher, 60)
     assert program.run("remove-tags", "-r", "shop/web", "-t", "<1.9").returncode == 0
     fill(pusher, 60)
@@ -128,7 +128,7 @@ def test_on_a_terminal_the_number_is_typed_back(pusher: Pusher, program: Program
     assert (code, len(pusher.tags("shop/web"))) == (0, 5), shown
 
 
-def test_on_a_terminal_the_plan_is_shown_once_and_asked_for(pusher: Pusher, program: Program) -> None:
+def test_on_a_terminal_the_plan_is_shown_once_with_a_question(pusher: Pusher, program: Program) -> None:
     fill(pusher, 3)
     pusher.push_image("shop/web", "0.9", "stable", seed="shared")
     name = program.url.partition("//")[2]
@@ -147,7 +147,7 @@ def test_on_a_terminal_the_plan_is_shown_once_and_asked_for(pusher: Pusher, prog
 # What earlier runs know
 
 
-def test_an_index_that_was_left_by_the_one_around_it_holds_its_children(pusher: Pusher, program: Program) -> None:
+def test_a_nested_index_left_by_its_parent_holds_its_children(pusher: Pusher, program: Program) -> None:
     """No tag leads to it any more; that the one which went had it says our record."""
     child = pusher.push_image("r", "child", seed="child")
     inner = pusher.push_index("r", children=[child])
@@ -159,7 +159,7 @@ def test_an_index_that_was_left_by_the_one_around_it_holds_its_children(pusher: 
     assert pusher.is_whole("r", "1.0")
 
 
-def test_an_untagged_index_that_a_record_knows_holds_its_children(pusher: Pusher, program: Program) -> None:
+def test_an_untagged_index_in_a_record_holds_its_children(pusher: Pusher, program: Program) -> None:
     child = pusher.push_image("shop/web", "child", seed="child")
     index = pusher.push_index("shop/web", "1.0", children=[child])
     assert program.run("remove-tags", "-r", "shop/web", "-t", "1.0").returncode == 0
@@ -174,7 +174,7 @@ def test_an_untagged_index_that_a_record_knows_holds_its_children(pusher: Pusher
 # The state folder
 
 
-def test_a_state_folder_in_memory_is_said_before_anything_is_removed(pusher: Pusher, program: Program) -> None:
+def test_a_state_folder_in_memory_is_reported_before_anything_is_removed(pusher: Pusher, program: Program) -> None:
     fill(pusher, 1)
     state = Path(tempfile.mkdtemp(dir="/dev/shm"))
     try:
@@ -291,7 +291,7 @@ def _kill_at_a_write(program: Program, proxy: Proxy, chance: random.Random, *arg
     return place
 
 
-def test_a_step_of_which_the_registry_says_nothing_is_looked_at_again(
+def test_a_step_without_an_answer_is_checked_again(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """A look that meets status 500 is no outcome: the run stays unfinished, and whoever takes it up looks again."""

@@ -41,7 +41,7 @@ def remove(program: Program, *selector: str) -> None:
     assert found.returncode == 0, found.stderr
 
 
-def test_everything_comes_back_as_it_was(pusher: Pusher, program: Program) -> None:
+def test_everything_is_restored_as_it_was(pusher: Pusher, program: Program) -> None:
     before = shop(pusher)
     remove(program)
     assert set(pusher.tags("shop/web")) == {"2.0"}
@@ -102,7 +102,7 @@ def test_after_garbage_collection(tmp_path: Path, restarted: bool) -> None:
         pusher.close()
 
 
-def test_what_is_lost_is_said_and_the_rest_comes_back_after_a_restart(tmp_path: Path) -> None:
+def test_what_is_lost_is_reported_and_the_rest_is_restored_after_a_restart(tmp_path: Path) -> None:
     """Of four images one has lost its layer, one its child, one is whole, and one only its manifest."""
     with DistributionServer(tmp_path / "registry", cache=True) as server, Pusher(server.url) as pusher:
         program = Program(server.url, tmp_path)
@@ -160,7 +160,7 @@ def test_a_blob_that_only_another_repository_has_is_mounted(pusher: Pusher, prog
     assert pusher.is_whole("shop/web", "1.0")
 
 
-def test_an_index_whose_child_went_otherwise_is_said(pusher: Pusher, program: Program) -> None:
+def test_an_index_whose_child_was_deleted_otherwise_is_reported(pusher: Pusher, program: Program) -> None:
     child = pusher.push_image("shop/web", seed="child")
     pusher.push_index("shop/web", "1.0", children=[child])
     pusher.push_image("shop/web", "1.1", seed="other")
@@ -207,7 +207,7 @@ def test_a_secret_is_in_no_record(pusher: Pusher, program: Program) -> None:
     assert all(folder.stat().st_mode & 0o077 == 0 for folder in program.runs)
 
 
-def test_an_advised_command_can_be_copied_anywhere(pusher: Pusher, program: Program, tmp_path: Path) -> None:
+def test_a_command_in_advice_works_in_any_folder(pusher: Pusher, program: Program, tmp_path: Path) -> None:
     before = shop(pusher)
     found = program.run("remove-tags", "-r", "shop/web", "-t", "<2.0", "nested")
     (advised,) = re.findall(r"`dregutil (undo .*?)`", found.stderr)
@@ -241,7 +241,7 @@ def test_a_plan_applied_twice_lists_nothing_the_second_time(pusher: Pusher, prog
     assert "removed 2 tags" in program.run("history").stdout
 
 
-def test_a_signature_s_tag_is_short_on_a_terminal_and_whole_to_a_program(pusher: Pusher, program: Program) -> None:
+def test_a_signature_tag_is_short_on_a_terminal_and_complete_for_a_program(pusher: Pusher, program: Program) -> None:
     digest = pusher.push_image("shop/web", "1.0", seed="one")["digest"]
     tag = f"sha256-{digest[7:]}.sig"
     pusher.push_image("shop/web", tag, seed="signature")

@@ -67,7 +67,9 @@ def behind(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) 
 
 @pytest.mark.parametrize("how", ["reset", "held"])
 @pytest.mark.parametrize("when", ["look", "look after"])
-def test_a_blob_that_gets_no_answer_costs_no_other_image(behind: Behind, how: str, when: str) -> None:
+def test_a_blob_without_an_answer_does_not_prevent_other_images_from_being_restored(
+    behind: Behind, how: str, when: str
+) -> None:
     layer = behind.layer("1.2")
     spared = [1 if when == "look after" else 0]
 
@@ -89,7 +91,7 @@ def test_a_blob_that_gets_no_answer_costs_no_other_image(behind: Behind, how: st
     _finishes(behind)
 
 
-def test_a_tag_whose_put_gets_no_answer_costs_no_other_image(behind: Behind) -> None:
+def test_a_put_without_an_answer_does_not_prevent_other_images_from_being_restored(behind: Behind) -> None:
     behind.illness.ill = lambda request: request.method == "PUT" and request.reference == "1.2"
     found = behind.program.run("undo")
     assert found.returncode == 3, found.stderr
@@ -101,7 +103,7 @@ def test_a_tag_whose_put_gets_no_answer_costs_no_other_image(behind: Behind) -> 
 
 
 @pytest.mark.parametrize("when", ["look", "put"])
-def test_a_registry_that_is_away_ends_it(behind: Behind, when: str) -> None:
+def test_an_unreachable_registry_ends_an_undo(behind: Behind, when: str) -> None:
     """It is gone from the first request of a kind on."""
     method = "PUT" if when == "put" else "GET"
     is_away = [False]
@@ -131,7 +133,7 @@ def _finishes(behind: Behind) -> None:
     assert behind.program.run("undo").returncode == 1, "nothing is left to be undone"
 
 
-def test_what_a_replica_has_not_heard_of_yet_is_asked_for_again(
+def test_what_a_replica_does_not_know_yet_is_requested_again(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """The first answer after a PUT denies what was put: it is there a second later, and is not taken away."""
@@ -156,7 +158,7 @@ def test_what_a_replica_has_not_heard_of_yet_is_asked_for_again(
         assert pusher.tags("r") == before
 
 
-def test_a_tag_that_one_reading_denies_is_asked_for_again_before_it_is_put(
+def test_a_tag_that_one_reading_denies_is_requested_again_before_it_is_put(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """Somebody pushes it to another image while the undo is at work, and the first answer does not know of that."""

@@ -20,7 +20,7 @@ def memory() -> Iterator[MemoryServer]:
         yield found
 
 
-def test_the_only_tag_goes_and_its_image_stays(
+def test_the_only_tag_is_removed_and_its_image_stays(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     child = pusher.push_image("r", seed="child")
@@ -44,7 +44,7 @@ def test_the_only_tag_goes_and_its_image_stays(
 
 
 @pytest.mark.parametrize("takes", [False, True])
-def test_by_the_tag_s_name(memory: MemoryServer, tmp_path: Path, takes: bool) -> None:
+def test_untagging_by_the_name_of_the_tag(memory: MemoryServer, tmp_path: Path, takes: bool) -> None:
     """Also where the manifest goes with its last tag: it is put back by its digest."""
     memory.switches.untags, memory.switches.last_tag_takes = True, takes
     with Pusher(memory.url) as pusher:

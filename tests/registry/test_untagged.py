@@ -66,7 +66,7 @@ def there(pusher: Pusher, *described: dict[str, Any]) -> list[bool]:
 HEADERS = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"}
 
 
-def test_from_storage_the_old_goes_with_its_children_and_comes_back(
+def test_an_old_index_found_in_storage_is_removed_with_its_children_and_restored(
     program: Program, pusher: Pusher, storage: Path
 ) -> None:
     kept, kept_children = push_index(pusher, "kept", "1.0", days=60)
@@ -91,7 +91,7 @@ def test_from_storage_the_old_goes_with_its_children_and_comes_back(
     assert "nothing to remove" in again.stderr, again.stderr  # what came back has come just now
 
 
-def test_doctor_and_du_count_what_cleanup_takes(program: Program, pusher: Pusher, storage: Path) -> None:
+def test_doctor_and_du_count_what_cleanup_removes(program: Program, pusher: Pusher, storage: Path) -> None:
     push_index(pusher, "kept", "1.0", days=60)
     whole = pusher.push_image(WEB, seed="whole", config=created(60))
     broken = pusher.push_image(WEB, seed="broken", config=created(60))
@@ -110,7 +110,7 @@ def test_doctor_and_du_count_what_cleanup_takes(program: Program, pusher: Pusher
     assert "0 manifests, which alone hold 0 B" in program.run("doctor", "--storage", str(storage)).stdout
 
 
-def test_what_came_into_the_repository_lately_is_young_however_old_its_content(
+def test_what_was_pushed_recently_is_young_regardless_of_its_content(
     program: Program, pusher: Pusher, storage: Path
 ) -> None:
     """Such as the children of an index that is being copied here."""
@@ -121,7 +121,7 @@ def test_what_came_into_the_repository_lately_is_young_however_old_its_content(
     assert there(pusher, stray) == [True]
 
 
-def test_a_child_of_an_index_that_stays_and_a_referrer_of_what_stays_are_not_selected(
+def test_a_child_of_a_kept_index_and_a_referrer_of_a_kept_image_are_not_selected(
     program: Program, pusher: Pusher, storage: Path
 ) -> None:
     (program.folder / "policy.yml").write_text(POLICY.replace("within: 14d", "within: 45d"))
@@ -145,7 +145,9 @@ def test_a_child_that_an_untagged_index_shares_stays_with_it(program: Program, p
     assert there(pusher, old, *children, young, new) == [False, True, False, True, True]
 
 
-def test_a_repository_without_any_tag_keeps_its_newest(program: Program, pusher: Pusher, storage: Path) -> None:
+def test_a_repository_without_any_tag_keeps_its_newest_manifest(
+    program: Program, pusher: Pusher, storage: Path
+) -> None:
     old = pusher.push_image("lone", seed="old", config=created(60))
     new = pusher.push_image("lone", seed="new", config=created(50))
     age_links(storage, 45)
@@ -159,7 +161,7 @@ def test_a_repository_without_any_tag_keeps_its_newest(program: Program, pusher:
     assert [pusher.has("lone", one["digest"]) for one in (old, new)] == [False, True]
 
 
-def test_from_our_records_what_lost_its_last_tag(program: Program, pusher: Pusher) -> None:
+def test_a_manifest_that_lost_its_last_tag_is_found_in_the_records(program: Program, pusher: Pusher) -> None:
     (program.folder / "policy.yml").write_text(POLICY.replace("max_remove: 100%", "max_remove: 100%, min_age: 0s"))
     policy = (program.folder / "policy.yml").read_text()
     old, children = push_index(pusher, "old", "latest", days=50)
@@ -200,9 +202,7 @@ def test_a_child_that_once_had_a_tag_stays_with_its_index(program: Program, push
 
 
 @pytest.mark.parametrize("how", ["a tag", "an index"])
-def test_a_plan_is_looked_at_again_when_it_is_applied(
-    how: str, program: Program, pusher: Pusher, storage: Path
-) -> None:
+def test_a_plan_is_checked_again_when_it_is_applied(how: str, program: Program, pusher: Pusher, storage: Path) -> None:
     pusher.push_image(WEB, "1.0", seed="tagged", config=created(60))
     stray = pusher.push_image(WEB, seed="stray", config=created(50))
     other = pusher.push_image(WEB, seed="other", config=created(50))
@@ -221,9 +221,7 @@ def test_a_plan_is_looked_at_again_when_it_is_applied(
     assert pusher.is_whole(WEB, "rescued")
 
 
-def test_what_is_damaged_in_the_storage_keeps_all_that_has_no_tag(
-    program: Program, pusher: Pusher, storage: Path
-) -> None:
+def test_damage_in_the_storage_keeps_all_untagged_manifests(program: Program, pusher: Pusher, storage: Path) -> None:
     pusher.push_image(WEB, "1.0", seed="tagged", config=created(60))
     stray = pusher.push_image(WEB, seed="stray", config=created(50))
     age_links(storage, 40)
@@ -235,7 +233,7 @@ def test_what_is_damaged_in_the_storage_keeps_all_that_has_no_tag(
     assert there(pusher, stray) == [True]
 
 
-def test_why_explains_a_digest_without_a_tag(program: Program, pusher: Pusher, storage: Path) -> None:
+def test_why_explains_an_untagged_digest(program: Program, pusher: Pusher, storage: Path) -> None:
     pusher.push_image(WEB, "1.0", seed="tagged", config=created(60))
     stray = pusher.push_image(WEB, seed="stray", config=created(50))
     age_links(storage, 40)

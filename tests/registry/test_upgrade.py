@@ -85,7 +85,7 @@ def test_a_finished_run_is_undone(upgraded: Upgraded) -> None:
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])
-def test_an_unfinished_run_is_taken_up_or_undone(upgraded: Upgraded, how: str) -> None:
+def test_an_unfinished_run_is_resumed_or_undone(upgraded: Upgraded, how: str) -> None:
     run = upgraded.left.run_of("unfinished")
     upgraded.run(*(("undo", run) if how == "undo" else ("apply", "--resume", run, "-y")))
     tags = upgraded.tags("app")
@@ -99,7 +99,7 @@ def test_an_unfinished_run_is_taken_up_or_undone(upgraded: Upgraded, how: str) -
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])
-def test_a_tag_on_a_placeholder_is_recognised_and_goes_where_it_belongs(upgraded: Upgraded, how: str) -> None:
+def test_a_tag_on_a_placeholder_is_recognised_and_gets_its_image(upgraded: Upgraded, how: str) -> None:
     run = upgraded.left.run_of("on a placeholder")
     assert f"left by the interrupted run {run}" in upgraded.run("inspect", "tool:1.0", code=3)
     upgraded.run(*(("undo", run) if how == "undo" else ("apply", "--resume", run, "-y")))
@@ -108,7 +108,7 @@ def test_a_tag_on_a_placeholder_is_recognised_and_goes_where_it_belongs(upgraded
     assert upgraded.all_whole() or how == "resume"
 
 
-def test_plain_undo_goes_from_the_newest_to_the_oldest_and_passes_over_what_is_undone(upgraded: Upgraded) -> None:
+def test_undo_without_a_run_goes_from_newest_to_oldest_and_skips_undone_runs(upgraded: Upgraded) -> None:
     for what in ("on a placeholder", "unfinished", "finished"):
         assert upgraded.left.run_of(what) in upgraded.run("undo").splitlines()[0] + upgraded.run("history")
     assert {name: upgraded.tags(name) for name in upgraded.before} == upgraded.before
@@ -116,7 +116,7 @@ def test_plain_undo_goes_from_the_newest_to_the_oldest_and_passes_over_what_is_u
     upgraded.run("undo", code=1)
 
 
-def test_a_new_removal_is_the_newest_of_all(upgraded: Upgraded) -> None:
+def test_a_new_removal_is_the_newest_run(upgraded: Upgraded) -> None:
     upgraded.run("remove-tags", "-r", "app", "-t", "1.5", "--refresh")
     assert "1.5" not in upgraded.tags("app")
     upgraded.run("undo")
@@ -136,7 +136,7 @@ def test_the_cache_and_the_contents_are_read(upgraded: Upgraded) -> None:
         assert all(database.details(digest) is not None for digest in digests)
 
 
-def test_the_sightings_go_on(upgraded: Upgraded) -> None:
+def test_the_sightings_are_continued(upgraded: Upgraded) -> None:
     store = TagHistory(upgraded.left.folder / "state", NAME)
     tags = {Tag(tag): Digest(digest) for tag, digest in upgraded.before["app"].items()}
     known = store.of(Repository("app"), tags)
