@@ -16,7 +16,7 @@ from dregutil.apply.undo.run import UndoRun, apply_undo
 from dregutil.inventory.crawl import crawl
 from dregutil.inventory.known import Known
 from dregutil.journal.history import RunHistory
-from dregutil.journal.reader import RunRecord
+from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.names import Digest, Repository

@@ -20,7 +20,8 @@ from dregutil.errors import DamagedRecordError
 from dregutil.journal.history import RunHistory
 from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.oci_layout import write_layout
-from dregutil.journal.reader import RunRecord, read_journal
+from dregutil.journal.reader import read_journal
+from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.names import Repository

@@ -12,7 +12,7 @@ from typing import Any
 from dregutil.apply.apply import apply_plan
 from dregutil.inventory.known import Known
 from dregutil.journal.history import RunHistory
-from dregutil.journal.reader import RunRecord
+from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.names import Digest, Repository, Tag

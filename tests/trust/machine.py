@@ -19,7 +19,7 @@ from dregutil.apply.undo.plan import plan_undo
 from dregutil.apply.undo.run import UndoResult, UndoRun, apply_undo
 from dregutil.errors import DregutilError
 from dregutil.inventory.crawl import crawl
-from dregutil.journal.reader import RunRecord
+from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Repository
 from dregutil.plan.file import decode_plan, encode_plan

@@ -20,7 +20,7 @@ from dregutil.files import state_folder
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
-from dregutil.journal.reader import RunRecord
+from dregutil.journal.record import RunRecord
 from dregutil.journal.remembered import remembered
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal

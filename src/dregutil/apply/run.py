@@ -11,7 +11,7 @@ from dregutil.apply.untag import Untagger
 from dregutil.errors import DregutilError
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
-from dregutil.journal.reader import RunRecord
+from dregutil.journal.record import RunRecord
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Plan, Step

@@ -26,7 +26,7 @@ from dregutil.inventory.tags import Inventory
 from dregutil.journal.history import RunHistory
 from dregutil.journal.mounts import why_short_lived
 from dregutil.journal.oci_layout import LaidOutRecorder
-from dregutil.journal.reader import RunRecord
+from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.names import Repository

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from dregutil.errors import DamagedRecordError
-from dregutil.journal.reader import RunHeader, RunRecord, read_indexes, read_moved
+from dregutil.journal.reader import read_indexes, read_moved
+from dregutil.journal.record import RunHeader, RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository
 from dregutil.plan.outcome import Intent

@@ -1,6 +1,6 @@
-"""The lines of a run's record, each with a sum over itself.
+"""The lines of a run's journal, each with a checksum.
 
-A torn line, or one that reached the disk out of order, is recognised by its sum and left out.
+A line that is torn, or reached the disk out of order, has a wrong checksum and is left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 
 VERSION = 1
 FILE_NAME = "journal.jsonl"
-_SUM = 16  # hexadecimal digits of each line's own sum
+_SUM = 16  # hexadecimal digits of a line's checksum
 
 
 class RunLine(msgspec.Struct, tag="run", kw_only=True):
@@ -51,11 +51,11 @@ class RunLine(msgspec.Struct, tag="run", kw_only=True):
     because: str = ""
     untagged: bool = False
     names_repositories: bool = False
-    number: int = 0  # the place among the runs of a state folder; 0 in those of 2.0.0
+    number: int = 0  # its place among the runs of the state folder; 0 from 2.0.0
 
 
 class _Version(msgspec.Struct):
-    """What is read of a first line, of whatever version."""
+    """What any version reads of a first line."""
 
     version: int
 
@@ -89,8 +89,10 @@ class RestoredLine(msgspec.Struct, tag="restored", omit_defaults=True):
 
 
 class BetweenLine(msgspec.Struct, tag="between", omit_defaults=True):
-    """A look at the tags while no DELETE was in flight: it answers for what had been deleted until then. `stays`: tags
-    that are to stay and that no line before has named; `gone`: those that no longer are."""
+    """A look at the tags while no DELETE was in flight: what was deleted before it is accounted for.
+
+    `stays`: tags that are to stay, and that no earlier line names; `gone`: tags that need not stay any more.
+    """
 
     repository: str
     stays: list[str] = []
@@ -110,7 +112,7 @@ class LostLine(msgspec.Struct, tag="lost", omit_defaults=True):
 
 
 class TornLine(msgspec.Struct, tag="torn"):
-    """The line before was cut off while it was written; what it was about had not been sent."""
+    """The line before was cut off while it was written; its request was not sent."""
 
 
 class EndLine(msgspec.Struct, tag="end"):
@@ -130,11 +132,11 @@ Line = (
     | EndLine
 )
 _decoder = msgspec.json.Decoder(Line)
-_encoder = msgspec.json.Encoder(enc_hook=str)  # our names are subclasses of str
+_encoder = msgspec.json.Encoder(enc_hook=str)  # names and digests are subclasses of str
 
 
 def decode_line(line: bytes) -> Line | None:
-    """A line's record, or None where it is torn or altered. Its newline, and zeros before it, do not matter."""
+    """The record in a line; None if it is torn or altered. Zeros before it, and a lost newline, do no harm."""
     whole = line.lstrip(b"\0").removesuffix(b"\n")
     for text in (whole, whole[:-1]):  # the newline itself may be what was altered
         sum_, _, payload = text.partition(b" ")
@@ -150,7 +152,7 @@ def decode_line(line: bytes) -> Line | None:
 
 
 def version_of(line: bytes) -> int | None:
-    """The version that the first line of a whole record names; None where it cannot be read."""
+    """The version that the first line of a journal names; None if it cannot be read."""
     sum_, _, payload = line.rstrip(b"\n").partition(b" ")
     if sum_ != _sum(payload):
         return None

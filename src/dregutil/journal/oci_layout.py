@@ -1,6 +1,6 @@
-"""A run's removed manifests as an OCI image layout (image-spec, "Image Layout"), for `skopeo` and its like.
+"""The removed manifests of a run as an OCI image layout (image-spec, "Image Layout"), for tools such as `skopeo`.
 
-Derived from the journal, and made again at will: nothing here is needed to put a run back.
+It is derived from the journal and can be made again at any time: `undo` does not need it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ TAGS = "dregutil.tags"
 
 
 class Layout:
-    """A layout that grows: manifests as they come, and at the end what names them."""
+    """A layout that grows: manifests one after another, and at the end the index that names them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._entries: list[dict[str, Any]] = []
         self._seen: set[Digest] = set()
         self._named: set[tuple[str, Digest]] = set()
-        self._folders: dict[str, str] = {}  # of each algorithm, that of its blobs
+        self._folders: dict[str, str] = {}  # of blobs, by algorithm
 
     def add(self, intents: Iterable[Intent]) -> None:
         """Write the manifests of `intents`: an entry for each tag, named `repository:tag`. Raises OSError.
@@ -50,7 +50,7 @@ class Layout:
                 self._name(name, intent)
 
     def finish(self) -> None:
-        """Write the index that names it all. Raises OSError."""
+        """Write the index that names them all. Raises OSError."""
         make_private_folder(self.folder)
         write_private(self.folder / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": self._entries}
@@ -68,7 +68,7 @@ class Layout:
     def _name(self, name: str, intent: Intent) -> None:
         manifest = intent.manifest
         if (name, manifest.digest) in self._named:
-            return  # recorded twice, as a run that was taken up does
+            return  # a resumed run records it twice
         self._named.add((name, manifest.digest))
         annotations = {REF_NAME: name, REPOSITORY: str(intent.repository), TAGS: " ".join(intent.tags)}
         self._entries.append(
@@ -89,7 +89,7 @@ def write_layout(folder: Path, intents: Iterable[Intent]) -> None:
 
 
 def laid_out(folder: Path, digest: Digest, media_type: str = "") -> Manifest | None:
-    """A manifest of a layout; None where it is not there, or is not what its digest says."""
+    """A manifest of a layout; None if it is not there, or its digest does not match."""
     path = folder / "blobs" / digest.algorithm / digest.hex
     try:
         raw = path.read_bytes()
@@ -99,7 +99,7 @@ def laid_out(folder: Path, digest: Digest, media_type: str = "") -> Manifest | N
 
 
 def laid_out_names(folder: Path) -> Iterator[tuple[Repository, tuple[Tag, ...], Manifest]]:
-    """What the index of a layout names, as far as it can be read: repository, tags, manifest."""
+    """The repository, the tags and the manifest of each entry of a layout's index that can be read."""
     try:
         entries = json.loads((folder / "index.json").read_bytes())["manifests"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
@@ -117,13 +117,13 @@ def laid_out_names(folder: Path) -> Iterator[tuple[Repository, tuple[Tag, ...], 
 
 
 class LaidOutRecorder:
-    """A recorder that keeps the layout beside another one's record, in a thread of its own: no step waits for it.
+    """Writes a layout beside what another recorder writes, in a thread of its own: no step waits for it.
 
-    Where it cannot be written it is given up, and what there is of it makes room for the record.
+    If it cannot be written it is given up, and what was written of it is deleted, which leaves space for the journal.
     """
 
     def __init__(self, recorder: Recorder, folder: Path, earlier: Iterable[Intent] = ()) -> None:
-        """`earlier` are the intents of a part of the run that is over."""
+        """`earlier`: the intents of the part of the run before it was resumed."""
         self._recorder = recorder
         self._layout = Layout(folder)
         self._thread = ThreadPoolExecutor(1)
@@ -149,7 +149,7 @@ class LaidOutRecorder:
         self._recorder.looked(repository)
 
     def finish(self) -> None:
-        """Wait for what is being written, and end the layout; a run without intents has none."""
+        """Wait until all is written, and end the layout. A run without intents has none."""
         self._thread.shutdown()
         if self._is_begun and not self._has_failed:
             try:

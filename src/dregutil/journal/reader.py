@@ -1,12 +1,11 @@
-"""What a run's record tells: read back whole, or only its two ends, or only the indexes in it."""
+"""The journal of a run, read back: as a whole, only its two ends, or only some of its intents."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from dregutil.journal.lines import (
     decode_line,
     version_of,
 )
+from dregutil.journal.record import RunHeader, RunRecord, Settled
 from dregutil.oci.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.file import decode_step, options_from
@@ -37,86 +37,17 @@ from dregutil.plan.model import Plan, Reclaim, Step
 from dregutil.plan.outcome import Intent, LostTag, Result, Unanswered
 from dregutil.storage.garbage_collector import Collector
 
-__all__ = [
-    "ENDED",
-    "RunHeader",
-    "RunRecord",
-    "Settled",
-    "read_header",
-    "read_indexes",
-    "read_journal",
-    "read_moved",
-]
+__all__ = ["ENDED", "read_header", "read_indexes", "read_journal", "read_moved"]
 
-ENDED = "ended"  # an empty file: the run has ended, and there was no room for the line that says so
-_LONGEST_END = 4096  # bytes at the end of a record in which its last line is looked for
+ENDED = "ended"  # an empty file: the run has ended, and there was no space for its last line
+_LONGEST_END = 4096  # bytes at the end of a journal in which its last line is searched
 _INDEX_TYPES = (OCI_INDEX.encode(), DOCKER_LIST.encode())
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What a run noted about one step."""
-
-    result: Result
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A run as its journal tells it. `undoes` names the run that it put back; `damaged` counts lines that cannot be
-    read, of those that were written whole. Where the first of them is one, `plan.registry` is empty.
-    `lost` are tags that went with what it deleted, as the last line about each says.
-
-    `missing_steps`: the record of the plan itself is not whole. `taken` are the steps that took something, or may have,
-    even if the run itself put it back. `unanswered`, by repository: what may have taken a tag along that was to stay.
-    """
-
-    run: str
-    folder: Path
-    plan: Plan
-    started: datetime
-    undoes: str = ""
-    intents: tuple[Intent, ...] = ()
-    outcomes: Mapping[int, Settled] = field(default_factory=dict)
-    restored: tuple[tuple[Repository, Digest, tuple[Tag, ...], str], ...] = ()
-    looked: frozenset[Repository] = frozenset()
-    finished: datetime | None = None
-    missing_steps: bool = False
-    damaged: int = 0
-    taken: frozenset[int] = frozenset()
-    lost: tuple[LostTag, ...] = ()
-    unanswered: Mapping[Repository, Unanswered] = field(default_factory=dict)
-
-    @property
-    def is_unfinished(self) -> bool:
-        return self.finished is None
-
-    @property
-    def removed_tags(self) -> int:
-        return sum(len(step.tags) for step in self._removed)
-
-    @property
-    def removed_untagged(self) -> int:
-        """How many manifests went that were selected themselves, and that no tag named."""
-        return sum(step.is_untagged for step in self._removed)
-
-    @property
-    def _removed(self) -> Iterator[Step]:
-        for step in self.plan.steps:
-            settled = self.outcomes.get(step.number)
-            if settled is not None and settled.result is Result.REMOVED:
-                yield step
-
-    @property
-    def open_intents(self) -> tuple[Intent, ...]:
-        """Intents whose outcome is not known."""
-        return tuple(intent for intent in self.intents if intent.step not in self.outcomes)
-
-
 def read_journal(folder: Path) -> RunRecord:
-    """Read a run's record; lines that are torn or altered are counted and left out. Raises JournalError."""
+    """Read the record of a run. Lines that are torn or altered are counted and left out. Raises JournalError."""
     path = folder / FILE_NAME
-    reading = _Reading(folder)
+    reading = _RecordReader(folder)
     try:
         with path.open("rb") as file:
             first = file.readline()
@@ -130,35 +61,16 @@ def read_journal(folder: Path) -> RunRecord:
 
 
 def _check_version(folder: Path, version: int | None) -> None:
-    """Raises JournalError where a record is of a version that this program does not read."""
+    """Raises JournalError if another version wrote the record."""
     if version not in (None, VERSION):
         raise JournalError(
             f"the record of the run {folder.name} is of version {version}, this program reads {VERSION}",
-            advice="undo or resume it with the dregutil that wrote it, or a later one",
+            advice="undo or resume it with the dregutil that wrote it, or a newer one",
         )
 
 
-@dataclass(frozen=True, slots=True)
-class RunHeader:
-    """The beginning of a run's record, and whether its end is there: read without all that lies between.
-
-    `number`: its place among the runs of a state folder, 0 for those of 2.0.0. `is_damaged`: its beginning cannot be
-    read, so that it may be of any registry. `is_newer`: it is of a version that this program does not read.
-    """
-
-    run: str
-    folder: Path
-    registry: str
-    started: datetime
-    undoes: str
-    is_unfinished: bool
-    number: int = 0
-    is_damaged: bool = False
-    is_newer: bool = False
-
-
 def read_header(folder: Path) -> RunHeader:
-    """Raises JournalError where the record was never begun."""
+    """Read the two ends of a record. Raises JournalError if it was never begun."""
     path = folder / FILE_NAME
     try:
         with path.open("rb") as file:
@@ -182,17 +94,17 @@ def read_header(folder: Path) -> RunHeader:
 
 
 def read_indexes(folder: Path) -> Iterator[Intent]:
-    """The intents of a record that concern an index; nothing where it cannot be read."""
+    """The intents that concern an index; none if the journal cannot be read."""
     return _intents_with(folder, _INDEX_TYPES)
 
 
 def read_moved(folder: Path) -> Iterator[Intent]:
-    """The intents of a record whose tags went onto a placeholder; nothing where it cannot be read."""
+    """The intents that moved tags to a placeholder; none if the journal cannot be read."""
     return (intent for intent in _intents_with(folder, (b'"placeholder":',)) if intent.placeholder is not None)
 
 
 def _intents_with(folder: Path, words: Sequence[bytes]) -> Iterator[Intent]:
-    """The intents of a record in whose line one of `words` stands; nothing where it cannot be read."""
+    """The intents whose line contains one of `words`; none if the journal cannot be read."""
     with contextlib.suppress(OSError), (folder / FILE_NAME).open("rb") as file:
         for line in file:
             if b'"type":"intent"' in line and any(word in line for word in words):
@@ -202,7 +114,7 @@ def _intents_with(folder: Path, words: Sequence[bytes]) -> Iterator[Intent]:
                         yield _intent(found)
 
 
-class _Reading:
+class _RecordReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.header: RunLine | None = None
@@ -214,27 +126,27 @@ class _Reading:
         self.looked: set[Repository] = set()
         self.lost: dict[tuple[str, str], LostTag] = {}
         self.stays: dict[str, set[str]] = defaultdict(set)
-        self.open: dict[str, dict[int, Digest]] = defaultdict(dict)  # what no look has answered for
+        self.open: dict[str, dict[int, Digest]] = defaultdict(dict)  # deleted since the last look
         self.finished: datetime | None = None
         self.damaged = 0
         self._is_last_damaged = False
 
     def take(self, line: bytes) -> None:
         if not line.strip(b"\0\n"):
-            return  # what a disk shows where nothing had reached it
+            return  # zeros: the file grew, and its content did not reach the disk
         found = decode_line(line)
-        is_damaged = found is None and line.endswith(b"\n")  # else it was cut off, and nothing was sent for it
+        is_damaged = found is None and line.endswith(b"\n")  # else it was cut off, and its request was not sent
         try:
             if isinstance(found, TornLine):
                 self.damaged -= self._is_last_damaged
             elif found is not None:
-                self._understand(found)
+                self._add(found)
         except (msgspec.MsgspecError, UsageError, ManifestError, ValueError):
             is_damaged = True
         self.damaged += is_damaged
         self._is_last_damaged = is_damaged
 
-    def _understand(self, line: Line) -> None:
+    def _add(self, line: Line) -> None:
         match line:
             case RunLine():
                 self.header = line
@@ -266,16 +178,18 @@ class _Reading:
                 self.finished = line.finished
 
     def _without_header(self) -> RunLine:
-        """What stands in for a first line that cannot be read. Raises JournalError where nothing follows it: a run
-        sends nothing before its plan is written."""
+        """Replaces a first line that cannot be read.
+
+        Raises JournalError if nothing follows it: a run sends no request before its plan is written.
+        """
         if not (self.intents or self.restored or self.steps or self.damaged > 1):
-            raise JournalError(f"the record of the run {self.folder.name} has no beginning: nothing was changed by it")
+            raise JournalError(f"the record of the run {self.folder.name} has no beginning: the run changed nothing")
         return RunLine(
             version=VERSION, run=self.folder.name, registry="", started=_moment_in(self.folder.name), command=""
         )
 
     def _ended(self) -> datetime | None:
-        """When it ended; the mark stands in for a last line for which there was no room."""
+        """When the run ended. The file ENDED replaces a last line for which there was no space."""
         with contextlib.suppress(OSError):
             return self.finished or datetime.fromtimestamp((self.folder / ENDED).stat().st_mtime, UTC)
         return self.finished
@@ -319,7 +233,7 @@ class _Reading:
 
 
 def _moment_in(name: str) -> datetime:
-    """When a run began, by its name."""
+    """When a run began, according to its name."""
     try:
         return datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from dregutil.errors import DregutilError, JournalError
-from dregutil.journal.reader import RunRecord, read_journal
+from dregutil.journal.reader import read_journal
+from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Result

@@ -21,7 +21,8 @@ from dregutil.errors import JournalError, NotFoundError, RefusedError
 from dregutil.files import make_private_folder, others_link, sync_folder
 from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.oci_layout import laid_out, laid_out_names
-from dregutil.journal.reader import ENDED, RunHeader, RunRecord, read_header, read_journal
+from dregutil.journal.reader import ENDED, read_header, read_journal
+from dregutil.journal.record import RunHeader, RunRecord
 from dregutil.journal.writer import Journal, write_advice
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from dregutil.oci.names import registry_key, registry_spellings

@@ -1,8 +1,7 @@
-"""The record of one run: a file that only grows, one checked line for each thing that is known.
+"""The journal of one run: a file that only grows, a line with a checksum for each event.
 
-An intent holds the exact bytes of the manifest that is about to go, and is on the disk before the request is sent; one
-fsync serves all steps in flight. What was intended is complete for whoever reads it (`reader`), since nothing was sent
-before it was durable.
+An intent has the exact bytes of the manifest to be deleted, and is on the disk before the request is sent, so a reader
+knows of every request that may have been sent. One fsync serves all steps in flight.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Journal:
-    """Writes the record of one run. A recorder, as `apply_plan` wants one."""
+    """Writes the journal of one run. It is a Recorder, which `apply_plan` takes."""
 
     def __init__(self, folder: Path, *, synced: bool = True, number: int = 0) -> None:
-        """`number`: the run's place among all. `synced=False` leaves the fsync out: for measuring what it costs."""
+        """`number`: the run's place among all. `synced=False` leaves out the fsync, to measure what it costs."""
         self.folder = folder
         self.path = folder / FILE_NAME
         self.number = number
@@ -75,7 +74,7 @@ class Journal:
         return self.folder.name
 
     def begin(self, plan: Plan, *, started: datetime, undoes: str = "") -> None:
-        """Write the plan down, durably. Raises JournalError."""
+        """Write the plan, durably. Raises JournalError."""
         header = RunLine(
             version=VERSION,
             run=self.run,
@@ -116,13 +115,13 @@ class Journal:
             )
         )
         await self._durable()
-        self.has_intents = True  # only now may anything be sent
+        self.has_intents = True  # only now may a request be sent
 
     def outcome(self, outcome: Outcome) -> None:
         self._note(OutcomeLine(outcome.step.number, outcome.result.value, outcome.why))
 
     def restored(self, repository: Repository, digest: Digest, tags: Iterable[Tag], why: str = "") -> None:
-        """Note that a manifest was put back with these tags, or why it was not."""
+        """Record that a manifest was put back with these tags, or why it was not."""
         self._note(RestoredLine(repository, digest, list(tags), why))
 
     def lost(self, lost: LostTag) -> None:
@@ -135,11 +134,11 @@ class Journal:
         self._note(LookedLine(repository))
 
     async def flush(self) -> None:
-        """Make all that was noted durable."""
+        """Make all that was recorded durable. Raises JournalError."""
         await self._durable()
 
     def close(self, finished: datetime | None) -> bool:
-        """End the record; `finished` where nothing of the run is left to do. False where that cannot be written."""
+        """End the journal; `finished` says when, if nothing of the run is left to do. False if it cannot be written."""
         try:
             if self._broken is None:
                 ending = [*self._waiting, *([encode_line(EndLine(finished))] if finished is not None else [])]
@@ -156,11 +155,11 @@ class Journal:
         self._waiting += [encode_line(line) for line in found]
 
     async def _durable(self) -> None:
-        """Wait until all that is noted now is on the disk: those who wait together share one fsync."""
+        """Wait until all that is recorded now is on the disk. Callers that wait at the same time share one fsync."""
         if self._broken is not None:
             raise self._broken
         while self._flushing is not None:
-            # That one may have begun before our lines: the next one takes them.
+            # It may have begun before these lines were recorded: the next one writes them.
             await asyncio.shield(self._flushing)
             if self._broken is not None:
                 raise self._broken
@@ -192,7 +191,7 @@ class Journal:
                     view = view[os.write(self._file, view) :]
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._length)  # no half line is left to spoil the next one
+                os.ftruncate(self._file, self._length)  # no half line is left before the next one
             raise _failed(self.path, error) from error
         self._length = os.fstat(self._file).st_size
 
@@ -233,7 +232,7 @@ def _failed(path: Path, error: OSError) -> JournalError:
 
 
 def write_advice(error: OSError) -> str:
-    """What to do where a record cannot be written. Never another folder where the disk is full: the records that are
-    in this one would be left behind."""
-    what = "free some space" if error.errno in _NO_ROOM else "make its folder one that can be written"
+    """What to do if a journal cannot be written. On a full disk never to name another folder: the records in this one
+    would not be found."""
+    what = "free some space" if error.errno in _NO_ROOM else "make its folder writable"
     return f"{what}; nothing more was changed"

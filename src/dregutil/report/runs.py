@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 
-from dregutil.journal.reader import RunRecord
+from dregutil.journal.record import RunRecord
 from dregutil.report.text import column_lines
 
 __all__ = ["damage_text", "run_lines", "run_object", "step_lines", "step_objects"]

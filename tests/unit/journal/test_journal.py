@@ -19,7 +19,8 @@ from dregutil.journal.history import RunHistory
 from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.mounts import why_short_lived
 from dregutil.journal.oci_layout import LaidOutRecorder, write_layout
-from dregutil.journal.reader import RunRecord, read_header, read_journal
+from dregutil.journal.reader import read_header, read_journal
+from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest

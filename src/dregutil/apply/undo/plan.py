@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from dregutil.apply.cut_off import lost_when_cut_off
 from dregutil.errors import DregutilError, PartialError
-from dregutil.journal.reader import RunRecord
+from dregutil.journal.record import RunRecord
 from dregutil.oci.manifest import Descriptor, Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.oci.placeholder import is_placeholder, stands_for_nothing

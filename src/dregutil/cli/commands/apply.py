@@ -19,7 +19,7 @@ from dregutil.inventory.known import Known
 from dregutil.inventory.tag_history import TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.history import RunHistory
-from dregutil.journal.reader import RunRecord
+from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, registry_key
 from dregutil.plan.file import decode_plan

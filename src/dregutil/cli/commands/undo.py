@@ -23,7 +23,7 @@ from dregutil.cli.settings import Settings
 from dregutil.errors import DregutilError, JournalError, NotFoundError, PlanRefusedError, UsageError
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.history import RunHistory
-from dregutil.journal.reader import RunRecord
+from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag, registry_key
 from dregutil.plan.model import Plan
