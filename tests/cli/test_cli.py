@@ -101,7 +101,7 @@ def test_an_absent_repository_is_reported_with_the_nearest_name(cli: Cli) -> Non
         (("query-tags", "-r", "shop/web", "-t", "<"), "no version"),
         (("query-tags", "-r", "shop/web", "-re", "("), "does not compile"),
         (("query-tags", "-r", "Shop/Web", "-t", "1"), "not a repository name"),
-        (("query-tags", "-r", "shop/web", "-t", "1.*"), r"'1.*' is no tag and no version selector"),
+        (("query-tags", "-r", "shop/web", "-t", "1.*"), r"'1.*' is neither a tag nor a version selector"),
         (("query-tags", "-r", "shop/web", "-t", "1.*-x?"), r"a pattern goes to -re (or -xre): '1\..*-x.'"),
         (("query-tags", "-r", "shop/web", "-t", "1", "-x", "=1.0"), "did you mean '==1.0'?"),
         (("query-tags", "-r", "shop/web", "-t", "=>1.0"), "did you mean '>=1.0'?"),

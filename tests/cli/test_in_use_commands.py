@@ -96,8 +96,8 @@ def test_entries_that_are_not_found_are_shown(program: Program, shop: Pusher) ->
     ("text", "why"),
     [
         ("HOST/shop/web:1.0\nHOST/shop/web:0.1\nHOST/shop/web:0.2\n", "most of what the list list names"),
-        ('[{"names": ["HOST/shop/web:1.0"], "sizeBytes": 1}]', "nodes' caches"),
-        ("apiVersion: v1\nitems:\n- image: HOST/shop/web:1.0\n", "cut short"),
+        ('[{"names": ["HOST/shop/web:1.0"], "sizeBytes": 1}]', "caches of nodes"),
+        ("apiVersion: v1\nitems:\n- image: HOST/shop/web:1.0\n", "is truncated"),
     ],
 )
 def test_a_doubtful_list_refuses_the_run(text: str, why: str, program: Program, shop: Pusher) -> None:

@@ -102,7 +102,7 @@ def test_a_link_of_the_own_user_is_followed(tmp_path: Path) -> None:
 def test_a_login_in_the_address_is_refused_and_not_repeated(tmp_path: Path) -> None:
     done = dregutil(tmp_path, "-reg", f"https://me:{SECRET}@registry.example.com", "list-repo-names")
     assert done.returncode == 2
-    assert "holds credentials" in done.stderr
+    assert "contains credentials" in done.stderr
     assert SECRET not in done.stdout + done.stderr
 
 

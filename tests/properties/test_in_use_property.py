@@ -90,7 +90,7 @@ def check(text: str) -> None:
         in_use, report = resolve(text)
     except RefusedError as error:
         event("refused")
-        if any(why in error.message for why in ("has a variable", "most of what", "names nothing")):
+        if any(why in error.message for why in ("contains a variable", "most of what", "names nothing")):
             return
         raise
     event("found" if "shop/web:2.0" in protected(in_use) else "counted")

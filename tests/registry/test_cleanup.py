@@ -261,7 +261,7 @@ def test_builds_found_by_one_crawl_keep_their_order_and_a_promotion_displaces_no
     assert {tag for tag in found if tag.startswith("prod")} == {"prod-0000000", "prod-0000001", "prod-0000002"}
     why = {tag: program.run("why", f"team/app:{tag}", "-f", "policy.yml").stdout for tag in found}
     assert "which counts: built since the crawl of" in why["feat-0000004"]
-    assert "which saw it come, counts: created" in why["prod-0000000"]
+    assert "which saw it appear, counts: created" in why["prod-0000000"]
     assert "its image was known before" in why["prod-0000000"]
 
 

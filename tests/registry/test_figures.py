@@ -165,7 +165,7 @@ async def test_a_storage_that_is_an_older_copy_makes_no_figure_exact(
         plan = await planned(registry_server.url, "1.0", stored=read_storage(str(storage)))
         assert plan.reclaim.exact is is_exact, plan.reclaim.because
     plan = await planned(registry_server.url, "1.0", stored=read_storage(str(tmp_path / "copy")))
-    assert f"differs from what the registry says of {where}:2.0; is it a copy?" in plan.reclaim.because
+    assert f"differs from the registry in {where}:2.0; is it a copy?" in plan.reclaim.because
 
 
 async def test_an_old_tag_cache_does_not_make_a_new_storage_inexact(

@@ -49,7 +49,7 @@ def test_every_whole_share_allows_what_it_says() -> None:
 def test_a_group_that_one_of_several_expressions_lacks_is_named() -> None:
     with pytest.raises(UsageError) as failed:
         read_policy(_policy("group_by: branch, select: {regex: ['(?P<branch>.+)-x', '(?P<other>.+)-y']}"))
-    assert "the group 'branch' is not in every regular expression: '(?P<other>.+)-y' has none" in str(failed.value)
+    assert "the group 'branch' must be in every regular expression: '(?P<other>.+)-y' lacks it" in str(failed.value)
 
 
 def _judged(*facts: TagFacts) -> Judgement:

@@ -1,6 +1,6 @@
 """Manifests that no tag names, and which of them stand for themselves. Pure.
 
-A child lives and dies with its index, a referrer with its subject: these are never selected by themselves. What is left
+A child belongs to its index, a referrer with its subject: these are never selected by themselves. What is left
 are *roots*: what was pushed by its digest alone, or has lost its last tag.
 """
 

@@ -121,7 +121,7 @@ class RepositoryGraph:
         return tuple(tag for key in keys for tag in self._named.get(key, ()) if self.tags.get(tag) != subject)
 
     def referrers_of(self, subject: Digest) -> tuple[Digest, ...]:
-        """What lives and dies with `subject`: by the referrers API, by fallback tag, by cosign's tags.
+        """What belongs to `subject`: by the referrers API, by fallback tag, by cosign's tags.
 
         An entry counts only where its manifest was read and, coming from a list, names the subject itself.
         """

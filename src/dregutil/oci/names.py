@@ -193,23 +193,23 @@ class RegistryAddress:
         scheme, has_scheme, rest = spelled.partition("://")
         advice = "give host[:port] or a URL, such as registry.example.com:5000"
         if has_scheme and scheme.lower() not in ("http", "https"):
-            raise UsageError(f"no registry can be reached by {scheme!r}", advice=advice)
+            raise UsageError(f"unknown scheme {scheme!r}", advice=advice)
         try:
             parts = urlsplit(f"//{rest if has_scheme else spelled}")
             port = parts.port
         except ValueError as error:
-            raise UsageError(f"not a registry's address: {error}", advice=advice) from error
+            raise UsageError(f"not a registry address: {error}", advice=advice) from error
         if parts.username is not None or parts.password is not None:
             raise UsageError(
-                "the registry's address holds credentials",
+                "the registry's address contains credentials",
                 advice="give them with -u and --password-stdin instead",
             )
         if not parts.hostname or parts.query or parts.fragment or re.search(r"[\s\\]", spelled):
-            raise UsageError(f"not a registry's address: {text[:150]!r}", advice=advice)
+            raise UsageError(f"not a registry address: {text[:150]!r}", advice=advice)
         try:
             parts.hostname.encode("idna")
         except UnicodeError as error:
-            raise UsageError(f"not a registry's address: {text[:150]!r} names no host", advice=advice) from error
+            raise UsageError(f"not a registry address: {text[:150]!r} names no host", advice=advice) from error
         return cls(scheme.lower() if has_scheme else "", parts.hostname, port, parts.path.rstrip("/"), spelled)
 
     @property

@@ -129,11 +129,11 @@ def decode_plan(lines: Iterable[bytes]) -> tuple[Plan, str]:
     try:
         trailer = _trailer.decode(before)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PlanRefusedError("the plan is cut short: its last line is missing", advice=_ADVICE) from error
+        raise PlanRefusedError("the plan is truncated: its last line is missing", advice=_ADVICE) from error
     if header is None:
         raise PlanRefusedError("the plan has no header", advice=_ADVICE)
     if trailer.steps != len(steps) or trailer.sha256 != summed.hexdigest():
-        raise PlanRefusedError("the plan was altered or cut short: its sum does not agree", advice=_ADVICE)
+        raise PlanRefusedError("the plan was altered or truncated: its checksum does not match", advice=_ADVICE)
     return _plan(header, steps), f"sha256:{trailer.sha256}"
 
 
@@ -228,17 +228,17 @@ def _read_header(line: bytes) -> _Header:
     try:
         version = msgspec.json.decode(line).get("version")
         if version != VERSION:
-            raise PlanRefusedError(f"the plan is of version {version}, this program reads {VERSION}", advice=_ADVICE)
+            raise PlanRefusedError(f"the plan has version {version}, this program reads {VERSION}", advice=_ADVICE)
         return _header.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, AttributeError, RecursionError) as error:
-        raise PlanRefusedError("this is no plan: its first line is no header", advice=_ADVICE) from error
+        raise PlanRefusedError("this is not a plan: its first line is not a header", advice=_ADVICE) from error
 
 
 def _read_step(line: bytes, number: int) -> Step:
     try:
         step = decode_step(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, UsageError, ValueError) as error:
-        raise PlanRefusedError(f"the plan was altered: line {number + 1} is no step", advice=_ADVICE) from error
+        raise PlanRefusedError(f"the plan was altered: line {number + 1} is not a step", advice=_ADVICE) from error
     if step.number != number:
         raise PlanRefusedError(f"the plan was altered: step {step.number} stands where {number} should", advice=_ADVICE)
     return step

@@ -97,7 +97,7 @@ class _RepositoryPlan:
         ordered = self._order(going, reasons)
         for digest, tags in roots.items():
             if digest not in ordered and not (digest in self.graph.absent and not tags):
-                reason = held.get(digest, "it and others refer to each other in a circle")
+                reason = held.get(digest, "it and others refer to each other in a cycle")
                 self.hold(digest, tags, reason, untag=self.options.untag and entries[digest].may_untag)
 
     def hold(self, digest: Digest, tags: Sequence[Tag], reason: str, *, untag: bool) -> None:

@@ -254,11 +254,11 @@ def _differs(graph: RepositoryGraph, stored: StoredRegistry) -> Iterator[str]:
         if graph.tags.get(tag) != tags.get(tag):
             yield _differing(stored, f"{name}:{tag}")
     for digest in (*(graph.manifests.keys() - present), *(graph.absent & present)):
-        yield _differing(stored, f"{digest.short} in {name}")
+        yield _differing(stored, f"{name}@{digest.short}")
 
 
 def _differing(stored: StoredRegistry, what: str) -> str:
-    return f"{stored.place} differs from what the registry says of {what}; is it a copy?"
+    return f"{stored.place} differs from the registry in {what}; is it a copy?"
 
 
 def _doubts(
@@ -272,7 +272,7 @@ def _doubts(
             f"{found:,} bytes on {collector.generation.value}"
             for collector, found in zip(collectors, totals, strict=True)
         )
-        yield f"this server does not tell which collector it has: {figures}"
+        yield f"it is not known which collector this registry has: {figures}"
 
 
 def _stops(plan: Plan, stored: StoredRegistry, collectors: Sequence[GarbageCollector]) -> Iterator[str]:

@@ -92,7 +92,7 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
     date = group.own_date(place)
     if isinstance(rule, Calendar):
         if date is None or newer is None:
-            return "it belongs to none"
+            return "it is in none"
         key = bucket(date.astimezone(group.zone), rule.period)
         return f"it belongs to {'-'.join(f'{part:02}' for part in key)}"
     if isinstance(rule, Within):
@@ -100,7 +100,7 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
         if arrival is None:
             return "its age is not known"
         age = age_as_written(group.now - arrival)
-        return f"it is {age} old" if arrival == date else f"our records saw it come {age} ago"
+        return f"it is {age} old" if arrival == date else f"the records saw it appear {age} ago"
     return "it matches" if place in kept_by(rule, group) else "it does not match"
 
 
@@ -111,7 +111,7 @@ def _date(verdict: Verdict, now: datetime) -> list[Bearing]:
     if facts.tag is None or facts.seen is None or created is None:
         return []
     if created > facts.seen:
-        text = f"it was created {_moment(created)}, which counts: later than the crawl that saw it come"
+        text = f"it was created {_moment(created)}, which counts: later than the crawl that saw it appear"
     elif came_as_built(facts, created):
         since = "" if facts.unseen is None else f" since the crawl of {_moment(facts.unseen)}, which did not find it"
         text = f"it was created {_moment(created)}, which counts: built{since}"
@@ -124,7 +124,7 @@ def _date(verdict: Verdict, now: datetime) -> list[Bearing]:
             why = f"before the crawl of {_moment(facts.unseen)}, which did not find it"
         if facts.former is not None:
             why = f"and it was missing for a while, known before since {_moment(facts.former.known_since)}"
-        text = f"the crawl of {_moment(facts.seen)}, which saw it come, counts: created {_moment(created)}, {why}"
+        text = f"the crawl of {_moment(facts.seen)}, which saw it appear, counts: created {_moment(created)}, {why}"
         text += "; others are judged by when it was created"
     return [Bearing("date", keeps=False, text=text)]
 
@@ -140,5 +140,5 @@ def _min_age(policy: ParsedPolicy, verdict: Verdict, now: datetime) -> Bearing:
     if verdict.facts.known_since is not None:
         since = age_as_written(now - verdict.facts.known_since)
         is_tagged = verdict.facts.tag is not None
-        text += f", known to our records for {since}" if is_tagged else f", and here without a tag for {since}"
+        text += f", known to the records for {since}" if is_tagged else f", and here without a tag for {since}"
     return Bearing(f"min_age: {duration_as_written(policy.min_age)}", keeps, text)

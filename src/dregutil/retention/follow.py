@@ -1,4 +1,4 @@
-"""What lives and dies with something else: signatures and other referrers, and what becomes of their subjects."""
+"""What belongs to something else: signatures and other referrers, and what becomes of their subjects."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class _Named:
             stays = [other for other in subjects if other.decision is not Decision.REMOVE]
             shown = (stays or subjects)[0]
             if shown.decision is Decision.FOLLOW:
-                return f"lives and dies with {_shown(shown)}"
-            return f"lives and dies with {_shown(shown)}, which {'stays' if stays else 'goes'}"
+                return f"belongs to {_shown(shown)}"
+            return f"belongs to {_shown(shown)}, which {'stays' if stays else 'goes'}"
         signature = _signature(verdict)
         name = "its subject"
         if verdict.facts.subject is not None:
@@ -66,8 +66,8 @@ class _Named:
         within = [other for key in _keys(verdict, signature) for other in self._within.get(key, ())]
         if within:
             stays = [other for other in within if not other.goes]
-            return f"lives and dies with {name}, a child of {_shown((stays or within)[0])}"
-        return f"lives and dies with {name}, which has no tag here"
+            return f"belongs to {name}, a child of {_shown((stays or within)[0])}"
+        return f"belongs to {name}, which has no tag here"
 
 
 def _shown(verdict: Verdict) -> str:

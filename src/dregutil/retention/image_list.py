@@ -190,7 +190,7 @@ class _Reader:
             mentions = list(dict.fromkeys(self.own.mentions(part)))
             if ("$" in part or "{{" in part) and plain_key(key) in ("image", "imageid") and not self._within:
                 raise RefusedError(
-                    f"{self.name}: the image {text[:100]!r} has a variable in it, so nobody knows what it is",
+                    f"{self.name}: the image {text[:100]!r} contains a variable, so it is not known which image it is",
                     advice="give the rendered form: `docker compose config`, `helm template`, `kubectl get … -o json`",
                 )
             for mention in mentions:
@@ -308,7 +308,7 @@ class _Reader:
                     self._other(word, beside)
             except UsageError as error:
                 where = f"{self.name}:{line.number}"
-                raise RefusedError(f"{where}: {word[:100]!r} is no image: {error.message}") from error
+                raise RefusedError(f"{where}: {word[:100]!r} is not an image: {error.message}") from error
             skip = len(words) == 2 and bool(tag) and not _has_version(word)
 
     def _add(self, entry: Entry) -> None:

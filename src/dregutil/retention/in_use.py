@@ -91,7 +91,7 @@ def refuse_caches_alone(reports: Iterable[ListReport]) -> None:
     if found and all(report.only_cached for report in found):
         names = ", ".join(report.name for report in found)
         raise RefusedError(
-            f"{names}: what lies in nodes' caches is not all that is in use",
+            f"{names}: the caches of nodes do not contain everything that is in use",
             advice="list what runs and what will run as well: containers, pods, workloads",
         )
 

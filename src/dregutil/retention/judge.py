@@ -266,7 +266,7 @@ def _held_by_missing(missing: TagFacts) -> Reason:
 def _young(policy: ParsedPolicy, draft: _Draft, now: datetime) -> Reason:
     limit, since = duration_as_written(policy.min_age), draft.facts.young_since
     if since is not None and now - since < policy.min_age:
-        return Reason(ReasonKind.MIN_AGE, f"counts as younger than min_age: {limit}, since our records were lost")
+        return Reason(ReasonKind.MIN_AGE, f"counts as younger than min_age: {limit}, because the records were lost")
     date = draft.date
     text = f"not known to be older than min_age: {limit}" if date is None else f"younger than min_age: {limit}"
     return Reason(ReasonKind.MIN_AGE, text)

@@ -78,7 +78,7 @@ def read_tree(text: str, name: str) -> Iterator[Node]:
         raise RefusedError(f"the list {name} is longer than {LONGEST:,} characters", advice=_AGAIN)
     text = _ESCAPE.sub("", text.lstrip("\ufeff")).replace("\ufeff", "")
     if "\0" in text:
-        raise RefusedError(f"the list {name} is no text", advice=_AGAIN)
+        raise RefusedError(f"the list {name} is not text", advice=_AGAIN)
     start = text.lstrip()
     first = start.partition("\n")[0]
     if start.startswith(("{", "[")) and not _SECTION.match(first):
@@ -122,7 +122,7 @@ def _checked(document: Node, name: str, *, is_yaml: bool) -> Node:
     fields = dict(document)
     # kubectl writes its keys in order: `kind` comes after `items`, so a list that ends within them has none.
     if is_yaml and isinstance(fields.get("items"), list) and "kind" not in fields:
-        raise RefusedError(f"the list {name} is cut short: nothing follows its `items`", advice=_AGAIN)
+        raise RefusedError(f"the list {name} is truncated: nothing follows its `items`", advice=_AGAIN)
     more = fields.get("metadata")
     marks = [fields.get("nextToken"), fields.get("NextToken")]
     if isinstance(more, Fields) and "items" in fields:
@@ -151,7 +151,7 @@ def _json_documents(text: str, name: str, *, strict: bool = True) -> Iterator[No
             node = _leaf(found)
         except (ValueError, RecursionError) as error:
             kind = RefusedError if began else _NoJsonError
-            raise kind(f"the list {name} is cut short, or no JSON: {error}", advice=_AGAIN) from error
+            raise kind(f"the list {name} is truncated, or is not JSON: {error}", advice=_AGAIN) from error
         began = True
         yield node
 
@@ -168,7 +168,7 @@ def _leaf(value: Any) -> Node:
 def _doubled(name: str, keys: Sequence[str]) -> RefusedError:
     key = next(key for place, key in enumerate(keys) if key in keys[:place])
     return RefusedError(
-        f"the list {name} has the key {key[:100]!r} twice in one mapping, and one would hide the other",
+        f"the list {name} has the key {key[:100]!r} twice in one mapping",
         advice="several documents of YAML need `---` between them",
     )
 
@@ -198,7 +198,7 @@ def _yaml_documents(text: str, name: str, *, strict: bool) -> Iterator[Node]:
     except (yaml.YAMLError, ValueError) as error:
         what = " ".join(str(error).split())
         raise RefusedError(
-            f"the list {name} is no YAML: {what[:200]}", advice="templates must be rendered first; nothing was removed"
+            f"the list {name} is not YAML: {what[:200]}", advice="templates must be rendered first; nothing was removed"
         ) from error
 
 
@@ -268,7 +268,7 @@ class _Builder:
                 pairs = [pair for pair in one if pair[0] not in own] if isinstance(one, Fields) else []
                 self._merged += len(pairs)
                 if self._merged > _MOST_MERGED:
-                    raise RefusedError(f"the list {self.name} grows too large by what it merges")
+                    raise RefusedError(f"the list {self.name} becomes too large by its merge keys")
                 fields.pairs.extend(pairs)
 
 

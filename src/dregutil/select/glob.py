@@ -198,5 +198,5 @@ def _set(text: str, place: int) -> tuple[_Test, int]:
             warnings.simplefilter("ignore")
             found = re.compile(f"(?!/)[{'^' if first > place + 1 else ''}{members}]")
     except re.error as error:
-        raise ValueError(f"{text!r}: {text[place : end + 1]!r} is no set: {error}") from error
+        raise ValueError(f"{text!r}: {text[place : end + 1]!r} is not a set of characters: {error}") from error
     return lambda sign: found.match(sign) is not None, end + 1

@@ -28,7 +28,7 @@ def parse_duration(text: str) -> timedelta:
         found = timedelta(seconds=seconds) if seconds <= _LONGEST.total_seconds() else _LONGEST * 2
         if found <= _LONGEST:
             return found
-    what = "longer than 1,000 years" if found else "no duration"
+    what = "longer than 1,000 years" if found else "not a duration"
     raise UsageError(f"{text[:50]!r} is {what}", advice="write a number and a unit, such as 90d, 24h, 2w or 1d12h")
 
 
@@ -58,4 +58,4 @@ def parse_size(text: str) -> int:
         size = int(Decimal(found[1]) * factor)
         if size < _LARGEST:
             return size
-    raise UsageError(f"{text[:50]!r} is no size", advice="write a number of bytes, or one with a unit, such as 1GB")
+    raise UsageError(f"{text[:50]!r} is not a size", advice="write a number of bytes, or one with a unit, such as 1GB")

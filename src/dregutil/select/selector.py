@@ -124,7 +124,7 @@ def parse_selector(text: str) -> Exact | Comparison:
         return Exact(Tag.parse(as_tag(text)))
     except UsageError as error:
         raise UsageError(
-            f"{text[:150]!r} is no tag and no version selector", advice=_meant(text) or error.advice
+            f"{text[:150]!r} is neither a tag nor a version selector", advice=_meant(text) or error.advice
         ) from error
 
 

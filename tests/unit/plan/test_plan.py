@@ -280,7 +280,7 @@ def test_a_circle_by_name_is_left_whole() -> None:
     found = graph({"1.0": amd, f"sha256-{amd.digest.hex}.att": outer})
     made = plan(found, "1.0")
     assert made.steps == ()
-    assert "circle" in made.kept[0].reason
+    assert "cycle" in made.kept[0].reason
 
 
 def test_a_repository_that_cannot_be_judged_is_left_out() -> None:

@@ -138,7 +138,7 @@ def test_a_manifest_that_was_read_and_that_the_storage_lacks_makes_the_storage_a
     assert with_stored_reclaim(made, stored(held), [V2], graphs={REPOSITORY: found}).reclaim.exact
     lacking = replace(stored(held), blobs={})
     because = with_stored_reclaim(made, lacking, [V2], graphs={REPOSITORY: found}).reclaim.because
-    assert because.startswith(f"/storage differs from what the registry says of {REPOSITORY}:1")
+    assert because.startswith(f"/storage differs from the registry in {REPOSITORY}:1")
 
 
 def test_a_collector_is_warned_of_for_tagged_indexes_alone() -> None:

@@ -175,10 +175,10 @@ def test_a_signature_hangs_on_every_tag_of_its_subject() -> None:
 
 
 def test_what_follows_a_subject_without_a_tag_says_so() -> None:
-    alone = Reason(ReasonKind.SIGNATURE, "lives and dies with its subject, which has no tag here")
+    alone = Reason(ReasonKind.SIGNATURE, "belongs to its subject, which has no tag here")
     signature = image(f"sha256-{ONE.hex}.sig", TWO, None, alone, decision=Decision.FOLLOW, policy="")
     assert explain(policies(), [signature, image("d", THREE, ago(3))], signature, NOW) == (
-        Bearing("subject", False, "lives and dies with its subject, which has no tag here"),
+        Bearing("subject", False, "belongs to its subject, which has no tag here"),
     )
     itself = image("a", ONE, None, alone, decision=Decision.FOLLOW, policy="", subject=ONE)
     assert [one.text for one in explain(policies(), [itself], itself, NOW)] == [alone.text]
@@ -252,7 +252,7 @@ def test_a_calendar_rule_counts_days_of_the_zone_and_by_when_the_tag_came() -> N
 
 def test_without_a_date_or_without_a_place_a_tag_belongs_to_no_day() -> None:
     daily = Calendar(Period.DAILY, 1, "daily: 1")
-    none = (False, "it belongs to none")
+    none = (False, "it is in none")
     assert standing(daily, image("a", ONE), image("b", TWO, ago(5))) == none
     tags = (image("main", ONE, ago(1)), image("1.0", TWO), image("1.1", THREE, ago(5)))
     assert standing(daily, *tags, order=Order.VERSION) == none
@@ -266,7 +266,7 @@ def test_a_rule_of_age_says_how_old_a_tag_is_or_when_it_came() -> None:
     assert standing(within, image("a", ONE, ago(1))) == (True, "it is 1d old")
     assert standing(within, image("a", ONE)) == (False, "its age is not known")
     built = image("a", ONE, ago(9), seen=ago(2), unseen=ago(10))
-    assert standing(within, built) == (True, "our records saw it come 2d ago")
+    assert standing(within, built) == (True, "the records saw it appear 2d ago")
 
 
 # -- dates ------------------------------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def test_nothing_is_said_of_a_date_that_nothing_competes_with() -> None:
 
 
 def test_a_creation_date_counts_where_it_is_later_than_the_crawl() -> None:
-    said = "it was created 2026-11-23 12:00 UTC, which counts: later than the crawl that saw it come"
+    said = "it was created 2026-11-23 12:00 UTC, which counts: later than the crawl that saw it appear"
     assert date_said(1, 2) == said
     assert date_said(1, 2, 3) == said
 
@@ -307,7 +307,7 @@ def test_a_creation_date_counts_where_the_image_was_built_since_the_crawl_before
     assert date_said(3, 3, 4) == said
 
 
-COUNTS = "the crawl of 2026-11-22 12:00 UTC, which saw it come, counts: created "
+COUNTS = "the crawl of 2026-11-22 12:00 UTC, which saw it appear, counts: created "
 OTHERS = "; others are judged by when it was created"
 
 
@@ -343,7 +343,7 @@ def test_min_age_says_by_what_age_it_judges() -> None:
     assert min_age(image("a", ONE)) == (False, "its age is not known")
     assert min_age(image("a", ONE, ago(9), seen=ago(3))) == (False, "it is 3d old")
     known = image("a", ONE, known_since=ago(4))
-    assert min_age(known) == (False, "its age is not known, known to our records for 4d")
-    assert min_age(known, UnknownDate.FIRST_SEEN) == (False, "it is 4d old, known to our records for 4d")
+    assert min_age(known) == (False, "its age is not known, known to the records for 4d")
+    assert min_age(known, UnknownDate.FIRST_SEEN) == (False, "it is 4d old, known to the records for 4d")
     lost = image(None, ONE, ago(9), seen=ago(3), known_since=ago(3))
     assert min_age(lost) == (False, "it is 3d old, and here without a tag for 3d")

@@ -125,12 +125,12 @@ def test_yaml_aliases_are_walked_once() -> None:
         ("", "names no image"),
         ("# nothing\n", "names no image"),
         ('{"kind": "List", "items": []}', "names no image"),
-        ('{"kind": "List", "items": [{"image": "r.io/a:1"}', "cut short"),
-        ("services:\n  web: {image: 'r.io/web:${TAG}'}\n", "has a variable in it"),
-        ("kind: Pod\nspec: {image: '{{ .Values.image }}'}\n", "has a variable in it"),
-        ("kind: [\n", "no YAML"),
-        ("r.io/a:1\nUPPER/case\n", "list:2: 'UPPER/case' is no image"),
-        ("[" * 5000, "no JSON"),
+        ('{"kind": "List", "items": [{"image": "r.io/a:1"}', "is truncated"),
+        ("services:\n  web: {image: 'r.io/web:${TAG}'}\n", "contains a variable"),
+        ("kind: Pod\nspec: {image: '{{ .Values.image }}'}\n", "contains a variable"),
+        ("kind: [\n", "is not YAML"),
+        ("r.io/a:1\nUPPER/case\n", "list:2: 'UPPER/case' is not an image"),
+        ("[" * 5000, "is not JSON"),
     ],
 )
 def test_what_cannot_be_read_whole_is_refused(text: str, why: str) -> None:

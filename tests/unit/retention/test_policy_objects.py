@@ -168,7 +168,7 @@ def test_a_mistake_says_where_it_is() -> None:
         "keep.all[0].within",
         "select.regex[0]",
     }
-    assert failed.value.message.startswith("the policy nightly has 4 mistakes\nnightly: keep.last: '0' is no whole")
+    assert failed.value.message.startswith("the policy nightly has 4 mistakes\nnightly: keep.last: '0' is not a whole")
 
 
 def test_mistakes_of_the_whole_say_where_they_are() -> None:
@@ -214,12 +214,12 @@ def test_one_text_or_another_type_where_a_list_is_meant_is_refused(make: Callabl
 
 @pytest.mark.parametrize("age", [timedelta(seconds=-1), timedelta(microseconds=1)])
 def test_a_duration_that_no_file_can_have_is_refused(age: timedelta) -> None:
-    with pytest.raises(PolicyError, match="is no duration"):
+    with pytest.raises(PolicyError, match="is not a duration"):
         Policy(name="p", repositories=["**"], keep=Keep(within=age))
 
 
 def test_a_truth_is_no_number_and_a_number_no_truth() -> None:
-    with pytest.raises(PolicyError, match="'True' is no whole number from 1"):
+    with pytest.raises(PolicyError, match="'True' is not a whole number of at least 1"):
         Policy(name="p", repositories=["**"], keep=Keep(last=True))
     with pytest.raises(PolicyError, match="'1' is neither true nor false"):
         Policy(name="p", repositories=["**"], keep=KEEP, untag=1)  # type: ignore[arg-type]

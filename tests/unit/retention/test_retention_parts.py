@@ -640,14 +640,12 @@ def test_a_signature_follows_what_its_name_speaks_of() -> None:
     signature = verdict(facts(f"sha256-{ONE.hex}.sig", TWO), Decision.FOLLOW)
     stays, goes = verdict(facts("a", ONE), Decision.KEEP, KEPT), verdict(facts("b", ONE), Decision.REMOVE, GONE)
     other = verdict(facts("c", THREE), Decision.KEEP, KEPT)
-    assert said(other, stays, signature) == ["lives and dies with 'a', which stays"]
-    assert said(goes, signature) == ["lives and dies with 'b', which goes"]
-    assert said(goes, stays, signature) == ["lives and dies with 'a', which stays"]
-    assert said(verdict(facts("u", ONE), Decision.UNTAG, GONE), signature) == ["lives and dies with 'u', which stays"]
-    assert said(other, signature) == [f"lives and dies with {ONE.short}, which has no tag here"]
-    assert said(verdict(facts(None, ONE), Decision.KEEP), signature) == [
-        f"lives and dies with {ONE.short}, which stays"
-    ]
+    assert said(other, stays, signature) == ["belongs to 'a', which stays"]
+    assert said(goes, signature) == ["belongs to 'b', which goes"]
+    assert said(goes, stays, signature) == ["belongs to 'a', which stays"]
+    assert said(verdict(facts("u", ONE), Decision.UNTAG, GONE), signature) == ["belongs to 'u', which stays"]
+    assert said(other, signature) == [f"belongs to {ONE.short}, which has no tag here"]
+    assert said(verdict(facts(None, ONE), Decision.KEEP), signature) == [f"belongs to {ONE.short}, which stays"]
     assert subjects_of(signature, [other, stays, signature]) == (stays,)
 
 
@@ -655,18 +653,18 @@ def test_a_referrer_follows_its_subject_and_its_children_their_index() -> None:
     referrer = verdict(facts("sbom", TWO, subject=ONE), Decision.FOLLOW)
     index = verdict(facts("all", THREE, contains=(ONE, FOUR)), Decision.KEEP, KEPT)
     gone = verdict(facts("old", FOUR, contains=(ONE,)), Decision.REMOVE, GONE)
-    assert said(index, referrer) == [f"lives and dies with {ONE.short}, a child of 'all'"]
-    assert said(gone, index, referrer) == [f"lives and dies with {ONE.short}, a child of 'all'"]
-    assert said(gone, referrer) == [f"lives and dies with {ONE.short}, a child of 'old'"]
-    assert said(verdict(facts("a", ONE), Decision.KEEP, KEPT), referrer) == ["lives and dies with 'a', which stays"]
+    assert said(index, referrer) == [f"belongs to {ONE.short}, a child of 'all'"]
+    assert said(gone, index, referrer) == [f"belongs to {ONE.short}, a child of 'all'"]
+    assert said(gone, referrer) == [f"belongs to {ONE.short}, a child of 'old'"]
+    assert said(verdict(facts("a", ONE), Decision.KEEP, KEPT), referrer) == ["belongs to 'a', which stays"]
     assert subjects_of(index, [index, referrer]) == ()
     about = verdict(facts("sig", FOUR, subject=TWO), Decision.FOLLOW)
-    assert said(referrer, about)[1] == "lives and dies with 'sbom'"
+    assert said(referrer, about)[1] == "belongs to 'sbom'"
 
 
 def test_what_is_its_own_subject_follows_nothing() -> None:
     itself = verdict(facts(f"sha256-{ONE.hex}", ONE), Decision.FOLLOW)
-    assert said(itself) == [f"lives and dies with {ONE.short}, which has no tag here"]
+    assert said(itself) == [f"belongs to {ONE.short}, which has no tag here"]
 
 
 def test_a_fallback_tag_of_a_longer_digest_is_cut() -> None:
@@ -674,10 +672,10 @@ def test_a_fallback_tag_of_a_longer_digest_is_cut() -> None:
     other = Digest(f"sha512:{'ab' * 63}cd")
     subject = verdict(facts("a", long), Decision.KEEP, KEPT)
     fallback = verdict(facts(f"sha512-{'ab' * 32}", TWO), Decision.FOLLOW)
-    assert said(subject, fallback) == ["lives and dies with 'a', which stays"]
+    assert said(subject, fallback) == ["belongs to 'a', which stays"]
     referrer = verdict(facts("sbom", TWO, subject=long), Decision.FOLLOW)
     alike = verdict(facts("b", other), Decision.KEEP, KEPT)
-    assert said(alike, referrer) == [f"lives and dies with {long.short}, which has no tag here"]
+    assert said(alike, referrer) == [f"belongs to {long.short}, which has no tag here"]
 
 
 # -- judging ----------------------------------------------------------------------------------------------------------
@@ -704,7 +702,7 @@ def test_records_that_were_lost_count_only_while_they_are_younger_than_min_age()
     young = facts("a", created=ago(0.5), young_since=ago(1))
     assert reasons(one, young) == [["younger than min_age: 1d"]]
     younger = facts("a", created=ago(0.5), young_since=ago(0.9))
-    assert reasons(one, younger) == [["counts as younger than min_age: 1d, since our records were lost"]]
+    assert reasons(one, younger) == [["counts as younger than min_age: 1d, because the records were lost"]]
 
 
 def stay(one: ParsedPolicy, *tags: TagFacts) -> list[str]:
@@ -745,7 +743,7 @@ def test_a_version_that_is_surely_none_of_a_policy_is_not_in_doubt() -> None:
 
 def test_what_has_no_tag_follows_its_subject_alone() -> None:
     referrer = verdict(facts(None, TWO, subject=ONE), Decision.FOLLOW)
-    assert said(verdict(facts("a", ONE), Decision.KEEP, KEPT), referrer) == ["lives and dies with 'a', which stays"]
+    assert said(verdict(facts("a", ONE), Decision.KEEP, KEPT), referrer) == ["belongs to 'a', which stays"]
 
 
 def test_a_signature_of_a_longer_digest_follows_no_other_that_begins_alike() -> None:

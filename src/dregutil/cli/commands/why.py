@@ -124,7 +124,7 @@ def _unjudged(
     by = graph.tagged_referrer(digest)
     if by is not None:
         found.append(Bearing("referrer", keeps=True, text=f"{graph.repository}:{by} refers to it"))
-    decision, text = Decision.FOLLOW, "it has no tag, and lives and dies with what it belongs to"
+    decision, text = Decision.FOLLOW, "it has no tag, and belongs to what it belongs to"
     if not found:
         decision, text = Decision.KEEP, trouble or _NOT_KNOWN
         found.append(Bearing("not selected", keeps=True, text=text))

@@ -38,6 +38,7 @@ from dregutil.select.selector import Comparison, parse_selector
 
 __all__ = ["PolicyError", "Reader", "read_policy"]
 
+_NO_NAME = "a manifest without a tag has no name and no version"
 _WORDS = ("repository", "major", "minor", "variant")
 
 
@@ -75,7 +76,7 @@ class Reader:
         keys = tree.section(tree.root, "policy file")
         version = tree.text(keys.get("version"))
         if version not in (None, "1"):
-            tree.wrong(keys["version"], f"version {version} is not known, only 1")
+            tree.wrong(keys["version"], f"version {version} is not supported, only 1")
         defaults = self._settings(tree.section(keys.get("defaults"), "defaults"), {})
         policies: list[ParsedPolicy] = []
         names: set[str] = set()
@@ -147,13 +148,13 @@ class Reader:
         for key in ("order", "group_by"):
             plain = tree.text(keys.get(key)) if isinstance(keys.get(key), yaml.ScalarNode) else None
             if key in keys and plain not in ("time", "repository"):
-                tree.wrong(keys[key], f"{key!r} is of no use here: what has no tag has no name and no version")
+                tree.wrong(keys[key], f"{key!r} cannot be used here: {_NO_NAME}")
         kept = tree.section(keys["keep"], "keep") if isinstance(keys.get("keep"), yaml.MappingNode) else {}
         together = [tree.section(item, "rule") for item in self._all(kept)]
         for rules in (kept, *together):
             for key in ("tags", "versions"):
                 if key in rules:
-                    tree.wrong(rules[key], f"{key!r} keeps nothing here: what has no tag has no name and no version")
+                    tree.wrong(rules[key], f"{key!r} keeps nothing here: {_NO_NAME}")
 
     def _select(self, node: Any) -> ParsedSelect:
         tree = self.tree
@@ -162,7 +163,10 @@ class Reader:
             tree.wrong(node, "'select' is empty; leave it out to select every tag")
         untagged = tree.switch(keys.get("untagged"), default=False)
         if untagged and len(keys) > 1:
-            tree.wrong(keys["untagged"], "'untagged' stands alone: what has no tag has no name to select by")
+            tree.wrong(
+                keys["untagged"],
+                f"'untagged' cannot be combined with other keys: {_NO_NAME}",
+            )
         return ParsedSelect(
             tree.read_all(keys.get("tags"), parse_glob),
             tree.read_all(keys.get("regex"), _regex),
@@ -179,7 +183,7 @@ class Reader:
         def read(text: str) -> str:
             if text in set().union(*named) - everywhere:
                 lacking = next(regex.pattern for regex in select.regexes if text not in regex.groupindex)
-                raise ValueError(f"the group {text!r} is not in every regular expression: {lacking!r} has none")
+                raise ValueError(f"the group {text!r} must be in every regular expression: {lacking!r} lacks it")
             return choose(text)
 
         found = self.tree.read_all(node, read)
@@ -190,7 +194,7 @@ class Reader:
         keys = tree.section(node, "keep")
         none = tree.switch(keys.get("none"), default=False)
         if none and len(keys) > 1:
-            tree.wrong(keys["none"], "'none' stands alone: either nothing is kept, or something is")
+            tree.wrong(keys["none"], "'none' cannot be combined with other rules")
         elif node is not None and not keys and not getattr(node, "value", None):
             tree.wrong(node, "'keep' is empty: say what to keep, or `none: true` if nothing is")
         elif "none" in keys and not none:
@@ -244,7 +248,7 @@ def parse_range(text: str) -> tuple[Comparison, ...]:
         except UsageError as error:
             raise ValueError(error.message) from error
         if not isinstance(selector, Comparison):
-            raise ValueError(f"{part!r} is no comparison of versions, such as '>=1.0'")
+            raise ValueError(f"{part!r} is not a comparison of versions, such as '>=1.0'")
         found.append(selector)
     return tuple(found)
 
@@ -267,7 +271,7 @@ def _limit(text: str) -> Limit:
         return Limit(share=Fraction(share[1]) / 100)
     if re.fullmatch(r"[0-9]{1,9}", text):
         return Limit(number=int(text))
-    raise ValueError(f"{text!r} is no limit: such as 30%, or a number of tags")
+    raise ValueError(f"{text!r} is not a limit; write a share such as 30%, or a number of tags")
 
 
 def _zone(text: str) -> tzinfo:

@@ -47,10 +47,10 @@ class Tree:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             place = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
-            self.mistakes.append(Mistake(*place, f"this is no YAML: {error.problem or error.context}"))
+            self.mistakes.append(Mistake(*place, f"this is not YAML: {error.problem or error.context}"))
             return None
         except (yaml.YAMLError, RecursionError) as error:
-            self.mistakes.append(Mistake(1, 1, f"this is no YAML: {str(error).partition(chr(10))[0]}"))
+            self.mistakes.append(Mistake(1, 1, f"this is not YAML: {str(error).partition(chr(10))[0]}"))
             return None
         if root is None:
             self.mistakes.append(Mistake(1, 1, "the policy is empty"))
@@ -74,7 +74,7 @@ class Tree:
             if text not in KEYS[name]:
                 self.wrong(key, f"unknown key {text!r} in {_named(name)}{_nearest(text, KEYS[name])}")
             elif text in found:
-                self.wrong(key, f"the key {text!r} stands twice in {_named(name)}")
+                self.wrong(key, f"duplicate key {text!r} in {_named(name)}")
             else:
                 found[text] = value
         for key in REQUIRED.get(name, ()):
@@ -96,7 +96,7 @@ class Tree:
         if node is None:
             return None
         if not isinstance(node, yaml.ScalarNode) or not str(node.value).strip():
-            self.wrong(node, f"a text must stand here, not {_kind(node)}")
+            self.wrong(node, f"a string is expected here, not {_kind(node)}")
             return None
         return str(node.value)
 
@@ -130,7 +130,7 @@ def parse_switch(text: str) -> bool:
 
 def parse_number(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
-        raise ValueError(f"{text!r} is no whole number from 1")
+        raise ValueError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
