@@ -47,13 +47,13 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", PARSERS)
-def test_honest_examples_are_read(name: str) -> None:
+def test_valid_examples_are_read(name: str) -> None:
     assert any(accepts(PARSERS[name], seed) for seed in PARSERS[name].seeds)
 
 
 @pytest.mark.parametrize("name", PARSERS)
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_what_is_made_to_break_readers_is_read_or_refused_at_once(name: str, hostile: str) -> None:
+def test_hostile_examples_are_read_or_refused_at_once(name: str, hostile: str) -> None:
     started = time.process_time()
     accepts(PARSERS[name], HOSTILE[hostile])
     assert time.process_time() - started < 2
@@ -74,7 +74,7 @@ def _changed(seed: bytes) -> st.SearchStrategy[bytes]:
 @pytest.mark.property
 @pytest.mark.parametrize("name", PARSERS)
 @given(data=st.data())
-def test_anything_is_read_or_refused(name: str, data: st.DataObject) -> None:
+def test_any_input_is_read_or_refused(name: str, data: st.DataObject) -> None:
     parser = PARSERS[name]
     raw = data.draw(st.one_of(st.binary(max_size=200), *(_changed(seed) for seed in parser.seeds)))
     with warnings.catch_warnings():

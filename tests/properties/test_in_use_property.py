@@ -141,7 +141,7 @@ def test_in_columns(before: list[str], image: str, after: list[str], column: str
     check("\n".join("  ".join(row) for row in [names, *rows]))
 
 
-def test_the_other_tags_of_the_repository_are_no_part_of_it() -> None:
+def test_other_tags_of_the_repository_are_not_protected() -> None:
     in_use, _ = resolve('["registry.example.com/shop/web:2.0"]')
     assert protected(in_use) == {"shop/web:2.0"}
     assert len(INVENTORY.repositories) == 4

@@ -124,7 +124,9 @@ def kept(found: Mapping[str, Verdict]) -> set[str]:
 
 @pytest.mark.property
 @given(policies, histories(), rules)
-def test_a_keep_rule_more_never_removes_more(policy: ParsedPolicy, facts: list[TagFacts], rule: KeepRule) -> None:
+def test_an_additional_keep_rule_never_removes_more(
+    policy: ParsedPolicy, facts: list[TagFacts], rule: KeepRule
+) -> None:
     more = replace(policy, keep=(*policy.keep, rule))
     assert kept(verdicts(policy, facts)) <= kept(verdicts(more, facts))
 
@@ -155,7 +157,7 @@ def test_a_repository_is_never_emptied(policy: ParsedPolicy, facts: list[TagFact
 
 @pytest.mark.property
 @given(policies, histories())
-def test_protection_keeps_its_tags_and_costs_no_other(policy: ParsedPolicy, facts: list[TagFacts]) -> None:
+def test_protection_keeps_its_tags_and_removes_no_other(policy: ParsedPolicy, facts: list[TagFacts]) -> None:
     free = verdicts(policy, facts)
     guarded = verdicts(policy, facts, ParsedProtect(tags=(parse_glob("1.*"), parse_glob("latest"))))
     assert {tag for tag in free if tag.startswith("1.") or tag == "latest"} <= kept(guarded)
@@ -164,7 +166,7 @@ def test_protection_keeps_its_tags_and_costs_no_other(policy: ParsedPolicy, fact
 
 @pytest.mark.property
 @given(policies, histories(), st.lists(st.tuples(st.integers(0, 9), ages, ages), max_size=6), simple_rules)
-def test_what_has_no_tag_never_changes_what_becomes_of_tags(
+def test_untagged_manifests_never_change_the_verdict_on_tags(
     policy: ParsedPolicy,
     facts: list[TagFacts],
     strays: list[tuple[int, datetime | None, datetime | None]],
@@ -187,7 +189,7 @@ def test_what_has_no_tag_never_changes_what_becomes_of_tags(
 
 @pytest.mark.property
 @given(policies, histories())
-def test_every_reason_really_holds(policy: ParsedPolicy, facts: list[TagFacts]) -> None:
+def test_every_reason_is_true(policy: ParsedPolicy, facts: list[TagFacts]) -> None:
     found = verdicts(policy, facts)
     for verdict in found.values():
         assert verdict.reasons
@@ -209,7 +211,7 @@ def test_every_reason_really_holds(policy: ParsedPolicy, facts: list[TagFacts]) 
 
 @pytest.mark.property
 @given(histories(), st.sampled_from(UnknownDate))
-def test_the_crawl_before_tells_apart_what_was_built_since_and_makes_nothing_older(
+def test_the_previous_crawl_distinguishes_new_builds_and_makes_nothing_older(
     facts: list[TagFacts], unknown: UnknownDate
 ) -> None:
     for one in facts:

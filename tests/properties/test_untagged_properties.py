@@ -121,7 +121,7 @@ def removed(
 
 @pytest.mark.property
 @given(repositories())
-def test_nothing_that_a_tag_reaches_goes(repository: tuple[dict[Digest, Manifest], dict[Tag, Digest]]) -> None:
+def test_nothing_that_a_tag_reaches_is_selected(repository: tuple[dict[Digest, Manifest], dict[Tag, Digest]]) -> None:
     found, tags = repository
     whole = stored(found, tags)
     graph = RepositoryGraph(
@@ -140,7 +140,7 @@ def test_nothing_that_a_tag_reaches_goes(repository: tuple[dict[Digest, Manifest
 
 @pytest.mark.property
 @given(repositories(), st.sets(st.integers(0, 8)))
-def test_what_is_untagged_and_stays_keeps_its_own(
+def test_an_untagged_manifest_that_stays_keeps_its_parts(
     repository: tuple[dict[Digest, Manifest], dict[Tag, Digest]], left_out: set[int]
 ) -> None:
     found, tags = repository
@@ -155,7 +155,7 @@ def test_what_is_untagged_and_stays_keeps_its_own(
 
 @pytest.mark.property
 @given(repositories())
-def test_in_the_end_only_what_a_tag_reaches_is_left(
+def test_in_the_end_only_what_a_tag_reaches_remains(
     repository: tuple[dict[Digest, Manifest], dict[Tag, Digest]],
 ) -> None:
     found, tags = repository
@@ -168,7 +168,7 @@ def test_in_the_end_only_what_a_tag_reaches_is_left(
 
 @pytest.mark.property
 @given(repositories(), st.sets(st.integers(0, 8)), st.sets(st.integers(0, 8)), st.sampled_from((".sig", ".scan")))
-def test_of_a_storage_goes_what_goes_of_the_registry(
+def test_the_storage_and_the_registry_give_the_same_result(
     repository: tuple[dict[Digest, Manifest], dict[Tag, Digest]], lost: set[int], runs: set[int], suffix: str
 ) -> None:
     found, tags = repository
@@ -193,7 +193,7 @@ def taken(graph: RepositoryGraph, roots: Iterable[Digest]) -> list[tuple[Digest,
     return sorted((step.digest, step.tags) for step in plan.steps)
 
 
-def test_what_a_tag_has_come_to_lead_to_since_the_plan_is_left() -> None:
+def test_what_a_tag_reaches_since_the_plan_is_left() -> None:
     image, bill = _pair()
     before = RepositoryGraph(APP, {}, {image.digest: image, bill.digest: bill}, {image.digest: (bill.digest,)})
     chosen = Selection((Selected(APP, image.digest, ()),))

@@ -117,7 +117,9 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
         (if_free_or_on(MINE.digest, OURS.digest), True, True, False, True),
     ],
 )
-async def test_what_a_guard_lets_be_put_over(guard: Guard, free: bool, mine: bool, pushed: bool, ours: bool) -> None:
+async def test_what_a_guard_allows_to_be_overwritten(
+    guard: Guard, free: bool, mine: bool, pushed: bool, ours: bool
+) -> None:
     for manifest, wanted in ((None, free), (MINE, mine), (PUSHED, pushed), (OURS, ours)):
         registry = Scripted({} if manifest is None else {TAG: manifest})
         assert await guard(registry.writable, R, TAG) is wanted
@@ -127,7 +129,7 @@ async def test_what_a_guard_lets_be_put_over(guard: Guard, free: bool, mine: boo
 
 
 @pytest.mark.parametrize("guard", [if_free, if_free_or_on(MINE.digest)])
-async def test_a_guard_asks_twice_only_where_the_tag_is_denied(guard: Guard) -> None:
+async def test_a_guard_asks_twice_only_if_the_tag_is_denied(guard: Guard) -> None:
     registry = Scripted()
     await guard(registry.writable, R, TAG)
     assert registry.asked == ["HEAD 1.0"] * 2
@@ -137,7 +139,7 @@ async def test_a_guard_asks_twice_only_where_the_tag_is_denied(guard: Guard) -> 
 
 
 @pytest.mark.parametrize("guard", [just_denied_twice, just_seen_on_placeholder, just_untagged])
-async def test_what_the_caller_has_just_read_is_not_asked_for_again(guard: Guard) -> None:
+async def test_what_the_caller_has_just_read_is_not_requested_again(guard: Guard) -> None:
     registry = Scripted({TAG: OURS})
     assert await put_back_tags(registry.writable, R, MINE, (TAG,), guard=guard) == (TAG,)
     assert registry.asked == ["PUT 1.0"]
@@ -189,7 +191,7 @@ async def test_a_child_is_put_once_however_many_indexes_need_it() -> None:
 
 
 @pytest.mark.parametrize("what", ["child", "itself"])
-async def test_what_is_accepted_and_not_there_is_an_error_that_says_what_was_put(what: str) -> None:
+async def test_a_manifest_accepted_but_missing_is_an_error_that_lists_what_was_put(what: str) -> None:
     child = image("child")
     outer = index(child)
     registry = Scripted()
@@ -201,14 +203,14 @@ async def test_what_is_accepted_and_not_there_is_an_error_that_says_what_was_put
     assert TAG not in registry.tags, "no tag names what is not there"
 
 
-async def test_a_tag_that_is_accepted_and_not_there_is_an_error() -> None:
+async def test_a_tag_accepted_but_missing_is_an_error() -> None:
     registry = Scripted()
     registry.forgets.add(TAG)
     with pytest.raises(ProtocolError, match="it is not on"):
         await put_back(registry.writable, R, MINE, (TAG,), below={})
 
 
-async def test_a_tag_that_names_something_else_is_asked_for_again_and_left() -> None:
+async def test_a_tag_on_another_digest_is_requested_again_and_left() -> None:
     registry = Scripted({TAG: PUSHED})
     assert await put_back(registry.writable, R, MINE, (TAG, OTHER), below={}) == (TAG,)
     assert registry.tags == {TAG: PUSHED, OTHER: MINE}
@@ -226,7 +228,7 @@ async def test_a_tag_that_a_replica_still_had_is_put_after_the_pause(monkeypatch
     assert registry.tags == {TAG: MINE}
 
 
-async def test_what_is_there_is_not_put_again() -> None:
+async def test_what_exists_is_not_put_again() -> None:
     registry = Scripted(manifests=[MINE])
     assert await put_back_missing(registry.writable, R, MINE, (TAG,)) == (TAG,)
     assert registry.puts() == ["1.0"]
@@ -242,7 +244,7 @@ async def test_what_is_missing_comes_before_its_tags() -> None:
     assert registry.tags == {TAG: MINE, OTHER: PUSHED}
 
 
-async def test_a_digest_is_put_without_a_question() -> None:
+async def test_a_digest_is_put_without_a_guard() -> None:
     registry = Scripted()
     await put_back_unread(registry.writable, R, MINE)
     assert registry.asked == [f"PUT {MINE.digest}"]
@@ -270,7 +272,7 @@ async def test_only_what_two_readings_deny_is_absent() -> None:
     assert asked == [[1, 2, 3]], "what is there is read once"
 
 
-async def test_an_error_of_the_second_reading_is_no_absence() -> None:
+async def test_an_error_of_the_second_reading_is_not_an_absence() -> None:
     async def read(_: Collection[int]) -> Collection[int]:
         raise DregutilError("not read")
 

@@ -32,7 +32,7 @@ def test_a_manifest_is_put_by_put_back_and_a_placeholder_by_its_own_module() -> 
     assert found == PUTS
 
 
-def test_nothing_gets_at_it_by_a_name() -> None:
+def test_no_module_reaches_it_by_name() -> None:
     for path in APPLY.rglob("*.py"):
         names = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
         assert not {"put_manifest", "delete_manifest", "delete_tag"} & {name for name in names if isinstance(name, str)}

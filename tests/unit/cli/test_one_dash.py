@@ -31,7 +31,7 @@ def parsed(*arguments: str) -> argparse.Namespace:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_beginning_of_reg(command: str) -> None:
+def test_r_and_re_are_not_abbreviations_of_reg(command: str) -> None:
     for option, having in (("-r", HAVING_R), ("-re", HAVING_RE)):
         if command not in having:
             with pytest.raises(UsageError):
@@ -60,7 +60,7 @@ def test_a_long_name_with_one_dash(arguments: tuple[str, ...], meant: str) -> No
         parsed(*arguments)
 
 
-def test_what_was_taken_is_taken() -> None:
+def test_every_form_that_worked_still_works() -> None:
     assert parsed("-reg=h:1", "-uME", "-psecret", "-cNone", "-ldebug", "list-repo-names").registry == "h:1"
     assert parsed("query-tags", "-ra", "-t1.0").tags == ["1.0"]
     assert parsed("list-repo-names", "-uME").user == "ME"

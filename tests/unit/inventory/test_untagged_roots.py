@@ -49,12 +49,12 @@ def signature(subject: Digest, suffix: str = ".sig") -> str:
     return f"sha256-{subject.hex}{suffix}"
 
 
-def test_what_no_tag_names_is_a_root() -> None:
+def test_a_manifest_without_a_tag_is_a_root() -> None:
     assert roots({"1": ONE}, leaf(ONE), leaf(TWO)) == {TWO}
     assert roots({}, leaf(ONE), leaf(TWO)) == {ONE, TWO}
 
 
-def test_what_a_tag_names_by_now_is_none() -> None:
+def test_a_manifest_tagged_since_is_not_a_root() -> None:
     assert roots({}, leaf(ONE), leaf(TWO), tagged=(TWO,)) == {ONE}
 
 
@@ -63,12 +63,12 @@ def test_a_child_belongs_to_its_index_tagged_or_not() -> None:
     assert roots({}, leaf(ONE), around(TWO, ONE), around(THREE, TWO)) == {THREE}
 
 
-def test_a_referrer_belongs_to_a_subject_that_is_there() -> None:
+def test_a_referrer_belongs_to_a_subject_that_exists() -> None:
     assert roots({}, leaf(ONE), leaf(TWO, ONE)) == {ONE}
     assert roots({}, leaf(TWO, ONE)) == {TWO}
 
 
-def test_what_a_tagged_artifact_refers_to_stays_with_all_around_it() -> None:
+def test_the_subject_of_a_tagged_artifact_stays_with_everything_around_it() -> None:
     assert roots({"sbom": TWO}, leaf(ONE), leaf(TWO, ONE)) == set()
     assert roots({"sbom": THREE}, leaf(ONE), around(TWO, ONE), leaf(THREE, ONE)) == set()
     assert roots({"sbom": FOUR}, leaf(ONE), around(TWO, ONE), around(THREE, TWO), leaf(FOUR, ONE), leaf(FIVE)) == {FIVE}
@@ -76,19 +76,19 @@ def test_what_a_tagged_artifact_refers_to_stays_with_all_around_it() -> None:
     assert roots({"all": THREE}, leaf(ONE), leaf(TWO, ONE), around(THREE, TWO)) == set()
 
 
-def test_a_signature_leads_nowhere_while_nothing_leads_to_what_it_speaks_of() -> None:
+def test_a_signature_reaches_nothing_while_nothing_reaches_its_subject() -> None:
     assert roots({signature(ONE): TWO}, leaf(ONE), leaf(TWO)) == {ONE}
     assert roots({signature(ONE): TWO}, leaf(ONE), leaf(TWO, ONE)) == {ONE}
     assert roots({signature(FIVE): TWO}, leaf(ONE), leaf(TWO, ONE)) == set()  # of what is not here
 
 
-def test_a_signature_leads_on_once_something_leads_to_its_subject() -> None:
+def test_a_signature_counts_once_something_reaches_its_subject() -> None:
     # The tag leads to one; its signature then to two, which refers to three.
     assert roots({"1": ONE, signature(ONE): TWO}, leaf(ONE), leaf(TWO, THREE), leaf(THREE)) == set()
     assert roots({signature(ONE): TWO}, leaf(ONE), leaf(TWO, THREE), leaf(THREE)) == {ONE, THREE}
 
 
-def test_what_is_referred_to_by_something_around_what_a_tag_leads_to() -> None:
+def test_the_subject_of_something_around_a_tagged_manifest_stays() -> None:
     assert roots({"sbom": FOUR}, leaf(ONE), around(TWO, ONE, subject=THREE), leaf(THREE), leaf(FOUR, ONE)) == set()
     assert roots({"x": FOUR}, leaf(FOUR, FIVE), leaf(ONE)) == {ONE}
     assert roots({"t": TWO}, leaf(ONE, FOUR), around(TWO, ONE), leaf(FOUR, FIVE), leaf(FIVE)) == set()
@@ -100,7 +100,7 @@ def test_what_a_child_of_a_child_of_a_tagged_index_refers_to_stays() -> None:
     assert roots({"t": THREE}, around(THREE, TWO), around(TWO, ONE), leaf(ONE, FOUR), leaf(FOUR)) == set()
 
 
-def test_an_index_without_a_tag_is_named() -> None:
+def test_an_untagged_index_is_reported() -> None:
     registry, repository = held({"1": TWO}, leaf(ONE), around(TWO, ONE), around(THREE, ONE), leaf(FOUR))
     assert untagged_indexes(registry, repository) == {THREE}
     found = untagged_in_storage(registry, repository, ())
@@ -109,13 +109,13 @@ def test_an_index_without_a_tag_is_named() -> None:
     assert found.roots[FOUR] is None
 
 
-def test_a_link_to_nothing_is_passed_over() -> None:
+def test_a_link_without_data_is_skipped() -> None:
     registry, repository = held({"1": ONE, "2": FIVE}, leaf(ONE), leaf(TWO), linked=(THREE, FIVE))
     assert set(untagged_in_storage(registry, repository, ()).roots) == {TWO}
     assert untagged_indexes(registry, repository) == set()
 
 
-def test_what_could_not_be_read_or_understood_lets_nothing_go() -> None:
+def test_an_unreadable_or_unknown_manifest_prevents_removal() -> None:
     registry, repository = held({}, leaf(ONE), oddities=(Oddity("x/y", "it is torn"),))
     assert untagged_in_storage(registry, repository, ()) == Untagged(
         APP, unjudgeable="not all of the storage could be read: x/y: it is torn"
@@ -131,7 +131,7 @@ def in_graph(found: RepositoryGraph, *known: Manifest) -> Untagged:
     return untagged_in_graph(found, {one.digest: NOW for one in known})
 
 
-def test_of_a_graph_only_what_is_known_there_and_untagged() -> None:
+def test_in_a_graph_only_known_untagged_manifests_are_roots() -> None:
     one, two, three = image("one"), image("two"), image("three")
     found = in_graph(graph({"1": one}, two), one, two, three)
     assert dict(found.roots) == {two.digest: NOW}
@@ -139,7 +139,7 @@ def test_of_a_graph_only_what_is_known_there_and_untagged() -> None:
     assert dict(in_graph(graph({"1": one}, two, three), two).roots) == {two.digest: NOW}
 
 
-def test_of_a_graph_what_belongs_to_something_is_none() -> None:
+def test_in_a_graph_what_belongs_to_something_is_not_a_root() -> None:
     child = image("child")
     top = index(child)
     about = image("about", subject=child)
@@ -151,6 +151,6 @@ def test_of_a_graph_what_belongs_to_something_is_none() -> None:
     assert dict(tagged.roots) == {}
 
 
-def test_of_a_graph_that_cannot_be_judged_none() -> None:
+def test_a_graph_that_cannot_be_judged_has_no_roots() -> None:
     broken = RepositoryGraph(REPOSITORY, {}, {}, unjudgeable="broken")
     assert untagged_in_graph(broken, {ONE: NOW}) == Untagged(REPOSITORY, unjudgeable="broken")

@@ -83,7 +83,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     garbage=st.lists(st.one_of(st.binary(max_size=80), st.integers(0, 20)), max_size=6),
     torn=st.integers(0, 400),
 )
-def test_whatever_follows_the_last_sync_intents_before_it_are_whole(
+def test_intents_before_the_last_sync_are_whole_whatever_follows(
     tmp_path_factory: pytest.TempPathFactory, kept: int, garbage: list[bytes | int], torn: int
 ) -> None:
     """Blocks written after the last sync may be missing, zero, garbage, or there while earlier ones are not."""
@@ -106,7 +106,7 @@ def test_whatever_follows_the_last_sync_intents_before_it_are_whole(
 
 
 @given(place=st.integers(0, 2000), value=st.integers(0, 255))
-def test_an_altered_line_is_left_out(tmp_path_factory: pytest.TempPathFactory, place: int, value: int) -> None:
+def test_an_altered_line_is_skipped(tmp_path_factory: pytest.TempPathFactory, place: int, value: int) -> None:
     folder = tmp_path_factory.mktemp("journal") / "run"
     whole = record(folder, 2)
     raw = bytearray((folder / FILE_NAME).read_bytes())
@@ -122,7 +122,7 @@ def test_an_altered_line_is_left_out(tmp_path_factory: pytest.TempPathFactory, p
     assert all(step in whole.plan.steps for step in found.plan.steps)
 
 
-def test_those_who_wait_together_share_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_writes_share_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = begun(tmp_path / "run", 60)
     syncs: list[int] = []
     sync = journal._sync
@@ -142,7 +142,7 @@ def test_those_who_wait_together_share_one_sync(tmp_path: Path, monkeypatch: pyt
     assert len(read_journal(tmp_path / "run").intents) == 60
 
 
-def test_a_disk_that_is_full_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_partial_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = begun(tmp_path / "run", 1)
     before = (tmp_path / "run" / FILE_NAME).read_bytes()
 
@@ -172,7 +172,7 @@ def test_a_header_is_read_without_the_rest(tmp_path: Path) -> None:
     assert read_header(tmp_path / "open").registry == "registry.example.com"
 
 
-def test_runs_are_found_by_the_beginning_of_their_name_and_pruned_by_age(tmp_path: Path) -> None:
+def test_runs_are_found_by_a_prefix_of_their_name_and_pruned_by_age(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     for day in (1, 2, 3):
         journal = store.new(datetime(2026, 3, day, tzinfo=UTC))
@@ -238,7 +238,7 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "theirs").read_text() == "theirs"
 
 
-def test_the_layout_is_one_that_others_read(tmp_path: Path) -> None:
+def test_the_layout_is_readable_by_other_tools(tmp_path: Path) -> None:
     write_layout(tmp_path / "layout", [intent(1), intent(2)])
     index = json.loads((tmp_path / "layout" / "index.json").read_text())
     named = {entry["annotations"]["org.opencontainers.image.ref.name"]: entry["digest"] for entry in index["manifests"]}
@@ -256,7 +256,7 @@ def laid_out(journal: Journal, *, earlier: tuple[Intent, ...] = ()) -> Path:
     return folder
 
 
-def test_the_layout_grows_beside_the_record_and_has_what_an_earlier_part_took(tmp_path: Path) -> None:
+def test_the_layout_grows_beside_the_record_and_keeps_what_an_earlier_part_removed(tmp_path: Path) -> None:
     folder = laid_out(begun(tmp_path / "run", 2), earlier=(intent(1),))
     write_layout(tmp_path / "whole", [intent(1), intent(2)])
     found, whole = ({path.relative_to(top): path for path in top.rglob("*")} for top in (folder, tmp_path / "whole"))
@@ -264,7 +264,7 @@ def test_the_layout_grows_beside_the_record_and_has_what_an_earlier_part_took(tm
     assert all(path.is_dir() or path.read_bytes() == whole[name].read_bytes() for name, path in found.items())
 
 
-def test_a_layout_that_cannot_be_written_is_given_up_and_the_record_goes_on(
+def test_a_layout_that_cannot_be_written_is_given_up_and_the_record_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is derived must not take the last room from the record."""
@@ -280,7 +280,7 @@ def test_a_layout_that_cannot_be_written_is_given_up_and_the_record_goes_on(
 
 
 @given(damage=st.lists(st.tuples(st.integers(0, 10), st.one_of(st.none(), st.binary(max_size=40))), max_size=6))
-def test_a_layout_is_made_again_whatever_became_of_it(
+def test_a_layout_is_rebuilt_from_any_state(
     tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, bytes | None]]
 ) -> None:
     """It is not synced: after a power failure its files may be empty, torn, old or not there, in any order."""
@@ -307,7 +307,7 @@ def test_a_layout_is_made_again_whatever_became_of_it(
         ("/runner", "container's own layer"),
     ],
 )
-def test_a_folder_that_does_not_last_is_said(folder: str, why: str) -> None:
+def test_a_folder_that_is_not_persistent_is_reported(folder: str, why: str) -> None:
     mounts = (
         "1 0 0:1 / / rw - overlay overlay rw\n"
         "2 1 0:2 / /home rw,relatime shared:1 - ext4 /dev/sda1 rw\n"

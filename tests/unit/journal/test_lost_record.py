@@ -31,9 +31,7 @@ ONE, TWO = Digest.of(b"one"), Digest.of(b"two")
         ),
     ],
 )
-def test_a_lost_tag_is_read_as_it_was_last_noted(
-    tmp_path: Path, noted: list[LostTag], read: tuple[LostTag, ...]
-) -> None:
+def test_a_lost_tag_is_read_as_last_recorded(tmp_path: Path, noted: list[LostTag], read: tuple[LostTag, ...]) -> None:
     journal = Journal(tmp_path)
     journal.begin(Plan("registry.example.com", NOW, "remove-tags", ()), started=NOW)
     for lost in noted:

@@ -82,16 +82,14 @@ def test_a_return_makes_no_verdict_harsher(
 
 @pytest.mark.property
 @given(rules_of_all, close())
-def test_what_came_late_pushes_out_no_more_than_if_it_had_always_been_there(
-    policy: ParsedPolicy, facts: list[TagFacts]
-) -> None:
+def test_a_late_tag_displaces_no_more_than_one_that_always_existed(policy: ParsedPolicy, facts: list[TagFacts]) -> None:
     always = [replace(one, seen=None, unseen=None) for one in facts]
     assert kept(verdicts(policy, always)) <= kept(verdicts(policy, facts))
 
 
 @pytest.mark.property
 @given(rules_of_all, all_histories, places)
-def test_what_is_missing_costs_no_other_tag(policy: ParsedPolicy, facts: list[TagFacts], which: set[int]) -> None:
+def test_a_missing_tag_displaces_no_other_tag(policy: ParsedPolicy, facts: list[TagFacts], which: set[int]) -> None:
     with_gaps = [
         replace(one, missing_since=NOW) if gone else one for one, gone in zip(facts, chosen(facts, which), strict=True)
     ]

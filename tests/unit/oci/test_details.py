@@ -29,7 +29,7 @@ LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
         NOW + timedelta(seconds=1),
     ],
 )
-def test_a_date_that_nobody_can_believe_is_unknown(created: datetime | None) -> None:
+def test_an_implausible_date_is_unknown(created: datetime | None) -> None:
     assert known_date(created, NOW) is None
 
 
@@ -52,11 +52,11 @@ def test_other_dates_are_known(created: datetime) -> None:
         (None, None),
     ],
 )
-def test_a_config_tells_its_date_in_utc(text: object, created: datetime | None) -> None:
+def test_the_date_of_a_config_is_read_in_utc(text: object, created: datetime | None) -> None:
     assert parse_config(json.dumps({"created": text}).encode()).created == created
 
 
-def test_a_config_tells_platform_and_labels() -> None:
+def test_platform_and_labels_are_read_from_the_config() -> None:
     raw = {"os": "linux", "architecture": "arm64", "variant": "v8", "config": {"Labels": {"a": "1", "b": 2}}}
     assert parse_config(json.dumps(raw).encode()) == ImageConfig(None, "linux/arm64/v8", {"a": "1"})
 
@@ -65,14 +65,14 @@ def test_a_config_tells_platform_and_labels() -> None:
     st.binary() | st.recursive(st.none() | st.booleans() | st.text(), st.lists).map(lambda v: json.dumps(v).encode())
 )
 @pytest.mark.property
-def test_no_config_is_an_error(raw: bytes) -> None:
+def test_an_odd_config_is_never_an_error(raw: bytes) -> None:
     parse_config(raw)
 
 
 @pytest.mark.parametrize(
     "raw", [b'{"config": []}', b'{"config": {"Labels": []}}', b'{"os": {}}', b"[" * 100_000, b"\xff"]
 )
-def test_a_config_that_nobody_writes_says_nothing(raw: bytes) -> None:
+def test_an_odd_config_has_no_details(raw: bytes) -> None:
     assert parse_config(raw) == ImageConfig()
 
 
@@ -104,7 +104,7 @@ def known(*manifests: Manifest) -> dict[Digest, Manifest]:
     return {found.digest: found for found in manifests}
 
 
-def test_an_image_weighs_its_manifest_config_and_layers_each_once() -> None:
+def test_the_size_of_an_image_counts_manifest_config_and_layers_once() -> None:
     one = image("one", ("base", 1000), ("base", 1000), ("top", 50))
     found = describe(one.digest, known(one), {})
     assert found is not None
@@ -112,7 +112,7 @@ def test_an_image_weighs_its_manifest_config_and_layers_each_once() -> None:
     assert found.layers == (digest("base"), digest("base"), digest("top"))
 
 
-def test_a_layer_that_is_kept_elsewhere_weighs_nothing() -> None:
+def test_a_layer_stored_elsewhere_has_no_size() -> None:
     one = image("one", ("top", 50))
     body = json.loads(one.raw)
     body["layers"].insert(0, {**body["layers"][0], "digest": digest("windows"), "size": 10**9, "urls": ["https://x"]})
@@ -139,7 +139,7 @@ def test_an_index_takes_the_latest_date_all_labels_and_what_children_share_once(
     assert found.layers == ()
 
 
-def test_an_attestation_weighs_but_is_no_image_of_the_index() -> None:
+def test_an_attestation_has_a_size_but_is_not_an_image_of_the_index() -> None:
     amd, note = image("amd", ("amd", 1)), image("note", ("statement", 7))
     body = json.loads(index(amd, note).raw)
     body["manifests"][1] |= {
@@ -154,20 +154,20 @@ def test_an_attestation_weighs_but_is_no_image_of_the_index() -> None:
     assert found.size == len(both.raw) + len(amd.raw) + len(note.raw) + 200 + 1 + 7
 
 
-def test_an_index_of_which_a_part_is_missing_is_not_described() -> None:
+def test_an_index_with_a_missing_part_is_not_described() -> None:
     amd, arm = image("amd"), image("arm")
     both = index(amd, arm)
     assert describe(both.digest, known(both, amd), {}) is None
 
 
-def test_an_annotation_tells_the_date_where_no_config_does() -> None:
+def test_without_a_config_an_annotation_gives_the_date() -> None:
     chart = image("chart", annotations={"org.opencontainers.image.created": "2025-01-01T00:00:00Z"})
     found = describe(chart.digest, known(chart), {})
     assert found is not None
     assert found.created == datetime(2025, 1, 1, tzinfo=UTC)
 
 
-def test_a_schema_1_image_tells_what_its_newest_layer_does() -> None:
+def test_a_schema_1_image_has_the_details_of_its_newest_layer() -> None:
     newest = {
         "created": "2015-01-01T00:00:00Z",
         "os": "linux",
@@ -191,7 +191,7 @@ def test_a_schema_1_image_tells_what_its_newest_layer_does() -> None:
     )
 
 
-def test_indexes_in_indexes_are_followed_as_deep_as_anybody_builds() -> None:
+def test_nested_indexes_are_followed_to_a_sufficient_depth() -> None:
     chain = [image("bottom", ("layer", 5))]
     for _ in range(DEEPEST - 1):
         chain.append(index(chain[-1], chain[-1]))

@@ -35,7 +35,7 @@ def read(text: str) -> tuple[Any, ...]:
         "null",
     ],
 )
-def test_what_every_reader_finds_the_same_has_no_other_reading(text: str) -> None:
+def test_unambiguous_json_has_one_reading(text: str) -> None:
     assert read(text) == ()
 
 
@@ -47,13 +47,13 @@ def test_a_key_in_another_case_is_the_field(key: str) -> None:
     assert after_others == ({"schemaVersion": 2, **once},) * 2
 
 
-def test_the_long_s_and_the_kelvin_sign_are_letters_too() -> None:
+def test_the_long_s_and_the_kelvin_sign_are_folded_too() -> None:
     assert read('{"\u017fchemaVer\u017fion": 2}') == ({"schemaVersion": 2},) * 2
     assert other_readings('{"\u212aey": 1}'.encode(), Struct({"key": None})) == ({"key": 1},) * 2
     assert read('{"configs": 2, "\u00e7onfig": 1}') == ()
 
 
-def test_of_a_key_that_stands_twice_the_last_counts_or_the_first() -> None:
+def test_of_a_duplicate_key_the_last_or_the_first_counts() -> None:
     assert read('{"schemaVersion": 1, "schemaVersion": 2}') == ({"schemaVersion": 2}, {"schemaVersion": 1})
     assert read('{"SchemaVersion": 1, "schemaVersion": 2, "SCHEMAVERSION": 3}') == (
         {"schemaVersion": 3},
@@ -63,7 +63,7 @@ def test_of_a_key_that_stands_twice_the_last_counts_or_the_first() -> None:
 
 
 @pytest.mark.parametrize("inside", ['{"Digest": "a"}', '[{"Digest": "a"}]', '[{}, 3, {"Digest": "a"}]'])
-def test_keys_of_what_a_field_holds_are_folded_too(inside: str) -> None:
+def test_nested_keys_are_folded_too(inside: str) -> None:
     folded = json.loads(inside.replace("Digest", "digest"))
     assert read(f'{{"config": {inside}}}') == ({"config": folded},) * 2
     assert (
@@ -80,7 +80,7 @@ def test_of_each_entry_the_last_or_the_first_counts() -> None:
     )
 
 
-def test_the_keys_of_annotations_are_data_and_stay_as_they_are() -> None:
+def test_the_keys_of_annotations_are_data_and_not_folded() -> None:
     text = '{"Config": {"annotations": {"Digest": "a", "digest": "b", "digest": ["c", {"X": 1}]}}, "other": 1}'
     assert read(text) == (
         {"config": {"annotations": {"Digest": "a", "digest": ["c", {"X": 1}]}}},
@@ -88,7 +88,7 @@ def test_the_keys_of_annotations_are_data_and_stay_as_they_are() -> None:
     )
 
 
-def test_a_number_that_no_size_can_be_is_none() -> None:
+def test_a_number_that_cannot_be_a_size_is_none() -> None:
     longest = "1" * 20
     assert read(f'{{"Config": {{"size": {longest}}}}}') == ({"config": {"size": int(longest)}},) * 2
     assert read(f'{{"Config": {{"size": {longest}1}}}}') == ({"config": {"size": 0}},) * 2
@@ -96,7 +96,7 @@ def test_a_number_that_no_size_can_be_is_none() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "{'config': 1}", '{"config": }'])
-def test_what_is_no_json_cannot_be_read(text: str) -> None:
+def test_invalid_json_is_refused(text: str) -> None:
     with pytest.raises(json.JSONDecodeError):
         read(text)
 
@@ -106,7 +106,7 @@ _SPELLINGS = st.sampled_from(["config", "Config", "CONFIG", "\u017fchemaver\u017
 
 @pytest.mark.property
 @given(st.lists(st.tuples(_SPELLINGS, st.integers(0, 9)), max_size=6))
-def test_another_reading_is_there_just_where_readers_may_differ(members: list[tuple[str, int]]) -> None:
+def test_there_is_another_reading_exactly_where_readers_may_differ(members: list[tuple[str, int]]) -> None:
     def field(key: str) -> str:
         return {"config": "config", "schemaversion": "schemaVersion"}.get(key.replace("\u017f", "s").lower(), "")
 

@@ -16,7 +16,7 @@ def parsed(raw: bytes) -> Manifest:
     return parse_manifest(raw, OCI_MANIFEST, Digest.of(raw))
 
 
-def test_a_placeholder_is_a_manifest_of_the_oci_without_layers() -> None:
+def test_a_placeholder_is_an_oci_manifest_without_layers() -> None:
     body = json.loads(placeholder(b"run 1"))
     assert body == {
         "schemaVersion": 2,
@@ -30,14 +30,14 @@ def test_a_placeholder_is_a_manifest_of_the_oci_without_layers() -> None:
     }
 
 
-def test_each_has_a_digest_of_its_own_and_is_always_written_the_same() -> None:
+def test_each_placeholder_has_its_own_digest_and_a_fixed_form() -> None:
     made = {placeholder(b"run 1"), placeholder(b"run 2"), placeholder(b"run 1", of_nothing=True)}
     assert len(made) == 3
     assert placeholder(b"run 1") in made
 
 
 @pytest.mark.parametrize("of_nothing", [False, True])
-def test_it_is_known_for_what_it_is(of_nothing: bool) -> None:
+def test_a_placeholder_is_recognised(of_nothing: bool) -> None:
     found = parsed(placeholder(b"run 1", of_nothing=of_nothing))
     assert is_placeholder(found)
     assert stands_for_nothing(found) is of_nothing
@@ -45,7 +45,7 @@ def test_it_is_known_for_what_it_is(of_nothing: bool) -> None:
     assert [blob.digest for blob in found.blobs] == [Digest.of(b"run 1")]
 
 
-def test_nothing_else_is_taken_for_one() -> None:
+def test_nothing_else_is_recognised_as_a_placeholder() -> None:
     annotated = json.loads(placeholder(b"run 1", of_nothing=True))
     annotated["config"]["mediaType"] = "application/vnd.oci.image.config.v1+json"
     for other in (None, image("one"), index(image("one")), parsed(json.dumps(annotated).encode())):
@@ -53,7 +53,7 @@ def test_nothing_else_is_taken_for_one() -> None:
         assert not stands_for_nothing(other)
 
 
-def test_one_with_other_annotations_stands_for_something() -> None:
+def test_a_placeholder_with_other_annotations_stands_for_something() -> None:
     body = json.loads(placeholder(b"run 1"))
     for others in ({}, {"vnd.dregutil.placeholder.of": "r:1.0"}, {"x": "nothing"}):
         found = parsed(json.dumps({**body, "annotations": others}).encode())

@@ -19,7 +19,7 @@ def settled(found: RepositoryGraph, asked: Iterable[Manifest], *doomed: str) -> 
     return set(left), dict(held)
 
 
-def test_what_hangs_on_something_that_stays_is_held_whatever_the_number_of_rounds() -> None:
+def test_what_depends_on_something_that_stays_is_held_after_any_number_of_rounds() -> None:
     one, two, three = (image(name) for name in ("one", "two", "three"))
     inner = index(one, two)
     outer = index(inner, three)
@@ -31,7 +31,7 @@ def test_what_hangs_on_something_that_stays_is_held_whatever_the_number_of_round
     assert held[one.digest] == f"part of the index {inner.digest.short}, which stays"
 
 
-def test_one_of_several_parents_that_stays_holds() -> None:
+def test_one_of_several_parents_that_stays_is_enough_to_hold() -> None:
     shared, alone = image("shared"), image("alone")
     first, second = index(shared, alone), index(shared)
     found = graph({"1": first, "2": second, "keep": second}, shared, alone)
@@ -40,7 +40,7 @@ def test_one_of_several_parents_that_stays_holds() -> None:
     assert set(held) == {second.digest, shared.digest}
 
 
-def test_a_child_of_an_index_that_another_tag_on_that_child_holds() -> None:
+def test_a_child_of_an_index_that_another_tag_holds_is_held() -> None:
     """Two tags on one index, its child tagged, another tag on the child: the second round must look at all near it."""
     child, other = image("child"), image("other")
     top, beside = index(child), index(other)
@@ -64,7 +64,7 @@ def test_a_signature_of_a_subject_that_is_held_later_is_held_too() -> None:
     assert held[signed.digest] == f"also '{tag}'"
 
 
-def test_which_of_some_tags_are_or_were_on_a_digest() -> None:
+def test_which_tags_are_or_were_on_a_digest() -> None:
     one, two = image("one"), image("two")
     found = RepositoryGraph(
         REPOSITORY, {Tag("a"): one.digest, Tag("b"): two.digest}, presumed={Tag("c"): one.digest, Tag("d"): two.digest}
@@ -72,7 +72,7 @@ def test_which_of_some_tags_are_or_were_on_a_digest() -> None:
     assert found.those_on(one.digest, map(Tag, "abcde")) == {"a", "c"}
 
 
-def test_a_tag_that_is_listed_and_not_there_holds_what_it_was_on_unless_it_is_to_go_too() -> None:
+def test_a_missing_tag_holds_what_it_was_on_unless_it_is_doomed_too() -> None:
     one, two = image("one"), image("two")
     lost = {Tag("lost"): one.digest, Tag("other"): two.digest}
     found = replace(graph({"1": one}), dangling=frozenset(lost), presumed=lost)
@@ -115,7 +115,7 @@ def test_a_fallback_index_goes_with_what_it_lists_of_its_subject_and_leaves_othe
     assert set(going(plan(found, "1"))) == {subject.digest, listed.digest, own.digest}
 
 
-def test_a_listed_referrer_that_was_not_read_or_names_nothing_is_none() -> None:
+def test_a_listed_referrer_that_was_not_read_or_has_no_subject_is_none() -> None:
     subject, plain = image("subject"), image("plain")
     unread = Digest.of(b"unread")
     found = graph({"1": subject}, plain, referrers={subject.digest: (plain.digest, unread)})
@@ -136,7 +136,7 @@ def test_a_fallback_tag_of_a_longer_digest_is_cut() -> None:
     assert found.named_subjects(Tag("latest")) == ()
 
 
-def test_a_subject_that_is_gone_or_not_named_holds_nothing_and_one_that_was_not_looked_for_does() -> None:
+def test_a_subject_that_is_gone_holds_nothing_and_one_that_was_not_checked_holds() -> None:
     subject = image("subject")
     about = image("about", subject=subject)
     assert graph({"a": about}, subject).subjects_of(about.digest) == (subject.digest,)
@@ -153,7 +153,7 @@ def test_missing_children_are_those_that_are_absent() -> None:
     assert graph({}, absent=[two]).missing_children(top.digest) == ()
 
 
-def test_a_tagged_referrer_is_found_however_deep() -> None:
+def test_a_tagged_referrer_is_found_at_any_depth() -> None:
     child = image("child")
     top = index(child)
     about = image("about", subject=child)
@@ -178,7 +178,7 @@ def test_a_tagged_index_around_a_referrer_counts_too() -> None:
     assert found.tagged_referrer(subject.digest) == "x"
 
 
-def test_only_a_signature_tag_that_speaks_of_it_is_no_tagged_referrer() -> None:
+def test_only_a_signature_tag_of_the_digest_is_not_a_tagged_referrer() -> None:
     subject, other = image("subject"), image("other")
     about = image("about", subject=subject)
     own, foreign = f"sha256-{subject.digest.hex}.sig", f"sha256-{other.digest.hex}.sig"
@@ -194,14 +194,14 @@ def refer(*chain: Manifest) -> dict[Digest, tuple[Digest, ...]]:
     return {subject.digest: (other.digest,) for subject, other in itertools.pairwise(chain)}
 
 
-def test_two_digests_that_begin_alike_are_told_apart_where_the_tag_has_all_of_one() -> None:
+def test_digests_with_a_common_prefix_are_distinguished_if_the_tag_has_all_of_one() -> None:
     one, other = Digest(f"sha512:{'ab' * 64}"), Digest(f"sha512:{'ab' * 32}{'cd' * 32}")
     found = RepositoryGraph(REPOSITORY, {}, {one: image("one"), other: image("other")})
     assert found.named_subjects(Tag(f"sha512-{one.hex}.sig")) == (one,)
     assert set(found.named_subjects(Tag(f"sha512-{'ab' * 32}"))) == {one, other}
 
 
-def test_a_tag_that_names_what_it_is_on_says_nothing_about_it() -> None:
+def test_a_signature_tag_on_the_digest_it_names_has_no_subject() -> None:
     one, signed = image("one"), image("signed")
     own, signature = f"sha256-{one.digest.hex}", f"sha256-{one.digest.hex}.sig"
     found = graph({own: one, signature: signed})
@@ -235,7 +235,7 @@ def test_a_tagged_referrer_of_a_grandchild_or_of_what_was_not_read_is_found() ->
     assert unread.tagged_referrer(outer.digest) == "x"
 
 
-def test_a_circle_by_name_ends() -> None:
+def test_a_circle_by_name_terminates() -> None:
     one, two, three = image("one"), image("two"), image("three")
     circle = {f"sha256-{one.digest.hex}.sig": two, f"sha256-{two.digest.hex}.sig": three}
     circle[f"sha256-{three.digest.hex}.sig"] = two
@@ -263,7 +263,7 @@ def test_a_list_of_referrers_that_are_gone_goes_with_its_subject_and_nothing_els
     ].startswith(missing)
 
 
-def test_an_image_of_which_a_layer_is_a_manifest_too_has_it_as_a_part() -> None:
+def test_a_layer_that_is_also_a_manifest_is_a_part_of_its_image() -> None:
     layer = image("layer")
     body = {
         "schemaVersion": 2,

@@ -20,7 +20,7 @@ def runnable() -> Manifest:
     return parse_manifest(raw, OCI_MANIFEST, Digest.of(raw))
 
 
-def test_an_image_that_may_run_is_nothing_beside_another_whatever_its_tag_says() -> None:
+def test_an_image_that_may_run_is_never_an_accessory_whatever_its_tag() -> None:
     one = image("one")
     odd, known = (Tag(f"sha256-{one.digest.hex}.{suffix}") for suffix in ("scan", "sig"))
     assert runnable().is_runnable

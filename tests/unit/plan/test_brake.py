@@ -41,6 +41,6 @@ def test_more_than_fifty_and_more_than_half(taken: int, before: int, held: bool)
     assert braked_repositories(plan(taken, before)) == ((APP,) if held else ())
 
 
-def test_what_is_emptied_by_name_and_what_is_not_known_to_have_had_tags() -> None:
+def test_repositories_named_on_the_command_line_and_those_without_known_tags_are_not_braked() -> None:
     assert braked_repositories(replace(plan(60, 60), names_repositories=True)) == ()
     assert braked_repositories(replace(plan(60, 60), tags_before={})) == (APP,)

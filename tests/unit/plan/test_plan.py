@@ -93,27 +93,27 @@ def test_an_image_goes_with_all_its_selected_tags() -> None:
     assert made.steps[0].kind is StepKind.IMAGE
 
 
-def test_a_tag_that_came_since_holds_its_digest() -> None:
+def test_a_tag_pushed_since_holds_its_digest() -> None:
     one = image("one")
     made = plan(graph({"1.0": one, "stable": one}), "1.0")
     assert made.steps == ()
     assert made.kept[0].reason == "also 'stable'"
 
 
-def test_untag_takes_the_selected_tags_alone() -> None:
+def test_untag_removes_only_the_selected_tags() -> None:
     one = image("one")
     made = plan(graph({"1.0": one, "stable": one}), "1.0", options=RemovalOptions(untag=True))
     assert [(step.action, step.tags) for step in made.steps] == [(Action.UNTAG, ("1.0",))]
 
 
-def test_untag_serves_what_the_selection_held_back() -> None:
+def test_untag_removes_tags_that_the_selection_held_back() -> None:
     one = image("one")
     held = HeldBack(REPOSITORY, one.digest, (Tag("1.0"),), "also other/repo:1.0", ("other/repo:1.0",))
     made = plan(graph({"1.0": one}), options=RemovalOptions(untag=True), held=[held])
     assert [(step.action, step.tags) for step in made.steps] == [(Action.UNTAG, ("1.0",))]
 
 
-def test_a_tag_that_has_moved_is_left_and_said() -> None:
+def test_a_tag_that_has_moved_is_left_with_the_reason() -> None:
     one, two = image("one"), image("two")
     moved = graph({"1.0": two}, one)
     chosen = Selection(selected=(Selected(REPOSITORY, one.digest, (Tag("1.0"),), ()),), held=(), absent=(), unmatched=0)
@@ -146,7 +146,7 @@ def test_a_child_that_a_kept_index_shares_stays() -> None:
     assert going(made) == [old.digest, arm.digest]
 
 
-def test_a_child_with_a_kept_tag_stays_and_one_with_a_doomed_tag_waits_for_its_index() -> None:
+def test_a_child_with_a_kept_tag_stays_and_one_with_a_doomed_tag_follows_its_index() -> None:
     amd, arm = image("amd"), image("arm")
     multi = index(amd, arm)
     tags = {"1.0": multi, "amd": amd, "arm": arm}
@@ -229,7 +229,7 @@ def test_the_fallback_index_and_what_it_lists_go_with_the_subject() -> None:
     assert going(plan(found, "1.0")) == [one.digest, fallback.digest, sbom.digest]
 
 
-def test_a_fallback_tag_on_the_subject_itself_is_no_answer_and_holds_it() -> None:
+def test_a_fallback_tag_on_the_subject_itself_is_not_an_answer_and_holds_it() -> None:
     one = image("one")
     found = graph({"1.0": one, f"sha256-{one.digest.hex}": one})
     assert plan(found, "1.0").steps == ()
@@ -295,7 +295,7 @@ def test_a_repository_that_cannot_be_judged_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("others_may_go", [True, False])
-def test_no_match_all_tags_lets_the_tags_that_were_seen_go(others_may_go: bool) -> None:
+def test_no_match_all_tags_removes_the_tags_that_were_seen(others_may_go: bool) -> None:
     one = image("one")
     made = plan(graph({"1.0": one, "stable": one}), "1.0", others_may_go=others_may_go)
     assert going(made) == ([one.digest] if others_may_go else [])

@@ -23,7 +23,7 @@ def read(path: Path) -> Plan:
         return decode_plan(file)[0]
 
 
-def test_a_file_is_replaced_as_a_whole_and_nothing_lies_beside_it(tmp_path: Path) -> None:
+def test_a_file_is_replaced_as_a_whole_without_leftovers(tmp_path: Path) -> None:
     path = tmp_path / "plan"
     for content in (None, b"older"):
         if content is not None:
@@ -34,7 +34,7 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_lies_beside_it(tmp_path: Path
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path, is_there: bool) -> None:
+def test_a_link_stays_and_its_target_is_written(tmp_path: Path, is_there: bool) -> None:
     target, link = tmp_path / "elsewhere" / "plan", tmp_path / "link"
     target.parent.mkdir()
     if is_there:

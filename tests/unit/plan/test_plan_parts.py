@@ -28,7 +28,7 @@ def chosen(found: RepositoryGraph, digest: Digest, *tags: str, may_untag: bool =
     )
 
 
-def test_a_selected_tag_that_has_vanished_is_left_without_a_word() -> None:
+def test_a_selected_tag_that_has_vanished_is_left_silently() -> None:
     one = image("one")
     found = graph({"1.1": one})
     assert chosen(found, one.digest, "1.0").steps == ()
@@ -37,7 +37,7 @@ def test_a_selected_tag_that_has_vanished_is_left_without_a_word() -> None:
     assert step.tags == ("1.1",)
 
 
-def test_what_has_no_tag_and_is_referred_to_is_noted_as_kept() -> None:
+def test_an_untagged_manifest_with_a_referrer_is_listed_as_kept() -> None:
     one = image("one")
     about = image("about", subject=one)
     made = chosen(graph({"x": about}, one, referrers=refer(one, about)), one.digest)
@@ -45,7 +45,7 @@ def test_what_has_no_tag_and_is_referred_to_is_noted_as_kept() -> None:
     assert [(kept.digest, kept.tags, kept.reason) for kept in made.kept] == [(one.digest, (), "'x' refers to it")]
 
 
-def test_what_has_no_tag_goes_and_is_noted_where_it_stays() -> None:
+def test_an_untagged_manifest_is_removed_or_listed_as_kept() -> None:
     one = image("one")
     (step,) = chosen(graph({}, one), one.digest).steps
     assert (step.digest, step.tags, step.is_untagged) == (one.digest, (), True)
@@ -55,14 +55,14 @@ def test_what_has_no_tag_goes_and_is_noted_where_it_stays() -> None:
     assert [kept.reason for kept in made.kept] == [f"part of the index {top.digest.short}, which stays"]
 
 
-def test_an_untag_says_on_what_kind_of_digest_its_tag_is() -> None:
+def test_an_untag_step_has_the_kind_of_its_digest() -> None:
     one = image("one")
     for on, kind in ((one, StepKind.IMAGE), (index(one), StepKind.INDEX)):
         (step,) = chosen(graph({"1": on, "stable": on}, one), on.digest, "1", untag=True).steps
         assert (step.action, step.kind, step.because) == (Action.UNTAG, kind, "the digest stays: also 'stable'")
 
 
-def test_a_selection_may_leave_the_tags_of_what_stays_where_they_are() -> None:
+def test_a_selection_may_leave_the_tags_of_what_stays() -> None:
     one = image("one")
     made = chosen(graph({"1": one, "stable": one}), one.digest, "1", may_untag=False, untag=True)
     assert made.steps == ()
@@ -96,7 +96,7 @@ def test_an_index_goes_with_its_children_and_attestations_each_by_its_name() -> 
     assert steps[statement.digest].because == f"attestation of {top.digest.short}"
 
 
-def test_the_children_of_a_signature_go_with_it_and_those_that_a_fallback_tag_lists_do_not() -> None:
+def test_the_children_of_a_signature_go_with_it_and_those_of_a_fallback_tag_do_not() -> None:
     subject, child = image("subject"), image("child")
     signed = index(child)
     signature, fallback = f"sha256-{subject.digest.hex}.sig", f"sha256-{subject.digest.hex}"
@@ -125,7 +125,7 @@ def test_a_plan_is_made_of_each_repository_that_can_be_judged() -> None:
     assert dict(made.dangling) == {REPOSITORY: (Tag("a"), Tag("b"))}
 
 
-def test_a_plan_claims_nothing_that_was_not_worked_out() -> None:
+def test_a_plan_claims_nothing_that_was_not_computed() -> None:
     made = Plan("r", NOW, "", (Step(1, Action.DELETE, REPOSITORY, Digest.of(b"x"), (), StepKind.IMAGE, ""),))
     assert (made.steps[0].size, made.steps[0].frees) == (0, 0)
     assert (made.reclaim.reclaimable_bytes, made.reclaim.exact, made.reclaim.collector) == (0, False, Collector.DEFAULT)
@@ -143,7 +143,7 @@ def test_what_was_selected_and_could_not_be_read_is_kept() -> None:
     assert gone.steps == ()
 
 
-def test_steps_are_numbered_through_and_need_what_they_hang_on_beside_tags_that_go_alone() -> None:
+def test_steps_are_numbered_and_need_the_steps_they_depend_on() -> None:
     child, other = image("child"), image("other")
     top = index(child)
     found = graph({"1": top, "a": other, "b": other}, child)

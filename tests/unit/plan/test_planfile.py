@@ -74,7 +74,7 @@ def test_an_altered_plan_is_refused(plan: Plan, data: st.DataObject) -> None:
 
 
 @given(plan=plans(), data=st.data())
-def test_a_plan_that_is_cut_short_is_refused(plan: Plan, data: st.DataObject) -> None:
+def test_a_truncated_plan_is_refused(plan: Plan, data: st.DataObject) -> None:
     raw = b"".join(encode_plan(plan))
     end = data.draw(st.integers(0, len(raw) - 2))
     with pytest.raises(PlanRefusedError):
@@ -96,7 +96,7 @@ def test_a_plan_that_is_cut_short_is_refused(plan: Plan, data: st.DataObject) ->
         (1, {"action": "untag", "tags": []}),
     ],
 )
-def test_what_cannot_be_meant_is_refused_even_with_the_right_sum(line: int, change: dict[str, Any]) -> None:
+def test_an_impossible_plan_is_refused_even_with_the_right_checksum(line: int, change: dict[str, Any]) -> None:
     step = Step(1, Action.DELETE, Repository("a"), Digest(f"sha256:{0:064x}"), (Tag("t"),), StepKind.IMAGE, "selected")
     lines = list(encode_plan(Plan("r", datetime(2026, 1, 1, tzinfo=UTC), "", (step,))))
     lines[line] = json.dumps({**json.loads(lines[line]), **change}).encode() + b"\n"

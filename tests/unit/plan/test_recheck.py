@@ -46,7 +46,7 @@ HELD: dict[str, tuple[Sequence[Step], RepositoryGraph, dict[str, object], int]] 
 
 
 @pytest.mark.parametrize("check", [check for checks in CHECKS.values() for check in checks])
-def test_without_a_check_a_step_would_go_that_must_not(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_each_check_a_wrong_step_would_remain(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     steps, now, done, number = HELD[check.__name__]
     assert set(recheck(steps, now, RemovalOptions(), **done)) == {number}  # type: ignore[arg-type]
     others = {action: tuple(other for other in checks if other is not check) for action, checks in CHECKS.items()}
@@ -58,13 +58,13 @@ def test_every_check_is_called() -> None:
     assert {check.__name__ for checks in CHECKS.values() for check in checks} == HELD.keys()
 
 
-def test_a_tag_that_moved_off_a_digest_that_is_gone_is_left() -> None:
+def test_a_tag_moved_off_a_digest_that_is_gone_is_left() -> None:
     made = plan(graph({"1": ONE, "stable": ONE}), "1", options=UNTAG)
     moved = graph({"1": TWO}, absent=[ONE])
     assert rechecked(made, moved) == {1: f"'1' has moved to {TWO.digest.short}"}
 
 
-def test_what_speaks_against_a_step_first_is_its_reason() -> None:
+def test_the_first_failed_check_gives_the_reason() -> None:
     came = graph({"new": ONE, "x": ABOUT}, referrers=refer(ONE, ABOUT))
     assert dict(recheck([STRAY], came, RemovalOptions())) == {1: "'x' refers to it"}
     made, has_moved = plan(graph({"1": ONE}), "1"), f"'1' has moved to {TWO.digest.short}"
@@ -76,7 +76,7 @@ def rechecked(made: Plan, now: RepositoryGraph, **more: object) -> dict[int, str
     return dict(recheck(made.steps, now, made.options, **more))  # type: ignore[arg-type]
 
 
-def test_recheck_drops_a_tag_that_somebody_took_off() -> None:
+def test_recheck_drops_a_tag_removed_by_another_client() -> None:
     one = image("one")
     made = plan(graph({"1.0": one, "1.1": one}), "1.0", "1.1")
     assert rechecked(made, graph({"1.1": one})) == {}
@@ -85,7 +85,7 @@ def test_recheck_drops_a_tag_that_somebody_took_off() -> None:
     assert rechecked(made, graph({}, one), begun={2}) == {1: "'1.0' is no longer on it"}
 
 
-def test_recheck_drops_what_moved_and_says_where_to() -> None:
+def test_recheck_drops_a_moved_tag_and_says_where_it_is() -> None:
     one, two = image("one"), image("two")
     made = plan(graph({"1.0": one, "1.1": one}), "1.0", "1.1")
     assert rechecked(made, graph({"1.0": two}, one)) == {1: f"'1.0' has moved to {two.digest.short}"}
@@ -96,7 +96,7 @@ def test_recheck_drops_what_moved_and_says_where_to() -> None:
     assert rechecked(untag, graph({"1.0": one, "stable": one})) == {}
 
 
-def test_recheck_drops_a_signature_whose_index_is_there_again() -> None:
+def test_recheck_drops_a_signature_whose_index_exists_again() -> None:
     child = image("child")
     top = index(child)
     made = plan(graph({"1": top}, child), "1")
@@ -107,7 +107,7 @@ def test_recheck_drops_a_signature_whose_index_is_there_again() -> None:
     assert set(rechecked(made, graph({}, child, top), begun={1}, gone={9: top.digest})) == set()
 
 
-def test_recheck_counts_a_digest_that_is_gone_as_holding_and_one_with_a_tag_as_there() -> None:
+def test_recheck_treats_a_gone_digest_as_holding_and_a_tagged_one_as_existing() -> None:
     one = image("one")
     made = plan(graph({"1": one}), "1")
     assert rechecked(made, graph({}, absent=[one])) == {}
@@ -115,7 +115,7 @@ def test_recheck_counts_a_digest_that_is_gone_as_holding_and_one_with_a_tag_as_t
     assert rechecked(made, odd) == {1: "also 'new'"}
 
 
-def test_recheck_looks_at_every_step() -> None:
+def test_recheck_checks_every_step() -> None:
     one, two, three = image("one"), image("two"), image("three")
     tags = {"1": one, "2": two, "stable": one, "beta": two}
     untag = plan(graph(tags), "1", "2", options=RemovalOptions(untag=True))
@@ -131,7 +131,7 @@ def test_recheck_of_a_repository_that_cannot_be_judged_drops_all() -> None:
     assert rechecked(made, RepositoryGraph(REPOSITORY, unjudgeable="broken")) == {1: "broken"}
 
 
-def test_recheck_drops_what_a_tag_refers_to_by_now() -> None:
+def test_recheck_drops_the_subject_of_a_new_tag() -> None:
     one = image("one")
     step = Step(1, Action.DELETE, REPOSITORY, one.digest, (), StepKind.IMAGE, "stray")
     about = image("about", subject=one)
@@ -143,7 +143,7 @@ def test_recheck_drops_what_a_tag_refers_to_by_now() -> None:
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_recheck_asks_once_more_what_could_not_be_put_back(allowed: bool) -> None:
+def test_recheck_checks_again_what_could_not_be_put_back(allowed: bool) -> None:
     child = image("child")
     top = index(child)
     made = plan(graph({"1": top}, child), "1", options=RemovalOptions(allow_irreversible=allowed))
@@ -151,7 +151,7 @@ def test_recheck_asks_once_more_what_could_not_be_put_back(allowed: bool) -> Non
     assert dropped == ({} if allowed else {1: dropped.get(1, "")})
 
 
-def test_recheck_drops_a_digest_that_a_new_tag_names_and_what_went_with_it() -> None:
+def test_recheck_drops_a_digest_with_a_new_tag_and_what_goes_with_it() -> None:
     amd = image("amd")
     multi, other = index(amd), image("other")
     made = plan(graph({"1.0": multi, "2.0": other}, amd), "1.0", "2.0")
@@ -170,7 +170,7 @@ def test_recheck_drops_a_child_that_a_new_index_holds() -> None:
     assert [step.digest for step in made.steps if step.number in dropped] == [amd.digest]
 
 
-def test_recheck_drops_a_moved_tag_and_counts_what_is_gone_as_holding() -> None:
+def test_recheck_drops_a_moved_tag_and_treats_a_gone_digest_as_holding() -> None:
     one, two, three = image("one"), image("two"), image("three")
     made = plan(graph({"1": one, "2": two}), "1", "2")
     fresh = graph({"1": three}, one, absent=[two])

@@ -141,7 +141,7 @@ HELD = MarkedRepository(
 )
 
 
-def test_what_another_manifest_or_repository_has_is_not_freed() -> None:
+def test_what_another_manifest_or_repository_uses_is_not_freed() -> None:
     beside = MarkedRepository(B, {digest(4): (digest(12),)}, {Tag("x"): digest(4)})
     made = removing((A, digest(3)), (A, digest(1)), (A, digest(2)), held=[HELD])
     steps, total, exact, because = freed(made, stored(HELD, beside), V2)
@@ -150,14 +150,14 @@ def test_what_another_manifest_or_repository_has_is_not_freed() -> None:
     assert (total, exact, because) == (sum(steps), True, "")
 
 
-def test_with_m_a_tag_alone_frees_and_without_it_does_not() -> None:
+def test_untagging_frees_space_only_with_m() -> None:
     one = MarkedRepository(A, {digest(1): (digest(10),)}, {Tag("x"): digest(1), Tag("y"): digest(1)})
     made = removing((A, Tag("x")), (A, Tag("y")), held=[one])
     assert freed(made, stored(one), V2)[0] == [0, 0]
     assert freed(made, stored(one), V2_UNTAGGED)[0] == [0, size(digest(1)) + size(digest(10))]
 
 
-def test_the_larger_of_two_collectors_is_said_and_is_no_exact_figure() -> None:
+def test_the_larger_figure_of_two_collectors_is_shown_as_an_upper_bound() -> None:
     made = removing((A, digest(3)), held=[HELD])
     v2, v3 = freed(made, stored(HELD), V2_UNTAGGED)[1], freed(made, stored(HELD), V3_UNTAGGED)[1]
     assert v2 != v3
@@ -171,7 +171,7 @@ def test_the_larger_of_two_collectors_is_said_and_is_no_exact_figure() -> None:
     assert freed(removing((A, digest(1)), held=[HELD]), stored(HELD), V2, V3)[2]
 
 
-def test_a_collector_that_will_stop_is_warned_of_and_its_figure_is_no_exact_one() -> None:
+def test_a_collector_that_will_stop_causes_a_warning_and_an_upper_bound() -> None:
     odd = StoredManifest(digest(9), Kind.UNKNOWN, "application/odd", ())
     registry = stored(HELD, MarkedRepository(B, {digest(9): ()}, {}))
     registry = replace(registry, manifests={**registry.manifests, digest(9): odd})
@@ -187,7 +187,7 @@ def test_a_collector_that_will_stop_is_warned_of_and_its_figure_is_no_exact_one(
     assert mended.reclaim.warnings  # it stops as things are
 
 
-def test_a_collector_that_stops_once_the_plan_is_carried_out() -> None:
+def test_a_collector_that_stops_after_the_plan_is_applied() -> None:
     one = MarkedRepository(A, {digest(1): (), digest(2): ()}, {Tag("x"): digest(1)})
     registry = replace(stored(one), keeps_empty_folders=False)
     for step in (digest(1), Tag("x")):
@@ -198,7 +198,7 @@ def test_a_collector_that_stops_once_the_plan_is_carried_out() -> None:
     assert other.reclaim.warnings == ()
 
 
-def test_what_the_storage_does_not_hold_leaves_the_upper_bound() -> None:
+def test_a_manifest_missing_from_the_storage_gives_an_upper_bound() -> None:
     made = removing((B, digest(1)))
     bound = replace(made, reclaim=replace(made.reclaim, reclaimable_bytes=77, exact=True))
     for registry, why in (
@@ -213,7 +213,7 @@ def test_what_the_storage_does_not_hold_leaves_the_upper_bound() -> None:
     assert "does not hold" in with_stored_reclaim(kept, lost, [V2], graphs={}).reclaim.because
 
 
-def test_a_storage_that_could_not_be_read_whole_leaves_the_upper_bound() -> None:
+def test_a_storage_that_could_not_be_read_completely_gives_an_upper_bound() -> None:
     made = removing((A, digest(1)), held=[HELD])
     one, two = Oddity("x/y", "it is torn"), Oddity("z", "too")
     for oddities, why in (((one,), "x/y: it is torn"), ((one, two), "x/y: it is torn, and 1 more")):
@@ -248,7 +248,7 @@ def replace_tags(found: RepositoryGraph, tags: dict[Tag, Digest], unjudgeable: s
     return RepositoryGraph(found.repository, tags, unjudgeable=unjudgeable)
 
 
-def test_the_collector_that_destroys_indexes_is_warned_of_by_the_tags_that_stay() -> None:
+def test_a_collector_that_destroys_indexes_causes_a_warning_with_the_tags_that_stay() -> None:
     def warned(*steps: tuple[Repository, Digest | Tag], collectors: Sequence[GarbageCollector]) -> tuple[str, ...]:
         made = removing(*steps, held=[HELD])
         return with_stored_reclaim(made, stored(HELD), collectors, graphs={}).reclaim.warnings
@@ -291,7 +291,7 @@ def test_from_the_api_a_plan_frees_at_most_what_only_it_reaches() -> None:
     assert two.digest not in freed_digests(made, {REPOSITORY: found}, [V2, V3], {})
 
 
-def test_from_the_api_what_was_read_besides_is_counted() -> None:
+def test_from_the_api_everything_that_was_read_is_counted() -> None:
     found, one, two = shared_layers()
     made = plan(found, "1")
     assert one.config is not None
@@ -308,7 +308,7 @@ def test_from_the_api_what_was_read_besides_is_counted() -> None:
     assert with_reclaim(plan(found), {REPOSITORY: found}, [V2]).reclaim.because == ""
 
 
-def test_from_the_api_the_larger_collector_and_m_are_said() -> None:
+def test_from_the_api_the_larger_collector_and_m_are_shown() -> None:
     found, *_ = shared_layers()
     made = plan(found, "2", options=RemovalOptions(untag=True))
     totals = {one: with_reclaim(made, {REPOSITORY: found}, [one]).reclaim for one in (V2_UNTAGGED, V3_UNTAGGED, V2)}
@@ -339,7 +339,7 @@ def test_a_repository_that_cannot_be_judged_frees_nothing() -> None:
     assert with_reclaim(made, {REPOSITORY: broken}, [V2]).reclaim.reclaimable_bytes == 0
 
 
-def test_which_collectors_may_be_run() -> None:
+def test_which_collectors_are_possible() -> None:
     assert collectors_of(Generation.V2, Collector.DEFAULT) == (V2,)
     assert collectors_of(Generation.V3, Collector.UNTAGGED) == (V3_UNTAGGED,)
     assert set(collectors_of(None, Collector.UNTAGGED)) == {V2_UNTAGGED, V3_UNTAGGED}

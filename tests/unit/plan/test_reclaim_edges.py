@@ -40,14 +40,14 @@ def test_an_empty_blob_frees_nothing() -> None:
     assert frees(plan(found, "1"), found) == len(one.raw)
 
 
-def test_of_two_sizes_that_are_stated_of_a_blob_the_larger_counts() -> None:
+def test_of_two_stated_sizes_of_a_blob_the_larger_counts() -> None:
     for sizes in ((5, 70), (70, 5)):
         one, two = (sized(("layer", length)) for length in sizes)
         found = graph({"1": one, "2": two})
         assert frees(plan(found, "1", "2"), found) == len(one.raw) + len(two.raw) + 70
 
 
-def test_what_an_index_states_of_a_child_that_was_not_read_counts() -> None:
+def test_the_size_an_index_states_for_a_child_that_was_not_read_counts() -> None:
     child = sized(("layer", 7))
     found = graph({"all": index(child)})
     (top,) = found.manifests.values()
@@ -60,20 +60,20 @@ def warnings(made: Plan, *held: MarkedRepository) -> tuple[str, ...]:
     return with_stored_reclaim(made, registry, [V2_UNTAGGED], graphs={}).reclaim.warnings
 
 
-def test_a_repository_that_the_storage_lacks_hides_no_other_in_which_the_collector_will_stop() -> None:
+def test_a_repository_missing_from_the_storage_hides_no_other_at_which_the_collector_stops() -> None:
     one = MarkedRepository(A, {digest(1): ()}, {Tag("x"): digest(1)})
     (said,) = warnings(removing((B, digest(5)), (A, Tag("x")), held=[one]), one)
     assert "at a, which has manifests and no folder of tags" in said
 
 
-def test_a_tag_taken_off_leaves_its_manifest_to_the_collector() -> None:
+def test_an_untagged_manifest_is_left_to_the_collector() -> None:
     one = MarkedRepository(A, {digest(1): ()}, {Tag("x"): digest(1)})
     (said,) = warnings(removing((A, Tag("x")), held=[one]), one)
     assert "no folder of tags" in said
     assert warnings(removing((A, digest(1)), held=[one]), one) == ()
 
 
-def test_a_deleted_manifest_takes_the_tags_that_its_step_does_not_name() -> None:
+def test_a_deleted_manifest_loses_tags_that_its_step_does_not_name() -> None:
     one = MarkedRepository(A, {digest(1): (), digest(2): ()}, {Tag("x"): digest(1)})
     (said,) = warnings(removing((A, digest(1))), one)  # made when nobody knew of the tag
     assert "no folder of tags" in said
@@ -120,7 +120,7 @@ def test_a_step_by_tag_where_the_order_of_repositories_matters() -> None:
     ]
 
 
-def test_a_repository_that_cannot_be_judged_is_not_said_to_be_another_than_the_storage_has() -> None:
+def test_a_repository_that_cannot_be_judged_is_not_reported_as_different_from_the_storage() -> None:
     one = MarkedRepository(A, {digest(1): ()}, {Tag("x"): digest(1)})
     made = removing((A, digest(1)), held=[one])
     graphs = {
@@ -130,7 +130,7 @@ def test_a_repository_that_cannot_be_judged_is_not_said_to_be_another_than_the_s
     assert with_stored_reclaim(made, stored(one), [V2], graphs=graphs).reclaim.exact
 
 
-def test_a_manifest_that_was_read_and_that_the_storage_lacks_makes_the_storage_another_one() -> None:
+def test_a_manifest_missing_from_the_storage_shows_that_the_storage_differs() -> None:
     found = graph({"1": sized()})
     (manifest,) = found.manifests.values()
     made = plan(found, "1")
@@ -141,7 +141,7 @@ def test_a_manifest_that_was_read_and_that_the_storage_lacks_makes_the_storage_a
     assert because.startswith(f"/storage differs from the registry in {REPOSITORY}:1")
 
 
-def test_a_collector_is_warned_of_for_tagged_indexes_alone() -> None:
+def test_only_tagged_indexes_cause_a_warning_about_the_collector() -> None:
     one, two = sized(("a", 1)), sized(("b", 1))
     read = graph({"1": one, "2": two})
     unread = RepositoryGraph(REPOSITORY, {**read.tags, Tag("3"): digest(3)}, read.manifests)
@@ -150,7 +150,7 @@ def test_a_collector_is_warned_of_for_tagged_indexes_alone() -> None:
         assert reclaim.warnings == ()
 
 
-def test_a_step_takes_the_tags_of_its_manifest_and_no_other_where_the_order_matters() -> None:
+def test_a_step_removes_only_the_tags_of_its_manifest_if_the_order_matters() -> None:
     first, second = untidy()
     other = replace(second, references={**second.references, digest(2): ()}, tags={**second.tags, Tag("x"): digest(2)})
     made = removing((B, digest(3)), (A, digest(3)))  # made when nobody knew of the tags
@@ -158,7 +158,7 @@ def test_a_step_takes_the_tags_of_its_manifest_and_no_other_where_the_order_matt
     assert [step.frees for step in found.steps] == [0, size(digest(3)) + size(digest(1))]
 
 
-def test_a_child_that_goes_alone_leaves_nothing_to_go_into() -> None:
+def test_a_child_deleted_alone_leaves_nothing_to_descend_into() -> None:
     second = untidy()[1]
     held = (MarkedRepository(A, {digest(4): (digest(2),)}, {Tag("x"): digest(4)}), second)
     held = (held[0], replace(second, references={**second.references, digest(2): ()}))
@@ -176,7 +176,7 @@ def test_a_blob_without_data_frees_nothing() -> None:
         assert reclaim.reclaimable_bytes == 8 * (len(registry.blobs))
 
 
-def test_from_the_api_a_tag_that_is_taken_off_frees_with_m() -> None:
+def test_from_the_api_untagging_frees_space_with_m() -> None:
     one = sized(("a", 1))
     found = graph({"1": one, "2": sized(("b", 1))})
     made = removing((REPOSITORY, Tag("1")), held=[MarkedRepository(REPOSITORY, {}, found.tags)])

@@ -33,7 +33,7 @@ def untagged(stored: StoredRegistry) -> tuple[int, int]:
     return waste.untagged, waste.untagged_bytes
 
 
-def test_an_image_without_a_tag_is_counted_with_its_blobs() -> None:
+def test_an_untagged_image_is_counted_with_its_blobs() -> None:
     assert untagged(registry(IMAGE)) == (1, 30)
 
 
@@ -46,7 +46,7 @@ def test_what_could_not_be_put_back_is_held_by_cleanup_and_not_counted() -> None
     assert untagged(registry(replace(IMAGE, kind=Kind.SCHEMA1))) == (0, 0)
 
 
-def test_a_foreign_layer_need_not_be_there() -> None:
+def test_a_foreign_layer_may_be_absent() -> None:
     assert untagged(registry(replace(IMAGE, elsewhere=frozenset((LAYER,))), blobs=(CONFIG,))) == (1, 20)
 
 
@@ -63,9 +63,7 @@ def test_a_placeholder_waits_for_its_run() -> None:
 
 
 @pytest.mark.parametrize(("is_runnable", "count"), [(True, (1, 10)), (False, (2, 40))])
-def test_an_image_that_runs_is_nothing_about_another_whatever_its_tag(
-    is_runnable: bool, count: tuple[int, int]
-) -> None:
+def test_an_image_that_may_run_is_not_an_accessory_whatever_its_tag(is_runnable: bool, count: tuple[int, int]) -> None:
     about = StoredManifest(TWO, Kind.IMAGE, OCI_MANIFEST)
     stored = registry(replace(IMAGE, is_runnable=is_runnable), about, tags={f"sha256-{TWO.hex}.scan": ONE})
     assert untagged(stored) == count

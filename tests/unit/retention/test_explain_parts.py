@@ -86,7 +86,7 @@ def standing(rule: KeepRule, *verdicts: Verdict, order: Order = Order.TIME, zone
 # -- all together -----------------------------------------------------------------------------------------------------
 
 
-def test_every_rule_is_named_whether_it_keeps_the_tag_or_not() -> None:
+def test_every_rule_is_listed_whether_it_keeps_the_tag_or_not() -> None:
     rules = (Last(1, "last: 1"), Within(90 * DAY, "within: 90d"), TagGlobs((parse_glob("b"),), "tags: b"))
     old, new = image("a", ONE, ago(30)), image("b", TWO, ago(20))
     assert explain(policies(*rules), [old, new], old, NOW) == (
@@ -103,7 +103,7 @@ def test_every_rule_is_named_whether_it_keeps_the_tag_or_not() -> None:
     )
 
 
-def test_what_keeps_a_tag_besides_rules_comes_first() -> None:
+def test_reasons_other_than_rules_come_first() -> None:
     protected, used = Reason(ReasonKind.PROTECTED, "protect: a"), Reason(ReasonKind.IN_USE, "in use: running.txt")
     shown = explain(policies(), [one := image("a", ONE, ago(3), protected, used)], one, NOW)
     assert shown == (
@@ -114,19 +114,19 @@ def test_what_keeps_a_tag_besides_rules_comes_first() -> None:
 
 
 @pytest.mark.parametrize("kind", [ReasonKind.RULE, ReasonKind.NO_RULE, ReasonKind.MIN_AGE, ReasonKind.HELD])
-def test_what_rules_and_tags_of_its_digest_say_is_said_once(kind: ReasonKind) -> None:
+def test_each_reason_is_given_once(kind: ReasonKind) -> None:
     one = image("a", ONE, ago(3), Reason(kind, "said before"))
     assert [found.what for found in explain(policies(), [one], one, NOW)] == ["min_age: 1d"]
 
 
-def test_a_tag_that_no_policy_owns_has_its_reasons_alone() -> None:
+def test_a_tag_without_a_policy_has_only_its_reasons() -> None:
     one = image("a", ONE, ago(3), Reason(ReasonKind.NOT_SELECTED, "no policy selects it"), policy="")
     assert explain(policies(Last(1, "last: 1")), [one], one, NOW) == (
         Bearing("not selected", True, "no policy selects it"),
     )
 
 
-def test_it_stands_among_the_tags_of_its_own_policy_and_group() -> None:
+def test_a_tag_is_ranked_among_the_tags_of_its_own_policy_and_group() -> None:
     newest = Last(1, "last: 1")
     mine = image("1.0", ONE, ago(30), group=("1",))
     mate = image("1.1", TWO, ago(20), group=("1",))
@@ -141,7 +141,7 @@ def test_it_stands_among_the_tags_of_its_own_policy_and_group() -> None:
 # -- what else has its digest -----------------------------------------------------------------------------------------
 
 
-def test_other_tags_of_its_digest_are_named_with_what_becomes_of_them() -> None:
+def test_other_tags_of_the_digest_are_listed_with_their_verdict() -> None:
     one = image("a", ONE, ago(3))
     stays = image("b", ONE, ago(3), Reason(ReasonKind.RULE, "tags: b"))
     goes = image("c", ONE, ago(3), NO_RULE, decision=Decision.REMOVE)
@@ -161,7 +161,7 @@ def test_an_index_keeps_its_children_while_it_stays() -> None:
     assert not bearing("same digest", found)
 
 
-def test_a_signature_hangs_on_every_tag_of_its_subject() -> None:
+def test_a_signature_depends_on_every_tag_of_its_subject() -> None:
     signature = image(f"sha256-{ONE.hex}.sig", TWO, decision=Decision.FOLLOW, policy="")
     stays = image("a", ONE, ago(3), RULE, Reason(ReasonKind.IN_USE, "in use: running.txt"))
     goes = image("b", ONE, ago(3), NO_RULE, decision=Decision.REMOVE)
@@ -187,14 +187,14 @@ def test_what_follows_a_subject_without_a_tag_says_so() -> None:
 # -- rules ------------------------------------------------------------------------------------------------------------
 
 
-def test_by_date_a_tag_without_one_has_no_place() -> None:
+def test_by_date_a_tag_without_a_date_has_no_place() -> None:
     unknown, known = image("a", ONE), image("b", TWO, ago(3))
     newest = Last(1, "last: 1")
     assert standing(newest, unknown, known) == (False, "it has no place in the order")
     assert standing(newest, known, unknown) == (True, "by date, 0 newer of 2 images in its group")
 
 
-def test_by_version_a_tag_that_is_none_has_no_place() -> None:
+def test_by_version_a_tag_that_is_not_a_version_has_no_place() -> None:
     newest = Last(1, "last: 1")
     tags = (image("main", ONE, ago(1)), image("1.0", TWO, ago(3)), image("1.1", THREE, ago(9)))
     assert standing(newest, *tags, order=Order.VERSION) == (False, "it has no place in the order")
@@ -210,7 +210,7 @@ def late(tag: str, digest: Digest, created: float, came: float) -> Verdict:
     return image(tag, digest, ago(created), dates=Dates(ago(created), ago(came)), seen=ago(came))
 
 
-def test_a_tag_that_is_kept_by_when_it_came_is_said_to_be() -> None:
+def test_a_tag_kept_because_of_its_arrival_says_so() -> None:
     newest = Last(1, "last: 1")
     came = late("a", ONE, 9, 2)
     kept = (True, "by when it came, though by its date, 1 newer of 2 images in its group")
@@ -235,15 +235,13 @@ def test_a_tag_that_is_kept_by_when_it_came_is_said_to_be() -> None:
         (Period.YEARLY, "it belongs to 2026"),
     ],
 )
-def test_a_calendar_rule_says_to_which_of_its_days_weeks_months_or_years_a_tag_belongs(
-    period: Period, expected: str
-) -> None:
+def test_a_calendar_rule_shows_the_day_week_month_or_year_of_a_tag(period: Period, expected: str) -> None:
     rule = Calendar(period, 1, f"{period.value}: 1")
     tag = image("a", ONE, datetime(2026, 3, 2, 3, tzinfo=UTC))
     assert standing(rule, tag) == (True, expected)
 
 
-def test_a_calendar_rule_counts_days_of_the_zone_and_by_when_the_tag_came() -> None:
+def test_a_calendar_rule_uses_the_time_zone_and_the_arrival_of_the_tag() -> None:
     daily = Calendar(Period.DAILY, 1, "daily: 1")
     night = image("a", ONE, datetime(2026, 3, 2, 3, tzinfo=UTC))
     assert standing(daily, night, zone="America/New_York") == (True, "it belongs to 2026-03-01")
@@ -260,7 +258,7 @@ def test_without_a_date_or_without_a_place_a_tag_belongs_to_no_day() -> None:
     assert standing(daily, *tags[2:], order=Order.VERSION) == (True, "it belongs to 2026-11-19")
 
 
-def test_a_rule_of_age_says_how_old_a_tag_is_or_when_it_came() -> None:
+def test_an_age_rule_shows_how_old_a_tag_is_or_when_it_arrived() -> None:
     within = Within(2 * DAY + timedelta(hours=1), "within: 2d1h")
     assert standing(within, image("a", ONE, ago(3))) == (False, "it is 3d old")
     assert standing(within, image("a", ONE, ago(1))) == (True, "it is 1d old")
@@ -285,20 +283,20 @@ def date_said(created: float | None, seen: float | None, unseen: float | None = 
     return "".join(text for _, text in found)
 
 
-def test_nothing_is_said_of_a_date_that_nothing_competes_with() -> None:
+def test_a_date_without_an_alternative_is_not_explained() -> None:
     assert date_said(9, None) == ""
     assert date_said(None, 9) == ""
     assert date_said(9, 2, tag=None) == ""
     assert date_said(-1, 2) == "", "a creation date in the future is none"
 
 
-def test_a_creation_date_counts_where_it_is_later_than_the_crawl() -> None:
+def test_a_creation_date_counts_if_it_is_later_than_the_crawl() -> None:
     said = "it was created 2026-11-23 12:00 UTC, which counts: later than the crawl that saw it appear"
     assert date_said(1, 2) == said
     assert date_said(1, 2, 3) == said
 
 
-def test_a_creation_date_counts_where_the_image_was_built_since_the_crawl_before() -> None:
+def test_a_creation_date_counts_if_the_image_was_built_since_the_previous_crawl() -> None:
     said = (
         "it was created 2026-11-21 12:00 UTC, which counts: built since the crawl of 2026-11-20 12:00 UTC, "
         "which did not find it"
@@ -311,7 +309,7 @@ COUNTS = "the crawl of 2026-11-22 12:00 UTC, which saw it appear, counts: create
 OTHERS = "; others are judged by when it was created"
 
 
-def test_else_the_crawl_that_saw_it_come_counts() -> None:
+def test_otherwise_the_crawl_that_saw_the_tag_appear_counts() -> None:
     assert date_said(9, 2) == f"{COUNTS}2026-11-15 12:00 UTC, the crawl before is not known{OTHERS}"
     assert date_said(2, 2) == f"{COUNTS}2026-11-22 12:00 UTC, the crawl before is not known{OTHERS}"
     before = "before the crawl of 2026-11-20 12:00 UTC, which did not find it"
@@ -319,7 +317,7 @@ def test_else_the_crawl_that_saw_it_come_counts() -> None:
     assert date_said(9, 2, 2) == f"{COUNTS}2026-11-15 12:00 UTC, its image was known before{OTHERS}"
 
 
-def test_a_tag_that_came_back_is_said_to_have_been_missing() -> None:
+def test_a_returned_tag_is_explained_as_having_been_missing() -> None:
     missing = "and it was missing for a while, known before since 2026-11-16 12:00 UTC"
     assert date_said(9, 2, 4, former=Former(ago(8))) == f"{COUNTS}2026-11-15 12:00 UTC, {missing}{OTHERS}"
 
@@ -332,14 +330,14 @@ def min_age(one: Verdict, unknown_date: UnknownDate = UnknownDate.KEEP) -> tuple
     return found
 
 
-def test_min_age_keeps_where_it_is_a_reason() -> None:
+def test_min_age_is_listed_if_it_is_a_reason() -> None:
     young = Reason(ReasonKind.MIN_AGE, "younger than min_age: 1d")
     assert min_age(image("a", ONE, ago(0.5), young)) == (True, "it is 12h old")
     assert min_age(image("a", ONE, ago(0.5), RULE, young)) == (True, "it is 12h old")
     assert min_age(image("a", ONE, ago(0.5), RULE)) == (False, "it is 12h old")
 
 
-def test_min_age_says_by_what_age_it_judges() -> None:
+def test_min_age_shows_the_age_it_uses() -> None:
     assert min_age(image("a", ONE)) == (False, "its age is not known")
     assert min_age(image("a", ONE, ago(9), seen=ago(3))) == (False, "it is 3d old")
     known = image("a", ONE, known_since=ago(4))

@@ -50,7 +50,7 @@ def test_lines_of_text() -> None:
     }
 
 
-def test_kubectl_output_of_every_kind_of_workload() -> None:
+def test_kubectl_output_for_every_kind_of_workload() -> None:
     items = [
         {
             "kind": "Pod",
@@ -108,7 +108,7 @@ def test_a_compose_file() -> None:
     assert names(text) == {"r.io/web:1", "/postgres:16"}
 
 
-def test_several_answers_of_kubectl_in_one_file() -> None:
+def test_several_outputs_of_kubectl_in_one_file() -> None:
     one = json.dumps({"items": [{"spec": pod("r.io/a:1")}]})
     assert names(f"{one}\n{one.replace('a:1', 'b:1')}") == {"r.io/a:1", "r.io/b:1"}
 
@@ -133,7 +133,7 @@ def test_yaml_aliases_are_walked_once() -> None:
         ("[" * 5000, "is not JSON"),
     ],
 )
-def test_what_cannot_be_read_whole_is_refused(text: str, why: str) -> None:
+def test_what_cannot_be_read_completely_is_refused(text: str, why: str) -> None:
     with pytest.raises(RefusedError) as failed:
         read_image_list(text, "list")
     assert why in failed.value.message
@@ -171,7 +171,7 @@ def find(text: str, host: str = "registry.example.com", *aliases: str, age: floa
         (f"registry.example.com/shop/web:gone@{D}", "registry.example.com", ()),
     ],
 )
-def test_an_image_is_found_here(text: str, host: str, aliases: tuple[str, ...]) -> None:
+def test_an_image_of_this_registry_is_found(text: str, host: str, aliases: tuple[str, ...]) -> None:
     _, (report,) = find(text, host, *aliases)
     assert (report.images, report.matched) == (1, 1)
 
@@ -184,7 +184,7 @@ def test_an_image_is_found_here(text: str, host: str, aliases: tuple[str, ...]) 
         "registry.example.com:5000/shop/web:1.0",
     ],
 )
-def test_a_list_that_matches_nothing_here_is_refused(text: str) -> None:
+def test_a_list_that_matches_nothing_in_this_registry_is_refused(text: str) -> None:
     with pytest.raises(RefusedError, match=r"names nothing that is in registry\.example\.com"):
         find(text)
 
@@ -195,7 +195,7 @@ def test_a_list_older_than_max_age_is_refused() -> None:
         find("shop/web:1.0", age=3660, max_age=3600)
 
 
-def test_what_this_registry_has_lost_is_said() -> None:
+def test_entries_missing_from_this_registry_are_reported() -> None:
     _, (report,) = find("registry.example.com/shop/web:1.0 registry.example.com/shop/web:2.0 quay.io/x/y:1")
     assert (report.images, report.matched, report.absent) == (3, 1, ("shop/web:2.0",))
 

@@ -68,5 +68,5 @@ def test_a_list_protects_exactly_what_it_names(name: str) -> None:
     assert set(report.doubtful) == set(expected.get("doubtful", ()))
 
 
-def test_every_list_is_expected() -> None:
+def test_every_list_has_an_expected_result() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {"expected.yml", *EXPECTED}

@@ -34,27 +34,27 @@ ITEM = f"- image: {WEB}:1.0\n"
         ("kind: X\n" + "\n".join(f"{' ' * depth}a:" for depth in range(300)), "nested too deep"),
     ],
 )
-def test_a_list_that_is_not_whole(text: str, why: str) -> None:
+def test_an_incomplete_list(text: str, why: str) -> None:
     with pytest.raises(RefusedError) as failed:
         resolve(text)
     assert why in failed.value.message
 
 
-def test_double_merge_keys_of_yaml_hide_nothing() -> None:
+def test_duplicate_merge_keys_in_yaml_hide_nothing() -> None:
     text = f"services:\n  a: &a {{image: '{WEB}:1.0'}}\n  b: &b {{x: y}}\n  c:\n    <<: *a\n    <<: *b\n"
     assert protected(resolve(text)[0]) == {"shop/web:1.0"}
 
 
-def test_a_merged_repository_is_paired_with_the_tag_beside_it() -> None:
+def test_a_merged_repository_is_paired_with_the_tag_next_to_it() -> None:
     text = f"x: &base {{repository: {WEB}}}\nspec:\n- {{<<: *base, tag: '1.0'}}\n- {{<<: *base, tag: 1.10}}\n"
     assert {"shop/web:1.0", "shop/web:1.10"} <= protected(resolve(text)[0])
 
 
-def test_a_byte_order_mark_is_no_part_of_a_name() -> None:
+def test_a_byte_order_mark_is_not_part_of_a_name() -> None:
     assert protected(resolve(f"\ufeff{WEB}:1.0\n")[0]) == {"shop/web:1.0"}
 
 
-def test_a_list_of_which_most_is_not_there_is_refused() -> None:
+def test_a_list_with_mostly_missing_entries_is_refused() -> None:
     with pytest.raises(RefusedError, match=r"most of what the list list names of registry\.example\.com is not there"):
         resolve(f"{WEB}:1.0\n{WEB}:0.1\n{WEB}:0.2\n")
     assert resolve(f"{WEB}:1.0\n{WEB}:1.1\n{WEB}:0.1\n{WEB}:0.2\n")
@@ -66,7 +66,7 @@ def test_most_of_a_list_may_be_of_other_registries() -> None:
     assert (protected(in_use), report.matched, report.images) == ({"shop/web:1.0"}, 1, 51)
 
 
-def test_a_digest_that_no_tag_has_is_of_here_all_the_same() -> None:
+def test_an_untagged_digest_belongs_to_this_registry() -> None:
     digest = "sha256:" + "a" * 64
     _, report = resolve(f"{WEB}@{digest}\n")
     assert (report.matched, report.untagged, report.absent) == (0, 1, ())
@@ -88,7 +88,7 @@ def test_an_unknown_tag_protects_the_whole_repository() -> None:
     assert report.doubtful == (f"{WEB}:$",)
 
 
-def test_what_lies_on_nodes_is_never_enough() -> None:
+def test_images_on_nodes_are_never_sufficient() -> None:
     nodes = json.dumps({"kind": "List", "items": [{"status": {"images": [{"names": [f"{WEB}:1.0"], "sizeBytes": 1}]}}]})
     in_use, cached = resolve(nodes)
     _, running = resolve(f"{WEB}:1.1\n")
@@ -99,7 +99,7 @@ def test_what_lies_on_nodes_is_never_enough() -> None:
     refuse_caches_alone([])
 
 
-def test_a_list_of_ids_alone_is_not_refused_where_not_all_was_read() -> None:
+def test_a_list_of_ids_is_not_refused_if_not_everything_was_read() -> None:
     file = ListFile(InUseList("list"), "0123456789ab\n", timedelta(0))
     images = [(file, images_in(file, registry_hosts(ADDRESS, ())))]
     assert find_in_use(ParsedProtect(), images, INVENTORY, ADDRESS, lookup, is_whole=False)
@@ -107,7 +107,7 @@ def test_a_list_of_ids_alone_is_not_refused_where_not_all_was_read() -> None:
         find_in_use(ParsedProtect(), images, INVENTORY, ADDRESS, lookup)
 
 
-def test_what_is_named_in_vain_is_shown() -> None:
+def test_entries_that_are_not_found_are_shown() -> None:
     absent = tuple(f"shop/web:0.{number}" for number in range(7))
     report = ListReport("pods.json", timedelta(minutes=5), 20, 9, absent, (f"{WEB}:$",), 2)
     assert list(list_lines([report])) == [
@@ -130,11 +130,11 @@ _HOSTILE = {
 
 
 @pytest.mark.parametrize("hostile", _HOSTILE.values(), ids=_HOSTILE)
-def test_no_text_costs_more_than_its_length(hostile: str) -> None:
+def test_the_cost_of_a_text_grows_with_its_length_only(hostile: str) -> None:
     assert "shop/web:1.0" in protected(resolve(json.dumps([{"image": f"{WEB}:1.0", "x": hostile}]))[0])
 
 
-def test_aliases_and_merges_grow_to_nothing_endless() -> None:
+def test_aliases_and_merges_do_not_explode() -> None:
     lines = ["kind: X", f"l0: &l0 [{{image: '{WEB}:1.0'}}]"]
     lines += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 100)]
     assert protected(resolve("\n".join(lines))[0]) == {"shop/web:1.0"}

@@ -62,12 +62,12 @@ def missing(tag: str, created: float) -> TagFacts:
     return TagFacts(Tag(tag), digest_of(tag), ago(created), missing_since=ago(1))
 
 
-def test_a_tag_that_is_missing_takes_no_place_among_the_last() -> None:
+def test_a_missing_tag_does_not_count_towards_last() -> None:
     tags = (facts("a", ONE, ago(40)), facts("b", TWO, ago(30)), missing("c", 20), missing("d", 10))
     assert verdicts(policy(Last(1, "last: 1")), *tags) == {"a": "remove: beyond last: 1", "b": "keep: last: 1"}
 
 
-def test_what_has_no_tag_is_not_protected_by_the_name_of_one() -> None:
+def test_an_untagged_manifest_is_not_protected_by_a_tag_name() -> None:
     policies = PolicySet(
         (policy(Last(1, "last: 1"), select=ParsedSelect(untagged=True)),), ParsedProtect(tags=(parse_glob("stable-*"),))
     )
@@ -79,7 +79,7 @@ def test_what_has_no_tag_is_not_protected_by_the_name_of_one() -> None:
     }
 
 
-def test_a_protected_tag_keeps_its_repository_from_being_empty_however_lately_it_came() -> None:
+def test_a_protected_tag_is_enough_for_a_repository_not_to_be_empty() -> None:
     policies = PolicySet((policy(min_age=DAY),), ParsedProtect(tags=(parse_glob("stable"),)))
     stable = facts("stable", ONE, ago(30), seen=ago(0.1))
     assert verdicts(policies, stable, facts("old", TWO, ago(20))) == {
@@ -96,19 +96,19 @@ def test_a_signature_holds_the_digest_that_it_is_on() -> None:
 
 
 @pytest.mark.parametrize("names", [("first", "second"), ("second", "first")])
-def test_of_the_tags_that_hold_a_digest_the_first_by_name_is_said(names: tuple[str, str]) -> None:
+def test_of_the_tags_that_hold_a_digest_the_first_by_name_is_shown(names: tuple[str, str]) -> None:
     keep = policy(TagGlobs((parse_glob("*s*"),), "tags: *s*"), allow_empty=True)
     held = (facts("a", ONE, ago(40)), *(facts(name, ONE, ago(40)) for name in names))
     assert verdicts(keep, *held)["a"] == "keep: its digest is also 'first', which stays, beyond tags: *s*"
 
 
-def test_a_verdict_has_the_group_that_it_was_judged_in() -> None:
+def test_a_verdict_has_the_group_in_which_it_was_judged() -> None:
     by_minor = PolicySet((policy(Last(1, "last: 1"), group_by=("minor",)),))
     found = judge(by_minor, {APP: (facts("1.4.2", ONE, ago(3)), facts("main", TWO, ago(3)))}, now=NOW)
     assert [one.group for one in found] == [("1.4",), ()]
 
 
-def test_where_policies_order_differently_the_newest_by_date_stays() -> None:
+def test_if_policies_order_differently_the_newest_by_date_stays() -> None:
     versions = policy(name="versions", select=ParsedSelect(tags=(parse_glob("1.*"),)), order=Order.VERSION)
     rest = policy(name="rest")
     assert verdicts(PolicySet((versions, rest)), facts("1.0", ONE, ago(20)), facts("main", TWO, ago(3))) == {
@@ -117,7 +117,7 @@ def test_where_policies_order_differently_the_newest_by_date_stays() -> None:
     }
 
 
-def test_without_any_date_the_newest_is_so_by_version() -> None:
+def test_without_any_date_the_newest_by_version_stays() -> None:
     assert verdicts(policy(), facts("1.0", ONE), facts("2.0", TWO), facts("main", THREE)) == {
         "1.0": "remove: keep: none",
         "2.0": "keep: the newest of its repository, which is never emptied",

@@ -69,11 +69,11 @@ def test_the_same_day_of_two_years_is_two_days() -> None:
     assert kept("daily: 1", "a 2024-03-05\nb 2025-03-01") == ["b"]
 
 
-def test_within_ends_at_its_very_age() -> None:
+def test_within_includes_exactly_its_age() -> None:
     assert kept("within: 2h", "a 2h\nb 119m\nc 121m") == ["b"]
 
 
-def test_all_needs_every_one_of_its_rules() -> None:
+def test_all_needs_all_of_its_rules() -> None:
     tags = "a 40d\nb 30d\nc 20d\nd 5d\nx 1d"
     assert kept("all: [{last: 4}, {within: 35d}]", tags) == ["b", "c", "d", "x"]
     assert kept("all: [{last: 4}, {within: 35d}, {tags: '[a-c]'}]", tags) == ["b", "c"]
@@ -88,14 +88,14 @@ def test_last_counts_images_by_time_and_keeps_ties_whole() -> None:
     assert kept("last: 4", tags) == ["a", "b", "c", "d", "e"]
 
 
-def test_groups_under_the_order_of_time_are_judged_by_themselves() -> None:
+def test_groups_ordered_by_time_are_judged_separately() -> None:
     tags = "1.3-alpine 40d\n1.4-alpine 30d\n1.3-slim 41d\n1.4-slim 31d\n1.3 42d\n1.4 32d"
     assert kept("last: 1", tags, ", group_by: variant") == ["1.4-alpine", "1.4-slim", "1.4"]
     assert kept("last: 1", tags, ", group_by: minor") == ["1.3-alpine", "1.4-alpine"]
     assert kept("last: 1", tags, ", group_by: major") == ["1.4-alpine"]
 
 
-def test_a_word_before_the_numbers_is_a_group_of_its_own() -> None:
+def test_a_word_before_the_numbers_makes_a_separate_group() -> None:
     tags = "1.4 40d\n1.3 41d\nrelease-1.4 30d\nrelease-1.3 31d"
     assert kept("last: 1", tags, ", order: version") == ["1.4", "release-1.4"]
     assert kept("last: 1", tags, ", group_by: minor") == ["1.4", "1.3", "release-1.4", "release-1.3"]
@@ -131,16 +131,16 @@ def test_what_is_young_or_not_known_to_be_old_stays() -> None:
         ("a 2024-05-01", "a"),
     ],
 )
-def test_one_date_of_more_than_half_is_none(tags: str, expected: str) -> None:
+def test_a_date_shared_by_more_than_half_is_unknown(tags: str, expected: str) -> None:
     assert kept("last: 1", tags) == expected.split()
 
 
-def test_a_date_that_cannot_be_believed_takes_no_place() -> None:
+def test_an_implausible_date_takes_no_place() -> None:
     assert kept("last: 1", "a 1970-01-01\nb 40d\nc 2030-01-01\nd 30d") == ["a", "c", "d"]
     assert kept("last: 1", "a 2012-12-31T23:59:59\nb 2013-01-01\nc 40d") == ["a", "c"]
 
 
-def test_explained_is_how_many_are_newer_and_by_what() -> None:
+def test_the_explanation_gives_the_number_of_newer_tags_and_the_order() -> None:
     def standing(tags: str, of: str, more: str = "") -> str:
         policies = read_policy(
             "version: 1\ndefaults: {min_age: 0s}\npolicies:\n"
@@ -161,7 +161,7 @@ def test_explained_is_how_many_are_newer_and_by_what() -> None:
     assert standing(letters, "1.0.2", ", order: version") == "by version, 0 newer of 4 images in its group"
 
 
-def test_what_a_verdict_is_judged_by() -> None:
+def test_the_date_a_verdict_is_based_on() -> None:
     (one,) = judged("last: 1", "a 40d")
     assert one.date == NOW - timedelta(days=40)
     assert isinstance(one.date, datetime)

@@ -50,7 +50,7 @@ def policy(lines: str) -> str:
     return f"version: 1\npolicies:\n  - name: p\n    repositories: ['**']\n{lines}"
 
 
-def test_a_whole_policy_is_read() -> None:
+def test_a_complete_policy_is_read() -> None:
     found = read_policy(WHOLE)
     releases, branches = found.policies
     assert (releases.unknown_date, releases.min_age) == (UnknownDate.FIRST_SEEN, timedelta(minutes=90))
@@ -61,18 +61,18 @@ def test_a_whole_policy_is_read() -> None:
     assert str(found.zone) == "Europe/Berlin"
 
 
-def test_what_is_written_is_what_is_meant() -> None:
+def test_values_are_read_as_written() -> None:
     (rule,) = (rule for rule in read_policy(WHOLE).policies[0].keep if isinstance(rule, TagGlobs))
     assert [glob.text for glob in rule.globs] == ["1.10", "on", "007", "12:30"]
 
 
-def test_what_is_left_out_is_careful() -> None:
+def test_defaults_are_careful() -> None:
     (found,) = read_policy(policy("    keep: {last: 1}")).policies
     assert (found.min_age, found.max_remove) == (timedelta(days=1), Limit(share=0.3))
     assert (found.unknown_date, found.untag, found.allow_empty) == (UnknownDate.KEEP, False, False)
 
 
-def test_all_mistakes_are_told_at_once_in_their_order() -> None:
+def test_all_mistakes_are_reported_at_once_in_order() -> None:
     text = (
         WHOLE.replace("Berlin", "Berln").replace("min_age: 1h30m", "min_age: 1x").replace("monthly: 12", "mothly: 12")
     )
@@ -126,18 +126,18 @@ def test_all_mistakes_are_told_at_once_in_their_order() -> None:
         ("version: 1\n---\nversion: 1", "this is not YAML"),
     ],
 )
-def test_a_mistake_is_told(text: str, told: str) -> None:
+def test_a_mistake_is_reported(text: str, told: str) -> None:
     assert [line for line in mistakes(text) if told in line]
 
 
 @pytest.mark.property
 @given(st.text(max_size=200) | st.sampled_from([WHOLE[:cut] for cut in range(len(WHOLE))]))
-def test_whatever_is_given_is_read_or_refused(text: str) -> None:
+def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(PolicyError):
         read_policy(text)
 
 
-def test_the_schema_in_the_docs_is_the_one_that_is_read_by() -> None:
+def test_the_schema_in_the_docs_is_the_one_in_use() -> None:
     path = Path(__file__).parents[3] / "docs" / "policy.schema.json"
     made = json.dumps(policy_schema(), indent=2) + "\n"
     assert path.read_text() == made, "python -m dregutil.retention.policyfile writes it anew"

@@ -46,7 +46,7 @@ def test_there_are_enough_of_them() -> None:
     assert len(CASES) >= 60
 
 
-def test_each_fixed_meaning_of_the_manual_has_one() -> None:
+def test_each_numbered_rule_of_the_manual_has_one() -> None:
     numbers = {int(number) for number in re.findall(r"^\*\*(\d+)\. ", MANUAL.read_text(), re.MULTILINE)}
     assert numbers == set(range(1, 11))
     assert numbers <= {case.meaning for case in CASES}

@@ -114,7 +114,7 @@ def facts(
 # -- dates ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_date_of_a_tag_is_the_later_of_creation_and_coming() -> None:
+def test_the_date_of_a_tag_is_the_later_of_creation_and_arrival() -> None:
     assert date_of(facts(created=ago(9)), UnknownDate.KEEP, NOW) == ago(9)
     assert date_of(facts(created=ago(9), seen=ago(2)), UnknownDate.KEEP, NOW) == ago(2)
     assert date_of(facts(created=ago(1), seen=ago(2)), UnknownDate.KEEP, NOW) == ago(1)
@@ -122,7 +122,7 @@ def test_the_date_of_a_tag_is_the_later_of_creation_and_coming() -> None:
     assert date_of(facts(created=ago(5), seen=ago(2), unseen=ago(4)), UnknownDate.KEEP, NOW) == ago(2)
 
 
-def test_a_tag_of_unknown_creation_has_the_date_of_the_records_where_the_policy_says_so() -> None:
+def test_without_a_creation_date_the_records_give_the_date_if_the_policy_says_so() -> None:
     assert date_of(facts(seen=ago(2), known_since=ago(3)), UnknownDate.KEEP, NOW) is None
     assert date_of(facts(seen=ago(2), known_since=ago(3)), UnknownDate.FIRST_SEEN, NOW) == ago(2)
     assert date_of(facts(known_since=ago(3)), UnknownDate.FIRST_SEEN, NOW) == ago(3)
@@ -144,14 +144,14 @@ def test_others_see_a_tag_as_old_as_its_image() -> None:
     assert dates_of(facts(former=Former(ago(8))), UnknownDate.FIRST_SEEN, NOW) is None  # nobody knows when it came back
 
 
-def test_an_image_came_as_built_where_the_crawl_before_is_known_and_no_later() -> None:
+def test_an_image_arrived_as_built_if_the_previous_crawl_is_known_and_not_later() -> None:
     assert came_as_built(facts(unseen=ago(4)), ago(4))
     assert came_as_built(facts(unseen=ago(4)), ago(3))
     assert not came_as_built(facts(unseen=ago(4)), ago(5))
     assert not came_as_built(facts(), ago(1))
 
 
-def test_a_tag_is_here_since_its_latest_arrival() -> None:
+def test_a_tag_exists_since_its_latest_arrival() -> None:
     assert latest_arrival(facts(), ago(3)) == ago(3)
     assert latest_arrival(facts(seen=ago(2)), ago(3)) == ago(2)
     assert latest_arrival(facts(seen=ago(4)), ago(3)) == ago(3)
@@ -173,14 +173,12 @@ def test_a_tag_is_here_since_its_latest_arrival() -> None:
         (facts(young_since=ago(2)), ago(0.5), False),
     ],
 )
-def test_old_enough_is_what_is_known_to_be_here_for_min_age(
-    one: TagFacts, date: datetime | None, expected: bool
-) -> None:
+def test_old_enough_means_known_to_exist_for_min_age(one: TagFacts, date: datetime | None, expected: bool) -> None:
     assert is_old_enough(one, date, DAY, NOW) is expected
     assert is_old_enough(one, date, timedelta(0), NOW)
 
 
-def test_new_is_what_came_just_now_and_has_no_older_image() -> None:
+def test_new_means_just_arrived_without_an_older_image() -> None:
     assert is_new(facts(), None, DAY, NOW)
     assert is_new(facts(created=ago(0.1)), Dates(ago(0.1), ago(0.1)), DAY, NOW)
     assert is_new(facts(created=ago(9)), Dates(ago(9), ago(9)), DAY, NOW)
@@ -197,7 +195,7 @@ def shared(*images: tuple[TagFacts, Dates | None]) -> set[int]:
     return set(shared_dates([one for one, _ in images], [found for _, found in images]))
 
 
-def test_a_date_that_more_than_half_of_the_images_have_is_shared() -> None:
+def test_a_date_of_more_than_half_of_the_images_is_shared() -> None:
     same, other = Dates(ago(9), ago(9)), Dates(ago(5), ago(5))
     one, two, three, four = (facts(digest=digest) for digest in (ONE, TWO, THREE, FOUR))
     assert shared((one, same), (two, same), (three, other)) == {0, 1}
@@ -210,7 +208,7 @@ def test_a_date_that_more_than_half_of_the_images_have_is_shared() -> None:
     assert shared((one, same), (one, same), (two, same), (three, other)) == {0, 1, 2}
 
 
-def test_that_many_lost_their_tag_by_one_crawl_is_no_wonder() -> None:
+def test_many_tags_lost_in_one_crawl_are_not_suspicious() -> None:
     same = Dates(ago(2), ago(2))
     lost = [facts(None, digest, seen=ago(2)) for digest in (ONE, TWO, THREE)]
     assert shared(*((one, same) for one in lost)) == set()
@@ -220,7 +218,7 @@ def test_that_many_lost_their_tag_by_one_crawl_is_no_wonder() -> None:
     assert shared(*((one, same) for one in tagged)) == {0, 1, 2}
 
 
-def test_a_tag_that_came_back_counts_beside_all_with_its_date_for_others() -> None:
+def test_a_returned_tag_counts_with_its_date_for_others() -> None:
     here = [(facts("t", digest), Dates(ago(9), ago(9))) for digest in (ONE, TWO)]
     back = (facts("b", THREE, former=Former(ago(9))), Dates(ago(9), ago(1), ago(9)))
     other = (facts("o", FOUR), Dates(ago(5), ago(5)))
@@ -239,7 +237,7 @@ def test_a_tag_that_came_back_counts_beside_all_with_its_date_for_others() -> No
         (Period.YEARLY, (2025,)),
     ],
 )
-def test_the_day_week_month_and_year_of_a_moment(period: Period, expected: tuple[int, ...]) -> None:
+def test_the_day_week_month_and_year_of_a_time(period: Period, expected: tuple[int, ...]) -> None:
     assert bucket(datetime(2025, 12, 30, tzinfo=UTC), period) == expected
 
 
@@ -263,7 +261,7 @@ def late_kept(number: int, *images: tuple[Digest, float, float | None]) -> set[i
     )
 
 
-def test_what_came_late_is_kept_by_when_it_came() -> None:
+def test_a_late_tag_is_kept_by_its_arrival() -> None:
     assert late_kept(1, (ONE, 9, 2), (TWO, 5, None)) == {0}
     assert late_kept(1, (ONE, 9, 2), (TWO, 1, None)) == set()
     assert late_kept(2, (ONE, 9, 2), (TWO, 1, None)) == {0}
@@ -273,7 +271,7 @@ def test_what_came_late_is_kept_by_when_it_came() -> None:
     assert late_kept(2, (ONE, 9, 2), (TWO, 1, None), (THREE, 0.5, None)) == set()
 
 
-def test_of_those_that_came_with_one_crawl_the_earlier_dates_decide() -> None:
+def test_among_tags_of_one_crawl_the_earlier_dates_decide() -> None:
     assert late_kept(1, (ONE, 9, 2), (TWO, 8, 2)) == {1}
     assert late_kept(2, (ONE, 9, 2), (TWO, 8, 2)) == {0, 1}
     assert late_kept(1, (ONE, 8, 2), (TWO, 8, 2)) == {0, 1}
@@ -302,7 +300,7 @@ def group(
     return Group(found, dates, [reading_of(name) for name in names], order, NOW, ZoneInfo(zone), late)
 
 
-def test_a_day_is_one_of_the_zone() -> None:
+def test_a_day_is_that_of_the_time_zone() -> None:
     night = datetime(2026, 3, 2, 3, tzinfo=UTC)  # still the first of March in New York
     found = group(night, night - 5 * HOUR)
     assert kept_by(Calendar(Period.DAILY, 2, ""), found) == {0, 1}
@@ -314,7 +312,7 @@ def came(*dates: datetime | None) -> list[Sequence[Late]]:
     return [() if date is None else (Late(date, back=False),) for date in dates]
 
 
-def test_what_came_late_is_the_newest_of_the_day_on_which_it_came() -> None:
+def test_a_late_tag_is_the_newest_of_the_day_of_its_arrival() -> None:
     daily = Calendar(Period.DAILY, 1, "")
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
     assert kept_by(daily, group(noon, noon - 9 * DAY, late=came(None, noon + HOUR))) == {0, 1}
@@ -331,14 +329,14 @@ def test_what_came_late_is_the_newest_of_the_day_on_which_it_came() -> None:
     assert kept_by(two, several) == {0, 2}, "it is not the newest of its day"
 
 
-def test_what_came_late_is_among_the_last_by_the_date_on_which_it_came() -> None:
+def test_a_late_tag_is_among_the_last_by_the_date_of_its_arrival() -> None:
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
     assert kept_by(Last(1, ""), group(noon, noon - 9 * DAY, late=came(None, noon + HOUR))) == {0, 1}
     assert kept_by(Last(1, ""), group(noon, noon - 9 * DAY, late=came(None, noon))) == {0, 1}  # not later than it
     assert kept_by(Last(1, ""), group(noon, noon - 9 * DAY, late=came(None, noon - HOUR))) == {0}
 
 
-def test_by_version_the_newest_version_of_the_day_is_kept_however_late_it_came() -> None:
+def test_by_version_the_newest_version_of_the_day_is_kept_regardless_of_its_arrival() -> None:
     daily = Calendar(Period.DAILY, 1, "")
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
     older = group(noon, noon - 9 * DAY, order=Order.VERSION, tags=("1.4", "1.3"), late=came(None, noon + HOUR))
@@ -354,13 +352,13 @@ def test_by_version_the_newest_version_of_the_day_is_kept_however_late_it_came()
     assert kept_by(daily, after_none) == {0, 2}
 
 
-def test_the_date_of_a_tag_for_itself_is_the_latest_on_which_it_came() -> None:
+def test_the_date_of_a_tag_for_itself_is_its_latest_arrival() -> None:
     assert group(ago(9)).own_date(0) == ago(9)
     assert group(ago(9), late=came(None)).own_date(0) == ago(9)
     assert group(ago(9), late=[(Late(ago(2), back=True), Late(ago(4), back=False))]).own_date(0) == ago(2)
 
 
-def test_a_second_order_only_where_a_tag_may_stand_elsewhere() -> None:
+def test_there_is_a_second_order_only_if_a_tag_may_rank_differently() -> None:
     def rankings(*tags: str) -> Sequence[list[list[int]]]:
         return group(*[ago(9)] * len(tags), order=Order.VERSION, tags=tags).rankings
 
@@ -384,14 +382,14 @@ def at_least(text: str) -> tuple[tuple[Comparison, ...], ...]:
     return ((found,),)
 
 
-def test_what_has_no_tag_matches_no_name() -> None:
+def test_an_untagged_manifest_matches_no_name() -> None:
     found = Group([facts(None), facts("1.4")], [ago(1)] * 2, [None, reading_of("1.4")], Order.TIME, NOW, UTC)
     assert kept_by(TagGlobs((parse_glob("**"), parse_glob("*")), ""), found) == {1}
     assert kept_by(VersionRule(at_least(">=1.0"), ""), found) == {1}
     assert kept_by(All((Last(5, ""), TagGlobs((parse_glob("1.*"),), "")), ""), found) == {1}
 
 
-def test_within_counts_from_when_it_came() -> None:
+def test_within_counts_from_the_arrival() -> None:
     found = Group([facts("a", seen=ago(1)), facts("b"), facts("c")], [ago(9), ago(9), None], [], Order.TIME, NOW, UTC)
     assert kept_by(Within(2 * DAY, ""), found) == {0}
 
@@ -412,7 +410,7 @@ def test_which_tags_are_judged() -> None:
     assert not is_counted(facts(None, subject=TWO))
 
 
-def test_every_condition_of_a_selector_must_hold_and_of_each_one_value() -> None:
+def test_every_condition_of_a_selector_must_match_with_one_of_its_values() -> None:
     both = ParsedSelect(tags=(parse_glob("a*"), parse_glob("b*")), regexes=(regex(".*1"), regex(".*2")))
     assert [tag for tag in ("a1", "a2", "b2", "c1", "a3") if selects_name(both, tag)] == ["a1", "a2", "b2"]
     assert [tag for tag in ("a1", "a2", "b2", "c1", "a3") if may_select_name(both, tag)] == ["a1", "a2", "b2"]
@@ -427,7 +425,7 @@ def test_every_condition_of_a_selector_must_hold_and_of_each_one_value() -> None
     assert not may_select_name(doubtful, "0.9")
 
 
-def test_what_has_no_tag_is_selected_by_untagged_alone() -> None:
+def test_an_untagged_manifest_is_selected_only_by_untagged() -> None:
     assert selects(ParsedSelect(untagged=True), facts(None))
     assert not selects(ParsedSelect(), facts(None))
     assert selects(ParsedSelect(), facts("a"))
@@ -435,7 +433,7 @@ def test_what_has_no_tag_is_selected_by_untagged_alone() -> None:
     assert not selects(ParsedSelect(tags=(parse_glob("b"),)), facts("a"))
 
 
-def test_labels_are_asked_for_by_key_or_by_value() -> None:
+def test_labels_are_selected_by_key_or_by_value() -> None:
     key, value = ParsedSelect(labels=(Label("team"),)), ParsedSelect(labels=(Label("team", "web"), Label("tier", "1")))
     assert selects(key, facts("a", labels={"team": "any"}))
     assert not selects(key, facts("a", labels={"other": "team"}))
@@ -459,7 +457,7 @@ def test_the_first_policy_that_selects_a_tag_owns_it() -> None:
     assert owner_of([first], facts("b")) == (None, True)
 
 
-def test_an_owner_is_in_doubt_where_a_label_or_a_version_is() -> None:
+def test_an_owner_is_in_doubt_if_a_label_or_a_version_is() -> None:
     labelled = policy("labelled", ParsedSelect(tags=(parse_glob("a"),), labels=(Label("team"),)))
     rest = policy("rest")
     assert owner_of([labelled, rest], facts("a", unread="broken")) == (labelled, False)
@@ -518,7 +516,7 @@ def test_which_policies_overlap_and_in_how_many_tags() -> None:
     assert overlaps(PolicySet((rest, elsewhere)), {WEB: [facts("b")]}) == {("rest", "elsewhere"): 1}
 
 
-def test_how_many_tags_a_policy_picks() -> None:
+def test_how_many_tags_a_policy_selects() -> None:
     one = policy("p", ParsedSelect(tags=(parse_glob("a*"),)), where="shop/*")
     assert matching_tags(one, {APP: ["a", "a1"], WEB: ["a", "a1", "b"]}) == 2
     assert applies_to(one, "shop/web")
@@ -547,7 +545,7 @@ def with_keep(*keep: object, order: Order = Order.TIME, select: ParsedSelect | N
     return ParsedPolicy("p", (), tuple(keep), select or ParsedSelect(), order=order)  # type: ignore[arg-type]
 
 
-def test_which_policies_ask_for_the_newest_and_for_dates() -> None:
+def test_which_policies_need_the_newest_and_dates() -> None:
     last, calendar, within, tags = Last(1, ""), Calendar(Period.DAILY, 1, ""), Within(DAY, ""), TagGlobs((), "")
     assert [with_keep(rule).ranks for rule in (last, calendar, within, tags)] == [True, True, False, False]
     assert [with_keep(rule).uses_dates for rule in (last, calendar, within, tags)] == [True, True, True, False]
@@ -560,7 +558,7 @@ def test_which_policies_ask_for_the_newest_and_for_dates() -> None:
     assert flat([All((tags, All((last, within), "")), ""), calendar]) == [tags, last, within, calendar]
 
 
-def test_a_policy_is_careful_by_itself() -> None:
+def test_a_policy_is_careful_by_default() -> None:
     one = ParsedPolicy("p", (), ())
     assert not one.untag
     assert not one.allow_empty
@@ -570,7 +568,7 @@ def test_a_policy_is_careful_by_itself() -> None:
     assert not one.select.untagged
 
 
-def test_what_was_read_from_no_file_has_no_place_in_one() -> None:
+def test_a_policy_that_was_not_read_from_a_file_has_no_position() -> None:
     """Lines and columns of a file count from 1."""
     for one in (ParsedPolicy("p", (), ()), InUseList("-")):
         assert (one.line, one.column) == (0, 0)
@@ -600,7 +598,7 @@ def test_what_is_in_use() -> None:
     assert InUse().list_of(APP, facts("a")) == ""
 
 
-def test_which_verdicts_take_a_tag_away() -> None:
+def test_which_verdicts_remove_a_tag() -> None:
     held, rule = Reason(ReasonKind.HELD, "held"), Reason(ReasonKind.RULE, "last: 1")
     every = {decision: verdict(facts("a"), decision, held, rule) for decision in Decision}
     assert [decision for decision, one in every.items() if one.goes] == [Decision.REMOVE, Decision.UNTAG]
@@ -636,7 +634,7 @@ def said(*verdicts: Verdict) -> list[str]:
 KEPT, GONE = Reason(ReasonKind.RULE, "last: 1"), Reason(ReasonKind.NO_RULE, "beyond last: 1")
 
 
-def test_a_signature_follows_what_its_name_speaks_of() -> None:
+def test_a_signature_follows_the_digest_in_its_name() -> None:
     signature = verdict(facts(f"sha256-{ONE.hex}.sig", TWO), Decision.FOLLOW)
     stays, goes = verdict(facts("a", ONE), Decision.KEEP, KEPT), verdict(facts("b", ONE), Decision.REMOVE, GONE)
     other = verdict(facts("c", THREE), Decision.KEEP, KEPT)
@@ -662,7 +660,7 @@ def test_a_referrer_follows_its_subject_and_its_children_their_index() -> None:
     assert said(referrer, about)[1] == "belongs to 'sbom'"
 
 
-def test_what_is_its_own_subject_follows_nothing() -> None:
+def test_a_manifest_that_is_its_own_subject_follows_nothing() -> None:
     itself = verdict(facts(f"sha256-{ONE.hex}", ONE), Decision.FOLLOW)
     assert said(itself) == [f"belongs to {ONE.short}, which has no tag here"]
 
@@ -685,7 +683,7 @@ def reasons(one: ParsedPolicy, *tags: TagFacts) -> list[list[str]]:
     return [[str(reason) for reason in found.reasons] for found in judge(PolicySet((one,)), {APP: tags}, now=NOW)]
 
 
-def test_what_has_no_tag_has_no_version_either() -> None:
+def test_an_untagged_manifest_has_no_version() -> None:
     untagged = ParsedPolicy(
         "p", (parse_glob("**"),), (Last(1, "last: 1"),), ParsedSelect(untagged=True), order=Order.VERSION, min_age=DAY
     )
@@ -709,14 +707,14 @@ def stay(one: ParsedPolicy, *tags: TagFacts) -> list[str]:
     return [str(found.facts.tag) for found in judge(PolicySet((one,)), {APP: tags}, now=NOW) if not found.goes]
 
 
-def test_by_version_the_newest_by_date_stays_where_nothing_is_a_version() -> None:
+def test_by_version_the_newest_by_date_stays_if_nothing_is_a_version() -> None:
     one = ParsedPolicy("p", (parse_glob("**"),), (), order=Order.VERSION, min_age=timedelta(0))
     assert stay(one, facts("main", ONE, ago(9)), facts("dev", TWO, ago(3))) == ["dev"]
     assert stay(one, facts("main", ONE), facts("dev", TWO)) == ["main", "dev"]
     assert stay(one, facts("main", ONE, ago(3)), facts("1.0", TWO, ago(9))) == ["1.0"]
 
 
-def test_the_newest_is_what_was_built_came_or_came_back_last() -> None:
+def test_the_newest_is_what_was_built_arrived_or_returned_last() -> None:
     one = ParsedPolicy("p", (parse_glob("**"),), (), min_age=timedelta(0))
     old = facts("old", FOUR, ago(20))
     built, came_late = facts("built", ONE, ago(4)), facts("came", TWO, ago(9), ago(3), ago(3))
@@ -727,7 +725,7 @@ def test_the_newest_is_what_was_built_came_or_came_back_last() -> None:
     assert stay(one, old, built) == ["built"]
 
 
-def test_one_range_of_several_is_enough_and_all_of_it_must_hold() -> None:
+def test_one_of_several_ranges_must_match_completely() -> None:
     (below,), (above,), (end,) = (at_least(text)[0] for text in ("<1.0", ">=2.0", "<3.0"))
     ranges = ((below,), (above, end))
     tags = ("0.9", "1.5", "2.1", "3.0")
@@ -737,16 +735,16 @@ def test_one_range_of_several_is_enough_and_all_of_it_must_hold() -> None:
     assert kept_by(VersionRule(ranges, ""), found) == {0, 2}
 
 
-def test_a_version_that_is_surely_none_of_a_policy_is_not_in_doubt() -> None:
+def test_a_version_outside_a_policy_in_both_readings_is_not_in_doubt() -> None:
     assert not may_select_name(ParsedSelect(versions=at_least(">=1.4")), "1.4.CR1")
 
 
-def test_what_has_no_tag_follows_its_subject_alone() -> None:
+def test_an_untagged_manifest_follows_only_its_subject() -> None:
     referrer = verdict(facts(None, TWO, subject=ONE), Decision.FOLLOW)
     assert said(verdict(facts("a", ONE), Decision.KEEP, KEPT), referrer) == ["belongs to 'a', which stays"]
 
 
-def test_a_signature_of_a_longer_digest_follows_no_other_that_begins_alike() -> None:
+def test_a_signature_of_a_longer_digest_follows_no_other_with_the_same_prefix() -> None:
     long, alike = Digest(f"sha512:{'ab' * 64}"), Digest(f"sha512:{'ab' * 63}cd")
     signature = verdict(facts(f"sha512-{long.hex}.sig", TWO), Decision.FOLLOW)
     assert subjects_of(signature, [verdict(facts("b", alike), Decision.KEEP, KEPT), signature]) == ()

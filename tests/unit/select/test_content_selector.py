@@ -47,16 +47,14 @@ def test_newer_and_older_together_are_a_span() -> None:
 
 @pytest.mark.property
 @given(DATES, st.timedeltas(min_value=timedelta()), st.booleans())
-def test_what_nobody_can_believe_is_neither_older_nor_newer(
-    created: datetime | None, age: timedelta, older: bool
-) -> None:
+def test_an_implausible_date_is_neither_older_nor_newer(created: datetime | None, age: timedelta, older: bool) -> None:
     selector = ContentSelector(older_than=age) if older else ContentSelector(newer_than=age)
     found = selector.match(image(created=created), NOW)
     unknown = created is None or created < EARLIEST_DATE or created > NOW
     assert (found is Match.DATE_UNKNOWN) == unknown
 
 
-def test_what_another_selector_rules_out_is_not_told_as_unknown() -> None:
+def test_what_another_selector_excludes_is_not_reported_as_unknown() -> None:
     assert ContentSelector(older_than=timedelta(), larger_than=5000).match(image(), NOW) is Match.NO
 
 
@@ -99,7 +97,7 @@ def test_media_types_of_the_manifest_or_its_artifact() -> None:
     assert meant(ContentSelector(media_types=(parse_glob("**"),)), media_type="", artifact_type="") is False
 
 
-def test_an_image_is_based_on_what_its_layers_begin_with() -> None:
+def test_an_image_is_based_on_its_first_layers() -> None:
     selector = ContentSelector(bases=((A, B),))
     assert [
         layers for layers in ((A, B), (A, B, C), (A,), (A, C), (B, A), (C, A, B), ()) if meant(selector, layers=layers)
@@ -114,6 +112,6 @@ def test_of_an_index_one_image_is_enough_on_both_sides() -> None:
     assert not meant(selector, children=(image(layers=(C,)), image(layers=(D, B))))
 
 
-def test_one_selector_says_nothing_another_does() -> None:
+def test_the_selectors_are_independent() -> None:
     assert not ContentSelector()
     assert ContentSelector(older_than=timedelta())

@@ -50,7 +50,7 @@ def test_the_command_line_and_a_policy_read_the_same_glob(text: str, there: list
 
 
 @pytest.mark.parametrize("text", ["a[z-a]", "a[b", "a{b", "a}*", "*-*-*-*-*-*"])
-def test_what_is_no_glob_is_refused(text: str) -> None:
+def test_an_invalid_glob_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_named([text], ADDRESS)
     with pytest.raises(ValueError, match=r".+"):
@@ -66,14 +66,14 @@ def test_any_text_is_a_glob_or_refused(text: str, name: str) -> None:
 
 @pytest.mark.property
 @given(st.text("ab/*?", min_size=1, max_size=10), st.text("ab/", max_size=8))
-def test_stars_and_question_marks_mean_what_is_written(text: str, name: str) -> None:
+def test_stars_and_question_marks_match_as_documented(text: str, name: str) -> None:
     with contextlib.suppress(ValueError):
         assert parse_glob(text).matches(name) == matches(text, name)
 
 
 @pytest.mark.property
 @given(st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+)*", fullmatch=True))
-def test_a_name_is_no_glob_and_matches_itself_alone(name: str) -> None:
+def test_a_plain_name_matches_only_itself(name: str) -> None:
     assert not is_glob(name)
     assert parse_glob(name).matches(name)
     assert not parse_glob(name).matches(f"{name}x")

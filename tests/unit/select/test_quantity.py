@@ -21,7 +21,7 @@ def test_durations(text: str, days: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "d", "x90d", "90", "-1d", "1.5d", "90 d", "90D", "٣d", "999999999y", "1001y"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_duration(text)
 
@@ -47,7 +47,7 @@ def test_sizes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1", "1XB", "1e9", "1,000", "1ib", "9999999P", "٣", "1_000", "nan", "inf"])
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_an_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_size(text)
 

@@ -50,7 +50,7 @@ def held(selection: Selection) -> list[tuple[str, str]]:
     return [(" ".join(one.tags), one.reason) for one in selection.held]
 
 
-def test_a_digest_goes_where_each_of_its_tags_is_selected() -> None:
+def test_a_digest_is_removed_if_all_of_its_tags_are_selected() -> None:
     found = select(inventory(web="1.10=b 1.9=a 1.0=a 2.0=c"), "<2")
     assert shown(found) == ["1.0 1.9", "1.10"]
     assert found.held == ()
@@ -60,7 +60,7 @@ def test_a_digest_goes_where_each_of_its_tags_is_selected() -> None:
     assert list(found.touched()) == [(WEB, digest("a")), (WEB, digest("b"))]
 
 
-def test_another_tag_holds_it_back_and_may_not() -> None:
+def test_another_tag_holds_a_digest_back_unless_ignored() -> None:
     tags = inventory(web="1.0=a latest=a 1.1=b")
     found = select(tags, "<2")
     assert shown(found) == ["1.1"]
@@ -74,7 +74,7 @@ def test_another_tag_holds_it_back_and_may_not() -> None:
     assert shown(select(tags, "<2", raise_intersecting_repository=True)) == ["1.1"]
 
 
-def test_another_repository_holds_it_back_and_may_not() -> None:
+def test_another_repository_holds_a_digest_back_unless_ignored() -> None:
     tags = inventory(web="1.0=a 1.1=b", api="9=a")
     assert held(select(tags, "<2")) == [("1.0", "also 'api:9'")]
     assert shown(select(tags, "<2", ignore_other_repositories=True)) == ["1.0", "1.1"]
@@ -85,7 +85,7 @@ def test_another_repository_holds_it_back_and_may_not() -> None:
     assert held(select(tags, "<2", raise_intersecting_tag=True)) == [("1.0", "also 'api:9'")]
 
 
-def test_both_are_needed_of_repositories_that_are_selected_together() -> None:
+def test_a_digest_in_two_selected_repositories_needs_all_tags_of_both() -> None:
     tags = inventory(web="1.0=a", api="1.0=a 9=b latest=b")
     both = select_tags(tags, [WEB, API, WEB], TagSelector.build(["<2"]))
     assert [(one.repository, one.tags) for one in both.selected] == [(WEB, ("1.0",)), (API, ("1.0",))]
@@ -102,7 +102,7 @@ def test_both_are_needed_of_repositories_that_are_selected_together() -> None:
     ) == [("1.0", "also 'api:latest'")]
 
 
-def test_an_excluded_tag_holds_whatever_the_rules_are() -> None:
+def test_an_excluded_tag_holds_under_any_rules() -> None:
     tags = inventory(web="1.0=a 1.1=a 1.2=b")
     for rules in ({}, {"match_all_tags": False}, {"match_all_tags": False, "ignore_other_repositories": True}):
         found = select(tags, "<2", exclude="1.1", **rules)
@@ -158,7 +158,7 @@ def test_whole_repositories() -> None:
     assert found.names_repositories
 
 
-def test_what_is_selected_may_be_untagged_and_says_that_it_was_selected() -> None:
+def test_a_held_back_tag_can_be_untagged_and_is_marked_as_selected() -> None:
     (one,) = select(inventory(web="1.0=a"), "1.0").selected
     assert one.may_untag
     assert one.because == "selected"
@@ -172,7 +172,7 @@ def test_whole_repositories_by_the_rules() -> None:
         select_repositories(tags, [WEB], MatchRules(raise_intersecting_repository=True))
 
 
-def test_what_was_not_matched_is_counted_among_what_is_there() -> None:
+def test_unmatched_tags_are_counted_among_existing_ones() -> None:
     read = inventory(web="1.0=a 1.1=b latest=b old=c", api="9=z")
     found = select(read, "<2")
     assert held(found) == [("1.1", "also 'latest'")]
@@ -184,11 +184,11 @@ def test_what_was_not_matched_is_counted_among_what_is_there() -> None:
     assert unmatched_tags(found, read, {WEB: {Tag(tag): digest(tag) for tag in ("1.1", "latest", "old")}}) == 2
 
 
-def test_nothing_is_unmatched_where_nothing_was_looked_at() -> None:
+def test_nothing_is_unmatched_if_nothing_was_examined() -> None:
     assert Selection().unmatched == 0
 
 
-def test_a_selection_of_which_every_digest_stays() -> None:
+def test_a_selection_whose_digests_all_stay() -> None:
     tags = inventory(web="1.0=a 1.1=b latest=b")
     found = keep_digests(select(tags, "<2"))
     assert found.selected == ()

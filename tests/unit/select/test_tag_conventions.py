@@ -117,7 +117,7 @@ def test_one_version(tag: str, same: str) -> None:
         ("==1.9.0", "1_9_0 1-9-0", "1_9_0-alpine"),
     ],
 )
-def test_what_a_selector_takes(selector: str, taken: str, left: str) -> None:
+def test_what_a_selector_matches(selector: str, taken: str, left: str) -> None:
     found = parse_selector(selector)
     assert [tag for tag in (*taken.split(), *left.split()) if found.matches(tag)] == taken.split()
 
@@ -142,14 +142,14 @@ def test_what_an_exclusion_leaves_alone(exclusion: str, left_alone: str) -> None
     assert [tag for tag in left_alone.split() if found.matches(tag)] == []
 
 
-def test_nothing_is_a_number_too() -> None:
+def test_an_empty_number_is_a_number() -> None:
     for tag in ("0", "0.0", "v0"):
         version = parse_version(tag)
         assert version is not None
         assert version.numbers == (0,)
 
 
-def test_a_version_has_as_many_characters_as_a_tag_may_have() -> None:
+def test_a_version_may_be_as_long_as_a_tag() -> None:
     longest = "1." * 63 + "10"
     assert (len(longest), parse_version(longest)) != (128, None)
     assert parse_selector(f"<{longest}").matches("1.0")
@@ -157,7 +157,7 @@ def test_a_version_has_as_many_characters_as_a_tag_may_have() -> None:
         parse_selector(f"<{longest}0")
 
 
-def test_a_plus_is_what_helm_writes_for_it() -> None:
+def test_a_plus_is_read_as_the_underscore_that_helm_writes() -> None:
     assert parse_selector("1.4.0+build") == Exact(Tag("1.4.0_build"))
     assert Reference.parse("charts/app:1.4.0+build").tag == "1.4.0_build"
     assert TagSelector.build([], [".*"], ["1.4+7"]).excludes("1.4_7")
@@ -253,7 +253,7 @@ def test_a_policy_of_versions_owns_and_keeps_what_may_be_one() -> None:
     assert [tag for tag, one in judged.items() if one.goes] == ["main", "sha-12b3456"]
 
 
-def test_the_newest_of_a_repository_is_so_by_either_reading() -> None:
+def test_the_newest_of_a_repository_stays_by_either_reading() -> None:
     facts = [TagFacts(Tag(tag), digest_of(tag)) for tag in ("1.3", "1.4", "4829103")]
     policy = ParsedPolicy("p", (parse_glob("**"),), (), order=Order.VERSION, min_age=timedelta(0))
     judged = judge(PolicySet((policy,)), {Repository("app"): facts}, now=NOW)
@@ -272,7 +272,7 @@ def test_the_order_of_odd_tags_is_total(one: str, two: str, three: str) -> None:
 
 @pytest.mark.property
 @given(odd_tags.odd)
-def test_a_place_never_contradicts_the_order(tag: str) -> None:
+def test_a_rank_never_contradicts_the_order(tag: str) -> None:
     meant = read_version(tag).meant
     for other in ("1.0.2", "1.0.2a", "104.0.0_up0.7.0", "20240828", "1.4-nightly.1", "2.0.0.Final"):
         version = parse_version(other)

@@ -14,7 +14,7 @@ def taken(selector: TagSelector, tags: str) -> list[str]:
     return [tag for tag in tags.split() if selector.matches(tag)]
 
 
-def test_any_of_several_selectors_takes_and_any_of_several_exclusions_leaves_alone() -> None:
+def test_any_selector_matches_and_any_exclusion_excludes() -> None:
     assert taken(TagSelector.build(["1.0", "<0.5"], ["main-.*"]), "1.0 0.4 main-1 2.0") == ["1.0", "0.4", "main-1"]
     assert taken(TagSelector.build([], [".*"], ["1.0", "2.0"], ["main", "x"]), "1.0 2.0 3.0 main-1 x") == ["3.0"]
     assert taken(TagSelector.build(["1.0"], [], ["2.0"]), "1.0 2.0 3.0") == ["1.0"]
@@ -22,7 +22,7 @@ def test_any_of_several_selectors_takes_and_any_of_several_exclusions_leaves_alo
     assert taken(TagSelector.build(), "1.0") == []
 
 
-def test_an_excluded_pattern_leaves_alone() -> None:
+def test_an_excluded_pattern_excludes() -> None:
     selector = TagSelector.build(["<9"], [], [], ["1\\.3"])
     assert taken(selector, "1.2 1.3 1.3.1") == ["1.2"]
     assert selector.excludes("1.3.1")
@@ -47,7 +47,7 @@ def test_signatures_are_taken_by_their_exact_name_only() -> None:
         assert not TagSelector.build([], [".*"]).matches("sha256-" + "a" * 64 + suffix)
 
 
-def test_an_exclusion_of_names_leaves_alone_what_it_names() -> None:
+def test_an_exclusion_by_name_excludes_that_name() -> None:
     for selector in (Exact("latest"), parse_pattern("late"), Every()):
         assert selector.may_match("latest")
     assert not Exact("latest").may_match("1.0")
@@ -76,7 +76,7 @@ def test_an_exclusion_of_names_leaves_alone_what_it_names() -> None:
         ("<latest", "write a version after it, such as '<1.4', and quote it: the shell takes < and > for itself"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_what_may_be_meant(text: str, advice: str) -> None:
+def test_an_invalid_selector_is_refused_with_a_suggestion(text: str, advice: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_selector(text)
     assert caught.value.advice == advice
@@ -88,7 +88,7 @@ def test_a_pattern_that_does_not_compile_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("sign", "sides"), [("<", "-"), ("<=", "-="), ("==", "="), (">=", "=+"), (">", "+")])
-def test_each_sign_takes_its_sides(sign: str, sides: str) -> None:
+def test_each_comparison_matches_its_sides(sign: str, sides: str) -> None:
     selector = parse_selector(f"{sign} 1.4")
     assert "".join(side for tag, side in (("1.3", "-"), ("1.4", "="), ("1.5", "+")) if selector.matches(tag)) == sides
     assert "".join(side for tag, side in (("1.3", "-"), ("1.4", "="), ("1.5", "+")) if selector.may_match(tag)) == sides

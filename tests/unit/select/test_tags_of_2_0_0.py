@@ -28,7 +28,7 @@ APP = Repository("app")
 
 
 @given(odd_tags.odd, odd_tags.selectors)
-def test_what_a_selector_takes_it_took_before(tag: str, selector: str) -> None:
+def test_what_a_selector_matches_2_0_0_matched(tag: str, selector: str) -> None:
     if parse_selector(selector).matches(tag) and not (
         is_reread(tag) or is_reread(selector) or _is_build(tag, selector)
     ):
@@ -36,13 +36,13 @@ def test_what_a_selector_takes_it_took_before(tag: str, selector: str) -> None:
 
 
 @given(odd_tags.odd, odd_tags.selectors)
-def test_what_an_exclusion_left_alone_it_leaves_alone(tag: str, selector: str) -> None:
+def test_what_2_0_0_excluded_is_excluded(tag: str, selector: str) -> None:
     if parse_then(selector).matches(tag):
         assert parse_selector(selector).may_match(tag)
 
 
 @given(odd_tags.odd, odd_tags.selectors)
-def test_what_a_selector_takes_its_exclusion_leaves_alone(tag: str, selector: str) -> None:
+def test_what_a_selector_matches_its_exclusion_excludes(tag: str, selector: str) -> None:
     found = parse_selector(selector)
     assert found.may_match(tag) or not found.matches(tag)
 
@@ -74,7 +74,7 @@ _policies = st.lists(
 
 
 @given(_policies, st.lists(st.tuples(odd_tags.plain, st.integers(0, 6), st.integers(0, 3)), max_size=10))
-def test_no_policy_takes_what_it_kept(
+def test_no_policy_removes_what_2_0_0_kept(
     policies: list[tuple[list[str], list[tuple[str, Any]], tuple[str, ...]]], tags: list[tuple[str, int, int]]
 ) -> None:
     texts = [tag for tag, _, _ in tags] + [text for ranges, rules, _ in policies for text in (*ranges, *_texts(rules))]

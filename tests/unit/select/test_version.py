@@ -37,7 +37,7 @@ def test_the_documented_order() -> None:
     ]
 
 
-def test_what_is_no_version_comes_last() -> None:
+def test_names_come_after_versions() -> None:
     assert sorted(["latest", "2.0", "0a1b2c3", "1.0"], key=tag_order)[:2] == ["1.0", "2.0"]
 
 

@@ -59,7 +59,7 @@ def repositories(draw: st.DrawFn) -> list[MarkedRepository]:
     collector=st.sampled_from(COLLECTORS),
     removals=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 7) | st.sampled_from("xyz")), max_size=8),
 )
-def test_marks_stay_what_the_collector_would_mark(
+def test_marks_agree_with_the_collector(
     found: list[MarkedRepository], collector: GarbageCollector, removals: list[tuple[str, int | str]]
 ) -> None:
     if is_untidy(found, collector):
@@ -92,7 +92,7 @@ def test_2_8_with_m_destroys_the_children_of_a_tagged_index() -> None:
     assert mark([index], V2) == mark([index], V3) == {INDEX, IMAGE, CONFIG, LAYER}
 
 
-def test_3_does_not_go_into_what_it_has_marked_where_there_was_nothing_to_go_into() -> None:
+def test_3_does_not_descend_into_what_it_has_marked() -> None:
     broken = MarkedRepository(A, {INDEX: (IMAGE,)}, {Tag("1"): INDEX})
     whole = MarkedRepository(B, {INDEX: (IMAGE,), IMAGE: (CONFIG, LAYER)}, {Tag("1"): INDEX})
     assert mark([broken, whole], V3_UNTAGGED) == {INDEX, IMAGE}
@@ -134,7 +134,7 @@ def test_the_order_of_repositories_matters_to_3_with_m_alone() -> None:
     assert [one for one in COLLECTORS if is_untidy([whole, broken], one)] == [V3_UNTAGGED]
 
 
-def test_a_manifest_of_which_two_repositories_show_different_things_makes_the_order_matter() -> None:
+def test_the_order_matters_if_two_repositories_show_a_manifest_differently() -> None:
     one = MarkedRepository(A, {IMAGE: (CONFIG,)}, {Tag("1"): IMAGE})
     more = MarkedRepository(B, {IMAGE: (CONFIG, LAYER)}, {Tag("1"): IMAGE})
     assert [collector for collector in COLLECTORS if is_untidy([one, more], collector)] == [V3_UNTAGGED]
@@ -142,7 +142,7 @@ def test_a_manifest_of_which_two_repositories_show_different_things_makes_the_or
     assert not is_untidy([one, MarkedRepository(B, {OTHER: (CONFIG,)})], V3_UNTAGGED)
 
 
-def test_a_collector_is_run_without_m_unless_it_is_said() -> None:
+def test_a_collector_is_run_without_m_by_default() -> None:
     assert [GarbageCollector(generation) for generation in Generation] == [V2, V3]
 
 
@@ -170,13 +170,13 @@ def test_a_repository_that_a_collector_does_not_find_hides_none_at_which_it_stop
     assert [why.split(",")[0] for why in stops_at(lost, V3)] == [f"{IMAGE.short} in a", "a"]
 
 
-def test_only_manifests_that_are_there_need_a_folder_of_tags() -> None:
+def test_only_existing_manifests_need_a_folder_of_tags() -> None:
     empty = StoredRepository(A, frozenset([OTHER]), has_tags=False)
     assert list(stops_at(stored(empty), V2_UNTAGGED)) == []
 
 
 @pytest.mark.parametrize("collector", [V2_UNTAGGED, V3_UNTAGGED])
-def test_a_manifest_takes_only_its_own_tags_with_it(collector: GarbageCollector) -> None:
+def test_a_deleted_manifest_loses_only_its_own_tags(collector: GarbageCollector) -> None:
     found = MarkedRepository(A, {IMAGE: (CONFIG, LAYER), OTHER: (CONFIG,)}, {Tag("1"): IMAGE, Tag("2"): OTHER})
     marks = Marks([found], collector)
     assert marks.delete(A, IMAGE) == {IMAGE, LAYER}
@@ -186,21 +186,21 @@ def test_a_manifest_takes_only_its_own_tags_with_it(collector: GarbageCollector)
     assert marks.marked == frozenset()
 
 
-def test_a_manifest_with_two_tags_is_marked_until_both_are_off() -> None:
+def test_a_manifest_with_two_tags_is_marked_until_both_are_removed() -> None:
     marks = Marks([MarkedRepository(A, {IMAGE: (LAYER,)}, {Tag("1"): IMAGE, Tag("2"): IMAGE})], V2_UNTAGGED)
     assert marks.untag(A, Tag("1")) == frozenset()
     assert marks.untag(A, Tag("1")) == frozenset()
     assert marks.untag(A, Tag("2")) == {IMAGE, LAYER}
 
 
-def test_a_tag_taken_off_changes_nothing_without_m() -> None:
+def test_a_removed_tag_changes_nothing_without_m() -> None:
     for collector in (V2, V3):
         marks = Marks([MarkedRepository(A, {IMAGE: (LAYER,)}, {Tag("1"): IMAGE})], collector)
         assert marks.untag(A, Tag("1")) == frozenset()
         assert marks.delete(A, IMAGE) == {IMAGE, LAYER}
 
 
-def test_what_is_within_an_index_within_an_index_is_unmarked_with_it() -> None:
+def test_the_contents_of_a_nested_index_are_unmarked_with_it() -> None:
     top = digest(9)
     nested = MarkedRepository(A, {top: (INDEX,), INDEX: (IMAGE,), IMAGE: (LAYER,)}, {Tag("1"): top})
     everything = {top, INDEX, IMAGE, LAYER}

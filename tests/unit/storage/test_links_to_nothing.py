@@ -22,7 +22,7 @@ def storage(*repositories: StoredRepository) -> StoredRegistry:
     )
 
 
-def test_a_link_without_data_is_no_manifest_of_its_repository() -> None:
+def test_a_link_without_data_is_not_a_manifest_of_its_repository() -> None:
     held = StoredRepository(A, frozenset([ONE, GONE]), {Tag("1"): ONE, Tag("lost"): GONE})
     for collector in (GarbageCollector(generation, how) for generation in Generation for how in Collector):
         found = marked_repositories(storage(held), collector)
@@ -44,6 +44,6 @@ def test_each_generation_finds_repositories_by_its_own_folder() -> None:
     assert [found.repository for found in marked_repositories(registry, V3)] == [A]
 
 
-def test_a_repository_stands_among_those_within_it_by_its_folder() -> None:
+def test_the_folder_of_a_repository_decides_its_order_among_nested_ones() -> None:
     registry = storage(*(StoredRepository(Repository(name)) for name in ("a-b", "a/b", "a", "a/0")))
     assert [found.repository for found in marked_repositories(registry, V2)] == ["a/0", "a", "a/b", "a-b"]
