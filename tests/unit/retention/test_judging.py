@@ -79,7 +79,7 @@ def test_an_untagged_manifest_is_not_protected_by_a_tag_name() -> None:
     }
 
 
-def test_a_protected_tag_is_enough_for_a_repository_not_to_be_empty() -> None:
+def test_a_young_protected_tag_is_enough_for_a_repository_not_to_be_empty() -> None:
     policies = PolicySet((policy(min_age=DAY),), ParsedProtect(tags=(parse_glob("stable"),)))
     stable = facts("stable", ONE, ago(30), seen=ago(0.1))
     assert verdicts(policies, stable, facts("old", TWO, ago(20))) == {

@@ -69,7 +69,7 @@ def test_the_same_day_of_two_years_is_two_days() -> None:
     assert kept("daily: 1", "a 2024-03-05\nb 2025-03-01") == ["b"]
 
 
-def test_within_includes_exactly_its_age() -> None:
+def test_within_excludes_its_exact_age() -> None:
     assert kept("within: 2h", "a 2h\nb 119m\nc 121m") == ["b"]
 
 

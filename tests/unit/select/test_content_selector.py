@@ -112,6 +112,6 @@ def test_of_an_index_one_image_is_enough_on_both_sides() -> None:
     assert not meant(selector, children=(image(layers=(C,)), image(layers=(D, B))))
 
 
-def test_the_selectors_are_independent() -> None:
+def test_an_empty_selector_is_false() -> None:
     assert not ContentSelector()
     assert ContentSelector(older_than=timedelta())

@@ -158,7 +158,7 @@ def test_whole_repositories() -> None:
     assert found.names_repositories
 
 
-def test_a_held_back_tag_can_be_untagged_and_is_marked_as_selected() -> None:
+def test_a_selected_digest_may_be_untagged_and_its_reason_is_selected() -> None:
     (one,) = select(inventory(web="1.0=a"), "1.0").selected
     assert one.may_untag
     assert one.because == "selected"

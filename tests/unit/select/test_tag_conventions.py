@@ -142,7 +142,7 @@ def test_what_an_exclusion_leaves_alone(exclusion: str, left_alone: str) -> None
     assert [tag for tag in left_alone.split() if found.matches(tag)] == []
 
 
-def test_an_empty_number_is_a_number() -> None:
+def test_zero_is_a_version() -> None:
     for tag in ("0", "0.0", "v0"):
         version = parse_version(tag)
         assert version is not None

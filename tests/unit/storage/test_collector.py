@@ -92,7 +92,7 @@ def test_2_8_with_m_destroys_the_children_of_a_tagged_index() -> None:
     assert mark([index], V2) == mark([index], V3) == {INDEX, IMAGE, CONFIG, LAYER}
 
 
-def test_3_does_not_descend_into_what_it_has_marked() -> None:
+def test_3_does_not_descend_into_what_it_has_already_marked() -> None:
     broken = MarkedRepository(A, {INDEX: (IMAGE,)}, {Tag("1"): INDEX})
     whole = MarkedRepository(B, {INDEX: (IMAGE,), IMAGE: (CONFIG, LAYER)}, {Tag("1"): INDEX})
     assert mark([broken, whole], V3_UNTAGGED) == {INDEX, IMAGE}
