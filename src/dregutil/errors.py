@@ -1,7 +1,7 @@
 """One tree of errors.
 
-Each owns its exit code (`exit_code`) and its advice: an error is shown as one line that says what failed and
-why, and a second that says what to do next. No message ever holds a secret.
+Each class has its exit code (`exit_code`) and its advice: an error is shown as one line that says what failed and why,
+and a second one that says what to do next. No message holds a secret.
 
     DregutilError                    1
     ├── UsageError                   2  the command line, an environment variable or a selector
@@ -9,31 +9,31 @@ why, and a second that says what to do next. No message ever holds a secret.
     ├── AccessError                  4  credentials or permission
     │   ├── LoginError                  the registry (or its token server) did not accept the credentials
     │   ├── DeniedError                 logged in, but without the right
-    │   │   └── CatalogClosedError          the registry does not list its repositories, or not to us
-    │   ├── DeletionDisabledError       the server deletes nothing
+    │   │   └── CatalogClosedError          the registry does not list its repositories, or not to this login
+    │   ├── DeletionDisabledError       the server does not allow deletion
     │   └── CredentialError             a credential source (Docker's config, a helper) cannot be used
     ├── RefusedError                 5  refused for safety
     │   ├── IntersectionError           --raise-intersecting-tag, --raise-intersecting-repo
-    │   ├── BrakeError                  a plan that takes suspiciously much
+    │   ├── BrakeError                  a plan that removes suspiciously much
     │   └── PlanRefusedError            altered, cut short, of another registry or version
     ├── UnreachableError             6  no answer, or an answer cut short
     │   ├── CertificateError            a server that cannot be trusted
     │   ├── CutShortError               an answer that broke off in the middle
     │   ├── OutcomeUnknownError         a write that may or may not have been carried out
-    │   └── ThrottledError              pushed back for longer than we wait
-    │       └── PushedBackError         a write that was not sent: what allowed it was seen too long ago
+    │   └── ThrottledError              the registry pushes back for longer than we wait
+    │       └── PushedBackError         a write that was not sent: what it rests on was read too long ago
     ├── InterruptedRunError        130  Ctrl-C
     ├── NotFoundError                1  a repository, tag or digest that is not there
-    ├── NotARegistryError            1  an answer that no registry gives
-    ├── ProtocolError                1  an answer that cannot be believed
-    │   ├── DigestMismatchError         bytes that are not what their digest says
-    │   └── UnlistableError             a list that could not be read to its end
-    ├── RegistryError                1  an error that the registry named (kept as data)
+    ├── NotARegistryError            1  the server is not a registry
+    ├── ProtocolError                1  an answer that cannot be trusted
+    │   ├── DigestMismatchError         bytes that do not match their digest
+    │   └── UnlistableError             a list that cannot be read to its end
+    ├── RegistryError                1  an answer with an error status; its codes are data
     ├── ManifestError                1  a manifest that cannot be read
     ├── CacheError                   1  a cache file or the content database cannot be used
-    ├── StorageError                 3  a registry's own storage that is none, or cannot be read
+    ├── StorageError                 3  a registry's own storage is not there, or cannot be read
     └── JournalError                 1  the record of a run cannot be written or read
-        └── DamagedRecordError       3  some of it cannot be read, and the rest is not enough for what was asked
+        └── DamagedRecordError       3  the part that can be read is not enough for the command
 """
 
 from __future__ import annotations
@@ -79,20 +79,20 @@ __all__ = [
     "escaped_json",
 ]
 
-# What would steer a terminal, or show a line in another order than it has: control characters (C0, DEL, C1), those that
-# turn the direction of writing, those that are not seen at all, line separators, and bytes that are not UTF-8.
-_STEERING = (
+# Characters that control a terminal or disguise a line: control characters (C0, DEL, C1), bidirectional overrides,
+# invisible characters, line separators, and bytes that are not UTF-8.
+_DANGEROUS = (
     "\x00-\x1f\x7f-\x9f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u180e\u200b-\u200f"
     "\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb"
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f"
 )
-_ANY = re.compile(f"[{_STEERING}]")
+_ANY = re.compile(f"[{_DANGEROUS}]")
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _BYTE = range(0xDC80, 0xDD00)  # how Python keeps a byte that is not UTF-8
 
 
 class DregutilError(Exception):
-    """Everything that this package raises on purpose.
+    """The base of all errors that this package raises on purpose.
 
     `message` says what failed and why, in one line; `advice` says what to do next, or is empty.
     """
@@ -102,7 +102,7 @@ class DregutilError(Exception):
     has_lines = False  # whether the message is a list, a line each
 
     def __init__(self, message: str, *, advice: str | None = None) -> None:
-        # Texts of servers, files and arguments are in it, and it is shown.
+        # It quotes servers, files and arguments, and is shown on a terminal.
         self.message = escaped(message, keep="\n" if self.has_lines else "")
         super().__init__(self.message)
         self.advice = escaped(self.default_advice if advice is None else advice)
@@ -133,7 +133,7 @@ class DeniedError(AccessError):
 
 class CatalogClosedError(DeniedError):
     default_advice = (
-        "write the repositories that count into a file, one a line, and give it with --repositories-from FILE "
+        "write the names of the repositories into a file, one a line, and give it with --repositories-from FILE "
         "('-' is standard input)"
     )
 
@@ -167,7 +167,7 @@ class PlanRefusedError(RefusedError):
 
 class UnreachableError(DregutilError):
     exit_code = 6
-    default_advice = "check the address (-reg) and the network; `dregutil doctor` looks at each step"
+    default_advice = "check the address (-reg) and the network; `dregutil doctor` examines each step"
 
 
 class CertificateError(UnreachableError):
@@ -212,7 +212,7 @@ class NotARegistryError(DregutilError):
 
 
 class ProtocolError(DregutilError):
-    default_advice = "nothing was believed of that answer; `dregutil doctor` looks at the registry"
+    default_advice = "the answer was ignored; `dregutil doctor` examines the registry"
 
 
 class DigestMismatchError(ProtocolError):
@@ -263,7 +263,7 @@ class CacheError(DregutilError):
 
 class StorageError(DregutilError):
     exit_code = 3
-    default_advice = "name the registry's storage with --storage, and run this as somebody who may read it"
+    default_advice = "name the registry's storage with --storage, and run this as a user who may read it"
 
 
 class JournalError(DregutilError):
@@ -275,14 +275,14 @@ class DamagedRecordError(JournalError):
 
 
 def escaped(text: str, *, keep: str = "") -> str:
-    """`text` on one line, with `\\x1b` or `\\u202e` for what is not shown as it is; characters of `keep` stay."""
+    """`text` on one line, with `\\x1b` or `\\u202e` for characters that are not shown; those of `keep` stay."""
     if text.isascii() and text.isprintable():
         return text
     return _ANY.sub(lambda found: found[0] if found[0] in keep else _written(found[0]), text)
 
 
 def escaped_json(text: str) -> str:
-    """A JSON text with the same characters as `\\uXXXX`: it means the same, to whatever reads it. Its lines stay."""
+    """A JSON text with the same characters written as `\\uXXXX`: its meaning is the same. Its lines stay."""
     return text if text.isascii() else _ANY.sub(lambda found: _in_json(found[0]), text)
 
 

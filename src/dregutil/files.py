@@ -1,7 +1,7 @@
-"""Files that may name private images: where they lie, for their owner alone, and reads that end.
+"""Files and folders of this machine: where they are, how they are written, and reads with a limit.
 
-No link of another user is followed. Of a file that somebody names no more than so many bytes are read: it may have no
-end (`/dev/zero`).
+They may name private images, so only their owner may read them, and a link of another user is not followed. A file that
+the user names is read up to a limit: it may have no end (`/dev/zero`).
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ __all__ = [
 
 
 def trusted_owners() -> frozenset[int]:
-    """Whose links are followed: our own, and the system's."""
+    """The users whose links are followed: the current one and root."""
     return frozenset((os.geteuid(), 0))
 
 
 def others_link(path: Path) -> Path | None:
-    """The part of `path` that is somebody else's link, or `path` where a link leads to what is somebody else's.
+    """The part of `path` that is another user's link, or `path` if a link in it leads to another user's file or folder.
 
-    None where there is nothing of the kind, or nothing at all.
+    None if there is no such link, or `path` does not exist.
     """
     trusted, has_link = trusted_owners(), False
     try:
@@ -60,7 +60,7 @@ def others_link(path: Path) -> Path | None:
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, for the owner alone whatever the umask is. Raises OSError."""
+    """Create a folder and missing parents, for the owner alone whatever the umask is. Raises OSError."""
     missing = []
     while not path.exists():
         missing.append(path)
@@ -71,7 +71,7 @@ def make_private_folder(path: Path) -> None:
 
 def write_private(path: Path | str, raw: bytes) -> None:
     """Write a file that only its owner may read; a link in its place is not followed. Raises OSError."""
-    # Without a file object around it: thousands are written beside the requests of a run.
+    # Without a file object, which costs time: a run writes thousands of them.
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         left = memoryview(raw)
@@ -129,7 +129,7 @@ def contents_file(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def absolute(path: Path) -> Path:
-    """The path from the root; where the working folder is deleted a relative one stays as it is, and names nothing."""
+    """The absolute path. A relative one stays as it is if the working folder is deleted, and then names nothing."""
     try:
         return path.expanduser().absolute()
     except (OSError, RuntimeError):
@@ -137,13 +137,13 @@ def absolute(path: Path) -> Path:
 
 
 def file_of(folder: Path, names: Sequence[str], suffix: str = "") -> Path:
-    """FOLDER/<sum of a name>SUFFIX: of those that are there, the one written last; where none is, the first name's."""
+    """FOLDER/<sum of a name>SUFFIX: of those that exist, the one written last; if none does, that of the first name."""
     paths = [folder / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}{suffix}" for name in names]
-    return max(paths, key=_written_at)  # of several that are equal, the first
+    return max(paths, key=_written_at)  # the first of equal ones
 
 
 def _written_at(path: Path) -> int:
-    """In nanoseconds; -1 where there is none."""
+    """In nanoseconds since 1970; -1 if there is no file."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -154,7 +154,7 @@ _LONGEST_LINE = 64 * 1024 * 1024
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """A file of at most `most` bytes. Raises OSError."""
+    """The content of a file. Raises OSError, also if it has more than `most` bytes."""
     with path.open("rb") as file:
         found = file.read(most + 1)
     if len(found) > most:
@@ -163,12 +163,12 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def read_text(path: Path, most: int, *, encoding: str = "utf-8-sig") -> str:
-    """A text file of at most `most` bytes. Raises OSError, and UnicodeDecodeError where it is none."""
+    """The text of a file of at most `most` bytes. Raises OSError, and UnicodeDecodeError if it is not text."""
     return read_bytes(path, most).decode(encoding).replace("\r\n", "\n")
 
 
 def read_stream(stream: TextIO, most: int) -> str:
-    """A text of at most `most` characters, such as standard input. Raises OSError, and UnicodeDecodeError."""
+    """The text of a stream of at most `most` characters. Raises OSError and UnicodeDecodeError."""
     found = stream.read(most + 1)
     if len(found) > most:
         raise _too_long(most)
@@ -186,13 +186,13 @@ def bounded_lines(file: BinaryIO, most: int) -> Iterator[bytes]:
 
 
 def check_is_file(path: Path) -> None:
-    """Raises OSError where there is something, and it is no plain file: a device has no end."""
+    """Raises OSError if there is something at `path` that is not a regular file: a device has no end."""
     try:
         mode = path.stat().st_mode
     except OSError:
         return
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is no plain file")
+        raise OSError(errno.EINVAL, os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is not a regular file")
 
 
 def _too_long(most: int) -> OSError:

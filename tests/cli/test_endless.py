@@ -88,6 +88,6 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
         CacheFile(place).read()
     with pytest.raises(OSError, match="directory"):
         CacheFile(place).write(Inventory({}))
-    with pytest.raises(OSError, match="no plain file"):
+    with pytest.raises(OSError, match="not a regular file"):
         check_is_file(Path("/dev/null"))
     check_is_file(tmp_path / "not there")

@@ -45,7 +45,7 @@ def test_a_run(program: Program, pusher: Pusher, is_understood: bool) -> None:
         assert found.returncode == 1, (command, found.stderr)
         assert found.stderr.splitlines() == [
             f"dregutil: the record of the run {run} is of version 2, this program reads 1",
-            "  undo or resume it with the dregutil that wrote it, or a later one",
+            "  undo or resume it with the dregutil that wrote it, or a newer one",
         ], command
         assert found.stdout == ""
     assert pusher.tags("r") == before

@@ -1,4 +1,8 @@
-"""A registry's own storage, read only: a folder, or `s3://…`, `gs://…`, `az://…`. Nothing is opened for writing."""
+"""A registry's own storage, read only: a folder, or `s3://…`, `gs://…`, `az://…`. Nothing is opened for writing.
+
+`files` and `objects` read a folder and an object store, `reading` knows distribution's layout, `stored` is the result,
+`garbage_collector` computes from it what distribution's collector marks. Touches the storage only.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +22,17 @@ OBJECT_SCHEMES = ("s3", "gs", "az")
 def read_storage(place: str) -> StoredRegistry:
     """Read the storage at `place`: its root folder, or `docker/registry/v2` in it.
 
-    What is not as a registry leaves it is named in the result, and skipped. Raises StorageError where no registry's
-    storage is there, or where it cannot be read at all.
+    What no registry writes so, or what cannot be read, is skipped, and listed in the result. Raises StorageError if
+    there is no registry's storage, or it cannot be read at all.
     """
     return Storage(place).read()
 
 
 class Storage:
-    """A storage that was opened. Of an object store, its listing is that of the moment of opening."""
+    """An opened storage. An object store is listed once, when it is opened."""
 
     def __init__(self, place: str) -> None:
-        """Raises StorageError where it cannot be reached."""
+        """Raises StorageError if it cannot be reached."""
         self.place = place
         self._files = _open(place)
 
@@ -37,14 +41,14 @@ class Storage:
         return read_files(self._files, self.place)
 
     def blobs(self, digests: Sequence[Digest], longest: int) -> Iterator[bytes | None]:
-        """The data of blobs, in order; None where it is not there, not what its digest says, or longer than `longest`.
+        """The data of blobs, in order; None if it is not there, does not match, or is over `longest` bytes.
 
         Raises StorageError as `read_storage` does.
         """
         return read_data(self._files, self.place, digests, longest)
 
     def moments(self, manifests: Sequence[tuple[Repository, Digest]]) -> Iterator[datetime | None]:
-        """When each manifest was last pushed into its repository, in UTC, in order; None where nobody knows.
+        """When each manifest was last pushed into its repository, in UTC, in order; None if not known.
 
         Raises StorageError as `read_storage` does.
         """

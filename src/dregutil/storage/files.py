@@ -1,4 +1,4 @@
-"""Files to be read: what a storage is to its reader, and a local folder as such."""
+"""The files of a storage: the interface that a reader needs, and a local folder that has it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Entry", "Files", "FolderFiles", "TooLongError", "UnreadError"]
 
 
 class UnreadError(Exception):
-    """A file or folder that is there and cannot be read; its text says why. Never leaves this package."""
+    """A file or folder that is there and cannot be read; its text says why. It stays within this package."""
 
 
 class TooLongError(UnreadError):
-    """A file that is longer than what was looked for there can be."""
+    """A file that is longer than it can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +34,35 @@ class Entry:
 class Files(Protocol):
     """Files under a root, by path relative to it. Reads only.
 
-    `keeps_empty_folders`: whether a folder outlives what was in it.
+    `keeps_empty_folders`: whether a folder stays when nothing is left in it.
     """
 
     keeps_empty_folders: bool
 
     def entries(self, folder: str) -> list[Entry]:
-        """What is in a folder, in no order; nothing where there is none. Raises UnreadError."""
+        """The entries of a folder, in no order; none if there is no such folder. Raises UnreadError."""
 
     def sizes(self, paths: Sequence[str]) -> Iterator[int | UnreadError | None]:
-        """Bytes of each file, in order; None where there is none."""
+        """The size of each file in bytes, in order; None if there is no such file."""
 
     def contents(self, paths: Sequence[str], longest: int) -> Iterator[bytes | UnreadError | None]:
-        """What is in each file, in order; None where there is none. One of more than `longest` bytes is not read."""
+        """The content of each file, in order; None if there is none. A file over `longest` bytes is not read."""
 
     def moments(self, paths: Sequence[str]) -> Iterator[datetime | None]:
-        """When each file was last written, in order; None where there is none, or nobody knows."""
+        """When each file was last written, in order; None if there is no such file, or it is not known."""
 
 
 class FolderFiles:
-    """A local folder. Opened for reading only; a file that is no file (a pipe, say) never blocks."""
+    """A local folder, opened for reading only. A file that is not regular, such as a pipe, does not block."""
 
     keeps_empty_folders = True
 
     def __init__(self, place: str) -> None:
-        """Raises StorageError where there is no such folder, or none that can be read."""
+        """Raises StorageError if there is no such folder, or it cannot be read."""
         scheme, is_url, _ = place.partition("://")
         if is_url:
             raise UsageError(
-                f"--storage {place}: nothing is known of {scheme}://", advice="a folder, or s3://, gs:// or az://"
+                f"--storage {place}: {scheme}:// is not supported", advice="use a folder, or s3://, gs:// or az://"
             )
         self._root = str(Path(place).expanduser())
         try:

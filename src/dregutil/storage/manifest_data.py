@@ -1,4 +1,4 @@
-"""The data of a manifest's blob → the manifest, as a registry and its collector read it."""
+"""The data of a blob → the manifest in it, as a registry and its collector read it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["NoManifestError", "manifest_of_data"]
 
 
 class NoManifestError(UnreadError):
-    """Data of a manifest that no collector can read as one."""
+    """Data that no collector can read as a manifest."""
 
 
 class _Named(msgspec.Struct, rename="camel"):
@@ -24,16 +24,16 @@ class _Named(msgspec.Struct, rename="camel"):
 
 
 def manifest_of_data(digest: Digest, content: bytes | UnreadError | None) -> Manifest:
-    """A manifest from its data. One that names no media type is what its shape says, as the registry sees it.
+    """The manifest in `content`. One that names no media type is what its shape says, as for the registry.
 
-    Raises UnreadError and ManifestError.
+    Raises UnreadError if there is no content or it is damaged, and ManifestError.
     """
     if isinstance(content, UnreadError):
         raise content
     if content is None:
-        raise UnreadError("went away while it was read")
+        raise UnreadError("disappeared while it was read")
     if not digest.matches(content):
-        damaged = f"is not what its digest says ({len(content):,} bytes): damaged, or cut short"
+        damaged = f"does not match its digest ({len(content):,} bytes): damaged, or cut short"
         raise UnreadError(damaged) if _is_json(content) else NoManifestError(damaged)
     found = parse_manifest(content, "", digest)
     if found.kind is not Kind.UNKNOWN:
@@ -41,7 +41,7 @@ def manifest_of_data(digest: Digest, content: bytes | UnreadError | None) -> Man
     try:
         named = msgspec.json.decode(content, type=_Named)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise NoManifestError("is no manifest") from error
+        raise NoManifestError("is not a manifest") from error
     if named.media_type:
         return replace(found, media_type=named.media_type)
     if named.schema_version == 1:

@@ -1,7 +1,7 @@
-"""An object store's files, through obstore (the extra `[storage]`).
+"""The files of an object store, through obstore (the extra `[storage]`).
 
-The whole listing is read once: it has every name and every size. Endpoint and keys come from the environment, as
-obstore takes them (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `GOOGLE_…`, `AZURE_…`).
+The whole listing is read once: it has all names and sizes. Endpoint and keys come from the environment variables that
+obstore reads (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `GOOGLE_…`, `AZURE_…`).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["ObjectFiles"]
 
 _AT_ONCE = 64  # reads in flight
-_DATED = "/_manifests/revisions/"  # in the paths of files whose moment is asked for
+_DATED = "/_manifests/revisions/"  # in the paths of the files whose time is needed
 _PATIENCE = 120.0  # seconds
 _SHORTEST, _LONGEST = 0.05, 10.0  # seconds between tries
-_MOST_BROKEN = 4  # tries again where an answer does not come
+_MOST_BROKEN = 4  # retries if no answer comes
 _PUSHES_BACK = re.compile(r"status code: (?:429|5\d\d)")
 _ANSWERED = re.compile(r"status code: (\d\d\d[ \w]*)")
 _BATCH = 4096  # files whose content is held at a time
@@ -35,8 +35,11 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_
 
 
 class _Patience:
-    """How long a store is asked again. One that pushes back (429, 5xx) as long as it lets something through, and then
-    for `seconds` more; after any other failure of transport a few times. An answer such as 403 is final."""
+    """How long requests are retried.
+
+    A store that pushes back (429, 5xx) is retried as long as it answers some requests, and for `seconds` after the last
+    answer. Other failures of transport are retried a few times. An answer such as 403 is final.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -44,12 +47,12 @@ class _Patience:
         self._given_up = False
 
     def heard(self) -> None:
-        """Something came through."""
+        """A request was answered."""
         self._heard = time.monotonic()
         self._given_up = False
 
     def goes_on(self, error: Exception, tries: int, started: float) -> bool:
-        """Whether to try once more after so many tries, the first of them at `started`; waits before it says so."""
+        """Whether to retry after so many tries, the first of them at `started`. Waits before it returns true."""
         text = str(error)
         if _PUSHES_BACK.search(text):
             goes_on = not self._given_up and time.monotonic() - max(self._heard, started) < self._seconds
@@ -67,8 +70,10 @@ class ObjectFiles:
     keeps_empty_folders = False
 
     def __init__(self, place: str, *, patience: float = _PATIENCE) -> None:
-        """`patience`: seconds for which a store that lets nothing through is asked again. Raises StorageError where the
-        store cannot be reached or does not know us."""
+        """`patience`: how many seconds a store is retried that answers nothing.
+
+        Raises StorageError if the store cannot be reached, or does not accept the keys.
+        """
         try:
             import obstore
             from obstore.exceptions import BaseError
@@ -101,7 +106,7 @@ class ObjectFiles:
             ) from error
 
     def _await_listing(self) -> None:
-        """Ask for the beginning of the listing: patience is for a store that pushes back, not for one that is away."""
+        """Request the start of the listing: a store that pushes back is waited for, one that is away is not."""
         tries, started = 0, time.monotonic()
         while True:
             try:
@@ -165,7 +170,7 @@ class ObjectFiles:
 
 
 def _retries(patience: float) -> RetryConfig:
-    """For each page of a listing, which cannot be taken up where it broke off."""
+    """For each page of a listing: a listing that broke off cannot be continued."""
     backoff: BackoffConfig = {
         "init_backoff": timedelta(seconds=_SHORTEST),
         "max_backoff": timedelta(seconds=_LONGEST),
@@ -175,7 +180,7 @@ def _retries(patience: float) -> RetryConfig:
 
 
 def _first_line(error: Exception) -> str:
-    """What an error of obstore says, without its inner representation, which may hold a signed URL."""
+    """The message of an error of obstore, without its details, which may hold a signed URL."""
     if answered := _ANSWERED.search(str(error)):
         return f"the store answered {answered[1]}"
     lines = str(error).splitlines()

@@ -23,16 +23,16 @@ _STRAY = "data of no blob"
 
 
 class _NoDigest:
-    """A link that is there and holds no digest."""
+    """A link without a digest in it."""
 
 
 def read_files(files: Files, place: str) -> StoredRegistry:
-    """Raises StorageError where there is no registry's storage, or its folders cannot be listed."""
-    return _Reading(files, _find(files, place)).read(place)
+    """Read a whole storage. Raises StorageError if there is none, or its top folders cannot be listed."""
+    return _StorageReader(files, _find(files, place)).read(place)
 
 
 def read_data(files: Files, place: str, digests: Sequence[Digest], longest: int) -> Iterator[bytes | None]:
-    """The data of blobs, checked; None where there is none to be believed. Raises StorageError."""
+    """The data of blobs, in order; None if it is not there or does not match. Raises StorageError."""
     base = _find(files, place)
     for digest, content in zip(
         digests, files.contents([f"{base}{_data(digest)}" for digest in digests], longest), strict=True
@@ -41,7 +41,7 @@ def read_data(files: Files, place: str, digests: Sequence[Digest], longest: int)
 
 
 def read_moments(files: Files, place: str, manifests: Sequence[tuple[Repository, Digest]]) -> Iterator[datetime | None]:
-    """When each manifest last came into its repository, by the file of its link. Raises StorageError."""
+    """When each manifest was last pushed into its repository, by the file of its link. Raises StorageError."""
     base = _find(files, place)
     return files.moments(
         [
@@ -52,7 +52,7 @@ def read_moments(files: Files, place: str, manifests: Sequence[tuple[Repository,
 
 
 def _find(files: Files, place: str) -> str:
-    """The folder that has `repositories` and `blobs`, with a slash at its end where it is not the root."""
+    """The folder that has `repositories` and `blobs`: empty for the root, else with a slash at its end."""
     for base in _BASES:
         try:
             names = {entry.name for entry in files.entries(base) if entry.is_folder}
@@ -81,7 +81,7 @@ class _Repository:
     unread: set[Digest] = field(default_factory=set)
 
     def stops(self, stops: Stops) -> Stops:
-        """`stops`, where a collector of 2.8 goes through this repository at all."""
+        """`stops`, if a collector of 2.8 goes through this repository at all."""
         return stops if "_layers" in self.folders else Stops.NONE
 
     def frozen(self) -> StoredRepository:
@@ -98,7 +98,7 @@ class _Repository:
         )
 
 
-class _Reading:
+class _StorageReader:
     def __init__(self, files: Files, base: str) -> None:
         self.files = files
         self.base = base
@@ -157,21 +157,21 @@ class _Reading:
                     yield _Repository(Repository.parse(path), own)
                 except UsageError:
                     stops = Stops.ALL if "_layers" in own else Stops.NONE
-                    self._odd(f"repositories/{path}", "no repository can have this name", stops=stops)
+                    self._odd(f"repositories/{path}", "not a valid name of a repository", stops=stops)
                     continue
             if len(path) > _LONGEST_NAME:
-                self._odd(f"repositories/{path[:60]}…", "deeper than any repository's name")
+                self._odd(f"repositories/{path[:60]}…", "deeper than the name of a repository can be")
                 continue
             pending += [f"{path}/{name}" if path else name for name in names if not name.startswith("_")]
 
     def _linked(self, folder: str) -> Iterator[tuple[str, Digest | None]]:
-        """The folders `<algorithm>/<hex>`, and the digest that each is named for; None where its name is no digest."""
+        """The folders `<algorithm>/<hex>`, and the digest in the name of each; None if it is not a digest."""
         for algorithm in self._folders(folder):
             for name in self._folders(f"{folder}/{algorithm}"):
                 path = f"{folder}/{algorithm}/{name}"
                 digest = self._digest(f"{algorithm}:{name}")
                 if digest is None:
-                    self._odd(path, "no digest has this name")
+                    self._odd(path, "its name is not a digest")
                 yield path, digest
 
     def _digest(self, text: str) -> Digest | None:
@@ -182,8 +182,10 @@ class _Reading:
         return self._digests.setdefault(found, found)
 
     def _links(self, paths: Sequence[str], stops: Sequence[Stops]) -> Iterator[Digest | UnreadError | _NoDigest | None]:
-        """For each file the digest that is in it, or why none is; None where there is no file. `stops`: for each, the
-        collectors that end at it where it holds no digest."""
+        """For each file the digest in it, or why there is none; None if there is no such file.
+
+        `stops`: for each, the collectors that stop at it if it holds no digest.
+        """
         contents = self.files.contents([f"{self.base}{path}" for path in paths], _LONGEST_LINK)
         for path, content, stopped in zip(paths, contents, stops, strict=True):
             if content is None:
@@ -205,7 +207,7 @@ class _Reading:
         paths = [f"{path}/link" for _, path, _ in places]
         links = self._links(paths, [found.stops(Stops.ALL) for found, _, _ in places])
         for (found, path, digest), target in zip(places, links, strict=True):
-            # A folder without a link is what a deletion leaves.
+            # A deletion leaves a folder without a link.
             if digest is None:
                 continue
             if target == digest:
@@ -229,14 +231,14 @@ class _Reading:
             try:
                 tag = Tag.parse(name)
             except UsageError:
-                self._odd(folder, "no tag can have this name", hides=False)
+                self._odd(folder, "not a valid name of a tag", hides=False)
                 continue
             if target is None:
-                self._odd(folder, "a tag that points nowhere: it has no link", hides=False)
+                self._odd(folder, "a tag that names nothing: it has no link", hides=False)
             elif isinstance(target, Digest):
                 found.tags[tag] = target
                 if target not in found.revisions | found.unread and self._is_listed:
-                    self._odd(folder, f"a tag that points nowhere: {target.short} is not there", hides=False)
+                    self._odd(folder, f"a tag that names nothing: {target.short} is not there", hides=False)
 
     def _tag_folders(self, found: _Repository) -> Iterator[str]:
         folder = f"repositories/{found.name}/_manifests/tags"
@@ -244,8 +246,8 @@ class _Reading:
             if entry.is_folder:
                 yield entry.name
             elif self.files.keeps_empty_folders:
-                # A file system has no link below a file, and says so with another error than that there is none.
-                why = "a file where only folders of tags are"
+                # A file system reports a path below a file with another error than a missing file.
+                why = "a file among the folders of tags"
                 self._odd(f"{folder}/{entry.name}", why, hides=False, stops=found.stops(Stops.UNTAGGED))
 
     def _read_uploads(self, repositories: Iterable[_Repository]) -> None:
@@ -275,20 +277,20 @@ class _Reading:
         return blobs
 
     def _blob_folders(self) -> Iterator[tuple[Digest, str]]:
-        """Each blob's digest and the path of its data; what stands elsewhere under `blobs` is odd."""
+        """The digest of each blob and the path of its data. Anything else under `blobs` is an oddity."""
         for algorithm in self._below("blobs"):
             for prefix in self._below(f"blobs/{algorithm}"):
                 for name in self._below(f"blobs/{algorithm}/{prefix}"):
                     path = f"blobs/{algorithm}/{prefix}/{name}"
                     digest = self._digest(f"{algorithm}:{name}")
                     if digest is None or prefix != name[:2]:
-                        self._odd(path, "no digest has this name", hides=False)
+                        self._odd(path, "its name is not a digest", hides=False)
                         self._look_for_strays(path)
                     else:
                         yield digest, f"{path}/data"
 
     def _below(self, folder: str) -> Iterator[str]:
-        """The folders in a folder of `blobs` that has no data of its own."""
+        """The folders in a folder of `blobs` that should have no data of its own."""
         for entry in self._entries(folder):
             if entry.is_folder:
                 yield entry.name

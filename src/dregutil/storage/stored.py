@@ -1,6 +1,6 @@
 """What a registry's own storage holds, as a value: repositories with their links, blobs with their sizes. Pure.
 
-A frozen view, however it was read: from a folder or from an object store (`storage`).
+It is the same value whether it was read from a folder or from an object store.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["Oddity", "Stops", "StoredManifest", "StoredRegistry", "StoredReposit
 
 
 def references(manifest: Manifest) -> tuple[Digest, ...]:
-    """What a collector marks with a manifest, each once: every entry of an index, whether it is a manifest or a blob
-    (as in BuildKit's caches), an image's config and layers. Never a subject."""
+    """What a collector marks with a manifest, each once: every entry of an index, be it a manifest or a blob (as in
+    BuildKit's caches), the config and the layers of an image. Never a subject."""
     found = as_go_reads(manifest)
     return tuple(dict.fromkeys(descriptor.digest for descriptor in (*found.children, *found.blobs)))
 
@@ -47,21 +47,21 @@ class StoredManifest:
 
     @property
     def children(self) -> tuple[Digest, ...]:
-        """The manifests that an index lists."""
+        """The manifests in an index."""
         if self.kind is not Kind.INDEX:
             return ()
         return tuple(digest for digest in (*self.references, *self.others_find) if digest not in self.index_blobs)
 
     @property
     def blobs(self) -> tuple[Digest, ...]:
-        """The config and the layers, and what an index lists beside its children."""
+        """The config and the layers, and the entries of an index that are not manifests."""
         children = set(self.children)
         return tuple(digest for digest in (*self.references, *self.others_find) if digest not in children)
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An upload that was begun and not ended. `started` is in UTC, None where nobody can tell; `size` is in bytes."""
+    """An upload that began and did not end. `started` is in UTC, None if not known; `size` is in bytes."""
 
     identifier: str
     started: datetime | None = None
@@ -70,11 +70,11 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class StoredRepository:
-    """One repository's links.
+    """The links of one repository.
 
-    `revisions`: its manifests, tagged or not. `tags`: what each tag stands for now. `layers`: the blobs that may be
-    pulled through it. `has_layers`, `has_manifests`, `has_tags`: whether these folders are there at all, which decides
-    what a collector does. `unread`: manifests that it may have or not, because their links could not be read.
+    `revisions`: its manifests, tagged or not. `tags`: the digest that each tag names. `layers`: the blobs that can be
+    pulled through it. `has_layers`, `has_manifests`, `has_tags`: whether these folders exist, which decides what a
+    collector does. `unread`: manifests that it may have: their links could not be read.
     """
 
     repository: Repository
@@ -89,7 +89,7 @@ class StoredRepository:
 
 
 class Stops(enum.Enum):
-    """Which collectors end with an error at something, before they have freed anything."""
+    """Which collectors stop with an error at something, before they free anything."""
 
     NONE = "none"
     UNTAGGED = "with -m"
@@ -98,11 +98,10 @@ class Stops(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """Something in the storage that is not as a registry leaves it, or could not be read, and was skipped: where,
-    relative to the storage, and why.
+    """Something in the storage that no registry writes so, or that could not be read. It was skipped.
 
-    `hides`: what stands there might refer to something, and nobody knows to what. `unread`: the reading failed, which
-    says nothing about what stands there. `stops`: the collectors of 2.8 that end with an error at it.
+    `place` is relative to the storage. `hides`: it may refer to something, and it is not known to what. `unread`: it
+    could not be read, so it may well be intact. `stops`: the collectors of 2.8 that stop with an error at it.
     """
 
     place: str
@@ -114,12 +113,12 @@ class Oddity:
 
 @dataclass(frozen=True, slots=True)
 class StoredRegistry:
-    """A whole storage. `place` is how the user named it.
+    """A whole storage. `place` is the name that the user gave.
 
-    `blobs`: size in bytes of each one's data. `manifests`: those that a repository has, and whose data is what the
-    digest says. `keeps_empty_folders`: as a file system does; an object store has a folder only while something is
-    in it. `unread`: blobs whose data may be there or not, because it could not be read. `is_listed`: every folder
-    could be listed, so what is not in here is not there.
+    `blobs`: the size of each blob's data, in bytes. `manifests`: those that a repository has, and whose data matches
+    the digest. `keeps_empty_folders`: true of a file system; an object store has a folder only while something is in
+    it. `unread`: blobs whose data could not be read, so it may be there. `is_listed`: every folder could be listed, so
+    what is not in here does not exist.
     """
 
     place: str
@@ -133,14 +132,14 @@ class StoredRegistry:
 
     @property
     def is_partial(self) -> bool:
-        """Whether something could not be read, so that no sum over all of it is right."""
+        """Whether something could not be read, so that no total is right."""
         return any(oddity.unread for oddity in self.oddities)
 
     @property
     def hidden(self) -> tuple[Oddity, ...]:
-        """The oddities for which nothing is known to be free."""
+        """The oddities that may hold something, so that nothing is certain to be free."""
         return tuple(oddity for oddity in self.oddities if oddity.hides)
 
     def size_of(self, digests: Iterable[Digest]) -> int:
-        """Bytes of those of `digests`, each of which stands there once, whose data is there."""
+        """The total size in bytes of `digests` without duplicates, as far as their data is there."""
         return sum(self.blobs.get(digest, 0) for digest in digests)
