@@ -77,7 +77,7 @@ def known(auth: Authenticator, scopes: tuple[str, ...] = PULL, method: str = "GE
 # --- Basic
 
 
-async def test_basic_is_sent_only_once_it_was_asked_for() -> None:
+async def test_basic_is_sent_only_after_a_challenge() -> None:
     auth = Authenticator(BASE, ANN)
     assert known(auth) == ""
     assert auth.scheme_used == ""
@@ -101,14 +101,14 @@ async def test_a_refused_password_is_not_sent_again() -> None:
 
 
 @pytest.mark.parametrize("challenges", [["Basic realm=x"], ["Digest realm=x, nonce=n"], ["Negotiate"], [], ["\x00"]])
-async def test_nobody_answers_only_bearer(challenges: list[str]) -> None:
+async def test_an_anonymous_client_answers_only_bearer(challenges: list[str]) -> None:
     auth = Authenticator(BASE, None)
 
     assert not await auth.challenged(401, challenges, PULL, attempt=0, fetch=never)
     assert known(auth) == ""
 
 
-async def test_tokens_are_no_passwords() -> None:
+async def test_tokens_are_not_passwords() -> None:
     for kind in ("identity_token", "bearer"):
         auth = Authenticator(BASE, Credentials("ann", "token", kind))
 
@@ -133,7 +133,7 @@ async def test_bearer_before_digest_before_basic() -> None:
     assert auth.scheme_used == "Digest"
 
 
-async def test_where_digest_is_asked_for_basic_is_never_sent() -> None:
+async def test_basic_is_never_sent_if_digest_is_required() -> None:
     auth = Authenticator(BASE, ANN, digest_auth=True)
 
     with pytest.raises(LoginError, match="no HTTP Digest") as caught:
@@ -143,7 +143,7 @@ async def test_where_digest_is_asked_for_basic_is_never_sent() -> None:
     assert known(auth) == ""
 
 
-async def test_another_scheme_for_some_scopes_is_remembered_for_those() -> None:
+async def test_a_different_scheme_for_some_scopes_is_remembered_for_those() -> None:
     auth = Authenticator(BASE, ANN)
     catalog = ("registry:catalog:*",)
     await auth.challenged(401, bearer(), PULL, attempt=0, fetch=TokenServer())
@@ -158,7 +158,7 @@ async def test_another_scheme_for_some_scopes_is_remembered_for_those() -> None:
 # --- Bearer
 
 
-async def test_a_token_is_asked_for_with_what_the_challenge_says() -> None:
+async def test_a_token_request_has_the_parameters_of_the_challenge() -> None:
     server, auth = TokenServer(), Authenticator(BASE, ANN)
 
     assert await auth.challenged(401, bearer("repository:a/b:push,pull x"), PULL, attempt=0, fetch=server, sent={})
@@ -175,7 +175,7 @@ async def test_a_token_is_asked_for_with_what_the_challenge_says() -> None:
     assert known(auth) == "Bearer t1"
 
 
-async def test_nobody_asks_without_authorization() -> None:
+async def test_an_anonymous_token_request_has_no_authorization() -> None:
     server, auth = TokenServer(), Authenticator(BASE, None)
 
     assert await auth.challenged(401, [f'Bearer realm="{REALM}"'], (), attempt=0, fetch=server)
@@ -184,7 +184,7 @@ async def test_nobody_asks_without_authorization() -> None:
     assert known(auth, ()) == "Bearer t1"
 
 
-async def test_another_repository_needs_no_challenge_once_the_token_server_is_known() -> None:
+async def test_a_second_repository_needs_no_challenge() -> None:
     server, auth = TokenServer(), Authenticator(BASE, ANN)
     await auth.challenged(401, bearer(), PULL, attempt=0, fetch=server)
     other = ("repository:other:pull",)
@@ -196,7 +196,7 @@ async def test_another_repository_needs_no_challenge_once_the_token_server_is_kn
     assert ("scope", other[0]) in server.requests[1].params
 
 
-async def test_the_challenged_scope_is_kept_for_later() -> None:
+async def test_the_challenged_scope_is_remembered() -> None:
     server, auth, delete = TokenServer(expires_in=1e-9), Authenticator(BASE, ANN), ("repository:a/b:pull,delete",)
     await auth.challenged(401, bearer("repository:a/b:push"), delete, attempt=0, fetch=server)
 
@@ -220,7 +220,7 @@ async def test_insufficient_scope_is_answered_once_more() -> None:
     assert len(server.requests) == 2
 
 
-async def test_a_403_is_a_challenge_only_for_want_of_scope() -> None:
+async def test_a_403_is_a_challenge_only_if_the_scope_is_insufficient() -> None:
     server, auth = TokenServer(), Authenticator(BASE, ANN)
 
     assert not await auth.challenged(403, bearer(), PULL, attempt=0, fetch=server)
@@ -228,7 +228,7 @@ async def test_a_403_is_a_challenge_only_for_want_of_scope() -> None:
     assert await auth.challenged(403, bearer(error="insufficient_scope"), PULL, attempt=0, fetch=server)
 
 
-async def test_a_token_that_the_registry_no_longer_takes_is_replaced_once() -> None:
+async def test_a_token_that_the_registry_no_longer_accepts_is_replaced_once() -> None:
     server, auth = TokenServer(), Authenticator(BASE, ANN)
     await auth.challenged(401, bearer(), PULL, attempt=0, fetch=server, sent={})
     sent = auth.known_headers("GET", "/v2/", PULL)
@@ -243,7 +243,7 @@ async def test_a_token_that_the_registry_no_longer_takes_is_replaced_once() -> N
     assert not await auth.challenged(401, bearer(), PULL, attempt=1, fetch=server)
 
 
-async def test_many_who_need_one_token_fetch_it_once() -> None:
+async def test_concurrent_requests_fetch_a_token_once() -> None:
     server, auth = TokenServer(), Authenticator(BASE, ANN)
     server.gate.clear()
 
@@ -260,7 +260,7 @@ async def test_many_who_need_one_token_fetch_it_once() -> None:
     assert len(server.requests) == 2
 
 
-async def test_who_gives_up_does_not_end_the_fetch_for_the_others() -> None:
+async def test_a_cancelled_request_does_not_cancel_the_fetch_for_others() -> None:
     server, auth = TokenServer(), Authenticator(BASE, ANN)
     server.gate.clear()
     first, second = (
@@ -277,7 +277,7 @@ async def test_who_gives_up_does_not_end_the_fetch_for_the_others() -> None:
     assert len(server.requests) == 1
 
 
-async def test_when_all_give_up_the_fetch_ends_too() -> None:
+async def test_the_fetch_ends_when_all_requests_are_cancelled() -> None:
     server, auth = TokenServer(), Authenticator(BASE, ANN)
     server.gate.clear()
     only = asyncio.ensure_future(auth.challenged(401, bearer(), PULL, attempt=0, fetch=server))
@@ -326,7 +326,7 @@ async def test_when_a_token_is_renewed(expires_in: object, renew_after: float, l
     assert await tokens.renewed(PULL, server) == {"Authorization": "Bearer t2"}
 
 
-async def test_while_a_token_lives_its_renewal_may_fail() -> None:
+async def test_a_renewal_may_fail_while_the_token_is_valid() -> None:
     server, clock = TokenServer(), Clock()
     tokens = BearerTokens(BASE, ANN, clock=clock)
     await tokens.answer(parse_challenges(bearer())[0], PULL, attempt=0, fetch=server, sent="")
@@ -341,7 +341,7 @@ async def test_while_a_token_lives_its_renewal_may_fail() -> None:
         await tokens.renewed(PULL, server)
 
 
-async def test_a_registry_of_very_many_repositories_does_not_fill_the_memory() -> None:
+async def test_very_many_repositories_do_not_fill_the_memory() -> None:
     server = TokenServer()
     tokens = BearerTokens(BASE, ANN)
     await tokens.answer(parse_challenges(bearer())[0], PULL, attempt=0, fetch=server, sent="")
@@ -354,7 +354,7 @@ async def test_a_registry_of_very_many_repositories_does_not_fill_the_memory() -
     assert tokens.fresh(PULL) is None
 
 
-async def test_a_registry_token_is_sent_as_it_is() -> None:
+async def test_a_registry_token_is_sent_unchanged() -> None:
     auth = Authenticator(BASE, Credentials("", "eyJ.a.b", "bearer"))
     assert known(auth) == ""
 
@@ -387,7 +387,7 @@ async def test_an_identity_token_is_posted() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 405])
-async def test_where_nothing_can_be_posted_an_identity_token_goes_with_get(status: int) -> None:
+async def test_if_post_is_not_supported_an_identity_token_is_sent_with_get(status: int) -> None:
     server = TokenServer((status, b"no such page"))
     auth = Authenticator(BASE, Credentials("0-0", "refresh-me", "identity_token"))
 
@@ -413,7 +413,7 @@ async def test_where_nothing_can_be_posted_an_identity_token_goes_with_get(statu
         (503, UnreachableError),
     ],
 )
-async def test_a_token_server_that_gives_none(status: int, error: type[DregutilError]) -> None:
+async def test_a_token_server_that_returns_no_token(status: int, error: type[DregutilError]) -> None:
     auth = Authenticator(BASE, ANN)
 
     with pytest.raises(error) as caught:
@@ -423,7 +423,7 @@ async def test_a_token_server_that_gives_none(status: int, error: type[DregutilE
     assert SECRET not in "".join(traceback.format_exception(caught.value)) + caught.value.advice
 
 
-async def test_a_wrong_password_is_tried_once_for_all_repositories() -> None:
+async def test_a_wrong_password_is_sent_once_for_all_repositories() -> None:
     server, auth = TokenServer(*[(401, b"")] * 9), Authenticator(BASE, ANN)
 
     for scope in ("a", "b", "c"):
@@ -433,7 +433,7 @@ async def test_a_wrong_password_is_tried_once_for_all_repositories() -> None:
     assert len(server.requests) == 1
 
 
-async def test_one_repository_that_is_denied_says_nothing_about_the_next() -> None:
+async def test_one_denied_repository_does_not_affect_the_next() -> None:
     server, auth = TokenServer((200, {"token": "x"}), (401, b"")), Authenticator(BASE, ANN)
     await auth.challenged(401, bearer(), PULL, attempt=0, fetch=server)
     with pytest.raises(LoginError):
@@ -482,7 +482,7 @@ async def test_an_answer_without_a_token(body: bytes) -> None:
         ("http://registry.example.com", "http://REGISTRY.example.com./token"),
     ],
 )
-async def test_a_realm_that_is_asked(base: str, realm: str) -> None:
+async def test_a_realm_that_is_accepted(base: str, realm: str) -> None:
     server = TokenServer()
 
     assert await Authenticator(base, ANN).challenged(401, bearer(realm=realm), PULL, attempt=0, fetch=server)
@@ -555,7 +555,7 @@ async def test_without_https_credentials_go_to_the_named_host_only() -> None:
 
 
 @given(st.text(max_size=60) | st.builds("https://{}".format, st.text(max_size=40)))
-def test_any_realm_is_taken_or_refused(realm: str) -> None:
+def test_any_realm_is_accepted_or_refused(realm: str) -> None:
     try:
         taken = check_realm(realm, BASE, has_credentials=True)
     except LoginError:
@@ -635,7 +635,7 @@ def test_the_example_of_rfc_2069_without_qop() -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "name"), [("MD5-sess", "md5"), ("SHA-256-sess", "sha256")])
-def test_a_session_key_is_made_once_per_nonce(algorithm: str, name: str) -> None:
+def test_a_session_key_is_computed_once_per_nonce(algorithm: str, name: str) -> None:
     def digest(*parts: str) -> str:
         return hashlib.new(name, ":".join(parts).encode()).hexdigest()
 
@@ -650,7 +650,7 @@ def test_a_session_key_is_made_once_per_nonce(algorithm: str, name: str) -> None
     assert first["cnonce"] == second["cnonce"]
 
 
-def test_the_strongest_challenge_that_is_understood() -> None:
+def test_the_strongest_supported_challenge_is_used() -> None:
     def chosen(*headers: str) -> str | None:
         challenge = choose_digest_challenge(parse_challenges(headers))
         return None if challenge is None else challenge.get("nonce")
@@ -667,14 +667,14 @@ def test_the_strongest_challenge_that_is_understood() -> None:
 @pytest.mark.parametrize(
     ("charset", "field"), [(', charset="UTF-8"', "username*=UTF-8''%C3%A4nn%22,"), ("", 'username="änn\\"",')]
 )
-def test_a_user_beyond_ascii(charset: str, field: str) -> None:
+def test_a_user_name_with_other_than_ascii_characters(charset: str, field: str) -> None:
     (challenge,) = parse_challenges([f'Digest realm="r", nonce="n", qop="auth"{charset}'])
 
     assert field in DigestSession(challenge, 'änn"', "x").answer("GET", "/")
     assert unquote("%C3%A4nn%22") == 'änn"'
 
 
-async def test_each_digest_request_has_a_count_and_a_target_of_its_own() -> None:
+async def test_each_digest_request_has_its_own_count_and_target() -> None:
     auth = Authenticator(BASE, ANN)
     challenge = ['Digest realm="r", nonce="n1", qop="auth"']
     assert await auth.challenged(401, challenge, (), attempt=0, fetch=never, sent={})
@@ -686,7 +686,7 @@ async def test_each_digest_request_has_a_count_and_a_target_of_its_own() -> None
     assert {answer["nonce"] for answer in answers} == {"n1"}
 
 
-async def test_requests_that_set_out_unasked_share_the_first_nonce() -> None:
+async def test_requests_sent_before_a_challenge_share_the_first_nonce() -> None:
     auth = Authenticator(BASE, ANN)
     for nonce in ("n1", "n2"):
         challenge = [f'Digest realm="r", nonce="{nonce}", qop="auth"']
@@ -719,7 +719,7 @@ async def test_a_wrong_digest_password_ends_it() -> None:
 @given(
     st.lists(st.text(st.sampled_from('Bearr Digstlm="x,\\;:/.@ncqop\x00é') | st.characters(), max_size=150), max_size=3)
 )
-def test_no_challenge_breaks_us(headers: list[str]) -> None:
+def test_no_challenge_causes_a_crash(headers: list[str]) -> None:
     said: list[str] = []
 
     async def all_of_them() -> None:

@@ -107,7 +107,7 @@ def listings(count: int) -> Sequence[tuple[str, tuple[str, ...]]]:
     return [(f"/v2/r{n}/tags/list", (f"repository:r{n}:pull",)) for n in range(count)] * 2
 
 
-async def test_distribution_takes_our_tokens(token_registry: str, issuer: TokenIssuer) -> None:
+async def test_distribution_accepts_our_tokens(token_registry: str, issuer: TokenIssuer) -> None:
     paths = [("/v2/", ()), ("/v2/_catalog?n=5", CATALOG), *listings(10)]
 
     got, scheme = await statuses(token_registry, ANN, paths)
@@ -121,7 +121,7 @@ async def test_distribution_takes_our_tokens(token_registry: str, issuer: TokenI
 
 
 @pytest.mark.parametrize("takes_post", [True, False])
-async def test_distribution_takes_what_an_identity_token_gave(
+async def test_distribution_accepts_a_token_fetched_with_an_identity_token(
     token_registry: str, issuer: TokenIssuer, *, takes_post: bool
 ) -> None:
     issuer.takes_post = takes_post
@@ -142,14 +142,14 @@ async def test_a_token_that_distribution_finds_too_old_is_replaced(token_registr
     assert len(issuer.asked) == 2
 
 
-async def test_a_token_server_that_knows_us_not(token_registry: str, issuer: TokenIssuer) -> None:
+async def test_a_token_server_that_does_not_know_the_user(token_registry: str, issuer: TokenIssuer) -> None:
     for credentials in (Credentials("ann", "wrong"), None):
         with pytest.raises(LoginError, match="did not accept"):
             await statuses(token_registry, credentials, [("/v2/", ())])
     assert len(issuer.asked) == 2
 
 
-async def test_a_registry_token_as_it_is(token_registry: str, issuer: TokenIssuer) -> None:
+async def test_a_registry_token_is_sent_unchanged(token_registry: str, issuer: TokenIssuer) -> None:
     credentials = Credentials("", issuer.sign("reg", CATALOG), "bearer")
 
     assert await statuses(token_registry, credentials, [("/v2/_catalog", CATALOG)]) == ([200], "Bearer")
@@ -219,7 +219,7 @@ async def test_apaches_digest_with_many_requests_at_once() -> None:
         assert await statuses(url, None, paths[:1]) == ([401], "")
 
 
-async def test_nonces_that_apache_takes_only_once() -> None:
+async def test_nonces_that_apache_accepts_only_once() -> None:
     with apache_with_digest(0) as url:
         auth = Authenticator(url, ANN)
         transport = Transport(url, auth)

@@ -24,7 +24,7 @@ def lost(times: int, matches: Callable[[Request], bool]) -> Callable[[Request], 
     return lambda request: left.pop() if left and matches(request) else None
 
 
-async def test_the_first_request_of_all_is_sent_again(registry_server: DistributionServer, pusher: Pusher) -> None:
+async def test_the_very_first_request_is_sent_again(registry_server: DistributionServer, pusher: Pusher) -> None:
     image = pusher.push_image("r", "1.0", seed="one")
     with Proxy(registry_server.port, before=lost(2, lambda _: True)) as proxy:
         async with connect(proxy.url) as registry:
@@ -32,7 +32,7 @@ async def test_the_first_request_of_all_is_sent_again(registry_server: Distribut
     assert found.as_mapping() == {"r": {"1.0": image["digest"]}}
 
 
-async def test_a_server_that_breaks_off_always_is_given_up_soon(registry_server: DistributionServer) -> None:
+async def test_a_server_that_always_breaks_connections_is_given_up_soon(registry_server: DistributionServer) -> None:
     with Proxy(registry_server.port, before=lambda _: LOST) as proxy:
         async with connect(proxy.url) as registry:
             with pytest.raises(UnreachableError):
@@ -41,7 +41,7 @@ async def test_a_server_that_breaks_off_always_is_given_up_soon(registry_server:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-async def test_the_deletion_of_nothing_is_sent_again(
+async def test_the_preflight_deletion_is_sent_again(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, times: int
 ) -> None:
     pusher.push_image("r", "1.0", seed="one")
@@ -52,7 +52,7 @@ async def test_the_deletion_of_nothing_is_sent_again(
     assert set(pusher.tags("r")) == {"2.0"}
 
 
-async def test_where_no_answer_to_it_comes_nothing_was_removed(
+async def test_without_an_answer_to_the_preflight_nothing_is_removed(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     pusher.push_image("r", "1.0", seed="one")
@@ -64,7 +64,7 @@ async def test_where_no_answer_to_it_comes_nothing_was_removed(
     assert set(pusher.tags("r")) == {"1.0"}
 
 
-async def test_a_port_where_nobody_listens_is_told_at_once() -> None:
+async def test_a_port_without_a_listener_is_reported_at_once() -> None:
     async with asyncio.timeout(5), connect("http://127.0.0.1:9") as registry:
         with pytest.raises(UnreachableError):
             await registry.ping()

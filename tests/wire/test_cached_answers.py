@@ -60,7 +60,7 @@ def is_of(request: Request, *references: str) -> bool:
 # Tags that are listed, and not there
 
 
-async def test_a_tag_that_is_not_there_yet_holds_its_image(proxy: Proxy, pusher: Pusher) -> None:
+async def test_a_tag_that_a_replica_lacks_holds_its_image(proxy: Proxy, pusher: Pusher) -> None:
     """A replica lags behind: whatever is asked before all tags were asked for is not there."""
     image = pusher.push_image("r", "1.0", "prod", seed="one")
     pusher.push_image("r", "1.1", seed="two")
@@ -78,9 +78,7 @@ async def test_a_tag_that_is_not_there_yet_holds_its_image(proxy: Proxy, pusher:
     assert len(set(asked)) == len(asked)  # at another URL each time
 
 
-async def test_tags_that_are_not_there_cost_one_pause(
-    proxy: Proxy, pusher: Pusher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_missing_tags_cost_one_pause(proxy: Proxy, pusher: Pusher, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         pusher.push_image("r", f"b{number}", seed=str(number))
     paused: list[float] = []
@@ -100,7 +98,7 @@ async def test_tags_that_are_not_there_cost_one_pause(
         assert paused == [1.0]
 
 
-async def test_a_tag_that_stays_away_holds_what_it_was_last_seen_on(proxy: Proxy, pusher: Pusher) -> None:
+async def test_a_missing_tag_holds_what_it_was_last_seen_on(proxy: Proxy, pusher: Pusher) -> None:
     image = pusher.push_image("r", "1.0", "prod", seed="one")
     child = pusher.push_image("r", "1.1", seed="child")
     index = pusher.push_index("r", "nightly", children=[child])
@@ -115,7 +113,7 @@ async def test_a_tag_that_stays_away_holds_what_it_was_last_seen_on(proxy: Proxy
     assert plan.dangling == {R: ("nightly", "prod")}
 
 
-async def test_tags_that_stay_away_are_named_in_the_plan_and_at_the_end(
+async def test_missing_tags_are_reported_in_the_plan_and_at_the_end(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     from program import Program
@@ -135,7 +133,7 @@ async def test_tags_that_stay_away_are_named_in_the_plan_and_at_the_end(
 # Caches
 
 
-async def test_a_cache_that_says_how_old_its_answer_is_leaves_the_repository_out(proxy: Proxy, pusher: Pusher) -> None:
+async def test_an_answer_with_an_age_leaves_the_repository_out(proxy: Proxy, pusher: Pusher) -> None:
     pusher.push_image("r", "1.0", seed="one")
     pusher.push_image("r", "prod", seed="two")
 
@@ -148,7 +146,7 @@ async def test_a_cache_that_says_how_old_its_answer_is_leaves_the_repository_out
     assert "cache" in plan.left_out[R]
 
 
-async def test_a_cache_that_gives_way_does_no_harm(proxy: Proxy, pusher: Pusher) -> None:
+async def test_an_age_that_does_not_matter_does_no_harm(proxy: Proxy, pusher: Pusher) -> None:
     """An answer that has an age once, or one about a digest, whose content never changes."""
     image = pusher.push_image("r", "1.0", seed="one")
     pusher.push_index("r", "1.1", children=[image])
@@ -164,7 +162,7 @@ async def test_a_cache_that_gives_way_does_no_harm(proxy: Proxy, pusher: Pusher)
 
 
 @pytest.mark.parametrize("knows", ["URLs alone", "URLs without queries"])
-async def test_a_cache_that_ignores_what_is_accepted(proxy: Proxy, pusher: Pusher, knows: str) -> None:
+async def test_a_cache_that_ignores_accept(proxy: Proxy, pusher: Pusher, knows: str) -> None:
     """An old client has asked for the index and accepts images only: the cache gives its child to everybody."""
     child = pusher.push_image("r", "1.0", seed="amd64")
     pusher.push_index("r", "nightly", children=[child])
@@ -183,7 +181,7 @@ async def test_a_cache_that_ignores_what_is_accepted(proxy: Proxy, pusher: Pushe
     assert not plan.steps
 
 
-async def test_every_read_that_decides_asks_caches_to_step_aside(proxy: Proxy, pusher: Pusher) -> None:
+async def test_every_read_for_a_decision_bypasses_caches(proxy: Proxy, pusher: Pusher) -> None:
     pusher.push_image("r", "1.0", seed="one")
     pusher.push_image("r", "2.0", seed="two")
     await planned(proxy.url, "1.0")
@@ -193,7 +191,7 @@ async def test_every_read_that_decides_asks_caches_to_step_aside(proxy: Proxy, p
     assert all(request.headers.get("cache-control") == "no-cache" for request in asked)
 
 
-async def test_a_registry_that_refuses_queries_is_asked_without(proxy: Proxy, pusher: Pusher) -> None:
+async def test_a_registry_that_refuses_query_strings_is_asked_without_them(proxy: Proxy, pusher: Pusher) -> None:
     pusher.push_image("r", "1.0", seed="one")
     pusher.push_image("r", "2.0", seed="two")
     proxy.before = lambda request: Answer(400) if "uncached" in request.query else None
@@ -219,7 +217,7 @@ def labelled(media_type: str, *methods: str) -> Callable[[Request, Answer], Answ
 @pytest.mark.parametrize("methods", [("HEAD",), ("HEAD", "GET")])
 @pytest.mark.parametrize("media_type", [IMAGE, DOCKER, SCHEMA1, "application/vnd.oci.artifact.manifest.v1+json"])
 @pytest.mark.parametrize("known", [False, True], ids=["never seen", "seen before"])
-async def test_an_index_that_is_said_to_be_an_image_holds_its_children(
+async def test_an_index_served_as_an_image_holds_its_children(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, media_type: str, methods: tuple[str, ...], *, known: bool
 ) -> None:
     child = pusher.push_image("r", "1.0", seed="child")
@@ -245,7 +243,7 @@ async def test_a_type_that_contradicts_itself_leaves_the_repository_out(proxy: P
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/json", "application/octet-stream"])
-async def test_a_type_that_says_nothing_contradicts_nothing(proxy: Proxy, pusher: Pusher, media_type: str) -> None:
+async def test_a_generic_type_contradicts_nothing(proxy: Proxy, pusher: Pusher, media_type: str) -> None:
     child = pusher.push_image("r", "1.0", seed="child")
     pusher.push_index("r", "nightly", children=[child])
     pusher.push_image("r", "1.1", seed="other")
@@ -254,7 +252,7 @@ async def test_a_type_that_says_nothing_contradicts_nothing(proxy: Proxy, pusher
     assert [step.tags for step in plan.steps] == [("1.1",)]
 
 
-async def test_undo_sends_the_type_that_the_body_names(proxy: Proxy, pusher: Pusher) -> None:
+async def test_undo_sends_the_type_in_the_body(proxy: Proxy, pusher: Pusher) -> None:
     child = pusher.push_image("r", seed="child")
     pusher.push_index("r", "1.0", children=[child])
     async with connect_writable(proxy.url) as registry:
@@ -266,7 +264,7 @@ async def test_undo_sends_the_type_that_the_body_names(proxy: Proxy, pusher: Pus
     assert pusher.is_whole("r", "again")
 
 
-async def test_what_stays_is_read_once_ever(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
+async def test_what_stays_is_read_only_once(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     pusher.push_image("r", "1.0", seed="one")
     stays = [pusher.push_image("r", f"2.{number}", seed=str(number)) for number in range(3)]
     pusher.push_index("r", "nightly", children=stays[:1])
@@ -280,7 +278,7 @@ async def test_what_stays_is_read_once_ever(proxy: Proxy, pusher: Pusher, tmp_pa
     assert proxy.sent("HEAD").count("2.1") == 2  # the crawl, and the look
 
 
-async def test_where_readings_are_counted_what_stays_is_looked_at_only(proxy: Proxy, pusher: Pusher) -> None:
+async def test_where_pulls_are_counted_what_stays_is_checked_with_head(proxy: Proxy, pusher: Pusher) -> None:
     """On Docker Hub a GET of a manifest is a pull, of which there are few."""
     child = pusher.push_image("r", "2.0", seed="stays")
     pusher.push_index("r", "nightly", children=[child])
@@ -294,7 +292,7 @@ async def test_where_readings_are_counted_what_stays_is_looked_at_only(proxy: Pr
 # Manifests that are layers too
 
 
-async def test_a_manifest_that_another_image_has_as_a_layer_stays(
+async def test_a_manifest_that_is_a_layer_of_another_image_stays(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """2.8 unlinks the blob of a digest with its manifest."""
@@ -314,7 +312,7 @@ async def test_a_manifest_that_another_image_has_as_a_layer_stays(
 
 
 @pytest.mark.parametrize("which", ["config", "layer"])
-async def test_an_image_of_which_a_blob_is_missing_goes_only_when_that_is_asked_for(
+async def test_an_image_with_a_missing_blob_is_removed_only_with_the_option(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, which: str
 ) -> None:
     pusher.push_image("r", "1.0", seed="one")
@@ -332,7 +330,7 @@ async def test_an_image_of_which_a_blob_is_missing_goes_only_when_that_is_asked_
     assert results(allowed) == [Result.REMOVED]
 
 
-async def test_blobs_are_looked_for_once_and_foreign_layers_never() -> None:
+async def test_blobs_are_checked_once_and_foreign_layers_never() -> None:
     shared = b"shared layer"
     with MemoryServer() as server, Proxy(server.port) as proxy, Pusher(server.url) as pusher:
         for number in range(3):
@@ -350,7 +348,7 @@ async def test_blobs_are_looked_for_once_and_foreign_layers_never() -> None:
     assert all(request.method == "HEAD" for request in proxy.requests if "/blobs/" in request.path)
 
 
-async def test_a_registry_that_knows_no_head_of_blobs_is_asked_for_a_byte(proxy: Proxy, pusher: Pusher) -> None:
+async def test_a_registry_without_head_for_blobs_is_asked_for_a_byte(proxy: Proxy, pusher: Pusher) -> None:
     pusher.push_image("r", "1.0", seed="one")
     pusher.push_image("r", "2.0", seed="two")
     proxy.before = lambda request: Answer(404) if request.method == "HEAD" and "/blobs/" in request.path else None
@@ -383,7 +381,7 @@ async def test_a_thousand_nested_indexes_are_refused_in_one_line(
     assert "indexes lie deeper" in plan.left_out[R]
 
 
-async def test_a_list_of_known_tags_that_have_gone_costs_little(proxy: Proxy, pusher: Pusher) -> None:
+async def test_a_cache_of_deleted_tags_costs_few_requests(proxy: Proxy, pusher: Pusher) -> None:
     image = pusher.push_image("r", "1.0", seed="one")
     pusher.push_image("r", "2.0", seed="two")
     known = {f"gone{number}": f"sha256:{number:064x}" for number in range(2000)}
@@ -396,7 +394,7 @@ async def test_a_list_of_known_tags_that_have_gone_costs_little(proxy: Proxy, pu
     assert len(proxy.requests) < 150 + 150
 
 
-async def test_a_run_reads_what_a_tag_that_came_meanwhile_stands_for(proxy: Proxy, pusher: Pusher) -> None:
+async def test_a_run_reads_the_manifest_of_a_new_tag(proxy: Proxy, pusher: Pusher) -> None:
     """The reading in a run is as careful as the one for the plan."""
     child = pusher.push_image("r", "1.0", seed="child")
     plan = await planned(proxy.url, "1.0")

@@ -69,7 +69,7 @@ def test_reading_is_total(headers: list[str]) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=100))
-def test_a_quoted_value_comes_back_as_it_was(value: str) -> None:
+def test_a_quoted_value_is_read_unchanged(value: str) -> None:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
 
     (challenge,) = parse_challenges([f'Basic realm="{quoted}", charset="UTF-8"'])
@@ -78,7 +78,7 @@ def test_a_quoted_value_comes_back_as_it_was(value: str) -> None:
 
 
 @pytest.mark.parametrize("piece", ["a", "a ", "a=", 'a="', '\\"', "a,", " ", '="\\'])
-def test_a_hostile_header_takes_no_time(piece: str) -> None:
+def test_a_hostile_header_is_read_quickly(piece: str) -> None:
     started = time.process_time()
 
     assert len(parse_challenges([f"Basic {piece * 100_000}"] * 3)) <= 32

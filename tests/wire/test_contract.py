@@ -71,7 +71,7 @@ def test_what_was_pushed_is_read(pusher: Pusher, name: str) -> None:
 
 
 @pytest.mark.parametrize("reference", ["absent", ABSENT])
-def test_what_is_not_there(pusher: Pusher, name: str, reference: str) -> None:
+def test_what_does_not_exist(pusher: Pusher, name: str, reference: str) -> None:
     for place in (name, "nobody/has"):
         pusher.push_image(name, "1.0", seed="one")
         assert asked(pusher, "GET", f"/v2/{place}/manifests/{reference}", Accept=IMAGE)[0] == 404
@@ -82,7 +82,7 @@ def test_what_is_not_there(pusher: Pusher, name: str, reference: str) -> None:
     assert asked(pusher, "GET", f"/v2/{name}/referrers/{ABSENT}")[0] == 404
 
 
-def test_a_delete_takes_a_manifest_and_its_tags_and_nothing_else(pusher: Pusher, name: str) -> None:
+def test_a_delete_removes_a_manifest_with_its_tags_and_nothing_else(pusher: Pusher, name: str) -> None:
     image = pusher.push_image(name, "1.0", "1.1", seed="one")
     other = pusher.push_image(name, "2.0", seed="two")
     pusher.push_image(f"{name}-copy", "1.0", seed="one")
@@ -113,7 +113,7 @@ def test_a_tag_is_not_deleted_by_its_name(pusher: Pusher, name: str) -> None:
     assert pusher.tags(name) == {"1.0": image["digest"]}
 
 
-def test_an_index_needs_its_children_and_does_not_take_them_along(pusher: Pusher, name: str) -> None:
+def test_an_index_needs_its_children_and_is_deleted_without_them(pusher: Pusher, name: str) -> None:
     child = pusher.push_image(name, seed="child")
     index = pusher.push_index(name, "1.0", children=[child])
     raw = pusher.raw(name, "1.0")
@@ -132,7 +132,7 @@ def test_a_child_is_deleted_under_its_index(pusher: Pusher, name: str) -> None:
     assert not pusher.is_whole(name, "1.0")
 
 
-def test_a_subject_need_not_be_there(pusher: Pusher, name: str) -> None:
+def test_a_subject_may_be_absent(pusher: Pusher, name: str) -> None:
     subject = {"mediaType": IMAGE, "digest": ABSENT, "size": 7}
     assert pusher.is_whole(name, pusher.push_image(name, seed="referrer", subject=subject)["digest"])
 
@@ -148,14 +148,14 @@ def test_an_image_needs_its_blobs(pusher: Pusher, name: str) -> None:
     assert pusher.request("PUT", f"/v2/{name}/manifests/1.0", raw, {"Content-Type": IMAGE})[0] == 400
 
 
-def test_a_manifest_under_a_digest_that_is_not_its_own(pusher: Pusher, name: str) -> None:
+def test_a_manifest_under_a_wrong_digest(pusher: Pusher, name: str) -> None:
     pusher.push_image(name, "1.0", seed="one")
     raw = pusher.raw(name, "1.0")
     status, _, body = pusher.request("PUT", f"/v2/{name}/manifests/{ABSENT}", raw, {"Content-Type": IMAGE})
     assert (status, codes(body)) == (400, {"DIGEST_INVALID"})
 
 
-def test_a_layer_is_unlinked_where_it_is_deleted_as_a_manifest(pusher: Pusher, name: str) -> None:
+def test_a_layer_deleted_as_a_manifest_is_unlinked(pusher: Pusher, name: str) -> None:
     pusher.push_image(name, "1.0", seed="one")
     layer = json.loads(pusher.raw(name, "1.0"))["layers"][0]["digest"]
     assert asked(pusher, "DELETE", f"/v2/{name}/manifests/{layer}")[0] == 202
@@ -254,7 +254,7 @@ def test_a_server_that_cascades(memory: tuple[MemoryServer, Pusher]) -> None:
     assert [pusher.has("r", found["digest"]) for found in (own, tagged, shared, referrer)] == [False, True, True, False]
 
 
-def test_a_server_that_refuses_fails_and_hides(memory: tuple[MemoryServer, Pusher]) -> None:
+def test_a_server_that_refuses_fails_and_omits(memory: tuple[MemoryServer, Pusher]) -> None:
     server, pusher = memory
     refused, failing = (pusher.push_image("r", tag, seed=tag)["digest"] for tag in ("1.0", "1.1"))
     server.switches.refused = {refused: 412}

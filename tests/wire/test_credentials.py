@@ -67,7 +67,7 @@ def find(home: Path, address: str = "registry.example.com", env: Mapping[str, st
     return find_credentials(RegistryAddress.parse(address), places)
 
 
-def test_nothing_anywhere(home: Path) -> None:
+def test_no_credentials_anywhere(home: Path) -> None:
     assert find(home) is None
     assert find(home, env={}) is None
 
@@ -116,7 +116,7 @@ def test_an_entry_of_auths(home: Path, login: object, expected: tuple[str, str, 
         ("https://registry.example.com@evil.net/", "registry.example.com", False),
     ],
 )
-def test_which_key_means_which_registry(home: Path, key: str, address: str, *, matches: bool) -> None:
+def test_which_key_refers_to_which_registry(home: Path, key: str, address: str, *, matches: bool) -> None:
     write_config(home, {"auths": {"other.example.com": {"auth": auth("eve", "x")}, key: {"auth": auth("ann", "x")}}})
 
     found = find(home, address)
@@ -124,7 +124,7 @@ def test_which_key_means_which_registry(home: Path, key: str, address: str, *, m
     assert (found.user if found is not None else None) == ("ann" if matches else None)
 
 
-def test_the_longest_path_wins_and_a_namespace_is_better_than_nothing(home: Path) -> None:
+def test_the_longest_path_wins_and_any_namespace_is_better_than_none(home: Path) -> None:
     logins = {name: {"auth": auth(name, "x")} for name in ("h.example/other", "h.example/mirror", "h.example")}
     write_config(home, {"auths": logins})
     assert find(home, "h.example") == Credentials("h.example", "x", "password", "~/.docker/config.json (auths)")
@@ -138,7 +138,7 @@ def test_the_longest_path_wins_and_a_namespace_is_better_than_nothing(home: Path
     assert only.user == "other"
 
 
-def test_the_order_of_places(home: Path) -> None:
+def test_the_order_of_files(home: Path) -> None:
     def config(user: str) -> str:
         return json.dumps({"auths": {"registry.example.com": {"auth": auth(user, "x")}}})
 
@@ -181,7 +181,7 @@ def test_the_order_of_places(home: Path) -> None:
         "\x00",
     ],
 )
-def test_a_broken_file_is_named_and_never_quoted(home: Path, text: str) -> None:
+def test_a_broken_file_is_reported_and_never_quoted(home: Path, text: str) -> None:
     (home / ".docker" / "config.json").write_text(text)
 
     with pytest.raises(CredentialError) as caught:
@@ -193,7 +193,7 @@ def test_a_broken_file_is_named_and_never_quoted(home: Path, text: str) -> None:
     assert "s3cr3t" not in said
 
 
-def test_a_broken_entry_of_another_registry_is_nobodys_business(home: Path) -> None:
+def test_a_broken_entry_of_another_registry_is_ignored(home: Path) -> None:
     write_config(home, {"auths": {"other.example.com": 7, "registry.example.com": {"auth": auth("ann", "x")}}})
 
     found = find(home)
@@ -212,7 +212,7 @@ def test_an_empty_file_and_a_folder(home: Path) -> None:
         find(home)
 
 
-def test_a_named_file_that_is_not_there(home: Path) -> None:
+def test_a_named_file_that_does_not_exist(home: Path) -> None:
     with pytest.raises(CredentialError, match="--authfile"):
         find(home, env={"HOME": str(home), "REGISTRY_AUTH_FILE": str(home / "absent.json")})
 
@@ -246,7 +246,7 @@ def test_nothing_reveals_a_secret() -> None:
     assert SECRET not in repr(credentials) + str(credentials)
 
 
-def test_a_user_that_no_header_can_carry() -> None:
+def test_a_user_name_that_is_invalid_in_a_header() -> None:
     with pytest.raises(CredentialError, match="colon"):
         Credentials("a:b", SECRET).basic()
     with pytest.raises(CredentialError, match="control"):
@@ -281,7 +281,7 @@ def test_an_identity_token_from_a_store_under_docker_hubs_own_key(home: Path, he
     assert find(home, "docker.io", helper_env) == Credentials("", "refresh", "identity_token", "credential helper file")
 
 
-def test_a_helper_that_keeps_nothing_leaves_it_to_the_file(home: Path, helper_env: dict[str, str]) -> None:
+def test_if_a_helper_has_nothing_the_file_is_used(home: Path, helper_env: dict[str, str]) -> None:
     write_config(home, {"credsStore": "file", "auths": {"registry.example.com": {"auth": auth("ann", "x")}}})
     found = find(home, env=helper_env)
     assert found is not None
@@ -302,7 +302,7 @@ def test_a_helper_that_is_not_installed(home: Path, helper_env: dict[str, str]) 
 
 
 @pytest.mark.parametrize("name", ["../file", "file; touch x", "-x", "/bin/sh", "file\n", "f" * 200])
-def test_a_helper_whose_name_is_a_trick(home: Path, helper_env: dict[str, str], name: str) -> None:
+def test_a_helper_with_a_malicious_name(home: Path, helper_env: dict[str, str], name: str) -> None:
     write_config(home, {"credsStore": name})
 
     with pytest.raises(CredentialError, match="no credential helper can be called"):

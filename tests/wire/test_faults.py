@@ -221,9 +221,7 @@ def test_the_server_is_restarted_while_it_deletes(server: DistributionServer, re
         _check_run(reader, here, found.returncode, found.stderr)
 
 
-def test_a_look_that_the_registry_cannot_answer_is_no_outcome(
-    server: DistributionServer, reader: Reader, program: Program
-) -> None:
+def test_an_unanswered_check_is_not_an_outcome(server: DistributionServer, reader: Reader, program: Program) -> None:
     """The DELETE was accepted; whether the manifest went is not known, and the record does not say that it failed."""
     deleted: set[str] = set()
 
@@ -242,7 +240,7 @@ def test_a_look_that_the_registry_cannot_answer_is_no_outcome(
         _undo_wholly(reader, here)
 
 
-def test_a_name_that_nobody_knows(program: Program) -> None:
+def test_an_unknown_host_name(program: Program) -> None:
     for url in ("http://registry.invalid", "https://registry.invalid"):
         found = Program(url, program.folder).run(*REMOVE)
         assert found.returncode == 6

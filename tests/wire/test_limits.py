@@ -39,14 +39,14 @@ def test_max_remove_is_exact_for_every_number_of_tags(text: str) -> None:
         assert not limit.allows(most + 1, selected)
 
 
-def test_every_whole_share_allows_what_it_says() -> None:
+def test_every_whole_percentage_is_exact() -> None:
     for share in range(101):
         limit = read_policy(_policy(f"max_remove: {share}%")).policies[0].max_remove
         assert limit.allows(share, 100)
         assert not limit.allows(share + 1, 100)
 
 
-def test_a_group_that_one_of_several_expressions_lacks_is_named() -> None:
+def test_a_group_missing_from_one_of_several_expressions_is_reported() -> None:
     with pytest.raises(UsageError) as failed:
         read_policy(_policy("group_by: branch, select: {regex: ['(?P<branch>.+)-x', '(?P<other>.+)-y']}"))
     assert "the group 'branch' must be in every regular expression: '(?P<other>.+)-y' lacks it" in str(failed.value)
@@ -65,7 +65,7 @@ def _chosen(judgement: Judgement, number: int | None) -> set[str]:
     return {str(verdict.facts.tag) for verdict in limited(judgement, number)}
 
 
-def test_an_image_that_does_not_fit_is_passed_over_for_the_next() -> None:
+def test_an_image_that_does_not_fit_is_skipped() -> None:
     judged = _judged(
         *(_facts(f"old-{n}", 50, "old") for n in range(3)), _facts("b", 40), _facts("c", 30), _facts("d", 2)
     )
@@ -75,7 +75,7 @@ def test_an_image_that_does_not_fit_is_passed_over_for_the_next() -> None:
     assert _chosen(judged, None) == {"old-0", "old-1", "old-2", "b", "c"}
 
 
-def test_an_index_and_its_children_that_go_are_one_as_old_as_the_newest() -> None:
+def test_an_index_and_its_removed_children_are_one_group_as_old_as_its_newest() -> None:
     judged = _judged(
         _facts("multi", 20, children=("amd64", "arm64")),
         _facts("amd64", 50),
@@ -88,7 +88,7 @@ def test_an_index_and_its_children_that_go_are_one_as_old_as_the_newest() -> Non
     assert _chosen(judged, 4) == {"between", "multi", "amd64", "arm64"}
 
 
-def test_a_limit_gets_on_night_after_night_past_what_is_held(
+def test_a_limit_makes_progress_every_night_past_what_is_held(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """Children with tags of their own, of an index that no policy selects: the oldest, and held."""

@@ -101,7 +101,7 @@ async def crawled(url: str, *, user: str = "ann", password: str = "pässword") -
         return await crawl(registry)
 
 
-async def test_tokens_that_end_in_the_middle_of_a_crawl(guarded: Guarded) -> None:
+async def test_tokens_that_expire_during_a_crawl(guarded: Guarded) -> None:
     guarded.issuer.lives = 1.0
     # Whoever is under way then finds the token refused; later requests find it ended.
     guarded.acts = dict.fromkeys((4, 9), guarded.issuer.wait_until_all_ended)
@@ -115,7 +115,7 @@ async def test_tokens_that_end_in_the_middle_of_a_crawl(guarded: Guarded) -> Non
     assert asked.count("registry:catalog:*") == 1
 
 
-def test_tokens_that_end_in_the_middle_of_an_apply(guarded: Guarded, tmp_path: Path) -> None:
+def test_tokens_that_expire_during_an_apply(guarded: Guarded, tmp_path: Path) -> None:
     guarded.issuer.lives = 1.0
     deletes = 0
 
@@ -225,7 +225,7 @@ async def test_a_password_that_changes_under_basic(keychain: Path, *, helped: bo
     assert times_asked(keychain) == 2
 
 
-async def test_a_token_that_allows_less_than_was_asked(guarded: Guarded, tmp_path: Path) -> None:
+async def test_a_token_with_less_than_the_requested_scope(guarded: Guarded, tmp_path: Path) -> None:
     """One repository that is denied is named; the others are read. A removal ends before anything is sent."""
     push(guarded, "private/x", ["1.0"])
     guarded.issuer.may = {("ann", "private/"): "nothing", ("ann", "r"): "pull"}
@@ -247,7 +247,7 @@ async def test_a_token_that_allows_less_than_was_asked(guarded: Guarded, tmp_pat
 # --- one login for each namespace
 
 
-async def test_each_repository_goes_with_the_login_of_its_namespace(guarded: Guarded, tmp_path: Path) -> None:
+async def test_each_repository_is_accessed_with_the_login_of_its_namespace(guarded: Guarded, tmp_path: Path) -> None:
     guarded.issuer.users |= {"bob": "b0b", "carol": "c4rol"}
     for name in ("team/a/app", "team/app", "other/app"):
         push(guarded, name, ["1.0"])
@@ -276,7 +276,7 @@ async def test_each_repository_goes_with_the_login_of_its_namespace(guarded: Gua
     }
 
 
-def test_doctor_names_every_login_and_no_secret(guarded: Guarded, tmp_path: Path) -> None:
+def test_doctor_shows_every_login_and_no_secret(guarded: Guarded, tmp_path: Path) -> None:
     guarded.issuer.users["bob"] = "b0b-s3cret"
     logins = {
         guarded.host: {"auth": basic("ann", "pässword")},
@@ -306,7 +306,7 @@ def test_doctor_names_every_login_and_no_secret(guarded: Guarded, tmp_path: Path
         (["https://h.example/v1/", "h.example/a"], "v1/x", "https://h.example/v1/"),
     ],
 )
-def test_the_longest_path_above_a_repository(
+def test_the_login_with_the_longest_path_is_used(
     tmp_path: Path, keys: list[str], repository: str, user: str | None
 ) -> None:
     auths = {key: {"username": key, "password": "x"} for key in keys}
@@ -350,7 +350,7 @@ def test_flags_come_first_then_the_named_file_then_the_environment(guarded: Guar
         guarded.issuer.asked.clear()
 
 
-def test_an_authfile_of_another_registry_leaves_it_to_the_next_place(tmp_path: Path) -> None:
+def test_after_an_authfile_of_another_registry_the_next_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "auth.json").write_text('{"auths": {"elsewhere.example": {"auth": "YTpi"}}}')
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"h.example": {"auth": basic("ann", "x")}}}))
 
@@ -364,7 +364,7 @@ def test_an_authfile_of_another_registry_leaves_it_to_the_next_place(tmp_path: P
 # --- certificates
 
 
-def test_certificates_of_dockers_and_podmans_folders(tmp_path: Path) -> None:
+def test_certificates_in_the_folders_of_docker_and_podman(tmp_path: Path) -> None:
     authority = trustme.CA()
     pem = tmp_path / "server.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
@@ -385,7 +385,7 @@ def test_certificates_of_dockers_and_podmans_folders(tmp_path: Path) -> None:
         assert found.returncode == 0, found.stderr
 
 
-def test_a_registrys_folder_is_named_with_its_port(tmp_path: Path) -> None:
+def test_a_certificate_folder_has_the_port_in_its_name(tmp_path: Path) -> None:
     for name in ("h.example", "h.example:5000", "h.example:443"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "ca.crt").touch()
@@ -415,7 +415,7 @@ def closed() -> Iterator[tuple[str, Pusher]]:
         yield proxy.url, pusher
 
 
-def test_a_closed_catalog_names_the_way_that_works(closed: tuple[str, Pusher], tmp_path: Path) -> None:
+def test_a_closed_catalog_names_the_workaround(closed: tuple[str, Pusher], tmp_path: Path) -> None:
     url, _ = closed
     for command in (["list-repo-names"], ["query-tags", "-r", "team/app", "-t", "1.0"], ["refresh"]):
         found = dregutil(tmp_path, "-reg", url, *command)
@@ -482,7 +482,7 @@ def test_a_file_that_names_no_repositories(tmp_path: Path, text: str, said: str)
 # --- Docker Hub
 
 
-def test_docker_hubs_names_are_one_registry() -> None:
+def test_the_names_of_docker_hub_are_one_registry() -> None:
     names = ("docker.io", "index.docker.io", "https://registry-1.docker.io", "docker.io:443")
     addresses = [RegistryAddress.parse(name) for name in names]
     assert {address.base_url for address in addresses} == {"https://registry-1.docker.io"}

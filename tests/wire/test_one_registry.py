@@ -29,7 +29,7 @@ from upgraded import POLICY
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "LOCALHOST")
 
 
-def test_what_is_recorded_under_one_name_is_undone_under_another(
+def test_a_run_recorded_under_one_name_is_undone_under_another(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     pusher.push_image("r", "1.0", seed="one")
@@ -48,7 +48,7 @@ def test_what_is_recorded_under_one_name_is_undone_under_another(
 
 
 @pytest.mark.parametrize("host", LOCAL)
-def test_one_lock(tmp_path: Path, host: str) -> None:
+def test_the_names_share_one_lock(tmp_path: Path, host: str) -> None:
     store = RunStore(tmp_path)
     with store.lock("localhost:5000"), pytest.raises(RefusedError, match="another run"), store.lock(f"{host}:5000"):
         pass
@@ -72,7 +72,7 @@ def test_a_record_of_an_older_version_is_found_by_any_name(tmp_path: Path, host:
     scheme=st.sampled_from(["", "http://", "https://"]),
     prefix=st.sampled_from(["", "/prefix"]),
 )
-def test_a_key_is_its_own_key_and_that_of_the_identity(host: str, port: str, scheme: str, prefix: str) -> None:
+def test_a_registry_has_its_own_key_and_that_of_its_identity(host: str, port: str, scheme: str, prefix: str) -> None:
     address = RegistryAddress.parse(f"{scheme}{host}{port}{prefix}")
     assert registry_key(address.identity) == address.key
     assert registry_key(address.key) == address.key
@@ -87,7 +87,7 @@ def older_name(name: str) -> str:
 
 
 @pytest.mark.parametrize("host", LOCAL)
-def test_a_run_of_an_older_version_is_kept_out_by_any_name(tmp_path: Path, host: str) -> None:
+def test_a_run_of_an_older_version_is_locked_out_under_any_name(tmp_path: Path, host: str) -> None:
     for name in ("localhost:5000", "127.0.0.1:5000", "[::1]:5000"):
         folder = tmp_path / "locks"
         folder.mkdir(exist_ok=True)
@@ -104,7 +104,7 @@ def test_a_run_of_an_older_version_is_kept_out_by_any_name(tmp_path: Path, host:
 
 @pytest.mark.parametrize("host", LOCAL)
 @pytest.mark.parametrize("older", ["localhost", "127.0.0.1", "[::1]"])
-def test_when_tags_came_is_known_by_any_name(tmp_path: Path, host: str, older: str) -> None:
+def test_the_records_of_tags_are_shared_by_all_names(tmp_path: Path, host: str, older: str) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     tags = {Tag("1.0"): Digest.of(b"one")}
     made = TagHistory(tmp_path, f"{older}:5000")
@@ -118,7 +118,7 @@ def test_when_tags_came_is_known_by_any_name(tmp_path: Path, host: str, older: s
     assert not TagHistory(tmp_path, f"{host.lower()}:5001").has_begun()
 
 
-def test_of_two_files_of_an_older_version_the_last_written_goes_on(tmp_path: Path) -> None:
+def test_of_two_files_of_an_older_version_the_last_written_is_continued(tmp_path: Path) -> None:
     names = ("localhost:5000", "127.0.0.1:5000")
     (tmp_path / "sightings").mkdir()
     for place, name in enumerate(names):
@@ -130,7 +130,7 @@ def test_of_two_files_of_an_older_version_the_last_written_goes_on(tmp_path: Pat
 
 
 @pytest.mark.parametrize("older", ["localhost", "127.0.0.1", "[::1]"])
-def test_the_last_run_of_a_policy_is_known_by_any_name(tmp_path: Path, older: str) -> None:
+def test_the_last_run_of_a_policy_is_shared_by_all_names(tmp_path: Path, older: str) -> None:
     now = datetime(2026, 11, 1, tzinfo=UTC)
     policy = tmp_path / "policy.yml"
     made = LastCleanupFile(tmp_path, f"{older}:5000", policy)
@@ -143,7 +143,7 @@ def test_the_last_run_of_a_policy_is_known_by_any_name(tmp_path: Path, older: st
         assert CrawlMark(tmp_path, f"{host}:5000").path == CrawlMark(tmp_path, "localhost:5000").path
 
 
-def test_a_cleanup_by_another_name_goes_on_with_the_records(
+def test_a_cleanup_under_another_name_continues_the_records(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     for number in range(5):
@@ -157,7 +157,7 @@ def test_a_cleanup_by_another_name_goes_on_with_the_records(
 
 
 @pytest.mark.parametrize("host", LOCAL)
-def test_a_list_names_what_is_in_use_by_any_name(host: str) -> None:
+def test_a_list_may_use_any_name(host: str) -> None:
     own = registry_hosts(RegistryAddress.parse(f"{host}:5000"), ())
     alias = registry_hosts(RegistryAddress.parse("registry.example.com"), (f"{host}:5000",))
     for name in LOCAL:

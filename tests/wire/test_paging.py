@@ -61,7 +61,7 @@ def test_a_link_leads_to_the_next_page(header: str) -> None:
 
 
 @pytest.mark.parametrize("header", ['</v2/>; rel="first"', '<x>; rel="prev", <y>; rel=last', "</docs>; rel=help"])
-def test_a_link_to_something_else_is_no_page(header: str) -> None:
+def test_a_link_to_something_else_is_not_a_page(header: str) -> None:
     assert next_page([header], _URL) is None
 
 
@@ -72,7 +72,7 @@ def test_a_link_that_is_not_understood_makes_the_list_incomplete(header: str) ->
 
 
 @given(st.text(alphabet="<>;,=\" relnxtabc/'?", max_size=40))
-def test_a_link_is_followed_or_understood_or_refused(header: str) -> None:
+def test_any_link_is_followed_recognised_or_refused(header: str) -> None:
     """Nothing that is there is passed over: only links that say what else they are have no next page."""
     try:
         found = next_page([header], _URL)
@@ -159,7 +159,7 @@ async def test_pages_that_name_nothing_new_end() -> None:
         assert len(server.requests) < 100
 
 
-async def test_a_list_whose_later_page_is_gone_is_begun_again(memory: MemoryServer, aside: Pusher) -> None:
+async def test_a_list_with_a_missing_later_page_is_read_again(memory: MemoryServer, aside: Pusher) -> None:
     """zot answers 404 where the tag after which a page begins has gone meanwhile."""
     for name in "abcd":
         aside.push_image("r", name, seed=name)

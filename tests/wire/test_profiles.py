@@ -122,7 +122,7 @@ def test_a_removal_works_or_fails_safely(
         assert set(truth(server, "shop/web")) == set(stay)
 
 
-def test_one_tag_of_several_goes_alone_or_nothing_does(
+def test_one_of_several_tags_is_removed_alone_or_nothing_is(
     server: ProfileServer, profile: Profile, pusher: Pusher, tmp_path: Path
 ) -> None:
     image = pusher.push_image("shop/web", "1.0", "stable", seed="one")
@@ -150,7 +150,7 @@ def test_one_tag_of_several_goes_alone_or_nothing_does(
         assert server.repositories["shop/web"].manifests.keys() == {image["digest"], before["2.0"]}
 
 
-def test_a_tag_that_a_list_on_s3_omits_is_asked_for_by_name(tmp_path: Path) -> None:
+def test_a_tag_that_a_list_on_s3_omits_is_requested_by_name(tmp_path: Path) -> None:
     """It has moved onto what goes since it was seen; whoever believes the list deletes it."""
     with ProfileServer(DISTRIBUTION_3_ON_S3) as server, Pusher(server.url) as pusher:
         one = pusher.push_image("shop/web", "0.1.2", "0.1.20", seed="one")
@@ -195,7 +195,7 @@ def test_every_profile_has_its_row() -> None:
         (Evidence("h.example", realm="https://[bad"), "not known"),
     ],
 )
-def test_a_server_is_named(evidence: Evidence, name: str) -> None:
+def test_a_server_is_recognised(evidence: Evidence, name: str) -> None:
     assert name_server(evidence).name.startswith(name)
 
 
@@ -204,11 +204,11 @@ def test_a_server_is_named(evidence: Evidence, name: str) -> None:
     st.dictionaries(st.sampled_from(["server", "x-jfrog-version"]), st.text(max_size=20)),
     st.text(max_size=40),
 )
-def test_any_evidence_has_a_name(host: str, headers: dict[str, str], realm: str) -> None:
+def test_any_evidence_gives_a_kind_of_server(host: str, headers: dict[str, str], realm: str) -> None:
     assert name_server(Evidence(host, headers, realm)).name
 
 
-def test_doctor_names_the_server_and_the_way_that_works_there(tmp_path: Path) -> None:
+def test_doctor_names_the_server_and_the_workaround(tmp_path: Path) -> None:
     nexus = Profile("Nexus", by_digest=405, headers={"Server": "Nexus/3.64.0-04 (OSS)"})
     with ProfileServer(nexus) as server:
         found = dregutil(tmp_path, "-reg", server.url, "doctor", "--quick")
@@ -222,7 +222,7 @@ def test_every_kind_has_its_row() -> None:
     assert [kind.name for kind in KINDS if kind.name not in text] == []
 
 
-async def test_a_refused_child_of_an_index_is_no_disabled_deletion() -> None:
+async def test_a_refused_child_of_an_index_does_not_mean_that_deletion_is_disabled() -> None:
     (zot,) = (profile for profile in PROFILES if profile.name == "zot")
     with ProfileServer(zot) as server, Pusher(server.url) as pusher:
         child = pusher.push_image("shop/web", seed="one")

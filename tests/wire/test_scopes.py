@@ -122,7 +122,7 @@ def place(rules: Rules, tmp_path: Path) -> Iterator[Place]:
         yield Place(registry, tmp_path)
 
 
-def test_a_removal_asks_for_what_the_challenge_says(place: Place, rules: Rules) -> None:
+def test_a_removal_requests_the_scope_in_the_challenge(place: Place, rules: Rules) -> None:
     with Guard(place.registry.port, rules, ALL) as guard:
         code, errors = place.remove(guard)
     assert code == 0, errors
@@ -132,7 +132,7 @@ def test_a_removal_asks_for_what_the_challenge_says(place: Place, rules: Rules) 
     assert len([scope for scope in guard.asked if scope.startswith("repository:r:")]) <= 4
 
 
-def test_a_token_server_that_gives_less_ends_the_run_before_anything_is_sent(place: Place, rules: Rules) -> None:
+def test_a_token_with_less_scope_ends_the_run_before_anything_is_sent(place: Place, rules: Rules) -> None:
     with Guard(place.registry.port, rules, frozenset(("pull",))) as guard:
         code, errors = place.remove(guard)
     assert code == 4, errors
@@ -142,7 +142,7 @@ def test_a_token_server_that_gives_less_ends_the_run_before_anything_is_sent(pla
     assert len(guard.sent("DELETE")) <= 3
 
 
-def test_a_token_server_that_gives_nothing_ends_the_run_soon(place: Place, rules: Rules) -> None:
+def test_a_token_server_that_grants_nothing_ends_the_run_soon(place: Place, rules: Rules) -> None:
     with Guard(place.registry.port, rules, frozenset()) as guard:
         code, errors = place.remove(guard)
     assert code in (3, 4), errors

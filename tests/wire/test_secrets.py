@@ -175,7 +175,7 @@ def store() -> Iterator[Store]:
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 @pytest.mark.parametrize("name", WAYS)
-def test_no_secret_is_shown_or_kept(name: str, refusal: str, store: Store, tmp_path: Path) -> None:
+def test_no_secret_is_shown_or_stored(name: str, refusal: str, store: Store, tmp_path: Path) -> None:
     way = WAYS[name]
     commands, refuses = REFUSALS[refusal]
     with MemoryServer() as memory, Pusher(memory.url) as pusher:
@@ -219,7 +219,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     spelling=st.sampled_from(sorted(SPELLINGS)),
     around=st.text(st.sampled_from(" <>"), max_size=10),
 )
-def test_a_secret_is_taken_out_however_it_is_spelled(secret: str, spelling: str, around: str) -> None:
+def test_a_secret_is_redacted_in_any_encoding(secret: str, spelling: str, around: str) -> None:
     keyring = Keyring(Authenticator("https://r.example", Credentials("me", secret)))
     said = SPELLINGS[spelling](secret)
     found = keyring.redacted(f"{around}{said}{around}")

@@ -39,7 +39,7 @@ def protected(tmp_path: Path) -> Iterator[DistributionServer]:
         yield server
 
 
-def test_a_registry_that_wants_a_login(protected: DistributionServer, tmp_path: Path) -> None:
+def test_a_registry_that_requires_a_login(protected: DistributionServer, tmp_path: Path) -> None:
     for command in (["list-repo-names"], ["doctor"], ["remove-tags", "-r", "r", "-t", "1.0"]):
         found = dregutil(tmp_path, "-reg", protected.url, *command)
         assert found.returncode == 4, command
@@ -66,7 +66,7 @@ def test_every_source_of_a_login(protected: DistributionServer, tmp_path: Path) 
         assert "s3cret" not in found.stdout + found.stderr
 
 
-def test_a_private_authority_and_a_client_certificate(tmp_path: Path) -> None:
+def test_a_private_ca_and_a_client_certificate(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "localhost")
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
@@ -99,7 +99,7 @@ def test_a_path_prefix(tmp_path: Path) -> None:
         assert len(found.stdout.splitlines()) == 1
 
 
-def test_an_unknown_media_type_keeps_its_repository_as_it_is(
+def test_an_unknown_media_type_leaves_its_repository_unchanged(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     pusher.push_image("r", "1.0", seed="one")
@@ -115,9 +115,7 @@ def test_an_unknown_media_type_keeps_its_repository_as_it_is(
     assert "left as it is" in found.stderr
 
 
-def test_a_tag_that_went_since_it_was_listed(
-    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
-) -> None:
+def test_a_tag_deleted_after_it_was_listed(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> None:
     pusher.push_image("r", "1.0", "1.1", seed="one")
     pusher.push_image("r", "2.0", seed="two")
     digest = pusher.tags("r")["1.0"]

@@ -85,20 +85,20 @@ def test_it_settles_just_under_the_limit(server: Bucket | Window, asks: bool) ->
     assert len(found.refused) < 0.03 * 10_401
 
 
-def test_where_nobody_pushes_back_nothing_is_held_up() -> None:
+def test_without_refusals_nothing_is_delayed() -> None:
     found = run_virtually(crawl(Bucket(1e9, 1e9), 3_200, workers=32, round_trip=0.01))
     assert found.seconds < 3_200 / 32 * 0.012
     assert found.most_under_way == 32
 
 
-def test_in_a_long_silence_of_the_server_it_is_asked_seldom() -> None:
+def test_during_a_long_refusal_the_server_is_probed_rarely() -> None:
     found = run_virtually(crawl(Window(100, 60), 250))
     assert len(found.refused) < 100
     gaps = [after - before for before, after in pairwise(found.refused)]
     assert max(gaps) > 5
 
 
-def test_the_whole_pace_comes_back_when_the_limit_goes() -> None:
+def test_the_full_rate_returns_when_the_limit_is_lifted() -> None:
     async def work() -> tuple[Crawled, Crawled, Gate]:
         gate = Gate(32)
         slow = await crawl(Window(50), 500, gate=gate)
@@ -112,7 +112,7 @@ def test_the_whole_pace_comes_back_when_the_limit_goes() -> None:
     assert gate.throttle.limit > 8
 
 
-def test_what_was_under_way_when_the_first_was_refused_says_nothing_new() -> None:
+def test_refusals_of_requests_already_in_flight_are_ignored() -> None:
     throttle = Throttle(32, chance=lambda: 0.0)
     throttle.pushed_back(0.0, 0.1)
     once = throttle.limit
@@ -121,14 +121,14 @@ def test_what_was_under_way_when_the_first_was_refused_says_nothing_new() -> Non
 
 
 @pytest.mark.parametrize("asked", [1.0, 60.0])
-def test_nothing_is_sent_before_the_server_s_wait_is_over(asked: float) -> None:
+def test_nothing_is_sent_before_retry_after_has_passed(asked: float) -> None:
     throttle = Throttle(32, chance=lambda: 0.0)
     throttle.pushed_back(0.0, 0.1, asked)
     assert throttle.may_send_at(0.2) == 0.1 + asked
     assert throttle.room == 1
 
 
-def test_many_broken_connections_lower_the_number_and_not_the_pace() -> None:
+def test_many_broken_connections_lower_the_concurrency_and_not_the_rate() -> None:
     throttle = Throttle(32)
     for _ in range(4):
         throttle.broke_off(1.0, 1.1)
@@ -147,7 +147,7 @@ def test_a_few_broken_connections_among_many_answers_change_nothing() -> None:
     assert throttle.limit == 32
 
 
-def test_a_server_that_lets_nothing_through_is_given_up_after_the_patience() -> None:
+def test_a_server_that_accepts_nothing_is_given_up_after_the_patience() -> None:
     throttle = Throttle(1)
     throttle.pushed_back(0.0, 1.0)
     throttle.pushed_back(50.0, 100.0)
@@ -157,7 +157,7 @@ def test_a_server_that_lets_nothing_through_is_given_up_after_the_patience() -> 
     assert not throttle.is_hopeless(500.0, 120.0)
 
 
-def test_whoever_gives_up_waiting_leaves_its_place_to_others() -> None:
+def test_a_cancelled_request_leaves_its_place_to_others() -> None:
     async def work() -> None:
         gate = Gate(1)
         await gate.enter()
@@ -172,7 +172,7 @@ def test_whoever_gives_up_waiting_leaves_its_place_to_others() -> None:
     run_virtually(work())
 
 
-def test_what_was_refused_goes_first_and_then_what_is_urgent() -> None:
+def test_refused_requests_go_first_and_urgent_ones_next() -> None:
     gone: list[str] = []
 
     async def go(gate: Gate, name: str) -> None:
@@ -206,7 +206,7 @@ def test_what_was_refused_goes_first_and_then_what_is_urgent() -> None:
 )
 @example(server=Window(1, 10.0), workers=2, round_trip=0.5, asks=False, seed=0)  # two that overtake each other
 @example(server=Bucket(0.5, 18.0), workers=7, round_trip=0.25, asks=False, seed=2)  # where each waits for its turn
-def test_whatever_the_limit_all_get_through_in_bounded_time(
+def test_under_any_limit_all_requests_succeed_in_bounded_time(
     server: Bucket | Window, workers: int, round_trip: float, asks: bool, seed: int
 ) -> None:
     """No request starves, no more are under way than allowed, and a limit costs a small multiple of its own time."""
@@ -230,7 +230,7 @@ def test_whatever_the_limit_all_get_through_in_bounded_time(
         max_size=200,
     )
 )
-def test_whatever_happens_the_limits_stay_sound(
+def test_the_limits_stay_valid_after_any_events(
     events: list[tuple[str, float, float, float | None]],
 ) -> None:
     throttle, now = Throttle(32), 0.0

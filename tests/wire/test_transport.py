@@ -67,7 +67,7 @@ async def test_no_write_is_sent_twice_on_a_bad_status(status: str) -> None:
         assert len(server.seen) == 1
 
 
-async def test_a_read_is_sent_again_and_the_server_s_wait_is_honoured() -> None:
+async def test_a_read_is_sent_again_and_retry_after_is_honoured() -> None:
     answers = [answer("429 Slow", "Retry-After: 0"), answer("503 Busy"), b""]
 
     async def handler(_: str, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +82,7 @@ async def test_a_read_is_sent_again_and_the_server_s_wait_is_honoured() -> None:
         assert len(server.seen) == 4
 
 
-async def test_that_a_registry_pushes_back_is_seen_and_told() -> None:
+async def test_throttling_is_noticed_and_reported() -> None:
     answers = [answer("200 OK", body=b'{"tags": ["1"]}'), answer("429 Slow", "Retry-After: 0")]
     rest = answer("200 OK", f"Docker-Content-Digest: {DIGEST}", f"Content-Type: {OCI_MANIFEST}")
 
@@ -98,7 +98,7 @@ async def test_that_a_registry_pushes_back_is_seen_and_told() -> None:
     assert "pushes back" not in progress_text(replace(seen[-1], allowed_rate=None), 1.0)
 
 
-async def test_a_server_that_only_pushes_back_ends_the_patience() -> None:
+async def test_a_server_that_only_refuses_is_given_up() -> None:
     async def handler(_: str, writer: asyncio.StreamWriter) -> None:
         writer.write(answer("429 Slow"))
 
@@ -111,7 +111,7 @@ async def test_a_server_that_only_pushes_back_ends_the_patience() -> None:
             await registry.delete_manifest(REPOSITORY, DIGEST)
 
 
-async def test_a_request_that_alone_is_refused_for_load_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_single_request_refused_for_load_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "MOST_REFUSALS", 4)
 
     async def handler(line: str, writer: asyncio.StreamWriter) -> None:
@@ -130,7 +130,7 @@ async def test_a_request_that_alone_is_refused_for_load_is_given_up(monkeypatch:
         assert len([line for line in server.seen if "/tags/" in line]) == 4
 
 
-async def test_a_write_that_was_refused_for_load_is_sent_when_it_may_be_and_not_once_too_late() -> None:
+async def test_a_write_refused_for_load_is_sent_again_unless_it_is_too_late() -> None:
     answers = [answer("429 Slow", "Retry-After: 0"), answer("202 Accepted")]
 
     async def handler(_: str, writer: asyncio.StreamWriter) -> None:
@@ -163,7 +163,7 @@ async def test_a_reader_has_no_way_to_write() -> None:
     "link",
     ["<http://elsewhere.example/v2/_catalog?last=a>", "<https://127.0.0.1/v2/_catalog?last=a>", "<//evil.example/>"],
 )
-async def test_a_page_elsewhere_is_refused(link: str) -> None:
+async def test_a_page_on_another_host_is_refused(link: str) -> None:
     async def handler(_: str, writer: asyncio.StreamWriter) -> None:
         writer.write(
             answer(
@@ -176,7 +176,7 @@ async def test_a_page_elsewhere_is_refused(link: str) -> None:
             [name async for name in registry.repositories()]
 
 
-async def test_pages_are_followed_repeats_noticed_and_a_large_page_asked_for_smaller() -> None:
+async def test_pages_are_followed_repeats_noticed_and_a_large_page_requested_in_parts() -> None:
     async def handler(line: str, writer: asyncio.StreamWriter) -> None:
         if "n=1000" in line:
             writer.write(answer("400 Bad", body=b'{"errors":[{"code":"PAGINATION_NUMBER_INVALID"}]}'))
@@ -197,7 +197,7 @@ async def test_pages_are_followed_repeats_noticed_and_a_large_page_asked_for_sma
         assert found == ["a", "b", "c"]
 
 
-async def test_a_body_without_end_and_a_bomb_are_refused() -> None:
+async def test_an_endless_body_and_a_decompression_bomb_are_refused() -> None:
     bomb = gzip.compress(b"0" * 10_000_000)
 
     async def handler(line: str, writer: asyncio.StreamWriter) -> None:
@@ -221,7 +221,7 @@ async def test_a_stalled_server_ends_in_bounded_time() -> None:
             await registry.tags(REPOSITORY)
 
 
-async def test_a_redirect_elsewhere_carries_no_authorization() -> None:
+async def test_a_redirect_to_another_origin_carries_no_authorization() -> None:
     async def other(_: str, writer: asyncio.StreamWriter) -> None:
         writer.write(answer("404 Not Found"))
 

@@ -46,14 +46,14 @@ async def dripping(_: str, writer: asyncio.StreamWriter) -> None:
     await drip(writer, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b" ")
 
 
-async def test_an_answer_that_drips_for_ever_is_given_up() -> None:
+async def test_an_endlessly_slow_answer_is_given_up() -> None:
     async with raw_server(dripping) as server, connect(server.url, SOON) as registry:
         with pytest.raises(ProtocolError, match="not whole after 1 s"):
             await registry.tags(REPOSITORY)
         assert len(server.seen) == 1  # and is not asked for again
 
 
-async def test_interim_answers_without_end_are_no_answer() -> None:
+async def test_endless_interim_responses_are_not_an_answer() -> None:
     async def handler(_: str, writer: asyncio.StreamWriter) -> None:
         await drip(writer, b"", b"HTTP/1.1 102 Processing\r\n\r\n")
 
@@ -62,14 +62,14 @@ async def test_interim_answers_without_end_are_no_answer() -> None:
             await registry.resolve(REPOSITORY, Tag("1.0"))
 
 
-async def test_of_a_write_whose_answer_drips_nobody_knows_what_became() -> None:
+async def test_the_outcome_of_a_write_with_a_slow_answer_is_unknown() -> None:
     async with raw_server(dripping) as server, connect_writable(server.url, SOON) as registry:
         with pytest.raises(OutcomeUnknownError):
             await registry.delete_manifest(REPOSITORY, DIGEST)
         assert len(server.seen) == 1
 
 
-async def test_a_long_answer_may_take_longer_than_a_silence() -> None:
+async def test_a_long_answer_may_take_longer_than_the_timeout() -> None:
     async def handler(_: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LIST))
         for place in range(0, len(LIST), 4):
@@ -81,7 +81,7 @@ async def test_a_long_answer_may_take_longer_than_a_silence() -> None:
         assert await registry.tags(REPOSITORY) == ("1.0",)
 
 
-async def test_the_head_of_an_answer_is_a_sign_of_it() -> None:
+async def test_the_head_of_an_answer_counts_as_progress() -> None:
     async def handler(_: str, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.6)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LIST))
@@ -94,7 +94,7 @@ async def test_the_head_of_an_answer_is_a_sign_of_it() -> None:
         assert len(server.seen) == 1
 
 
-async def test_a_program_that_was_stopped_reads_what_came_meanwhile(memory: MemoryServer) -> None:
+async def test_a_suspended_program_reads_what_arrived_meanwhile(memory: MemoryServer) -> None:
     """As after Ctrl-Z: nothing was heard for longer than the time-out, and the answer of a write is there."""
     asked, stopped, answered = threading.Event(), threading.Event(), threading.Event()
 
@@ -122,7 +122,7 @@ async def test_a_program_that_was_stopped_reads_what_came_meanwhile(memory: Memo
     assert memory.repositories["r"].tags == {"1.0": found["digest"], "1.1": found["digest"]}
 
 
-async def test_what_the_watch_ended_leaves_the_task_as_it_was() -> None:
+async def test_a_deadline_leaves_the_task_uncancelled() -> None:
     silent = True
 
     async def handler(_: str, writer: asyncio.StreamWriter) -> None:
@@ -139,7 +139,7 @@ async def test_what_the_watch_ended_leaves_the_task_as_it_was() -> None:
         assert await registry.tags(REPOSITORY) == ("1.0",)
 
 
-async def test_who_cancels_an_exchange_is_obeyed() -> None:
+async def test_a_cancelled_exchange_stays_cancelled() -> None:
     asked = asyncio.Event()
 
     async def handler(_: str, writer: asyncio.StreamWriter) -> None:

@@ -57,7 +57,7 @@ def interrupted(program: Program, proxy: Proxy, method: str, *arguments: str) ->
 # Progress
 
 
-def test_the_meter_tells_the_time_left() -> None:
+def test_the_meter_shows_the_time_left() -> None:
     now = [100.0]
     meter = Meter(show=False, clock=lambda: now[0])
     meter.begin("steps", 2000, 60.0)
@@ -87,7 +87,7 @@ def test_progress_is_shown_on_a_terminal_only(pusher: Pusher, program: Program) 
 # Ctrl-C
 
 
-def test_ctrl_c_during_undo_says_how_to_go_on(
+def test_ctrl_c_during_undo_says_how_to_continue(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     before = fill(pusher, 60)
@@ -123,7 +123,7 @@ def test_ctrl_c_says_what_is_done_and_what_remains(
         assert f"`dregutil undo {run}{program.named}` puts it back" in errors
 
 
-def test_what_is_left_of_a_run_is_shown_before_it_is_taken_up(
+def test_what_is_left_of_a_run_is_shown_before_it_is_resumed(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     fill(pusher, 60)
@@ -143,7 +143,7 @@ def test_what_is_left_of_a_run_is_shown_before_it_is_taken_up(
 # Runs that may not be taken up
 
 
-def test_a_run_that_was_undone_is_not_taken_up(
+def test_a_run_that_was_undone_is_not_resumed(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     before = fill(pusher, 60)
@@ -158,7 +158,7 @@ def test_a_run_that_was_undone_is_not_taken_up(
         assert pusher.tags("shop/web") == before
 
 
-def test_a_plan_none_of_whose_steps_holds_is_refused(pusher: Pusher, program: Program) -> None:
+def test_a_plan_without_a_valid_step_is_refused(pusher: Pusher, program: Program) -> None:
     image = pusher.push_image("shop/web", "1.0", seed="one")
     assert program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "--plan-out", "plan").returncode == 0
     pusher.push_image("shop/web", "stable", seed="one")
@@ -212,7 +212,7 @@ def test_pruning(pusher: Pusher, program: Program) -> None:
     assert program.run("undo").returncode == 1
 
 
-def test_the_layout_of_a_run_that_was_taken_up_is_read_by_others(
+def test_the_layout_of_a_resumed_run_is_readable_by_other_tools(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
     """What is recorded again is named once: skopeo refuses a name that stands for two."""
@@ -235,7 +235,7 @@ def test_the_layout_of_a_run_that_was_taken_up_is_read_by_others(
 # What was ever seen
 
 
-def test_an_untagged_index_that_the_content_database_knows_holds_its_children(
+def test_an_untagged_index_in_the_content_database_holds_its_children(
     pusher: Pusher, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen while it had a tag; then another was pushed over it: the API does not list it any more."""
