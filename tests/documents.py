@@ -1,4 +1,4 @@
-"""The documents whose commands and examples are run, and the registry that their examples speak of."""
+"""The documents whose commands and examples are tested, and the registry of their examples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PROGRESS = re.compile(r"\r\x1b\[K[^\r\n]*(?=\r\x1b\[K)")
 
 
 def blocks(document: str, language: str) -> list[str]:
-    """The fenced blocks of a document in a language."""
+    """The fenced blocks of a document with a given language."""
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
 
 
@@ -37,7 +37,7 @@ def commands(document: str) -> list[str]:
 
 
 def dialogue(block: str) -> list[tuple[str, str]]:
-    """The command lines of a console block, each with what is shown below it."""
+    """The command lines of a console block, each with the output below it."""
     parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)
     assert parts[0] == "", "a console block begins with a command"
     return list(zip(parts[1::2], parts[2::2], strict=True))
@@ -45,7 +45,7 @@ def dialogue(block: str) -> list[tuple[str, str]]:
 
 def fill(pusher: Pusher) -> None:
     """The registry of the examples: what `./try` shows, and a few repositories with real layers."""
-    importlib.import_module("try").fill(pusher)  # no name for an import statement
+    importlib.import_module("try").fill(pusher)  # `try` is a keyword, so it cannot be imported by a statement
     base = _layer("base", 3_300_000)
     pusher.push_image("base/images", "12", seed="base", layers=[base])
     for version in ("1.0", "1.1", "1.2"):
@@ -61,13 +61,13 @@ def _layer(name: str, size: int) -> bytes:
 
 
 def here(text: str, server: DistributionServer) -> str:
-    """A document's text with the host and the storage of a server of the tests."""
+    """The text of a document with the host and storage of a test server."""
     return text.replace(HOST, server.host).replace(STORAGE, str(server.storage))
 
 
 def shown_on_terminal(line: str, folder: Path, server: DistributionServer) -> tuple[int, str]:
-    """The exit code of a line on a terminal of 80 columns, with every question answered by y, and what stays on the
-    screen: all but the progress."""
+    """Run a line on a terminal of 80 columns, with every question answered by y; return its exit code, and everything
+    that stays on the screen, without the progress."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY", "DREGUTIL"))}
     environment |= {"REGISTRY": server.url, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"}
     environment["PATH"] = f"{PROGRAM.parent}{os.pathsep}{environment['PATH']}"
@@ -76,7 +76,8 @@ def shown_on_terminal(line: str, folder: Path, server: DistributionServer) -> tu
 
 
 def settled(text: str, server: DistributionServer | None = None) -> list[str]:
-    """Lines without what differs from run to run: a run's name and moment, a plan's sum, ages, the host's length."""
+    """Lines without what differs between runs: the name and time of a run, the checksum of a plan, ages, the length of
+    the host."""
     text = text if server is None else text.replace(server.host, HOST)
     for pattern, mark in (
         (r"\d{8}T\d{6}Z-[0-9a-f]{5}", "RUN"),

@@ -22,13 +22,13 @@ from dregutil.retention import Former, TagFacts
 from dregutil.select.quantity import parse_duration
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml reads them ten times as fast
+LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml is ten times as fast
 FOLDER = Path(__file__).with_name("retention")
 
 
 @dataclass(frozen=True)
 class Case:
-    """`expected`: decision and reasons, by repository and tag. `meaning`: of the manual's fixed ones."""
+    """`expected`: decision and reasons, by repository and tag. `meaning`: the number of the rule in the manual."""
 
     name: str
     policy: str

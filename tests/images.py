@@ -14,7 +14,7 @@ IMAGE = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
-BLOBS_IN_INDEXES = (LAYER, "application/vnd.buildkit.cacheconfig.v0")  # what BuildKit's caches name
+BLOBS_IN_INDEXES = (LAYER, "application/vnd.buildkit.cacheconfig.v0")  # as in BuildKit caches
 ACCEPT = ", ".join(
     (
         IMAGE,
@@ -26,14 +26,14 @@ ACCEPT = ", ".join(
 
 
 def created(days: float) -> dict[str, str]:
-    """More of an image's config: it was built so many days ago."""
+    """Additional config of an image that was built so many days ago."""
     moment = datetime.now(UTC).replace(microsecond=123456)  # always as long
     return {"created": (moment - timedelta(days=days)).isoformat()}
 
 
 @dataclass
 class Pusher:
-    """One registry at `url`, over one kept connection."""
+    """A registry at `url`, over one persistent connection."""
 
     url: str
     headers: dict[str, str] = field(default_factory=dict)
@@ -105,7 +105,8 @@ class Pusher:
         subject: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Push an image; returns its descriptor. `layers`: how many, or their bytes. `config`: more of its config."""
+        """Push an image and return its descriptor. `layers`: their number, or their bytes. `config`: additional
+        config."""
         raw = json.dumps({"architecture": "amd64", "os": "linux", "seed": seed, **(config or {})}).encode()
         blobs = layers if isinstance(layers, list) else [f"{seed} layer {n}".encode() for n in range(layers)]
         body: dict[str, Any] = {
@@ -123,7 +124,7 @@ class Pusher:
     def push_index(
         self, repository: str, *tags: str, children: list[dict[str, Any]], subject: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Push an index of descriptors; returns its own."""
+        """Push an index of descriptors and return its descriptor."""
         body = {"schemaVersion": 2, "mediaType": INDEX, "manifests": children}
         return self._push(repository, tags, body if subject is None else {**body, "subject": subject}, INDEX)
 
@@ -150,8 +151,8 @@ class Pusher:
         return status == 200
 
     def is_whole(self, repository: str, reference: str, seen: set[str] | None = None) -> bool:
-        """Whether a manifest, its bytes, its blobs and all its children are there. `seen`: the digests of this
-        repository that were found whole a moment ago, and grows."""
+        """Whether a manifest exists completely, with its bytes, blobs and children. `seen`: the digests of this
+        repository that were already found complete; it grows."""
         seen = set() if seen is None else seen
         if reference in seen:
             return True
@@ -163,7 +164,7 @@ class Pusher:
         digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         if headers["docker-content-digest"] != digest or (":" in reference and reference != digest):
             return False
-        body = {key.lower(): value for key, value in json.loads(raw).items()}  # as clients written in Go read it
+        body = {key.lower(): value for key, value in json.loads(raw).items()}  # as clients in Go read it
         blobs = [*body.get("layers", []), *([body["config"]] if "config" in body else [])]
         entries = body.get("manifests", [])
         blobs += [entry for entry in entries if entry["mediaType"] in BLOBS_IN_INDEXES]

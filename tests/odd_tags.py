@@ -1,4 +1,4 @@
-"""Tags as people and programs write them, and odder ones, for properties."""
+"""Tags as people and programs write them, and unusual ones, for properties."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _hashes = st.one_of(
     st.integers(10**6, 10**8).map(str),
     st.from_regex(r"(sha-|main-|feature-x-)?[0-9][0-9a-f]{6,11}(-dirty)?", fullmatch=True),
 )
-# What 2.1 reads otherwise on purpose: the changelog has it.
+# What 2.1 reads differently on purpose: see the changelog.
 _reread = st.one_of(
     st.builds("{}{}".format, _numbers, st.sampled_from(["-ea.2", ".CR1", "-incubating", ".Final", ".GA", "-RELEASE"])),
     st.sampled_from(["20240828", "20240829", "2025-03-26", "2024.01.15", "2024_08", "202408281530", "20240828.1"]),
@@ -59,5 +59,5 @@ _LISTED = re.compile(
 
 
 def is_reread(tag: str) -> bool:
-    """Whether the changelog says that 2.1 reads such a tag otherwise than 2.0.0 where something is to be removed."""
+    """Whether the changelog says that 2.1 reads such a tag differently from 2.0.0 in a removal."""
     return _LISTED.search(tag) is not None

@@ -1,6 +1,7 @@
-"""Everything that reads what others wrote, as one table: name → what takes bytes, and a few of them to begin with.
+"""Every parser of external input, as one table: name → function that takes bytes, and a few seeds.
 
-A parser may refuse with an error of ours; anything else that it raises is a finding. To add one, add a line to PARSERS.
+A parser may refuse input with an error of dregutil; any other exception is a finding. To add a parser, add a line to
+PARSERS.
 """
 
 from __future__ import annotations
@@ -50,14 +51,14 @@ _DIGEST = "sha256:" + "0a" * 32
 
 
 class Parser(NamedTuple):
-    """`parse` takes what somebody wrote; `seeds` are honest examples, from which others are made."""
+    """`parse` takes external input; `seeds` are valid examples, from which others are derived."""
 
     parse: Callable[[bytes], object]
     seeds: tuple[bytes, ...]
 
 
 def accepts(parser: Parser, raw: bytes) -> bool:
-    """Whether a parser takes `raw`; what it raises beside its own refusals comes through."""
+    """Whether a parser accepts `raw`; exceptions other than its refusals propagate."""
     try:
         parser.parse(raw)
     except DregutilError:
@@ -116,19 +117,19 @@ def _realm(header: str) -> object:
 def _step(raw: bytes) -> object:
     try:
         return decode_step(raw)
-    except (msgspec.MsgspecError, ValueError):  # as it says; the plan and the record catch them
+    except (msgspec.MsgspecError, ValueError):  # as documented; the plan and the record catch them
         return None
 
 
 def _journal(raw: bytes) -> object:
-    """A record whose every line has a sum that agrees: what it holds is then believed."""
+    """A record in which the checksum of every line is right, so that its content is trusted."""
     lines = [b"%b %b\n" % (hashlib.sha256(line).hexdigest()[:16].encode(), line) for line in raw.splitlines()]
     (_FOLDER / FILE_NAME).write_bytes(b"".join(lines))
     return list(read_indexes(_FOLDER)), read_journal(_FOLDER), read_header(_FOLDER)
 
 
 def _plan(raw: bytes) -> object:
-    """A plan whose sum agrees, and the bytes as they are."""
+    """A plan with the right checksum, and the bytes unchanged."""
     lines = raw.splitlines(keepends=True)
     trailer = b'{"steps":%d,"sha256":"%s"}' % (len(lines) - 1, hashlib.sha256(raw).hexdigest().encode())
     return accepts(Parser(lambda _: decode_plan(lines), ()), raw), decode_plan([*lines, trailer])

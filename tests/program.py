@@ -1,4 +1,4 @@
-"""The command `dregutil` in a process of its own, with a state folder of its own."""
+"""The command `dregutil` in a separate process, with its own state folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRAM = Path(sys.executable).with_name("dregutil")
 
 @dataclass(frozen=True)
 class Program:
-    """`url` is the registry's; commands run in `folder`, without a cache file."""
+    """`url` is that of the registry; commands run in `folder`, without a cache file."""
 
     url: str
     folder: Path
@@ -29,7 +29,7 @@ class Program:
 
     @property
     def named(self) -> str:
-        """The options by which an advised command names what only our command line does."""
+        """The options that a command in advice repeats because only this command line has them."""
         return f" -reg {self.url} --state-dir {self.state}"
 
     @property
@@ -80,13 +80,13 @@ def _limit(size: int) -> Callable[[], None]:
 
 
 def on_terminal(program: Program, answer: str, *arguments: str) -> tuple[int, str]:
-    """Run on a terminal of its own and type `answer` at its question; the exit code and all that was shown."""
+    """Run on a new terminal and type `answer` at the question; return the exit code and the whole output."""
     environment = {**program.environment(), "TERM": "xterm", "COLUMNS": "100"}
     return run_on_terminal(program.command(arguments), program.folder, environment, answer)
 
 
 def run_on_terminal(command: list[str], folder: Path, environment: Mapping[str, str], answer: str) -> tuple[int, str]:
-    """Run any command on a terminal of its own; `answer` is typed at its first question."""
+    """Run any command on a new terminal; `answer` is typed at its first question."""
     leader, follower = pty.openpty()
     with subprocess.Popen(
         command, cwd=folder, env=dict(environment), stdin=follower, stdout=follower, stderr=follower
@@ -97,7 +97,7 @@ def run_on_terminal(command: list[str], folder: Path, environment: Mapping[str, 
         while True:
             try:
                 part = os.read(leader, 4096)
-            except OSError:  # Linux's way to say that the other side is closed
+            except OSError:  # on Linux this means that the other side
                 break
             if not part:
                 break

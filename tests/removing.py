@@ -1,4 +1,4 @@
-"""Plans, runs, kills, resumes and undos through the library, recorded, for tests that look at what they leave."""
+"""Plans, runs, kills, resumes and undos through the library, with records, for tests that examine the result."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _Found = TypeVar("_Found")
 
 
 class Killed(BaseException):
-    """Like the end of the process: nothing of ours runs after it."""
+    """Like the end of the process: no code of the run executes after it."""
 
 
 class Killer:
-    """Counts effects (requests that write, lines that are made durable), and ends everything after some number.
+    """Counts effects (write requests, lines made durable), and stops everything after a given number.
 
-    `torn`: where it ends between a write of the record and its fsync, what became of each written line, in turn: lost,
-    all zeros, cut, or whole though an earlier one is not. That is what a disk may show after the power failed.
+    `torn`: if it stops between a write to the record and its fsync, the fate of each written line: lost, all zeros,
+    truncated, or complete although an earlier one is not. A disk may show this after a power failure.
     """
 
     def __init__(self, after: int | None, torn: Sequence[int] = ()) -> None:
@@ -101,7 +101,7 @@ def results(result: RunResult | None) -> list[Result]:
 
 @dataclass
 class Removing:
-    """One registry at `url`, with a state folder. What is killed returns None."""
+    """A registry at `url`, with a state folder. A killed run returns None."""
 
     url: str
     folder: Path
@@ -135,14 +135,14 @@ class Removing:
         return await self.apply(await self.plan(*tags, **options), kill_after=kill_after)
 
     async def resume(self, *, kill_after: int | None = None) -> RunResult | None:
-        """Go on with the newest run."""
+        """Resume the newest run."""
         record = self.record()
         return await self._run(record.plan, self.store.journal(record), record, Killer(kill_after), None)
 
     async def undo(
         self, *, kill_after: int | None = None, between: Callable[[], object] = lambda: None
     ) -> UndoRun | None:
-        """Put back the newest run; `between` is what happens between the look and the puts."""
+        """Undo the newest run; `between` runs between the check and the writes."""
 
         async def work(registry: WritableRegistry) -> UndoRun:
             found = await plan_undo(registry, self.record())

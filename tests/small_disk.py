@@ -1,4 +1,4 @@
-"""A disk that can be full: a small tmpfs of its own, or, where none can be mounted, a bound on every file's length."""
+"""A disk that can be full: a small tmpfs, or, if none can be mounted, a limit on the length of every file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIZE = 1 << 20
 
 
 class SmallDisk:
-    """`is_mounted`: it is a real one; else the program that writes to it is bounded, see `longest_file` and `bound`."""
+    """`is_mounted`: it is a real disk; otherwise the writing program is limited, see `longest_file` and `bound`."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="dregutil-disk-"))
@@ -41,11 +41,11 @@ class SmallDisk:
         return self.folder / "state"
 
     def longest_file(self, pages: int) -> int | None:
-        """The bound on files that stands in for a disk with so many pages left."""
+        """The limit on the file length that replaces a disk with so many pages left."""
         return None if self.is_mounted else pages * PAGE
 
     def fill(self, *, left: int = 0, process: subprocess.Popen[str] | None = None) -> None:
-        """Leave `left` pages free; `process`: who may write no more, where this is no disk of its own."""
+        """Leave `left` pages free; `process`: the process that can write no more, if this is not a real disk."""
         if self.is_mounted:
             with (self.folder / "ballast").open("ab", buffering=0) as ballast:
                 with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
-"""What an older version left behind: its files, and the registry as they describe it, under a name that stays the same.
+"""What an older version left on disk, and the registry that its files describe, under a fixed name.
 
-Records name their registry, so it has a name of its own, `registry.test`, which a proxy on the loopback answers.
+Records contain the name of their registry, so it has its own name, `registry.test`, for which a proxy on the loopback
+answers.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ __all__ = ["LAST_POLICY", "NAME", "POLICY", "Left", "push_all"]
 
 NAME = "registry.test"
 FOLDER = Path(__file__).with_name("upgrade")
-LAST_POLICY = "last.yml"  # of which there was a run that removed nothing
+LAST_POLICY = "last.yml"  # with a run that removed nothing
 POLICY = "version: 1\npolicies:\n  - name: all\n    repositories: ['**']\n    keep: {last: 3}\n    min_age: 0s\n"
 
 
 def push_all(pusher: Pusher) -> None:
-    """The registry before anything was removed; its digests are the same each time."""
+    """The registry before anything was removed; its digests are always the same."""
     for number in range(6):
         pusher.push_image("app", f"1.{number}", seed=f"app {number}", layers=[b"base", b"app %d" % number])
     children = [pusher.push_image("app", seed=f"platform {number}") for number in range(2)]
@@ -53,7 +54,7 @@ class Left:
 
     @property
     def registry(self) -> dict[str, Any]:
-        """What was in the registry at the end: `tags` and `manifests` by repository, `placeholder`, `config`."""
+        """The content of the registry at the end: `tags` and `manifests` by repository, `placeholder`, `config`."""
         found: dict[str, Any] = json.loads((self.folder / "registry.json").read_text())
         return found
 
@@ -61,7 +62,7 @@ class Left:
         return str(json.loads((self.folder / "runs.json").read_text())[what])
 
     def rebuild(self, pusher: Pusher) -> Mapping[str, Mapping[str, str]]:
-        """Make the registry what it was at the end; returns the tags as they were before anything was removed."""
+        """Rebuild the registry as it was at the end; return the tags from before anything was removed."""
         push_all(pusher)
         before = {name: pusher.tags(name) for name in ("app", "tool")}
         end = self.registry
@@ -85,7 +86,7 @@ class Left:
     def run(
         self, program: list[str], proxy: str, *arguments: str, environment: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of `program` here, through the proxy that answers for the registry's name."""
+        """Run a command of `program`, through the proxy that answers for the name of the registry."""
         return subprocess.run(
             self.command(program, *arguments),
             cwd=self.folder,

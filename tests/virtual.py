@@ -1,4 +1,5 @@
-"""An event loop whose clock jumps: what waits for minutes takes no time. And servers that push back, on that clock."""
+"""An event loop whose clock jumps, so that waiting for minutes takes no time; and servers with rate limits on that
+clock."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ _Result = TypeVar("_Result")
 
 
 class _Jumping(selectors.SelectSelector):
-    """Waits for nothing: the loop's clock goes forward instead."""
+    """Never waits: the clock of the loop advances instead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +26,7 @@ class _Jumping(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Its `time` is 0 at first, and goes on only when everybody waits for it."""
+    """Its `time` begins at 0, and advances only when every task waits for it."""
 
     def __init__(self) -> None:
         self._jumping = _Jumping()
@@ -41,7 +42,7 @@ def run_virtually(work: Coroutine[Any, Any, _Result]) -> _Result:
 
 
 class Bucket:
-    """A server that lets `rate` requests a second through, and `burst` at once."""
+    """A server that accepts `rate` requests per second, and `burst` at once."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self.rate = rate
@@ -57,12 +58,12 @@ class Bucket:
         return True
 
     def wait(self, now: float) -> float:
-        """Seconds until the next one may go."""
+        """Seconds until the next request is accepted."""
         return (1 - self.tokens) / self.rate
 
 
 class Window:
-    """A server that counts anew every `seconds`, and lets `most` through in each."""
+    """A server that resets its count every `seconds`, and accepts `most` requests in each interval."""
 
     def __init__(self, most: int, seconds: float = 1.0) -> None:
         self.most = most

@@ -1,4 +1,4 @@
-"""What somebody types as a pattern takes no command's time away, and means what it always did."""
+"""No pattern on the command line or in a policy can make a command hang, and each means what it always did."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _match_often(found: BoundedRegex, tag: str) -> None:
         found.match(tag)
 
 
-@pytest.mark.filterwarnings("ignore:Possible:FutureWarning")  # of sets within sets, which Python may have one day
+@pytest.mark.filterwarnings("ignore:Possible:FutureWarning")  # of nested sets, which Python may support one day
 @given(
     st.text(r"ab1.*+?|()[]^$\d-{},2=!<:", max_size=10),
     st.text("ab1.-", max_size=8),

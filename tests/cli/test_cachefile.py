@@ -1,4 +1,4 @@
-"""The cache file: whole or not at all, one writer at a time, and left alone by a crawl that did not end."""
+"""The cache file: complete or absent, one writer at a time, and unchanged by an incomplete crawl."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_an_incomplete_crawl_leaves_the_old_cache(tmp_path: Path, how: str) -> N
             connection.recv(10_000)
             body = b'{"repositories": ["r"]}'
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-            connection.recv(10_000)  # the list of tags is asked for, and never comes
+            connection.recv(10_000)  # the list of tags is requested, and never arrives
             if how == "interrupted":
                 os.kill(child.pid, signal.SIGINT)
         if how == "lost":

@@ -1,4 +1,4 @@
-"""The command line: grammar, outputs, exit codes, and what each mistake is told."""
+"""The command line: grammar, outputs, exit codes, and the message for each mistake."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_the_grammar_of_the_older_parser_still_works(line: list[str], name: str,
     [("-r", "repo"), ("-t", "tags"), ("-re", "regex"), ("-x", "exclude"), ("-xre", "exclude_regex")],
 )
 def test_an_option_given_twice_accumulates(option: str, name: str) -> None:
-    """What was to be left alone must not be forgotten: 1.x took the last one."""
+    """The first exclusion must not be lost: 1.x used only the last one."""
     line = ["remove-tags", "-r", "a", "-t", "1", option, "b", "c", option, "d"]
     assert getattr(build_parser().parse_args(line), name)[-3:] == ["b", "c", "d"]
 

@@ -1,4 +1,4 @@
-"""Completion scripts: they are what the parser makes, and a shell takes them."""
+"""Completion scripts: they are generated from the parser, and a shell accepts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that have no end, or are none."""
+"""Endless files, and files that are not files."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_list_is_read_completely_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_device_is_not_replaced(tmp_path: Path) -> None:
-    """A folder stands for it here: a test that is wrong must not replace a device."""
+    """A folder replaces the device here, so that a wrong test does not overwrite a device."""
     place = tmp_path / "cache"
     place.mkdir()
     with pytest.raises(CacheError, match="directory"):

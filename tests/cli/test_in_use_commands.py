@@ -1,4 +1,4 @@
-"""Lists of what is in use, as `cleanup`, `why` and `policy check` take them, on the real registry."""
+"""Lists of images in use, with `cleanup`, `why` and `policy check`, on the real registry."""
 
 from __future__ import annotations
 

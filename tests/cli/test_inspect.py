@@ -1,4 +1,4 @@
-"""`inspect` and `find`: what is behind an image, and what uses a digest."""
+"""`inspect` and `find`: the contents of an image, and the tags that use a digest."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_an_implausible_date_is_shown_as_unknown(program: Program, pusher: Pushe
 def test_a_missing_child_is_marked_and_the_rest_is_shown(
     shop: dict[str, Any], program: Program, pusher: Pusher, known: bool
 ) -> None:
-    """Also where the child's content is known from before: the registry is asked whether it is there now."""
+    """Even if the content of the child is known from before: the registry is asked whether it exists now."""
     cached = ("-c", "cache.json")
     if known:
         assert program.run(*cached, "inspect", "shop/web:1.0").returncode == 0

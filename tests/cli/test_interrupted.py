@@ -1,4 +1,4 @@
-"""Signals in the middle of a sweep: what was moved is put back, and what another signal would do is said."""
+"""Signals during a sweep: moved tags are put back, and the output says what another signal would do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`docs/json.md`: each example has the names and types of what the command really gives."""
+"""`docs/json.md`: each example has the names and types of the command's output."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_an_example_has_the_shape_of_the_output(title: str, program: Program) ->
 
 
 def prepared(title: str, program: Program) -> list[str]:
-    """The command line, after what must have happened before it."""
+    """The command line, after its preparation."""
     if title == "apply":
         program.run(*LINES["remove-tags"], "--plan-out", "plan.jsonl")
     if title in ("history", "history RUN", "undo"):
@@ -84,7 +84,7 @@ def prepared(title: str, program: Program) -> list[str]:
 
 
 def compare(example: Any, found: Any) -> None:
-    """The same names in the same order, and values of the same kind; what is empty or not known fits anything."""
+    """The same names in the same order, and values of the same type; empty and unknown values match anything."""
     if found is None:
         return
     assert isinstance(found, float) or type(example) is type(found), (example, found)

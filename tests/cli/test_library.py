@@ -1,4 +1,4 @@
-"""The library by its defaults: as careful as the command, and recorded like it."""
+"""The library with its defaults: as careful as the command, and recorded like it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOP = dregutil.Repository("shop/web")
 
 
 async def removed(url: str, *tags: str) -> dregutil.RunResult:
-    """The README's recipe."""
+    """The example in the README."""
     async with dregutil.connect_writable(url) as registry:
         found = await dregutil.crawl(registry)
         selection = dregutil.select_tags(found.inventory, [SHOP], dregutil.TagSelector.build(tags))
@@ -36,7 +36,8 @@ def dregutil_command(url: str, *arguments: str) -> subprocess.CompletedProcess[s
 async def test_an_index_in_the_content_database_holds_a_digest(
     registry_server: DistributionServer, pusher: Pusher
 ) -> None:
-    """An index that lost its tag, seen when it had one, still needs its child: the library leaves it as the command."""
+    """An index that was seen with a tag and has lost it still needs its child: the library keeps the child, as the
+    command does."""
     child = pusher.push_image("shop/web", "1.0", seed="child")
     index = pusher.push_index("shop/web", "nightly", children=[child])
     with ContentDatabase.open(contents_file()) as database:
@@ -49,7 +50,7 @@ async def test_an_index_in_the_content_database_holds_a_digest(
 
 
 async def test_an_index_in_the_records_holds_its_child(registry_server: DistributionServer, pusher: Pusher) -> None:
-    """An index of an earlier run, put back by digest since: no tag names it, and its child stays."""
+    """An index of an earlier run was put back by digest: it has no tag, and its child stays."""
     child = pusher.push_image("shop/web", seed="child")
     index = pusher.push_index("shop/web", "0.9", children=[child])
     raw = pusher.raw("shop/web", "0.9")
@@ -76,7 +77,7 @@ async def test_a_run_is_recorded_and_undone(registry_server: DistributionServer,
 async def test_a_run_whose_outcome_is_unknown_is_unfinished(
     registry_server: DistributionServer, pusher: Pusher
 ) -> None:
-    """The registry is lost at the DELETE: `apply --resume` goes on with it."""
+    """The connection is lost at the DELETE: `apply --resume` continues the run."""
     for tag in ("1.0", "2.0"):
         pusher.push_image("shop/web", tag, seed=tag)
     gone = pusher.tags("shop/web")["1.0"]
@@ -100,7 +101,7 @@ async def test_a_run_whose_outcome_is_unknown_is_unfinished(
 
 
 async def test_apply_does_not_trust_a_list_that_omits_a_tag() -> None:
-    """`stable` came onto the doomed digest after the plan, and the list does not have it."""
+    """`stable` was moved to the doomed digest after the plan, and the list does not contain it."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         pusher.push_image("shop/web", "1.0", seed="one")
         pusher.push_image("shop/web", "stable", seed="two")
@@ -155,7 +156,7 @@ def test_crawl_is_the_function_whatever_was_imported_before(line: str) -> None:
 
 
 def test_no_module_shadows_a_name_of_the_library() -> None:
-    """A cousin of `crawl`: whatever is imported first, every public name is what it says."""
+    """The same for every other public name, regardless of what is imported first."""
     code = (
         "import pkgutil, importlib, types, dregutil\n"
         "for found in pkgutil.walk_packages(dregutil.__path__, 'dregutil.'):\n"

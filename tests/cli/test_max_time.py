@@ -1,4 +1,4 @@
-"""`cleanup --max-time` that runs out halfway, on the real registry: the rest is left, and goes the next time."""
+"""`cleanup --max-time` ends halfway, on the real registry: the rest is left, and removed next time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ policies:
   - {name: builds, repositories: ["**"], keep: {last: 1}}
 """
 APP = "team/app"
-DOOMED = 40  # more than are under way at once
+DOOMED = 40  # more than are in flight at once
 SLOW_START = 5.0  # seconds until the program counts its own time
 LIMIT = 5.0  # seconds: enough to plan on a busy machine
 
@@ -34,7 +34,7 @@ def test_the_rest_is_left_with_the_reason_and_removed_next_time(
     deletions: list[str] = []
 
     def wait_it_out(request: Request) -> Answer | None:
-        """From the third deletion on the registry answers only when the time is over."""
+        """From the third deletion on, the registry answers only after the time is over."""
         if request.method == "DELETE" and request.reference in digests.values():
             deletions.append(request.reference)
             if len(deletions) > 2:

@@ -1,4 +1,4 @@
-"""What the API cannot name is said: names outside the grammar, and manifests without a tag."""
+"""What the API cannot name is reported: invalid names, and manifests without a tag."""
 
 from __future__ import annotations
 

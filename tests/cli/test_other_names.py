@@ -1,4 +1,5 @@
-"""Names of this machine that may be one registry, or another: named where they may be meant, never taken for one."""
+"""Names of this machine that may be one registry: they are suggested where they may be meant, and never treated as
+one."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ def test_the_run_of_another_name_is_named_with_its_command(
         ("a.localhost:5000", "http://127.0.0.1:5000", True),
         ("box:5000", "localhost:5000", True),
         ("http://BOX.lan:5000", "127.0.0.9:5000", True),
-        ("http://127.0.0.2", "localhost:80", False),  # an identity does not say whose own port it was
+        ("http://127.0.0.2", "localhost:80", False),  # an identity does not show which port was its own
         ("localhost:5000", "127.0.0.1:5000", False),  # one by its key
         ("localhost:5000", "127.0.0.2:5001", False),
         ("localhost:5000/a", "127.0.0.2:5000/b", False),

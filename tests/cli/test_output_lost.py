@@ -1,4 +1,4 @@
-"""Where results cannot be written: one line, and the exit code of the work that was done."""
+"""Output that cannot be written: one line, and the exit code of the work that was done."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_plain_locale(program: Program, locale: str) -> None:
 
 
 def test_a_working_folder_that_was_deleted(program: Program, pusher: Pusher) -> None:
-    """Without a cache file named: the default one is in the working folder."""
+    """Without a given cache file: the default one is in the working folder."""
     command = shlex.join([argument for argument in program.command(()) if argument not in ("-c", "None")])
     for arguments, code in (
         ("list-tag-names", 0),
@@ -236,7 +236,7 @@ def test_a_plan_that_cannot_be_written(program: Program, path: str) -> None:
     ],
 )
 def test_an_empty_argument_is_not_a_name(program: Program, pusher: Pusher, arguments: tuple[str, ...]) -> None:
-    """`--plan-out "$PLAN"` removes nothing, `undo "$RUN"` takes no run that happens to be the only one."""
+    """`--plan-out "$PLAN"` removes nothing, and `undo "$RUN"` does not take the only run, if the variable is empty."""
     program.run("remove-tags", "-r", "shop/web", "-t", "2.0", "-y")
     before = pusher.tags("shop/web")
     found = program.run(*arguments)

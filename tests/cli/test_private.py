@@ -1,4 +1,4 @@
-"""Nothing of ours is readable for others, no link into their hands is followed, and no secret is ever shown."""
+"""No file of dregutil is readable by others, no link of another user is followed, and no secret is shown."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_all_written_files_are_accessible_to_their_owner_only(
 
 @pytest.fixture
 def as_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this process owns counts as another user's."""
+    """Files of this process count as another user's."""
     monkeypatch.setattr(files, "trusted_owners", lambda: frozenset((os.geteuid() + 1,)))
 
 

@@ -1,4 +1,4 @@
-"""What the records of sightings are for, on whole programs: returns, repositories left out, lost records."""
+"""The records of tags, with whole programs: returning tags, omitted repositories, lost records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search by content on the command line, against a real registry: what is selected, left out, read and said."""
+"""Search by content on the command line, against a real registry: what is selected, omitted, read and reported."""
 
 from __future__ import annotations
 

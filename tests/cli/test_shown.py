@@ -1,4 +1,4 @@
-"""Text of others steers no terminal: on every output it is shown escaped."""
+"""Text from others cannot control a terminal: every output escapes it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
 
 EVIL = "a\x1b]0;owned\x07b\x1b[31mc\x9b2Jd\u202ee\u2066f\rg\nh\x00i\u200bj\U000e0041k"
-OURS = re.compile(r"\r\x1b\[K|\x1b\[(?:0|1|2|1;\d+)?m")  # a line taken away; rich's bold heads
+OURS = re.compile(r"\r\x1b\[K|\x1b\[(?:0|1|2|1;\d+)?m")  # a removed line; bold headings of rich
 STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
@@ -125,7 +125,7 @@ policies:
 
 
 def on_terminal(program: Program, *arguments: str) -> str:
-    """What the command shows on a terminal: the codes of ours are taken out."""
+    """What the command shows on a terminal, without dregutil's own escape codes."""
     leader, follower = pty.openpty()
     environment = {**program.environment(), "TERM": "xterm", "COLUMNS": "400"}
     with subprocess.Popen(
@@ -153,7 +153,7 @@ def on_terminal(program: Program, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """A registry in which all that somebody else may write is hostile; its errors are, too."""
+    """A registry in which everything that others can write is hostile, including its errors."""
     place = tmp_path_factory.mktemp("hostile")
     with DistributionServer(place / "registry") as server, Pusher(server.url) as pusher:
         config = {"architecture": EVIL, "os": "li\x1b[31mnux", "config": {"Labels": {f"k{EVIL}": EVIL}}}

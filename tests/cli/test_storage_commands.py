@@ -1,4 +1,4 @@
-"""`--storage` and `--gc` on the commands: what is said, and when the figure is exact."""
+"""`--storage` and `--gc`: the output, and when the figure is exact."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_from_the_api_alone_the_figure_is_an_upper_bound(storage: str, program: 
 def test_what_is_known_to_stay_is_not_counted(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """The layers of a tag that stays are read, once; the tag itself is looked at live."""
+    """The layers of a tag that stays are read once; the tag itself is checked live."""
     program = Program(registry_server.url, tmp_path)
     config, layer = pusher.push_blob("shop/web", b"{}"), pusher.push_blob("shop/web", b"shared" * 100)
     for tag in ("1.0", "2.0"):
@@ -126,7 +126,7 @@ def test_the_storage_of_another_registry_makes_no_figure_exact(storage: str, pro
 
 
 def test_a_child_of_an_untagged_index_stays(storage: str, program: Program, pusher: Pusher) -> None:
-    """The API does not show such an index, the storage does."""
+    """The API does not show such an index, but the storage does."""
     child = pusher.push_image("shop/web", "3.0", seed="three")
     pusher.push_index("shop/web", children=[child])
     done = program.run("remove-tags", "-r", "shop/web", "-t", "3.0", "--storage", storage)

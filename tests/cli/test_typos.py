@@ -1,4 +1,4 @@
-"""What selects nothing is said, with the nearest that is there."""
+"""A selector that matches nothing is reported, with the nearest match."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tags weigh: SQL against a plain count over sets, and `du` as it is shown."""
+"""The sizes of tags: SQL compared with a plain computation over sets, and the output of `du`."""
 
 from __future__ import annotations
 

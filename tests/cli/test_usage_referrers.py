@@ -1,4 +1,4 @@
-"""`du` counts what only the referrers API lists with the image that it goes with."""
+"""`du` counts what only the referrers API lists with the image that it belongs to."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from servers.memory import MemoryServer, Switches
 
 @pytest.fixture
 def attested(tmp_path: Path) -> Iterator[tuple[Program, int]]:
-    """An image with a signature that only the referrers API lists, and what refers to that; and what all of it weighs.
-    In another repository lies the image alone."""
+    """An image with a signature that only the referrers API lists, a referrer of that, and their total size. Another
+    repository has only the image."""
     with MemoryServer(Switches(has_referrers=True)) as server, Pusher(server.url) as pusher:
         child = pusher.push_image("shop/web", seed="child")
         pusher.push_index("shop/web", "1.0", children=[child])

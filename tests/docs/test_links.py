@@ -1,4 +1,4 @@
-"""Every relative link of the documents leads to a file that is there, and to a heading of it."""
+"""Every relative link in the documents has an existing target file and heading."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def links(text: str) -> list[str]:
-    """The targets of all links that name no scheme, code left out."""
+    """The targets of all links without a scheme, not counting code."""
     found = _LINK.findall(_CODE.sub("code", _FENCED.sub("", text)))
     return [target for target in found if not re.match(r"[a-z]+:", target)]
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors of all headings, as GitHub makes them."""
+    """The anchors of all headings, as GitHub generates them."""
     found: set[str] = set()
     for heading in re.findall(r"^#+ +(.*?) *$", _FENCED.sub("", text), re.MULTILINE):
         anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -32,7 +32,7 @@ def anchors(text: str) -> set[str]:
 
 
 def broken(path: Path) -> list[str]:
-    """The links of a document that lead nowhere."""
+    """The broken links in a document."""
     found = []
     for link in links(path.read_text()):
         name, _, anchor = link.partition("#")

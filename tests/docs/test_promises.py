@@ -1,4 +1,4 @@
-"""Every promise in docs/promises.md names tests, and they exist."""
+"""Every promise in docs/promises.md names tests that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front door and the documents behind it: their commands and examples run, and nothing is left out."""
+"""The README and the documents linked from it: their commands and examples run, and none is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from images import Pusher
 from servers import DistributionServer
 
 README = (ROOT / "README.md").read_text()
-ELSEWHERE = ("docs/retention.md",)  # its examples have a test of their own
+ELSEWHERE = ("docs/retention.md",)  # test_retention_docs.py runs its examples
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_every_command_runs(
 def test_every_console_example_runs_as_printed(
     document: str, number: int, pusher: Pusher, registry_server: DistributionServer, tmp_path: Path
 ) -> None:
-    """On a terminal, questions included; what an example removes it also puts back."""
+    """On a terminal, including the questions; each example restores what it removes."""
     fill(pusher)
     before = pusher.tags("shop/web")
     for line, output in dialogue(blocks(document, "console")[number]):
@@ -100,7 +100,7 @@ def _home(folder: Path) -> dict[str, str]:
 
 
 def test_no_example_is_left_out() -> None:
-    """A document with something to run is in the list, or has a test of its own."""
+    """A document with something to run is in the list, or has its own test."""
     found = {
         path.relative_to(ROOT).as_posix()
         for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))

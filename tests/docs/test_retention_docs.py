@@ -1,4 +1,4 @@
-"""The manual of retention and the examples: what stands there is read, and has every key."""
+"""The retention manual and the examples: everything in them is valid, and every key is documented."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ IN_USE = "registry.example.com/shop/web:1.3.0\nregistry.example.com/shop/web:1.4
 
 @pytest.fixture
 def manual(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Callable[[str], str]:
-    """Runs a command as the manual has it, on the registry that it speaks of; gives what came on both outputs."""
+    """Run a command from the manual, on the registry it describes; return what was written to both outputs."""
     _push_shop(pusher)
     program = Program(registry_server.url, tmp_path)
     (tmp_path / "cluster-images.txt").write_text(IN_USE)
@@ -196,12 +196,12 @@ def _push_strays(pusher: Pusher, storage: Path) -> None:
 
 
 def _plain(text: str) -> list[str]:
-    """Lines without what differs from run to run: moments, digests, ages in seconds, where this registry and its state
-    are."""
+    """Lines without what differs between runs: times, digests, ages in seconds, and the addresses of this registry and
+    its state."""
     for pattern, mark in (
         (r" -reg \S+ --state-dir [^\s`]+", ""),
         (r"\d{8}T\d{6}Z-[0-9a-f]{5}", "RUN"),
-        (r"undo RUN [^`]*`", "undo RUN`"),  # it is advised with the options that it was run with
+        (r"undo RUN [^`]*`", "undo RUN`"),  # the advice repeats the options of the command
         (r"\d{4}-\d\d-\d\d \d\d:\d\d", "DATE"),
         (r"sha256:[0-9a-f]{12,64}", "DIGEST"),
         (r"\b\d+s\b", "AGE"),
@@ -212,7 +212,7 @@ def _plain(text: str) -> list[str]:
 
 
 def _fits(shown: list[str], found: list[str]) -> bool:
-    """Whether lines are those that are shown; `…` stands for any number of them."""
+    """Whether lines are as shown; `…` matches any number of lines."""
     if not shown:
         return not found
     if shown[0] == "…":

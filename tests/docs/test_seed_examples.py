@@ -1,4 +1,4 @@
-"""Every example of the older tool's manual runs as written there, against a real registry."""
+"""Every example in the older tool's manual runs as written there, against a real registry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROGRAM = Path(sys.executable).with_name("dregutil")
 
 
 def shell(line: str, folder: Path, server: DistributionServer) -> subprocess.CompletedProcess[str]:
-    """A line of the manual, in a shell."""
+    """Run a line of the manual in a shell."""
     line = line.replace("dregutil", shlex.quote(str(PROGRAM)), 1)
     return subprocess.run(
         ["bash", "-c", line],
