@@ -1,4 +1,5 @@
-"""What tools put beside an image under `sha256-<hex>.<suffix>`: never counted, and gone with its subject."""
+"""Accessories that tools store next to an image as `sha256-<hex>.<suffix>`: never counted, and removed with their
+subject."""
 
 from __future__ import annotations
 

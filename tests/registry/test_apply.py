@@ -1,4 +1,5 @@
-"""Removal on a server whose answers are lost or refused: nothing that stays is hurt, and the outcome is true."""
+"""Removal on a server whose answers are lost or refused: nothing that stays is damaged, and the reported outcome is
+true."""
 
 from __future__ import annotations
 
@@ -27,11 +28,11 @@ from servers.http import Answer, Proxy, Request
 
 
 class Between:
-    """A proxy that does something of its own with each DELETE of a manifest that exists.
+    """A proxy that interferes with each DELETE of a manifest that exists.
 
-    `how`: `lost` (carried out, then the connection is reset), `dropped` (reset before it is sent), or the status line
-    with which it is refused. `times` such DELETEs of a digest in `spared` are treated so, the others pass; with
-    `by_tag_passes`, those of any digest are, and those by tag pass.
+    `how`: `lost` (processed, then the connection is reset), `dropped` (reset before it is sent), or the status line of
+    a refusal. This affects `times` such DELETEs of a digest in `spared`, the others pass; with `by_tag_passes`, it
+    affects those of any digest, and those by tag pass.
     """
 
     def __init__(self, upstream: int, how: str, times: int) -> None:
@@ -122,7 +123,7 @@ async def test_a_delete_whose_answer_is_lost(registry_server: DistributionServer
 
 
 async def test_a_delete_may_take_longer_than_the_timeout(registry_server: DistributionServer, pusher: Pusher) -> None:
-    """A server that reads every tag works for long: it is waited for, and the DELETE is sent once."""
+    """A server that reads every tag takes long: dregutil waits for it, and sends the DELETE once."""
     gone = pusher.push_image("r", "1.0", seed="one")
     wait = threading.Event()
 

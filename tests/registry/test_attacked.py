@@ -1,6 +1,6 @@
-"""Attacks on removals and undos: each once lost a tag, or brought back the wrong thing.
+"""Attacks on removals and undos: each once lost a tag, or restored the wrong thing.
 
-What somebody else does between two requests is done by a proxy before the real registry.
+A proxy in front of the real registry does what another client might do between two requests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
 
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a large repository: tags go first."""
+    """As in a large repository: the tags are removed first."""
     monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
 
 
@@ -61,7 +61,8 @@ async def killed_in_the_sweep(removing: Removing, pusher: Pusher, *tags: str) ->
 async def test_the_undo_of_a_run_leaves_the_placeholder_of_another_run_alone(
     program: Program, pusher: Pusher, registry_server: DistributionServer
 ) -> None:
-    """A tag was removed, pushed anew, and swept by a second run, which was killed: other tags lie there, too."""
+    """A tag was removed, pushed again, and swept by a second run, which was killed; the placeholder has other tags,
+    too."""
     old = pusher.push_image("r", "1.0", seed="old")["digest"]
     first = Removing(registry_server.url, program.state)
     await first.remove("1.0")
@@ -120,7 +121,7 @@ async def test_a_list_that_fails_after_a_batch_hides_no_lost_tag(proxy: Proxy, p
 
 
 async def test_a_delete_that_is_sent_again_hides_no_lost_tag(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
-    """A tag goes with one image while the DELETE of another one is pushed back: it may have been on either."""
+    """A tag is deleted with one image while the DELETE of another is refused for load: it may have been on either."""
     first = pusher.push_image("r", "1.0", seed="first")["digest"]
     second = pusher.push_image("r", "1.1", seed="second")["digest"]
     pusher.push_image("r", "stable", seed="stays")
@@ -141,7 +142,7 @@ async def test_a_delete_that_is_sent_again_hides_no_lost_tag(proxy: Proxy, pushe
 
 
 def copied_once(pusher: Pusher, tag: str, to: str, then: Callable[[], object]) -> Callable[[Request, Answer], Answer]:
-    """Once a sweep has moved `tag` onto its placeholder, copy it; then do something more."""
+    """Once a sweep has moved `tag` to its placeholder, copy it; then do something else."""
     left = [then]
 
     def look(request: Request, answer: Answer) -> Answer:
@@ -176,7 +177,7 @@ async def test_a_copy_made_in_an_interrupted_sweep_is_whole_or_reported(
 async def test_a_copy_made_in_a_refused_sweep_is_whole_or_reported(
     proxy: Proxy, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """The last tag may not be moved (immutable tags): the rest go one by one."""
+    """The last tag may not be moved (immutable tags): the rest are removed one by one."""
     for number in range(3):
         pusher.push_image("r", f"1.{number}", seed=str(number))
     pusher.push_image("r", "stable", seed="stays")
@@ -199,7 +200,7 @@ async def test_a_copy_made_in_a_refused_sweep_is_whole_or_reported(
 
 
 async def test_a_tag_deleted_by_another_client_is_not_put_back_on_another_image(tmp_path: Path) -> None:
-    """Where tags can be deleted by name, one that is missing may be on nothing on purpose: it is named, and no more."""
+    """If tags can be deleted by name, a missing tag may have been deleted on purpose: it is only reported."""
     with MemoryServer(Switches(untags=True)) as server, Pusher(server.url) as pusher, Proxy(server.port) as proxy:
         old = pusher.push_image("r", "1.0", seed="old")["digest"]
         pusher.push_image("r", "stable", seed="stays")
@@ -229,7 +230,7 @@ async def test_a_tag_pushed_while_an_undo_puts_other_tags_back_stays(
 
 
 async def test_a_lost_tag_is_reported_if_its_former_image_disappears(tmp_path: Path) -> None:
-    """Quay shows no manifest that has no tag: that it is gone does not say that somebody removed it with its tag."""
+    """Quay shows no untagged manifest: if one is gone, this does not mean that somebody removed it with its tag."""
     with MemoryServer(Switches(untags=True)) as server, Pusher(server.url) as pusher, Proxy(server.port) as proxy:
         old = pusher.push_image("r", "1.0", seed="old")["digest"]
         stays = pusher.push_image("r", "stable", seed="stays")["digest"]

@@ -1,4 +1,4 @@
-"""A tag whose link is empty (the registry answers 500) hides nothing else: the others are shown, it is named."""
+"""A tag with an empty link (the registry answers 500) hides nothing else: the others are shown, and it is reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ policies:
 
 @pytest.fixture
 def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Program:
-    """`shop/web` has three tags, of which the link of `1.1` is empty; `shop/api` is as it should be."""
+    """`shop/web` has three tags, and the link of `1.1` is empty; `shop/api` is intact."""
     for tag in ("1.0", "1.1", "1.2"):
         pusher.push_image("shop/web", tag, seed=tag)
     pusher.push_image("shop/api", "1.0", seed="api")

@@ -1,4 +1,4 @@
-"""A content database that a disk has changed: what is bad is dropped and read again, and no command ends by it."""
+"""A content database damaged on disk: bad entries are dropped and read again, and no command fails because of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from images import CONFIG, IMAGE, INDEX, LAYER, Pusher
 from program import Program
 from servers.memory import MemoryServer
 
-NUMBER = 12  # images; every third has an index of its own
+NUMBER = 12  # images; every third has its own index
 
 
 def blob(raw: bytes, media_type: str) -> dict[str, object]:
@@ -55,7 +55,7 @@ def fill(database: ContentDatabase) -> None:
 
 
 def use(database: ContentDatabase) -> None:
-    """As a command does: what is missing is read again, and then all is as it was."""
+    """As a command does: missing entries are read again, and then everything is as before."""
     if database.missing(MANIFESTS):
         fill(database)
     assert database.missing(MANIFESTS) == []
@@ -126,7 +126,7 @@ def test_a_flipped_bit_ends_no_command(tmp_path: Path) -> None:
         try:
             database = ContentDatabase.open(path)
         except CacheError:
-            unusable += 1  # a private one stands in for it
+            unusable += 1  # a private one replaces it
         else:
             with database:
                 use(database)

@@ -1,4 +1,4 @@
-"""Contents: read once for each digest, kept for good, and what happens where they cannot be read or kept."""
+"""Contents: read once per digest, stored permanently, and what happens if they cannot be read or stored."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_second_reading_requests_only_what_is_new(
     images = [shop.push_image("r", f"1.{number}", seed=str(number)) for number in range(3)]
     with Proxy(memory.port) as proxy:
         read(proxy.url, database, *(("r", image) for image in images))
-        assert len(proxy.requests) == 2 * 3  # a manifest and a config for each
+        assert len(proxy.requests) == 2 * 3  # a manifest and a config each
         proxy.requests.clear()
         new = shop.push_image("r", "1.3", seed="new")
         contents = read(proxy.url, database, *(("r", image) for image in (*images, new)))
@@ -317,7 +317,7 @@ def test_sizes_are_as_read_otherwise_the_largest_stated_by_a_manifest(database: 
 @pytest.mark.property
 @given(st.lists(st.lists(st.integers(0, 19), max_size=4), min_size=1, max_size=12), st.sets(st.integers(0, 19)))
 def test_the_parents_of_many_are_the_parents_of_each(children: list[list[int]], asked: set[int]) -> None:
-    """Nested indexes over twenty digests: number n holds digests and indexes that came before it."""
+    """Nested indexes over twenty digests: number n contains digests and indexes with smaller numbers."""
     digests = [Digest.of(b"%d" % number) for number in range(20)]
     with ContentDatabase.private() as database:
         for below in children:
@@ -325,7 +325,7 @@ def test_the_parents_of_many_are_the_parents_of_each(children: list[list[int]], 
             raw = json.dumps({"schemaVersion": 2, "manifests": held, "n": len(digests)}).encode()
             digests.append(Digest.of(raw))
             database.add([parse_manifest(raw, OCI_INDEX, digests[-1])])
-            digests[below[0] if below else 0] = digests[-1]  # so that later ones may hold it
+            digests[below[0] if below else 0] = digests[-1]  # so that later ones may contain it
         chosen = [digests[number] for number in asked]
         each = {user for digest in chosen for user, use in find_users(database, digest).items() if use.role == CHILD}
         assert holders_above(database, chosen) == each

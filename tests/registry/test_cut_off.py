@@ -1,6 +1,6 @@
-"""A tag that is moved just before a DELETE, and a kill before the next look: a resume and an undo name it.
+"""A tag is moved just before a DELETE, and the run is killed before the next look: a resume and an undo report the tag.
 
-Nothing is put back for it: by then somebody may have removed the tag.
+It is not put back: somebody may have removed it in the meantime.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from servers.http import Answer, Proxy, Request
 
 @dataclass
 class Cut:
-    """A run that was killed right after a DELETE before which `stable` was moved onto what it deleted."""
+    """A run killed right after a DELETE; `stable` was moved to the deleted digest just before."""
 
     removing: Removing
     pusher: Pusher
@@ -64,7 +64,7 @@ async def cut(
         removing = Removing(proxy.url, tmp_path / "state")
         plan = await removing.plan("1.0", "1.1")
         for effects in range(12):
-            # Killed after ever more effects, until the first DELETE was one of them.
+            # Killed after more and more effects, until the first DELETE was one of them.
             assert await removing.apply(plan, kill_after=effects) is None
             if before["1.0"] not in pusher.tags("r").values():
                 break

@@ -1,4 +1,4 @@
-"""A record with damage: what was in it comes back, or the damage is named and the exit code is 3. Never neither."""
+"""A damaged record: its content is restored, or the damage is reported with exit 3. There is no third case."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
 
 
 def removed(program: Program, pusher: Pusher) -> dict[str, str]:
-    """Three runs' worth of images pushed, of which two runs removed all but `keep`; returns the tags of before."""
+    """Push the images of three runs, and remove all but `keep` with two runs; return the tags from before."""
     for tag in ("old", "1.0", "1.1", "1.2", "keep"):
         pusher.push_image("r", tag, seed=tag)
     before = pusher.tags("r")
@@ -133,7 +133,7 @@ def test_the_newest_run_is_the_last_to_begin_regardless_of_the_clock(
 
 
 def test_a_torn_line_is_not_damage_once_the_run_continues(tmp_path: Path) -> None:
-    """It was cut off while it was written: what it was about had not been sent."""
+    """It was truncated during the write: its request was not sent yet."""
     begun(tmp_path / "run", 2).close(None)
     record = tmp_path / "run" / FILE_NAME
     whole = record.read_bytes()
@@ -148,12 +148,12 @@ def test_a_torn_line_is_not_damage_once_the_run_continues(tmp_path: Path) -> Non
     assert read_journal(tmp_path / "run").damaged == 0
 
 
-# Any one bit, anywhere
+# Any single bit
 
 
 class Removed:
-    """A removal of images, an index with a shared child and a signature, on a server in memory: as it was before, as it
-    is now, and the run's record."""
+    """A removal of images, an index with a shared child and a signature, on a server in memory: the state before, the
+    state now, and the record of the run."""
 
     def __init__(self, server: MemoryServer, folder: Path) -> None:
         self.server = server
@@ -177,7 +177,7 @@ class Removed:
         self.layout = self.record.parent / "layout"
 
     def undo(self) -> RunRecord:
-        """Undo the run that plain `undo` takes, or where that is refused the named one."""
+        """Undo the run that `undo` without a RUN takes, or, if that is refused, the given one."""
         store = RunStore(self.folder)
         try:
             found = RunHistory(store, self.registry).to_be_undone()

@@ -1,4 +1,4 @@
-"""Tags that name nothing at the end of a removal: what they were on comes back, at a cost that does not multiply."""
+"""Dangling tags at the end of a removal: they get their images back, and the cost does not multiply."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Dangling(MemoryServer):
-    """Once `targets` are deleted, tags come that name them; without any, what never was there."""
+    """Once `targets` are deleted, tags that point to them appear; without any, tags that point to nothing."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def fill(server: MemoryServer, number: int) -> list[str]:
 
 
 async def cost(folder: Path, removed: int, dangling: int) -> tuple[int, float]:
-    """Requests and seconds of a removal at whose end so many tags name nothing."""
+    """The requests and seconds of a removal with so many dangling tags at its end."""
     with Dangling(dangling) as server:
         fill(server, removed)
         removing = Removing(server.url, folder / f"{removed} {dangling}")
@@ -81,7 +81,7 @@ async def test_requests_grow_with_deleted_digests_and_not_with_dangling_tags(tmp
 
 
 async def test_a_tag_overtaken_by_a_delete_gets_its_image_back(tmp_path: Path) -> None:
-    """The tag was written, and then its manifest went: the one of a hundred that it names stays."""
+    """The tag was written, and then its manifest was deleted: of a hundred, the one that the tag points to stays."""
     with Dangling(2) as server:
         digests = fill(server, 100)
         server.targets = [digests[70], digests[7]]

@@ -1,4 +1,4 @@
-"""What the answer to a DELETE means: the statuses of many servers, and that nothing unclear counts as done."""
+"""The meaning of the answer to a DELETE: the statuses of many servers; an unclear answer never counts as done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many requests a removal and its undo need: a registry answers only so many, and time goes where they go."""
+"""The number of requests of a removal and its undo: it determines how long they take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = tuple(f"team/app{number}" for number in range(REPOSITORIES))
 
 @pytest.fixture
 def asked(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> tuple[Counter[str], Counter[str]]:
-    """What the registry was asked by a removal from several repositories, and what by its undo."""
+    """The requests of a removal from several repositories, and of its undo."""
     for name in NAMES:
         for number in range(DOOMED):
             pusher.push_image(name, f"1.{number}", seed=f"{name} {number}")
@@ -44,19 +44,20 @@ def _kind(request: Request) -> str:
 
 def test_a_removal_requests_nothing_twice(asked: tuple[Counter[str], Counter[str]]) -> None:
     removal, _ = asked
-    # A reading that is older than a second is looked at again before the first DELETE: a list, and the tags that stay.
+    # If the reading is older than a second, a look precedes the first DELETE: a list, and the tags that stay.
     looks = removal["GET tags"] - (2 * REPOSITORIES + 1)
     assert 0 <= looks <= REPOSITORIES
     really_went = removal.pop("HEAD manifests by digest", 0) + removal.pop("GET manifests by digest", 0)
     assert really_went == 1  # the first one
     assert removal == {
-        "GET tags": 2 * REPOSITORIES + 1 + looks,  # before and after; once, of which generation the collector is
-        # A tag and what is to be kept of it, in one; and once what stays: only its bytes show that it is no index.
+        "GET tags": 2 * REPOSITORIES + 1 + looks,  # before and after; once, for the generation of the collector
+        # A tag with its manifest for the record in one request; and once what stays, because only its bytes show that
+        # it is not an index.
         "GET manifests": REPOSITORIES * (DOOMED + STAYING),
         "HEAD manifests": (REPOSITORIES + looks) * STAYING,  # after
-        "HEAD blobs by digest": REPOSITORIES * DOOMED * 2,  # config and layer, without which nothing could be put back
-        "GET referrers by digest": 1,  # this server has no such list, and need not say so again
-        "DELETE manifests by digest": REPOSITORIES * (1 + DOOMED),  # first of all, one that nobody has
+        "HEAD blobs by digest": REPOSITORIES * DOOMED * 2,  # config and layer, which are needed to put anything back
+        "GET referrers by digest": 1,  # this server has no referrers API, which is remembered
+        "DELETE manifests by digest": REPOSITORIES * (1 + DOOMED),  # the preflight, of a digest that does not exist
     }
 
 
@@ -64,7 +65,7 @@ def test_an_undo_requests_twice_only_whether_a_tag_is_free(asked: tuple[Counter[
     _, undo = asked
     tags = REPOSITORIES * DOOMED
     assert {kind: number for kind, number in undo.items() if "manifests" in kind} == {
-        "GET manifests": 3 * tags,  # nobody has pushed the tag meanwhile (two denials); it is really back
-        "GET manifests by digest": tags,  # whether it is there without a tag: what is said to come back was gone
+        "GET manifests": 3 * tags,  # the tag was not pushed in the meantime (two denials); it is really restored
+        "GET manifests by digest": tags,  # whether it exists without a tag: only what was gone counts as restored
         "PUT manifests": tags,
     }

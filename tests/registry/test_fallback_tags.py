@@ -1,4 +1,4 @@
-"""The tags that list what refers to a digest, on registries without the referrers API."""
+"""Fallback tags that list the referrers of a digest, on registries without the referrers API."""
 
 from __future__ import annotations
 

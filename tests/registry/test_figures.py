@@ -1,4 +1,4 @@
-"""What is said that a removal frees, where layouts are unusual, sizes lie, and the storage is an older one."""
+"""The predicted freed space with unusual layouts, wrong sizes, and an outdated storage."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def planned(
 
 
 def freed_by_collector(server: DistributionServer, pusher: Pusher, tag: str) -> int:
-    """Bytes that the real collector frees once a tag's manifest is deleted."""
+    """The bytes that the real collector frees once the manifest of a tag is deleted."""
     server.stop()
     server.garbage_collect()
     server.start()
@@ -72,7 +72,7 @@ def freed_by_collector(server: DistributionServer, pusher: Pusher, tag: str) -> 
 
 
 def push_cache(pusher: Pusher, tag: str, layer: bytes) -> dict[str, Any]:
-    """A cache as BuildKit exports it: an index whose entries are blobs."""
+    """A cache as exported by BuildKit: an index whose entries are blobs."""
     config = pusher.push_blob("shop/web", f"config of {tag}".encode())
     entries = [
         {"mediaType": LAYER, "digest": pusher.push_blob("shop/web", layer), "size": len(layer)},
@@ -114,7 +114,7 @@ async def test_sizes_stated_wrongly_by_manifests_are_measured(
     assert plan.reclaim.reclaimable_bytes == len(layer) + len(raw) + len(json.dumps(body))
     assert "manifests state" not in plan.reclaim.because
     monkeypatch.setattr(besides, "_MOST_MEASURED", 0)
-    # Where the blobs of what goes are not looked for, nothing else has measured them.
+    # If the blobs of doomed images are not checked, nothing else has measured them.
     stated = await planned(registry_server.url, "1.0", options=RemovalOptions(allow_irreversible=True))
     assert stated.reclaim.reclaimable_bytes == 3 + len(json.dumps(body))
     assert "by the sizes that manifests state" in stated.reclaim.because
@@ -123,7 +123,7 @@ async def test_sizes_stated_wrongly_by_manifests_are_measured(
 async def test_what_stays_is_read_only_once(
     registry_server: DistributionServer, pusher: Pusher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A base layer that tags of the same repository share, one of them in an index, does not come back."""
+    """A base layer shared by tags of the same repository, one of them in an index, is not freed."""
     base = b"base" * 10_000
     pusher.push_image("shop/web", "1.0", seed="one", layers=[base, b"one"])
     pusher.push_image("shop/web", "2.0", seed="two", layers=[base, b"two"])
@@ -150,7 +150,7 @@ async def test_what_stays_is_read_only_once(
     for digest in (pusher.tags("shop/web")["multi"], child["digest"]):
         assert pusher.request("DELETE", f"/v2/shop/web/manifests/{digest}")[0] == 202
     alone = await planned(registry_server.url, "1.0", known=contents.get)
-    assert alone.reclaim.reclaimable_bytes > len(base)  # what is known of a child that is gone holds nothing
+    assert alone.reclaim.reclaimable_bytes > len(base)  # what is known about a deleted child holds nothing
 
 
 @pytest.mark.parametrize("where", ["shop/web", "shop/api"])
@@ -227,7 +227,7 @@ def test_the_place_where_the_collector_stops_is_reported(
 
 @pytest.fixture
 def signed_elsewhere(pusher: Pusher) -> Pusher:
-    """Signatures in a repository of their own, as COSIGN_REPOSITORY puts them."""
+    """Signatures in a separate repository, as COSIGN_REPOSITORY stores them."""
     image = pusher.push_image("shop/web", "1.0", seed="one")
     pusher.push_image("signatures", f"sha256-{image['digest'][7:]}.sig", seed="signature")
     pusher.push_image("signatures", "sbom", seed="sbom", subject=image)
@@ -268,7 +268,7 @@ def test_a_buildkit_cache_lacks_blobs_and_no_children(registry_server: Distribut
 def test_doctor_counts_as_untagged_what_cleanup_removes(
     registry_server: DistributionServer, pusher: Pusher, program: Program, tmp_path: Path
 ) -> None:
-    """A subject of something that has a tag is no leftover; an index without one goes with its child."""
+    """The subject of a tagged manifest is not a leftover; an untagged index goes with its child."""
     old = created(60)
     subject = pusher.push_image("shop/web", seed="subject", config=old)
     pusher.push_image("shop/web", "sbom", seed="sbom", subject=subject)
@@ -377,7 +377,7 @@ def test_du_shows_the_sizes_in_the_storage(
 def test_a_referrer_of_another_repository_is_not_a_leftover(
     registry_server: DistributionServer, pusher: Pusher, program: Program, tmp_path: Path, with_storage: bool
 ) -> None:
-    """It lost its tag, and its subject is in use elsewhere; what lost its tag beside it goes."""
+    """It lost its tag, and its subject is used elsewhere; another manifest that lost its tag is removed."""
     old = created(60)
     image = pusher.push_image("shop/web", "1.0", seed="one", config=old)
     bill = pusher.push_image("signatures", "sbom", seed="sbom", subject=image, config=old)
@@ -397,7 +397,7 @@ def test_a_referrer_of_another_repository_is_not_a_leftover(
 
 @pytest.mark.parametrize("first", ["child", "index"])
 def test_the_size_an_index_states_for_a_child_that_was_read_does_not_count(first: str) -> None:
-    """Whichever of the two was read first."""
+    """In either order of reading."""
     child = parse_manifest(raw := json.dumps({"config": None, "layers": []}).encode(), IMAGE, Digest.of(raw))
     entry = {"mediaType": IMAGE, "digest": child.digest, "size": 10**6}
     index = parse_manifest(raw := json.dumps({"manifests": [entry]}).encode(), INDEX, Digest.of(raw))

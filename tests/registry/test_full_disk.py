@@ -1,4 +1,5 @@
-"""The disk of the state folder is full: nothing goes that is not recorded, and all goes on once there is room."""
+"""The disk of the state folder is full: nothing is removed without a record, and everything continues once there is
+room."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
 from small_disk import SmallDisk
 
-NO_ROOM = ("No space left on device", "File too large")  # of a tmpfs, and of what stands in for it
+NO_ROOM = ("No space left on device", "File too large")  # of a tmpfs, and of its replacement
 ADVICE = "  free some space; nothing more was changed"
 
 
@@ -33,7 +34,7 @@ def fill(pusher: Pusher, number: int) -> dict[str, str]:
 
 
 def check_told(errors: str) -> None:
-    """One line what failed and why, one what to do."""
+    """One line for what failed and why, and one for what to do."""
     lines = errors.splitlines()
     (place,) = (place for place, line in enumerate(lines) if any(why in line for why in NO_ROOM))
     assert lines[place].startswith("dregutil: ")
@@ -65,7 +66,7 @@ def test_without_room_for_the_intents_nothing_is_removed(
 def test_a_disk_that_fills_up_midway(
     registry_server: DistributionServer, pusher: Pusher, disk: SmallDisk, tmp_path: Path, resumes: bool
 ) -> None:
-    """The run ends, says how much went and what to do; taken up or undone once there is room."""
+    """The run ends, and says how much was removed and what to do; it is resumed or undone once there is room."""
     before = fill(pusher, 150)
     started: list[subprocess.Popen[str]] = []
     recorded: list[int] = []
@@ -73,7 +74,7 @@ def test_a_disk_that_fills_up_midway(
     def fill_up(request: Request) -> Answer | None:
         if request.method == "DELETE" and request.reference in before.values():
             recorded.append(_intents(disk))
-            disk.fill(process=started[0])  # each time, for what was given up meanwhile
+            disk.fill(process=started[0])  # each time, for what was released in the meantime
         return None
 
     with Proxy(registry_server.port, before=fill_up) as proxy:
@@ -89,7 +90,7 @@ def test_a_disk_that_fills_up_midway(
         assert f"unfinished: `dregutil apply --resume {run} -reg {proxy.url} --state-dir {disk.state}`" in errors
         assert f"removed {len(removed)} tags" in errors
 
-        disk.fill()  # what the run itself gave up is taken again
+        disk.fill()  # the space that the run itself released is used again
         undone = program.run("undo", state=disk.state, longest_file=disk.longest_file(0))
         assert undone.returncode == 1, undone.stderr
         check_told(undone.stderr)
@@ -113,7 +114,7 @@ def _intents(disk: SmallDisk) -> int:
 def test_an_undo_without_room_for_its_last_line_counts_as_done(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """The manifests are put; then the disk is full. A second undo takes the run before, and not this one again."""
+    """The manifests are put, then the disk is full. A second undo takes the previous run, and not this one again."""
     before = fill(pusher, 2)
     full: list[Path] = []
 

@@ -1,4 +1,4 @@
-"""What `doctor` finds broken, by the API and in the storage, on a real registry that was broken on purpose."""
+"""The damage that `doctor` finds, by the API and in the storage, on a real registry that was damaged on purpose."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def whole(pusher: Pusher) -> Pusher:
 
 @pytest.fixture
 def broken(whole: Pusher, registry_server: DistributionServer) -> dict[Flaw, str]:
-    """For each flaw what a finding must name."""
+    """For each kind of damage, what a finding must name."""
     tags = whole.tags("shop/web")
     child = whole.push_image("shop/web", seed="arm64")["digest"]
     signed = whole.push_image("shop/web", "3.0", seed="signed")["digest"]

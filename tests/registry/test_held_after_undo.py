@@ -1,4 +1,4 @@
-"""What an `undo` put back is held for 14 days, also where it was cut off, or its record was to be pruned."""
+"""What an `undo` restored is kept for 14 days, even if the undo was interrupted or its record was to be pruned."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _assert_held(program: Program, pusher: Pusher) -> None:
 def test_records_that_never_began_are_not_reported_as_lost(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """A repository that can never be read keeps them from beginning."""
+    """Because of a repository that can never be read, they do not begin."""
     with Proxy(registry_server.port) as proxy:
         program = Program(proxy.url, tmp_path)
         (tmp_path / "policy.yml").write_text(POLICY)

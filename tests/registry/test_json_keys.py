@@ -1,4 +1,5 @@
-"""Manifests whose JSON programs read differently (keys in another case, or twice): whatever one of them finds holds."""
+"""Manifests whose JSON different programs read differently (keys in another case, duplicate keys): whatever any of them
+finds holds."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def test_a_key_in_another_case_names_children(key: str) -> None:
 
 @pytest.mark.parametrize("escaped", [False, True])
 def test_the_kelvin_sign_is_a_k(escaped: bool) -> None:
-    """No field of a manifest that holds anything has a k; the folding is Go's all the same."""
+    """No relevant field of a manifest contains a k, but the folding is that of Go."""
     from dregutil.oci.go_json import Struct, other_readings
 
     key = "\\u212aey" if escaped else "\u212aey"
@@ -119,7 +120,7 @@ def test_every_entry_under_a_key_that_folds_is_held(first: set[str], second: set
 async def test_the_children_of_an_index_in_another_case_stay(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """To the registry and to docker it is an index with a child; the child alone has another tag, which goes."""
+    """To the registry and to docker it is an index with a child; only the child has another tag, which is removed."""
     child = pusher.push_image("r", "1.0", seed="child")
     raw = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "Manifests": [child]}).encode()
     pusher.push_manifest("r", "nightly", raw, INDEX)

@@ -1,4 +1,5 @@
-"""Large repositories: the shorter way is chosen by itself, said, and goes gently; small ones go the plain way."""
+"""Large repositories: the faster method is chosen automatically and reported, with few requests at once; small ones are
+removed one by one."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ DOOMED = 1050
 
 
 class Watched(MemoryServer):
-    """Counts requests, and how many DELETEs are under way at once."""
+    """Counts requests, and the DELETEs in flight at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ async def test_a_few_tags_of_a_large_repository_are_deleted_one_by_one(tmp_path:
         assert not any("is large" in line for line in plan_lines(plan, unmatched=0))
         server.sent.clear()
         assert set(results(await removing.apply(plan))) == {Result.REMOVED}
-        assert (server.sent["PUT"], server.sent["DELETE"]) == (0, 5 + 1)  # one looks whether deletion is allowed
+        assert (server.sent["PUT"], server.sent["DELETE"]) == (0, 5 + 1)  # one checks whether deletion is allowed
 
 
 def steps(number: int) -> list[Step]:
@@ -110,6 +111,6 @@ def test_when_the_sweep_pays(doomed: int, tags: int, pays: bool) -> None:
 
 
 def test_the_estimate_is_for_the_method_that_is_used() -> None:
-    """9,000 of 10,000: a quarter of an hour digest by digest, a minute or so in one sweep."""
+    """9,000 of 10,000: a quarter of an hour one by one, about a minute in one sweep."""
     plan = Plan("registry", datetime.now(UTC), "", tuple(steps(9_000)), tags_before={Repository("r"): 10_000})
     assert 20 < plan_seconds(plan, 0.001, 32) < 120

@@ -1,4 +1,5 @@
-"""How many requests the looks around a batch of DELETEs add: a list for each batch, and a HEAD for what stays."""
+"""The number of requests that the looks around a batch of DELETEs add: a list per batch, and a HEAD for each tag that
+stays."""
 
 from __future__ import annotations
 
@@ -19,14 +20,14 @@ STAYING = 5
 
 @pytest.fixture
 def proxy(registry_server: DistributionServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """On a machine that is busy a batch is not over sooner."""
+    """On a busy machine, a batch does not end sooner."""
     monkeypatch.setattr(looks, "_BATCH", 60.0)
     with Proxy(registry_server.port) as found:
         yield found
 
 
 async def asked(proxy: Proxy, folder: Path) -> Counter[str]:
-    """What a removal asks for, after the plan."""
+    """The requests of a removal, after the plan."""
     removing = Removing(proxy.url, folder)
     plan = await removing.plan("<2")
     proxy.requests.clear()
@@ -37,7 +38,7 @@ async def asked(proxy: Proxy, folder: Path) -> Counter[str]:
 
 
 async def test_one_batch_adds_no_requests(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
-    """The reading is the look before it, and the last look the one after it."""
+    """The reading is the look before the batch, and the last look the one after it."""
     for number in range(30):
         pusher.push_image("r", f"1.{number}", seed=str(number))
     for number in range(STAYING):
@@ -48,7 +49,7 @@ async def test_one_batch_adds_no_requests(proxy: Proxy, pusher: Pusher, tmp_path
 async def test_another_batch_adds_one_list_and_a_head_for_each_tag_that_stays(
     proxy: Proxy, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """Children go in a batch after their index's, however many indexes there are."""
+    """Children are in the batch after that of their index, for any number of indexes."""
     for number in range(8):
         children = [pusher.push_image("r", seed=f"{number} {platform}") for platform in ("amd", "arm")]
         pusher.push_index("r", f"1.{number}", children=children)
@@ -72,8 +73,8 @@ async def test_if_many_tags_stay_only_the_list_is_requested(
 async def test_a_sweep_adds_two_heads_for_each_tag_that_stays_and_none_for_others(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lives: float, whole: int
 ) -> None:
-    """One before the placeholder goes, one after it. What was swept is known, also where the repository is read whole
-    once more, as it may be before each DELETE."""
+    """One before the placeholder is deleted, one after it. What was swept is known, even if the repository is read
+    again completely, as may happen before each DELETE."""
     monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
     monkeypatch.setattr("dregutil.apply.live_graph._LOOK_LIVES", (lives, lives))
     for number in range(8):

@@ -1,7 +1,7 @@
-"""Attempts to make a removal lose a tag, a child or a signature that was not asked to go: each must fail.
+"""Attempts to make a removal lose a tag, a child or a signature that was not selected: each must fail.
 
-What somebody else does between two of our requests is done by a proxy before the real registry, or by the one in
-memory: no attempt depends on time.
+A proxy in front of the real registry, or the one in memory, does what another client might do between two requests: no
+attempt depends on timing.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from servers.memory import MemoryServer
 
 @pytest.fixture(autouse=True)
 def one_step_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that what happens before a request is always the same."""
+    """So that the effect before a request is always the same."""
     monkeypatch.setattr(repository, "_STEPS_AT_ONCE", 1)
 
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a large repository: tags go first."""
+    """As in a large repository: the tags are removed first."""
     monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
 
 
@@ -81,13 +81,13 @@ def deletes(reference: str) -> Callable[[Request], bool]:
     return lambda request: request.method == "DELETE" and request.reference == reference
 
 
-# Pushes between our requests
+# Pushes between requests
 
 
 async def test_the_same_index_pushed_again_before_its_children_went(
     proxy: Proxy, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """Tag and digest are the same as before: the last look must not take it for unchanged."""
+    """Tag and digest are the same as before: the last look must not treat them as unchanged."""
     children = [pusher.push_image("r", seed=seed) for seed in ("amd", "arm")]
     index = pusher.push_index("r", "1.0", children=children)
     raw = pusher.raw("r", "1.0")
@@ -145,7 +145,7 @@ async def test_a_tag_that_moves_during_a_sweep_by_tag(memory: MemoryServer, asid
 
 
 async def test_a_tag_that_moves_to_a_doomed_digest_is_put_back(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
-    """It goes with the digest, and only one was deleted since it was last seen."""
+    """It is deleted with the digest, and only one digest was deleted since it was last seen."""
     old = pusher.push_image("r", "1.0", seed="old")
     pusher.push_image("r", "stable", seed="new")
     raw = pusher.raw("r", "1.0")
@@ -162,7 +162,8 @@ async def test_a_tag_that_moves_to_a_doomed_digest_is_put_back(proxy: Proxy, pus
 async def test_a_tag_left_without_its_placeholder_is_untagged_again(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """2.8 takes a manifest first and then its tags; where it cannot read them all just then, status 500, they stay."""
+    """2.8 deletes a manifest first and then its tags; if it cannot read them all at that moment (status 500), they
+    stay."""
     image = pusher.push_image("r", "1.0", "stable", seed="one")
     revisions = registry_server.storage / "docker/registry/v2/repositories/r/_manifests/revisions/sha256"
 
@@ -189,7 +190,7 @@ async def test_a_tag_left_without_its_placeholder_is_untagged_again(
         if how == "untagged again":
             assert results(result) == [Result.REMOVED]
             assert pusher.tags("r") == {"stable": image["digest"]}
-        else:  # it lies on its image, and is not told as removed
+        else:  # it is on its image, and is not reported as removed
             assert results(result) == [Result.FAILED]
             assert pusher.is_whole("r", "1.0")
         assert pusher.is_whole("r", "stable")
@@ -200,7 +201,7 @@ async def test_a_tag_left_without_its_placeholder_is_untagged_again(
 async def test_what_was_read_long_ago_is_read_again(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tag that moved onto what goes, after the reading and before its step."""
+    """A tag that moved to a doomed digest, after the reading and before its step."""
     monkeypatch.setattr(live_graph, "look_lives", lambda _: 0.0)
     first, old = (pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     pusher.push_image("r", "stable", seed="new")
@@ -216,7 +217,8 @@ async def test_what_was_read_long_ago_is_read_again(
 async def test_another_step_reads_while_an_intent_is_written(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """A step was found to hold; until its intent is on the disk, the repository is read again, and it does not."""
+    """A step was found valid. While its intent is being written, the repository is read again, and the step is no
+    longer valid."""
     old = pusher.push_image("r", "1.0", seed="old")
     pusher.push_image("r", "2.0", seed="other")
     raw = pusher.raw("r", "1.0")
@@ -283,11 +285,11 @@ async def test_a_run_stopped_after_a_sweep_leaves_what_it_reports_as_left(
     assert aside.tags("r") == {tag: digest for tag, digest in before.items() if tag in left}
 
 
-# Answers that are lost, refused, or lie
+# Lost, refused and wrong answers
 
 
 async def test_a_lost_answer_does_not_affect_other_steps(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
-    """One SBOM under the tags of two subjects: the answer about one is lost, the other is refused."""
+    """One SBOM with the tags of two subjects: the answer about one is lost, the other is refused."""
     one, two = (pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     sbom = [signature_tag(image, ".sbom") for image in (one, two)]
     pusher.push_image("r", *sbom, seed="sbom")
@@ -332,7 +334,7 @@ async def test_a_tag_that_reappears_while_an_answer_is_lost_is_recorded(
 
 
 async def test_a_step_ended_by_the_login_is_resumed(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
-    """It has no outcome, although the last look after it found nothing amiss."""
+    """It has no outcome, although the last look found no problem."""
     image = pusher.push_image("r", "1.0", seed="one")
     refused = Answer(401, headers={"WWW-Authenticate": 'Basic realm="r"'})
     proxy.before = lambda request: refused if deletes(image["digest"])(request) else None
@@ -346,7 +348,7 @@ async def test_a_step_ended_by_the_login_is_resumed(proxy: Proxy, pusher: Pusher
 
 
 async def test_accepted_and_then_an_error(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
-    """As 3.x does when the manifest went and its tags did not: whether it went must be looked at."""
+    """As 3.x answers if the manifest was deleted and its tags were not: whether it is gone must be checked."""
     children = [pusher.push_image("r", seed=seed) for seed in ("amd", "arm")]
     index = pusher.push_index("r", "1.0", children=children)
     error = Answer(202, json.dumps({"errors": [{"code": "UNKNOWN", "message": "tags"}]}).encode())
@@ -375,7 +377,8 @@ async def test_tags_left_dangling_by_a_delete_are_removed(memory: MemoryServer, 
 async def test_an_image_pushed_again_while_dangling_tags_are_cleared(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, mine: bool
 ) -> None:
-    """Between the last list of tags and its mending: what is there again is somebody's, and is not taken away."""
+    """Between the last list of tags and the repair: a tag that exists again belongs to another client, and is not
+    removed."""
     image = aside.push_image("r", "1.0", seed="one")
     aside.push_image("r", "2.0", seed="two")
     raw = aside.raw("r", "1.0")
@@ -385,7 +388,7 @@ async def test_an_image_pushed_again_while_dangling_tags_are_cleared(
     def push_after_the_last_list(request: Request, answer: Answer) -> Answer:
         if request.method == "DELETE" and answer.status == 202:
             memory.switches.keeps_tags = False
-            if not mine:  # a push of another image that the delete overtook
+            if not mine:  # a push of another image, overtaken by the delete
                 memory.repositories["r"].tags = {**aside.tags("r"), "odd": "sha256:" + "0" * 64}
             lists.append("deleted")
         elif lists == ["deleted"] and request.path.endswith("/tags/list"):
@@ -405,7 +408,7 @@ async def test_an_image_pushed_again_while_dangling_tags_are_cleared(
 async def test_a_wrong_list_in_the_middle_of_a_run(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The list omits a tag once something was deleted (3.1.1 on S3 does so); the tag had moved onto what goes."""
+    """The list omits a tag once something was deleted (3.1.1 on S3 does this); the tag had moved to a doomed digest."""
     monkeypatch.setattr(live_graph, "look_lives", lambda _: 0.0)
     first, old = (aside.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     aside.push_image("r", "stable", seed="new")
@@ -447,7 +450,8 @@ async def test_a_refused_sweep_by_tag_reverts_itself(
 async def test_a_sweep_without_permission_to_push_is_recorded(
     memory: MemoryServer, aside: Pusher, tmp_path: Path
 ) -> None:
-    """Who may delete and not push: the plain way remains, and each of its intents is durable before its DELETE."""
+    """With permission to delete but not to push, digests are deleted one by one, and each intent is durable before its
+    DELETE."""
     for number in range(6):
         aside.push_image("r", f"1.{number}", seed=str(number))
     before = aside.tags("r")
@@ -474,7 +478,7 @@ async def test_two_tags_of_a_digest_that_stays_are_deleted_by_tag(
 async def test_a_signature_that_got_a_second_subject_after_the_plan(
     memory: MemoryServer, aside: Pusher, tmp_path: Path
 ) -> None:
-    """Its new subject was to go too, and is refused: the tag that came holds the signature all the same."""
+    """Its new subject was doomed too, and is refused: the new tag holds the signature anyway."""
     one, two = (aside.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1"))
     signature = aside.push_image("r", signature_tag(one), seed="signature")
     removing = Removing(memory.url, tmp_path)
@@ -486,7 +490,7 @@ async def test_a_signature_that_got_a_second_subject_after_the_plan(
     assert aside.is_whole("r", "1.1")
 
 
-# Servers that take more than was asked
+# Servers that delete more than was requested
 
 
 async def test_what_a_cascade_deleted_can_be_restored(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
@@ -512,7 +516,7 @@ async def test_what_a_cascade_deleted_can_be_restored(memory: MemoryServer, asid
 async def test_a_cascade_that_deletes_what_was_to_stay(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, keeps: bool
 ) -> None:
-    """A server deletes the children with an index, be they another's too, or asked to be kept."""
+    """A server deletes the children with an index, even if they belong to another index or were to be kept."""
     shared, own = (aside.push_image("r", seed=seed) for seed in ("shared", "own"))
     index = aside.push_index("r", "1.0", children=[shared, own])
     aside.push_index("r", "2.0", children=[shared])
@@ -591,7 +595,7 @@ async def test_two_names_of_one_store_and_a_sweep(memory: MemoryServer, aside: P
 async def test_two_names_of_one_store_and_a_first_step_that_shows_nothing(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, status: int
 ) -> None:
-    """The step that goes before the sweep is refused: then another one must show whether the names are one store."""
+    """The step before the sweep is refused: then another one must show whether the names refer to one store."""
     for number in range(40):
         aside.push_image("a", f"1.{number}", seed=str(number))
     memory.repositories["b"] = memory.repositories["a"]
@@ -610,7 +614,7 @@ async def test_two_names_of_one_store_and_a_first_step_that_shows_nothing(
 async def test_two_names_of_one_store_and_an_unanswered_check(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, said: Answer
 ) -> None:
-    """The registry cannot say whether the digest went: whether it went from the other name is asked all the same."""
+    """The registry cannot say whether the digest is gone: whether it is gone under the other name is checked anyway."""
     image = aside.push_image("a", "1.0", seed="one")
     memory.repositories["b"] = memory.repositories["a"]
     deleted = threading.Event()
@@ -631,7 +635,7 @@ async def test_two_names_of_one_store_and_an_unanswered_check(
 
 
 async def test_each_pair_of_names_may_be_one_store(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
-    """That one repository has a store of its own says nothing about the next one."""
+    """That one repository has a separate store does not show anything about the next one."""
     aside.push_image("apart", "1.0", seed="zero")
     aside.push_image("a", "1.0", seed="zero")
     for number in range(1, 4):
@@ -658,13 +662,13 @@ async def test_each_pair_of_names_may_be_one_store(memory: MemoryServer, aside: 
     assert all(aside.is_whole("alias", tag) for tag in before)
 
 
-# Strange content
+# Unusual content
 
 
 async def test_an_index_whose_entries_are_layers(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """BuildKit's cache: 2.8 answers 500 where such an entry is asked for as a manifest."""
+    """A BuildKit cache: 2.8 answers 500 if such an entry is requested as a manifest."""
     kinds = ("application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.buildkit.cacheconfig.v0")
     entries = [{"mediaType": kind, "digest": pusher.push_blob("r", kind.encode()), "size": len(kind)} for kind in kinds]
     for tag in ("cache", "other"):

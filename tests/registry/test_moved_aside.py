@@ -1,4 +1,4 @@
-"""A crawl while tags are on a placeholder changes nothing of when they came."""
+"""A crawl while tags are on a placeholder does not change when they appeared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is moved between a look and the write that follows it: put back, or named."""
+"""Tags that are moved between a look and the next write: put back, or reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from servers.memory import MemoryServer, Switches
 
 
 async def test_a_tag_deleted_with_a_child_that_stays_is_reported(tmp_path: Path) -> None:
-    """Nobody else's push shows it: the child is put back under its tag, which may have been moved off it."""
+    """No other push reveals it: the child is put back under its tag, which may have been moved away from it."""
     with MemoryServer(Switches(cascades=True)) as server, Pusher(server.url) as pusher:
         child = pusher.push_image("r", "1.0", seed="child")
         index = pusher.push_index("r", "2.0", children=[child])
@@ -43,11 +43,11 @@ async def test_a_tag_deleted_with_a_child_that_stays_is_reported(tmp_path: Path)
 
 
 async def test_a_tag_that_a_replica_does_not_know_yet_is_not_moved(tmp_path: Path) -> None:
-    """One list that omits a tag, and one 404 by its name, are no proof that it went with what was deleted."""
+    """A list that omits a tag, and one 404 for its name, do not prove that it was deleted with a digest."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         stays = pusher.push_image("r", "1.0", seed="stays")
         goes = pusher.push_image("r", "2.0", seed="goes")
-        lagging: list[str] = []  # what the next answers, which come from that replica, are about
+        lagging: list[str] = []  # the next answers, which come from that replica, are about this
 
         def lag(request: Request, answer: Answer) -> Answer:
             if request.method == "DELETE" and request.reference == goes["digest"]:
@@ -68,7 +68,7 @@ async def test_a_tag_that_a_replica_does_not_know_yet_is_not_moved(tmp_path: Pat
 
 
 async def test_a_tag_is_not_put_back_because_of_an_outdated_list(tmp_path: Path) -> None:
-    """A replica that lags for longer than the pause: it shows the registry as it was before the tag was pushed."""
+    """A replica that lags longer than the pause: it shows the registry as it was before the push."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         stays = pusher.push_image("r", "1.0", seed="stays")
         goes = pusher.push_image("r", "2.0", seed="goes")
@@ -96,8 +96,8 @@ async def test_a_tag_is_not_put_back_because_of_an_outdated_list(tmp_path: Path)
 async def test_a_tag_pushed_again_after_the_sweep_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, omitted: str
 ) -> None:
-    """It is on what it was on, and yet it is no sign that the sweep did nothing; also where the list that follows
-    leaves a tag out, so that the repository is read whole."""
+    """It is on the same digest as before, but this does not mean that the sweep did nothing; even if the next list
+    omits a tag, so that the repository is read completely."""
     monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
     with MemoryServer() as server, Pusher(server.url) as pusher:
         images = {tag: pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1", "1.2")}
@@ -122,7 +122,7 @@ async def test_a_tag_pushed_again_after_the_sweep_stays(
 
 
 async def test_a_new_tag_that_one_reading_denies_is_requested_again(tmp_path: Path) -> None:
-    """The list names it, and a replica has not heard of it yet: it is no less there."""
+    """The list names it, and a replica does not know it yet: it exists all the same."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         child = pusher.push_image("r", seed="child")
         index = pusher.push_index("r", "2.0", children=[child])
@@ -142,7 +142,7 @@ async def test_a_new_tag_that_one_reading_denies_is_requested_again(tmp_path: Pa
             removing = Removing(proxy.url, tmp_path)
             plan = await removing.plan("2.0")
             async with connect_writable(proxy.url) as registry:
-                await registry.resolve(Repository("r"), Tag("1.0"))  # HEAD works here: a 404 is not asked for by GET
+                await registry.resolve(Repository("r"), Tag("1.0"))  # HEAD works here: after a 404 there is no GET
                 result = await apply_plan(registry, plan, recorder=NoRecorder())
         assert denied == ["HEAD"]
         assert pusher.tags("r")["new"] == child["digest"]
@@ -178,7 +178,7 @@ async def test_a_copy_of_a_placeholder_that_one_reading_denies_is_not_deleted_wi
 
 
 async def test_a_pushed_tag_that_a_replica_denies_is_not_moved_back_to_a_deleted_digest(tmp_path: Path) -> None:
-    """The last look finds a tag of what was removed listed and answered with 404: somebody has pushed it elsewhere."""
+    """The last look finds a removed tag listed but answered with 404: somebody has pushed it with another image."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         stays = pusher.push_image("r", "1.0", seed="stays")
         goes = pusher.push_image("r", "2.0", seed="goes")
@@ -229,7 +229,7 @@ async def test_a_manifest_deleted_by_a_sweep_is_put_back_for_a_new_index(
 async def test_a_lost_tag_that_a_replica_still_shows_is_requested_again_or_reported(
     tmp_path: Path, answers: int, is_back: bool
 ) -> None:
-    """It went with what was deleted; who asks that replica is told that it never was moved there."""
+    """It was deleted with the digest; a client of that replica sees the tag as never moved."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
         stays = pusher.push_image("r", "1.0", seed="stays")
         goes = pusher.push_image("r", "2.0", seed="goes")

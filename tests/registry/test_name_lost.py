@@ -1,4 +1,4 @@
-"""The registry's name is no longer known, in the middle of it: what stays is whole, and it is said."""
+"""The registry's host name can no longer be resolved during a run: what stays is whole, and the run reports it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DOOMED = ("1.0", "1.1", "1.2")
 
 
 class Resolver:
-    """Stands in for the system's, and knows one name until it forgets it."""
+    """Replaces the system's resolver, and knows one name until it forgets it."""
 
     def __init__(self, registry: list[Registry]) -> None:
         self.knows = True
@@ -43,7 +43,7 @@ class Resolver:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     def forget(self) -> Answer:
-        """From now on: with the connection, and the address that was remembered for a while."""
+        """From now on, and for the open connection and the cached address."""
         self.knows = False
         for registry in self.registry:
             registry._transport._session.connector.clear_dns_cache()  # type: ignore[union-attr]
@@ -52,7 +52,7 @@ class Resolver:
 
 @pytest.fixture
 def connected() -> list[Registry]:
-    """The clients whose remembered addresses end with the name."""
+    """The clients whose cached addresses end with the name."""
     return []
 
 

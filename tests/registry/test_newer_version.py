@@ -1,4 +1,4 @@
-"""What a newer version wrote is refused in one line with an advice, and never half read."""
+"""Files of a newer version are refused in one line with advice, and never read partially."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from servers import DistributionServer
 
 @pytest.fixture
 def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Program:
-    """Of two removals the last is to be of a newer version."""
+    """The last of two removals is that of a newer version."""
     program = Program(registry_server.url, tmp_path)
     for number in range(3):
         pusher.push_image("r", f"1.{number}", seed=str(number))
@@ -30,7 +30,7 @@ def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
 
 @pytest.mark.parametrize("is_understood", [True, False])
 def test_a_run(program: Program, pusher: Pusher, is_understood: bool) -> None:
-    """Whether or not the first line of its record looks as ours does."""
+    """Whether or not the first line of its record has the current form."""
     record = program.runs[-1] / "journal.jsonl"
     lines = record.read_bytes().splitlines(keepends=True)
     header = decode_line(lines[0])

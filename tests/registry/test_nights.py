@@ -1,12 +1,13 @@
-"""Thirty nights of a registry that lies now and then: nothing goes that the policy keeps on an honest one.
+"""Thirty nights of a registry that sometimes gives wrong answers: nothing is removed that the policy keeps on an honest
+one.
 
-Between two nights images are pushed, promoted, rolled back, copied from elsewhere, removed by hand, and the last
-cleanup is undone. Each night a list of tags may leave some out, the catalog a repository, and tags may be answered 404;
-then `cleanup` runs, on a clock of the test's. `_Honest` knows what is really there, and says on its own what the policy
-keeps of it. After each night a reader who looks into the server's own memory checks that every such tag is there, on
-its image, whole.
+Between two nights images are pushed, promoted, rolled back, copied from elsewhere and removed by hand, and the last
+cleanup is undone. Each night a list of tags may omit some, the catalog may omit a repository, and tags may be answered
+with 404; then `cleanup` runs, on a clock of the test. `_Honest` knows what really exists, and computes independently
+what the policy keeps of it. After each night a reader with access to the server's memory checks that every such tag
+exists, on its image, complete.
 
-What was never listed nobody can know: only what was listed once is left out afterwards.
+What was never listed cannot be known: only what was listed once is omitted afterwards.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ CLOCKED = (
 
 
 class Clock:
-    """Stands in for `datetime` where the program asks what time it is."""
+    """Replaces `datetime` where the program asks for the time."""
 
     moment = START
     fromtimestamp = staticmethod(datetime.fromtimestamp)
@@ -53,7 +54,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Rules:
-    """A policy that keeps `last` images, whatever is younger than `within` days, and the newest of `daily` days."""
+    """A policy that keeps `last` images, everything younger than `within` days, and the newest of `daily` days."""
 
     last: int
     within: int = 0
@@ -72,7 +73,8 @@ class Rules:
 
 @dataclass
 class Named:
-    """A tag as it really is. `came`: when it was put on this image; `is_copy`: the image came from elsewhere then."""
+    """The true state of a tag. `came`: when it was moved to this image; `is_copy`: the image came from elsewhere
+    then."""
 
     digest: str
     built: datetime
@@ -84,7 +86,7 @@ class Named:
 
 @dataclass
 class _Honest:
-    """What is really there, and what the policy keeps of it."""
+    """What really exists, and what the policy keeps of it."""
 
     rules: Rules
     tags: dict[str, dict[str, Named]] = field(default_factory=lambda: {name: {} for name in REPOSITORIES})
@@ -100,7 +102,7 @@ class _Honest:
         return found | {tag for tag in here if here[tag].digest in {here[other].digest for other in found}}
 
     def _is_among_the_last(self, one: Named, here: dict[str, Named]) -> bool:
-        """By when it was built; or, of what was promoted, by the night before which that was done."""
+        """Its build date; or, for a promotion, the night before it."""
         newer = {other.digest for other in here.values() if other.built > one.built}
         if len(newer) < self.rules.last:
             return True
@@ -151,7 +153,7 @@ class _World:
             self.night(night)
 
     def day(self, night: int) -> None:
-        """What people did since the night before."""
+        """Actions since the previous night."""
         if not night:
             return
         for _ in range(self.chance.randint(0, 3)):
@@ -181,7 +183,7 @@ class _World:
         here[f"v{number}"] = Named(index["digest"], moment, moment)
 
     def promote(self, name: str, moment: datetime) -> None:
-        """A new tag on an image that is there."""
+        """A new tag on an existing image."""
         self._retag(name, f"prod-{self._next()}", moment)
 
     def move(self, name: str, moment: datetime) -> None:
@@ -189,7 +191,7 @@ class _World:
         self._retag(name, self.chance.choice(("stable", "test", "edge")), moment)
 
     def roll_back(self, name: str, moment: datetime) -> None:
-        """Those that moved, to some other image."""
+        """Those that moved back, to some other image."""
         for tag in ("test", "edge"):
             if tag in self.honest.tags[name]:
                 self._retag(name, tag, moment)
@@ -200,7 +202,8 @@ class _World:
         self._image(name, f"v{self._next()}", built, moment, is_copy=True)
 
     def drop(self, name: str, _: datetime) -> None:
-        """Somebody removes an image by hand, with all of its tags; no child of an index, which that would break."""
+        """Somebody removes an image by hand, with all of its tags; but no child of an index, which would break the
+        index."""
         here, stored = self.honest.tags[name], self.server.repositories[name].manifests
         children = {child for manifest in stored.values() for child in manifest.children}
         found = sorted({one.digest for one in here.values()} - children)
@@ -244,7 +247,7 @@ class _World:
             switches.unlisted.update(self.chance.sample(REPOSITORIES, self.chance.randint(1, 2)))
 
     def read(self, keep: dict[str, set[str]], what: str) -> None:
-        """Whether all that is to stay is there, whole; what went may be undone, and is no longer there."""
+        """Whether everything that must stay exists, complete; what was removed may be undone, and must be gone."""
         taken: dict[tuple[str, str], Named] = {}
         for name in REPOSITORIES:
             here = self.server.repositories[name]

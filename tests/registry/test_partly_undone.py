@@ -1,4 +1,4 @@
-"""What an undo cannot read or put is left with its reason; everything else comes back, and the counts are true."""
+"""What an undo cannot read or put is left with its reason; everything else is restored, and the counts are true."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
 
 
 def removed(program: Program, pusher: Pusher, number: int = 5) -> dict[str, str]:
-    """Push images and remove them; returns their tags as they were."""
+    """Push images and remove them; return their previous tags."""
     for place in range(number):
         pusher.push_image("r", f"1.{place}", seed=str(place))
     pusher.push_image("r", "2.0", seed="keep")
@@ -87,7 +87,7 @@ def test_an_unreadable_blob_does_not_prevent_other_images_from_being_restored(
 
     with Proxy(registry_server.port, before=fail) as proxy:
         behind = Program(proxy.url, tmp_path)
-        # The record names the server itself.
+        # The record contains the address of the server itself.
         for record in program.state.rglob("journal.jsonl"):
             _readdress(record, program.url, proxy.url)
         found = behind.run("undo")
@@ -103,7 +103,7 @@ def test_an_unreadable_blob_does_not_prevent_other_images_from_being_restored(
 
 
 def _readdress(record: Path, url: str, other: str) -> None:
-    """Let a record be of another address, its sums made anew."""
+    """Change the address in a record, with new checksums."""
     from dregutil.journal.lines import RunLine, decode_line, encode_line
 
     lines = record.read_bytes().splitlines(keepends=True)
@@ -140,7 +140,7 @@ def test_a_repository_that_cannot_be_listed_does_not_prevent_others_from_being_r
 
 
 def test_an_untagged_image_is_not_counted_as_put_back(pusher: Pusher, program: Program) -> None:
-    """The tags went alone: so many come back, and no manifest."""
+    """Only the tags were removed: as many are restored, and no manifest."""
     pusher.push_image("r", "1.0", "1.1", "stable", seed="one")
     before = pusher.tags("r")
     found = program.run("remove-tags", "-r", "r", "-t", "<2", "--untag", "--yes-remove", "2")

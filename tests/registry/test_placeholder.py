@@ -1,4 +1,4 @@
-"""A run was killed while tags lay on its placeholder: nobody takes that for an image, and no copy of it is lost."""
+"""A run was killed while tags were on its placeholder: no command treats it as an image, and no copy of it is lost."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def removing(registry_server: DistributionServer, tmp_path: Path, monkeypatch: p
 
 
 async def killed_in_the_sweep(removing: Removing, pusher: Pusher, number: int = 4) -> dict[str, str]:
-    """Push images `b0`, `b1`…, and kill their removal once all their tags are on a placeholder. Returns the tags as
-    they were; `keep` stays."""
+    """Push images `b0`, `b1`…, and kill their removal once all their tags are on a placeholder. Return the previous
+    tags; `keep` stays."""
     for place in range(number):
         pusher.push_image("r", f"b{place}", seed=str(place))
     pusher.push_image("r", "keep", seed="keep")
@@ -46,7 +46,8 @@ async def killed_in_the_sweep(removing: Removing, pusher: Pusher, number: int = 
 
 
 async def killed_while_untagging(removing: Removing, pusher: Pusher) -> dict[str, str]:
-    """Kill a run that takes `b0` off its image, which `stable` names too, once the tag is on the placeholder."""
+    """Kill a run that removes the tag `b0` from its image, which also has `stable`, once the tag is on the
+    placeholder."""
     pusher.push_image("r", "b0", "stable", seed="one")
     before = pusher.tags("r")
     plan = await removing.plan("b0", options=RemovalOptions(untag=True))
@@ -170,7 +171,7 @@ def test_doctor_and_why_report_the_placeholder(
 def test_a_placeholder_displaces_no_image(
     program: Program, pusher: Pusher, left_behind: tuple[dict[str, str], str]
 ) -> None:
-    """The newest two are kept, of what are images."""
+    """Of the images, the newest two are kept."""
     (program.folder / "policy.yml").write_text(POLICY)
     pusher.push_image("r", "new", seed="new")
     now = pusher.tags("r")
@@ -192,7 +193,7 @@ def test_a_placeholder_is_reported_even_without_its_record(
 async def test_a_placeholder_recorded_as_an_image_by_an_older_version_is_not_restored(
     program: Program, removing: Removing, pusher: Pusher, left_behind: tuple[dict[str, str], str]
 ) -> None:
-    """2.0.0 removed placeholders like images, and put them into the record of that run."""
+    """2.0.0 removed placeholders like images, and recorded them in that run."""
     from datetime import UTC, datetime
 
     from dregutil.oci.manifest import parse_manifest

@@ -1,6 +1,7 @@
-"""Tags that are pushed or moved onto what is just being removed: they stay, come back, or are named with what they had.
+"""Tags that are pushed or moved to a digest during its removal: they stay, are put back, or are reported with their
+digest.
 
-What somebody else does between two requests is done by a proxy before the real registry.
+A proxy in front of the real registry does what another client might do between two requests.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def proxy(registry_server: DistributionServer) -> Iterator[Proxy]:
 
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a large repository: tags go first."""
+    """As in a large repository: the tags are removed first."""
     monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
 
 
@@ -50,7 +51,8 @@ def deletes(reference: str) -> Callable[[Request], bool]:
 
 
 def deletes_other_than(known: set[str], repository: str = "r") -> Callable[[Request], bool]:
-    """The DELETE of a manifest of our own, which is there: the first DELETE of all is of a digest that nobody has."""
+    """The DELETE of a placeholder that exists; the very first DELETE is the preflight, of a digest that does not
+    exist."""
     seen: list[str] = []
 
     def is_it(request: Request) -> bool:
@@ -68,7 +70,7 @@ def push_again(pusher: Pusher, tag: str, digest: str, kind: str = IMAGE) -> None
 @pytest.mark.usefixtures("swept")
 @pytest.mark.parametrize("tag", ["new", "stable", "1.3"])
 async def test_a_tag_pushed_after_the_sweep_stays(proxy: Proxy, pusher: Pusher, tmp_path: Path, tag: str) -> None:
-    """New, moved there, or one of those that have just gone: its digest is not deleted."""
+    """New, moved there, or one of those just removed: its digest is not deleted."""
     digests = [pusher.push_image("r", f"1.{n}", f"1.{n}-alpine", seed=str(n))["digest"] for n in range(6)]
     pusher.push_image("r", "stable", seed="stays")
     proxy.before = once(deletes_other_than(set(digests)), lambda: push_again(pusher, tag, digests[3]))
@@ -83,7 +85,8 @@ async def test_a_tag_pushed_after_the_sweep_stays(proxy: Proxy, pusher: Pusher, 
 
 @pytest.mark.usefixtures("swept")
 async def test_a_tag_pushed_again_long_after_the_sweep_stays(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
-    """What went in the sweep is pushed onto the child of an index that just goes: the child is for the next batch."""
+    """A tag removed in the sweep is pushed to the child of an index that is just being deleted; the child is in the
+    next batch."""
     child = pusher.push_image("r", seed="child")
     index = pusher.push_index("r", "1.0", children=[child])
     pusher.push_image("r", "1.1", seed="image")
@@ -96,7 +99,7 @@ async def test_a_tag_pushed_again_long_after_the_sweep_stays(proxy: Proxy, pushe
 
 @pytest.mark.usefixtures("swept")
 async def test_a_new_tag_on_the_last_digest_that_a_sweep_leaves(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
-    """It comes after the look; a second one comes after the index and before its child."""
+    """It appears after the look; a second one appears after the index and before its child."""
     child = pusher.push_image("r", seed="child")
     index = pusher.push_index("r", "1.0", children=[child])
     pusher.push_image("r", "stable", seed="stays")
@@ -140,7 +143,7 @@ async def test_a_tag_with_several_possible_digests_is_reported_and_the_next_one_
 async def test_a_tag_copied_from_one_that_is_being_removed(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, doomed: int, tag: str
 ) -> None:
-    """It is on a manifest of ours, which does not go before the tag has what the other one stood for, or is named."""
+    """It is on a placeholder, which is not deleted before the tag has the image of the copied one, or is reported."""
     digests = [pusher.push_image("r", f"1.{n}", seed=str(n))["digest"] for n in range(doomed)]
     pusher.push_image("r", "stable", seed="stays")
     moved: list[bytes] = []
@@ -165,7 +168,7 @@ async def test_a_tag_copied_from_one_that_is_being_removed(
 
 @pytest.mark.usefixtures("swept")
 async def test_a_tag_deleted_with_a_placeholder_is_reported(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
-    """Copied after the last look at it: of three images it may have had any."""
+    """Copied after the last look: it may have been on any of three images."""
     digests = [pusher.push_image("r", f"1.{n}", seed=str(n))["digest"] for n in range(3)]
     pusher.push_image("r", "stable", seed="stays")
     bodies: list[bytes] = []

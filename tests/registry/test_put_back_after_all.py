@@ -1,4 +1,4 @@
-"""What a push that came meanwhile needs is put back although the registry hesitates, or its tag is named."""
+"""What a push in the meantime needs is put back although the registry hesitates, or its tag is reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def nightly(registry_server: DistributionServer, pusher: Pusher) -> Iterator[tuple[Proxy, dict[str, Any]]]:
-    """A proxy behind which `nightly`, an index, is pushed just before a child of it is deleted; and that child."""
+    """A proxy that pushes `nightly`, an index, just before a child of it is deleted; and that child."""
     child = pusher.push_image("r", seed="child")
     pusher.push_index("r", "1.0", children=[child])
     pusher.push_image("r", "stable", seed="stays")
@@ -43,7 +43,7 @@ def nightly(registry_server: DistributionServer, pusher: Pusher) -> Iterator[tup
 
 
 def failing(proxy: Proxy, child: str, answer: Answer, times: int) -> list[Request]:
-    """From now on the PUT of `child` by its digest is answered with `answer` so many times."""
+    """From now on, answer the PUT of `child` by digest with `answer`, this many times."""
     push: Callable[[Request], Answer | None] = proxy.before
     failed: list[Request] = []
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_put_back_is_reported_and_the_advised_command_repairs_it(
 async def test_an_index_seen_by_an_earlier_look_gets_its_child_back(
     nightly: tuple[Proxy, dict[str, Any]], pusher: Pusher, tmp_path: Path
 ) -> None:
-    """It came after its child had gone, and was read before the last look."""
+    """It was pushed after its child was deleted, and was read before the last look."""
     proxy, child = nightly
     more = [pusher.push_image("r", seed=f"more {n}") for n in range(2)]
     inner = pusher.push_index("r", children=more)
