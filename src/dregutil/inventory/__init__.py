@@ -1,4 +1,5 @@
-"""What is in a registry, as it was read: tags, manifests, when a tag was first seen, what lost its last tag.
+"""What is in a registry, as it was read: tags, manifests, the history of tags, what has no tag.
 
-Reads a registry or its storage by the floors below; writes nothing but its own caches on this machine.
+`crawl` reads all tags, `survey` reads one repository before a decision, `contents` has what is behind digests, `health`
+finds what is broken. Reads a registry or its storage; writes only its own files on this machine.
 """

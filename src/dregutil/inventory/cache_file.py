@@ -23,14 +23,14 @@ def cache_file_name(address: RegistryAddress) -> str:
 
 
 class CacheFile:
-    """One registry's cache. Reading and writing are whole; a crash while writing leaves the old file."""
+    """The cache of one registry. It is replaced as a whole; a crash leaves the old file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> Inventory | None:
-        """The inventory, or None where there is no file. Raises CacheError where it is damaged or cannot be read."""
-        self._check_hands()
+        """The inventory; None if there is no file. Raises CacheError if it is damaged or cannot be read."""
+        self._check_links()
         try:
             with self.path.open("rb") as file:
                 found = json.load(file)
@@ -39,21 +39,21 @@ class CacheFile:
         except OSError as error:
             raise self.unusable(error.strerror or str(error)) from error
         except (ValueError, RecursionError) as error:
-            raise self.unusable("it is no JSON, or was cut short") from error
+            raise self.unusable("it is not JSON, or was cut short") from error
         try:
             return Inventory(_checked(found))
         except UsageError as error:
             raise self.unusable(error.message) from error
 
     def stream(self) -> Inventory | None:
-        """As `read`, but a repository's tags are read when they are asked for, and not kept: for what passes once over
-        a registry that would not fit into memory. What is wrong with them is thus raised later."""
+        """As `read`, but the tags of a repository are parsed when they are accessed, and not kept: for one pass over a
+        registry that does not fit into memory. CacheError for damaged tags is raised then."""
         import msgspec  # a query from the cache does without
 
-        self._check_hands()
+        self._check_links()
         try:
             with self.path.open("rb") as file:
-                # An empty file cannot be mapped, and is no JSON either.
+                # An empty file cannot be mapped, which raises ValueError.
                 raw = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             found = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
             return _StreamedInventory(self, {Repository.parse(name): tags for name, tags in found.items()})
@@ -62,18 +62,18 @@ class CacheFile:
         except OSError as error:
             raise self.unusable(error.strerror or str(error)) from error
         except (ValueError, RecursionError) as error:
-            raise self.unusable("it is no JSON of repositories, or was cut short") from error
+            raise self.unusable("it is not JSON of repositories, or was cut short") from error
         except UsageError as error:
             raise self.unusable(error.message) from error
 
     def age(self, now: float) -> float | None:
-        """Seconds since it was read, at `now` (seconds since 1970); None where there is no file."""
+        """The age of what it holds, in seconds, at `now` (seconds since 1970); None if there is no file."""
         try:
             return max(now - self.path.stat().st_mtime, 0.0)
         except OSError:
             return None
 
-    def _check_hands(self) -> None:
+    def _check_links(self) -> None:
         if others_link(self.path) is not None:
             raise self.unusable("it is a link of another user, or leads to another user's file")
         try:
@@ -82,9 +82,9 @@ class CacheFile:
             raise self.unusable(error.strerror or str(error)) from error
 
     def update(self, changed: Callable[[Inventory], Mapping[Repository, Mapping[Tag, Digest]]]) -> None:
-        """Replace the tags of some repositories, those that `changed` makes of what is known; without a file, nothing.
+        """Replace the tags of some repositories by those that `changed` returns. Without a file nothing is done.
 
-        The file stays as old as it was: its age is that of the oldest it holds. Raises as `read` and `write` do.
+        The age of the file stays: it is that of the oldest tags in it. Raises as `read` and `write` do.
         """
         with self.lock():
             known = self.read()
@@ -96,11 +96,10 @@ class CacheFile:
             self.write(known, written_ns=written)
 
     def write(self, inventory: Inventory, *, written_ns: int | None = None) -> None:
-        """Replace the file. Raises OSError where the folder cannot be written. `written_ns`: when what it holds was
-        read, in nanoseconds since 1970; now, where it is None.
+        """Replace the file. Raises OSError if the folder cannot be written.
 
-        Only its owner may read it, since it names private images; a link that leads elsewhere is replaced, never
-        followed.
+        `written_ns`: when the tags were read, in nanoseconds since 1970; None for now. Only the owner may read the
+        file, since it names private images. A link in its place is replaced, not followed.
         """
         if others_link(self.path.parent) is not None:
             raise PermissionError(
@@ -111,7 +110,7 @@ class CacheFile:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from changing the file meanwhile; where the folder cannot be written, without a lock."""
+        """Keep other processes from changing the file meanwhile. Without a lock if the folder cannot be written."""
         from filelock import FileLock  # 15 ms, and a query changes nothing
 
         try:
@@ -125,15 +124,15 @@ class CacheFile:
             yield
 
     def unusable(self, why: str) -> CacheError:
-        """The error that the file cannot be used."""
+        """The error for a file that cannot be used."""
         return CacheError(
             f"the cache file {self.path} cannot be used: {why}",
-            advice="--refresh reads the registry again and writes it anew; -c names another file",
+            advice="--refresh reads the registry again and replaces it; -c names another file",
         )
 
 
 class _StreamedInventory(Inventory):
-    """Tags as they stand in a file, which each look at them reads anew; it cannot be changed."""
+    """Tags in a file, parsed on each access. It cannot be changed."""
 
     def __init__(self, file: CacheFile, raw: Mapping[Repository, bytes]) -> None:
         super().__init__()
@@ -154,7 +153,7 @@ class _StreamedTags(Mapping[Repository, Mapping[Tag, Digest]]):
         try:
             return _checked({repository: msgspec.json.decode(self._raw[repository])})[repository]
         except (ValueError, RecursionError) as error:
-            raise self._file.unusable(f"the tags of {repository} are no JSON") from error
+            raise self._file.unusable(f"the tags of {repository} are not JSON") from error
         except UsageError as error:
             raise self._file.unusable(error.message) from error
 
@@ -180,14 +179,14 @@ def _texts(inventory: Inventory) -> Iterator[str]:
 
 def _checked(found: object) -> dict[Repository, dict[Tag, Digest]]:
     if not isinstance(found, dict):
-        raise UsageError("it is no object of repositories")
+        raise UsageError("it is not an object of repositories")
     digests: dict[str, Digest] = {}
     checked: dict[Repository, dict[Tag, Digest]] = {}
     for repository, tags in found.items():
         if not isinstance(tags, dict):
-            raise UsageError(f"the tags of {repository!r} are no object")
+            raise UsageError(f"the tags of {repository!r} are not an object")
         if not all(isinstance(digest, str) for digest in tags.values()):
-            raise UsageError(f"a digest of {repository!r} is no text")
+            raise UsageError(f"a digest of {repository!r} is not a string")
         checked[Repository.parse(repository)] = {
             Tag.parse(tag): digests.get(digest) or digests.setdefault(digest, Digest.parse(digest))
             for tag, digest in tags.items()

@@ -1,7 +1,7 @@
-"""Registry → inventory: every tag of every repository and the digest that it stands for.
+"""Registry → inventory: every tag of every repository, and the digest that it names.
 
-A bounded number of workers over one iterator, not a task per tag: a registry may have millions. Repositories are
-listed while tags of earlier ones are being resolved.
+A fixed number of workers over one iterator, not a task for each tag: a registry may have millions. Repositories are
+listed while the tags of earlier ones are resolved.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _LISTED_AHEAD = 4  # repositories whose tags are listed while others are resolve
 
 @dataclass(frozen=True, slots=True)
 class CrawlProgress:
-    """How far a crawl is. `tags_known` grows until the catalog was read to its end.
+    """How far a crawl is. `tags_known` grows until all tags are listed.
 
-    `allowed_rate`: the requests a second to which a registry that pushes back holds us; None where it does not.
+    `allowed_rate`: the requests per second that a registry accepts which pushes back; None if it does not.
     """
 
     repositories_done: int
@@ -48,11 +48,12 @@ class CrawlProgress:
 
 @dataclass(frozen=True, slots=True)
 class CrawlResult:
-    """What was read. `failed` names repositories that could not be, or not whole; `seconds` is how long it took.
+    """What was read.
 
-    `inventory` has the repositories that were read whole. Of one with tags that could not be read, `partly` has the
-    others, and `unread` says why of each. `named` are the repositories that were asked for, or that the catalog named;
-    `odd_names`: what the catalog names and what can be no repository's name.
+    `inventory` has the repositories that were read completely. `failed`: the others, and why. If some tags of a
+    repository could not be read, `partly` has the rest, and `unread` says why for each. `named`: the repositories that
+    were given, or that the catalog lists. `odd_names`: names in the catalog that are not valid. `seconds` is how long
+    it took.
     """
 
     inventory: Inventory
@@ -71,10 +72,10 @@ async def crawl(
     *,
     on_progress: Callable[[CrawlProgress], None] | None = None,
 ) -> CrawlResult:
-    """Read all tags of the registry, or of `repositories` only (and the result is then not `complete`).
+    """Read all tags of the registry, or of `repositories` only; the result is then not `complete`.
 
-    A repository that fails is named in the result. Raises UnreachableError and LoginError where the registry as a
-    whole does not answer, and what the catalog's reading raises.
+    A repository that fails is named in the result. Raises UnreachableError and LoginError if the whole registry does
+    not answer, and what `Registry.repositories` raises.
     """
     work = _Crawl(registry, on_progress)
     started = time.monotonic()
@@ -91,8 +92,8 @@ async def crawl(
     )
 
 
-class _Repository:
-    """A repository under way: the tags that wait, what was found, and what could not be read."""
+class _RepositoryCrawl:
+    """A repository that is being read: the tags that wait, those that were resolved, and those that failed."""
 
     __slots__ = ("found", "name", "open", "unread", "waiting")
 
@@ -115,9 +116,9 @@ class _Crawl:
         self._on_progress = on_progress
         self._reported_at = 0.0
         self._digests: dict[Digest, Digest] = {}
-        self._missing: list[tuple[_Repository, Tag]] = []
-        self._queue: asyncio.Queue[_Repository | None] = asyncio.Queue(_LISTED_AHEAD)
-        self._current: _Repository | None = None
+        self._missing: list[tuple[_RepositoryCrawl, Tag]] = []
+        self._queue: asyncio.Queue[_RepositoryCrawl | None] = asyncio.Queue(_LISTED_AHEAD)
+        self._current: _RepositoryCrawl | None = None
         self._turn = asyncio.Lock()
         self._ended = False
         self._repositories_known = self._repositories_done = self._tags_known = self._tags_done = 0
@@ -167,7 +168,7 @@ class _Crawl:
             self._repositories_done += 1
             return
         self._tags_known += len(tags)
-        await self._queue.put(_Repository(name, tags))
+        await self._queue.put(_RepositoryCrawl(name, tags))
 
     async def _resolve(self) -> None:
         while (following := await self._next()) is not None:
@@ -177,7 +178,7 @@ class _Crawl:
             try:
                 resolved = await self.registry.resolve(repository.name, tag)
             except (RegistryError, ProtocolError, ManifestError) as error:
-                repository.unread[tag] = error  # one tag that is broken does not hide the others
+                repository.unread[tag] = error  # a broken tag does not hide the others
                 resolved = None
             except DregutilError as error:
                 self._fail(repository.name, error)
@@ -190,10 +191,10 @@ class _Crawl:
             self._done(repository)
 
     async def _ask_again(self) -> None:
-        """A tag that is listed and not there may have gone meanwhile, or a replica has not got it yet: all such are
-        asked for once more, after one pause."""
+        """Resolve the tags once more, after one pause, that are listed and were not found: they may have been deleted
+        meanwhile, or a replica does not have them yet."""
 
-        async def ask(missing: tuple[_Repository, Tag]) -> None:
+        async def ask(missing: tuple[_RepositoryCrawl, Tag]) -> None:
             repository, tag = missing
             if repository.name in self.failed:
                 return
@@ -206,13 +207,15 @@ class _Crawl:
             if resolved is not None:
                 repository.found[tag] = self._digests.setdefault(resolved.digest, resolved.digest)
 
-        async def ask_all(missing: Collection[tuple[_Repository, Tag]]) -> Collection[tuple[_Repository, Tag]]:
+        async def ask_all(
+            missing: Collection[tuple[_RepositoryCrawl, Tag]],
+        ) -> Collection[tuple[_RepositoryCrawl, Tag]]:
             await for_each(missing, ask, at_once=max(1, self.registry.concurrency))
             return [(repository, tag) for repository, tag in missing if tag not in repository.found]
 
         await denied_again(self._missing, ask_all)
 
-    async def _next(self) -> tuple[_Repository, Tag] | None:
+    async def _next(self) -> tuple[_RepositoryCrawl, Tag] | None:
         while True:
             current = self._current
             if current is not None:
@@ -227,7 +230,7 @@ class _Crawl:
                 self._current = await self._queue.get()
                 self._ended = self._current is None
 
-    def _done(self, repository: _Repository) -> None:
+    def _done(self, repository: _RepositoryCrawl) -> None:
         repository.open -= 1
         self._tags_done += 1
         if repository.open == 0 and repository.name not in self.failed:
@@ -236,7 +239,7 @@ class _Crawl:
         if self._on_progress is not None:
             self._report()
 
-    def _keep(self, repository: _Repository) -> None:
+    def _keep(self, repository: _RepositoryCrawl) -> None:
         if not repository.unread:
             self.found[repository.name] = repository.found
             return
@@ -245,7 +248,7 @@ class _Crawl:
         self.failed[repository.name] = next(iter(repository.unread.values()))
 
     def _fail(self, name: Repository, error: DregutilError) -> None:
-        """A repository's own failure is noted; a registry that is lost, or does not know us, ends the crawl."""
+        """Record the failure of one repository. A lost registry, or a refused login, ends the crawl."""
         if isinstance(error, UnreachableError | LoginError):
             raise error
         self.failed[name] = error

@@ -1,4 +1,4 @@
-"""What is known of a registry before it is asked: earlier readings of tags, and indexes that no tag names any more."""
+"""What is known about a registry before it is read: earlier tags, and indexes that no tag names."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Known"]
 
 @dataclass(frozen=True)
 class Known:
-    """The server's lists are doubted where they lack one of `tags`. `indexes` are those that earlier runs saw: no tag
-    may name them any more, and they still need their children. `seen` is every manifest that was ever read."""
+    """`tags`: those that were read before; a list that lacks one of them is doubted. `indexes`: those that earlier runs
+    saw; no tag may name them any more, and they need their children. `seen`: every manifest that was ever read."""
 
     tags: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
     indexes: Mapping[Repository, frozenset[Digest]] = field(default_factory=dict)
     seen: KnownManifests = field(default_factory=KnownManifests)
 
     def with_indexes(self, more: Mapping[Repository, frozenset[Digest]]) -> Known:
-        """What is known, and more indexes that no tag names."""
+        """This, with more indexes that no tag names."""
         indexes = dict(self.indexes)
         for name, found in more.items():
             if found:
@@ -31,10 +31,9 @@ class Known:
         return replace(self, indexes=indexes)
 
     def with_indexes_of(self, stored: StoredRegistry) -> Known:
-        """And the indexes without a tag in a registry's storage: the API does not show them, and they need their
-        children."""
+        """This, with the indexes without a tag in a registry's storage: the API does not show them."""
         return self.with_indexes({name: untagged_indexes(stored, held) for name, held in stored.repositories.items()})
 
     def with_untagged(self, untagged: UntaggedManifests) -> Known:
-        """And the indexes among manifests without a tag."""
+        """This, with the indexes among manifests without a tag."""
         return self.with_indexes({name: one.indexes for name, one in untagged.found.items()})

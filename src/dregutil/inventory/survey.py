@@ -1,4 +1,4 @@
-"""A repository, read live: everything that a decision about it must know.
+"""A repository, read live: everything that a decision about it needs.
 
 Reads with GET and HEAD only. What cannot be read is not guessed: it becomes the graph's `unjudgeable`, which keeps the
 whole repository out of a plan. An unreachable registry or a refused login ends the survey with its own error.
@@ -19,9 +19,9 @@ from dregutil.registry.workers import for_each
 
 __all__ = ["survey_repository"]
 
-_KEPT_AT_ONCE = 500  # manifests a transaction of the content database
-_MOST_DOUBTED = 100  # tags that a list omits, of those that are not known to have been on what may go
-_DEEPEST = 32  # indexes within each other; nobody builds more than two
+_KEPT_AT_ONCE = 500  # manifests in a transaction of the content database
+_MOST_DOUBTED = 100  # omitted tags that are looked up, beside those last seen on what may be deleted
+_DEEPEST = 32  # nested indexes; more than two are unusual
 
 
 async def survey_repository(
@@ -38,18 +38,18 @@ async def survey_repository(
 ) -> RepositoryGraph:
     """Read what decides about `digests` of `repository`: all tags, all indexes, and what refers to them.
 
-    `known_tags` are those that earlier readings saw, and on what: one that the list omits and that yet resolves proves
-    the list wrong; one that is listed and not there counts as being where it was. `known_indexes` are looked up
-    although no tag names them, and so is what `seen` has above digests. `likely` tags are thought to name the digests:
-    one GET then reads tag and manifest in one. `check_blobs`: config and layers of what may go are looked for. `held`:
-    manifests that are taken to be there, and not read. Raises UnreachableError and LoginError.
+    `known_tags`: the tags of earlier reads. If the list omits one that resolves, the list is wrong; one that is listed
+    and not found counts as being on its former digest. `known_indexes` are read although no tag names them, and so is
+    what `seen` has above the digests. `likely`: tags that probably name the digests, so that one GET reads tag and
+    manifest. `check_blobs`: look for the config and the layers of what may be deleted. `held`: manifests that are taken
+    as present, and not read. Raises UnreachableError and LoginError.
     """
     survey = _Survey(registry, repository, frozenset(likely), known_tags or {}, seen or KnownManifests())
     survey.manifests.update((manifest.digest, manifest) for manifest in held)
     try:
         await survey.read(tuple(digests), tuple(known_indexes), check_blobs=check_blobs)
     except (RegistryError, ProtocolError, ManifestError, DeniedError) as error:
-        return RepositoryGraph(repository, unjudgeable=f"it could not be read whole: {error.message}")
+        return RepositoryGraph(repository, unjudgeable=f"it could not be read completely: {error.message}")
     return survey.graph()
 
 

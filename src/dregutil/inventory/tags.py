@@ -1,4 +1,4 @@
-"""What a registry's tags point to, as far as we know: repository → tag → digest."""
+"""The tags of a registry, as they were read: repository → tag → digest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["Inventory"]
 class Inventory:
     """Tags as they were read. Repositories without tags are not in it.
 
-    One plain mapping: a million tags take about 300 MB, digests that tags share being one string. The way back, from
-    a digest to its holders, is built when it is first asked for.
+    One plain mapping: a million tags take about 300 MB, since tags on the same digest share the string. The reverse
+    mapping, from a digest to its tags, is built when it is first needed.
     """
 
     def __init__(self, tags: Mapping[Repository, Mapping[Tag, Digest]] | None = None) -> None:
@@ -25,7 +25,7 @@ class Inventory:
 
     @property
     def repositories(self) -> list[Repository]:
-        """Those that have tags, sorted."""
+        """The repositories that have tags, sorted."""
         return sorted(self.as_mapping())
 
     @property
@@ -37,11 +37,11 @@ class Inventory:
         return len({digest for tags in self.as_mapping().values() for digest in tags.values()})
 
     def tags(self, repository: Repository) -> Mapping[Tag, Digest]:
-        """The tags of a repository; empty where it is not known."""
+        """The tags of a repository; empty if it is not known."""
         return self.as_mapping().get(repository, {})
 
     def holders(self, digest: Digest) -> Sequence[tuple[Repository, Tag]]:
-        """Every tag, of every repository, that stands for `digest`."""
+        """Every tag, in every repository, that names `digest`."""
         if self._holders is None:
             found: dict[Digest, list[tuple[Repository, Tag]]] = defaultdict(list)
             for repository, tags in self.as_mapping().items():
@@ -51,7 +51,7 @@ class Inventory:
         return self._holders.get(digest, ())
 
     def replace(self, repository: Repository, tags: Mapping[Tag, Digest]) -> None:
-        """Take `tags` as all that the repository has; without any, the repository is dropped."""
+        """Replace all tags of a repository; without any, the repository is dropped."""
         self._holders = None
         if tags:
             self._tags[repository] = dict(tags)

@@ -1,7 +1,7 @@
-"""Manifests that no tag names, and which of them stand for themselves. Pure.
+"""Manifests that no tag names, and which of them may be selected. Pure.
 
-A child belongs to its index, a referrer with its subject: these are never selected by themselves. What is left
-are *roots*: what was pushed by its digest alone, or has lost its last tag.
+A child belongs to its index, a referrer to its subject: these are never selected themselves. The others are *roots*:
+they were pushed by digest alone, or have lost their last tag.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ __all__ = ["Untagged", "UntaggedManifests", "untagged_in_graph", "untagged_in_st
 
 @dataclass(frozen=True, slots=True)
 class Untagged:
-    """What a repository holds without a tag.
+    """The manifests without a tag in a repository.
 
-    `roots`: what belongs to nothing else, and since when it is here without a tag, as far as that is known. `indexes`
-    hold their children, whatever becomes of them. `unjudgeable` says why nothing may be selected, or is empty.
+    `roots`: those that belong to no other manifest, and since when they are there without a tag, if known. `indexes`:
+    the indexes, which hold their children even if nothing is selected. `unjudgeable`: why nothing may be selected, or
+    empty.
     """
 
     repository: Repository
@@ -34,7 +35,7 @@ class Untagged:
 
 @dataclass(frozen=True, slots=True)
 class UntaggedManifests:
-    """What repositories hold without a tag. `left_out`: those of which nothing may be selected, and why."""
+    """The manifests without a tag, by repository. `left_out`: where nothing may be selected, and why."""
 
     found: Mapping[Repository, Untagged] = field(default_factory=dict)
 
@@ -43,12 +44,12 @@ class UntaggedManifests:
         return {name: one.unjudgeable for name, one in self.found.items() if one.unjudgeable}
 
     def roots(self, repository: Repository) -> Mapping[Digest, datetime | None]:
-        """What stands for itself in a repository, and since when it is there without a tag."""
+        """The roots of a repository, and since when each is there without a tag."""
         return self.found.get(repository, Untagged(repository)).roots
 
 
 def untagged_in_storage(stored: StoredRegistry, held: StoredRepository, tagged: Collection[Digest]) -> Untagged:
-    """As a registry's storage shows it. `tagged`: the digests that tags name by now, as the registry says."""
+    """By the storage of a registry. `tagged`: the digests that tags name now, by the registry's API."""
     if stored.hidden:
         first = stored.hidden[0]
         return Untagged(
@@ -80,8 +81,8 @@ def untagged_indexes(stored: StoredRegistry, held: StoredRepository) -> frozense
 
 
 def untagged_in_graph(graph: RepositoryGraph, known: Mapping[Digest, datetime]) -> Untagged:
-    """As a live graph shows it, which knows no more than what it was asked for: of the digests of `known`, with when
-    each lost its last tag."""
+    """By a live graph, which has only what was read for it: those of the digests in `known`, each with when it lost its
+    last tag."""
     if graph.unjudgeable:
         return Untagged(graph.repository, unjudgeable=graph.unjudgeable)
     untagged = [digest for digest in sorted(known) if digest in graph.manifests and digest not in graph.tags_of]
@@ -98,7 +99,7 @@ def _stands_alone(graph: RepositoryGraph, digest: Digest) -> bool:
 
 
 def _above(digests: Set[Digest], present: Mapping[Digest, StoredManifest]) -> Set[Digest]:
-    """`digests`, and all with which they would go: the indexes that they are in, and what they refer to."""
+    """`digests`, and all that would take them along: the indexes above them, and what they refer to."""
     found = set(digests)
     new = found
     while new:
@@ -111,8 +112,8 @@ def _above(digests: Set[Digest], present: Mapping[Digest, StoredManifest]) -> Se
 
 
 def _reached(held: StoredRepository, present: Mapping[Digest, StoredManifest]) -> Set[Digest]:
-    """What tags lead to: down through indexes, and from a referrer to its subject. A signature tag leads nowhere while
-    nothing leads to what its name speaks of."""
+    """What tags reach: the children of an index, and the subject of a referrer. A signature tag reaches nothing as long
+    as no other tag reaches the digest in its name."""
     signatures = {tag: signature for tag in held.tags if (signature := parse_signature_tag(tag)) is not None}
     about = {tag: {digest for digest in present if signatures[tag].names(digest)} for tag in signatures}
     pending = [digest for tag, digest in held.tags.items() if not about.get(tag)]

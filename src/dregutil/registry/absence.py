@@ -1,7 +1,7 @@
-"""When something counts as absent: only when two readings in a row deny it.
+"""Something counts as absent only if two reads in a row do not find it.
 
-Several replicas may answer behind one address, and one of them may not have heard yet of what was pushed. One "not
-found" is therefore never believed where a decision follows from it.
+Several replicas may answer at one address, and one of them may not have what was just pushed. So no decision follows
+from a single "not found".
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from dregutil.registry.values import Resolved
 
 __all__ = ["denied_again", "denied_twice", "look_twice"]
 
-_PAUSE = 1.0  # seconds between two readings
+_PAUSE = 1.0  # seconds between the two reads
 _Thing = TypeVar("_Thing")
 
 
 async def denied_twice(
     things: Collection[_Thing], read: Callable[[Collection[_Thing]], Awaitable[Collection[_Thing]]]
 ) -> Collection[_Thing]:
-    """Those of `things` that two readings deny. `read` returns what it denies of those that it is given.
+    """Those of `things` that two reads do not find. `read` returns those of its argument that it does not find.
 
-    The second reading follows after a second, is given only what the first one denied, and is left out where that is
-    nothing. Raises what `read` raises.
+    The second read follows after a second, with what the first one did not find, if there is anything. Raises what
+    `read` raises.
     """
     return await denied_again(await read(things), read)
 
@@ -34,7 +34,7 @@ async def denied_twice(
 async def denied_again(
     denied: Collection[_Thing], read: Callable[[Collection[_Thing]], Awaitable[Collection[_Thing]]]
 ) -> Collection[_Thing]:
-    """The second half of `denied_twice`, where the first reading was made elsewhere and denied `denied`."""
+    """The second half of `denied_twice`, after a first read elsewhere did not find `denied`."""
     if not denied:
         return denied
     await asyncio.sleep(_PAUSE)
@@ -42,9 +42,9 @@ async def denied_again(
 
 
 async def look_twice(registry: Registry, repository: Repository, tag: Tag) -> Resolved | None:
-    """What a tag names; None where two requests, one right after the other, deny it. Raises DregutilError.
+    """The manifest that a tag names; None if two requests in immediate succession do not find it. Raises DregutilError.
 
-    For a tag that is about to be put: waiting longer would leave more time for somebody to push it.
+    For a tag that is about to be put: a pause would leave time for another push.
     """
     for _ in range(2):
         found = await registry.look_for(repository, tag)

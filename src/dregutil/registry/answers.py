@@ -1,4 +1,4 @@
-"""What answers say: error bodies as data and as errors of ours, digests, lengths."""
+"""What answers contain: error bodies as data and as errors of this package, digests, lengths."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _LONGEST_TEXT = 300
 
 
 def error_details(body: bytes, redacted: Callable[[str], str] = str) -> tuple[ErrorDetail, ...]:
-    """The entries of an error body (OCI distribution-spec, "Error Codes"); none where it is empty or something else.
+    """The entries of an error body (OCI distribution-spec, "Error Codes"); none if it is anything else.
 
-    `redacted` takes our secrets out of a text: a server may say them back, so before the text is cut.
+    `redacted` removes secrets from a text: a server may repeat them. It is called before the text is cut.
     """
     try:
         found: Any = msgspec.json.decode(body) if body else None
@@ -48,13 +48,13 @@ def error_details(body: bytes, redacted: Callable[[str], str] = str) -> tuple[Er
 
 
 def failure(answer: Answer, what: str, user: str, redacted: Callable[[str], str] = str) -> DregutilError:
-    """The error for an answer that refuses `what`; `user` is who asked, if anybody. `redacted` as above."""
+    """The error for an answer that refuses `what`. `user`: the login, if any. `redacted`: see `error_details`."""
     errors = error_details(answer.body, redacted)
     said = "; ".join(dict.fromkeys(error.message or error.code for error in errors if error.message or error.code))
     reason = f"{said} (status {answer.status})" if said else f"status {answer.status}"
     challenges = parse_challenges(answer.headers.getall("WWW-Authenticate", []))
     if any(challenge.get("error") == "insufficient_scope" for challenge in challenges):
-        # We had a token, and it allows less than was asked for: who we are is not in doubt.
+        # There was a token, which allows less than the request needs: the login itself is accepted.
         who = f"{user!r} has" if user else "an anonymous user has"
         advice = DeniedError.default_advice if user else LoginError.default_advice
         return DeniedError(f"could not {what}: {who} no right to ({reason})", advice=advice)
@@ -68,38 +68,39 @@ def failure(answer: Answer, what: str, user: str, redacted: Callable[[str], str]
 
 
 def is_unknown_name(answer: Answer) -> bool:
-    """Whether an answer says that what was asked for is not there, and not merely that nothing is at this path."""
+    """Whether an answer says that the repository or manifest does not exist, not just that the path does not."""
     codes = {error.code for error in error_details(answer.body)}
     return bool(codes & {"NAME_UNKNOWN", "NOT_FOUND", "MANIFEST_UNKNOWN"})
 
 
 def digest_of(answer: Answer, media_type: str, repository: Repository, reference: Tag | Digest) -> Digest:
-    """The digest of a manifest's bytes, which must be the one that was asked for and the one that the server names.
+    """The digest of a manifest's bytes, which must match the requested one and the one that the server names.
 
-    The digest of a signed schema 1 manifest covers its payload without the signatures: there the server is believed.
+    The digest of a signed schema 1 manifest covers its payload without the signatures: there the server is trusted.
+    Raises DigestMismatchError and ProtocolError.
     """
     named = answer.headers.get("Docker-Content-Digest", "")
     asked = reference if isinstance(reference, Digest) else None
     try:
         said = Digest.parse(named) if named else None
     except UsageError as error:
-        raise ProtocolError(f"the registry names no valid digest for {repository}:{reference}") from error
+        raise ProtocolError(f"the registry names an invalid digest for {repository}:{reference}") from error
     expected = asked or said
     digest = Digest.of(answer.body, expected.algorithm if expected is not None else "sha256")
     if expected is not None and digest != expected:
         if media_type == DOCKER_SCHEMA1_SIGNED and said == expected:
             return expected
-        raise DigestMismatchError(f"the manifest of {repository}:{reference} is not what its digest says")
+        raise DigestMismatchError(f"the manifest of {repository}:{reference} does not match its digest")
     return digest
 
 
 def is_aged(answer: Answer) -> bool:
-    """Whether an answer has lain in a cache (RFC 9111 §5.1)."""
+    """Whether an answer comes from a cache (RFC 9111 §5.1)."""
     return answer.headers.get("Age", "").strip().lstrip("0").isdigit()
 
 
 def length_of(answer: Answer) -> int:
-    """Bytes that an answer announces; -1 where it does not."""
+    """The length of an answer in bytes, by its header; -1 if it has none."""
     text = answer.headers.get("Content-Length", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
 

@@ -1,4 +1,4 @@
-"""Opening a connection: address, TLS, credentials and proxy, put together."""
+"""Opens a connection: address, TLS, credentials and proxy."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = ["ConnectOptions", "connect", "connect_writable"]
 class ConnectOptions:
     """How to reach a registry.
 
-    Without `user`, credentials are looked up where Docker and podman keep them. `verify` is a CA bundle's path, or
-    False for no verification. `timeout` is in seconds without an answer. `insecure` allows plain HTTP, and
-    certificates that nobody vouches for. `authfile` is looked at before all other places.
+    Without `user`, credentials are looked up where Docker and podman keep them, `authfile` first. `verify` is the path
+    of a CA bundle, or False for no verification. `timeout` is in seconds without an answer. `insecure` allows plain
+    HTTP and untrusted certificates.
     """
 
     user: str | None = None
@@ -87,7 +87,7 @@ async def _opened(
     try:
         yield found, transport, functools.partial(_login, keyring)
     except DregutilError as error:
-        error.message = keyring.redacted(error.message)  # a host or a header, too, may repeat our own words
+        error.message = keyring.redacted(error.message)  # a host or a header may repeat a secret
         error.args = (error.message,)
         raise
     finally:
@@ -95,7 +95,7 @@ async def _opened(
 
 
 def _places(options: ConnectOptions) -> CredentialPlaces:
-    """A login on the command line is the only place; one from the environment comes after a named file."""
+    """A login on the command line is the only place. One from the environment comes after a named file."""
     if not options.user:
         return CredentialPlaces(authfile=options.authfile)
     login = Credentials(options.user, options.password or "", "password", options.credential_source)
@@ -110,7 +110,7 @@ def _login(keyring: Keyring, repository: str = "") -> Login:
 
 
 async def _with_scheme(address: RegistryAddress, options: ConnectOptions) -> RegistryAddress:
-    """https where no scheme was named; on a loopback address http, but only where the answer is not TLS at all."""
+    """https if no scheme was given; on a loopback address http, but only if the answer is not TLS at all."""
     if address.scheme:
         return address
     if not address.is_loopback and not options.insecure:
@@ -119,10 +119,10 @@ async def _with_scheme(address: RegistryAddress, options: ConnectOptions) -> Reg
 
 
 async def _speaks_tls(address: RegistryAddress, timeout: float) -> bool:
-    """Whether a TLS handshake is answered with TLS, be its certificate good or bad. True where nobody answers."""
+    """Whether a TLS handshake is answered with TLS, whatever the certificate. True if nothing answers."""
     context = ssl.create_default_context()
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is sent: only the first bytes of the answer are looked at
+    context.verify_mode = ssl.CERT_NONE  # no request is sent over it
     try:
         async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(address.host, address.port or 443, ssl=context)
@@ -138,9 +138,9 @@ async def _speaks_tls(address: RegistryAddress, timeout: float) -> bool:
 
 
 def _tls(address: RegistryAddress, options: ConnectOptions) -> ssl.SSLContext:
-    """The TLS context: what the options name, else what Docker's and podman's folders hold for this host.
+    """The TLS context, from the options, else from Docker's and podman's folders for this host.
 
-    Raises UsageError where a file cannot be used.
+    Raises UsageError if a file cannot be used.
     """
     kept = certificates_of(address)
     bundle = options.verify if isinstance(options.verify, Path) else None
@@ -186,7 +186,7 @@ def _no_password() -> str:
 
 
 def _proxy(address: RegistryAddress) -> str | None:
-    """The proxy that the environment names for this address (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), as curl has it."""
+    """The proxy for this address from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), by curl's rules."""
     if address.is_loopback or urllib.request.proxy_bypass(address.netloc):
         return None
     return urllib.request.getproxies().get(address.scheme)

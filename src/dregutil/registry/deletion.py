@@ -1,6 +1,6 @@
 """What the answer to a DELETE means. Pure.
 
-Servers differ most here, and a status says other things of a tag than of a digest. What is not clear is a refusal.
+Servers differ most here, and a status means something else for a tag than for a digest. An unclear answer is a refusal.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def judge_deletion(status: int, codes: Collection[str]) -> DeleteAnswer:
 def judge_tag_deletion(status: int, codes: Collection[str], *, takes_digests: bool) -> DeleteAnswer:
     """What the answer to the DELETE of a tag by its name means.
 
-    `takes_digests`: a DELETE of a digest was taken in the same repository before. Then "disabled" (405) is said of tags
-    only, as on Azure and Artifactory.
+    `takes_digests`: the server accepted a DELETE of a digest in the same repository before. Then "disabled" (405) means
+    tags only, as on Azure and Artifactory.
     """
     found = judge_deletion(status, codes)
     if found is DeleteAnswer.DISABLED and takes_digests:

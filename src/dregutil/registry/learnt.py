@@ -1,4 +1,4 @@
-"""What a registry has shown of itself: shared by all views of one connection, so that nothing is found out twice."""
+"""What a registry has shown about itself, shared by all views of one connection."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Learnt"]
 class Learnt:
     """Grows with every answer.
 
-    `manifest_method` is the method that tells a digest here; `heads_worked` are the repositories where HEAD was ever
-    answered; `headers` are those of the last answer that names the server; `odd_names` are what the catalog named and
-    what cannot be a repository's name.
+    `manifest_method`: HEAD, or GET if HEAD does not return digests here. `has_referrers`: None until it is known.
+    `heads_worked`: the repositories in which a HEAD was answered. `headers`: those of the last ping. `odd_names`: names
+    in the catalog that are not valid.
     """
 
     uncached: Uncached
     manifest_method: str
-    has_referrers: bool | None = None  # not known yet
+    has_referrers: bool | None = None
     asking_for_referrers: asyncio.Lock = field(default_factory=asyncio.Lock)
     heads_worked: set[Repository] = field(default_factory=set)
     headers: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Whether what went wrong with one request ends all work on a registry: decided by whether others get through."""
+"""Whether the error of one request ends all work on a registry."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["ends_all"]
 
 
 async def ends_all(registry: Registry, error: DregutilError) -> bool:
-    """Whether an error of one request is one of the whole registry: without a login, or with nothing answered.
+    """Whether an error concerns the whole registry: the login fails, or nothing answers.
 
-    A connection that is reset for one blob, or that never answers, may be the fault of that blob alone: a failed disk
-    behind it, a proxy's rule. Then the registry still answers to a ping.
+    If one blob resets the connection, or is never answered, the cause may be that blob alone: a failed disk, a rule of
+    a proxy. The registry then still answers a ping.
     """
     if isinstance(error, LoginError | CertificateError | ThrottledError):
         return True

@@ -1,6 +1,6 @@
-"""A registry's endpoints, as typed calls (OCI distribution-spec; what servers really do is told where it matters).
+"""The endpoints of a registry that read, as typed calls (OCI distribution-spec; comments say where servers differ).
 
-`Registry` reads; `writing.WritableRegistry` also deletes and puts.
+`Registry` reads; `writer.WritableRegistry` also deletes and puts.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _CATALOG_SCOPES = ("registry:catalog:*",)
 _NO_CATALOG = (400, 404, 405, 406, 410, 501)  # on GHCR and others
 _PAGE = 1000  # more is an error on distribution, less costs round trips
 _SMALL_PAGE = 100
-_LISTINGS = 3  # times that a list is begun, where a later page of it is not there
+_LISTINGS = 3  # attempts at a list of which a later page is missing
 _DENIED_HEAD = (400, 404, 405, 501)
 _LONGEST_PING = 64 * 1024
 
 
 class Registry:
-    """Reads a registry; has no way to change it: its transport sends nothing but GET and HEAD."""
+    """Reads a registry, and cannot change it: its transport sends GET and HEAD only."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Registry:
         concurrency: int = 32,
         learnt: Learnt | None = None,
     ) -> None:
-        """`learnt`: what another view of the same connection has found out, and goes on finding out."""
+        """`learnt`: what the views of one connection share."""
         self.address = address
         self.concurrency = concurrency
         self._transport = transport
@@ -67,12 +67,11 @@ class Registry:
         self._learnt = learnt or Learnt(Uncached(transport), "GET" if use_get_manifest else "HEAD")
         self._pull_scopes: dict[Repository, tuple[str, ...]] = {}
         self.reading_counts = name_server(Evidence(address.host)).limits_pulls
-        """Whether each reading of a manifest is counted against a limit of pulls."""
+        """Whether reading a manifest counts against a limit of pulls."""
 
     @property
     def repositories_at_once(self) -> int:
-        """How many repositories are worked on at the same time: while the last answers of some are waited for, others
-        have requests under way."""
+        """How many repositories are worked on at once: while some wait for their last answers, others send requests."""
         return max(4, self.concurrency // 2)
 
     @property
@@ -82,43 +81,43 @@ class Registry:
 
     @property
     def scoped_logins(self) -> Mapping[str, Login]:
-        """The logins of namespaces that have one of their own."""
+        """The logins of namespaces that have their own."""
         return {path: self._login(path) for path in self._transport.scoped_paths}
 
     @property
     def kind(self) -> ServerKind:
-        """Which registry this seems to be, from what it has shown so far."""
+        """Which registry software this seems to be, from what it has shown so far."""
         realm, service = self._transport.token_server
         return name_server(Evidence(self.address.host, self._learnt.headers, realm, service))
 
     @property
     def odd_names(self) -> Set[str]:
-        """What the catalog named and what cannot be a repository's name, of the part that was read."""
+        """Names in the catalog, as far as it was read, that are not valid names of a repository."""
         return self._learnt.odd_names
 
     @property
     def has_referrers(self) -> bool | None:
-        """Whether the registry has the referrers API; None where nobody has asked yet."""
+        """Whether the registry has the referrers API; None if that is not known yet."""
         return self._learnt.has_referrers
 
     @property
     def request_seconds(self) -> float:
-        """About how long one exchange takes now, with others beside it."""
+        """The current time for a request, roughly, with others in flight."""
         return self._transport.pace.seconds
 
     @property
     def allowed_rate(self) -> float | None:
-        """The requests a second to which a registry that pushes back holds us; None where it does not."""
+        """The requests per second that a registry accepts which pushes back; None if it does not push back."""
         throttle = self._transport.gate.throttle
         return throttle.rate(time.monotonic()) if throttle.is_pushed else None
 
     @property
     def cached(self) -> Set[Repository]:
-        """The repositories where a cache answered in the registry's place, also when it was asked again."""
+        """The repositories for which a cache answered in place of the registry, twice."""
         return self._learnt.uncached.cached
 
     async def ping(self) -> Ping:
-        """Ask whether a registry is there, and whether it knows us.
+        """Check that a registry answers, and accepts the login.
 
         Raises UnreachableError, CertificateError, LoginError, DeniedError, NotARegistryError.
         """
@@ -130,12 +129,12 @@ class Registry:
         is_page = bare_media_type(answer.headers.get("Content-Type", "")) in ("text/html", "application/xhtml+xml")
         if answer.status != 200 or (is_page and not version):
             what = "a web page" if is_page else f"status {answer.status}"
-            raise NotARegistryError(f"{self.address.base_url} is no registry: /v2/ answers with {what}")
+            raise NotARegistryError(f"{self.address.base_url} is not a registry: /v2/ answers with {what}")
         return Ping(answer.status, answer.headers.get("Server", ""), version)
 
     async def repositories(self) -> AsyncIterator[Repository]:
-        """The catalog, to its end. Raises UnlistableError where it is cut short, CatalogClosedError where there is
-        none, or none for us."""
+        """The whole catalog. Raises UnlistableError if it is cut short, CatalogClosedError if this login cannot list
+        it, or there is none."""
         has_begun = False
         try:
             async for page in self._pages("/v2/_catalog", _CATALOG_SCOPES, "read the catalog"):
@@ -153,7 +152,7 @@ class Registry:
             raise CatalogClosedError(error.message, advice=advice) from error
 
     async def tags(self, repository: Repository) -> tuple[Tag, ...]:
-        """All tags, whole; none for a repository that is not there. Raises UnlistableError where the list is cut."""
+        """All tags; none if the repository does not exist. Raises UnlistableError if the list is cut short."""
         found: dict[Tag, None] = {}
         path = f"/v2/{repository}/tags/list"
         async for page in self._pages(path, self._pull(repository), f"list the tags of {repository}", repository):
@@ -161,10 +160,10 @@ class Registry:
         return tuple(found)
 
     async def resolve(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
-        """The digest that `reference` stands for, or None where the registry has no such manifest.
+        """The digest that `reference` names; None if the registry has no such manifest.
 
-        Where the server names no digest, the manifest is read and hashed. Old Nexus answers 404 to every HEAD: until
-        one has worked in a repository, what it denies is asked for by GET, and a HEAD that lies is not sent again.
+        If the server names no digest, the manifest is read and hashed. Old Nexus answers 404 to every HEAD: until one
+        was answered in a repository, a denied HEAD is followed by a GET, and if that works no HEAD is sent again.
         """
         method = self._learnt.manifest_method
         answer = await self._learnt.uncached.manifest(method, repository, reference, self._pull(repository))
@@ -183,7 +182,7 @@ class Registry:
         try:
             digest = Digest.parse(named)
         except UsageError as error:
-            raise ProtocolError(f"the registry names no valid digest for {repository}:{reference}") from error
+            raise ProtocolError(f"the registry names an invalid digest for {repository}:{reference}") from error
         tagged = answer.headers.get("ETag", "").strip('"')
         if tagged != digest and tagged.startswith("sha256:") and named.startswith("sha256:"):
             raise DigestMismatchError(f"the registry names two digests for {repository}:{reference} in one answer")
@@ -192,7 +191,7 @@ class Registry:
         return Resolved(digest, media_type, length_of(answer))
 
     async def _resolve_by_get(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
-        """As above, from the manifest itself; where that works, HEAD is of no use on this server."""
+        """The same, from the manifest itself. If that works, no HEAD is sent to this server any more."""
         manifest = await self.manifest(repository, reference)
         if manifest is None:
             return None
@@ -200,16 +199,16 @@ class Registry:
         return Resolved(manifest.digest, manifest.media_type, len(manifest.raw))
 
     async def look_for(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
-        """As `resolve`, for what is probably not there: one request says so, also where no HEAD has worked before."""
+        """As `resolve`, for a reference that is probably absent: one request, even if no HEAD was answered before."""
         if repository in self._learnt.heads_worked:
             return await self.resolve(repository, reference)
         manifest = await self.manifest(repository, reference)
         return None if manifest is None else Resolved(manifest.digest, manifest.media_type, len(manifest.raw))
 
     async def manifest(self, repository: Repository, reference: Tag | Digest) -> Manifest | None:
-        """The manifest, its bytes checked against its digest; None where there is none.
+        """The manifest, checked against its digest; None if there is none.
 
-        Raises DigestMismatchError, and ManifestError where it cannot be read.
+        Raises DigestMismatchError, and ManifestError if it cannot be parsed.
         """
         answer = await self._learnt.uncached.manifest("GET", repository, reference, self._pull(repository))
         if answer.status == 404:
@@ -221,9 +220,9 @@ class Registry:
         return parse_manifest(answer.body, media_type, digest)
 
     async def referrers(self, repository: Repository, subject: Digest) -> tuple[Descriptor, ...] | None:
-        """What refers to `subject`, as the server's referrers API lists it; None where it has no such API.
+        """What refers to `subject`, by the server's referrers API; None if it has no such API.
 
-        The first answer shows whether it has: who asks meanwhile waits for it.
+        The first answer shows whether it has one: other calls wait for it.
         """
         if self._learnt.has_referrers is None:
             async with self._learnt.asking_for_referrers:
@@ -246,7 +245,7 @@ class Registry:
                 longest=MAX_MANIFEST_BYTES,
             )
             if answer.status == 404 and not found:
-                # Where the API exists its answer is an error of the spec; without it, the server knows no such path.
+                # With the API the answer has an error of the spec; without it, the server does not know the path.
                 if self._learnt.has_referrers is None:
                     self._learnt.has_referrers = bool(error_details(answer.body))
                 return None
@@ -258,7 +257,7 @@ class Registry:
             digest = Digest.of(answer.body, subject.algorithm)
             if digest == subject:
                 raise ProtocolError(
-                    f"the registry answers with {subject.short} itself where its referrers are asked for"
+                    f"the registry answers with {subject.short} itself to the request for its referrers"
                 )
             listed = parse_manifest(answer.body, OCI_INDEX, digest).children
             found.update((child.digest, child) for child in listed)
@@ -267,9 +266,9 @@ class Registry:
         return tuple(found.values())
 
     async def blob(self, repository: Repository, digest: Digest, *, longest: int) -> bytes | None:
-        """A small blob whole, of at most `longest` bytes, checked against its digest; None where there is none.
+        """A small blob, checked against its digest; None if there is none.
 
-        Raises DigestMismatchError, and ProtocolError where it is longer.
+        Raises DigestMismatchError, and ProtocolError if it has more than `longest` bytes.
         """
         url = self._transport.url(f"/v2/{repository}/blobs/{digest}")
         answer = await self._transport.send("GET", url, self._pull(repository), longest=longest)
@@ -278,13 +277,13 @@ class Registry:
         if answer.status != 200:
             raise self._failure(answer, f"read {digest.short} of {repository}")
         if not digest.matches(answer.body):
-            raise DigestMismatchError(f"the blob {digest.short} of {repository} is not what its digest says")
+            raise DigestMismatchError(f"the blob {digest.short} of {repository} does not match its digest")
         return answer.body
 
     async def pages_tags(self, repository: Repository) -> bool | None:
-        """Whether a list of tags is paged, as since distribution 3; None where this is no distribution's answer.
+        """Whether lists of tags are paged, as in distribution 3; None if this is not distribution.
 
-        2.8 takes no notice of a page's size, 3 calls a negative one an error.
+        2.8 ignores the size of a page, 3 rejects a negative one.
         """
         url = self._transport.url(f"/v2/{repository}/tags/list?n=-1")
         answer = await self._transport.send("GET", url, self._pull(repository))
@@ -296,29 +295,29 @@ class Registry:
         return False if answer.status == 200 and is_distribution else None
 
     async def blob_size(self, repository: Repository, digest: Digest) -> int | None:
-        """Bytes of a blob; None where the registry has none or does not say."""
+        """The size of a blob in bytes; None if the registry does not have it, or does not say."""
         answer = await self._transport.send(
             "HEAD", self._transport.url(f"/v2/{repository}/blobs/{digest}"), self._pull(repository)
         )
         return None if answer.status != 200 or length_of(answer) < 0 else length_of(answer)
 
     async def find_blob(self, repository: Repository, blob: Descriptor) -> int | None:
-        """Bytes of a blob that the registry says it has, -1 where it does not say how many; None where it has none.
+        """The size of a blob in bytes, -1 if the registry does not say; None if it does not have the blob.
 
-        Where it denies that, or knows no HEAD, one byte is asked for. Raises RegistryError and DeniedError.
+        If HEAD does not find it, or is not supported, one byte is read. Raises RegistryError and DeniedError.
         """
         url = self._transport.url(f"/v2/{repository}/blobs/{blob.digest}")
         answer = await self._transport.send("HEAD", url, self._pull(repository), headers=NO_CACHE, follow=False)
-        if 200 <= answer.status < 400:  # a redirect leads to where it is
+        if 200 <= answer.status < 400:  # a redirect to the blob
             return length_of(answer) if answer.status == 200 else -1
         if answer.status in _DENIED_HEAD:
             return -1 if await self.has_bytes(repository, blob) else None
         raise self._failure(answer, f"look for {blob.digest.short} of {repository}", repository)
 
     async def has_bytes(self, repository: Repository, blob: Descriptor) -> bool:
-        """Whether a byte of a blob can really be read: a server that has lost it may still answer that it is there.
+        """Whether a byte of a blob can be read: a server that has lost it may still answer HEAD.
 
-        One of zero bytes has none to be read: distribution answers 416 to a range of it.
+        A blob of zero bytes has none: distribution answers 416 to a range of it.
         """
         url = self._transport.url(f"/v2/{repository}/blobs/{blob.digest}")
         try:
@@ -336,24 +335,23 @@ class Registry:
     async def _pages(
         self, path: str, scopes: tuple[str, ...], what: str, repository: Repository | None = None
     ) -> AsyncIterator[Any]:
-        """The JSON documents of a paged list; a repository that is not there has no page.
+        """The JSON documents of a paged list; none if the repository does not exist.
 
-        A page that is just full, without a Link, may have been cut (Nexus): the names after its last one are asked for.
+        A full page without a Link may be one of several (Nexus): the names after its last one are requested.
         """
         first = self._transport.url(f"{path}?n={_PAGE}")
         url: URL | None = first
         key = "tags" if path.endswith("/tags/list") else "repositories"
         progress = Progress(what)
         is_first, begun = True, 1
-        before: list[Any] | None = None  # the names of a page that may have been cut
+        before: list[Any] | None = None  # the names of a page that may not be the last
         while url is not None:
             progress.begin(url)
-            # While a list waits behind what earlier ones named, there would soon be nothing else to ask.
             answer = await self._learnt.uncached.page(url, scopes, repository)
             if answer.status == 404 and is_first and is_unknown_name(answer):
                 return
             if answer.status == 404 and before is None and key == "tags" and begun < _LISTINGS:
-                # The tag after which this page begins may have gone meanwhile; so may the repository.
+                # The tag after which this page begins may have been deleted meanwhile; so may the repository.
                 url, progress, is_first, begun = first, Progress(what), True, begun + 1
                 continue
             is_first = False
@@ -361,7 +359,7 @@ class Registry:
                 url = url.update_query(n=str(_SMALL_PAGE))
                 continue
             if before is not None and 400 <= answer.status < 500:
-                return  # it knows no names after a name: the page was whole
+                return  # it does not support `last`: the page was the last
             if answer.status != 200:
                 raise self._failure(answer, what, repository or "")
             page = decoded(answer, what)
@@ -382,16 +380,16 @@ class Registry:
         return scopes
 
     def _failure(self, answer: Answer, what: str, repository: str = "") -> DregutilError:
-        """The error for an answer; without our own secrets, should the server repeat them.
+        """The error for an answer, without any secret that the server repeats.
 
-        Where a redirect led elsewhere, its words are not told: they may hold the URL, with a signature.
+        After a redirect to another address the body is left out: it may hold the URL, with a signature.
         """
         if answer.url.origin() != self._transport.base.origin():
             answer = replace(answer, body=b"")
         return self.redacted(failure(answer, what, self._login(repository).user, self._transport.redacted))
 
     def redacted(self, error: DregutilError) -> DregutilError:
-        """The same error, without any secret of ours in its message: a host or a header may repeat them."""
+        """The error without secrets in its message: a host or a header may repeat them."""
         error.message = self._transport.redacted(error.message)
         error.args = (error.message,)
         return error

@@ -1,6 +1,6 @@
-"""Which registry answers, told from what it shows, and what one cannot do there with the registry's own API. Pure.
+"""Which registry software answers, and what does not work there with the registry API. Pure.
 
-A name is a help for people: what a server can do is learnt by asking it, never inferred from its name.
+The name only helps people: what a server can do is found out by requests, never inferred from its name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["KINDS", "Evidence", "ServerKind", "name_server"]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a registry shows at `/v2/`: its host, the headers (names in lower case), the realm of its challenge."""
+    """What a registry shows at `/v2/`: its host, headers (names in lower case), the realm of its challenge."""
 
     host: str
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -25,9 +25,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class ServerKind:
-    """A kind of registry. `limits`: what does not work there, each with the way that does. `deletion`: what to do
-    where it refuses to delete; empty where the usual advice holds. `counts_pulls`: reading a manifest is a pull, by
-    which it limits its users or judges what is used. `limits_pulls`: there are few of them."""
+    """A kind of registry.
+
+    `limits`: what does not work there, each with the workaround. `deletion`: what to do if it refuses to delete; empty
+    if the usual advice applies. `counts_pulls`: reading a manifest counts as a pull, for a limit or for statistics of
+    use. `limits_pulls`: the limit is low.
+    """
 
     name: str
     limits: tuple[str, ...] = ()
@@ -39,62 +42,65 @@ class ServerKind:
 _LIST = "give the repositories with --repositories-from FILE"
 _HUB = ServerKind(
     "Docker Hub",
-    (f"no catalog: {_LIST}", "reading a manifest counts as a pull, looking at a tag does not"),
+    (f"no catalog: {_LIST}", "reading a manifest counts as a pull, resolving a tag does not"),
     "Docker Hub deletes only through its own API and web page (hub.docker.com, repository, Tags)",
     counts_pulls=True,
     limits_pulls=True,
 )
 _GHCR = ServerKind(
     "GitHub Container Registry",
-    (f"no catalog: {_LIST}", "no list of referrers: only signatures by tag are seen"),
+    (f"no catalog: {_LIST}", "no referrers API: only signatures by tag are seen"),
     "GitHub deletes only through its Packages API: gh api -X DELETE /orgs/ORG/packages/container/NAME/versions/ID",
 )
 _ECR = ServerKind(
     "Amazon ECR",
-    ("its password lives 12 hours: use the helper docker-credential-ecr-login", "an image goes with its last tag"),
+    (
+        "its password expires after 12 hours: use the helper docker-credential-ecr-login",
+        "an image is deleted with its last tag",
+    ),
     "where the registry API refuses: aws ecr batch-delete-image --repository-name NAME --image-ids imageDigest=…",
     counts_pulls=True,
 )
 _GOOGLE = ServerKind(
     "Google Artifact Registry",
-    ("a digest goes only when it has no tag: the tags are removed first",),
+    ("a digest can be deleted only without tags: the tags are removed first",),
     "where the registry API refuses: gcloud artifacts docker images delete IMAGE@DIGEST --delete-tags",
 )
 _ACR = ServerKind(
     "Azure Container Registry",
     ("no deletion by a tag's name: --untag moves the tag onto a manifest of its own first",),
-    "look for a lock or a retention policy: az acr repository show --name REGISTRY --image IMAGE",
+    "check for a lock or a retention policy: az acr repository show --name REGISTRY --image IMAGE",
 )
 _QUAY = ServerKind(
     "Quay",
-    ("the catalog shows what the login may see", "untagged manifests are not deleted: Quay collects them itself"),
-    "Quay wants the right to write; immutable tags go only in its own interface",
+    ("the catalog shows what the login may see", "untagged manifests cannot be deleted: Quay collects them itself"),
+    "Quay needs write permission; immutable tags can only be deleted in its own interface",
 )
 _HARBOR = ServerKind(
     "Harbor",
-    ("the catalog is for administrators: else " + _LIST, "no deletion by a tag's name: --untag moves the tag first"),
-    "look for immutability rules and retention in the project's settings",
+    ("the catalog is for administrators: " + _LIST, "no deletion by a tag's name: --untag moves the tag first"),
+    "check the project's settings for immutability and retention rules",
     counts_pulls=True,
 )
 _GITLAB = ServerKind(
     "GitLab",
-    (f"no catalog on gitlab.com: {_LIST}", "deletion by tag alone from 16.4 on"),
-    "look at the project's protected container tags and the role of the token (write access is needed)",
+    (f"no catalog on gitlab.com: {_LIST}", "deletion by tag alone since 16.4"),
+    "check the project's protected container tags and the role of the token (it needs write access)",
 )
 _NEXUS = ServerKind(
     "Sonatype Nexus",
-    ("tags may stay listed after their manifest went: remove them in its own interface",),
+    ("tags may stay listed after their manifest is deleted: remove them in its own interface",),
     "allow redeployment and deletion in the repository's settings; a proxy or group repository deletes nothing",
     counts_pulls=True,
 )
 _ARTIFACTORY = ServerKind(
     "JFrog Artifactory",
-    ("children stay when an index goes",),
+    ("the children of a deleted index stay",),
     "the login needs the delete permission; a remote or virtual repository deletes nothing",
     counts_pulls=True,
 )
 _ZOT = ServerKind(
-    "zot", ("a child of an index goes only after the index",), "look at the access control of its http section"
+    "zot", ("a child of an index can be deleted only after the index",), "check the access control in its http section"
 )
 _DISTRIBUTION = ServerKind("distribution, or something that behaves like it")
 _UNKNOWN = ServerKind("not known")
@@ -112,7 +118,7 @@ _HOSTS = (
 
 
 def name_server(evidence: Evidence) -> ServerKind:
-    """The kind that the evidence speaks for; headers of their own first, then known hosts, then the token server."""
+    """The kind of registry: by its own headers, else by known hosts, else by the token server."""
     return _by_headers(evidence) or _by_host(evidence.host) or _by_realm(evidence) or _by_version(evidence)
 
 

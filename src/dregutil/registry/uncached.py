@@ -1,8 +1,8 @@
-"""Reads that decide: answers of the registry itself, as far as a cache before it can be got round.
+"""Reads that bypass a cache in front of the registry: decisions need its own answers.
 
-Many caches take no notice of `Cache-Control` in a request, or of `Accept`, and answer a tag with what somebody else
-asked for. So tags and lists are asked for at URLs that no cache has seen; a cache that leaves the query out of account
-as well shows by `Age`, or not at all.
+Many caches ignore `Cache-Control` in a request, or `Accept`, and answer a tag with what another client requested. So
+tags and lists are requested at URLs that no cache has seen. A cache that ignores the query as well shows by its `Age`
+header, or not at all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _QUERY = "uncached"
 
 
 class Uncached:
-    """`cached` are the repositories where a cache answered all the same, also when it was asked again."""
+    """`cached`: the repositories for which a cache answered all the same, twice."""
 
     def __init__(self, transport: Transport) -> None:
         self.cached: set[Repository] = set()
@@ -41,7 +41,7 @@ class Uncached:
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
         is_tag = isinstance(reference, Tag)
         answer = await self._manifest(method, url, scopes, is_tag=is_tag)
-        # What a digest stands for never changes: a cache may say it, but not that it is nowhere.
+        # The content of a digest never changes: a cache may have it, but cannot know that it is missing.
         if is_aged(answer) and (is_tag or answer.status == 404):
             answer = await self._manifest(method, url, scopes, is_tag=is_tag)
             if is_aged(answer):
@@ -49,8 +49,10 @@ class Uncached:
         return answer
 
     async def page(self, url: URL, scopes: tuple[str, ...], repository: Repository | None) -> Answer:
-        """The answer to GET of a list's page, which goes before what waits: while a list waits behind what earlier ones
-        named, there would soon be nothing else to ask. Raises as `Transport.send` does."""
+        """The answer to GET of a page of a list. Raises as `Transport.send` does.
+
+        It is sent before waiting requests: they come from pages read before, and would soon run out.
+        """
         answer = await self._page(url, scopes)
         if is_aged(answer):
             answer = await self._page(url, scopes)
@@ -82,7 +84,7 @@ class Uncached:
         return answer
 
     def _unseen(self, url: URL) -> URL:
-        """A URL of the same, with a query that no cache has seen; the same where the registry refuses that."""
+        """The URL with a query that no cache has seen; unchanged if the registry refuses that."""
         if not self._takes_queries:
             return url
         query = url.raw_query_string

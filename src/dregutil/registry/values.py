@@ -1,4 +1,4 @@
-"""What the registry says, as values."""
+"""Answers of a registry, as values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Login", "Ping", "Resolved"]
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a tag or digest stands for. `size` is in bytes, -1 where the server did not say."""
+    """The manifest that a tag or digest names. `size` is in bytes, -1 if the server did not say."""
 
     digest: Digest
     media_type: str
@@ -20,7 +20,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """What answers at `/v2/`. `server` and `api_version` are headers, as they came."""
+    """The answer at `/v2/`. `server` and `api_version` are headers, unchanged."""
 
     status: int
     server: str
@@ -29,7 +29,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Which credentials are used: never the secret. `scheme` is empty while the registry has not asked for any."""
+    """The credentials in use, without the secret. `scheme` is empty until the registry has requested any."""
 
     user: str
     source: str

@@ -1,4 +1,4 @@
-"""A bounded number of workers over an iterator: no task for each item, and no write in flight is ever cancelled."""
+"""A fixed number of workers over an iterator: no task for each item, and no write in flight is cancelled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Item = TypeVar("_Item")
 
 
 async def for_each(items: Iterable[_Item], act: Callable[[_Item], Awaitable[object]], *, at_once: int = 32) -> None:
-    """Run `act` over `items`. After a failure no other item is begun; what is under way ends, then it is raised."""
+    """Run `act` over `items`. After a failure no other item begins; the others in flight end, then it is raised."""
     waiting = iter(items)
     failed = False
 
@@ -36,7 +36,7 @@ async def for_each(items: Iterable[_Item], act: Callable[[_Item], Awaitable[obje
 
 
 async def gather_all(work: Iterable[Coroutine[None, None, None]]) -> None:
-    """Wait for all of it, then raise the first error."""
+    """Wait for all, then raise the first error."""
     results = await asyncio.gather(*work, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

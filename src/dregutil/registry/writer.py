@@ -1,5 +1,7 @@
-"""What changes a registry: deleting and putting. Each write is sent once, but for the PUT of a manifest by its digest:
-what is put twice is as if it were put once."""
+"""The endpoints of a registry that change it: delete and put.
+
+Each write is sent once. Only the PUT of a manifest by its digest is retried: repeating it changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +31,16 @@ from dregutil.registry.reader import Login, Registry
 
 __all__ = ["WritableRegistry"]
 
-# Seconds: what a DELETE or a tag's PUT rests on was looked at just before; held back for longer, it is looked at again.
+# Seconds. A DELETE, or the PUT of a tag, rests on what was read just before. If it is held back longer, read again.
 _FRESH = 30.0
-_ATTEMPTS = 3  # to learn whether deletion is allowed
+_ATTEMPTS = 3  # to find out whether deletion is allowed
 _PROTECTED = (
-    "a rule of the registry holds it, or something that stays refers to it: look at the repository's settings there"
+    "a rule of the registry holds it, or something that stays refers to it: check the repository's settings there"
 )
 
 
 class WritableRegistry(Registry):
-    """A registry that may be changed. A write is carried out once; where its answer is lost, OutcomeUnknownError is
-    raised. Only the PUT of a manifest by its digest is sent again."""
+    """A registry that can be changed. If the answer to a write is lost, OutcomeUnknownError is raised."""
 
     def __init__(
         self,
@@ -54,11 +55,11 @@ class WritableRegistry(Registry):
         super().__init__(
             address, transport, login, use_get_manifest=use_get_manifest, concurrency=concurrency, learnt=learnt
         )
-        self._takes_digests: set[Repository] = set()  # where the DELETE of a digest was taken
+        self._takes_digests: set[Repository] = set()  # where it accepted the DELETE of a digest
 
     @classmethod
     def of(cls, registry: Registry) -> WritableRegistry:
-        """A registry that is read, as it may be changed: on its connections, with its logins, at its pace."""
+        """The view that writes of a registry: it has the same connections, logins and pace."""
         if isinstance(registry, cls):
             return registry
         return cls(
@@ -70,10 +71,10 @@ class WritableRegistry(Registry):
         )
 
     async def check_deletion(self, repository: Repository) -> None:
-        """Learn whether manifests may be deleted, from the deletion of a digest that nobody has: nothing changes.
+        """Find out whether manifests can be deleted, by deleting a digest that does not exist: nothing changes.
 
-        It is sent again where its answer is lost. Raises DeletionDisabledError, DeniedError, LoginError, and
-        UnreachableError where no answer comes.
+        It is retried if the answer is lost. Raises DeletionDisabledError, DeniedError, LoginError, and UnreachableError
+        if no answer comes.
         """
         answer = await self._delete_nothing(repository)
         meaning = self._judge_manifest(repository, answer)
@@ -96,10 +97,10 @@ class WritableRegistry(Registry):
         )
 
     async def delete_manifest(self, repository: Repository, digest: Digest, *, longest_wait: float = _FRESH) -> bool:
-        """Delete a manifest and all its tags. True: accepted; False: it was not there.
+        """Delete a manifest with all its tags. True if it was accepted, False if the manifest was not there.
 
-        A registry that pushes back for more than `longest_wait` seconds: PushedBackError, nothing was sent.
-        Raises DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
+        Raises PushedBackError, before anything is sent, if the registry pushes back for more than `longest_wait`
+        seconds; DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
         """
         answer = await self._delete(repository, digest, longest_wait)
         meaning = self._judge_manifest(repository, answer)
@@ -112,10 +113,11 @@ class WritableRegistry(Registry):
         return meaning
 
     async def delete_tag(self, repository: Repository, tag: Tag) -> bool | None:
-        """Delete a tag by its name. True: accepted; False: "not there"; None: this server cannot.
+        """Delete a tag by its name. True if it was accepted, False if the server does not find it, None if the server
+        cannot delete by name.
 
-        Old Nexus answers 404 for every tag: whether it was there is for the caller to know. Raises as `delete_manifest`
-        does.
+        Old Nexus answers 404 for every tag, so False does not prove that the tag was absent. Raises as
+        `delete_manifest` does.
         """
         answer = await self._delete(repository, tag)
         meaning = judge_tag_deletion(answer.status, _codes(answer), takes_digests=repository in self._takes_digests)
@@ -124,18 +126,20 @@ class WritableRegistry(Registry):
         return self._is_deleted(meaning, answer, f"delete the tag {repository}:{tag}", repository)
 
     async def may_delete_tags(self, repository: Repository) -> bool:
-        """Whether somebody may be able to delete a tag here by its name: as the deletion of a name that nobody has is
-        answered. Nothing changes. Raises LoginError, UnreachableError."""
+        """Whether tags can perhaps be deleted by name here, found out with a name that does not exist: nothing changes.
+
+        Raises LoginError and UnreachableError.
+        """
         try:
             return await self.delete_tag(repository, Tag(f"nothing-{secrets.token_hex(16)}")) is not None
         except (RegistryError, DeniedError, DeletionDisabledError):
             return True
 
     async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
-        """Put exactly these bytes; a tag is not put long after it was looked at.
+        """Put exactly these bytes. By digest it is retried if the outcome is not known.
 
-        By digest it is sent again where its outcome is not known. Raises RegistryError, DeniedError, LoginError,
-        OutcomeUnknownError, PushedBackError.
+        Raises PushedBackError, before anything is sent, if the PUT of a tag is held back for more than 30 seconds;
+        RegistryError, DeniedError, LoginError, OutcomeUnknownError.
         """
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
         scopes = (f"repository:{repository}:pull,push",)
@@ -153,7 +157,7 @@ class WritableRegistry(Registry):
                 return
 
     async def put_blob(self, repository: Repository, raw: bytes) -> Digest:
-        """Upload a small blob in one piece; returns its digest. Raises as `put_manifest` does."""
+        """Upload a small blob in one request; returns its digest. Raises as `put_manifest` does."""
         digest = Digest.of(raw)
         scopes = (f"repository:{repository}:pull,push",)
         what = f"upload a blob to {repository}"
@@ -162,9 +166,9 @@ class WritableRegistry(Registry):
         try:
             location = started.url.join(URL(started.headers.get("Location", ""), encoded=True))
             if location.origin() != started.url.origin():
-                raise ProtocolError(f"could not {what}: the upload's place is at another address")
+                raise ProtocolError(f"could not {what}: the upload's URL is at another address")
         except ValueError as error:
-            raise ProtocolError(f"could not {what}: the upload's place is no URL") from error
+            raise ProtocolError(f"could not {what}: the upload's URL is invalid") from error
         answer = await self._write(
             "PUT",
             location.update_query(digest=digest),
@@ -176,7 +180,7 @@ class WritableRegistry(Registry):
         return digest
 
     async def mount_blob(self, repository: Repository, digest: Digest, source: Repository) -> bool:
-        """Bring a blob in from another repository of the registry; False where the server does not.
+        """Mount a blob from another repository of the registry; False if the server does not.
 
         Raises as `put_manifest` does.
         """
@@ -199,23 +203,23 @@ class WritableRegistry(Registry):
         body: bytes | None = None,
         longest_wait: float = PATIENCE,
     ) -> Answer:
-        """Send a write, once; where the registry pushes it back (429, not begun), when it may go.
+        """Send a write once. One that the registry pushes back (429: it did not begin) is sent later.
 
-        `longest_wait` is in seconds. Raises PushedBackError after that.
+        Raises PushedBackError after `longest_wait` seconds.
         """
         return await self._transport.send(
             method, url, scopes, headers=headers, body=body, begun_by=time.monotonic() + longest_wait
         )
 
     def _is_deleted(self, meaning: DeleteAnswer, answer: Answer, what: str, repository: Repository) -> bool:
-        """True: accepted; False: it was not there. Raises for every other answer."""
+        """True if it was accepted, False if it was not there. Raises for every other answer."""
         errors = error_details(answer.body, self._transport.redacted)
         if meaning in (DeleteAnswer.ACCEPTED, DeleteAnswer.ABSENT):
             return meaning is DeleteAnswer.ACCEPTED
         if meaning is DeleteAnswer.IN_PART:
             raise OutcomeUnknownError(f"could not {what}: accepted, then an error ({errors[0].code})")
-        if meaning is DeleteAnswer.KEPT:  # that says nothing of others
-            message = f"could not {what}: the registry keeps it, as part of an index (status {answer.status})"
+        if meaning is DeleteAnswer.KEPT:  # it may allow other deletions
+            message = f"could not {what}: the registry keeps it as part of an index (status {answer.status})"
             raise RegistryError(message, status=answer.status, errors=errors)
         if meaning is DeleteAnswer.PROTECTED:
             message = f"could not {what}: the registry protects it, it is immutable or referred to"
@@ -236,7 +240,7 @@ class WritableRegistry(Registry):
         if 200 <= answer.status < 300:
             return
         if answer.status >= 500:
-            message = f"could not {what}: status {answer.status}, whether it was done is not known"
+            message = f"could not {what}: status {answer.status}, the outcome is not known"
             raise OutcomeUnknownError(message, status=answer.status)
         raise self._failure(answer, what, repository)
 

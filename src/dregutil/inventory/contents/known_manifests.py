@@ -1,7 +1,7 @@
-"""What was read before, for one that decides what may go: manifests by their bytes, and blobs that are there.
+"""What was read before, for decisions about deletion: the bytes of manifests, and which blobs are there.
 
-A digest's bytes never change, so they are read once, ever, and the content database keeps them. That a blob is there
-holds for this process only: a registry's collector may take it.
+The bytes of a digest never change, so they are read once, and the content database keeps them. That a blob is there is
+known for this process only: the registry's garbage collector may sweep it.
 """
 
 from __future__ import annotations
@@ -20,37 +20,39 @@ __all__ = ["KnownManifests"]
 
 
 class KnownManifests:
-    """`contents` is the database of this machine, or a private one, which knows nothing at first."""
+    """`contents` is the content database of this machine; without it, a private one that is empty at first."""
 
     def __init__(self, contents: ContentDatabase | None = None) -> None:
         self._contents = contents or ContentDatabase.private()
         self._blobs: dict[tuple[Repository, Digest], int | None] = {}
 
     def images(self, digests: Iterable[Digest]) -> Mapping[Digest, str]:
-        """Those of `digests` whose bytes were read and are an image's, with its media type. A database that cannot be
-        used knows none: they are read again."""
+        """Those of `digests` whose bytes were read and are an image's, with their media type.
+
+        None if the database cannot be used: then they are read again.
+        """
         with suppress(CacheError):
             return find_images(self._contents, digests)
         return {}
 
     def manifest(self, digest: Digest) -> Manifest | None:
-        """A manifest that was read before. A database that cannot be used knows none."""
+        """A manifest that was read before; None if it was not, or the database cannot be used."""
         with suppress(CacheError):
             return self._contents.manifest(digest)
         return None
 
     def above(self, digests: Collection[Digest]) -> Collection[Digest]:
-        """What was ever seen to have one of `digests` as a part, and the indexes above that. Raises CacheError."""
+        """The manifests that have one of `digests` as a part, and the indexes above them. Raises CacheError."""
         return holders_above(self._contents, digests)
 
     def keep(self, manifests: Collection[Manifest]) -> None:
-        """Remember manifests that were read. A database that cannot be written does not: they are read again."""
+        """Keep manifests that were read. If the database cannot be written, they are read again."""
         if manifests:
             with suppress(CacheError):
                 self._contents.add(manifests)
 
     async def blob(self, registry: Registry, repository: Repository, blob: Descriptor) -> int | None:
-        """As `Registry.find_blob` has it; each blob of a repository is looked for once."""
+        """As `Registry.find_blob`, but each blob of a repository is looked for once."""
         key = (repository, blob.digest)
         if key not in self._blobs:
             self._blobs[key] = await registry.find_blob(repository, blob)

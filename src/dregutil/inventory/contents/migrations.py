@@ -1,4 +1,4 @@
-"""The tables of the content database, brought up to date one named step after another."""
+"""The tables of the content database, and the named steps that bring them up to date."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dregutil.inventory.contents.sums import SUMS
 
 __all__ = ["ADVICE", "migrate"]
 
-ADVICE = "it may be deleted, everything in it can be read again; `-c None` goes without it"
+ADVICE = "it may be deleted, everything in it can be read again; `-c None` works without it"
 
-# Named, recorded, each in one transaction; never changed once released, only added to.
+# Named and recorded, all in one transaction. A released one never changes; new ones are added.
 _MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "contents",
         (
-            # `digest` is its bytes without the algorithm, which their number tells. `size` is in bytes: exact where the
-            # blob itself was read, else the most that a manifest says.
+            # `digest` is its bytes without the algorithm, which their number implies. `size` is in bytes: exact if the
+            # blob itself was read, else the largest that a manifest states.
             "CREATE TABLE blob (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL)",
-            # `whole`: all below it has been read, too.
+            # `whole`: everything below it was read as well.
             "CREATE TABLE manifest (id INTEGER PRIMARY KEY REFERENCES blob, media_type TEXT NOT NULL,"
             " kind TEXT NOT NULL, whole INTEGER NOT NULL DEFAULT 0)",
             "CREATE TABLE part (manifest INTEGER NOT NULL REFERENCES manifest, blob INTEGER NOT NULL REFERENCES blob,"
@@ -33,7 +33,7 @@ _MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the tables up to date. Raises CacheError where a newer version has been here."""
+    """Bring the tables up to date. Raises CacheError if a newer version made them."""
     done = _recorded(connection)
     names = {name for name, _ in _MIGRATIONS}
     if done - names:
@@ -45,7 +45,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute("CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY) WITHOUT ROWID")
-        done = _recorded(connection)  # another process may have been quicker
+        done = _recorded(connection)  # another process may have done it meanwhile
         for name, statements in _MIGRATIONS:
             if name not in done:
                 for statement in statements:

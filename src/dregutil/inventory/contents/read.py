@@ -1,8 +1,8 @@
-"""Registry → content database: what is behind digests, read once for each, and only where it is not known yet.
+"""Registry → content database: what is behind digests. Each is read once, unless it is there already.
 
 with open_contents(path) as database:
     contents = await read_contents(registry, [(repository, digest), …], database)
-    details = contents.details(digest)      # ImageDetails, or None where it could not be read: contents.unreadable
+    details = contents.details(digest)      # ImageDetails; None if it could not be read: contents.unreadable
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from dregutil.registry.workers import for_each
 
 __all__ = ["Contents", "read_contents"]
 
-_WRITTEN_AT_ONCE = 256  # digests a transaction: other processes wait for it
-_MOST_LOST = 4  # answers in a row that do not come, after which the registry as a whole is looked at
+_WRITTEN_AT_ONCE = 256  # digests in a transaction, for which other processes wait
+_MOST_LOST = 4  # requests in a row without an answer, after which the registry is pinged
 _CHILDREN_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was read. `unreadable` says of each digest that was asked for, and could not be read whole, why; `read`
-    counts the digests that were asked of the registry now."""
+    """What was read. `unreadable`: the digests that could not be read completely, and why. `read` counts the digests
+    that were read from the registry now."""
 
     database: ContentDatabase
     unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
     read: int = 0
 
     def details(self, digest: Digest) -> ImageDetails | None:
-        """What is behind a digest; None where it could not be read whole. Raises CacheError."""
+        """The image or index of a digest; None if it could not be read completely. Raises CacheError."""
         return None if digest in self.unreadable else self.database.details(digest)
 
 
@@ -57,17 +57,17 @@ async def read_contents(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Contents:
-    """Read what is behind digests (manifest, children, images' configs) into `database`, where it is not there yet.
+    """Read what is behind digests (manifest, children, images' configs) into `database`, unless it is there.
 
-    `holders`: each digest with a repository that has it; where several do, the next is asked if one no longer has it.
-    `on_progress` takes how many of how many digests are done. What cannot be read is named in the result. Raises
-    UnreachableError and LoginError where the registry as a whole does not answer, and CacheError.
+    `holders`: each digest with a repository that has it. If several have it, the next one is tried if one does not any
+    more. `on_progress` takes the number of digests done, and of all. What cannot be read is named in the result. Raises
+    UnreachableError and LoginError if the whole registry does not answer, and CacheError.
     """
     places: dict[Digest, list[Repository]] = defaultdict(list)
     for repository, digest in holders:
         places[digest].append(repository)
     missing = database.missing(places)
-    reading = _Reading(registry, database)
+    reading = _ContentReader(registry, database)
     done = 0
 
     async def read(digest: Digest) -> None:
@@ -81,11 +81,11 @@ async def read_contents(
         await for_each(missing, read, at_once=max(1, registry.concurrency))
     finally:
         reading.write()
-    await reading.see_whether_it_is_there()
+    await reading.check_registry_answers()
     return Contents(database, reading.failed, len(missing))
 
 
-class _Reading:
+class _ContentReader:
     def __init__(self, registry: Registry, database: ContentDatabase) -> None:
         self.registry = registry
         self.database = database
@@ -94,10 +94,10 @@ class _Reading:
         self._configs: dict[Digest, bytes] = {}
         self._whole: dict[Digest, None] = {}
         self._under_way: dict[Digest, asyncio.Event] = {}
-        self._lost = 0  # answers in a row that did not come
+        self._lost = 0  # requests in a row without an answer
 
     async def read_root(self, digest: Digest, repositories: Sequence[Repository]) -> None:
-        """Read a digest from the first of `repositories` that has it; remember why where none does."""
+        """Read a digest from the first of `repositories` that has it; if none does, keep why."""
         failure: DregutilError | None = None
         for repository in repositories:
             try:
@@ -114,20 +114,20 @@ class _Reading:
             self.write()
 
     def write(self) -> None:
-        """Bring what was read into the database."""
+        """Write what was read into the database."""
         manifests, configs, whole = self._manifests, self._configs, self._whole
         self._manifests, self._configs, self._whole = {}, {}, {}
         if manifests or configs or whole:
             self.database.add(manifests.values(), configs, whole)
 
-    async def see_whether_it_is_there(self) -> None:
-        """Where answers are missing, tell what concerns single digests from a registry that is away: raises then."""
+    async def check_registry_answers(self) -> None:
+        """If requests were not answered, ping the registry: raises if it does not answer at all."""
         if self._lost:
             await self.registry.ping()
             self._lost = 0
 
     async def _read(self, repository: Repository, digest: Digest, deepest: int) -> None:
-        """Read a manifest and all below it. Raises DregutilError; what was read until then is kept."""
+        """Read a manifest and everything below it. Raises DregutilError; what was read before that is kept."""
         if deepest == 0:
             raise ManifestError(f"indexes lie deeper than {DEEPEST} within each other")
         async with self._alone(digest):
@@ -181,4 +181,4 @@ class _Reading:
         if isinstance(error, UnreachableError) and not isinstance(error, CutShortError):
             self._lost += 1
             if self._lost >= _MOST_LOST:
-                await self.see_whether_it_is_there()
+                await self.check_registry_answers()

@@ -1,7 +1,7 @@
-"""Sums over the rows of the content database: what a disk has changed is found, dropped, and read again.
+"""Checksums of the rows of the content database: what is damaged on the disk is found, dropped, and read again.
 
-A sum is a CRC-32, for accidents; bytes that are read out are checked against their digest besides. The sum of a
-manifest's row covers its parts, so a part that vanished is found too.
+A checksum is a CRC-32, against accidents; bytes are also checked against their digest when they are read. The checksum
+of a manifest's row covers its parts, so a lost part is found as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MANIFEST_SUM = (
     " WHERE part.manifest = manifest.id), 0))"
 )
 
-# A migration: what is there is trusted once.
+# A migration: the rows that are there are trusted.
 SUMS = (
     "ALTER TABLE blob ADD COLUMN sum INTEGER",
     "ALTER TABLE manifest ADD COLUMN sum INTEGER",
@@ -41,7 +41,7 @@ def install(connection: sqlite3.Connection) -> None:
 
 
 def _row_sum(*values: bytes | None) -> int:
-    """All values come as bytes: text that is damaged is not even text."""
+    """All values are bytes: damaged text may not decode."""
     found = 0
     for value in values:
         part = value or b""
@@ -50,8 +50,8 @@ def _row_sum(*values: bytes | None) -> int:
 
 
 def unsound(connection: sqlite3.Connection, keys: Collection[bytes]) -> set[int]:
-    """The rows of manifests, at or below those of `keys` (digests), of which something is missing or changed: their
-    own row, a part, a size, or bytes of theirs or of their config."""
+    """The rows of the manifests, at or below `keys` (digests), that are damaged or incomplete: the row, a part, a size,
+    or the bytes of the manifest or its config."""
     queries = (
         # Its own row, its bytes.
         "SELECT reached.id FROM reached LEFT JOIN manifest USING (id) LEFT JOIN content USING (id)"
@@ -66,8 +66,8 @@ def unsound(connection: sqlite3.Connection, keys: Collection[bytes]) -> set[int]
 
 
 def without_config(connection: sqlite3.Connection, keys: Collection[bytes]) -> dict[int, bytes]:
-    """The rows of manifests, at or below those of `keys`, whose config is not here, with their digests: not of every
-    kind is it read."""
+    """The rows of the manifests, at or below `keys`, whose config is not here, with their digests. It is not read for
+    every kind of manifest."""
     query = (
         "SELECT reached.id, blob.digest FROM reached JOIN blob USING (id)"
         f" JOIN part ON part.manifest = reached.id AND part.role = {_CONFIG}"
@@ -77,7 +77,7 @@ def without_config(connection: sqlite3.Connection, keys: Collection[bytes]) -> d
 
 
 def _below(connection: sqlite3.Connection, keys: Collection[bytes], query: str) -> sqlite3.Cursor:
-    """`query` on what is `reached` from `keys` down through indexes."""
+    """Runs `query`, in which `reached` has the manifests at or below `keys`."""
     reached = (
         "WITH RECURSIVE below (id, floor) AS ("
         f" SELECT id, 0 FROM blob WHERE digest IN ({','.join('?' * len(keys))})"
@@ -88,7 +88,7 @@ def _below(connection: sqlite3.Connection, keys: Collection[bytes], query: str) 
 
 
 def drop(connection: sqlite3.Connection, identities: Collection[int]) -> None:
-    """Forget manifests with all that only damage can have left of them, and that what is above them was read whole."""
+    """Delete manifests, damaged rows of their parts, and the mark `whole` of all manifests above them."""
     for identity in identities:
         parts = [blob for (blob,) in connection.execute("SELECT blob FROM part WHERE manifest = ?", (identity,))]
         for blob in (identity, *parts):

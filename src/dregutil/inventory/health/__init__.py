@@ -1,1 +1,1 @@
-"""What is broken in a registry, or lies in its storage and nobody needs. Reads only."""
+"""What is broken in a registry: `registry` reads it by the API, `storage` judges its storage. Reads only."""

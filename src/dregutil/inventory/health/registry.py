@@ -1,6 +1,6 @@
-"""Registry → what is broken in it, as far as the API shows: every tag is read, every child and subject is looked for.
+"""What is broken in a registry, by its API: every tag is read, every child and subject is looked for.
 
-Reads with GET and HEAD only. A tag's manifest is read by the tag: one request for both, as many as a crawl makes.
+Reads with GET and HEAD only. Manifests are read by their tag: one request for both, as many as a crawl sends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_ELSEWHERE = 2000  # requests for subjects in other repositories
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """What was read, and what of it is broken. `left_behind`: the tags that interrupted runs left on placeholders."""
+    """What was read, and what is broken. `left_behind`: the tags that interrupted runs left on placeholders."""
 
     findings: tuple[Finding, ...]
     repositories: int
@@ -39,8 +39,8 @@ class Checkup:
 
 
 @dataclass(slots=True)
-class _Seen:
-    """One repository in the making: what is kept of a manifest is what decides about others."""
+class _CheckedRepository:
+    """A repository that is being read. Of a manifest only what matters to others is kept."""
 
     repository: Repository
     tags: dict[Tag, Digest] = field(default_factory=dict)
@@ -60,19 +60,19 @@ class _Seen:
             self.subjects[manifest.digest] = manifest.subject.digest
 
     def nested(self) -> Iterator[Digest]:
-        """The children that may be indexes, and were not asked for yet."""
+        """The children that may be indexes, and were not read yet."""
         for children in self.children.values():
             for digest, (_, kind) in children.items():
                 if kind in (Kind.INDEX, Kind.UNKNOWN) and digest not in self.read and digest not in self.absent:
                     yield digest
 
     def missing_subjects(self) -> Iterator[Digest]:
-        """What tags and manifests refer to, and this repository does not have."""
+        """The subjects of tags and manifests that this repository does not have."""
         named = (named_subject(tag) for tag in self.tags)
         yield from self.absent & {*self.subjects.values(), *(subject for subject in named if subject is not None)}
 
     def there(self) -> Set[Digest]:
-        """What it was seen to have."""
+        """The digests that were found in it."""
         return (self.read | {child for children in self.children.values() for child in children}) - self.absent
 
     def names(self) -> dict[Digest, list[Tag]]:
@@ -95,8 +95,10 @@ async def check_registry(
     *,
     on_progress: Callable[[CrawlProgress], None] | None = None,
 ) -> Checkup:
-    """Look at all of the registry, or at `repositories`. Raises UnreachableError and LoginError, and what the
-    catalog's reading raises; what cannot be read of a repository is a finding."""
+    """Check the whole registry, or `repositories`. What cannot be read of a repository is a finding.
+
+    Raises UnreachableError and LoginError, and what `Registry.repositories` raises.
+    """
     work = _Check(registry, on_progress)
     started = time.monotonic()
     names = [name async for name in registry.repositories()] if repositories is None else list(repositories)
@@ -116,13 +118,13 @@ class _Check:
         self.registry = registry
         self.findings: list[Finding] = []
         self.left_behind: list[tuple[Repository, Tag, Digest]] = []
-        self.seen: list[_Seen] = []
+        self.seen: list[_CheckedRepository] = []
         self.known = self.done = self.tags_known = self.tags_done = self.indexes = 0
         self._on_progress = on_progress
         self._reported_at = 0.0
 
     async def check(self, repository: Repository) -> None:
-        seen = _Seen(repository)
+        seen = _CheckedRepository(repository)
 
         async def read(tag: Tag) -> None:
             await self._read_tag(seen, tag)
@@ -142,7 +144,7 @@ class _Check:
         self.done += 1
         self._report()
 
-    async def _read_tag(self, seen: _Seen, tag: Tag) -> None:
+    async def _read_tag(self, seen: _CheckedRepository, tag: Tag) -> None:
         try:
             # A tag may go between the list and this look; it is believed gone when it is twice not there.
             manifest = await self.registry.manifest(seen.repository, tag) or await self.registry.manifest(
@@ -153,7 +155,7 @@ class _Check:
             seen.find(Flaw.UNREADABLE, f"{tag}: {error.message}")
         else:
             if manifest is None:
-                seen.find(Flaw.DANGLING_TAG, f"{tag} is listed, and there is no such manifest")
+                seen.find(Flaw.DANGLING_TAG, f"{tag} is listed, but its manifest is not there")
             elif is_placeholder(manifest):
                 seen.find(Flaw.LEFT_BEHIND, f"{tag}: {LEFT_BEHIND}")
                 self.left_behind.append((seen.repository, tag, manifest.digest))
@@ -163,8 +165,8 @@ class _Check:
         self.tags_done += 1
         self._report()
 
-    async def _read_nested(self, seen: _Seen) -> None:
-        """The indexes within indexes, and what may be one."""
+    async def _read_nested(self, seen: _CheckedRepository) -> None:
+        """Read the indexes within indexes, and what may be one."""
 
         async def read(digest: Digest) -> None:
             manifest = await self.registry.manifest(seen.repository, digest)
@@ -178,8 +180,8 @@ class _Check:
             await for_each(sorted(pending), read, at_once=self.registry.concurrency)
             pending = set(seen.nested())
 
-    async def _look_for_others(self, seen: _Seen) -> None:
-        """Children, subjects, and what signature tags speak of, as far as they were not read."""
+    async def _look_for_others(self, seen: _CheckedRepository) -> None:
+        """Look for children, subjects, and the digests in names of signature tags, unless they were read."""
 
         async def look(digest: Digest) -> None:
             if await self.registry.resolve(seen.repository, digest) is None:
@@ -190,7 +192,7 @@ class _Check:
         await for_each(sorted(wanted - seen.read - seen.absent), look, at_once=self.registry.concurrency)
 
     async def look_elsewhere(self, repositories: Sequence[Repository]) -> Set[Digest]:
-        """The subjects that are not where what refers to them is, and that another repository has."""
+        """The subjects that are not in the repository of their referrer, but in another one."""
         missing = {subject for seen in self.seen for subject in seen.missing_subjects()}
         found = {digest for seen in self.seen for digest in missing & seen.there()}
         return found | await held_somewhere(self.registry, missing - found, repositories)
@@ -206,9 +208,9 @@ class _Check:
             )
 
 
-def _judged(seen: _Seen, elsewhere: Set[Digest]) -> Iterable[Finding]:
-    """What of a repository is broken, once all has been looked for. `elsewhere`: subjects that other repositories
-    have, as where cosign is told to keep signatures in a repository of their own."""
+def _judged(seen: _CheckedRepository, elsewhere: Set[Digest]) -> Iterable[Finding]:
+    """What is broken in a repository, after everything was looked for. `elsewhere`: subjects that other repositories
+    have, as when cosign keeps signatures in a repository of their own."""
     orphaned = seen.absent - elsewhere
     name = seen.names()
     for tag in sorted(seen.tags):
@@ -227,8 +229,10 @@ def _judged(seen: _Seen, elsewhere: Set[Digest]) -> Iterable[Finding]:
 
 
 async def held_somewhere(registry: Registry, digests: Set[Digest], repositories: Sequence[Repository]) -> Set[Digest]:
-    """Those of `digests` that one of `repositories` has. Of so many that it would take more than 2,000 requests, the
-    rest is not asked for. Raises UnreachableError and LoginError; what else fails has nothing."""
+    """Those of `digests` that one of `repositories` has, found with at most 2,000 requests.
+
+    A repository that cannot be read counts as not having them. Raises UnreachableError and LoginError.
+    """
     found: set[Digest] = set()
     places = ((digest, repository) for digest in sorted(digests) for repository in repositories)
 
@@ -247,6 +251,6 @@ async def held_somewhere(registry: Registry, digests: Set[Digest], repositories:
 
 
 def _raise_if_lost(error: DregutilError) -> None:
-    """A repository's own failure is a finding; a registry that is lost, or does not know us, ends the checkup."""
+    """The failure of one repository is a finding. A lost registry, or a refused login, ends the checkup."""
     if isinstance(error, UnreachableError | LoginError) and not isinstance(error, ThrottledError):
         raise error

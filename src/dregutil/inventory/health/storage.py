@@ -1,4 +1,4 @@
-"""What is broken in a registry: findings, and how they are made from its storage. Pure."""
+"""What is broken in a registry, by its storage. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Finding", "Flaw", "examine_storage", "named_subject"]
 
 
 class Flaw(enum.Enum):
-    """Something that is broken."""
+    """A kind of damage."""
 
     MISSING_CHILD = "missing child"
     DANGLING_TAG = "dangling tag"
@@ -30,7 +30,7 @@ class Flaw(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One broken thing: in which repository, and what of it, for a person."""
+    """Something broken, and its repository. `what` is for people."""
 
     flaw: Flaw
     repository: str
@@ -38,7 +38,7 @@ class Finding:
 
 
 def named_subject(tag: Tag) -> Digest | None:
-    """The digest that a signature tag speaks of, where its name says it whole."""
+    """The digest that the name of a signature tag contains, if it is complete."""
     signature = parse_signature_tag(tag)
     if signature is None or len(signature.hex) != {"sha256": 64, "sha384": 96, "sha512": 128}[signature.algorithm]:
         return None
@@ -46,8 +46,8 @@ def named_subject(tag: Tag) -> Digest | None:
 
 
 def examine_storage(stored: StoredRegistry) -> Iterator[Finding]:
-    """Everything broken that a storage shows. What is damaged in it is an oddity, and not among these; of what could
-    not be read nothing is said to be missing."""
+    """Everything broken that the storage shows. Damage in the storage itself is an oddity, and not among these. Nothing
+    counts as missing that could not be read."""
     for held in stored.repositories.values():
         yield from (
             Finding(Flaw.LEFT_BEHIND, held.repository, f"{tag}: {LEFT_BEHIND}")
@@ -63,7 +63,7 @@ def examine_storage(stored: StoredRegistry) -> Iterator[Finding]:
         yield from _manifests(stored, held, lacks)
         if not held.has_layers and present and stored.is_listed:
             yield Finding(
-                Flaw.COLLECTOR, held.repository, "has no folder of layers: the collector of 2.8 sweeps what it holds"
+                Flaw.COLLECTOR, held.repository, "has no folder of layers: the collector of 2.8 sweeps its blobs"
             )
     for where in stops_at(stored, GarbageCollector(Generation.V2)):
         yield Finding(Flaw.COLLECTOR, "", f"stops with an error, and frees nothing, at {where}")
@@ -75,7 +75,7 @@ _Lacks = Callable[[Digest], bool]
 def _tags(stored: StoredRegistry, held: StoredRepository, lacks: _Lacks) -> Iterator[Finding]:
     for tag, digest in sorted(held.tags.items()):
         if lacks(digest):
-            yield Finding(Flaw.DANGLING_TAG, held.repository, f"{tag} points to {digest.short}, which is not there")
+            yield Finding(Flaw.DANGLING_TAG, held.repository, f"{tag} names {digest.short}, which is not there")
             continue
         subject = named_subject(tag)
         if subject is not None and lacks(subject) and subject not in stored.manifests:
@@ -93,9 +93,10 @@ def _manifests(stored: StoredRegistry, held: StoredRepository, lacks: _Lacks) ->
         name = f"{digest.short} ({', '.join(tags_of.get(digest, ['untagged']))})"
         subject = manifest.subject
         signs = any(named_subject(tag) == subject for tag in tags_of.get(digest, ()))
-        # A referrer may lie in another repository than its subject, as cosign's COSIGN_REPOSITORY puts it.
+        # A referrer may be in another repository than its subject (cosign's COSIGN_REPOSITORY).
         if subject is not None and lacks(subject) and subject not in stored.manifests and not signs:
-            yield Finding(Flaw.ORPHANED_REFERRER, held.repository, f"{name} refers to {subject.short}, not there")
+            what = f"{name} refers to {subject.short}, which is not there"
+            yield Finding(Flaw.ORPHANED_REFERRER, held.repository, what)
         for child in manifest.children:
             if lacks(child):
                 yield Finding(Flaw.MISSING_CHILD, held.repository, f"{name} lacks {child.short}")
@@ -107,4 +108,4 @@ def _blobs(stored: StoredRegistry, held: StoredRepository, manifest: StoredManif
         if blob not in stored.blobs:
             yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name} lacks {blob.short}")
         elif held.has_layers:
-            yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name}: {blob.short} is not linked, so not pulled")
+            yield Finding(Flaw.MISSING_BLOB, held.repository, f"{name}: {blob.short} is not linked, so no pull gets it")
