@@ -1,4 +1,4 @@
-"""Whatever others write: read or refused with an error of ours, soon, and with no more memory than it is worth."""
+"""Any external input is read, or refused with an error of dregutil, quickly, and with memory in proportion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from parsers import PARSERS, accepts
 
 _LONG = 200_000
-# What has broken readers of its kind: depth, numbers without end, repeats that make expressions search for ever.
+# Inputs that break such parsers: depth, endless numbers, repeats that make expressions search for ever.
 HOSTILE = {
     "nothing": b"",
     "NULs": b"\0" * 1000,
@@ -60,7 +60,7 @@ def test_hostile_examples_are_read_or_refused_at_once(name: str, hostile: str) -
 
 
 def _changed(seed: bytes) -> st.SearchStrategy[bytes]:
-    """An example with a part of it replaced, repeated or left out."""
+    """An example with a part replaced, repeated or removed."""
     place = st.integers(0, len(seed))
     return st.builds(
         lambda start, end, middle, times: seed[:start] + middle * times + seed[end:],

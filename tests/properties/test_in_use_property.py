@@ -1,4 +1,4 @@
-"""A name of this registry, anywhere in any list, is found or counted: never silently nothing."""
+"""A name of this registry, anywhere in any list, is found or counted, and never silently ignored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def spelled() -> st.SearchStrategy[str]:
 
 
 def surrounded() -> st.SearchStrategy[str]:
-    """The image in the middle of some other text."""
+    """The image within some other text."""
     return st.builds(
         lambda first, before, image, after, last: f"{first}{before}{image}{after}{last}",
         st.just("")
@@ -62,7 +62,7 @@ def packed(text: str, ways: list[str]) -> str:
 
 @st.composite
 def documents(draw: st.DrawFn) -> Any:
-    """The image, or a text around it, somewhere in a tree of anything."""
+    """The image, or a text around it, somewhere in an arbitrary tree."""
     node: Any = draw(spelled() | surrounded())
     node = packed(node, draw(st.lists(st.sampled_from(["json", "yaml"]), max_size=2)))
     other: st.SearchStrategy[Any] = (
@@ -85,7 +85,7 @@ def is_counted(report: ListReport) -> bool:
 
 
 def check(text: str) -> None:
-    """Raise AssertionError where the image was passed over."""
+    """Raise AssertionError if the image was ignored."""
     try:
         in_use, report = resolve(text)
     except RefusedError as error:

@@ -1,4 +1,4 @@
-"""Properties of retention on random histories, against rules that are written down here once more, naively."""
+"""Properties of retention on random histories, compared with a second, naive implementation of the rules."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ policies = st.builds(
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[TagFacts]:
-    """A repository. Our records have seen all of it or nothing, as they really do."""
+    """A repository. The records have seen all of it or nothing, as in reality."""
     recorded = draw(st.booleans())
     began = NOW - timedelta(days=draw(st.integers(0, 30)))
     found = []
@@ -197,7 +197,7 @@ def test_every_reason_is_true(policy: ParsedPolicy, facts: list[TagFacts]) -> No
         said = {reason.text for reason in verdict.reasons if reason.kind is ReasonKind.RULE}
         kinds = {reason.kind for reason in verdict.reasons}
         if ReasonKind.NO_VERSION in kinds and not said and verdict.group == ():
-            continue  # it belongs to no group, so no rule was asked
+            continue  # it belongs to no group, so no rule applies
         assert said == {rule.text for rule in policy.keep if _keeps(rule, verdict.facts, mates, policy)}
         dates = _date(verdict.facts, mates, policy)
         believed = None if dates is None else dates[1]
@@ -236,7 +236,7 @@ def _moment(facts: TagFacts, policy: ParsedPolicy) -> datetime | None:
 
 
 def _others(facts: TagFacts, policy: ParsedPolicy) -> datetime | None:
-    """The date by which others are judged."""
+    """The date that counts for others."""
     if facts.created is not None and facts.created.year >= 2013 and facts.created <= NOW:
         return facts.created
     if policy.unknown_date is UnknownDate.FIRST_SEEN:
@@ -245,7 +245,7 @@ def _others(facts: TagFacts, policy: ParsedPolicy) -> datetime | None:
 
 
 def _date(facts: TagFacts, mates: Sequence[TagFacts], policy: ParsedPolicy) -> tuple[datetime, datetime] | None:
-    """Both dates of a tag, the one that others see first; None where most images of its group have the very same."""
+    """Both dates of a tag, the one for others first; None if most images of its group share them."""
 
     def both(one: TagFacts) -> tuple[datetime, datetime] | None:
         own, others = _moment(one, policy), _others(one, policy)
@@ -276,7 +276,7 @@ def _young(facts: TagFacts, date: datetime | None, policy: ParsedPolicy) -> bool
 
 
 def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: ParsedPolicy) -> bool:
-    """Whether a rule keeps a tag: looked at from this tag alone, pair by pair."""
+    """Whether a rule keeps a tag: decided for this tag alone, pair by pair."""
     if isinstance(rule, All):
         return all(_keeps(one, facts, mates, policy) for one in rule.rules)
     if isinstance(rule, TagGlobs):
@@ -300,9 +300,9 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
 def _keeps_at(
     rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: ParsedPolicy, at: datetime, back: bool
 ) -> bool:
-    """Whether `last` by time, or a rule of the calendar, keeps a tag at one of its two dates.
+    """Whether `last` by time, or a calendar rule, keeps a tag at one of its two dates.
 
-    The others stand where others see them; those that came late with it stand beside it.
+    Other tags rank by their date for others; those that arrived late with the tag rank beside it.
     """
     mine = _date(facts, mates, policy)
     assert mine is not None
@@ -323,7 +323,7 @@ def _keeps_at(
         return len({one.digest for one in newer}) < rule.number
     assert isinstance(rule, Calendar)
     bucket = _bucket(at, rule.period)
-    # What came late and stands beside it is in its own bucket; so the others' dates tell which buckets are later.
+    # What arrived late beside it is in its own bucket; so the dates of the others decide which buckets are later.
     later = {other for one, found in placed if (other := _bucket(found[0], rule.period)) > bucket}
     return len(later) < rule.number and not any(
         _bucket(found[0], rule.period) == bucket and one in newer for one, found in placed

@@ -1,4 +1,4 @@
-"""Whatever hangs together how: of what a tag reaches nothing goes when all goes that has no tag."""
+"""For any graph: when all untagged manifests are removed, nothing that a tag reaches is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 @st.composite
 def repositories(draw: st.DrawFn) -> tuple[dict[Digest, Manifest], dict[Tag, Digest]]:
-    """Images, indexes of what was pushed before, and what refers to it; some have tags, some signatures by name."""
+    """Images, indexes of earlier manifests, and referrers; some have tags, some are signatures by name."""
     found: dict[Digest, Manifest] = {}
     tags: dict[Tag, Digest] = {}
     for number in range(draw(st.integers(1, 9))):
@@ -41,7 +41,7 @@ def repositories(draw: st.DrawFn) -> tuple[dict[Digest, Manifest], dict[Tag, Dig
         if is_index:
             children = draw(st.lists(st.sampled_from(before), min_size=1, max_size=3, unique=True))
             body["manifests"] = [_descriptor(found[child]) for child in children]
-            subject = subject if subject not in _below(children, found) else None  # else each waits for the other
+            subject = subject if subject not in _below(children, found) else None  # otherwise each waits for the other
         else:
             body["config"] = {"mediaType": CONFIG, "digest": Digest.of(str(number).encode()), "size": 1}
             body["layers"] = []
@@ -65,7 +65,7 @@ def _descriptor(manifest: Manifest) -> dict[str, object]:
 
 
 def _below(digests: Iterable[Digest], found: Mapping[Digest, Manifest]) -> set[Digest]:
-    """`digests`, all that is in them, and what these refer to."""
+    """`digests`, everything in them, and what these refer to."""
     pending = list(digests)
     seen = set(pending)
     while pending:
@@ -102,7 +102,7 @@ def stored(
 
 
 def reached(found: Mapping[Digest, Manifest], tags: Mapping[Tag, Digest]) -> set[Digest]:
-    """By a tag of a name of its own: down through indexes, and from what refers to its subject."""
+    """By an ordinary tag: down through indexes, and from referrers to their subjects."""
     return _below((digest for tag, digest in tags.items() if parse_signature_tag(tag) is None), found)
 
 

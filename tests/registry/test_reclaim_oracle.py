@@ -1,5 +1,5 @@
-"""What we say that a removal frees, against the real collector: random registries in real storage, predicted, removed,
-collected with and without -m, measured."""
+"""The predicted freed space against the real collector: random registries in real storage, predicted, removed,
+collected with and without -m, and measured."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ NAMES = ("a", "a/b", "c")
 TAGS = ("1.0", "1.1", "1.2", "2.0", "latest")
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
-EMPTY = 6  # the layer without a byte
+EMPTY = 6  # the empty layer
 STRAYS = ("README", "zz/README", "sha256/zz/left", "sha256/zz/data", "zz/data", "sha256/ab/x/data", "sha256/data")
 _number = itertools.count()
 
 
 @dataclass(frozen=True)
 class Made:
-    """A manifest to push: of `layers` and a `config` (numbers: equal ones are shared), or of earlier manifests.
+    """A manifest to push: with `layers` and a `config` (numbers: equal ones are shared), or with earlier manifests.
 
-    `lie` is added to every size that it states. `keys` are written as they are, in another case, or twice.
+    `lie` is added to every size that it states. `keys` are written unchanged, in another case, or twice.
     """
 
     kind: str
@@ -67,12 +67,13 @@ class Made:
 @st.composite
 def registries(draw: st.DrawFn, smallest: int = EMPTY) -> list[Made]:
     """Images with shared, empty and foreign layers, or with a manifest as a layer; indexes of them (nested, too);
-    BuildKit's caches; referrers (of what another repository has, too) and signatures; tagged, retagged or untagged."""
+    BuildKit caches; referrers (also of manifests in another repository) and signatures; tagged, retagged or
+    untagged."""
     made: list[Made] = []
     for _ in range(draw(st.integers(3, 12))):
         repository = draw(st.sampled_from(NAMES))
         beside = [place for place, found in enumerate(made) if found.repository == repository]
-        # A repository without any tag makes the collector of 2.8 stop where it is run with -m: seldom enough.
+        # A repository without any tag makes the collector of 2.8 stop if it runs with -m; therefore it is rare.
         least = 1 if not beside and draw(st.integers(0, 9)) else 0
         tags = tuple(draw(st.lists(st.sampled_from(TAGS), min_size=least, max_size=2, unique=True)))
         kind = draw(
@@ -91,7 +92,7 @@ def registries(draw: st.DrawFn, smallest: int = EMPTY) -> list[Made]:
 
 @dataclass
 class Filler:
-    """Pushes what was made, on a registry of its own."""
+    """Pushes the examples, each to its own registry."""
 
     pusher: Pusher
     found: list[dict[str, Any]] = field(default_factory=list)
@@ -140,7 +141,7 @@ class Filler:
 
 
 def written(body: Mapping[str, Any], keys: str) -> str:
-    """JSON, with the keys that name what it holds in another case, or twice: to Go the later list counts."""
+    """JSON with the relevant keys in another case, or twice: to Go the later list counts."""
     if keys == "odd":
         return json.dumps({"schemaVersion": 2, **{key.upper(): value for key, value in body.items()}})
     text = json.dumps(body)
@@ -149,14 +150,14 @@ def written(body: Mapping[str, Any], keys: str) -> str:
 
 
 def blobs_in(storage: Path) -> dict[str, int]:
-    """The blobs whose data is there, and its bytes."""
+    """The blobs with data, and their sizes."""
     root = storage / "docker" / "registry" / "v2" / "blobs"
     found = (data for data in root.glob("*/*/*/data") if len(data.parent.name) == 64)
     return {f"sha256:{data.parent.name}": data.stat().st_size for data in found}
 
 
 def collected(storage: Path, folder: Path, *options: str) -> dict[str, int] | None:
-    """What a copy of `storage` still has after the real collector; None where that stopped with an error."""
+    """The blobs left in a copy of `storage` after the real collector; None if it stopped with an error."""
     server = DistributionServer(folder)
     shutil.copytree(storage, server.storage)
     try:
@@ -200,7 +201,7 @@ async def test_the_prediction_is_exact_on_s3(
 
 
 def kept_of_dry_run(server: S3Registry, blobs: Mapping[Digest, int], *options: str) -> dict[str, int] | None:
-    """What the collector says that it would leave of `blobs`; None where it stops with an error."""
+    """The subset of `blobs` that the collector reports it would leave; None if it stops with an error."""
     try:
         said = server.garbage_collect("--dry-run", *options)
     except subprocess.CalledProcessError:
@@ -224,7 +225,7 @@ async def plan_and_apply(
     rules: MatchRules | None = None,
     options: RemovalOptions | None = None,
 ) -> dict[Collector, tuple[Plan, Plan]]:
-    """Carry out a removal; returns, for a collector without and with -m, its plan from the API and from the storage."""
+    """Apply a removal; return, for a collector without and with -m, its plan from the API and from the storage."""
     plans = {}
     async with connect_writable(server.url) as registry:
         found = (await crawl(registry)).inventory
@@ -247,7 +248,7 @@ async def plan_and_apply(
 
 
 def known_from(server: DistributionServer, stored: StoredRegistry) -> Callable[[Digest], Manifest | None]:
-    """Every manifest that there is, as if all had been read before."""
+    """Every existing manifest, as if all had been read before."""
     place = server.place if isinstance(server, S3Registry) else str(server.storage)
     listed = list(stored.manifests)
     raws = dict(zip(listed, Storage(place).blobs(listed, MAX_MANIFEST_BYTES), strict=True))

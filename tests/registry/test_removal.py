@@ -1,4 +1,4 @@
-"""Removal end to end, on the real registry: what goes, what stays, and that what stays is whole."""
+"""Removal end to end, on the real registry: what is removed, what stays, and that what stays is complete."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ async def test_a_tag_pushed_after_the_plan_holds_its_digest(
 async def test_an_image_is_removed_and_restored_completely(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, keeps: bool
 ) -> None:
-    """Platforms, BuildKit's attestation, a signature and its own, a referrer by fallback tag; or those are kept."""
+    """Platforms, a BuildKit attestation, a signature and its own signature, a referrer by fallback tag; or those are
+    kept."""
     amd, arm = (pusher.push_image("r", seed=seed) for seed in ("amd", "arm"))
     marks = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": amd["digest"]}
     unknown = {"os": "unknown", "architecture": "unknown"}

@@ -1,4 +1,5 @@
-"""Random registries, random selections, a real registry: what stays resolves whole, what was to go is gone."""
+"""Random registries, random selections, a real registry: what stays resolves completely, and what was selected is
+gone."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DistributionSer
 
 @st.composite
 def contents(draw: st.DrawFn) -> list[tuple[str, list[str], Any]]:
-    """Manifests to push, in order: (kind, tags, what it is made of)."""
+    """Manifests to push, in order: (kind, tags, parts)."""
     made: list[tuple[str, list[str], Any]] = []
     for number in range(draw(st.integers(2, 7))):
         kind = draw(st.sampled_from(["image", "image", "index", "signature", "referrer"]))

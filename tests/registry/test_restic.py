@@ -1,6 +1,6 @@
-"""restic is the oracle for the time rules: over the same moments, `restic forget` keeps the same set.
+"""restic is the oracle for the time rules: with the same dates, `restic forget` keeps the same set.
 
-A backup takes most of a second, so the histories are short here; `./test --long` has more of them.
+A backup takes most of a second, so the histories are short here; `./test --long` uses longer ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HISTORIES, _MOMENTS = (12, 25) if _LONG else (1, 8)
 
 @dataclass(frozen=True)
 class Restic:
-    """A repository of restic's, each snapshot an empty file at a moment of its own."""
+    """A restic repository, in which each snapshot is an empty file with its own date."""
 
     folder: Path
 
@@ -62,7 +62,7 @@ class Restic:
 
 
 def moments(chance: random.Random) -> list[datetime]:
-    """Random moments, dense and sparse, some on one day; the last is the plan's own, from which restic counts."""
+    """Random dates, dense and sparse, some on one day; the last is that of the plan, from which restic counts."""
     found = {NOW}
     while len(found) < _MOMENTS:
         scale = chance.choice((3, 60, 900))

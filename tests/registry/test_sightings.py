@@ -1,4 +1,4 @@
-"""When our records saw a tag come: durable, whole, for their owner only."""
+"""When the records saw a tag appear: durable, complete, accessible to their owner only."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
 
 
 def unseen(records: TagHistory, now: Inventory, repository: Repository = APP) -> dict[str, int | None]:
-    """The day of the crawl before each tag came."""
+    """The day of the last crawl before each tag appeared."""
     found = records.of(repository, now.tags(repository))
     return {tag: None if one.unseen is None else (one.unseen - FIRST).days for tag, one in found.items()}
 
@@ -171,7 +171,7 @@ def test_a_clock_that_was_set_back_is_not_trusted(tmp_path: Path) -> None:
 
 
 def _without_crawls(database: sqlite3.Connection) -> None:
-    """Take away what the third version of the records added."""
+    """Remove what the third version of the records added."""
     for table, column in (("repository", "read"), ("tag", "unseen"), ("state", "whole")):
         database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
 
@@ -250,7 +250,7 @@ def test_what_could_not_be_read_has_not_lost_its_tags(tmp_path: Path) -> None:
 
 
 def test_records_of_the_first_version_are_continued(tmp_path: Path) -> None:
-    """They had half of each digest."""
+    """They contain half of each digest."""
     records = store(tmp_path)
     now = inventory(app={"a": "x", "b": "y"})
     records.record(now, now=FIRST)

@@ -1,4 +1,4 @@
-"""Registries whose lists lag behind, whose store pushes back, or which keep an image by its tag."""
+"""Registries whose lists lag behind, whose store refuses requests, or which keep an image by its tag."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lagging(proxy: Proxy, lists: int) -> None:
-    """After the first deletion so many lists are as the one before it."""
+    """After the first deletion, this many lists are the same as the previous one."""
     old: list[Answer] = []
     late: list[Answer] = []
 
@@ -80,7 +80,7 @@ def test_what_stays_listed_counts_as_removed_and_can_be_undone(tmp_path: Path) -
         assert pusher.tags("r") == images
 
 
-# A store that pushes back
+# A store that refuses requests
 
 
 @pytest.mark.parametrize("times", [2, 7])
@@ -129,7 +129,7 @@ async def test_a_store_that_does_not_recover_is_reported(
 
 @pytest.fixture
 def by_tag() -> Iterator[MemoryServer]:
-    """Deletes a digest, and still answers by its tags (go-containerregistry's registry does so)."""
+    """Deletes a digest, and still answers by its tags (as the registry in go-containerregistry does)."""
 
     class ByTag(MemoryServer):
         def __init__(self) -> None:
@@ -168,7 +168,7 @@ async def test_an_index_that_still_answers_by_its_tag_keeps_its_children(
         pusher.push_image("r", "1.1", seed="image")
         pusher.push_image("r", "2.0", seed="stays")
         result = await Removing(by_tag.url, tmp_path).remove("1.0")
-        if untags:  # then the tag goes by its name
+        if untags:  # then the tag is deleted by name
             assert results(result) == [Result.REMOVED] * 2
             assert pusher.tags("r").keys() == {"1.1", "2.0"}
         else:

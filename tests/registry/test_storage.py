@@ -1,4 +1,5 @@
-"""A registry's own storage, as a real registry wrote it, and damaged: read whole, odd things named, never written."""
+"""A registry's own storage, as written by a real registry, and damaged: read completely, oddities reported, never
+written."""
 
 from __future__ import annotations
 
@@ -93,7 +94,7 @@ def test_an_unknown_scheme_is_refused() -> None:
 
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
-    """Root reads everything: a test about permissions is somebody else for a while."""
+    """Root can read everything, so a test of permissions runs as another user for a while."""
     is_root = os.geteuid() == 0
     if is_root:
         os.seteuid(NOBODY)
@@ -106,7 +107,7 @@ def as_nobody() -> Iterator[None]:
 
 @pytest.fixture
 def open_folder(filled: Path) -> Iterator[Path]:
-    """A copy of the storage where others may read it."""
+    """A copy of the storage that others may read."""
     folder = Path(tempfile.mkdtemp(prefix="dregutil-test-"))
     folder.chmod(0o755)
     shutil.copytree(filled, folder / "storage")
@@ -161,7 +162,7 @@ def test_damage_is_reported_and_skipped(filled: Path, pusher: Pusher) -> None:
 
 
 def test_nothing_is_opened_for_writing(filled: Path, tmp_path: Path) -> None:
-    """Proved by the interpreter's own audit of every file that is opened, and by the folder itself."""
+    """Checked with the interpreter's audit of every opened file, and by the folder itself."""
     before = snapshot(filled)
     watch = tmp_path / "watch.py"
     watch.write_text(

@@ -1,4 +1,4 @@
-"""A storage of which something cannot be read: that is said, and nothing of it is called missing, damaged or free."""
+"""A storage that can only be read in part: this is reported, and nothing in it is called missing, damaged or free."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOW = datetime.now(UTC)
 
 @pytest.fixture
 def bucket(pusher: Pusher, registry_server: DistributionServer) -> Iterator[Bucket]:
-    """A real registry's storage with an index, and with nothing broken in it."""
+    """The storage of a real registry with an index, without damage."""
     child = pusher.push_image("shop/web", seed="child")
     pusher.push_index("shop/web", "2.0", children=[child])
     pusher.push_image("shop/web", "1.0", seed="one")
@@ -63,7 +63,7 @@ def test_what_a_store_does_not_return_is_reported_as_not_read(bucket: Bucket, pa
 def test_doctor_and_du_report_what_was_not_read(
     bucket: Bucket, registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """403 of one object is an answer: nothing is waited for."""
+    """A 403 for one object is an answer: there is no retry."""
     pusher.push_image("shop/web", seed="untagged")
     forbidden = next(bucket.folder.rglob("_manifests/revisions/sha256/*/link"))
     bucket.forbidden = {str(forbidden.relative_to(bucket.folder))}

@@ -1,4 +1,4 @@
-"""Runs that were cut off, taken up or undone after others have pushed, collected garbage, or undone before."""
+"""Interrupted runs that are resumed or undone after others have pushed, collected garbage, or undone before."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def removing(registry_server: DistributionServer, tmp_path: Path) -> Removing:
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a large repository: tags go first."""
+    """As in a large repository: the tags are removed first."""
     monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
 
 
@@ -55,7 +55,7 @@ def signed(pusher: Pusher, tag: str, seed: str) -> tuple[dict[str, Any], str]:
 
 
 async def cut_off_after_the_image(removing: Removing, pusher: Pusher, image: dict[str, Any]) -> None:
-    """Kill a run just when the image is gone and its signature is not."""
+    """Kill a run when the image is gone and its signature is not."""
     for kill_after in range(1, 30):
         assert await removing.remove("1.0", kill_after=kill_after) is None
         if not pusher.has("r", image["digest"]):
@@ -77,7 +77,7 @@ async def test_an_image_pushed_again_before_the_run_is_resumed(removing: Removin
 async def test_a_settled_image_that_exists_again_keeps_its_signature(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, tag: str
 ) -> None:
-    """Its outcome is in the record; then somebody pushes it again, and the run is taken up."""
+    """Its outcome is in the record; then somebody pushes it again, and the run is resumed."""
     image, signature = signed(aside, "1.0", "one")
     raw = aside.raw("r", "1.0")
     stop = asyncio.Event()
@@ -102,7 +102,7 @@ async def test_a_settled_image_that_exists_again_keeps_its_signature(
 async def test_a_tag_that_was_untagged_and_exists_again_is_reported(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its outcome is in the record; then somebody pushes it again, and the run is taken up."""
+    """Its outcome is in the record; then somebody pushes it again, and the run is resumed."""
     monkeypatch.setattr(repository, "_STEPS_AT_ONCE", 1)
     memory.switches.untags = True
     image = aside.push_image("r", "1.0", "1.1", "stable", seed="one")
@@ -146,7 +146,7 @@ async def test_a_tag_that_moves_between_the_look_and_the_put(removing: Removing,
 async def test_what_an_untag_deleted_is_restored_without_a_resume(
     memory: MemoryServer, aside: Pusher, tmp_path: Path
 ) -> None:
-    """A server whose DELETE of a tag takes the manifest and its other tags; the run is killed right after it."""
+    """A server whose DELETE of a tag deletes the manifest with its other tags; the run is killed right after it."""
     image = aside.push_image("r", "1.0", "stable", seed="one")
     before = aside.tags("r")
     removing = Removing(memory.url, tmp_path)
@@ -174,7 +174,7 @@ def _take_all(memory: MemoryServer, request: Request) -> None:
 async def test_undo_ignores_what_the_run_left_alone(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was about to go, and recorded; then a new tag held it; then somebody else removed it."""
+    """It was about to be deleted, and recorded; then a new tag held it; then another client removed it."""
     monkeypatch.setattr(live_graph, "look_lives", lambda _: 0.0)
     monkeypatch.setattr(repository, "_STEPS_AT_ONCE", 1)
     images = {tag: pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1")}
@@ -196,7 +196,7 @@ async def test_undo_ignores_what_the_run_left_alone(
 async def test_the_tag_of_a_digest_that_a_new_tag_kept_is_put_back(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """The digest is left for a tag that came meanwhile; its own tag went all the same, and is the undo's business."""
+    """The digest is left because of a new tag; its own tag was removed anyway, and undo puts it back."""
     image = pusher.push_image("r", "1.0", seed="one")
     raw = pusher.raw("r", "1.0")
     with Proxy(registry_server.port) as proxy:
@@ -215,7 +215,7 @@ async def test_the_tag_of_a_digest_that_a_new_tag_kept_is_put_back(
 
 @pytest.mark.usefixtures("large")
 async def test_garbage_collected_in_the_middle_of_a_sweep(tmp_path: Path) -> None:
-    """Tags sit on our own manifest, what they stood for is collected with the untagged: the others come back."""
+    """Tags are on the placeholder, and their image is collected as untagged: the others are restored."""
     with DistributionServer(tmp_path / "registry") as server:
         removing = Removing(server.url, tmp_path / "state")
         with Pusher(server.url) as pusher:
@@ -241,7 +241,7 @@ async def test_garbage_collected_in_the_middle_of_a_sweep(tmp_path: Path) -> Non
 
 
 async def test_a_tag_that_an_undo_left_on_a_placeholder_belongs_to_the_run(removing: Removing, pusher: Pusher) -> None:
-    """An undo was killed while it took away a tag that a false success had left dangling."""
+    """An undo was killed while it removed a tag that was left dangling by a false success."""
     image = pusher.push_image("r", "1.0", seed="one")
     await removing.remove("1.0")
     config = b'{"placeholder":"of no record"}'
@@ -274,7 +274,7 @@ async def test_a_sha512_child_is_restored_under_its_digest(memory: MemoryServer,
 
 
 async def test_a_layer_stored_elsewhere_is_not_a_loss(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
-    """The real registry takes such images only where it is told so."""
+    """The real registry accepts such images only if configured to."""
     removing = Removing(memory.url, tmp_path)
     docker = "application/vnd.docker.distribution.manifest.v2+json"
     config = b'{"os":"windows"}'
@@ -312,7 +312,7 @@ async def test_two_runs_that_do_not_know_of_each_other(
     monkeypatch: pytest.MonkeyPatch,
     sweeps: bool,
 ) -> None:
-    """Of two machines: each has a state folder of its own, so no lock keeps one out. Undone one after the other."""
+    """Two machines, each with its own state folder, so that no lock applies. Undone one after the other."""
     monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: sweeps)
     children = [pusher.push_image("r", seed=seed) for seed in ("amd", "arm")]
     pusher.push_index("r", "1.90", children=children)

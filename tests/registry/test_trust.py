@@ -1,9 +1,10 @@
 """A random registry under random pushes, removals, stale plans, refusals, kills at any point, resumes and undos.
 
-After each, an independent reader looks: every tag that was not asked to go resolves, whole. A kill is what `kill -9` is
-to a registry and a disk: from one moment on, nothing is sent and nothing is written any more; and what had been written
-and not synced may be torn, or there in part, whatever its order. Meanwhile others push, new tags and moved ones, before
-any request, and what stands before the registry may lie for a while. `trust/` has the machine and its worlds.
+After each step, an independent reader checks that every tag that was not selected resolves completely. A kill is what
+`kill -9` is to a registry and a disk: from one moment on nothing is sent and nothing is written; and what was written
+and not synced may be torn, or present in part, in any order. Meanwhile other clients push new and moved tags, before
+any request, and the proxy in front of the registry may give wrong answers for a while. `trust/` has the machine and its
+worlds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if "DREGUTIL_LONG" in os.environ:
         "memory": int(os.environ["DREGUTIL_LONG"]) // 2,
     }
 STEPS = 25
-_ENOUGH = 100  # examples in which chance does not leave out a whole kind of step
+_ENOUGH = 100  # enough examples that no kind of step is missing by chance
 
 
 @pytest.mark.parametrize("kind", ["memory", "real"])
@@ -57,8 +58,8 @@ def test_trust(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
                 },
             ),
         )
-        # Not shrunk: kills fall where they fall, so a smaller example of a failure takes hours to find.
-        # The short run has the same worlds each time: what lands is no matter of luck. The long one searches.
+        # Not shrunk: kills are not reproducible, so finding a smaller failing example takes hours.
+        # The short run has the same worlds each time, so that a change does not fail by chance. The long one searches.
         chosen = settings(
             parent=settings.default,
             max_examples=EXAMPLES[kind],

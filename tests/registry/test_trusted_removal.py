@@ -144,11 +144,11 @@ def test_on_a_terminal_the_plan_is_shown_once_with_a_question(pusher: Pusher, pr
     assert (code, len(pusher.tags("shop/web"))) == (0, 5), shown
 
 
-# What earlier runs know
+# Knowledge of earlier runs
 
 
 def test_a_nested_index_left_by_its_parent_holds_its_children(pusher: Pusher, program: Program) -> None:
-    """No tag leads to it any more; that the one which went had it says our record."""
+    """No tag points to it any more; the record shows that the removed index contained it."""
     child = pusher.push_image("r", "child", seed="child")
     inner = pusher.push_index("r", children=[child])
     pusher.push_index("r", "1.0", children=[inner])
@@ -237,7 +237,7 @@ def test_two_applies_at_once_never_interleave(pusher: Pusher, program: Program) 
 def test_killed_at_a_random_moment_then_resumed_and_undone(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, seed: int
 ) -> None:
-    """After resume and undo the registry's tags and digests are exactly what they were."""
+    """After resume and undo, the tags and digests of the registry are exactly as before."""
     before = _two_hundred_steps(pusher)
     digests = {(name, digest) for name, tags in before.items() for digest in tags.values()}
     chance = random.Random(seed)
@@ -246,7 +246,8 @@ def test_killed_at_a_random_moment_then_resumed_and_undone(
         killed_at = _kill_at_a_write(program, proxy, chance, *REMOVE_MOST)
         for name in before:
             here = pusher.tags(name)
-            # The server may still be at work on a request that the kill cut off: a doomed tag goes while we look.
+            # The server may still be processing a request cut off by the kill: a doomed tag disappears during the
+            # check.
             assert all(pusher.is_whole(name, tag) or not pusher.has(name, tag) for tag in here)
             assert "keep" in here
         (run,) = program.runs
@@ -263,10 +264,10 @@ def test_killed_at_a_random_moment_then_resumed_and_undone(
 
 
 def _kill_at_a_write(program: Program, proxy: Proxy, chance: random.Random, *arguments: str) -> int:
-    """`kill -9` the program at one of its 200 DELETEs, just before or after it is carried out, or a little later."""
+    """`kill -9` the program at one of its 200 DELETEs, just before or after it is processed, or a little later."""
     place, is_before, later = chance.randint(1, 200), chance.random() < 0.5, chance.choice([0, chance.uniform(0, 0.01)])
     started: list[subprocess.Popen[str]] = []
-    left = [place + 2]  # two look whether deletion is allowed
+    left = [place + 2]  # two check whether deletion is allowed
     counting = threading.Lock()
 
     def kill_after_the_last(request: Request) -> None:
@@ -294,7 +295,7 @@ def _kill_at_a_write(program: Program, proxy: Proxy, chance: random.Random, *arg
 def test_a_step_without_an_answer_is_checked_again(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """A look that meets status 500 is no outcome: the run stays unfinished, and whoever takes it up looks again."""
+    """A check answered with 500 is not an outcome: the run stays unfinished, and a resume checks again."""
     before = fill(pusher, 3)
     is_ill = True
 
@@ -361,7 +362,7 @@ def test_a_registry_that_dies_midway(tmp_path: Path) -> None:
 
 
 def _two_hundred_steps(pusher: Pusher) -> dict[str, dict[str, str]]:
-    """Two repositories: images, indexes with children of their own, signatures, a tag that stays."""
+    """Two repositories: images, indexes with their own children, signatures, a tag that stays."""
     for name in ("shop/a", "shop/b"):
         for number in range(60):
             pusher.push_image(name, f"1.{number}", seed=f"{name} {number}")
@@ -374,7 +375,7 @@ def _two_hundred_steps(pusher: Pusher) -> dict[str, dict[str, str]]:
 
 
 def _wait_for_a_record(program: Program) -> None:
-    """Until the first intent is on the disk."""
+    """Until the first intent is on disk."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
         records = [folder / "journal.jsonl" for folder in program.runs]

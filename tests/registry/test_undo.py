@@ -1,4 +1,4 @@
-"""Undo against the real registry and its real collector: what can come back does, and what cannot is said."""
+"""Undo against the real registry and its real collector: what can be restored is restored, and the rest is reported."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_tag_that_has_moved_is_left_alone(pusher: Pusher, program: Program) ->
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_after_garbage_collection(tmp_path: Path, restarted: bool) -> None:
-    """The server running on with its memory of before, and restarted: it accepts what it cannot serve."""
+    """The server keeps running with its old cache, and is restarted: it accepts what it cannot serve."""
     with DistributionServer(tmp_path / "registry", cache=True) as server:
         pusher = Pusher(server.url)
         program = Program(server.url, tmp_path)
@@ -94,7 +94,7 @@ def test_after_garbage_collection(tmp_path: Path, restarted: bool) -> None:
         assert kept.items() <= after.items()
         assert {tag: digest for tag, digest in after.items() if tag not in kept}.items() <= before.items()
         assert all(pusher.is_whole("shop/web", tag) for tag in after)
-        # Its blobs are shared with those that stay; its manifest alone was collected, and comes back after a restart.
+        # Its blobs are shared with images that stay; only its manifest was collected, and is restored after a restart.
         assert ("0.3" in after) == restarted
         assert ("restart it and undo again" in found.stderr) == (not restarted)
         listed = json.loads(pusher.request("GET", "/v2/shop/web/tags/list")[2])["tags"]
@@ -103,7 +103,7 @@ def test_after_garbage_collection(tmp_path: Path, restarted: bool) -> None:
 
 
 def test_what_is_lost_is_reported_and_the_rest_is_restored_after_a_restart(tmp_path: Path) -> None:
-    """Of four images one has lost its layer, one its child, one is whole, and one only its manifest."""
+    """Of four images one has lost its layer, one its child, one is complete, and one has lost only its manifest."""
     with DistributionServer(tmp_path / "registry", cache=True) as server, Pusher(server.url) as pusher:
         program = Program(server.url, tmp_path)
         pusher.push_image("r", "2.0", seed="keep", layers=[b"shared"])
@@ -152,7 +152,7 @@ def test_a_blob_that_only_another_repository_has_is_mounted(pusher: Pusher, prog
     assert found.returncode == 0, found.stderr
     manifest = json.loads(pusher.raw("shop/copy", image["digest"]))
     layer = manifest["layers"][0]["digest"]
-    # What the collector of 3.x does to a repository's own links (2.8 leaves them).
+    # What the collector of 3.x does to a repository's own links (2.8 keeps them).
     assert pusher.request("DELETE", f"/v2/shop/web/blobs/{layer}")[0] == 202
     assert pusher.request("GET", f"/v2/shop/web/blobs/{layer}")[0] == 404
     found = program.run("undo")
@@ -257,7 +257,7 @@ def test_a_signature_tag_is_short_on_a_terminal_and_complete_for_a_program(pushe
 
 
 def bare(program: Program, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The program with nothing but what is given, as it is typed in another folder."""
+    """The program with only the given arguments, as typed in another folder."""
     return subprocess.run(
         [str(PROGRAM), *arguments],
         cwd=folder,

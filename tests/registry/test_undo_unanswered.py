@@ -1,4 +1,4 @@
-"""An undo goes on past what gets no answer while the registry answers other requests, and ends where it does not."""
+"""An undo continues past requests without an answer while the registry answers others, and ends if it does not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from servers.http import LOST, Answer, Proxy, Request
 
 @dataclass
 class Illness:
-    """Which requests get no answer (`ill`), and how: the connection is reset, or held."""
+    """Which requests get no answer (`ill`), and how: the connection is reset, or kept open."""
 
     ill: Callable[[Request], bool] = lambda _: False
     holds: bool = False
@@ -33,7 +33,7 @@ class Illness:
             return None
         self.asked.append(request.reference)
         if self.holds:
-            self.release()  # by now the request before was given up
+            self.release()  # by now the previous request was given up
             held = self.released = threading.Event()
             held.wait(60)
         return LOST
@@ -41,7 +41,7 @@ class Illness:
 
 @dataclass
 class Behind:
-    """A program behind a proxy that falls ill; `before`: the tags before five of six images were removed."""
+    """A program behind a proxy that stops answering; `before`: the tags before five of six images were removed."""
 
     program: Program
     pusher: Pusher
@@ -104,7 +104,7 @@ def test_a_put_without_an_answer_does_not_prevent_other_images_from_being_restor
 
 @pytest.mark.parametrize("when", ["look", "put"])
 def test_an_unreachable_registry_ends_an_undo(behind: Behind, when: str) -> None:
-    """It is gone from the first request of a kind on."""
+    """It is unreachable from the first request of a kind on."""
     method = "PUT" if when == "put" else "GET"
     is_away = [False]
 
@@ -124,7 +124,7 @@ def test_an_unreachable_registry_ends_an_undo(behind: Behind, when: str) -> None
 
 
 def _finishes(behind: Behind) -> None:
-    """A later undo, when the registry is well again."""
+    """A later undo, when the registry works again."""
     behind.illness.ill = lambda _: False
     again = behind.program.run("undo")
     assert again.returncode == 0, again.stderr
@@ -136,7 +136,7 @@ def _finishes(behind: Behind) -> None:
 def test_what_a_replica_does_not_know_yet_is_requested_again(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """The first answer after a PUT denies what was put: it is there a second later, and is not taken away."""
+    """The first answer after a PUT denies the manifest: it is there a second later, and is not removed."""
     waiting: set[str] = set()
     denied: list[str] = []
 
@@ -161,7 +161,7 @@ def test_what_a_replica_does_not_know_yet_is_requested_again(
 def test_a_tag_that_one_reading_denies_is_requested_again_before_it_is_put(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """Somebody pushes it to another image while the undo is at work, and the first answer does not know of that."""
+    """Somebody pushes it with another image during the undo, and the first answer is outdated."""
     pushed: list[str] = []
 
     def lie(request: Request) -> Answer | None:

@@ -1,4 +1,5 @@
-"""`--untag` removes tags and keeps every digest, also the one whose only tag goes; where that cannot be, it says so."""
+"""`--untag` removes tags and keeps every digest, including one whose only tag is removed; if that is impossible, it
+says so."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def test_the_only_tag_is_removed_and_its_image_stays(
 
 @pytest.mark.parametrize("takes", [False, True])
 def test_untagging_by_the_name_of_the_tag(memory: MemoryServer, tmp_path: Path, takes: bool) -> None:
-    """Also where the manifest goes with its last tag: it is put back by its digest."""
+    """Even if the manifest is deleted with its last tag: it is put back by its digest."""
     memory.switches.untags, memory.switches.last_tag_takes = True, takes
     with Pusher(memory.url) as pusher:
         digests = [pusher.push_image("r", f"1.{n}", seed=str(n))["digest"] for n in range(3)]

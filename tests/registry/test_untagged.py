@@ -1,4 +1,4 @@
-"""`select: {untagged: true}` end to end, on the real registry: from its storage, and from our records."""
+"""`select: {untagged: true}` end to end, on the real registry: from its storage, and from the records."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def storage(registry_server: DistributionServer) -> Path:
 
 
 def age_links(storage: Path, days: float) -> None:
-    """As if everything that is there had been pushed so long ago."""
+    """As if everything had been pushed so long ago."""
     moment = datetime.now(UTC).timestamp() - days * 86400
     for link in storage.rglob("_manifests/revisions/*/*/link"):
         os.utime(link, (moment, moment))
@@ -88,7 +88,7 @@ def test_an_old_index_found_in_storage_is_removed_with_its_children_and_restored
     assert program.run("undo").returncode == 0
     assert there(pusher, old, *old_children, shared, alone) == [True] * 5
     again = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
-    assert "nothing to remove" in again.stderr, again.stderr  # what came back has come just now
+    assert "nothing to remove" in again.stderr, again.stderr  # what was restored has just arrived
 
 
 def test_doctor_and_du_count_what_cleanup_removes(program: Program, pusher: Pusher, storage: Path) -> None:
@@ -113,7 +113,7 @@ def test_doctor_and_du_count_what_cleanup_removes(program: Program, pusher: Push
 def test_what_was_pushed_recently_is_young_regardless_of_its_content(
     program: Program, pusher: Pusher, storage: Path
 ) -> None:
-    """Such as the children of an index that is being copied here."""
+    """For example the children of an index that is being copied at the moment."""
     push_index(pusher, "kept", "1.0", days=60)
     stray = pusher.push_image(WEB, seed="stray", config=created(400))
     done = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
@@ -153,7 +153,7 @@ def test_a_repository_without_any_tag_keeps_its_newest_manifest(
     age_links(storage, 45)
     done = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
     assert done.returncode == 0, done.stderr
-    assert "nothing to remove" in done.stderr  # both came at one moment: none is the newest
+    assert "nothing to remove" in done.stderr  # both have the same date: neither is the newest
     link = storage / f"docker/registry/v2/repositories/lone/_manifests/revisions/sha256/{old['digest'][7:]}/link"
     os.utime(link, (link.stat().st_mtime - 86400, link.stat().st_mtime - 86400))
     done = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
@@ -183,7 +183,7 @@ def test_a_manifest_that_lost_its_last_tag_is_found_in_the_records(program: Prog
 
 
 def test_a_child_that_once_had_a_tag_stays_with_its_index(program: Program, pusher: Pusher) -> None:
-    """Builders push a tag for each platform, put them into an index, and move on."""
+    """Builders push a tag for each platform, put them into an index, and move the tags on."""
     (program.folder / "policy.yml").write_text(
         POLICY.replace("within: 14d", "none: true").replace("100%", "100%, min_age: 0s")
     )

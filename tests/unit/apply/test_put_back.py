@@ -1,4 +1,4 @@
-"""Putting back, request by request: in which order, over what, and what is read back."""
+"""Putting back, request by request: the order, what may be overwritten, and what is read back."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ MINE, PUSHED, OURS = image("mine"), image("pushed since"), image("a placeholder"
 
 
 class Scripted:
-    """A registry that answers from a table, and writes down what it is asked.
+    """A registry that answers from a table, and records its requests.
 
-    `tags` and `manifests` are what it has; `denies`: so many of the next questions about a reference are answered "not
-    found"; `forgets`: what it accepts and does not keep.
+    `tags` and `manifests` are its contents; `denies`: so many of the next requests for a reference are answered "not
+    found"; `forgets`: what it accepts but does not store.
     """
 
     def __init__(self, tags: dict[Tag, Manifest] | None = None, manifests: Collection[Manifest] = ()) -> None:
@@ -123,7 +123,7 @@ async def test_what_a_guard_allows_to_be_overwritten(
     for manifest, wanted in ((None, free), (MINE, mine), (PUSHED, pushed), (OURS, ours)):
         registry = Scripted({} if manifest is None else {TAG: manifest})
         assert await guard(registry.writable, R, TAG) is wanted
-        # A tag that one answer denies, and the next one does not, is there.
+        # A tag that one answer denies and the next one does not exists.
         registry.denies[TAG] = 1
         assert await guard(registry.writable, R, TAG) is wanted
 
@@ -146,7 +146,7 @@ async def test_what_the_caller_has_just_read_is_not_requested_again(guard: Guard
 
 
 async def test_a_guard_is_asked_just_before_each_put() -> None:
-    """Of many tags somebody may push the last one while the first ones are put."""
+    """Somebody may push the last of many tags while the first ones are put."""
     registry = Scripted({OTHER: PUSHED})
     third = Tag("3.0")
     put = await put_back_tags(registry.writable, R, MINE, (TAG, OTHER, third), guard=if_free)

@@ -1,4 +1,4 @@
-"""Who may write, held by the source itself: an audit of `apply` begins with two short modules."""
+"""Which code may write, checked in the source: an audit of `apply` begins with two short modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PUTS = {"put_back.py": ["manifest.raw", "manifest.raw"], "placeholder.py": ["sel
 
 
 def calls_of(name: str) -> list[tuple[str, ast.expr]]:
-    """Each use of an attribute `name` in the room, called or handed on, with the call around it where there is one."""
+    """Each use of an attribute `name` in the room, as a call or a value, with the surrounding call if there is one."""
     found: list[tuple[str, ast.expr]] = []
     for path in sorted(APPLY.rglob("*.py")):
         tree = ast.parse(path.read_text())
@@ -39,7 +39,7 @@ def test_no_module_reaches_it_by_name() -> None:
 
 
 def test_every_put_of_a_tag_names_its_guard() -> None:
-    """The guard of `put_back_tags` has no default: what may be put over is read where the call stands."""
+    """The guard of `put_back_tags` has no default: each call shows what may be overwritten."""
     guards: Counter[str] = Counter()
     for path in sorted(APPLY.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

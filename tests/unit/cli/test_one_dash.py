@@ -1,4 +1,4 @@
-"""Options of one dash: none is taken for another."""
+"""Options with one dash: none is mistaken for another."""
 
 from __future__ import annotations
 

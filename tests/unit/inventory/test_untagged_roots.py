@@ -1,4 +1,4 @@
-"""Which manifests without a tag stand for themselves, in a storage and in a graph; each guard by itself."""
+"""Which untagged manifests are roots, in a storage and in a graph; each guard separately."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ def test_the_subject_of_a_tagged_artifact_stays_with_everything_around_it() -> N
 def test_a_signature_reaches_nothing_while_nothing_reaches_its_subject() -> None:
     assert roots({signature(ONE): TWO}, leaf(ONE), leaf(TWO)) == {ONE}
     assert roots({signature(ONE): TWO}, leaf(ONE), leaf(TWO, ONE)) == {ONE}
-    assert roots({signature(FIVE): TWO}, leaf(ONE), leaf(TWO, ONE)) == set()  # of what is not here
+    assert roots({signature(FIVE): TWO}, leaf(ONE), leaf(TWO, ONE)) == set()  # of a subject that is not here
 
 
 def test_a_signature_counts_once_something_reaches_its_subject() -> None:
-    # The tag leads to one; its signature then to two, which refers to three.
+    # The tag refers to one; its signature then to two, which refers to three.
     assert roots({"1": ONE, signature(ONE): TWO}, leaf(ONE), leaf(TWO, THREE), leaf(THREE)) == set()
     assert roots({signature(ONE): TWO}, leaf(ONE), leaf(TWO, THREE), leaf(THREE)) == {ONE, THREE}
 

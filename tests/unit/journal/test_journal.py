@@ -1,4 +1,4 @@
-"""The record of a run: what was intended is whole, whatever reaches the disk of what came after."""
+"""The record of a run: intents are complete, whatever reaches the disk of later writes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_intents_before_the_last_sync_are_whole_whatever_follows(
     tmp_path_factory: pytest.TempPathFactory, kept: int, garbage: list[bytes | int], torn: int
 ) -> None:
-    """Blocks written after the last sync may be missing, zero, garbage, or there while earlier ones are not."""
+    """Blocks written after the last sync may be missing, zero, garbage, or present although earlier ones are not."""
     folder = tmp_path_factory.mktemp("journal") / "run"
     record(folder, 4)
     lines = (folder / FILE_NAME).read_bytes().splitlines(keepends=True)
@@ -267,7 +267,7 @@ def test_the_layout_grows_beside_the_record_and_keeps_what_an_earlier_part_remov
 def test_a_layout_that_cannot_be_written_is_given_up_and_the_record_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is derived must not take the last room from the record."""
+    """Derived data must not use the last space on the disk, which the record needs."""
 
     def full(path: Path, _: bytes) -> None:
         path.touch()
@@ -283,7 +283,7 @@ def test_a_layout_that_cannot_be_written_is_given_up_and_the_record_continues(
 def test_a_layout_is_rebuilt_from_any_state(
     tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, bytes | None]]
 ) -> None:
-    """It is not synced: after a power failure its files may be empty, torn, old or not there, in any order."""
+    """It is not synced: after a power failure its files may be empty, torn, outdated or missing, in any order."""
     folder = tmp_path_factory.mktemp("state") / "layout"
     intents = [intent(number) for number in (1, 2, 3)]
     write_layout(folder, intents)

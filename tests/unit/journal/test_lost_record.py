@@ -1,4 +1,4 @@
-"""Tags that a run took along are in its record; records without them are read as before."""
+"""Tags that a run deleted along are in its record; records without them are read as before."""
 
 from __future__ import annotations
 

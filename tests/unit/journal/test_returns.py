@@ -1,4 +1,5 @@
-"""A tag that is missing for a while, comes back, or comes late: no verdict is harsher for it, its own or another's."""
+"""A tag that is missing for a while, returns, or arrives late: no verdict is harsher because of it, neither its own nor
+that of another tag."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ places = st.sets(st.integers(0, 13), max_size=6)
 hours = st.integers(0, 60)
 
 
-# The histories above are wide; these are close: images of one group, all of them dated, few of them kept.
+# The histories above are varied; these are dense: images of one group, all dated, few of them kept.
 orders = st.builds(
     lambda keep, order, age, empty: ParsedPolicy(
         "p", (parse_glob("**"),), (keep,), order=order, min_age=timedelta(days=age), allow_empty=empty
@@ -57,7 +58,7 @@ all_histories = st.one_of(histories(), close(), close())
 
 
 def returned(facts: TagFacts, hours: int) -> TagFacts:
-    """The same tag after it was missing: a crawl so many hours ago saw it come back."""
+    """The same tag after it was missing: a crawl so many hours ago saw it return."""
     moment = max(NOW - timedelta(hours=hours), facts.known_since or facts.seen or NOW - timedelta(days=999))
     known = facts.before
     former = Former(known.known_since or moment, known.seen, known.unseen)

@@ -1,4 +1,4 @@
-"""What the content behind a digest tells: dates that can be believed, sizes, platforms, labels, layers."""
+"""The details of an image from its contents: plausible dates, sizes, platforms, labels, layers."""
 
 from __future__ import annotations
 

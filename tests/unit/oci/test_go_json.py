@@ -1,4 +1,4 @@
-"""JSON that Go reads in another way than exact readers do: keys in another case, keys that stand twice."""
+"""JSON that Go reads differently from exact readers: keys in another case, duplicate keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The placeholder by itself: what it looks like, and that nothing else is taken for one."""
+"""The placeholder: its form, and that nothing else is recognised as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds a digest, each guard by itself: on graphs made for it, without a server."""
+"""What holds a digest, each guard separately: on graphs built for the test, without a server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_one_of_several_parents_that_stays_is_enough_to_hold() -> None:
 
 
 def test_a_child_of_an_index_that_another_tag_holds_is_held() -> None:
-    """Two tags on one index, its child tagged, another tag on the child: the second round must look at all near it."""
+    """Two tags on one index, its child tagged, another tag on the child: the second round must check everything near
+    it."""
     child, other = image("child"), image("other")
     top, beside = index(child), index(other)
     signature = image("signature", subject=child)
@@ -190,7 +191,7 @@ def test_only_a_signature_tag_of_the_digest_is_not_a_tagged_referrer() -> None:
 
 
 def refer(*chain: Manifest) -> dict[Digest, tuple[Digest, ...]]:
-    """Each of a chain refers to the one before it."""
+    """Each manifest of a chain refers to the previous one."""
     return {subject.digest: (other.digest,) for subject, other in itertools.pairwise(chain)}
 
 

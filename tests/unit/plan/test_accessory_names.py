@@ -1,4 +1,4 @@
-"""What a tag speaks of by its name, where its suffix is not one that is known."""
+"""The subject in the name of a tag with an unknown suffix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dregutil.oci.names import Digest, Tag
 
 
 def runnable() -> Manifest:
-    """An image with a config as images have it."""
+    """An image with an ordinary config."""
     config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest.of(b"c"), "size": 2}
     layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": Digest.of(b"l"), "size": 2}
     body = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer]}

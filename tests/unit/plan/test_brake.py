@@ -1,4 +1,4 @@
-"""At which numbers the brake holds."""
+"""The limits of the brake."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ APP, OTHER = Repository("app"), Repository("other")
 
 
 def plan(taken: int, before: int) -> Plan:
-    """A plan that takes `taken` of `before` tags, two steps for all of them."""
+    """A plan that removes `taken` of `before` tags, with two steps for all of them."""
     names = [Tag(f"t{number}") for number in range(taken)]
     halves = (tuple(names[: taken // 2]), tuple(names[taken // 2 :]))
     steps = tuple(

@@ -1,4 +1,4 @@
-"""What a plan takes, what it leaves, and in which order."""
+"""What a plan removes, what it leaves, and in which order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a plan is written: through a link, a pipe and a device, and never over them."""
+"""A plan is written through a link, a pipe and a device, and never replaces them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_pipe_gets_the_plan_and_stays(tmp_path: Path) -> None:
 
 
 def test_a_device_gets_the_plan_and_stays() -> None:
-    """A terminal of this test's own: no file can be put in its place, so code that is wrong breaks nothing."""
+    """A terminal created by the test: no file can replace it, so wrong code does no damage."""
     master, slave = os.openpty()
     try:
         tty.setraw(slave)

@@ -1,4 +1,4 @@
-"""What a plan is made of, and what is checked again just before it is carried out: each guard by itself."""
+"""The parts of a plan, and the checks just before it is applied: each guard separately."""
 
 from __future__ import annotations
 

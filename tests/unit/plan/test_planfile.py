@@ -1,4 +1,4 @@
-"""A plan's file: read as it was written, or refused."""
+"""The plan file: read as it was written, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is checked again just before it is carried out."""
+"""The checks just before a step is applied."""
 
 from __future__ import annotations
 

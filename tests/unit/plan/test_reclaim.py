@@ -1,4 +1,4 @@
-"""The figure of a plan is what a collector marks before it and not after it, however the repositories lie."""
+"""The figure of a plan is what a collector marks before it and not after it, for any repositories."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def digest(number: int) -> Digest:
 
 
 def size(found: Digest) -> int:
-    """A size of which no two sums are alike."""
+    """A size such that all sums differ."""
     return int(3 ** (int(found.hex, 16) % 32))
 
 
 def stored(*repositories: MarkedRepository, oddities: tuple[Oddity, ...] = ()) -> StoredRegistry:
-    """A storage of these repositories, with all that they refer to."""
+    """A storage with these repositories, and everything that they refer to."""
     named = {found: references for one in repositories for found, references in one.references.items()}
     blobs = {found for references in named.values() for found in references} | set(named)
     return StoredRegistry(
@@ -64,7 +64,7 @@ def stored(*repositories: MarkedRepository, oddities: tuple[Oddity, ...] = ()) -
 
 
 def removing(*steps: tuple[Repository, Digest | Tag], held: Sequence[MarkedRepository] = ()) -> Plan:
-    """A plan that deletes digests and takes tags off."""
+    """A plan that deletes digests and removes single tags."""
     tags = {one.repository: one.tags for one in held}
     made = []
     for number, (repository, what) in enumerate(steps, 1):
@@ -145,7 +145,7 @@ def test_what_another_manifest_or_repository_uses_is_not_freed() -> None:
     beside = MarkedRepository(B, {digest(4): (digest(12),)}, {Tag("x"): digest(4)})
     made = removing((A, digest(3)), (A, digest(1)), (A, digest(2)), held=[HELD])
     steps, total, exact, because = freed(made, stored(HELD, beside), V2)
-    # The index marks both; when all are gone, the layer 12 is still of b.
+    # The index marks both; when all are gone, `b` still has the layer 12.
     assert steps == [size(digest(3)), size(digest(1)) + size(digest(11)), size(digest(2)) + size(digest(10))]
     assert (total, exact, because) == (sum(steps), True, "")
 
@@ -304,7 +304,7 @@ def test_from_the_api_everything_that_was_read_is_counted() -> None:
     )
     holding = Besides({REPOSITORY: {Digest.of(b"x"): one}})
     assert freed_digests(made, {REPOSITORY: found}, [V2], holding.kept).isdisjoint({one.config.digest})
-    assert with_reclaim(plan(found), {REPOSITORY: found}, [V2]).reclaim.exact  # nothing goes: just that comes back
+    assert with_reclaim(plan(found), {REPOSITORY: found}, [V2]).reclaim.exact  # nothing is removed: just that is freed
     assert with_reclaim(plan(found), {REPOSITORY: found}, [V2]).reclaim.because == ""
 
 

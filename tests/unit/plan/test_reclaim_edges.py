@@ -1,4 +1,4 @@
-"""Figures of a plan at their edges: empty blobs, repositories that are not there, tags that no step names."""
+"""Edge cases of the figures of a plan: empty blobs, missing repositories, tags that no step names."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_size_an_index_states_for_a_child_that_was_not_read_counts() -> None
 
 
 def warnings(made: Plan, *held: MarkedRepository) -> tuple[str, ...]:
-    """Of a storage that has no folder without anything in it, collected by 2.8 with -m."""
+    """For a storage without empty folders, collected by 2.8 with -m."""
     registry = replace(stored(*held), keeps_empty_folders=False)
     return with_stored_reclaim(made, registry, [V2_UNTAGGED], graphs={}).reclaim.warnings
 
@@ -93,7 +93,7 @@ def test_a_step_of_a_repository_that_the_collector_does_not_find_frees_nothing()
 
 
 def untidy() -> tuple[MarkedRepository, MarkedRepository]:
-    """`a` has an index whose child only `b` has: 3 with -m does not go into that again."""
+    """`a` has an index whose child only `b` has: 3 with -m does not descend into it again."""
     first = MarkedRepository(A, {digest(3): (digest(1),)}, {Tag("all"): digest(3)})
     second = MarkedRepository(B, {digest(1): (digest(10),), digest(3): (digest(1),)}, {Tag("all"): digest(3)})
     return first, second

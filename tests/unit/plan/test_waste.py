@@ -1,4 +1,4 @@
-"""What no tag needs is counted by what `cleanup` takes: nothing that it would hold back."""
+"""What no tag needs is counted as `cleanup` removes it: nothing that `cleanup` would hold back."""
 
 from __future__ import annotations
 

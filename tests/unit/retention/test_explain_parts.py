@@ -1,4 +1,4 @@
-"""What `why` says of a tag, sentence by sentence: rules, dates, min_age, and what else shares its digest."""
+"""The output of `why` for a tag, sentence by sentence: rules, dates, min_age, and other tags on its digest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def image(
     contains: tuple[Digest, ...] = (),
     subject: Digest | None = None,
 ) -> Verdict:
-    """A verdict on a tag; `dates` are those of its creation where none are given."""
+    """A verdict on a tag; `dates` are by default those of its creation."""
     name = None if tag is None else Tag(tag)
     facts = TagFacts(
         name, digest, created, seen, known_since, contains=contains, subject=subject, unseen=unseen, former=former
@@ -78,7 +78,7 @@ def bearing(what: str, found: Sequence[Bearing]) -> list[tuple[bool, str]]:
 
 
 def standing(rule: KeepRule, *verdicts: Verdict, order: Order = Order.TIME, zone: str = "UTC") -> tuple[bool, str]:
-    """How a rule stands to the first of `verdicts`: whether it keeps it, and why."""
+    """Whether a rule keeps the first of `verdicts`, and why."""
     (found,) = bearing(rule.text, explain(policies(rule, order=order, zone=zone), verdicts, verdicts[0], NOW))
     return found
 
@@ -206,7 +206,7 @@ def test_by_version_a_tag_that_is_not_a_version_has_no_place() -> None:
 
 
 def late(tag: str, digest: Digest, created: float, came: float) -> Verdict:
-    """A tag of an older image that our records saw come later."""
+    """A tag of an older image whose arrival the records saw."""
     return image(tag, digest, ago(created), dates=Dates(ago(created), ago(came)), seen=ago(came))
 
 
@@ -271,7 +271,8 @@ def test_an_age_rule_shows_how_old_a_tag_is_or_when_it_arrived() -> None:
 
 
 def date_said(created: float | None, seen: float | None, unseen: float | None = None, **more: object) -> str:
-    """Which date counts, of what was created, came, and was not found so many days ago; empty where nothing is said."""
+    """The explanation of the date that counts; the arguments are days ago (created, arrived, not found); empty if there
+    is none."""
     one = image(
         created=None if created is None else ago(created),
         seen=None if seen is None else ago(seen),

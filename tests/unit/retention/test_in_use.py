@@ -1,4 +1,4 @@
-"""Lists of what is in use: every form is read whole, resolved, or refused."""
+"""Lists of images in use: every form is read completely, resolved, or refused."""
 
 from __future__ import annotations
 

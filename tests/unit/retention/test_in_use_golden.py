@@ -1,4 +1,4 @@
-"""Lists as people's tools print them: each file of tests/in_use/ is read for exactly what it names here."""
+"""Lists as printed by common tools: for each file in tests/in_use/, exactly what it protects."""
 
 from __future__ import annotations
 

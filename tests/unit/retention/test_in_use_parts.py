@@ -1,4 +1,4 @@
-"""Images that a list names in parts: a folder of the registry and a name in it, or columns from the registry on."""
+"""Images in several parts: a folder of the registry and a name in it, or columns starting with the registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists that are not whole, not of here, or of another day refuse the run; what they name in vain is shown."""
+"""Lists that are incomplete, of another registry, or outdated refuse the run; entries that are not found are shown."""
 
 from __future__ import annotations
 

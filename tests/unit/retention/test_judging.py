@@ -1,4 +1,4 @@
-"""A repository under judgement, each guard by itself: what is missing, protected, held by a tag, or the newest."""
+"""Judging a repository, each guard separately: what is missing, protected, held by a tag, or the newest."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def policy(
 
 
 def verdicts(policies: ParsedPolicy | PolicySet, *tags: TagFacts) -> dict[str, str]:
-    """What becomes of each tag, and why, by its name (or the short digest of what has none)."""
+    """The verdict on each tag with its reason, by name (or short digest for untagged manifests)."""
     every = PolicySet((policies,)) if isinstance(policies, ParsedPolicy) else policies
     return {
         one.facts.tag or one.facts.digest.short: f"{one.decision.value}: {', '.join(map(str, one.reasons))}"
@@ -58,7 +58,7 @@ def verdicts(policies: ParsedPolicy | PolicySet, *tags: TagFacts) -> dict[str, s
 
 
 def missing(tag: str, created: float) -> TagFacts:
-    """A tag that is listed no more, and that named an image of its own."""
+    """A tag that is no longer listed, and that had an image of its own."""
     return TagFacts(Tag(tag), digest_of(tag), ago(created), missing_since=ago(1))
 
 

@@ -1,4 +1,4 @@
-"""What each keep rule keeps, at its edges, and where its reasons come from."""
+"""What each keep rule keeps in edge cases, and where its reasons come from."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def kept(keep: str, tags: str, more: str = "", defaults: str = "min_age: 0s") ->
     ],
 )
 def test_the_calendar_over_new_year(keep: str, expected: str) -> None:
-    """The first of January is a day of its own in each year; its week began in December."""
+    """The first of January is a different day in each year; its week began in December."""
     tags = """
         lastyear  2024-12-01T10:00
         dec30     2024-12-30T10:00

@@ -1,4 +1,5 @@
-"""Policy files: every mistake at once, each with its place and the nearest name; YAML's own typing is off."""
+"""Policy files: all mistakes at once, each with its line and column and the nearest valid name; YAML's own types are
+off."""
 
 from __future__ import annotations
 

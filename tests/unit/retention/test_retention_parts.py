@@ -1,4 +1,4 @@
-"""The parts of retention by themselves: dates, groups, owners, what follows what, limits."""
+"""The parts of retention, one by one: dates, groups, owners, what follows what, limits."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ def test_others_see_a_tag_as_old_as_its_image() -> None:
     assert dates_of(back, UnknownDate.FIRST_SEEN, NOW) == Dates(ago(7), ago(1), ago(7))
     assert dates_of(facts(created=ago(9), seen=ago(2)), UnknownDate.KEEP, NOW) == Dates(ago(9), ago(2))
     assert dates_of(facts(), UnknownDate.KEEP, NOW) is None
-    assert dates_of(facts(former=Former(ago(8))), UnknownDate.FIRST_SEEN, NOW) is None  # nobody knows when it came back
+    assert (
+        dates_of(facts(former=Former(ago(8))), UnknownDate.FIRST_SEEN, NOW) is None
+    )  # it is not known when it returned
 
 
 def test_an_image_arrived_as_built_if_the_previous_crawl_is_known_and_not_later() -> None:
@@ -254,7 +256,7 @@ def test_dates_by_which_a_late_tag_may_be_kept() -> None:
 
 
 def late_kept(number: int, *images: tuple[Digest, float, float | None]) -> set[int]:
-    """Of images, each with how old it is and how long ago it came late."""
+    """For images, each with its age and how long ago it arrived late."""
     late = [() if came is None else (Late(ago(came), back=False),) for _, _, came in images]
     return set(
         late_last(number, [facts(digest=digest) for digest, _, _ in images], [ago(days) for _, days, _ in images], late)

@@ -1,4 +1,4 @@
-"""Which images are meant by what is in them."""
+"""Selecting images by their contents."""
 
 from __future__ import annotations
 

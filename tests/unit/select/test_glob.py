@@ -89,7 +89,7 @@ def test_each_repository_is_found_once_in_the_order_of_the_globs() -> None:
 
 
 def matches(text: str, name: str) -> bool:
-    """The same by trying everything."""
+    """The same by brute force."""
     if not text:
         return not name
     if text.startswith("**/"):

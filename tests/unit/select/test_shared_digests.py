@@ -1,4 +1,4 @@
-"""Which digests a selection takes, and which another tag holds back."""
+"""Which digests a selection removes, and which another tag holds back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def digest(name: str) -> Digest:
 
 
 def inventory(**repositories: str) -> Inventory:
-    """`web="1.0=a 1.1=b"`: tags and the images that they name."""
+    """`web="1.0=a 1.1=b"`: tags with their images."""
     return Inventory(
         {
             Repository(name): {Tag(tag): digest(image) for tag, image in (pair.split("=") for pair in pairs.split())}

@@ -1,4 +1,4 @@
-"""Tags as the world writes them: how they are ordered, what selectors take, and what excludes or keeps leaves alone."""
+"""Common tag conventions: their order, what selectors match, and what exclusions and keep rules match."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_plus_is_read_as_the_underscore_that_helm_writes() -> None:
     assert Reference.parse("charts/app:1.4.0+build").tag == "1.4.0_build"
     assert TagSelector.build([], [".*"], ["1.4+7"]).excludes("1.4_7")
     with pytest.raises(UsageError):
-        Tag.parse("1.4.0+build")  # as a registry has it: no tag
+        Tag.parse("1.4.0+build")  # as in a registry: not a tag
 
 
 def _kept(tags: str, *keep: KeepRule, group_by: tuple[str, ...] = (), select: ParsedSelect | None = None) -> list[str]:
@@ -185,7 +185,7 @@ def _kept(tags: str, *keep: KeepRule, group_by: tuple[str, ...] = (), select: Pa
 @pytest.mark.parametrize(
     ("number", "tags", "kept"),
     [
-        # a hash takes no place, and stays
+        # a hash does not count, and stays
         (2, "1.8 1.9 2.0 4829103", "1.9 2.0 4829103"),
         # a pre-release is below its release
         (1, "1.3 1.4.CR1 1.4.Final 1.4-ea.2", "1.4.Final"),
@@ -194,22 +194,22 @@ def _kept(tags: str, *keep: KeepRule, group_by: tuple[str, ...] = (), select: Pa
         (1, "1.3 1.4 1.4-nightly.1 1.4-nightly.2", "1.4 1.4-nightly.2"),
         (2, "1.3 1.4 1.4-nightly.1 1.4-nightly.2 1.4-nightly.3", "1.4 1.4-nightly.2 1.4-nightly.3"),
         (1, "1.4 1.5-nightly.1", "1.5-nightly.1"),
-        # a version and its letters are one place
+        # a version and its letters count once
         (1, "1.0.1 1.0.2 1.0.2a 1.0.2b 1.0.2k", "1.0.2 1.0.2a 1.0.2b 1.0.2k"),
         (2, "1.0.0 1.0.1 1.0.2 1.0.2a 1.0.2b", "1.0.1 1.0.2 1.0.2a 1.0.2b"),
         (1, "1.0.2a 1.0.2-rc1 1.0.1", "1.0.2a 1.0.2-rc1"),
-        # dates, however written
+        # dates in any notation
         (1, "20240828 2025-03-26 2024.01.15", "2025-03-26"),
         (2, "20240828 2025-03-26 2024.01.15 2023_12", "20240828 2025-03-26"),
-        # build data is one place
+        # builds count once
         (1, "103.0.0_up1 104.0.0_up0.7.0-rc.1 104.0.0_up0.7.0", "104.0.0_up0.7.0-rc.1 104.0.0_up0.7.0"),
         (2, "102 103.0.0_up1 104.0.0_up0.7.0-rc.1 104.0.0_up0.7.0", "103.0.0_up1 104.0.0_up0.7.0-rc.1 104.0.0_up0.7.0"),
-        # which of two hashes is newer cannot be told
+        # it cannot be decided which of two hashes is newer
         (1, "1.3-7d8e9f0 1.4-1a23456 1.4-45c6789 1.4-g4567890", "1.4-1a23456 1.4-45c6789 1.4-g4567890"),
-        # preview is below rc; both stay where that is in doubt
+        # preview is below rc; both stay if that is in doubt
         (1, "8.0.0-preview.7 8.0.0-rc.1", "8.0.0-preview.7 8.0.0-rc.1"),
         (1, "8.0.0-preview.1 8.0.0-rc.2", "8.0.0-rc.2"),
-        # what moves is no version
+        # moving tags are not versions
         (1, "1.2 1.x 1.2.x 1.3", "1.x 1.2.x 1.3"),
         (1, "1_9_0 1_10_0 1.8", "1_10_0"),
     ],

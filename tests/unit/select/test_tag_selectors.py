@@ -1,4 +1,4 @@
-"""What -t, -re, -x and -xre take and leave alone, and what is said of those that cannot be read."""
+"""What -t, -re, -x and -xre match, and the errors for invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing goes that version 2.0.0 kept, but for what the changelog lists."""
+"""Nothing is removed that version 2.0.0 kept, except as listed in the changelog."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_a_selector_matches_its_exclusion_excludes(tag: str, selector: str)
 
 
 def _is_build(tag: str, selector: str) -> bool:
-    """Behind `_` stands build data: `==` and `<=` of its version take it. In a selector it is ordered."""
+    """`_` introduces build metadata: `==` and `<=` of its version match it. In a selector it is ordered."""
     return "_" in selector or ("_" in tag and "=" in selector)
 
 

@@ -1,4 +1,4 @@
-"""Tags that begin like a date or like build data, and are neither: nothing takes them that 2.0.0 left alone."""
+"""Tags that begin like a date or like build metadata, but are neither: nothing removes them that 2.0.0 left alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collector's marks: kept up to date while things go, they are what it would mark from scratch."""
+"""The collector's marks: updated while manifests are removed, they are the same as computed from scratch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ IMAGES = {IMAGE: (CONFIG, LAYER), OTHER: (CONFIG,)}
 
 @st.composite
 def repositories(draw: st.DrawFn) -> list[MarkedRepository]:
-    """Manifests refer to those of smaller numbers, and to blobs."""
+    """Manifests refer to those with smaller numbers, and to blobs."""
     found = []
     for name in ("a", "b", "c")[: draw(st.integers(1, 3))]:
         numbers = draw(st.lists(st.integers(0, 7), max_size=6, unique=True))

@@ -1,4 +1,4 @@
-"""What a collector finds in a storage: links whose data is gone, and which repositories it goes through."""
+"""What a collector finds in a storage: links without data, and the repositories it visits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ONE, GONE, LAYER = (Digest.of(name.encode()) for name in ("one", "gone", "layer"
 
 
 def storage(*repositories: StoredRepository) -> StoredRegistry:
-    """`ONE` is a manifest with a layer; of `GONE` only links are left."""
+    """`ONE` is a manifest with a layer; `GONE` has only links."""
     return StoredRegistry(
         "/storage",
         {found.repository: found for found in repositories},
