@@ -22,10 +22,10 @@ from dregutil.inventory.tags import Inventory
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan import besides
+from dregutil.plan import evidence
 from dregutil.plan.make import make_plan
 from dregutil.plan.model import Plan, RemovalOptions
-from dregutil.plan.reclaim import collectors_of, with_reclaim
+from dregutil.plan.reclaim import possible_collectors, with_reclaim
 from dregutil.registry import connect
 from dregutil.select.selection import Selected, Selection, select_tags
 from dregutil.select.selector import TagSelector
@@ -113,7 +113,7 @@ async def test_sizes_stated_wrongly_by_manifests_are_measured(
     plan = await planned(registry_server.url, "1.0")
     assert plan.reclaim.reclaimable_bytes == len(layer) + len(raw) + len(json.dumps(body))
     assert "manifests state" not in plan.reclaim.because
-    monkeypatch.setattr(besides, "_MOST_MEASURED", 0)
+    monkeypatch.setattr(evidence, "_MOST_MEASURED", 0)
     # If the blobs of doomed images are not checked, nothing else has measured them.
     stated = await planned(registry_server.url, "1.0", options=RemovalOptions(allow_irreversible=True))
     assert stated.reclaim.reclaimable_bytes == 3 + len(json.dumps(body))
@@ -141,7 +141,7 @@ async def test_what_stays_is_read_only_once(
         again = await planned(proxy.url, "1.0", known=contents.get, remember=remember)
         assert not set(proxy.sent("GET")) & {child["digest"], pusher.tags("shop/web")["2.0"]}
     assert first.reclaim.reclaimable_bytes == again.reclaim.reclaimable_bytes < 1000
-    monkeypatch.setattr(besides, "_MOST_READ", 0)
+    monkeypatch.setattr(evidence, "_MOST_READ", 0)
     blind = await planned(registry_server.url, "1.0", known=lambda _: None)
     assert blind.reclaim.reclaimable_bytes > len(base)
     assert "tags that stay and were not read" in blind.reclaim.because
@@ -405,5 +405,5 @@ def test_the_size_an_index_states_for_a_child_that_was_read_does_not_count(first
     graph = RepositoryGraph(REPOSITORY, {Tag("1.0"): index.digest}, {found.digest: found for found in listed})
     chosen = Selection((Selected(REPOSITORY, index.digest, (Tag("1.0"),)),))
     plan = make_plan(chosen, {REPOSITORY: graph}, RemovalOptions(), registry="r", made_at=NOW, command="")
-    done = with_reclaim(plan, {REPOSITORY: graph}, collectors_of(None, Collector.DEFAULT))
+    done = with_reclaim(plan, {REPOSITORY: graph}, possible_collectors(None, Collector.DEFAULT))
     assert done.reclaim.reclaimable_bytes == len(child.raw) + len(index.raw)

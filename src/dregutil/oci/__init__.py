@@ -1,4 +1,4 @@
-"""Names, manifests, what is behind a digest and what refers to what: OCI's words, as values and pure functions.
+"""Names, manifests, images and the graph of what refers to what, in the terms of the OCI specifications.
 
-Touches nothing: no I/O, no clock.
+Values and pure functions: no I/O, no clock.
 """

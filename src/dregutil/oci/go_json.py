@@ -1,7 +1,7 @@
-"""JSON as Go's `encoding/json` reads it into a struct: most registries and their clients are written in it. Pure.
+"""JSON as Go's `encoding/json` decodes it into a struct. Most registries and their clients are written in Go. Pure.
 
-Go takes a key for a field whose name differs in case only, `ſ` and the Kelvin sign for `s` and `k` included, and of two
-keys for one field the later. Other readers match names exactly. Where both read the same, nothing here matters.
+Go matches keys to fields without regard to case, with `ſ` and the Kelvin sign equal to `s` and `k`; of two keys for one
+field the last one wins. Other decoders match names exactly. Most documents are the same for both.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 __all__ = ["Struct", "other_readings"]
 
-_LONGEST_NUMBER = 20  # digits: no size and no version has more, and to read a million of them takes long
+_LONGEST_NUMBER = 20  # digits; no size or version has more, and parsing a million digits takes long
 
 
 @dataclass(frozen=True)
 class Struct:
-    """A struct's fields: each with the struct below it, or None where what stands there has no fields of ours.
+    """A struct's fields, each with the struct of its value, or None for a value without known fields.
 
-    A list counts as what is in it. A map (annotations, labels) is None: its keys are data, and never folded.
+    A list has the struct of its items. A map (annotations, labels) is None: its keys are data and are never folded.
     """
 
     fields: Mapping[str, Struct | None]
@@ -31,13 +31,13 @@ class Struct:
 
 
 class _Object(list[tuple[str, Any]]):
-    """An object's members, in their order: none replaces another."""
+    """An object's members in order, duplicates included."""
 
 
 def other_readings(raw: bytes, struct: Struct) -> tuple[Mapping[str, Any], ...]:
-    """How else `raw`, a JSON object, may be read: keys folded, and of several for a field the last or the first.
+    """The other ways to decode `raw`, a JSON object: with folded keys, and the last or the first of duplicates.
 
-    Empty where every reader finds the same. Raises ValueError and RecursionError where `raw` cannot be read.
+    Empty if every decoder finds the same. Raises ValueError and RecursionError if `raw` cannot be decoded.
     """
     found = json.loads(raw, object_pairs_hook=_Object, parse_int=_integer)
     if not isinstance(found, _Object) or not _is_ambiguous(found, struct):

@@ -1,7 +1,7 @@
-"""What refers to what in one repository, and what still holds a digest.
+"""What refers to what in one repository, and what still needs a digest.
 
-A registry deletes per repository, so a graph is one repository's. It is frozen: what was read, nothing more. What
-could not be read is said in `unjudgeable`, and then holds everything.
+A registry deletes per repository, so a graph covers one repository. It is frozen: it has what was read, nothing more.
+If something could not be read, `unjudgeable` says what, and nothing may be deleted.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _FALLBACK_HEX = 64  # the fallback tag of a longer digest is cut to this (OCI di
 class RepositoryGraph:
     """One repository as it was read.
 
-    `tags`: every tag that resolves. `manifests`: those that were read whole: all indexes that a tag or our records
-    name, nested ones included, and all that a removal may touch. `referrers`: subject to the digests that name it,
-    as the referrers API lists them. `absent`: digests that were asked for and are not there. `dangling`: tags that
-    are listed and resolve to nothing. `unjudgeable`: why nothing here may be judged, or empty. `presumed`: of the
-    dangling tags those that were on a digest which is there, when they were last read. `missing_blobs`: configs and
-    layers that were looked for and are not there; `blob_sizes`: bytes of those that are, as the registry says.
+    `tags`: every tag that resolves. `manifests`: those that were read: all indexes that a tag or the records name,
+    nested ones included, and everything that a removal may delete. `referrers`: for each subject the digests that the
+    referrers API lists. `absent`: digests that were requested and do not exist. `dangling`: tags that are listed and
+    resolve to nothing. `unjudgeable`: why nothing may be decided about this repository, or empty. `presumed`: for
+    dangling tags, the digest that they had when they were last read, if it exists. `missing_blobs`: configs and layers
+    that were requested and do not exist; `blob_sizes`: the bytes of those that do, as the registry reports them.
     """
 
     repository: Repository
@@ -53,7 +53,7 @@ class RepositoryGraph:
 
     @cached_property
     def parents(self) -> Mapping[Digest, tuple[Digest, ...]]:
-        """What has each manifest as a part: an index its child, or an image a layer that is a manifest too."""
+        """The manifests that contain each manifest: an index its child, or an image a layer that is also a manifest."""
         found: dict[Digest, list[Digest]] = defaultdict(list)
         for digest, manifest in self.manifests.items():
             for child in manifest.children:
@@ -63,21 +63,21 @@ class RepositoryGraph:
                     found[blob.digest].append(digest)
         return {child: tuple(dict.fromkeys(parents)) for child, parents in found.items()}
 
-    def those_on(self, digest: Digest, tags: Iterable[Tag]) -> frozenset[Tag]:
-        """Those of `tags` that are on `digest`, or were before they were listed and not there."""
+    def tags_on(self, digest: Digest, tags: Iterable[Tag]) -> frozenset[Tag]:
+        """Those of `tags` that are on `digest`, or were before they became dangling."""
         return frozenset(tag for tag in tags if digest in (self.tags.get(tag), self.presumed.get(tag)))
 
     @cached_property
     def presumed_on(self) -> Mapping[Digest, tuple[Tag, ...]]:
-        """The dangling tags that were on each digest when they were last read, sorted."""
+        """For each digest, the dangling tags that were on it when they were last read, sorted."""
         found: dict[Digest, list[Tag]] = defaultdict(list)
         for tag, digest in self.presumed.items():
             found[digest].append(tag)
         return {digest: tuple(sorted(tags)) for digest, tags in found.items()}
 
     def signature(self, tag: Tag) -> SignatureTag | None:
-        """The subject that a tag's name speaks of; with a suffix that is not known, only if what it is on was read, and
-        is no image that may run."""
+        """The subject in a tag's name. With an unknown suffix, only if the tag's manifest was read and is not an image
+        that can run."""
         found = parse_signature_tag(tag)
         if found is not None or tag not in self.tags:
             return found
@@ -101,7 +101,7 @@ class RepositoryGraph:
         return {key: tuple(digests) for key, digests in found.items()}
 
     def named_subjects(self, tag: Tag) -> tuple[Digest, ...]:
-        """The digests, of those that were read, that a signature tag speaks of."""
+        """The digests, of those that were read, that are the subject in a signature tag's name."""
         signature = self.signature(tag)
         if signature is None:
             return ()
@@ -109,21 +109,21 @@ class RepositoryGraph:
         return tuple(digest for digest in near if signature.names(digest))
 
     def signature_tags_of(self, subject: Digest) -> tuple[Tag, ...]:
-        """The signature tags whose name speaks of `subject` (the fallback tag of a sha512 is cut to 64 digits).
+        """The signature tags with `subject` in their name (the fallback tag of a sha512 is truncated to 64 digits).
 
-        A tag that resolves to the very subject is no answer about it, and is left out.
+        A tag that resolves to the subject itself is left out.
         """
         return tuple(tag for tag in self.tags_named_for(subject) if self.signature(tag) is not None)
 
     def tags_named_for(self, subject: Digest) -> tuple[Tag, ...]:
-        """The same with whatever suffix, be it an image that may run or not read."""
+        """As `signature_tags_of`, with any suffix, also on an image that can run or that was not read."""
         keys = dict.fromkeys(((subject.algorithm, subject.hex), (subject.algorithm, subject.hex[:_FALLBACK_HEX])))
         return tuple(tag for key in keys for tag in self._named.get(key, ()) if self.tags.get(tag) != subject)
 
     def referrers_of(self, subject: Digest) -> tuple[Digest, ...]:
-        """What belongs to `subject`: by the referrers API, by fallback tag, by cosign's tags.
+        """What belongs to `subject`: by the referrers API, the fallback tag and cosign's tags.
 
-        An entry counts only where its manifest was read and, coming from a list, names the subject itself.
+        An entry counts only if its manifest was read and, if it comes from a list, has this subject.
         """
         found = dict.fromkeys(self.tags[tag] for tag in self.signature_tags_of(subject))
         listed = dict.fromkeys(self.referrers.get(subject, ()))
@@ -139,8 +139,8 @@ class RepositoryGraph:
         return tuple(found)
 
     def tagged_referrer(self, top: Digest) -> Tag | None:
-        """A tag that leads to something which refers to `top` or to what would go with it: who pulls that may look for
-        what it refers to. A signature tag is none where its name speaks of these."""
+        """A tag on something that refers, directly or not, to `top` or to what would go with it: clients that pull the
+        tag may request what it refers to. Signature tags of these do not count."""
         inside, pending = {top}, [top]
         while pending:
             digest = pending.pop()
@@ -163,7 +163,7 @@ class RepositoryGraph:
         return None
 
     def subjects_of(self, digest: Digest) -> tuple[Digest, ...]:
-        """The subject that a manifest names, where it is there or was not looked for."""
+        """The subject of a manifest, unless it is known not to exist."""
         manifest = self.manifests.get(digest)
         if manifest is None or manifest.subject is None or manifest.subject.digest in self.absent:
             return ()
@@ -182,10 +182,10 @@ def settle(
     *,
     allow_irreversible: bool,
 ) -> tuple[frozenset[Digest], Mapping[Digest, str]]:
-    """Which of `going` may really go, and what holds each of the others.
+    """Which of `going` may be deleted, and for each of the others the reason why it stays.
 
-    The greatest set in which nothing is held by anything outside of it: by a tag that is not in `doomed_tags`, by an
-    index that stays, by a subject that stays. Taking one out may hold others, hence the rounds.
+    The largest set in which nothing is needed by anything outside of it: by a tag that is not in `doomed_tags`, an
+    index that stays, or a subject that stays. A digest that stays may need others, so this takes several rounds.
     """
     left = dict.fromkeys(going)
     held: dict[Digest, str] = {}
@@ -193,23 +193,23 @@ def settle(
     while pending:
         stopped = []
         for digest in pending:
-            reason = _hold(graph, digest, left.keys(), doomed_tags, allow_irreversible=allow_irreversible)
+            reason = _reason_to_stay(graph, digest, left.keys(), doomed_tags, allow_irreversible=allow_irreversible)
             if reason:
                 stopped.append(digest)
                 held[digest] = reason
         for digest in stopped:
             del left[digest]
-        pending = [digest for digest in left if _near(graph, digest, stopped)] if stopped else []
+        pending = [digest for digest in left if _depends_on_any(graph, digest, stopped)] if stopped else []
     return frozenset(left), held
 
 
-def _near(graph: RepositoryGraph, digest: Digest, stopped: list[Digest]) -> bool:
+def _depends_on_any(graph: RepositoryGraph, digest: Digest, stopped: list[Digest]) -> bool:
     named = (subject for tag in graph.tags_of.get(digest, ()) for subject in graph.named_subjects(tag))
     near = {*graph.parents.get(digest, ()), *graph.subjects_of(digest), *named}
     return any(other in near for other in stopped)
 
 
-def _hold(
+def _reason_to_stay(
     graph: RepositoryGraph,
     digest: Digest,
     going: Set[Digest],
@@ -240,7 +240,7 @@ def _hold(
 
 
 def _irreversible(graph: RepositoryGraph, manifest: Manifest, going: Set[Digest]) -> str:
-    """Why a manifest should go only where that is asked for by name; empty where nothing speaks against it."""
+    """Why a manifest may only be deleted with `--allow-irreversible`; empty if it could be restored."""
     above_it = graph.parents.get(manifest.digest, ())
     if manifest.is_ambiguous:
         return "its JSON has a key twice or in another case, so programs disagree on what it holds"
@@ -256,7 +256,7 @@ def _irreversible(graph: RepositoryGraph, manifest: Manifest, going: Set[Digest]
 
 
 def _lists_what_goes(graph: RepositoryGraph, digest: Digest, going: Set[Digest]) -> bool:
-    """Whether an index only lists what refers to something that goes: of no use without it, whole or not."""
+    """Whether an index is only the list of referrers of something that goes, and so is of no use without it."""
     tags = graph.tags_of.get(digest, ())
     are_lists = all((signature := parse_signature_tag(tag)) is not None and not signature.suffix for tag in tags)
     return bool(tags) and are_lists and all(_goes_with_its_subject(graph, tag, going) for tag in tags)

@@ -1,6 +1,6 @@
-"""What the content behind a digest tells about it: size, date, platforms, labels, layers. Pure.
+"""The content of an image: size, date, platforms, labels, layers. Pure.
 
-A value, however it was read: from the registry, from the content database, from a registry's storage.
+The same value, whether it was read from the registry, the content database or a registry's storage.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dregutil.oci.names import Digest
 
 __all__ = ["DEEPEST", "EARLIEST_DATE", "ImageConfig", "ImageDetails", "describe", "known_date", "parse_config"]
 
-# Docker's first release is of March 2013: what claims to be older was built reproducibly, with a date made up.
+# Docker was first released in March 2013. An earlier date comes from a reproducible build and means nothing.
 EARLIEST_DATE = datetime(2013, 1, 1, tzinfo=UTC)
-# Indexes within indexes: nobody builds more than two floors, and what is deeper is not followed.
+# Levels of nested indexes. Nobody builds more than two; deeper ones are not followed.
 DEEPEST = 8
 
 _CREATED = "org.opencontainers.image.created"  # OCI image-spec, annotations.md
@@ -27,13 +27,13 @@ _CREATED = "org.opencontainers.image.created"  # OCI image-spec, annotations.md
 
 @dataclass(frozen=True, slots=True)
 class ImageDetails:
-    """A manifest's content.
+    """The content of a manifest.
 
-    `size` is in bytes: the manifest, its config, layers and children, each digest once. `created` is what its config
-    says, else its annotation (of an index, the latest that a child says), in UTC; None where nothing says so.
-    `labels` are those of its config (of an index, those of its children together, the first that says one). `layers`
-    go from the base up, and are empty for an index; `children` holds an index's images, attestations left out.
-    `artifact_type` is what the manifest names itself, else the media type of its config.
+    `size` is in bytes: the manifest, its config, layers and children, each digest once. `created` is the date in its
+    config, otherwise in its annotation, in UTC; for an index the latest of its children; None if there is none.
+    `labels` are those of its config; for an index those of its children, the first value of each. `layers` start with
+    the base, and are empty for an index. `children` are an index's images, without attestations. `artifact_type` is the
+    manifest's own, otherwise the media type of its config.
     """
 
     digest: Digest
@@ -49,7 +49,7 @@ class ImageDetails:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """What an image's config says, as far as it can be understood (OCI image-spec, config.md)."""
+    """An image's config, as far as it can be parsed (OCI image-spec, config.md)."""
 
     created: datetime | None = None
     platform: str = ""
@@ -57,14 +57,14 @@ class ImageConfig:
 
 
 def known_date(created: datetime | None, now: datetime) -> datetime | None:
-    """`created` if it can be believed; None where it is missing, before 2013 or in the future: unknown, never old."""
+    """`created` if it is plausible; None if it is missing, before 2013 or in the future. Such a date is never old."""
     if created is None or created < EARLIEST_DATE or created > now:
         return None
     return created
 
 
 def parse_config(raw: bytes) -> ImageConfig:
-    """Read a config. What it does not say, or says in a way that nobody writes, is left out: never an error."""
+    """Parse a config. Values that are missing or malformed are left out; this never raises."""
     body = _decoded(raw)
     inner = body.get("config")
     labels = inner.get("Labels") if isinstance(inner, dict) else None
@@ -79,16 +79,16 @@ def parse_config(raw: bytes) -> ImageConfig:
 def describe(
     digest: Digest, manifests: Mapping[Digest, Manifest], configs: Mapping[Digest, ImageConfig]
 ) -> ImageDetails | None:
-    """The details of `digest`. `manifests` holds it and all manifests below it, `configs` their images' configs.
+    """The details of `digest`. `manifests` has it and all manifests below it, `configs` the configs of their images.
 
-    None where a manifest is missing, or indexes lie deeper than `DEEPEST` within each other: a size or a date that
-    leaves something out would be a wrong one. A config that is missing says nothing.
+    None if a manifest is missing, or indexes are nested deeper than `DEEPEST`: an incomplete size or date would be
+    wrong. A missing config is treated as empty.
     """
     return _Describer(manifests, configs).describe(digest, DEEPEST)
 
 
 class _Describer:
-    """Each manifest is described once, however many indexes name it."""
+    """Describes each manifest once, however many indexes contain it."""
 
     def __init__(self, manifests: Mapping[Digest, Manifest], configs: Mapping[Digest, ImageConfig]) -> None:
         self.manifests = manifests
@@ -150,12 +150,12 @@ class _Describer:
 
 
 def _artifact_type(manifest: Manifest) -> str:
-    """OCI image-spec, manifest.md: where `artifactType` is missing, the config's media type says it."""
+    """OCI image-spec, manifest.md: without `artifactType`, the config's media type is the artifact type."""
     return manifest.artifact_type or ("" if manifest.config is None else manifest.config.media_type)
 
 
 def _schema1_config(raw: bytes) -> ImageConfig:
-    """The newest layer's history, as text within the manifest, is shaped as a config."""
+    """The history of the newest layer, a string in the manifest, has the structure of a config."""
     history = _decoded(raw).get("history")
     newest = history[0] if isinstance(history, list) and history else None
     text = newest.get("v1Compatibility") if isinstance(newest, dict) else None
@@ -171,7 +171,7 @@ def _decoded(raw: bytes) -> dict[str, Any]:
 
 
 def _date(text: object) -> datetime | None:
-    """RFC 3339; a date without a zone is taken as UTC."""
+    """Parse an RFC 3339 date; without a time zone it is UTC."""
     if not isinstance(text, str):
         return None
     try:

@@ -1,8 +1,8 @@
-"""Manifests and indexes: the raw bytes are the truth, the parsed view stands beside them.
+"""Manifests and indexes: the raw bytes, and the parsed view of them.
 
-Shapes follow the OCI image-spec (manifest.md, image-index.md), Docker's image manifest v2 schema 2, and the OCI
-artifact manifest of image-spec 1.1-rc. An unknown media type is no error: such a manifest may hold anything, and
-whoever decides about deletion must treat it so (`Kind.UNKNOWN`).
+The structure follows the OCI image-spec (manifest.md, image-index.md), Docker's image manifest v2 schema 2, and the OCI
+artifact manifest of image-spec 1.1-rc. An unknown media type is not an error: such a manifest can contain anything, and
+code that decides about deletion must treat it that way (`Kind.UNKNOWN`).
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ ACCEPT = ", ".join(
         OCI_ARTIFACT,
     )
 )
-"""Sent with every manifest GET and HEAD, always whole: with less, servers answer with another manifest."""
+"""Sent with every GET and HEAD of a manifest, always complete: with less, servers may return another manifest."""
 
 
 class Kind(enum.Enum):
-    """What a manifest is, as far as reachability is concerned."""
+    """The kind of a manifest, as it matters for reachability."""
 
     IMAGE = "image"
     INDEX = "index"
@@ -92,13 +92,13 @@ def bare_media_type(content_type: str) -> str:
 
 
 def kind_of_media_type(media_type: str) -> Kind:
-    """What a media type alone says."""
+    """The kind that a media type alone indicates."""
     return _KINDS.get(media_type, Kind.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A reference to content, as the OCI image-spec's descriptor.md has it. `size` is in bytes."""
+    """A descriptor (OCI image-spec, descriptor.md). `size` is in bytes."""
 
     digest: Digest
     media_type: str = ""
@@ -109,32 +109,32 @@ class Descriptor:
 
     @property
     def is_attestation(self) -> bool:
-        """BuildKit's attestations are children of the index, and no platform of it."""
+        """Whether it is an attestation of BuildKit: a child of the index, but not one of its platforms."""
         return self.annotations.get("vnd.docker.reference.type") == "attestation-manifest"
 
     @property
     def may_be_index(self) -> bool:
-        """Whether there may be children below it, as far as its media type says."""
+        """Whether it may have children, judging by its media type."""
         return kind_of_media_type(self.media_type) in (Kind.INDEX, Kind.UNKNOWN)
 
 
 def holds_image_config(blob: Descriptor) -> bool:
-    """Whether a blob is an image's config, which tells its date and labels (a chart's or a signature's does not)."""
+    """Whether a blob is an image's config, with a date and labels (that of a chart or a signature has none)."""
     return blob.media_type in _IMAGE_CONFIGS
 
 
 def is_foreign(blob: Descriptor) -> bool:
-    """Whether a layer is kept elsewhere, at its own URLs, and as a rule not in the registry (Windows' base layers)."""
+    """Whether a layer is stored at other URLs, and usually not in the registry (base layers of Windows)."""
     return bool(blob.urls) or blob.media_type.startswith(_FOREIGN)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest as it was read: `raw` is what its digest names; all else is read out of it.
+    """A manifest: `raw` is the bytes with this digest, everything else is parsed from them.
 
-    `media_type` is the body's own where it names a known one, else that of the answer; `labelled` is the answer's where
-    the body contradicts it. `is_ambiguous`: programs read the body differently (see `go_json`); it then has all that
-    any of them finds.
+    `media_type` is that of the body if it is a known one, otherwise that of the response; `labelled` is the response's
+    if the body contradicts it. `is_ambiguous`: programs read the body differently (see `go_json`); the manifest then
+    has everything that any of them finds.
     """
 
     digest: Digest
@@ -157,7 +157,7 @@ class Manifest:
 
     @property
     def is_runnable(self) -> bool:
-        """Whether it may be an image that runs: not what has a config or only layers of another kind (an SBOM)."""
+        """Whether it may be an image that can run: not if its config or all its layers have another type (an SBOM)."""
         if self.kind is not Kind.IMAGE:
             return True
         if self.artifact_type or (self.config is not None and not holds_image_config(self.config)):
@@ -170,8 +170,7 @@ class Manifest:
 
 
 def sizes_below(top: Manifest, manifests: Mapping[Digest, Manifest]) -> Mapping[Digest, int]:
-    """Bytes of all that `top` reaches, as far as `manifests` has it, each digest once; without what the registry does
-    not keep itself."""
+    """The size in bytes of everything below `top` that is in `manifests`, by digest; without foreign layers."""
     sizes: dict[Digest, int] = {}
     waiting = [top]
     while waiting:
@@ -234,14 +233,14 @@ _STRUCT = Struct(
     }
 )
 _SAYS_NOTHING = frozenset(("", "text/plain", "application/json", "application/octet-stream"))
-"""Content-Types that servers send with whatever they do not know: they contradict nothing."""
+"""Content-Types that servers send for types they do not know: they contradict nothing."""
 
 
 def parse_manifest(raw: bytes, media_type: str, digest: Digest) -> Manifest:
-    """Read a manifest. `media_type` is the Content-Type that the registry sent; the body's own goes before it.
+    """Parse a manifest. `media_type` is the Content-Type of the response; the body's own takes precedence.
 
-    `digest` names `raw`: the caller has checked that. Whatever has `manifests` is walked as an index, whatever its
-    media type. Raises ManifestError where a known media type holds something else.
+    The caller has checked that `raw` has this `digest`. A body with `manifests` is read as an index, whatever its media
+    type. Raises ManifestError if a body with a known media type cannot be parsed.
     """
     sent = bare_media_type(media_type)
     try:
@@ -257,8 +256,8 @@ def parse_manifest(raw: bytes, media_type: str, digest: Digest) -> Manifest:
 
 
 def as_go_reads(manifest: Manifest) -> Manifest:
-    """What programs written in Go find in a manifest: a registry's collector is one. As it is where they find
-    nothing that makes sense."""
+    """The manifest as programs written in Go read it, such as a registry's garbage collector. Unchanged if it makes no
+    sense to them."""
     if not manifest.is_ambiguous:
         return manifest
     with suppress(msgspec.MsgspecError, UsageError, RecursionError, ValueError):
@@ -268,7 +267,7 @@ def as_go_reads(manifest: Manifest) -> Manifest:
 
 
 def contradicts_nothing(media_type: str) -> bool:
-    """Whether a Content-Type says so little that whatever a manifest calls itself agrees with it."""
+    """Whether a Content-Type is so generic that any media type of the body agrees with it."""
     return media_type in _SAYS_NOTHING
 
 
@@ -294,13 +293,13 @@ def _manifest(body: _Manifest, raw: bytes, media_type: str, digest: Digest) -> M
 
 
 def _bodies(raw: bytes) -> list[_Manifest]:
-    """A manifest's body as exact readers have it, then the other ways to read it. Raises as the exact reading does
-    where there is none."""
+    """The body of a manifest as exact decoders read it, then the other ways to read it. Raises the error of the exact
+    decoder if there is no way."""
     found: list[_Manifest] = []
     failed: Exception | None = None
     try:
         found.append(_decoder.decode(raw))
-    except msgspec.ValidationError as error:  # it is JSON: others may make sense of it
+    except msgspec.ValidationError as error:  # it is JSON; other decoders may accept it
         failed = error
     for other in other_readings(raw, _STRUCT):
         with suppress(msgspec.MsgspecError):
@@ -308,12 +307,12 @@ def _bodies(raw: bytes) -> list[_Manifest]:
     if failed is not None:
         if not found:
             raise failed
-        found.append(found[0])  # readers differ, although only some of them can read it
+        found.append(found[0])  # still ambiguous: only some decoders can read it
     return found
 
 
 def _united(bodies: Sequence[_Manifest], raw: bytes, media_type: str, digest: Digest) -> Manifest:
-    """All that the readings find, as one manifest. Raises UsageError where none of them makes sense."""
+    """Everything that the readings find, as one manifest. Raises UsageError if none of them is valid."""
     readings: list[Manifest] = []
     failed: UsageError | None = None
     for body in bodies:
@@ -347,12 +346,12 @@ def _once(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
 
 
 def _is_blob(entry: Descriptor) -> bool:
-    """Whether an index's entry is no manifest: BuildKit's cache lists its layers and their config there."""
+    """Whether an index's entry is a blob: BuildKit's cache lists its layers and their config in an index."""
     return entry.media_type.startswith(_BLOB_TYPES)
 
 
 def _kind_of_shape(kind: Kind, body: _Manifest) -> Kind:
-    """A manifest that is both or neither of image and index is treated as unknown: it may hold anything."""
+    """A manifest that is both an image and an index, or neither, is unknown: it can contain anything."""
     if kind is Kind.INDEX:
         return kind if not (body.layers or body.config) else Kind.UNKNOWN
     if kind in (Kind.IMAGE, Kind.SCHEMA1):

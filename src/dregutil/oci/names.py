@@ -1,6 +1,6 @@
-"""Names: digests, tags, repositories, references and a registry's address.
+"""Names: digests, tags, repositories, references and registry addresses.
 
-Parsed once, at the edge; afterwards these types are passed, never bare strings. The grammar is that of the OCI
+Input is parsed once, at the edge; after that these types are passed, never bare strings. The grammar is that of the OCI
 distribution-spec ("Pulling manifests") and of distribution/reference.
 """
 
@@ -29,7 +29,7 @@ __all__ = [
     "registry_spellings",
 ]
 
-# The spec names sha256 and sha512; others are allowed by its grammar, but no server here stores them.
+# The spec registers sha256 and sha512. Its grammar allows others, but no server that was tested stores them.
 _DIGEST_HEX = {"sha256": 64, "sha384": 96, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -37,11 +37,11 @@ _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:
 _SIGNATURE_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})(?:\.(sig|att|sbom|src|dockerfile))?")
 _ACCESSORY_TAG = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})\.([A-Za-z0-9._-]+)")
 _REPOSITORY_LENGTH = 255
-# Docker Hub has many names; only the last one answers as a registry.
+# The names of Docker Hub; only the last one serves the registry API.
 _HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _HUB = "docker.io"
 _HUB_REGISTRY = "registry-1.docker.io"
-# Names of this machine alone. A name under .localhost, or 127.0.0.2, may well be another server.
+# Names that always mean this machine. A name under .localhost, or 127.0.0.2, can be another server.
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -52,7 +52,7 @@ class Digest(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a digest; raises UsageError where `text` is none."""
+        """Parse a digest. Raises UsageError if `text` is not one."""
         algorithm, _, value = text.partition(":")
         if len(value) != _DIGEST_HEX.get(algorithm) or not _HEX.fullmatch(value):
             raise UsageError(f"not a digest: {text[:150]!r}", advice="a digest is sha256: and 64 hexadecimal digits")
@@ -73,11 +73,11 @@ class Digest(str):
 
     @property
     def short(self) -> str:
-        """The first 12 hexadecimal digits, with the algorithm: enough for a person."""
+        """The algorithm and the first 12 hexadecimal digits, for messages."""
         return f"{self.algorithm}:{self.hex[:12]}"
 
     def matches(self, raw: bytes) -> bool:
-        """Whether `raw` is what this digest names."""
+        """Whether `raw` has this digest."""
         return hashlib.new(self.algorithm, raw).hexdigest() == self.hex
 
 
@@ -88,14 +88,14 @@ class Tag(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a tag; raises UsageError where `text` is none."""
+        """Parse a tag. Raises UsageError if `text` is not one."""
         if not _TAG.fullmatch(text):
             raise UsageError(f"not a tag: {text[:150]!r}", advice="a tag has letters, digits, '_', '.' and '-'")
         return cls(text)
 
 
 def as_tag(text: str) -> str:
-    """A tag's name as people write it: no tag may have the `+` of a version, and Helm writes it as `_`."""
+    """A version as a tag: a tag cannot contain `+`, and Helm writes it as `_`."""
     return text.replace("+", "_")
 
 
@@ -106,7 +106,7 @@ class Repository(str):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a repository's name; raises UsageError where `text` is none."""
+        """Parse a repository's name. Raises UsageError if `text` is not one."""
         if len(text) > _REPOSITORY_LENGTH or not _REPOSITORY.fullmatch(text):
             raise UsageError(
                 f"not a repository name: {text[:150]!r}",
@@ -118,10 +118,10 @@ class Repository(str):
 
 @dataclass(frozen=True, slots=True)
 class SignatureTag:
-    """What a tag's name says about a subject: `sha256-<hex>` (referrers' fallback) or, with a suffix, cosign's `.sig`,
-    `.att`, `.sbom`, and what others put beside an image (`.src`, `.dockerfile`).
+    """The subject in a tag's name: `sha256-<hex>` (the referrers fallback tag) or, with a suffix, a tag of cosign
+    (`.sig`, `.att`, `.sbom`) or of another tool that attaches something to an image (`.src`, `.dockerfile`).
 
-    `hex` may be cut short: the fallback tag of a sha512 digest keeps 64 digits (OCI distribution-spec, "Referrers
+    `hex` may be truncated: the fallback tag of a sha512 digest keeps 64 digits (OCI distribution-spec, "Referrers
     Tag Schema").
     """
 
@@ -130,12 +130,12 @@ class SignatureTag:
     suffix: str
 
     def names(self, digest: Digest) -> bool:
-        """Whether `digest` is the subject that this tag is about."""
+        """Whether `digest` is the subject of this tag."""
         return digest.algorithm == self.algorithm and digest.hex.startswith(self.hex)
 
 
 def registry_key(identity: str) -> str:
-    """The key of a registry that a record or a plan names by its identity. Two that are equal are one registry."""
+    """The key of a registry, given its identity in a record or a plan. Equal keys mean the same registry."""
     try:
         address = RegistryAddress.parse(identity)
     except UsageError:
@@ -145,7 +145,7 @@ def registry_key(identity: str) -> str:
 
 
 def registry_spellings(identity: str) -> tuple[str, ...]:
-    """The key of a registry, and the other identities that have the same key: 2.0.0 named its files by those."""
+    """The key of a registry, and the other identities with the same key: version 2.0.0 named its files by those."""
     key = registry_key(identity)
     try:
         address = RegistryAddress.parse(key)
@@ -156,7 +156,7 @@ def registry_spellings(identity: str) -> tuple[str, ...]:
 
 
 def parse_signature_tag(tag: str) -> SignatureTag | None:
-    """The subject that a tag's whole name speaks of, or None for an ordinary tag."""
+    """The subject in a tag's name, or None for an ordinary tag."""
     found = _SIGNATURE_TAG.fullmatch(tag) if tag.startswith("sha") else None
     if found is None:
         return None
@@ -165,16 +165,16 @@ def parse_signature_tag(tag: str) -> SignatureTag | None:
 
 
 def parse_accessory_tag(tag: str) -> SignatureTag | None:
-    """The same with any suffix: what a tool that is not known here may have put beside its subject."""
+    """As `parse_signature_tag`, with any suffix: other tools may attach something to an image in the same way."""
     found = _ACCESSORY_TAG.fullmatch(tag) if tag.startswith("sha") else None
     return parse_signature_tag(tag) if found is None else SignatureTag(*found.groups())
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryAddress:
-    """Where a registry is. `scheme` is empty where the user named none.
+    """The address of a registry. `scheme` is empty if the user gave none.
 
-    Two spellings of one address are equal by `identity` (case, default port and scheme set aside).
+    `identity` is the same for all spellings of one address: it ignores case, the default port and the scheme.
     """
 
     scheme: str
@@ -185,9 +185,9 @@ class RegistryAddress:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `host[:port]` or a URL, which may carry a path prefix; raises UsageError.
+        """Parse `host[:port]` or a URL, which may have a path prefix. Raises UsageError.
 
-        Credentials in a URL are refused: they would end in logs and file names. The API's own `/v2/` is not part of it.
+        Credentials in a URL are refused: they would end up in logs and file names. `/v2/` is not part of the address.
         """
         spelled = text.strip().rstrip("/").removesuffix("/v2").rstrip("/")
         scheme, has_scheme, rest = spelled.partition("://")
@@ -232,17 +232,17 @@ class RegistryAddress:
 
     @property
     def base_url(self) -> str:
-        """`scheme://host[:port]/prefix` without a closing slash; https where no scheme was named."""
+        """`scheme://host[:port]/prefix` without a trailing slash; https if no scheme was given."""
         return f"{self.scheme or 'https'}://{_HUB_REGISTRY if self.is_docker_hub else self.netloc}{self.prefix}"
 
     @property
     def name(self) -> str:
-        """As spelled by the user, without the scheme: what `--image-names` and the cache's file name use."""
+        """As the user wrote it, without the scheme: used by `--image-names` and in the name of the cache file."""
         return self.spelled.partition("://")[2] or self.spelled
 
     @property
     def identity(self) -> str:
-        """One string for one registry: host in lower case, the port unless it is the scheme's own, the prefix."""
+        """The host in lower case, the port unless it is the scheme's default, and the prefix."""
         if self.is_docker_hub:
             return f"{_HUB}{self.prefix}"
         default = self.port is None or self.port == (80 if self.scheme == "http" else 443)
@@ -251,14 +251,14 @@ class RegistryAddress:
 
     @property
     def key(self) -> str:
-        """As `identity`, with what names this machine alone (`localhost`, `127.0.0.1`, `::1`) as one: runs, locks and
+        """As `identity`, with all names of this machine (`localhost`, `127.0.0.1`, `::1`) as one. Runs, locks and
         records of a registry are found by it."""
         return registry_key(self.identity)
 
     def repository(self, text: str) -> Repository:
-        """A repository of this registry as people write it; raises UsageError.
+        """Parse the name of a repository of this registry. Raises UsageError.
 
-        On Docker Hub a name without a slash is one of `library/`; the registry's own name before it is taken off.
+        On Docker Hub a name without a slash is in `library/`. The registry's own name in front is removed.
         """
         name = text.removeprefix(f"{self.name}/")
         return Repository.parse(f"library/{name}" if self.is_docker_hub and "/" not in name else name)
@@ -269,7 +269,7 @@ class RegistryAddress:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An image as people write it: `repository`, `repository:tag`, `repository@digest` or all three."""
+    """A reference to an image: `repository`, `repository:tag`, `repository@digest` or all three."""
 
     repository: Repository
     tag: Tag | None = None
@@ -277,7 +277,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str, *, registry: RegistryAddress | None = None) -> Self:
-        """Read an image's name, with the registry's own name before it taken off; raises UsageError."""
+        """Parse a reference; the registry's own name in front is removed. Raises UsageError."""
         rest = text
         if registry is not None and rest.startswith(f"{registry.name}/"):
             rest = rest[len(registry.name) + 1 :]

@@ -1,6 +1,6 @@
-"""The placeholder: a manifest of our own, onto which tags are moved where a server cannot delete them by name. Pure.
+"""The placeholder: a manifest that tags are moved to on servers that cannot delete a tag by name. Pure.
 
-A run that is cut off leaves tags on it. It is no image, and nothing treats it as one: its config has a type of its own.
+A run that is interrupted leaves tags on it. It is not an image: its config has a media type of its own.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _OF_NOTHING = {"vnd.dregutil.placeholder.of": "nothing"}
 
 
 def placeholder(config: bytes, *, of_nothing: bool = False) -> bytes:
-    """A manifest without layers. `config` is unique, and so is the manifest's digest.
+    """The bytes of a manifest without layers. `config` is unique, so the manifest's digest is, too.
 
-    `of_nothing`: it is for one tag that names nothing, so that nothing is lost when somebody else puts that tag back.
+    `of_nothing`: for a single tag that resolves to nothing; if somebody else restores that tag, nothing is lost.
     """
     body: dict[str, object] = {
         "schemaVersion": 2,
@@ -34,10 +34,10 @@ def placeholder(config: bytes, *, of_nothing: bool = False) -> bytes:
 
 
 def is_placeholder(manifest: Manifest | None) -> bool:
-    """Whether a manifest is a placeholder, of whatever run."""
+    """Whether a manifest is a placeholder, of any run."""
     return manifest is not None and manifest.config is not None and manifest.config.media_type == CONFIG_TYPE
 
 
 def stands_for_nothing(manifest: Manifest | None) -> bool:
-    """Whether a manifest is a placeholder whose tag named nothing before it was put there."""
+    """Whether a manifest is a placeholder whose tag resolved to nothing before."""
     return manifest is not None and is_placeholder(manifest) and manifest.annotations == _OF_NOTHING

@@ -1,5 +1,5 @@
-"""A removal as a value: its steps in a safe order, what it frees and what it costs.
+"""A removal as a value: its steps in a safe order, the space that it frees and the time that it takes.
 
-Pure but for `live`, `besides` and `file`: these read a registry, a storage,
-a plan's file. Nothing here writes to a registry.
+Pure, except `live` and `evidence`, which read a registry, and `file`, which reads and writes plan files. Nothing here
+writes to a registry.
 """

@@ -1,4 +1,4 @@
-"""Brakes: a plan that takes suspiciously much is not carried out by accident. Pure."""
+"""Brakes: a plan that removes suspiciously much is not applied without confirmation. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MANY_TAGS = 50
 
 
 def braked_repositories(plan: Plan) -> tuple[Repository, ...]:
-    """The repositories from which `plan` takes more than 50 tags *and* more than half of what they have.
+    """The repositories from which `plan` removes more than 50 tags *and* more than half of their tags.
 
-    A plan that was asked for by the names of repositories says itself what it empties, and is exempt.
+    A plan for whole repositories is exempt: the user named what it empties.
     """
     if plan.names_repositories:
         return ()

@@ -1,7 +1,7 @@
-"""A plan as JSON lines: a header, a line for each step, and a last line with a sum over all before it.
+"""A plan as JSON lines: a header, a line for each step, and a trailer with a checksum of all lines before it.
 
-Lines stream: a plan of a million steps is written and read one line at a time. Whatever does not add up (altered, cut
-short, of another version) is refused before anything is believed of it.
+A plan of a million steps is written and read one line at a time. A plan that was altered or truncated, or that has
+another version, is refused before anything in it is used.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class _Trailer(msgspec.Struct):
     sha256: str
 
 
-_encode = msgspec.json.Encoder(enc_hook=str).encode  # our names are subclasses of str
+_encode = msgspec.json.Encoder(enc_hook=str).encode  # Digest, Tag and Repository are subclasses of str
 _header = msgspec.json.Decoder(_Header)
 _step = msgspec.json.Decoder(_Step)
 _trailer = msgspec.json.Decoder(_Trailer)
@@ -86,7 +86,7 @@ def encode_plan(plan: Plan) -> Iterator[bytes]:
 
 
 def plan_sum(plan: Plan) -> str:
-    """What pins a plan: `sha256:` and the sum over its lines."""
+    """The checksum that identifies a plan: `sha256:` and the hash of its lines."""
     summed = hashlib.sha256()
     for line in _lines(plan):
         summed.update(line)
@@ -113,7 +113,7 @@ def write_plan(path: Path, plan: Plan) -> None:
 
 
 def decode_plan(lines: Iterable[bytes]) -> tuple[Plan, str]:
-    """The plan, and its sum as `plan_sum` writes it. Raises PlanRefusedError."""
+    """Decode a plan. Returns it with its checksum, as `plan_sum` does. Raises PlanRefusedError."""
     summed = hashlib.sha256()
     header: _Header | None = None
     steps: list[Step] = []
@@ -157,11 +157,11 @@ def encode_step(step: Step) -> bytes:
 
 
 def decode_step(line: bytes) -> Step:
-    """Raises UsageError, ValueError or msgspec.MsgspecError where it is none."""
+    """Decode a step. Raises UsageError, ValueError or msgspec.MsgspecError if it is not valid."""
     try:
         found = _step.decode(line)
     except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
+        raise ValueError("it is nested too deeply") from error
     step = Step(
         number=found.step,
         action=Action(found.action),
@@ -177,14 +177,14 @@ def decode_step(line: bytes) -> Step:
         frees=found.frees,
     )
     if step.action is Action.UNTAG and len(step.tags) != 1:
-        raise UsageError("an untag names one tag")
+        raise UsageError("an untag step has exactly one tag")
     if any(need >= step.number or need < 1 for need in step.needs):
-        raise UsageError("a step needs one that is not before it")
+        raise UsageError("a step depends on a later one")
     return step
 
 
 def kept_counts(kept: Iterable[Kept]) -> dict[str, int]:
-    """How many tags, and manifests without one, stay, by the kind of reason."""
+    """How many tags, and manifests without a tag, stay, by the kind of reason."""
     counts: Counter[str] = Counter()
     for entry in kept:
         counts[_kind_of_reason(entry.reason)] += max(len(entry.tags), 1)
@@ -240,7 +240,7 @@ def _read_step(line: bytes, number: int) -> Step:
     except (msgspec.MsgspecError, UnicodeDecodeError, UsageError, ValueError) as error:
         raise PlanRefusedError(f"the plan was altered: line {number + 1} is not a step", advice=_ADVICE) from error
     if step.number != number:
-        raise PlanRefusedError(f"the plan was altered: step {step.number} stands where {number} should", advice=_ADVICE)
+        raise PlanRefusedError(f"the plan was altered: step {number} has the number {step.number}", advice=_ADVICE)
     return step
 
 

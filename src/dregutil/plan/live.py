@@ -1,4 +1,4 @@
-"""Selection → plan, on live repositories: reads each affected one, then decides purely."""
+"""Selection → plan: reads the affected repositories from the registry, then makes the plan."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dregutil.inventory.tags import Inventory
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.besides import changed_since, read_besides
+from dregutil.plan.evidence import changed_since, read_evidence
 from dregutil.plan.make import make_plan
 from dregutil.plan.model import Plan, RemovalOptions
-from dregutil.plan.reclaim import collectors_of, with_reclaim, with_stored_reclaim
+from dregutil.plan.reclaim import possible_collectors, with_reclaim, with_stored_reclaim
 from dregutil.registry.reader import Registry
 from dregutil.select.selection import Selection
 from dregutil.storage.garbage_collector import Collector, Generation
@@ -44,14 +44,15 @@ async def plan_removal(
     known: Callable[[Digest], Manifest | None] | None = None,
     remember: Callable[[Collection[Manifest]], None] | None = None,
 ) -> Plan:
-    """Read the repositories of `selection` live and plan its removal; nothing is changed.
+    """Read the repositories of `selection` and plan its removal. Nothing is changed.
 
-    `inventory` is what the selection was made from; `known_indexes` are those that earlier runs saw, `seen` is what was
-    ever read. `readings` takes what was read, for a run that follows at once. `collector`: how the registry's
-    garbage collector is run. `stored`: the registry's storage, from which it is known exactly what comes back; `known`
-    has manifests that were read before, `remember` takes what is read beside what decides (by default both are `seen`).
-    Raises UnreachableError and LoginError; a repository that cannot be read whole is left out of the plan, which says
-    so.
+    `inventory` is what the selection was made from. `known_indexes` are the indexes that earlier runs saw, `seen` has
+    all manifests that were ever read. `readings` stores what is read, for a run that follows at once. `collector`: how
+    the registry's garbage collector is run. `stored`: the registry's storage, for an exact prediction of the space that
+    comes back; without it, `known` returns manifests that were read before and `remember` stores those that are read
+    only for that prediction (both are `seen` by default).
+
+    Raises UnreachableError and LoginError. A repository that cannot be read completely is in the plan's `left_out`.
     """
     chosen = options or RemovalOptions()
     seen = seen or KnownManifests()
@@ -78,11 +79,11 @@ async def plan_removal(
         command=command,
         also_in=_elsewhere(selection, inventory),
     )
-    collectors = collectors_of(generation, collector)
-    besides = await read_besides(
+    collectors = possible_collectors(generation, collector)
+    evidence = await read_evidence(
         registry, plan, found, collectors, known=known or seen.manifest, remember=remember or seen.keep
     )
-    plan = with_reclaim(plan, found, collectors, besides)
+    plan = with_reclaim(plan, found, collectors, evidence)
     if stored is None:
         return plan
     changed = await changed_since(registry, stored, inventory, beside=found.keys())
@@ -91,7 +92,7 @@ async def plan_removal(
 
 @dataclass(frozen=True)
 class _Surveys:
-    """Live readings of the repositories of a selection, several at a time."""
+    """Reads the repositories of a selection, several at a time."""
 
     registry: Registry
     inventory: Inventory
@@ -128,7 +129,7 @@ class _Surveys:
 
 
 async def _generation(registry: Registry, repositories: Iterable[Repository]) -> Generation | None:
-    """Of which generation the registry's collector is; None where it does not show."""
+    """The generation of the registry's garbage collector; None if it cannot be told."""
     for repository in islice(repositories, 1):
         pages = await registry.pages_tags(repository)
         return None if pages is None else Generation.V3 if pages else Generation.V2
@@ -136,7 +137,7 @@ async def _generation(registry: Registry, repositories: Iterable[Repository]) ->
 
 
 def _elsewhere(selection: Selection, inventory: Inventory) -> Mapping[Digest, tuple[Repository, ...]]:
-    """For each selected digest the repositories outside of the selection that were seen to hold it."""
+    """For each selected digest, the repositories outside the selection that have it."""
     chosen = {entry.repository for entry in selection.selected}
     found: dict[Digest, tuple[Repository, ...]] = {}
     for entry in selection.selected:
@@ -147,7 +148,7 @@ def _elsewhere(selection: Selection, inventory: Inventory) -> Mapping[Digest, tu
 
 
 def _one_tag_each(selection: Selection) -> Mapping[Repository, list[Tag]]:
-    """For each digest of the selection one of its tags: to read it by."""
+    """One tag of each digest in the selection, to read it by."""
     found: dict[Repository, list[Tag]] = defaultdict(list)
     for entry in selection.selected:
         found[entry.repository] += entry.tags[:1]

@@ -1,4 +1,4 @@
-"""Selection → plan: what goes, in which order, and why each thing that stays does. Pure."""
+"""Selection → plan: what is removed and in which order, and what stays and why. Pure."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def make_plan(
     command: str,
     also_in: Mapping[Digest, Sequence[Repository]] | None = None,
 ) -> Plan:
-    """The plan that removes `selection` from what `graphs` show.
+    """The plan that removes `selection`.
 
-    `graphs` holds a live graph for each repository of the selection. `also_in`: for a digest, the repositories
-    outside of the selection that hold it too. Numbers of steps begin at 1.
+    `graphs` has a fresh graph of each repository in the selection. `also_in`: for a digest, the repositories outside
+    the selection that also have it. Steps are numbered from 1.
     """
     steps: list[Step] = []
     kept: list[Kept] = []
@@ -61,7 +61,7 @@ def make_plan(
 
 
 class _RepositoryPlan:
-    """The plan of one repository in the making."""
+    """Builds the steps of one repository."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class _RepositoryPlan:
         self._untags: list[Step] = []
 
     def choose(self, chosen: Sequence[Selected]) -> None:
-        """Settle what of the selected digests goes, and what goes with it."""
+        """Decide which of the selected digests go, and what goes with them."""
         roots: dict[Digest, tuple[Tag, ...]] = {}
         entries = {entry.digest: entry for entry in chosen}
         doomed: set[Tag] = set()
@@ -91,7 +91,7 @@ class _RepositoryPlan:
                 self.hold(entry.digest, (), f"'{by}' refers to it", untag=False)
             elif still or not entry.tags:
                 roots[entry.digest] = still
-                doomed |= self.graph.those_on(entry.digest, (*entry.tags, *entry.other_tags))
+                doomed |= self.graph.tags_on(entry.digest, (*entry.tags, *entry.other_tags))
         reasons = self._expand({digest: entries[digest].because for digest in roots})
         going, held = settle(self.graph, reasons, doomed, allow_irreversible=self.options.allow_irreversible)
         ordered = self._order(going, reasons)
@@ -101,7 +101,7 @@ class _RepositoryPlan:
                 self.hold(digest, tags, reason, untag=self.options.untag and entries[digest].may_untag)
 
     def hold(self, digest: Digest, tags: Sequence[Tag], reason: str, *, untag: bool) -> None:
-        """Note that a digest stays although `tags` of it were selected; with `untag`, those go alone."""
+        """Note that a digest stays although `tags` of it were selected. With `untag`, the tags are removed alone."""
         still = self._still(digest, tags)
         manifest = self.graph.manifests.get(digest)
         if tags and not still:
@@ -123,7 +123,7 @@ class _RepositoryPlan:
         ]
 
     def _still(self, digest: Digest, tags: Sequence[Tag]) -> tuple[Tag, ...]:
-        """Those of `tags` that are on `digest` now; one that has moved is noted."""
+        """Those of `tags` that are still on `digest`. A tag that has moved is noted as kept."""
         for tag in tags:
             now = self.graph.tags.get(tag)
             if now is not None and now != digest:
@@ -131,7 +131,7 @@ class _RepositoryPlan:
         return tuple(tag for tag in tags if self.graph.tags.get(tag) == digest)
 
     def _expand(self, roots: Mapping[Digest, str]) -> dict[Digest, tuple[StepKind, str]]:
-        """The roots and all that would go with them, each with its kind and reason."""
+        """The roots and everything that would go with them, each with its kind and reason."""
         found: dict[Digest, tuple[StepKind, str]] = {}
         for digest, because in roots.items():
             manifest = self.graph.manifests.get(digest)
@@ -165,7 +165,7 @@ class _RepositoryPlan:
         going: frozenset[Digest],
         reasons: Mapping[Digest, tuple[StepKind, str]],
     ) -> frozenset[Digest]:
-        """Write the steps, what is needed first; whatever waits for itself stays, with all that needs it."""
+        """Add the steps, each after those that it needs. Cycles stay, with everything that needs them."""
         needs = {digest: self._needs(digest, going) for digest in reasons if digest in going}
         numbers: dict[Digest, int] = {}
         while True:

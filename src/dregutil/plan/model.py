@@ -30,7 +30,7 @@ class Action(enum.Enum):
 
 
 class StepKind(enum.Enum):
-    """What a step removes: something selected (image, index), or what goes with it (child, referrer)."""
+    """What a step removes: something selected (an image or index), or what goes with it (a child or referrer)."""
 
     IMAGE = "image"
     INDEX = "index"
@@ -40,8 +40,11 @@ class StepKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RemovalOptions:
-    """`untag`: where a digest is held back, remove the selected tags alone. `keep_children`, `keep_referrers`: leave
-    what would go with an index or subject. `allow_irreversible`: remove also what could not be put back."""
+    """Options of a removal.
+
+    `untag`: if a digest is held back, remove its selected tags alone. `keep_children`, `keep_referrers`: keep what
+    would go with an index or a subject. `allow_irreversible`: also remove what could not be restored.
+    """
 
     untag: bool = False
     keep_children: bool = False
@@ -51,11 +54,11 @@ class RemovalOptions:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One effect on the registry. `needs` are the numbers of steps that must be done before it.
+    """One change of the registry. `needs` are the numbers of the steps that must be done before it.
 
-    `tags` go with the digest (or, for an untag, alone). `also_in` are repositories outside of the selection that
-    were seen to hold the digest. `size` is in bytes; `frees` are those that come back at the registry's
-    garbage collection because of this step and those before it.
+    `tags` go with the digest or, for an untag, alone. `also_in` are repositories outside the selection that also have
+    the digest. `size` is in bytes. `frees` is how many bytes this step, after those before it, gives back at the
+    registry's garbage collection.
     """
 
     number: int
@@ -73,16 +76,16 @@ class Step:
 
     @property
     def is_untagged(self) -> bool:
-        """Whether it was selected itself, and has no tag."""
+        """Whether it was itself selected, and has no tag."""
         return not self.tags and self.kind in (StepKind.IMAGE, StepKind.INDEX)
 
 
 @dataclass(frozen=True, slots=True)
 class Reclaim:
-    """What a plan gives back when the registry collects its garbage.
+    """The space that a plan gives back when the registry collects its garbage.
 
-    `reclaimable_bytes` is just that where `exact`, else no more than that comes back, and `because` says why it may be
-    less. `collector`: how the collector is run. `warnings`: what it will do wrong itself.
+    `reclaimable_bytes` is the amount if `exact`, otherwise an upper bound, and `because` says why it may be less.
+    `collector`: how the garbage collector is run. `warnings`: damage that the collector itself would do.
     """
 
     reclaimable_bytes: int = 0
@@ -94,7 +97,7 @@ class Reclaim:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Something that was selected, and stays. `tags` are the selected ones."""
+    """Something that was selected and stays. `tags` are the selected ones."""
 
     repository: Repository
     digest: Digest
@@ -104,11 +107,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in a safe order. `left_out` names repositories that could not be judged, and why.
+    """Steps in a safe order. `left_out`: repositories that are left as they are, and why.
 
-    `tags_before` counts the tags of each repository when the plan was made. `reclaim` and the steps' `frees` are
-    filled in by `reclaim`. `names_repositories`: it was asked for by the names of repositories, which are emptied.
-    `dangling`: tags that are listed and not there.
+    `tags_before` is the number of tags of each repository when the plan was made. `reclaim` and the steps' `frees` are
+    filled in by `plan.reclaim`. `names_repositories`: the user named whole repositories to be emptied. `dangling`: tags
+    that are listed and resolve to nothing.
     """
 
     registry: str
@@ -134,12 +137,12 @@ class Plan:
 
     @property
     def removed_tags(self) -> int:
-        """How many tags go."""
+        """The number of tags that go."""
         return sum(len(step.tags) for step in self.steps)
 
     @property
     def removed_untagged(self) -> int:
-        """How many manifests go that were selected themselves, and that no tag names."""
+        """The number of manifests that were themselves selected, and have no tag."""
         return sum(step.is_untagged for step in self.steps)
 
 
@@ -152,6 +155,7 @@ _Entry = TypeVar("_Entry", bound=_OfRepository)
 
 
 def group_by_repository(entries: Iterable[_Entry]) -> Mapping[Repository, Sequence[_Entry]]:
+    """The entries of each repository, in their order."""
     found: dict[Repository, list[_Entry]] = defaultdict(list)
     for entry in entries:
         found[entry.repository].append(entry)

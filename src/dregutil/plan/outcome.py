@@ -1,4 +1,4 @@
-"""What becomes of a plan: intents before effects, an outcome for each step, the run's result. Values only."""
+"""The values of a run: an intent before each change, an outcome for each step, the result of the whole."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Result(enum.Enum):
 
     @property
     def is_done(self) -> bool:
-        """Whether what the step names is no longer there."""
+        """Whether the step's digest or tag no longer exists."""
         return self in (Result.REMOVED, Result.GONE)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a step, and why. GONE: somebody else had removed it before.
+    """The outcome of a step, and why. GONE: somebody else had removed it before.
 
-    `tried`: the run came to it at all. `is_open`: the registry did not say what became of it; not for the record, so
-    that whoever takes the run up finds it without an outcome, and looks again.
+    `tried`: the run got as far as this step. `is_open`: the registry did not say whether it was done. An open outcome
+    is not recorded, so that a resume finds the step without an outcome and checks it again.
     """
 
     step: Step
@@ -54,11 +54,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a step is about to take away, with all that is needed to put it back.
+    """What a step is about to remove, with everything that is needed to restore it.
 
-    `tags` are those that are on the manifest just before; `placeholder` is the manifest of our own onto which they
-    are moved first, where the server has no other way. `beside` are tags that stay on the manifest when only one tag
-    goes: a server may take them along.
+    `tags` are on the manifest just before. `placeholder` is the manifest that they are moved to first, on a server that
+    has no other way. `beside`: when a single tag is removed, the tags that stay on its manifest; a server may remove
+    them with it.
     """
 
     step: int
@@ -71,11 +71,12 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class LostTag:
-    """A tag that was to stay, or came meanwhile, and went with what a run deleted: somebody had moved it there.
+    """A tag that was to stay, or appeared meanwhile, and was lost with a digest that the run deleted: somebody had
+    moved it there.
 
-    `candidates` are the digests on one of which it was. `mended`: the one on which it was put back; where that is none
-    of them, it is what the tag stood for before, and that went along: maybe nobody had moved it (`is_doubtful`). `why`
-    says why it could not be put back.
+    It was on one of the `candidates`. `mended`: the digest on which it was restored. If that is not a candidate, it is
+    the digest that the tag had before, which was deleted too: perhaps nobody had moved it (`is_doubtful`). `why` says
+    why it could not be restored.
     """
 
     repository: Repository
@@ -91,8 +92,8 @@ class LostTag:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """What no look of a run that was cut off has answered for: the `stays` of a repository as the last look saw them,
-    and the `digests` whose DELETE may have been sent since. A tag that is missing may have been moved onto one."""
+    """What an interrupted run did not check: the tags of a repository that were to stay when it last listed them, and
+    the `digests` whose DELETE may have been sent since. A tag that is missing may have been moved to one of them."""
 
     stays: frozenset[Tag] = frozenset()
     digests: frozenset[Digest] = frozenset()
@@ -100,7 +101,7 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class BrokenTag:
-    """A tag that came while a run deleted what it needs, and `missing` could not be put back: `why`."""
+    """A tag that appeared while the run deleted something that it needs. `missing` could not be restored: `why`."""
 
     repository: Repository
     tag: Tag
@@ -110,13 +111,13 @@ class BrokenTag:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A plan carried out. `tags_after` is the last live reading of each repository that was read to the end.
+    """The result of applying a plan. `tags_after` has the tags of each repository that was read again to the end.
 
-    `error` is what ended the run early, if anything did; `interrupted`: it was asked to end. `vanished` are tags that
-    were to stay and that somebody removed meanwhile. `lost` are tags that went with what the run deleted, the mended
-    ones included; `broken` are whole only once the run is taken up again. `still_listed` are tags that are gone and
-    stay on the registry's list. `longest_gap`: the most seconds between a look at the tags and a DELETE after it. `run`
-    is the name of its record, where `apply_plan` made one.
+    `error` is what ended the run early, if anything did; `interrupted`: it was asked to stop. `vanished` are tags that
+    were to stay and that somebody removed meanwhile. `lost` are tags that were lost with a deleted digest, also those
+    that were restored; `broken` are incomplete until the run is resumed. `still_listed` are tags that are gone and that
+    the registry still lists. `longest_gap`: the longest time in seconds between listing the tags and a DELETE after it.
+    `run` is the name of its record, if `apply_plan` made one.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -132,17 +133,17 @@ class RunResult:
 
     @property
     def unmended(self) -> tuple[LostTag, ...]:
-        """The tags that were lost and are not back, or may be back on the wrong image."""
+        """The tags that were lost and not restored, or perhaps restored on the wrong image."""
         return tuple(lost for lost in self.lost if lost.mended is None or lost.is_doubtful)
 
     @property
     def has_open(self) -> bool:
-        """Whether of some step it is not known what became of it."""
+        """Whether the outcome of a step is unknown."""
         return any(outcome.is_open for outcome in self.outcomes)
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to do for whoever takes the run up."""
+        """Whether a resume would have nothing left to do."""
         return self.error is None and not self.interrupted and not self.has_open and not self.broken
 
     def of(self, result: Result) -> tuple[Outcome, ...]:
@@ -150,27 +151,27 @@ class RunResult:
 
 
 class Recorder(Protocol):
-    """Who keeps the record of a run. Nothing is sent before `intend` has returned."""
+    """Records a run. Nothing is sent before `intend` has returned."""
 
     async def intend(self, *intents: Intent) -> None:
-        """Make the intents durable. Raises JournalError; then nothing may be changed."""
+        """Make the intents durable. Raises JournalError, and then nothing may be changed."""
 
     def outcome(self, outcome: Outcome) -> None:
-        """Note what became of a step."""
+        """Record the outcome of a step."""
 
     def lost(self, lost: LostTag) -> None:
-        """Note a tag that the run took along, and whether it was put back."""
+        """Record a tag that was lost, and whether it was restored."""
 
     def between(self, repository: Repository, stays: Collection[Tag], gone: Collection[Tag]) -> None:
-        """Note a look at the tags between two batches of DELETEs: those that are to stay, and have not been named
-        before, and those that no longer are."""
+        """Record the tags between two batches of DELETEs: those that are to stay and were not recorded before, and
+        those that no longer are."""
 
     def looked(self, repository: Repository) -> None:
-        """Note that the last look at a repository is done."""
+        """Record that the final check of a repository is done."""
 
 
 class NoRecorder:
-    """Keeps nothing: a run that cannot be resumed or undone."""
+    """Records nothing: the run cannot be resumed or undone."""
 
     async def intend(self, *intents: Intent) -> None:
         pass

@@ -1,8 +1,8 @@
-"""Whether the steps of a plan still hold, by a fresh reading of the repository. Pure.
+"""Whether the steps of a plan still hold, after the repository was read again. Pure.
 
-A run carries out what was shown *and* still holds. Each check names one thing that may have changed since the plan was
-made; its docstring says what would be lost without it. What passes the checks must also be free to go by `settle`, the
-rule that the plan was made by.
+A run does only what was shown *and* still holds. Each check covers one change that may have happened since the plan was
+made; its docstring says what would be lost without it. What passes the checks must also pass `settle`, the rule by
+which the plan was made.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ __all__ = ["CHECKS", "Check", "Now", "recheck"]
 class Now:
     """A repository as it is now.
 
-    `begun`: the numbers of the steps that the run itself has started on; it may have removed their tags already.
-    `gone`: the digests of the steps that it has carried out, by their numbers.
+    `begun`: the numbers of the steps that the run has started; it may have removed their tags already. `gone`: the
+    digests of the steps that it has completed, by number.
     """
 
     graph: RepositoryGraph
@@ -31,7 +31,7 @@ class Now:
     gone: Mapping[int, Digest] = field(default_factory=dict)
 
 
-# Says why a step no longer holds; None where nothing speaks against it.
+# Why a step no longer holds, or None.
 Check: TypeAlias = Callable[[Step, Now], str | None]
 
 
@@ -43,10 +43,10 @@ def recheck(
     begun: Set[int] = frozenset(),
     gone: Mapping[int, Digest] | None = None,
 ) -> Mapping[int, str]:
-    """The numbers of those of one repository's `steps` that no longer hold in a fresh `graph`, each with its reason.
+    """The `steps` of one repository that no longer hold in a fresh `graph`: their numbers, each with the reason.
 
-    `begun` and `gone` are those of `Now`. A digest that is gone counts as holding: to delete it again does no harm,
-    and the outcome says that it was gone.
+    `begun` and `gone` are those of `Now`. A step whose digest is gone still holds: deleting it again does no harm, and
+    the outcome says that it was gone.
     """
     if graph.unjudgeable:
         return {step.number: graph.unjudgeable for step in steps}
@@ -65,10 +65,10 @@ def _reason(step: Step, now: Now) -> str | None:
 def _held(
     steps: Sequence[Step], graph: RepositoryGraph, options: RemovalOptions, dropped: Set[int]
 ) -> Mapping[int, str]:
-    """The steps that are held by something that stays. Without it, a child would go although an index that was pushed
-    since needs it, or one that stays because its own step is in `dropped`."""
+    """The steps that something needs which stays. Without it, a child would go although an index needs it that was
+    pushed since, or whose own step is in `dropped`."""
     deletes = {step.digest: step for step in steps if step.action is Action.DELETE and not _is_gone(step, graph)}
-    doomed = {tag for digest, step in deletes.items() for tag in graph.those_on(digest, step.tags)}
+    doomed = {tag for digest, step in deletes.items() for tag in graph.tags_on(digest, step.tags)}
     going = [digest for digest, step in deletes.items() if step.number not in dropped]
     _, held = settle(graph, going, doomed, allow_irreversible=options.allow_irreversible)
     return {deletes[digest].number: reason for digest, reason in held.items()}
@@ -78,35 +78,35 @@ def _held(
 
 
 def tag_moved(step: Step, now: Now) -> str | None:
-    """Without it, a tag that is removed alone would be taken off the image that somebody has moved it to."""
+    """Without it, a tag would be removed from the image that somebody has moved it to since."""
     return _first_moved(step, now.graph)
 
 
 def need_is_back(step: Step, now: Now) -> str | None:
-    """Without it, a child or a signature would go although its index or image, deleted before, was pushed again."""
+    """Without it, a child or signature would go although its index or image was pushed again after its DELETE."""
     back = [now.gone[need] for need in step.needs if now.gone.get(need) in now.graph.manifests]
     return f"{back[-1].short}, to which it belongs, is there again" if back else None
 
 
 def tag_refers_to_it(step: Step, now: Now) -> str | None:
-    """Without it, an untagged image would go although what a tag names refers to it by now."""
+    """Without it, an untagged image would go although something with a tag now refers to it."""
     tag = now.graph.tagged_referrer(step.digest) if step.is_untagged else None
     return None if tag is None else f"'{tag}' refers to it"
 
 
 def tag_came(step: Step, now: Now) -> str | None:
-    """Without it, a tag that was not shown would go with its digest, as where a signature gets a second tag."""
+    """Without it, a tag that was not shown would go with its digest, such as a second tag on a signature."""
     came = [tag for tag in now.graph.tags_of.get(step.digest, ()) if tag not in step.tags]
     return f"also '{came[0]}'" if came else None
 
 
 def all_tags_moved(step: Step, now: Now) -> str | None:
-    """Without it, the image that somebody has replaced while its tags were being removed would go."""
+    """Without it, an image would go whose tags somebody moved to another image while the run removed them."""
     return None if _has_a_tag(step, now.graph) else _first_moved(step, now.graph)
 
 
 def all_tags_were_removed(step: Step, now: Now) -> str | None:
-    """Without it, an image that was shown by its tags would go although somebody else has kept it without them."""
+    """Without it, an image would go although somebody else removed its tags and not the image."""
     if not step.tags or step.number in now.begun or _has_a_tag(step, now.graph):
         return None
     return f"'{step.tags[0]}' is no longer on it"
@@ -129,7 +129,7 @@ def _is_gone(step: Step, graph: RepositoryGraph) -> bool:
     return step.digest in graph.absent and step.digest not in graph.tags_of
 
 
-# The first that speaks against a step is its reason.
+# The first one that returns a reason decides.
 CHECKS: Mapping[Action, tuple[Check, ...]] = {
     Action.UNTAG: (tag_moved,),
     Action.DELETE: (need_is_back, tag_refers_to_it, tag_came, all_tags_moved, all_tags_were_removed),

@@ -1,12 +1,12 @@
-"""How many bytes come back, at the registry's garbage collection, because of a plan. Pure.
+"""How many bytes a plan gives back at the registry's garbage collection. Pure.
 
-What a plan frees is what the collector marks before it and not after it (`garbage_collector`); what nobody marked
-before is garbage already, and not of this plan. A step frees what nothing marks any more once it and those
-before it are done, so the steps' figures add up to the plan's.
+A plan frees what the collector marks before it and not after it (`garbage_collector`). What was not marked before is
+garbage already, and not counted. A step frees what nothing marks any more after it and the steps before it, so the
+figures of the steps add up to that of the plan.
 
-From the registry's own storage the figure is exact. From the API alone it is an upper bound: what the API shows of a
-repository are its tags and what they name, so manifests that nobody lists may go on holding what we think free. They
-hold the same before and after, so never can more come back than is said. Sizes are then those that manifests state.
+With the registry's own storage the figure is exact. With the API alone it is an upper bound: the API shows only tags
+and what they refer to, so unlisted manifests may still hold some of it. They hold the same before and after, so never
+more comes back than predicted. Sizes are then those in the manifests.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from dregutil.storage.garbage_collector import (
 )
 from dregutil.storage.stored import StoredRegistry, StoredRepository
 
-__all__ = ["Besides", "collectors_of", "freed_digests", "with_reclaim", "with_stored_reclaim"]
+__all__ = ["Evidence", "freed_digests", "possible_collectors", "with_reclaim", "with_stored_reclaim"]
 
 _SIZES = "by the sizes that manifests state"
 _EXACTLY = "--storage PATH tells exactly"
 
 
 @dataclass(frozen=True, slots=True)
-class Besides:
-    """What was read of a registry beside the graphs of a plan, so that its figure is close and a bound.
+class Evidence:
+    """What was read from a registry in addition to the graphs of a plan, for a closer upper bound.
 
-    `kept`: manifests that stay, of each repository. `unread` counts those that stay and were not read. `sizes`: bytes
-    of blobs, as the registry says; where they are not `all_sizes`, some are only what manifests state.
+    `kept`: manifests that stay, by repository. `unread`: how many that stay were not read. `sizes`: bytes of blobs, as
+    the registry reports them; unless these are `all_sizes`, some figures are those in the manifests.
     """
 
     kept: Mapping[Repository, Mapping[Digest, Manifest]] = field(default_factory=dict)
@@ -51,8 +51,8 @@ class Besides:
     all_sizes: bool = True
 
 
-def collectors_of(generation: Generation | None, collector: Collector) -> tuple[GarbageCollector, ...]:
-    """The collectors that may be run: of both generations where it is not known which."""
+def possible_collectors(generation: Generation | None, collector: Collector) -> tuple[GarbageCollector, ...]:
+    """The collectors that the registry may have: of both generations if that is not known."""
     return tuple(GarbageCollector(found, collector) for found in ((generation,) if generation else Generation))
 
 
@@ -62,7 +62,7 @@ def freed_digests(
     collectors: Sequence[GarbageCollector],
     kept: Mapping[Repository, Mapping[Digest, Manifest]],
 ) -> frozenset[Digest]:
-    """All that may come back because of `plan`, as the API shows it."""
+    """Everything that may come back because of `plan`, as far as the API shows."""
     found: set[Digest] = set()
     repositories = _as_marked(graphs, kept)
     for collector in collectors:
@@ -74,15 +74,15 @@ def with_reclaim(
     plan: Plan,
     graphs: Mapping[Repository, RepositoryGraph],
     collectors: Sequence[GarbageCollector],
-    besides: Besides | None = None,
+    evidence: Evidence | None = None,
 ) -> Plan:
-    """`plan` with what it frees at most, as the API shows it."""
-    besides = besides or Besides(all_sizes=False)
+    """`plan` with an upper bound of what it frees, from the API."""
+    evidence = evidence or Evidence(all_sizes=False)
     stated = _stated_sizes(found for graph in graphs.values() for found in graph.manifests.values())
-    found = {**stated, **besides.sizes}
-    repositories = _as_marked(graphs, besides.kept)
+    found = {**stated, **evidence.sizes}
+    repositories = _as_marked(graphs, evidence.kept)
     frees = max((_frees(plan.steps, repositories, collector, found) for collector in collectors), key=sum)
-    because = _because(besides) if sum(frees) else ""
+    because = _because(evidence) if sum(frees) else ""
     reclaim = Reclaim(sum(frees), not because, because, _how(collectors))
     tagged_indexes = {
         f"{graph.repository}:{tag}"
@@ -97,10 +97,10 @@ def _how(collectors: Iterable[GarbageCollector]) -> Collector:
     return Collector.of(untagged=any(collector.deletes_untagged for collector in collectors))
 
 
-def _because(besides: Besides) -> str:
-    """Why less may come back than the API shows."""
-    others = "unlisted manifests, tags that stay and were not read," if besides.unread else "unlisted manifests"
-    parts = [f"less where {others} or other repositories share it", "" if besides.all_sizes else _SIZES, _EXACTLY]
+def _because(evidence: Evidence) -> str:
+    """Why less may come back than the upper bound."""
+    others = "unlisted manifests, tags that stay and were not read," if evidence.unread else "unlisted manifests"
+    parts = [f"less where {others} or other repositories share it", "" if evidence.all_sizes else _SIZES, _EXACTLY]
     return "; ".join(filter(None, parts))
 
 
@@ -115,7 +115,7 @@ def _as_marked(
 
 
 def _left(plan: Plan, repositories: Iterable[MarkedRepository]) -> Iterator[MarkedRepository]:
-    """What is there once the plan is carried out."""
+    """What is left after the plan was applied."""
     by_repository = plan.by_repository
     for found in repositories:
         steps = by_repository.get(found.repository, ())
@@ -136,10 +136,11 @@ def with_stored_reclaim(
     graphs: Mapping[Repository, RepositoryGraph],
     changed: str = "",
 ) -> Plan:
-    """`plan`, which has its upper bound, with what it frees as the registry's storage shows; or why that is not exact.
+    """`plan`, which has its upper bound, with what it frees according to the registry's storage.
 
-    Where the storage could not be read whole, or differs from what the registry shows, as an older copy does, the upper
-    bound stays. `graphs` were read live; `changed` names a tag of another repository that is another one now.
+    If the storage could not be read completely, or differs from the registry as an older copy does, the upper bound
+    stays, with the reason. `graphs` were read from the registry; `changed` names a tag of another repository that
+    differs.
     """
     frees = [
         _frees(plan.steps, marked_repositories(stored, collector), collector, stored.blobs) for collector in collectors
@@ -170,7 +171,7 @@ def _frees(
     collector: GarbageCollector,
     sizes: Mapping[Digest, int],
 ) -> list[int]:
-    """Bytes that each step frees, in their order."""
+    """The bytes that each step frees, in order."""
     if is_untidy(repositories, collector):
         return _frees_one_by_one(steps, repositories, collector, sizes)
     marks = Marks(repositories, collector)
@@ -190,8 +191,8 @@ def _frees_one_by_one(
     collector: GarbageCollector,
     sizes: Mapping[Digest, int],
 ) -> list[int]:
-    """The same, going through everything again for each step, as the collector itself would. A step that makes it
-    mark *more* frees less than nothing; the sum is right."""
+    """As `_frees`, but marks everything again after each step, as the collector itself does. A step can make it mark
+    *more*, and then frees a negative amount; the sum is right."""
     now = {found.repository: found for found in repositories}
     before = mark(now.values(), collector)
     found = []
@@ -215,7 +216,7 @@ def _without(found: MarkedRepository, step: Step) -> MarkedRepository:
 
 
 def _stated_sizes(read: Iterable[Manifest]) -> dict[Digest, int]:
-    """The most that a manifest states of each blob; of those that were read themselves, what they really have."""
+    """The largest size that a manifest states for each blob; for manifests that were read, their real size."""
     listed = list(read)
     found: dict[Digest, int] = {}
     for manifest in listed:
@@ -227,7 +228,7 @@ def _stated_sizes(read: Iterable[Manifest]) -> dict[Digest, int]:
 def _unread(
     plan: Plan, stored: StoredRegistry, graphs: Mapping[Repository, RepositoryGraph], changed: str
 ) -> Iterator[str]:
-    """Why the storage does not tell what the plan frees."""
+    """Why the storage cannot tell what the plan frees."""
     for step in plan.steps:
         held = stored.repositories.get(step.repository, StoredRepository(step.repository))
         if step.digest not in held.revisions or step.digest not in stored.manifests:
@@ -245,7 +246,7 @@ def _unread(
 
 
 def _differs(graph: RepositoryGraph, stored: StoredRegistry) -> Iterator[str]:
-    """Where a repository's storage is not what the registry shows of it."""
+    """Where a repository in the storage differs from the registry."""
     name = graph.repository
     held = stored.repositories.get(name, StoredRepository(name))
     present = {digest for digest in held.revisions if digest in stored.blobs}
@@ -264,7 +265,7 @@ def _differing(stored: StoredRegistry, what: str) -> str:
 def _doubts(
     plan: Plan, stored: StoredRegistry, collectors: Sequence[GarbageCollector], totals: Sequence[int]
 ) -> Iterator[str]:
-    """Why the figure of a storage is not exact."""
+    """Why the figure from the storage is not exact."""
     if next(_stops(plan, stored, collectors), ""):
         yield "the collector will stop before it frees anything"
     if len(set(totals)) > 1:
@@ -276,7 +277,7 @@ def _doubts(
 
 
 def _stops(plan: Plan, stored: StoredRegistry, collectors: Sequence[GarbageCollector]) -> Iterator[str]:
-    """Where a collector ends with an error, as things are and once the plan is carried out."""
+    """Where a collector stops with an error, before or after the plan was applied."""
     if not plan.steps:
         return
     for collector in collectors:
@@ -284,7 +285,7 @@ def _stops(plan: Plan, stored: StoredRegistry, collectors: Sequence[GarbageColle
         if where:
             yield (
                 f"the collector of {collector} will stop with an error at {where}, "
-                "and nothing comes back until that is mended"
+                "and nothing comes back until that is fixed"
             )
 
 
@@ -305,7 +306,7 @@ def _carried_out(plan: Plan, stored: StoredRegistry) -> StoredRegistry:
 
 
 def _destruction(plan: Plan, tagged_indexes: Set[str], collectors: Sequence[GarbageCollector]) -> Iterator[str]:
-    """What the collector of 2.8 with -m destroys of what the plan leaves."""
+    """What the collector of 2.8 with -m would destroy that the plan keeps."""
     if GarbageCollector(Generation.V2, Collector.UNTAGGED) not in collectors or not plan.steps:
         return
     gone = {f"{step.repository}:{tag}" for step in plan.steps for tag in step.tags}
@@ -318,6 +319,6 @@ def _destruction(plan: Plan, tagged_indexes: Set[str], collectors: Sequence[Garb
             else "if this registry is of the 2.8 series, its collector"
         )
         yield (
-            f"{whose} with -m DESTROYS multi-platform images that stay: it takes their children for untagged and "
-            f"sweeps them (distribution#3178), here {indexes[0]}{others}; run it without -m"
+            f"{whose} with -m DESTROYS multi-platform images that stay: it treats their children as untagged and "
+            f"deletes them (distribution#3178), here {indexes[0]}{others}; run it without -m"
         )

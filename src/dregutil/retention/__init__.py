@@ -1,4 +1,7 @@
-"""Retention: say what to keep. Policies, and the verdict on each tag with its reasons. Pure."""
+"""Retention: policies, lists of images in use, and a verdict with reasons for each tag.
+
+Pure: texts, facts and the current time are passed in; no file or registry is read.
+"""
 
 from __future__ import annotations
 

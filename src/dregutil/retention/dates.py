@@ -1,4 +1,4 @@
-"""By which moment a tag is judged, and whether that can be believed."""
+"""The dates by which a tag is judged, and whether they are plausible."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def dates_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> Dates | None:
-    """The dates of a tag; None where they are unknown."""
+    """The dates of a tag; None if they are unknown."""
     own, others = date_of(facts, unknown_date, now), date_for_others(facts, unknown_date, now)
     if own is None or others is None:
         return None
@@ -35,11 +35,11 @@ def dates_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> Dates
 
 
 def date_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> datetime | None:
-    """The latest of the creation date and the moment when our records saw the tag come; None where unknown.
+    """The creation date or the time when the records saw the tag appear, whichever is later; None if unknown.
 
-    An image that was built since the crawl before has its creation date: it was pushed after that, and many that come
-    with one crawl are told apart. Where the creation date is unknown, only `first_seen` lets our records stand in for
-    it.
+    If the image was built since the previous crawl, the creation date counts: the tag was pushed after it, and images
+    that appear in the same crawl keep their order. An unknown creation date is replaced by the records only with
+    `first_seen`.
     """
     created = known_date(facts.created, now)
     if created is not None:
@@ -50,10 +50,10 @@ def date_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> dateti
 
 
 def date_for_others(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> datetime | None:
-    """The date that a tag has while others are judged: it never pushes them out by coming late, or by coming back.
+    """The date of a tag when others are judged: a tag that appears late, or returns, displaces no other.
 
-    That is its creation date, however late the tag came; without one, what our records knew before it was missing. What
-    has no tag has one date only.
+    It is the creation date, however late the tag appeared; without one, what the records knew before the tag was
+    missing. A manifest without a tag has only one date.
     """
     created = known_date(facts.created, now)
     if facts.tag is None:
@@ -66,7 +66,7 @@ def date_for_others(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -
 
 
 def is_new(facts: TagFacts, dates: Dates | None, min_age: timedelta, now: datetime) -> bool:
-    """Whether a tag that is younger than `min_age` came just now: not where it came back, or has an older image."""
+    """Whether a tag younger than `min_age` is new, and did not merely return or get an older image."""
     if facts.former is None and (dates is None or dates.others == dates.own):
         return True
     before = facts.before if facts.former is not None else replace(facts, seen=None)
@@ -74,26 +74,27 @@ def is_new(facts: TagFacts, dates: Dates | None, min_age: timedelta, now: dateti
 
 
 def came_as_built(facts: TagFacts, created: datetime) -> bool:
-    """Whether a tag that our records saw come has an image that was built since the crawl before that did not find it.
+    """Whether a tag that the records saw appear has an image that was built since the previous crawl.
 
-    An older image is a promotion, and so is one that was known before. Where that crawl is not known, neither is this.
+    An older image, or one that was known before, is a promotion. False if the previous crawl is not known.
     """
     return facts.unseen is not None and facts.unseen <= created
 
 
 def latest_arrival(facts: TagFacts, date: datetime | None) -> datetime | None:
-    """The latest moment at which a tag of that (believed) date can have come: how long it is here at least.
+    """The latest time at which a tag with this (plausible) date can have appeared.
 
-    Ages count from it, so that a clock that is wrong makes nothing older than our records have known it.
+    Ages count from it, so that a wrong clock makes nothing older than the records have known it.
     """
     return date if date is None or facts.seen is None else max(date, facts.seen)
 
 
 def shared_dates(facts: Sequence[TagFacts], dates: Sequence[Dates | None]) -> Set[int]:
-    """The places of those whose dates more than half of a group's images have, if several do: nobody can believe them.
+    """The indexes of those with a date that more than half of the group's images share, if several do: it is not
+    plausible.
 
-    Of a tag that came back, when it came says nothing: it counts beside all with its date for others. That many
-    manifests lost their last tag by one and the same crawl is no wonder.
+    For a tag that returned, the time of its return means nothing: it counts together with all that have its date for
+    others. Manifests without a tag are exempt if they have the date of a crawl: many can lose their last tag in one.
     """
     keys = [
         None if found is None or (one.tag is None and found.own == one.seen) else _Key.of(one, found)
@@ -114,7 +115,7 @@ def shared_dates(facts: Sequence[TagFacts], dates: Sequence[Dates | None]) -> Se
 
 
 class _Key(NamedTuple):
-    """What images have in common that nobody can tell apart; `own` is None where the tag came back."""
+    """The dates that images may share; `own` is None if the tag returned."""
 
     others: datetime
     own: datetime | None
@@ -125,7 +126,7 @@ class _Key(NamedTuple):
 
 
 def is_old_enough(facts: TagFacts, date: datetime | None, min_age: timedelta, now: datetime) -> bool:
-    """Whether a tag is known to be here for no less than `min_age`: by its (believed) date, or by our records."""
+    """Whether a tag is known to have existed for `min_age`: by its (plausible) date, or by the records."""
     if min_age <= timedelta(0):
         return True
     if facts.young_since is not None and now - facts.young_since < min_age:
@@ -137,7 +138,7 @@ def is_old_enough(facts: TagFacts, date: datetime | None, min_age: timedelta, no
 
 
 def bucket(local: datetime, period: Period) -> tuple[int, ...]:
-    """The day, ISO week, month or year of a moment, as its own time zone has it; ordered."""
+    """The day, ISO week, month or year of a time in its own time zone, as a key that sorts."""
     if period is Period.WEEKLY:
         return local.isocalendar()[:2]
     if period is Period.YEARLY:

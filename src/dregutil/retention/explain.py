@@ -1,4 +1,4 @@
-"""Why a tag stays or goes: every rule and reference that bears on it, whether it decided or not. Pure."""
+"""Why a tag is kept or removed: every rule and reference that applies to it, decisive or not. Pure."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from dregutil.retention.policy import Calendar, KeepRule, Last, Order, ParsedPol
 from dregutil.retention.verdict import Decision, ReasonKind, Verdict
 from dregutil.select.quantity import age_as_written, duration_as_written
 
-__all__ = ["Bearing", "explain"]
+__all__ = ["Factor", "explain"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bearing:
-    """Something that bears on a tag: a rule or a reference, whether it keeps the tag, and how it stands."""
+class Factor:
+    """A rule or a reference that applies to a tag: whether it keeps the tag, and why."""
 
     what: str
     keeps: bool
     text: str
 
 
-def explain(policies: PolicySet, verdicts: Sequence[Verdict], verdict: Verdict, now: datetime) -> tuple[Bearing, ...]:
-    """What bears on one of `verdicts`, which are those of a whole repository."""
+def explain(policies: PolicySet, verdicts: Sequence[Verdict], verdict: Verdict, now: datetime) -> tuple[Factor, ...]:
+    """The factors for one of `verdicts`, which are those of a whole repository."""
     if verdict.decision is Decision.FOLLOW:
         return _subjects(verdict, verdicts)
     found = [
-        Bearing(reason.kind.value, keeps=True, text=reason.text)
+        Factor(reason.kind.value, keeps=True, text=reason.text)
         for reason in verdict.reasons
         if reason.kind not in (ReasonKind.RULE, ReasonKind.NO_RULE, ReasonKind.MIN_AGE, ReasonKind.HELD)
     ]
@@ -43,16 +43,16 @@ def explain(policies: PolicySet, verdicts: Sequence[Verdict], verdict: Verdict, 
     for other in verdicts:
         if other.facts.digest == verdict.facts.digest and other is not verdict:
             stays = "which goes too" if other.goes else f"which stays ({other.reasons[0]})"
-            found.append(Bearing("same digest", not other.goes, f"'{other.facts.tag}', {stays}"))
+            found.append(Factor("same digest", not other.goes, f"'{other.facts.tag}', {stays}"))
         elif verdict.facts.digest in other.facts.contains:
-            found.append(Bearing("index", not other.goes, f"it is a child of {other.image}"))
+            found.append(Factor("index", not other.goes, f"it is a child of {other.image}"))
     return tuple(found)
 
 
-def _subjects(verdict: Verdict, verdicts: Sequence[Verdict]) -> tuple[Bearing, ...]:
-    """What a signature or other referrer hangs on, and what becomes of that."""
+def _subjects(verdict: Verdict, verdicts: Sequence[Verdict]) -> tuple[Factor, ...]:
+    """The subjects of a signature or other referrer, and whether they stay."""
     found = [
-        Bearing(
+        Factor(
             "subject",
             other.decision is not Decision.REMOVE,
             f"{other.image}: {other.decision.value}, {', '.join(map(str, other.reasons))}",
@@ -60,12 +60,12 @@ def _subjects(verdict: Verdict, verdicts: Sequence[Verdict]) -> tuple[Bearing, .
         for other in subjects_of(verdict, verdicts)
         if other is not verdict
     ]
-    return tuple(found) or tuple(Bearing("subject", keeps=False, text=reason.text) for reason in verdict.reasons)
+    return tuple(found) or tuple(Factor("subject", keeps=False, text=reason.text) for reason in verdict.reasons)
 
 
 def _rules(
     policies: PolicySet, policy: ParsedPolicy, verdicts: Sequence[Verdict], verdict: Verdict, now: datetime
-) -> list[Bearing]:
+) -> list[Factor]:
     mates = [one for one in verdicts if one.policy == policy.name and one.group == verdict.group]
     group = Group(
         [one.facts for one in mates],
@@ -77,7 +77,7 @@ def _rules(
         [() if one.dates is None else one.dates.late for one in mates],
     )
     place = mates.index(verdict)
-    return [Bearing(rule.text, place in kept_by(rule, group), _standing(rule, group, place)) for rule in policy.keep]
+    return [Factor(rule.text, place in kept_by(rule, group), _standing(rule, group, place)) for rule in policy.keep]
 
 
 def _standing(rule: KeepRule, group: Group, place: int) -> str:
@@ -104,8 +104,8 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
     return "it matches" if place in kept_by(rule, group) else "it does not match"
 
 
-def _date(verdict: Verdict, now: datetime) -> list[Bearing]:
-    """Which counts for a tag that our records saw come: its creation date, or the crawl that saw it."""
+def _date(verdict: Verdict, now: datetime) -> list[Factor]:
+    """Which date counts for a tag that the records saw appear: its creation date, or that of the crawl."""
     facts = verdict.facts
     created = known_date(facts.created, now)
     if facts.tag is None or facts.seen is None or created is None:
@@ -126,14 +126,14 @@ def _date(verdict: Verdict, now: datetime) -> list[Bearing]:
             why = f"and it was missing for a while, known before since {_moment(facts.former.known_since)}"
         text = f"the crawl of {_moment(facts.seen)}, which saw it appear, counts: created {_moment(created)}, {why}"
         text += "; others are judged by when it was created"
-    return [Bearing("date", keeps=False, text=text)]
+    return [Factor("date", keeps=False, text=text)]
 
 
 def _moment(date: datetime) -> str:
     return f"{date.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _min_age(policy: ParsedPolicy, verdict: Verdict, now: datetime) -> Bearing:
+def _min_age(policy: ParsedPolicy, verdict: Verdict, now: datetime) -> Factor:
     keeps = any(reason.kind is ReasonKind.MIN_AGE for reason in verdict.reasons)
     date = date_of(verdict.facts, policy.unknown_date, now)
     text = "its age is not known" if date is None else f"it is {age_as_written(now - date)} old"
@@ -141,4 +141,4 @@ def _min_age(policy: ParsedPolicy, verdict: Verdict, now: datetime) -> Bearing:
         since = age_as_written(now - verdict.facts.known_since)
         is_tagged = verdict.facts.tag is not None
         text += f", known to the records for {since}" if is_tagged else f", and here without a tag for {since}"
-    return Bearing(f"min_age: {duration_as_written(policy.min_age)}", keeps, text)
+    return Factor(f"min_age: {duration_as_written(policy.min_age)}", keeps, text)

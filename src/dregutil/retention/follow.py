@@ -1,4 +1,4 @@
-"""What belongs to something else: signatures and other referrers, and what becomes of their subjects."""
+"""Signatures and other referrers: which subject each belongs to, and whether that stays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FALLBACK_HEX = 64  # the fallback tag of a longer digest is cut to this (OCI di
 
 
 def follow(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
-    """The verdicts of a repository; each that follows a subject says which, and what becomes of it."""
+    """The verdicts of a repository; those with FOLLOW get a reason that names the subject and whether it stays."""
     named = _Named(verdicts)
     return tuple(
         replace(verdict, reasons=(Reason(ReasonKind.SIGNATURE, named.text(verdict)),))
@@ -26,12 +26,12 @@ def follow(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
 
 
 def subjects_of(verdict: Verdict, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
-    """The verdicts on the tags of what `verdict` hangs on."""
+    """The verdicts on the tags of the subjects of `verdict`."""
     return tuple(_Named(verdicts).subjects(verdict))
 
 
 class _Named:
-    """The verdicts of a repository by what they are on."""
+    """The verdicts of a repository, by digest."""
 
     def __init__(self, verdicts: Sequence[Verdict]) -> None:
         self._on: dict[str, list[Verdict]] = defaultdict(list)

@@ -1,7 +1,8 @@
-"""Lists of images in use → what they name. Pure.
+"""Lists of images in use → the images that they name. Pure.
 
-Any text that names the registry, wherever it stands, is an entry, understood or not: one image too many costs nothing,
-one that is missed may cost a cluster. Besides there are the places where tools write images, whatever the registry.
+Any text that names the registry is an entry, wherever it is and whether or not it is understood: to protect one image
+too many costs nothing, to miss one may break a cluster. In addition, images of any registry are read from the places
+where tools write them.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ _CACHED = (
 _REPOSITORIES = ("repository", "image", "imagename", "repo")
 _HINT = re.compile(r"(?<![\w./:@+-])[a-z0-9][a-z0-9._/-]*(?::\w[\w.+-]{0,127})?(?:@sha\d{3}:[0-9a-f]+)?(?![\w:])")
 _HEX = re.compile(r"(?<![0-9A-Za-z_-])(?:sha\d{3}:)?[0-9a-f]{12,128}(?![0-9A-Za-z_-])")
-_MOST_WITHIN = 4  # strings that hold JSON that holds strings …
-_MOST_BESIDE = 50  # texts beside a registry that is named alone
+_MOST_WITHIN = 4  # levels of JSON inside strings
+_MOST_BESIDE = 50  # texts next to a registry without an image
 _LONGEST_BESIDE = 300  # characters of one of them
-_MOST_COMBINED = 1_000_000  # names that are made of two parts
-_MOST_SHARED = 200_000  # visits to nodes that YAML's aliases share, before each is visited once only
+_MOST_COMBINED = 1_000_000  # names combined from two parts
+_MOST_SHARED = 200_000  # visits to nodes shared by YAML aliases; after that, each is visited once
 
 
 class Weight(Enum):
-    """How sure it is that an entry is an image that somebody uses. PASSING: the registry is named in passing. CACHED:
-    it lies on a node. HINT: a text of which only what is found counts."""
+    """How certain it is that an entry is an image in use. PASSING: a URL of the registry. CACHED: an image in the cache
+    of a node. HINT: a text that counts only if it matches an image."""
 
     NAMED = "named"
     PASSING = "passing"
@@ -54,7 +55,7 @@ class Weight(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a list names at one place. It is there where one of `names` is; `also` is only protected besides.
+    """An image in a list. It exists if one of `names` does; `also` is protected in addition.
 
     Without `names` it was not understood.
     """
@@ -67,8 +68,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ImageList:
-    """All entries of a list, each once. `registry_alone`: it names the registry without an image, as
-    `global.imageRegistry` does, so that images of other registries may be meant here."""
+    """All entries of a list, without duplicates. `registry_alone`: it names the registry without an image, as
+    `global.imageRegistry` does, so images of other registries may be meant for this one."""
 
     entries: tuple[Entry, ...]
     registry_alone: bool = False
@@ -83,9 +84,9 @@ class ImageList:
 
 
 def read_image_list(text: str, name: str, own: OwnNames | None = None) -> ImageList:
-    """Everything in a list that names an image. Raises RefusedError where it cannot be read whole, or names none.
+    """All images in a list. Raises RefusedError if it cannot be read completely, or names none.
 
-    `own`: the names of the registry; without them only the places where tools write images count.
+    `own`: the host names of the registry; without them only the places where tools write images are read.
     """
     reader = _Reader(own or OwnNames(), name)
     for document in read_tree(text, name):
@@ -97,7 +98,7 @@ def read_image_list(text: str, name: str, own: OwnNames | None = None) -> ImageL
 
 
 class _Reader:
-    """One list under reading."""
+    """Reads one list."""
 
     def __init__(self, own: OwnNames, name: str) -> None:
         self.own = own
@@ -111,7 +112,7 @@ class _Reader:
         self._cached = 0
         self._combined = 0
         self._hints: set[str] = set()
-        self._empty: set[str] = set()  # texts, and above all keys, that name nothing
+        self._empty: set[str] = set()  # texts, mostly keys, that name nothing
 
     def visit(self, node: Node, key: str, place: Place) -> None:
         """Read a node and all below it."""
@@ -129,7 +130,7 @@ class _Reader:
             self._path.remove(id(node))
 
     def _may_enter(self, node: Node) -> bool:
-        """Whether to go into a node: not in a circle, and not for ever into what YAML's aliases share."""
+        """Whether to visit a node: not in a cycle, and not too often if YAML aliases share it."""
         if id(node) in self._path:
             return False
         if len(self._path) >= DEEPEST:
@@ -155,7 +156,7 @@ class _Reader:
         self._cached -= is_cached
 
     def _composed(self, fields: Fields, place: Place) -> set[str]:
-        """`{registry, repository, tag}` and the like as one image; the keys that are done with."""
+        """Read `{registry, repository, tag}` and similar keys as one image; returns the keys that were used."""
         texts = {plain_key(key): (key, value) for key, value in fields if isinstance(value, str) and value}
         registry = next((found for plain, found in texts.items() if plain.endswith("registry")), None)
         parts = (*_REPOSITORIES, "name") if has_version(fields) else _REPOSITORIES
@@ -185,7 +186,7 @@ class _Reader:
         return bool(_IMAGE_KEY.search(plain)) or bool(is_name) or is_repository
 
     def _image(self, text: str, key: str, place: Place) -> None:
-        """A text where an image is expected; or several, as tables have them."""
+        """Read a text where an image, or a list of images, is expected."""
         for part in re.split(r"[\s,]+", text.strip()):
             mentions = list(dict.fromkeys(self.own.mentions(part)))
             if ("$" in part or "{{" in part) and plain_key(key) in ("image", "imageid") and not self._within:
@@ -199,10 +200,10 @@ class _Reader:
                 try:
                     self._other(part, place)
                 except UsageError:
-                    self._hint(part)  # a field of some other kind that is called `image` too: no cluster can run this
+                    self._hint(part)  # an unrelated field called `image`: no cluster can run this
 
     def _other(self, text: str, place: Place) -> None:
-        """An image by its ID, a short name, or one of another registry. Raises UsageError where it is none."""
+        """Read an image ID, a short name, or an image of another registry. Raises UsageError if it is none of these."""
         found = bare_id(text)
         if found is not None:
             short = () if found.digest is not None else (parse_image_name(text),)
@@ -228,7 +229,7 @@ class _Reader:
             self._empty.add(text)
 
     def _mention(self, mention: Mention, place: Place, *, is_image: bool) -> None:
-        """An entry for a place that names this registry."""
+        """Add an entry for a place that names this registry."""
         weight = Weight.NAMED if is_image or not mention.is_url else Weight.PASSING
         if mention.is_untagged:
             base = replace(mention.names[-1], tag=None, digest=None)
@@ -245,7 +246,7 @@ class _Reader:
             self._add(Entry(mention.text, tuple(_beside(mention.text, place)), weight=Weight.PASSING))
 
     def _any(self, mention: Mention, place: Place) -> tuple[ImageName, ...]:
-        """All of a repository whose tag was not understood, and what may complete it."""
+        """All tags of a repository whose tag was not understood, and the names that may complete it."""
         if mention.repository is None:
             return ()
         base = replace(mention.repository, tag=None, digest=None)
@@ -253,7 +254,7 @@ class _Reader:
         return tuple(dict.fromkeys((base, *names, *also)))
 
     def _completed(self, base: ImageName, place: Place) -> tuple[tuple[ImageName, ...], tuple[ImageName, ...]]:
-        """As `completed`; when a list asks for more than any real one, all of the repository."""
+        """As `completed`; the whole repository if the list has more combinations than any real one."""
         if self._combined > _MOST_COMBINED:
             return (), (base,)
         names, also = completed(base, place)
@@ -261,7 +262,7 @@ class _Reader:
         return names, also
 
     def _pair(self, text: str, place: Place) -> None:
-        """A short name with its tag beside it: it counts where it is found."""
+        """Read a short name with its tag next to it, as a hint."""
         try:
             name = parse_image_name(text)
         except UsageError:
@@ -271,7 +272,7 @@ class _Reader:
             self._add(Entry(text, names, weight=Weight.HINT))
 
     def _hint(self, text: str) -> None:
-        """Words that look like an image or its ID."""
+        """Read words that look like an image or an ID, as hints."""
         for found in (*_HINT.finditer(text), *_HEX.finditer(text)):
             word = found.group()
             if word in self._hints:
@@ -288,7 +289,7 @@ class _Reader:
                 self._add(Entry(word, (name,), weight=Weight.HINT))
 
     def _line(self, line: Line) -> None:
-        """Images alone. Raises RefusedError at a word that can be none."""
+        """Read a line of images. Raises RefusedError if a word cannot be one."""
         words = line.words
         if len(words) > 2 and "/" not in words[0] and self.own.is_named_in(words[0]):
             words = (f"{words[0]}/{words[1]}", *words[2:])  # columns: registry, repository, tag
@@ -313,13 +314,13 @@ class _Reader:
 
     def _add(self, entry: Entry) -> None:
         if self._cached and entry.weight is not Weight.HINT:
-            # What lost its tag on a node (`<none>`) is known there by its ID only.
+            # An image that lost its tag on a node (`<none>`) has only an ID there.
             entry = replace(entry, weight=Weight.CACHED, also=entry.also if entry.names else ())
         self.entries.setdefault(entry)
 
 
 def _plain_tag(words: tuple[str, ...]) -> str:
-    """A word that may be the tag of the one before it; empty where it can be none."""
+    """The first word, if it may be the tag of the image before it; otherwise empty."""
     try:
         return Tag.parse(words[0]) if words else ""
     except UsageError:
@@ -331,7 +332,7 @@ def _has_version(text: str) -> bool:
 
 
 def _beside(host: str, place: Place) -> Iterator[ImageName]:
-    """What a registry that is named alone makes of the words beside it: `REGISTRY`, `IMAGE`, `TAG`."""
+    """The images of a registry that is named separately (`REGISTRY`, `IMAGE`, `TAG`), from the words next to it."""
     seen = 0
     for node in (place.parent, place.grand):
         for value in () if isinstance(node, str | Line) else _values(node):
@@ -348,7 +349,7 @@ def _beside(host: str, place: Place) -> Iterator[ImageName]:
 
 
 def _values(node: Fields | list[Any]) -> Iterator[str]:
-    """The texts of a mapping, or of a sequence and the mappings in it, that are short enough for a name."""
+    """The texts in a mapping, or in a sequence and its mappings, that are short enough for a name."""
     for item in islice((value for _, value in node) if isinstance(node, Fields) else node, _MOST_BESIDE):
         if isinstance(item, str) and len(item) <= _LONGEST_BESIDE:
             yield item

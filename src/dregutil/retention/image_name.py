@@ -1,4 +1,4 @@
-"""Names of images as lists have them, and the names by which lists call one registry. Pure."""
+"""Names of images in lists, and the host names of one registry. Pure."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _LONGEST_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """An image as lists name it.
+    """The name of an image in a list.
 
-    `host` is empty for a short name. Without a tag and a digest it is every tag of `repository`. Without a repository
-    it is a digest, or an `id`: the first hexadecimal digits, at least 12, of a digest of whatever kind.
+    `host` is empty for a short name. Without a tag and a digest it means every tag of `repository`. Without a
+    repository it is a digest, or an `id`: the first 12 or more hexadecimal digits of a digest of any kind.
     """
 
     host: str
@@ -39,7 +39,7 @@ class ImageName:
     id: str = ""
 
     def repositories_in(self, hosts: frozenset[str], prefix: str = "") -> tuple[Repository, ...]:
-        """The repositories that this may mean in a registry that is reached by `hosts` (and a path `prefix`)."""
+        """The repositories that this may mean in a registry with these `hosts` (and a path `prefix`)."""
         if self.repository is None or (self.host and self.host not in hosts):
             return ()
         name = str(self.repository)
@@ -55,9 +55,9 @@ class ImageName:
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A place in a text that names the registry. `names` are what it may mean; none: it was not understood.
+    """A place in a text that names the registry. `names` are the images that it may mean; empty if not understood.
 
-    `is_url`: it stands behind `https://`, so that it may be no image at all. `repository` is what could be read of it.
+    `is_url`: it follows `https://`, and may not be an image. `repository` is the part that could be read.
     """
 
     text: str
@@ -72,7 +72,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class OwnNames:
-    """The hosts by which lists may call a registry, without a default port: `registry.example.com`, `h:5000`."""
+    """The host names of a registry in lists, without a default port: `registry.example.com`, `h:5000`."""
 
     hosts: frozenset[str] = frozenset()
     _pattern: re.Pattern[str] | None = field(init=False, compare=False, repr=False)
@@ -81,7 +81,7 @@ class OwnNames:
         names = sorted({_split_port(host)[0] for host in self.hosts}, key=len, reverse=True)
         pattern = None
         if names:
-            # Not within a longer host; behind the letter of an escape (`\\n`), it begins all the same.
+            # Not inside a longer host name, but possibly right after an escape (`\\n`).
             pattern = re.compile(
                 rf"(?:(?<![A-Za-z0-9_.-])|(?<=\\[nrt]))(?:{'|'.join(map(re.escape, names))})\.?"
                 r"(?::[0-9]+(?![A-Za-z0-9_-])|(?!:[0-9]))(?![A-Za-z0-9_-]|\.[A-Za-z0-9])",
@@ -93,7 +93,7 @@ class OwnNames:
         return self._pattern is not None and self._pattern.search(text) is not None
 
     def mentions(self, text: str) -> Iterator[Mention]:
-        """Every place in a text that names this registry, percent-encoded ones and package URLs included."""
+        """Every place in a text that names this registry, also percent-encoded or in a package URL."""
         if self._pattern is None:
             return
         packages = [found for found in _PACKAGE.finditer(text) if self._names_this(found.group())]
@@ -123,7 +123,7 @@ class OwnNames:
 
 
 def registry_hosts(address: RegistryAddress, aliases: tuple[str, ...]) -> OwnNames:
-    """All names by which lists may call a registry."""
+    """All host names of a registry in lists."""
     named = [address.netloc, address.identity, *(_SCHEME.sub("", alias.lower()) for alias in aliases)]
     hosts = [_host(name.partition("/")[0]) for name in named]
     found = {_host(spelling) for host in hosts for spelling in (host, *registry_spellings(host))}
@@ -131,7 +131,8 @@ def registry_hosts(address: RegistryAddress, aliases: tuple[str, ...]) -> OwnNam
 
 
 def parse_image_name(text: str) -> ImageName:
-    """Read an image as Docker does: before the first `/` is a host if it has a dot or a colon. Raises UsageError."""
+    """Parse an image name as Docker does: the part before the first `/` is a host if it has a dot or a colon. Raises
+    UsageError."""
     bare = _SCHEME.sub("", text.strip())
     if bare.startswith("sha") and ":" in bare[:7]:
         return ImageName("", None, None, Digest.parse(bare))
@@ -143,7 +144,7 @@ def parse_image_name(text: str) -> ImageName:
 
 
 def bare_id(text: str) -> ImageName | None:
-    """An image by its ID alone: a digest of 64 digits and more, or the first 12 and more as runtimes print them."""
+    """Parse an image ID: a digest of 64 or more digits, or its first 12 or more as runtimes print them."""
     found = _ID.fullmatch(_SCHEME.sub("", text.strip()))
     if found is None:
         return None
@@ -160,20 +161,20 @@ def _split_port(host: str) -> tuple[str, str]:
 
 
 def _host(text: str) -> str:
-    """A host in one spelling: lower case, no dot at its end, no default port."""
+    """Normalize a host name: lower case, no trailing dot, no default port."""
     name, port = _split_port(_DEFAULT_PORT.sub("", text.lower()))
     name = name.rstrip(".")
     return f"{name}:{port}" if port else name
 
 
 def _with_plus(text: str) -> str:
-    """Charts have `+` in their versions, which Helm writes as `_` into tags."""
+    """Replace the `+` of a chart version by `_`, as Helm does in tags."""
     head, slash, last = text.rpartition("/")
     return f"{head}{slash}{last.replace('+', '_')}"
 
 
 def _read_mention(host: str, rest: str, after: str, *, is_url: bool) -> Mention:
-    """What stands behind a registry's host and slash, with the character `after` it."""
+    """Read the text after a registry's host and slash; `after` is the character that follows it."""
     shown = f"{host}/{rest}"[:_LONGEST_SHOWN]
     api = _API.fullmatch(rest)
     if api is not None:
@@ -193,7 +194,7 @@ def _read_mention(host: str, rest: str, after: str, *, is_url: bool) -> Mention:
 
 
 def _named(host: str, text: str) -> ImageName | None:
-    """Behind a host: `repository`, `repository:tag`, `repository@digest`, or a package URL's `repository@tag`."""
+    """Parse `repository`, `repository:tag`, `repository@digest`, or the `repository@tag` of a package URL."""
     name, at, version = _with_plus(text).partition("@")
     try:
         if at and ":" not in version:

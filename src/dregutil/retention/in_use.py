@@ -1,4 +1,4 @@
-"""Images in use → what they are in one registry. Pure; a list that protects nothing here is refused."""
+"""Images in use → the tags and digests that they are in one registry. A list that matches nothing is refused. Pure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from dregutil.select.quantity import age_as_written, duration_as_written
 __all__ = ["ListFile", "ListReport", "Lookup", "find_in_use", "images_in", "refuse_caches_alone"]
 
 Lookup = Callable[[str], Collection[Digest]]
-"""The manifests that a digest of these hexadecimal digits names, or is a child or the config of."""
+"""The manifests with a digest that begins with these hexadecimal digits, or with such a child or config."""
 
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ListFile:
-    """A list as it was read: its text, and how old it is. What came by standard input was made just now."""
+    """A list as it was read: its text and its age, which is zero for standard input."""
 
     entry: InUseList
     text: str
@@ -41,8 +41,8 @@ class ListFile:
 class ListReport:
     """How many images a list names, and how many of them are in this registry.
 
-    `absent` are those of this registry that are not there, `doubtful` what names it and was not understood.
-    `untagged`: images by a digest that no tag leads to. `only_cached`: all that is here lies in nodes' caches.
+    `absent`: images of this registry that do not exist. `doubtful`: entries for this registry that were not understood.
+    `untagged`: how many are named by a digest without a tag. `only_cached`: all that were found are in caches of nodes.
     """
 
     name: str
@@ -64,9 +64,9 @@ def find_in_use(
     *,
     is_whole: bool = True,
 ) -> tuple[InUse, tuple[ListReport, ...]]:
-    """Resolve lists against a registry's tags. Raises RefusedError where one matches nothing, or mostly what is absent.
+    """Match lists with a registry's tags. Raises RefusedError if a list matches nothing, or most of it is absent.
 
-    Without a `lookup` that knows all that was read (`is_whole`), a list of nothing but IDs is not refused.
+    A list that has only IDs is not refused unless `lookup` knows all contents (`is_whole`).
     """
     own = registry_hosts(address, protect.aliases)
     found = _Found(own, address.prefix.strip("/"), inventory, lookup)
@@ -75,7 +75,7 @@ def find_in_use(
 
 
 def images_in(file: ListFile, own: OwnNames | None = None) -> ImageList:
-    """All that a list names. Raises RefusedError where it is too old, empty, or cannot be read whole."""
+    """All images that a list names. Raises RefusedError if it is too old, empty, or cannot be read completely."""
     max_age = file.entry.max_age
     if max_age is not None and file.age > max_age:
         raise RefusedError(
@@ -86,7 +86,7 @@ def images_in(file: ListFile, own: OwnNames | None = None) -> ImageList:
 
 
 def refuse_caches_alone(reports: Iterable[ListReport]) -> None:
-    """Raise RefusedError where lists know no more than what lies in nodes' caches: what will run next need not."""
+    """Raise RefusedError if the lists have only the caches of nodes: what will run next may not be cached."""
     found = list(reports)
     if found and all(report.only_cached for report in found):
         names = ", ".join(report.name for report in found)
@@ -97,7 +97,8 @@ def refuse_caches_alone(reports: Iterable[ListReport]) -> None:
 
 
 class _Here(Enum):
-    """FOREIGN: of another registry, or an ID that nothing here has. UNTAGGED: a digest in a known repository."""
+    """Whether an image is in this registry. FOREIGN: it is in another one, or its ID is unknown. UNTAGGED: it is a
+    digest in a known repository."""
 
     FOREIGN = 0
     ABSENT = 1
@@ -107,7 +108,7 @@ class _Here(Enum):
 
 @dataclass(slots=True)
 class _Found:
-    """What lists protect, gathered."""
+    """Collects what lists protect."""
 
     own: OwnNames
     prefix: str
@@ -119,7 +120,7 @@ class _Found:
     _above: dict[str, tuple[Digest, ...]] = field(default_factory=dict)
 
     def protect(self, image: ImageName, name: str) -> _Here:
-        """Protect all that an image may be here, for the list `name`; says whether it is here."""
+        """Protect everything that an image may be in this registry, for the list `name`; returns whether it exists."""
         if image.repository is None:
             return self._protect_anywhere(image, name)
         places = image.repositories_in(self.own.hosts, self.prefix)
@@ -165,7 +166,7 @@ def _rank(here: _Here) -> int:
 def _report(
     file: ListFile, images: ImageList, found: _Found, address: RegistryAddress, *, is_whole: bool
 ) -> ListReport:
-    """Protect what a list names, and say how much of it is here. Raises RefusedError where it cannot be of here."""
+    """Protect what a list names, and count it. Raises RefusedError if the list is probably for another registry."""
     counted = _protected(file.name, images, found)
     there = [entry for entry, here in counted.items() if here is _Here.THERE]
     named = {entry: here for entry, here in counted.items() if entry.weight is Weight.NAMED}
@@ -194,7 +195,7 @@ def _report(
 
 
 def _protected(name: str, images: ImageList, found: _Found) -> dict[Entry, _Here]:
-    """Protect all that a list names; its entries, hints only where they are here, with whether they are."""
+    """Protect everything that a list names; returns for each entry whether it exists. Hints count only if they do."""
     counted: dict[Entry, _Here] = {}
     for entry in images.entries:
         here = max((found.protect(image, name) for image in entry.names), key=_rank, default=_Here.FOREIGN)
@@ -211,7 +212,7 @@ def _protected(name: str, images: ImageList, found: _Found) -> dict[Entry, _Here
 
 
 def _is_of_here(entry: Entry, found: _Found) -> bool:
-    """Whether what is not there is missed here: it names this registry, or, short, a repository of it."""
+    """Whether an absent image should exist here: it names this registry or, without a host, a repository of it."""
     return any(
         image.host or found.inventory.tags(place)
         for image in entry.names
@@ -222,7 +223,7 @@ def _is_of_here(entry: Entry, found: _Found) -> bool:
 def _refuse_stranger(report: ListReport, address: RegistryAddress) -> None:
     raise RefusedError(
         f"the list {report.name} names nothing that is in {address.name} (of {report.images} images)",
-        advice="is it of another registry? other host names of this one belong into `protect: aliases:`",
+        advice="is it for another registry? list other host names of this one in `protect: aliases:`",
     )
 
 
@@ -231,7 +232,7 @@ def _refuse_doubtful(report: ListReport, address: RegistryAddress, missed: int, 
     raise RefusedError(
         f"most of what the list {report.name} names of {address.name} is not there or was not understood: "
         f"{missed:,} of {missed + known:,} ({named})",
-        advice="is it a list of another day, or of another registry of this name? nothing was removed",
+        advice="is it an old list, or for another registry with this name? nothing was removed",
     )
 
 

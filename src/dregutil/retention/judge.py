@@ -1,6 +1,6 @@
-"""Policies and what is known of tags → a verdict for each tag, with every reason. Pure; `now` is passed in.
+"""Policies and facts about tags → a verdict for each tag, with all reasons. Pure; `now` is passed in.
 
-Keep beats remove. Rules decide tags; what becomes of manifests follows by reachability, in the plan.
+Keep takes precedence over remove. Rules decide about tags; the plan decides about manifests, by reachability.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NO_GROUP = Reason(ReasonKind.NO_VERSION, "it is no version, so it belongs to no
 _NOT_EMPTIED = Reason(ReasonKind.NOT_EMPTIED, "the newest of its repository, which is never emptied")
 _PROTECTED_REPOSITORY = Reason(ReasonKind.PROTECTED, "its repository is protected")
 
-# What keeps a tag whatever the rules are.
+# Reasons that keep a tag regardless of the rules.
 _WITHOUT_RULES = (
     ReasonKind.NOT_SELECTED,
     ReasonKind.PROTECTED,
@@ -48,7 +48,7 @@ def judge(
     now: datetime,
     in_use: InUse | None = None,
 ) -> Judgement:
-    """Judge every tag. The order in which tags are given does not matter."""
+    """Judge every tag. The order of the tags does not matter."""
     used = in_use or InUse()
     return Judgement(
         now,
@@ -74,14 +74,14 @@ def judge_repository(
 
 @dataclass(slots=True, eq=False)
 class _Draft:
-    """A verdict in the making. `is_certain`: its policy is known for sure to select it."""
+    """A verdict in progress. `is_certain`: its policy certainly selects the tag."""
 
     facts: TagFacts
     policy: ParsedPolicy | None = None
     is_certain: bool = True
     reading: Reading | None = None
     group: tuple[str, ...] | None = None
-    dates: Dates | None = None  # where they are believed
+    dates: Dates | None = None  # if they are plausible
     shares_date: bool = False
     is_new: bool = True
     reasons: list[Reason] = field(default_factory=list)
@@ -96,7 +96,7 @@ class _Draft:
 
 
 class _Work:
-    """One repository under judgement."""
+    """Judges one repository."""
 
     def __init__(self, policies: PolicySet, repository: Repository, drafts: list[_Draft], now: datetime) -> None:
         self.policies = policies
@@ -113,7 +113,7 @@ class _Work:
         return self._applying[name]
 
     def own(self) -> None:
-        """Give each tag to the first policy that selects it."""
+        """Assign each tag to the first policy that selects it."""
         applying = tuple(self._applying.values())
         for draft in (*self.drafts, *self.missing):
             if not is_counted(draft.facts):
@@ -130,7 +130,7 @@ class _Work:
                 draft.reasons.append(_DOUBTFUL)
 
     def groups(self) -> Mapping[tuple[str, tuple[str, ...]], list[_Draft]]:
-        """The tags of each policy and group, missing ones too; one that belongs to none is kept."""
+        """The tags of each policy and group, including missing ones. A tag without a group is kept."""
         found: dict[tuple[str, tuple[str, ...]], list[_Draft]] = defaultdict(list)
         for draft in (*self._counted, *self.missing):
             policy = draft.policy
@@ -146,7 +146,7 @@ class _Work:
         return found
 
     def judge_group(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> None:
-        """Add the reasons of a policy's rules, and of what is not known, to the tags of one group."""
+        """Add the reasons to keep the tags of one group: rules, unknown dates and versions, `min_age`."""
         drafts = self._dated(policy, drafts)
         group = Group(
             [draft.facts for draft in drafts],
@@ -173,10 +173,10 @@ class _Work:
                 draft.is_new = is_new(draft.facts, draft.dates, policy.min_age, self.now)
 
     def _dated(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> Sequence[_Draft]:
-        """Those of a group that are there, with their dates.
+        """The tags of a group that are not missing, with their dates.
 
-        A date that most of them share is not believed, nor one that most would share if none were missing: a list that
-        leaves some out makes no date better.
+        A date that most of them share is not plausible, nor is one that most would share if no tag were missing: a list
+        that omits some tags makes no date plausible.
         """
         dates = [dates_of(draft.facts, policy.unknown_date, self.now) for draft in drafts]
         shared = shared_dates([draft.facts for draft in drafts], dates)
@@ -190,7 +190,7 @@ class _Work:
         return [drafts[place] for place in here]
 
     def protect(self, in_use: InUse) -> None:
-        """What beats every rule: protected names, and what is in use."""
+        """Add the reasons that take precedence over rules: protected names, and images in use."""
         protect = self.policies.protect
         whole = any(glob.matches(self.repository) for glob in protect.repositories)
         for draft in self._counted:
@@ -208,10 +208,10 @@ class _Work:
             draft.reasons[:0] = found
 
     def keep_one(self) -> None:
-        """Where nothing but rules (and dates that they ask for) keeps anything here, the newest stays.
+        """Keep the newest, unless something in this repository is kept for another reason than rules and their dates.
 
-        Not only where the rules would empty the repository: a rule that is added must never cost another tag, and a tag
-        that came late, or came back, does not either. What has no tag counts only where there is no tag at all.
+        This does not depend on what the rules keep: adding a rule must never remove another tag, and neither must a tag
+        that appears late or returns. Manifests without a tag count only if there is no tag at all.
         """
         counted = [draft for draft in self._counted if draft.facts.tag is not None] or self._counted
         if any(
@@ -279,9 +279,9 @@ def _no_rule(policy: ParsedPolicy) -> Reason:
 
 
 def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
-    """The newest of a repository, with all that tie: by version where every policy orders so, else by either date.
+    """The newest of a repository, with ties: by version if every policy orders by version, otherwise by each date.
 
-    By version, that is the newest by each way to read it.
+    By version, these are the newest of each way to read them.
     """
     readings = [reading_of(draft.facts.tag) if draft.facts.tag is not None else None for draft in drafts]
     best = {

@@ -1,4 +1,4 @@
-"""The keep rules over one group of tags: which of them each rule keeps."""
+"""The keep rules: which tags of a group each rule keeps."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from dregutil.select.version import Reading, read_version
 
 __all__ = ["Group", "kept_by", "may_be_in_range", "reading_of", "takes_range"]
 
-reading_of = lru_cache(maxsize=1 << 16)(read_version)  # each tag is asked several times
+reading_of = lru_cache(maxsize=1 << 16)(read_version)  # each tag is read several times
 
 
 @dataclass(frozen=True)
 class Group:
-    """Tags that are judged together. `dates` and `readings` are None where unknown, and then take no place.
+    """Tags that are judged together.
 
-    What is no version by its reading takes none either. `dates` are those that others are judged by. `late` has, of
-    each tag that came late or came back, the later dates by which it may be kept itself.
+    A tag whose date or reading is None, or whose reading is not a version, has no place in the order. `dates` are those
+    by which others are judged. `late`: for each tag that appeared late or returned, the later dates that may keep it.
     """
 
     facts: Sequence[TagFacts]
@@ -39,9 +39,9 @@ class Group:
 
     @cached_property
     def rankings(self) -> Sequence[list[list[int]]]:
-        """The orders in which the tags may stand: places of the tags, newest first; those that tie stand together.
+        """The possible orders of the tags: their indexes in `facts`, newest first, with ties together.
 
-        Dates give one. Versions give a second one where a tag may just as well stand elsewhere.
+        Dates have one order. Versions have a second one if a tag may also be ranked elsewhere.
         """
         if self.order is Order.TIME:
             return [_tied(self.dates)]
@@ -54,9 +54,9 @@ class Group:
 
     @cached_property
     def newer(self) -> Mapping[int, int]:
-        """How many are newer than each tag that has a place, by the order that has the fewest.
+        """For each tag with a place, how many are newer, in the order where these are fewest.
 
-        Counted are images: tags of one image count once. Versions that share a place count once as well.
+        Images are counted: several tags of one image count once, and so do versions that share a place.
         """
         found: dict[int, int] = {}
         for ranking in self.rankings:
@@ -73,27 +73,27 @@ class Group:
             passed.update(self.facts[place].digest for place in tied)
 
     def own_date(self, place: int) -> datetime | None:
-        """The date of a tag for itself."""
+        """The date by which the tag itself is judged."""
         return max(self.late[place]).date if self.late and self.late[place] else self.dates[place]
 
     @cached_property
     def local(self) -> Sequence[datetime | None]:
-        """The dates as the calendar of `zone` has them."""
+        """The dates in the time zone of the calendar rules."""
         return [None if date is None else date.astimezone(self.zone) for date in self.dates]
 
 
 def kept_by(rule: KeepRule, group: Group) -> Set[int]:
-    """The places in `group.facts` of the tags that `rule` keeps."""
+    """The indexes in `group.facts` of the tags that `rule` keeps."""
     return _KEEPERS[type(rule)](rule, group)
 
 
 def takes_range(reading: Reading, ranges: Sequence[Sequence[Comparison]]) -> bool:
-    """Whether all comparisons of one of `ranges` hold for sure."""
+    """Whether all comparisons of one of `ranges` certainly match."""
     return any(all(part.takes(reading) for part in parts) for parts in ranges)
 
 
 def may_be_in_range(reading: Reading, ranges: Sequence[Sequence[Comparison]]) -> bool:
-    """Whether all comparisons of one of `ranges` may hold."""
+    """Whether all comparisons of one of `ranges` may match."""
     return any(all(part.may_take(reading) for part in parts) for parts in ranges)
 
 
@@ -125,9 +125,9 @@ def _calendar(rule: Calendar, group: Group) -> Set[int]:
 def _late_calendar(
     rule: Calendar, group: Group, ranking: list[list[int]], newest: Mapping[tuple[int, ...], Sequence[int]]
 ) -> Set[int]:
-    """What came late, or came back, and is the newest of the day (week, month, year) in which it did.
+    """Tags that appeared late, or returned, and are the newest of the day (week, month, year) in which they did.
 
-    `newest`: the newest of each among the others, by the dates that they are judged by.
+    `newest`: the newest of each day among the others, by their dates.
     """
     kept: set[int] = set()
     classes = by_date(group.late)
@@ -180,7 +180,7 @@ def _all(rule: All, group: Group) -> Set[int]:
 
 
 def _tied(keys: Sequence[Hashable | None]) -> list[list[int]]:
-    """Places by their key, the greatest first; all keys are of one kind that has an order."""
+    """Indexes grouped by their key, the greatest key first. Keys are of one type that has an order."""
     known: dict[Any, list[int]] = {}
     for place, key in enumerate(keys):
         if key is not None:

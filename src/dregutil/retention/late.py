@@ -1,8 +1,8 @@
-"""Tags that came late, or came back: the later date by which each may be kept itself, while others see the earlier one.
+"""Tags that appeared late, or returned: a later date may keep the tag itself, others are judged by the earlier one.
 
-A registry that left a tag out of its lists for a night, an `undo`, and an old release that is mirrored look alike: a
-tag comes, and its image is old. Such a tag pushes nothing out. Among those that came with one crawl, or came back with
-one, the earlier dates decide.
+A registry that omitted a tag from its lists for a night, an `undo`, and an old release that is mirrored look the same:
+a tag appears, and its image is old. Such a tag displaces no other. Among those that appeared or returned in the same
+crawl, the earlier dates decide.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["by_date", "late_last"]
 
 
 def by_date(late: Sequence[Sequence[Late]]) -> Mapping[Late, list[int]]:
-    """The places of those that came with one crawl, or came back with one; the latest first."""
+    """The indexes of the tags that appeared, or returned, in the same crawl; the latest crawl first."""
     found: dict[Late, list[int]] = defaultdict(list)
     for place, moments in enumerate(late):
         for date in moments:
@@ -29,10 +29,10 @@ def by_date(late: Sequence[Sequence[Late]]) -> Mapping[Late, list[int]]:
 def late_last(
     number: int, facts: Sequence[TagFacts], dates: Sequence[datetime | None], late: Sequence[Sequence[Late]]
 ) -> Set[int]:
-    """The places of those that are among the last `number` images by the date on which they came.
+    """The indexes of the tags that are among the last `number` images by the date on which they appeared.
 
-    Newer than such a tag are the images whose `dates` are later than that, and those that came (or came back) with it
-    and whose `dates` are later than its own.
+    Newer than such a tag are images whose `dates` are later than that, and images that appeared (or returned) in the
+    same crawl and whose `dates` are later than its own.
     """
     classes = by_date(late)
     if not classes:
@@ -57,7 +57,7 @@ def late_last(
 
 
 def _tied(places: Sequence[int], dates: Sequence[datetime | None]) -> Sequence[Sequence[int]]:
-    """Places by their dates, the latest first; those that tie stand together."""
+    """Indexes grouped by their date, the latest first."""
     found: dict[datetime, list[int]] = defaultdict(list)
     for place in places:
         date = dates[place]

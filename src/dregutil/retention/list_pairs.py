@@ -1,4 +1,4 @@
-"""The other half of an image that a list names in two parts: `newName` and `newTag`, arguments, environment. Pure."""
+"""Images in two parts, such as `newName` and `newTag`: finds the tag or version for a name. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dregutil.retention.list_tree import Assignments, Fields, Node, Row
 
 __all__ = ["Place", "completed", "has_version", "plain_key", "versions_beside"]
 
-_MOST_BESIDE = 500  # texts around a name that are looked at
+_MOST_BESIDE = 500  # texts around a name that are examined
 _LONGEST_BESIDE = 300  # characters of one of them
 _NOT_PLAIN = re.compile(r"[^a-z0-9]")
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@:-]*")
@@ -31,7 +31,7 @@ _LATEST = Tag("latest")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a text stands: the mapping or sequence around it, and the one around that."""
+    """The mapping or sequence that contains a text, and the one that contains that."""
 
     parent: Node = ""
     grand: Node = ""
@@ -39,14 +39,14 @@ class Place:
 
 @functools.lru_cache(maxsize=4096)
 def plain_key(key: str) -> str:
-    """A key without its case and signs: `image-tag`, `imageTag` and `IMAGE_TAG` are one."""
+    """Normalize a key: `image-tag`, `imageTag` and `IMAGE_TAG` are equal."""
     return _NOT_PLAIN.sub("", key.lower())
 
 
 def completed(name: ImageName, place: Place) -> tuple[tuple[ImageName, ...], tuple[ImageName, ...]]:
-    """What an image without a tag and digest may mean by what stands beside it; and what else is better protected.
+    """The images that a name without a tag and digest may mean, given the texts next to it; and others to protect.
 
-    The first is empty where a tag or version stands beside it that says nothing: empty, a range, a variable.
+    The first is empty if the tag or version next to it cannot be used: it is empty, a range or a variable.
     """
     near, is_blank = versions_beside(place.parent)
     bases = [name, *_charts(name, place.parent)]
@@ -71,14 +71,14 @@ def has_version(fields: Node) -> bool:
 
 
 def versions_beside(node: Node) -> tuple[list[str], bool]:
-    """The tags and digests that a mapping's own keys give; and whether there are such keys, and none says anything."""
+    """The tags and digests in a mapping's own keys; and whether there are such keys, but none with a usable value."""
     values = [value for _, value in _versions(node)]
     usable = [value for value in values if _read(value) is not None]
     return usable, bool(values) and not usable
 
 
 def _versions(node: Node) -> Iterator[tuple[str, str]]:
-    """The versions in a mapping, with those of Flux's `ref: {tag: 1.0}`."""
+    """The versions in a mapping, including those in `ref: {tag: 1.0}` (Flux)."""
     for key, value in node if isinstance(node, Fields) else ():
         if isinstance(value, str) and _is_version(key):
             yield key, value
@@ -93,12 +93,12 @@ def _is_version(key: str) -> bool:
 
 
 def _is_tag(key: str, node: Node) -> bool:
-    """Whether a key gives the one tag of the image beside it, and not one of several things that stand together."""
+    """Whether a key has the tag of the image next to it, and not of one of several."""
     return not isinstance(node, Assignments) and (key in _TAGS or (key == "TAG" and isinstance(node, Row)))
 
 
 def _is_pair(node: Node) -> bool:
-    """Whether a mapping is one of those of a sequence that stands for a mapping: `{name: …, value: …}`."""
+    """Whether a mapping is an item of a list of pairs: `{name: …, value: …}`."""
     keys = {plain_key(key) for key, _ in node} if isinstance(node, Fields) else set[str]()
     return not keys.isdisjoint(_NAMES) and not keys.isdisjoint(_VALUES)
 
@@ -124,7 +124,7 @@ def _in_pairs(node: Node) -> Iterator[str]:
 
 
 def _charts(name: ImageName, node: Node) -> list[ImageName]:
-    """Charts and images of a folder that is named without them: `repoURL: host/charts`, `chart: web`; `repository:
+    """Charts and images whose folder is named separately: `repoURL: host/charts`, `chart: web`; `repository:
     host/shop`, `image: web`."""
     found = []
     for key, value in node if isinstance(node, Fields) else ():
@@ -137,7 +137,7 @@ def _charts(name: ImageName, node: Node) -> list[ImageName]:
 
 
 def _texts(node: Node) -> Iterator[str]:
-    """The words in a mapping or sequence, and one floor down."""
+    """The words in a mapping or sequence, and one level below."""
     for text in islice(_below(node, 2), _MOST_BESIDE):
         if len(text) <= _LONGEST_BESIDE:
             yield from dict.fromkeys(_WORD.findall(text.replace("=", " ")))
@@ -160,7 +160,7 @@ def _combined(bases: Iterable[ImageName], versions: Iterable[str]) -> list[Image
 
 
 def _read(text: str) -> tuple[Tag | None, Digest | None] | None:
-    """A tag, a digest, or `tag@digest`, as charts' values have them; None where it is none of them."""
+    """Parse a tag, a digest, or `tag@digest` as in the values of charts; None if it is none of these."""
     tag, at, digest = text.strip().rpartition("@")
     if not at and (":" in digest or len(digest) == 64):
         at, tag = "@", ""

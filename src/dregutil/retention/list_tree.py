@@ -1,7 +1,7 @@
-"""Lists of images as text → their parts: mappings, sequences, words, and nothing yet about images. Pure.
+"""The text of a list → its structure: mappings, sequences and words. Knows nothing about images. Pure.
 
-JSON, YAML, tables as runtimes print them, assignments (environment, units, HCL), or words. Mappings are kept as pairs,
-so that no key hides another. Bounded: nesting, what YAML's merges grow to, and the text itself.
+Reads JSON, YAML, tables as printed by runtimes, assignments (environment, units, HCL), or words. Mappings are kept as
+pairs, so that no key hides another. The text, its nesting and the expansion of YAML merge keys are limited.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _AGAIN = "make it again; nothing was removed"
 
 
 class _NoJsonError(RefusedError):
-    """Not even the first document is JSON."""
+    """The first document is not JSON."""
 
 
 class Fields:
-    """A mapping, as pairs in the order of the text."""
+    """A mapping, as pairs in order."""
 
     __slots__ = ("pairs",)
 
@@ -39,16 +39,16 @@ class Fields:
 
 
 class Row(Fields):
-    """A table's row, by the names of its columns."""
+    """A row of a table, by the names of its columns."""
 
 
 class Assignments(Fields):
-    """All assignments of a text, whatever each of them is about."""
+    """All assignments of a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of nothing but images, with its number from 1."""
+    """A line that has only images, with its number from 1."""
 
     number: int
     words: tuple[str, ...]
@@ -73,7 +73,7 @@ _NOTHING = frozenset(("<none>", "<nil>", "<no value>"))
 
 
 def read_tree(text: str, name: str) -> Iterator[Node]:
-    """The documents, tables' rows and lines of a list. Raises RefusedError where it cannot be read whole."""
+    """The documents, rows and lines of a list. Raises RefusedError if it cannot be read completely."""
     if len(text) > LONGEST:
         raise RefusedError(f"the list {name} is longer than {LONGEST:,} characters", advice=_AGAIN)
     text = _ESCAPE.sub("", text.lstrip("\ufeff")).replace("\ufeff", "")
@@ -91,7 +91,7 @@ def read_tree(text: str, name: str) -> Iterator[Node]:
 
 
 def _json_or_flow(text: str, name: str) -> list[Node]:
-    """Documents of JSON, or of YAML in braces (`{kind: Pod}`). Raises RefusedError."""
+    """Documents in JSON, or in YAML with braces (`{kind: Pod}`). Raises RefusedError."""
     try:
         return [_checked(document, name, is_yaml=False) for document in _json_documents(text, name)]
     except _NoJsonError as error:
@@ -102,7 +102,7 @@ def _json_or_flow(text: str, name: str) -> list[Node]:
 
 
 def read_within(text: str) -> list[Node]:
-    """JSON or YAML that a string holds; empty where it holds none."""
+    """JSON or YAML inside a string; empty if there is none."""
     start = text.lstrip()
     try:
         if start.startswith(("{", "[")):
@@ -116,7 +116,7 @@ def read_within(text: str) -> list[Node]:
 
 
 def _checked(document: Node, name: str, *, is_yaml: bool) -> Node:
-    """A document of which nothing is missing, as far as it shows. Raises RefusedError."""
+    """Check that a document is complete, as far as possible. Raises RefusedError."""
     if not isinstance(document, Fields):
         return document
     fields = dict(document)
@@ -133,7 +133,7 @@ def _checked(document: Node, name: str, *, is_yaml: bool) -> Node:
 
 
 def _json_documents(text: str, name: str, *, strict: bool = True) -> Iterator[Node]:
-    """Documents one after the other. `strict`: a key that stands twice is refused."""
+    """Consecutive JSON documents. `strict`: duplicate keys are refused."""
 
     def fields(pairs: list[tuple[str, Any]]) -> Fields:
         if strict and len({key for key, _ in pairs}) < len(pairs):
@@ -157,7 +157,7 @@ def _json_documents(text: str, name: str, *, strict: bool = True) -> Iterator[No
 
 
 def _leaf(value: Any) -> Node:
-    """A value of JSON, with what is no text, mapping or list as text: nothing is empty."""
+    """A JSON value with scalars as text; null becomes empty."""
     if isinstance(value, list):
         return [_leaf(item) for item in value]
     if value is None:
@@ -174,7 +174,7 @@ def _doubled(name: str, keys: Sequence[str]) -> RefusedError:
 
 
 def _loose_yaml(start: str, name: str) -> list[Node]:
-    """The documents of what may be YAML; empty where it is something else."""
+    """The documents of a text that may be YAML; empty if it is not."""
     if not _MAY_BE_YAML.match(start) or any(_ASSIGNED.match(line) for line in start.splitlines()[:50]):
         return []
     try:
@@ -203,7 +203,7 @@ def _yaml_documents(text: str, name: str, *, strict: bool) -> Iterator[Node]:
 
 
 class _Builder:
-    """YAML's events → nodes. Shared nodes stay shared; the keys of `<<` come beside those that a mapping has itself."""
+    """YAML events → nodes. Aliases stay shared; the keys of `<<` are added to those of the mapping."""
 
     def __init__(self, name: str, *, strict: bool) -> None:
         self.name = name
@@ -295,14 +295,14 @@ def _from_lines(text: str) -> Iterator[Node]:
 
 
 def _is_free(line: str) -> bool:
-    """Whether a line is an assignment, a section or a block: then the text is no list of nothing but images."""
+    """Whether a line is an assignment, a section or a block: then the text is not a plain list of images."""
     bare = line.strip()
     is_block = bare.endswith(("{", "[", "(")) or not bare.strip("])},")
     return is_block or bool(_ASSIGNED.match(line) or _SECTION.match(bare) or _KEYED.match(line))
 
 
 def _assignments(lines: Iterable[str]) -> Iterator[tuple[str, Node]]:
-    """`key = value` of environment files, units and HCL, continued lines joined; other lines under no key."""
+    """`key = value` in environment files, units and HCL, with continued lines joined; other lines have an empty key."""
     whole = ""
     for line in lines:
         whole += line.removesuffix("\\") if not whole else f" {line.strip().removesuffix(chr(92))}"
@@ -336,13 +336,13 @@ def _is_head(line: str) -> bool:
 
 
 def _columns(line: str) -> list[tuple[str, int]]:
-    """The names of a table's columns, and where each begins."""
+    """The names of a table's columns, and where each starts."""
     line = line.expandtabs(8)
     return [(found.group().upper(), found.start()) for found in re.finditer(r"\S+(?: \S+)*", line)]
 
 
 def _row(head: Sequence[tuple[str, int]], line: str) -> Fields:
-    """A row by its head: cells as they stand below it; where they do not, as blanks divide them, or the whole line."""
+    """Split a row by the columns of its header; if that does not fit, by blanks, or not at all."""
     line = line.expandtabs(8)
     starts = [start for _, start in head]
     names = [name for name, _ in head]

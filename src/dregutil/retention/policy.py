@@ -43,7 +43,7 @@ class Order(Enum):
 
 
 class UnknownDate(Enum):
-    """What stands in for a creation date that nobody can believe: nothing, or when our records first saw the tag."""
+    """What replaces an implausible creation date: nothing, or the time when the records first saw the tag."""
 
     KEEP = "keep"
     FIRST_SEEN = "first_seen"
@@ -58,7 +58,7 @@ class Period(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The newest, in the policy's order, until `number` images have been passed."""
+    """The newest tags in the policy's order, until `number` images are counted."""
 
     number: int
     text: str
@@ -75,7 +75,7 @@ class Calendar:
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """Whatever is younger than `age`, or can have come since."""
+    """Everything younger than `age`, or that may have appeared since."""
 
     age: timedelta
     text: str
@@ -89,7 +89,7 @@ class TagGlobs:
 
 @dataclass(frozen=True, slots=True)
 class VersionRule:
-    """Versions for which one of `ranges` holds; a range is comparisons that hold together."""
+    """Versions in one of `ranges`; a range is several comparisons that must all match."""
 
     ranges: tuple[tuple[Comparison, ...], ...]
     text: str
@@ -97,7 +97,7 @@ class VersionRule:
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Rules that must hold together."""
+    """Rules that must keep a tag together."""
 
     rules: tuple[KeepRule, ...]
     text: str
@@ -108,7 +108,7 @@ KeepRule: TypeAlias = Last | Calendar | Within | TagGlobs | VersionRule | All
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label that must be there; with `value`, equal to it."""
+    """A label that must exist; with `value`, equal to it."""
 
     key: str
     value: str | None = None
@@ -116,9 +116,9 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class ParsedSelect:
-    """Which tags a policy speaks of. Each of the conditions that is there must hold; within one, any of its values.
+    """Which tags a policy applies to. All given conditions must match, each with any of its values.
 
-    `untagged` selects manifests that no tag names, and nothing else.
+    `untagged` selects manifests without a tag, and nothing else.
     """
 
     tags: tuple[Glob, ...] = ()
@@ -130,7 +130,7 @@ class ParsedSelect:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most that may go: a share of the selected tags, exactly as written (0.29 is 29/100), or a number of tags."""
+    """The most that may be removed: an exact share of the selected tags (0.29 is 29/100), or a number of tags."""
 
     share: Fraction | float | None = None
     number: int | None = None
@@ -151,9 +151,9 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class ParsedPolicy:
-    """One entry of `policies`. `group_by` holds `major`, `minor`, `variant` or names of the regex's groups.
+    """An entry of `policies`. `group_by` has `major`, `minor`, `variant` or names of groups of the regex.
 
-    `line` and `column` are its place in the file, from 1.
+    `line` and `column` are its place in the file, from 1; 0 if it was written in Python.
     """
 
     name: str
@@ -172,12 +172,12 @@ class ParsedPolicy:
 
     @property
     def ranks(self) -> bool:
-        """Whether a rule asks which tags are the newest."""
+        """Whether a rule depends on which tags are the newest."""
         return any(isinstance(rule, Last | Calendar) for rule in flat(self.keep))
 
     @property
     def uses_dates(self) -> bool:
-        """Whether a date can decide (besides `min_age`). Of what has no tag, nothing else is known."""
+        """Whether a date can decide, apart from `min_age`. For manifests without a tag it always does."""
         return self.select.untagged or any(
             isinstance(rule, Calendar | Within) or (isinstance(rule, Last) and self.order is Order.TIME)
             for rule in flat(self.keep)
@@ -186,7 +186,8 @@ class ParsedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class InUseList:
-    """A list of images in use: a file's path, or `-` for standard input; `line` and `column` are where that stands."""
+    """A list of images in use: the path of a file, or `-` for standard input. `line` and `column` are its place in the
+    policy file."""
 
     file: str
     max_age: timedelta | None = None
@@ -196,7 +197,7 @@ class InUseList:
 
 @dataclass(frozen=True, slots=True)
 class ParsedProtect:
-    """What no policy can take. `aliases` are other host names of the same registry, for reading `in_use`."""
+    """What no policy can remove. `aliases` are other host names of the registry, for reading `in_use`."""
 
     tags: tuple[Glob, ...] = ()
     repositories: tuple[Glob, ...] = ()
@@ -206,7 +207,7 @@ class ParsedProtect:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """A policy file, read. `zone` is for the buckets of the calendar."""
+    """A parsed policy file. `zone` is the time zone of the calendar rules."""
 
     policies: tuple[ParsedPolicy, ...]
     protect: ParsedProtect = ParsedProtect()
@@ -215,7 +216,7 @@ class PolicySet:
 
 
 def flat(rules: Sequence[KeepRule]) -> Sequence[KeepRule]:
-    """All rules, those inside `all` too."""
+    """All rules, including those inside `all`."""
     found: list[KeepRule] = []
     for rule in rules:
         found += flat(rule.rules) if isinstance(rule, All) else [rule]

@@ -1,4 +1,4 @@
-"""Verdicts → selection: which digests a cleanup asks to remove, and what its policies say about how much. Pure."""
+"""Verdicts → selection: the digests that a cleanup would remove, within the limits of its policies. Pure."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class PolicySummary:
-    """What a policy takes, in tags, or, with `untagged`, in manifests without one. `allowed` is its `max_remove` as
-    written, `refused`: it takes more than that."""
+    """How many tags a policy removes or, with `untagged`, manifests without a tag. `allowed` is its `max_remove` as
+    written; `refused`: it would remove more than that."""
 
     name: str
     selected: int
@@ -48,8 +48,8 @@ class PolicySummary:
 
 @dataclass(frozen=True, slots=True)
 class RuleSummary:
-    """What a reason keeps: `tags`; `alone`: those that nothing else keeps. Without it, at most `frees` bytes more would
-    come back."""
+    """How many `tags` a reason keeps, and how many of them it `alone` keeps. Without it, at most `frees` more bytes
+    would come back."""
 
     policy: str
     rule: str
@@ -61,10 +61,10 @@ class RuleSummary:
 def limited(
     judgement: Judgement, number: int | None, held: Set[tuple[Repository, Digest]] = frozenset()
 ) -> tuple[Verdict, ...]:
-    """The verdicts that take a tag away; with a limit, those of the oldest images, up to `number` tags.
+    """The verdicts that remove a tag; with a limit, those of the oldest images, up to `number` tags.
 
-    An image goes whole. An index and those of its children that go are one, as old as the newest of them, since none of
-    them goes alone. One that does not fit is passed over for the next; so is what is `held`.
+    An image goes with all of its tags, and an index with those of its children that go; such a group is as old as its
+    newest member. A group that does not fit, or that is `held`, is skipped, and the next one is tried.
     """
     going = list(judgement.removed())
     if number is None or len(going) <= number:
@@ -79,7 +79,7 @@ def limited(
 
 
 def _units(going: Iterable[Verdict]) -> Iterable[Sequence[Verdict]]:
-    """What can only go together: the tags of an image, and the images of an index."""
+    """The groups that can only go together: the tags of an image, and the images of an index."""
     images: dict[tuple[Repository, Digest], list[Verdict]] = defaultdict(list)
     for verdict in going:
         images[verdict.repository, verdict.facts.digest].append(verdict)
@@ -101,7 +101,7 @@ def _units(going: Iterable[Verdict]) -> Iterable[Sequence[Verdict]]:
 
 
 def selection_of(policies: PolicySet, going: Iterable[Verdict]) -> Selection:
-    """What the plan is made from: the digests of `going`, and the tags that go alone."""
+    """The selection for the plan: the digests of `going`, and the tags that are removed alone."""
     untagging = {policy.name for policy in policies.policies if policy.untag}
     removed: dict[tuple[Repository, Digest], list[Verdict]] = defaultdict(list)
     held: list[HeldBack] = []
@@ -127,7 +127,7 @@ def selection_of(policies: PolicySet, going: Iterable[Verdict]) -> Selection:
 
 
 def summaries(policies: PolicySet, judgement: Judgement, going: Sequence[Verdict]) -> tuple[PolicySummary, ...]:
-    """A summary for each policy, in their order."""
+    """A summary of each policy, in order."""
     selected = Counter(verdict.policy for verdict in judgement)
     removed = Counter(verdict.policy for verdict in going)
     return tuple(
@@ -144,13 +144,13 @@ def summaries(policies: PolicySet, judgement: Judgement, going: Sequence[Verdict
 
 
 def kept_alone(verdict: Verdict) -> tuple[str, str] | None:
-    """The policy and the reason that alone keep what a verdict is on; None where several do, or no policy."""
+    """The policy and the only reason that keep a tag; None if there are several reasons, or no policy."""
     keys = _keepers(verdict)
     return keys.pop() if len(keys) == 1 else None
 
 
 def rule_summaries(judgement: Judgement, frees: Mapping[tuple[str, str], int]) -> tuple[RuleSummary, ...]:
-    """What each reason keeps, and what of it nothing else does; of each policy first what keeps the most.
+    """What each reason keeps, and what it alone keeps; sorted by policy, and then by what keeps the most.
 
     `frees`: by policy and reason, the bytes that would come back without it.
     """
@@ -166,7 +166,7 @@ def rule_summaries(judgement: Judgement, frees: Mapping[tuple[str, str], int]) -
 
 
 def surprises(judgement: Judgement, number: int = 5) -> tuple[tuple[Repository, int, int], ...]:
-    """The repositories that lose more than half of their tags, worst first: name, tags that go, all tags."""
+    """The repositories that lose more than half of their tags, worst first: name, removed tags, all tags."""
     found = []
     for repository, verdicts in judgement.verdicts.items():
         tagged = [verdict for verdict in verdicts if verdict.facts.tag is not None]

@@ -1,4 +1,4 @@
-"""Which policy owns a tag, and to which group of it the tag belongs."""
+"""Which policy owns a tag, and in which of its groups the tag is."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ __all__ = [
 
 
 def is_counted(facts: TagFacts) -> bool:
-    """Whether a tag is judged at all: signatures and other referrers live and die with their subject."""
+    """Whether a tag is judged by rules: signatures and other referrers follow their subject."""
     return facts.subject is None and (facts.tag is None or parse_signature_tag(facts.tag) is None)
 
 
 def selects_name(select: ParsedSelect, tag: str) -> bool:
-    """Whether a tag's name alone does not rule it out."""
+    """Whether a selector matches a tag, judging by its name."""
     return _names(select, tag) and (not select.versions or takes_range(reading_of(tag), select.versions))
 
 
 def may_select_name(select: ParsedSelect, tag: str) -> bool:
-    """Whether a tag's name does not rule it out, or whether that is in doubt."""
+    """Whether a selector may match a tag, judging by its name, also if its version is doubtful."""
     if not _names(select, tag):
         return False
     reading = reading_of(tag)
@@ -54,16 +54,16 @@ def _names(select: ParsedSelect, tag: str) -> bool:
 
 
 def selects(select: ParsedSelect, facts: TagFacts) -> bool:
-    """Whether a selector picks a tag; its content must have been read where labels are asked for."""
+    """Whether a selector matches a tag. If it has labels, the content must have been read."""
     if facts.tag is None:
         return select.untagged
     return selects_name(select, facts.tag) and _has_label(select, facts)
 
 
 def owner_of(policies: Iterable[ParsedPolicy], facts: TagFacts) -> tuple[ParsedPolicy | None, bool]:
-    """The first of `policies` (of a repository) that picks a tag; and whether that is certain.
+    """The first of a repository's `policies` that selects a tag, and whether that is certain.
 
-    It is not where a label decides and the content could not be read, or where its version is in doubt.
+    It is not certain if a label decides and the content could not be read, or if the version is doubtful.
     """
     for policy in policies:
         select = policy.select
@@ -85,9 +85,9 @@ def _has_label(select: ParsedSelect, facts: TagFacts) -> bool:
 
 
 def group_of(policy: ParsedPolicy, tag: str | None, reading: Reading | None) -> tuple[str, ...] | None:
-    """The group of a tag inside of its repository; None where it has no version to be grouped by.
+    """The group of a tag in its repository; None if it has no version to group by.
 
-    A tag that can be read in two ways shares a group only with what can be read in the same two.
+    A tag that can be read in two ways shares a group only with tags that can be read in the same two ways.
     """
     if tag is None:
         return ()
@@ -109,7 +109,7 @@ def group_of(policy: ParsedPolicy, tag: str | None, reading: Reading | None) -> 
 def overlaps(
     policies: PolicySet, repositories: Mapping[Repository, Sequence[TagFacts]]
 ) -> Mapping[tuple[str, str], int]:
-    """Pairs of policies of which the second would have picked tags that the first owns, with how many."""
+    """How many tags the first policy of each pair owns that the second would have selected."""
     found: Counter[tuple[str, str]] = Counter()
     for repository, facts in repositories.items():
         applying = [policy for policy in policies.policies if applies_to(policy, repository)]
@@ -123,7 +123,7 @@ def overlaps(
 
 
 def matching_tags(policy: ParsedPolicy, repositories: Mapping[Repository, Iterable[str]]) -> int:
-    """How many tags a policy's repositories and names pick, whoever owns them."""
+    """How many tags a policy selects by name, whichever policy owns them."""
     return sum(
         selects_name(policy.select, tag)
         for repository, tags in repositories.items()

@@ -1,4 +1,4 @@
-"""What is known of a tag, and what was decided about it, with every reason."""
+"""The facts about a tag, and the verdict on it with all reasons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_LABELS: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """What the records knew of a tag before it was missing for a while; each as in `TagFacts`."""
+    """What the records knew about a tag before it was missing for a while; fields as in `TagFacts`."""
 
     known_since: datetime
     seen: datetime | None = None
@@ -26,17 +26,18 @@ class Former:
 
 @dataclass(frozen=True, slots=True)
 class TagFacts:
-    """A tag as it was read; or, with `tag` None, a manifest that no tag names and that belongs to nothing else.
+    """A tag as it was read; or, with `tag` None, a manifest without a tag that belongs to nothing else.
 
-    `created` is what its content says, believed or not. `seen` is when our records saw this tag come to this digest,
-    None where it was there before them; `unseen`, if known, is the complete crawl before that, which did not find it
-    so, or `seen` itself where its image was known before. `known_since` is since when they have known it so. Of what
-    has no tag, it and `seen` are when it came into the repository, or lost its last tag. `contains` are the digests of
-    an index's children. `subject` is what it hangs on, if on anything. `unread` says why its content is not known.
+    `created` is the creation date in its content, plausible or not. `seen`: when the records saw this tag appear on
+    this digest; None if it is older than the records. `unseen`, if known: the previous complete crawl, which did not
+    find it there, or `seen` itself if the image was known before. `known_since`: since when the records have known it
+    there. For a manifest without a tag, `known_since` and `seen` are when it was pushed to the repository, or lost its
+    last tag. `contains`: the digests of an index's children. `subject`: the digest that it refers to, if any. `unread`:
+    why its content is not known.
 
-    `former`: what the records knew of a tag that was missing for a while, and came back on the same digest.
-    `young_since`: the records were lost, and the new ones began then. `held` says why it stays whatever the rules are.
-    `missing_since`: the tag itself was not found since; it is not judged, and what it named stays.
+    `former`: what the records knew about a tag that was missing for a while and returned on the same digest.
+    `young_since`: the records were lost, and the new ones began then. `held`: why it stays regardless of the rules.
+    `missing_since`: the tag has not been found since; it is not judged, and its image stays.
     """
 
     tag: Tag | None
@@ -57,7 +58,7 @@ class TagFacts:
 
     @property
     def before(self) -> TagFacts:
-        """As it was before it was missing; the same where it never was."""
+        """The facts from before the tag was missing; unchanged if it never was."""
         if self.former is None:
             return self
         former = self.former
@@ -65,21 +66,22 @@ class TagFacts:
 
     @property
     def name(self) -> str:
-        """As it stands behind a repository's name: `:1.0`, or `@sha256:0a1b2c3d4e5f`."""
+        """The suffix to the repository's name: `:1.0`, or `@sha256:0a1b2c3d4e5f`."""
         return f"@{self.digest.short}" if self.tag is None else f":{self.tag}"
 
 
 class Late(NamedTuple):
-    """When a tag came that has an older image, or, with `back`, when it came back."""
+    """When a tag with an older image appeared or, with `back`, returned."""
 
     date: datetime
     back: bool
 
 
 class Dates(NamedTuple):
-    """What a tag is judged by: the date that others see, and its own: later where it came late, or came back.
+    """The dates of a tag: the one by which others are judged, and its own, which is later if it appeared late or
+    returned.
 
-    `former` is what its own was before it was missing, None where it never was.
+    `former`: its own date from before it was missing; None if it never was.
     """
 
     others: datetime
@@ -88,19 +90,19 @@ class Dates(NamedTuple):
 
     @property
     def first(self) -> datetime:
-        """Its own, from before it was missing."""
+        """Its own date, from before it was missing."""
         return self.own if self.former is None else self.former
 
     @property
     def late(self) -> Sequence[Late]:
-        """Those by which it may be kept itself, besides the one that others see."""
+        """The additional dates that may keep the tag itself."""
         found = [Late(self.first, back=False)] if self.first != self.others else []
         return [*found, Late(self.own, back=True)] if self.former is not None else found
 
 
 class Decision(Enum):
-    """UNTAG: the tag goes alone, since something else holds its digest. FOLLOW: it is not judged, and goes or stays
-    with its subject."""
+    """The decision about a tag. UNTAG: the tag is removed alone, because something else needs its digest. FOLLOW: it is
+    not judged, and goes or stays with its subject."""
 
     KEEP = "keep"
     REMOVE = "remove"
@@ -127,7 +129,7 @@ class ReasonKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why. `text` is for a person; for a rule it is the rule as written (`last: 3`)."""
+    """Why a tag stays or goes. `text` is for users; for a rule it is the rule as written (`last: 3`)."""
 
     kind: ReasonKind
     text: str
@@ -138,8 +140,8 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was decided about a tag. `policy` owns it, or is empty. `date` is what it was judged by, where believed;
-    `dates` also tells by what others were judged beside it: earlier where it came late, or came back."""
+    """The decision about a tag. `policy` owns the tag, or is empty. `date` is the one by which it was judged, if
+    plausible; `dates` also has the one by which others were judged."""
 
     repository: Repository
     facts: TagFacts
@@ -152,7 +154,7 @@ class Verdict:
 
     @property
     def goes(self) -> bool:
-        """Whether it is taken away by its own policy."""
+        """Whether the tag is removed."""
         return self.decision in (Decision.REMOVE, Decision.UNTAG)
 
     @property
@@ -161,20 +163,21 @@ class Verdict:
 
     @property
     def is_held(self) -> bool:
-        """Whether no rule keeps it, and it stays only because its digest does."""
+        """Whether no rule keeps the tag, and it stays only because its digest does."""
         return self.decision is Decision.KEEP and self.reasons[0].kind is ReasonKind.HELD
 
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """What lists say is in use: tags of a repository, digests of one, digests wherever they are; each with its list."""
+    """What is in use according to lists: tags of a repository, digests in a repository, and digests anywhere. Each has
+    the name of its list."""
 
     tags: Mapping[tuple[Repository, Tag], str] = field(default_factory=dict)
     digests: Mapping[tuple[Repository, Digest], str] = field(default_factory=dict)
     anywhere: Mapping[Digest, str] = field(default_factory=dict)
 
     def list_of(self, repository: Repository, facts: TagFacts) -> str:
-        """The list by which a tag, its digest or a child of it is in use; empty where none is."""
+        """The list that names a tag, its digest or one of its children; empty if none does."""
         if not self.tags and not self.digests and not self.anywhere:
             return ""
         found = "" if facts.tag is None else self.tags.get((repository, facts.tag), "")
@@ -185,8 +188,8 @@ class InUse:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All verdicts, by repository. `now` is the time they hold for; `overlaps` are pairs of policies of which the
-    second would have taken tags that the first owns, with how many."""
+    """All verdicts, by repository, as of `now`. `overlaps`: for pairs of policies, how many tags the first owns that
+    the second would have selected."""
 
     now: datetime
     verdicts: Mapping[Repository, tuple[Verdict, ...]]

@@ -1,1 +1,4 @@
-"""What people write to say which images they mean: globs, versions, sizes, ages, labels. Pure."""
+"""Selectors: which images are meant, by tag, version, glob, age, size or label.
+
+Parses what users write and matches it. Pure: no I/O, no clock.
+"""

@@ -1,8 +1,8 @@
-"""Regular expressions of Python's own, of which none can take a command's time away.
+"""Python's regular expressions with a time limit.
 
-`re` tries all ways there are: `(a+)+$` on forty letters takes longer than anybody waits. It looks for signals while it
-does so, so that a timer ends it. Measured: 2 µs for a tag that is matched under the timer, none where the expression is
-too simple to need it. (`regex`, with a time-out, took 5 µs and reads some expressions otherwise; RE2 has no lookahead.)
+`re` backtracks: `(a+)+$` on forty letters practically never ends. It handles signals while it matches, so a timer can
+stop it. The timer costs 2 µs for each tag, and is not used for expressions too simple to need it. (`regex` has a time
+limit of its own, but took 5 µs and parses some expressions differently; RE2 has no lookahead.)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dregutil.errors import UsageError
 
 __all__ = ["BoundedRegex"]
 
-_SIMPLE = re.compile(r"[^*+?{|()]*(?:[*+?|][^*+?{|()]*){0,2}")  # no more than the square of a tag's length
+_SIMPLE = re.compile(r"[^*+?{|()]*(?:[*+?|][^*+?{|()]*){0,2}")  # at most quadratic in the tag's length
 _SLOW = 0.01  # seconds
 
 
@@ -30,18 +30,18 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 class BoundedRegex:
-    """As `re.compile`, with `match` and `fullmatch`.
+    """A compiled expression with `match` and `fullmatch`.
 
-    Raises re.error, OverflowError or RecursionError for what is no expression. Only the main thread of a process is
-    told by signals: in another one nothing is bounded.
+    Raises re.error, OverflowError or RecursionError if the text is not an expression. Only the main thread receives
+    signals: in other threads there is no time limit.
     """
 
     __slots__ = ("_compiled", "_in_all", "_is_simple", "_most", "_slow")
 
     def __init__(self, text: str, *, most: float = 1.0, in_all: float = 10.0) -> None:
-        """`most`: seconds of computing for one text; `in_all`: for all that are slow."""
+        """`most`: seconds of CPU time for one text; `in_all`: for all slow ones together."""
         self._most, self._in_all = most, in_all
-        with warnings.catch_warnings():  # `[[a]` is what it was, whatever Python may make of it one day
+        with warnings.catch_warnings():  # `[[a]` keeps its meaning, whatever a later Python makes of it
             warnings.simplefilter("ignore")
             self._compiled = re.compile(text)
         self._is_simple = _SIMPLE.fullmatch(text) is not None
@@ -56,11 +56,11 @@ class BoundedRegex:
         return dict(self._compiled.groupindex)
 
     def match(self, text: str) -> re.Match[str] | None:
-        """From the start. Raises UsageError where it takes too long."""
+        """Match at the start. Raises UsageError if it takes too long."""
         return self._matched(text, whole=False)
 
     def fullmatch(self, text: str) -> re.Match[str] | None:
-        """All of it. Raises UsageError where it takes too long."""
+        """Match the whole text. Raises UsageError if it takes too long."""
         return self._matched(text, whole=True)
 
     def _matched(self, text: str, *, whole: bool) -> re.Match[str] | None:
@@ -79,11 +79,11 @@ class BoundedRegex:
         except _TooLongError:
             raise UsageError(
                 f"the regular expression {self.pattern[:150]!r} takes too long on {text[:150]!r}",
-                advice="a repetition within a repetition, such as (a+)+, tries too many ways: write it with one",
+                advice="avoid a repetition inside a repetition, such as (a+)+",
             ) from None
 
     def _count(self, seconds: float) -> None:
-        """Many tags that take long each are too many, too."""
+        """Add up the time of slow matches. Raises _TooLongError if it is too much."""
         if seconds > _SLOW:
             self._slow += seconds
             if self._slow > self._in_all:

@@ -1,4 +1,4 @@
-"""Which images are meant by what is in them: age, size, labels, platforms, media types, their base. Pure."""
+"""Selectors by content: age, size, labels, platforms, media types, base image. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ContentSelector", "Label", "Match", "base_layers"]
 
 
 class Match(enum.Enum):
-    """Whether an image is meant. A date that is not known is neither older nor newer than anything."""
+    """Whether an image is selected. An unknown date is neither older nor newer than anything."""
 
     YES = "yes"
     NO = "no"
@@ -26,7 +26,7 @@ class Match(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label, by its key alone or with its value."""
+    """A label: a key, or a key with a value."""
 
     key: str
     value: str | None = None
@@ -46,11 +46,11 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class ContentSelector:
-    """All that is given must hold: every label, one of the platforms, one of the media types, one of the bases.
+    """All conditions must hold: every label, one of the platforms, one of the media types, one of the bases.
 
-    `older_than` and `newer_than` are ages; `larger_than` is in bytes. `platforms` may stop early: `linux/arm` is any
-    variant of it. `media_types` are globs, over those of the manifest or of its artifact. Of an index, a
-    platform or a base of one of its images is enough.
+    `older_than` and `newer_than` are ages; `larger_than` is in bytes. A platform can be a prefix: `linux/arm` matches
+    all of its variants. `media_types` are globs for the type of the manifest or its artifact. For an index, the
+    platform or base of one of its images is enough.
     """
 
     older_than: timedelta | None = None
@@ -65,7 +65,7 @@ class ContentSelector:
         return self != ContentSelector()
 
     def match(self, details: ImageDetails, now: datetime) -> Match:
-        if not self._matches_but_for_its_date(details):
+        if not self._matches_apart_from_date(details):
             return Match.NO
         if self.older_than is None and self.newer_than is None:
             return Match.YES
@@ -77,7 +77,7 @@ class ContentSelector:
         too_old = self.newer_than is not None and age >= self.newer_than
         return Match.NO if too_young or too_old else Match.YES
 
-    def _matches_but_for_its_date(self, details: ImageDetails) -> bool:
+    def _matches_apart_from_date(self, details: ImageDetails) -> bool:
         return (
             (self.larger_than is None or details.size > self.larger_than)
             and all(label.matches(details) for label in self.labels)
@@ -97,8 +97,8 @@ class ContentSelector:
 
 
 def base_layers(details: ImageDetails) -> tuple[tuple[Digest, ...], ...]:
-    """The layers of an image, or of each image of an index, that others may be built on; those without any left out,
-    since everything would be."""
+    """The layers of an image, or of each image of an index, to compare as a base. Images without layers are left out:
+    everything would be based on them."""
     return tuple(dict.fromkeys(layers for layers in _layers(details) if layers))
 
 

@@ -1,7 +1,7 @@
-"""Globs over names: of repositories, of tags, of media types. They match the whole name, always. Pure.
+"""Globs for names of repositories, tags and media types. They always match the whole name. Pure.
 
-`*` is any run of characters but `/`, `**` any run at all, `**/` also nothing; `?` is one character but `/`; `[a-c]` and
-`[!a-c]` are sets, of which `/` is never one; `{one,two}` is either. A backslash takes the next character as it is.
+`*` matches any characters except `/`, `**` any characters, `**/` also nothing; `?` matches one character except `/`;
+`[a-c]` and `[!a-c]` are sets, which never match `/`; `{one,two}` matches either; a backslash escapes a character.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import lru_cache
 __all__ = ["Glob", "is_glob", "parse_glob"]
 
 _LONGEST = 1000  # characters of a glob
-_MOST_STARS = 5  # runs of any length; no name has so many parts that more would mean something
-_MOST_PLACES = 2000  # sets of places that are remembered; beyond that they are found anew
+_MOST_STARS = 5  # no name has enough parts for more
+_MOST_PLACES = 2000  # sets of places that are cached
 _STARS = re.compile(r"\*+")
 _SPECIAL = re.compile(r"[*?\[\]{}\\]")
 
@@ -25,7 +25,7 @@ _Test = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Glob:
-    """`is_plain`: the text is a name, with nothing special in it."""
+    """A glob. `is_plain`: the text is a name without special characters."""
 
     text: str
     _places: _Places = field(compare=False, repr=False)
@@ -36,19 +36,19 @@ class Glob:
 
 
 def is_glob(text: str) -> bool:
-    """Whether anything in a text is special in a glob: no name of a repository or tag has any of it."""
+    """Whether a text has a special character of globs; no name of a repository or tag has one."""
     return _SPECIAL.search(text) is not None
 
 
 @lru_cache(maxsize=1024)
 def parse_glob(text: str) -> Glob:
-    """Read a glob. Raises ValueError where a bracket is not closed, nothing stands there, or it is too long."""
+    """Parse a glob. Raises ValueError if it is empty or too long, or a bracket is not closed."""
     if not text:
         raise ValueError("an empty glob matches nothing")
     if len(text) > _LONGEST:
-        raise ValueError(f"a glob of {len(text):,} characters, {_LONGEST:,} are allowed")
+        raise ValueError(f"a glob can have at most {_LONGEST:,} characters, not {len(text):,}")
     if len(_STARS.findall(text)) > _MOST_STARS:
-        raise ValueError(f"{text!r}: more than {_MOST_STARS} wildcards *")
+        raise ValueError(f"{text!r}: a glob can have at most {_MOST_STARS} wildcards *")
     return Glob(text, _Reading(text).places(), is_plain=not is_glob(text))
 
 
@@ -62,7 +62,7 @@ def _in_a_part(sign: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A set of places in a glob at which a name may be after some characters, and where each next one leads."""
+    """A set of places in a glob that are reached after some characters, and the set after each next character."""
 
     places: frozenset[int]
     is_end: bool
@@ -70,10 +70,10 @@ class _Row:
 
 
 class _Places:
-    """The places of a glob, from 0 to `end`: from each some lead on without a character, others by one.
+    """A glob as a nondeterministic automaton. Its states are places, from 0 to `end`.
 
-    A name is read once, with all places at which it may be at once: however many alternatives there are, the time is
-    that of the name's length. What was found for a set of places and a character is remembered.
+    A name is read once, with the set of all places that it has reached, so the time is linear in the length of the name
+    whatever the number of alternatives. The set after each character is cached.
     """
 
     def __init__(self, free: dict[int, list[int]], steps: dict[int, list[tuple[_Test, int]]], end: int) -> None:
@@ -111,14 +111,14 @@ class _Places:
 
 
 class _Reading:
-    """A glob's text, read once from its beginning."""
+    """Parses the text of a glob."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._free: dict[int, list[int]] = {}
         self._steps: dict[int, list[tuple[_Test, int]]] = {}
         self._last = self._here = 0
-        self._open: list[tuple[int, int]] = []  # of each brace that is open, the place before and the one after it
+        self._open: list[tuple[int, int]] = []  # for each open brace, the places before and after it
 
     def places(self) -> _Places:
         place = 0
@@ -129,7 +129,7 @@ class _Reading:
         return _Places(self._free, self._steps, self._here)
 
     def _read(self, place: int) -> int:
-        """Read what stands at a place of the text; returns where it ends."""
+        """Parse the element at `place`; returns where it ends."""
         sign = self._text[place]
         if stars := _STARS.match(self._text, place):
             return self._read_stars(stars)
@@ -147,7 +147,7 @@ class _Reading:
         return place + 1
 
     def _read_stars(self, stars: re.Match[str]) -> int:
-        """A row of stars is one run of characters; `**/` also nothing."""
+        """Several stars in a row count as `**`; `**/` also matches nothing."""
         before, run = self._here, self._new()
         self._go(before, run)
         self._steps[run] = [(_in_a_part if stars[0] == "*" else _anything, run)]
@@ -162,7 +162,7 @@ class _Reading:
         if sign == "{":
             self._open.append((self._here, self._new()))
         elif not self._open:
-            raise ValueError(f"{self._text!r}: '}}' closes nothing")
+            raise ValueError(f"{self._text!r}: '}}' has no opening '{{'")
         before, after = self._open[-1]
         if sign != "{":
             self._go(self._here, after)
@@ -187,7 +187,7 @@ class _Reading:
 
 
 def _set(text: str, place: int) -> tuple[_Test, int]:
-    """Whether a character is in the set that begins at `place`, and where that ends."""
+    """The test for the set that begins at `place`, and where it ends."""
     first = place + 1 + text.startswith(("!", "^"), place + 1)
     end = text.find("]", first + 1)
     if end < 0:

@@ -1,4 +1,4 @@
-"""What somebody may have meant. Pure."""
+"""Suggestions for misspelled names. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ __all__ = ["near"]
 
 
 def near(name: str, there: Collection[str]) -> str:
-    """` (did you mean …?)`, or nothing where nothing there is like it."""
-    import difflib  # for a mistake only
+    """` (did you mean …?)`, or empty if no name is similar."""
+    import difflib  # only needed after a mistake
 
     found = difflib.get_close_matches(name, there, n=2)
     return f" (did you mean {' or '.join(found)}?)" if found else ""

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `90d`, `1d12h`, `1GB`, `1.5 GiB`. Pure."""
+"""Durations and sizes as users write them: `90d`, `1d12h`, `1GB`, `1.5 GiB`. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def duration_as_written(duration: timedelta) -> str:
-    """A duration as it may be written: `90d`, `1d12h`, `30m`."""
+    """Format a duration as it can be written: `90d`, `1d12h`, `30m`."""
     left = int(duration.total_seconds())
     parts = []
     for unit in "dhms":
@@ -44,14 +44,14 @@ def duration_as_written(duration: timedelta) -> str:
 
 
 def age_as_written(age: timedelta) -> str:
-    """About how long: whole days from two days on, else hours and minutes: `180d`, `1d3h`, `5m`."""
+    """Format an age, rounded down to the largest unit of which it has two: `180d`, `1d3h` (27 hours), `5m`."""
     seconds = max(age.total_seconds(), 0)
     whole = next(unit for unit in (86400, 3600, 60, 1) if seconds >= 2 * unit or unit == 1)
     return duration_as_written(timedelta(seconds=seconds // whole * whole))
 
 
 def parse_size(text: str) -> int:
-    """Bytes: `500`, `1GB` (10⁹), `1GiB` (2³⁰), `1.5 MB`; the case does not matter. Raises UsageError."""
+    """Parse a size into bytes: `500`, `1GB` (10⁹), `1GiB` (2³⁰), `1.5 MB`; case-insensitive. Raises UsageError."""
     found = _SIZE.fullmatch(text.strip())
     if found is not None:
         factor = math.prod([1024 if found[3] else 1000] * _POWERS[(found[2] or "").lower()])

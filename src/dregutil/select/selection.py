@@ -1,7 +1,7 @@
-"""Selected tags → selected digests: what of a digest's other tags holds it back.
+"""Selected tags → selected digests, and which digests are held back by their other tags.
 
-A digest is selected only if every tag that carries it is, in every repository; the rest is left alone and said.
-`MatchRules` loosens that, or makes such a digest an error.
+A digest is selected only if all of its tags are, in every repository. The others are held back, with the reason.
+`MatchRules` relaxes that, or makes such a digest an error.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class MatchRules:
-    """`match_all_tags`: tags outside of the selection, in the selected repositories, hold a digest back.
-    `ignore_other_repositories`: tags of other repositories do not. `raise_…`: what would hold back is an error."""
+    """Which tags hold a digest back.
+
+    `match_all_tags`: tags in the selected repositories that were not selected. `ignore_other_repositories`: tags of
+    other repositories do not. `raise_…`: such a tag is an error.
+    """
 
     match_all_tags: bool = True
     ignore_other_repositories: bool = False
@@ -40,11 +43,10 @@ class MatchRules:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A digest of one repository, the selected tags on it, and the others there (which go with it).
+    """A digest in one repository, the selected tags on it, and its other tags there (which go with it).
 
-    One without `tags` is selected as long as it has none.
-
-    `because` says why it was selected. `may_untag`: if it stays after all, its tags may go alone.
+    Without `tags`, the digest is selected as long as it has none. `because` says why it was selected. `may_untag`: if
+    the digest stays after all, its tags may be removed alone.
     """
 
     repository: Repository
@@ -68,9 +70,8 @@ class HeldBack:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`absent` are repositories that were asked for and are not known; `unmatched` counts tags not selected.
-
-    `names_repositories`: whole repositories were asked for, by name.
+    """Selected and held digests. `absent`: repositories that were named and are not known. `unmatched`: how many tags
+    were not selected. `names_repositories`: whole repositories were selected, by name.
     """
 
     selected: tuple[Selected, ...] = ()
@@ -80,13 +81,13 @@ class Selection:
     names_repositories: bool = False
 
     def touched(self) -> Iterator[tuple[Repository, Digest]]:
-        """Every repository and digest that it speaks of, held back or not."""
+        """The repository and digest of every entry, held back or not."""
         yield from ((entry.repository, entry.digest) for entry in self.selected)
         yield from ((entry.repository, entry.digest) for entry in self.held)
 
 
 def keep_digests(selection: Selection) -> Selection:
-    """The same selection of which every digest stays: its selected tags may go alone."""
+    """The selection with every digest held back, so that only its tags are removed."""
     tagged = [entry for entry in selection.selected if entry.tags]
     held = [HeldBack(entry.repository, entry.digest, entry.tags, "--untag keeps it") for entry in tagged]
     return replace(selection, selected=(), held=(*held, *selection.held))
@@ -100,9 +101,10 @@ def select_tags(
     *,
     digests: Container[Digest] | None = None,
 ) -> Selection:
-    """The digests whose tags `selector` picks in `repositories`, in that order and then in the order of versions.
+    """Select the digests of the tags in `repositories` that `selector` matches, ordered by repository and version.
 
-    `digests`: only tags that stand for one of these are picked. Raises IntersectionError where `rules` ask for it.
+    `digests`: only tags on one of these are selected. Raises IntersectionError if `rules` say so, and TypeError if
+    `repositories` is a string.
     """
 
     def matches(tag: Tag, digest: Digest) -> bool:
@@ -114,7 +116,7 @@ def select_tags(
 def select_repositories(
     inventory: Inventory, repositories: Sequence[Repository], rules: MatchRules | None = None
 ) -> Selection:
-    """All digests of `repositories`. Raises IntersectionError where `rules` ask for it."""
+    """Select all digests of `repositories`. Raises IntersectionError if `rules` say so."""
     found = _select(inventory, repositories, lambda *_: True, lambda _: False, rules or MatchRules())
     return replace(found, names_repositories=True)
 
@@ -127,7 +129,7 @@ def _select(
     rules: MatchRules,
 ) -> Selection:
     if isinstance(repositories, str):
-        raise TypeError(f"{repositories!r} is one repository, and a list of them is meant: [{repositories!r}]")
+        raise TypeError(f"expected a list of repositories, such as [{repositories!r}]")
     named = tuple(dict.fromkeys(repositories))
     matching = {
         repository: {tag for tag, digest in inventory.tags(repository).items() if matches(tag, digest)}
@@ -157,8 +159,8 @@ def _select(
 
 
 def unmatched_tags(selection: Selection, inventory: Inventory, live: Mapping[Repository, Collection[Tag]]) -> int:
-    """How many tags of the selected repositories were not selected: of those that `live` has, as far as a repository
-    was read live, else of those that `inventory` had, from which `selection` was made."""
+    """How many tags of the selected repositories were not selected: of those in `live` for repositories that were read
+    again, otherwise of those in `inventory`, from which `selection` was made."""
     chosen: dict[Repository, set[Tag]] = {}
     for entry in selection.selected:
         chosen.setdefault(entry.repository, set()).update(entry.tags)
@@ -172,7 +174,7 @@ def unmatched_tags(selection: Selection, inventory: Inventory, live: Mapping[Rep
 
 
 class _Holding:
-    """Who else carries a digest, seen from one of the selected repositories."""
+    """The other tags of a digest, as seen from one of the selected repositories."""
 
     def __init__(
         self,
@@ -196,7 +198,7 @@ class _Holding:
         self.excluded, self.beside, self.elsewhere = tuple(excluded), tuple(beside), tuple(elsewhere)
 
     def judge(self, rules: MatchRules, digest: Digest) -> tuple[str, tuple[str, ...]]:
-        """Why the digest is held back, and by which tags; nothing where it is not."""
+        """Why the digest is held back, and by which tags; empty if it is not."""
         if self.excluded:
             return f"excluded by {_names(self.excluded)}", self.excluded
         if self.beside and rules.match_all_tags:
@@ -212,8 +214,8 @@ class _Holding:
 
 def _intersection(digest: Digest, holders: tuple[str, ...], option: str) -> IntersectionError:
     return IntersectionError(
-        f"{digest.short} is also {_names(holders)}, outside of the selection",
-        advice=f"select these too, or leave {option} out: such digests are then left alone",
+        f"{digest.short} is also {_names(holders)}, outside the selection",
+        advice=f"select these too, or omit {option}: such digests are then kept",
     )
 
 

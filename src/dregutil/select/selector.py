@@ -1,4 +1,4 @@
-"""Which tags are meant: exact names, version comparisons, regular expressions, and what is excluded."""
+"""Tag selectors: exact names, version comparisons, regular expressions, and exclusions."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Exact:
     def matches(self, tag: str) -> bool:
         return tag == self.name
 
-    may_match = matches  # a name leaves no doubt
+    may_match = matches  # a name is never doubtful
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`<1.4`: versions with the same word before their numbers, on one side of a version.
+    """`<1.4`: the versions on one side of a version, with the same word before their numbers.
 
-    Where a tag can be read in two ways, it *takes* what is on that side by either reading that is in doubt, and *may
-    take* what is by any.
+    If a tag can be read in two ways, it *takes* the tag only if every reading in doubt is on that side, and *may take*
+    it if any reading is.
     """
 
     sign: str
@@ -57,7 +57,7 @@ class Comparison:
         return self.may_take(read_version(tag))
 
     def takes(self, reading: Reading) -> bool:
-        """Whether a version is on this side for sure: for what is to be removed."""
+        """Whether a version is certainly on this side; decides what is removed."""
         found = reading.meant
         if found is None or not self._holds(found, self.meant):
             return False
@@ -68,7 +68,7 @@ class Comparison:
         return not is_doubtful or self._holds(reading.literal, self.literal)
 
     def may_take(self, reading: Reading) -> bool:
-        """Whether a version may be on this side: for what is to be kept."""
+        """Whether a version may be on this side; decides what is kept."""
         return self._holds(reading.meant, self.meant) or self._holds(reading.literal, self.literal)
 
     def _holds(self, found: Version | None, against: Version | None) -> bool:
@@ -95,7 +95,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Every tag but those of signatures, which are matched by their exact name only."""
+    """Every tag except signature tags, which are matched only by their exact name."""
 
     def matches(self, tag: str) -> bool:
         return parse_signature_tag(tag) is None
@@ -107,15 +107,15 @@ Selector = Exact | Comparison | Pattern | Every
 
 
 def parse_selector(text: str) -> Exact | Comparison:
-    """Read a tag, or one of `<`, `>`, `<=`, `>=`, `==` and a version. Raises UsageError."""
+    """Parse a tag, or one of `<`, `>`, `<=`, `>=`, `==` and a version. Raises UsageError."""
     for sign in _COMPARISONS:
         if text.startswith(sign):
             reading = read_version(as_tag(text[len(sign) :].strip()))
-            meant = reading.meant or reading.literal  # after a sign, 4829103 is meant as a version
+            meant = reading.meant or reading.literal  # after an operator, 4829103 is a version
             if meant is None:
                 raise UsageError(
                     f"the selector {text!r} has no version after '{sign}'",
-                    advice="write a version after it, such as '<1.4', and quote it: the shell takes < and > for itself",
+                    advice="write a version after it, such as '<1.4', and quote it: < and > are special in the shell",
                 )
             return Comparison(sign, meant, reading.literal, reading.is_doubtful)
     if not text:
@@ -129,17 +129,17 @@ def parse_selector(text: str) -> Exact | Comparison:
 
 
 def _meant(text: str) -> str:
-    """What somebody may mean by a text that can be no tag."""
+    """What the user may have meant by a text that cannot be a tag."""
     pattern = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign) if sign in ".+" else sign) for sign in text)
     if re.fullmatch(r"[A-Za-z0-9._*?-]+", text):
-        return f"a pattern goes to -re (or -xre): '{pattern}'"
+        return f"for a pattern, use -re (or -xre): '{pattern}'"
     sign, rest = re.fullmatch(r"([=<>!~^]*)\s*(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
     if sign in _MISWRITTEN and _is_version(rest):
         return f"did you mean '{_MISWRITTEN[sign]}{rest}'?"
     if sign and _is_version(rest):
-        return "versions are compared by <, <=, ==, >= and >; -x leaves out what it names"
+        return "versions are compared with <, <=, ==, >= and >; -x excludes tags"
     if " " in text.strip():
-        return "each tag is an argument of its own: -t 1.0 1.1"
+        return "write each tag as a separate argument: -t 1.0 1.1"
     return ""
 
 
@@ -155,7 +155,7 @@ def parse_pattern(text: str, *, whole: bool = False) -> Pattern:
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(
             f"the regular expression {text!r} does not compile: {error}",
-            advice="Python's syntax is meant; quote it for the shell",
+            advice="the syntax is that of Python; quote it for the shell",
         ) from error
 
 
@@ -176,10 +176,10 @@ class TagSelector:
         *,
         full_match: bool = False,
     ) -> Self:
-        """Read selectors as the command line has them: each a list. Raises UsageError; TypeError for a text alone."""
+        """Parse selectors as on the command line, each a list. Raises UsageError, and TypeError for a string."""
         for given in (tags, regex, exclude, exclude_regex):
             if isinstance(given, str):
-                raise TypeError(f"{given!r} is one selector, and a list of them is meant: [{given!r}]")
+                raise TypeError(f"expected a list of selectors, such as [{given!r}]")
         return cls(
             (*map(parse_selector, tags), *(parse_pattern(text, whole=full_match) for text in regex)),
             (*map(parse_selector, exclude), *(parse_pattern(text, whole=full_match) for text in exclude_regex)),

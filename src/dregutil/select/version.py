@@ -1,13 +1,12 @@
-"""Versions as people write them into tags, how sure that reading is, and one total order over all tags.
+"""Versions in tags, how certain each reading is, and a total order of all tags.
 
-A tag is read once, into a `Reading`: what it *means* by the conventions of those who write such tags, and what it says
-*literally*: an optional word, an optional `v`, numbers, an optional pre-release, an optional variant (`v1.4-rc1`,
-`1.4-alpine`, `release-2.0`). Mostly both are the same. Where they are not, what selects a tag asks for both if the
-reading is in doubt, and what excludes or keeps it is content with either.
+A tag is read once, into a `Reading`: the version that it *means* by convention, and the one that it states *literally*:
+an optional word, an optional `v`, numbers, an optional pre-release, an optional variant (`v1.4-rc1`, `1.4-alpine`,
+`release-2.0`). Mostly both are the same. If they differ and the reading is doubtful, a selector matches only if both
+do, while an exclusion or a keep rule matches if either does.
 
-The order: numbers first (`1.4` is `1.4.0`, dates are year, month, day however they are written), then a pre-release
-below its release, then the plain version below its variants. A tag that is no version (`latest`, `main`, a git hash)
-comes after all that are.
+The order: numbers first (`1.4` equals `1.4.0`, dates in any form are year, month, day), then a pre-release below its
+release, then the plain version below its variants. Tags that are not versions (`latest`, `main`, a git hash) come last.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _VERSION = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-# Spellings of one stage sort as one; `snapshot` and `dev` are before everything that was meant to be released.
+# All spellings of a stage are equal; `snapshot` and `dev` come before every pre-release.
 _STAGES = {
     "dev": 0,
     "snapshot": 0,
@@ -51,7 +50,7 @@ _STAGES = {
     "incubating": 6,
 }
 _SNAPSHOT, _PREVIEW, _ROLLING, _RELEASE = 0, 4, 8, 9
-_LONGEST = 128  # characters: no tag has more, and Python reads no number of thousands of digits
+_LONGEST = 128  # characters, the most that a tag can have; Python refuses numbers with thousands of digits
 _DIGITS = re.compile(r"([0-9]+)")
 _END = r"(?=$|[._+-])"
 
@@ -86,11 +85,12 @@ _Natural = tuple[tuple[int, str], ...]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Version:
-    """A version; ordered. `word` stands before the numbers (`release-`), in lower case.
+    """A version; ordered. `word` precedes the numbers (`release-`), in lower case.
 
-    `numbers` are without closing zeros. `stage` and `stage_number` place a pre-release below its release. `variant`
-    has its numbers apart, so that `_9` comes before `_10`. `letter` is that of `1.0.2a`, `commit` a git hash behind
-    the version, `build` what Helm puts behind `+`. `is_bare_date`: the numbers were written as one, `20240501`.
+    `numbers` have no trailing zeros. `stage` and `stage_number` order a pre-release below its release. `variant` has
+    its numbers split off, so that `_9` comes before `_10`. `letter` is that of `1.0.2a`, `commit` a git hash after the
+    version, `build` the build metadata that Helm writes after `+`. `is_bare_date`: written without separators,
+    `20240501`.
     """
 
     numbers: tuple[int, ...]
@@ -105,12 +105,12 @@ class Version:
 
     @property
     def place(self) -> OrderKey:
-        """What ranks a tag among others: letters, hashes and build data do not tell which image is newer."""
+        """The part that ranks a tag: letters, hashes and build metadata do not tell which image is newer."""
         return (self.numbers, self.stage, self.stage_number, self.variant)
 
     @property
     def is_date(self) -> bool:
-        """Whether its numbers can be a date: a year and a month at least."""
+        """Whether its numbers can be a date, with at least a year and a month."""
         return len(self.numbers) > 1 and _is_date(*self.numbers[:2])
 
     def without_build(self) -> Version:
@@ -119,10 +119,9 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a tag says of a version: by convention, and literally; each is None where it is no version.
+    """The version in a tag, by convention and literally; each is None if it is not a version.
 
-    `rival`: the version by which it may just as well be ranked among others, if there is one. `is_doubtful`: nothing
-    tells which of the two readings is right.
+    `rival`: another version by which it may be ranked, if any. `is_doubtful`: either of the two readings may be right.
     """
 
     meant: Version | None
@@ -135,12 +134,12 @@ _NO_VERSION = Reading(None, None)
 
 
 def parse_version(tag: str) -> Version | None:
-    """The version that a tag most likely means, or None for a name or a git hash."""
+    """The version that a tag most likely means; None for a name or a git hash."""
     return read_version(tag).meant
 
 
 def read_version(tag: str) -> Reading:
-    """All that a tag says of a version."""
+    """Read the version in a tag."""
     if len(tag) > _LONGEST or tag.isalpha() or parse_signature_tag(tag) is not None:
         return _NO_VERSION
     if _HASH.fullmatch(tag) and not tag.isdecimal():
@@ -153,14 +152,14 @@ def read_version(tag: str) -> Reading:
     if _is_hash(body):
         return Reading(None, literal, is_doubtful=True)
     if body == found["numbers"] and literal.numbers[0] < _FIRST_DATE:
-        return Reading(literal, literal)  # 1.4.2, as most are
+        return Reading(literal, literal)  # such as 1.4.2, the most common form
     if _MOVING.fullmatch(body):
         return Reading(None, literal)
     return _dated(found, literal) or _grouped(body, literal) or _conventional(found, literal)
 
 
 def tag_order(tag: str) -> OrderKey:
-    """A key that sorts any tags: versions first, by their word, then as they are ordered; names settle ties."""
+    """A sort key for all tags: versions first, by their word and then by their order; ties are sorted by name."""
     version = parse_version(tag)
     if version is None:
         return (1, _natural(tag), tag)
@@ -179,13 +178,13 @@ def _literal(found: re.Match[str]) -> Version:
 
 
 def _is_hash(body: str) -> bool:
-    """Whether what stands after the word begins with 7 to 40 hex digits that are no date."""
+    """Whether the part after the word begins with 7 to 40 hex digits that are not a date."""
     found = _HASH_FIRST.match(body) if len(body) >= _SHORTEST_HASH else None
     return found is not None and _bare_date(found[1]) is None
 
 
 def _dated(found: re.Match[str], literal: Version) -> Reading | None:
-    """A date, however it is written: `20240828`, `20240828.1`, `202408281530`, `2024-08-28`, `2024_08`."""
+    """Read a date in any form: `20240828`, `20240828.1`, `202408281530`, `2024-08-28`, `2024_08`."""
     first, *more = found["numbers"].split(".")
     numbers = _bare_date(first)
     if numbers is not None:
@@ -202,7 +201,7 @@ def _dated(found: re.Match[str], literal: Version) -> Reading | None:
 
 
 def _grouped(body: str, literal: Version) -> Reading | None:
-    """`1_9_0`, `1-9-0`: three or more groups of digits alone; those with `_` may have a variant (`1_9_0-alpine`)."""
+    """Read three or more groups of digits: `1_9_0`, `1-9-0`. Those with `_` may have a variant (`1_9_0-alpine`)."""
     found = _GROUPS.fullmatch(body)
     if found is None:
         return None
@@ -211,7 +210,7 @@ def _grouped(body: str, literal: Version) -> Reading | None:
 
 
 def _conventional(found: re.Match[str], literal: Version) -> Reading:
-    """What words and signs after the numbers mean by convention."""
+    """Read the words and signs after the numbers by convention."""
     pre, variant = found["pre"], found["variant"]
     if pre is not None:
         if len(pre) == 1 and not found["pre_sign"] and not found["pre_number"]:
@@ -225,7 +224,7 @@ def _conventional(found: re.Match[str], literal: Version) -> Reading:
     if variant[:1] in ("_", "+"):
         plain = replace(literal, variant=())
         if "." not in found["numbers"] and variant[1:2].isdecimal():
-            return Reading(literal, literal, plain)  # `1_9` may mean 1.9, and is not selected with 1
+            return Reading(literal, literal, plain)  # `1_9` may mean 1.9, so a selector for 1 does not match it
         return Reading(replace(plain, build=_build(variant[1:])), literal, literal)
     if variant and len(literal.numbers) == 1 and _is_date(*literal.numbers, 1):
         # `2024-lts` may be the newest of its year.
@@ -234,7 +233,7 @@ def _conventional(found: re.Match[str], literal: Version) -> Reading:
 
 
 def _worded(variant: str, literal: Version) -> Reading | None:
-    """What the first word after the numbers of a release says of it."""
+    """Read the first word after the numbers of a release."""
     found = _FIRST_WORD.match(variant)
     if found is None:
         if _MAVEN_SNAPSHOT.match(variant):
@@ -252,7 +251,7 @@ def _worded(variant: str, literal: Version) -> Reading | None:
 
 
 def _with_commit(version: Version, variant: str, literal: Version) -> Reading:
-    """A version whose variant may hold a git hash: that says nothing about which is newer."""
+    """Split off a git hash in the variant: it does not tell which version is newer."""
     commit = _HASH_INSIDE.search(variant) if len(variant) > _SHORTEST_HASH else None
     if commit is None:
         return Reading(version, literal)
@@ -261,7 +260,7 @@ def _with_commit(version: Version, variant: str, literal: Version) -> Reading:
 
 
 def _lettered(tag: str) -> Reading:
-    """`1.0.2k`: a letter that is no pre-release is a patch."""
+    """Read `1.0.2k`: a letter that is not a pre-release is a patch."""
     found = _LETTER.fullmatch(tag)
     if found is None:
         return _NO_VERSION
@@ -271,7 +270,7 @@ def _lettered(tag: str) -> Reading:
 
 
 def _bare_date(digits: str) -> tuple[int, ...] | None:
-    """The numbers of `YYYYMMDD`, `YYYYMMDDhhmm` or `YYYYMMDDhhmmss`; None where these digits are no date."""
+    """The numbers of `YYYYMMDD`, `YYYYMMDDhhmm` or `YYYYMMDDhhmmss`; None if these digits are not a date."""
     found = _BARE_DATE.fullmatch(digits)
     if found is None:
         return None
@@ -291,7 +290,7 @@ def _is_date(year: int, month: int, day: int = 1) -> bool:
 
 
 def _build(text: str) -> tuple[object, ...]:
-    """The order of build data: as versions, where it speaks of one (`up0.7.0-rc.1`)."""
+    """A sort key for build metadata: as a version, if it has one (`up0.7.0-rc.1`)."""
     found = _BUILD.fullmatch(text)
     version = None if found is None else _VERSION.fullmatch(found[2])
     if found is None or version is None:

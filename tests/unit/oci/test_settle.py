@@ -70,7 +70,7 @@ def test_which_tags_are_or_were_on_a_digest() -> None:
     found = RepositoryGraph(
         REPOSITORY, {Tag("a"): one.digest, Tag("b"): two.digest}, presumed={Tag("c"): one.digest, Tag("d"): two.digest}
     )
-    assert found.those_on(one.digest, map(Tag, "abcde")) == {"a", "c"}
+    assert found.tags_on(one.digest, map(Tag, "abcde")) == {"a", "c"}
 
 
 def test_a_missing_tag_holds_what_it_was_on_unless_it_is_doomed_too() -> None:

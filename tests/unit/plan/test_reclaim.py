@@ -15,7 +15,7 @@ from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Kind, Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind
-from dregutil.plan.reclaim import Besides, collectors_of, freed_digests, with_reclaim, with_stored_reclaim
+from dregutil.plan.reclaim import Evidence, freed_digests, possible_collectors, with_reclaim, with_stored_reclaim
 from dregutil.storage.garbage_collector import (
     Collector,
     GarbageCollector,
@@ -180,7 +180,7 @@ def test_a_collector_that_will_stop_causes_a_warning_and_an_upper_bound() -> Non
     assert found.reclaim.because == "the collector will stop before it frees anything"
     assert found.reclaim.warnings == (
         f"the collector of 2.8 will stop with an error at {digest(9).short} in b, whose type it does not know, "
-        "and nothing comes back until that is mended",
+        "and nothing comes back until that is fixed",
     )
     assert with_stored_reclaim(removing(), registry, [V2], graphs={}).reclaim.warnings == ()
     mended = with_stored_reclaim(removing((B, digest(9)), held=[HELD]), registry, [V2], graphs={})
@@ -295,14 +295,14 @@ def test_from_the_api_everything_that_was_read_is_counted() -> None:
     found, one, two = shared_layers()
     made = plan(found, "1")
     assert one.config is not None
-    besides = Besides({REPOSITORY: {two.digest: two}}, 3, {one.config.digest: 1000})
-    said = with_reclaim(made, {REPOSITORY: found}, [V2], besides)
+    evidence = Evidence({REPOSITORY: {two.digest: two}}, 3, {one.config.digest: 1000})
+    said = with_reclaim(made, {REPOSITORY: found}, [V2], evidence)
     assert next(step.frees for step in said.steps if step.digest == one.digest) == len(one.raw) + 1000
     assert said.reclaim.because == (
         "less where unlisted manifests, tags that stay and were not read, or other repositories share it; "
         "--storage PATH tells exactly"
     )
-    holding = Besides({REPOSITORY: {Digest.of(b"x"): one}})
+    holding = Evidence({REPOSITORY: {Digest.of(b"x"): one}})
     assert freed_digests(made, {REPOSITORY: found}, [V2], holding.kept).isdisjoint({one.config.digest})
     assert with_reclaim(plan(found), {REPOSITORY: found}, [V2]).reclaim.exact  # nothing is removed: just that is freed
     assert with_reclaim(plan(found), {REPOSITORY: found}, [V2]).reclaim.because == ""
@@ -340,6 +340,6 @@ def test_a_repository_that_cannot_be_judged_frees_nothing() -> None:
 
 
 def test_which_collectors_are_possible() -> None:
-    assert collectors_of(Generation.V2, Collector.DEFAULT) == (V2,)
-    assert collectors_of(Generation.V3, Collector.UNTAGGED) == (V3_UNTAGGED,)
-    assert set(collectors_of(None, Collector.UNTAGGED)) == {V2_UNTAGGED, V3_UNTAGGED}
+    assert possible_collectors(Generation.V2, Collector.DEFAULT) == (V2,)
+    assert possible_collectors(Generation.V3, Collector.UNTAGGED) == (V3_UNTAGGED,)
+    assert set(possible_collectors(None, Collector.UNTAGGED)) == {V2_UNTAGGED, V3_UNTAGGED}

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.retention.explain import Bearing, explain
+from dregutil.retention.explain import Factor, explain
 from dregutil.retention.policy import (
     Calendar,
     KeepRule,
@@ -73,13 +73,13 @@ def policies(
     return PolicySet((ParsedPolicy("other", everything, (Last(9, "last: 9"),)), mine), zone=ZoneInfo(zone))
 
 
-def bearing(what: str, found: Sequence[Bearing]) -> list[tuple[bool, str]]:
+def factors(what: str, found: Sequence[Factor]) -> list[tuple[bool, str]]:
     return [(one.keeps, one.text) for one in found if one.what == what]
 
 
 def standing(rule: KeepRule, *verdicts: Verdict, order: Order = Order.TIME, zone: str = "UTC") -> tuple[bool, str]:
     """Whether a rule keeps the first of `verdicts`, and why."""
-    (found,) = bearing(rule.text, explain(policies(rule, order=order, zone=zone), verdicts, verdicts[0], NOW))
+    (found,) = factors(rule.text, explain(policies(rule, order=order, zone=zone), verdicts, verdicts[0], NOW))
     return found
 
 
@@ -90,16 +90,16 @@ def test_every_rule_is_listed_whether_it_keeps_the_tag_or_not() -> None:
     rules = (Last(1, "last: 1"), Within(90 * DAY, "within: 90d"), TagGlobs((parse_glob("b"),), "tags: b"))
     old, new = image("a", ONE, ago(30)), image("b", TWO, ago(20))
     assert explain(policies(*rules), [old, new], old, NOW) == (
-        Bearing("last: 1", False, "by date, 1 newer of 2 images in its group"),
-        Bearing("within: 90d", True, "it is 30d old"),
-        Bearing("tags: b", False, "it does not match"),
-        Bearing("min_age: 1d", False, "it is 30d old"),
+        Factor("last: 1", False, "by date, 1 newer of 2 images in its group"),
+        Factor("within: 90d", True, "it is 30d old"),
+        Factor("tags: b", False, "it does not match"),
+        Factor("min_age: 1d", False, "it is 30d old"),
     )
     assert explain(policies(*rules), [old, new], new, NOW) == (
-        Bearing("last: 1", True, "by date, 0 newer of 2 images in its group"),
-        Bearing("within: 90d", True, "it is 20d old"),
-        Bearing("tags: b", True, "it matches"),
-        Bearing("min_age: 1d", False, "it is 20d old"),
+        Factor("last: 1", True, "by date, 0 newer of 2 images in its group"),
+        Factor("within: 90d", True, "it is 20d old"),
+        Factor("tags: b", True, "it matches"),
+        Factor("min_age: 1d", False, "it is 20d old"),
     )
 
 
@@ -107,9 +107,9 @@ def test_reasons_other_than_rules_come_first() -> None:
     protected, used = Reason(ReasonKind.PROTECTED, "protect: a"), Reason(ReasonKind.IN_USE, "in use: running.txt")
     shown = explain(policies(), [one := image("a", ONE, ago(3), protected, used)], one, NOW)
     assert shown == (
-        Bearing("protected", True, "protect: a"),
-        Bearing("in use", True, "in use: running.txt"),
-        Bearing("min_age: 1d", False, "it is 3d old"),
+        Factor("protected", True, "protect: a"),
+        Factor("in use", True, "in use: running.txt"),
+        Factor("min_age: 1d", False, "it is 3d old"),
     )
 
 
@@ -122,7 +122,7 @@ def test_each_reason_is_given_once(kind: ReasonKind) -> None:
 def test_a_tag_without_a_policy_has_only_its_reasons() -> None:
     one = image("a", ONE, ago(3), Reason(ReasonKind.NOT_SELECTED, "no policy selects it"), policy="")
     assert explain(policies(Last(1, "last: 1")), [one], one, NOW) == (
-        Bearing("not selected", True, "no policy selects it"),
+        Factor("not selected", True, "no policy selects it"),
     )
 
 
@@ -147,8 +147,8 @@ def test_other_tags_of_the_digest_are_listed_with_their_verdict() -> None:
     goes = image("c", ONE, ago(3), NO_RULE, decision=Decision.REMOVE)
     elsewhere = image("d", TWO, ago(3))
     found = explain(policies(), [one, stays, goes, elsewhere], one, NOW)
-    assert bearing("same digest", found) == [(True, "'b', which stays (tags: b)"), (False, "'c', which goes too")]
-    assert not bearing("index", found)
+    assert factors("same digest", found) == [(True, "'b', which stays (tags: b)"), (False, "'c', which goes too")]
+    assert not factors("index", found)
 
 
 def test_an_index_keeps_its_children_while_it_stays() -> None:
@@ -157,8 +157,8 @@ def test_an_index_keeps_its_children_while_it_stays() -> None:
     goes = image("old", THREE, ago(3), NO_RULE, decision=Decision.REMOVE, contains=(ONE,))
     other = image("other", FOUR, ago(3), contains=(THREE,))
     found = explain(policies(), [child, stays, goes, other], child, NOW)
-    assert bearing("index", found) == [(True, "it is a child of app:all"), (False, "it is a child of app:old")]
-    assert not bearing("same digest", found)
+    assert factors("index", found) == [(True, "it is a child of app:all"), (False, "it is a child of app:old")]
+    assert not factors("same digest", found)
 
 
 def test_a_signature_depends_on_every_tag_of_its_subject() -> None:
@@ -168,9 +168,9 @@ def test_a_signature_depends_on_every_tag_of_its_subject() -> None:
     untagged = image("c", ONE, ago(3), NO_RULE, decision=Decision.UNTAG)
     other = image("d", THREE, ago(3))
     assert explain(policies(), [stays, goes, untagged, other, signature], signature, NOW) == (
-        Bearing("subject", True, "app:a: keep, last: 1, in use: running.txt"),
-        Bearing("subject", False, "app:b: remove, beyond last: 1"),
-        Bearing("subject", True, "app:c: untag, beyond last: 1"),
+        Factor("subject", True, "app:a: keep, last: 1, in use: running.txt"),
+        Factor("subject", False, "app:b: remove, beyond last: 1"),
+        Factor("subject", True, "app:c: untag, beyond last: 1"),
     )
 
 
@@ -178,7 +178,7 @@ def test_what_follows_a_subject_without_a_tag_says_so() -> None:
     alone = Reason(ReasonKind.SIGNATURE, "belongs to its subject, which has no tag here")
     signature = image(f"sha256-{ONE.hex}.sig", TWO, None, alone, decision=Decision.FOLLOW, policy="")
     assert explain(policies(), [signature, image("d", THREE, ago(3))], signature, NOW) == (
-        Bearing("subject", False, "belongs to its subject, which has no tag here"),
+        Factor("subject", False, "belongs to its subject, which has no tag here"),
     )
     itself = image("a", ONE, None, alone, decision=Decision.FOLLOW, policy="", subject=ONE)
     assert [one.text for one in explain(policies(), [itself], itself, NOW)] == [alone.text]
@@ -279,7 +279,7 @@ def date_said(created: float | None, seen: float | None, unseen: float | None = 
         unseen=None if unseen is None else ago(unseen),
         **more,  # type: ignore[arg-type]
     )
-    found = bearing("date", explain(policies(), [one], one, NOW))
+    found = factors("date", explain(policies(), [one], one, NOW))
     assert all(not keeps for keeps, _ in found)
     return "".join(text for _, text in found)
 
@@ -327,7 +327,7 @@ def test_a_returned_tag_is_explained_as_having_been_missing() -> None:
 
 
 def min_age(one: Verdict, unknown_date: UnknownDate = UnknownDate.KEEP) -> tuple[bool, str]:
-    (found,) = bearing("min_age: 1d", explain(policies(unknown_date=unknown_date), [one], one, NOW))
+    (found,) = factors("min_age: 1d", explain(policies(unknown_date=unknown_date), [one], one, NOW))
     return found
 
 

@@ -68,7 +68,7 @@ def test_another_tag_holds_a_digest_back_unless_ignored() -> None:
     assert found.held[0].holders == ("latest",)
     assert list(found.touched()) == [(WEB, digest("b")), (WEB, digest("a"))]
     assert shown(select(tags, "<2", match_all_tags=False)) == ["1.0 + latest", "1.1"]
-    with pytest.raises(IntersectionError, match="is also 'latest', outside of the selection") as caught:
+    with pytest.raises(IntersectionError, match="is also 'latest', outside the selection") as caught:
         select(tags, "<2", raise_intersecting_tag=True)
     assert "--raise-intersecting-tag" in caught.value.advice
     assert shown(select(tags, "<2", raise_intersecting_repository=True)) == ["1.1"]

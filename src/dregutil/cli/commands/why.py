@@ -27,7 +27,7 @@ from dregutil.oci.placeholder import LEFT_BEHIND
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
 from dregutil.retention import Decision, Reason, ReasonKind, TagFacts, Verdict
-from dregutil.retention.explain import Bearing, explain
+from dregutil.retention.explain import Factor, explain
 
 __all__ = ["why"]
 
@@ -60,24 +60,24 @@ def _why(args: argparse.Namespace, settings: Settings, reference: Reference, see
     verdicts = judged.judgement.verdicts.get(repository, ())
     verdict = _verdict(reference, verdicts)
     if verdict is not None:
-        bearings = explain(policies, verdicts, verdict, judged.judgement.now)
+        factors = explain(policies, verdicts, verdict, judged.judgement.now)
         digest = verdict.facts.digest
     elif reference.digest is not None and reference.tag is None:
         digest = reference.digest
         graph = look_at(settings, source, known.with_untagged(untagged), {repository: {digest: None}})[repository]
-        verdict, bearings = _unjudged(graph, digest, verdicts, untagged.left_out.get(repository, ""))
+        verdict, factors = _unjudged(graph, digest, verdicts, untagged.left_out.get(repository, ""))
     elif (
         on := [digest for _, tag, digest in judged.left_behind if tag == reference.tag]
     ) and reference.tag is not None:
         (digest,) = on
         reason = Reason(ReasonKind.UNREAD, LEFT_BEHIND)
         verdict = Verdict(repository, TagFacts(reference.tag, digest), Decision.KEEP, (reason,))
-        bearings = (Bearing(ReasonKind.UNREAD.value, keeps=True, text=LEFT_BEHIND),)
+        factors = (Factor(ReasonKind.UNREAD.value, keeps=True, text=LEFT_BEHIND),)
     if verdict is None:
         check_was_read(reference, source)
         raise NotFoundError(f"there is no {args.image}", advice="--refresh reads the registry again")
-    bearings += tuple(
-        Bearing("elsewhere", keeps=False, text=f"{name}, which does not hold it here")
+    factors += tuple(
+        Factor("elsewhere", keeps=False, text=f"{name}, which does not hold it here")
         for name in _elsewhere(source.inventory, digest, repository)
     )
     objects: list[dict[str, object]] = [
@@ -87,13 +87,13 @@ def _why(args: argparse.Namespace, settings: Settings, reference: Reference, see
             "digest": digest,
             "decision": verdict.decision.value,
             "policy": verdict.policy or None,
-            "what": bearing.what,
-            "keeps": bearing.keeps,
-            "text": bearing.text,
+            "what": factor.what,
+            "keeps": factor.keeps,
+            "text": factor.text,
         }
-        for bearing in bearings
+        for factor in factors
     ]
-    emit(settings, objects, [*_head(verdict), *_rows(bearings)])
+    emit(settings, objects, [*_head(verdict), *_rows(factors)])
     return 0
 
 
@@ -107,27 +107,27 @@ def _verdict(reference: Reference, verdicts: Sequence[Verdict]) -> Verdict | Non
 
 def _unjudged(
     graph: RepositoryGraph, digest: Digest, verdicts: Sequence[Verdict], trouble: str
-) -> tuple[Verdict | None, tuple[Bearing, ...]]:
+) -> tuple[Verdict | None, tuple[Factor, ...]]:
     """What no policy can select by itself: a part of something, or what nobody knew of; None where it is not there."""
     manifest = graph.manifests.get(digest)
     if manifest is None:
         return None, ()
     shown = {found.facts.digest: found for found in verdicts}
-    found: list[Bearing] = []
+    found: list[Factor] = []
     for what, others in (("index", graph.parents.get(digest, ())), ("subject", graph.subjects_of(digest))):
         for other in others:
             over = shown.get(other)
             stays = over is None or over.decision is not Decision.REMOVE
             name = f"{graph.repository}@{other.short}" if over is None else over.image
             became = "" if over is None else f": {over.decision.value}, {', '.join(map(str, over.reasons))}"
-            found.append(Bearing(what, stays, f"{name}{became}"))
+            found.append(Factor(what, stays, f"{name}{became}"))
     by = graph.tagged_referrer(digest)
     if by is not None:
-        found.append(Bearing("referrer", keeps=True, text=f"{graph.repository}:{by} refers to it"))
+        found.append(Factor("referrer", keeps=True, text=f"{graph.repository}:{by} refers to it"))
     decision, text = Decision.FOLLOW, "it has no tag, and belongs to what it belongs to"
     if not found:
         decision, text = Decision.KEEP, trouble or _NOT_KNOWN
-        found.append(Bearing("not selected", keeps=True, text=text))
+        found.append(Factor("not selected", keeps=True, text=text))
     facts = TagFacts(None, digest, size=sum(sizes_below(manifest, graph.manifests).values()))
     return Verdict(graph.repository, facts, decision, (Reason(ReasonKind.NOT_SELECTED, text),)), tuple(found)
 
@@ -157,6 +157,6 @@ def _date(verdict: Verdict) -> str:
     return "date unknown" if verdict.policy and not verdict.facts.unread else "date not read"
 
 
-def _rows(bearings: tuple[Bearing, ...]) -> list[str]:
-    rows = [("keeps" if bearing.keeps else "does not", bearing.what, bearing.text) for bearing in bearings]
+def _rows(factors: tuple[Factor, ...]) -> list[str]:
+    rows = [("keeps" if factor.keeps else "does not", factor.what, factor.text) for factor in factors]
     return [line.rstrip() for line in column_lines(rows)] if rows else []

@@ -1,5 +1,7 @@
-"""A policy file, or the same written in Python → policies, or all mistakes at once, each with its place and the nearest
-name. Reads no file and no registry."""
+"""Policy files, and the same policies written in Python → parsed policies, or all mistakes, each with its place.
+
+Parses text and values; reads no file and no registry.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Policies written in Python, in the words of the policy file: same keys, same rules, same mistakes.
+"""Policies written in Python, with the keys, the rules and the errors of the policy file.
 
     Policy(name="nightly", repositories=["team/*"], select=Select(tags=["nightly-*"]), keep=Keep(last=10, within="30d"))
 
-They become the nodes that a file's text becomes, and the reader of files reads those.
+They are converted to the YAML nodes that a file would have, and read by the same reader.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from dregutil.select.quantity import duration_as_written
 __all__ = ["Keep", "Policy", "Protect", "Select", "policy_set"]
 
 _Found = TypeVar("_Found")
-_PLACE = -1  # line and column of what no text has
+_PLACE = -1  # line and column of a value that is not from a text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """What a policy keeps: whatever any of these rules keeps.
+    """The rules of a policy. A tag that any of them keeps stays.
 
     `last`: the newest images, in the policy's order. `daily`, `weekly`, `monthly`, `yearly`: the newest of each of the
     last so many that have any. `within`: what is younger. `tags`: globs. `versions`: comparisons (`>=2.0`). `all`:
-    rules that must hold together. `none=True`: nothing, on purpose. A duration is a `timedelta`, or text (`90d`).
+    rules that must keep a tag together. `none=True`: nothing, explicitly. A duration is a `timedelta` or a string
+    (`90d`).
 
-    `Policy` checks them. Raises TypeError where one text stands for a list.
+    The values are checked by `Policy`. Raises TypeError if a list is expected and something else given.
     """
 
     last: int | None = None
@@ -54,12 +55,12 @@ class Keep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Select:
-    """Which tags a policy decides about: those that match each of these, and of one any value.
+    """Which tags a policy applies to: those that match all of the given keys, each with any of its values.
 
-    `tags`: globs. `regex`: expressions of the whole tag. `version`: comparisons; several in one text hold together.
-    `label`: `key`, or `key=value`. `untagged=True`, which stands alone: manifests without a tag.
+    `tags`: globs. `regex`: expressions for the whole tag. `version`: comparisons; several in one string must all match.
+    `label`: `key` or `key=value`. `untagged=True`: manifests without a tag; cannot be combined with other keys.
 
-    `Policy` checks them. Raises TypeError where one text stands for a list.
+    The values are checked by `Policy`. Raises TypeError if a list is expected and something else given.
     """
 
     tags: Sequence[str] | None = None
@@ -76,12 +77,14 @@ class Select:
 class Policy:
     """What to keep of the tags that it selects. The keys and their defaults are those of the policy file.
 
-    `repositories`: globs; `**` crosses `/`. `select`: by default every tag. `group_by`: `major`, `minor`, `variant`, or
-    named groups of the regex. `order`: what makes a tag newer. `min_age`: nothing younger goes. `max_remove`: the most
-    that may go at once, as a share (`30%`) or a number of tags. `untag`: remove a tag alone where its digest stays.
-    `allow_empty`: a repository may be emptied. `unknown_date`: what stands for a missing creation date.
+    `repositories`: globs; `**` also matches `/`. `select`: by default every tag. `group_by`: `major`, `minor`,
+    `variant`, or named groups of the regex. `order`: what makes a tag newer. `min_age`: nothing younger is removed.
+    `max_remove`: the most that may be removed at once, as a share (`30%`) or a number of tags. `untag`: remove a tag
+    alone if its digest stays. `allow_empty`: a repository may be emptied. `unknown_date`: what replaces a missing
+    creation date.
 
-    Raises PolicyError with all mistakes, and TypeError where one text stands for a list.
+    Raises PolicyError with all mistakes, and TypeError if a list, `Keep` or `Select` is expected and something else
+    given.
     """
 
     name: str
@@ -105,11 +108,11 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protect:
-    """What no policy can take: `tags` and `repositories` (globs), and what the lists of images `in_use` name.
+    """What no policy can remove: `tags` and `repositories` (globs), and the images in the lists `in_use`.
 
     `aliases`: other host names of the registry, for reading those lists.
 
-    `policy_set` checks them. Raises TypeError where one text stands for a list.
+    The values are checked by `policy_set`. Raises TypeError if a list is expected and something else given.
     """
 
     tags: Sequence[str] | None = None
@@ -129,10 +132,10 @@ def policy_set(
     timezone: str = "UTC",
     name: str = "written in Python",
 ) -> PolicySet:
-    """What `read_policy` returns for a file with these policies.
+    """The policies as `read_policy` returns them for a file.
 
     The first policy that selects a tag owns it. `timezone` is for the days, weeks, months and years of `keep`; `name`
-    is what errors call the whole. Raises PolicyError with all mistakes.
+    is used in errors. Raises PolicyError with all mistakes, and TypeError if `policies` has anything else.
     """
     whole = {"version": 1, "timezone": timezone, "protect": protect, "policies": _listed("policies", policies, Policy)}
     return _read(whole, name, lambda reader, _: reader.policy_set(name))
@@ -148,7 +151,7 @@ def _read(value: object, name: str, read: Callable[[Reader, yaml.Node], _Found])
 
 
 def _node(value: object, path: str) -> yaml.Node:
-    """What the file's text for `value` is read as. Its place is `path`: `policies[0].keep.last`."""
+    """The YAML node of `value`. `path` is its place in errors, such as `policies[0].keep.last`."""
     mark = yaml.Mark(path, 0, _PLACE, _PLACE, None, 0)
     keys = _keys(value)
     if keys is not None:
@@ -161,7 +164,7 @@ def _node(value: object, path: str) -> yaml.Node:
 
 
 def _keys(value: object) -> Mapping[str, object] | None:
-    """The keys of a section of the file; None for what is none."""
+    """The keys of a section of the file, or None if `value` is not a section."""
     if isinstance(value, InUseList):
         return {"file": value.file, "max_age": value.max_age}
     if isinstance(value, Keep | Select | Policy | Protect):
@@ -176,7 +179,7 @@ def _text(value: object) -> str:
 
 
 def _take_lists(section: object, *names: str, of: type = str) -> None:
-    """Make the lists of a section tuples. Raises TypeError where one is a text, or has something else in it."""
+    """Turn lists of a section into tuples. Raises TypeError if one is a string or has items of another type."""
     for name in names:
         value = getattr(section, name)
         if value is not None:

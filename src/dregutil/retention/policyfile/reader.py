@@ -43,7 +43,7 @@ _WORDS = ("repository", "major", "minor", "variant")
 
 
 class PolicyError(UsageError):
-    """A policy file with mistakes; `lines` name each."""
+    """A policy with mistakes; `lines` has one line for each."""
 
     has_lines = True
 
@@ -59,7 +59,7 @@ class PolicyError(UsageError):
 
 
 def read_policy(text: str, name: str = "policy.yml") -> PolicySet:
-    """Read a policy file. Raises PolicyError with all its mistakes."""
+    """Parse a policy file. Raises PolicyError with all its mistakes."""
     tree = Tree(text)
     found = Reader(tree).policy_set(name)
     if tree.mistakes:
@@ -143,7 +143,7 @@ class Reader:
         )
 
     def _only_by_time(self, keys: dict[str, Any]) -> None:
-        """What has no tag has no name and no version: rules that ask for one could never keep anything."""
+        """Note keys that need a tag's name or version: for manifests without a tag they could never keep anything."""
         tree = self.tree
         for key in ("order", "group_by"):
             plain = tree.text(keys.get(key)) if isinstance(keys.get(key), yaml.ScalarNode) else None
@@ -239,7 +239,7 @@ class Reader:
 
 
 def parse_range(text: str) -> tuple[Comparison, ...]:
-    """`>=1.0`, or several that hold together: `>=1.0, <2`. Raises ValueError."""
+    """Parse `>=1.0`, or several comparisons that must all match: `>=1.0, <2`. Raises ValueError."""
     parts = [part for part in re.split(r"[,\s]+(?=[<>=])", text.strip(", ")) if part]
     found: list[Comparison] = []
     for part in parts:

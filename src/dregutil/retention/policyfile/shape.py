@@ -1,4 +1,4 @@
-"""What may stand in a policy file: the keys of each section, as JSON Schema has them. Reader and schema share this."""
+"""The keys of each section of a policy file, as JSON Schema; used by the reader and for the published schema."""
 
 from __future__ import annotations
 

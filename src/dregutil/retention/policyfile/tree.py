@@ -1,4 +1,4 @@
-"""YAML as a tree with marks, and the reading of its leaves. YAML's own typing is off: `1.10` stays `1.10`."""
+"""YAML as a tree of nodes with their places, and parsers for scalars. Implicit types are off: `1.10` stays `1.10`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """What is wrong, and where: lines and columns count from 1. In a policy that was written in Python both are 0, and
-    `path` names the value (`keep.last`)."""
+    """What is wrong, and where. Lines and columns count from 1; for a policy written in Python both are 0, and `path`
+    is the place (`keep.last`)."""
 
     line: int
     column: int
@@ -35,7 +35,7 @@ class Mistake:
 
 
 class Tree:
-    """A document under reading, given as text or as a node; mistakes are gathered, and reading goes on."""
+    """A document, given as text or as a node. Mistakes are collected while it is read."""
 
     def __init__(self, document: str | yaml.Node) -> None:
         self.mistakes: list[Mistake] = []
@@ -62,7 +62,7 @@ class Tree:
         self.mistakes.append(Mistake(*place, text) if mark.line >= 0 else Mistake(*place, text, mark.name))
 
     def section(self, node: yaml.Node | None, name: str) -> dict[str, yaml.Node]:
-        """The values of a mapping by their keys; unknown, doubled and missing keys are mistakes."""
+        """The values of a mapping by key. Unknown, duplicate and missing keys are mistakes."""
         if node is None:
             return {}
         if not isinstance(node, yaml.MappingNode):
@@ -83,7 +83,7 @@ class Tree:
         return found
 
     def items(self, node: yaml.Node | None) -> list[yaml.Node]:
-        """The entries of a list; one value stands for a list of one."""
+        """The items of a list; a single value counts as a list of one."""
         if node is None:
             return []
         if isinstance(node, yaml.SequenceNode):
@@ -101,7 +101,7 @@ class Tree:
         return str(node.value)
 
     def read(self, node: yaml.Node | None, parse: Callable[[str], _Found]) -> _Found | None:
-        """A leaf through `parse`, whose error is the mistake's text; None where it is missing or wrong."""
+        """A scalar, parsed with `parse`, whose error becomes the mistake. None if it is missing or wrong."""
         text = self.text(node)
         if text is None or node is None:
             return None
@@ -154,7 +154,7 @@ def _kind(node: yaml.Node) -> str:
 
 
 def _nearest(text: str, names: Collection[str]) -> str:
-    """As restic and borg have them, `keep-last` means `last`."""
+    """A suggestion for an unknown key. `keep-last`, as in restic and borg, means `last`."""
     bare = re.sub(r"^keep[-_]", "", text.lower()).replace("-", "_")
     for spelled in (bare, text):
         near = difflib.get_close_matches(spelled, names, n=1, cutoff=0.5)

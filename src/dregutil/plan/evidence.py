@@ -1,7 +1,7 @@
-"""What is read of a registry beside what decides, so that the bytes that a plan frees are close, and a bound.
+"""What is read from a registry only to predict how many bytes a plan frees: it decides nothing.
 
-A layer that a tag shares which stays does not come back, and a registry takes whatever size a manifest states. So
-manifests that stay are read, each once ever, and what goes is measured; neither without a limit.
+A layer that is shared with a tag that stays does not come back, and a registry accepts any size in a manifest. So
+manifests that stay are read, each of them once ever, and blobs that go are measured. Both are limited.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Kind, Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Plan
-from dregutil.plan.reclaim import Besides, freed_digests
+from dregutil.plan.reclaim import Evidence, freed_digests
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 from dregutil.storage.garbage_collector import GarbageCollector
 from dregutil.storage.stored import StoredRegistry, StoredRepository, references
 
-__all__ = ["changed_since", "read_besides"]
+__all__ = ["changed_since", "read_evidence"]
 
 _MOST_READ = 2000  # requests for manifests that stay
 _MOST_COMPARED = 50  # repositories
-_MOST_MEASURED = 2000  # requests for sizes that manifests state themselves
+_MOST_MEASURED = 2000  # requests for sizes that the manifests state
 
 
-async def read_besides(
+async def read_evidence(
     registry: Registry,
     plan: Plan,
     graphs: Mapping[Repository, RepositoryGraph],
@@ -36,15 +36,15 @@ async def read_besides(
     *,
     known: Callable[[Digest], Manifest | None],
     remember: Callable[[Collection[Manifest]], None],
-) -> Besides:
-    """What stays in the plan's repositories, and the sizes of what goes.
+) -> Evidence:
+    """Read what stays in the plan's repositories, and the sizes of what goes.
 
-    `known` has manifests that were read before, `remember` takes those that are read now. What cannot be read is
-    counted. Raises UnreachableError and LoginError.
+    `known` returns a manifest that was read before; `remember` is called with those that are read now. What cannot be
+    read is counted. Raises UnreachableError and LoginError.
     """
     freed = freed_digests(plan, graphs, collectors, {})
     if not freed:
-        return Besides()
+        return Evidence()
     reading = _Reading(registry, known, freed)
     for repository, steps in plan.by_repository.items():
         doomed = {step.digest for step in steps if step.action is Action.DELETE}
@@ -52,12 +52,12 @@ async def read_besides(
     remember(reading.new)
     freed = freed_digests(plan, graphs, collectors, reading.kept)
     sizes, all_sizes = await _measure(registry, plan, graphs, freed)
-    return Besides(reading.kept, reading.unread, sizes, all_sizes)
+    return Evidence(reading.kept, reading.unread, sizes, all_sizes)
 
 
 @dataclass
 class _Reading:
-    """Manifests that stay. `left`: how many requests may still be made for them."""
+    """Reads manifests that stay. `left`: how many more requests may be sent."""
 
     registry: Registry
     known: Callable[[Digest], Manifest | None]
@@ -71,7 +71,7 @@ class _Reading:
         self.left = 0 if self.registry.kind.counts_pulls else _MOST_READ
 
     async def read(self, graph: RepositoryGraph, doomed: Set[Digest]) -> None:
-        """What stays of one repository: what its tags name, and what lies in indexes."""
+        """Read what stays in one repository: the manifests of its tags, and the children of indexes."""
         kept = self.kept.setdefault(graph.repository, {})
         seen = {*graph.manifests, *graph.absent, *doomed}
         pending = [digest for digest in graph.tags_of if digest not in seen]
@@ -86,7 +86,7 @@ class _Reading:
             pending = []
 
     async def _read(self, repository: Repository, digests: Sequence[Digest], there: Set[Digest]) -> list[Manifest]:
-        """Those of `digests` that the repository has; of `there` it is known that it does."""
+        """Those of `digests` that the repository has. Those in `there` are known to exist."""
         found: list[Manifest] = []
         asked: dict[Digest, Manifest | None] = {}
         for digest in digests:
@@ -118,7 +118,7 @@ class _Reading:
         return found
 
     def _matters(self, manifest: Manifest) -> bool:
-        """Whether it holds something that goes, or what is in it may."""
+        """Whether it refers to something that goes, or may do so through its children."""
         return manifest.kind is Kind.INDEX or not self.freed.isdisjoint(references(manifest))
 
 
@@ -129,8 +129,8 @@ def _children(manifests: Iterable[Manifest]) -> Iterator[Digest]:
 async def _measure(
     registry: Registry, plan: Plan, graphs: Mapping[Repository, RepositoryGraph], freed: Set[Digest]
 ) -> tuple[Mapping[Digest, int], bool]:
-    """Bytes of the blobs that come back, as the registry says; and whether these are all of them. What manifests state
-    no size of (as those of schema 1) is always asked for."""
+    """The bytes of the blobs that come back, as the registry reports them, and whether all were measured. Blobs without
+    a size in their manifest (schema 1) are always requested."""
     unstated: dict[Digest, Repository] = {}
     found: dict[Digest, int] = {}
     stated: dict[Digest, Repository] = {}
@@ -159,11 +159,11 @@ async def _measure(
 async def changed_since(
     registry: Registry, stored: StoredRegistry, inventory: Inventory, *, beside: Container[Repository]
 ) -> str:
-    """A tag (`repository:tag`) that is not what a storage has it for; empty where none was found.
+    """A tag (`repository:tag`) with another digest in the registry than in a storage; empty if none was found.
 
-    The storage may be older than the registry, and so may the inventory: where the two differ, the registry is asked,
-    one tag of each repository, and of no more than 50. Repositories in `beside` are compared elsewhere. Raises
-    UnreachableError and LoginError.
+    Both the storage and the inventory may be older than the registry. Where they differ, one tag of each repository is
+    requested, for at most 50 repositories. Those in `beside` are compared elsewhere. Raises UnreachableError and
+    LoginError.
     """
     doubtful: dict[Repository, tuple[Tag, Digest | None]] = {}
     for name in sorted({*stored.repositories, *inventory.repositories}):
