@@ -97,7 +97,7 @@ def run_on_terminal(command: list[str], folder: Path, environment: Mapping[str, 
         while True:
             try:
                 part = os.read(leader, 4096)
-            except OSError:  # on Linux this means that the other side
+            except OSError:  # on Linux this means that the other side is closed
                 break
             if not part:
                 break

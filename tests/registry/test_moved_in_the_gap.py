@@ -47,7 +47,7 @@ async def test_a_tag_that_a_replica_does_not_know_yet_is_not_moved(tmp_path: Pat
     with MemoryServer() as server, Pusher(server.url) as pusher:
         stays = pusher.push_image("r", "1.0", seed="stays")
         goes = pusher.push_image("r", "2.0", seed="goes")
-        lagging: list[str] = []  # the next answers, which come from that replica, are about this
+        lagging: list[str] = []  # what the next answers, from that replica, are about
 
         def lag(request: Request, answer: Answer) -> Answer:
             if request.method == "DELETE" and request.reference == goes["digest"]:

@@ -1,4 +1,4 @@
-"""Real servers for the tests: each is started on a free port and ended by its own process id."""
+"""Real servers for the tests: each is started on a free port and stopped by its own process id."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_START = 20.0
 
 
 def find_program(*names: str) -> str:
-    """The path of a server's program: on PATH, else where `./test` unpacked Debian's packages."""
+    """The path of a server's program: on PATH, otherwise where `./test` unpacked Debian's packages."""
     folders = os.pathsep.join(
         [os.environ.get("PATH", ""), "/usr/sbin", *(str(TOOLS / part) for part in ("usr/bin", "usr/sbin"))]
     )
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 class Process:
-    """A server's process: started, waited for, ended."""
+    """A server process: started, waited for, stopped."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -100,8 +100,8 @@ class DistributionServer(Process):
         cache: bool = False,
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """`http` and `auth` are more lines of its configuration (YAML) at those places; `cache`: its descriptor
-        cache in memory, as Debian's own configuration has it; `variables` are added to its environment."""
+        """`http` and `auth` are additional lines of its configuration (YAML) in these sections; `cache`: its descriptor
+        cache in memory, as in Debian's own configuration; `variables` are added to its environment."""
         super().__init__(folder, free_port())
         self.variables = variables or {}
         self.prefix = prefix

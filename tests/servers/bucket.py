@@ -1,4 +1,4 @@
-"""A folder as a bucket of an object store, as far as a reader of S3 asks; it may push back."""
+"""A folder as a bucket of an object store, with what a reader of S3 needs; it may refuse requests."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _PAGE = 40  # objects
 
 
 class Bucket(Endpoint):
-    """`refuses` says of a request, and how often its like was refused before, whether it is answered 503 SlowDown;
-    `forbidden` are objects that are not given away."""
+    """`refuses` decides, for a request and the number of earlier refusals of such a request, whether the answer is 503
+    SlowDown; `forbidden` are objects that are not returned."""
 
     def __init__(self, folder: Path, refuses: Callable[[Request, int], bool] = lambda _, __: False) -> None:
         super().__init__()

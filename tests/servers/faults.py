@@ -1,4 +1,4 @@
-"""A proxy before a real registry that breaks some of the exchanges: what a bad network and a dying server do."""
+"""A proxy in front of a real registry that breaks some of the exchanges, like a bad network or a failing server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Fault = Callable[["FaultyProxy", Request], Answer]
 
 
 class FaultyProxy(Proxy):
-    """Breaks the exchanges that `breaks` picks, by their number from 1, with `fault`; counts them in `broken`."""
+    """Breaks the exchanges that `breaks` selects, by their number from 1, with `fault`; counts them in `broken`."""
 
     def __init__(self, upstream: int, fault: Fault, breaks: Callable[[int, Request], bool]) -> None:
         super().__init__(upstream)
@@ -40,14 +40,14 @@ class FaultyProxy(Proxy):
         return answer
 
     def forward(self, request: Request) -> Answer:
-        """What the server answers; where it does not, the connection is reset."""
+        """The server's answer; without one, the connection is reset."""
         try:
             return self._forward(request)
         except (OSError, http.client.HTTPException):
             return LOST
 
     def heal(self) -> None:
-        """No more faults; what was held back has gone on."""
+        """No more faults; delayed requests have been forwarded."""
         self.breaks = lambda _, __: False
         self.silence.set()
         for thread in self.late:
@@ -59,20 +59,20 @@ class FaultyProxy(Proxy):
 
 
 def _altered(proxy: FaultyProxy, request: Request) -> Answer:
-    """Bytes of the body are others; the headers name the honest ones."""
+    """The body has different bytes; the headers are the right ones."""
     found = proxy.forward(request)
     return replace(found, body=found.body.replace(b"sha256:", b"sha256:0", 1)[:-1] if found.body else b"")
 
 
 def _other_digest(proxy: FaultyProxy, request: Request) -> Answer:
-    """The header names another digest than the server did."""
+    """The header has another digest than that of the server."""
     found = proxy.forward(request)
     named = {name: value for name, value in found.headers.items() if name.lower() != "docker-content-digest"}
     return replace(found, headers={**named, "Docker-Content-Digest": f"sha256:{'7' * 64}"})
 
 
 def _too_short(proxy: FaultyProxy, request: Request) -> Answer:
-    """The announced length is less than the body: what follows is no answer to anything."""
+    """The announced length is less than the body: the rest is not an answer to anything."""
     found = proxy.forward(request)
     return replace(found, headers={**found.headers, "Content-Length": str(len(found.body) // 2)})
 
@@ -89,13 +89,13 @@ def _after(proxy: FaultyProxy, request: Request) -> Answer:
 
 
 def _stalled(proxy: FaultyProxy, request: Request) -> Answer:
-    """Never an answer; a write was not sent on."""
+    """No answer ever; a write was not forwarded."""
     proxy.silence.wait(60)
     return LOST
 
 
 def _late(proxy: FaultyProxy, request: Request) -> Answer:
-    """The connection is reset, and the server goes on with it after somebody has looked twice."""
+    """The connection is reset, and the server continues after the client has checked twice."""
     looks = proxy.looks.setdefault(request.reference, threading.Semaphore(0))
 
     def go_on() -> None:

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server in a thread of this process, and a proxy that does something of its own between requests."""
+"""A small HTTP/1.1 server in a thread of this process, and a proxy that can act between requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_START = 20.0
 
 @dataclass(frozen=True)
 class Request:
-    """`path` is decoded, without the query; `target` is as it came. The names of headers are in lower case."""
+    """`path` is decoded, without the query; `target` is unchanged. The names of headers are in lower case."""
 
     method: str
     target: str
@@ -28,7 +28,7 @@ class Request:
 
     @property
     def reference(self) -> str:
-        """The last part of the path: a tag or a digest, where one stands."""
+        """The last part of the path: a tag or a digest, if there is one."""
         return self.path.rpartition("/")[2]
 
 
@@ -46,11 +46,11 @@ LOST = Answer(0)  # the connection is reset instead of an answer
 
 
 class Endpoint:
-    """Listens on a free port of the loopback, in a thread of its own. Subclasses say what is answered."""
+    """Listens on a free loopback port, in its own thread. Subclasses define the answers."""
 
     def __init__(self) -> None:
         self.port = 0
-        self.failures: list[Exception] = []  # of the server itself, or of what a test does between requests
+        self.failures: list[Exception] = []  # from the server itself, or from the actions of a test
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped: asyncio.Event | None = None
@@ -132,7 +132,7 @@ class _Connection(asyncio.Protocol):
         self._work = None if request is None else asyncio.ensure_future(self._respond(request))
 
     def _take(self) -> Request | None:
-        """The first request in the buffer, once it is there whole."""
+        """The first request in the buffer, once it is complete."""
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
         if not found:
             return None
@@ -173,9 +173,9 @@ class _Connection(asyncio.Protocol):
 
 
 class Proxy(Endpoint):
-    """Stands before a server on the loopback. `before` may answer in its place; `after` may change its answer.
+    """A proxy in front of a server on the loopback. `before` may answer in its place; `after` may change its answer.
 
-    Both run in threads of their own, and may use the server meanwhile: what somebody else does between two requests.
+    Both run in their own threads, and may use the server: they do what another client might do between two requests.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class Proxy(Endpoint):
         return found if found is not None else self.after(request, self._forward(request))
 
     def sent(self, method: str) -> list[str]:
-        """What requests of a method were about, in their order."""
+        """The targets of the requests of a method, in order."""
         return [request.reference for request in self.requests if request.method == method]
 
     def _forward(self, request: Request) -> Answer:

@@ -1,6 +1,6 @@
-"""A registry in memory, with real HTTP: what distribution 2.8 does, and switches for what other servers do.
+"""A registry in memory, with real HTTP: the behaviour of distribution 2.8, and switches for that of other servers.
 
-It is held to the real one by `test_contract.py`, which asks both the same.
+`test_contract.py` compares it with the real one, with the same requests.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Switches:
 
 @dataclass(frozen=True)
 class Stored:
-    """A manifest as it was put."""
+    """A manifest as pushed."""
 
     digest: str
     media_type: str
@@ -80,7 +80,7 @@ class Stored:
 
     @property
     def blobs(self) -> list[dict[str, Any]]:
-        """Config and layers, without those that lie elsewhere."""
+        """Config and layers, without those stored elsewhere."""
         body = self.body
         config = [body["config"]] if body.get("config") else []
         return [blob for blob in (*config, *(body.get("layers") or ())) if not blob.get("urls")]
@@ -94,7 +94,7 @@ class _Repository:
 
 
 class MemoryServer(Endpoint):
-    """Its content is in `repositories` and `blobs`: for tests to look at, and to change between requests."""
+    """Its content is in `repositories` and `blobs`, which tests can read, and change between requests."""
 
     def __init__(self, switches: Switches | None = None) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class MemoryServer(Endpoint):
         return Answer(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
 
     def collect_garbage(self) -> None:
-        """Sweep what no manifest names any more, the manifests that were deleted included."""
+        """Delete what no manifest refers to any more, including the deleted manifests."""
         stored = [manifest for found in self.repositories.values() for manifest in found.manifests.values()]
         marked = {blob["digest"] for manifest in stored for blob in manifest.blobs}
         for digest in self.blobs.keys() - marked:
@@ -196,7 +196,7 @@ class MemoryServer(Endpoint):
             return _error("MANIFEST_INVALID")
         repository = self.repositories.get(name, _Repository())
         missing = [
-            child  # which may be a blob: caches of BuildKit are indexes of those
+            child  # which may be a blob: BuildKit caches are indexes of blobs
             for child in stored.children
             if child not in repository.manifests and not self._has_blob(repository, child)
         ]
@@ -295,7 +295,7 @@ def _digest(raw: bytes, like: str) -> str:
 
 
 def _company(repository: _Repository, taken: Stored) -> Iterator[str]:
-    """What a server that cascades takes along: children that nothing else holds, and referrers."""
+    """What a cascading server deletes along: children that nothing else holds, and referrers."""
     held = {child for manifest in repository.manifests.values() for child in manifest.children}
     tagged = set((repository.tags or {}).values())
     referrers = [

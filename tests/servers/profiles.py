@@ -1,7 +1,7 @@
-"""What other registries are known to do, each as a registry in memory that does it.
+"""The known behaviour of other registries, each as a registry in memory.
 
-`docs/registries.md` has a row for each profile. They are fakes: what they hold is that we get along with such answers,
-not that the server of that name gives them.
+`docs/registries.md` has a row for each profile. They are fakes: they show that dregutil handles such answers, not that
+the server of that name gives them.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ PROFILES = (
 
 
 class ProfileServer(MemoryServer):
-    """A registry in memory that does as its profile says."""
+    """A registry in memory that behaves as its profile defines."""
 
     def __init__(self, profile: Profile) -> None:
         super().__init__(
@@ -146,7 +146,7 @@ class ProfileServer(MemoryServer):
         return replace(found, headers={**kept, "Link": link} if link else kept)
 
     def _refusal_of(self, request: Request) -> Answer | None:
-        """Why a DELETE of what is there is refused; None where it is carried out."""
+        """Why a DELETE of something that exists is refused; None if it is processed."""
         profile = self.profile
         name, reference = request.path.removeprefix("/v2/").split("/manifests/")
         if ":" not in reference:

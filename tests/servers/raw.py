@@ -1,4 +1,4 @@
-"""A server whose every byte a test writes by hand."""
+"""A server for which a test writes every byte."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Handler = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
 
 class RawServer:
-    """Answers each request by hand; `seen` holds the request lines, `headers` the rest."""
+    """Answers each request with a handler; `seen` has the request lines, `headers` the rest."""
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler

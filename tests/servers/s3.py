@@ -1,4 +1,4 @@
-"""An S3-compatible server (moto's), and a registry that keeps its storage there."""
+"""An S3-compatible server (moto), and a registry that keeps its storage there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class S3Server(Process):
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """The environment by which a client finds it."""
+        """The environment with which a client finds it."""
         return {**KEYS, "AWS_ENDPOINT_URL": f"http://{self.host}"}
 
     def request(self, method: str, path: str, body: bytes = b"") -> int:

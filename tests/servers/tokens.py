@@ -1,4 +1,5 @@
-"""A token server for the real registry: signs what it is asked for, as far as the user may, for a while."""
+"""A token server for the real registry: it signs the requested scope, as far as the user is allowed, with a limited
+lifetime."""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ from servers.http import Answer, Endpoint, Request
 
 __all__ = ["Asked", "TokenIssuer"]
 
-_LEEWAY = 60  # seconds for which distribution 2.8 takes a token after its end
+_LEEWAY = 60  # seconds for which distribution 2.8 accepts an expired token
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One request for a token, and who sent it ("" for nobody). `at` is in seconds of the monotonic clock."""
+    """A token request, and its user ("" if anonymous). `at` is in seconds of the monotonic clock."""
 
     method: str
     fields: dict[str, list[str]]
@@ -41,9 +42,9 @@ class Asked:
 
 @dataclass
 class TokenIssuer(Endpoint):
-    """`users` have passwords, `identity_token` is `ann`'s. `may`: what a user may do to repositories that begin so;
-    without an entry, everything. `lives`: seconds after which the registry refuses a token; it is said to live as long
-    as `says`."""
+    """`users` have passwords, `identity_token` is that of `ann`. `may`: what a user may do in repositories with this
+    prefix; without an entry, everything. `lives`: seconds after which the registry refuses a token; its stated lifetime
+    is `says`."""
 
     users: dict[str, str] = field(default_factory=lambda: {"ann": "pässword"})
     identity_token: str = "an-identity-token"
@@ -52,7 +53,7 @@ class TokenIssuer(Endpoint):
     says: float | None = None
     takes_post: bool = True
     next_identity_token: str = ""
-    late: int = 0  # how many of the next tokens are given out long after their end
+    late: int = 0  # how many of the next tokens are returned long after their expiry
     ca: trustme.CA = field(default_factory=trustme.CA)
     asked: list[Asked] = field(default_factory=list)
 
@@ -74,14 +75,14 @@ class TokenIssuer(Endpoint):
         return f"{self.url}/token"
 
     def configuration(self, folder: Path) -> str:
-        """The registry's `auth` section; the certificate is written into `folder`."""
+        """The `auth` section of the registry; the certificate is written to `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.ca.cert_pem.write_to_path(str(folder / "ca.pem"))
         token = f"realm: {self.realm}, service: reg, issuer: issuer, rootcertbundle: {folder / 'ca.pem'}"
         return f"auth: {{token: {{{token}}}}}"
 
     def wait_until_all_ended(self) -> None:
-        """Return when the registry refuses every token that was asked for so far."""
+        """Return once the registry refuses every token requested so far."""
         with self._lock:
             end = self._last_end
         while (left := end - time.time()) > 0:
@@ -89,7 +90,7 @@ class TokenIssuer(Endpoint):
 
     def sign(self, service: str, scopes: tuple[str, ...], user: str = "ann") -> str:
         now = time.time()
-        # The registry reads whole seconds, and takes a token a minute longer.
+        # The registry reads whole seconds, and accepts a token for a minute longer.
         end = math.ceil(now + self.lives)
         expires = int(now) - 300 if self.late else end - _LEEWAY
         self.late = max(0, self.late - 1)

@@ -9,7 +9,7 @@ from dregutil.registry import absence
 
 
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program asks again at once where it would leave a replica a second or two."""
+    """The program asks again at once where it would wait a second or two for a replica."""
     monkeypatch.setattr(settle, "_SETTLE", 0.0)
     monkeypatch.setattr(absence, "_PAUSE", 0.0)
     monkeypatch.setattr(last_look, "_LAGS", (0.0,) * 4)

@@ -1,4 +1,4 @@
-"""A run at work, disturbed: killed, pushed into, lied to; and what must hold of each push afterwards."""
+"""A disturbed run: killed, with pushes in between, with wrong answers; and what must hold of each push afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["AtWork", "Told"]
 
 @dataclass
 class Told:
-    """What a run says of tags that are not as they should be. `doubtful`: on what they are now."""
+    """What a run reports about tags that are not as they should be. `doubtful`: about their present digests."""
 
     named: set[tuple[Repository, str]] = field(default_factory=set)
     vanished: set[tuple[Repository, str]] = field(default_factory=set)
@@ -63,7 +63,7 @@ class AtWork:
     lost_in_a_kill: set[tuple[Repository, str]] = field(default_factory=set)
 
     def run(self, plan: Plan, journal: Journal, earlier: RunRecord | None, trouble: Trouble) -> RunResult | None:
-        """Carry out a plan, or go on with it; None where it was killed."""
+        """Apply a plan, or resume it; None if it was killed."""
         seen = {
             name: {Tag(tag): Digest(digest) for tag, digest in tags.items()}
             for name, tags in (self.world.tags() if trouble.lies else {}).items()
@@ -92,7 +92,7 @@ class AtWork:
         return result
 
     def disturbed(self, plan: Plan, trouble: Trouble, work: Callable[[WritableRegistry], Any]) -> tuple[Any, Meddler]:
-        """What `work` returns, or None where it was killed."""
+        """The result of `work`, or None if it was killed."""
         meddler = Meddler(self.world, plan, trouble.pushes)
         then = {str(name): tags for name, tags in (self.world.tags() if trouble.lies else {}).items()}
         self.front.begin(trouble.lies, then)
@@ -109,7 +109,8 @@ class AtWork:
             self.world.story += [f"  {event}" for event in self.front.events]
 
     def settle(self, meddler: Meddler, told: Told, *, killed: bool) -> None:
-        """What was pushed meanwhile stays, whole, or is named; or it fell into the gap that nobody can see into."""
+        """What was pushed in the meantime stays, complete, or is reported; or it fell into the gap that cannot be
+        seen."""
         for push in meddler.done:
             key = (push.repository, push.tag)
             here = self.world.pusher.tags(push.repository).get(push.tag)
@@ -118,7 +119,7 @@ class AtWork:
             if here == push.digest:
                 self._settle_there(push, key, told, killed=killed)
             elif push.kind == "copy" and here is not None:
-                self.world.copies[key] = push.digest  # looked at with the others
+                self.world.copies[key] = push.digest  # checked with the others
             else:
                 self._settle_lost(push, key, here, told, killed=killed)
 
@@ -151,7 +152,7 @@ class AtWork:
         if key in told.named:
             self.world.count("a tag that was lost was named")
             return
-        # That somebody else has removed it is not true, but nobody can know better who was lied to.
+        # It is not true that somebody else has removed it, but a client that got wrong answers cannot know.
         if key in told.vanished and any(event.lie for event in self.front.events):
             self.world.count("a tag that was lost was called gone")
             return

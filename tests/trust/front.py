@@ -1,7 +1,7 @@
-"""What stands before a registry: it keeps a log of the requests, and lies as it is told to, for a while.
+"""A proxy in front of a registry: it logs the requests, and gives wrong answers on demand, for a while.
 
-`omits`: one list leaves out a tag. `absent`: one read of a tag answers 404. `lags`: for some requests, lists and tags
-are as they were when the run began. `cached`: until the run ends, an answer to a URL is given again, whatever changed.
+`omits`: one list omits a tag. `absent`: one read of a tag answers 404. `lags`: for some requests, lists and tags are as
+they were when the run began. `cached`: until the run ends, the answer to a URL is repeated, even if it has changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OF_THE_CONNECTION = frozenset(("content-length", "transfer-encoding", "connecti
 
 @dataclass(frozen=True)
 class Lie:
-    """From the request of this number on, for `length` of those that it is about."""
+    """From the request with this number on, for `length` of the requests concerned."""
 
     kind: str
     number: int
@@ -36,14 +36,14 @@ class Lie:
 
 @dataclass
 class Event:
-    """A request, with its moments on `time.monotonic`. `lie`: the kind of lie that answered it, or empty."""
+    """A request, with its times on `time.monotonic`. `lie`: the kind of wrong answer, or empty."""
 
     method: str
     path: str
     began: float
     ended: float = float("inf")
     lie: str = ""
-    hidden: str = ""  # the tag that this list leaves out
+    hidden: str = ""  # the tag that this list omits
     status: int = 0
 
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class _State:
 
 
 class Front(Proxy):
-    """`before_each` is called in the thread of a request, one at a time, before it is answered."""
+    """`before_each` is called in the thread of a request, one at a time, before the answer."""
 
     def __init__(self, upstream: int) -> None:
         super().__init__(upstream)
@@ -96,7 +96,7 @@ class Front(Proxy):
         self._state = _State(list(lies), then)
 
     def rest(self) -> None:
-        """Wait until no request is under way, and tell the truth from now on."""
+        """Wait until no request is in flight, and give right answers from now on."""
         with self._idle:
             assert self._idle.wait_for(lambda: self._busy == 0, _LONGEST_REST)
         self.before_each = lambda _, __: None
@@ -180,7 +180,7 @@ class Front(Proxy):
         return replace(found, headers={**found.headers, "Age": "7"}) if lie.with_age else found
 
     def _forward(self, request: Request) -> Answer:
-        """A read of which the server has closed the connection is sent once more, as any proxy does."""
+        """A read whose connection the server has closed is sent once more, as by any proxy."""
         try:
             return self._forward_once(request)
         except http.client.RemoteDisconnected:
@@ -189,7 +189,7 @@ class Front(Proxy):
             return self._forward_once(request)
 
     def _forward_once(self, request: Request) -> Answer:
-        """By a connection that is kept for each thread."""
+        """With a persistent connection for each thread."""
         connection: Any = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=60)

@@ -1,4 +1,4 @@
-"""The machine: pushes, removals, stale plans, refusals, kills, resumes, undos, and whatever disturbs them."""
+"""The state machine: pushes, removals, stale plans, refusals, kills, resumes, undos, and all disturbances."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ TAGS_FIRST_PAYS = vars(repository)["tags_first_pays"]
 
 
 class Trust(RuleBasedStateMachine):
-    """On the real server the switches turn nothing; on the one in memory they make it like others."""
+    """The switches have no effect on the real server; on the one in memory they make it behave like others."""
 
     url: ClassVar[str]
     front: ClassVar[Front]
@@ -71,12 +71,12 @@ class Trust(RuleBasedStateMachine):
         self.at_work = AtWork(self.world, self.store, self.front, self.gaps)
         self.plans: list[Plan] = []
         self.cut_off: list[str] = []
-        self.unnamed: dict[str, set[tuple[Repository, str]]] = {}  # what a run that was killed took along
+        self.unnamed: dict[str, set[tuple[Repository, str]]] = {}  # what a killed run deleted along
         self.damaged: set[str] = set()
 
     def teardown(self) -> None:
         if isinstance(sys.exc_info()[1], Exception):
-            print(*self.world.story, sep="\n")  # a kill falls where it falls: the same steps may not fail again
+            print(*self.world.story, sep="\n")  # kills are not reproducible: the same steps may pass again
         vars(repository)["tags_first_pays"] = TAGS_FIRST_PAYS
         self.switches.refused.clear()
         self.switches.failing.clear()
@@ -132,7 +132,7 @@ class Trust(RuleBasedStateMachine):
 
     @rule(place=PLACE)
     def copy_off_a_placeholder(self, place: int) -> None:
-        """`crane tag` of what a dead run left."""
+        """`crane tag` of what a killed run left."""
         for name, here in self.world.tags().items():
             for tag in sorted(here):
                 found = self.world.placeholder_on(name, tag) if (name, tag) in self.world.doomed else None
@@ -145,15 +145,15 @@ class Trust(RuleBasedStateMachine):
 
     @rule(seed=st.integers(0, 5))
     def push_over_a_copy(self, seed: int) -> None:
-        """As is advised where a copy may stand for several images."""
+        """As advised if a copy may stand for several images."""
         for name, tag in list(self.world.copies)[:1]:
             self.world.push_image(name, [tag], f"image {seed}")
 
-    # What the registry and the disk do
+    # The behaviour of the registry and the disk
 
     @rule(name=NAME, place=PLACE, status=st.sampled_from([0, 405, 409, 412, 500]))
     def refuse(self, name: int, place: int, status: int) -> None:
-        """From now on a manifest's DELETE is refused, or for 500 carried out all the same; 0: none any more."""
+        """From now on the DELETE of a manifest is refused, or for 500 processed anyway; 0: no longer."""
         if status == 0:
             self.switches.refused.clear()
             self.switches.failing.clear()
@@ -164,7 +164,7 @@ class Trust(RuleBasedStateMachine):
 
     @rule(place=st.integers(0, 3), where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
     def damage(self, place: int, where: float, bit: int) -> None:
-        """A bit of a record flips: of a run that was cut off, if there is one."""
+        """A bit of a record flips: of an interrupted run, if there is one."""
         names = self.cut_off or self.store.names()
         if names and not self.damaged:
             run = names[place % len(names)]
@@ -180,7 +180,7 @@ class Trust(RuleBasedStateMachine):
 
     @rule(selection=SELECTIONS)
     def plan(self, selection: Selection) -> None:
-        """A plan that is carried out later, when it may be stale."""
+        """A plan that is applied later, when it may be stale."""
         plan = self._plan(*selection)
         if plan.steps:
             self.plans.append(plan)
@@ -230,7 +230,7 @@ class Trust(RuleBasedStateMachine):
             self._finished(run)
 
     def _is_lost(self, name: Repository, tag: str) -> bool:
-        """Whether a tag is gone, and with it what it was moved onto."""
+        """Whether a tag is gone, together with the digest it was moved to."""
         if tag in self.world.pusher.tags(name):
             return False
         return not self.world.pusher.has(name, self.world.doomed.get((name, tag), tag))
@@ -261,11 +261,11 @@ class Trust(RuleBasedStateMachine):
         if not trouble.lies and not meddler.done:
             assert result.error is None or self.damaged, result.error
             assert not result.of(UndoResult.FAILED), result.entries
-            # What needs a manifest that another run removed since cannot come back before that run is undone.
+            # What needs a manifest that another run has removed cannot be restored before that run is undone.
             lost = [why for _, outcome, why in result.entries if outcome == UndoResult.LOST]
             assert self.damaged or all("child" in why or "its blob" in why for why in lost), lost
         if trouble.lies:
-            self._note_put_back(record)  # what a lie called a false success may be there
+            self._note_put_back(record)  # what a wrong answer called a false success may exist
         elsewhere = {(name, str(tag)) for name, tag in result.moved} | meddler.touched
         for entry, outcome, _ in result.entries:
             if outcome not in (UndoResult.RESTORED, UndoResult.THERE):
@@ -281,7 +281,7 @@ class Trust(RuleBasedStateMachine):
             self._finished(record.run)
 
     def _finished(self, run: str) -> None:
-        """What came while a run deleted what it needs is whole by now."""
+        """What appeared while a run deleted what it needs is complete by now."""
         if run in self.cut_off:
             self.cut_off.remove(run)
         if not self.cut_off and not self.damaged:
@@ -289,10 +289,9 @@ class Trust(RuleBasedStateMachine):
                 self.world.is_tagged(name, tag, digest)
 
     def _note_put_back(self, record: RunRecord) -> None:
-        """An undo that was cut off or lied to: what it put back of a tag that was removed twice may be what the tag had
-        first.
+        """An undo that was interrupted or got wrong answers: a tag that was removed twice may have its first image.
 
-        Where the registry denied what it had accepted, the tag may be on a placeholder that stands for nothing.
+        If the registry denied what it had accepted, the tag may be on a placeholder that stands for nothing.
         """
         for intent in record.intents:
             here = self.world.pusher.tags(intent.repository)
@@ -309,7 +308,7 @@ class Trust(RuleBasedStateMachine):
 
     def _plan(self, chosen: list[int], tags: list[str], rules: MatchRules, options: RemovalOptions) -> Plan:
         if self.switches.last_tag_takes:
-            options = replace(options, untag=False)  # killed in it, such a server has lost a child until the resume
+            options = replace(options, untag=False)  # if killed then, a child is lost until the resume
 
         async def make(registry: WritableRegistry) -> Plan:
             found = (await crawl(registry, self.world.repositories)).inventory
@@ -344,12 +343,12 @@ class Trust(RuleBasedStateMachine):
             self.cut_off.append(journal.run)
 
     def _check_error(self, result: RunResult, trouble: Trouble) -> None:
-        """Nothing ends a run early but a registry that does not allow deletion, or that lies."""
+        """Nothing ends a run early except a registry that does not allow deletion, or gives wrong answers."""
         excused = self.switches.refused or trouble.lies or trouble.pushes or self.world.copies
         assert result.error is None or excused, result.error
 
     def _doom(self, plan: Plan) -> None:
-        """Tags that the plan names, and that are on the digest that it names: they may go from now on."""
+        """Tags in the plan that are on the digest in the plan: they may be removed from now on."""
         for step in plan.steps:
             for tag in step.tags:
                 for there in (self.world.must, self.world.fragile):
@@ -357,7 +356,7 @@ class Trust(RuleBasedStateMachine):
                         self.world.doomed[step.repository, tag] = there.pop((step.repository, tag))
 
     def _check_result(self, plan: Plan, result: RunResult, trouble: Trouble) -> None:
-        """The outcomes are true: what is said to be gone is gone, what is left is whole again."""
+        """The outcomes are true: what is reported as gone is gone, what is left is complete again."""
         pushed = bool(trouble.pushes)
         for outcome in result.outcomes:
             step = outcome.step

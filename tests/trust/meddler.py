@@ -1,7 +1,7 @@
-"""What others push while a run is at work: before any of its requests, and what may have become of it afterwards.
+"""What others push during a run: before any of its requests, and what may have happened to it afterwards.
 
-A push between a reading and the write that follows cannot be seen by anyone. `why_lost` says whether one that is gone
-fell into that gap, by the log of what stood before the registry; it excuses nothing else.
+Nobody can see a push between a reading and the next write. `why_lost` decides whether a lost push fell into that gap,
+by the log of the proxy; it excuses nothing else.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _numbers = itertools.count()
 
 @dataclass
 class Push:
-    """A tag that somebody pushed onto `digest`. `goes_with`: the digest whose deletion takes it along. `was_on`: what
-    it may be on again, where it is one that was to go."""
+    """A tag that somebody pushed to `digest`. `goes_with`: the digest whose deletion removes it. `was_on`: where it may
+    be again, if it was selected for removal."""
 
     kind: str
     repository: Repository
@@ -47,7 +47,7 @@ class Push:
 
 
 class Meddler:
-    """Pushes before requests of some numbers, or writes of some (-1 is the first). `plan` says what goes; a tag is
+    """Pushes before requests with certain numbers, or writes (-1 is the first). `plan` has what is removed; a tag is
     pushed once."""
 
     def __init__(self, world: World, plan: Plan, pushes: Sequence[tuple[int, str, int]]) -> None:
@@ -107,7 +107,7 @@ class Meddler:
         began = time.monotonic()
         path = f"/v2/{name}/manifests/{tag}"
         status, _, _ = self.world.pusher.request("PUT", path, raw, {"Content-Type": media_type})
-        if status == 201:  # an index whose child has gone is refused
+        if status == 201:  # an index with a deleted child is refused
             self.world.count(f"pushed meanwhile: {kind}")
             self.done.append(Push(kind, name, tag, digest, goes_with or digest, began, time.monotonic(), was_on))
 
@@ -127,9 +127,9 @@ class Meddler:
 
 
 def why_lost(push: Push, events: Sequence[Event], *, killed: bool) -> str:
-    """Why a push that is gone may be, without a word about it; empty where nothing excuses that."""
+    """Why a push may be lost without a message; empty if nothing excuses it."""
     here = [event for event in events if event.repository == push.repository]
-    # The tag lay on a placeholder, where the run had put it, and the DELETE of that overtook the push.
+    # The tag was on a placeholder, where the run had moved it, and the DELETE of that overtook the push.
     moved = [event.ended for event in here if event.method == "PUT" and event.reference == push.tag]
     overtaken = [event for event in here if _is_at_once(event, push) and min(moved, default=event.ended) < event.began]
     if push.kind == "own elsewhere" and overtaken:
@@ -142,7 +142,7 @@ def why_lost(push: Push, events: Sequence[Event], *, killed: bool) -> str:
     if push.kind == "own again" and not any(event.reference in (push.tag, push.goes_with) for event in before):
         return "a tag that the plan names was there again before it was read"
     if push.kind == "moved":
-        # It is missed afterwards, wherever a list tells the truth once more.
+        # It is missing afterwards, in any list that is right again.
         told = any(event.is_list and event.began >= hit.ended and _shows(event, push.tag) for event in here)
         if not told:
             return "a tag was lost in the gap before a kill" if killed else "a tag was lost, and no list told"
@@ -151,7 +151,7 @@ def why_lost(push: Push, events: Sequence[Event], *, killed: bool) -> str:
 
 
 def gap_before(push: Push, events: Sequence[Event]) -> float:
-    """Seconds between the last list before a push and the write that took it."""
+    """Seconds between the last list before a push and the write that overwrote it."""
     here = [event for event in events if event.repository == push.repository]
     hit = next(event for event in here if event.ended >= push.began and _hits(event, push))
     lists = [event.began for event in here if event.is_list and event.began <= push.ended]
@@ -159,7 +159,7 @@ def gap_before(push: Push, events: Sequence[Event]) -> float:
 
 
 def _is_at_once(event: Event, push: Push) -> bool:
-    """Whether a DELETE by digest was at work while the tag was pushed."""
+    """Whether a DELETE by digest was in progress while the tag was pushed."""
     is_delete = event.method == "DELETE" and ":" in event.reference
     return is_delete and event.began <= push.ended and event.ended >= push.began
 
@@ -171,7 +171,7 @@ def _hits(event: Event, push: Push) -> bool:
 
 
 def _shown(push: Push, here: Sequence[Event], hit: Event) -> bool:
-    """Whether a reading after the push and before what took it told of it."""
+    """Whether a reading after the push, and before the write that overwrote it, contained it."""
     between = [event for event in here if event.began >= push.ended and event.ended <= hit.began]
     reads = [event for event in between if event.method in READING and event.reference == push.tag]
     if any(event.lie not in _TELLS_NOTHING for event in reads):

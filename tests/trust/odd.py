@@ -1,4 +1,4 @@
-"""Odd manifests that registries hold: each kind once cost an image, or a figure."""
+"""Unusual manifests in registries: each kind once caused a lost image, or a wrong figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Descriptor = dict[str, Any]
 
 
 def _cache(pusher: Pusher, repository: str, seed: str, _: _Descriptor) -> tuple[bytes, str]:
-    """A cache as BuildKit exports it: an index whose entries are blobs; the layer is one of an image, too."""
+    """A cache as exported by BuildKit: an index whose entries are blobs; one layer is also that of an image."""
     layer, config = b"image 0 layer 0", f"cache {seed}".encode()
     entries = [
         {"mediaType": LAYER, "digest": pusher.push_blob(repository, layer), "size": len(layer)},
@@ -42,7 +42,7 @@ def _layer(pusher: Pusher, repository: str, raw: bytes, **more: Any) -> _Descrip
 
 
 def _foreign(pusher: Pusher, repository: str, seed: str, _: _Descriptor) -> tuple[bytes, str]:
-    """A foreign layer that was pushed all the same."""
+    """A foreign layer that was pushed anyway."""
     layer = _layer(pusher, repository, f"foreign {seed}".encode(), mediaType=FOREIGN, urls=["https://example.com/1"])
     return _image(pusher, repository, seed, layer)
 
@@ -53,7 +53,7 @@ def _empty(pusher: Pusher, repository: str, seed: str, _: _Descriptor) -> tuple[
 
 
 def _lying(pusher: Pusher, repository: str, seed: str, _: _Descriptor) -> tuple[bytes, str]:
-    """A layer, and a config, of which other sizes are stated."""
+    """A layer and a config with wrong stated sizes."""
     return _image(
         pusher,
         repository,
@@ -64,23 +64,23 @@ def _lying(pusher: Pusher, repository: str, seed: str, _: _Descriptor) -> tuple[
 
 
 def _manifest_as_layer(pusher: Pusher, repository: str, seed: str, other: _Descriptor) -> tuple[bytes, str]:
-    """A layer that is a manifest of the repository, too."""
+    """A layer that is also a manifest of the repository."""
     raw = pusher.raw(repository, other["digest"])
     return _image(pusher, repository, seed, _layer(pusher, repository, raw, mediaType=other["mediaType"]))
 
 
 def _referrer(pusher: Pusher, repository: str, seed: str, other: _Descriptor) -> tuple[bytes, str]:
-    """An image with a tag of its own that refers to another."""
+    """An image with its own tag that refers to another."""
     return _image(pusher, repository, seed, _layer(pusher, repository, b"referrer"), subject=other)
 
 
 def _odd_case(_: Pusher, __: str, ___: str, other: _Descriptor) -> tuple[bytes, str]:
-    """An index to every client that is written in Go, and without children to others."""
+    """An index to every client in Go, and without children to others."""
     return json.dumps({"schemaVersion": 2, "mediaType": INDEX, "Manifests": [other]}).encode(), INDEX
 
 
 def _doubled(_: Pusher, __: str, ___: str, other: _Descriptor) -> tuple[bytes, str]:
-    """An index that says twice what is in it."""
+    """An index with a duplicate key for its children."""
     entries = json.dumps([other])
     return f'{{"schemaVersion": 2, "mediaType": "{INDEX}", "manifests": [], "manifests": {entries}}}'.encode(), INDEX
 
@@ -98,7 +98,7 @@ ODD: dict[str, Callable[[Pusher, str, str, _Descriptor], tuple[bytes, str]]] = {
 
 
 def push_odd(pusher: Pusher, repository: str, *tags: str, kind: str, seed: str, other: _Descriptor) -> _Descriptor:
-    """Push a manifest of a kind, one of `ODD`; returns its descriptor. `other` is one that is there."""
+    """Push a manifest of a kind, one of `ODD`; return its descriptor. `other` is one that exists."""
     raw, media_type = ODD[kind](pusher, repository, seed, other)
     digest = pusher.push_manifest(repository, None, raw, media_type)
     for tag in tags:

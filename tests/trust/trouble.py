@@ -1,4 +1,4 @@
-"""What a run is given: selections, and what disturbs it."""
+"""The input of a run: selections, and disturbances."""
 
 from __future__ import annotations
 
@@ -59,13 +59,14 @@ LIES = st.lists(
     min_size=1,
     max_size=2,
 )
-MEANWHILE = "^(new|over)-"  # tags that others pushed during earlier runs: they go with the next
+MEANWHILE = "^(new|over)-"  # tags that others pushed during earlier runs: the next run removes them
 
 
 @dataclass
 class Trouble:
-    """What disturbs one run: after how many effects it is killed, and what the disk then shows of the lines that were
-    not synced yet; what is pushed meanwhile; what the registry lies about; by how many days the clock is off."""
+    """The disturbances of one run: after how many effects it is killed, and what the disk then shows of the lines that
+    were not synced yet; what is pushed in the meantime; the wrong answers of the registry; by how many days the clock
+    is off."""
 
     kill_after: int | None = None
     torn: list[int] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A registry of two repositories, what was pushed there, and what must be there at any moment: the reader's side."""
+"""A registry of two repositories, what was pushed there, and what must exist at any time: the view of the reader."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _Key = tuple[Repository, str]
 
 @dataclass
 class World:
-    """`must`: the tags that must resolve, whole. `doomed`: those that were asked to go: there, or not. `copies`: tags
-    that others copied off a placeholder: they may stay there, and never vanish. `fragile`: tags that came while a run
-    deleted what they need: whole once that run is resumed or undone."""
+    """`must`: the tags that must resolve completely. `doomed`: those selected for removal: present, or not. `copies`:
+    tags that others copied from a placeholder: they may stay there, but never vanish. `fragile`: tags that appeared
+    while a run deleted what they need: complete once that run is resumed or undone."""
 
     url: str
     counts: Counter[str]
@@ -33,7 +33,7 @@ class World:
     copies: dict[_Key, str] = field(default_factory=dict)
     fragile: dict[_Key, str] = field(default_factory=dict)
     raws: dict[str, tuple[bytes, str]] = field(default_factory=dict)
-    story: list[str] = field(default_factory=list)  # what happened, for whoever looks into a counterexample
+    story: list[str] = field(default_factory=list)  # what happened, to investigate a counterexample
 
     def __post_init__(self) -> None:
         number = next(_numbers)
@@ -84,24 +84,24 @@ class World:
         return found
 
     def note_index(self, children: list[dict[str, Any]]) -> str:
-        """The digest of an index that is known from now on, and pushed by whoever wants it."""
+        """The digest of an index that is known from now on, and that a caller may push."""
         raw = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).encode()
         digest = Pusher.digest_of(raw)
         self.raws[digest] = (raw, INDEX)
         return digest
 
     def whole(self, name: Repository) -> list[dict[str, Any]]:
-        """What was pushed and is still there, whole."""
+        """What was pushed and still exists completely."""
         seen: set[str] = set()
         return [found for found in self.pushed[name] if self.pusher.is_whole(name, found["digest"], seen)]
 
-    # What is there
+    # What exists
 
     def tags(self) -> dict[Repository, dict[str, str]]:
         return {name: self.pusher.tags(name) for name in self.repositories}
 
     def placeholder_on(self, name: Repository, tag: str) -> tuple[bytes, str] | None:
-        """The placeholder on which a tag lies, and its media type."""
+        """The placeholder of a tag, and its media type."""
         path = f"/v2/{name}/manifests/{tag}"
         status, headers, raw = self.pusher.request("GET", path, headers={"Accept": ACCEPT})
         if status != 200 or "placeholder" not in (json.loads(raw).get("config") or {}).get("mediaType", ""):
@@ -109,12 +109,12 @@ class World:
         return raw, headers["content-type"]
 
     def is_on_nothing(self, name: Repository, tag: str) -> bool:
-        """Whether a tag lies on a placeholder that says that it stands for nothing."""
+        """Whether a tag is on a placeholder that stands for nothing."""
         found = self.placeholder_on(name, tag)
         return found is not None and "annotations" in json.loads(found[0])
 
     def check(self, *, doomed_too: bool) -> None:
-        """Look at every tag. `doomed_too`: what was to go is there as it was, or not at all."""
+        """Check every tag. `doomed_too`: what was selected is present as before, or absent."""
         for name, here in self.tags().items():
             seen: set[str] = set()
             for (repository, tag), digest in self.must.items():
@@ -133,7 +133,7 @@ class World:
                 assert known, (name, tag, digest)
 
     def _check_copies(self, name: Repository, here: dict[str, str]) -> None:
-        """A copy is where it was, or names an image, whole: which one, only the run may know."""
+        """A copy is where it was, or points to a complete image; which one, only the run can know."""
         for (repository, tag), digest in list(self.copies.items()):
             if repository != name:
                 continue

@@ -1,4 +1,4 @@
-"""What is sent as Authorization, and what never is: one registry's challenges against scripted token servers."""
+"""What is sent as Authorization, and what never is: the challenges of one registry, against scripted token servers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bearer(scope: str = PULL[0], *, realm: str = REALM, error: str = "") -> list
 
 
 class TokenServer:
-    """Gives tokens t1, t2, … and keeps what it was asked. `gate` holds the answers back until it is set."""
+    """Returns tokens t1, t2, … and records its requests. `gate` delays the answers until it is set."""
 
     def __init__(self, *answers: tuple[int, object], expires_in: object = 300) -> None:
         self.requests: list[TokenRequest] = []
@@ -237,7 +237,7 @@ async def test_a_token_that_the_registry_no_longer_accepts_is_replaced_once() ->
     late = [auth.challenged(401, refused, PULL, attempt=0, fetch=server, sent=sent) for _ in range(2)]
 
     assert await asyncio.gather(*late) == [True, True]
-    # One whose refusal comes after the new token is there does not fetch another.
+    # A request refused after the new token has arrived does not fetch another.
     assert await auth.challenged(401, bearer(error="invalid_token"), PULL, attempt=0, fetch=server, sent=sent)
     assert len(server.requests) == 2
     assert not await auth.challenged(401, bearer(), PULL, attempt=1, fetch=server)

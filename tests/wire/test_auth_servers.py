@@ -36,7 +36,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], port: int) -> Iterator[str]:
-    """A server process, from the moment that it listens; gives its URL."""
+    """A server process, once it listens; yields its URL."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         try:
             for _ in range(400):
@@ -49,7 +49,7 @@ def running(command: list[str], port: int) -> Iterator[str]:
                 time.sleep(0.025)
             yield f"http://127.0.0.1:{port}"
         finally:
-            process.terminate()  # not killed: Apache's workers end with it only so
+            process.terminate()  # not killed: otherwise Apache's workers do not end with it
             process.communicate(timeout=20)
 
 
@@ -92,7 +92,7 @@ async def statuses(
     *,
     digest_auth: bool = False,
 ) -> tuple[list[int], str]:
-    """The statuses of all `paths`, asked for at once, and the scheme that was used."""
+    """The statuses of all `paths`, requested at once, and the scheme that was used."""
     auth = Authenticator(url, credentials, digest_auth=digest_auth)
     transport = Transport(url, auth)
     try:
@@ -103,7 +103,7 @@ async def statuses(
 
 
 def listings(count: int) -> Sequence[tuple[str, tuple[str, ...]]]:
-    """As many listings of repositories, each asked for twice; none exists, and 404 says that the login was taken."""
+    """As many listings of repositories, each requested twice; none exists, so 404 means that the login was accepted."""
     return [(f"/v2/r{n}/tags/list", (f"repository:r{n}:pull",)) for n in range(count)] * 2
 
 
@@ -176,10 +176,10 @@ async def test_distributions_htpasswd(tmp_path: Path, htpasswd: Path) -> None:
 
 @contextmanager
 def apache_with_digest(nonce_lifetime: int) -> Iterator[str]:
-    """Apache's mod_auth_digest before a folder with one file."""
+    """Apache's mod_auth_digest in front of a folder with one file."""
     program = find_program("apache2")
     installed = Path(program).parents[1] / "lib" / "apache2" / "modules"
-    # Its workers are another user, who must get in.
+    # Its workers run as another user, who needs access.
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         folder.chmod(0o755)

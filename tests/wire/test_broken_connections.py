@@ -1,4 +1,4 @@
-"""One connection that breaks off ends neither a listing nor a removal before it starts."""
+"""A single broken connection ends neither a listing nor a removal before it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What stands between us and the registry: replicas that lag, caches, proxies that mislabel. Nothing goes by it."""
+"""What is between dregutil and the registry: lagging replicas, caches, proxies that mislabel. Nothing is lost because
+of them."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def proxy(registry_server: DistributionServer) -> Iterator[Proxy]:
 async def planned(
     url: str, *tags: str, known: dict[str, str] | None = None, seen: KnownManifests | None = None
 ) -> Plan:
-    """The plan for tags of `r`, made from a crawl; `known` are tags that an earlier one saw besides."""
+    """The plan for tags of `r`, made from a crawl; `known` are tags that an earlier crawl also saw."""
     async with connect_writable(url) as registry:
         found = (await crawl(registry)).inventory
         selection = select_tags(found, [R], TagSelector.build(tags))
@@ -57,11 +58,11 @@ def is_of(request: Request, *references: str) -> bool:
     return "/manifests/" in request.path and request.method in ("GET", "HEAD") and request.reference in references
 
 
-# Tags that are listed, and not there
+# Tags that are listed but missing
 
 
 async def test_a_tag_that_a_replica_lacks_holds_its_image(proxy: Proxy, pusher: Pusher) -> None:
-    """A replica lags behind: whatever is asked before all tags were asked for is not there."""
+    """A replica lags behind: the tag is missing until all tags have been requested."""
     image = pusher.push_image("r", "1.0", "prod", seed="one")
     pusher.push_image("r", "1.1", seed="two")
     asked: list[str] = []
@@ -147,7 +148,7 @@ async def test_an_answer_with_an_age_leaves_the_repository_out(proxy: Proxy, pus
 
 
 async def test_an_age_that_does_not_matter_does_no_harm(proxy: Proxy, pusher: Pusher) -> None:
-    """An answer that has an age once, or one about a digest, whose content never changes."""
+    """A single answer with an age, or one about a digest, whose content never changes."""
     image = pusher.push_image("r", "1.0", seed="one")
     pusher.push_index("r", "1.1", children=[image])
     once = ["1.1"]
@@ -163,7 +164,7 @@ async def test_an_age_that_does_not_matter_does_no_harm(proxy: Proxy, pusher: Pu
 
 @pytest.mark.parametrize("knows", ["URLs alone", "URLs without queries"])
 async def test_a_cache_that_ignores_accept(proxy: Proxy, pusher: Pusher, knows: str) -> None:
-    """An old client has asked for the index and accepts images only: the cache gives its child to everybody."""
+    """An old client that accepts only images has requested the index: the cache returns its child to everyone."""
     child = pusher.push_image("r", "1.0", seed="amd64")
     pusher.push_index("r", "nightly", children=[child])
     _, headers, raw = pusher.request("GET", f"/v2/r/manifests/{child['digest']}", headers={"Accept": ACCEPT})
@@ -200,7 +201,7 @@ async def test_a_registry_that_refuses_query_strings_is_asked_without_them(proxy
     assert len(refused) < 20
 
 
-# What an answer says that a manifest is
+# The type that an answer states for a manifest
 
 
 def labelled(media_type: str, *methods: str) -> Callable[[Request, Answer], Answer]:
@@ -275,11 +276,11 @@ async def test_what_stays_is_read_only_once(proxy: Proxy, pusher: Pusher, tmp_pa
         proxy.requests.clear()
         await planned(proxy.url, "1.0", seen=KnownManifests(database))
     assert not set(proxy.sent("GET")) & staying
-    assert proxy.sent("HEAD").count("2.1") == 2  # the crawl, and the look
+    assert proxy.sent("HEAD").count("2.1") == 2  # the crawl, and the check
 
 
 async def test_where_pulls_are_counted_what_stays_is_checked_with_head(proxy: Proxy, pusher: Pusher) -> None:
-    """On Docker Hub a GET of a manifest is a pull, of which there are few."""
+    """On Docker Hub a GET of a manifest counts as a pull, and pulls are limited."""
     child = pusher.push_image("r", "2.0", seed="stays")
     pusher.push_index("r", "nightly", children=[child])
     async with connect_writable(proxy.url) as registry:
@@ -295,20 +296,20 @@ async def test_where_pulls_are_counted_what_stays_is_checked_with_head(proxy: Pr
 async def test_a_manifest_that_is_a_layer_of_another_image_stays(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """2.8 unlinks the blob of a digest with its manifest."""
+    """2.8 unlinks the blob of a digest together with its manifest."""
     inner = pusher.push_image("r", "1.0", seed="inner")
     outer = pusher.push_image("r", "2.0", seed="outer", layers=[pusher.raw("r", "1.0")])
     removing = Removing(registry_server.url, tmp_path)
     plan = await removing.plan("1.0")
     assert not plan.steps
     assert plan.kept[0].reason == f"part of the manifest {Digest(outer['digest']).short}, which stays"
-    assert results(await removing.remove("<3")) == [Result.REMOVED]  # the outer one: else it could not be put back
+    assert results(await removing.remove("<3")) == [Result.REMOVED]  # the outer one: otherwise it could not be put back
     await removing.undo()
     assert pusher.tags("r") == {"1.0": inner["digest"], "2.0": outer["digest"]}
     assert pusher.is_whole("r", "2.0")
 
 
-# Blobs without which nothing can be put back
+# Blobs that are needed to put anything back
 
 
 @pytest.mark.parametrize("which", ["config", "layer"])
@@ -356,7 +357,7 @@ async def test_a_registry_without_head_for_blobs_is_asked_for_a_byte(proxy: Prox
 
 
 async def test_a_redirect_of_a_blob_is_not_followed(proxy: Proxy, pusher: Pusher) -> None:
-    """Where it leads, a signature may be for GET alone."""
+    """Its target may be signed for GET only."""
     image = pusher.push_image("r", "1.0", seed="one")
     elsewhere = Answer(307, b"", {"Location": "http://127.0.0.1:9/signed"})
     proxy.before = lambda request: elsewhere if request.method == "HEAD" and "/blobs/" in request.path else None
@@ -395,7 +396,7 @@ async def test_a_cache_of_deleted_tags_costs_few_requests(proxy: Proxy, pusher: 
 
 
 async def test_a_run_reads_the_manifest_of_a_new_tag(proxy: Proxy, pusher: Pusher) -> None:
-    """The reading in a run is as careful as the one for the plan."""
+    """The reading during a run is as careful as the one for the plan."""
     child = pusher.push_image("r", "1.0", seed="child")
     plan = await planned(proxy.url, "1.0")
     assert len(plan.steps) == 1

@@ -1,4 +1,5 @@
-"""What a registry does, asked of the real one and of the one in memory alike: so the second stands in for the first."""
+"""The behaviour of a registry, with the same requests to the real one and the one in memory, so that the second can
+replace the first."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ def pusher(url: str) -> Iterator[Pusher]:
 
 @pytest.fixture
 def name() -> str:
-    """A repository of its own for each test."""
+    """A separate repository for each test."""
     return f"shop/{secrets.token_hex(4)}"
 
 
@@ -220,7 +221,7 @@ def test_after_garbage_collection_an_image_cannot_be_put_back(tmp_path: Path) ->
                 assert pusher.tags("r") == {"2.0": stays["digest"]}
 
 
-# Where others do otherwise
+# Behaviour of other servers
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def helper_env(home: Path) -> dict[str, str]:
-    """An environment whose PATH holds the helper `docker-credential-file`."""
+    """An environment with the helper `docker-credential-file` on PATH."""
     (home / "bin").mkdir()
     (home / "keychain").mkdir()
     write_program(home / "bin" / "docker-credential-file", HELPER)
@@ -334,8 +334,8 @@ def test_a_helper_that_fails(home: Path, helper_env: dict[str, str], program: st
 
 @pytest.fixture
 def password_store(home: Path) -> Iterator[dict[str, str]]:
-    """A real `pass` with a key of its own, for Debian's docker-credential-pass."""
-    # gpg-agent's socket has a path that must be short.
+    """A real `pass` with its own key, for Debian's docker-credential-pass."""
+    # The path of gpg-agent's socket must be short.
     with TemporaryDirectory(prefix="gpg") as gnupg:
         kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
         env = {**kept, "HOME": str(home), "GNUPGHOME": gnupg}

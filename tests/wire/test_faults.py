@@ -1,6 +1,6 @@
-"""A bad network before the real registry: nothing that stays is hurt, runs end soon, and say what happened.
+"""A bad network in front of the real registry: nothing that stays is damaged, runs end soon, and report what happened.
 
-An independent reader, past the proxy, looks at the registry after each run.
+An independent reader that bypasses the proxy checks the registry after each run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REMOVALS = [
     *((fault, "some") for fault in SOME),
     *((fault, "the first delete") for fault in ("reset after", "late", "500 after", *OF_DELETE)),
 ]
-# Those that cost no time-out.
+# Those that cause no timeout.
 QUICK = ["reset before", "reset after", "half a body", "altered bytes", "another digest", "500", "500 after", "502"]
 STAY = {"keep", "stable", "2.0"}
 
@@ -46,7 +46,7 @@ def program(tmp_path: Path) -> Program:
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry's storage: images, an index with children of its own and one that stays, a signature, shared tags."""
+    """A registry's storage: images, an index with its own children and one that stays, a signature, shared tags."""
     folder = tmp_path_factory.mktemp("filled")
     with DistributionServer(folder) as server:
         pusher = Pusher(server.url)
@@ -82,7 +82,7 @@ def _copy(filled: Path, folder: Path) -> DistributionServer:
 
 
 class Reader:
-    """Reads the registry past the proxy."""
+    """Reads the registry, bypassing the proxy."""
 
     def __init__(self, server: DistributionServer) -> None:
         self.pusher = Pusher(server.url)
@@ -99,7 +99,7 @@ class Reader:
 
 
 def _every(number: int, *methods: str) -> Callable[[int, Request], bool]:
-    """Every so-many-th exchange of these methods (all without any); never the first."""
+    """Every n-th exchange of these methods (of any without methods), but never the first."""
     return lambda count, request: count > 1 and count % number == 0 and (not methods or request.method in methods)
 
 
@@ -108,7 +108,7 @@ def _never(_: int, __: Request) -> bool:
 
 
 def _from_delete(number: int) -> Callable[[int, Request], bool]:
-    """Everything, from the so-many-th DELETE on."""
+    """Everything, from the n-th DELETE on."""
     seen: list[str] = []
 
     def breaks(_: int, request: Request) -> bool:
@@ -119,7 +119,7 @@ def _from_delete(number: int) -> Callable[[int, Request], bool]:
 
 
 def _once(*methods: str) -> Callable[[int, Request], bool]:
-    """The first exchange of these methods about a digest that exists: not the one that asks whether deletion is on."""
+    """The first exchange of these methods about a digest that exists, so not the preflight."""
     seen: list[str] = []
 
     def breaks(_: int, request: Request) -> bool:
@@ -132,13 +132,13 @@ def _once(*methods: str) -> Callable[[int, Request], bool]:
 
 
 def _is_told(errors: str) -> bool:
-    """An error is a line that says what, and at most one more that says what to do."""
+    """An error is one line that says what happened, and at most one more that says what to do."""
     return "Traceback" not in errors and errors.strip() != ""
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"late"}))
 def test_a_crawl(fault: str, server: DistributionServer, reader: Reader, program: Program) -> None:
-    """What is read is true; what could not be read is said."""
+    """What is read is true; what could not be read is reported."""
     with FaultyProxy(server.port, FAULTS[fault], _every(7)) as proxy:
         found = Program(proxy.url, program.folder).run(
             *SOON, "--format", "json", "query-tags", "-r", REPOSITORY, "-re", "."
@@ -171,7 +171,7 @@ def test_a_removal_and_its_resumption_and_undo(
 @pytest.mark.property
 @pytest.mark.parametrize("fault", FAULTS if IS_LONG else ["reset after"])
 def test_a_resumption(fault: str, server: DistributionServer, reader: Reader, program: Program) -> None:
-    """A run that a first loss cut off is taken up through faults."""
+    """A run that was interrupted by a first fault is resumed with faults."""
     with FaultyProxy(server.port, FAULTS["reset before"], _from_delete(3)) as proxy:
         here = Program(proxy.url, program.folder)
         assert here.run(*REMOVE).returncode != 0
@@ -222,7 +222,7 @@ def test_the_server_is_restarted_while_it_deletes(server: DistributionServer, re
 
 
 def test_an_unanswered_check_is_not_an_outcome(server: DistributionServer, reader: Reader, program: Program) -> None:
-    """The DELETE was accepted; whether the manifest went is not known, and the record does not say that it failed."""
+    """The DELETE was accepted; whether the manifest is gone is unknown, and the record does not say that it failed."""
     deleted: set[str] = set()
 
     def breaks(_: int, request: Request) -> bool:
@@ -283,7 +283,7 @@ def _at(part: str) -> Callable[[int, Request], bool]:
 
 
 def _check_run(reader: Reader, program: Program, code: int, errors: str) -> None:
-    """After a run: what stays is whole; taken up without faults it ends, and its undo brings all back."""
+    """After a run, what stays is complete; resumed without faults it ends, and its undo restores everything."""
     reader.check_what_stays()
     assert _is_told(errors)
     if code == 0 and "left" not in errors:

@@ -1,4 +1,4 @@
-"""How much a cleanup may take: `max_remove` to the tag, and `--limit`, which gets on every night."""
+"""How much a cleanup may remove: `max_remove`, exact to the tag, and `--limit`, which makes progress every night."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_index_and_its_removed_children_are_one_group_as_old_as_its_newest() 
 def test_a_limit_makes_progress_every_night_past_what_is_held(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """Children with tags of their own, of an index that no policy selects: the oldest, and held."""
+    """Children with their own tags, of an index that no policy selects: the oldest, and held."""
     program = Program(registry_server.url, tmp_path)
     (program.folder / "policy.yml").write_text(KEEP_ONE.replace("keep:", "select: {tags: 'v*'}, keep:"))
     children = [pusher.push_image("app", f"v{n}", seed=f"child {n}", config=created(90 + n)) for n in range(2)]

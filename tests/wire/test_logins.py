@@ -1,6 +1,6 @@
-"""Logins over a whole run: tokens that end in the middle of it, passwords that change, namespaces of their own.
+"""Logins during a whole run: tokens that expire, passwords that change, a login for each namespace.
 
-The registry is the real one, its token server is of the tests; what ends, ends at the registry too.
+The registry is the real one, the token server is part of the tests; an expired token is refused by the registry too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def issuer() -> Iterator[TokenIssuer]:
 
 @dataclass
 class Guarded:
-    """A real registry that wants tokens, and a proxy before it that a test may act in."""
+    """A real registry that requires tokens, behind a proxy in which a test can act."""
 
     url: str
     proxy: Proxy
@@ -68,7 +68,7 @@ class Guarded:
 
 @pytest.fixture
 def guarded(tmp_path: Path, issuer: TokenIssuer) -> Iterator[Guarded]:
-    """With `r` and its tags; `acts[n]` is run before the n-th request about a manifest is passed on."""
+    """With `r` and its tags; `acts[n]` runs before the n-th request about a manifest is forwarded."""
     auth = issuer.configuration(tmp_path / "tokens")
     with DistributionServer(tmp_path / "registry", auth=auth) as server:
         number = 0
@@ -78,7 +78,7 @@ def guarded(tmp_path: Path, issuer: TokenIssuer) -> Iterator[Guarded]:
         def before(request: Request) -> Answer | None:
             nonlocal number
             if "/manifests/" in request.path:
-                with lock:  # the others wait meanwhile
+                with lock:  # the others wait
                     number += 1
                     found.acts.get(number, lambda: None)()
             return None
@@ -103,7 +103,7 @@ async def crawled(url: str, *, user: str = "ann", password: str = "pässword") -
 
 async def test_tokens_that_expire_during_a_crawl(guarded: Guarded) -> None:
     guarded.issuer.lives = 1.0
-    # Whoever is under way then finds the token refused; later requests find it ended.
+    # Requests in flight then find the token refused; later requests find it expired.
     guarded.acts = dict.fromkeys((4, 9), guarded.issuer.wait_until_all_ended)
 
     found = await crawled(guarded.proxy.url)
@@ -156,7 +156,7 @@ async def test_an_identity_token_that_the_server_replaces(guarded: Guarded, tmp_
 
 @pytest.fixture
 def keychain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the credential helper `file` gives; it is on PATH, and Docker's configuration names it."""
+    """The output of the credential helper `file`; it is on PATH, and Docker's configuration names it."""
     path = tmp_path / "keychain"
     program = tmp_path / "bin" / "docker-credential-file"
     program.parent.mkdir()
@@ -197,7 +197,7 @@ async def test_a_password_that_changes_while_tokens_are_fetched(guarded: Guarded
 
 @pytest.mark.parametrize("helped", [True, False])
 async def test_a_password_that_changes_under_basic(keychain: Path, *, helped: bool) -> None:
-    """With a helper that has the new one, and with one that still gives the old one."""
+    """With a helper that has the new password, and with one that still has the old one."""
     accepted = [basic("ann", "first")]
     keep(keychain, "first")
     number = 0
@@ -226,7 +226,7 @@ async def test_a_password_that_changes_under_basic(keychain: Path, *, helped: bo
 
 
 async def test_a_token_with_less_than_the_requested_scope(guarded: Guarded, tmp_path: Path) -> None:
-    """One repository that is denied is named; the others are read. A removal ends before anything is sent."""
+    """A denied repository is reported, and the others are read. A removal ends before anything is sent."""
     push(guarded, "private/x", ["1.0"])
     guarded.issuer.may = {("ann", "private/"): "nothing", ("ann", "r"): "pull"}
 
@@ -404,7 +404,7 @@ def test_a_certificate_folder_has_the_port_in_its_name(tmp_path: Path) -> None:
 
 @pytest.fixture
 def closed() -> Iterator[tuple[str, Pusher]]:
-    """A registry without a catalog, which holds `team/app` and `team/lib`."""
+    """A registry without a catalog, with `team/app` and `team/lib`."""
 
     def before(request: Request) -> Answer | None:
         return Answer(404, b"404 page not found") if request.path == "/v2/_catalog" else None
@@ -435,7 +435,8 @@ def test_repositories_from_a_file(closed: tuple[str, Pusher], tmp_path: Path) ->
 
     assert dregutil(tmp_path, *listed, "list-repo-names").stdout == "team/app\nteam/lib\n"
     assert dregutil(tmp_path, *listed, "doctor").returncode == 0
-    # What the file names is the whole registry: the cache is kept, and other repositories hold a shared digest.
+    # The repositories in the file are the whole registry: the cache is kept, and other repositories hold a shared
+    # digest.
     found = dregutil(tmp_path, "-reg", url, "query-tags", "-r", "team/app", "-t", "1.0", "1.1")
     assert found.returncode == 0
     assert "team/lib" in found.stderr

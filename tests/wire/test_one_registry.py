@@ -58,7 +58,7 @@ def test_the_names_share_one_lock(tmp_path: Path, host: str) -> None:
 
 @pytest.mark.parametrize("host", LOCAL)
 def test_a_record_of_an_older_version_is_found_by_any_name(tmp_path: Path, host: str) -> None:
-    """2.0.0 wrote the name as it was given."""
+    """2.0.0 wrote the name as given."""
     store = RunStore(tmp_path)
     now = datetime.now(UTC)
     store.begin(Plan(f"{host.lower()}:5000", now, "remove-tags", ()), now).close(now)
@@ -82,7 +82,7 @@ def test_a_registry_has_its_own_key_and_that_of_its_identity(host: str, port: st
 
 
 def older_name(name: str) -> str:
-    """How 2.0.0 named a file: by the registry as it was given."""
+    """The file name in 2.0.0: the registry as given."""
     return hashlib.sha256(name.encode()).hexdigest()[:24]
 
 

@@ -1,4 +1,4 @@
-"""Lists to their end: what a Link header leaves unsaid, lists that never end, pages that are gone."""
+"""Complete lists: incomplete Link headers, endless lists, missing pages."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_link_that_is_not_understood_makes_the_list_incomplete(header: str) ->
 
 @given(st.text(alphabet="<>;,=\" relnxtabc/'?", max_size=40))
 def test_any_link_is_followed_recognised_or_refused(header: str) -> None:
-    """Nothing that is there is passed over: only links that say what else they are have no next page."""
+    """No link is ignored: only links that state another relation are not a next page."""
     try:
         found = next_page([header], _URL)
     except UnlistableError:
@@ -91,7 +91,7 @@ def paged(change: Callable[[str], str]) -> Callable[[Request, Answer], Answer]:
 
 
 def two_a_page(proxy: Proxy) -> Callable[[Request], Answer | None]:
-    """Pages are of two names, however many are asked for."""
+    """Pages have two names, regardless of the requested number."""
 
     def before(request: Request) -> Answer | None:
         if request.path.endswith("/tags/list") and request.query.get("n") not in (None, "2", "-1"):
@@ -137,7 +137,7 @@ async def test_a_link_that_is_not_understood_leaves_the_repository_out(
 
 
 async def test_pages_that_name_nothing_new_end() -> None:
-    """However many there are: at another URL each time, the same name."""
+    """Endless pages: each at another URL, with the same name."""
 
     def answer(request: Request) -> Answer:
         number = int(request.query.get("page", "0"))
@@ -160,7 +160,7 @@ async def test_pages_that_name_nothing_new_end() -> None:
 
 
 async def test_a_list_with_a_missing_later_page_is_read_again(memory: MemoryServer, aside: Pusher) -> None:
-    """zot answers 404 where the tag after which a page begins has gone meanwhile."""
+    """zot answers 404 if the tag after which a page begins was deleted in the meantime."""
     for name in "abcd":
         aside.push_image("r", name, seed=name)
     gone: list[str] = []

@@ -1,5 +1,5 @@
-"""Each kind of registry, as a fake that does what it is known for: it is read whole, and a removal works or fails
-safely. The distribution profile stands for the real one, which `test_contract.py` and the other tests ask."""
+"""Each kind of registry, as a fake with its known behaviour: it is read completely, and a removal works or fails
+safely. The distribution profile stands for the real one, which `test_contract.py` and the other tests use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from servers.profiles import DISTRIBUTION_3_ON_S3, PROFILES, Profile, ProfileSer
 REGISTRIES = Path(__file__).parents[2] / "docs" / "registries.md"
 MANY = 250
 DELETES_NOTHING = {"Docker Hub", "GHCR", "immutable tags (Harbor, Quay)"}
-# What goes with an index or is deleted by its tag's name stays listed there: said, and no success.
+# What is deleted along with an index, or by tag name, stays listed there: this is reported, and not a success.
 LEAVES_TAGS = {"distribution 3, untagging fails", "Nexus"}
 
 
@@ -54,7 +54,7 @@ def truth(server: ProfileServer, repository: str) -> dict[str, str]:
 
 
 def is_whole(server: ProfileServer, repository: str, tag: str) -> bool:
-    """Whether a tag, its manifest, its children and their blobs are there, as the server itself has them."""
+    """Whether a tag, its manifest, its children and their blobs exist, in the server's own data."""
     found = server.repositories[repository]
 
     def whole(digest: str) -> bool:
@@ -151,7 +151,7 @@ def test_one_of_several_tags_is_removed_alone_or_nothing_is(
 
 
 def test_a_tag_that_a_list_on_s3_omits_is_requested_by_name(tmp_path: Path) -> None:
-    """It has moved onto what goes since it was seen; whoever believes the list deletes it."""
+    """It has moved to a doomed digest since it was seen; a client that trusts the list deletes it."""
     with ProfileServer(DISTRIBUTION_3_ON_S3) as server, Pusher(server.url) as pusher:
         one = pusher.push_image("shop/web", "0.1.2", "0.1.20", seed="one")
         seen = {"0.1.2": one["digest"], "0.1.20": f"sha256:{0:064}"}

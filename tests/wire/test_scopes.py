@@ -1,6 +1,7 @@
-"""Tokens for what a registry challenges with: others than distribution want `push`, `delete` alone or `*` for a DELETE.
+"""Tokens for the scope in a registry's challenge: registries other than distribution require `push`, only `delete`, or
+`*` for a DELETE.
 
-A registry in memory of that profile checks each token itself; its token server gives no more than it knows.
+A registry in memory with such a profile checks each token itself; its token server grants only what it knows.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ TAGS = [f"1.{number}" for number in range(6)]
 
 @dataclass(frozen=True)
 class Rules:
-    """What a registry wants and says. `delete`: the actions of which a DELETE's challenge speaks; `knows`: those that
-    its token server gives at all. `status`, `error`: how it refuses a token that allows too little."""
+    """The requirements of a registry. `delete`: the actions in the challenge of a DELETE; `knows`: those that its token
+    server grants at all. `status`, `error`: how it refuses a token with too little scope."""
 
     profile: str
     delete: str
@@ -47,12 +48,13 @@ RULES = {
 
 
 class Guard(Proxy):
-    """Before a registry: wants a token with the actions of its rules. A token is, in Base64, what it allows."""
+    """In front of a registry: requires a token with the actions of its rules. A token is the granted scope in
+    Base64."""
 
     def __init__(self, upstream: int, rules: Rules, allowed: frozenset[str]) -> None:
         super().__init__(upstream, before=self._answer)
         self.rules = rules
-        self.allowed = allowed  # what this user may do
+        self.allowed = allowed  # what this user is allowed to do
         self.asked: list[str] = []
 
     def _answer(self, request: Request) -> Answer | None:
@@ -83,7 +85,7 @@ class Guard(Proxy):
 
 
 def _held(headers: Mapping[str, str], name: str) -> set[str] | None:
-    """What a request's token allows in a repository; None without a token."""
+    """The scope of a request's token in a repository; None without a token."""
     token = headers.get("authorization", "").partition("Bearer ")[2]
     if not token:
         return None
@@ -128,7 +130,7 @@ def test_a_removal_requests_the_scope_in_the_challenge(place: Place, rules: Rule
     assert code == 0, errors
     assert place.tags() == {"stable"}
     assert f"repository:r:{rules.delete}" in guard.asked
-    # Each challenge is answered once, and its answer kept: six DELETEs do not make six tokens.
+    # Each challenge is answered once, and the answer is remembered: six DELETEs do not fetch six tokens.
     assert len([scope for scope in guard.asked if scope.startswith("repository:r:")]) <= 4
 
 

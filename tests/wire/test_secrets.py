@@ -1,7 +1,7 @@
-"""No secret is ever shown or kept: every kind of login, at `-l debug`, with servers that say all our words back.
+"""No secret is ever shown or stored: every kind of login, at `-l debug`, with servers that echo everything.
 
-Looked for in standard output, standard error and every file that was written (cache, records of runs, state, plans), as
-it is and as URLs, forms, JSON and HTTP Basic spell it.
+The test searches standard output, standard error and every written file (cache, records of runs, state, plans), for the
+plain secret and for its encodings in URLs, forms, JSON and HTTP Basic.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def forms(secret: str) -> set[str]:
 
 
 class Parrot(Proxy):
-    """A registry, and its token server, that remembers whatever was sent, and says it back where it refuses.
+    """A registry with its token server that records everything that was sent, and echoes it in refusals.
 
-    `scheme` is what it asks for. `refuses` picks the requests that it refuses, with its status.
+    `scheme` is the one it requires. `refuses` selects the requests that it refuses, with its status.
     """
 
     def __init__(self, upstream: int, scheme: str, refuses: Callable[[Request], int], elsewhere: str) -> None:
@@ -66,7 +66,7 @@ class Parrot(Proxy):
         self.heard: list[str] = []
 
     def said(self) -> bytes:
-        """Everything so far, as messages, codes and details; once so that it is cut off where a secret stands."""
+        """Everything so far, as messages, codes and details; once truncated in the middle of a secret."""
         words = list(dict.fromkeys(self.heard[-12:]))
         errors = [{"code": "UNKNOWN", "message": f"you sent {word}", "detail": {"sent": [word]}} for word in words]
         errors += [{"code": word, "message": "x" * (295 - len(word) // 2) + word} for word in words]
@@ -96,7 +96,7 @@ class Parrot(Proxy):
 
 
 class Store(Endpoint):
-    """Where blobs are, by signed URLs; refuses, and says the URL back as object stores do."""
+    """The blob store, with signed URLs; it refuses, and echoes the URL as object stores do."""
 
     def answer(self, request: Request) -> Answer:
         body = json.dumps({"errors": [{"code": "DENIED", "message": f"StringToSign: {request.target}"}]})
@@ -105,7 +105,7 @@ class Store(Endpoint):
 
 @dataclass(frozen=True)
 class Way:
-    """A way to log in: the scheme of the registry, the secret, and what is written into the folder for it."""
+    """A kind of login: the scheme of the registry, the secret, and the files for it."""
 
     scheme: str
     secret: str
@@ -113,7 +113,7 @@ class Way:
 
 
 def helper(user: str, secret: str) -> Callable[[Path, str], dict[str, str]]:
-    """A credential helper that gives them; its own files are not looked at afterwards."""
+    """A credential helper that returns them; its own files are not searched afterwards."""
 
     def write(folder: Path, _: str) -> dict[str, str]:
         program = folder / "bin" / "docker-credential-x"
@@ -197,7 +197,7 @@ def test_no_secret_is_shown_or_stored(name: str, refusal: str, store: Store, tmp
 
 
 def secrets_in(text: bytes, secret: str) -> list[str]:
-    """What of the secret, of the token and of the signature stands in `text`; also most of one, that was cut off."""
+    """The parts of the secret, the token and the signature in `text`; also a truncated one, if most of it is there."""
     spelled = {*forms(secret), *forms(TOKEN), SIGNATURE}
     return [form for form in spelled if form.encode() in text or form[: len(form) * 2 // 3].encode() in text]
 

@@ -1,4 +1,4 @@
-"""The command line against real servers of every kind of access, and with the older tool beside it."""
+"""The command line against real servers with every kind of access, and together with the older tool."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_an_unknown_media_type_leaves_its_repository_unchanged(
     pusher.push_image("r", "1.0", seed="one")
     found = dregutil(tmp_path, "-reg", registry_server.url, "list-repo-names")
     assert found.returncode == 0
-    # Storage knows manifests by their bytes alone: a media type of its own makes the server's answer unreadable.
+    # The storage has only the bytes of manifests: an unknown media type makes the server's answer unreadable.
     digest = pusher.tags("r")["1.0"]
     data = registry_server.storage / f"docker/registry/v2/blobs/sha256/{digest[7:9]}/{digest[7:]}/data"
     data.write_bytes(b'{"schemaVersion": 2, "mediaType": "application/vnd.example.unknown+json"}')

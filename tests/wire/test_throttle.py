@@ -1,4 +1,4 @@
-"""The pace against servers that push back, on a clock that jumps: it settles, recovers, starves nobody."""
+"""The rate with servers that limit it, on a clock that jumps: it settles, recovers, starves no request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from virtual import Bucket, Window, run_virtually
 
 @dataclass
 class Crawled:
-    """How a simulated crawl went: its seconds, when each refusal came, how often each request was refused."""
+    """The result of a simulated crawl: its seconds, when each refusal came, how often each request was refused."""
 
     seconds: float = 0.0
     refused: list[float] = field(default_factory=list)
@@ -39,7 +39,7 @@ async def crawl(
     gate: Gate | None = None,
     seed: int = 0,
 ) -> Crawled:
-    """`number` requests, each until it gets through; `asks`: the server sends Retry-After, in whole seconds."""
+    """`number` requests, each repeated until it succeeds; `asks`: the server sends Retry-After, in whole seconds."""
     gate, loop, chance = gate or Gate(workers), asyncio.get_running_loop(), random.Random(seed)
     waiting, found, under_way, started = iter(range(number)), Crawled(), 0, loop.time()
 
@@ -164,7 +164,7 @@ def test_a_cancelled_request_leaves_its_place_to_others() -> None:
         tasks = [asyncio.create_task(gate.enter()) for _ in range(3)]
         await asyncio.sleep(0)
         tasks[0].cancel()
-        gate.leave()  # lets the second out, which is ended before it notices
+        gate.leave()  # releases the second, which is cancelled before
         tasks[1].cancel()
         await asyncio.gather(*tasks[:2], return_exceptions=True)
         await tasks[2]
@@ -204,12 +204,13 @@ def test_refused_requests_go_first_and_urgent_ones_next() -> None:
     asks=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-@example(server=Window(1, 10.0), workers=2, round_trip=0.5, asks=False, seed=0)  # two that overtake each other
-@example(server=Bucket(0.5, 18.0), workers=7, round_trip=0.25, asks=False, seed=2)  # where each waits for its turn
+@example(server=Window(1, 10.0), workers=2, round_trip=0.5, asks=False, seed=0)  # two requests that overtake each other
+@example(server=Bucket(0.5, 18.0), workers=7, round_trip=0.25, asks=False, seed=2)  # while each waits for its turn
 def test_under_any_limit_all_requests_succeed_in_bounded_time(
     server: Bucket | Window, workers: int, round_trip: float, asks: bool, seed: int
 ) -> None:
-    """No request starves, no more are under way than allowed, and a limit costs a small multiple of its own time."""
+    """No request starves, no more requests are in flight than allowed, and a limit costs a small multiple of its own
+    time."""
     number = 300
     limit = server.rate if isinstance(server, Bucket) else server.most / server.seconds
     found = run_virtually(crawl(server, number, workers=workers, round_trip=round_trip, asks=asks, seed=seed))

@@ -1,4 +1,4 @@
-"""What goes over the wire: nothing is written twice, no body is unbounded, no credential goes astray."""
+"""Requests and answers: nothing is written twice, no body is unbounded, no credential is sent to the wrong host."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_no_write_is_sent_twice_on_a_dropped_connection() -> None:
             reset(writer)
 
     async with raw_server(handler) as server, connect_writable(server.url) as registry:
-        await registry.tags(REPOSITORY)  # the connection is kept, and is the one that the write will find broken
+        await registry.tags(REPOSITORY)  # the connection is kept; the write will find it broken
         writes: list[Callable[[WritableRegistry], Awaitable[object]]] = [
             lambda found: found.delete_manifest(REPOSITORY, DIGEST),
             lambda found: found.delete_tag(REPOSITORY, Tag("1.0")),

@@ -1,4 +1,4 @@
-"""Servers that send too much, or send us elsewhere: a registry, and the token server that it names."""
+"""Servers that send too much, or redirect elsewhere: a registry, and its token server."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from servers.raw import RawServer, answer, raw_server
 REPOSITORY, DIGEST = Repository("r"), Digest(f"sha256:{'0' * 64}")
 LOGIN = ConnectOptions(user="me", password="s3cret", timeout=5)
 PIECE = b"a" * 65_536
-MOST_PIECES = 2_000  # 131 MB: whoever takes them all in has no bound
-MOST_TAKEN = 20_000_000  # bytes, what lies in the sockets' buffers included
+MOST_PIECES = 2_000  # 131 MB: a client that reads all of it has no limit
+MOST_TAKEN = 20_000_000  # bytes, including those in the socket buffers
 
 
 async def write_on(writer: asyncio.StreamWriter, piece: Callable[[int], bytes]) -> int:
-    """Write piece after piece until nobody reads any more; how many bytes were taken."""
+    """Write piece after piece until the client stops reading; return the number of bytes it took."""
     taken = 0
     try:
         for number in range(MOST_PIECES):
@@ -69,7 +69,7 @@ async def test_a_flood_of_headers_is_refused(flood: str) -> None:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait, for at most 10 s, until a server in this loop has come so far."""
+    """Wait at most 10 s until a server in this loop has reached a state."""
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110 - what is waited for is a plain list
             await asyncio.sleep(0.01)
@@ -127,7 +127,7 @@ WRITES: dict[str, Callable[[WritableRegistry], Awaitable[object]]] = {
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 There", "308 For Ever"])
 @pytest.mark.parametrize("write", WRITES)
 async def test_a_redirected_write_is_not_followed(write: str, status: str) -> None:
-    """Neither to another host nor to the registry itself: what it was asked for is not what it would do."""
+    """Neither to another host nor to the registry itself: the target is not what was confirmed."""
 
     async def other(_: str, writer: asyncio.StreamWriter) -> None:
         writer.write(answer("202 Accepted"))
@@ -197,9 +197,7 @@ BOMBS = {
     ("bomb", "kind"),
     [
         *((bomb, "identity token") for bomb in BOMBS),
-        *(
-            (bomb, "password") for bomb in BOMBS if bomb != "a flood of headers"
-        ),  # asked for again, which takes its time
+        *((bomb, "password") for bomb in BOMBS if bomb != "a flood of headers"),  # requested again, which takes a while
     ],
 )
 async def test_a_token_server_that_sends_too_much(

@@ -1,4 +1,4 @@
-"""Servers that are silent, and servers that are pleased to send a little now and then."""
+"""Servers that are silent, and servers that send a little from time to time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from servers.raw import answer, raw_server
 
 REPOSITORY, DIGEST = Repository("r"), Digest(f"sha256:{'0' * 64}")
 SOON = ConnectOptions(timeout=0.05)
-PAUSE = 0.01  # seconds between two pieces of an answer: far less than the silence that is borne
+PAUSE = 0.01  # seconds between two pieces of an answer: far less than the timeout
 MOST_PIECES = 2_000
 LIST = b'{"name":"r","tags":["1.0"]}'
 
@@ -31,7 +31,7 @@ def memory() -> Iterator[MemoryServer]:
 
 
 async def drip(writer: asyncio.StreamWriter, begin: bytes, piece: bytes) -> None:
-    """Send piece after piece, until nobody listens any more."""
+    """Send piece after piece, until the client disconnects."""
     try:
         writer.write(begin)
         for _ in range(MOST_PIECES):
@@ -50,7 +50,7 @@ async def test_an_endlessly_slow_answer_is_given_up() -> None:
     async with raw_server(dripping) as server, connect(server.url, SOON) as registry:
         with pytest.raises(ProtocolError, match="not whole after 1 s"):
             await registry.tags(REPOSITORY)
-        assert len(server.seen) == 1  # and is not asked for again
+        assert len(server.seen) == 1  # and is not requested again
 
 
 async def test_endless_interim_responses_are_not_an_answer() -> None:
@@ -95,7 +95,7 @@ async def test_the_head_of_an_answer_counts_as_progress() -> None:
 
 
 async def test_a_suspended_program_reads_what_arrived_meanwhile(memory: MemoryServer) -> None:
-    """As after Ctrl-Z: nothing was heard for longer than the time-out, and the answer of a write is there."""
+    """As after Ctrl-Z: nothing was received for longer than the timeout, and the answer to a write has arrived."""
     asked, stopped, answered = threading.Event(), threading.Event(), threading.Event()
 
     def hold(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""What is seen of a run while it works and when it ends early; which runs may be taken up; what a dry run can do."""
+"""What a run shows while it works and when it ends early; which runs can be resumed; what a dry run can do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fill(pusher: Pusher, number: int) -> dict[str, str]:
 
 
 def interrupted(program: Program, proxy: Proxy, method: str, *arguments: str) -> tuple[int, str]:
-    """Send Ctrl-C when the fifth request of a method comes."""
+    """Send Ctrl-C at the fifth request of a method."""
     started: list[subprocess.Popen[str]] = []
     left = [5]
 
@@ -140,7 +140,7 @@ def test_what_is_left_of_a_run_is_shown_before_it_is_resumed(
     assert pusher.tags("shop/web") == {}
 
 
-# Runs that may not be taken up
+# Runs that cannot be resumed
 
 
 def test_a_run_that_was_undone_is_not_resumed(
@@ -185,7 +185,7 @@ def test_a_damaged_record_can_still_be_undone(pusher: Pusher, program: Program) 
 
 
 def test_the_names_of_a_new_record_are_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder that names a run is synced after the run's own folder was made in it."""
+    """The parent folder is synced after the folder of a run was created in it."""
     synced: list[str] = []
     sync = os.fsync
 
@@ -215,7 +215,7 @@ def test_pruning(pusher: Pusher, program: Program) -> None:
 def test_the_layout_of_a_resumed_run_is_readable_by_other_tools(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
-    """What is recorded again is named once: skopeo refuses a name that stands for two."""
+    """A manifest recorded twice is named once: skopeo refuses a name with two entries."""
     before = fill(pusher, 60)
     with Proxy(registry_server.port) as proxy:
         program = Program(proxy.url, tmp_path)
@@ -232,13 +232,13 @@ def test_the_layout_of_a_resumed_run_is_readable_by_other_tools(
             assert Pusher.digest_of(raw) == before[tag]
 
 
-# What was ever seen
+# Everything seen before
 
 
 def test_an_untagged_index_in_the_content_database_holds_its_children(
     pusher: Pusher, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seen while it had a tag; then another was pushed over it: the API does not list it any more."""
+    """It was seen with a tag; then another was pushed with this tag: the API no longer lists it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     child = pusher.push_image("shop/web", "child", seed="child")
     inner = pusher.push_index("shop/web", children=[child])
