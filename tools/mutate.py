@@ -65,6 +65,7 @@ TESTS = {
         "test_reclaim_edges.py",
     ),
     "plan/reclaim": ("test_reclaim_edges.py", "test_reclaim.py", "test_collector.py"),
+    "retention/policyfile/objects": ("test_policy_objects.py",),
     "retention/explain": ("test_explain_parts.py", "test_keep_rules.py"),
     **{
         f"retention/{name}": _RETENTION

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dregutil.select.selection import MatchRules, Selection, select_repositories, select_tags
     from dregutil.select.selector import TagSelector
     from dregutil.session import plan_removal
+    from dregutil.storage.garbage_collector import Collector
 
 __version__ = "2.1.0"
 
@@ -61,6 +62,7 @@ _PLACES = {
         "read_policy",
     ),
     "dregutil.session": ("plan_removal",),
+    "dregutil.storage.garbage_collector": ("Collector",),
     "dregutil.apply.undo.run": ("apply_undo",),
     "dregutil.apply.undo.plan": ("plan_undo",),
     "dregutil.inventory.known": ("Known",),
@@ -72,6 +74,7 @@ _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
     "CacheFile",
+    "Collector",
     "ConnectOptions",
     "ContentDatabase",
     "Contents",

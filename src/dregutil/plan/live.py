@@ -48,31 +48,18 @@ async def plan_removal(
 
     `inventory` is what the selection was made from. `known_indexes` are the indexes that earlier runs saw, `seen` has
     all manifests that were ever read. `readings` stores what is read, for a run that follows at once. `collector`: how
-    the registry's garbage collector is run. `stored`: the registry's storage, for an exact prediction of the space that
-    comes back; without it, `known` returns manifests that were read before and `remember` stores those that are read
-    only for that prediction (both are `seen` by default).
+    the registry's garbage collector is run. `stored`: the registry's storage, to predict exactly what comes back.
+    `known` returns manifests that were read before, `remember` stores those that are read only for that prediction;
+    both are `seen` by default.
 
     Raises UnreachableError and LoginError. A repository that cannot be read completely is in the plan's `left_out`.
     """
-    chosen = options or RemovalOptions()
-    seen = seen or KnownManifests()
-    asked = asyncio.ensure_future(_generation(registry, dict(selection.touched())))
-    try:
-        surveys = _Surveys(
-            registry,
-            inventory,
-            known_indexes or {},
-            seen,
-            readings or FreshSurveys(),
-            check_blobs=not chosen.allow_irreversible,
-        )
-        found = await surveys.read(selection)
-        generation = await asked
-    finally:
-        asked.cancel()
+    chosen, seen = options or RemovalOptions(), seen or KnownManifests()
+    surveys = _Surveys(registry, inventory, known_indexes or {}, seen, readings or FreshSurveys(), chosen)
+    graphs, generation = await surveys.read_all(selection)
     plan = make_plan(
         selection,
-        found,
+        graphs,
         chosen,
         registry=registry.address.identity,
         made_at=datetime.now(UTC),
@@ -80,14 +67,13 @@ async def plan_removal(
         also_in=_elsewhere(selection, inventory),
     )
     collectors = possible_collectors(generation, collector)
-    evidence = await read_evidence(
-        registry, plan, found, collectors, known=known or seen.manifest, remember=remember or seen.keep
-    )
-    plan = with_reclaim(plan, found, collectors, evidence)
+    known, remember = known or seen.manifest, remember or seen.keep
+    evidence = await read_evidence(registry, plan, graphs, collectors, known=known, remember=remember)
+    plan = with_reclaim(plan, graphs, collectors, evidence)
     if stored is None:
         return plan
-    changed = await changed_since(registry, stored, inventory, beside=found.keys())
-    return with_stored_reclaim(plan, stored, collectors, graphs=found, changed=changed)
+    changed = await changed_since(registry, stored, inventory, beside=graphs.keys())
+    return with_stored_reclaim(plan, stored, collectors, graphs=graphs, changed=changed)
 
 
 @dataclass(frozen=True)
@@ -99,9 +85,17 @@ class _Surveys:
     indexes: Mapping[Repository, frozenset[Digest]]
     seen: KnownManifests
     readings: FreshSurveys
-    check_blobs: bool
+    options: RemovalOptions
 
-    async def read(self, selection: Selection) -> dict[Repository, RepositoryGraph]:
+    async def read_all(self, selection: Selection) -> tuple[Mapping[Repository, RepositoryGraph], Generation | None]:
+        """The repositories of `selection`, and the generation of the registry's garbage collector, read meanwhile."""
+        generation = asyncio.ensure_future(_generation(self.registry, dict(selection.touched())))
+        try:
+            return await self._read(selection), await generation
+        finally:
+            generation.cancel()
+
+    async def _read(self, selection: Selection) -> dict[Repository, RepositoryGraph]:
         wanted: dict[Repository, set[Digest]] = defaultdict(set)
         for repository, digest in selection.touched():
             wanted[repository].add(digest)
@@ -119,7 +113,7 @@ class _Surveys:
                     known_indexes=self.indexes.get(repository, ()),
                     likely=likely[repository],
                     seen=self.seen,
-                    check_blobs=self.check_blobs,
+                    check_blobs=not self.options.allow_irreversible,
                 )
                 self.readings.add(graph, started)
                 return graph

@@ -11,7 +11,7 @@ from dregutil.oci.manifest import Kind, Manifest, sizes_below
 from dregutil.oci.names import Digest, Repository, Tag, parse_signature_tag
 from dregutil.oci.placeholder import LEFT_BEHIND, is_placeholder
 from dregutil.plan.model import Action, Kept, Plan, RemovalOptions, Step, StepKind, group_by_repository
-from dregutil.select.selection import Selected, Selection
+from dregutil.select.selection import HeldBack, Selected, Selection
 
 __all__ = ["make_plan"]
 
@@ -31,9 +31,7 @@ def make_plan(
     `graphs` has a fresh graph of each repository in the selection. `also_in`: for a digest, the repositories outside
     the selection that also have it. Steps are numbered from 1.
     """
-    steps: list[Step] = []
-    kept: list[Kept] = []
-    left_out: dict[Repository, str] = {}
+    steps, kept, left_out = list[Step](), list[Kept](), dict[Repository, str]()
     selected, held_back = group_by_repository(selection.selected), group_by_repository(selection.held)
     for repository in dict.fromkeys(repository for repository, _ in selection.touched()):
         graph = graphs[repository]
@@ -42,8 +40,7 @@ def make_plan(
             continue
         made = _RepositoryPlan(graph, options, also_in or {}, first=len(steps) + 1)
         made.choose(selected.get(repository, ()))
-        for held in held_back.get(repository, ()):
-            made.hold(held.digest, held.tags, held.reason, untag=options.untag)
+        made.hold_back(held_back.get(repository, ()))
         steps += made.steps()
         kept += made.kept
     return Plan(
@@ -99,6 +96,11 @@ class _RepositoryPlan:
             if digest not in ordered and not (digest in self.graph.absent and not tags):
                 reason = held.get(digest, "it and others refer to each other in a cycle")
                 self.hold(digest, tags, reason, untag=self.options.untag and entries[digest].may_untag)
+
+    def hold_back(self, held: Iterable[HeldBack]) -> None:
+        """Note what the selection itself holds back."""
+        for entry in held:
+            self.hold(entry.digest, entry.tags, entry.reason, untag=self.options.untag)
 
     def hold(self, digest: Digest, tags: Sequence[Tag], reason: str, *, untag: bool) -> None:
         """Note that a digest stays although `tags` of it were selected. With `untag`, the tags are removed alone."""
