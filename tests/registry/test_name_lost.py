@@ -75,7 +75,7 @@ async def test_while_it_is_read(proxy: Proxy, resolver: Resolver, connected: lis
     proxy.before = lambda request: resolver.forget() if request.reference == "1.1" else None
     async with connect(f"http://{NAME}:{proxy.port}", OPTIONS) as registry:
         connected.append(registry)
-        with pytest.raises(UnreachableError, match=f"no address is known for {NAME}"):
+        with pytest.raises(UnreachableError, match=f"no address found for {NAME}"):
             await crawl(registry)
 
 
@@ -99,7 +99,7 @@ async def test_while_it_deletes(
         result = await apply_plan(registry, plan, recorder=journal)
         journal.close(None)
     assert isinstance(result.error, UnreachableError)
-    assert f"no address is known for {NAME}" in result.error.message
+    assert f"no address found for {NAME}" in result.error.message
     assert {tag: digest for tag, digest in before.items() if tag not in DOOMED}.items() <= pusher.tags("r").items()
     assert all(pusher.is_whole("r", tag) for tag in pusher.tags("r"))
 

@@ -545,7 +545,7 @@ async def test_a_realm_that_is_refused(realm: str, credentials: Credentials | No
 
 async def test_without_https_credentials_go_to_the_named_host_only() -> None:
     realm = "http://auth.example.com/token"
-    with pytest.raises(LoginError, match="no https"):
+    with pytest.raises(LoginError, match="does not use https"):
         await Authenticator("http://r.example", ANN).challenged(401, bearer(realm=realm), (), attempt=0, fetch=never)
 
     server = TokenServer()

@@ -208,7 +208,7 @@ def test_an_empty_file_and_a_folder(home: Path) -> None:
 
     (home / ".docker" / "config.json").unlink()
     (home / ".docker" / "config.json").mkdir()
-    with pytest.raises(CredentialError, match="no file"):
+    with pytest.raises(CredentialError, match="not a file"):
         find(home)
 
 
@@ -251,7 +251,7 @@ def test_a_user_name_that_is_invalid_in_a_header() -> None:
         Credentials("a:b", SECRET).basic()
     with pytest.raises(CredentialError, match="control"):
         Credentials("a\r\nX-Evil: 1", SECRET)
-    with pytest.raises(CredentialError, match="no token") as caught:
+    with pytest.raises(CredentialError, match="not a valid token") as caught:
         Credentials("", "a b\r\n", "bearer")
     assert issubclass(caught.type, DregutilError)
 
@@ -305,7 +305,7 @@ def test_a_helper_that_is_not_installed(home: Path, helper_env: dict[str, str]) 
 def test_a_helper_with_a_malicious_name(home: Path, helper_env: dict[str, str], name: str) -> None:
     write_config(home, {"credsStore": name})
 
-    with pytest.raises(CredentialError, match="no credential helper can be called"):
+    with pytest.raises(CredentialError, match="not a valid name of a credential helper"):
         find(home, env=helper_env)
 
 
@@ -313,10 +313,13 @@ def test_a_helper_with_a_malicious_name(home: Path, helper_env: dict[str, str], 
     ("program", "message"),
     [
         (f"#!/bin/sh\necho leak {SECRET}; echo {SECRET} >&2; exit 3\n", "exit status 3"),
-        (f"#!/bin/sh\ncat >/dev/null; echo '{SECRET}'\n", "cannot be read"),
-        (f"#!/bin/sh\ncat >/dev/null; echo '[\"{SECRET}\"]'\n", "cannot be read"),
-        ('#!/bin/sh\ncat >/dev/null; echo \'{"Username": 1, "Secret": 2}\'\n', "cannot be read"),
-        ("#!/bin/sh\nexec sleep 60\n", "no answer in 0.2 s"),
+        (f"#!/bin/sh\ncat >/dev/null; echo '{SECRET}'\n", "broken is invalid"),
+        (f"#!/bin/sh\ncat >/dev/null; echo '[\"{SECRET}\"]'\n", "broken is invalid"),
+        (
+            '#!/bin/sh\ncat >/dev/null; echo \'{"Username": 1, "Secret": 2}\'\n',
+            "broken is invalid",
+        ),
+        ("#!/bin/sh\nexec sleep 60\n", "did not answer within 0.2 s"),
         ("#!/absent/interpreter\n", "cannot be run"),
     ],
 )

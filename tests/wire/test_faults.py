@@ -244,7 +244,7 @@ def test_an_unknown_host_name(program: Program) -> None:
     for url in ("http://registry.invalid", "https://registry.invalid"):
         found = Program(url, program.folder).run(*REMOVE)
         assert found.returncode == 6
-        assert "no address is known for registry.invalid" in found.stderr
+        assert "no address found for registry.invalid" in found.stderr
 
 
 @pytest.mark.property

@@ -40,7 +40,7 @@ async def crawl(
     seed: int = 0,
 ) -> Crawled:
     """`number` requests, each repeated until it succeeds; `asks`: the server sends Retry-After, in whole seconds."""
-    gate, loop, chance = gate or Gate(workers), asyncio.get_running_loop(), random.Random(seed)
+    gate, loop, jitter = gate or Gate(workers), asyncio.get_running_loop(), random.Random(seed)
     waiting, found, under_way, started = iter(range(number)), Crawled(), 0, loop.time()
 
     async def exchange(refused: int) -> bool:
@@ -51,12 +51,12 @@ async def crawl(
         under_way += 1
         found.most_under_way = max(found.most_under_way, under_way)
         try:
-            await asyncio.sleep(round_trip * chance.uniform(0.4, 0.6))
+            await asyncio.sleep(round_trip * jitter.uniform(0.4, 0.6))
             goes = server.lets_through(loop.time())
             wait = math.ceil(server.wait(loop.time()))
-            await asyncio.sleep(round_trip * chance.uniform(0.4, 0.6))
+            await asyncio.sleep(round_trip * jitter.uniform(0.4, 0.6))
             if goes:
-                gate.throttle.went_well(sent_at, loop.time())
+                gate.throttle.succeeded(sent_at, loop.time())
             else:
                 found.refused.append(loop.time())
                 gate.throttle.pushed_back(sent_at, loop.time(), wait if asks else None)
@@ -108,12 +108,12 @@ def test_the_full_rate_returns_when_the_limit_is_lifted() -> None:
     slow, fast, gate = run_virtually(work())
     assert slow.seconds > 8
     assert fast.seconds < slow.seconds / 2
-    assert not gate.throttle.is_pushed
+    assert not gate.throttle.is_limited
     assert gate.throttle.limit > 8
 
 
 def test_refusals_of_requests_already_in_flight_are_ignored() -> None:
-    throttle = Throttle(32, chance=lambda: 0.0)
+    throttle = Throttle(32, jitter=lambda: 0.0)
     throttle.pushed_back(0.0, 0.1)
     once = throttle.limit
     throttle.pushed_back(0.05, 0.11)
@@ -122,28 +122,28 @@ def test_refusals_of_requests_already_in_flight_are_ignored() -> None:
 
 @pytest.mark.parametrize("asked", [1.0, 60.0])
 def test_nothing_is_sent_before_retry_after_has_passed(asked: float) -> None:
-    throttle = Throttle(32, chance=lambda: 0.0)
+    throttle = Throttle(32, jitter=lambda: 0.0)
     throttle.pushed_back(0.0, 0.1, asked)
-    assert throttle.may_send_at(0.2) == 0.1 + asked
-    assert throttle.room == 1
+    assert throttle.next_send_at(0.2) == 0.1 + asked
+    assert throttle.at_once == 1
 
 
 def test_many_broken_connections_lower_the_concurrency_and_not_the_rate() -> None:
     throttle = Throttle(32)
     for _ in range(4):
-        throttle.broke_off(1.0, 1.1)
-    assert (throttle.limit, throttle.is_pushed) == (16, False)
+        throttle.connection_lost(1.0, 1.1)
+    assert (throttle.limit, throttle.is_limited) == (16, False)
     for number in range(2_000):
-        throttle.went_well(2.0 + number / 100, 2.0 + number / 100)
+        throttle.succeeded(2.0 + number / 100, 2.0 + number / 100)
     assert throttle.limit == 32
 
 
 def test_a_few_broken_connections_among_many_answers_change_nothing() -> None:
     throttle = Throttle(32)
     for number in range(200):
-        throttle.went_well(number / 1000, number / 1000)
+        throttle.succeeded(number / 1000, number / 1000)
         if number % 20 == 0:
-            throttle.broke_off(number / 1000, number / 1000)
+            throttle.connection_lost(number / 1000, number / 1000)
     assert throttle.limit == 32
 
 
@@ -153,7 +153,7 @@ def test_a_server_that_accepts_nothing_is_given_up_after_the_patience() -> None:
     throttle.pushed_back(50.0, 100.0)
     assert not throttle.is_hopeless(121.0, 120.0)
     assert throttle.is_hopeless(122.0, 120.0)
-    throttle.went_well(101.0, 130.0)
+    throttle.succeeded(101.0, 130.0)
     assert not throttle.is_hopeless(500.0, 120.0)
 
 
@@ -239,13 +239,13 @@ def test_the_limits_stay_valid_after_any_events(
         now += passed
         sent_at = max(0.0, now - took)
         if what == "well":
-            throttle.went_well(sent_at, now)
+            throttle.succeeded(sent_at, now)
         elif what == "refused":
             throttle.pushed_back(sent_at, now, asked)
         else:
-            throttle.broke_off(sent_at, now)
-        assert 1 <= throttle.room <= throttle.limit <= 32
+            throttle.connection_lost(sent_at, now)
+        assert 1 <= throttle.at_once <= throttle.limit <= 32
         assert throttle.rate(now) > 0
-        due = throttle.may_send_at(now)
+        due = throttle.next_send_at(now)
         assert due <= now + 61 + 20 + 2
         throttle.sent(max(now, due))

@@ -109,7 +109,7 @@ class Registry:
     def allowed_rate(self) -> float | None:
         """The requests per second that a registry accepts which pushes back; None if it does not push back."""
         throttle = self._transport.gate.throttle
-        return throttle.rate(time.monotonic()) if throttle.is_pushed else None
+        return throttle.rate(time.monotonic()) if throttle.is_limited else None
 
     @property
     def cached(self) -> Set[Repository]:

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Sizes and durations in messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _STEP = 1000
 
 
 def size_text(size: int) -> str:
-    """A number of bytes in decimal units (`184 MB`), as `docker images` shows it."""
+    """A number of bytes in decimal units (`184 MB`), as `docker images` shows them."""
     amount = float(size)
     units = ["B", "kB", "MB", "GB", "TB"]
     while amount >= _STEP and len(units) > 1:
@@ -18,7 +18,7 @@ def size_text(size: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds as a person says them: `2 s`, `5 min`, `3 h`."""
+    """A number of seconds, in the unit that suits: `2 s`, `5 min`, `3.0 h`."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,1 +1,1 @@
-"""Logins: challenges, tokens, credential helpers and files."""
+"""Authentication: challenges, tokens, and the logins that Docker and podman keep."""

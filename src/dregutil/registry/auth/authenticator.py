@@ -1,7 +1,7 @@
-"""What to send as Authorization: learns from a registry's challenges and answers them. Opens no sockets.
+"""The Authorization header of each request: answers a registry's challenges and remembers them. Opens no sockets.
 
-headers = auth.known_headers(method, target, scopes)        # costs a look-up
-if headers is None:                                         # a token is due
+headers = auth.known_headers(method, target, scopes)        # a dictionary look-up
+if headers is None:                                         # a token must be fetched
     headers = await auth.headers(method, target, scopes, fetch=fetch)
 ... send; on a 401:
 again = await auth.challenged(401, response.headers.getall("WWW-Authenticate", []), scopes,
@@ -22,16 +22,16 @@ from dregutil.registry.auth.identity import Identity
 __all__ = ["Authenticator", "TokenFetch", "TokenRequest"]
 
 _MOST_ANSWERS = 2
-# A second answer is worth it only where the server says that the first was late or too small, not wrong.
+# A challenge is answered twice only if the server says that the token had expired or lacked a scope.
 _WORTH_A_SECOND = ("invalid_token", "insufficient_scope")
 
 
 class Authenticator:
     """Answers one registry's challenges with one identity.
 
-    Nothing is sent before the registry asks. `scheme_used` names the scheme of the first challenge that was answered
-    ("Bearer", "Digest", "Basic"), or is empty. A registry may ask for another scheme for some scopes (Harbor's
-    catalog): that is remembered for those.
+    No credentials are sent before the registry asks. `scheme_used` is the scheme of the first challenge that was
+    answered ("Bearer", "Digest", "Basic"), or empty. A registry may ask for another scheme for some scopes (Harbor's
+    catalog), which is remembered for those scopes.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class Authenticator:
         digest_auth: bool = False,
         ask: Callable[[], Credentials | None] | None = None,
     ) -> None:
-        """`base_url` is the registry's, with its scheme; `digest_auth` forbids Basic towards the registry. `ask` gives
-        the credentials anew, where those that we have are refused."""
+        """`base_url` is the registry's, with its scheme; `digest_auth` forbids Basic towards the registry. `ask` looks
+        the credentials up again after they were refused."""
         self.scheme_used = ""
         self._identity = Identity(credentials, ask)
         self._digest_auth = digest_auth
@@ -58,17 +58,17 @@ class Authenticator:
 
     @property
     def token_server(self) -> tuple[str, str]:
-        """The realm and service of the registry's token server, as it named them; empty before it did."""
+        """The realm and service of the registry's token server; empty before a challenge named them."""
         return self._tokens.server
 
     def secrets(self) -> tuple[str, ...]:
-        """Everything of this identity that must never be shown, its tokens included."""
+        """All passwords and tokens of this identity, which must never be shown."""
         return (*self._identity.secrets(), *self._tokens.secrets())
 
     def known_headers(self, method: str, target: str, scopes: tuple[str, ...]) -> dict[str, str] | None:
-        """The headers for a request, where no token must be fetched first; None: ask `headers`, with a fetch.
+        """The headers for a request; None if a token must be fetched first, by `headers`.
 
-        `target` is the request's path and query exactly as they are sent. The answer is shared: copy, never change.
+        `target` is the request's path and query exactly as they are sent. The result is shared and must not be changed.
         """
         scheme = self._schemes.get(scopes, self.scheme_used)
         if not scheme:
@@ -80,9 +80,9 @@ class Authenticator:
     async def headers(
         self, method: str, target: str, scopes: tuple[str, ...], *, fetch: TokenFetch | None = None
     ) -> dict[str, str]:
-        """The headers for a request from what is known so far; empty when nothing is.
+        """The headers for a request; empty before the first challenge.
 
-        With `fetch`, a token that nears its end is renewed first. Raises UnreachableError where that fails.
+        With `fetch`, a token that is about to expire is renewed first. Raises UnreachableError if that fails.
         """
         known = self.known_headers(method, target, scopes)
         return known if known is not None else await self._tokens.renewed(scopes, fetch)
@@ -97,10 +97,10 @@ class Authenticator:
         fetch: TokenFetch,
         sent: Mapping[str, str] | None = None,
     ) -> bool:
-        """Learn from a refusal's WWW-Authenticate headers; True where the request should be sent once more.
+        """Answer the challenges in the WWW-Authenticate headers of a refusal; True if the request should be sent again.
 
-        `attempt` counts from 0; `sent` are the headers that were refused, which tells a refused token from one that
-        came while the request was under way. Raises LoginError where the answer would not be safe or is refused.
+        `attempt` counts from 0. `sent` are the headers of the refused request: a token fetched since then was not
+        refused. Raises LoginError if answering is not safe, or the token server refuses.
         """
         challenges = parse_challenges(www_authenticate)
         if attempt >= _MOST_ANSWERS or not _is_challenge(response_status, challenges):
@@ -147,7 +147,7 @@ class Authenticator:
             if found is None or found.kind != "password":
                 return False
             credentials = found
-        # Requests that set out before the first nonce was known share it: each would bring a nonce of its own.
+        # Requests sent before the first nonce was known share it; otherwise each would start a session with a new one.
         was_unasked = sent == "" and self._digest is not None
         if not was_unasked:
             self._digest = DigestSession(challenge, credentials.user, credentials.secret)
@@ -158,13 +158,13 @@ class Authenticator:
         self, credentials: Credentials, scopes: tuple[str, ...], *, attempt: int, sent: str | None
     ) -> bool:
         if self._digest_auth:
-            raise LoginError("the registry offers no HTTP Digest, only Basic", advice="leave --digest-auth out")
+            raise LoginError("the registry offers no HTTP Digest, only Basic", advice="leave out --digest-auth")
         return await self._answer_fixed("Basic", credentials, scopes, attempt, sent)
 
     async def _answer_fixed(
         self, scheme: str, credentials: Credentials, scopes: tuple[str, ...], attempt: int, sent: str | None
     ) -> bool:
-        """Send the credentials as they are; those that were refused are asked for again."""
+        """Send the credentials as they are; if they were refused, look them up again."""
         if sent == _fixed(credentials) or (sent is None and attempt):
             if not await self._identity.differs(credentials):
                 return False
@@ -194,7 +194,7 @@ def _has_scheme(challenges: Sequence[Challenge], scheme: str) -> bool:
 
 
 def _is_challenge(status: int, challenges: Sequence[Challenge]) -> bool:
-    """A 401; or a 403 that asks for a token with more scope (RFC 6750 §3.1)."""
+    """Whether it is a 401, or a 403 that asks for a token with more scopes (RFC 6750 §3.1)."""
     return status == 401 or (
         status == 403 and any(challenge.get("error") == "insufficient_scope" for challenge in challenges)
     )

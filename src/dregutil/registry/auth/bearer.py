@@ -1,4 +1,4 @@
-"""Bearer tokens: how they are asked for, how long they live, and who shares them.
+"""Bearer tokens: how they are requested, how long they are valid, and which requests share them.
 
 Follows distribution's token specification (docs/spec/auth/token, oauth). Opens no sockets: the caller sends each
 `TokenRequest`.
@@ -32,10 +32,10 @@ __all__ = ["BearerTokens", "TokenFetch", "TokenRequest"]
 
 CLIENT_ID = "dregutil"
 
-_DEFAULT_LIFE = 60.0  # seconds, by the specification, where the answer names none
+_DEFAULT_LIFE = 60.0  # seconds, by the specification, if the answer names none
 _LONGEST_LIFE = 24 * 3600.0
-_EARLIEST_RENEWAL = 10.0  # seconds before the end, or a fifth of the life where that is less
-# A refused token younger than this was not yet there when the refused request set out.
+_EARLIEST_RENEWAL = 10.0  # seconds before it expires, or a fifth of its life if that is less
+# Seconds: a token younger than this may have been fetched after the refused request was sent.
 _NEW_FOR = 10.0
 _MOST_TOKENS = 1024
 _LONGEST_ANSWER = 1024 * 1024
@@ -45,7 +45,7 @@ _NO_POST_HERE = (404, 405)
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """One request to a token server, for the transport to send as it is; redirects are not to be followed."""
+    """One request to a token server. The transport sends it as it is and must not follow redirects."""
 
     method: str
     url: str
@@ -54,12 +54,12 @@ class TokenRequest:
     params: list[tuple[str, str]] = field(default_factory=list, repr=False)
 
 
-# The status and the (bounded) body of the answer.
+# Returns the status and the (bounded) body of the answer.
 TokenFetch = Callable[[TokenRequest], Awaitable[tuple[int, bytes]]]
 
 
 class TokenKey(NamedTuple):
-    """What a token is for; the registry and the identity are those of the `BearerTokens` that holds it."""
+    """What a token is for, within one registry and identity."""
 
     realm: str
     service: str
@@ -68,7 +68,7 @@ class TokenKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as the header that carries it; times are the clock's seconds."""
+    """A token, as the header that carries it; times are in seconds of the clock."""
 
     headers: dict[str, str] = field(repr=False)
     fetched_at: float
@@ -77,7 +77,7 @@ class Token:
 
 
 class _Fetching:
-    """A fetch under way, and how many wait for it."""
+    """A fetch in progress, and how many requests wait for it."""
 
     __slots__ = ("task", "waiters")
 
@@ -87,7 +87,7 @@ class _Fetching:
 
 
 class BearerTokens:
-    """The tokens of one identity at one registry: fetched once for everybody who waits, renewed before they end."""
+    """The tokens of one identity at one registry: fetched once for all requests, renewed before they expire."""
 
     def __init__(
         self,
@@ -108,23 +108,23 @@ class BearerTokens:
 
     @property
     def server(self) -> tuple[str, str]:
-        """The realm and service that the registry named last."""
+        """The realm and service of the last challenge; empty before the first."""
         return self._server or ("", "")
 
     def secrets(self) -> tuple[str, ...]:
-        """The tokens that are held now."""
+        """The current tokens."""
         return tuple(token.headers["Authorization"].partition(" ")[2] for token in self._tokens.values())
 
     def fresh(self, scopes: tuple[str, ...]) -> dict[str, str] | None:
-        """The header for a request that needs `scopes`, while its token is not yet due for renewal."""
+        """The header for a request that needs `scopes`; None if there is no token, or it is due for renewal."""
         key = self._keys.get(scopes)
         token = self._tokens.get(key) if key is not None else None
         return token.headers if token is not None and self._clock() < token.renew_at else None
 
     async def renewed(self, scopes: tuple[str, ...], fetch: TokenFetch | None) -> dict[str, str]:
-        """The header as above, after a fetch where one is due; empty where the registry must be asked first.
+        """The header for a request that needs `scopes`, with a token fetched if one is due; empty before a challenge.
 
-        Once the token server is known, a token for other scopes is asked for without a challenge.
+        Once the token server is known, a token for other scopes is requested without a challenge.
         """
         key = self._keys.get(scopes)
         if key is None and self._server is not None:
@@ -140,7 +140,7 @@ class BearerTokens:
         try:
             token = await self._obtain(key, fetch)
         except AccessError:
-            # Nobody has asked for this token yet: the challenge that follows says what is really wanted.
+            # The registry has not asked for this token: its challenge will say which one it wants.
             return token.headers if token is not None else {}
         except DregutilError:
             if token is None:
@@ -152,10 +152,10 @@ class BearerTokens:
     async def answer(
         self, challenge: Challenge, scopes: tuple[str, ...], *, attempt: int, fetch: TokenFetch, sent: str | None
     ) -> bool:
-        """Have a token that answers `challenge`; False where there is none other than the refused one.
+        """Have a token that answers `challenge`; False if there is none but the refused one.
 
-        `sent` is the refused Authorization ("" without one, None where the caller does not know). Raises LoginError
-        where the token server refuses or is not to be trusted.
+        `sent` is the refused Authorization header ("" without one, None if unknown). Raises LoginError if the token
+        server refuses, or may not be trusted with the credentials.
         """
         realm = check_realm(
             challenge.get("realm"), self._base_url, has_credentials=self._identity.credentials is not None
@@ -163,7 +163,7 @@ class BearerTokens:
         service = challenge.get("service")
         wanted = challenge.scopes or scopes
         if not all(text.isprintable() for text in (service, *wanted)):
-            raise ProtocolError("the registry's challenge names a service or scope that cannot be read")
+            raise ProtocolError("the registry's challenge names a service or scope with unprintable characters")
         key = TokenKey(realm, service, wanted)
         self._server = (realm, service)
         self._keys[scopes] = key
@@ -182,7 +182,7 @@ class BearerTokens:
         return attempt > 0 or self._clock() - token.fetched_at > _NEW_FOR
 
     async def _obtain(self, key: TokenKey, fetch: TokenFetch) -> Token:
-        """Fetch `key`'s token, or wait for the fetch that is under way; the last to give up ends it."""
+        """Fetch the token for `key`, or wait for a fetch in progress, which is cancelled when nobody waits any more."""
         if self._refusal is not None:
             raise self._refusal
         fetching = self._fetching.get(key)
@@ -205,7 +205,7 @@ class BearerTokens:
         if fetching is not None and fetching.task is task:
             del self._fetching[key]
         if not task.cancelled():
-            task.exception()  # seen, also where nobody waits any more
+            task.exception()  # retrieved even if nobody waits any more
 
     async def _fetch(self, key: TokenKey, fetch: TokenFetch) -> Token:
         credentials = self._identity.credentials
@@ -230,8 +230,8 @@ class BearerTokens:
             ends_at=began + life,
         )
         self._has_granted = True
-        # The last come is the last to go: over a registry of many repositories, each with a token of its own, the
-        # oldest will not be asked for again.
+        # The oldest is dropped first: in a registry with many repositories and a token for each, it will not be needed
+        # again.
         self._tokens.pop(key, None)
         self._tokens[key] = token
         while len(self._tokens) > _MOST_TOKENS:
@@ -247,7 +247,7 @@ class BearerTokens:
         return status, body
 
     def _requests(self, key: TokenKey, credentials: Credentials | None) -> list[TokenRequest]:
-        """What to ask, in turn, until a server knows the way."""
+        """The requests to try in turn; the next one only where a server does not support the one before."""
         params = [("service", key.service)] if key.service else []
         params += [("scope", scope) for scope in key.scopes]
         if credentials is None:
@@ -271,19 +271,19 @@ class BearerTokens:
             return DeniedError(f"{server} denied {who} access{wanted} (status 403)")
         if status in (400, 401):
             failure = LoginError(f"{server} did not accept {who} (status {status})")
-            # Wrong once is wrong for every repository: many tries would only lock the account.
+            # Refused for one repository is refused for all: more attempts might lock the account.
             if status == 401 and not self._has_granted:
                 self._refusal = failure
             return failure
         if status == 429:
-            return ThrottledError(f"{server} pushed back (status 429)")
+            return ThrottledError(f"{server} refused the request because of its load (status 429)")
         if status >= 500:
-            return UnreachableError(f"{server} is not able to answer (status {status})")
+            return UnreachableError(f"{server} failed (status {status})")
         return ProtocolError(f"{server} gave no token (status {status})")
 
 
 class _Granted(NamedTuple):
-    """A token, its life in seconds, and the identity token that replaces the one that was sent, if there is one."""
+    """A token, its life in seconds, and the identity token that replaces the one that was sent; empty without one."""
 
     secret: str
     life: float
@@ -291,7 +291,7 @@ class _Granted(NamedTuple):
 
 
 def _read_answer(body: bytes, host: str) -> _Granted:
-    """What a token server gave. Raises ProtocolError, which never quotes the answer."""
+    """Parse a token server's answer. Raises ProtocolError, which never quotes the answer."""
     failure = ProtocolError(f"the token server {host} answered without a token")
     if len(body) > _LONGEST_ANSWER:
         raise failure

@@ -1,8 +1,8 @@
-"""The challenges of a 401: what its WWW-Authenticate headers ask for.
+"""The challenges in the WWW-Authenticate headers of a 401.
 
-Grammar: RFC 9110 §11.6.1. One header may hold several challenges and one answer several headers; a comma separates
-challenges as well as their parameters, and may stand inside quotes. Reading is total: a header that follows no grammar
-yields what can be made out of it, at worst nothing, and never raises.
+Grammar: RFC 9110 §11.6.1. A header may contain several challenges, and an answer several headers; a comma separates
+challenges as well as their parameters, and may appear within quotes. A malformed header never raises: it yields the
+challenges that can be recognised, possibly none.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _TOKEN68 = re.compile(r"[ \t]+([A-Za-z0-9\-._~+/]+=*)[ \t]*(?=,|\Z)")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _SEPARATORS = re.compile(r"[\s,]+")
 
-# No honest answer comes near these; beyond them the rest is not read.
+# Far beyond what servers send; the rest is ignored.
 _LONGEST_HEADER = 16 * 1024
 _MOST_CHALLENGES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One challenge. `scheme` and the parameters' names are in lower case; of a repeated parameter the first counts.
+    """One challenge. `scheme` and the names of parameters are in lower case; the first of repeated parameters counts.
 
-    `scope` alone may be repeated: its values are joined by a space, as if they had been written in one.
+    Only `scope` may be repeated: its values are joined by a space.
     """
 
     scheme: str
@@ -43,12 +43,12 @@ class Challenge:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """What a Bearer challenge wants the token to allow, each once, in the server's order."""
+        """The scopes of a Bearer challenge, without repetitions, in the server's order."""
         return tuple(dict.fromkeys(self.get("scope").split()))
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """Every challenge of an answer's WWW-Authenticate headers, in their order. Never raises."""
+    """All challenges in an answer's WWW-Authenticate headers, in their order. Never raises."""
     challenges: list[Challenge] = []
     for header in headers:
         challenges.extend(_parse_header(header[:_LONGEST_HEADER]))
@@ -69,7 +69,7 @@ def _parse_header(text: str) -> list[Challenge]:
         elif found := _SCHEME.match(text, position):
             position = found.end()
             token68 = _TOKEN68.match(text, position)
-            # `Negotiate Basic` has lost its comma: a token68 that is a scheme we know is a challenge of its own.
+            # In `Negotiate Basic` a comma is missing: a token68 that is a known scheme is another challenge.
             if token68 is not None and not _is_scheme_name(token68[1]):
                 position = token68.end()
             else:

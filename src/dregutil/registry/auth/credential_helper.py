@@ -1,7 +1,7 @@
 """Docker's credential helpers: programs named `docker-credential-X` that keep secrets in a keychain.
 
-Protocol: github.com/docker/docker-credential-helpers. `get` takes the server on standard input and writes one JSON
-object; an unknown server is a failure with a fixed text.
+Protocol: github.com/docker/docker-credential-helpers. `get` reads the server from standard input and writes a JSON
+object; for an unknown server it fails with a fixed text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dregutil.errors import CredentialError
 __all__ = ["ask_helper"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-# What the helpers' common library prints where it has nothing for a server.
+# What the helpers' common library prints for a server without credentials.
 _NOTHING_KEPT = (
     b"credentials not found in native keychain",
     b"no credentials server URL",
@@ -26,13 +26,13 @@ _NOTHING_KEPT = (
 
 
 def ask_helper(name: str, server: str, env: Mapping[str, str], *, timeout: float) -> tuple[str, str] | None:
-    """The user and secret that helper `name` keeps for `server`; None where it keeps none.
+    """The user and secret that helper `name` has for `server`; None without any.
 
-    `timeout` is in seconds, long enough for a person to type a passphrase. Raises CredentialError, which never quotes
-    what the helper said.
+    `timeout` is in seconds, and should be long enough to type a passphrase. Raises CredentialError, which never quotes
+    the helper's output.
     """
     if not _NAME.fullmatch(name):
-        raise CredentialError(f"no credential helper can be called {name[:100]!r}", advice=_instead(""))
+        raise CredentialError(f"{name[:100]!r} is not a valid name of a credential helper", advice=_instead(""))
     program = f"docker-credential-{name}"
     path = shutil.which(program, path=env.get("PATH"))
     if path is None:
@@ -50,7 +50,7 @@ def ask_helper(name: str, server: str, env: Mapping[str, str], *, timeout: float
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise CredentialError(f"{program} gave no answer in {timeout:g} s", advice=see_why) from None
+        raise CredentialError(f"{program} did not answer within {timeout:g} s", advice=see_why) from None
     except OSError as error:
         raise CredentialError(f"{program} cannot be run: {error.strerror}", advice=see_why) from None
     if done.returncode:
@@ -59,7 +59,7 @@ def ask_helper(name: str, server: str, env: Mapping[str, str], *, timeout: float
         raise CredentialError(f"{program} failed for {server} (exit status {done.returncode})", advice=see_why)
     answer = _read_answer(done.stdout)
     if answer is None:
-        raise CredentialError(f"{program} gave an answer that cannot be read", advice=see_why)
+        raise CredentialError(f"the answer of {program} is invalid", advice=see_why)
     return answer if answer[1] else None
 
 

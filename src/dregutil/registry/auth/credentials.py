@@ -1,4 +1,4 @@
-"""Which credentials belong to a registry, and where Docker or podman keeps them.
+"""The credentials for a registry, and where Docker and podman keep them.
 
 Formats: Docker's `config.json` and containers-auth.json(5).
 """
@@ -25,7 +25,7 @@ CredentialKind = Literal["password", "identity_token", "bearer"]
 
 _HELPER_TIMEOUT = 60.0
 _LONGEST_FILE = 16 * 1024 * 1024
-# Helpers give this user name where the secret is an identity token.
+# The user name that helpers return with an identity token.
 _TOKEN_USER = "<token>"  # noqa: S105 - a marker, no secret
 _HUB_HOSTS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})  # what configurations write
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -35,10 +35,11 @@ _BEARER = re.compile(r"[!-~]+")
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user's proof towards one registry.
+    """A user's credentials for one registry.
 
-    `secret` is a password, an identity token (to be exchanged for bearer tokens) or a bearer token as it is. `user` may
-    be empty for both tokens. `source` says in words where it was found. Raises CredentialError where it cannot be sent.
+    `secret` is a password, an identity token (which is exchanged for bearer tokens), or a bearer token. `user` may be
+    empty for both kinds of token. `source` describes where the credentials come from. Raises CredentialError for
+    characters that cannot be sent.
     """
 
     user: str
@@ -48,14 +49,14 @@ class Credentials:
 
     def __post_init__(self) -> None:
         if _CONTROL.search(self.user):
-            raise CredentialError(f"the user name from {self.source} holds control characters")
+            raise CredentialError(f"the user name from {self.source} contains control characters")
         if self.kind == "bearer" and not _BEARER.fullmatch(self.secret):
-            raise CredentialError(f"the registry token from {self.source} is no token")
+            raise CredentialError(f"the registry token from {self.source} is not a valid token")
 
     def basic(self) -> str:
-        """The Authorization header of HTTP Basic (RFC 7617, UTF-8). Raises CredentialError for a user with a colon."""
+        """The Authorization header of HTTP Basic (RFC 7617, UTF-8). Raises CredentialError for a colon in the user."""
         if ":" in self.user:
-            raise CredentialError(f"the user name from {self.source} holds a colon, which HTTP Basic cannot carry")
+            raise CredentialError(f"the user name from {self.source} contains a colon, which HTTP Basic does not allow")
         raw = f"{self.user}:{self.secret}".encode(errors="surrogateescape")
         return f"Basic {base64.b64encode(raw).decode()}"
 
@@ -64,8 +65,8 @@ class Credentials:
 class CredentialPlaces:
     """Where to look for credentials, and how long a helper may take (seconds).
 
-    `authfile` was named on the command line: it comes before everything else. `login` comes next, and nothing after
-    it is looked at.
+    `authfile`, from the command line, comes before everything else. If there is a `login`, it comes next, and no other
+    place is consulted.
     """
 
     env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
@@ -77,11 +78,11 @@ class CredentialPlaces:
 def find_credentials(
     address: RegistryAddress, places: CredentialPlaces | None = None, *, repository: str = ""
 ) -> Credentials | None:
-    """The credentials that Docker or podman keeps for a repository at `address`, or for the registry as a whole; None
-    without any. The first place that has some counts.
+    """The credentials for a repository at `address`, or for the registry as a whole; None without any.
 
-    `--authfile`, `login`, DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE, Docker's config.json, containers' auth.json. Raises
-    CredentialError for a file or a helper that cannot be used; it names the file and never quotes it.
+    The first of these places that has some: `authfile`, `login`, DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE, Docker's
+    config.json, podman's auth.json. Raises CredentialError for a file or helper that cannot be used; it names the file
+    and never quotes it.
     """
     chosen = places or CredentialPlaces()
     for place, config in _configurations(chosen):
@@ -92,9 +93,9 @@ def find_credentials(
 
 
 def scoped_paths(address: RegistryAddress, places: CredentialPlaces | None = None) -> tuple[str, ...]:
-    """The namespaces and repositories of `address` that have credentials of their own, longest first.
+    """The namespaces and repositories of `address` that have their own credentials, longest first.
 
-    All repositories below one of them, and below no longer one, have the same credentials. Raises as above.
+    They apply to all repositories below, unless a longer path applies. Raises as `find_credentials` does.
     """
     found: set[str] = set()
     prefix = f"{address.prefix}/"
@@ -108,7 +109,7 @@ def scoped_paths(address: RegistryAddress, places: CredentialPlaces | None = Non
 
 
 def _configurations(places: CredentialPlaces) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every configuration that exists, with its name for people."""
+    """All existing configurations, each with its name for messages."""
     env = places.env
     home = Path(env["HOME"]) if env.get("HOME") else None
     if places.authfile is not None:
@@ -129,7 +130,7 @@ def _named_file(named: str, home: Path | None) -> tuple[str, dict[str, Any]]:
     if not path.exists():
         raise CredentialError(
             f"there is no file {named}, named by --authfile or REGISTRY_AUTH_FILE",
-            advice="name one that `podman login` or `docker login` has written",
+            advice="name a file that `podman login` or `docker login` has written",
         )
     return _for_people(path, home), _read(path, _for_people(path, home))
 
@@ -154,16 +155,16 @@ def _for_people(path: Path, home: Path | None) -> str:
 def _read(path: Path, place: str) -> dict[str, Any]:
     try:
         if not path.is_file():
-            raise CredentialError(f"{place} is no file")
+            raise CredentialError(f"{place} is not a file")
         with path.open("rb") as file:
             raw = file.read(_LONGEST_FILE + 1)
     except OSError as error:
         raise CredentialError(
             f"{place} cannot be read: {error.strerror}",
-            advice="mend its permissions, or name another folder with DOCKER_CONFIG",
+            advice="fix its permissions, or name another folder with DOCKER_CONFIG",
         ) from None
     if len(raw) > _LONGEST_FILE:
-        raise CredentialError(f"{place} is too long for a file of credentials")
+        raise CredentialError(f"{place} is too large for a file of credentials")
     return _parse(raw, place)
 
 
@@ -176,9 +177,9 @@ def _parse(raw: bytes, place: str) -> dict[str, Any]:
         config = None
     except ValueError as error:
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise CredentialError(f"{place} is no valid JSON{where}", advice=_mend(place)) from None
+        raise CredentialError(f"{place} is not valid JSON{where}", advice=_mend(place)) from None
     if not isinstance(config, dict):
-        raise CredentialError(f"{place} holds no JSON object", advice=_mend(place))
+        raise CredentialError(f"{place} is not a JSON object", advice=_mend(place))
     return config
 
 
@@ -189,7 +190,7 @@ def _look_up(
     key = _best_key(address, "", helpers)
     helper = helpers[key] if key is not None else config.get("credsStore")
     if helper is not None and not isinstance(helper, str):
-        raise CredentialError(f"{place} names a credential helper that is no text", advice=_mend(place))
+        raise CredentialError(f"{place} names a credential helper that is not a string", advice=_mend(place))
     if helper:
         kept = ask_helper(helper, _helper_key(address), places.env, timeout=places.helper_timeout)
         if kept is not None:
@@ -208,12 +209,12 @@ def _table(config: dict[str, Any], name: str, place: str) -> dict[str, Any]:
     if table is None:
         return {}
     if not isinstance(table, dict):
-        raise CredentialError(f"{name!r} in {place} is no JSON object", advice=_mend(place))
+        raise CredentialError(f"{name!r} in {place} is not a JSON object", advice=_mend(place))
     return table
 
 
 def _read_login(login: object, key: str, place: str) -> Credentials | None:
-    """One entry of `auths`; None for an empty one, which Docker leaves where a helper keeps the secret."""
+    """An entry of `auths`; None for an empty one, which Docker writes if a helper keeps the secret."""
     broken = CredentialError(f"the entry for {key} in {place} cannot be read", advice=_mend(place))
     if login is None:
         return None
@@ -239,7 +240,7 @@ def _read_login(login: object, key: str, place: str) -> Credentials | None:
 
 
 def _decode(text: str) -> tuple[str, str] | None:
-    """The user and password of an `auth` value, which Docker may have padded with NULs."""
+    """The user and password in an `auth` value, which Docker may have padded with NULs; None if it is malformed."""
     try:
         raw = base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
     except (binascii.Error, ValueError):
@@ -249,8 +250,8 @@ def _decode(text: str) -> tuple[str, str] | None:
 
 
 def _best_key(address: RegistryAddress, repository: str, table: Mapping[str, Any]) -> str | None:
-    """The key of `table` that means `repository`, or the registry as a whole: the longest path first, then the
-    address' own spelling."""
+    """The key of `table` for `repository`, or for the registry as a whole: the longest path first, then the spelling of
+    `address`."""
     wanted = _normal(address.netloc, address.scheme)
     prefix = f"{address.prefix}/{repository}/" if repository else f"{address.prefix}/"
     best: tuple[int, bool, str] | None = None
@@ -258,8 +259,8 @@ def _best_key(address: RegistryAddress, repository: str, table: Mapping[str, Any
         host, path = _split_key(key, address.scheme)
         if host != wanted:
             continue
-        # podman's keys may name a namespace: what a repository lies in is the best; for the registry as a whole,
-        # any is better than none.
+        # podman's keys may name a namespace: the longest that contains the repository is best; for the registry as a
+        # whole, any is better than none.
         is_whole_host = "://" in key or path == "/"
         is_above = path != "/" and prefix.startswith(path)
         rank = len(path) if is_above and "://" not in key else 0 if is_whole_host else -1
@@ -271,7 +272,7 @@ def _best_key(address: RegistryAddress, repository: str, table: Mapping[str, Any
 
 
 def _split_key(key: str, default_scheme: str) -> tuple[str, str]:
-    """A key's host in normal form and its path, with a slash at both ends."""
+    """A key's normalized host, and its path with a slash at both ends."""
     scheme, has_scheme, rest = key.strip().partition("://")
     host, _, path = (rest if has_scheme else key.strip()).partition("/")
     path = path.strip("/")
@@ -279,7 +280,7 @@ def _split_key(key: str, default_scheme: str) -> tuple[str, str]:
 
 
 def _normal(netloc: str, scheme: str) -> str:
-    """Host and port in lower case without the scheme's own port; Docker Hub's names are one."""
+    """Host and port in lower case, without the default port; all names of Docker Hub become `docker.io`."""
     host = netloc.lower().removesuffix(":80" if scheme == "http" else ":443")
     return "docker.io" if host in _HUB_HOSTS else host
 
@@ -289,4 +290,4 @@ def _helper_key(address: RegistryAddress) -> str:
 
 
 def _mend(place: str) -> str:
-    return f"mend {place}, or log in again with `docker login` or `podman login`; or give -u and -p"
+    return f"fix {place}, or log in again with `docker login` or `podman login`; or give -u and -p"

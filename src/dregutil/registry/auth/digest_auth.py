@@ -11,19 +11,19 @@ from dregutil.registry.auth.challenge import Challenge
 
 __all__ = ["DigestSession", "choose_digest_challenge"]
 
-# The stronger first: of several challenges the strongest that we know is answered.
+# Strongest first: of several challenges the strongest supported one is answered.
 _HASHES = {"sha-256": "sha256", "md5": "md5"}
 
 
 def choose_digest_challenge(challenges: Iterable[Challenge]) -> Challenge | None:
-    """The strongest Digest challenge that can be answered here; None without any."""
+    """The strongest Digest challenge that is supported; None without any."""
     usable = [challenge for challenge in challenges if _is_usable(challenge)]
     strength = list(_HASHES)
     return min(usable, key=lambda challenge: strength.index(_hash_name(challenge)), default=None)
 
 
 class DigestSession:
-    """Answers for one nonce. `nc` counts up with each answer, so that concurrent requests never share one."""
+    """Answers for one nonce. Each answer has the next `nc`, so concurrent requests never share one."""
 
     __slots__ = (
         "_algorithm",
@@ -46,7 +46,7 @@ class DigestSession:
         *,
         make_client_nonce: Callable[[], str] = lambda: secrets.token_urlsafe(24),
     ) -> None:
-        """`challenge` is one that `choose_digest_challenge` gave."""
+        """`challenge` was returned by `choose_digest_challenge`."""
         self._algorithm = _HASHES[_hash_name(challenge)]
         self._nonce = challenge.get("nonce")
         self._qop = "auth" if "auth" in _qop_options(challenge) else ""
@@ -55,7 +55,7 @@ class DigestSession:
         self._count = 0
         realm = challenge.get("realm")
         self._user_secret = self._hash(f"{user}:{realm}:{password}")
-        # A -sess key is made with the first answer's client nonce (RFC 7616 §3.4.2), which is therefore kept.
+        # A -sess key depends on the client nonce of the first answer (RFC 7616 §3.4.2), so that nonce is kept.
         self._client_nonce = make_client_nonce() if self._is_session else ""
         self._session_secret = (
             self._hash(f"{self._user_secret}:{self._nonce}:{self._client_nonce}")
@@ -69,7 +69,7 @@ class DigestSession:
         return self._nonce
 
     def answer(self, method: str, target: str) -> str:
-        """The Authorization header for one request; `target` is its path and query exactly as they are sent."""
+        """The Authorization header for a request; `target` is its path and query exactly as they are sent."""
         uri = _escape(target)
         request = self._hash(f"{method}:{target}")
         if not self._qop:
@@ -90,15 +90,15 @@ class DigestSession:
 
 
 def _fixed_fields(challenge: Challenge, user: str) -> str:
-    """What every answer to `challenge` repeats."""
-    # Only a server that says so reads the extended form (RFC 7616 §3.4.4).
+    """The part that all answers to `challenge` share."""
+    # The extended form is only for servers that announce it (RFC 7616 §3.4.4).
     is_extended = not user.isascii() and challenge.get("charset").lower() == "utf-8"
     fields = [
         f"username*=UTF-8''{quote(user, safe='')}" if is_extended else f'username="{_escape(user)}"',
         f'realm="{_escape(challenge.get("realm"))}"',
         f'nonce="{_escape(challenge.get("nonce"))}"',
     ]
-    # Named only where the server named it: MD5 is what is meant otherwise, and old servers know no more.
+    # Sent only if the server did: MD5 is the default, and old servers do not know the parameter.
     if algorithm := challenge.get("algorithm"):
         fields.append(f"algorithm={algorithm}")
     if "opaque" in challenge.parameters:

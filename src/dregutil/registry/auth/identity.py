@@ -1,6 +1,6 @@
-"""Who we are to a registry, and how to ask again where the proof has changed meanwhile.
+"""The credentials in use, and how they are looked up again after a refusal.
 
-In a long run a password is rotated, a token from a credential helper ends: whoever gave it is asked once more.
+During a long run a password may be rotated, or a token from a credential helper may expire.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dregutil.registry.auth.credentials import Credentials
 
 __all__ = ["Identity"]
 
-# Seconds: a helper that gives another wrong password each time is not asked without end.
+# Seconds: a helper that returns another wrong password each time must not cause endless attempts.
 _ASK_EVERY = 10.0
 
 
 class Identity:
-    """Credentials, and who can be asked for them again. Without any, nobody in particular."""
+    """Credentials that can be looked up again; None is an anonymous user."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Identity:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ask` may block (it reads files and runs helpers): it is called in a thread of its own."""
+        """`ask` looks the credentials up. It may block (files, helpers), so it runs in a separate thread."""
         self.credentials = credentials
         self._ask = ask
         self._clock = clock
@@ -38,7 +38,7 @@ class Identity:
         self._earlier: list[Credentials] = []
 
     async def differs(self, refused: Credentials | None) -> bool:
-        """Whether there are other credentials than the refused ones: asked for again, where that was not just done."""
+        """Whether there are credentials other than the refused ones. They are looked up again at most every 10 s."""
         if self.credentials != refused:
             return True
         if self._ask is None or refused is None:
@@ -52,20 +52,20 @@ class Identity:
             try:
                 found = await asyncio.to_thread(self._ask)
             except CredentialError:
-                return False  # the refusal says more
+                return False  # the registry's refusal is the better message
             if found is None or found == refused:
                 return False
             self.replace(found)
             return True
 
     def replace(self, credentials: Credentials) -> None:
-        """Go on with other credentials."""
+        """Use other credentials from now on."""
         if self.credentials is not None:
             self._earlier.append(self.credentials)
         self.credentials = credentials
 
     def secrets(self) -> tuple[str, ...]:
-        """Everything that must never be shown, in each form in which it is sent."""
+        """All secrets that must never be shown, in each form in which they are sent."""
         shown: list[str] = []
         for known in (*self._earlier, *((self.credentials,) if self.credentials is not None else ())):
             raw = f"{known.user}:{known.secret}".encode(errors="surrogateescape")

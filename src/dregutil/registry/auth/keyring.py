@@ -1,6 +1,6 @@
-"""One registry's identities: one for most, more where a configuration has credentials for single namespaces.
+"""The identities for one registry: usually one, more if a configuration has credentials for single namespaces.
 
-Each request goes with the identity of the repository that it is about, as its scopes name it.
+Each request uses the identity for its repository, which its scopes name.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from dregutil.registry.auth.credentials import CredentialPlaces, Credentials, fi
 __all__ = ["Keyring", "look_up_keyring"]
 
 _REPOSITORY = "repository:"
-_SHORTEST_SECRET = 4  # characters: less would blot out half of a message
+_SHORTEST_SECRET = 4  # characters: replacing shorter ones would garble messages
 _MOST_SCOPES = 4096
 
 
 class Keyring:
-    """Answers a registry's challenges as an `Authenticator` does, for each namespace with its own credentials.
+    """Answers a registry's challenges as an `Authenticator` does, with the credentials for each namespace.
 
-    `whole` is for the registry itself and for all repositories that lie in none of `paths`, longest first.
+    `whole` is for the registry itself, and for all repositories outside of `paths`, which are sorted longest first.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Keyring:
         *,
         elsewhere: Authenticator | None = None,
     ) -> None:
-        """`elsewhere`: for repositories in none of `paths`, where that is somebody else than for the registry."""
+        """`elsewhere`: for repositories outside of `paths`, if that is not `whole`."""
         self._whole = whole
         self._paths = dict(paths or {})
         self._elsewhere = elsewhere or whole
@@ -43,11 +43,11 @@ class Keyring:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The namespaces with credentials of their own."""
+        """The namespaces that have their own credentials."""
         return tuple(self._paths)
 
     def of(self, repository: str) -> Authenticator:
-        """The identity for a repository; for the registry as a whole where none is named."""
+        """The identity for a repository, or for the registry as a whole if it is empty."""
         if not repository:
             return self._whole
         for path, found in self._paths.items():
@@ -78,7 +78,7 @@ class Keyring:
         )
 
     def redacted(self, text: str) -> str:
-        """`text` without any secret of ours: a server may well say our own words back."""
+        """`text` without passwords and tokens, which a server may echo."""
         for found in dict.fromkeys((self._whole, self._elsewhere, *self._paths.values())):
             for secret in found.secrets():
                 if len(secret) >= _SHORTEST_SECRET:
@@ -99,7 +99,7 @@ class Keyring:
 
 @functools.lru_cache(_MOST_SCOPES)
 def _forms(secret: str) -> tuple[str, ...]:
-    """The ways in which a secret may be spelled: as it is, in a URL or a form, in JSON. Longest first."""
+    """The forms in which a secret may appear: plain, in a URL or form, in JSON. Longest first."""
     raw = secret.encode(errors="surrogateescape")
     forms = {secret, quote(raw), quote(raw, safe=""), quote_plus(raw), json.dumps(secret)[1:-1]}
     forms.add(json.dumps(secret, ensure_ascii=False)[1:-1])
@@ -108,14 +108,14 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 
 def _repository_of(scopes: tuple[str, ...]) -> str:
-    """The repository that the first scope names (`repository:NAME:ACTIONS`); of a mount, the one that is written."""
+    """The repository in the first scope (`repository:NAME:ACTIONS`), which for a mount is the one that is written."""
     if not scopes or not scopes[0].startswith(_REPOSITORY):
         return ""
     return scopes[0].removeprefix(_REPOSITORY).rpartition(":")[0]
 
 
 def look_up_keyring(address: RegistryAddress, places: CredentialPlaces, *, digest_auth: bool = False) -> Keyring:
-    """The identities for the registry at `address`, as its user, Docker and podman keep them.
+    """The identities for the registry at `address`, from the command line, Docker and podman.
 
     Raises CredentialError.
     """
@@ -124,7 +124,7 @@ def look_up_keyring(address: RegistryAddress, places: CredentialPlaces, *, diges
     def for_repository(repository: str) -> Authenticator:
         ask = functools.partial(find_credentials, address, places, repository=repository)
         credentials = ask()
-        if credentials not in made:  # two paths with one login share its tokens
+        if credentials not in made:  # two paths with the same login share its tokens
             made[credentials] = Authenticator(address.base_url, credentials, digest_auth=digest_auth, ask=ask)
         return made[credentials]
 
@@ -132,5 +132,5 @@ def look_up_keyring(address: RegistryAddress, places: CredentialPlaces, *, diges
     paths = scoped_paths(address, places)
     if not paths:
         return Keyring(whole)
-    # No path holds this name: what is said of the host as a whole, or nobody.
+    # `-` is below no path: the credentials for the whole host, or none.
     return Keyring(whole, {path: for_repository(path) for path in paths}, elsewhere=for_repository("-"))

@@ -1,6 +1,6 @@
-"""Which token servers a registry may send our credentials to.
+"""Which token servers may receive the credentials for a registry.
 
-The server is not trusted here: it names a URL, and we would carry a password there.
+The registry is not trusted here: it names the URL to which a password would be sent.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from dregutil.errors import LoginError
 __all__ = ["check_realm", "host_of"]
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
-_ADVICE = "nothing was sent there; look at the registry's token realm (auth.token.realm in its configuration)"
+_ADVICE = "nothing was sent to it; check the registry's token realm (auth.token.realm in its configuration)"
 
 
 def host_of(url: str) -> str:
-    """A URL's host and port, for messages: its query may hold what nobody should read."""
+    """A URL's host and port, for messages: the rest may contain secrets."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def check_realm(realm: str, base_url: str, *, has_credentials: bool) -> str:
-    """The URL of the token server that the registry at `base_url` named, once it is safe to ask it.
+    """The URL of the token server that the registry at `base_url` named, if it is safe to use.
 
-    Raises LoginError: for what is no plain http(s) URL, for http where the registry has https, for an address inside
-    a private network that is not the registry's own, and for http to another host with credentials in hand.
+    Raises LoginError for anything but a plain http(s) URL, for http if the registry uses https, for an address in a
+    private network that is not the registry's own, and for http to another host if there are credentials.
     """
     registry = urlsplit(base_url)
     parts, host = _split(realm)
     own_host = (registry.hostname or "").rstrip(".").lower()
     is_own_host = host == own_host or (_is_loopback(host) and _is_loopback(own_host))
     if parts.scheme != "https" and registry.scheme == "https":
-        raise LoginError(f"the registry has https, but its token server {host} has not", advice=_ADVICE)
+        raise LoginError(f"the registry uses https, but its token server {host} does not", advice=_ADVICE)
     if not is_own_host and _is_internal(host):
         raise LoginError(
-            f"the registry names {host}, an address inside a private network, as its token server", advice=_ADVICE
+            f"the registry names {host}, an address in a private network, as its token server", advice=_ADVICE
         )
     if parts.scheme != "https" and has_credentials and not is_own_host:
-        raise LoginError(f"the token server {host} is another host and has no https", advice=_ADVICE)
+        raise LoginError(f"the token server {host} is another host and does not use https", advice=_ADVICE)
     return realm.partition("#")[0]
 
 
 def _split(realm: str) -> tuple[SplitResult, str]:
-    """A realm's parts and its host in lower case; only what every URL parser reads alike passes."""
-    refusal = LoginError("the registry names a token server by something that is no plain URL", advice=_ADVICE)
+    """A realm's parts and its host in lower case. Accepts only URLs that all parsers read alike."""
+    refusal = LoginError("the URL of the registry's token server is not valid", advice=_ADVICE)
     if not realm.isascii() or not realm.isprintable() or re.search(r"[\s\\<>\"{}|^`]", realm):
         raise refusal
     try:
@@ -63,7 +63,7 @@ def _split(realm: str) -> tuple[SplitResult, str]:
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `host` spells in any of the ways that the resolver takes (`127.1`, `0x7f000001`); else None."""
+    """The address that `host` denotes, in any spelling that the resolver accepts (`127.1`, `0x7f000001`); else None."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

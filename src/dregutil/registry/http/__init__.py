@@ -1,1 +1,1 @@
-"""One pool of connections to a registry: retries, throttling, deadlines, certificates."""
+"""The pool of connections to a registry: retries, rate limits, deadlines, certificates."""

@@ -1,7 +1,7 @@
 """Certificates that Docker and podman keep for a registry: `certs.d/HOST[:PORT]/`.
 
-`*.crt` is a CA; `*.cert` and `*.key` of the same name are the client's own pair (docs.docker.com,
-containers-certs.d(5)). podman looks in three places, and so do we.
+`*.crt` is a CA certificate; `*.cert` and `*.key` of the same name are a client certificate and its key
+(docs.docker.com, containers-certs.d(5)). The same three folders are read as by podman.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SYSTEM = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 
 @dataclass(frozen=True, slots=True)
 class ClientPair:
-    """A client's certificate, and its key where that is a file of its own."""
+    """A client certificate, and its key if that is in a separate file."""
 
     certificate: Path
     key: Path | None
@@ -29,22 +29,22 @@ class ClientPair:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """What the folders hold for one registry."""
+    """The certificates for one registry."""
 
     authorities: tuple[Path, ...] = ()
     pairs: tuple[ClientPair, ...] = ()
 
 
 def certificate_folders(env: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
-    """The `certs.d` folders: the user's own comes first."""
+    """The `certs.d` folders, the user's first."""
     home = env.get("XDG_CONFIG_HOME") or (f"{env['HOME']}/.config" if env.get("HOME") else "")
     return (*((Path(home) / "containers" / "certs.d",) if home else ()), *_SYSTEM)
 
 
 def certificates_of(address: RegistryAddress, folders: tuple[Path, ...] | None = None) -> Certificates:
-    """All CAs of the folders, and the client pairs of the first folder that has any.
+    """The CAs of all folders, and the client certificates of the first folder that has any.
 
-    A folder that may not be read is passed over, as podman does. Raises UsageError for half of a pair.
+    A folder that cannot be read is skipped, as podman does. Raises UsageError for a certificate without its key.
     """
     authorities: list[Path] = []
     pairs: tuple[ClientPair, ...] = ()
@@ -57,7 +57,7 @@ def certificates_of(address: RegistryAddress, folders: tuple[Path, ...] | None =
 
 
 def _names(address: RegistryAddress) -> tuple[str, ...]:
-    """A registry's folder as people name it: with the port that was given, and without https' own."""
+    """The possible names of a registry's folder: port 443 may be written or left out."""
     bare = address.netloc.removesuffix(":443")
     return (bare, f"{bare}:443") if address.port in (None, 443) else (bare,)
 
@@ -74,8 +74,8 @@ def _pairs(files: list[Path]) -> Iterator[ClientPair]:
         partner = path.with_suffix(".key" if path.suffix == ".cert" else ".cert")
         if path.suffix in (".cert", ".key") and partner not in files:
             raise UsageError(
-                f"{path} has no {partner.name} beside it",
-                advice="a client certificate is NAME.cert with NAME.key; a CA is NAME.crt",
+                f"{path} has no {partner.name} next to it",
+                advice="a client certificate is NAME.cert with NAME.key, a CA certificate is NAME.crt",
             )
         if path.suffix == ".cert":
             yield ClientPair(path, partner)

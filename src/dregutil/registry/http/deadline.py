@@ -1,7 +1,7 @@
-"""How long an exchange may take: without a sign of an answer, and in all. One timer for all that are under way.
+"""Limits on how long an exchange may take: without receiving anything, and in total. One timer serves all exchanges.
 
-aiohttp's own timer is one for each exchange, set anew with every chunk: more work, and pleased with a byte now and
-then, for ever.
+aiohttp sets a timer for each exchange and resets it with every chunk. That costs more, and a server that sends a byte
+now and then could keep an exchange open for ever.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from __future__ import annotations
 import asyncio
 import time
 
-__all__ = ["DraggingError", "SilentError", "Watch", "Watched"]
+__all__ = ["NoAnswerError", "TooSlowError", "Watch", "Watched"]
 
-_TICKS = 10  # looks in the time that a silence may last: so much later it is noticed at the most
+_TICKS = 10  # checks within the allowed silence, so it is detected late by a tenth of it at most
 _LONGEST_TICK = 1.0
 
 
-class SilentError(TimeoutError):
-    """Nothing came for too long."""
+class NoAnswerError(TimeoutError):
+    """Nothing was received for too long."""
 
 
-class DraggingError(TimeoutError):
-    """Something comes now and then, and the answer is not whole after `seconds`."""
+class TooSlowError(TimeoutError):
+    """The answer is still incomplete after `seconds`."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"not whole after {seconds:g} s")
+        super().__init__(f"incomplete after {seconds:g} s")
         self.seconds = seconds
 
 
 class Watched:
-    """One exchange of the task that began it. All times are seconds on the monotonic clock."""
+    """One exchange, in the task that began it. Times are seconds on the monotonic clock."""
 
     __slots__ = ("_cancelling", "_has_cancelled", "_longest", "_patience", "_task", "error", "heard_at", "started")
 
@@ -40,24 +40,24 @@ class Watched:
         self._patience = patience
         self._longest = longest
         self.started = now
-        self.heard_at = now  # of an answer: set it when there is something of it
+        self.heard_at = now  # to be set whenever a part of the answer arrives
         self.error: TimeoutError | None = None
         self._has_cancelled = False
 
-    def look(self, now: float) -> None:
-        """End the exchange if it takes too long."""
+    def check(self, now: float) -> None:
+        """Cancel the exchange if it has taken too long."""
         if self.error is not None:
             return
         if now - self.heard_at > self._patience:
-            self.error = SilentError()
+            self.error = NoAnswerError()
         elif now - self.started > self._longest:
-            self.error = DraggingError(self._longest)
+            self.error = TooSlowError(self._longest)
         else:
             return
         self._has_cancelled = self._task.cancel()
 
-    def take_back(self) -> bool:
-        """Take back what `look` cancelled. True: nobody else has cancelled the task."""
+    def uncancel(self) -> bool:
+        """Undo the cancellation made by `check`. True if the task was not cancelled by anything else."""
         if not self._has_cancelled:
             return False
         self._has_cancelled = False
@@ -65,37 +65,37 @@ class Watched:
 
 
 class Watch:
-    """Looks at all exchanges from time to time, as long as there are any."""
+    """Checks all exchanges periodically, as long as there are any."""
 
     def __init__(self, patience: float) -> None:
-        """`patience` is the shortest that any exchange will have, in seconds."""
+        """`patience` is the shortest silence, in seconds, that any exchange allows."""
         self._tick = min(patience / _TICKS, _LONGEST_TICK)
         self._under_way: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._was_late = False  # the last look, which therefore ended nothing
+        self._was_late = False  # the last check, which therefore cancelled nothing
 
     def begin(self, patience: float, longest: float) -> Watched:
-        """An exchange of this task begins: `patience` without a sign of an answer, `longest` in all (seconds)."""
+        """Begin an exchange in this task that allows `patience` seconds of silence and `longest` seconds in total."""
         watched = Watched(patience, longest, time.monotonic())
         self._under_way.add(watched)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._tick, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._tick, self._check)
         return watched
 
     def end(self, watched: Watched) -> None:
-        """An exchange is over, however it ended."""
+        """End an exchange, whatever its outcome."""
         self._under_way.discard(watched)
-        watched.take_back()
+        watched.uncancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         loop, due = asyncio.get_running_loop(), self._timer
         self._timer = None
         if not self._under_way:
             return
-        # A program that was stopped (Ctrl-Z) has heard nothing, and yet the answers may be there: they are read first.
+        # After the program was stopped (Ctrl-Z), answers may be waiting: they are read before anything is cancelled.
         self._was_late = not self._was_late and due is not None and loop.time() - due.when() > self._tick
         if not self._was_late:
             now = time.monotonic()
             for watched in tuple(self._under_way):
-                watched.look(now)
-        self._timer = loop.call_later(self._tick, self._look)
+                watched.check(now)
+        self._timer = loop.call_later(self._tick, self._check)

@@ -1,4 +1,4 @@
-"""What breaks between us and a server, as errors of ours: the border at which aiohttp's end."""
+"""aiohttp's errors, translated into dregutil's: no other module sees them."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from dregutil.errors import (
     ProtocolError,
     UnreachableError,
 )
-from dregutil.registry.http.deadline import DraggingError
+from dregutil.registry.http.deadline import TooSlowError
 
-__all__ = ["has_broken_off", "place", "translated"]
+__all__ = ["as_own_error", "connection_was_lost", "host_and_port"]
 
 
-def place(url: URL) -> str:
-    """Host and port: a path or a query may hold what nobody should read."""
+def host_and_port(url: URL) -> str:
+    """Host and port, for messages: a path or query may contain secrets."""
     return url.authority.rpartition("@")[2]
 
 
-def translated(error: Exception, method: str, url: URL, wait: float) -> DregutilError:
-    """An error of aiohttp's as one of ours; without its text where that may hold a URL with a signature.
+def as_own_error(error: Exception, method: str, url: URL, wait: float) -> DregutilError:
+    """An error of aiohttp's as one of dregutil's. Its text is left out where it may contain a signed URL.
 
-    `wait` is how many seconds were waited for an answer.
+    `wait` is the time-out in seconds.
     """
-    where = place(url)
+    where = host_and_port(url)
     if isinstance(error, aiohttp.ClientConnectorCertificateError) or _is_certificate(error):
         return CertificateError(f"the certificate of {where} is not trusted: {_certificate_reason(error)}")
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return UnreachableError(f"{where} does not speak TLS as we do: {_ssl_reason(error)}")
+        return UnreachableError(f"no TLS connection to {where}: {_ssl_reason(error)}")
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return UnreachableError(f"the proxy for {where} does not answer")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return UnreachableError(f"no address is known for {where}")
+        return UnreachableError(f"no address found for {where}")
     if isinstance(error, aiohttp.ClientConnectorError):
         return UnreachableError(f"{where} does not answer: {error.os_error.strerror or 'no connection'}")
-    lost = "no answer came" if isinstance(error, TimeoutError) else "the connection broke off"
+    lost = "no answer" if isinstance(error, TimeoutError) else "the connection was lost"
     if method not in ("GET", "HEAD"):
-        return OutcomeUnknownError(f"{lost} to {method} at {where}: whether it was carried out is not known")
-    if isinstance(error, DraggingError):
-        return ProtocolError(f"{where} sends its answer so slowly that it is not whole after {error.seconds:g} s")
+        return OutcomeUnknownError(f"{method} to {where}: {lost}; whether it was carried out is not known")
+    if isinstance(error, TooSlowError):
+        return ProtocolError(f"the answer of {where} is still incomplete after {error.seconds:g} s")
     if isinstance(error, TimeoutError):
-        return UnreachableError(f"{where} gave no answer within {wait:g} s")
+        return UnreachableError(f"no answer within {wait:g} s from {where}")
     if isinstance(error, aiohttp.ClientPayloadError):
-        return CutShortError(f"{where} broke off in the middle of an answer")
+        return CutShortError(f"{where} closed the connection in the middle of an answer")
     if isinstance(error, aiohttp.ClientResponseError):
-        return UnreachableError(f"{where} answers something that is not HTTP")
-    return UnreachableError(f"{where} broke off the connection")
+        return UnreachableError(f"the answer of {where} is not HTTP")
+    return UnreachableError(f"{where} closed the connection")
 
 
-def has_broken_off(error: UnreachableError) -> bool:
-    """Whether a connection was there, and ended before a whole answer had come."""
+def connection_was_lost(error: UnreachableError) -> bool:
+    """Whether a connection was established and then lost before the answer was complete."""
     kinds = (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, aiohttp.ClientOSError, ConnectionError)
     cause = error.__cause__
     return isinstance(cause, kinds) and not isinstance(cause, aiohttp.ClientConnectorError)
@@ -69,7 +69,7 @@ def _is_certificate(error: BaseException) -> bool:
 
 def _certificate_reason(error: BaseException) -> str:
     reason = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error.__cause__
-    return str(getattr(reason, "verify_message", "") or "it does not verify")
+    return str(getattr(reason, "verify_message", "") or "verification failed")
 
 
 def _ssl_reason(error: aiohttp.ClientConnectorSSLError) -> str:

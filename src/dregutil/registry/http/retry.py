@@ -1,4 +1,4 @@
-"""When a request may be sent again, and after how long. Pure."""
+"""Which requests may be sent again, and after how long. Pure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["MOST_ATTEMPTS", "Pace", "is_temporary", "retry_after", "wait_before"
 
 MOST_ATTEMPTS = 6
 _TEMPORARY = frozenset((429, 502, 503, 504))
-_LONGEST_WAIT = 60.0  # seconds: no server makes us wait longer for one try
+_LONGEST_WAIT = 60.0  # seconds before one attempt, whatever the server asks for
 _FIRST_WAIT = 0.25
 
 
 def is_temporary(status: int) -> bool:
-    """Whether a GET or HEAD that was answered so may be sent again."""
+    """Whether a GET or HEAD answered with this status may be sent again."""
     return status in _TEMPORARY
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """The seconds that a Retry-After header asks for (RFC 9110 §10.2.3: seconds or a date), capped; None for none."""
+    """The seconds a Retry-After header asks for (RFC 9110 §10.2.3: seconds or a date), at most 60; None if unusable."""
     if not value:
         return None
     text = value.strip()
@@ -36,7 +36,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def wait_before(attempt: int, asked: float | None) -> float:
-    """Seconds before the try after `attempt` (from 0): what the server asked for, else growing; with jitter."""
+    """Seconds to wait after `attempt` (from 0): what the server asked for, else exponential; with jitter."""
     longest = _FIRST_WAIT * 2**attempt
     if asked is not None:
         return asked + random.uniform(0, min(longest, 1.0))  # noqa: S311 - jitter, no secret
@@ -44,7 +44,7 @@ def wait_before(attempt: int, asked: float | None) -> float:
 
 
 class Pace:
-    """How long exchanges take, in seconds: a mean that follows the newest ones."""
+    """How long exchanges take, in seconds: an exponential moving average."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

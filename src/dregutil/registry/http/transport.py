@@ -1,8 +1,8 @@
-"""One HTTP exchange with a registry: authorization, bounded bodies, retries, and errors of ours.
+"""HTTP exchanges with a registry: authorization, bounded bodies, retries, and dregutil's own errors.
 
-Only GET and HEAD are ever sent again, and what the server says that it has not begun (429). A write whose answer is
-lost raises OutcomeUnknownError, one that is held back for too long PushedBackError: what follows is for somebody who
-can look at the registry first.
+Only GET and HEAD are sent again, and requests that the server refused before it began them (429). A write whose answer
+is lost raises OutcomeUnknownError, one that is held back for too long raises PushedBackError: the caller has to look at
+the registry before it decides what to do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dregutil.errors import (
 from dregutil.registry.auth.authenticator import Authenticator, TokenRequest
 from dregutil.registry.auth.keyring import Keyring
 from dregutil.registry.http.deadline import Watch, Watched
-from dregutil.registry.http.network_errors import has_broken_off, place, translated
+from dregutil.registry.http.network_errors import as_own_error, connection_was_lost, host_and_port
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, is_temporary, retry_after, wait_before
 from dregutil.registry.http.throttle import PATIENCE, Gate
 
@@ -52,16 +52,16 @@ _LONGEST_TOKEN = 1024 * 1024
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _CHALLENGED = (401, 403)
-# Times the timeout, until an answer must be whole. A DELETE has as long without a sign of it: a server reads every tag
-# of the repository for each. A dead one is noticed all the same.
+# Times the time-out, until an answer must be complete. For a DELETE, for which a server may read every tag of the
+# repository, nothing needs to arrive before that. A dead server is still detected.
 _LONGEST_ANSWER = 20
-_FIRST_ATTEMPTS = 3  # of a request, before the server has ever answered
+_FIRST_ATTEMPTS = 3  # as long as the server has never answered
 MOST_REFUSALS = 12  # of one request, while others are answered
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: never more than was asked for."""
+    """A response, with a body no longer than the caller allowed."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -71,10 +71,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """How much of an answer is read (bytes), and whether what is longer is cut or refused.
+    """How many bytes of an answer are read, and whether a longer one is cut or refused.
 
-    `begun_by` is the moment (`time.monotonic`) after which the request is not sent any more. An urgent one goes before
-    those that wait.
+    After `begun_by` (`time.monotonic`) the request is no longer sent. An urgent one is sent before those that wait.
     """
 
     longest: int
@@ -98,10 +97,10 @@ class Transport:
         patience: float = PATIENCE,
         proxy: str | None = None,
     ) -> None:
-        """`timeout` is in seconds without a sign of an answer; a DELETE, on which a server may work for long, has 20
-        times that, and every answer has so long until it must be whole.
+        """`timeout`: seconds without receiving anything; for a DELETE, which may take a server long, 20 times that. In
+        20 times that every answer must be complete.
 
-        `patience` is in seconds in which the server refuses everything for its load.
+        `patience`: for how many seconds the server may refuse everything because of its load.
         """
         self._base = base_url.rstrip("/")
         self.base = URL(self._base, encoded=True)
@@ -135,20 +134,20 @@ class Transport:
 
     @property
     def scoped_paths(self) -> tuple[str, ...]:
-        """The namespaces with credentials of their own."""
+        """The namespaces that have their own credentials."""
         return self._keyring.paths
 
     @property
     def token_server(self) -> tuple[str, str]:
-        """The realm and service of the registry's token server, where it has one."""
+        """The realm and service of the registry's token server; empty without one."""
         return self._keyring.of("").token_server
 
     def redacted(self, text: str) -> str:
-        """`text` without any secret of ours."""
+        """`text` without passwords and tokens."""
         return self._keyring.redacted(text)
 
     def url(self, path: str) -> URL:
-        """The URL of `path`, which begins with a slash and is already encoded."""
+        """The URL of `path`, which begins with a slash and is encoded."""
         return URL(self._base + path, encoded=True)
 
     async def send(
@@ -164,13 +163,13 @@ class Transport:
         urgent: bool = False,
         follow: bool = True,
     ) -> Answer:
-        """Send a request and read its answer, of at most `longest` bytes; an urgent one before those that wait.
-        `follow`: where a read is redirected, the answer is that of where it leads.
+        """Send a request and read its answer of at most `longest` bytes. An urgent request is sent before those that
+        wait. `follow`: redirects of a read are followed.
 
-        A request that the server refuses for its load (429) was not begun, and is sent again when it may be; where that
-        is later than `begun_by` (`time.monotonic`), PushedBackError is raised instead. Raises UnreachableError,
-        CertificateError, ThrottledError, LoginError, ProtocolError, and for a write whose answer was lost
-        OutcomeUnknownError. Every status that is not temporary comes back as an answer.
+        A request that the server refuses because of its load (429) is sent again when the rate allows; where that
+        is after `begun_by` (`time.monotonic`), PushedBackError is raised instead. Raises UnreachableError,
+        CertificateError, ThrottledError, LoginError, ProtocolError, and OutcomeUnknownError for a write whose answer
+        was lost. An answer with any status that is not temporary is returned.
         """
         if method not in self.methods:
             raise ProtocolError(f"this client sends no {method}")
@@ -181,14 +180,14 @@ class Transport:
             while answer.status in _REDIRECTS and "Location" in answer.headers:
                 redirects += 1
                 if redirects > _MOST_REDIRECTS:
-                    raise ProtocolError(f"{place(url)} redirects in circles")
+                    raise ProtocolError(f"too many redirects from {host_and_port(url)}")
                 answer = await self._follow(method, answer, scopes, headers or {}, _Limits(longest))
         return answer
 
     async def first_byte(self, url: URL, scopes: tuple[str, ...]) -> Answer:
-        """GET the first byte of what may be large; the rest is not waited for.
+        """GET the first byte of something that may be large, and do not wait for the rest.
 
-        Raises as `send` does; a body that breaks off before its first byte is a CutShortError, and not asked for again.
+        Raises as `send` does. A body that ends before its first byte raises CutShortError, and is not requested again.
         """
         limits = _Limits(longest=1, cuts=True)
         headers = {"Range": "bytes=0-0"}
@@ -200,15 +199,15 @@ class Transport:
     async def _follow(
         self, method: str, answer: Answer, scopes: tuple[str, ...], headers: Mapping[str, str], limits: _Limits
     ) -> Answer:
-        """Follow a redirect; to another origin without the registry's authorization."""
+        """Follow a redirect; to another origin, without authorization."""
         try:
             target = answer.url.join(URL(answer.headers["Location"], encoded=True))
         except ValueError as error:
-            raise ProtocolError(f"{place(answer.url)} redirects to what is no URL") from error
+            raise ProtocolError(f"{host_and_port(answer.url)} redirects to an invalid URL") from error
         if target.scheme != "https" and answer.url.scheme == "https":
-            raise ProtocolError(f"{place(answer.url)} redirects from https to {target.scheme}")
+            raise ProtocolError(f"{host_and_port(answer.url)} redirects from https to {target.scheme}")
         if target.scheme not in ("http", "https") or target.user is not None:
-            raise ProtocolError(f"{place(answer.url)} redirects to what is no plain URL")
+            raise ProtocolError(f"{host_and_port(answer.url)} redirects to an unsupported URL")
         if target.origin() == self.base.origin():
             return await self._authorized(method, target, scopes, headers, None, limits)
         return await self._patiently(method, target, headers, None, limits)
@@ -252,14 +251,14 @@ class Transport:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         try:
             answer = await self._patiently(request.method, url, headers, body, _Limits(_LONGEST_TOKEN))
-        except OutcomeUnknownError as error:  # a POST that changes nothing at the registry
-            raise UnreachableError(f"the token server {place(url)} gave no whole answer") from error
+        except OutcomeUnknownError as error:  # a POST, but it changes nothing in the registry
+            raise UnreachableError(f"the token server {host_and_port(url)} gave no complete answer") from error
         return answer.status, answer.body
 
     async def _patiently(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits
     ) -> Answer:
-        """One exchange, again where that is safe and may help."""
+        """One exchange, repeated where that is safe and may help."""
         attempt = refused = 0
         while True:
             try:
@@ -273,49 +272,52 @@ class Transport:
                 if answer.status == 429:
                     refused += 1
                     self._check_patience(url, refused)
-                    continue  # the gate holds it back
+                    continue  # the gate delays it
                 if method not in READING or not is_temporary(answer.status):
                     return answer
                 if attempt + 1 >= MOST_ATTEMPTS:
                     raise UnreachableError(
-                        f"{place(url)} was unable to answer {MOST_ATTEMPTS} times (status {answer.status})"
+                        f"{host_and_port(url)} failed to answer {MOST_ATTEMPTS} times (status {answer.status})"
                     )
                 asked = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
             await asyncio.sleep(wait_before(attempt, asked))
             attempt += 1
 
     def _may_help(self, method: str, error: UnreachableError, limits: _Limits, sent: int) -> bool:
-        """Whether it may help to send again what failed so, after it was sent so often. Where nobody has answered yet,
-        a wrong address is told at once; a connection that breaks off is tried again all the same."""
+        """Whether to send a request again that was sent `sent` times and failed with `error`. Before the server has
+        answered once, the address may be wrong: only a lost connection is tried again then."""
         if method not in READING or isinstance(error, CertificateError | ThrottledError):
             return False
-        most = MOST_ATTEMPTS if self._has_answered else _FIRST_ATTEMPTS if has_broken_off(error) else 1
+        most = MOST_ATTEMPTS if self._has_answered else _FIRST_ATTEMPTS if connection_was_lost(error) else 1
         if sent >= most:
             return False
         return not (limits.cuts and isinstance(error, CutShortError))
 
     def _check_patience(self, url: URL, refused: int) -> None:
-        """Raise where a request that was refused for load `refused` times is given up."""
+        """Raise if a request that was refused `refused` times because of load should be given up."""
         if self.gate.throttle.is_hopeless(time.monotonic(), self._patience):
-            raise ThrottledError(f"{place(url)} has refused every request for {self._patience:.0f} s (status 429)")
+            raise ThrottledError(
+                f"{host_and_port(url)} has refused every request for {self._patience:.0f} s (status 429)"
+            )
         if refused >= MOST_REFUSALS:
             raise RegistryError(
-                f"{place(url)} refused one request {refused} times for its load, and answered others", status=429
+                f"{host_and_port(url)} refused one request {refused} times because of its load, and answered others",
+                status=429,
             )
 
     async def _exchange(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits, refused: int
     ) -> Answer:
         gate = self.gate
-        if gate.throttle.is_pushed and gate.throttle.may_send_at(time.monotonic()) > limits.begun_by:
-            raise PushedBackError(f"{place(url)} pushes back: the {method} was not sent")
+        if gate.throttle.is_limited and gate.throttle.next_send_at(time.monotonic()) > limits.begun_by:
+            raise PushedBackError(f"{host_and_port(url)} is limiting requests: the {method} was not sent")
         await gate.enter(urgent=limits.urgent, refused=refused > 0)
         longest = _LONGEST_ANSWER * self._wait
         watched = self._watch.begin(longest if method == "DELETE" else self._wait, longest)
         started = watched.started
         try:
             if started > limits.begun_by:
-                raise PushedBackError(f"{place(url)} pushes back: the {method} was not sent")
+                raise PushedBackError(f"{host_and_port(url)} is limiting requests: the {method} was not sent")
             response = await self._session.request(
                 method,
                 url,
@@ -337,30 +339,30 @@ class Transport:
                 asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
                 gate.throttle.pushed_back(started, now, asked)
             else:
-                gate.throttle.went_well(started, now)
+                gate.throttle.succeeded(started, now)
             if _log.isEnabledFor(logging.DEBUG):
                 self._log(method, url, response.status, now - started)
             return Answer(response.status, response.headers, content, url)
         except asyncio.CancelledError:
-            if watched.error is None or not watched.take_back():
+            if watched.error is None or not watched.uncancel():
                 raise
-            gate.throttle.broke_off(started, time.monotonic())
-            raise translated(watched.error, method, url, self._wait) from None
+            gate.throttle.connection_lost(started, time.monotonic())
+            raise as_own_error(watched.error, method, url, self._wait) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            gate.throttle.broke_off(started, time.monotonic())
-            raise translated(error, method, url, self._wait) from error
+            gate.throttle.connection_lost(started, time.monotonic())
+            raise as_own_error(error, method, url, self._wait) from error
         finally:
             self._watch.end(watched)
             gate.leave()
 
     def _log(self, method: str, url: URL, status: int, seconds: float) -> None:
-        """An exchange, for the log: of another origin only the host, since the rest may be a signature."""
-        shown = self.redacted(url.raw_path if url.origin() == self.base.origin() else place(url))
+        """Log an exchange: with another origin, only its host, since the rest of the URL may be a signature."""
+        shown = self.redacted(url.raw_path if url.origin() == self.base.origin() else host_and_port(url))
         _log.debug("%s %s: %d in %.0f ms", method, shown, status, seconds * 1000)
 
 
 async def _read(response: aiohttp.ClientResponse, limits: _Limits, watched: Watched) -> bytes:
-    """The body, whole, if it is no longer than allowed; an error's body is cut instead."""
+    """The complete body, if it is no longer than allowed; the body of an error is cut instead."""
     is_error = response.status >= 400 or limits.cuts
     most = _LONGEST_ERROR if response.status >= 400 else limits.longest
     announced = response.content_length
@@ -375,7 +377,7 @@ async def _read(response: aiohttp.ClientResponse, limits: _Limits, watched: Watc
                 break
     if size > most or (announced is not None and announced > most):
         if not is_error:
-            raise ProtocolError(f"{place(response.url)} sends more than {most:,} bytes where so much has no place")
+            raise ProtocolError(f"{host_and_port(response.url)} sends an answer of more than {most:,} bytes")
         response.close()
     body = b"".join(chunks)[:most]
     encoding = response.headers.get("Content-Encoding", "")
@@ -385,14 +387,14 @@ async def _read(response: aiohttp.ClientResponse, limits: _Limits, watched: Watc
 
 
 def _inflated(body: bytes, encoding: str, most: int, url: URL) -> bytes:
-    """A body that came compressed although none was asked for; never longer than allowed."""
+    """The content of a body that is compressed although that was not asked for; at most `most` bytes."""
     if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
-        raise ProtocolError(f"{place(url)} sends a body in an encoding that was not asked for")
+        raise ProtocolError(f"{host_and_port(url)} sends a body with an unsupported Content-Encoding")
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
         found = inflater.decompress(body, most)
     except zlib.error as error:
-        raise ProtocolError(f"{place(url)} sends a body that does not inflate") from error
+        raise ProtocolError(f"{host_and_port(url)} sends a compressed body that is damaged") from error
     if inflater.unconsumed_tail:
-        raise ProtocolError(f"{place(url)} sends a body that inflates beyond {most:,} bytes")
+        raise ProtocolError(f"{host_and_port(url)} sends a body that decompresses to more than {most:,} bytes")
     return found
