@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dregutil.apply.apply import apply_plan
-from dregutil.apply.untag import Untagger
+from dregutil.apply.untag.untagger import Untagger
 from dregutil.errors import RegistryError
 from dregutil.inventory.crawl import crawl
 from dregutil.oci.names import Digest, Repository, Tag
@@ -185,7 +185,7 @@ async def test_a_delete_that_is_answered_429_is_sent_again(registry_server: Dist
 @pytest.fixture
 def tags_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository."""
-    monkeypatch.setattr("dregutil.apply.repository.tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr("dregutil.apply.sweep.tags_first_pays", lambda _, __: True)
 
 
 @pytest.mark.usefixtures("tags_first")

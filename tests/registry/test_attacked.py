@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.apply import repository
+from dregutil.apply import sweep
 from dregutil.oci.names import Repository, Tag
 from images import IMAGE, INDEX, Pusher
 from program import Program
@@ -36,7 +36,7 @@ def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository: the tags are removed first."""
-    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(sweep, "tags_first_pays", lambda _, __: True)
 
 
 def push_again(pusher: Pusher, tag: str, digest: str) -> None:

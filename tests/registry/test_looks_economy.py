@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.apply import looks, repository
+from dregutil.apply import looks, sweep
 from images import Pusher
 from removing import Removing
 from servers import DistributionServer
@@ -75,7 +75,7 @@ async def test_a_sweep_adds_two_heads_for_each_tag_that_stays_and_none_for_other
 ) -> None:
     """One before the placeholder is deleted, one after it. What was swept is known, even if the repository is read
     again completely, as may happen before each DELETE."""
-    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(sweep, "tags_first_pays", lambda _, __: True)
     monkeypatch.setattr("dregutil.apply.live_graph._LOOK_LIVES", (lives, lives))
     for number in range(8):
         pusher.push_image("r", f"1.{number}", seed=str(number))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dregutil.apply import live_graph, repository
+from dregutil.apply import live_graph, repository, sweep
 from dregutil.apply.intents import Intents
 from dregutil.errors import JournalError
 from dregutil.journal.writer import Journal
@@ -41,7 +41,7 @@ def one_step_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository: the tags are removed first."""
-    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(sweep, "tags_first_pays", lambda _, __: True)
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ async def test_another_step_reads_while_an_intent_is_written(
             pusher.push_manifest("r", "stable", raw, IMAGE)
         else:
             monkeypatch.setattr(live_graph, "survey_repository", unjudgeable)
-        await runs[0].live.read_again()
+        await runs[0].work.live.read_again()
         await record(self, *arguments)
 
     async def unjudgeable(*_: Any, **__: Any) -> RepositoryGraph:

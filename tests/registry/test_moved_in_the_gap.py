@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.apply import repository
+from dregutil.apply import sweep
 from dregutil.apply.apply import apply_plan
 from dregutil.apply.put_back import if_free_or_on, put_back
 from dregutil.oci.names import Repository, Tag
@@ -98,7 +98,7 @@ async def test_a_tag_pushed_again_after_the_sweep_stays(
 ) -> None:
     """It is on the same digest as before, but this does not mean that the sweep did nothing; even if the next list
     omits a tag, so that the repository is read completely."""
-    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(sweep, "tags_first_pays", lambda _, __: True)
     with MemoryServer() as server, Pusher(server.url) as pusher:
         images = {tag: pusher.push_image("r", tag, seed=tag) for tag in ("1.0", "1.1", "1.2")}
         raw = pusher.raw("r", "1.0")
@@ -153,7 +153,7 @@ async def test_a_new_tag_that_one_reading_denies_is_requested_again(tmp_path: Pa
 async def test_a_copy_of_a_placeholder_that_one_reading_denies_is_not_deleted_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(sweep, "tags_first_pays", lambda _, __: True)
     with MemoryServer() as server, Pusher(server.url) as pusher:
         goes = pusher.push_image("r", "1.0", seed="goes")
         pusher.push_image("r", "2.0", seed="stays")
@@ -206,7 +206,7 @@ async def test_a_manifest_deleted_by_a_sweep_is_put_back_for_a_new_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ECR deletes a manifest with its last tag; the index over it was pushed after the reading."""
-    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(sweep, "tags_first_pays", lambda _, __: True)
     with MemoryServer(Switches(untags=True, last_tag_takes=True)) as server, Pusher(server.url) as pusher:
         child = pusher.push_image("r", "1.0", seed="child")
         pusher.push_image("r", "2.0", seed="stays")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.apply import repository
+from dregutil.apply import sweep
 from dregutil.plan.model import RemovalOptions
 from images import IMAGE, Pusher
 from program import Program
@@ -21,7 +21,7 @@ def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
 
 @pytest.fixture
 def removing(registry_server: DistributionServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Removing:
-    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(sweep, "tags_first_pays", lambda _, __: True)
     return Removing(registry_server.url, tmp_path / "state")
 
 

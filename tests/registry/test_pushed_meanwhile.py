@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.apply import repository
+from dregutil.apply import sweep
 from dregutil.oci.names import Repository
 from dregutil.plan.model import RemovalOptions
 from dregutil.plan.outcome import Result
@@ -32,7 +32,7 @@ def proxy(registry_server: DistributionServer) -> Iterator[Proxy]:
 @pytest.fixture
 def swept(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository: the tags are removed first."""
-    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(sweep, "tags_first_pays", lambda _, __: True)
 
 
 def once(matches: Callable[[Request], bool], act: Callable[[], object]) -> Callable[[Request], None]:

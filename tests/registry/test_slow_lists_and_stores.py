@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.apply import last_look, repository, settle
+from dregutil.apply import delete, last_look, settle
 from dregutil.plan.outcome import Result
 from images import Pusher
 from program import Program
@@ -28,7 +28,7 @@ def proxy(registry_server: DistributionServer) -> Iterator[Proxy]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settle, "_SETTLE", 0.0)
-    monkeypatch.setattr(repository, "wait_before", lambda _, __: 0.0)
+    monkeypatch.setattr(delete, "wait_before", lambda _, __: 0.0)
 
 
 # A list that lags
@@ -106,7 +106,7 @@ async def test_a_delete_refused_by_an_overloaded_store_is_retried(
 async def test_a_store_that_does_not_recover_is_reported(
     proxy: Proxy, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repository, "PATIENCE", 0.5)
+    monkeypatch.setattr(delete, "PATIENCE", 0.5)
     image = pusher.push_image("r", "1.0", seed="one")
 
     def refuse(request: Request) -> Answer | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dregutil.apply import live_graph, repository
+from dregutil.apply import live_graph, repository, sweep
 from dregutil.apply.undo.run import UndoResult
 from dregutil.oci.placeholder import placeholder
 from dregutil.plan.model import RemovalOptions
@@ -43,7 +43,7 @@ def removing(registry_server: DistributionServer, tmp_path: Path) -> Removing:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a large repository: the tags are removed first."""
-    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: True)
+    monkeypatch.setattr(sweep, "tags_first_pays", lambda _, __: True)
 
 
 def signed(pusher: Pusher, tag: str, seed: str) -> tuple[dict[str, Any], str]:
@@ -313,7 +313,7 @@ async def test_two_runs_that_do_not_know_of_each_other(
     sweeps: bool,
 ) -> None:
     """Two machines, each with its own state folder, so that no lock applies. Undone one after the other."""
-    monkeypatch.setattr(repository, "tags_first_pays", lambda _, __: sweeps)
+    monkeypatch.setattr(sweep, "tags_first_pays", lambda _, __: sweeps)
     children = [pusher.push_image("r", seed=seed) for seed in ("amd", "arm")]
     pusher.push_index("r", "1.90", children=children)
     pusher.push_index("r", "stable", children=children[:1])

@@ -1,7 +1,7 @@
 """Plan → registry: carries out what was shown and still holds.
 
-First of all: is deletion allowed, in every repository of the plan. Then the repositories, several at a time, each by
-itself (`repository`). A run that was cut off is taken up again where its record ends.
+First every repository of the plan is asked whether it allows deletion. Then the repositories are worked on, several at
+a time, each by itself (`repository`). A run that was cut off goes on where its record ends.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ async def apply_plan(
     first.
 
     `inventory` is what the plan was made from: a list that omits one of its tags is not believed. `known` is that and
-    what else was seen before; by default what this machine's records and content database know. `on_swept` is told of
-    each tag that goes before its manifest, in a large repository, `on_put_back` of each that then comes back. `stop`,
-    once set, lets the steps in flight end and starts no other.
+    what else was seen before; by default what this machine's records and content database know. `on_swept` is called
+    for each tag that goes before its manifest, in a large repository, `on_put_back` for each of these that comes back.
+    Once `stop` is set, the steps in flight end and no other starts.
 
     Raises DeletionDisabledError, DeniedError or LoginError before anything was sent, where one of the repositories
     allows no deletion, and UnreachableError where the registry does not answer; JournalError where nothing can be
@@ -88,18 +88,18 @@ async def apply_plan(
         limit = asyncio.Semaphore(registry.repositories_at_once)
         run = Run(WritableRegistry.of(registry), plan, known, recorder, on_outcome or (lambda _: None))
         run.readings = readings or FreshSurveys()
-        run.untagger.on_swept = on_swept or run.untagger.on_swept
-        run.untagger.on_put_back = on_put_back or run.untagger.on_put_back
+        progress = run.untagger.progress
+        progress.on_swept = on_swept or progress.on_swept
+        progress.on_put_back = on_put_back or progress.on_put_back
         run.stop = stop or run.stop
         intents = run.take_up(earlier)
-        steps = plan.by_repository
 
         async def carry_out(repository: Repository) -> None:
             async with limit:
                 left_open = None if earlier is None else earlier.unanswered.get(repository)
-                await _carry_out(run, RepositoryRun(run, repository, steps[repository]), intents, left_open)
+                await _carry_out(run, repository, intents, left_open)
 
-        left = [repository for repository in steps if earlier is None or repository not in earlier.looked]
+        left = [repository for repository in run.steps if earlier is None or repository not in earlier.looked]
         await for_each(left, run.registry.check_deletion, at_once=registry.concurrency)
         await gather_all(carry_out(repository) for repository in left)
         return run.result()
@@ -115,7 +115,7 @@ class _Record:
 
 @contextmanager
 def _recording(store: RunStore, plan: Plan, earlier: RunRecord | None) -> Iterator[_Record]:
-    """A record that is closed as what became of the run; one that never sent anything leaves none."""
+    """The record of a run, closed with what became of it; a run that never sent anything leaves none."""
     record = _Record(store.begin(plan, datetime.now(UTC)) if earlier is None else store.journal(earlier))
     try:
         yield record
@@ -126,19 +126,19 @@ def _recording(store: RunStore, plan: Plan, earlier: RunRecord | None) -> Iterat
 
 
 async def _carry_out(
-    run: Run, work: RepositoryRun, intents: Mapping[Repository, Sequence[Intent]], unanswered: Unanswered | None
+    run: Run, repository: Repository, intents: Mapping[Repository, Sequence[Intent]], unanswered: Unanswered | None
 ) -> None:
     if run.stop.is_set():
         return
     try:
         if unanswered is not None:
-            # Nothing is put back here: somebody may have removed such a tag since.
-            for lost in await lost_when_cut_off(run.registry, work.repository, unanswered):
+            # Nothing is put back here: another user may have removed such a tag since.
+            for lost in await lost_when_cut_off(run.registry, repository, unanswered):
                 run.note_lost(lost)
-        await work.run(intents.get(work.repository, ()))
-        broken = any(name == work.repository for name, _ in run.broken)
-        if not broken and all(run.is_settled(step) for step in work.steps):
-            run.recorder.looked(work.repository)
+        await RepositoryRun(run, repository).run(intents.get(repository, ()))
+        broken = any(name == repository for name, _ in run.broken)
+        if not broken and all(run.is_settled(state.step) for state in run.steps[repository]):
+            run.recorder.looked(repository)
     except (UnreachableError, LoginError, JournalError) as error:
         run.fail(error)
     except DregutilError as error:

@@ -1,7 +1,7 @@
-"""What an interrupted run left on its placeholders goes back to where it was, and then the placeholders go.
+"""What an interrupted run left on its placeholders goes back to where it was, and then the placeholders are deleted.
 
-A placeholder is never deleted while a tag is on it that the run did not move there: somebody copied one of its tags.
-The copy gets what the copied tag stood for; where that may be one of several images, it is named and left.
+A placeholder stays as long as a tag is on it that the run did not move there: another user copied one of its tags. The
+copy gets what the copied tag stood for; where that may be one of several images, the copy is named and left.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _NEEDS_WHAT_IS_GONE = 400  # the status of MANIFEST_BLOB_UNKNOWN
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """Tags of others that were found on placeholders: `mended`, with what they name now, and `unclear`, with what they
-    may stand for. The placeholder of an unclear tag stays."""
+    """Tags of others that were on placeholders: `repaired`, with what they name now, and `unclear`, with what they may
+    stand for. The placeholder of an unclear tag stays."""
 
-    mended: Mapping[Tag, Digest] = field(default_factory=dict)
+    repaired: Mapping[Tag, Digest] = field(default_factory=dict)
     unclear: Mapping[Tag, tuple[Digest, ...]] = field(default_factory=dict)
 
 
@@ -39,20 +39,20 @@ async def clear_placeholders(registry: WritableRegistry, repository: Repository,
 
     Raises DregutilError.
     """
-    mended: dict[Tag, Digest] = {}
+    repaired: dict[Tag, Digest] = {}
     unclear: dict[Tag, tuple[Digest, ...]] = {}
     for digest in dict.fromkeys(intent.placeholder for intent in intents if intent.placeholder is not None):
         if await registry.resolve(repository, digest) is None:
             continue
         work = _Clearing(registry, repository, digest, [one for one in intents if one.placeholder == digest])
         await work.clear()
-        mended |= work.mended
+        repaired |= work.repaired
         unclear |= work.unclear
-    return Cleared(mended, unclear)
+    return Cleared(repaired, unclear)
 
 
 def unclear_text(repository: Repository, tag: Tag, candidates: Sequence[Digest]) -> str:
-    """What is said of a tag of others that stays on a placeholder."""
+    """The message about a tag of others that stays on a placeholder."""
     named = " or ".join(digest.short for digest in candidates[:_MOST_NAMED])
     more = len(candidates) - _MOST_NAMED
     others = f" or one of {more:,} others" if more > 0 else ""
@@ -77,14 +77,14 @@ class _Clearing:
         self.intents = intents
         self.own = {tag for intent in intents for tag in intent.tags}
         self.moved: dict[Digest, Manifest] = {}  # what the tags that are still on the placeholder stood for
-        self.mended: dict[Tag, Digest] = {}
+        self.repaired: dict[Tag, Digest] = {}
         self.unclear: dict[Tag, tuple[Digest, ...]] = {}
 
     async def clear(self) -> None:
         await for_each(self.intents, self._move_back)
         looked_at: set[Tag] = set()
         while True:
-            # Again until no tag is new, so that as little time as can be lies between the look and the deletion.
+            # Until no tag is new, so that as little time as possible lies between the last look and the deletion.
             new = set(await self.registry.tags(self.repository)) - self.own - looked_at
             if not new:
                 break
@@ -126,7 +126,7 @@ class _Clearing:
         if len(candidates) == 1:
             (manifest,) = candidates.values()
             if await self._put(tag, manifest):
-                self.mended[tag] = manifest.digest
+                self.repaired[tag] = manifest.digest
                 return
         self.unclear[tag] = tuple(candidates)
 

@@ -1,4 +1,4 @@
-"""What a run that was cut off may have taken along, and could not tell: tags that were moved just before a DELETE."""
+"""What a run that was cut off may have taken along without noting it: tags that were moved just before a DELETE."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CUT_OFF = "the run was cut off then, and somebody may have removed the tag sinc
 async def lost_when_cut_off(registry: Registry, repository: Repository, unanswered: Unanswered) -> tuple[LostTag, ...]:
     """The tags that were to stay and are gone, with the digests that went since the run's last look.
 
-    Nothing where none of these is gone: then somebody else removed the tags. Raises DregutilError.
+    Empty where none of these digests is gone: then another user removed the tags. Raises DregutilError.
     """
 
     async def read(tags: Collection[Tag]) -> frozenset[Tag]:

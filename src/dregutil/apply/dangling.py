@@ -1,4 +1,4 @@
-"""Tags that are listed and name nothing: those that a removal left behind, and those that a DELETE overtook."""
+"""Tags that are listed and name nothing: left behind by a removal, or pushed during a DELETE."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ async def clear_left_behind(
 ) -> None:
     """Remove tags whose digest went by a DELETE that was cut short: it is put once more under them, and deleted.
 
-    No other way removes them on distribution 2.8. What is there again was pushed by somebody, and stays. Raises
-    DregutilError.
+    No other way removes them on distribution 2.8. A digest that is there again was pushed by another user, and stays.
+    Raises DregutilError.
     """
 
     async def clear(digest: Digest) -> None:
         if await registry.resolve(repository, digest) is not None:
             return
-        # A reading that lags denies a tag that somebody has pushed: it is not put over that one.
+        # A replica that lags denies a tag that another user has pushed: that one is not put over.
         free = [tag for tag in tags[digest] if await if_free(registry, repository, tag)]
         if not free:
             return
         put: list[Digest] = []
-        with suppress(RegistryError):  # what it needs is gone otherwise
+        with suppress(RegistryError):  # the registry has collected what it needs
             await put_back(registry, repository, removed[digest], free, below=removed, put=put)
         await _take_away(registry, repository, put, removed)
 
@@ -49,10 +49,10 @@ async def clear_left_behind(
 async def find_homes(
     registry: WritableRegistry, repository: Repository, tags: Sequence[Tag], removed: Mapping[Digest, Manifest]
 ) -> Mapping[Tag, Digest]:
-    """Put back what `tags`, which name nothing, were on: each of `removed` is there for a moment, many at a time.
+    """Find what `tags`, which name nothing, were on: each of `removed` is put back for a moment, many at a time.
 
-    Those on which a tag is then found stay, with what they need. A tag that is no longer listed is not looked for.
-    Requests grow with the number of digests, however many tags there are. Raises DregutilError.
+    Those on which a tag is then found stay, with what they need; returned as digests by tag. A tag that is no longer
+    listed is not looked for. The number of requests grows with the digests, not with the tags. Raises DregutilError.
     """
     homes: dict[Tag, Digest] = {}
     for chunk in _chunks([*removed][::-1]):
@@ -75,9 +75,9 @@ async def _try(
 
     async def put_one(digest: Digest) -> None:
         if await registry.resolve(repository, digest) is not None:
-            return  # somebody has pushed it: then the tag is on something else
+            return  # another user has pushed it: then the tag is on something else
         own: list[Digest] = []
-        with suppress(RegistryError):  # what it needs is gone otherwise: it was no use to anybody
+        with suppress(RegistryError):  # the registry has collected what it needs: no tag can use it
             await put_back(registry, repository, chunk[digest], below=removed, put=own)
         put.extend(digest for digest in own if digest not in put)
 

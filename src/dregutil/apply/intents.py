@@ -1,20 +1,19 @@
-"""What one repository's steps are about to take away, made durable before anything is sent, many at a time."""
+"""What the steps of a repository are about to take away, made durable before anything is sent, many at a time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
-from dregutil.apply.run import Run
+from dregutil.apply.live_graph import LiveReading
+from dregutil.apply.steps import Steps, StepState
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Manifest
 from dregutil.plan.model import Action, Step
-from dregutil.plan.outcome import Intent
+from dregutil.plan.outcome import Intent, Recorder
 
 __all__ = ["Intents", "intent_of"]
 
-_RECORDED_AHEAD = 128  # intents that share one fsync
+_RECORDED_AHEAD = 127  # intents that share one fsync with another
 
 
 def intent_of(step: Step, graph: RepositoryGraph) -> Intent:
@@ -24,70 +23,49 @@ def intent_of(step: Step, graph: RepositoryGraph) -> Intent:
 
 
 class Intents:
-    """The intents of one repository's `steps` that are durable: `noted`, by step."""
+    """Records the intents of one repository's `steps`. `live` is what the repository holds, and may be read again
+    meanwhile."""
 
-    def __init__(self, run: Run, steps: Sequence[Step]) -> None:
-        self.noted: dict[int, Intent] = {}
-        self._run = run
+    def __init__(self, recorder: Recorder, steps: Steps, live: LiveReading) -> None:
+        self._recorder = recorder
         self._steps = steps
-        self._place = {step.number: place for place, step in enumerate(steps)}
-        self._dependents: dict[int, list[Step]] = defaultdict(list)
-        for step in steps:
-            for need in step.needs:
-                self._dependents[need].append(step)
-        self._doubted: set[int] = set()
+        self._live = live
         self._recording = asyncio.Lock()
 
-    def has_dependents(self, step: Step) -> bool:
-        """Whether other steps wait for this one."""
-        return step.number in self._dependents
+    async def record(self, state: StepState, manifest: Manifest) -> None:
+        """Make the intent of a step durable, with all tags that are on `manifest`, its digest.
 
-    def doubt(self, numbers: Iterable[int]) -> None:
-        """What is noted of these steps may not have become durable: it is recorded again before they are sent."""
-        self._doubted.update(numbers)
-
-    async def record(
-        self, step: Step, manifest: Manifest, reading: Callable[[], RepositoryGraph], dropped: Container[int]
-    ) -> None:
-        """Make the intent durable, and with it those of what hangs on it, which a server may take along, and of the
-        steps that come next, without those that were dropped: one fsync for all of them.
-
-        `reading` gives the last live reading: it may be made again while we wait, and the step may be dropped by it:
-        look at `dropped` again afterwards. Raises JournalError.
+        With it those of the steps that hang on it, which a server may take along, and of the steps that come next,
+        without those that were dropped: one fsync for all of them. The repository may be read again while this waits,
+        and the step may be dropped by that: look at `dropped` again afterwards. Raises JournalError.
         """
-        if self._covers(step, reading()):
+        step = state.step
+        if self._is_covered(state):
             return
         async with self._recording:
-            graph = reading()
-            if self._covers(step, graph):
+            graph = self._live.graph
+            if self._is_covered(state):
                 return
-            intent = Intent(step.number, step.repository, graph.tags_of.get(step.digest, step.tags), manifest)
-            place = self._place[step.number]
-            following = (*self._hanging_on(step), *self._steps[place + 1 : place + _RECORDED_AHEAD])
-            intents = {
-                other.number: intent_of(other, graph)
-                for other in following
-                if other.number not in dropped and self._is_next(other, graph)
-            }
-            intents[step.number] = intent
-            await self._run.recorder.intend(*intents.values())
-            self.noted.update(intents)
-            self._doubted -= intents.keys()
+            own = Intent(step.number, step.repository, graph.tags_of.get(step.digest, step.tags), manifest)
+            following = self._steps.following(step, _RECORDED_AHEAD)
+            intents = {other.step.number: intent_of(other.step, graph) for other in following if _is_next(other, graph)}
+            intents[step.number] = own
+            await self._recorder.intend(*intents.values())
+            for number, intent in intents.items():
+                self._steps[number].intend(intent)
 
-    def _covers(self, step: Step, graph: RepositoryGraph) -> bool:
-        """Whether what is noted of a step names all tags that are on its digest, and is durable."""
-        before = None if step.number in self._doubted else self.noted.get(step.number)
-        return before is not None and set(graph.tags_of.get(step.digest, step.tags)) <= set(before.tags)
+    def _is_covered(self, state: StepState) -> bool:
+        """Whether the intent of a step names all tags that are on its digest, and is durable."""
+        step = state.step
+        return state.covers(self._live.graph.tags_of.get(step.digest, step.tags))
 
-    def _hanging_on(self, step: Step) -> Iterator[Step]:
-        for other in self._dependents.get(step.number, ()):
-            yield other
-            yield from self._hanging_on(other)
 
-    def _is_next(self, step: Step, graph: RepositoryGraph) -> bool:
-        return (
-            step.action is Action.DELETE
-            and (step.number not in self.noted or step.number in self._doubted)
-            and step.number not in self._run.outcomes
-            and step.digest in graph.manifests
-        )
+def _is_next(state: StepState, graph: RepositoryGraph) -> bool:
+    """Whether the intent of a step may be recorded with that of another."""
+    return (
+        state.step.action is Action.DELETE
+        and not state.dropped
+        and not state.is_recorded
+        and state.outcome is None
+        and state.step.digest in graph.manifests
+    )

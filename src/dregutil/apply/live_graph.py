@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from dregutil.apply.run import Run
+from dregutil.apply.steps import Steps, StepState
 from dregutil.inventory.survey import survey_repository
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Step
 from dregutil.plan.outcome import Result
 from dregutil.plan.recheck import recheck
 
@@ -31,28 +31,21 @@ def look_lives(took: float) -> float:
 
 
 class LiveReading:
-    """The last live `graph` of a repository. `dropped`: the steps that no longer hold, and why. `swept`: those whose
-    tags went first, which is no reason to leave them."""
+    """The last live `graph` of a repository. Each reading drops those of its `steps` that no longer hold."""
 
-    def __init__(
-        self, run: Run, repository: Repository, steps: Sequence[Step], removed: Mapping[Digest, object]
-    ) -> None:
-        """`removed` is what the run has deleted here: it grows while the run goes on."""
+    def __init__(self, run: Run, repository: Repository, steps: Steps) -> None:
         self.graph = RepositoryGraph(repository)
-        self.dropped: dict[int, str] = {}
-        self.swept: frozenset[int] = frozenset()
-        self.own_tags = frozenset(tag for step in steps for tag in step.tags)  # those that the plan removes
+        self.own_tags = steps.own_tags
         self._run = run
         self._repository = repository
         self._steps = steps
-        self._removed = removed
         self._read_at = self._took = 0.0
         self._seen: dict[Tag, Digest] = {}
         self._renewing = asyncio.Lock()
         self._doomed: dict[Tag, set[Digest]] = defaultdict(set)
-        for step in steps:
-            for tag in step.tags:
-                self._doomed[tag].add(step.digest)
+        for state in steps:
+            for tag in state.step.tags:
+                self._doomed[tag].add(state.step.digest)
 
     @property
     def read_at(self) -> float:
@@ -74,11 +67,6 @@ class LiveReading:
         return {tag: digest for tag, digest in self.graph.tags.items() if not self.is_doomed(tag, digest)}
 
     @property
-    def pending(self) -> list[Step]:
-        """The steps that have no outcome yet."""
-        return [step for step in self._steps if step.number not in self._run.outcomes]
-
-    @property
     def staying_tags(self) -> frozenset[Tag]:
         """Every tag that a reading saw, without those that the plan removes."""
         return frozenset(self._seen.keys() - self.own_tags)
@@ -91,7 +79,7 @@ class LiveReading:
             return
         self.graph, self._read_at, self._took = found
         self._seen.update(self.graph.tags)
-        self.dropped.update(recheck(self._steps, self.graph, self._run.plan.options))
+        self._drop([*self._steps], {})
 
     async def renew(self) -> None:
         """Read again where the last reading has become old."""
@@ -111,37 +99,40 @@ class LiveReading:
         earlier reading saw and that we do not remove is asked for by name where the list omits it. What was swept is
         not read: what it holds is known, and whether it is still there its DELETE says.
         """
-        steps, started = self.pending, time.monotonic()
-        gone, held = self._gone_before(steps), self.graph.manifests
+        pending, started = self._steps.pending, time.monotonic()
+        gone, held = self._gone_before(pending), self.graph.manifests
+        swept = [state.step for state in pending if state.is_swept]
+        likely = [state.step for state in pending if state.step.tags and not state.is_swept]
         known = {**self._run.known.tags.get(self._repository, {}), **self._seen}
-        if self._removed or self.swept:
+        if self._steps.removed or self._steps.swept:
             known = {tag: digest for tag, digest in known.items() if tag not in self.own_tags}
         self.graph = await survey_repository(
             self._run.registry,
             self._repository,
-            dict.fromkeys((*(step.digest for step in steps), *gone.values())),
+            dict.fromkeys((*(state.step.digest for state in pending), *gone.values())),
             known_tags=known,
             known_indexes=self._run.known.indexes.get(self._repository, ()),
             seen=self._run.known.seen,
-            likely=[step.tags[0] for step in steps if step.tags and step.number not in self.swept],
+            likely=[step.tags[0] for step in likely],
             check_blobs=not self._run.plan.options.allow_irreversible,
-            held=[held[step.digest] for step in steps if step.number in self.swept and step.digest in held],
+            held=[held[step.digest] for step in swept if step.digest in held],
         )
         self._read_at, self._took = started, time.monotonic() - started
         self._seen = {**self._seen, **self.graph.tags}
-        self._drop(steps, gone)
-        self._drop_pushed_again([step for step in steps if step.number in self.swept], self.graph.tags)
+        self._drop(pending, gone)
+        self._drop_pushed_again([state for state in pending if state.is_swept], self.graph.tags)
 
     async def update(self, tags: Mapping[Tag, Digest]) -> None:
-        """Take in that `tags` came or stand for other digests now; then drop the steps that no longer hold.
+        """Take in that `tags` came, or stand for other digests now; then drop the steps that no longer hold.
 
         What is not known of those digests is read, indexes within indexes included. Raises DregutilError.
         """
         async with self._renewing:
             # What was deleted since the reading is not there, unless it is read again now.
-            manifests = {digest: found for digest, found in self.graph.manifests.items() if digest not in self._removed}
+            removed = self._steps.removed
+            manifests = {digest: found for digest, found in self.graph.manifests.items() if digest not in removed}
             absent = await self._read_below(set(tags.values()), manifests)
-            now = {tag: digest for tag, digest in self.graph.tags.items() if digest not in self._removed}
+            now = {tag: digest for tag, digest in self.graph.tags.items() if digest not in removed}
             self.graph = replace(
                 self.graph,
                 tags={**now, **tags},
@@ -151,15 +142,16 @@ class LiveReading:
                 presumed={tag: on for tag, on in self.graph.presumed.items() if tag not in tags},
             )
             self._seen = {**self._seen, **tags}
-            self._drop(self.pending, self._gone_before(self.pending))
-            self._drop_pushed_again(self.pending, tags)
+            pending = self._steps.pending
+            self._drop(pending, self._gone_before(pending))
+            self._drop_pushed_again(pending, tags)
 
-    def _drop_pushed_again(self, steps: Iterable[Step], tags: Mapping[Tag, Digest]) -> None:
-        """Drop those of `steps` whose tags went, and are among `tags` now."""
-        for step in steps:
-            again = [tag for tag in step.tags if tags.get(tag) == step.digest]
+    def _drop_pushed_again(self, states: Iterable[StepState], tags: Mapping[Tag, Digest]) -> None:
+        """Drop those of `states` whose tags went, and are among `tags` now."""
+        for state in states:
+            again = [tag for tag in state.step.tags if tags.get(tag) == state.step.digest]
             if again:
-                self.dropped[step.number] = f"'{again[0]}' was pushed again"
+                state.drop(f"'{again[0]}' was pushed again")
 
     def forget(self, tags: Collection[Tag]) -> None:
         """Take in that `tags` went."""
@@ -181,14 +173,17 @@ class LiveReading:
             pending = {child.digest for child in children} - manifests.keys() - absent
         return absent
 
-    def _drop(self, steps: Sequence[Step], gone: Mapping[int, Digest]) -> None:
-        self.dropped.update(recheck(steps, self.graph, self._run.plan.options, begun=self.swept, gone=gone))
+    def _drop(self, states: Sequence[StepState], gone: Mapping[int, Digest]) -> None:
+        """Drop those of `states` that no longer hold in what was read."""
+        steps, options = [state.step for state in states], self._run.plan.options
+        for number, why in recheck(steps, self.graph, options, begun=self._steps.swept, gone=gone).items():
+            self._steps[number].drop(why)
 
-    def _gone_before(self, steps: Sequence[Step]) -> dict[int, Digest]:
-        """The digests that are gone, and that had to be before one of `steps`."""
-        numbers = {need for step in steps for need in step.needs}
+    def _gone_before(self, states: Iterable[StepState]) -> dict[int, Digest]:
+        """The digests that are gone, and that had to be before one of `states`."""
+        numbers = {need for state in states for need in state.step.needs}
         return {
-            step.number: step.digest
-            for step in self._steps
-            if step.number in numbers and self._run.result_of(step.number) in (Result.REMOVED, Result.GONE)
+            state.step.number: state.step.digest
+            for state in self._steps
+            if state.step.number in numbers and state.result in (Result.REMOVED, Result.GONE)
         }

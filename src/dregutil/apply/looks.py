@@ -1,10 +1,10 @@
 """The looks between a repository's DELETEs: which tags came, which moved, and which went with what was deleted.
 
-DELETEs are sent in batches. Before each one the tags are listed; names that are new are asked for, and, where they are
-few, all that stay. After it they are listed again: a name that was to stay, and is missing, was moved onto something
-that the batch deleted. It is put back at once where only one digest can be meant, and where nobody can have deleted the
-tag by its name; else it is named. A name that nobody had seen before, and that is pushed between the list and the
-DELETE of its digest, goes unnoticed.
+DELETEs are sent in batches. Before each batch the tags are listed; names that are new are asked for, and, where they
+are few, all that stay. After it they are listed again: a name that was to stay and is missing was moved onto something
+that the batch deleted. It is put back at once where only one digest can be meant and the registry deletes no tags
+by name; else it is named. A name that was never listed before, and is pushed between the list and the DELETE of
+its digest, goes unnoticed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from dregutil.apply.last_look import bring_company
 from dregutil.apply.live_graph import LiveReading
 from dregutil.apply.put_back import if_free_or_on, put_back
 from dregutil.apply.run import Run
+from dregutil.apply.steps import Steps, StepState
+from dregutil.apply.taken_along import put_back_taken_along
 from dregutil.errors import (
     DeniedError,
     DregutilError,
@@ -30,7 +31,6 @@ from dregutil.errors import (
 )
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Step
 from dregutil.plan.outcome import LostTag, Result
 from dregutil.registry.absence import denied_again
 from dregutil.registry.workers import for_each
@@ -52,11 +52,9 @@ def batch_seconds(took: float) -> float:
 
 
 class Looks:
-    """What is looked at in one repository. `removed` is what the run has deleted there, and grows."""
+    """What is looked at in one repository, whose `steps` are carried out meanwhile."""
 
-    def __init__(
-        self, run: Run, repository: Repository, live: LiveReading, removed: dict[Digest, tuple[Step, Manifest]]
-    ) -> None:
+    def __init__(self, run: Run, repository: Repository, live: LiveReading, steps: Steps) -> None:
         self.at = 0.0  # of the last look, on the clock of `time.monotonic`
         self.until = 0.0  # no DELETE is begun after this
         self.one_by_one = False  # a tag was lost that several digests could have had
@@ -64,15 +62,15 @@ class Looks:
         self._registry = run.registry
         self._repository = repository
         self._live = live
-        self._removed = removed
+        self._steps = steps
         self._staying: dict[Tag, Digest] = {}
-        self._known: set[Tag] = set()  # names that are no news
+        self._known: set[Tag] = set()  # names that were listed before
         self._asked_at = 0.0  # when all that stay were asked for
         self._taken_at = 0.0  # the moment of the whole reading that was taken in last
         self._noted: set[Tag] = set()  # those that stay, as far as the record names them
-        self._counted: set[Digest] = set()  # of `removed`, what an earlier look has answered for
+        self._counted: set[Digest] = set()  # of what was removed, what an earlier look has answered for
         self._by_name: bool | None = None  # whether tags can be deleted by name; None: not asked yet
-        self._untagged: dict[Digest, tuple[Step, Manifest]] = {}  # digests that stay, of tags that went alone
+        self._untagged: dict[Digest, StepState] = {}  # digests that stay, of tags that went alone
 
     def begin(self) -> None:
         """Take the live reading for a look."""
@@ -80,9 +78,13 @@ class Looks:
         self._note_between()
         self._looked(self._live.read_at, self._live.read_at + self._live.took + self._after_reading())
 
-    def note_untagged(self, step: Step, manifest: Manifest) -> None:
-        """A tag went by way of a manifest of our own: a tag that was copied from it meanwhile went too."""
-        self._untagged[step.digest] = (step, manifest)
+    def note_gap(self) -> None:
+        """Note how long ago the last look was: a DELETE is about to be sent."""
+        self._run.longest_gap = max(self._run.longest_gap, time.monotonic() - self.at)
+
+    def note_untagged(self, state: StepState) -> None:
+        """A tag went by way of a placeholder: a tag that was copied from it meanwhile went too."""
+        self._untagged[state.step.digest] = state
 
     @property
     def is_over(self) -> bool:
@@ -90,7 +92,7 @@ class Looks:
         return time.monotonic() > self.until
 
     async def look(self) -> None:
-        """List the tags, mend what went with the last batch, and take in what came or moved.
+        """List the tags, put back what went with the last batch, and take in what came or moved.
 
         Where that cannot be read, the repository is read whole, which says why. Raises DregutilError.
         """
@@ -124,7 +126,7 @@ class Looks:
         self._count()
 
     async def finish(self) -> tuple[Tag, ...]:
-        """After the last DELETE: mend what went with it. Returns the tags that are listed. Raises DregutilError."""
+        """After the last DELETE: put back what went with it. Returns the listed tags. Raises DregutilError."""
         listed, missing = await self._list()
         found = await self._ask(missing)
         gone = {tag for tag in missing if found[tag] is None}
@@ -141,54 +143,55 @@ class Looks:
         self._take_reading()
         self._looked(self._live.read_at, time.monotonic() + self._after_reading())
 
-    async def after_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
+    async def after_sweep(self, taken: Collection[StepState]) -> None:
         """Look at all tags after many went at once: what went with them is one of `taken`, or a copy of one.
 
         What the digests hold is known, and whether they are still there their DELETEs say. Raises DregutilError.
         """
-        swept = {tag for step, _ in taken.values() for tag in step.tags if step.number in self._live.swept}
-        self._untagged.update(taken)
-        self._known -= swept  # pushed again, such a name is news
+        swept = {tag for state in taken if state.is_swept for tag in state.step.tags}
+        self._untagged.update((state.step.digest, state) for state in taken)
+        self._known -= swept  # pushed again, such a name is new
         self._live.forget(swept)
         try:
             await self._look(at_all=True)
         except (RegistryError, ProtocolError, ManifestError, DeniedError):
             await self._read_between()
 
-    async def after_broken_sweep(self, taken: Mapping[Digest, tuple[Step, Manifest]]) -> None:
-        """Read again after a sweep that the registry did not let be: nobody knows what it has done of it."""
-        self._untagged.update(taken)
+    async def after_broken_sweep(self, taken: Collection[StepState]) -> None:
+        """Read again after a sweep that the registry refused: what it has done of it is not known."""
+        self._untagged.update((state.step.digest, state) for state in taken)
         await self._read_between()
 
     async def _read_between(self) -> None:
-        """Read the repository whole while no DELETE is in flight, and mend what went with those before."""
+        """Read the repository whole while no DELETE is in flight, and put back what went with those before."""
         await self.read_again()
         graph = self._live.graph
         if not graph.unjudgeable:
             await self._repair(self._staying.keys() - graph.tags.keys() - graph.dangling)
             self._count()
 
-    async def check_ours(self, ours: Digest, originals: Mapping[Tag, Manifest]) -> None:
-        """Before a manifest of our own goes, onto which `originals` were moved, and where it has to stay: a tag that
-        somebody copied from one of them gets what that stood for. Raises DregutilError where it cannot be known which.
+    async def check_copies(self, placeholder: Digest, originals: Mapping[Tag, Manifest]) -> None:
+        """Look for tags that another user copied from one of `originals`, which were moved onto a placeholder.
+
+        A copy gets what the copied tag stood for. Called before the placeholder goes, and where it has to stay. Raises
+        DregutilError where it cannot be known which tag was copied.
         """
         candidates = {manifest.digest: manifest for manifest in originals.values()}
-        copies = await self._copies(ours, originals.keys())
+        copies = await self._copies(placeholder, originals.keys())
         for tag in copies:
             lost = LostTag(self._repository, tag, tuple(candidates))
             if len(candidates) == 1:
                 (manifest,) = candidates.values()
-                guard = if_free_or_on(manifest.digest, ours)
+                guard = if_free_or_on(manifest.digest, placeholder)
                 left = await put_back(self._registry, self._repository, manifest, (tag,), below={}, guard=guard)
-                mended = replace(lost, why=_ELSEWHERE) if left else replace(lost, mended=manifest.digest)
-                self._run.note_lost(mended)
+                self._run.note_lost(replace(lost, why=_ELSEWHERE) if left else replace(lost, mended=manifest.digest))
             else:
                 self._run.note_lost(replace(lost, why="it is on a manifest of this run's own, which stays for it"))
         if copies and len(candidates) != 1:
             raise DregutilError(f"'{copies[0]}' was copied from a tag that was just going; it was left where it is")
 
     async def _copies(self, digest: Digest, own: Collection[Tag]) -> list[Tag]:
-        """The tags on a manifest of our own that we did not move there: names that are new or stay."""
+        """The tags on a placeholder that this run did not move there: names that are new or stay."""
         listed = frozenset(await self._registry.tags(self._repository))
         wanted = listed - self._known
         if len(self._staying) <= _FEW_STAYING:
@@ -204,9 +207,8 @@ class Looks:
 
     def _just_removed(self) -> set[Tag]:
         """The tags that went since the last look: one that is listed may have been pushed again."""
-        deleted = (step for digest, (step, _) in self._removed.items() if digest not in self._counted)
-        alone = (step for step, _ in self._untagged.values())
-        return {tag for step in (*deleted, *alone) for tag in step.tags}
+        deleted = (state for digest, state in self._steps.removed.items() if digest not in self._counted)
+        return {tag for state in (*deleted, *self._untagged.values()) for tag in state.step.tags}
 
     def _after_reading(self) -> float:
         """Seconds in which DELETEs may follow a whole reading: as after a look, which asks for a part of the tags."""
@@ -219,8 +221,8 @@ class Looks:
         self.at, self.until = started, until
 
     def _count(self) -> None:
-        """What was deleted until now is answered for: no tag that is missing later went with it."""
-        self._counted |= self._removed.keys()
+        """Note that a look followed what was deleted until now: a tag that is missing later did not go with it."""
+        self._counted |= self._steps.removed.keys()
         self._untagged.clear()
         self._note_between()
 
@@ -260,7 +262,7 @@ class Looks:
 
     async def _repair(self, gone: Collection[Tag]) -> None:
         """Put back tags that went with what was deleted since the last look; name those that cannot be."""
-        candidates = {digest: found for digest, found in self._removed.items() if digest not in self._counted}
+        candidates = {digest: found for digest, found in self._steps.removed.items() if digest not in self._counted}
         candidates.update(self._untagged)
         still_gone, doubt = await self._still_gone(gone) if candidates else (gone, "")
         for tag in sorted(still_gone):
@@ -270,13 +272,13 @@ class Looks:
                 continue
             why = doubt or (_BY_NAME if await self._may_go_by_name() else "")
             if not why and await self._registry.resolve(self._repository, before) is None:
-                continue  # somebody removed it, with what it stood for; on Quay that may only have lost its last tag
+                continue  # another user removed it and its digest; on Quay that may only have lost its last tag
             if why or len(candidates) > 1:
                 self.one_by_one = self.one_by_one or len(candidates) > 1
                 self._run.note_lost(LostTag(self._repository, tag, tuple(candidates), why=why))
                 continue
-            ((digest, (step, manifest)),) = candidates.items()
-            await self._put_back(tag, digest, step, manifest)
+            (state,) = candidates.values()
+            await self._put_back(tag, state)
 
     async def _may_go_by_name(self) -> bool:
         """Whether this registry deletes tags by name: then one that is missing may not have been moved at all, and
@@ -299,14 +301,14 @@ class Looks:
 
         return await denied_again(gone, read), doubt
 
-    async def _put_back(self, tag: Tag, digest: Digest, step: Step, manifest: Manifest) -> None:
+    async def _put_back(self, tag: Tag, state: StepState) -> None:
+        digest, graph = state.step.digest, self._live.graph
         lost = LostTag(self._repository, tag, (digest,))
         self._run.note_lost(lost)
-        graph = self._live.graph
-        below = {**graph.manifests, **{gone: found for gone, (_, found) in self._removed.items()}}
+        below = {**graph.manifests, **self._steps.removed_manifests}
         try:
-            left = await put_back(self._registry, self._repository, manifest, (tag,), below=below)
-            await bring_company(self._run, graph, digest, lambda _: False)
+            left = await put_back(self._registry, self._repository, state.manifest, (tag,), below=below)
+            await put_back_taken_along(self._run, graph, digest, lambda _: False)
         except DregutilError as error:
             self._run.note_lost(replace(lost, why=error.message))
             if isinstance(error, (JournalError, LoginError)) or (
@@ -315,8 +317,8 @@ class Looks:
                 raise
             return
         self._run.note_lost(replace(lost, why=_ELSEWHERE) if left else replace(lost, mended=digest))
-        if self._removed.pop(digest, None) is not None:
-            self._run.note(step, Result.LEFT, f"put back: '{tag}' was moved onto it meanwhile")
+        if self._steps.put_back(digest) is not None:
+            self._run.note(state.step, Result.LEFT, f"put back: '{tag}' was moved onto it meanwhile")
         if not left:
             self._staying[tag] = digest
             self._known.add(tag)

@@ -21,8 +21,8 @@ __all__ = ["Placeholder", "remove_dangling"]
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """A manifest of our own that no other run and no other repository has: deleting it takes no tag but those that were
-    moved onto it, or copied from one of these."""
+    """A manifest that no other run and no other repository has: deleting it takes no tag but those that were moved onto
+    it, or copied from one of these."""
 
     digest: Digest
     raw: bytes
@@ -61,7 +61,7 @@ async def remove_dangling(registry: WritableRegistry, repository: Repository, ta
     A tag that one of two requests finds is left alone. Raises DregutilError.
     """
     if await look_twice(registry, repository, tag) is None:
-        ours = Placeholder.new(of_nothing=True)
-        await ours.upload_config(registry, repository)
-        await ours.take(registry, repository, tag)
-        await registry.delete_manifest(repository, ours.digest)
+        temporary = Placeholder.new(of_nothing=True)
+        await temporary.upload_config(registry, repository)
+        await temporary.take(registry, repository, tag)
+        await registry.delete_manifest(repository, temporary.digest)

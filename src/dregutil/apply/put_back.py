@@ -3,7 +3,7 @@
 Children come first, then the manifest itself by its digest, then its tags, so that no tag ever names what is not whole.
 The bytes are those that the registry gave, or that the record has: never made anew.
 
-A tag is put only where its guard allows it, since somebody may have pushed it meanwhile:
+A tag is put only where its guard allows it, since another user may have pushed it meanwhile:
 
     if_free                    two requests in a row deny the tag
     if_free_or_on(digests)     or it names one of these: the manifest itself, or a placeholder of this run
@@ -58,7 +58,7 @@ def if_free_or_on(*digests: Digest) -> Guard:
 
 
 async def just_seen_on_placeholder(_: WritableRegistry, __: Repository, ___: Tag) -> bool:
-    """Any tag: the caller has just read that it is on a placeholder, where nobody can want it."""
+    """Any tag: the caller has just read that it is on a placeholder, which no user can have meant."""
     return True
 
 

@@ -7,14 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from dregutil.apply.put_back import if_free, put_back_tags, put_back_unread
-from dregutil.apply.untag import Untagger
+from dregutil.apply.steps import Steps, StepState
+from dregutil.apply.untag.untagger import Untagger
 from dregutil.errors import DregutilError
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
 from dregutil.journal.record import RunRecord
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Action, Plan, Step
+from dregutil.plan.model import Plan, Step
 from dregutil.plan.outcome import BrokenTag, Intent, LostTag, Outcome, Recorder, Result, RunResult
 from dregutil.registry.writer import WritableRegistry
 
@@ -26,7 +27,7 @@ class StopRepositoryError(Exception):
 
 
 class Run:
-    """What is shared by the repositories of one run."""
+    """What the repositories of one run share."""
 
     def __init__(
         self,
@@ -43,8 +44,11 @@ class Run:
         self.readings = FreshSurveys()
         self.stop = asyncio.Event()
         self.untagger = Untagger(registry, recorder)
-        self.outcomes: dict[int, Outcome] = {}
-        self.untagged: dict[Repository, dict[Tag, Step]] = defaultdict(dict)  # tags that went alone
+        self._states = {step.number: StepState(step) for step in plan.steps}
+        self.steps = {
+            repository: Steps([self._states[step.number] for step in steps])
+            for repository, steps in plan.by_repository.items()
+        }
         self.tags_after: dict[Repository, Mapping[Tag, Digest]] = {}
         self.vanished: dict[Repository, tuple[Tag, ...]] = {}
         self.lost: dict[tuple[Repository, Tag], LostTag] = {}
@@ -54,7 +58,7 @@ class Run:
         self.error: DregutilError | None = None
         self.has_looked = False  # whether the registry really does what it accepts, at its first DELETE
         self._on_outcome = on_outcome
-        self._apart: set[tuple[Repository, Repository]] = set()  # a first delete has shown that they are two stores
+        self._apart: set[tuple[Repository, Repository]] = set()  # a first DELETE has shown that they are two stores
         self._looking_elsewhere = asyncio.Lock()
 
     def take_up(self, earlier: RunRecord | None) -> Mapping[Repository, list[Intent]]:
@@ -64,42 +68,36 @@ class Run:
             for step in self.plan.steps:
                 settled = earlier.outcomes.get(step.number)
                 if settled is not None:
-                    self._keep(Outcome(step, settled.result, settled.why))
+                    self._states[step.number].settle(Outcome(step, settled.result, settled.why))
             for intent in earlier.intents:
                 intents[intent.repository].append(intent)
         return intents
 
     def note(self, step: Step, result: Result, why: str = "") -> None:
         outcome = Outcome(step, result, why)
-        self._keep(outcome)
+        self._states[step.number].settle(outcome)
         self.recorder.outcome(outcome)
         self._on_outcome(outcome)
 
-    def _keep(self, outcome: Outcome) -> None:
-        step = outcome.step
-        self.outcomes[step.number] = outcome
-        if step.action is Action.UNTAG and outcome.result is Result.REMOVED:
-            self.untagged[step.repository][step.tags[0]] = step
-
     def note_open(self, step: Step, why: str) -> None:
-        """A step failed for want of an answer: not for the record, whoever takes the run up tries it again."""
+        """A step failed since no answer came. The record gets no outcome, so that a resumed run tries it again."""
         outcome = Outcome(step, Result.FAILED, why, is_open=True)
-        self._keep(outcome)
+        self._states[step.number].settle(outcome)
         self._on_outcome(outcome)
 
     def note_lost(self, lost: LostTag) -> None:
-        """A tag went with what was deleted; told again once it is put back."""
+        """A tag went with what was deleted; noted again once it is put back."""
         self.lost[lost.repository, lost.tag] = lost
         self.recorder.lost(lost)
 
     def result_of(self, number: int) -> Result | None:
         """What became of a step so far."""
-        outcome = self.outcomes.get(number)
-        return None if outcome is None else outcome.result
+        state = self._states.get(number)
+        return None if state is None else state.result
 
     def is_settled(self, step: Step) -> bool:
         """Whether the record has a step's outcome."""
-        outcome = self.outcomes.get(step.number)
+        outcome = self._states[step.number].outcome
         return outcome is not None and not outcome.is_open
 
     def fail(self, error: DregutilError) -> None:
@@ -108,19 +106,16 @@ class Run:
         self.stop.set()
 
     def result(self) -> RunResult:
-        interrupted = False
-        for step in self.plan.steps:
-            if step.number not in self.outcomes:
-                why = self.error.message if self.error is not None else "the run was interrupted"
-                interrupted = interrupted or self.error is None
-                # Not for the record: whoever takes the run up again finds these steps without an outcome.
-                self.outcomes[step.number] = Outcome(step, Result.LEFT, why, tried=False)
-        outcomes = tuple(self.outcomes[step.number] for step in self.plan.steps)
+        """What became of the plan so far. Steps without an outcome are left; that is not for the record."""
+        why = self.error.message if self.error is not None else "the run was interrupted"
+        outcomes = [
+            state.outcome or Outcome(state.step, Result.LEFT, why, tried=False) for state in self._states.values()
+        ]
         return RunResult(
-            outcomes,
+            tuple(outcomes),
             self.tags_after,
             self.error,
-            interrupted,
+            self.error is None and not all(outcome.tried for outcome in outcomes),
             self.vanished,
             lost=tuple(self.lost.values()),
             broken=tuple(self.broken.values()),
@@ -133,7 +128,7 @@ class Run:
         return tuple(other for other in step.also_in if (step.repository, other) not in self._apart)
 
     async def look_elsewhere(self, step: Step, manifest: Manifest) -> None:
-        """Two names may be one store: after the first delete of a digest that another holds too, look at that one's."""
+        """Two names may be one store: after the first DELETE of a digest that another repository holds, look there."""
         async with self._looking_elsewhere:
             for other in self.not_seen_apart(step):
                 if await self.registry.resolve(other, step.digest) is None:

@@ -55,6 +55,7 @@ class WritableRegistry(Registry):
         super().__init__(
             address, transport, login, use_get_manifest=use_get_manifest, concurrency=concurrency, learnt=learnt
         )
+        self.deletes_tags = True  # by their names; False once this server has shown that it does not
         self._takes_digests: set[Repository] = set()  # where it accepted the DELETE of a digest
 
     @classmethod

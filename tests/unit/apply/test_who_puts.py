@@ -32,6 +32,18 @@ def test_a_manifest_is_put_by_put_back_and_a_placeholder_by_its_own_module() -> 
     assert found == PUTS
 
 
+def test_who_deletes() -> None:
+    """A step's DELETE is in `delete`, after `send` has allowed it; all else deletes what the run itself had put, or a
+    tag by its name."""
+    found = Counter(place for place, _ in calls_of("delete_manifest"))
+    assert found == {"delete.py": 1, "placeholder.py": 2, "clearing.py": 1, "dangling.py": 2}
+    assert {place for place, _ in calls_of("delete_tag")} == {"untag/by_name.py"}
+    tree = ast.parse((APPLY / "delete.py").read_text())
+    (sends,) = (one for one in ast.walk(tree) if isinstance(one, ast.AsyncFunctionDef) and one.name == "_send_once")
+    text = ast.unparse(sends)
+    assert text.index("state.send()") < text.index("delete_manifest(")
+
+
 def test_no_module_reaches_it_by_name() -> None:
     for path in APPLY.rglob("*.py"):
         names = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]

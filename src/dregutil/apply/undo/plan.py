@@ -26,7 +26,7 @@ __all__ = ["UndoEntry", "UndoPlan", "plan_undo"]
 
 _AT_ONCE = 16  # manifests looked at, in one repository
 _OF_ANOTHER_RUN = "an interrupted run left '{}' on a placeholder: resume or undo that run first, or push the tag"
-_NOT_OURS = (Result.GONE, Result.LEFT)  # somebody else had removed it before, or it was never touched
+_NOT_BY_RUN = (Result.GONE, Result.LEFT)  # it was gone before, or it was never touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +61,19 @@ class UndoEntry:
 class UndoPlan:
     """What of a run is to come back, in a safe order: a level needs nothing but the levels before it.
 
-    `ours`, by repository: the intents whose tags may be on a placeholder that is still there. It is cleared away first.
-    `lost`: tags that were to stay and that the run may have taken along when it was cut off.
+    `on_placeholders`, by repository: the intents whose tags may be on a placeholder that is still there. That is
+    cleared away first. `lost`: tags that were to stay and that the run may have taken along when it was cut off.
     """
 
     run: str
     levels: Mapping[Repository, Sequence[Sequence[UndoEntry]]]
-    ours: Mapping[Repository, Sequence[Intent]] = field(default_factory=dict)
+    on_placeholders: Mapping[Repository, Sequence[Intent]] = field(default_factory=dict)
     lost: tuple[LostTag, ...] = ()
 
     @property
     def is_needed(self) -> bool:
         """Whether there is anything to do."""
-        return any(self.ours.values()) or any(entry.may_come_back for entry in self.entries)
+        return any(self.on_placeholders.values()) or any(entry.may_come_back for entry in self.entries)
 
     @property
     def entries(self) -> tuple[UndoEntry, ...]:
@@ -93,10 +93,10 @@ async def plan_undo(registry: Registry, record: RunRecord, *, on_looked: Callabl
         elsewhere[step.repository] += step.also_in
     limit = asyncio.Semaphore(registry.repositories_at_once)
 
-    ours: dict[Repository, list[Intent]] = {repository: [] for repository in removed}
+    on_placeholders: dict[Repository, list[Intent]] = {repository: [] for repository in removed}
     for intent in record.intents:
-        if intent.placeholder and intent.repository in ours:
-            ours[intent.repository].append(intent)
+        if intent.placeholder and intent.repository in on_placeholders:
+            on_placeholders[intent.repository].append(intent)
 
     lost: list[LostTag] = []
 
@@ -104,13 +104,15 @@ async def plan_undo(registry: Registry, record: RunRecord, *, on_looked: Callabl
         async with limit:
             lost.extend(await _lost_with(registry, repository, record))
             others = tuple(dict.fromkeys((*elsewhere[repository], *removed)))
-            own = frozenset(intent.placeholder for intent in ours[repository])
+            own = frozenset(intent.placeholder for intent in on_placeholders[repository])
             looking = _Look(registry, repository, removed[repository], others, own)
             levels[repository] = await looking.levels(on_looked)
-            ours[repository] = [*await looking.still_there(ours[repository]), *looking.strays]
+            on_placeholders[repository] = [*await looking.still_there(on_placeholders[repository]), *looking.strays]
 
     await gather_all(look(repository) for repository in removed)
-    return UndoPlan(record.run, {repository: levels[repository] for repository in removed}, ours, tuple(lost))
+    return UndoPlan(
+        record.run, {repository: levels[repository] for repository in removed}, on_placeholders, tuple(lost)
+    )
 
 
 async def _lost_with(registry: Registry, repository: Repository, record: RunRecord) -> Sequence[LostTag]:
@@ -134,7 +136,7 @@ def _removed(record: RunRecord) -> Mapping[Repository, list[Intent]]:
     merged: dict[tuple[Repository, Digest], Intent] = {}
     for intent in sorted(record.intents, key=lambda intent: intent.step):
         settled = record.outcomes.get(intent.step)
-        if settled is not None and settled.result in _NOT_OURS and intent.step not in record.taken:
+        if settled is not None and settled.result in _NOT_BY_RUN and intent.step not in record.taken:
             continue
         key = (intent.repository, intent.manifest.digest)
         # A step that was cut off may have taken the tags beside its own: some servers delete the whole manifest.
@@ -176,8 +178,8 @@ def _levels_of(manifests: Mapping[Digest, Manifest]) -> list[list[Digest]]:
 class _Look:
     """What one repository shows of what was removed from it.
 
-    `others` are repositories that may still have a blob which this one lost. `ours` are the manifests of our own that
-    the record names; `strays` are the intents whose tags sit on one that it does not name.
+    `others` are repositories that may still have a blob which this one lost. `placeholders` are those that the record
+    names; `strays` are the intents whose tags are on one that it does not name.
     """
 
     def __init__(
@@ -186,13 +188,13 @@ class _Look:
         repository: Repository,
         intents: Sequence[Intent],
         others: Sequence[Repository],
-        ours: frozenset[Digest | None],
+        placeholders: frozenset[Digest | None],
     ) -> None:
         self.registry = registry
         self.repository = repository
         self.others = [other for other in others if other != repository]
         self.intents = {intent.manifest.digest: intent for intent in intents}
-        self.ours = ours
+        self.placeholders = placeholders
         self.listed: frozenset[Tag] = frozenset()
         self.strays: list[Intent] = []
         self._holders: dict[Digest, asyncio.Task[Repository | None]] = {}
@@ -242,7 +244,7 @@ class _Look:
         is_there = False
         for tag in intent.tags:
             found = await self.registry.resolve(self.repository, tag) if tag in self.listed else None
-            if found is None or found.digest in self.ours:
+            if found is None or found.digest in self.placeholders:
                 tags.append(tag)
             elif found.digest == digest:
                 is_there = True
@@ -258,11 +260,11 @@ class _Look:
             self.repository, intent.manifest, tuple(tags), tuple(moved), is_there, mounts, lost, unread
         )
 
-    async def still_there(self, ours: Sequence[Intent]) -> list[Intent]:
+    async def still_there(self, intents: Sequence[Intent]) -> list[Intent]:
         """Those of the intents whose placeholder is still in the registry, or may be."""
-        placeholders = dict.fromkeys(intent.placeholder for intent in ours if intent.placeholder is not None)
+        placeholders = dict.fromkeys(intent.placeholder for intent in intents if intent.placeholder is not None)
         there = [one for one in placeholders if await self._may_be_there(one)]
-        return [intent for intent in ours if intent.placeholder in there]
+        return [intent for intent in intents if intent.placeholder in there]
 
     async def _may_be_there(self, digest: Digest) -> bool:
         try:

@@ -49,14 +49,14 @@ class UndoResult:
 
 @dataclass(frozen=True, slots=True)
 class UndoRun:
-    """What became of each entry: its result, one of `UndoResult`'s, and why. `moved` are tags that somebody pushed
-    between the look and the put: they are left alone. `mended` and `unclear` are tags of others that lay on a
+    """What became of each entry: its result, one of `UndoResult`'s, and why. `moved` are tags that another user pushed
+    between the look and the put: they are left alone. `repaired` and `unclear` are tags of others that were on a
     placeholder: with what they name now, or may stand for."""
 
     entries: tuple[tuple[UndoEntry, str, str], ...]
     error: DregutilError | None = None
     moved: tuple[tuple[Repository, Tag], ...] = ()
-    mended: tuple[tuple[Repository, Tag, Digest], ...] = ()
+    repaired: tuple[tuple[Repository, Tag, Digest], ...] = ()
     unclear: tuple[tuple[Repository, Tag, tuple[Digest, ...]], ...] = ()
 
     @property
@@ -92,12 +92,12 @@ async def apply_undo(
 
     async def one(repository: Repository) -> None:
         async with limit:
-            await work.repository(repository, plan.levels[repository], plan.ours.get(repository, ()))
+            await work.repository(repository, plan.levels[repository], plan.on_placeholders.get(repository, ()))
 
     await gather_all(one(repository) for repository in plan.levels)
     place = {(entry.repository, entry.manifest.digest): number for number, entry in enumerate(plan.entries)}
     work.results.sort(key=lambda result: place[result[0].repository, result[0].manifest.digest])
-    return UndoRun(tuple(work.results), work.error, tuple(work.moved), tuple(work.mended), tuple(work.unclear))
+    return UndoRun(tuple(work.results), work.error, tuple(work.moved), tuple(work.repaired), tuple(work.unclear))
 
 
 class _PutBack:
@@ -116,17 +116,17 @@ class _PutBack:
         self.on_put = on_put
         self.results: list[tuple[UndoEntry, str, str]] = []
         self.moved: list[tuple[Repository, Tag]] = []
-        self.mended: list[tuple[Repository, Tag, Digest]] = []
+        self.repaired: list[tuple[Repository, Tag, Digest]] = []
         self.unclear: list[tuple[Repository, Tag, tuple[Digest, ...]]] = []
         self.error: DregutilError | None = None
         self._has_denied = False  # the registry, what it had accepted
 
     async def repository(
-        self, repository: Repository, levels: Sequence[Sequence[UndoEntry]], ours: Sequence[Intent]
+        self, repository: Repository, levels: Sequence[Sequence[UndoEntry]], on_placeholders: Sequence[Intent]
     ) -> None:
         """Put back what one repository lost. No answer, no login or no record ends it in all repositories."""
         try:
-            await self._clear(repository, ours)
+            await self._clear(repository, on_placeholders)
             put: list[UndoEntry] = []
             missing: set[Digest] = set()
             for level in levels:
@@ -136,16 +136,16 @@ class _PutBack:
             self.error = self.error or error
             self.stop.set()
 
-    async def _clear(self, repository: Repository, ours: Sequence[Intent]) -> None:
+    async def _clear(self, repository: Repository, on_placeholders: Sequence[Intent]) -> None:
         """Clear the placeholders away. Where one cannot be, what is not on it comes back all the same."""
         try:
-            cleared = await clear_placeholders(self.registry, repository, ours)
+            cleared = await clear_placeholders(self.registry, repository, on_placeholders)
         except DregutilError as error:
             if await ends_all(self.registry, error):
                 raise
             self.error = self.error or error
             return
-        self.mended += [(repository, tag, digest) for tag, digest in sorted(cleared.mended.items())]
+        self.repaired += [(repository, tag, digest) for tag, digest in sorted(cleared.repaired.items())]
         self.unclear += [(repository, tag, digests) for tag, digests in sorted(cleared.unclear.items())]
 
     async def _one(self, entry: UndoEntry, put: list[UndoEntry], missing: set[Digest]) -> None:

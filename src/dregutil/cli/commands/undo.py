@@ -158,7 +158,7 @@ def _report(settings: Settings, record: RunRecord, result: UndoRun, *, stopped: 
             note(settings, f"{found}: {entry.repository} {entry.manifest.digest.short}: {why}")
     for repository, tag in result.moved:
         note(settings, f"left alone: {repository}:{tag} names something else now")
-    for repository, tag, digest in result.mended:
+    for repository, tag, digest in result.repaired:
         note(settings, f"{repository}:{tag} was copied from a tag of the interrupted run, and names {digest.short} now")
     for repository, tag, candidates in result.unclear:
         note(settings, unclear_text(repository, tag, candidates))
