@@ -18,6 +18,7 @@ import pytest
 
 from dregutil.apply import live_graph, repository, sweep
 from dregutil.apply.intents import Intents
+from dregutil.apply.untag.by_name import ByName
 from dregutil.errors import JournalError
 from dregutil.journal.writer import Journal
 from dregutil.oci.graph import RepositoryGraph
@@ -246,6 +247,40 @@ async def test_another_step_reads_while_an_intent_is_written(
     assert results(result) == [Result.LEFT]
     here = pusher.tags("r")
     assert here["1.0"] == here.get("stable", old["digest"]) == old["digest"]
+
+
+async def test_what_another_step_reads_while_its_tags_go_first(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry that deletes no digest with tags: while they go, an index that needs the digest is seen."""
+    memory.switches.untags = True
+    image = aside.push_image("r", "1.0", seed="old")
+    runs: list[Any] = []
+    begin, untag = repository.RepositoryRun.__init__, ByName.untag_recorded
+
+    def noted(self: Any, *arguments: Any) -> None:
+        begin(self, *arguments)
+        runs.append(self)
+
+    async def push_meanwhile(self: ByName, intent: Any) -> bool:
+        found = await untag(self, intent)
+        aside.push_index("r", "stable", children=[image])
+        await runs[0].work.live.read_again()
+        return found
+
+    def tagged(request: Request) -> Answer | None:
+        deletes = request.method == "DELETE" and request.reference == image["digest"]
+        if not deletes or image["digest"] not in aside.tags("r").values():
+            return None
+        return Answer(400, b'{"errors": [{"code": "GOOGLE_MANIFEST_DANGLING_TAG"}]}')
+
+    monkeypatch.setattr(repository.RepositoryRun, "__init__", noted)
+    monkeypatch.setattr(ByName, "untag_recorded", push_meanwhile)
+    with Proxy(memory.port, before=tagged) as proxy:
+        result = await Removing(proxy.url, tmp_path).remove("1.0")
+    assert results(result) == [Result.LEFT]
+    assert aside.tags("r")["1.0"] == image["digest"]
+    assert aside.is_whole("r", "stable")
 
 
 async def test_a_tag_that_moves_while_its_intent_is_written(

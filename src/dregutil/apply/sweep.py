@@ -38,7 +38,11 @@ async def sweep(work: Work, carry_out: Callable[[StepState], Awaitable[None]]) -
     states = await _first_alone(work, states, carry_out)
     graph = work.live.graph
     first = {step.number for step in tags_first_steps(state.step for state in states)}
-    swept = [state for state in states if state.step.number in first and state.step.digest in graph.manifests]
+    swept = [
+        state
+        for state in states
+        if state.step.number in first and not state.dropped and state.step.digest in graph.manifests
+    ]
     if not swept:
         return
     intents = [intent_of(state.step, graph) for state in swept]
