@@ -7,7 +7,7 @@ a time, each by itself (`repository`). A run that was cut off goes on where its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -64,45 +64,24 @@ async def apply_plan(
     allows no deletion, and UnreachableError where the registry does not answer; JournalError where nothing can be
     recorded, RefusedError where another run is at work. What fails later is an outcome, or the result's `error`.
     """
-    if recorder is None:
-        store = RunStore(state_folder() if earlier is None else earlier.folder.parent.parent)
-        with store.lock(plan.registry), _recording(store, plan, earlier) as record:
-            result = await apply_plan(
-                registry,
-                plan,
-                inventory=inventory,
-                known=known,
-                readings=readings,
-                recorder=record.journal,
-                earlier=earlier,
-                on_outcome=on_outcome,
-                on_swept=on_swept,
-                on_put_back=on_put_back,
-                stop=stop,
-            )
-            record.is_finished = result.is_finished
-        return replace(result, run=record.journal.run if record.journal.has_intents else "")
+    record: _Record | None = None
     with ExitStack() as stack:
+        if recorder is None:
+            record = stack.enter_context(_recording(plan, earlier))
+            recorder = record.journal
         if known is None:
             known = stack.enter_context(remembered(registry.address.identity, inventory))
-        limit = asyncio.Semaphore(registry.repositories_at_once)
         run = Run(WritableRegistry.of(registry), plan, known, recorder, on_outcome or (lambda _: None))
-        run.readings = readings or FreshSurveys()
+        run.readings = readings or run.readings
+        run.stop = stop or run.stop
         progress = run.untagger.progress
         progress.on_swept = on_swept or progress.on_swept
         progress.on_put_back = on_put_back or progress.on_put_back
-        run.stop = stop or run.stop
-        intents = run.take_up(earlier)
-
-        async def carry_out(repository: Repository) -> None:
-            async with limit:
-                left_open = None if earlier is None else earlier.unanswered.get(repository)
-                await _carry_out(run, repository, intents, left_open)
-
-        left = [repository for repository in run.steps if earlier is None or repository not in earlier.looked]
-        await for_each(left, run.registry.check_deletion, at_once=registry.concurrency)
-        await gather_all(carry_out(repository) for repository in left)
-        return run.result()
+        await _carry_out_all(run, earlier)
+        result = run.result()
+        if record is not None:
+            record.is_finished = result.is_finished
+    return result if record is None else replace(result, run=record.name)
 
 
 @dataclass
@@ -112,22 +91,48 @@ class _Record:
     journal: Journal
     is_finished: bool = False
 
+    @property
+    def name(self) -> str:
+        """The run's name, empty where it never sent anything."""
+        return self.journal.run if self.journal.has_intents else ""
+
 
 @contextmanager
-def _recording(store: RunStore, plan: Plan, earlier: RunRecord | None) -> Iterator[_Record]:
-    """The record of a run, closed with what became of it; a run that never sent anything leaves none."""
-    record = _Record(store.begin(plan, datetime.now(UTC)) if earlier is None else store.journal(earlier))
-    try:
-        yield record
-    finally:
-        record.journal.close(datetime.now(UTC) if record.is_finished else None)
-        if earlier is None and not record.journal.has_intents:
-            store.discard(record.journal)
+def _recording(plan: Plan, earlier: RunRecord | None) -> Iterator[_Record]:
+    """The record of a run, under the registry's lock; closed with what became of the run.
+
+    A run that never sent anything leaves none. Raises JournalError and RefusedError.
+    """
+    store = RunStore(state_folder() if earlier is None else earlier.folder.parent.parent)
+    with store.lock(plan.registry):
+        record = _Record(store.begin(plan, datetime.now(UTC)) if earlier is None else store.journal(earlier))
+        try:
+            yield record
+        finally:
+            record.journal.close(datetime.now(UTC) if record.is_finished else None)
+            if earlier is None and not record.journal.has_intents:
+                store.discard(record.journal)
+
+
+async def _carry_out_all(run: Run, earlier: RunRecord | None) -> None:
+    """Ask every repository whether it allows deletion, then carry out the steps of each."""
+    intents = run.take_up(earlier)
+    limit = asyncio.Semaphore(run.registry.repositories_at_once)
+
+    async def carry_out(repository: Repository) -> None:
+        async with limit:
+            left_open = None if earlier is None else earlier.unanswered.get(repository)
+            await _carry_out(run, repository, intents.get(repository, ()), left_open)
+
+    left = [repository for repository in run.steps if earlier is None or repository not in earlier.looked]
+    await for_each(left, run.registry.check_deletion, at_once=run.registry.concurrency)
+    await gather_all(carry_out(repository) for repository in left)
 
 
 async def _carry_out(
-    run: Run, repository: Repository, intents: Mapping[Repository, Sequence[Intent]], unanswered: Unanswered | None
+    run: Run, repository: Repository, intents: Sequence[Intent], unanswered: Unanswered | None
 ) -> None:
+    """Carry out the steps of one repository; an error of the whole registry ends the run everywhere."""
     if run.stop.is_set():
         return
     try:
@@ -135,7 +140,7 @@ async def _carry_out(
             # Nothing is put back here: another user may have removed such a tag since.
             for lost in await lost_when_cut_off(run.registry, repository, unanswered):
                 run.note_lost(lost)
-        await RepositoryRun(run, repository).run(intents.get(repository, ()))
+        await RepositoryRun(run, repository).run(intents)
         broken = any(name == repository for name, _ in run.broken)
         if not broken and all(run.is_settled(state.step) for state in run.steps[repository]):
             run.recorder.looked(repository)

@@ -102,20 +102,25 @@ async def put_back(
     guard = guard or if_free_or_on(manifest.digest)
 
     async def put_tags(tags: Collection[Tag]) -> Sequence[Tag]:
-        """Put `tags`; returns those that the guard refuses."""
-        left = []
-        for tag in tags:
-            if not await put_back_tags(registry, repository, manifest, (tag,), guard=guard):
-                left.append(tag)
-                continue
-            found = await registry.resolve(repository, tag)
-            if found is None or found.digest != manifest.digest:
-                why = f"the registry accepted {repository}:{tag}, and it is not on {manifest.digest.short}"
-                raise ProtocolError(why)
-        return left
+        return await _put_tags_read_back(registry, repository, manifest, tags, guard)
 
     # A replica may not have heard yet that such a tag went.
     return tuple(await denied_again(await put_tags(tags), put_tags))
+
+
+async def _put_tags_read_back(
+    registry: WritableRegistry, repository: Repository, manifest: Manifest, tags: Collection[Tag], guard: Guard
+) -> Sequence[Tag]:
+    """Put `tags`, each read back; returns those that the guard refuses. Raises DregutilError."""
+    left = []
+    for tag in tags:
+        if not await put_back_tags(registry, repository, manifest, (tag,), guard=guard):
+            left.append(tag)
+            continue
+        found = await registry.resolve(repository, tag)
+        if found is None or found.digest != manifest.digest:
+            raise ProtocolError(f"the registry accepted {repository}:{tag}, and it is not on {manifest.digest.short}")
+    return left
 
 
 async def put_back_missing(
