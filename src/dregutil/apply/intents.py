@@ -52,7 +52,8 @@ class Intents:
             intents[step.number] = own
             await self._recorder.intend(*intents.values())
             for number, intent in intents.items():
-                self._steps[number].intend(intent)
+                if self._steps[number].outcome is None:  # others may have been settled while the disk was written
+                    self._steps[number].intend(intent)
 
     def _is_covered(self, state: StepState) -> bool:
         """Whether the intent of a step names all tags that are on its digest, and is durable."""
