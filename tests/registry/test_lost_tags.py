@@ -18,6 +18,7 @@ import pytest
 
 from dregutil.apply import live_graph, repository, sweep
 from dregutil.apply.intents import Intents
+from dregutil.apply.looks import Looks
 from dregutil.apply.untag.by_name import ByName
 from dregutil.errors import JournalError
 from dregutil.journal.writer import Journal
@@ -279,6 +280,36 @@ async def test_what_another_step_reads_while_its_tags_go_first(
     with Proxy(memory.port, before=tagged) as proxy:
         result = await Removing(proxy.url, tmp_path).remove("1.0")
     assert results(result) == [Result.LEFT]
+    assert aside.tags("r")["1.0"] == image["digest"]
+    assert aside.is_whole("r", "stable")
+
+
+@pytest.mark.usefixtures("large")
+async def test_what_a_server_took_with_its_last_tag_comes_back_whatever_is_learnt_since(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep by name took a digest that is needed after all. That the server deletes more than tags is learnt only
+    afterwards, in another repository of the run."""
+    memory.switches.untags = memory.switches.last_tag_takes = True
+    image = aside.push_image("r", "1.0", seed="one")
+    aside.push_image("r", "2.0", seed="two")
+    runs: list[Any] = []
+    begin, after = repository.RepositoryRun.__init__, Looks.after_sweep
+
+    def noted(self: Any, *arguments: Any) -> None:
+        begin(self, *arguments)
+        runs.append(self)
+
+    async def learn(self: Looks, taken: Any) -> None:
+        await after(self, taken)
+        runs[0].work.run.registry.deletes_tags = False
+
+    pushing = once(deletes("1.0"), lambda: aside.push_index("r", "stable", children=[image]))
+    monkeypatch.setattr(repository.RepositoryRun, "__init__", noted)
+    monkeypatch.setattr(Looks, "after_sweep", learn)
+    with Proxy(memory.port, before=pushing) as proxy:
+        result = await Removing(proxy.url, tmp_path).remove("<3")
+    assert sorted(results(result), key=str) == [Result.LEFT, Result.REMOVED]
     assert aside.tags("r")["1.0"] == image["digest"]
     assert aside.is_whole("r", "stable")
 

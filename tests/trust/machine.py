@@ -14,7 +14,7 @@ from typing import ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from dregutil.apply import repository
+from dregutil.apply import sweep
 from dregutil.apply.undo.plan import plan_undo
 from dregutil.apply.undo.run import UndoResult, UndoRun, apply_undo
 from dregutil.errors import DregutilError
@@ -51,7 +51,7 @@ from trust.trouble import (
 from trust.world import TAGS, World
 
 __all__ = ["Trust"]
-TAGS_FIRST_PAYS = vars(repository)["tags_first_pays"]
+TAGS_FIRST_PAYS = vars(sweep)["tags_first_pays"]
 
 
 class Trust(RuleBasedStateMachine):
@@ -77,7 +77,7 @@ class Trust(RuleBasedStateMachine):
     def teardown(self) -> None:
         if isinstance(sys.exc_info()[1], Exception):
             print(*self.world.story, sep="\n")  # kills are not reproducible: the same steps may pass again
-        vars(repository)["tags_first_pays"] = TAGS_FIRST_PAYS
+        vars(sweep)["tags_first_pays"] = TAGS_FIRST_PAYS
         self.switches.refused.clear()
         self.switches.failing.clear()
         self.world.pusher.close()
@@ -94,7 +94,7 @@ class Trust(RuleBasedStateMachine):
         for switch, value in switches.items():
             setattr(self.switches, switch, value)
         if sweeps:
-            vars(repository)["tags_first_pays"] = lambda _, __: True  # as in a large repository
+            vars(sweep)["tags_first_pays"] = lambda _, __: True  # as in a large repository
         for name in (0, 1):
             self.push_image(name, ["1.0"], 0)
             self.push_image(name, ["1.1"], 1 + (0 if shared else name))

@@ -43,10 +43,21 @@ class Phase(enum.Enum):
 class StepState:
     """One step: its phase, its intent, and the reason why it no longer holds, where it does not.
 
-    `is_swept`: its tags go, or went, before its digest. Only the methods change a state.
+    `is_swept`: its tags go, or went, before its digest; `went_by_name`: by their names, so that the server may have
+    taken the digest with the last one. Only the methods change a state.
     """
 
-    __slots__ = ("_is_durable", "_went_alone", "dropped", "intent", "is_swept", "outcome", "phase", "step")
+    __slots__ = (
+        "_is_durable",
+        "_went_alone",
+        "dropped",
+        "intent",
+        "is_swept",
+        "outcome",
+        "phase",
+        "step",
+        "went_by_name",
+    )
 
     def __init__(self, step: Step) -> None:
         self.step = step
@@ -55,6 +66,7 @@ class StepState:
         self.outcome: Outcome | None = None
         self.dropped = ""
         self.is_swept = False
+        self.went_by_name = False
         self._is_durable = False
         self._went_alone = False
 
@@ -107,6 +119,10 @@ class StepState:
         self._require("handed over", Phase.PLANNED, Phase.INTENDED)
         self.phase, self.intent, self._is_durable, self.is_swept = Phase.INTENDED, intent, False, swept
 
+    def sweep(self, *, by_name: bool) -> None:
+        """Its tags were removed first, by their names or by way of a placeholder."""
+        self.is_swept, self.went_by_name = True, by_name
+
     def recorded(self) -> None:
         """What was handed over has been recorded."""
         self._is_durable = self._intent is not None
@@ -134,7 +150,8 @@ class StepState:
     def refuse_tagged(self) -> Intent:
         """The registry deletes no digest that has tags: those of the intent, which is returned, go first."""
         self._require("refused", Phase.SENT)
-        self.phase, self.is_swept = Phase.INTENDED, True
+        self.phase = Phase.INTENDED
+        self.sweep(by_name=True)
         return self._intent
 
     def lose_answer(self) -> None:

@@ -49,7 +49,7 @@ async def sweep(work: Work, carry_out: Callable[[StepState], Awaitable[None]]) -
     for state, intent in zip(swept, intents, strict=True):
         state.hand_over(intent, swept=True)
     try:
-        await run.untagger.sweep(intents, run.stop.is_set, work.looks.check_copies)
+        by_name = await run.untagger.sweep(intents, run.stop.is_set, work.looks.check_copies)
     except DregutilError as error:
         if isinstance(error, (UnreachableError, LoginError, JournalError)) and not isinstance(
             error, OutcomeUnknownError
@@ -61,6 +61,8 @@ async def sweep(work: Work, carry_out: Callable[[StepState], Awaitable[None]]) -
         if not run.stop.is_set():
             await work.looks.after_broken_sweep(swept)
         return
+    for state in swept:
+        state.sweep(by_name=by_name)
     if not run.stop.is_set():
         for state in swept:
             state.recorded()
@@ -88,7 +90,7 @@ async def restore_tags(work: Work, state: StepState) -> None:
         return
     registry, manifest = work.run.registry, state.intent.manifest
     if await registry.resolve(work.repository, state.step.digest) is None:
-        if not registry.deletes_tags:
+        if not state.went_by_name:
             return
         # Some servers take a manifest with its last tag, and it is needed after all.
         await put_back(registry, work.repository, manifest, below=work.live.graph.manifests)

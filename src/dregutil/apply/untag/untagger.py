@@ -56,14 +56,16 @@ class Untagger:
 
     async def sweep(
         self, intents: Sequence[Intent], stopped: Callable[[], bool], check_copies: CheckCopies = _no_check
-    ) -> None:
+    ) -> bool:
         """Remove all tags of `intents`, whose manifests go afterwards: one sweep instead of one for each digest.
 
-        A tag that has moved is left. `stopped` is asked between requests; where it says so, and where the registry
-        refuses, everything is as it was. `check_copies` is awaited before a placeholder goes. Raises DregutilError.
+        Returns whether they went by their names. A tag that has moved is left. `stopped` is asked between requests;
+        where it says so, and where the registry refuses, everything is as it was. `check_copies` is awaited before a
+        placeholder goes. Raises DregutilError.
         """
         if not intents:
-            return
+            return False
         if self._registry.deletes_tags and await self._by_name.sweep(intents, stopped, check_copies):
-            return
+            return True
         await self._by_placeholder.sweep(intents, stopped, check_copies)
+        return False
