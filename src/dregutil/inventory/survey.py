@@ -71,7 +71,7 @@ class _Survey:
         self.manifests: dict[Digest, Manifest] = {}
         self.referrers: dict[Digest, tuple[Digest, ...]] = {}
         self.absent: set[Digest] = set()
-        self.dangling: frozenset[Tag] = frozenset()  # listed, and denied twice
+        self.dangling: frozenset[Tag] = frozenset()  # listed, and not found twice
         self.missing_blobs: set[Digest] = set()
         self.blob_sizes: dict[Digest, int] = {}
         self.unjudgeable = ""
@@ -113,10 +113,10 @@ class _Survey:
                 "a cache answers there in the registry's place (`Age`, asked twice): ask the registry itself"
             )
 
-    # Tags, and whether what they stand for is an image: its bytes say so, never an answer's Content-Type alone.
+    # Tags, and whether they name an image: only its bytes prove that, never the Content-Type of an answer alone.
 
     async def _look_at(self, tags: Collection[Tag]) -> list[Tag]:
-        """Look at `tags`; returns those that name nothing."""
+        """Resolve `tags`; returns those that name nothing."""
         denied: list[Tag] = []
 
         async def look(tag: Tag) -> None:
@@ -127,8 +127,10 @@ class _Survey:
         return denied
 
     async def _look(self, tag: Tag) -> bool:
-        """Read what a tag stands for, or, where that is an image that was read before, only look at it. Returns whether
-        the tag names anything."""
+        """Read the manifest that a tag names, or only resolve it if it is an image that was read before.
+
+        Returns whether the tag names anything.
+        """
         if tag in self.likely or self._reads_whole(tag):
             manifest = await self.registry.manifest(self.repository, tag)
             if manifest is None:
@@ -151,7 +153,7 @@ class _Survey:
         return not self.registry.reading_counts and self.known.get(tag) not in self._images
 
     async def _read_unread(self) -> None:
-        """Read what tags stand for and nobody has read yet; of the rest, see that its type is the one it had."""
+        """Read the manifests of tags that were never read, and compare the types of the others with the known ones."""
         moved = self._types.keys() - self._images.keys()
         self._images.update(self.seen.images(moved))
         unread = [
@@ -174,8 +176,8 @@ class _Survey:
         self.unjudgeable = f"{digest.short} is said to be {said!r} and {media_type!r}: what it holds is not certain"
 
     async def _doubt_list(self, omitted: Sequence[Tag], company: Collection[Digest]) -> None:
-        """Ask for the tags that the list omits: all that were on what may go, and some of the others, which may have
-        moved. A cache may name thousands that have gone."""
+        """Look up tags that the list omits: all that were on what may be deleted, and some others, which may have moved
+        there. A cache may have thousands that were deleted."""
         others = [tag for tag in omitted if self.known[tag] not in company]
         chosen = [tag for tag in omitted if self.known[tag] in company] + others[:_MOST_DOUBTED]
 
@@ -188,7 +190,7 @@ class _Survey:
     # Manifests
 
     async def _read_indexes(self) -> None:
-        """Every index that a tag names, and those within them; and whatever is not known to be an image."""
+        """Read every index that a tag names, those within them, and what is not known to be an image."""
         pending, seen = set(self.manifests), set[Digest]()
         for _ in range(_DEEPEST):
             await self._read_manifests(pending)
@@ -225,7 +227,7 @@ class _Survey:
             self.unjudgeable = f"{manifest.digest.short} has the media type {what!r}, which may hold anything"
 
     def _take_image(self, manifest: Manifest) -> None:
-        """Of an image that only stays, nothing more needs to be known: there may be very many."""
+        """Keep only the type of an image that stays: there may be very many."""
         self._images[manifest.digest] = manifest.media_type
         self._unkept.append(manifest)
         if manifest.labelled:
@@ -234,12 +236,12 @@ class _Survey:
             self._keep_read()
 
     def _keep_read(self) -> None:
-        """What was read in vain, since it is mislabelled, is no knowledge."""
+        """Keep the manifests that were read, except mislabelled ones."""
         kept, self._unkept = self._unkept, []
         self.seen.keep([manifest for manifest in kept if not manifest.labelled])
 
     async def _read_company(self, digests: Sequence[Digest]) -> Collection[Digest]:
-        """The digests, and what could go with them: children, referrers, signatures; level by level."""
+        """Read the digests and what may go with them, level by level: children, referrers, signatures. Returns all."""
         pending, seen = set(digests), set(digests)
         for _ in range(2 * _DEEPEST):
             await self._read_manifests(pending.union(self.seen.above(pending)))
@@ -276,7 +278,7 @@ class _Survey:
     # Blobs
 
     async def _look_for_blobs(self, digests: Iterable[Digest]) -> None:
-        """Without its config and layers a manifest could not be put back."""
+        """Look for configs and layers: without them a manifest could not be put back."""
         wanted: dict[Digest, Descriptor] = {}
         for digest in digests:
             manifest = self.manifests.get(digest)

@@ -1,9 +1,8 @@
-"""The registry's garbage collector, as it really marks and sweeps. Pure.
+"""The garbage collector of distribution, as it really marks and sweeps. Pure.
 
-A registry's DELETE frees nothing: it takes links away. What comes back is what the collector (`registry
-garbage-collect`, of distribution) marks before and not after. It goes through the repositories, marks each manifest and
-what that refers to, and sweeps every blob that is not marked. Its generations differ (read in its source,
-`registry/storage/garbagecollect.go`, and tried on 2.8.2):
+A DELETE frees no space: it removes links. It frees what the collector (`registry garbage-collect`) marks before and not
+after it. The collector goes through the repositories, marks each manifest and what that refers to, and sweeps every
+blob that is not marked. Its generations differ (as read in `registry/storage/garbagecollect.go`, and tried on 2.8.2):
 
 - 2.8 finds the repositories that have `_layers`, 3 those that have `_manifests`; others have their live data swept.
 - 2.8 marks an index's entries by digest only: what children refer to is marked because they are manifests of the
@@ -135,11 +134,11 @@ def _mark_references(
 
 
 def is_untidy(repositories: Iterable[MarkedRepository], collector: GarbageCollector) -> bool:
-    """Whether what is marked may hang on the order: an index names a manifest that only another repository has, or
-    one of two repositories shows more of a manifest than the other.
+    """Whether the marks may depend on the order: an index lists a manifest that only another repository has, or one of
+    two repositories shows more of a manifest than the other.
 
-    A collector that goes into children does not go into one that it has marked already, be it that it was marked
-    where there was nothing to go into. Then `Marks` cannot be believed, and `mark` must be asked.
+    A collector that goes into children skips those that it has marked already, even if it marked them in a repository
+    that does not have them. Then `Marks` may be wrong, and `mark` must be used.
     """
     if not (collector.goes_into_children and collector.deletes_untagged):
         return False

@@ -164,7 +164,7 @@ class _ContentReader:
 
     @contextlib.asynccontextmanager
     async def _alone(self, digest: Digest) -> AsyncIterator[None]:
-        """One reading of a digest at a time: whoever comes second finds what the first has read."""
+        """Only one task reads a digest at a time: the others then find what it has read."""
         while (other := self._under_way.get(digest)) is not None:
             await other.wait()
         done = self._under_way[digest] = asyncio.Event()
@@ -175,7 +175,7 @@ class _ContentReader:
             done.set()
 
     async def _judge(self, error: DregutilError) -> None:
-        """Go on after what concerns one digest; a registry that is lost, or does not know us, ends the reading."""
+        """Continue after an error of one digest. A lost registry, or a refused login, ends the read: raises then."""
         if isinstance(error, LoginError | CacheError):
             raise error
         if isinstance(error, UnreachableError) and not isinstance(error, CutShortError):
