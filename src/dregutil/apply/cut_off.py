@@ -40,7 +40,7 @@ async def _there(
     waiting: Sequence[Tag | Digest] = sorted(references)
 
     async def ask(reference: Tag | Digest) -> None:
-        if await registry.look_for(repository, reference) is not None:
+        if await registry.find(repository, reference) is not None:
             found.add(reference)
 
     await for_each(waiting, ask)

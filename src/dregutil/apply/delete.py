@@ -154,7 +154,7 @@ async def _look(work: Work, state: StepState, *, ours: bool) -> None:
     """
     run, step, manifest = work.run, state.step, state.manifest
     try:
-        found = await run.registry.look_for(work.repository, step.digest)
+        found = await run.registry.find(work.repository, step.digest)
     except (RegistryError, ProtocolError, ManifestError) as error:
         run.note_open(step, f"whether it went is not known: {error.message}")
         await run.look_elsewhere(step, manifest)  # another name of this store may have lost it all the same

@@ -13,7 +13,7 @@ from dregutil.errors import OutcomeUnknownError
 from dregutil.oci.manifest import OCI_MANIFEST
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.oci.placeholder import placeholder
-from dregutil.registry.absence import look_twice
+from dregutil.registry.absence import find_twice
 from dregutil.registry.writer import WritableRegistry
 
 __all__ = ["Placeholder", "remove_dangling"]
@@ -60,7 +60,7 @@ async def remove_dangling(registry: WritableRegistry, repository: Repository, ta
 
     A tag that one of two requests finds is left alone. Raises DregutilError.
     """
-    if await look_twice(registry, repository, tag) is None:
+    if await find_twice(registry, repository, tag) is None:
         temporary = Placeholder.new(of_nothing=True)
         await temporary.upload_config(registry, repository)
         await temporary.take(registry, repository, tag)

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dregutil.errors import ProtocolError
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.registry.absence import denied_again, look_twice
+from dregutil.registry.absence import denied_again, find_twice
 from dregutil.registry.workers import for_each
 from dregutil.registry.writer import WritableRegistry
 
@@ -44,14 +44,14 @@ Guard = Callable[[WritableRegistry, Repository, Tag], Awaitable[bool]]
 
 async def if_free(registry: WritableRegistry, repository: Repository, tag: Tag) -> bool:
     """Only a tag that names nothing. One answer is not believed: a replica that lags denies what was just pushed."""
-    return await look_twice(registry, repository, tag) is None
+    return await find_twice(registry, repository, tag) is None
 
 
 def if_free_or_on(*digests: Digest) -> Guard:
     """A free tag, and one that names one of `digests`: the manifest itself, or a placeholder of this run."""
 
     async def guard(registry: WritableRegistry, repository: Repository, tag: Tag) -> bool:
-        now = await look_twice(registry, repository, tag)
+        now = await find_twice(registry, repository, tag)
         return now is None or now.digest in digests
 
     return guard

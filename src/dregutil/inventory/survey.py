@@ -97,7 +97,7 @@ class _Survey:
     async def read(self, digests: Sequence[Digest], known_indexes: Sequence[Digest], *, check_blobs: bool) -> None:
         listed = await self.registry.tags(self.repository)
         self._images.update(self.seen.images(self.known[tag] for tag in listed if tag in self.known))
-        self.dangling = frozenset(await denied_twice(listed, self._look_at))
+        self.dangling = frozenset(await denied_twice(listed, self._resolve_tags))
         await self._read_unread()
         presumed = (self.known[tag] for tag in self.dangling if tag in self.known)
         await self._read_manifests({*known_indexes, *presumed})
@@ -106,7 +106,7 @@ class _Survey:
         company = await self._read_company(digests)
         await self._doubt_list(sorted(self.known.keys() - set(listed)), company)
         if check_blobs:
-            await self._look_for_blobs(company)
+            await self._check_blobs(company)
         self._keep_read()
         if self.repository in self.registry.cached:
             self.unjudgeable = (
@@ -115,18 +115,18 @@ class _Survey:
 
     # Tags, and whether they name an image: only its bytes prove that, never the Content-Type of an answer alone.
 
-    async def _look_at(self, tags: Collection[Tag]) -> list[Tag]:
+    async def _resolve_tags(self, tags: Collection[Tag]) -> list[Tag]:
         """Resolve `tags`; returns those that name nothing."""
         denied: list[Tag] = []
 
         async def look(tag: Tag) -> None:
-            if not await self._look(tag):
+            if not await self._resolve_or_read(tag):
                 denied.append(tag)
 
         await for_each(tags, look)
         return denied
 
-    async def _look(self, tag: Tag) -> bool:
+    async def _resolve_or_read(self, tag: Tag) -> bool:
         """Read the manifest that a tag names, or only resolve it if it is an image that was read before.
 
         Returns whether the tag names anything.
@@ -182,7 +182,7 @@ class _Survey:
         chosen = [tag for tag in omitted if self.known[tag] in company] + others[:_MOST_DOUBTED]
 
         async def ask(tag: Tag) -> None:
-            if await self.registry.look_for(self.repository, tag) is not None:
+            if await self.registry.find(self.repository, tag) is not None:
                 self.unjudgeable = f"the registry's list of tags omits '{tag}', which resolves"
 
         await for_each(chosen, ask)
@@ -253,7 +253,7 @@ class _Survey:
         else:
             raise ManifestError(f"what refers to each other is a chain of more than {2 * _DEEPEST}")
         subjects = {manifest.subject.digest for manifest in self.manifests.values() if manifest.subject is not None}
-        await for_each(sorted(subjects - self.manifests.keys()), self._look_for)
+        await for_each(sorted(subjects - self.manifests.keys()), self._note_if_absent)
         return seen
 
     def _company(self, digests: Iterable[Digest]) -> Iterator[Digest]:
@@ -271,13 +271,13 @@ class _Survey:
         if found is not None:
             self.referrers[subject] = tuple(descriptor.digest for descriptor in found)
 
-    async def _look_for(self, digest: Digest) -> None:
-        if await self.registry.look_for(self.repository, digest) is None:
+    async def _note_if_absent(self, digest: Digest) -> None:
+        if await self.registry.find(self.repository, digest) is None:
             self.absent.add(digest)
 
     # Blobs
 
-    async def _look_for_blobs(self, digests: Iterable[Digest]) -> None:
+    async def _check_blobs(self, digests: Iterable[Digest]) -> None:
         """Look for configs and layers: without them a manifest could not be put back."""
         wanted: dict[Digest, Descriptor] = {}
         for digest in digests:

@@ -14,7 +14,7 @@ from dregutil.oci.names import Repository, Tag
 from dregutil.registry.reader import Registry
 from dregutil.registry.values import Resolved
 
-__all__ = ["denied_again", "denied_twice", "look_twice"]
+__all__ = ["denied_again", "denied_twice", "find_twice"]
 
 _PAUSE = 1.0  # seconds between the two reads
 _Thing = TypeVar("_Thing")
@@ -41,13 +41,13 @@ async def denied_again(
     return await read(denied)
 
 
-async def look_twice(registry: Registry, repository: Repository, tag: Tag) -> Resolved | None:
+async def find_twice(registry: Registry, repository: Repository, tag: Tag) -> Resolved | None:
     """The manifest that a tag names; None if two requests in immediate succession do not find it. Raises DregutilError.
 
     For a tag that is about to be put: a pause would leave time for another push.
     """
     for _ in range(2):
-        found = await registry.look_for(repository, tag)
+        found = await registry.find(repository, tag)
         if found is not None:
             return found
     return None

@@ -198,7 +198,7 @@ class Registry:
         self._learnt.manifest_method = "GET"
         return Resolved(manifest.digest, manifest.media_type, len(manifest.raw))
 
-    async def look_for(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
+    async def find(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
         """As `resolve`, for a reference that is probably absent: one request, even if no HEAD was answered before."""
         if repository in self._learnt.heads_worked:
             return await self.resolve(repository, reference)

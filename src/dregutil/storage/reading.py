@@ -285,7 +285,7 @@ class _StorageReader:
                     digest = self._digest(f"{algorithm}:{name}")
                     if digest is None or prefix != name[:2]:
                         self._odd(path, "its name is not a digest", hides=False)
-                        self._look_for_strays(path)
+                        self._find_strays(path)
                     else:
                         yield digest, f"{path}/data"
 
@@ -297,7 +297,7 @@ class _StorageReader:
             elif entry.name == "data":
                 self._odd(f"{folder}/data", _STRAY, hides=False, stops=Stops.ALL)
 
-    def _look_for_strays(self, folder: str) -> None:
+    def _find_strays(self, folder: str) -> None:
         pending = [folder]
         while pending:
             path = pending.pop()

@@ -81,7 +81,7 @@ class Scripted:
         found = self._find("HEAD", reference)
         return None if found is None else Resolved(found.digest, found.media_type, len(found.raw))
 
-    look_for = resolve
+    find = resolve
 
     async def manifest(self, repository: Repository, reference: Tag | Digest) -> Manifest | None:
         assert repository == R

@@ -252,7 +252,7 @@ class _Look:
                 tags.append(tag)
             else:
                 moved.append(tag)
-        is_there = is_there or await self.registry.look_for(self.repository, digest) is not None
+        is_there = is_there or await self.registry.find(self.repository, digest) is not None
         is_needed = bool(tags) or not is_there
         lost, unread = await self._loss(intent.manifest) if is_needed else ("", "")
         mounts = await self._mounts(intent.manifest) if is_needed and not lost and not unread else ()
@@ -268,7 +268,7 @@ class _Look:
 
     async def _may_be_there(self, digest: Digest) -> bool:
         try:
-            return await self.registry.look_for(self.repository, digest) is not None
+            return await self.registry.find(self.repository, digest) is not None
         except DregutilError as error:
             if await ends_all(self.registry, error):
                 raise

@@ -104,7 +104,7 @@ async def check_registry(
     names = [name async for name in registry.repositories()] if repositories is None else list(repositories)
     work.known = len(names)
     await for_each(names, work.check, at_once=_REPOSITORIES_AT_ONCE)
-    elsewhere = await work.look_elsewhere(names)
+    elsewhere = await work.find_elsewhere(names)
     work.findings += [finding for seen in work.seen for finding in _judged(seen, elsewhere)]
     order = {repository: place for place, repository in enumerate(names)}
     findings = sorted(work.findings, key=lambda found: order[Repository(found.repository)])
@@ -134,7 +134,7 @@ class _Check:
             self.tags_known += len(tags)
             await for_each(tags, read, at_once=self.registry.concurrency)
             await self._read_nested(seen)
-            await self._look_for_others(seen)
+            await self._check_others(seen)
         except DregutilError as error:
             _raise_if_lost(error)
             seen.find(Flaw.UNREADABLE, error.message)
@@ -180,7 +180,7 @@ class _Check:
             await for_each(sorted(pending), read, at_once=self.registry.concurrency)
             pending = set(seen.nested())
 
-    async def _look_for_others(self, seen: _CheckedRepository) -> None:
+    async def _check_others(self, seen: _CheckedRepository) -> None:
         """Look for children, subjects, and the digests in names of signature tags, unless they were read."""
 
         async def look(digest: Digest) -> None:
@@ -191,7 +191,7 @@ class _Check:
         wanted |= {subject for tag in seen.tags if (subject := named_subject(tag)) is not None}
         await for_each(sorted(wanted - seen.read - seen.absent), look, at_once=self.registry.concurrency)
 
-    async def look_elsewhere(self, repositories: Sequence[Repository]) -> Set[Digest]:
+    async def find_elsewhere(self, repositories: Sequence[Repository]) -> Set[Digest]:
         """The subjects that are not in the repository of their referrer, but in another one."""
         missing = {subject for seen in self.seen for subject in seen.missing_subjects()}
         found = {digest for seen in self.seen for digest in missing & seen.there()}
