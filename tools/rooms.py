@@ -2,7 +2,7 @@
 
     python tools/rooms.py                       # the table, for each command of COMMANDS
     python tools/rooms.py --calls removal       # with each call between rooms, for one command
-    python tools/rooms.py --source OTHER/src    # another tree, by the same count
+    python tools/rooms.py --before OTHER/src    # compared with another tree, by the same count
 
 Each command runs in this process (`dregutil.cli.run`) under a profiler, on its own registry (Debian's docker-registry
 if installed, otherwise the one in memory) and with empty caches. It counts what runs, not what is imported:
@@ -28,7 +28,9 @@ import dataclasses
 import enum
 import importlib
 import io
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -227,29 +229,68 @@ def traced(source: Path, lines: Sequence[Sequence[str]]) -> Trace:
     return trace
 
 
+Figures = dict[str, dict[str, int]]
+
+
+def measured(source: Path, commands: Sequence[str], *, by: str, calls: bool) -> tuple[Figures, dict[str, set[str]]]:
+    """The figures and the rooms of each command; `calls`: each call between rooms is printed."""
+    sys.path.insert(0, str(source))
+    figures: Figures = {}
+    rooms = {}
+    for command in commands:
+        trace = traced(source, COMMANDS[command])
+        found = count(trace, trace.module if by == "module" else trace.room)
+        rooms[command] = found.rooms
+        figures[command] = {
+            f"{by}s": len(found.rooms),
+            "moves": len(found.moves),
+            "calls": sum(map(len, found.moves.values())),
+            "returns": len(found.returns),
+        }
+        for kind, pairs in (("", found.moves), (" (return)", found.returns)) if calls else ():
+            for pair, lines in sorted(pairs.items()):
+                print(f"{command}: {' -> '.join(pair)}{kind}", *lines, sep="\n    ")
+    return figures, rooms
+
+
+def compared(before: Figures, now: Figures) -> Iterator[str]:
+    """The rows of a table in Markdown."""
+    names = [name for name in next(iter(now.values())) if name != "returns"]
+    yield f"| | {' | '.join(f'{name} before | now' for name in names)} |"
+    yield "|---" * (1 + 2 * len(names)) + "|"
+    for command, figures in now.items():
+        cells = (f"{before[command][name]} | {figures[name]}" for name in names)
+        yield f"| `{COMMANDS[command][-1][0]}` | {' | '.join(cells)} |"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--source", type=Path, default=ROOT / "src", help="the folder that holds the package")
+    parser.add_argument("--before", type=Path, metavar="SOURCE", help="compare with another tree, in Markdown")
     parser.add_argument("--by", choices=("room", "module"), default="room")
     parser.add_argument("--calls", action="store_true", help="list each call between rooms")
+    parser.add_argument("--json", action="store_true", help="the figures alone, as JSON")
     parser.add_argument("commands", nargs="*", metavar="COMMAND", help=f"of {', '.join(COMMANDS)}; all by default")
     args = parser.parse_args()
     if unknown := [name for name in args.commands if name not in COMMANDS]:
         parser.error(f"no such command: {', '.join(unknown)}")
-    source = args.source.resolve()
-    sys.path.insert(0, str(source))
-    rows: list[tuple[str, ...]] = [("", f"{args.by}s", "moves", "calls", "returns", "")]
-    for command in args.commands or COMMANDS:
-        trace = traced(source, COMMANDS[command])
-        found = count(trace, trace.module if args.by == "module" else trace.room)
-        calls = sum(map(len, found.moves.values()))
-        names = " ".join(sorted(found.rooms)) if args.by == "room" else ""
-        rows.append((command, *map(str, (len(found.rooms), len(found.moves), calls, len(found.returns))), names))
-        for kind, pairs in (("", found.moves), (" (return)", found.returns)) if args.calls else ():
-            for pair, lines in sorted(pairs.items()):
-                print(f"{command}: {' -> '.join(pair)}{kind}", *lines, sep="\n    ")
-    for row in rows:
-        print(f"{row[0]:10}{row[1]:>8}{row[2]:>8}{row[3]:>8}{row[4]:>8}  {row[5]}".rstrip())
+    commands = args.commands or list(COMMANDS)
+    figures, rooms = measured(args.source.resolve(), commands, by=args.by, calls=args.calls)
+    if args.json:
+        print(json.dumps(figures))
+    elif args.before is not None:
+        # In another process: this one has imported its own tree.
+        line = [sys.executable, __file__, "--json", "--by", args.by, "--source", str(args.before.resolve()), *commands]
+        before = json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        print(*compared(before, figures), sep="\n")
+    else:
+        rows = [
+            ("", *next(iter(figures.values())), ""),
+            *((name, *found.values(), "") for name, found in figures.items()),
+        ]
+        for row in rows:
+            names = " ".join(sorted(rooms[row[0]])) if row[0] and args.by == "room" else ""
+            print(f"{row[0]:10}{row[1]:>8}{row[2]:>8}{row[3]:>8}{row[4]:>8}  {names}".rstrip())
     return 0
 
 
