@@ -1,9 +1,9 @@
-"""Histories of tags as the golden files of tests/retention have them.
+"""Histories of tags in the format of the golden files in tests/retention.
 
-A line is a tag, its creation date (`-`: none, or `3d`: so long before NOW), what else is known of it, and after `->`
-what is expected (nothing of one that is `missing`):
-`1.4.2  2026-11-01  digest=a seen=1d  ->  keep  last: 3, within: 90d`. A tag is of the repository
-`app` unless it names another (`shop/web:1.0`); `@a` is the digest `a` without a tag.
+A line has a tag, its creation date (`-`: none; `3d`: three days before NOW), other facts, and after `->` the expected
+verdict (none for a tag that is `missing`):
+`1.4.2  2026-11-01  digest=a seen=1d  ->  keep  last: 3, within: 90d`. A tag is in the repository `app` unless it names
+another (`shop/web:1.0`); `@a` is the digest `a` without a tag.
 """
 
 from __future__ import annotations

@@ -35,16 +35,16 @@ _STATUS = {
 
 @dataclass
 class Switches:
-    """Where this registry does otherwise than distribution 2.8.
+    """Behaviour that differs from distribution 2.8.
 
-    `deletes`: deletion is allowed at all. `untags`: DELETE of a tag takes it alone (3.x), else it is refused.
-    `last_tag_takes`: with the last tag goes its manifest (ECR). `cascades`: with an index go its children that have no
-    tag and no other index (Harbor), with a subject such referrers. `keeps_tags`: a deleted manifest leaves its tags
-    dangling. `has_referrers`: the referrers API. `pages_tags`: tags are listed in pages.
+    `deletes`: deletion is allowed at all. `untags`: DELETE of a tag removes only the tag (3.x), otherwise it is
+    refused. `last_tag_takes`: a manifest is deleted with its last tag (ECR). `cascades`: an index is deleted with its
+    children that have no tag and no other index (Harbor), a subject with such referrers. `keeps_tags`: a deleted
+    manifest leaves its tags dangling. `has_referrers`: the referrers API. `pages_tags`: tags are listed in pages.
 
-    `refused`: a digest or tag, and the status with which its DELETE is refused. `failing`: carried out, and then
-    answered with that status. `hidden`: tags that are there, and left out of the list. `absent`: tags that are listed,
-    and answered 404. `unlisted`: repositories that the catalog leaves out.
+    `refused`: a digest or tag, and the status with which its DELETE is refused. `failing`: processed, and then
+    answered with that status. `hidden`: existing tags that the list omits. `absent`: tags that are listed but answered
+    with 404. `unlisted`: repositories that the catalog omits.
     """
 
     deletes: bool = True

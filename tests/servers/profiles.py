@@ -21,11 +21,11 @@ __all__ = ["DISTRIBUTION", "DISTRIBUTION_3_ON_S3", "PROFILES", "Profile", "Profi
 class Profile:
     """`catalog`: the status of its answer. `cap`: the longest page; `strict`: more is an error, not cut.
 
-    `links`: "relative", "absolute", "opaque" cursors, "elsewhere" (a path that leads nowhere), or "none".
-    `heads`: the status of a HEAD, 200 where it works. `names_digests`: Docker-Content-Digest is sent.
-    `by_tag`, `by_digest`: the status of a DELETE of what is there. `needs_no_tag`, `keeps_children`, `keeps_untagged`:
-    refuses to delete a digest with tags (GCR), a child of an index (zot), what has no tag (Quay). `omits_longer`: a
-    list of tags leaves out `0.1.20` beside `0.1.2`.
+    `links`: "relative", "absolute", "opaque" cursors, "elsewhere" (a path that does not exist), or "none".
+    `heads`: the status of a HEAD, 200 if it works. `names_digests`: Docker-Content-Digest is sent.
+    `by_tag`, `by_digest`: the status of a DELETE of something that exists. `needs_no_tag`, `keeps_children`,
+    `keeps_untagged`: refuses to delete a digest with tags (GCR), a child of an index (zot), an untagged manifest
+    (Quay). `omits_longer`: a list of tags omits `0.1.20` if it has `0.1.2`.
     """
 
     name: str

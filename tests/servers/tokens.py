@@ -1,5 +1,5 @@
-"""A token server for the real registry: it signs the requested scope, as far as the user is allowed, with a limited
-lifetime."""
+"""A token server for the real registry: it signs the part of the requested scope that the user is allowed,
+with a limited lifetime."""
 
 from __future__ import annotations
 

@@ -363,7 +363,7 @@ class Trust(RuleBasedStateMachine):
             here = self.world.pusher.tags(step.repository)
             if outcome.result.is_done:
                 if pushed or (trouble.lies and outcome.result is Result.GONE):
-                    continue  # somebody pushed it again; or it was said to be nowhere
+                    continue  # another client pushed it again, or a wrong answer denied it
                 assert not any(here.get(tag) == step.digest for tag in step.tags), outcome
                 if step.action is Action.DELETE:
                     assert not self.world.pusher.has(step.repository, step.digest), outcome

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Meddler", "Push", "gap_before", "why_lost"]
 
-# A new tag, or one that stays, on what goes; a tag that goes on something else, or again on what it was on; a copy of a
-# tag that lies on a placeholder; a new index with a child that goes.
+# A new tag, or one that stays, on a doomed digest; a doomed tag on something else, or again on its digest; a copy of a
+# tag that is on a placeholder; a new index with a doomed child.
 KINDS = ("new", "moved", "own elsewhere", "own again", "copy", "index over")
-_TELLS_NOTHING = ("lags", "cached")  # what lies for as long as it likes; `absent` is asked again
+_TELLS_NOTHING = ("lags", "cached")  # wrong answers of any duration; after `absent` the client asks again
 _numbers = itertools.count()
 
 

@@ -45,8 +45,8 @@ SELECTIONS = st.tuples(
 SWITCHES = st.fixed_dictionaries(
     {name: st.booleans() for name in ("untags", "last_tag_takes", "cascades", "has_referrers", "pages_tags")}
 )
-# What somebody else pushes during a run: before which request, or, below 0, before which write (no reading can tell of
-# it then); what kind; which of those that may be meant.
+# A push of another client during a run: before which request, or, below 0, before which write (so that no reading shows
+# it); its kind; and which of the candidates.
 BEFORE = st.one_of(st.integers(0, 80), st.integers(-12, -3))
 PUSHES = st.lists(st.tuples(BEFORE, st.sampled_from(KINDS), PLACE), min_size=1, max_size=4)
 LIES = st.lists(

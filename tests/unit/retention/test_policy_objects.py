@@ -148,7 +148,7 @@ def test_what_is_written_in_python_is_what_the_same_file_is_read_as(file: Writte
 @pytest.mark.property
 @given(files(valid=False))
 def test_what_is_wrong_in_a_file_is_wrong_in_python(file: Written) -> None:
-    """A file's mistakes are told at once; in Python those of the first value that has any are."""
+    """All mistakes of a file are reported at once; in Python, those of the first value that has any."""
     in_a_file = mistakes(lambda: in_yaml(file))
     assert mistakes(lambda: in_python(file)) <= in_a_file
     assert bool(mistakes(lambda: in_python(file))) is bool(in_a_file)
