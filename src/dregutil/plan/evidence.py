@@ -45,7 +45,7 @@ async def read_evidence(
     freed = freed_digests(plan, graphs, collectors, {})
     if not freed:
         return Evidence()
-    reading = _Reading(registry, known, freed)
+    reading = _StayingManifests(registry, known, freed)
     for repository, steps in plan.by_repository.items():
         doomed = {step.digest for step in steps if step.action is Action.DELETE}
         await reading.read(graphs[repository], doomed)
@@ -56,7 +56,7 @@ async def read_evidence(
 
 
 @dataclass
-class _Reading:
+class _StayingManifests:
     """Reads manifests that stay. `left`: how many more requests may be sent."""
 
     registry: Registry

@@ -88,7 +88,7 @@ def read_image_list(text: str, name: str, own: OwnNames | None = None) -> ImageL
 
     `own`: the host names of the registry; without them only the places where tools write images are read.
     """
-    reader = _Reader(own or OwnNames(), name)
+    reader = _ListReader(own or OwnNames(), name)
     for document in read_tree(text, name):
         key = "image" if isinstance(document, list) else ""
         reader.visit(document, key, Place())
@@ -97,7 +97,7 @@ def read_image_list(text: str, name: str, own: OwnNames | None = None) -> ImageL
     return ImageList(tuple(reader.entries), reader.registry_alone)
 
 
-class _Reader:
+class _ListReader:
     """Reads one list."""
 
     def __init__(self, own: OwnNames, name: str) -> None:

@@ -49,7 +49,7 @@ def parse_glob(text: str) -> Glob:
         raise ValueError(f"a glob can have at most {_LONGEST:,} characters, not {len(text):,}")
     if len(_STARS.findall(text)) > _MOST_STARS:
         raise ValueError(f"{text!r}: a glob can have at most {_MOST_STARS} wildcards *")
-    return Glob(text, _Reading(text).places(), is_plain=not is_glob(text))
+    return Glob(text, _Parser(text).places(), is_plain=not is_glob(text))
 
 
 def _anything(_: str) -> bool:
@@ -110,7 +110,7 @@ class _Places:
         return self._rows.setdefault(found, _Row(found, self._end in found))
 
 
-class _Reading:
+class _Parser:
     """Parses the text of a glob."""
 
     def __init__(self, text: str) -> None:
