@@ -17,7 +17,6 @@ import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from dregutil.cli.repositories import parse_named
 from dregutil.errors import DregutilError
 from dregutil.inventory.cache_file import CacheFile
 from dregutil.journal.lines import FILE_NAME
@@ -40,6 +39,7 @@ from dregutil.retention.image_name import parse_image_name
 from dregutil.retention.policyfile.reader import read_policy
 from dregutil.select.content_selector import Label
 from dregutil.select.glob import Glob
+from dregutil.select.named import parse_named
 from dregutil.select.quantity import parse_duration, parse_size
 from dregutil.select.selector import parse_selector
 from dregutil.select.version import parse_version, tag_order

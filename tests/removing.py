@@ -26,7 +26,7 @@ from dregutil.registry import WritableRegistry, connect_writable
 from dregutil.registry.http.transport import READING, Transport
 from dregutil.select.selection import MatchRules, select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.session import plan_removal
+from remembering import plan_removal
 
 __all__ = ["Killed", "Killer", "Removing", "results"]
 

@@ -1,10 +1,11 @@
 """Search and safe cleanup on any Docker/OCI registry that speaks the v2 API.
 
-    async with dregutil.connect_writable("registry.example.com") as registry:
-        found = await dregutil.crawl(registry)
-        ...
+    with dregutil.open("registry.example.com") as registry:
+        plan = registry.plan_removal("shop/web", tags=["<1.4"])  # reads live, changes nothing
+        run = registry.apply(plan)  # locked, recorded, braked, checked again
 
-Names are imported when they are first used: what only reads a cache file needs no HTTP client.
+`async with dregutil.connect(…)` has the same verbs, awaited. Names are imported when they are first used: what only
+reads a cache file needs no HTTP client.
 """
 
 from __future__ import annotations
@@ -13,45 +14,150 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dregutil.apply.apply import apply_plan
-    from dregutil.apply.undo.plan import plan_undo
-    from dregutil.apply.undo.run import apply_undo
-    from dregutil.errors import DregutilError
+    from dregutil.apply.progress import RunProgress
+    from dregutil.apply.stop import Stop
+    from dregutil.apply.undo.plan import UndoEntry, UndoPlan
+    from dregutil.apply.undo.run import UndoResult, UndoRun
+    from dregutil.errors import (
+        AccessError,
+        BrakeError,
+        CacheError,
+        CatalogClosedError,
+        CertificateError,
+        CredentialError,
+        CutShortError,
+        DamagedRecordError,
+        DeletionDisabledError,
+        DeniedError,
+        DigestMismatchError,
+        DregutilError,
+        ErrorDetail,
+        InterruptedRunError,
+        IntersectionError,
+        JournalError,
+        LoginError,
+        ManifestError,
+        NotARegistryError,
+        NotFoundError,
+        OutcomeUnknownError,
+        PartialError,
+        PlanRefusedError,
+        ProtocolError,
+        PushedBackError,
+        RefusedError,
+        RegistryError,
+        StorageError,
+        ThrottledError,
+        UnlistableError,
+        UnreachableError,
+        UsageError,
+    )
     from dregutil.inventory.cache_file import CacheFile
-    from dregutil.inventory.contents.database import ContentDatabase
-    from dregutil.inventory.contents.read import Contents, read_contents
-    from dregutil.inventory.crawl import CrawlProgress, CrawlResult, crawl
-    from dregutil.inventory.known import Known
+    from dregutil.inventory.crawl_result import ContentsProgress, CrawlProgress, CrawlResult
     from dregutil.inventory.tags import Inventory
-    from dregutil.journal.store import RunStore
+    from dregutil.journal.record import RunRecord
     from dregutil.oci.image import ImageDetails
     from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
+    from dregutil.plan.cleanup import Proposal
+    from dregutil.plan.file import load_plan, plan_sum, save_plan
     from dregutil.plan.model import Kept, Plan, RemovalOptions, Step
-    from dregutil.plan.outcome import NoRecorder, Outcome, Result, RunResult
-    from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
+    from dregutil.plan.outcome import Outcome, Result, RunResult
+    from dregutil.plan.why import Explanation
     from dregutil.retention.policy import InUseList, PolicySet
-    from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set, read_policy
-    from dregutil.select.selection import MatchRules, Selection, select_repositories, select_tags
-    from dregutil.select.selector import TagSelector
-    from dregutil.session import plan_removal
+    from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set
+    from dregutil.select.query import Selectors
+    from dregutil.select.selection import MatchRules
+    from dregutil.session import AsyncSession, Session, connect, load_policy, open  # noqa: A004 - as one opens a file
+    from dregutil.session.base import Options
+    from dregutil.session.reading import Found, ImageTag, StorageCheckup
+    from dregutil.session.session import Weighed
     from dregutil.storage.garbage_collector import Collector
 
 __version__ = "2.1.0"
 
 _PLACES = {
-    "dregutil.apply.apply": ("apply_plan",),
+    "dregutil.apply.progress": ("RunProgress",),
+    "dregutil.apply.stop": ("Stop",),
+    "dregutil.apply.undo.plan": (
+        "UndoEntry",
+        "UndoPlan",
+    ),
+    "dregutil.apply.undo.run": (
+        "UndoResult",
+        "UndoRun",
+    ),
+    "dregutil.errors": (
+        "AccessError",
+        "BrakeError",
+        "CacheError",
+        "CatalogClosedError",
+        "CertificateError",
+        "CredentialError",
+        "CutShortError",
+        "DamagedRecordError",
+        "DeletionDisabledError",
+        "DeniedError",
+        "DigestMismatchError",
+        "DregutilError",
+        "ErrorDetail",
+        "InterruptedRunError",
+        "IntersectionError",
+        "JournalError",
+        "LoginError",
+        "ManifestError",
+        "NotARegistryError",
+        "NotFoundError",
+        "OutcomeUnknownError",
+        "PartialError",
+        "PlanRefusedError",
+        "ProtocolError",
+        "PushedBackError",
+        "RefusedError",
+        "RegistryError",
+        "StorageError",
+        "ThrottledError",
+        "UnlistableError",
+        "UnreachableError",
+        "UsageError",
+    ),
     "dregutil.inventory.cache_file": ("CacheFile",),
-    "dregutil.inventory.contents.database": ("ContentDatabase",),
-    "dregutil.inventory.contents.read": ("Contents", "read_contents"),
-    "dregutil.inventory.crawl": ("CrawlProgress", "CrawlResult", "crawl"),
-    "dregutil.oci.image": ("ImageDetails",),
-    "dregutil.errors": ("DregutilError",),
+    "dregutil.inventory.crawl_result": (
+        "ContentsProgress",
+        "CrawlProgress",
+        "CrawlResult",
+    ),
     "dregutil.inventory.tags": ("Inventory",),
-    "dregutil.plan.outcome": ("NoRecorder", "Outcome", "Result", "RunResult"),
-    "dregutil.plan.model": ("Kept", "Plan", "RemovalOptions", "Step"),
-    "dregutil.oci.names": ("Digest", "Reference", "RegistryAddress", "Repository", "Tag"),
-    "dregutil.registry": ("ConnectOptions", "Registry", "WritableRegistry", "connect", "connect_writable"),
-    "dregutil.retention.policy": ("InUseList", "PolicySet"),
+    "dregutil.journal.record": ("RunRecord",),
+    "dregutil.oci.image": ("ImageDetails",),
+    "dregutil.oci.names": (
+        "Digest",
+        "Reference",
+        "RegistryAddress",
+        "Repository",
+        "Tag",
+    ),
+    "dregutil.plan.cleanup": ("Proposal",),
+    "dregutil.plan.file": (
+        "load_plan",
+        "plan_sum",
+        "save_plan",
+    ),
+    "dregutil.plan.model": (
+        "Kept",
+        "Plan",
+        "RemovalOptions",
+        "Step",
+    ),
+    "dregutil.plan.outcome": (
+        "Outcome",
+        "Result",
+        "RunResult",
+    ),
+    "dregutil.plan.why": ("Explanation",),
+    "dregutil.retention.policy": (
+        "InUseList",
+        "PolicySet",
+    ),
     "dregutil.retention.policyfile": (
         "Keep",
         "Policy",
@@ -59,70 +165,112 @@ _PLACES = {
         "Protect",
         "Select",
         "policy_set",
-        "read_policy",
     ),
-    "dregutil.session": ("plan_removal",),
+    "dregutil.select.query": ("Selectors",),
+    "dregutil.select.selection": ("MatchRules",),
+    "dregutil.session": (
+        "AsyncSession",
+        "Session",
+        "connect",
+        "load_policy",
+        "open",
+    ),
+    "dregutil.session.base": ("Options",),
+    "dregutil.session.reading": (
+        "Found",
+        "ImageTag",
+        "StorageCheckup",
+    ),
+    "dregutil.session.session": ("Weighed",),
     "dregutil.storage.garbage_collector": ("Collector",),
-    "dregutil.apply.undo.run": ("apply_undo",),
-    "dregutil.apply.undo.plan": ("plan_undo",),
-    "dregutil.inventory.known": ("Known",),
-    "dregutil.journal.store": ("RunStore",),
-    "dregutil.select.selection": ("MatchRules", "Selection", "select_repositories", "select_tags"),
-    "dregutil.select.selector": ("TagSelector",),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
+    "AccessError",
+    "AsyncSession",
+    "BrakeError",
+    "CacheError",
     "CacheFile",
+    "CatalogClosedError",
+    "CertificateError",
     "Collector",
-    "ConnectOptions",
-    "ContentDatabase",
-    "Contents",
+    "ContentsProgress",
     "CrawlProgress",
     "CrawlResult",
+    "CredentialError",
+    "CutShortError",
+    "DamagedRecordError",
+    "DeletionDisabledError",
+    "DeniedError",
     "Digest",
+    "DigestMismatchError",
     "DregutilError",
+    "ErrorDetail",
+    "Explanation",
+    "Found",
     "ImageDetails",
+    "ImageTag",
     "InUseList",
+    "InterruptedRunError",
+    "IntersectionError",
     "Inventory",
+    "JournalError",
     "Keep",
     "Kept",
-    "Known",
+    "LoginError",
+    "ManifestError",
     "MatchRules",
-    "NoRecorder",
+    "NotARegistryError",
+    "NotFoundError",
+    "Options",
     "Outcome",
+    "OutcomeUnknownError",
+    "PartialError",
     "Plan",
+    "PlanRefusedError",
     "Policy",
     "PolicyError",
     "PolicySet",
+    "Proposal",
     "Protect",
+    "ProtocolError",
+    "PushedBackError",
     "Reference",
-    "Registry",
+    "RefusedError",
     "RegistryAddress",
+    "RegistryError",
     "RemovalOptions",
     "Repository",
     "Result",
+    "RunProgress",
+    "RunRecord",
     "RunResult",
-    "RunStore",
     "Select",
-    "Selection",
+    "Selectors",
+    "Session",
     "Step",
+    "Stop",
+    "StorageCheckup",
+    "StorageError",
     "Tag",
-    "TagSelector",
-    "WritableRegistry",
+    "ThrottledError",
+    "UndoEntry",
+    "UndoPlan",
+    "UndoResult",
+    "UndoRun",
+    "UnlistableError",
+    "UnreachableError",
+    "UsageError",
+    "Weighed",
     "__version__",
-    "apply_plan",
-    "apply_undo",
     "connect",
-    "connect_writable",
-    "crawl",
-    "plan_removal",
-    "plan_undo",
+    "load_plan",
+    "load_policy",
+    "open",
+    "plan_sum",
     "policy_set",
-    "read_contents",
-    "read_policy",
-    "select_repositories",
-    "select_tags",
+    "save_plan",
 ]
 
 
@@ -133,3 +281,7 @@ def __getattr__(name: str) -> object:
     found = getattr(importlib.import_module(place), name)
     globals()[name] = found
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,31 +1,33 @@
-"""The library with its defaults: as careful as the command, and recorded like it."""
+"""The library as its users write it: as careful as the command, and recorded like it."""
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import dregutil
-from dregutil.files import contents_file, state_folder
-from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.files import state_folder
+from dregutil.journal.store import RunStore
 from images import Pusher
 from program import PROGRAM
 from servers import DistributionServer
 from servers.faults import FAULTS, FaultyProxy
 from servers.memory import MemoryServer
 
-SHOP = dregutil.Repository("shop/web")
+SHOP = "shop/web"
 
 
 async def removed(url: str, *tags: str) -> dregutil.RunResult:
-    """The example in the README."""
-    async with dregutil.connect_writable(url) as registry:
-        found = await dregutil.crawl(registry)
-        selection = dregutil.select_tags(found.inventory, [SHOP], dregutil.TagSelector.build(tags))
-        plan = await dregutil.plan_removal(registry, selection, found.inventory)
-        return await dregutil.apply_plan(registry, plan, inventory=found.inventory)
+    """The README's recipe, in an event loop."""
+    async with dregutil.connect(url) as registry:
+        plan = await registry.plan_removal(SHOP, tags=tags)
+        return await registry.apply(plan)
 
 
 def dregutil_command(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -36,51 +38,54 @@ def dregutil_command(url: str, *arguments: str) -> subprocess.CompletedProcess[s
 async def test_an_index_in_the_content_database_holds_a_digest(
     registry_server: DistributionServer, pusher: Pusher
 ) -> None:
-    """An index that was seen with a tag and has lost it still needs its child: the library keeps the child, as the
-    command does."""
-    child = pusher.push_image("shop/web", "1.0", seed="child")
-    index = pusher.push_index("shop/web", "nightly", children=[child])
-    with ContentDatabase.open(contents_file()) as database:
-        async with dregutil.connect(registry_server.url) as registry:
-            await dregutil.read_contents(registry, [(SHOP, dregutil.Digest(index["digest"]))], database)
-    pusher.push_image("shop/web", "nightly", seed="another")
+    """An index that lost its tag, seen when it had one, still needs its child: the library leaves it as the command."""
+    child = pusher.push_image(SHOP, "1.0", seed="child")
+    index = pusher.push_index(SHOP, "nightly", children=[child])
+    async with dregutil.connect(registry_server.url) as registry:
+        await registry.contents(SHOP)
+    pusher.push_image(SHOP, "nightly", seed="another")
     result = await removed(registry_server.url, "1.0")
-    assert pusher.is_whole("shop/web", index["digest"])
+    assert pusher.is_whole(SHOP, index["digest"])
     assert [outcome.result for outcome in result.outcomes] == []
 
 
 async def test_an_index_in_the_records_holds_its_child(registry_server: DistributionServer, pusher: Pusher) -> None:
-    """An index of an earlier run was put back by digest: it has no tag, and its child stays."""
-    child = pusher.push_image("shop/web", seed="child")
-    index = pusher.push_index("shop/web", "0.9", children=[child])
-    raw = pusher.raw("shop/web", "0.9")
-    pusher.push_image("shop/web", "keeper", seed="child")
+    """An index of an earlier run, put back by digest since: no tag names it, and its child stays."""
+    child = pusher.push_image(SHOP, seed="child")
+    index = pusher.push_index(SHOP, "0.9", children=[child])
+    raw = pusher.raw(SHOP, "0.9")
+    pusher.push_image(SHOP, "keeper", seed="child")
     first = await removed(registry_server.url, "0.9")
-    assert first.run
-    pusher.push_manifest("shop/web", None, raw, index["mediaType"])
+    assert first.id
+    pusher.push_manifest(SHOP, None, raw, index["mediaType"])
     await removed(registry_server.url, "keeper")
-    assert pusher.is_whole("shop/web", index["digest"])
+    assert pusher.is_whole(SHOP, index["digest"])
 
 
-async def test_a_run_is_recorded_and_undone(registry_server: DistributionServer, pusher: Pusher) -> None:
+def test_a_run_is_recorded_and_undone(registry_server: DistributionServer, pusher: Pusher) -> None:
     for tag in ("1.0", "2.0"):
-        pusher.push_image("shop/web", tag, seed=tag)
-    before = pusher.tags("shop/web")
-    result = await removed(registry_server.url, "1.0")
-    assert [path.name for path in (state_folder() / "runs").iterdir()] == [result.run]
-    assert result.is_finished
-    undone = dregutil_command(registry_server.url, "undo", result.run, "-y")
-    assert undone.returncode == 0, undone.stderr
-    assert pusher.tags("shop/web") == before
+        pusher.push_image(SHOP, tag, seed=tag)
+    before = pusher.tags(SHOP)
+    with dregutil.open(registry_server.url) as registry:
+        run = registry.apply(registry.plan_removal(SHOP, tags=["1.0"]))
+        assert [outcome.step.tags for outcome in run.removed] == [("1.0",)]
+        assert [record.run for record in registry.runs()] == [run.id]
+        assert run.is_finished
+        undone = registry.undo()
+        assert [entry.tags for entry in undone.of(dregutil.UndoResult.RESTORED)] == [("1.0",)]
+        assert pusher.tags(SHOP) == before
+        with pytest.raises(dregutil.NotFoundError, match="not undone"):
+            registry.undo()
+    assert {path.name for path in (state_folder() / "runs").iterdir()} == {run.id, undone.id}
 
 
 async def test_a_run_whose_outcome_is_unknown_is_unfinished(
     registry_server: DistributionServer, pusher: Pusher
 ) -> None:
-    """The connection is lost at the DELETE: `apply --resume` continues the run."""
+    """The registry is lost at the DELETE: `resume` goes on with it."""
     for tag in ("1.0", "2.0"):
-        pusher.push_image("shop/web", tag, seed=tag)
-    gone = pusher.tags("shop/web")["1.0"]
+        pusher.push_image(SHOP, tag, seed=tag)
+    gone = pusher.tags(SHOP)["1.0"]
     with FaultyProxy(registry_server.port, FAULTS["reset before"], lambda _, __: False) as proxy:
 
         def breaks(_: int, request: object) -> bool:
@@ -94,69 +99,172 @@ async def test_a_run_whose_outcome_is_unknown_is_unfinished(
         assert any(lost)
         assert not result.is_finished
         proxy.heal()
-        resumed = dregutil_command(proxy.url, "apply", "--resume", result.run, "-y")
-        assert resumed.returncode == 0, resumed.stderr
-    assert "nothing left to do" not in resumed.stderr
-    assert set(pusher.tags("shop/web")) == {"2.0"}
+        async with dregutil.connect(proxy.url) as registry:
+            resumed = await registry.resume(result.id)
+            assert resumed.is_finished
+            assert (await registry.resume(result.id)).outcomes == ()  # nothing is left to do
+    assert set(pusher.tags(SHOP)) == {"2.0"}
 
 
 async def test_apply_does_not_trust_a_list_that_omits_a_tag() -> None:
-    """`stable` was moved to the doomed digest after the plan, and the list does not contain it."""
+    """`stable` came onto the doomed digest after the plan, and the list does not have it."""
     with MemoryServer() as server, Pusher(server.url) as pusher:
-        pusher.push_image("shop/web", "1.0", seed="one")
-        pusher.push_image("shop/web", "stable", seed="two")
-        async with dregutil.connect_writable(server.url) as registry:
-            found = await dregutil.crawl(registry)
-            selection = dregutil.select_tags(found.inventory, [SHOP], dregutil.TagSelector.build(["1.0"]))
-            plan = await dregutil.plan_removal(registry, selection, found.inventory)
-            pusher.push_image("shop/web", "stable", seed="one")
+        pusher.push_image(SHOP, "1.0", seed="one")
+        pusher.push_image(SHOP, "stable", seed="two")
+        async with dregutil.connect(server.url) as registry:
+            plan = await registry.plan_removal(SHOP, tags=["1.0"])
+            pusher.push_image(SHOP, "stable", seed="one")
             server.switches.hidden.add("stable")
-            result = await dregutil.apply_plan(registry, plan, inventory=found.inventory)
+            result = await registry.apply(plan)
         assert [outcome.result for outcome in result.outcomes] == [dregutil.Result.LEFT]
-        assert pusher.is_whole("shop/web", "stable")
+        assert pusher.is_whole(SHOP, "stable")
 
 
 async def test_one_run_at_a_time(registry_server: DistributionServer, pusher: Pusher) -> None:
-    pusher.push_image("shop/web", "1.0", seed="one")
-    async with dregutil.connect(registry_server.url) as registry:
-        identity = registry.address.identity
-    with dregutil.RunStore(state_folder()).lock(identity), pytest.raises(dregutil.DregutilError, match="another run"):
+    pusher.push_image(SHOP, "1.0", seed="one")
+    identity = dregutil.RegistryAddress.parse(registry_server.url).identity
+    with RunStore(state_folder()).lock(identity), pytest.raises(dregutil.RefusedError, match="another run"):
         await removed(registry_server.url, "1.0")
-    assert set(pusher.tags("shop/web")) == {"1.0"}
+    assert set(pusher.tags(SHOP)) == {"1.0"}
 
 
-async def test_without_a_record_on_request(registry_server: DistributionServer, pusher: Pusher) -> None:
-    pusher.push_image("shop/web", "1.0", seed="one")
-    async with dregutil.connect_writable(registry_server.url) as registry:
-        found = await dregutil.crawl(registry)
-        selection = dregutil.select_tags(found.inventory, [SHOP], dregutil.TagSelector.build(["1.0"]))
-        plan = await dregutil.plan_removal(registry, selection, found.inventory)
-        result = await dregutil.apply_plan(registry, plan, recorder=dregutil.NoRecorder())
-    assert result.run == ""
+def test_without_a_record_where_that_is_asked_for(registry_server: DistributionServer, pusher: Pusher) -> None:
+    pusher.push_image(SHOP, "1.0", seed="one")
+    with dregutil.open(registry_server.url) as registry:
+        result = registry.apply(registry.plan_removal(SHOP, tags=["1.0"]), record=False)
+    assert result.id == ""
+    assert pusher.tags(SHOP) == {}
     assert not (state_folder() / "runs").exists()
 
 
+def test_a_plan_that_takes_most_is_braked(registry_server: DistributionServer, pusher: Pusher) -> None:
+    for number in range(60):
+        pusher.push_image(SHOP, f"1.{number}", seed=str(number))
+    with dregutil.open(registry_server.url) as registry:
+        plan = registry.plan_removal(SHOP, tags=["<2"])
+        with pytest.raises(dregutil.BrakeError, match="removes 60 tags") as braked:
+            registry.apply(plan)
+        assert "confirm_tags=60" in braked.value.advice
+        with pytest.raises(dregutil.BrakeError):
+            registry.apply(plan, confirm_tags=59)
+        assert len(pusher.tags(SHOP)) == 60
+        assert len(registry.apply(plan, confirm_tags=60).removed) == 60
+
+
+def test_a_plan_of_another_registry_is_refused(registry_server: DistributionServer, pusher: Pusher) -> None:
+    pusher.push_image(SHOP, "1.0", seed="one")
+    with dregutil.open(registry_server.url) as registry:
+        plan = registry.plan_removal(SHOP, tags=["1.0"])
+    with MemoryServer() as server, dregutil.open(server.url) as other, pytest.raises(dregutil.PlanRefusedError):
+        other.apply(plan)
+    assert set(pusher.tags(SHOP)) == {"1.0"}
+
+
+def test_a_saved_plan_is_carried_out_later(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> None:
+    pusher.push_image(SHOP, "1.0", seed="one")
+    pusher.push_image(SHOP, "2.0", seed="two")
+    with dregutil.open(registry_server.url) as registry:
+        dregutil.save_plan(registry.plan_removal(SHOP, tags=["<2"]), tmp_path / "plan")
+    with dregutil.open(registry_server.url) as registry:
+        registry.apply(dregutil.load_plan(tmp_path / "plan"))
+    assert set(pusher.tags(SHOP)) == {"2.0"}
+
+
+def test_a_stop_ends_a_run_from_another_thread(registry_server: DistributionServer, pusher: Pusher) -> None:
+    """What is under way ends; the rest is left, and the run can be resumed."""
+    for number in range(30):
+        pusher.push_image(SHOP, f"1.{number}", seed=str(number))
+    pusher.push_image(SHOP, "2.0", seed="stays")
+    stop = dregutil.Stop()
+
+    def told(progress: object) -> None:
+        if isinstance(progress, dregutil.RunProgress) and progress.done:
+            stopping = threading.Thread(target=stop.set)
+            stopping.start()
+            stopping.join()
+
+    with dregutil.open(registry_server.url, on_progress=told) as registry:
+        run = registry.apply(registry.plan_removal(SHOP, tags=["<2"]), stop=stop)
+        assert run.interrupted
+        assert not run.is_finished
+        assert registry.resume(run.id).is_finished
+    assert set(pusher.tags(SHOP)) == {"2.0"}
+
+
 @pytest.mark.parametrize(
-    "line",
+    "wrong",
     [
-        "from dregutil import CrawlProgress",
-        "from dregutil import CrawlResult, crawl",
-        "import dregutil.inventory.crawl",
-        "from dregutil.inventory.crawl import crawl",
-        "import dregutil.report.progress",
-        "import importlib; importlib.import_module('dregutil.inventory.crawl')",
+        lambda registry: registry.plan_removal(SHOP, tags="<1.4"),
+        lambda registry: registry.tags(SHOP, exclude="latest"),
+        lambda registry: registry.tags(SHOP, platforms="linux/arm64"),
+        lambda registry: registry.contents(SHOP, based_on="base:1"),
+        lambda registry: registry.tags(SHOP, tag=["1.0"]),
     ],
 )
-def test_crawl_is_the_function_whatever_was_imported_before(line: str) -> None:
-    code = (
-        f"{line}\nimport dregutil\nassert callable(dregutil.crawl)\nfrom dregutil import crawl\nassert callable(crawl)"
-    )
-    found = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
+def test_a_text_where_a_list_is_meant_is_refused(wrong: Callable[[dregutil.Session], object]) -> None:
+    with dregutil.open("127.0.0.1:1") as registry, pytest.raises(TypeError):
+        wrong(registry)
+    with pytest.raises(TypeError):
+        dregutil.open("127.0.0.1:1", repositories="shop/web")
+    with pytest.raises(TypeError):
+        dregutil.open("127.0.0.1:1", pasword="wrong")  # type: ignore[call-arg]
+
+
+def test_a_removal_without_selectors_is_refused() -> None:
+    with dregutil.open("127.0.0.1:1") as registry:
+        with pytest.raises(dregutil.UsageError, match="no tags"):
+            registry.plan_removal(SHOP)
+        with pytest.raises(dregutil.UsageError, match="no repository"):
+            registry.plan_removal(tags=["<1"])
+        with pytest.raises(dregutil.UsageError, match="no repository"):
+            registry.plan_repository_removal()
+
+
+async def test_the_synchronous_face_names_the_other_in_an_event_loop() -> None:
+    with pytest.raises(RuntimeError, match=r"async with dregutil\.connect"), dregutil.open("127.0.0.1:1"):
+        pass
+
+
+def test_both_faces_have_the_same_verbs() -> None:
+    """With the same parameters, and the same results: those of the one are awaited."""
+    inner = {"connected", "close_database", "known"}
+
+    def verbs(face: type) -> dict[str, Callable[..., object]]:
+        found = inspect.getmembers(face, inspect.isfunction)
+        return {name: verb for name, verb in found if not name.startswith("_") and name not in inner}
+
+    asynchronous, synchronous = verbs(dregutil.AsyncSession), verbs(dregutil.Session)
+    assert asynchronous.keys() == synchronous.keys()
+    for name, verb in synchronous.items():
+        here, there = inspect.signature(verb), inspect.signature(asynchronous[name])
+        assert list(here.parameters.values()) == list(there.parameters.values()), name
+        if name != "lock":
+            assert here.return_annotation == there.return_annotation, name
+        assert asynchronous[name].__doc__, name
+
+
+def test_the_names_are_shown_and_can_be_used() -> None:
+    assert {"open", "connect", "Session", "AsyncSession", "Policy", "BrakeError"} <= set(dir(dregutil))
+    for name in dregutil.__all__:
+        assert getattr(dregutil, name) is not None
+    shown = subprocess.run(
+        [sys.executable, "-c", "import dregutil; help(dregutil)"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "plan_removal" in shown
+    assert "class Session" in shown
+
+
+def test_every_error_is_public() -> None:
+    from dregutil import errors
+
+    defined = {
+        name for name, found in vars(errors).items() if isinstance(found, type) and found.__module__ == errors.__name__
+    }
+    assert {name for name in defined if not name.startswith("_")} <= set(dregutil.__all__)
 
 
 def test_no_module_shadows_a_name_of_the_library() -> None:
-    """The same for every other public name, regardless of what is imported first."""
+    """Whatever is imported first, every public name is what it says."""
     code = (
         "import pkgutil, importlib, types, dregutil\n"
         "for found in pkgutil.walk_packages(dregutil.__path__, 'dregutil.'):\n"

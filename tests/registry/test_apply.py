@@ -21,8 +21,8 @@ from dregutil.plan.outcome import Intent, NoRecorder, Result, RunResult
 from dregutil.registry import ConnectOptions, connect_writable
 from dregutil.select.selection import select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.session import plan_removal
 from images import Pusher
+from remembering import plan_removal
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
 
@@ -106,7 +106,7 @@ async def remove(url: str, tag: str, options: RemovalOptions | None = None) -> R
         found = (await crawl(registry)).inventory
         selection = select_tags(found, [Repository("r")], TagSelector.build([tag]))
         plan = await plan_removal(registry, selection, found, options)
-        return await apply_plan(registry, plan)
+        return await apply_plan(registry, plan, recorder=NoRecorder())
 
 
 @pytest.mark.parametrize("how", ["lost", "dropped", "500 Oops", "500 After the fact"])
@@ -197,7 +197,7 @@ async def test_swept_tags_need_one_delete(registry_server: DistributionServer, p
         found = (await crawl(registry)).inventory
         selection = select_tags(found, [Repository("r")], TagSelector.build(["<2"]))
         plan = await plan_removal(registry, selection, found)
-        result = await apply_plan(registry, plan)
+        result = await apply_plan(registry, plan, recorder=NoRecorder())
     assert {outcome.result for outcome in result.outcomes} == {Result.REMOVED}
     assert set(pusher.tags("r")) == {"2.0"}
     assert not any(pusher.has("r", step.digest) for step in plan.steps)
@@ -215,7 +215,7 @@ async def test_swept_tags_are_put_back_if_the_digest_stays(
         async with connect_writable(url) as registry:
             found = (await crawl(registry)).inventory
             selection = select_tags(found, [Repository("r")], TagSelector.build(["<2"]))
-            result = await apply_plan(registry, await plan_removal(registry, selection, found))
+            result = await apply_plan(registry, await plan_removal(registry, selection, found), recorder=NoRecorder())
     assert Result.FAILED in {outcome.result for outcome in result.outcomes}
     assert pusher.is_whole("r", "1.0")
     assert pusher.tags("r")["1.0.0"] == stays["digest"]
@@ -242,7 +242,7 @@ async def test_a_sweep_that_is_stopped_reverts_itself(registry_server: Distribut
             await put(*arguments)
 
         registry.put_manifest = counted  # type: ignore[method-assign,assignment]
-        result = await apply_plan(registry, plan, stop=stop)
+        result = await apply_plan(registry, plan, recorder=NoRecorder(), stop=stop)
     assert result.interrupted
     assert count >= 10
     assert pusher.tags("r") == before

@@ -29,12 +29,12 @@ from dregutil.plan.reclaim import possible_collectors, with_reclaim
 from dregutil.registry import connect
 from dregutil.select.selection import Selected, Selection, select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.session import plan_removal
 from dregutil.storage import read_storage
 from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation, stops_at
 from dregutil.storage.stored import StoredRegistry
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher, created
 from program import Program, on_terminal
+from remembering import plan_removal
 from servers import DistributionServer
 from servers.http import Proxy
 

@@ -20,8 +20,8 @@ from dregutil.plan.outcome import Result
 from dregutil.registry import ConnectOptions, Registry, connect, connect_writable
 from dregutil.select.selection import select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.session import plan_removal
 from images import Pusher
+from remembering import plan_removal
 from servers import DistributionServer
 from servers.http import LOST, Answer, Proxy, Request
 

@@ -24,14 +24,15 @@ from dregutil.inventory.crawl import crawl
 from dregutil.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository
 from dregutil.plan.model import Plan, RemovalOptions
+from dregutil.plan.outcome import NoRecorder
 from dregutil.registry import connect_writable
 from dregutil.select.selection import MatchRules, select_repositories, select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.session import plan_removal
 from dregutil.storage import Storage, read_storage
 from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation, mark, marked_repositories
 from dregutil.storage.stored import StoredRegistry
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher
+from remembering import plan_removal
 from servers import DistributionServer
 from servers.s3 import S3Registry, S3Server
 
@@ -243,7 +244,7 @@ async def plan_and_apply(
             assert close.reclaim.reclaimable_bytes <= bound.reclaim.reclaimable_bytes
             exact = await plan_removal(registry, selection, found, options, collector=collector, stored=stored)
             plans[collector] = (close, exact)
-        await apply_plan(registry, plans[Collector.DEFAULT][0])
+        await apply_plan(registry, plans[Collector.DEFAULT][0], recorder=NoRecorder())
     return plans
 
 

@@ -12,12 +12,12 @@ from dregutil.inventory.crawl import crawl
 from dregutil.inventory.known import Known
 from dregutil.oci.names import Repository
 from dregutil.plan.model import Plan, RemovalOptions
-from dregutil.plan.outcome import Result, RunResult
+from dregutil.plan.outcome import NoRecorder, Result, RunResult
 from dregutil.registry import connect_writable
 from dregutil.select.selection import MatchRules, select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.session import plan_removal
 from images import Pusher
+from remembering import plan_removal
 from removing import Removing
 from servers import DistributionServer
 
@@ -35,7 +35,7 @@ async def remove(
         selector = TagSelector.build(tags)
         selection = select_tags(found.inventory, [Repository(name) for name in repositories], selector, rules)
         plan = await plan_removal(registry, selection, found.inventory, options)
-        return plan, await apply_plan(registry, plan, known=Known(found.inventory.as_mapping()))
+        return plan, await apply_plan(registry, plan, recorder=NoRecorder(), known=Known(found.inventory.as_mapping()))
 
 
 async def test_selected_versions_are_removed_and_the_others_stay_whole(
@@ -96,7 +96,7 @@ async def test_a_tag_pushed_after_the_plan_holds_its_digest(
         selection = select_tags(found.inventory, [Repository("r")], TagSelector.build(["1.0"]))
         plan = await plan_removal(registry, selection, found.inventory)
         pusher.push_image("r", "new", seed="one")
-        result = await apply_plan(registry, plan)
+        result = await apply_plan(registry, plan, recorder=NoRecorder())
     assert [outcome.result for outcome in result.outcomes] == [Result.LEFT]
     assert pusher.tags("r") == {"1.0": image["digest"], "new": image["digest"]}
 

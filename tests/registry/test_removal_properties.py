@@ -16,12 +16,12 @@ from dregutil.apply.apply import apply_plan
 from dregutil.inventory.crawl import crawl
 from dregutil.oci.names import Repository, parse_signature_tag
 from dregutil.plan.model import Action, RemovalOptions
-from dregutil.plan.outcome import Result
+from dregutil.plan.outcome import NoRecorder, Result
 from dregutil.registry import connect_writable
 from dregutil.select.selection import MatchRules, select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.session import plan_removal
 from images import Pusher
+from remembering import plan_removal
 from servers import DistributionServer
 
 pytestmark = pytest.mark.property
@@ -95,7 +95,7 @@ async def test_what_stays_is_whole_and_what_is_removed_is_gone(
         found = (await crawl(registry, repositories)).inventory
         selection = select_tags(found, [Repository(f"{run}/{name}") for name in chosen], TagSelector.build(tags), rules)
         plan = await plan_removal(registry, selection, found, options)
-        result = await apply_plan(registry, plan)
+        result = await apply_plan(registry, plan, recorder=NoRecorder())
     assert {outcome.result for outcome in result.outcomes} <= {Result.REMOVED}
     after = {name: pusher.tags(name) for name in repositories}
     asked = {(entry.repository, tag) for entry in selection.selected for tag in (*entry.tags, *entry.other_tags)}

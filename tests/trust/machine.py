@@ -28,7 +28,7 @@ from dregutil.plan.outcome import Result, RunResult
 from dregutil.registry import WritableRegistry
 from dregutil.select.selection import MatchRules, select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.session import plan_removal
+from remembering import plan_removal
 from removing import Killer
 from servers.memory import Switches
 from trust.at_work import AtWork, Told

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dregutil import connect
 from dregutil.errors import UnreachableError
 from dregutil.inventory.crawl import crawl
 from dregutil.oci.names import Repository
 from dregutil.plan.outcome import Result
+from dregutil.registry import connect
 from images import Pusher
 from removing import Removing, results
 from servers import DistributionServer

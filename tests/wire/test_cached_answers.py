@@ -21,12 +21,12 @@ from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Plan, RemovalOptions
-from dregutil.plan.outcome import Result
+from dregutil.plan.outcome import NoRecorder, Result
 from dregutil.registry import connect_writable
 from dregutil.select.selection import select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.session import plan_removal
 from images import ACCEPT, IMAGE, INDEX, Pusher
+from remembering import plan_removal
 from removing import Removing, results
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
@@ -403,5 +403,5 @@ async def test_a_run_reads_the_manifest_of_a_new_tag(proxy: Proxy, pusher: Pushe
     pusher.push_index("r", "nightly", children=[child])
     proxy.after = labelled(IMAGE, "HEAD")
     async with connect_writable(proxy.url) as registry:
-        await apply_plan(registry, plan, known=Known())
+        await apply_plan(registry, plan, recorder=NoRecorder(), known=Known())
     assert pusher.is_whole("r", "nightly")

@@ -19,7 +19,8 @@ import trustme
 from test_servers import PROGRAM, dregutil
 
 from dregutil.errors import DeniedError, LoginError
-from dregutil.inventory.crawl import CrawlResult, crawl
+from dregutil.inventory.crawl import crawl
+from dregutil.inventory.crawl_result import CrawlResult
 from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.registry import ConnectOptions, connect
 from dregutil.registry.auth.credentials import CredentialPlaces, find_credentials

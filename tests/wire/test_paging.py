@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from dregutil import connect
 from dregutil.errors import UnlistableError
 from dregutil.oci.names import Digest, Repository
 from dregutil.plan.outcome import Result
+from dregutil.registry import connect
 from dregutil.registry.paging import next_page
 from images import IMAGE, Pusher
 from removing import Removing, results

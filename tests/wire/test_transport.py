@@ -21,7 +21,8 @@ from dregutil.errors import (
     UnlistableError,
     UnreachableError,
 )
-from dregutil.inventory.crawl import CrawlProgress, crawl
+from dregutil.inventory.crawl import crawl
+from dregutil.inventory.crawl_result import CrawlProgress
 from dregutil.oci.manifest import OCI_MANIFEST
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable

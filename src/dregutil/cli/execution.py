@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dregutil.apply.apply import apply_plan
-from dregutil.cli.connection import connect_options
-from dregutil.cli.interrupt import run_to_end
+from dregutil.cli.interrupt import stop_on_signals
 from dregutil.cli.output import count, emit, note, tag_text
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import update
 from dregutil.errors import BrakeError, JournalError, PlanRefusedError
-from dregutil.inventory.fresh_surveys import FreshSurveys
-from dregutil.inventory.known import Known
-from dregutil.inventory.tags import Inventory
-from dregutil.journal.history import RunHistory
 from dregutil.journal.mounts import why_short_lived
-from dregutil.journal.oci_layout import LaidOutRecorder
 from dregutil.journal.record import RunRecord
-from dregutil.journal.store import RunStore
-from dregutil.journal.writer import Journal
 from dregutil.oci.names import Repository
 from dregutil.plan.brake import braked_repositories
+from dregutil.plan.cleanup import Proposal
 from dregutil.plan.model import Plan
-from dregutil.plan.outcome import Recorder, Result, RunResult
-from dregutil.registry import connect_writable
-from dregutil.report.progress import Meter
+from dregutil.plan.outcome import Result, RunResult
 from dregutil.report.removal import (
     dangling_lines,
     left_lines,
@@ -47,8 +34,9 @@ from dregutil.report.removal import (
     tags_text,
 )
 from dregutil.report.text import pair_lines
+from dregutil.session.sync import Session
 
-__all__ = ["Undertaking", "agreed", "carry_out", "meter_for", "tell_unfinished", "warn_of_state"]
+__all__ = ["INTERRUPTED", "Undertaking", "agreed", "carry_out", "tell_unfinished", "warn_of_state"]
 
 INTERRUPTED = 130
 
@@ -57,17 +45,12 @@ INTERRUPTED = 130
 class Undertaking:
     """A plan that is to be carried out, and what is known beside it.
 
-    `whole`: the inventory is the whole registry, as the cache file must be. `earlier`: the record of this plan, cut
-    off. `reviewed`: whoever asks has named the plan's own sum. `saved`: the plan comes from a file.
-    `deadline` is on the clock of `time.monotonic`: no step is begun after it, and the rest is no longer wanted. `shown`
-    stands in for the plan where that is asked about.
+    `earlier`: the record of this plan, cut off. `reviewed`: the user has named the plan's own sum. `saved`: the plan
+    comes from a file. `deadline` is on the clock of `time.monotonic`: no step is begun after it, and the rest is no
+    longer wanted. `shown` is shown instead of the plan where that is asked about; `proposal` is that of a cleanup.
     """
 
     plan: Plan
-    inventory: Inventory = field(default_factory=Inventory)
-    whole: bool = True
-    known: Known = field(default_factory=Known)
-    readings: FreshSurveys = field(default_factory=FreshSurveys)
     unmatched: int = 0
     seconds: float | None = None
     earlier: RunRecord | None = None
@@ -75,6 +58,7 @@ class Undertaking:
     saved: bool = False
     deadline: float | None = None
     shown: tuple[str, ...] = ()
+    proposal: Proposal | None = None
 
     @property
     def rest(self) -> Plan:
@@ -91,18 +75,20 @@ class Undertaking:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
-def carry_out(args: argparse.Namespace, settings: Settings, work: Undertaking) -> int:
+def carry_out(args: argparse.Namespace, settings: Settings, registry: Session, work: Undertaking) -> int:
     """Ask, apply, record, report. Raises DregutilError, BrakeError among them, before anything was sent."""
-    store = RunStore(settings.state_dir)
     if not _agreed_to(args, settings, work):
         note(settings, "nothing was removed")
         return 0
-    with store.lock(work.plan.registry):
-        tell_unfinished(settings, store, work)
-        journal = _journal(store, work)
-        result = _recorded(settings, store, work, journal)
-    _update_cache(settings, work, result)
-    return _report(args, settings, work, journal, result)
+    with registry.lock(), stop_on_signals() as stop:
+        tell_unfinished(settings, registry, work)
+        if work.earlier is not None:
+            result = registry.resume(work.earlier.run, stop=stop)
+        else:
+            result = registry.apply(
+                work.proposal or work.plan, confirm_tags=work.plan.removed_tags, stop=stop, ends_at=work.deadline
+            )
+    return _report(args, settings, work, result)
 
 
 def warn_of_state(settings: Settings) -> None:
@@ -177,79 +163,22 @@ def _named(repositories: tuple[Repository, ...]) -> str:
     return shown if len(repositories) <= 3 else f"{shown} and {len(repositories) - 3} more"
 
 
-def tell_unfinished(settings: Settings, store: RunStore, work: Undertaking) -> None:
+def tell_unfinished(settings: Settings, registry: Session, work: Undertaking) -> None:
     """Name the runs on this registry that were cut off."""
     own = "" if work.earlier is None else work.earlier.run
-    for header, how in RunHistory(store, work.plan.registry).interrupted():
+    for header, how in registry.interrupted():
         if header.run != own:
             note(settings, f"the run {header.run} was cut off; {settings.advised(how)} goes on with it")
 
 
-def _journal(store: RunStore, work: Undertaking) -> Journal:
-    if work.earlier is not None:
-        return store.journal(work.earlier)
-    now = datetime.now(UTC)
-    return store.begin(work.plan, now)
-
-
-def _recorded(settings: Settings, store: RunStore, work: Undertaking, journal: Journal) -> RunResult:
-    """Apply the plan under its record; a run that never sent anything leaves none."""
-    finished: datetime | None = None
-    earlier = () if work.earlier is None else work.earlier.intents
-    recorder = LaidOutRecorder(journal, journal.folder / "layout", earlier)
-    try:
-        result = _apply(settings, work, recorder)
-        if (replace(result, interrupted=False) if work.is_over else result).is_finished:
-            finished = datetime.now(UTC)
-    finally:
-        journal.close(finished)
-        recorder.finish()
-        if work.earlier is None and not journal.has_intents:
-            store.discard(journal)
-    return result
-
-
-def _apply(settings: Settings, work: Undertaking, recorder: Recorder) -> RunResult:
-    async def carry_out(stop: asyncio.Event) -> RunResult:
-        if work.deadline is not None:
-            asyncio.get_running_loop().call_later(work.deadline - time.monotonic(), stop.set)
-        async with connect_writable(settings.address, connect_options(settings)) as registry:
-            return await apply_plan(
-                registry,
-                work.plan,
-                known=work.known,
-                readings=work.readings,
-                recorder=recorder,
-                earlier=work.earlier,
-                on_outcome=lambda _: meter.count(),
-                on_swept=meter.sweep,
-                on_put_back=meter.put_back,
-                stop=stop,
-            )
-
-    done = 0 if work.earlier is None else len(work.earlier.outcomes)
-    with meter_for(settings) as meter:
-        meter.begin("steps", len(work.plan.steps) - done, work.seconds)
-        return run_to_end(carry_out)
-
-
-def meter_for(settings: Settings) -> Meter:
-    """The progress line, shown on a terminal only."""
-    return Meter(show=sys.stderr.isatty() and not settings.quiet)
-
-
-def _report(
-    args: argparse.Namespace, settings: Settings, work: Undertaking, journal: Journal, result: RunResult
-) -> int:
-    run = journal.run if journal.has_intents or work.earlier is not None else ""
+def _report(args: argparse.Namespace, settings: Settings, work: Undertaking, result: RunResult) -> int:
+    run = result.id
     is_saved = work.saved or work.earlier is not None
     summary = summary_lines(work.plan, result, run=run, advised=settings.advised, is_saved=is_saved)
     tags = tag_lines(result, undo=settings.advised(f"undo {run}"))
-    if result.interrupted and work.is_over:
+    if result.ran_out_of_time:
         left = sum(outcome.result is Result.LEFT for outcome in result.outcomes)
         note(settings, f"the time is over: {left:,} of {len(work.plan.steps):,} steps are left for the next time")
-        result = replace(result, interrupted=False)
-        summary = summary_lines(work.plan, result, run=run, advised=settings.advised, is_saved=is_saved)
         lines = [*tags, *dangling_lines(work.plan), *summary]
     else:
         lines = [*left_lines(result), *tags, *dangling_lines(work.plan), *summary]
@@ -286,9 +215,3 @@ def _exit_code(args: argparse.Namespace, settings: Settings, work: Undertaking, 
             "none of the plan's steps still holds: nothing was removed", advice="make the plan again with --plan-out"
         )
     return PARTIAL if args.strict and (result.of(Result.LEFT) or result.vanished) else 0
-
-
-def _update_cache(settings: Settings, work: Undertaking, result: RunResult) -> None:
-    """Bring the cache up to date with what was read at the end; only where it was whole before."""
-    if result.tags_after and work.whole:
-        update(settings, lambda _: result.tags_after)

@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
-__all__ = ["run_to_end"]
+from dregutil.apply.stop import Stop
 
-_Found = TypeVar("_Found")
+__all__ = ["stop_on_signals"]
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FIRST = "interrupted: what is under way ends first, and tags that were moved are put back"
 _SECOND = "still ending; once more ends at once, and tags may stay on a placeholder until the run is resumed or undone"
 
 
-def run_to_end(work: Callable[[asyncio.Event], Coroutine[None, None, _Found]]) -> _Found:
-    """Run a coroutine that is given a stop event.
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """A stop that the first signal sets. The second says what a third would do, which ends the process.
 
-    The first signal sets it, the second says what a third would do, which ends the process.
+    A signal that is ignored (nohup) stays so.
     """
+    stop = Stop()
+    before = {one: signal.getsignal(one) for one in _SIGNALS}
+    caught = [one for one, handler in before.items() if handler is not signal.SIG_IGN]
 
-    async def run() -> _Found:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        # Who started us with nohup wants no end when the terminal closes.
-        caught = [one for one in _SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+    def end_early(_number: int, _frame: FrameType | None) -> None:
+        is_first = not stop.is_set
+        stop.set()
+        _tell(_FIRST if is_first else _SECOND)
+        if not is_first:
+            restore()
 
-        is_first = True
+    def restore() -> None:
+        for one in caught:
+            signal.signal(one, before[one] or signal.SIG_DFL)
 
-        def end_early() -> None:
-            nonlocal is_first
-            stop.set()
-            _tell(_FIRST if is_first else _SECOND)
-            if not is_first:
-                for one in caught:
-                    loop.remove_signal_handler(one)
-            is_first = False
-
-        with suppress(NotImplementedError, RuntimeError):
-            for one in caught:
-                loop.add_signal_handler(one, end_early)
-        return await work(stop)
-
-    return asyncio.run(run())
+    for one in caught:
+        signal.signal(one, end_early)
+    try:
+        yield stop
+    finally:
+        restore()
 
 
 def _tell(text: str) -> None:
     """Beside the line of progress, which is written again."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RuntimeError):
         sys.stderr.write(f"\r\x1b[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
         sys.stderr.flush()

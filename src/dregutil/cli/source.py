@@ -1,115 +1,82 @@
-"""Where a command's inventory comes from: the cache file, or the registry."""
+"""What a command tells of the tags that it works with: how old they are, and what could not be read."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from dregutil.cli.output import note, plural
-from dregutil.cli.repositories import listed_repositories, odd_names_lines
+from dregutil.cli.repositories import odd_names_lines
 from dregutil.cli.settings import Settings
-from dregutil.cli.storage import stored_registry
-from dregutil.errors import AccessError, DregutilError, LoginError, RegistryError
-from dregutil.inventory.cache_file import CacheFile
-from dregutil.inventory.tags import Inventory
+from dregutil.errors import DregutilError
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.select.version import tag_order
 
-__all__ = ["Source", "open_source", "read_registry", "repositories_given", "save", "stream_source", "update"]
+if TYPE_CHECKING:
+    from dregutil.inventory.crawl_result import CrawlResult
+    from dregutil.journal.tag_records import CrawlNote
+
+__all__ = ["tell_noted", "tell_read", "tell_unreadable"]
 
 _MOST_NAMED = 5
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An inventory, whether it is whole, and the repositories that could not be read. `began`: when a crawl did;
-    `named`: the repositories that it asked for, or that the catalog named.
-
-    Of a repository with tags that could not be read, `partly` has the others, and `unread` says why of each: it is
-    among those that `failed`, and not in the inventory, since what it holds is not known.
-    """
-
-    inventory: Inventory
-    whole: bool = True
-    failed: Mapping[Repository, DregutilError] = field(default_factory=dict)
-    began: datetime | None = None
-    partly: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
-    unread: Mapping[Repository, Mapping[Tag, DregutilError]] = field(default_factory=dict)
-    named: frozenset[Repository] = frozenset()
-
-    @property
-    def shown(self) -> Inventory:
-        """What can be shown: the inventory, and what was read of repositories that were not read whole."""
-        return Inventory({**self.inventory.as_mapping(), **self.partly}) if self.partly else self.inventory
-
-
-def open_source(settings: Settings, only: Sequence[Repository] | None = None) -> Source:
-    """The inventory: from the cache where there is one, else read now.
-
-    `only`: all that the answer depends on; without a cache no other repository is read, and nothing is saved.
-    """
-    found = _cached(settings, CacheFile.read)
-    if found is not None:
-        return Source(found)
-    source = read_registry(settings, None if settings.refresh else only)
-    if source.whole:
-        save(settings, source.inventory)
-    return source
-
-
-def stream_source(settings: Settings) -> Source:
-    """As `open_source`; an inventory from the cache can only be passed over, and takes no memory."""
-    found = _cached(settings, CacheFile.stream)
-    return open_source(settings) if found is None else Source(found)
-
-
-def _cached(settings: Settings, read: Callable[[CacheFile], Inventory | None]) -> Inventory | None:
-    if settings.cache is None or settings.refresh:
-        return None
-    found = read(settings.cache)
-    if found is not None:
-        age = settings.cache.age(time.time()) or 0.0
-        note(settings, f"as read {age_text(age)} ago; --refresh reads it again")
-    return found
-
-
-def read_registry(settings: Settings, only: Sequence[Repository] | None) -> Source:
-    """Crawl the registry, or `only` some repositories; those that fail are named on standard error.
-
-    What `--repositories-from` names is the whole registry, where there is no catalog.
-    """
-    listed = repositories_given(settings)
-    import asyncio
-
-    from dregutil.cli.connection import connect_options
-    from dregutil.inventory.crawl import CrawlResult, crawl
-    from dregutil.registry import connect
-    from dregutil.report.progress import crawl_progress
-
-    async def read(only: Sequence[Repository] | None) -> CrawlResult:
-        async with connect(settings.address, connect_options(settings)) as registry:
-            with crawl_progress(show=sys.stderr.isatty() and not settings.quiet) as on_progress:
-                return await crawl(registry, listed if only is None else only, on_progress=on_progress)
-
-    complete, began = only is None, datetime.now(UTC)
-    try:
-        result = asyncio.run(read(only))
-    except (AccessError, RegistryError) as closed:
-        stored = stored_registry(settings) if complete and not isinstance(closed, LoginError) else None
-        if stored is None:
-            raise
-        note(settings, f"{closed.message}; the repositories are taken from the storage")
-        result = asyncio.run(read(sorted(stored.repositories)))
-    for line in odd_names_lines(result.odd_names):
+def tell_read(settings: Settings, found: CrawlResult) -> None:
+    """Say how old tags from the cache are, or what of the registry could not be read, or is left out of its lists."""
+    if found.is_cached:
+        age = settings.cache.age(time.time()) if settings.cache is not None else None
+        note(settings, f"as read {age_text(age or 0.0)} ago; --refresh reads it again")
+    if found.without_catalog:
+        note(settings, f"{found.without_catalog}; the repositories are taken from the storage")
+    for line in odd_names_lines(found.odd_names):
         sys.stderr.write(f"dregutil: {line}\n")
-    for repository, error in sorted(result.failed.items()):
-        _tell_unread(repository, error, result.unread.get(repository, {}))
-    whole = complete and not result.failed
-    return Source(result.inventory, whole, result.failed, began, result.partly, result.unread, result.named)
+    for repository, error in sorted(found.failed.items()):
+        _tell_unread(repository, error, found.unread.get(repository, {}))
+    _tell_names("the catalog leaves out {}, whose own list of tags answers: read all the same", found.unlisted)
+    _tell_names("{} of the last complete crawl: neither in the catalog any more, nor with tags", found.gone)
+    if found.omitted:
+        shown = ", ".join(f"{name}:{tag}" for name, tag in found.omitted[:_MOST_NAMED])
+        more = f" and {len(found.omitted) - _MOST_NAMED:,} more" if len(found.omitted) > _MOST_NAMED else ""
+        number = plural(len(found.omitted), "tag")
+        sys.stderr.write(f"dregutil: lists leave out {number} ({shown}{more}), which are there: read all the same\n")
+
+
+def tell_unreadable(unreadable: Mapping[Digest, DregutilError], holders: Iterable[tuple[Repository, Digest]]) -> None:
+    """Name digests whose content could not be read."""
+    place: dict[Digest, Repository] = {}
+    for repository, digest in holders:
+        if digest in unreadable:
+            place.setdefault(digest, repository)
+    for digest in sorted(unreadable)[:_MOST_NAMED]:
+        where = place.get(digest, "")
+        sys.stderr.write(f"dregutil: {where} {digest.short} was not read: {unreadable[digest].message}\n")
+    if len(unreadable) > _MOST_NAMED:
+        sys.stderr.write(f"dregutil: and {len(unreadable) - _MOST_NAMED:,} more could not be read\n")
+
+
+def age_text(seconds: float) -> str:
+    for unit, noun in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
+        if seconds >= unit:
+            return plural(int(seconds // unit), noun) if noun != "day" else _days(int(seconds // unit))
+    return plural(int(seconds), "second")
+
+
+def tell_noted(settings: Settings, noted: CrawlNote) -> None:
+    """Say what became of the records of when tags came."""
+    if noted.lost:
+        sys.stderr.write(
+            f"dregutil: warning: the records of when tags came {noted.lost}: "
+            "until new ones have known it for min_age, every tag counts as younger\n"
+        )
+    if noted.waits:
+        note(settings, "the records of when tags came do not begin before every repository can be read")
+    elif noted.begins:
+        note(settings, "the records of when tags came begin with this run; what is here counts by its creation date")
+    if noted.unmarked:
+        sys.stderr.write(f"dregutil: warning: {noted.unmarked}\n")
 
 
 def _tell_unread(repository: Repository, error: DregutilError, tags: Mapping[Tag, DregutilError]) -> None:
@@ -121,39 +88,12 @@ def _tell_unread(repository: Repository, error: DregutilError, tags: Mapping[Tag
         sys.stderr.write(f"dregutil: and {len(tags) - _MOST_NAMED:,} more of {repository} were not read\n")
 
 
-def repositories_given(settings: Settings) -> tuple[Repository, ...] | None:
-    path = settings.repositories_from
-    return None if path is None else listed_repositories(path, settings.address)
-
-
-def save(settings: Settings, inventory: Inventory) -> None:
-    """Write the cache; a folder that cannot be written is a warning."""
-    if settings.cache is None:
-        return
-    try:
-        with settings.cache.lock():
-            settings.cache.write(inventory)
-    except OSError as error:
-        why = error.strerror or error
-        sys.stderr.write(f"dregutil: warning: the cache file {settings.cache.path} was not written: {why}\n")
-
-
-def update(settings: Settings, changed: Callable[[Inventory], Mapping[Repository, Mapping[Tag, Digest]]]) -> None:
-    """Replace some repositories in the cache, where there is one; what goes wrong is a warning."""
-    if settings.cache is None:
-        return
-    try:
-        settings.cache.update(changed)
-    except (OSError, DregutilError) as error:
-        why = getattr(error, "strerror", None) or error
-        sys.stderr.write(f"dregutil: warning: the cache file {settings.cache.path} was not written: {why}\n")
-
-
-def age_text(seconds: float) -> str:
-    for unit, noun in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
-        if seconds >= unit:
-            return plural(int(seconds // unit), noun) if noun != "day" else _days(int(seconds // unit))
-    return plural(int(seconds), "second")
+def _tell_names(text: str, names: Collection[Repository]) -> None:
+    if names:
+        shown = ", ".join(list(names)[:_MOST_NAMED])
+        more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+        number = plural(len(names), "repository")
+        sys.stderr.write(f"dregutil: {text.format(f'{number} ({shown}{more})')}\n")
 
 
 def _days(number: int) -> str:

@@ -2,56 +2,49 @@
 
 from __future__ import annotations
 
-import functools
+import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.report.terminal import over_line
+from dregutil.storage.garbage_collector import Collector
 
 if TYPE_CHECKING:
-    from dregutil.storage import Storage
+    from dregutil.session.sync import Session
     from dregutil.storage.stored import StoredRegistry
 
-__all__ = ["opened_storage", "storage_code", "stored_registry"]
+__all__ = ["collector_of", "read_stored", "storage_code"]
 
 _MOST_NAMED = 10
 
 
-def stored_registry(settings: Settings) -> StoredRegistry | None:
+def read_stored(registry: Session, settings: Settings) -> StoredRegistry | None:
     """What is in the storage that --storage names; None where it was not given. Raises StorageError."""
-    return None if settings.storage is None else _read(settings.storage, sys.stderr.isatty() and not settings.quiet)
-
-
-def storage_code(settings: Settings) -> int:
-    """The exit code that follows from the storage: 3 where something in it was skipped."""
-    stored = stored_registry(settings)
-    return 3 if stored is not None and stored.oddities else 0
-
-
-def opened_storage(settings: Settings) -> Storage | None:
-    """The storage that --storage names, to read blobs from. Raises StorageError."""
-    return None if settings.storage is None else _open(settings.storage)
-
-
-@functools.lru_cache(maxsize=1)
-def _open(place: str) -> Storage:
-    from dregutil.storage import Storage
-
-    return Storage(place)
-
-
-@functools.lru_cache(maxsize=1)
-def _read(place: str, show: bool) -> StoredRegistry:  # noqa: FBT001 - a terminal or none
+    if settings.storage is None:
+        return None
+    show = sys.stderr.isatty() and not settings.quiet
     if show:
-        over_line(sys.stderr, f"reading the storage {place} …")
+        over_line(sys.stderr, f"reading the storage {settings.storage} …")
     try:
-        stored = _open(place).read()
+        stored = registry.stored()
     finally:
         if show:
             over_line(sys.stderr)
-    for oddity in stored.oddities[:_MOST_NAMED]:
+    oddities = () if stored is None else stored.oddities
+    for oddity in oddities[:_MOST_NAMED]:
         sys.stderr.write(f"dregutil: skipped in the storage: {oddity.place}: {oddity.why}\n")
-    if len(stored.oddities) > _MOST_NAMED:
-        sys.stderr.write(f"dregutil: and {len(stored.oddities) - _MOST_NAMED:,} more\n")
+    if len(oddities) > _MOST_NAMED:
+        sys.stderr.write(f"dregutil: and {len(oddities) - _MOST_NAMED:,} more\n")
     return stored
+
+
+def collector_of(args: argparse.Namespace) -> Collector:
+    """How the registry's garbage collector is run, as --gc says."""
+    return Collector.of(untagged=args.gc == "untagged")
+
+
+def storage_code(stored: StoredRegistry | None) -> int:
+    """The exit code that follows from the storage: 3 where something in it was skipped."""
+    return PARTIAL if stored is not None and stored.oddities else 0

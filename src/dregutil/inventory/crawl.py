@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from dregutil.errors import (
     DregutilError,
@@ -19,51 +19,17 @@ from dregutil.errors import (
     RegistryError,
     UnreachableError,
 )
+from dregutil.inventory.crawl_result import CrawlProgress, CrawlResult
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.absence import denied_again
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
-__all__ = ["CrawlProgress", "CrawlResult", "crawl"]
+__all__ = ["crawl"]
 
 _REPORT_EVERY = 0.1  # seconds
 _LISTED_AHEAD = 4  # repositories whose tags are listed while others are resolved
-
-
-@dataclass(frozen=True, slots=True)
-class CrawlProgress:
-    """How far a crawl is. `tags_known` grows until all tags are listed.
-
-    `allowed_rate`: the requests per second that a registry accepts which pushes back; None if it does not.
-    """
-
-    repositories_done: int
-    repositories_known: int
-    tags_done: int
-    tags_known: int
-    catalog_complete: bool
-    allowed_rate: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CrawlResult:
-    """What was read.
-
-    `inventory` has the repositories that were read completely. `failed`: the others, and why. If some tags of a
-    repository could not be read, `partly` has the rest, and `unread` says why for each. `named`: the repositories that
-    were given, or that the catalog lists. `odd_names`: names in the catalog that are not valid. `seconds` is how long
-    it took.
-    """
-
-    inventory: Inventory
-    failed: Mapping[Repository, DregutilError] = field(default_factory=dict)
-    seconds: float = 0.0
-    complete: bool = True
-    partly: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
-    unread: Mapping[Repository, Mapping[Tag, DregutilError]] = field(default_factory=dict)
-    named: frozenset[Repository] = frozenset()
-    odd_names: frozenset[str] = frozenset()
 
 
 async def crawl(
@@ -78,7 +44,7 @@ async def crawl(
     not answer, and what `Registry.repositories` raises.
     """
     work = _Crawl(registry, on_progress)
-    started = time.monotonic()
+    started, began = time.monotonic(), datetime.now(UTC)
     await work.run(repositories)
     return CrawlResult(
         Inventory(work.found),
@@ -89,6 +55,7 @@ async def crawl(
         work.unread,
         frozenset(work.named),
         frozenset(registry.odd_names),
+        began,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from dregutil.oci.names import Digest, Repository, Tag
 
@@ -49,6 +49,12 @@ class Inventory:
                     found[held].append((repository, tag))
             self._holders = dict(found)
         return self._holders.get(digest, ())
+
+    def held(self) -> Iterator[tuple[Repository, Digest]]:
+        """Each digest that a repository has tags on, once, with the repository."""
+        for repository, tags in self.as_mapping().items():
+            for digest in dict.fromkeys(tags.values()):
+                yield repository, digest
 
     def replace(self, repository: Repository, tags: Mapping[Tag, Digest]) -> None:
         """Replace all tags of a repository; without any, the repository is dropped."""

@@ -10,16 +10,9 @@ import msgspec
 
 from dregutil.files import file_of, make_private_folder, write_atomically
 from dregutil.oci.names import registry_spellings
+from dregutil.plan.cleanup import LastCleanup
 
-__all__ = ["LastCleanup", "LastCleanupFile"]
-
-
-class LastCleanup(msgspec.Struct, frozen=True):
-    """`selected` and `removed` count tags, by policy."""
-
-    when: datetime
-    selected: dict[str, int]
-    removed: dict[str, int]
+__all__ = ["LastCleanupFile"]
 
 
 class LastCleanupFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from dregutil.errors import DregutilError, JournalError
 from dregutil.journal.reader import read_journal
@@ -13,10 +13,9 @@ from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Result
+from dregutil.retention.facts import HELD_FOR
 
-__all__ = ["HELD_FOR", "RecentChanges", "recent_changes"]
-
-HELD_FOR = timedelta(days=14)
+__all__ = ["RecentChanges", "recent_changes"]
 
 
 @dataclass(frozen=True, slots=True)

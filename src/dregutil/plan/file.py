@@ -17,15 +17,26 @@ from typing import Any
 import msgspec
 
 from dregutil.errors import PlanRefusedError, UsageError
-from dregutil.files import others_link, write_atomically
+from dregutil.files import bounded_lines, others_link, write_atomically
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Kept, Plan, Reclaim, RemovalOptions, Step, StepKind
 from dregutil.storage.garbage_collector import Collector
 
-__all__ = ["decode_plan", "decode_step", "encode_plan", "encode_step", "plan_sum", "write_plan"]
+__all__ = [
+    "decode_plan",
+    "decode_step",
+    "encode_plan",
+    "encode_step",
+    "load_plan",
+    "plan_sum",
+    "read_plan",
+    "save_plan",
+    "write_plan",
+]
 
 VERSION = 1
 _ADVICE = "make the plan again with --plan-out"
+_LONGEST_PLAN = 8 << 30  # bytes: ten million steps
 
 
 class _Reclaim(msgspec.Struct, omit_defaults=True):
@@ -110,6 +121,29 @@ def write_plan(path: Path, plan: Plan) -> None:
         write_atomically(target, encode_plan(plan))
     except OSError as error:
         raise UsageError(f"the plan cannot be written to {path}: {error.strerror or error}") from error
+
+
+def read_plan(path: Path) -> tuple[Plan, str]:
+    """The plan in a file, and its sum as `plan_sum` writes it. Raises UsageError where the file cannot be read,
+    PlanRefusedError where it is not whole."""
+    try:
+        with path.open("rb") as file:
+            return decode_plan(bounded_lines(file, _LONGEST_PLAN))
+    except OSError as error:
+        raise UsageError(
+            f"the plan {path} cannot be read: {error.strerror or error}",
+            advice="name a file that --plan-out wrote, or with --resume a run of `dregutil history`",
+        ) from error
+
+
+def load_plan(path: Path | str) -> Plan:
+    """The plan that `save_plan` or `--plan-out` wrote. Raises UsageError and PlanRefusedError."""
+    return read_plan(Path(path))[0]
+
+
+def save_plan(plan: Plan, path: Path | str) -> None:
+    """Write a plan to a file, for `load_plan` or `dregutil apply`. Raises UsageError."""
+    write_plan(Path(path), plan)
 
 
 def decode_plan(lines: Iterable[bytes]) -> tuple[Plan, str]:

@@ -117,7 +117,7 @@ class RunResult:
     were to stay and that somebody removed meanwhile. `lost` are tags that were lost with a deleted digest, also those
     that were restored; `broken` are incomplete until the run is resumed. `still_listed` are tags that are gone and that
     the registry still lists. `longest_gap`: the longest time in seconds between listing the tags and a DELETE after it.
-    `run` is the name of its record, if `apply_plan` made one.
+    `id` is the name of its record, empty if it has none. `ran_out_of_time`: it ended because its time was over.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -125,11 +125,17 @@ class RunResult:
     error: DregutilError | None = None
     interrupted: bool = False
     vanished: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
-    run: str = ""
+    id: str = ""
     lost: tuple[LostTag, ...] = ()
     broken: tuple[BrokenTag, ...] = ()
     still_listed: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
     longest_gap: float = 0.0
+    ran_out_of_time: bool = False
+
+    @property
+    def removed(self) -> tuple[Outcome, ...]:
+        """What was removed, step by step."""
+        return self.of(Result.REMOVED)
 
     @property
     def unmended(self) -> tuple[LostTag, ...]:

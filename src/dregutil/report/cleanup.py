@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 
-from dregutil.journal.last_cleanup import LastCleanup
 from dregutil.oci.names import Repository
+from dregutil.plan.cleanup import LastCleanup
 from dregutil.plan.model import Plan, StepKind
 from dregutil.report.removal import dangling_lines, going_text, held_back, reclaim_lines
 from dregutil.report.text import column_lines, short_tag

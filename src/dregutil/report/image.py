@@ -3,46 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from dregutil.inventory.inspect import InspectedImage
 from dregutil.oci.image import ImageDetails, known_date
 from dregutil.oci.manifest import Descriptor, Manifest, is_foreign
-from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.oci.names import Digest
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
 
-__all__ = ["InspectedImage", "Referrer", "image_lines", "image_object"]
-
-
-@dataclass(frozen=True, slots=True)
-class Referrer:
-    """What refers to an image: its artifact's type, and the tag that is named for the image, if one led to it."""
-
-    digest: Digest
-    type: str
-    tag: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class InspectedImage:
-    """An image with all that is known of it. `manifests` holds its own and those of its children.
-
-    `referrers`: what refers to it, by the server's list or by tags that are named for it; `tags` those on its digest.
-    `missing` are children that its indexes name, and that the registry does not have: nothing else counts them.
-    """
-
-    name: str
-    repository: Repository
-    tags: Sequence[Tag]
-    details: ImageDetails
-    manifests: Mapping[Digest, Manifest]
-    referrers: Sequence[Referrer] = ()
-    missing: Sequence[Descriptor] = ()
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.manifests[self.details.digest]
+__all__ = ["image_lines", "image_object"]
 
 
 def image_object(image: InspectedImage) -> dict[str, object]:

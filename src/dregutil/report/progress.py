@@ -5,58 +5,67 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Self
 
-from dregutil.inventory.crawl import CrawlProgress
+from dregutil.apply.progress import RunProgress
+from dregutil.inventory.crawl_result import ContentsProgress, CrawlProgress
 from dregutil.report.terminal import over_line
 from dregutil.report.units import duration_text
 
-__all__ = ["Meter", "contents_progress", "crawl_progress"]
+__all__ = ["Meter", "ProgressLine"]
 
 _SHOWN_EVERY = 0.1  # seconds
 
 
-@contextmanager
-def crawl_progress(*, show: bool) -> Iterator[Callable[[CrawlProgress], None] | None]:
-    """A callback for `crawl` that keeps one line up to date and takes it away; None where none is wanted."""
-    if not show:
-        yield None
-        return
-    started = time.monotonic()
+class ProgressLine:
+    """Draws how far the work of a session is, on one line of standard error that goes at the end.
 
-    def update(progress: CrawlProgress) -> None:
-        over_line(sys.stderr, progress_text(progress, time.monotonic() - started))
+    `show`: there is a terminal.
+    """
 
-    try:
-        yield update
-    finally:
-        over_line(sys.stderr)
+    def __init__(self, *, show: bool) -> None:
+        self._show = show
+        self._began = self._shown = 0.0
+        self._meter: Meter | None = None
+        self._is_drawn = False
 
+    def __call__(self, progress: CrawlProgress | ContentsProgress | RunProgress | None) -> None:
+        if not self._show:
+            return
+        if progress is None:
+            self._end()
+            return
+        self._began = self._began or time.monotonic()
+        self._is_drawn = True
+        if isinstance(progress, CrawlProgress):
+            over_line(sys.stderr, progress_text(progress, time.monotonic() - self._began))
+        elif isinstance(progress, ContentsProgress):
+            self._contents(progress)
+        else:
+            self._run(progress)
 
-@contextmanager
-def contents_progress(*, show: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A callback for `read_contents`, as `crawl_progress` is one for `crawl`."""
-    if not show:
-        yield None
-        return
-    started = time.monotonic()
-    shown = 0.0
-
-    def update(done: int, known: int) -> None:
-        nonlocal shown
+    def _contents(self, progress: ContentsProgress) -> None:
         now = time.monotonic()
-        if now - shown >= _SHOWN_EVERY:
-            shown = now
-            rate = done / (now - started) if now > started else 0.0
-            left = f", {(known - done) / rate:.0f} s left" if rate else ""
-            over_line(sys.stderr, f"Contents of {done:,} of {known:,} digests read, {rate:,.0f}/s{left}")
+        if now - self._shown >= _SHOWN_EVERY:
+            self._shown = now
+            rate = progress.done / (now - self._began) if now > self._began else 0.0
+            left = f", {(progress.total - progress.done) / rate:.0f} s left" if rate else ""
+            over_line(
+                sys.stderr, f"Contents of {progress.done:,} of {progress.total:,} digests read, {rate:,.0f}/s{left}"
+            )
 
-    try:
-        yield update
-    finally:
-        over_line(sys.stderr)
+    def _run(self, progress: RunProgress) -> None:
+        if self._meter is None:
+            self._meter = Meter(show=True)
+            self._meter.begin(progress.noun, progress.total, progress.seconds)
+        self._meter.update(progress)
+
+    def _end(self) -> None:
+        if self._is_drawn:
+            over_line(sys.stderr)
+        self._began = self._shown = 0.0
+        self._meter, self._is_drawn = None, False
 
 
 def progress_text(progress: CrawlProgress, seconds: float) -> str:
@@ -93,6 +102,17 @@ class Meter:
         self._done = self._swept = self._put_back = 0
         self._began = self._clock()
         self._write(self._began)
+
+    def update(self, progress: RunProgress) -> None:
+        """Show how far a run is."""
+        if progress.done > self._done:
+            self._done = progress.done - 1
+            self.count()
+        has_changed = (progress.swept, progress.put_back) != (self._swept, self._put_back)
+        self._swept, self._put_back = progress.swept, progress.put_back
+        now = self._clock()
+        if has_changed and now - self._shown >= _SHOWN_EVERY:
+            self._write(now)
 
     def count(self) -> None:
         """One more is done."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
 
-from dregutil.errors import UsageError
+from dregutil.errors import NotFoundError, UsageError
 from dregutil.oci.image import ImageDetails, known_date
 from dregutil.oci.names import Digest
 from dregutil.select.glob import Glob
 
-__all__ = ["ContentSelector", "Label", "Match", "base_layers"]
+__all__ = ["ContentSelector", "Label", "Match", "base_layers", "with_bases"]
 
 
 class Match(enum.Enum):
@@ -94,6 +94,20 @@ class ContentSelector:
 
     def _is_based(self, layers: tuple[Digest, ...]) -> bool:
         return any(layers[: len(base)] == base for base in self.bases)
+
+
+def with_bases(selector: ContentSelector | None, bases: Mapping[str, ImageDetails | None]) -> ContentSelector:
+    """`selector` with the layers of its bases, by their names. Raises NotFoundError for one that could not be read,
+    UsageError for one without layers."""
+    found: list[tuple[Digest, ...]] = []
+    for name, details in bases.items():
+        if details is None:
+            raise NotFoundError(f"--based-on {name}: what is behind it could not be read")
+        layers = base_layers(details)
+        if not layers:
+            raise UsageError(f"--based-on {name}: it has no layers, so everything would be based on it")
+        found += layers
+    return replace(selector or ContentSelector(), bases=tuple(found))
 
 
 def base_layers(details: ImageDetails) -> tuple[tuple[Digest, ...], ...]:

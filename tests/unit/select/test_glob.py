@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.cli.repositories import parse_named
 from dregutil.errors import UsageError
 from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.retention.policyfile import read_policy
 from dregutil.select.glob import Glob, is_glob, parse_glob
+from dregutil.select.named import parse_named
 
 ADDRESS = RegistryAddress.parse("registry.example.com")
 TABLE = [

@@ -23,6 +23,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Intent
 from dregutil.registry.absence import denied_again
 from dregutil.registry.reach import ends_all
+from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each, gather_all
 from dregutil.registry.writer import WritableRegistry
 
@@ -51,13 +52,15 @@ class UndoResult:
 class UndoRun:
     """What became of each entry: its result, one of `UndoResult`'s, and why. `moved` are tags that another user pushed
     between the look and the put: they are left alone. `repaired` and `unclear` are tags of others that were on a
-    placeholder: with what they name now, or may stand for."""
+    placeholder: with what they name now, or may stand for. `id` names its record; `interrupted`: it was stopped."""
 
     entries: tuple[tuple[UndoEntry, str, str], ...]
     error: DregutilError | None = None
     moved: tuple[tuple[Repository, Tag], ...] = ()
     repaired: tuple[tuple[Repository, Tag, Digest], ...] = ()
     unclear: tuple[tuple[Repository, Tag, tuple[Digest, ...]], ...] = ()
+    id: str = ""
+    interrupted: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -76,7 +79,7 @@ class RestoreRecorder(Protocol):
 
 
 async def apply_undo(
-    registry: WritableRegistry,
+    registry: Registry,
     plan: UndoPlan,
     *,
     recorder: RestoreRecorder | None = None,
@@ -87,7 +90,7 @@ async def apply_undo(
 
     Once `stop` is set, no other manifest is begun. `on_put` is called after each manifest that was put.
     """
-    work = _PutBack(registry, recorder, stop or asyncio.Event(), on_put or (lambda: None))
+    work = _PutBack(WritableRegistry.of(registry), recorder, stop or asyncio.Event(), on_put or (lambda: None))
     limit = asyncio.Semaphore(registry.repositories_at_once)
 
     async def one(repository: Repository) -> None:

@@ -12,10 +12,10 @@ from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
 from dregutil.journal.oci_layout import write_layout
-from dregutil.journal.recent_changes import HELD_FOR
 from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.report.runs import damage_text, run_lines, run_object, step_lines, step_objects
+from dregutil.retention.facts import HELD_FOR
 from dregutil.select.quantity import parse_duration
 
 __all__ = ["history"]

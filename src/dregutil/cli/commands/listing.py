@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 
+from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note
-from dregutil.cli.repositories import PARTIAL, parse_named
+from dregutil.cli.repositories import PARTIAL, expand
 from dregutil.cli.search import read_search, search_contents
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import open_source
 from dregutil.report.text import pair_lines
+from dregutil.select.named import parse_named
 from dregutil.select.selector import Every
 from dregutil.select.version import tag_order
+from dregutil.session.sync import Session
 
 __all__ = ["list_repo_names", "list_tag_names"]
 
 
 def list_repo_names(_args: argparse.Namespace, settings: Settings) -> int:
-    source = open_source(settings)
+    with opened(settings) as registry:
+        source = registry.inventory()
     shown = source.shown
     names = sorted({*shown.repositories, *source.unread})
     if not names and not source.failed:
@@ -29,11 +32,16 @@ def list_repo_names(_args: argparse.Namespace, settings: Settings) -> int:
 
 
 def list_tag_names(args: argparse.Namespace, settings: Settings) -> int:
+    with opened(settings) as registry:
+        return _list_tags(args, settings, registry)
+
+
+def _list_tags(args: argparse.Namespace, settings: Settings, registry: Session) -> int:
     named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
-    source = open_source(settings, search.with_bases(named.only))
+    source = registry.inventory(only=search.with_bases(named.only))
     inventory = source.shown
-    found, code = named.expand(inventory, source.failed)
+    found, code = expand(named, inventory, source.failed)
     if not named.names:
         found, code = tuple(inventory.repositories), PARTIAL if source.failed else 0
     rows = [
@@ -44,7 +52,7 @@ def list_tag_names(args: argparse.Namespace, settings: Settings) -> int:
     if search.is_asked:
         every = Every()
         tags = [(name, tag, inventory.tags(name)[tag]) for name, tag in rows if every.matches(tag)]
-        digests, searched = search_contents(settings, source, search, tags)
+        digests, searched = search_contents(registry, settings, source, search, tags)
         rows = [(name, tag) for name, tag, digest in tags if digest in digests]
         code = max(code, searched)
     if not rows and search.is_asked:

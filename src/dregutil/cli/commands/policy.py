@@ -7,28 +7,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dregutil.cli.contents import open_contents, seen_before
-from dregutil.cli.in_use import manifests_of, read_list
+from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, plural
 from dregutil.cli.policy_warnings import vain_selectors
-from dregutil.cli.retention import load_policy
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import Source, open_source
-from dregutil.cli.untagged import find_untagged
+from dregutil.cli.storage import read_stored
 from dregutil.errors import DregutilError, PartialError, UsageError
 from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.inventory.known import Known
 from dregutil.inventory.tags import Inventory
-from dregutil.inventory.untagged import UntaggedManifests
-from dregutil.journal.history import RunHistory
-from dregutil.journal.store import RunStore
 from dregutil.oci.names import RegistryAddress
 from dregutil.retention import PolicySet, TagFacts
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
 from dregutil.retention.policy import ParsedPolicy, ParsedSelect
 from dregutil.retention.policyfile import Mistake, PolicyError
+from dregutil.retention.read_lists import manifests_of, read_list
 from dregutil.retention.select import overlaps
+from dregutil.session.cleanup import load_policy
 
 __all__ = ["policy_command"]
 
@@ -52,12 +47,14 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
                 advice="name one of them: a login is never sent to another registry",
             )
         settings = settings if settings.registry is not None else replace(settings, registry=address)
-        source = open_source(settings)
-        if source.failed:
-            raise PartialError(f"{plural(len(source.failed), 'repository')} could not be read")
-        with open_contents(settings) as database:
-            faults += _strangers(policies, lists, source.inventory, address, database)
-        untagged = _untagged(settings, policies, source)
+        with opened(settings) as registry:
+            if any(one.select.untagged for one in policies.policies):
+                read_stored(registry, settings)
+            source = registry.inventory()
+            if source.failed:
+                raise PartialError(f"{plural(len(source.failed), 'repository')} could not be read")
+            faults += _strangers(policies, lists, source.inventory, address, registry.database)
+            untagged = registry.find_untagged(policies, source)
         found += [("warning", warning) for warning in vain_selectors(policies, source.inventory, untagged)]
         found += [("warning", warning) for warning in _overlaps(policies, source.inventory)]
         where = f" against {address.name}"
@@ -107,12 +104,6 @@ def _strangers(
         refuse_caches_alone(reports if len(reports) == len(policies.protect.in_use) else ())
     except DregutilError as error:
         yield Mistake(lists[0].entry.line, lists[0].entry.column, error.message)
-
-
-def _untagged(settings: Settings, policies: PolicySet, source: Source) -> UntaggedManifests:
-    with seen_before(settings) as seen:
-        indexes = RunHistory(RunStore(settings.state_dir), settings.address.identity).known_indexes()
-        return find_untagged(settings, policies, source, Known(source.inventory.as_mapping(), indexes, seen))
 
 
 def _emit(args: argparse.Namespace, settings: Settings, found: list[tuple[str, Mistake]], *more: str) -> None:

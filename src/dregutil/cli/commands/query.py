@@ -7,16 +7,20 @@ import sys
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
+from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note
-from dregutil.cli.repositories import parse_named, parse_repositories, tell_absent
-from dregutil.cli.search import Search, read_search, search_contents
+from dregutil.cli.repositories import expand, tell_absent
+from dregutil.cli.search import read_search, search_contents
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import Source, open_source
 from dregutil.errors import UsageError
+from dregutil.inventory.crawl_result import CrawlResult
 from dregutil.report.text import pair_lines
+from dregutil.select.named import parse_named, parse_repositories
 from dregutil.select.nearest import near
+from dregutil.select.search import Search
 from dregutil.select.selection import HeldBack, MatchRules, Selected, Selection, select_repositories, select_tags
 from dregutil.select.selector import Every, Exact, TagSelector
+from dregutil.session.sync import Session
 
 _MOST_NAMED = 5
 
@@ -32,7 +36,8 @@ def query_tags(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _query(args: argparse.Namespace, settings: Settings) -> int:
-    _, selection, code = select(args, settings, shown=True)
+    with opened(settings) as registry:
+        _, selection, code = select(args, settings, registry, shown=True)
     tell_held(settings, selection.held)
     found = selection.selected
     if not found:
@@ -42,7 +47,9 @@ def _query(args: argparse.Namespace, settings: Settings) -> int:
     return code
 
 
-def select(args: argparse.Namespace, settings: Settings, *, shown: bool = False) -> tuple[Source, Selection, int]:
+def select(
+    args: argparse.Namespace, settings: Settings, registry: Session, *, shown: bool = False
+) -> tuple[CrawlResult, Selection, int]:
     """The selection that the command line describes, from the cache or the registry, with its exit code so far.
 
     `shown`: it is only looked at, so that it may come from repositories that were not read whole.
@@ -56,16 +63,16 @@ def select(args: argparse.Namespace, settings: Settings, *, shown: bool = False)
     )
     if "tags" not in args:
         repositories = parse_repositories(args.repo, settings.address)
-        source = open_source(settings, repositories if args.ignore_other_repos else None)
+        source = registry.inventory(only=repositories if args.ignore_other_repos else None)
         inventory = source.shown if shown else source.inventory
         code = tell_absent(inventory, repositories, source.failed)
         return source, select_repositories(inventory, repositories, rules), code
     named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
     selector = _selector(args, search)
-    source = open_source(settings, search.with_bases(named.only) if args.ignore_other_repos else None)
+    source = registry.inventory(only=search.with_bases(named.only) if args.ignore_other_repos else None)
     inventory = source.shown if shown else source.inventory
-    found, code = named.expand(inventory, source.failed)
+    found, code = expand(named, inventory, source.failed)
     if not code:  # what could not be read may have those tags
         _tell_vain(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
     digests = None
@@ -76,7 +83,7 @@ def select(args: argparse.Namespace, settings: Settings, *, shown: bool = False)
             for tag, digest in inventory.tags(repository).items()
             if selector.matches(tag)
         ]
-        digests, searched = search_contents(settings, source, search, tags)
+        digests, searched = search_contents(registry, settings, source, search, tags)
         code = max(code, searched)
     return source, select_tags(inventory, found, selector, rules, digests=digests), code
 

@@ -6,12 +6,13 @@ import argparse
 import time
 from dataclasses import dataclass
 
+from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, plural
-from dregutil.cli.repositories import PARTIAL, parse_repositories
+from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
-from dregutil.cli.source import Source, read_registry, save, update
 from dregutil.errors import CacheError
 from dregutil.inventory.tags import Inventory
+from dregutil.select.named import parse_repositories
 
 __all__ = ["refresh"]
 
@@ -20,7 +21,8 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
     named = parse_repositories(args.repo, settings.address)
     before = _read_cache(settings)
     started = time.monotonic()
-    source = read_registry(settings, named) if named else _crawl(settings)
+    with opened(settings) as registry:
+        source = registry.crawl(*named)
     seconds = time.monotonic() - started
     merged = source.inventory
     if named or source.failed:
@@ -29,24 +31,10 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
         for name in named or source.inventory.repositories:
             if name not in source.failed:
                 merged.replace(name, source.inventory.tags(name))
-    if source.whole:
-        save(settings, merged)
-    elif named and before is not None:
-        update(settings, lambda _: {name: merged.tags(name) for name in named if name not in source.failed})
-    if not named:
-        from dregutil.cli.records import note_crawl
-
-        note_crawl(settings, source, must=False)
     change = None if before is None else _change(before, merged)
     line = f"{_summary(source.inventory)}, read in {seconds:.1f} s{'' if change is None else change.text}"
     emit(settings, [_object(source.inventory, seconds, change)], [line])
     return PARTIAL if source.failed else 0
-
-
-def _crawl(settings: Settings) -> Source:
-    from dregutil.cli.records import crawl_whole
-
-    return crawl_whole(settings)
 
 
 def _read_cache(settings: Settings) -> Inventory | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from dregutil.errors import DregutilError, LoginError, ThrottledError, UnreachableError
-from dregutil.inventory.crawl import CrawlProgress
+from dregutil.inventory.crawl_result import CrawlProgress
 from dregutil.inventory.health.storage import Finding, Flaw, named_subject
 from dregutil.oci.manifest import Kind, Manifest, kind_of_media_type
 from dregutil.oci.names import Digest, Repository, Tag

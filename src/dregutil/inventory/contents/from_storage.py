@@ -1,42 +1,37 @@
-"""The registry's storage in the place of its API: what tags stand for, and what is behind digests."""
+"""The registry's storage instead of its API: what tags stand for, and what is behind digests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from dregutil.cli.settings import Settings
-from dregutil.cli.source import Source
-from dregutil.cli.storage import opened_storage, stored_registry
 from dregutil.inventory.contents.database import ContentDatabase, needs_config
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.manifest import MAX_MANIFEST_BYTES, Kind, Manifest, parse_manifest
 from dregutil.oci.names import Digest
 from dregutil.storage.stored import StoredRegistry
 
-__all__ = ["read_from_storage", "stored_source"]
+if TYPE_CHECKING:
+    from dregutil.storage import Storage
+
+__all__ = ["read_from_storage", "stored_inventory"]
 
 
-def stored_source(settings: Settings) -> Source | None:
-    """The inventory as --storage shows it; None where it was not given. Tags that point nowhere are not in it."""
-    stored = stored_registry(settings)
-    if stored is None:
-        return None
-    return Source(
-        Inventory(
-            {
-                name: {tag: digest for tag, digest in held.tags.items() if digest in held.revisions}
-                for name, held in stored.repositories.items()
-            }
-        )
+def stored_inventory(stored: StoredRegistry) -> Inventory:
+    """The tags in a storage, without those whose manifest is not there."""
+    return Inventory(
+        {
+            name: {tag: digest for tag, digest in held.tags.items() if digest in held.revisions}
+            for name, held in stored.repositories.items()
+        }
     )
 
 
-def read_from_storage(settings: Settings, database: ContentDatabase, digests: Iterable[Digest]) -> None:
-    """Bring what is behind `digests` into the content database, from the storage, as far as it is whole there."""
-    stored = stored_registry(settings)
-    storage = opened_storage(settings)
-    if stored is None or storage is None:
-        return
+def read_from_storage(
+    storage: Storage, stored: StoredRegistry, database: ContentDatabase, digests: Iterable[Digest]
+) -> None:
+    """Bring what is behind `digests` into the content database, from the storage, where it is whole there. Raises
+    StorageError and CacheError."""
     wanted = _below(stored, database.missing(digests))
     raws = storage.blobs(wanted, MAX_MANIFEST_BYTES)
     manifests = {

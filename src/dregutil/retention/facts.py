@@ -1,138 +1,28 @@
-"""A policy over a registry: read the file, the lists of what is in use, the tags and what is behind them; judge."""
+"""What is known of tags → the facts that a policy judges. Each digest is read out of the content database once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from dregutil.cli.contents import read_missing
-from dregutil.cli.in_use import manifests_of
-from dregutil.cli.records import missing_tags, recent, sightings, young_since
-from dregutil.cli.settings import Settings
-from dregutil.cli.source import Source
-from dregutil.errors import DregutilError, UsageError
-from dregutil.files import read_text
+from dregutil.errors import DregutilError
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.tag_history import Missing, Sighting
-from dregutil.inventory.untagged import UntaggedManifests
-from dregutil.journal.recent_changes import HELD_FOR
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag, parse_accessory_tag, parse_signature_tag
 from dregutil.oci.placeholder import is_placeholder
-from dregutil.retention import Former, Judgement, PolicySet, TagFacts, judge
-from dregutil.retention.image_name import registry_hosts
-from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
-from dregutil.retention.policy import applies_to
-from dregutil.retention.policyfile import read_policy
-from dregutil.retention.proposal import kept_alone
+from dregutil.retention.policy import PolicySet, applies_to
 from dregutil.retention.select import may_select_name
+from dregutil.retention.verdict import Former, TagFacts
 
-__all__ = ["Judged", "judge_registry", "load_policy"]
+__all__ = ["HELD_FOR", "Facts", "wanted_digests"]
 
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Verdicts on a registry, and what they were made from. `unread`: digests whose content could not be read;
-    `left_behind`: tags that an interrupted run left on a placeholder, which are not judged."""
-
-    policies: PolicySet
-    source: Source
-    facts: Mapping[Repository, Sequence[TagFacts]]
-    judgement: Judgement
-    lists: tuple[ListReport, ...] = ()
-    unread: Mapping[Digest, DregutilError] | None = None
-    left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
+HELD_FOR = timedelta(days=14)
+"""How long `cleanup` keeps what an undo put back, and what the last crawls no longer found."""
 
 
-_LONGEST_POLICY = 16 << 20  # bytes
-
-
-def load_policy(path: str) -> PolicySet:
-    """Raises UsageError, PolicyError among them."""
-    try:
-        text = read_text(Path(path), _LONGEST_POLICY)
-    except OSError as error:
-        raise UsageError(
-            f"the policy {path} cannot be read: {error.strerror or error}",
-            advice="-f names a policy file, in YAML; the README shows the shortest useful one",
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"the policy {path} is no UTF-8 text") from error
-    return read_policy(text, path)
-
-
-def judge_registry(
-    settings: Settings,
-    database: ContentDatabase,
-    policies: PolicySet,
-    lists: Sequence[ListFile],
-    source: Source,
-    untagged: UntaggedManifests,
-    *,
-    only: Sequence[Repository] | None = None,
-    policy: Path | None = None,
-) -> Judged:
-    """Judge the tags of a registry as `source` has them, and what is `untagged` in it, or of `only` some repositories.
-
-    `policy` is the policy's file. Raises RefusedError where a list of what is in use protects nothing here, and
-    JournalError.
-    """
-    own = registry_hosts(settings.address, policies.protect.aliases)
-    images = [images_in(file, own) for file in lists]  # before anything is read: a list may refuse all of it
-    names = only or dict.fromkeys((*source.inventory.repositories, *untagged.found))
-    wanted = {name: source.inventory.tags(name) for name in names}
-    holders = [*_wanted(policies, wanted)]
-    holders += [(name, digest) for name in wanted for digest in untagged.roots(name)]
-    unread = read_missing(settings, database, holders)
-    read_lists = list(zip(lists, images, strict=True))
-    lookup, is_whole = manifests_of(database), only is None
-    in_use, reports = find_in_use(
-        policies.protect, read_lists, source.inventory, settings.address, lookup, is_whole=is_whole
-    )
-    refuse_caches_alone(reports)
-    store, runs = sightings(settings), recent(settings)
-    missing = missing_tags(settings, source, names, runs)
-    read = _Facts(database, unread, {digest for _, digest in holders}, runs.put_back, young_since(settings, policy))
-    left_behind = tuple((name, tag, tags[tag]) for name, tags in wanted.items() for tag in read.on_placeholders(tags))
-    placeholders = {digest for _, _, digest in left_behind}
-    if placeholders:
-        wanted = {name: _without(tags, placeholders) for name, tags in wanted.items()}
-    facts = {
-        name: (
-            *read.of(name, tags, store.of(name, tags)),
-            *read.of_untagged(name, untagged.roots(name)),
-            *read.of_missing(name, missing.get(name, {})),
-        )
-        for name, tags in wanted.items()
-    }
-    now = datetime.now(UTC)
-    return Judged(policies, source, facts, judge(policies, facts, now=now, in_use=in_use), reports, unread, left_behind)
-
-
-def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tuple[str, str], int]:
-    """By policy and reason, the bytes of what that reason alone keeps and nothing else that stays reaches: at most so
-    much more would come back without it, since of what stays not all was read."""
-    from dregutil.inventory.contents.disk_usage import DiskUsage
-
-    keys: dict[tuple[str, str] | None, int] = {}
-
-    def lines() -> Iterator[tuple[Repository, Tag, Digest]]:
-        for verdict in judgement:
-            if not verdict.goes:
-                number = keys.setdefault(kept_alone(verdict), len(keys))
-                yield Repository(str(number)), verdict.facts.tag or Tag(""), verdict.facts.digest
-
-    held = {row.repository: row.unique for row in DiskUsage(database, lines()).measure("repo").rows()}
-    return {key: held.get(Repository(str(number)), 0) for key, number in keys.items() if key is not None}
-
-
-def _without(tags: Mapping[Tag, Digest], digests: Set[Digest]) -> Mapping[Tag, Digest]:
-    return {tag: digest for tag, digest in tags.items() if digest not in digests}
-
-
-def _wanted(
+def wanted_digests(
     policies: PolicySet, repositories: Mapping[Repository, Mapping[Tag, Digest]]
 ) -> Iterator[tuple[Repository, Digest]]:
     """The digests that a policy may own a tag of: their content decides."""
@@ -143,7 +33,7 @@ def _wanted(
                 yield repository, digest
 
 
-class _Facts:
+class Facts:
     """What is known of tags, each digest read out of the database once."""
 
     def __init__(

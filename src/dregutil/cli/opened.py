@@ -1,0 +1,52 @@
+"""Settings → the session that a command works with: its progress and warnings go to standard error."""
+
+from __future__ import annotations
+
+import sys
+
+from dregutil.cli.repositories import listed_repositories
+from dregutil.cli.settings import Settings
+from dregutil.cli.source import tell_noted, tell_read, tell_unreadable
+from dregutil.report.progress import ProgressLine
+from dregutil.session.sync import Session
+
+__all__ = ["opened"]
+
+
+def opened(settings: Settings) -> Session:
+    """The registry that the command line names, with all its options. Raises UsageError where it names none."""
+    path, address = settings.repositories_from, settings.address
+    return Session(
+        address,
+        user=settings.user,
+        password=settings.password,
+        digest_auth=settings.digest_auth,
+        client_cert=settings.client_cert,
+        client_key=settings.client_key,
+        verify=settings.verify,
+        use_get_manifest=settings.use_get_manifest,
+        concurrency=settings.concurrency,
+        timeout=settings.timeout,
+        insecure=settings.insecure,
+        credential_source=settings.credential_source,
+        authfile=settings.authfile,
+        state_dir=settings.state_dir,
+        contents=settings.contents,
+        cache=settings.cache,
+        refresh=settings.refresh,
+        storage=settings.storage,
+        repositories=None if path is None else lambda: listed_repositories(path, address),
+        on_progress=ProgressLine(show=sys.stderr.isatty() and not settings.quiet),
+        on_warning=_warn,
+        on_read=lambda found: tell_read(settings, found),
+        on_noted=lambda noted: tell_noted(settings, noted),
+        on_unreadable=tell_unreadable,
+        advise=settings.advised,
+        command=settings.command,
+    )
+
+
+def _warn(message: str, advice: str) -> None:
+    sys.stderr.write(f"dregutil: warning: {message}\n")
+    if advice:
+        sys.stderr.write(f"  {advice}\n")

@@ -1,0 +1,93 @@
+"""What a crawl found, and how far one is: values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from dregutil.errors import DregutilError
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, Repository, Tag
+
+__all__ = ["ContentsProgress", "CrawlProgress", "CrawlResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlProgress:
+    """How far a crawl is. `tags_known` grows until the catalog was read to its end.
+
+    `allowed_rate` is in requests a second, where a registry that pushes back limits us; else None.
+    """
+
+    repositories_done: int
+    repositories_known: int
+    tags_done: int
+    tags_known: int
+    catalog_complete: bool
+    allowed_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentsProgress:
+    """How many of how many digests were read."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlResult:
+    """The tags of a registry, or of some of its repositories, as they were read.
+
+    `inventory` has the repositories that were read whole, `failed` the others, with why; `complete`: all repositories
+    of the registry were read whole. Of a repository with tags that could not be read, `partly` has the others, and
+    `unread` says why of each. `named` are the repositories that were asked for, or that the catalog named; `odd_names`:
+    what the catalog names and what cannot be a repository's name. `seconds` is how long the crawl took, `began` when it
+    began (UTC); None where the inventory comes from the cache file.
+
+    `without_catalog` says why the catalog could not be read, where the repositories are those of the storage. Against
+    the last complete crawl: `unlisted` are repositories that the catalog leaves out and that answer all the same,
+    `gone` those that do not; `omitted` are tags that a list leaves out and that are there.
+    """
+
+    inventory: Inventory
+    failed: Mapping[Repository, DregutilError] = field(default_factory=dict)
+    seconds: float = 0.0
+    complete: bool = True
+    partly: Mapping[Repository, Mapping[Tag, Digest]] = field(default_factory=dict)
+    unread: Mapping[Repository, Mapping[Tag, DregutilError]] = field(default_factory=dict)
+    named: frozenset[Repository] = frozenset()
+    odd_names: frozenset[str] = frozenset()
+    began: datetime | None = None
+    without_catalog: str = ""
+    unlisted: tuple[Repository, ...] = ()
+    gone: tuple[Repository, ...] = ()
+    omitted: tuple[tuple[Repository, Tag], ...] = ()
+
+    @property
+    def shown(self) -> Inventory:
+        """What can be shown: the inventory, and what was read of repositories that were not read whole."""
+        return Inventory({**self.inventory.as_mapping(), **self.partly}) if self.partly else self.inventory
+
+    @property
+    def is_cached(self) -> bool:
+        return self.began is None
+
+    def with_repositories(self, other: CrawlResult) -> CrawlResult:
+        """Both, where `other` read repositories that this one did not name."""
+        return replace(
+            self,
+            inventory=Inventory({**self.inventory.as_mapping(), **other.inventory.as_mapping()}),
+            failed={**self.failed, **other.failed},
+            complete=self.complete and not other.failed,
+            partly={**self.partly, **other.partly},
+            unread={**self.unread, **other.unread},
+        )
+
+    def with_tags(self, found: Mapping[tuple[Repository, Tag], Digest]) -> CrawlResult:
+        """And these tags, which the lists leave out."""
+        tags = {name: dict(there) for name, there in self.inventory.as_mapping().items()}
+        for (name, tag), digest in found.items():
+            tags.setdefault(name, {})[tag] = digest
+        return replace(self, inventory=Inventory(tags), omitted=tuple(sorted(found)))

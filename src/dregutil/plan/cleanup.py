@@ -1,0 +1,167 @@
+"""A policy over a registry: its tags and what is behind them → verdicts, and what a cleanup would take.
+
+Reads the content database; what is not there yet comes from a callback. Writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dregutil.errors import DregutilError
+from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.contents.disk_usage import DiskUsage
+from dregutil.inventory.crawl_result import CrawlResult
+from dregutil.inventory.tag_history import Missing, TagHistory
+from dregutil.inventory.untagged import UntaggedManifests
+from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+from dregutil.plan.model import Plan
+from dregutil.retention.facts import Facts, wanted_digests
+from dregutil.retention.image_name import registry_hosts
+from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
+from dregutil.retention.judge import judge
+from dregutil.retention.policy import PolicySet
+from dregutil.retention.proposal import PolicySummary, RuleSummary, kept_alone
+from dregutil.retention.read_lists import manifests_of
+from dregutil.retention.verdict import Judgement, TagFacts, Verdict
+
+__all__ = ["Judged", "LastCleanup", "Proposal", "Remembered", "held_by_rules", "judge_registry", "not_taken"]
+
+ReadMissing = Callable[[Collection[tuple[Repository, Digest]]], Awaitable[Mapping[Digest, DregutilError]]]
+"""Brings what is behind digests into the content database; returns what could not be read, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What this machine's records know beside the registry: when tags came, which tags the last crawls no longer found,
+    what undos put back and when, and since when the records stand in for others that were lost."""
+
+    history: TagHistory
+    missing: Mapping[Repository, Mapping[Tag, Missing]] = field(default_factory=dict)
+    put_back: Mapping[tuple[Repository, Digest], datetime] = field(default_factory=dict)
+    young_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Verdicts on a registry, and what they were made from. `unread`: digests whose content could not be read, and why;
+    `left_behind`: tags that an interrupted run left on a placeholder, which are not judged."""
+
+    policies: PolicySet
+    source: CrawlResult
+    facts: Mapping[Repository, Sequence[TagFacts]]
+    judgement: Judgement
+    lists: tuple[ListReport, ...] = ()
+    unread: Mapping[Digest, DregutilError] = field(default_factory=dict)
+    left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
+
+
+async def judge_registry(
+    address: RegistryAddress,
+    database: ContentDatabase,
+    policies: PolicySet,
+    lists: Sequence[ListFile],
+    source: CrawlResult,
+    untagged: UntaggedManifests,
+    remember: Callable[[Collection[Repository]], Remembered],
+    read_missing: ReadMissing,
+    *,
+    only: Sequence[Repository] | None = None,
+) -> Judged:
+    """Judge the tags of a registry as `source` has them, and what is `untagged` in it, or of `only` some repositories.
+
+    `remember` gives what the records know of repositories, once their contents are read. Raises RefusedError where a
+    list of what is in use protects nothing here, JournalError, and what `read_missing` raises.
+    """
+    own = registry_hosts(address, policies.protect.aliases)
+    images = [images_in(file, own) for file in lists]  # before anything is read: a list may refuse all of it
+    names = only or tuple(dict.fromkeys((*source.inventory.repositories, *untagged.found)))
+    wanted = {name: source.inventory.tags(name) for name in names}
+    holders = [*wanted_digests(policies, wanted)]
+    holders += [(name, digest) for name in wanted for digest in untagged.roots(name)]
+    unread = await read_missing(holders)
+    in_use, reports = find_in_use(
+        policies.protect,
+        list(zip(lists, images, strict=True)),
+        source.inventory,
+        address,
+        manifests_of(database),
+        is_whole=only is None,
+    )
+    refuse_caches_alone(reports)
+    records = remember(names)
+    read = Facts(database, unread, {digest for _, digest in holders}, records.put_back, records.young_since)
+    left_behind = tuple((name, tag, tags[tag]) for name, tags in wanted.items() for tag in read.on_placeholders(tags))
+    placeholders = {digest for _, _, digest in left_behind}
+    if placeholders:
+        wanted = {name: _without(tags, placeholders) for name, tags in wanted.items()}
+    facts = {
+        name: (
+            *read.of(name, tags, records.history.of(name, tags)),
+            *read.of_untagged(name, untagged.roots(name)),
+            *read.of_missing(name, records.missing.get(name, {})),
+        )
+        for name, tags in wanted.items()
+    }
+    judgement = judge(policies, facts, now=datetime.now(UTC), in_use=in_use)
+    return Judged(policies, source, facts, judgement, reports, unread, left_behind)
+
+
+@dataclass(frozen=True, slots=True)
+class LastCleanup:
+    """The counts of the last cleanup by a policy, for comparison: tags, by policy."""
+
+    when: datetime
+    selected: Mapping[str, int]
+    removed: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a cleanup would do. `plan` removes what the policies no longer keep, and takes about `seconds`.
+
+    `untagged` is what was found without a tag. `left_by_limit` counts the tags that a limit leaves for later runs.
+    `last` is what the last cleanup by this policy file counted; `path` is that file, None for a policy of a program's.
+    """
+
+    judged: Judged
+    untagged: UntaggedManifests
+    summaries: tuple[PolicySummary, ...]
+    plan: Plan
+    seconds: float = 0.0
+    rules: tuple[RuleSummary, ...] = ()
+    last: LastCleanup | None = None
+    left_by_limit: int = 0
+    path: Path | None = None
+
+    @property
+    def refused(self) -> tuple[PolicySummary, ...]:
+        """The policies that take more than their `max_remove`: the plan is then not carried out."""
+        return tuple(one for one in self.summaries if one.refused)
+
+
+def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tuple[str, str], int]:
+    """By policy and reason, the bytes of what that reason alone keeps and nothing else that stays reaches: at most so
+    much more would come back without it, since not all of what stays was read."""
+    keys: dict[tuple[str, str] | None, int] = {}
+
+    def lines() -> Iterator[tuple[Repository, Tag, Digest]]:
+        for verdict in judgement:
+            if not verdict.goes:
+                number = keys.setdefault(kept_alone(verdict), len(keys))
+                yield Repository(str(number)), verdict.facts.tag or Tag(""), verdict.facts.digest
+
+    held = {row.repository: row.unique for row in DiskUsage(database, lines()).measure("repo").rows()}
+    return {key: held.get(Repository(str(number)), 0) for key, number in keys.items() if key is not None}
+
+
+def not_taken(going: Collection[Verdict], plan: Plan) -> Set[tuple[Repository, Digest]]:
+    """The images of `going` of which a plan that was made for them takes nothing."""
+    taken = {(step.repository, step.digest) for step in plan.steps}
+    return {(verdict.repository, verdict.facts.digest) for verdict in going} - taken
+
+
+def _without(tags: Mapping[Tag, Digest], digests: Set[Digest]) -> Mapping[Tag, Digest]:
+    return {tag: digest for tag, digest in tags.items() if digest not in digests}

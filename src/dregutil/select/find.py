@@ -1,0 +1,132 @@
+"""A digest, the beginning of one, or an image → what is meant, and every tag that uses it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dregutil.errors import NotFoundError, PartialError, UsageError
+from dregutil.inventory.contents.database import CHILD, CONFIG, FOREIGN, LAYER, ContentDatabase
+from dregutil.inventory.contents.search import digests_beginning_with, find_users
+from dregutil.inventory.crawl_result import CrawlResult
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag, parse_signature_tag
+from dregutil.select.absent import absent_image
+from dregutil.select.version import tag_order
+
+__all__ = [
+    "Use",
+    "check_was_read",
+    "digest_of_image",
+    "tagged_digest",
+    "used_digest",
+    "uses",
+]
+
+LATEST = Tag("latest")
+_MOST_NAMED = 5
+_PREFIX = re.compile(r"(?:(sha256|sha384|sha512):)?([0-9a-f]{4,128})")
+_ROLES = {CHILD: "child", CONFIG: "config", LAYER: "layer", FOREIGN: "layer, kept elsewhere"}
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A tag that uses a digest, and how; `how` is empty where the tag names it itself."""
+
+    repository: Repository
+    tag: Tag
+    digest: Digest
+    how: str = ""
+
+
+def uses(digest: Digest, inventory: Inventory, database: ContentDatabase) -> tuple[Use, ...]:
+    """Every tag that names a digest, refers to it, or has it as a part, of what `database` has read. Raises
+    CacheError."""
+    return (*_tags(digest, inventory), *_signatures(digest, inventory), *_users(digest, inventory, database))
+
+
+def tagged_digest(what: str, found: CrawlResult, address: RegistryAddress) -> Digest | None:
+    """The digest that `what` names, if a tag stands for it; None where it may be that of a layer, config or child.
+
+    Raises NotFoundError for an image that is not there, UsageError for what is the beginning of several.
+    """
+    prefix, inventory = _PREFIX.fullmatch(what), found.shown
+    if prefix is None or (prefix[1] is None and inventory.tags(Repository(what))):
+        return digest_of_image(Reference.parse(what, registry=address), found, address)
+    known = {digest for tags in inventory.as_mapping().values() for digest in tags.values()}
+    return _only(what, [digest for digest in known if _begins(digest, prefix)])
+
+
+def used_digest(what: str, inventory: Inventory, database: ContentDatabase, *, whole: bool) -> Digest | None:
+    """The digest of something behind a tag of this registry: the database has those of other registries, too.
+
+    Raises NotFoundError; where not all could be read (not `whole`), it may be used there, and is None.
+    """
+    prefix = _PREFIX.fullmatch(what)
+    found = None
+    if prefix is not None:
+        candidates = digests_beginning_with(database, prefix[2], prefix[1])
+        found = _only(what, [digest for digest in candidates if any(_users(digest, inventory, database))])
+    if found is None and whole:
+        raise NotFoundError(f"no tag uses {what}", advice="--refresh reads the registry again")
+    return found
+
+
+def _begins(digest: Digest, prefix: re.Match[str]) -> bool:
+    return digest.hex.startswith(prefix[2]) and prefix[1] in (None, digest.algorithm)
+
+
+def _only(what: str, found: list[Digest]) -> Digest | None:
+    if len(found) > 1:
+        shown = ", ".join(digest.short for digest in sorted(found)[:5])
+        raise UsageError(f"{what} is the beginning of {len(found)} digests: {shown}", advice="give more of it")
+    return found[0] if found else None
+
+
+def _tags(digest: Digest, inventory: Inventory) -> Iterator[Use]:
+    for repository, tag in sorted(inventory.holders(digest), key=lambda held: (held[0], tag_order(held[1]))):
+        yield Use(repository, tag, digest)
+
+
+def _signatures(digest: Digest, inventory: Inventory) -> Iterator[Use]:
+    for repository in sorted({repository for repository, _ in inventory.holders(digest)}):
+        for tag, found in inventory.tags(repository).items():
+            if (signature := parse_signature_tag(tag)) is not None and signature.names(digest):
+                yield Use(repository, tag, found, "refers to it")
+
+
+def _users(digest: Digest, inventory: Inventory, database: ContentDatabase) -> Iterator[Use]:
+    """Tags of images and indexes that have it as a part, as far as they were read."""
+    found = [
+        Use(repository, tag, user, f"{_ROLES[how.role]}{' of a child' if how.depth > 1 and how.role != CHILD else ''}")
+        for user, how in find_users(database, digest).items()
+        for repository, tag in inventory.holders(user)
+    ]
+    yield from sorted(found, key=lambda use: (use.repository, tag_order(use.tag)))
+
+
+def digest_of_image(image: Reference, source: CrawlResult, address: RegistryAddress) -> Digest:
+    """The digest of a `repository:tag` (`latest`, if it has none) or of what names one.
+
+    Raises NotFoundError, and PartialError where it may be there and could not be read.
+    """
+    if image.digest is not None:
+        return image.digest
+    inventory = source.shown
+    found = inventory.tags(image.repository).get(image.tag or LATEST)
+    if found is None:
+        check_was_read(image, source)
+        absent = absent_image(image, inventory.tags(image.repository), inventory.repositories, address)
+        absent.advice += "; --refresh reads the registry again"
+        raise absent
+    return found
+
+
+def check_was_read(image: Reference, source: CrawlResult) -> None:
+    """Raises PartialError where an image is not known because it, or its repository, could not be read."""
+    error = source.unread.get(image.repository, {}).get(image.tag or LATEST)
+    if error is None and image.repository not in source.unread:
+        error = source.failed.get(image.repository)
+    if error is not None:
+        raise PartialError(f"{image} could not be read: {error.message}", advice=error.advice)

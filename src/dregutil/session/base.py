@@ -1,0 +1,342 @@
+"""What a session holds: the connection, the content database, the storage, the records, and what is known so far."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+from dregutil import files
+from dregutil.errors import CacheError, DregutilError
+from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+from dregutil.select.named import parse_repositories
+
+if TYPE_CHECKING:
+    import asyncio
+    from types import TracebackType
+
+    from dregutil.apply.progress import RunProgress
+    from dregutil.inventory.cache_file import CacheFile
+    from dregutil.inventory.contents.database import ContentDatabase
+    from dregutil.inventory.contents.known_manifests import KnownManifests
+    from dregutil.inventory.crawl_result import ContentsProgress, CrawlProgress, CrawlResult
+    from dregutil.inventory.fresh_surveys import FreshSurveys
+    from dregutil.inventory.known import Known
+    from dregutil.inventory.tags import Inventory
+    from dregutil.journal.history import RunHistory
+    from dregutil.journal.store import RunStore
+    from dregutil.journal.tag_records import CrawlNote, TagRecords
+    from dregutil.registry.reader import Registry
+    from dregutil.storage import Storage
+    from dregutil.storage.stored import StoredRegistry
+
+__all__ = ["Options", "SessionBase"]
+
+_log = logging.getLogger("dregutil.session")
+_CONNECT = (
+    "user",
+    "password",
+    "digest_auth",
+    "client_cert",
+    "client_key",
+    "verify",
+    "use_get_manifest",
+    "concurrency",
+    "timeout",
+    "insecure",
+    "credential_source",
+    "authfile",
+)
+
+
+class Options(TypedDict, total=False):
+    """How to reach a registry, and where this machine keeps what it knows.
+
+    Without `user`, credentials are looked up where Docker and podman keep them; `authfile` is looked at first. `verify`
+    is the path of a CA bundle, or False for no verification; `insecure` allows plain HTTP and any certificate.
+    `timeout` is in seconds without an answer, `concurrency` the most requests in flight.
+
+    `state_dir` is where runs are recorded, `contents` the content database (None: kept in memory), `cache` the cache
+    file of tags (None, the default: tags are read from the registry); `refresh` reads them again all the same.
+    `storage` is where the registry's own storage lies, `repositories` are its repositories where it has no
+    catalog, or a function that returns them, called when they are first needed.
+
+    `on_progress` is told how far the work under way is, and None at its end; `on_warning` what went wrong and did not
+    end the work, and what to do. `on_read` is told of tags that were read, `on_noted` what a crawl changed in the
+    records of tags, `on_unreadable` of digests whose content could not be read, and all that were asked for. `advise`
+    puts a command that an error advises into words; `command` is what the record of a run names as its command.
+    """
+
+    user: str | None
+    password: str | None
+    digest_auth: bool
+    client_cert: Path | None
+    client_key: Path | None
+    verify: Path | bool
+    use_get_manifest: bool
+    concurrency: int
+    timeout: float
+    insecure: bool
+    credential_source: str
+    authfile: str | None
+    state_dir: Path | None
+    contents: Path | None
+    cache: CacheFile | None
+    refresh: bool
+    storage: str | None
+    repositories: Collection[str] | Callable[[], Collection[str]] | None
+    on_progress: Callable[[CrawlProgress | ContentsProgress | RunProgress | None], None] | None
+    on_warning: Callable[[str, str], None] | None
+    on_read: Callable[[CrawlResult], None] | None
+    on_noted: Callable[[CrawlNote], None] | None
+    on_unreadable: Callable[[Mapping[Digest, DregutilError], Collection[tuple[Repository, Digest]]], None] | None
+    advise: Callable[[str], str]
+    command: str
+
+
+class SessionBase:
+    """One registry, and all that is kept open or known of it. Used as a context."""
+
+    def __init__(self, address: str | RegistryAddress, **options: Unpack[Options]) -> None:
+        """Raises UsageError where `address` cannot be a registry's."""
+        self.address = RegistryAddress.parse(address) if isinstance(address, str) else address
+        unknown = options.keys() - Options.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"no option is called {sorted(unknown)[0]!r}")
+        self._listed = options.get("repositories")
+        if isinstance(self._listed, str):
+            raise TypeError(f"repositories is a list: [{self._listed!r}]")
+        self.state = options.get("state_dir") or files.state_folder()
+        self.cache = options.get("cache")
+        self._options = options
+        self._stack = AsyncExitStack()
+        self._opening: asyncio.Lock | None = None
+        self._registry: Registry | None = None
+        self._database: ContentDatabase | None = None
+        self._manifests: KnownManifests | None = None
+        self._storage: Storage | None = None
+        self._stored: StoredRegistry | None = None
+        self._surveys: FreshSurveys | None = None
+        self._tags: dict[Repository, Mapping[Any, Digest]] = {}
+        self._indexes: dict[Repository, frozenset[Digest]] = {}
+        self._recorded_indexes: Mapping[Repository, frozenset[Digest]] | None = None
+        self._is_whole = True
+        self._is_locked = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close_database()
+        self._registry = None
+        await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def identity(self) -> str:
+        """What names the registry in records."""
+        return self.address.identity
+
+    @property
+    def listed(self) -> tuple[Repository, ...] | None:
+        """The repositories of the registry where it has no catalog; None where the catalog is asked. Raises
+        UsageError."""
+        if self._listed is None:
+            return None
+        names = self._listed() if callable(self._listed) else self._listed
+        self._listed = parse_repositories(tuple(names), self.address)
+        return self._listed
+
+    @property
+    def store(self) -> RunStore:
+        """The records of runs, of this registry and others."""
+        from dregutil.journal.store import RunStore
+
+        return RunStore(self.state)
+
+    @property
+    def history(self) -> RunHistory:
+        """What the recorded runs on this registry did."""
+        from dregutil.journal.history import RunHistory
+
+        return RunHistory(self.store, self.identity)
+
+    @property
+    def records(self) -> TagRecords:
+        """The records of when this registry's tags came."""
+        from dregutil.journal.tag_records import TagRecords
+
+        return TagRecords(self.state, self.identity)
+
+    @property
+    def database(self) -> ContentDatabase:
+        """What is behind digests, as it was ever read, from whatever registry; one in memory where none is wanted, or,
+        with a warning, where it cannot be used. Raises CacheError where nobody is there to be warned."""
+        if self._database is None:
+            self._database = self._open_database()
+        return self._database
+
+    @property
+    def manifests(self) -> KnownManifests:
+        """The manifests of the content database, and the blobs that were seen in this session."""
+        if self._manifests is None:
+            from dregutil.inventory.contents.known_manifests import KnownManifests
+
+            self._manifests = KnownManifests(self.database)
+        return self._manifests
+
+    @property
+    def surveys(self) -> FreshSurveys:
+        """The live readings that plans were made from: a run that follows at once need not repeat them."""
+        if self._surveys is None:
+            from dregutil.inventory.fresh_surveys import FreshSurveys
+
+            self._surveys = FreshSurveys()
+        return self._surveys
+
+    @property
+    def storage(self) -> Storage | None:
+        """The registry's own storage, opened; None where none was named. Raises StorageError."""
+        place = self._options.get("storage")
+        if self._storage is None and place is not None:
+            from dregutil.storage import Storage
+
+            self._storage = Storage(place)
+        return self._storage
+
+    def stored(self) -> StoredRegistry | None:
+        """What is in the registry's own storage, read once; None where none was named. Raises StorageError."""
+        if self._stored is None and self.storage is not None:
+            self._stored = self.storage.read()
+        return self._stored
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs on this registry out. Raises RefusedError where one is at work, and JournalError."""
+        if self._is_locked:
+            yield
+            return
+        with self.store.lock(self.identity):
+            self._is_locked = True
+            try:
+                yield
+            finally:
+                self._is_locked = False
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Registry]:
+        """The registry, to read; connected to when it is first needed. No secret is in the errors that leave here."""
+        import asyncio
+
+        self._opening = self._opening or asyncio.Lock()
+        async with self._opening:
+            if self._registry is None:
+                from dregutil.registry.connect import ConnectOptions, connect
+
+                if self._options.get("verify") is False:
+                    self._warn("certificates are not verified")
+                chosen: dict[str, Any] = {name: self._options[name] for name in _CONNECT if name in self._options}  # type: ignore[literal-required]
+                self._registry = await self._stack.enter_async_context(connect(self.address, ConnectOptions(**chosen)))
+        try:
+            yield self._registry
+        except DregutilError as error:
+            self._registry.redacted(error)
+            raise
+        finally:
+            self._tell(None)
+
+    def live_tags(self) -> Mapping[Repository, Collection[Tag]]:
+        """The tags that plans saw, of the repositories that they could judge and no run has read again."""
+        return {name: graph.tags.keys() for name, graph in self.surveys.graphs.items() if not graph.unjudgeable}
+
+    def known(self) -> Known:
+        """What this session and this machine's records know: the tags that were read, the indexes that no tag names."""
+        from dregutil.inventory.known import Known
+
+        if self._recorded_indexes is None:
+            self._recorded_indexes = self.history.known_indexes()
+        found = Known(self._tags, self._recorded_indexes, self.manifests).with_indexes(self._indexes)
+        stored = self.stored()
+        return found if stored is None else found.with_indexes_of(stored)
+
+    def _learn(self, found: CrawlResult) -> CrawlResult:
+        """Remember the tags that were read, and tell of them."""
+        self._tags.update(found.inventory.as_mapping())
+        self._is_whole = found.complete or found.is_cached
+        return self._tell_read(found)
+
+    def _tell_read(self, found: CrawlResult) -> CrawlResult:
+        on_read = self._options.get("on_read")
+        if on_read is not None:
+            on_read(found)
+        return found
+
+    def _learn_indexes(self, found: Mapping[Repository, frozenset[Digest]]) -> None:
+        for name, digests in found.items():
+            self._indexes[name] = self._indexes.get(name, frozenset()) | digests
+
+    def _save(self, inventory: Inventory) -> None:
+        """Write the cache file; what goes wrong is a warning."""
+        if self.cache is not None:
+            try:
+                with self.cache.lock():
+                    self.cache.write(inventory)
+            except OSError as error:
+                self._warn_of_cache(error.strerror or error)
+
+    def _update_cache(self, changed: Callable[[Inventory], Mapping[Repository, Mapping[Any, Digest]]]) -> None:
+        """Replace some repositories in the cache file, where there is one; what goes wrong is a warning."""
+        if self.cache is not None:
+            try:
+                self.cache.update(changed)
+            except (OSError, DregutilError) as error:
+                self._warn_of_cache(getattr(error, "strerror", None) or error)
+
+    def _warn_of_cache(self, why: object) -> None:
+        path = None if self.cache is None else self.cache.path
+        self._warn(f"the cache file {path} was not written: {why}")
+
+    def _warn(self, message: str, advice: str = "") -> None:
+        on_warning = self._options.get("on_warning")
+        if on_warning is None:
+            _log.warning("%s", message)
+        else:
+            on_warning(message, advice)
+
+    def _tell(self, progress: CrawlProgress | ContentsProgress | RunProgress | None) -> None:
+        on_progress = self._options.get("on_progress")
+        if on_progress is not None:
+            on_progress(progress)
+
+    def _advise(self, command: str) -> str:
+        advise = self._options.get("advise")
+        return f"`dregutil {command}`" if advise is None else advise(command)
+
+    def _open_database(self) -> ContentDatabase:
+        from dregutil.inventory.contents.database import ContentDatabase
+
+        path = self._options.get("contents", files.contents_file())
+        if path is None:
+            return ContentDatabase.private()
+        try:
+            return ContentDatabase.open(path)
+        except CacheError as error:
+            if self._options.get("on_warning") is None and path.exists():
+                raise
+            self._warn(error.message, error.advice)
+            return ContentDatabase.private()
+
+    def close_database(self) -> None:
+        """Close it, and warn of what had changed on the disk."""
+        database, self._database, self._manifests = self._database, None, None
+        if database is None:
+            return
+        database.close()
+        if database.dropped:
+            what = "1 entry" if database.dropped == 1 else f"{database.dropped:,} entries"
+            self._warn(
+                f"{what} of the content database {database.path} had changed on the disk: dropped, to be read again"
+            )

@@ -1,0 +1,224 @@
+"""What a session judges by a policy: what a cleanup would take, and why an image stays or goes. Nothing is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dregutil.errors import NotFoundError, UsageError
+from dregutil.oci.names import Digest, Reference, Repository
+from dregutil.session.removal import RemovalSession
+
+if TYPE_CHECKING:
+    from dregutil.inventory.crawl_result import CrawlResult
+    from dregutil.inventory.untagged import UntaggedManifests
+    from dregutil.oci.graph import RepositoryGraph
+    from dregutil.plan.cleanup import Judged, LastCleanup, Proposal, Remembered
+    from dregutil.plan.model import Plan, RemovalOptions
+    from dregutil.plan.why import Explanation
+    from dregutil.retention.in_use import ListFile
+    from dregutil.retention.policy import PolicySet
+    from dregutil.retention.verdict import Verdict
+    from dregutil.storage.garbage_collector import Collector
+
+__all__ = ["CleanupSession", "load_policy"]
+
+_LONGEST_POLICY = 16 << 20  # bytes
+
+
+def load_policy(path: str | Path) -> PolicySet:
+    """The policies of a file. Raises UsageError where it cannot be read, PolicyError where it has mistakes."""
+    from dregutil.files import read_text
+    from dregutil.retention.policyfile import read_policy
+
+    try:
+        text = read_text(Path(path), _LONGEST_POLICY)
+    except OSError as error:
+        raise UsageError(
+            f"the policy {path} cannot be read: {error.strerror or error}",
+            advice="-f names a policy file, in YAML; the README shows the shortest useful one",
+        ) from error
+    except ValueError as error:
+        raise UsageError(f"the policy {path} is no UTF-8 text") from error
+    return read_policy(text, str(path))
+
+
+class CleanupSession(RemovalSession):
+    """A session that reads, removes, puts back, and judges by policies."""
+
+    async def plan_cleanup(
+        self,
+        policy: PolicySet | str | Path,
+        *,
+        file: Path | None = None,
+        limit: int | None = None,
+        options: RemovalOptions | None = None,
+        collector: Collector | None = None,
+        details: bool = False,
+        only_shown: bool = False,
+    ) -> Proposal:
+        """What a cleanup by `policy`, a file's path or policies made in Python, would take. Reads the whole registry
+        live, and notes in the records of tags what it saw; the registry is not changed.
+
+        `file` is the one that policies in hand come from. `limit`: at most so many tags go, those of the oldest images.
+        With `details`, what each rule keeps is weighed.
+        `only_shown`: nothing will be removed, so that records that cannot be written are only a warning.
+
+        Raises PolicyError, RefusedError where a list of images in use cannot be read or protects nothing here,
+        JournalError, and what reading raises.
+        """
+        from dregutil.plan.cleanup import Proposal, held_by_rules, not_taken
+        from dregutil.plan.model import RemovalOptions
+        from dregutil.retention.proposal import limited, rule_summaries, selection_of, summaries
+        from dregutil.retention.read_lists import read_lists
+
+        policies, path = self._policies(policy, file)
+        self.stored()
+        lists = read_lists(policies, Path.cwd() if path is None else path.absolute().parent)
+        source = await self.crawl_whole()
+        if source.complete:
+            self._save(source.inventory)
+        self._note(source, path, must=not only_shown)
+        self._learn_indexes(self.records.missing_digests(source.inventory))
+        untagged = await self.find_untagged(policies, source)
+        self._learn_indexes({name: one.indexes for name, one in untagged.found.items()})
+        judged = await self._judge(policies, lists, source, untagged, path)
+        judgement = judged.judgement
+        rules = rule_summaries(judgement, held_by_rules(self.database, judgement)) if details else ()
+        options = options or RemovalOptions()
+        if any(one.untag for one in policies.policies):
+            options = replace(options, untag=True)
+
+        async def make(going: Sequence[Verdict]) -> Plan:
+            return await self.plan_selection(selection_of(policies, going), source.inventory, options, collector)
+
+        everything = tuple(judgement.removed())
+        going = limited(judgement, limit)
+        plan = await make(going)
+        if len(going) < len(everything) and not_taken(going, plan):
+            # What is held back would stand in the way of the rest, night after night.
+            going = limited(judgement, limit, not_taken(everything, await make(everything)))
+            plan = await make(going)
+        return Proposal(
+            judged,
+            untagged,
+            summaries(policies, judgement, going),
+            plan,
+            self.seconds_for(plan),
+            rules,
+            self._last_cleanup(path),
+            len(everything) - len(going),
+            path,
+        )
+
+    async def find_untagged(
+        self, policies: PolicySet, source: CrawlResult, only: Sequence[Repository] | None = None
+    ) -> UntaggedManifests:
+        """What the policies with `untagged: true` may take, in all repositories or in `only` some.
+
+        With the registry's storage, all that is there; else what our records saw lose its last tag, and the registry
+        still has. Raises JournalError, StorageError, UnreachableError and LoginError.
+        """
+        from dregutil.inventory.find_untagged import find_known_untagged, find_stored_untagged
+        from dregutil.inventory.untagged import UntaggedManifests
+        from dregutil.retention.policy import applies_to
+
+        asking = [policy for policy in policies.policies if policy.select.untagged]
+        stored = self.stored() if asking else None
+        names = set(only if only is not None else source.inventory.repositories)
+        if stored is not None and only is None and self.listed is None:
+            names |= stored.repositories.keys() - source.failed.keys()
+        wanted = sorted(name for name in names if any(applies_to(policy, name) for policy in asking))
+        if not wanted:
+            return UntaggedManifests()
+        history = self.records.history
+        if stored is not None and self.storage is not None:
+            return find_stored_untagged(self.storage, stored, source.inventory, history, wanted)
+        if not any(history.untagged(name) for name in wanted):
+            return UntaggedManifests()
+        async with self.connected() as registry:
+            return await find_known_untagged(registry, source.inventory, self.known(), history, wanted)
+
+    async def why(self, policy: PolicySet | str | Path, image: str, *, file: Path | None = None) -> Explanation:
+        """Every rule and reference that keeps or dooms an image, `repository:tag` or `repository@digest`. Raises
+        UsageError for an image without either, NotFoundError, and as `plan_cleanup` does."""
+        from dregutil.plan.why import Explanation, left_behind, unjudged, verdict_on, with_elsewhere
+        from dregutil.retention.explain import explain
+        from dregutil.retention.read_lists import read_lists
+        from dregutil.select.find import check_was_read
+
+        reference = Reference.parse(image, registry=self.address)
+        if reference.tag is None and reference.digest is None:
+            raise UsageError(f"{image} names no tag", advice="name one image: repository:tag or repository@digest")
+        policies, path = self._policies(policy, file)
+        lists = read_lists(policies, Path.cwd() if path is None else path.absolute().parent)
+        repository = reference.repository
+        source = await self.inventory(only=None if lists else [repository])
+        untagged = await self.find_untagged(policies, source, [repository])
+        judged = await self._judge(policies, lists, source, untagged, path, only=[repository])
+        verdicts = judged.judgement.verdicts.get(repository, ())
+        verdict = verdict_on(reference, verdicts)
+        found: Explanation | None = None
+        if verdict is not None:
+            found = Explanation(verdict, tuple(explain(policies, verdicts, verdict, judged.judgement.now)))
+        elif reference.tag is None and reference.digest is not None:
+            graph = await self._survey(repository, reference.digest, source, untagged)
+            found = unjudged(graph, reference.digest, verdicts, untagged.left_out.get(repository, ""))
+        elif reference.tag is not None:
+            on = [digest for _, tag, digest in judged.left_behind if tag == reference.tag]
+            found = left_behind(repository, reference.tag, on[0]) if on else None
+        if found is None:
+            check_was_read(reference, source)
+            raise NotFoundError(f"there is no {image}", advice="--refresh reads the registry again")
+        return with_elsewhere(found, source.inventory)
+
+    async def _judge(
+        self,
+        policies: PolicySet,
+        lists: Sequence[ListFile],
+        source: CrawlResult,
+        untagged: UntaggedManifests,
+        path: Path | None,
+        *,
+        only: Sequence[Repository] | None = None,
+    ) -> Judged:
+        from dregutil.plan.cleanup import Remembered, judge_registry
+
+        def remember(names: Collection[Repository]) -> Remembered:
+            records = self.records
+            runs = records.recent()
+            missing = records.missing(source.inventory, names, runs)
+            return Remembered(records.history, missing, runs.put_back, records.young_since(path))
+
+        return await judge_registry(
+            self.address,
+            self.database,
+            policies,
+            lists,
+            source,
+            untagged,
+            remember,
+            self.read_contents,
+            only=only,
+        )
+
+    async def _survey(
+        self, repository: Repository, digest: Digest, source: CrawlResult, untagged: UntaggedManifests
+    ) -> RepositoryGraph:
+        from dregutil.inventory.find_untagged import survey_repositories
+
+        known = self.known().with_untagged(untagged)
+        async with self.connected() as registry:
+            graphs = await survey_repositories(registry, source.inventory, known, {repository: {digest: None}})
+        return graphs[repository]
+
+    def _policies(self, policy: PolicySet | str | Path, file: Path | None) -> tuple[PolicySet, Path | None]:
+        """Policies, and the file that they come from."""
+        return (load_policy(policy), Path(policy)) if isinstance(policy, str | Path) else (policy, file)
+
+    def _last_cleanup(self, path: Path | None) -> LastCleanup | None:
+        from dregutil.journal.last_cleanup import LastCleanupFile
+
+        return None if path is None else LastCleanupFile(self.state, self.identity, path).read()

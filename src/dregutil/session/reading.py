@@ -1,0 +1,388 @@
+"""What a session reads: tags, what is behind them, what uses what, and what is broken. Nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Unpack
+
+from dregutil.errors import (
+    AccessError,
+    CacheError,
+    DregutilError,
+    JournalError,
+    LoginError,
+    NotFoundError,
+    PartialError,
+    RegistryError,
+    UsageError,
+)
+from dregutil.inventory.crawl_result import ContentsProgress, CrawlResult
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, Reference, Repository, Tag
+from dregutil.select.named import parse_named, parse_repositories
+from dregutil.select.version import tag_order
+from dregutil.session.base import SessionBase
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dregutil.apply.examine import Examination
+    from dregutil.inventory.health.registry import Checkup
+    from dregutil.inventory.health.storage import Finding
+    from dregutil.inventory.inspect import InspectedImage
+    from dregutil.oci.image import ImageDetails
+    from dregutil.plan.waste import Waste
+    from dregutil.select.content_selector import ContentSelector, Match
+    from dregutil.select.find import Use
+    from dregutil.select.query import Query, Selectors
+    from dregutil.select.search import Search
+
+__all__ = ["Found", "ImageTag", "ReadingSession", "SearchResult", "StorageCheckup"]
+
+_MANY_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTag:
+    """A tag and the digest that it names; `details` are what is behind it, None where that was not asked for, or could
+    not be read: `unread` then says why."""
+
+    repository: Repository
+    tag: Tag
+    digest: Digest
+    details: ImageDetails | None = None
+    unread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """How digests match a search by content. What could not be read is in `unreadable`, with why, and matches nothing.
+    `hints` name what was asked for and no image has."""
+
+    matches: Mapping[Digest, Match]
+    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
+    hints: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> Set[Digest]:
+        """Those that match."""
+        return {digest for digest, match in self.matches.items() if match.value == "yes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What uses a digest, which is None where what could not be read may use it.
+
+    `not_read` counts the digests of tags whose content was never read: an index among them that has it as a child would
+    be missing. `unreadable` are those that could not be read now, with why.
+    """
+
+    digest: Digest | None
+    uses: tuple[Use, ...]
+    source: CrawlResult
+    not_read: int = 0
+    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageCheckup:
+    """What is broken in a registry's storage, and what no tag needs. `lacking`: the repositories that the catalog names
+    and the storage does not have: it may be that of another registry."""
+
+    findings: tuple[Finding, ...]
+    waste: Waste
+    lacking: tuple[Repository, ...] = ()
+
+
+class ReadingSession(SessionBase):
+    """A session that reads."""
+
+    async def inventory(self, *, only: Sequence[Repository] | None = None, streamed: bool = False) -> CrawlResult:
+        """The registry's tags: from the cache file where there is one, else read now.
+
+        `only`: all repositories that the answer depends on; without a cache no other one is read, and nothing is saved.
+        `streamed`: tags from the cache can only be passed over, and take no memory. Raises CacheError, and what
+        reading raises.
+        """
+        cached = self.cached(streamed=streamed)
+        if cached is not None:
+            return cached
+        found = await self._read(None if self._options.get("refresh") else only)
+        if found.complete:
+            self._save(found.inventory)
+        return found
+
+    def cached(self, *, streamed: bool = False) -> CrawlResult | None:
+        """The registry's tags as the cache file has them; None where there is none, or they are to be read again.
+        Raises CacheError."""
+        if self.cache is None or self._options.get("refresh"):
+            return None
+        known = self.cache.stream() if streamed else self.cache.read()
+        if known is None:
+            return None
+        return self._tell_read(CrawlResult(known)) if streamed else self._learn(CrawlResult(known))
+
+    async def crawl(self, *repositories: str) -> CrawlResult:
+        """Read the tags of the registry, or of some repositories. The cache file, where there is one, is brought up to
+        date.
+
+        A crawl of the whole registry is compared with the last one, since a catalog or a list may leave some out, and
+        noted in the records of when tags came. A repository that could not be read is named in the result. Raises
+        UnreachableError and LoginError, and CatalogClosedError where the registry lists no repositories.
+        """
+        if repositories:
+            names = parse_repositories(repositories, self.address)
+            found = await self._read(names)
+            fresh = {name: found.inventory.tags(name) for name in names if name not in found.failed}
+            self._update_cache(lambda _: fresh)
+            return found
+        found = await self.crawl_whole()
+        if found.complete:
+            self._save(found.inventory)
+        self._note(found)
+        return found
+
+    async def crawl_whole(self) -> CrawlResult:
+        """Read all tags of the registry, with what its catalog or lists leave out; nothing is saved or noted."""
+        from dregutil.inventory.crawl_whole import with_unlisted_repositories, with_unlisted_tags
+
+        found = await self._crawl(None)
+        records = self.records
+        async with self.connected() as registry:
+            if self.listed is None:
+                found = await with_unlisted_repositories(registry, found, records.history, on_progress=self._tell)
+            try:
+                taken = records.recent().taken
+            except JournalError:
+                return self._learn(found)
+            found = await with_unlisted_tags(registry, found, records.history, taken)
+        return self._learn(found)
+
+    async def tags(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
+        """The tags of the registry, or of repositories (names or globs), that `selectors` mean, in the order of
+        versions.
+
+        Raises NotFoundError for a repository that is not there, PartialError where one could not be read, UsageError
+        and TypeError for what cannot be meant.
+        """
+        query = self._query(selectors)
+        named = parse_named(repositories, self.address)
+        found = await self.inventory(only=query.contents.with_bases(named.only))
+        images = [
+            ImageTag(name, tag, digest)
+            for name in self.named(repositories, found)
+            for tag, digest in sorted(found.inventory.tags(name).items(), key=lambda one: tag_order(one[0]))
+            if query.tags.matches(tag)
+        ]
+        if query.contents.is_asked:
+            result = await self.search(found, query.contents, [(one.repository, one.digest) for one in images])
+            images = [one for one in images if one.digest in result.digests]
+        return tuple(images)
+
+    async def contents(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
+        """As `tags`, each with what is behind it: sizes in bytes, dates, labels, platforms, layers. What was read
+        before is not read again."""
+        images = await self.tags(*repositories, **selectors)
+        unread = await self.read_contents([(one.repository, one.digest) for one in images])
+        why = {digest: error.message for digest, error in unread.items()}
+        return tuple(
+            replace(one, details=self.database.details(one.digest), unread=why.get(one.digest, "")) for one in images
+        )
+
+    async def read_contents(self, holders: Collection[tuple[Repository, Digest]]) -> Mapping[Digest, DregutilError]:
+        """Bring what is behind digests, each with a repository that has it, into the content database. Returns what
+        could not be read, and why; the registry is asked for nothing that is there already."""
+        missing = set(self.database.missing(digest for _, digest in holders))
+        if not missing:
+            return {}
+        from dregutil.inventory.contents.read import read_contents
+
+        async with self.connected() as registry:
+            contents = await read_contents(
+                registry,
+                [held for held in holders if held[1] in missing],
+                self.database,
+                on_progress=lambda done, total: self._tell(ContentsProgress(done, total)),
+            )
+        on_unreadable = self._options.get("on_unreadable")
+        if contents.unreadable and on_unreadable is not None:
+            on_unreadable(contents.unreadable, holders)
+        return contents.unreadable
+
+    async def search(
+        self, source: CrawlResult, search: Search, holders: Collection[tuple[Repository, Digest]]
+    ) -> SearchResult:
+        """How the contents of digests match. Raises NotFoundError and UsageError for a base that cannot be one."""
+        from dregutil.select.content_hints import ContentHints
+        from dregutil.select.content_selector import with_bases
+        from dregutil.select.find import digest_of_image
+
+        bases = [(base.repository, digest_of_image(base, source, self.address)) for base in search.bases]
+        wanted = dict.fromkeys(holders)
+        unreadable = await self.read_contents((*wanted, *bases))
+        database = self.database
+        selector: ContentSelector = with_bases(
+            search.selector,
+            {str(base): database.details(digest) for base, (_, digest) in zip(search.bases, bases, strict=True)},
+        )
+        hints, now = ContentHints(selector), datetime.now(UTC)
+        matches: dict[Digest, Match] = {}
+        for digest in {digest: None for _, digest in wanted if digest not in unreadable}:
+            details = database.details(digest)
+            if details is not None:
+                matches[digest] = selector.match(details, now)
+                hints.add(details)
+        return SearchResult(matches, unreadable, tuple(hints.lines()))
+
+    async def find(self, what: str, *, source: CrawlResult | None = None) -> Found:
+        """Every tag that uses a digest of an image, layer or config, given whole, by its beginning, or as an image.
+
+        `source`: the tags to look at, where they are read already. Raises NotFoundError, and UsageError where several
+        digests begin so.
+        """
+        from dregutil.select.find import tagged_digest, used_digest, uses
+
+        source = source or await self.inventory()
+        tags = source.shown
+        holders = [*tags.held()]
+        unreadable: Mapping[Digest, DregutilError] = {}
+        not_read = 0
+        digest = tagged_digest(what, source, self.address)
+        if digest is None:
+            # Only what is behind the tags can tell; where a tag names it, that is known without.
+            unreadable = await self.read_contents(holders)
+            digest = used_digest(what, tags, self.database, whole=not source.failed and not unreadable)
+            if digest is None:
+                return Found(None, (), source, 0, unreadable)
+        else:
+            not_read = len(self.database.missing(held for _, held in holders))
+        return Found(digest, uses(digest, tags, self.database), source, not_read, unreadable)
+
+    async def inspect(self, image: str) -> InspectedImage:
+        """What an image is now: asked live; what is behind it may come from the content database. Raises
+        NotFoundError."""
+        from dregutil.inventory.inspect import inspect_image
+        from dregutil.select.absent import absent_image
+
+        reference = Reference.parse(image, registry=self.address)
+        async with self.connected() as registry:
+            found = await inspect_image(registry, reference, self.database, self._tags_beside(reference))
+            if found is None:
+                there = await registry.tags(reference.repository)
+                others: list[Repository] = []
+                if not there:
+                    with suppress(DregutilError):  # a catalog that cannot be read names nothing
+                        others = [name async for name in registry.repositories()]
+                raise absent_image(reference, there, others, registry.address)
+        name = f"{self.address.name}/{reference}"
+        return replace(found, name=name, tags=tuple(sorted(found.tags, key=tag_order)))
+
+    async def examine(self) -> Examination:
+        """What the registry is, who we are there, and what it allows. Raises nothing that the registry answers: its
+        errors are in the result."""
+        from dregutil.apply.examine import examine
+
+        async with self.connected() as registry:
+            return await examine(registry, self.listed or ())
+
+    async def check(self) -> Checkup:
+        """What is broken in the registry: every tag is read, every child and subject is looked for."""
+        from dregutil.inventory.health.registry import check_registry
+
+        async with self.connected() as registry:
+            return await check_registry(registry, self.listed, on_progress=self._tell)
+
+    async def check_storage(self) -> StorageCheckup:
+        """What is broken in the registry's own storage, and what no tag needs. Raises UsageError where the session has
+        none, and StorageError."""
+        from dregutil.inventory.health.storage import examine_storage
+        from dregutil.plan.waste import wasted
+
+        stored = self.stored()
+        if stored is None:
+            raise UsageError("no storage was named", advice="name it with storage=PATH")
+        lacking = tuple(name for name in await self._catalog() if name not in stored.repositories)
+        return StorageCheckup(tuple(examine_storage(stored)), wasted(stored, datetime.now(UTC)), lacking)
+
+    def named(self, names: Sequence[str], found: CrawlResult) -> tuple[Repository, ...]:
+        """The repositories that names and globs mean, all of them where there are none. Raises NotFoundError and
+        PartialError."""
+        from dregutil.select.absent import absent_text
+
+        wanted = tuple(sorted({*found.inventory.repositories, *found.failed}))
+        if names:
+            wanted, empty = parse_named(names, self.address).matching(wanted)
+            if empty:
+                raise NotFoundError(f"no repository matches {empty[0].text}")
+        for name in wanted:
+            if name in found.failed:
+                raise PartialError(
+                    f"{name} was not read: {found.failed[name].message}", advice=found.failed[name].advice
+                )
+            if not found.inventory.tags(name):
+                raise NotFoundError(absent_text(found.inventory.repositories, name))
+        return wanted
+
+    async def _read(self, only: Sequence[Repository] | None) -> CrawlResult:
+        return self._learn(await self._crawl(only))
+
+    async def _crawl(self, only: Sequence[Repository] | None) -> CrawlResult:
+        """Crawl the registry, or some repositories. Where it has no catalog, its repositories are those that were named
+        for it, else those of its storage."""
+        from dregutil.inventory.crawl import crawl
+
+        wanted = self.listed if only is None else only
+        async with self.connected() as registry:
+            try:
+                found = await crawl(registry, wanted, on_progress=self._tell)
+            except (AccessError, RegistryError) as closed:
+                stored = self.stored() if only is None and not isinstance(closed, LoginError) else None
+                if stored is None:
+                    raise
+                found = await crawl(registry, sorted(stored.repositories), on_progress=self._tell)
+                found = replace(found, without_catalog=closed.message)
+        return replace(found, complete=only is None and not found.failed)
+
+    def _note(self, found: CrawlResult, path: Path | None = None, *, must: bool = False) -> None:
+        """Note a crawl of the whole registry in the records; `path`: the file of the policy that judges by them. Raises
+        JournalError where they `must` be written; for what removes nothing a warning is enough."""
+        try:
+            noted = self.records.note(found, self.listed, path)
+        except JournalError as error:
+            if must:
+                raise
+            self._warn(error.message, error.advice)
+            return
+        on_noted = self._options.get("on_noted")
+        if on_noted is not None:
+            on_noted(noted)
+
+    def _query(self, selectors: Selectors) -> Query:
+        from dregutil.select.query import read_selectors
+
+        return read_selectors(selectors, self.address)
+
+    async def _catalog(self) -> tuple[Repository, ...]:
+        """The repositories that the catalog names; none where it is closed."""
+        try:
+            async with self.connected() as registry:
+                return tuple([name async for name in registry.repositories()])
+        except (AccessError, RegistryError):
+            return ()
+
+    def _tags_beside(self, reference: Reference) -> tuple[Tag, ...]:
+        """Tags that the cache file has on the same digest: asked for again before they are shown."""
+        from dregutil.inventory.inspect import LATEST
+
+        named = {reference.tag or LATEST} if reference.digest is None else {reference.tag} - {None}
+        try:
+            cached = self.cache.read() if self.cache is not None else None
+        except CacheError:
+            cached = None
+        tags = (cached or Inventory()).tags(reference.repository)
+        digests = {reference.digest, *(tags.get(tag) for tag in named if tag is not None)} - {None}
+        on_it = (tag for tag, found in tags.items() if found in digests)
+        return tuple(dict.fromkeys([*(tag for tag in named if tag), *on_it]))

@@ -1,0 +1,372 @@
+"""What a session removes and puts back: plans, runs, what was cut off, and undo.
+
+A plan is made through the view that reads. `apply` and `undo` write, locked and recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Unpack
+
+from dregutil.errors import (
+    BrakeError,
+    DamagedRecordError,
+    NotFoundError,
+    PlanRefusedError,
+    RefusedError,
+    UsageError,
+)
+from dregutil.oci.names import Digest, Repository, Tag, registry_key
+from dregutil.select.named import parse_named, parse_repositories
+from dregutil.session.reading import ReadingSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dregutil.apply.stop import Stop
+    from dregutil.apply.undo.plan import UndoPlan
+    from dregutil.apply.undo.run import UndoRun
+    from dregutil.inventory.tags import Inventory
+    from dregutil.journal.record import RunHeader, RunRecord
+    from dregutil.plan.cleanup import Proposal
+    from dregutil.plan.model import Plan, RemovalOptions
+    from dregutil.plan.outcome import RunResult
+    from dregutil.select.query import Selectors
+    from dregutil.select.selection import MatchRules, Selection
+    from dregutil.storage.garbage_collector import Collector
+
+__all__ = ["RemovalSession", "damaged_error"]
+
+
+class RemovalSession(ReadingSession):
+    """A session that reads, removes and puts back."""
+
+    _planned: Plan | None = None  # the last plan that was made here: how long it takes is known
+
+    async def plan_removal(
+        self,
+        *repositories: str,
+        rules: MatchRules | None = None,
+        options: RemovalOptions | None = None,
+        collector: Collector | None = None,
+        **selectors: Unpack[Selectors],
+    ) -> Plan:
+        """What it would take to remove the tags of repositories (names or globs) that `selectors` mean. Reads live, and
+        changes nothing.
+
+        A digest goes only where each of its tags, in every repository, is meant; `rules` loosen that. `collector`: how
+        the registry's garbage collector is run, for what comes back. Raises UsageError where no selector was given,
+        and as `tags` does; IntersectionError where `rules` ask for it.
+        """
+        from dregutil.select.selection import MatchRules, select_tags
+
+        query = self._query(selectors)
+        if not repositories or not query.selects:
+            raise UsageError(
+                "no repository was named" if not repositories else "no tags are selected",
+                advice="name repositories, and tags or versions with tags=[…]; plan_repository_removal takes all tags",
+            )
+        rules = rules or MatchRules()
+        only = query.contents.with_bases(parse_named(repositories, self.address).only)
+        found = await self.inventory(only=only if rules.ignore_other_repositories else None)
+        names = self.named(repositories, found)
+        digests = None
+        if query.contents.is_asked:
+            tags = [(name, tag, digest) for name in names for tag, digest in found.inventory.tags(name).items()]
+            holders = [(name, digest) for name, tag, digest in tags if query.tags.matches(tag)]
+            digests = (await self.search(found, query.contents, holders)).digests
+        selection = select_tags(found.inventory, names, query.tags, rules, digests=digests)
+        return await self.plan_selection(selection, found.inventory, options, collector)
+
+    async def plan_repository_removal(
+        self,
+        *repositories: str,
+        rules: MatchRules | None = None,
+        options: RemovalOptions | None = None,
+        collector: Collector | None = None,
+    ) -> Plan:
+        """What it would take to remove every tag of repositories. As `plan_removal`."""
+        from dregutil.select.selection import MatchRules, select_repositories
+
+        if not repositories:
+            raise UsageError("no repository was named")
+        rules = rules or MatchRules()
+        names = parse_repositories(repositories, self.address)
+        found = await self.inventory(only=names if rules.ignore_other_repositories else None)
+        self.named(names, found)
+        return await self.plan_selection(
+            select_repositories(found.inventory, names, rules), found.inventory, options, collector
+        )
+
+    async def plan_selection(
+        self,
+        selection: Selection,
+        inventory: Inventory,
+        options: RemovalOptions | None = None,
+        collector: Collector | None = None,
+    ) -> Plan:
+        """The plan that removes a selection, which was made from `inventory`. Raises UnreachableError and LoginError; a
+        repository that cannot be read whole is left out, and the plan says so."""
+        from dregutil.plan.live import plan_removal
+        from dregutil.storage.garbage_collector import Collector
+
+        known = self.known()
+        async with self.connected() as registry:
+            self._planned = await plan_removal(
+                registry,
+                selection,
+                inventory,
+                options,
+                command=self._options.get("command", ""),
+                known_indexes=known.indexes,
+                seen=known.seen,
+                readings=self.surveys,
+                collector=collector or Collector.DEFAULT,
+                stored=self.stored(),
+            )
+        return self._planned
+
+    def seconds_for(self, plan: Plan) -> float:
+        """About how many seconds a plan takes, at the pace that the registry has shown in this session."""
+        from dregutil.plan.cost import plan_seconds
+
+        if self._registry is None:
+            return plan_seconds(plan, 0.0, 1)
+        return plan_seconds(plan, self._registry.request_seconds, self._registry.concurrency)
+
+    async def apply(
+        self,
+        plan: Plan | Proposal,
+        *,
+        confirm_tags: int | None = None,
+        record: bool = True,
+        stop: Stop | None = None,
+        ends_at: float | None = None,
+    ) -> RunResult:
+        """Carry out a plan, or what a cleanup proposes: locked, recorded, and each step checked again live.
+
+        A plan that takes most of a repository is braked: `confirm_tags` must be the number of tags that it removes.
+        Without a `record` the run can neither be resumed nor undone. `stop`, once set, ends it in good order; no step
+        is begun after `ends_at` (on the clock of `time.monotonic`).
+
+        Raises BrakeError, RefusedError where another run is at work, PlanRefusedError for another registry's plan,
+        JournalError where nothing can be recorded, and DeletionDisabledError, DeniedError, LoginError or
+        UnreachableError before anything was sent. What fails later is in the result.
+        """
+        from dregutil.plan.brake import check_brake
+        from dregutil.plan.cleanup import Proposal
+
+        proposal = plan if isinstance(plan, Proposal) else None
+        if proposal is not None and proposal.refused:
+            named = ", ".join(f"{one.name} ({one.taken})" for one in proposal.refused)
+            raise BrakeError(f"more than max_remove would go: {named}; nothing was removed")
+        steps = plan.plan if isinstance(plan, Proposal) else plan
+        self.check_is_own(steps.registry, "plan")
+        check_brake(steps, confirm_tags)
+        result = await self._run(steps, None, record=record, stop=stop, ends_at=ends_at)
+        if proposal is not None:
+            self.remember(proposal)
+        return result
+
+    async def resume(self, run: str, *, stop: Stop | None = None) -> RunResult:
+        """Go on with a run that was cut off, where its record ends. Raises as `to_resume` and `apply` do."""
+        from dregutil.plan.outcome import RunResult
+
+        record = self.to_resume(run)
+        if record is None:
+            return RunResult((), id=run)
+        return await self._run(record.plan, record, record=True, stop=stop, ends_at=None)
+
+    def to_resume(self, run: str) -> RunRecord | None:
+        """The record of a run that can be taken up; None where nothing of it is left to do. Raises NotFoundError,
+        RefusedError where it was undone, PlanRefusedError for another registry's, DamagedRecordError."""
+        record = self.store.get(run)
+        if not record.plan.registry:
+            raise damaged_error(record, self._advise)
+        self.check_is_own(record.plan.registry, "run")
+        if record.undoes:
+            how = self._advise(f"undo {record.undoes}")
+            raise UsageError(f"{record.run} is an undo", advice=f"{how} goes on with it")
+        undos = self.history.undos_of(record.run)
+        if undos:
+            how = self._advise(f"undo {record.run}")
+            raise RefusedError(
+                f"{record.run} was undone, at least in part, by {undos[-1].run}",
+                advice=f"{how} puts back the rest; then plan the removal anew",
+            )
+        if record.missing_steps and record.intents:
+            raise damaged_error(record, self._advise)
+        if record.missing_steps:
+            raise NotFoundError(f"{record.run} was cut off before it had begun: nothing was changed by it")
+        return record if record.is_unfinished else None
+
+    def runs(self) -> tuple[RunRecord, ...]:
+        """The recorded runs on this registry, oldest first. Raises JournalError where one cannot be read."""
+        store = self.store
+        return tuple(store.get(header.run) for header in store.headers(self.identity))
+
+    def run(self, name: str) -> RunRecord:
+        """A run by its name, or a unique beginning of it. Raises NotFoundError and JournalError."""
+        return self.store.get(name)
+
+    def interrupted(self) -> list[tuple[RunHeader, str]]:
+        """The runs on this registry that were cut off and are not undone, each with the command that goes on."""
+        return self.history.interrupted()
+
+    def to_undo(self, run: str | None = None) -> RunRecord:
+        """The record of a run, by default the newest removal on this registry that is not undone. Raises NotFoundError,
+        PlanRefusedError for another registry's, UsageError for an undo itself, DamagedRecordError."""
+        found = self.history.to_be_undone() if run is None else self.store.get(run)
+        if found is None:
+            raise NotFoundError(
+                f"no removal of {self.identity} is recorded that is not undone",
+                advice="`dregutil history` lists the runs",
+            )
+        if not found.plan.registry:  # the line that names it is damaged; whoever opened the session names it
+            found = replace(found, plan=replace(found.plan, registry=self.identity))
+        self.check_is_own(found.plan.registry, "run")
+        if found.undoes:
+            raise UsageError(f"{found.run} is an undo itself", advice="remove again what it put back")
+        return found
+
+    async def plan_undo(self, record: RunRecord) -> UndoPlan:
+        """What of a run can come back. Reads live, and changes nothing."""
+        from dregutil.apply.progress import RunProgress
+        from dregutil.apply.undo.plan import plan_undo
+
+        progress = RunProgress(total=len({one.manifest.digest for one in record.intents}), noun="manifests looked at")
+        self._tell(progress)
+
+        def looked() -> None:
+            nonlocal progress
+            progress = replace(progress, done=progress.done + 1)
+            self._tell(progress)
+
+        async with self.connected() as registry:
+            return await plan_undo(registry, record, on_looked=looked)
+
+    async def apply_undo(self, record: RunRecord, plan: UndoPlan, *, stop: Stop | None = None) -> UndoRun:
+        """Put back what `plan` found of a run: locked and recorded. Raises RefusedError and JournalError; what fails
+        later is in the result."""
+        from dregutil.apply.progress import RunProgress
+        from dregutil.apply.stop import Stop
+        from dregutil.apply.undo.recorded import undo_recorded
+
+        progress = RunProgress(total=sum(one.may_come_back for one in plan.entries), noun="manifests put back")
+        self._tell(progress)
+
+        def put() -> None:
+            nonlocal progress
+            progress = replace(progress, done=progress.done + 1)
+            self._tell(progress)
+
+        with self.lock(), (stop or Stop()).event() as event:
+            async with self.connected() as registry:
+                command = self._options.get("command", "")
+                result = await undo_recorded(
+                    registry, record, plan, self.store, command=command, on_put=put, stop=event
+                )
+        self._recorded_indexes = None
+        self._update_cache(lambda known: _with_restored(known, result))
+        return result
+
+    async def undo(self, run: str | None = None, *, stop: Stop | None = None) -> UndoRun:
+        """Put back what a run removed, by default the newest removal that is not undone. Raises as `to_undo`,
+        `plan_undo` and `apply_undo` do."""
+        from dregutil.apply.undo.run import UndoResult, UndoRun
+
+        with self.lock():
+            record = self.to_undo(run)
+            plan = await self.plan_undo(record)
+            if plan.is_needed:
+                return await self.apply_undo(record, plan, stop=stop)
+            lost = [one for one in plan.entries if one.lost or one.unread]
+            if not (lost or plan.lost or record.damaged):
+                self.mark_undone(record)
+            return UndoRun(tuple((one, UndoResult.LOST if one.lost else UndoResult.LEFT, one.lost) for one in lost))
+
+    def mark_undone(self, record: RunRecord) -> None:
+        """Note that all of a run is there, as after an undo that was cut off at its end."""
+        from dregutil.apply.undo.recorded import mark_undone
+
+        mark_undone(self.store, record, command=self._options.get("command", ""))
+
+    def remember(self, proposal: Proposal) -> None:
+        """Keep the counts of a cleanup that was carried out, for comparison with the next by the same policy file."""
+        from datetime import UTC, datetime
+
+        from dregutil.journal.last_cleanup import LastCleanupFile
+
+        if proposal.path is None:
+            return
+        file = LastCleanupFile(self.state, self.identity, proposal.path)
+        selected = {one.name: one.selected for one in proposal.summaries}
+        removed = {one.name: one.removed for one in proposal.summaries}
+        try:
+            file.write(datetime.now(UTC), selected, removed)
+        except OSError as error:
+            self._warn(f"{file.path} was not written: {error.strerror or error}")
+
+    def check_is_own(self, registry: str, what: str) -> None:
+        """Raises PlanRefusedError where a plan or a run is of another registry."""
+        if registry_key(registry) != self.address.key:
+            raise PlanRefusedError(
+                f"the {what} is for {registry}, and -reg names {self.identity}",
+                advice=f"name the {what}'s own registry with -reg",
+            )
+
+    async def _run(
+        self, plan: Plan, earlier: RunRecord | None, *, record: bool, stop: Stop | None, ends_at: float | None
+    ) -> RunResult:
+        from dregutil.apply.apply import apply_plan
+        from dregutil.apply.recorded import apply_recorded
+        from dregutil.apply.stop import Stop
+        from dregutil.plan.outcome import NoRecorder
+
+        seconds = self.seconds_for(plan) if plan is self._planned else None
+        known = self.known()
+        if plan.removed_untagged:
+            lost = {name: self.records.history.untagged(name) for name in plan.repositories}
+            known = known.with_indexes({name: frozenset(since) for name, since in lost.items()})
+        with self.lock(), (stop or Stop()).event() as event:
+            async with self.connected() as registry:
+                if not record:
+                    result = await apply_plan(
+                        registry, plan, recorder=NoRecorder(), known=known, readings=self.surveys, stop=event
+                    )
+                else:
+                    result = await apply_recorded(
+                        registry,
+                        plan,
+                        self.store,
+                        known=known,
+                        readings=self.surveys,
+                        earlier=earlier,
+                        on_progress=self._tell,
+                        seconds=seconds,
+                        stop=event,
+                        ends_at=ends_at,
+                    )
+        self._recorded_indexes = None
+        self._tags.update(result.tags_after)
+        if result.tags_after and self._is_whole:
+            self._update_cache(lambda _: result.tags_after)
+        return result
+
+
+def damaged_error(record: RunRecord, advise: Callable[[str], str]) -> DamagedRecordError:
+    """The error that a run cannot be taken up, for its record lacks steps."""
+    return DamagedRecordError(
+        f"the record of {record.run} is damaged: some of its steps cannot be read",
+        advice=f"{advise(f'undo {record.run}')} puts back what it removed",
+    )
+
+
+def _with_restored(known: Inventory, result: UndoRun) -> Mapping[Repository, Mapping[Tag, Digest]]:
+    from dregutil.apply.undo.run import UndoResult
+
+    found: dict[Repository, dict[Tag, Digest]] = {}
+    for entry in result.of(UndoResult.RESTORED):
+        tags = found.setdefault(entry.repository, {**known.tags(entry.repository)})
+        tags.update(dict.fromkeys(entry.tags, entry.manifest.digest))
+    return found

@@ -1,0 +1,100 @@
+"""The session with all its verbs, asynchronous."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.session.cleanup import CleanupSession
+
+if TYPE_CHECKING:
+    from dregutil.errors import DregutilError
+    from dregutil.inventory.contents.disk_usage import DiskUsage
+    from dregutil.inventory.contents.measured import Measured
+    from dregutil.inventory.crawl_result import CrawlResult
+    from dregutil.inventory.tags import Inventory
+
+__all__ = ["AsyncSession", "Weighed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What tags weigh. `measured` has the lines and the total, for as long as the session is open.
+
+    What could not be read is not counted: `unreadable` digests, and `unlisted` places whose referrers could not be
+    listed, with why. `left_behind` are tags that an interrupted run left on a placeholder.
+    """
+
+    measured: Measured
+    source: CrawlResult
+    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
+    unlisted: Mapping[tuple[Repository, Digest], DregutilError] = field(default_factory=dict)
+    left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
+
+
+class AsyncSession(CleanupSession):
+    """One registry: everything that can be read of it, planned, carried out and put back.
+
+    async with dregutil.connect("registry.example.com") as registry:
+        plan = await registry.plan_removal("shop/web", tags=["<1.4"])
+        run = await registry.apply(plan)
+    """
+
+    async def disk_usage(self, *repositories: str, by: str = "repo") -> Weighed:
+        """What each repository, tag or layer (`by`: "repo", "tag" or "layer") weighs in bytes, alone and shared.
+
+        Sizes are those that manifests state; with the registry's storage, the real ones. Of repositories (names or
+        globs) only they get lines. Raises NotFoundError for one that is not there.
+        """
+        source = await self.usage_source()
+        shown = self.named(repositories, source) if repositories else None
+        return await self.weigh(source, shown, by)
+
+    async def usage_source(self) -> CrawlResult:
+        """The tags that are weighed: those of the storage, else those that are known or read now."""
+        stored = self.stored()
+        if stored is None:
+            return await self.inventory(streamed=True)
+        from dregutil.inventory.contents.from_storage import stored_inventory
+        from dregutil.inventory.crawl_result import CrawlResult
+
+        return CrawlResult(stored_inventory(stored))
+
+    async def weigh(self, source: CrawlResult, shown: Sequence[Repository] | None, by: str) -> Weighed:
+        """Weigh the tags of `source`, with lines for all repositories, or only those that are `shown`."""
+        from dregutil.inventory.contents.disk_usage import DiskUsage
+        from dregutil.inventory.contents.from_storage import read_from_storage
+
+        stored, database = self.stored(), self.database
+        usage = DiskUsage(database, _tags(source.shown), shown)
+        missing = usage.missing()
+        if stored is not None and self.storage is not None:
+            read_from_storage(self.storage, stored, database, {digest for _, digest in missing})
+        unreadable = dict(await self.read_contents(missing))
+        unlisted: Mapping[tuple[Repository, Digest], DregutilError] = {}
+        if not source.is_cached:
+            from dregutil.inventory.contents.usage_reading import read_referrers
+
+            async with self.connected() as registry:
+                unlisted, unread = await read_referrers(registry, database, usage, self.read_contents)
+            unreadable.update(unread)
+        left_behind = tuple(usage.on_placeholders())
+        usage.add_sizes(stored.blobs.items() if stored is not None else await self._foreign_sizes(usage))
+        return Weighed(usage.measure(by), source, unreadable, unlisted, left_behind)
+
+    async def _foreign_sizes(self, usage: DiskUsage) -> Iterable[tuple[Digest, int]]:
+        foreign = usage.foreign_layers()
+        if not foreign:
+            return ()
+        from dregutil.inventory.contents.usage_reading import read_foreign_sizes
+
+        async with self.connected() as registry:
+            return (await read_foreign_sizes(registry, foreign)).items()
+
+
+def _tags(inventory: Inventory) -> Iterator[tuple[Repository, Tag, Digest]]:
+    for repository, tags in inventory.as_mapping().items():
+        for tag, digest in tags.items():
+            yield repository, tag, digest

@@ -1,0 +1,281 @@
+"""The session for code without an event loop: the same verbs, each of which waits for its end.
+
+One loop runs for the life of the session, so that connections, tokens and the learnt pace live on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from dregutil.session.session import AsyncSession
+
+if TYPE_CHECKING:
+    import asyncio
+    from pathlib import Path
+    from types import TracebackType
+
+    from dregutil.apply.examine import Examination
+    from dregutil.apply.stop import Stop
+    from dregutil.apply.undo.plan import UndoPlan
+    from dregutil.apply.undo.run import UndoRun
+    from dregutil.errors import DregutilError
+    from dregutil.inventory.contents.database import ContentDatabase
+    from dregutil.inventory.crawl_result import CrawlResult
+    from dregutil.inventory.health.registry import Checkup
+    from dregutil.inventory.inspect import InspectedImage
+    from dregutil.inventory.tags import Inventory
+    from dregutil.inventory.untagged import UntaggedManifests
+    from dregutil.journal.record import RunHeader, RunRecord
+    from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+    from dregutil.plan.cleanup import Proposal
+    from dregutil.plan.model import Plan, RemovalOptions
+    from dregutil.plan.outcome import RunResult
+    from dregutil.plan.why import Explanation
+    from dregutil.retention.policy import PolicySet
+    from dregutil.select.query import Selectors
+    from dregutil.select.search import Search
+    from dregutil.select.selection import MatchRules, Selection
+    from dregutil.session.base import Options
+    from dregutil.session.reading import Found, ImageTag, SearchResult, StorageCheckup
+    from dregutil.session.session import Weighed
+    from dregutil.storage.garbage_collector import Collector
+    from dregutil.storage.stored import StoredRegistry
+
+__all__ = ["Session"]
+
+_Found = TypeVar("_Found")
+
+
+class Session:
+    """One registry: everything that can be read of it, planned, carried out and put back.
+
+    with dregutil.open("registry.example.com") as registry:
+        plan = registry.plan_removal("shop/web", tags=["<1.4"])
+        run = registry.apply(plan)
+
+    Each verb is described where `AsyncSession` has it. Inside of a running event loop, take that one.
+    """
+
+    def __init__(self, address: str | RegistryAddress, **options: Unpack[Options]) -> None:
+        """Raises UsageError where `address` cannot be a registry's."""
+        self._session = AsyncSession(address, **options)
+        self._runner: asyncio.Runner | None = None
+
+    def __enter__(self) -> Self:
+        if "asyncio" in sys.modules:
+            import asyncio
+
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                return self
+            raise RuntimeError("an event loop is running here: use `async with dregutil.connect(…)`")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        runner, self._runner = self._runner, None
+        if runner is None:
+            self._session.close_database()
+            return
+        try:
+            runner.run(self._session.__aexit__(kind, error, trace))
+        finally:
+            runner.close()
+
+    @property
+    def address(self) -> RegistryAddress:
+        return self._session.address
+
+    @property
+    def database(self) -> ContentDatabase:
+        return self._session.database
+
+    def live_tags(self) -> Mapping[Repository, Collection[Tag]]:
+        return self._session.live_tags()
+
+    def stored(self) -> StoredRegistry | None:
+        return self._session.stored()
+
+    def lock(self) -> AbstractContextManager[None]:
+        return self._session.lock()
+
+    def cached(self, *, streamed: bool = False) -> CrawlResult | None:
+        return self._session.cached(streamed=streamed)
+
+    def inventory(self, *, only: Sequence[Repository] | None = None, streamed: bool = False) -> CrawlResult:
+        cached = self._session.cached(streamed=streamed)  # needs no event loop
+        return cached or self._run(self._session.inventory(only=only, streamed=streamed))
+
+    def crawl(self, *repositories: str) -> CrawlResult:
+        return self._run(self._session.crawl(*repositories))
+
+    def crawl_whole(self) -> CrawlResult:
+        return self._run(self._session.crawl_whole())
+
+    def tags(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
+        return self._run(self._session.tags(*repositories, **selectors))
+
+    def contents(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
+        return self._run(self._session.contents(*repositories, **selectors))
+
+    def read_contents(self, holders: Collection[tuple[Repository, Digest]]) -> Mapping[Digest, DregutilError]:
+        return self._run(self._session.read_contents(holders))
+
+    def search(
+        self, source: CrawlResult, search: Search, holders: Collection[tuple[Repository, Digest]]
+    ) -> SearchResult:
+        return self._run(self._session.search(source, search, holders))
+
+    def find(self, what: str, *, source: CrawlResult | None = None) -> Found:
+        return self._run(self._session.find(what, source=source))
+
+    def inspect(self, image: str) -> InspectedImage:
+        return self._run(self._session.inspect(image))
+
+    def examine(self) -> Examination:
+        return self._run(self._session.examine())
+
+    def check(self) -> Checkup:
+        return self._run(self._session.check())
+
+    def check_storage(self) -> StorageCheckup:
+        return self._run(self._session.check_storage())
+
+    def named(self, names: Sequence[str], found: CrawlResult) -> tuple[Repository, ...]:
+        return self._session.named(names, found)
+
+    def disk_usage(self, *repositories: str, by: str = "repo") -> Weighed:
+        return self._run(self._session.disk_usage(*repositories, by=by))
+
+    def usage_source(self) -> CrawlResult:
+        return self._run(self._session.usage_source())
+
+    def weigh(self, source: CrawlResult, shown: Sequence[Repository] | None, by: str) -> Weighed:
+        return self._run(self._session.weigh(source, shown, by))
+
+    def plan_removal(
+        self,
+        *repositories: str,
+        rules: MatchRules | None = None,
+        options: RemovalOptions | None = None,
+        collector: Collector | None = None,
+        **selectors: Unpack[Selectors],
+    ) -> Plan:
+        return self._run(
+            self._session.plan_removal(*repositories, rules=rules, options=options, collector=collector, **selectors)
+        )
+
+    def plan_repository_removal(
+        self,
+        *repositories: str,
+        rules: MatchRules | None = None,
+        options: RemovalOptions | None = None,
+        collector: Collector | None = None,
+    ) -> Plan:
+        return self._run(
+            self._session.plan_repository_removal(*repositories, rules=rules, options=options, collector=collector)
+        )
+
+    def plan_selection(
+        self,
+        selection: Selection,
+        inventory: Inventory,
+        options: RemovalOptions | None = None,
+        collector: Collector | None = None,
+    ) -> Plan:
+        return self._run(self._session.plan_selection(selection, inventory, options, collector))
+
+    def seconds_for(self, plan: Plan) -> float:
+        return self._session.seconds_for(plan)
+
+    def plan_cleanup(
+        self,
+        policy: PolicySet | str | Path,
+        *,
+        file: Path | None = None,
+        limit: int | None = None,
+        options: RemovalOptions | None = None,
+        collector: Collector | None = None,
+        details: bool = False,
+        only_shown: bool = False,
+    ) -> Proposal:
+        return self._run(
+            self._session.plan_cleanup(
+                policy,
+                file=file,
+                limit=limit,
+                options=options,
+                collector=collector,
+                details=details,
+                only_shown=only_shown,
+            )
+        )
+
+    def find_untagged(
+        self, policies: PolicySet, source: CrawlResult, only: Sequence[Repository] | None = None
+    ) -> UntaggedManifests:
+        return self._run(self._session.find_untagged(policies, source, only))
+
+    def why(self, policy: PolicySet | str | Path, image: str, *, file: Path | None = None) -> Explanation:
+        return self._run(self._session.why(policy, image, file=file))
+
+    def apply(
+        self,
+        plan: Plan | Proposal,
+        *,
+        confirm_tags: int | None = None,
+        record: bool = True,
+        stop: Stop | None = None,
+        ends_at: float | None = None,
+    ) -> RunResult:
+        return self._run(
+            self._session.apply(plan, confirm_tags=confirm_tags, record=record, stop=stop, ends_at=ends_at)
+        )
+
+    def resume(self, run: str, *, stop: Stop | None = None) -> RunResult:
+        return self._run(self._session.resume(run, stop=stop))
+
+    def to_resume(self, run: str) -> RunRecord | None:
+        return self._session.to_resume(run)
+
+    def runs(self) -> tuple[RunRecord, ...]:
+        return self._session.runs()
+
+    def run(self, name: str) -> RunRecord:
+        return self._session.run(name)
+
+    def interrupted(self) -> list[tuple[RunHeader, str]]:
+        return self._session.interrupted()
+
+    def to_undo(self, run: str | None = None) -> RunRecord:
+        return self._session.to_undo(run)
+
+    def plan_undo(self, record: RunRecord) -> UndoPlan:
+        return self._run(self._session.plan_undo(record))
+
+    def apply_undo(self, record: RunRecord, plan: UndoPlan, *, stop: Stop | None = None) -> UndoRun:
+        return self._run(self._session.apply_undo(record, plan, stop=stop))
+
+    def undo(self, run: str | None = None, *, stop: Stop | None = None) -> UndoRun:
+        return self._run(self._session.undo(run, stop=stop))
+
+    def mark_undone(self, record: RunRecord) -> None:
+        self._session.mark_undone(record)
+
+    def remember(self, proposal: Proposal) -> None:
+        self._session.remember(proposal)
+
+    def check_is_own(self, registry: str, what: str) -> None:
+        self._session.check_is_own(registry, what)
+
+    def _run(self, work: Coroutine[Any, Any, _Found]) -> _Found:
+        if self._runner is None:
+            import asyncio
+
+            self._runner = asyncio.Runner()
+        return self._runner.run(work)
