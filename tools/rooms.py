@@ -284,13 +284,10 @@ def main() -> int:
         before = json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout)
         print(*compared(before, figures), sep="\n")
     else:
-        rows = [
-            ("", *next(iter(figures.values())), ""),
-            *((name, *found.values(), "") for name, found in figures.items()),
-        ]
-        for row in rows:
-            names = " ".join(sorted(rooms[row[0]])) if row[0] and args.by == "room" else ""
-            print(f"{row[0]:10}{row[1]:>8}{row[2]:>8}{row[3]:>8}{row[4]:>8}  {names}".rstrip())
+        print(" " * 10 + "".join(f"{name:>8}" for name in next(iter(figures.values()))))
+        for command, found in figures.items():
+            names = "  " + " ".join(sorted(rooms[command])) if args.by == "room" else ""
+            print(f"{command:10}{''.join(f'{number:8}' for number in found.values())}{names}")
     return 0
 
 
