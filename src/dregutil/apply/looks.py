@@ -15,19 +15,15 @@ from dataclasses import replace
 
 from dregutil.apply.live_graph import LiveReading
 from dregutil.apply.put_back import if_free_or_on, put_back
-from dregutil.apply.run import Run
+from dregutil.apply.run import Run, ends_run
 from dregutil.apply.steps import Steps, StepState
 from dregutil.apply.taken_along import put_back_taken_along
 from dregutil.errors import (
     DeniedError,
     DregutilError,
-    JournalError,
-    LoginError,
     ManifestError,
-    OutcomeUnknownError,
     ProtocolError,
     RegistryError,
-    UnreachableError,
 )
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
@@ -311,9 +307,7 @@ class Looks:
             await put_back_taken_along(self._run, graph, digest, lambda _: False)
         except DregutilError as error:
             self._run.note_lost(replace(lost, why=error.message))
-            if isinstance(error, (JournalError, LoginError)) or (
-                isinstance(error, UnreachableError) and not isinstance(error, OutcomeUnknownError)
-            ):
+            if ends_run(error):
                 raise
             return
         self._run.note_lost(replace(lost, why=_ELSEWHERE) if left else replace(lost, mended=digest))

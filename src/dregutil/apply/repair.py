@@ -14,8 +14,9 @@ from dregutil.apply.put_back import (
     put_back_missing,
     put_back_tags,
 )
+from dregutil.apply.run import ends_run
 from dregutil.apply.work import Work
-from dregutil.errors import DregutilError, JournalError, LoginError, OutcomeUnknownError, UnreachableError
+from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
 from dregutil.oci.names import Digest, Tag
 from dregutil.plan.model import Step, StepKind
 from dregutil.plan.outcome import BrokenTag, Intent, Result
@@ -103,9 +104,7 @@ class Repair:
             await put_back(self._registry, self._repository, below[digest], below=below, put=put)
         except DregutilError as error:
             self._run.broken[self._repository, tag] = BrokenTag(self._repository, tag, digest, error.message)
-            if isinstance(error, LoginError) or (
-                isinstance(error, UnreachableError) and not isinstance(error, OutcomeUnknownError)
-            ):
+            if ends_run(error):
                 raise
         return put
 

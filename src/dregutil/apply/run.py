@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dregutil.apply.put_back import if_free, put_back_tags, put_back_unread
 from dregutil.apply.steps import Steps, StepState
 from dregutil.apply.untag.untagger import Untagger
-from dregutil.errors import DregutilError
+from dregutil.errors import DregutilError, JournalError, LoginError, OutcomeUnknownError, UnreachableError
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
 from dregutil.journal.record import RunRecord
@@ -19,11 +19,19 @@ from dregutil.plan.model import Plan, Step
 from dregutil.plan.outcome import BrokenTag, Intent, LostTag, Outcome, Recorder, Result, RunResult
 from dregutil.registry.writer import WritableRegistry
 
-__all__ = ["Run", "StopRepositoryError"]
+__all__ = ["Run", "StopRepositoryError", "ends_run"]
 
 
 class StopRepositoryError(Exception):
     """Nothing more may be tried in this repository; the message says why."""
+
+
+def ends_run(error: DregutilError) -> bool:
+    """Whether an error ends the whole run: without an answer, a login or a record nothing more can be done. An answer
+    that was lost is about one request only."""
+    return isinstance(error, (UnreachableError, LoginError, JournalError)) and not isinstance(
+        error, OutcomeUnknownError
+    )
 
 
 class Run:

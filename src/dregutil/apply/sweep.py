@@ -9,15 +9,10 @@ from collections.abc import Awaitable, Callable
 
 from dregutil.apply.intents import intent_of
 from dregutil.apply.put_back import if_free, put_back, put_back_tags
+from dregutil.apply.run import ends_run
 from dregutil.apply.steps import StepState
 from dregutil.apply.work import Work
-from dregutil.errors import (
-    DregutilError,
-    JournalError,
-    LoginError,
-    OutcomeUnknownError,
-    UnreachableError,
-)
+from dregutil.errors import DregutilError
 from dregutil.plan.cost import tags_first_pays, tags_first_steps
 
 __all__ = ["restore_tags", "sweep"]
@@ -51,9 +46,7 @@ async def sweep(work: Work, carry_out: Callable[[StepState], Awaitable[None]]) -
     try:
         by_name = await run.untagger.sweep(intents, run.stop.is_set, work.looks.check_copies)
     except DregutilError as error:
-        if isinstance(error, (UnreachableError, LoginError, JournalError)) and not isinstance(
-            error, OutcomeUnknownError
-        ):
+        if ends_run(error):
             raise
         # The registry does not let its tags be moved (immutable tags, no right to push): the plain way remains.
         for state in swept:
