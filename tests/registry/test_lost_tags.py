@@ -656,6 +656,25 @@ async def test_two_names_of_one_store_and_a_sweep(memory: MemoryServer, aside: P
     assert all(aside.is_whole("b", tag) for tag in before)
 
 
+async def test_two_names_of_one_store_and_a_tag_that_is_pushed_before_it_is_put_back(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path
+) -> None:
+    image = aside.push_image("a", "1.0", seed="one")
+    memory.repositories["b"] = memory.repositories["a"]
+    pushed: list[str] = []
+
+    def push(request: Request) -> None:
+        if request.method == "PUT" and request.reference == image["digest"] and not pushed:
+            pushed.append(aside.push_image("a", "1.0", seed="new")["digest"])
+
+    rules = MatchRules(ignore_other_repositories=True)
+    with Proxy(memory.port, before=push) as proxy:
+        result = await Removing(proxy.url, tmp_path, ("a",)).remove("<2", rules=rules)
+    assert result is not None
+    assert "one store" in str(result.error and result.error.advice)
+    assert [aside.tags("b")["1.0"]] == pushed
+
+
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("status", [409, 412])
 async def test_two_names_of_one_store_and_a_first_step_that_shows_nothing(
