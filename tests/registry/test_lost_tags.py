@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from dregutil.apply import live_graph, repository, sweep
+from dregutil.apply import last_look, live_graph, repository, sweep
 from dregutil.apply.intents import Intents
 from dregutil.apply.looks import Looks
 from dregutil.apply.untag.by_name import ByName
@@ -469,6 +469,31 @@ async def test_an_image_pushed_again_while_dangling_tags_are_cleared(
     assert lists[2] == "pushed"
     assert aside.tags("r")["new"] == image["digest"]
     assert aside.is_whole("r", "new")
+
+
+async def test_a_tag_pushed_before_it_is_untagged_again_stays(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its placeholder was deleted and the tag was not; before it is repaired, another client pushes it."""
+    monkeypatch.setattr(last_look, "_LAGS", ())
+    old = aside.push_image("r", "1.0", "stable", seed="old")
+    memory.switches.keeps_tags = True
+    lists: list[str] = []
+
+    def push_after_the_last_list(request: Request, answer: Answer) -> Answer:
+        if request.method == "DELETE" and answer.status == 202:
+            memory.switches.keeps_tags = False
+            lists.append("deleted")
+        elif lists and request.path.endswith("/tags/list"):
+            lists.append("listed")
+            if lists == ["deleted", "listed", "listed"]:
+                lists.append(aside.push_image("r", "1.0", seed="new")["digest"])
+        return answer
+
+    with Proxy(memory.port, after=push_after_the_last_list) as proxy:
+        await Removing(proxy.url, tmp_path).remove("1.0", options=RemovalOptions(untag=True))
+    assert aside.tags("r") == {"1.0": lists[3], "stable": old["digest"]}
+    assert aside.is_whole("r", "1.0")
 
 
 async def test_a_wrong_list_in_the_middle_of_a_run(
