@@ -105,12 +105,16 @@ def plan_sum(plan: Plan) -> str:
 
 
 def write_plan(path: Path, plan: Plan) -> None:
-    """Write a plan to a file, through one beside it: a crash leaves no half plan. What a link leads to is written, and
-    what is no file (a pipe, a device) is written to. Raises UsageError."""
+    """Write a plan to a new file and rename it to `path`, so that a crash leaves no partial plan.
+
+    A link is followed. A pipe or device is written directly. Raises UsageError.
+    """
     try:
         link = others_link(path)
         if link is not None:
-            raise UsageError(f"the plan is not written to {path}: {link} is a link of, or into, somebody else's")
+            raise UsageError(
+                f"the plan is not written to {path}: {link} is another user's link, or leads to another user's file"
+            )
         target = path.resolve()
         if target.is_dir():
             raise UsageError(f"the plan cannot be written to {path}: it is a folder", advice="name a file in it")

@@ -87,7 +87,7 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
             return "it has no place in the order"
         by = "date" if group.order is Order.TIME else "version"
         if newer >= rule.number and place in kept_by(rule, group):
-            by = "when it came, though by its date"
+            by = "when it appeared; by date"
         return f"by {by}, {newer} newer of {len({one.digest for one in group.facts})} images in its group"
     date = group.own_date(place)
     if isinstance(rule, Calendar):

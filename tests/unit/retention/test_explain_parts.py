@@ -213,14 +213,14 @@ def late(tag: str, digest: Digest, created: float, came: float) -> Verdict:
 def test_a_tag_kept_because_of_its_arrival_says_so() -> None:
     newest = Last(1, "last: 1")
     came = late("a", ONE, 9, 2)
-    kept = (True, "by when it came, though by its date, 1 newer of 2 images in its group")
+    kept = (True, "by when it appeared; by date, 1 newer of 2 images in its group")
     assert standing(newest, came, image("b", TWO, ago(5))) == kept
     assert standing(newest, came, image("b", TWO, ago(1))) == (False, "by date, 1 newer of 2 images in its group")
     two = Last(2, "last: 2")
     assert standing(two, came, image("b", TWO, ago(1))) == (True, "by date, 1 newer of 2 images in its group")
     assert standing(newest, came, image("b", TWO, ago(5)), image("c", THREE, ago(4))) == (
         True,
-        "by when it came, though by its date, 2 newer of 3 images in its group",
+        "by when it appeared; by date, 2 newer of 3 images in its group",
     )
     by_version = (late("1.0", ONE, 9, 2), image("1.1", TWO, ago(5)))
     assert standing(newest, *by_version, order=Order.VERSION) == (False, "by version, 1 newer of 2 images in its group")
