@@ -1,6 +1,6 @@
-"""A policy over a registry: its tags and what is behind them → verdicts, and what a cleanup would take.
+"""Policies and a registry's tags → verdicts, and what a cleanup would remove.
 
-Reads the content database; what is not there yet comes from a callback. Writes nothing.
+Reads the content database; a callback fetches what is not in it. Writes nothing.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from dregutil.retention.verdict import Judgement, TagFacts, Verdict
 __all__ = ["Judged", "LastCleanup", "Proposal", "Remembered", "held_by_rules", "judge_registry", "not_taken"]
 
 ReadMissing = Callable[[Collection[tuple[Repository, Digest]]], Awaitable[Mapping[Digest, DregutilError]]]
-"""Brings what is behind digests into the content database; returns what could not be read, and why."""
+"""Reads the content of digests into the content database; returns those that could not be read, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What this machine's records know beside the registry: when tags came, which tags the last crawls no longer found,
-    what undos put back and when, and since when the records stand in for others that were lost."""
+    """What the records of this machine know: when tags appeared, which tags the last crawls no longer found, what undos
+    restored and when, and, if earlier records were lost, when the new ones began."""
 
     history: TagHistory
     missing: Mapping[Repository, Mapping[Tag, Missing]] = field(default_factory=dict)
@@ -70,13 +70,14 @@ async def judge_registry(
     *,
     only: Sequence[Repository] | None = None,
 ) -> Judged:
-    """Judge the tags of a registry as `source` has them, and what is `untagged` in it, or of `only` some repositories.
+    """Judge the tags in `source` and the manifests in `untagged`, of all repositories or `only` some.
 
-    `remember` gives what the records know of repositories, once their contents are read. Raises RefusedError where a
-    list of what is in use protects nothing here, JournalError, and what `read_missing` raises.
+    `remember` returns what the records know about repositories; it is called after their contents are read. Raises
+    RefusedError if a list of images in use protects nothing in this registry, JournalError, and what `read_missing`
+    raises.
     """
     own = registry_hosts(address, policies.protect.aliases)
-    images = [images_in(file, own) for file in lists]  # before anything is read: a list may refuse all of it
+    images = [images_in(file, own) for file in lists]  # first, because a bad list refuses everything
     names = only or tuple(dict.fromkeys((*source.inventory.repositories, *untagged.found)))
     wanted = {name: source.inventory.tags(name) for name in names}
     holders = [*wanted_digests(policies, wanted)]
@@ -120,10 +121,11 @@ class LastCleanup:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a cleanup would do. `plan` removes what the policies no longer keep, and takes about `seconds`.
+    """What a cleanup would do. `plan` removes what the policies do not keep, and takes about `seconds`.
 
-    `untagged` is what was found without a tag. `left_by_limit` counts the tags that a limit leaves for later runs.
-    `last` is what the last cleanup by this policy file counted; `path` is that file, None for a policy of a program's.
+    `untagged` are the manifests that were found without a tag. `left_by_limit`: how many tags a limit leaves for later
+    runs. `last`: the counts of the last cleanup with this policy file. `path`: that file; None if the policies were
+    made in Python.
     """
 
     judged: Judged
@@ -138,13 +140,13 @@ class Proposal:
 
     @property
     def refused(self) -> tuple[PolicySummary, ...]:
-        """The policies that take more than their `max_remove`: the plan is then not carried out."""
+        """The policies that would remove more than their `max_remove`; then the plan is not applied."""
         return tuple(one for one in self.summaries if one.refused)
 
 
 def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tuple[str, str], int]:
-    """By policy and reason, the bytes of what that reason alone keeps and nothing else that stays reaches: at most so
-    much more would come back without it, since not all of what stays was read."""
+    """By policy and reason, the bytes that only this reason keeps: an upper bound of what would come back without it,
+    because not everything that stays was read."""
     keys: dict[tuple[str, str] | None, int] = {}
 
     def lines() -> Iterator[tuple[Repository, Tag, Digest]]:
@@ -158,7 +160,7 @@ def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tu
 
 
 def not_taken(going: Collection[Verdict], plan: Plan) -> Set[tuple[Repository, Digest]]:
-    """The images of `going` of which a plan that was made for them takes nothing."""
+    """The images of `going` that their plan does not remove."""
     taken = {(step.repository, step.digest) for step in plan.steps}
     return {(verdict.repository, verdict.facts.digest) for verdict in going} - taken
 

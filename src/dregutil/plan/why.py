@@ -1,4 +1,4 @@
-"""Why one image stays or goes: the verdict on it, or what it belongs to where no policy judges it. Pure."""
+"""Why an image is kept or removed: its verdict or, if no policy judges it, what it belongs to. Pure."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _NOT_KNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A verdict, and every rule and reference that bears on it."""
+    """A verdict, and every rule and reference that applies to it."""
 
     verdict: Verdict
     factors: tuple[Factor, ...]
 
 
 def verdict_on(reference: Reference, verdicts: Sequence[Verdict]) -> Verdict | None:
-    """The verdict on a tag; of a digest, that on the first of its tags, or on itself."""
+    """The verdict on a tag; for a digest, that on the first of its tags, or on itself."""
     if reference.tag is not None:
         return next((found for found in verdicts if found.facts.tag == reference.tag), None)
     on = [found for found in verdicts if found.facts.digest == reference.digest]
@@ -38,7 +38,7 @@ def verdict_on(reference: Reference, verdicts: Sequence[Verdict]) -> Verdict | N
 
 
 def left_behind(repository: Repository, tag: Tag, digest: Digest) -> Explanation:
-    """Of a tag that an interrupted run left on a placeholder: it stays."""
+    """The explanation for a tag that an interrupted run left on a placeholder: it stays."""
     verdict = Verdict(repository, TagFacts(tag, digest), Decision.KEEP, (Reason(ReasonKind.UNREAD, LEFT_BEHIND),))
     return Explanation(verdict, (Factor(ReasonKind.UNREAD.value, keeps=True, text=LEFT_BEHIND),))
 
@@ -46,8 +46,8 @@ def left_behind(repository: Repository, tag: Tag, digest: Digest) -> Explanation
 def unjudged(
     graph: RepositoryGraph, digest: Digest, verdicts: Sequence[Verdict], unjudgeable: str
 ) -> Explanation | None:
-    """Of what no policy can select by itself: a part of something, or what nothing knew of. None where it is not
-    there."""
+    """The explanation for a digest that no policy can select: a part of something, or unknown until now. None if it
+    does not exist."""
     manifest = graph.manifests.get(digest)
     if manifest is None:
         return None
@@ -73,7 +73,7 @@ def unjudged(
 
 
 def with_elsewhere(found: Explanation, inventory: Inventory) -> Explanation:
-    """And the tags of other repositories on the same digest, which do not hold it here."""
+    """Add the tags in other repositories on the same digest, which do not hold it here."""
     verdict = found.verdict
     places = sorted(
         f"{place}:{tag}" for place, tag in inventory.holders(verdict.facts.digest) if place != verdict.repository

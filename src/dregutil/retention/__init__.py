@@ -1,6 +1,7 @@
 """Retention: policies, lists of images in use, and a verdict with reasons for each tag.
 
-Pure: texts, facts and the current time are passed in; no file or registry is read.
+Pure: texts, facts and the current time are passed in. Only `facts` and `read_lists` read: the content database, and
+the lists' files. Nothing here reaches a registry.
 """
 
 from __future__ import annotations

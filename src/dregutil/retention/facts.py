@@ -1,4 +1,4 @@
-"""What is known of tags → the facts that a policy judges. Each digest is read out of the content database once."""
+"""What is known about tags → the facts that policies judge. Each digest is read once from the content database."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dregutil.retention.verdict import Former, TagFacts
 __all__ = ["HELD_FOR", "Facts", "wanted_digests"]
 
 HELD_FOR = timedelta(days=14)
-"""How long `cleanup` keeps what an undo put back, and what the last crawls no longer found."""
+"""How long `cleanup` keeps what an undo restored, and what the last crawls no longer found."""
 
 
 def wanted_digests(
     policies: PolicySet, repositories: Mapping[Repository, Mapping[Tag, Digest]]
 ) -> Iterator[tuple[Repository, Digest]]:
-    """The digests that a policy may own a tag of: their content decides."""
+    """The digests with a tag that a policy may own: their content must be read."""
     for repository, tags in repositories.items():
         applying = [policy for policy in policies.policies if applies_to(policy, repository)]
         for tag, digest in tags.items() if applying else ():
@@ -34,7 +34,7 @@ def wanted_digests(
 
 
 class Facts:
-    """What is known of tags, each digest read out of the database once."""
+    """Makes the facts of tags; reads each digest once from the database."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Facts:
         self._accessories: set[Digest] = set()  # what is no image that may run
 
     def on_placeholders(self, tags: Mapping[Tag, Digest]) -> tuple[Tag, ...]:
-        """Those of `tags` that an interrupted run left on a placeholder: they name no image, and are counted by no
-        rule."""
+        """Those of `tags` that an interrupted run left on a placeholder: they are not images, and no rule counts
+        them."""
         for digest in set(tags.values()) & self.wanted:
             self._read(digest)
         if self._placeholders.isdisjoint(tags.values()):
@@ -81,12 +81,12 @@ class Facts:
             yield facts
 
     def of_untagged(self, repository: Repository, roots: Mapping[Digest, datetime | None]) -> Iterator[TagFacts]:
-        """Those of manifests without a tag. What they refer to is not there, so that they refer to nothing."""
+        """The facts of manifests without a tag. Their subject does not exist, so they have none."""
         for digest, since in roots.items():
             yield replace(self._fact(repository, None, digest), seen=since, known_since=since, subject=None)
 
     def of_missing(self, repository: Repository, missing: Mapping[Tag, Missing]) -> Iterator[TagFacts]:
-        """Those of tags that are not there now: as far as it is known, for nothing is read of them."""
+        """The facts of tags that are missing now, as far as known: nothing is read for them."""
         for tag, one in missing.items():
             self.wanted.add(one.digest)
             yield replace(self._fact(repository, tag, one.digest), unread="", missing_since=one.since)
@@ -128,7 +128,7 @@ class Facts:
 
 
 def _subject_of(tag: Tag, digests: Set[Digest]) -> Digest | None:
-    """The one of `digests` that a tag's name speaks of, if its suffix is not a known one."""
+    """The one of `digests` that is the subject in a tag's name, if its suffix is unknown."""
     named = parse_accessory_tag(tag) if parse_signature_tag(tag) is None else None
     return None if named is None else next((digest for digest in digests if named.names(digest)), None)
 

@@ -1,4 +1,4 @@
-"""The lists of images in use: their bytes, and what the content database knows of the IDs in them."""
+"""Reads the lists of images in use, and looks up image IDs in the content database."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from dregutil.retention.policy import InUseList, PolicySet
 
 __all__ = ["manifests_of", "read_list", "read_lists"]
 
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # what PowerShell's `>` writes begins so
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")  # as written by `>` in PowerShell
 
 
 def read_lists(policies: PolicySet, folder: Path) -> tuple[ListFile, ...]:
-    """The lists of what is in use, paths being of the policy's folder. Raises RefusedError where one is missing."""
+    """Read the lists of images in use; paths are relative to `folder`. Raises RefusedError if one cannot be read."""
     return tuple(read_list(entry, folder) for entry in policies.protect.in_use)
 
 
 def read_list(entry: InUseList, folder: Path) -> ListFile:
-    """One of them. Raises RefusedError."""
+    """Read one list. Raises RefusedError if it cannot be read."""
     try:
         if entry.file == "-":
             return ListFile(entry, _text(sys.stdin.buffer), timedelta(0))
@@ -46,13 +46,13 @@ def read_list(entry: InUseList, folder: Path) -> ListFile:
 
 
 def _text(file: BinaryIO) -> str:
-    """At most one byte more than a list may have characters, so that a longer one is noticed."""
+    """Read one byte more than a list may have characters, so that a longer one is noticed."""
     raw = file.read(LONGEST + 1)
     return raw.decode("utf-16" if raw.startswith(_UTF16) else "utf-8-sig")
 
 
 def manifests_of(database: ContentDatabase) -> Lookup:
-    """From an image's ID, or the first digits of one, to the manifests that it may mean, as far as they were read."""
+    """A function that returns the manifests of an image ID, or of its first digits, as far as they were read."""
 
     def lookup(value: str) -> Collection[Digest]:
         found: dict[Digest, None] = {}
