@@ -21,6 +21,7 @@ __all__ = [
     "bounded_lines",
     "check_is_file",
     "contents_file",
+    "create_private",
     "file_of",
     "make_private_folder",
     "others_link",
@@ -104,6 +105,11 @@ def write_atomically(
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file that only its owner may read, unless it exists. A link is not followed. Raises OSError."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
 def sync_folder(folder: Path) -> None:

@@ -107,7 +107,7 @@ def test_an_absent_repository_is_reported_with_the_nearest_name(cli: Cli) -> Non
         (("query-tags", "-r", "shop/web", "-t", "=>1.0"), "did you mean '>=1.0'?"),
         (("query-tags", "-r", "shop/web", "-t", "~1.0"), "compared with <, <=, ==, >= and >"),
         (("query-tags", "-r", "shop/web", "-t", "1.0 1.1"), "-t 1.0 1.1"),
-        (("query-tags", "-r", "shop/web", "-t", "shop/web:1.0"), "no tag and no version selector"),
+        (("query-tags", "-r", "shop/web", "-t", "shop/web:1.0"), "is neither a tag nor a version selector"),
         (("remove-tags", "-r", "shop/web", "-t", "1", "--dryrun"), "did you mean --dry-run?"),
         (("remove-tags", "-r", "shop/web", "-t", "1", "--keep-childern"), "did you mean --keep-children?"),
         (("list-repo-names", "--formt=json"), "did you mean --format?"),

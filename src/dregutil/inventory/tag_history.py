@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dregutil.errors import JournalError
-from dregutil.files import file_of
+from dregutil.files import create_private, file_of, make_private_folder
 from dregutil.inventory.tag_history_tables import (
     FORMER_LENGTH,
     VERSION,
@@ -187,8 +186,8 @@ class TagHistory:
 
     def _make_file(self) -> None:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            make_private_folder(self.path.parent)
+            create_private(self.path)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             elsewhere = "name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)"

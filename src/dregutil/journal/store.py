@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
-from dregutil.files import make_private_folder, others_link, sync_folder
+from dregutil.files import create_private, make_private_folder, others_link, sync_folder
 from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.oci_layout import laid_out, laid_out_names
 from dregutil.journal.reader import ENDED, read_header, read_journal
@@ -173,6 +173,7 @@ class RunStore:
         path = self.folder / "locks" / hashlib.sha256(name.encode()).hexdigest()[:24]
         try:
             make_private_folder(path.parent)
+            create_private(path)  # FileLock calls a file that it cannot create a lock that is held
             held = FileLock(path, timeout=0, mode=0o600, preserve_lock_file=True).acquire()
         except Timeout as error:
             raise RefusedError(
