@@ -22,6 +22,7 @@ if installed, otherwise the one in memory) and with empty caches. It counts what
 from __future__ import annotations
 
 import argparse
+import ast
 import asyncio
 import contextlib
 import dataclasses
@@ -66,22 +67,13 @@ _LOOP = asyncio.base_events.__file__
 _IS_FUNCTION = 1  # CO_OPTIMIZED: the body of a class or a module has no such flag
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The origin of a call: the nearest function, and all functions on the stack, including those that created
-    tasks."""
-
-    caller: CodeType
-    above: frozenset[CodeType]
-
-
 @dataclass
 class Trace:
-    """Calls between functions of the package below `base`, each with the functions on the stack at each call."""
+    """The calls between functions of the package below `base`, in the order of their first occurrence."""
 
     base: str
-    calls: dict[tuple[CodeType, CodeType], frozenset[CodeType]] = field(default_factory=dict)
-    _makers: dict[FrameType, Origin | None] = field(default_factory=dict)
+    calls: dict[tuple[CodeType, CodeType], None] = field(default_factory=dict)
+    _makers: dict[FrameType, CodeType | None] = field(default_factory=dict)  # of the frames of tasks' coroutines
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
@@ -98,9 +90,6 @@ class Trace:
         path = code.co_filename[len(self.base) : -len(".py")]
         return path.removesuffix(f"{os.sep}__init__").replace(os.sep, ".")
 
-    def room(self, code: CodeType) -> str:
-        return self.module(code).partition(".")[0]
-
     def name(self, code: CodeType) -> str:
         return f"{self.module(code)}:{code.co_qualname}"
 
@@ -111,29 +100,23 @@ class Trace:
         if code.co_name == "create_task" and code.co_filename == _LOOP:
             made = getattr(frame.f_locals.get("coro"), "cr_frame", None)
             if made is not None:
-                self._makers[made] = self._origin(frame)
+                self._makers[made] = self._caller(frame)
         elif self._is_ours(code) and code.co_flags & _IS_FUNCTION and not _is_of_value(frame):
-            origin = self._origin(frame)
-            if origin is not None:
-                call = (origin.caller, code)
-                self.calls[call] = self.calls.get(call, origin.above) & origin.above
+            caller = self._caller(frame)
+            if caller is not None:
+                self.calls[caller, code] = None
 
-    def _origin(self, frame: FrameType) -> Origin | None:
-        """The origin of `frame`; None if an event loop, an import or a value called it."""
-        maker = self._makers.get(frame)
-        codes = []
-        while maker is None and (below := frame.f_back) is not None and not _is_loop(below):
-            frame = below
-            if frame.f_code.co_filename.startswith("<frozen importlib"):
+    def _caller(self, frame: FrameType) -> CodeType | None:
+        """The function that called `frame`; None for what an event loop, an import or a value calls."""
+        while frame not in self._makers:
+            below = frame.f_back
+            if below is None or _is_loop(below) or below.f_code.co_filename.startswith("<frozen importlib"):
                 return None
+            frame = below
             if self._is_ours(frame.f_code):
-                if _is_of_value(frame):
-                    return None
-                codes.append(frame.f_code)
-            maker = self._makers.get(frame)
-        if maker is not None:
-            return Origin(codes[0] if codes else maker.caller, maker.above.union(codes))
-        return Origin(codes[0], frozenset(codes)) if codes else None
+                is_counted = frame.f_code.co_flags & _IS_FUNCTION and not _is_of_value(frame)
+                return frame.f_code if is_counted else None
+        return self._makers[frame]
 
     def _is_ours(self, code: CodeType) -> bool:
         return code.co_filename.startswith(self.base)
@@ -156,24 +139,44 @@ def _is_of_value(frame: FrameType) -> bool:
 
 @dataclass
 class Count:
-    """The calls between rooms, by move and by return."""
+    """The calls between rooms, by move and by call-back."""
 
     moves: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
-    returns: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
+    callbacks: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def rooms(self) -> set[str]:
         return {room for move in self.moves for room in move}
 
 
-def count(trace: Trace, room: Callable[[CodeType], str]) -> Count:
+def count(trace: Trace, room: Callable[[str], str]) -> Count:
+    """`room` gives the room of a module."""
+    imported = {(room(module), room(other)) for module, other in imports(Path(trace.base))}
     found = Count()
-    for (caller, callee), above in trace.calls.items():
-        move = (room(caller), room(callee))
+    for caller, callee in trace.calls:
+        move = (room(trace.module(caller)), room(trace.module(callee)))
         if move[0] != move[1]:
-            kind = found.returns if move[1] in set(map(room, above)) else found.moves
+            kind = found.moves if move in imported else found.callbacks
             kind[move].append(f"{trace.name(caller)} -> {trace.name(callee)}")
     return found
+
+
+def imports(package: Path) -> Iterator[tuple[str, str]]:
+    """Pairs of a module and one that it imports, anywhere in its text."""
+    for path in package.rglob("*.py"):
+        module = ".".join(path.relative_to(package).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                if name.startswith(f"{package.name}."):
+                    yield module, name.removeprefix(f"{package.name}.")
+
+
+def first_part(module: str) -> str:
+    return module.partition(".")[0]
 
 
 def fill(url: str) -> None:
@@ -239,15 +242,15 @@ def measured(source: Path, commands: Sequence[str], *, by: str, calls: bool) -> 
     rooms = {}
     for command in commands:
         trace = traced(source, COMMANDS[command])
-        found = count(trace, trace.module if by == "module" else trace.room)
+        found = count(trace, str if by == "module" else first_part)
         rooms[command] = found.rooms
         figures[command] = {
             f"{by}s": len(found.rooms),
             "moves": len(found.moves),
             "calls": sum(map(len, found.moves.values())),
-            "returns": len(found.returns),
+            "call-backs": len(found.callbacks),
         }
-        for kind, pairs in (("", found.moves), (" (return)", found.returns)) if calls else ():
+        for kind, pairs in (("", found.moves), (" (call-back)", found.callbacks)) if calls else ():
             for pair, lines in sorted(pairs.items()):
                 print(f"{command}: {' -> '.join(pair)}{kind}", *lines, sep="\n    ")
     return figures, rooms
@@ -255,7 +258,7 @@ def measured(source: Path, commands: Sequence[str], *, by: str, calls: bool) -> 
 
 def compared(before: Figures, now: Figures) -> Iterator[str]:
     """The rows of a table in Markdown."""
-    names = [name for name in next(iter(now.values())) if name != "returns"]
+    names = [name for name in next(iter(now.values())) if name != "call-backs"]
     yield f"| | {' | '.join(f'{name} before | now' for name in names)} |"
     yield "|---" * (1 + 2 * len(names)) + "|"
     for command, figures in now.items():
@@ -284,10 +287,10 @@ def main() -> int:
         before = json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout)
         print(*compared(before, figures), sep="\n")
     else:
-        print(" " * 10 + "".join(f"{name:>8}" for name in next(iter(figures.values()))))
+        print(" " * 10 + "".join(f"{name:>11}" for name in next(iter(figures.values()))))
         for command, found in figures.items():
             names = "  " + " ".join(sorted(rooms[command])) if args.by == "room" else ""
-            print(f"{command:10}{''.join(f'{number:8}' for number in found.values())}{names}")
+            print(f"{command:10}{''.join(f'{number:11}' for number in found.values())}{names}")
     return 0
 
 

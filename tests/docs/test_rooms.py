@@ -1,4 +1,4 @@
-"""What tools/rooms.py counts as a move, a call and a return."""
+"""What tools/rooms.py counts as a move, a call and a call-back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rooms import Trace, count
+from rooms import Trace, count, first_part
 
 FRONT = """
 import asyncio
@@ -51,7 +51,7 @@ def shout(): pass
 """
 
 
-def test_moves_calls_and_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moves_calls_and_callbacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "sampled"
     package.mkdir()
     for name, text in (("__init__", ""), ("front", FRONT), ("back", BACK), ("deep", DEEP)):
@@ -67,13 +67,16 @@ def test_moves_calls_and_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         sys.setprofile(before)
         for name in [name for name in sys.modules if name.partition(".")[0] == "sampled"]:
             del sys.modules[name]
-    found = count(trace, trace.room)
+    found = count(trace, first_part)
     assert found.moves == {
-        ("front", "back"): ["front:start -> back:each", "front:ask -> back:in_tasks"],
+        ("front", "back"): [
+            "front:start -> back:each",
+            "front:ask -> back:in_tasks",
+            "front:answer -> back:Worker.work",
+        ],
         ("back", "deep"): ["back:Worker.work -> deep:shout"],
-    }, "a value's method is none, nor is what it calls"
-    assert found.returns == {
+    }, "a value's method does not count, nor does what it calls"
+    assert found.callbacks == {
         ("back", "front"): ["back:each -> front:start.<locals>.<lambda>", "back:in_tasks -> front:answer"],
-        ("front", "back"): ["front:answer -> back:Worker.work"],  # `in_tasks` is on the stack of the task's maker
     }
     assert found.rooms == {"front", "back", "deep"}
