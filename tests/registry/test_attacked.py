@@ -14,9 +14,10 @@ import pytest
 
 from dregutil.apply import sweep
 from dregutil.oci.names import Repository, Tag
+from dregutil.plan.outcome import Result
 from images import IMAGE, INDEX, Pusher
 from program import Program
-from removing import Removing
+from removing import Removing, results
 from servers import DistributionServer
 from servers.http import LOST, Answer, Proxy, Request
 from servers.memory import MemoryServer, Switches
@@ -197,6 +198,21 @@ async def test_a_copy_made_in_a_refused_sweep_is_whole_or_reported(
     now = pusher.tags("r")
     assert pusher.is_whole("r", "prod")
     assert now["prod"] in before.values() or [lost.tag for lost in result.unmended] == ["prod"]
+
+
+@pytest.mark.usefixtures("swept")
+async def test_a_copy_made_in_a_sweep_of_one_image_names_that_image(tmp_path: Path) -> None:
+    """Only one image can be meant: the copy is moved from the placeholder to it, and the image stays for it."""
+    with MemoryServer() as server, Pusher(server.url) as pusher, Proxy(server.port) as proxy:
+        image = pusher.push_image("r", "1.0", "1.1", seed="one")
+        pusher.push_image("r", "stable", seed="stays")
+        proxy.after = copied_once(pusher, "1.1", "prod", lambda: None)
+        result = await Removing(proxy.url, tmp_path).remove("<2")
+        assert result is not None
+        assert pusher.tags("r")["prod"] == image["digest"]
+        assert pusher.is_whole("r", "prod")
+        assert [(lost.tag, lost.mended) for lost in result.lost] == [("prod", image["digest"])]
+        assert results(result) == [Result.LEFT]
 
 
 async def test_a_tag_deleted_by_another_client_is_not_put_back_on_another_image(tmp_path: Path) -> None:
