@@ -25,6 +25,7 @@ from images import Pusher
 from remembering import plan_removal
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
+from servers.memory import MemoryServer, Switches
 
 
 class Between:
@@ -171,6 +172,30 @@ async def test_an_untag_whose_delete_is_refused_puts_the_tag_back(
     assert len(proxy.deletes) == 1
     assert pusher.tags("r") == {"1.0": image["digest"], "stable": image["digest"]}
     assert pusher.is_whole("r", "1.0")
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+async def test_a_tag_pushed_during_a_stopped_sweep_stays(by_name: bool) -> None:
+    """What was removed so far is put back, but not over a push."""
+    repository = Repository("r")
+    with MemoryServer(Switches(untags=by_name)) as server, Pusher(server.url) as pusher:
+        before = {f"1.{number}": pusher.push_image("r", f"1.{number}", seed=str(number)) for number in range(3)}
+        pushed: list[str] = []
+
+        def push() -> None:
+            if not pushed:
+                pushed.append(pusher.push_image("r", "1.0", seed="new")["digest"])
+
+        async with connect_writable(server.url) as registry:
+            intents = []
+            for number, (tag, image) in enumerate(before.items()):
+                manifest = await registry.manifest(repository, Digest(image["digest"]))
+                assert manifest is not None
+                intents.append(Intent(number, repository, (Tag(tag),), manifest))
+            untagger = Untagger(registry, NoRecorder())
+            untagger.progress.on_swept = push
+            assert await untagger.sweep(intents, lambda: bool(pushed)) is by_name
+        assert pusher.tags("r") == {tag: image["digest"] for tag, image in before.items()} | {"1.0": pushed[0]}
 
 
 async def test_a_delete_that_is_answered_429_is_sent_again(registry_server: DistributionServer, pusher: Pusher) -> None:
