@@ -71,3 +71,23 @@ def test_a_registry_that_keeps_nothing_untagged_refuses(memory: MemoryServer, tm
         assert "without --untag both go" in done.stderr
         assert pusher.tags("r")["1.0"] == digest
         assert pusher.is_whole("r", "1.0")
+
+
+def test_a_tag_pushed_before_such_a_registry_gets_it_back_stays(memory: MemoryServer, tmp_path: Path) -> None:
+    memory.switches.untags = memory.switches.last_tag_takes = True
+    pushed: list[str] = []
+
+    def refuse(request: Request) -> Answer | None:
+        if request.method != "PUT" or ":" not in request.reference:
+            return None
+        pushed.append(pusher.push_image("r", "1.0", seed="new")["digest"])
+        return Answer(400)
+
+    with Pusher(memory.url) as pusher, Proxy(memory.port, before=refuse) as proxy:
+        pusher.push_image("r", "1.0", seed="one")
+        pusher.push_image("r", "2.0", seed="two")
+        done = Program(proxy.url, tmp_path).run("remove-tags", "-r", "r", "-t", "1.0", "--untag", "-y")
+        assert done.returncode == 1, done.stderr
+        assert "'1.0' names something else by now" in done.stderr
+        assert [pusher.tags("r")["1.0"]] == pushed
+        assert pusher.is_whole("r", "1.0")

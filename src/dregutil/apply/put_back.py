@@ -1,7 +1,7 @@
 """Putting back manifests and tags as they were: every PUT of a manifest that was there before is in this module.
 
 Children come first, then the manifest itself by its digest, then its tags, so that no tag ever names what is not whole.
-The bytes are those that the registry gave, or that the record has: never made anew.
+The bytes are those that the registry gave, or that the record has; they are never serialized again.
 
 A tag is put only where its guard allows it, since another user may have pushed it meanwhile:
 
@@ -9,9 +9,8 @@ A tag is put only where its guard allows it, since another user may have pushed 
     if_free_or_on(digests)     or it names one of these: the manifest itself, or a placeholder of this run
     just_seen_on_placeholder   no request: the caller has just read the tag on a placeholder
     just_denied_twice          no request: the caller has just asked as `if_free` does
-    just_untagged              no request: the caller has just removed the tag, and must undo that
 
-Between the answer to a guard and the PUT that follows lies one request: the API has no conditional PUT.
+A push between the answer to a guard and the PUT, which follows at once, is overwritten: the API has no conditional PUT.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ __all__ = [
     "if_free_or_on",
     "just_denied_twice",
     "just_seen_on_placeholder",
-    "just_untagged",
     "put_back",
     "put_back_missing",
     "put_back_tags",
@@ -64,11 +62,6 @@ async def just_seen_on_placeholder(_: WritableRegistry, __: Repository, ___: Tag
 
 async def just_denied_twice(_: WritableRegistry, __: Repository, ___: Tag) -> bool:
     """Any tag: the caller has just asked `if_free`, since an error of that question is no error of the PUT."""
-    return True
-
-
-async def just_untagged(_: WritableRegistry, __: Repository, ___: Tag) -> bool:
-    """Any tag: the caller has just removed it, and the registry keeps its manifest only under a tag."""
     return True
 
 

@@ -14,7 +14,6 @@ from dregutil.apply.put_back import (
     if_free_or_on,
     just_denied_twice,
     just_seen_on_placeholder,
-    just_untagged,
     put_back,
     put_back_missing,
     put_back_tags,
@@ -138,7 +137,7 @@ async def test_a_guard_asks_twice_only_if_the_tag_is_denied(guard: Guard) -> Non
     assert registry.asked == ["HEAD 1.0"]
 
 
-@pytest.mark.parametrize("guard", [just_denied_twice, just_seen_on_placeholder, just_untagged])
+@pytest.mark.parametrize("guard", [just_denied_twice, just_seen_on_placeholder])
 async def test_what_the_caller_has_just_read_is_not_requested_again(guard: Guard) -> None:
     registry = Scripted({TAG: OURS})
     assert await put_back_tags(registry.writable, R, MINE, (TAG,), guard=guard) == (TAG,)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from dregutil.apply.put_back import if_free, just_untagged, put_back, put_back_tags
+from dregutil.apply.put_back import if_free, put_back, put_back_tags
 from dregutil.apply.untag.sweeping import CheckCopies, Originals, Progress, Way, in_groups, is_on, put_tags_back
 from dregutil.errors import DregutilError, OutcomeUnknownError, ProtocolError, RegistryError
 from dregutil.oci.names import Tag
@@ -120,15 +120,17 @@ class ByName(Way):
     async def _keep_untagged(self, intent: Intent, tag: Tag) -> None:
         """Put a manifest back that went with its only tag.
 
-        Raises DregutilError where this registry keeps none without a tag; the tag is on it again then.
+        Raises DregutilError where this registry keeps none without a tag; the tag is on it again then, unless it was
+        pushed meanwhile.
         """
         repository, manifest = intent.repository, intent.manifest
         try:
             await put_back(self._registry, repository, manifest, below={})
         except (RegistryError, ProtocolError) as error:
-            await put_back_tags(self._registry, repository, manifest, (tag,), guard=just_untagged)
+            put = await put_back_tags(self._registry, repository, manifest, (tag,), guard=if_free)
+            back = "was put back" if put else "names something else by now"
             raise DregutilError(
-                f"this registry keeps no manifest without a tag: '{tag}' was put back; without --untag both go"
+                f"this registry keeps no manifest without a tag: '{tag}' {back}; without --untag both go"
             ) from error
 
     async def _is_on(self, intent: Intent, tag: Tag) -> bool:
