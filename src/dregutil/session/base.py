@@ -262,6 +262,14 @@ class SessionBase:
         stored = self.stored()
         return found if stored is None else found.with_indexes_of(stored)
 
+    def _recall(self) -> None:
+        """Where this session read no tags, remember those of the cache file: they are held against the registry's
+        lists. Raises CacheError."""
+        if not self._tags and self.cache is not None:
+            inventory = self.cache.read()
+            if inventory is not None:
+                self._tags.update(inventory.as_mapping())
+
     def _learn(self, found: CrawlResult) -> CrawlResult:
         """Remember the tags that were read, and tell of them."""
         self._tags.update(found.inventory.as_mapping())

@@ -324,6 +324,7 @@ class RemovalSession(ReadingSession):
         from dregutil.plan.outcome import NoRecorder
 
         seconds = self.seconds_for(plan) if plan is self._planned else None
+        self._recall()
         known = self.known()
         if plan.removed_untagged:
             lost = {name: self.records.history.untagged(name) for name in plan.repositories}

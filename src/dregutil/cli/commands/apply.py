@@ -60,7 +60,6 @@ def _resume(args: argparse.Namespace, settings: Settings) -> int:
 
 def _carry_out(args: argparse.Namespace, settings: Settings, registry: Session, work: Undertaking) -> int:
     stored = read_stored(registry, settings)
-    registry.cached()  # what the cache has of tags is held against the registry's lists
     return max(carry_out(args, settings, registry, work), storage_code(stored))
 
 
