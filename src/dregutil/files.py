@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import stat
@@ -23,6 +24,7 @@ __all__ = [
     "contents_file",
     "create_private",
     "file_of",
+    "lock_file",
     "make_private_folder",
     "others_link",
     "read_bytes",
@@ -110,6 +112,20 @@ def write_atomically(
 def create_private(path: Path) -> None:
     """Create an empty file that only its owner may read, unless it exists. A link is not followed. Raises OSError."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+
+
+@contextlib.contextmanager
+def lock_file(path: Path, *, wait: bool) -> Iterator[None]:
+    """Hold the lock of a file, which is created if it is missing, and stays. A link is not followed.
+
+    Raises OSError; BlockingIOError if another process holds the lock and `wait` is false.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from dregutil.errors import CacheError, UsageError
-from dregutil.files import check_is_file, create_private, others_link, write_atomically
+from dregutil.files import check_is_file, lock_file, others_link, write_atomically
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 
@@ -111,16 +111,9 @@ class CacheFile:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other processes from changing the file meanwhile. Without a lock if the folder cannot be written."""
-        from filelock import FileLock  # 15 ms, and a query changes nothing
-
-        try:
-            path = self.path.with_name(f".{self.path.name}.lock")
-            create_private(path)  # FileLock waits for ever for a file that it cannot create, as in /proc
-            held = FileLock(path, mode=0o600, preserve_lock_file=True).acquire()
-        except (OSError, ValueError):  # `/` has no name
-            yield
-            return
-        with held:
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError, ValueError):  # `/` has no name
+                held.enter_context(lock_file(self.path.with_name(f".{self.path.name}.lock"), wait=True))
             yield
 
     def unusable(self, why: str) -> CacheError:

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
-from dregutil.files import create_private, make_private_folder, others_link, sync_folder
+from dregutil.files import lock_file, make_private_folder, others_link, sync_folder
 from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.oci_layout import laid_out, laid_out_names
 from dregutil.journal.reader import ENDED, read_header, read_journal
@@ -168,21 +168,18 @@ class RunStore:
 
     @contextlib.contextmanager
     def _lock(self, name: str, registry: str) -> Iterator[None]:
-        from filelock import FileLock, Timeout  # 9 ms, and only what changes a registry needs it
-
         path = self.folder / "locks" / hashlib.sha256(name.encode()).hexdigest()[:24]
-        try:
-            make_private_folder(path.parent)
-            create_private(path)  # FileLock calls a file that it cannot create a lock that is held
-            held = FileLock(path, timeout=0, mode=0o600, preserve_lock_file=True).acquire()
-        except Timeout as error:
-            raise RefusedError(
-                f"another run is at work on {registry}",
-                advice="wait until it has ended; `dregutil history` shows it",
-            ) from error
-        except OSError as error:
-            raise self._not_recorded(error) from error
-        with held:
+        with contextlib.ExitStack() as held:
+            try:
+                make_private_folder(path.parent)
+                held.enter_context(lock_file(path, wait=False))
+            except BlockingIOError as error:
+                raise RefusedError(
+                    f"another run is at work on {registry}",
+                    advice="wait until it has ended; `dregutil history` shows it",
+                ) from error
+            except OSError as error:
+                raise self._not_recorded(error) from error
             yield
 
 
