@@ -17,7 +17,8 @@ from pathlib import Path
 
 from support import OURS, fill, timed
 
-import dregutil
+from dregutil.oci.names import Digest, Repository
+from dregutil.registry import connect_writable
 from servers import DistributionServer
 
 TAGS, DOOMED, SAMPLE = 10_000, 9_000, 24
@@ -74,13 +75,13 @@ def _sample(url: str, digests: list[str]) -> list[float]:
 async def _plain(url: str, digests: list[str], at_once: int) -> float:
     """Seconds per DELETE."""
     waiting = iter(digests)
-    async with dregutil.connect_writable(url) as registry:
+    async with connect_writable(url) as registry:
         await registry.ping()
         started = time.perf_counter()
 
         async def work() -> None:
             for digest in waiting:
-                await registry.delete_manifest(dregutil.Repository(NAME), dregutil.Digest(digest))
+                await registry.delete_manifest(Repository(NAME), Digest(digest))
 
         await asyncio.gather(*(work() for _ in range(at_once)))
         return (time.perf_counter() - started) / len(digests)

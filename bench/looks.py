@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,21 +99,28 @@ def _server_cpu(server: Any) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _found(*places: str) -> Any:
+    """The first of these names of the package that there is: it has moved between versions."""
+    for place in places:
+        module, _, name = place.rpartition(".")
+        with suppress(ModuleNotFoundError, AttributeError):
+            return getattr(importlib.import_module(f"dregutil.{module}"), name)
+    raise SystemExit(f"none of {', '.join(places)} is in this version")
+
+
 async def _one(url: str, selector: str) -> dict[str, Any]:
     """Remove with the library on the path, and return what it took."""
-    import dregutil
+    crawl = _found("inventory.crawl.crawl", "crawl.crawl")
+    select_tags = _found("select.selection.select_tags", "selection.select_tags")
+    selectors = _found("select.selector.TagSelector", "selector.TagSelector")
+    plan_removal = _found("plan.live.plan_removal", "removal.plan_removal")
+    apply_plan = _found("apply.apply.apply_plan", "apply.apply_plan")
+    known = _found("inventory.known.Known", "apply.run.Known", "run.Known")
+    surveys = _found("inventory.fresh_surveys.FreshSurveys", "inventory.readings.Readings", "readings.Readings")
+    recorders = _found("plan.outcome.NoRecorder", "outcome.NoRecorder")
 
-    try:
-        from dregutil.apply.run import Known
-        from dregutil.inventory.fresh_surveys import FreshSurveys
-        from dregutil.plan.outcome import NoRecorder, Result
-    except ImportError:  # 2.1.0 and before
-        from dregutil.outcome import NoRecorder, Result
-        from dregutil.readings import Readings as FreshSurveys
-        from dregutil.run import Known
-
-    async with dregutil.connect_writable(url) as registry:
-        inventory = (await dregutil.crawl(registry)).inventory
+    async with _found("registry.connect_writable")(url) as registry:
+        inventory = (await crawl(registry)).inventory
         sent: Counter[str] = Counter()
         send = registry._transport.send  # noqa: SLF001 - counted where they are sent
 
@@ -120,17 +129,15 @@ async def _one(url: str, selector: str) -> dict[str, Any]:
             return await send(method, *arguments, **options)
 
         registry._transport.send = counted  # type: ignore[method-assign]  # noqa: SLF001
-        readings = FreshSurveys()
-        selection = dregutil.select_tags(
-            inventory, sorted(inventory.as_mapping()), dregutil.TagSelector.build([selector])
-        )
+        readings = surveys()
+        selection = select_tags(inventory, sorted(inventory.as_mapping()), selectors.build([selector]))
         started, cpu = time.perf_counter(), time.process_time()
-        plan = await dregutil.plan_removal(registry, selection, inventory, readings=readings)
-        result = await dregutil.apply_plan(registry, plan, known=Known(), readings=readings, recorder=NoRecorder())
+        plan = await plan_removal(registry, selection, inventory, readings=readings)
+        result = await apply_plan(registry, plan, known=known(), readings=readings, recorder=recorders())
         return {
             "requests": sum(sent.values()),
             "sent": sent,
-            "removed": len(result.of(Result.REMOVED)),
+            "removed": sum(outcome.result.value == "removed" for outcome in result.outcomes),
             "wall": time.perf_counter() - started,
             "cpu": time.process_time() - cpu,
             "gap": getattr(result, "longest_gap", 0.0),

@@ -25,10 +25,16 @@ from pathlib import Path
 
 from support import OURS, UNHURRIED, DelayProxy, compile_ours, fill, older_tool, replayed, timed
 
-import dregutil
+from dregutil.apply.apply import apply_plan
+from dregutil.inventory.crawl import crawl
 from dregutil.journal.oci_layout import LaidOutRecorder
 from dregutil.journal.writer import Journal
+from dregutil.oci.names import Repository
+from dregutil.plan.live import plan_removal
 from dregutil.plan.outcome import NoRecorder
+from dregutil.registry import connect_writable
+from dregutil.select.selection import select_tags
+from dregutil.select.selector import TagSelector
 from servers import DistributionServer
 
 REPOSITORIES, TAGS, DOOMED = 100, 30, 20
@@ -180,21 +186,21 @@ def _journal(folder: Path) -> list[tuple[str, str, str]]:
 
 
 async def _removal(url: str, folder: Path, recorded: bool) -> float:
-    async with dregutil.connect_writable(url) as registry:
-        inventory = (await dregutil.crawl(registry)).inventory
-        names = [dregutil.Repository.parse(name) for name in NAMES]
-        selection = dregutil.select_tags(inventory, names, dregutil.TagSelector.build([SELECTOR]))
+    async with connect_writable(url) as registry:
+        inventory = (await crawl(registry)).inventory
+        names = [Repository.parse(name) for name in NAMES]
+        selection = select_tags(inventory, names, TagSelector.build([SELECTOR]))
         started = time.perf_counter()
-        plan = await dregutil.plan_removal(registry, selection, inventory)
+        plan = await plan_removal(registry, selection, inventory)
         if recorded:
             journal = Journal(_made(folder / "run"))
             journal.begin(plan, started=datetime.now(UTC))
             recorder = LaidOutRecorder(journal, journal.folder / "layout")
-            await dregutil.apply_plan(registry, plan, recorder=recorder)
+            await apply_plan(registry, plan, recorder=recorder)
             journal.close(datetime.now(UTC))
             recorder.finish()
         else:
-            await dregutil.apply_plan(registry, plan, recorder=NoRecorder())
+            await apply_plan(registry, plan, recorder=NoRecorder())
         return time.perf_counter() - started
 
 
