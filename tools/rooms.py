@@ -14,9 +14,11 @@ if installed, otherwise the one in memory) and with empty caches. It counts what
 * A move is a pair of rooms, FROM -> TO, regardless of the number of calls. A call is a pair of functions, counted once.
 * A call into a room that is already on the stack is a return: a callback, a generator, a closure that was passed down.
   Returns are counted separately, as pairs of rooms; they are not moves.
-* Methods of values, and what they call, are not counted: of a frozen dataclass, named tuple, enum, exception or
-  subclass of `str`. The flow carries a value along; it does not move to the room of its class.
-* Everything else counts, including functions of `errors`, `files` and `oci`.
+* Methods of values, and what they call, are not counted: of a frozen dataclass, named tuple, enum, exception,
+  subclass of `str`, and of the `Inventory`, a mapping of tags. The flow carries a value along; it does not move to the
+  room of its class.
+* `errors`, `files` and `oci` hold the words of all rooms (errors, names, manifests, files): no flow goes through them.
+  They, and the modules of an older tree that became them, are counted with `--words` only.
 """
 
 from __future__ import annotations
@@ -63,6 +65,17 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "undo": [REMOVAL, ("undo", "-y")],
     "du": [("du",)],
 }  # the last line of each is traced
+WORDS = frozenset({"errors", "files", "oci"}) | {
+    "bounded_reading",
+    "details",
+    "escaping",
+    "folders",
+    "go_json",
+    "graph",
+    "manifest",
+    "private",
+    "reference",
+}
 _LOOP = asyncio.base_events.__file__
 _IS_FUNCTION = 1  # CO_OPTIMIZED: the body of a class or a module has no such flag
 
@@ -132,6 +145,8 @@ def _is_of_value(frame: FrameType) -> bool:
         return False
     owner = frame.f_locals.get(code.co_varnames[0])
     kind = owner if isinstance(owner, type) else type(owner)
+    if kind.__name__ == "Inventory":
+        return True
     if dataclasses.is_dataclass(kind):
         return bool(kind.__dataclass_params__.frozen)  # type: ignore[attr-defined]
     return issubclass(kind, str | tuple | enum.Enum | BaseException)
@@ -149,13 +164,13 @@ class Count:
         return {room for move in self.moves for room in move}
 
 
-def count(trace: Trace, room: Callable[[str], str]) -> Count:
-    """`room` gives the room of a module."""
+def count(trace: Trace, room: Callable[[str], str], *, words: bool) -> Count:
+    """`room` gives the room of a module; `words`: those that hold only words count, too."""
     imported = {(room(module), room(other)) for module, other in imports(Path(trace.base))}
     found = Count()
     for caller, callee in trace.calls:
         move = (room(trace.module(caller)), room(trace.module(callee)))
-        if move[0] != move[1]:
+        if move[0] != move[1] and (words or WORDS.isdisjoint(map(first_part, map(trace.module, (caller, callee))))):
             kind = found.moves if move in imported else found.callbacks
             kind[move].append(f"{trace.name(caller)} -> {trace.name(callee)}")
     return found
@@ -235,14 +250,16 @@ def traced(source: Path, lines: Sequence[Sequence[str]]) -> Trace:
 Figures = dict[str, dict[str, int]]
 
 
-def measured(source: Path, commands: Sequence[str], *, by: str, calls: bool) -> tuple[Figures, dict[str, set[str]]]:
+def measured(
+    source: Path, commands: Sequence[str], *, by: str, calls: bool, words: bool
+) -> tuple[Figures, dict[str, set[str]]]:
     """The figures and the rooms of each command; `calls`: each call between rooms is printed."""
     sys.path.insert(0, str(source))
     figures: Figures = {}
     rooms = {}
     for command in commands:
         trace = traced(source, COMMANDS[command])
-        found = count(trace, str if by == "module" else first_part)
+        found = count(trace, str if by == "module" else first_part, words=words)
         rooms[command] = found.rooms
         figures[command] = {
             f"{by}s": len(found.rooms),
@@ -272,18 +289,20 @@ def main() -> int:
     parser.add_argument("--before", type=Path, metavar="SOURCE", help="compare with another tree, in Markdown")
     parser.add_argument("--by", choices=("room", "module"), default="room")
     parser.add_argument("--calls", action="store_true", help="list each call between rooms")
+    parser.add_argument("--words", action="store_true", help="count errors, files and oci, too")
     parser.add_argument("--json", action="store_true", help="the figures alone, as JSON")
     parser.add_argument("commands", nargs="*", metavar="COMMAND", help=f"of {', '.join(COMMANDS)}; all by default")
     args = parser.parse_args()
     if unknown := [name for name in args.commands if name not in COMMANDS]:
         parser.error(f"no such command: {', '.join(unknown)}")
     commands = args.commands or list(COMMANDS)
-    figures, rooms = measured(args.source.resolve(), commands, by=args.by, calls=args.calls)
+    figures, rooms = measured(args.source.resolve(), commands, by=args.by, calls=args.calls, words=args.words)
     if args.json:
         print(json.dumps(figures))
     elif args.before is not None:
         # In another process: this one has imported its own tree.
         line = [sys.executable, __file__, "--json", "--by", args.by, "--source", str(args.before.resolve()), *commands]
+        line += ["--words"] if args.words else []
         before = json.loads(subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout)
         print(*compared(before, figures), sep="\n")
     else:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dregutil.apply.progress import RunProgress
-    from dregutil.apply.stop import Stop
     from dregutil.apply.undo.plan import UndoEntry, UndoPlan
     from dregutil.apply.undo.run import UndoResult, UndoRun
     from dregutil.errors import (
@@ -71,13 +70,13 @@ if TYPE_CHECKING:
     from dregutil.session.base import Options
     from dregutil.session.reading import Found, ImageTag, StorageCheckup
     from dregutil.session.session import Weighed
+    from dregutil.session.stop import Stop
     from dregutil.storage.garbage_collector import Collector
 
 __version__ = "2.1.0"
 
 _PLACES = {
     "dregutil.apply.progress": ("RunProgress",),
-    "dregutil.apply.stop": ("Stop",),
     "dregutil.apply.undo.plan": (
         "UndoEntry",
         "UndoPlan",
@@ -182,6 +181,7 @@ _PLACES = {
         "StorageCheckup",
     ),
     "dregutil.session.session": ("Weighed",),
+    "dregutil.session.stop": ("Stop",),
     "dregutil.storage.garbage_collector": ("Collector",),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from dregutil.cli.settings import cache_file_name
 from dregutil.errors import CacheError
-from dregutil.inventory.cache_file import CacheFile, cache_file_name
+from dregutil.inventory.cache_file import CacheFile
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 

@@ -6,19 +6,15 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from dregutil.cli.interrupt import stop_on_signals
 from dregutil.cli.output import count, emit, note, tag_text
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import BrakeError, JournalError, PlanRefusedError
-from dregutil.journal.mounts import why_short_lived
 from dregutil.journal.record import RunRecord
 from dregutil.oci.names import Repository
-from dregutil.plan.brake import braked_repositories
 from dregutil.plan.cleanup import Proposal
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import Result, RunResult
@@ -77,7 +73,7 @@ class Undertaking:
 
 def carry_out(args: argparse.Namespace, settings: Settings, registry: Session, work: Undertaking) -> int:
     """Ask, apply, record, report. Raises DregutilError, BrakeError among them, before anything was sent."""
-    if not _agreed_to(args, settings, work):
+    if not _agreed_to(args, settings, registry, work):
         note(settings, "nothing was removed")
         return 0
     with registry.lock(), stop_on_signals() as stop:
@@ -91,15 +87,14 @@ def carry_out(args: argparse.Namespace, settings: Settings, registry: Session, w
     return _report(args, settings, work, result)
 
 
-def warn_of_state(settings: Settings) -> None:
-    """Say where what is recorded for `undo` may not outlive us."""
-    with suppress(OSError):
-        why = why_short_lived(settings.state_dir, Path("/proc/self/mountinfo").read_text())
-        if why:
-            sys.stderr.write(
-                f"dregutil: warning: {why}: the record for `undo` may be lost with it\n"
-                "  name a folder that stays with --state-dir (DREGUTIL_STATE_DIR)\n"
-            )
+def warn_of_state(registry: Session) -> None:
+    """Warn if the record for `undo` may be lost with this machine or container."""
+    why = registry.why_records_are_short_lived()
+    if why:
+        sys.stderr.write(
+            f"dregutil: warning: {why}: the record for `undo` may be lost with it\n"
+            "  name a folder that stays with --state-dir (DREGUTIL_STATE_DIR)\n"
+        )
 
 
 def agreed(question: str) -> bool:
@@ -111,9 +106,9 @@ def agreed(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _agreed_to(args: argparse.Namespace, settings: Settings, work: Undertaking) -> bool:
+def _agreed_to(args: argparse.Namespace, settings: Settings, registry: Session, work: Undertaking) -> bool:
     on_terminal = sys.stdin.isatty() and sys.stderr.isatty()
-    braked = () if work.reviewed or work.earlier is not None else braked_repositories(work.plan)
+    braked = () if work.reviewed or work.earlier is not None else registry.braked(work.plan)
     asks = on_terminal and args.yes_remove is None and bool(braked or not args.yes)
     if asks:
         if work.rest is not work.plan:
@@ -121,7 +116,7 @@ def _agreed_to(args: argparse.Namespace, settings: Settings, work: Undertaking) 
             note(settings, f"{done:,} of {len(work.plan.steps):,} steps are done; the others:")
         sys.stderr.write(f"PLAN, nothing is removed yet · {settings.address.name}\n")
         sys.stderr.writelines(f"{line}\n" for line in work.shown or _plan_lines(settings, work))
-    warn_of_state(settings)
+    warn_of_state(registry)
     if braked:
         return _lets_through(args, settings, work.plan, braked, asks=asks)
     return agreed(question(work.rest, settings.address.name)) if asks else True

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from dregutil.apply.stop import Stop
+from dregutil.session.stop import Stop
 
 __all__ = ["stop_on_signals"]
 

@@ -15,6 +15,7 @@ __all__ = ["opened"]
 
 def opened(settings: Settings) -> Session:
     """The registry that the command line names, with all its options. Raises UsageError where it names none."""
+    line = ProgressLine(show=sys.stderr.isatty() and not settings.quiet)
     path, address = settings.repositories_from, settings.address
     return Session(
         address,
@@ -36,7 +37,7 @@ def opened(settings: Settings) -> Session:
         refresh=settings.refresh,
         storage=settings.storage,
         repositories=None if path is None else lambda: listed_repositories(path, address),
-        on_progress=ProgressLine(show=sys.stderr.isatty() and not settings.quiet),
+        on_progress=lambda progress: line(progress),
         on_warning=_warn,
         on_read=lambda found: tell_read(settings, found),
         on_noted=lambda noted: tell_noted(settings, noted),

@@ -14,10 +14,9 @@ from pathlib import Path
 from dregutil import files
 from dregutil.cli.parser import COMMANDS
 from dregutil.errors import UsageError, escaped
-from dregutil.inventory.cache_file import CacheFile, cache_file_name
 from dregutil.oci.names import RegistryAddress
 
-__all__ = ["Settings", "read_settings", "shown_command", "state_folder"]
+__all__ = ["Settings", "cache_file_name", "read_settings", "shown_command", "state_folder"]
 
 _OFF = ("", "0", "false", "no", "none")
 
@@ -40,7 +39,7 @@ class Settings:
     client_key: Path | None
     verify: Path | bool
     insecure: bool
-    cache: CacheFile | None
+    cache: Path | None
     refresh: bool
     use_get_manifest: bool
     raise_intersecting_repository: bool
@@ -170,10 +169,15 @@ def _verify(value: str | None) -> Path | bool:
     return False if _is_off(value) else Path(value).expanduser()
 
 
-def _cache(value: str | None, address: RegistryAddress | None) -> CacheFile | None:
+def _cache(value: str | None, address: RegistryAddress | None) -> Path | None:
     if value is None:
-        return None if address is None else CacheFile(Path(cache_file_name(address)))
-    return None if _is_off(value) else CacheFile(Path(value).expanduser())
+        return None if address is None else Path(cache_file_name(address))
+    return None if _is_off(value) else Path(value).expanduser()
+
+
+def cache_file_name(address: RegistryAddress) -> str:
+    """The older tool's name for a registry's cache: without the scheme, `/` and `.` replaced by `_`."""
+    return f"{address.name.replace('/', '_').replace('.', '_')}_cache.json"
 
 
 def state_folder(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Path:

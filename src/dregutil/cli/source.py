@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -27,8 +26,7 @@ _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 def tell_read(settings: Settings, found: CrawlResult) -> None:
     """Say how old tags from the cache are, or what of the registry could not be read, or is left out of its lists."""
     if found.is_cached:
-        age = settings.cache.age(time.time()) if settings.cache is not None else None
-        note(settings, f"as read {age_text(age or 0.0)} ago; --refresh reads it again")
+        note(settings, f"as read {age_text(found.age or 0.0)} ago; --refresh reads it again")
     if found.without_catalog:
         note(settings, f"{found.without_catalog}; the repositories are taken from the storage")
     for line in odd_names_lines(found.odd_names):

@@ -12,14 +12,9 @@ from pathlib import Path
 from dregutil.errors import CacheError, UsageError
 from dregutil.files import check_is_file, lock_file, others_link, write_atomically
 from dregutil.inventory.tags import Inventory
-from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+from dregutil.oci.names import Digest, Repository, Tag
 
-__all__ = ["CacheFile", "cache_file_name"]
-
-
-def cache_file_name(address: RegistryAddress) -> str:
-    """The older tool's name for a registry's cache: without the scheme, `/` and `.` replaced by `_`."""
-    return f"{address.name.replace('/', '_').replace('.', '_')}_cache.json"
+__all__ = ["CacheFile"]
 
 
 class CacheFile:

@@ -44,7 +44,7 @@ class CrawlResult:
     of the registry were read whole. Of a repository with tags that could not be read, `partly` has the others, and
     `unread` says why of each. `named` are the repositories that were asked for, or that the catalog named; `odd_names`:
     what the catalog names and what cannot be a repository's name. `seconds` is how long the crawl took, `began` when it
-    began (UTC); None where the inventory comes from the cache file.
+    began (UTC); None where the inventory comes from the cache file, which is `age` seconds old.
 
     `without_catalog` says why the catalog could not be read, where the repositories are those of the storage. Against
     the last complete crawl: `unlisted` are repositories that the catalog leaves out and that answer all the same,
@@ -64,6 +64,7 @@ class CrawlResult:
     unlisted: tuple[Repository, ...] = ()
     gone: tuple[Repository, ...] = ()
     omitted: tuple[tuple[Repository, Tag], ...] = ()
+    age: float | None = None
 
     @property
     def shown(self) -> Inventory:

@@ -83,7 +83,7 @@ class Options(TypedDict, total=False):
     authfile: str | None
     state_dir: Path | None
     contents: Path | None
-    cache: CacheFile | None
+    cache: Path | None
     refresh: bool
     storage: str | None
     repositories: Collection[str] | Callable[[], Collection[str]] | None
@@ -109,7 +109,7 @@ class SessionBase:
         if isinstance(self._listed, str):
             raise TypeError(f"repositories is a list: [{self._listed!r}]")
         self.state = options.get("state_dir") or files.state_folder()
-        self.cache = options.get("cache")
+        self.cache = self._cache_file(options.get("cache"))
         self._options = options
         self._stack = AsyncExitStack()
         self._opening: asyncio.Lock | None = None
@@ -252,6 +252,15 @@ class SessionBase:
         """The tags that plans saw, of the repositories that they could judge and no run has read again."""
         return {name: graph.tags.keys() for name, graph in self.surveys.graphs.items() if not graph.unjudgeable}
 
+    def why_records_are_short_lived(self) -> str:
+        """Why the record for `undo` may not outlive this machine or container; empty where nothing says so."""
+        from dregutil.journal.mounts import why_short_lived
+
+        try:
+            return why_short_lived(self.state, Path("/proc/self/mountinfo").read_text())
+        except OSError:
+            return ""
+
     def known(self) -> Known:
         """What this session and this machine's records know: the tags that were read, the indexes that no tag names."""
         from dregutil.inventory.known import Known
@@ -302,6 +311,13 @@ class SessionBase:
                 self.cache.update(changed)
             except (OSError, DregutilError) as error:
                 self._warn_of_cache(getattr(error, "strerror", None) or error)
+
+    def _cache_file(self, path: Path | None) -> CacheFile | None:
+        if path is None:
+            return None
+        from dregutil.inventory.cache_file import CacheFile
+
+        return CacheFile(path)
 
     def _warn_of_cache(self, why: object) -> None:
         path = None if self.cache is None else self.cache.path

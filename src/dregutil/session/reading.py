@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -115,6 +116,14 @@ class ReadingSession(SessionBase):
             self._save(found.inventory)
         return found
 
+    def in_cache(self) -> Inventory | None:
+        """The tags that the cache file has, also where they are to be read again; None where there is none, or it
+        cannot be used."""
+        try:
+            return None if self.cache is None else self.cache.read()
+        except CacheError:
+            return None
+
     def cached(self, *, streamed: bool = False) -> CrawlResult | None:
         """The registry's tags as the cache file has them; None where there is none, or they are to be read again.
         Raises CacheError."""
@@ -123,7 +132,8 @@ class ReadingSession(SessionBase):
         known = self.cache.stream() if streamed else self.cache.read()
         if known is None:
             return None
-        return self._tell_read(CrawlResult(known)) if streamed else self._learn(CrawlResult(known))
+        found = CrawlResult(known, age=self.cache.age(time.time()))
+        return self._tell_read(found) if streamed else self._learn(found)
 
     async def crawl(self, *repositories: str) -> CrawlResult:
         """Read the tags of the registry, or of some repositories. The cache file, where there is one, is brought up to
@@ -378,11 +388,7 @@ class ReadingSession(SessionBase):
         from dregutil.inventory.inspect import LATEST
 
         named = {reference.tag or LATEST} if reference.digest is None else {reference.tag} - {None}
-        try:
-            cached = self.cache.read() if self.cache is not None else None
-        except CacheError:
-            cached = None
-        tags = (cached or Inventory()).tags(reference.repository)
+        tags = (self.in_cache() or Inventory()).tags(reference.repository)
         digests = {reference.digest, *(tags.get(tag) for tag in named if tag is not None)} - {None}
         on_it = (tag for tag, found in tags.items() if found in digests)
         return tuple(dict.fromkeys([*(tag for tag in named if tag), *on_it]))

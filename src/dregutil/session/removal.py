@@ -23,7 +23,6 @@ from dregutil.session.reading import ReadingSession
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dregutil.apply.stop import Stop
     from dregutil.apply.undo.plan import UndoPlan
     from dregutil.apply.undo.run import UndoRun
     from dregutil.inventory.tags import Inventory
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from dregutil.plan.outcome import RunResult
     from dregutil.select.query import Selectors
     from dregutil.select.selection import MatchRules, Selection
+    from dregutil.session.stop import Stop
     from dregutil.storage.garbage_collector import Collector
 
 __all__ = ["RemovalSession", "damaged_error"]
@@ -133,6 +133,12 @@ class RemovalSession(ReadingSession):
         if self._registry is None:
             return plan_seconds(plan, 0.0, 1)
         return plan_seconds(plan, self._registry.request_seconds, self._registry.concurrency)
+
+    def braked(self, plan: Plan) -> tuple[Repository, ...]:
+        """The repositories of which a plan takes so much that `apply` wants the number of its tags confirmed."""
+        from dregutil.plan.brake import braked_repositories
+
+        return braked_repositories(plan)
 
     async def apply(
         self,
@@ -249,8 +255,8 @@ class RemovalSession(ReadingSession):
         """Put back what `plan` found of a run: locked and recorded. Raises RefusedError and JournalError; what fails
         later is in the result."""
         from dregutil.apply.progress import RunProgress
-        from dregutil.apply.stop import Stop
         from dregutil.apply.undo.recorded import undo_recorded
+        from dregutil.session.stop import Stop
 
         progress = RunProgress(total=sum(one.may_come_back for one in plan.entries), noun="manifests put back")
         self._tell(progress)
@@ -320,8 +326,8 @@ class RemovalSession(ReadingSession):
     ) -> RunResult:
         from dregutil.apply.apply import apply_plan
         from dregutil.apply.recorded import apply_recorded
-        from dregutil.apply.stop import Stop
         from dregutil.plan.outcome import NoRecorder
+        from dregutil.session.stop import Stop
 
         seconds = self.seconds_for(plan) if plan is self._planned else None
         self._recall()

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dregutil.apply.examine import Examination
-    from dregutil.apply.stop import Stop
     from dregutil.apply.undo.plan import UndoPlan
     from dregutil.apply.undo.run import UndoRun
     from dregutil.errors import DregutilError
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from dregutil.session.base import Options
     from dregutil.session.reading import Found, ImageTag, SearchResult, StorageCheckup
     from dregutil.session.session import Weighed
+    from dregutil.session.stop import Stop
     from dregutil.storage.garbage_collector import Collector
     from dregutil.storage.stored import StoredRegistry
 
@@ -103,6 +103,15 @@ class Session:
 
     def lock(self) -> AbstractContextManager[None]:
         return self._session.lock()
+
+    def in_cache(self) -> Inventory | None:
+        return self._session.in_cache()
+
+    def why_records_are_short_lived(self) -> str:
+        return self._session.why_records_are_short_lived()
+
+    def braked(self, plan: Plan) -> tuple[Repository, ...]:
+        return self._session.braked(plan)
 
     def cached(self, *, streamed: bool = False) -> CrawlResult | None:
         return self._session.cached(streamed=streamed)

@@ -10,7 +10,6 @@ from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
-from dregutil.errors import CacheError
 from dregutil.inventory.tags import Inventory
 from dregutil.select.named import parse_repositories
 
@@ -19,9 +18,8 @@ __all__ = ["refresh"]
 
 def refresh(args: argparse.Namespace, settings: Settings) -> int:
     named = parse_repositories(args.repo, settings.address)
-    before = _read_cache(settings)
-    started = time.monotonic()
     with opened(settings) as registry:
+        before, started = registry.in_cache(), time.monotonic()
         source = registry.crawl(*named)
     seconds = time.monotonic() - started
     merged = source.inventory
@@ -35,13 +33,6 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
     line = f"{_summary(source.inventory)}, read in {seconds:.1f} s{'' if change is None else change.text}"
     emit(settings, [_object(source.inventory, seconds, change)], [line])
     return PARTIAL if source.failed else 0
-
-
-def _read_cache(settings: Settings) -> Inventory | None:
-    try:
-        return settings.cache.read() if settings.cache is not None else None
-    except CacheError:
-        return None  # it is about to be written anew, as its own advice says
 
 
 def _summary(inventory: Inventory) -> str:

@@ -52,7 +52,7 @@ def _undo(args: argparse.Namespace, settings: Settings, registry: Session, recor
     if not args.yes and not agreed(_question(settings, needed)):
         note(settings, "nothing was put back")
         return 0
-    warn_of_state(settings)
+    warn_of_state(registry)
     with stop_on_signals() as stop:
         result = registry.apply_undo(record, plan, stop=stop)
     code = _report(settings, record, result)
