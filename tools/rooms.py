@@ -12,8 +12,8 @@ if installed, otherwise the one in memory) and with empty caches. It counts what
 * The caller is the nearest function of the package on the stack; for the coroutine of a task, the function that created
   the task.
 * A move is a pair of rooms, FROM -> TO, regardless of the number of calls. A call is a pair of functions, counted once.
-* A call into a room that is already on the stack is a return: a callback, a generator, a closure that was passed down.
-  Returns are counted separately, as pairs of rooms; they are not moves.
+* A call into a room that the caller's room does not import is a call-back: a closure, a generator or an object that was
+  passed down. Call-backs are counted separately, as pairs of rooms; they are not moves.
 * Methods of values, and what they call, are not counted: of a frozen dataclass, named tuple, enum, exception,
   subclass of `str`, and of the `Inventory`, a mapping of tags. The flow carries a value along; it does not move to the
   room of its class.

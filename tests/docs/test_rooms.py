@@ -67,7 +67,7 @@ def test_moves_calls_and_callbacks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         sys.setprofile(before)
         for name in [name for name in sys.modules if name.partition(".")[0] == "sampled"]:
             del sys.modules[name]
-    found = count(trace, first_part)
+    found = count(trace, first_part, words=True)
     assert found.moves == {
         ("front", "back"): [
             "front:start -> back:each",
