@@ -173,7 +173,7 @@ def _keys(value: object) -> Mapping[str, object] | None:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, timedelta) and value >= timedelta(0) and not value.microseconds:
+    if isinstance(value, timedelta) and not value.microseconds:
         return duration_as_written(value)
     return str(value)
 
@@ -187,7 +187,7 @@ def _take_lists(section: object, *names: str, of: type = str) -> None:
 
 
 def _listed(name: str, value: Iterable[object], of: type) -> tuple[object, ...]:
-    found = () if isinstance(value, str) else tuple(value)
+    found = tuple(value)
     if isinstance(value, str) or not all(isinstance(one, of) for one in found):
         raise TypeError(f"{name!r} must be a list of {of.__name__}, not {value!r}")
     return found
