@@ -116,8 +116,8 @@ def test_an_absent_repository_is_reported_with_the_nearest_name(cli: Cli) -> Non
         ((), "no command"),
         (("list-repo-names", "-l", "loud"), "no such level"),
         (("list-repo-names", "--concurrency", "0"), "whole number"),
-        (("list-repo-names", "--timeout", "0"), "seconds above 0"),
-        (("list-repo-names", "--timeout", "nan"), "seconds above 0"),
+        (("list-repo-names", "--timeout", "0"), "more than 0 seconds"),
+        (("list-repo-names", "--timeout", "nan"), "more than 0 seconds"),
     ],
 )
 def test_errors_are_one_line_with_advice(cli: Cli, arguments: tuple[str, ...], told: str) -> None:

@@ -87,7 +87,7 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
         _name_registry(args)
         settings = replace(read_settings(args), command=shown_command(arguments))
         if args.command not in (*WITHOUT_REGISTRY, "apply"):
-            _ = settings.address  # a registry is named, or this says so; of a plan, `apply` can say which
+            _ = settings.address  # a registry is named, or otherwise an error says so; `apply` names a plan's
         module, _, name = _COMMANDS[args.command].partition(":")
         command: Callable[[object, Settings], int] = getattr(importlib.import_module(module), name)
         return command(args, settings)
@@ -150,7 +150,7 @@ def _tell(message: str, advice: str) -> None:
 def _explain_no_command(arguments: Sequence[str], verify: str | None) -> None:
     if verify in COMMANDS:
         raise UsageError(
-            f"-v {verify}: a command stands where the CA bundle should",
+            f"-v {verify}: this is a command, not a CA bundle",
             advice=f"-v names a CA bundle here, it is not 'verbose': write `dregutil {verify}`, or -v FILE {verify}",
         )
     what = "no command was given" if not arguments else "the options name no command"

@@ -149,7 +149,7 @@ def _lets_through(
     raise BrakeError(
         f"this plan removes {number} tags{counted}{given}, and more than half of what {_named(braked)} has: "
         "nothing was removed",
-        advice=f"look at it with --dry-run; if it is meant, add --yes-remove {number}",
+        advice=f"look at it with --dry-run; to remove it all the same, add --yes-remove {number}",
     )
 
 

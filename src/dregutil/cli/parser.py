@@ -71,7 +71,7 @@ _SWITCHES = ("true", "yes", "1", "false", "no", "0", "none")
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with the older names first, and errors of ours instead of an exit."""
+    """argparse, with the older names first, and a UsageError instead of an exit."""
 
     older: tuple[str, ...] = _OLDER_GLOBAL
 
@@ -175,7 +175,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_rules(made)
         if name == "remove-tags":
             _add_removal(made)
-    command("refresh", "Read the registry again and say what changed.").add_argument(
+    command("refresh", "Read the registry again and show what changed.").add_argument(
         "repo", nargs="*", metavar="REPO", help="repositories (default: all)"
     )
     command("find", "Find everything that uses a digest, layer, config or image.").add_argument(
@@ -186,14 +186,14 @@ def build_parser() -> argparse.ArgumentParser:
     command("inspect", "Show what is behind an image.").add_argument(
         "image", metavar="IMAGE", help="repository:tag (default: latest) or repository@digest"
     )
-    _add_usage(command("du", "Say what repositories, tags or layers weigh, and what removing each alone would free."))
-    _add_apply(command("apply", "Carry out a saved plan, or go on with a run that was cut off."))
+    _add_usage(command("du", "Show the size of repositories, tags or layers, and what removing each alone would free."))
+    _add_apply(command("apply", "Carry out a saved plan, or resume an interrupted run."))
     _add_history(command("history", "List past runs, or show one."))
     _add_undo(command("undo", "Put back what a run removed."))
     _add_cleanup(command("cleanup", "Remove what a policy does not keep."))
-    _add_why(command("why", "Say which rules and references keep or doom a tag."))
+    _add_why(command("why", "Show which rules and references keep or remove a tag."))
     _add_policy(command("policy", "Look for mistakes in a policy file."))
-    _add_doctor(command("doctor", "Say whether the registry can be reached, what it allows, and what in it is broken."))
+    _add_doctor(command("doctor", "Check whether the registry can be reached, what it allows, and what is broken."))
     command("completion", "Print a shell's completion script.").add_argument(
         "shell", choices=tuple(SHELLS), help="the shell that will read it"
     )
@@ -219,7 +219,7 @@ def _add_global_options(parser: Any) -> None:
         "--authfile",
         type=_name,
         metavar="FILE",
-        help="logins, as podman keeps them, first of all [REGISTRY_AUTH_FILE]",
+        help="podman's file of logins, read first [REGISTRY_AUTH_FILE]",
     )
     add("--digest-auth", nargs="?", const="true", metavar="true", help="HTTP Digest [REGISTRY_USE_DIGEST_AUTH]")
     add("--client-cert", "-cert", metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
@@ -230,14 +230,19 @@ def _add_global_options(parser: Any) -> None:
         "--repositories-from",
         type=_name,
         metavar="FILE",
-        help="a repository a line, where there is no catalog; '-' is stdin",
+        help="repositories, one a line, for a registry without a catalog; '-' is stdin",
     )
     add("--cache", "-c", metavar="FILE", help="cache file [DOCKER_UTIL_CACHEFILE]; 'None' for none")
     add("--refresh", action="store_true", help="read the registry again before the command")
     add("--use-get-manifest", action="store_true", help="GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]")
     add("--no-raise-intersecting-repo", dest="raise_repo", action="store_false", help="the default; still accepted")
-    add("--raise-intersecting-repo", dest="raise_repo", action="store_true", help="shared with others: an error")
-    add("--count", action="store_true", help="say how many at the end")
+    add(
+        "--raise-intersecting-repo",
+        dest="raise_repo",
+        action="store_true",
+        help="a digest shared with others is an error",
+    )
+    add("--count", action="store_true", help="show the number of results at the end")
     add("--log-level", "-l", metavar="LEVEL", help="of the log on standard error (default: warning)")
     add("--log-format", choices=LOG_FORMATS, help="of the log: a line of text, or a JSON object (default: text)")
     add("--format", choices=("text", "table", "json", "jsonl", "csv"), help="of the results (default: text)")
@@ -269,26 +274,26 @@ def _add_selectors(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         action="extend",
         metavar="TAG",
-        help="tags or versions to leave alone, also what only may be such a version",
+        help="tags or versions to leave alone, also tags that may be such a version",
     )
     add("--exclude-regex", "-xre", nargs="*", action="extend", metavar="RE", help="regular expressions to leave alone")
     add("--full-match", action="store_true", help="regular expressions match the whole tag")
     add("--no-match-all-tags", dest="match_all", action="store_false", help="other tags do not hold a digest back")
-    add("--raise-intersecting-tag", dest="raise_tag", action="store_true", help="other tags on a digest: an error")
+    add("--raise-intersecting-tag", dest="raise_tag", action="store_true", help="other tags on a digest are an error")
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("search by content", "read from the registry where it is not known yet")
+    group = parser.add_argument_group("search by content", "read from the registry if not known yet")
     add = group.add_argument
     add(
         "--older-than",
         metavar="AGE",
-        help="built longer ago: 90d, 2w, 1y, 24h, 30m (minutes); where no date is known, never",
+        help="built longer ago: 90d, 2w, 1y, 24h, 30m (minutes); images without a known date never match",
     )
-    add("--newer-than", metavar="AGE", help="built since; written likewise")
+    add("--newer-than", metavar="AGE", help="built since; in the same form")
     add("--larger-than", metavar="SIZE", help="such as 1GB")
-    add("--label", action="append", metavar="KEY[=VALUE]", help="has a label; several must all hold")
-    add("--platform", action="append", metavar="OS/ARCH", help="such as linux/arm64; of several, one is enough")
+    add("--label", action="append", metavar="KEY[=VALUE]", help="has a label; all that are given must match")
+    add("--platform", action="append", metavar="OS/ARCH", help="such as linux/arm64; any of those given")
     add("--media-type", action="append", metavar="TYPE", help="of the manifest or artifact; a glob")
     add("--based-on", action="append", metavar="IMAGE", help="its layers begin with those of this image")
 
@@ -298,7 +303,7 @@ def _add_usage(parser: argparse.ArgumentParser) -> None:
     add("repo", nargs="*", metavar="REPO", help="repositories, or globs of them (default: all)")
     add("--by", choices=("repo", "tag", "layer"), default="repo", help="a line for each of these (default: repo)")
     add("--sort", choices=("unique", "size", "shared", "tags", "name"), help="default: unique; of layers, size")
-    add("--top", type=int, metavar="N", help="no more than so many lines; the others are summed up")
+    add("--top", type=int, metavar="N", help="at most N lines; the others are summed up")
     _add_storage(parser)
 
 
@@ -323,13 +328,13 @@ def _add_extent(parser: argparse.ArgumentParser) -> None:
     add("--keep-children", action="store_true", help="leave the children of a removed index")
     add("--keep-referrers", action="store_true", help="leave signatures and other referrers")
     add("--allow-irreversible", action="store_true", help="remove also what could not be put back")
-    add("--strict", action="store_true", help="exit 3 where something was held back")
+    add("--strict", action="store_true", help="exit 3 if something was held back")
     _add_storage(parser)
-    add("--gc", choices=("default", "untagged"), help="how the registry's garbage is collected: 'untagged' is its -m")
+    add("--gc", choices=("default", "untagged"), help="how the registry collects garbage: 'untagged' is its -m")
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="look at the connection only, not at every tag")
+    parser.add_argument("--quick", action="store_true", help="check the connection only, not every tag")
     _add_storage(parser)
 
 
@@ -345,16 +350,16 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
 def _add_consent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
     parser.add_argument(
-        "--yes-remove", type=int, metavar="N", help="let a plan through that takes most of a repository: exactly N tags"
+        "--yes-remove", type=int, metavar="N", help="allow a plan that removes most of a repository: exactly N tags"
     )
 
 
 def _add_apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", nargs="?", type=_name, metavar="FILE", help="a plan that --plan-out wrote")
     parser.add_argument("--expect", metavar="SHA256", help="the sum of the plan that was reviewed")
-    parser.add_argument("--resume", type=_name, metavar="RUN", help="go on with a run that was cut off")
+    parser.add_argument("--resume", type=_name, metavar="RUN", help="resume an interrupted run")
     _add_consent(parser)
-    parser.add_argument("--strict", action="store_true", help="exit 3 where something was left")
+    parser.add_argument("--strict", action="store_true", help="exit 3 if a step was left")
     _add_storage(parser)
 
 
@@ -380,7 +385,7 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     add("--details", action="store_true", help="a row for each tag, kept ones too, and what each rule keeps")
     add("--plan-out", type=_name, metavar="FILE", help="write the plan to a file; remove nothing")
     _add_consent(parser)
-    add("--max-time", metavar="AGE", help="begin no deletion after so long, such as 3h; the rest goes next time")
+    add("--max-time", metavar="AGE", help="start no deletion after this time, such as 3h; the rest goes next time")
     add("--limit", type=int, metavar="N", help="remove at most N tags, the oldest; the rest goes next time")
     _add_extent(parser)
 
@@ -394,5 +399,5 @@ def _add_why(parser: argparse.ArgumentParser) -> None:
 def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("check",), help="what to do with it")
     parser.add_argument("file", metavar="FILE", help="the policy file")
-    parser.add_argument("--against", metavar="HOST", help="say what its selectors pick in this registry")
+    parser.add_argument("--against", metavar="HOST", help="show what its selectors match in this registry")
     _add_storage(parser)

@@ -163,7 +163,7 @@ def _verify(value: str | None) -> Path | bool:
         return True  # also `-v "$CA"` where that is not set: it takes more than nothing to switch verification off
     if value in COMMANDS:
         raise UsageError(
-            f"-v {value}: a command stands where the CA bundle should",
+            f"-v {value}: this is a command, not a CA bundle",
             advice=f"-v names a CA bundle here, it is not 'verbose': write `dregutil {value}`, or -v FILE {value}",
         )
     return False if _is_off(value) else Path(value).expanduser()
@@ -193,7 +193,7 @@ def _repeated(given: Mapping[str, object]) -> str:
 
 def _seconds(given: float | None, default: float) -> float:
     if given is not None and not 0 < given < float("inf"):
-        raise UsageError(f"--timeout {given:g}: no time to wait", advice="a number of seconds above 0 is meant")
+        raise UsageError(f"--timeout {given:g}: it must be more than 0 seconds", advice="the default is 30")
     return default if given is None else given
 
 
@@ -204,7 +204,7 @@ def _positive(given: int | None, variable: str | None, default: int) -> int:
         number = 0
     if number < 1:
         raise UsageError(
-            f"--concurrency {variable if given is None else given}: no number of requests",
-            advice="a whole number from 1 is meant (DREGUTIL_CONCURRENCY likewise)",
+            f"--concurrency {variable if given is None else given}: it must be a whole number of at least 1",
+            advice="the default is 32; DREGUTIL_CONCURRENCY sets it, too",
         )
     return number

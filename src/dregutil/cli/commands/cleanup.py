@@ -48,9 +48,12 @@ def cleanup(args: argparse.Namespace, settings: Settings) -> int:
     only_shows = bool(args.dry_run or args.plan_out)
     policies = load_policy(args.policy)
     if not only_shows and not args.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("nobody can be asked here", advice="look with --dry-run; -y removes without asking")
+        raise UsageError(
+            "not a terminal, so confirmation cannot be asked for",
+            advice="--dry-run shows what would go; -y removes without asking",
+        )
     if args.limit is not None and args.limit < 1:
-        raise UsageError(f"--limit {args.limit}: no number of tags", advice="a whole number from 1 is meant")
+        raise UsageError(f"--limit {args.limit}: it must be at least 1")
     deadline = None if args.max_time is None else started + parse_duration(args.max_time).total_seconds()
     with opened(settings) as registry:
         return _cleanup(args, settings, registry, policies, deadline)
@@ -112,7 +115,7 @@ def _asks(args: argparse.Namespace, proposal: Proposal) -> bool:
 
 
 def _named(args: argparse.Namespace, proposal: Proposal) -> list[str]:
-    """The tags that go, for whoever is asked about them and has not seen all rows."""
+    """The tags that go, before a confirmation; with --details they are shown already."""
     if args.details or proposal.refused or not _asks(args, proposal):
         return []
     return [*going_lines(proposal.judged.judgement, proposal.plan), ""]
@@ -128,7 +131,7 @@ def _carry_out(
         named = ", ".join(f"{one.name} ({one.taken})" for one in proposal.refused)
         raise BrakeError(
             f"more than max_remove would go: {named}; nothing was removed",
-            advice="look with --dry-run; if it is meant, review --plan-out FILE and `dregutil apply FILE`",
+            advice="look at it with --dry-run; to remove it all the same: --plan-out FILE, then `dregutil apply FILE`",
         )
     if not work.plan.steps:
         tell_unfinished(settings, registry, work)

@@ -31,7 +31,7 @@ _NEXT = "at the next garbage collection"
 
 def du(args: argparse.Namespace, settings: Settings) -> int:
     if args.top is not None and args.top < 1:
-        raise UsageError(f"--top {args.top}: no number of lines", advice="a whole number from 1 is meant")
+        raise UsageError(f"--top {args.top}: it must be at least 1")
     with opened(settings) as registry:
         return _du(args, settings, registry)
 
@@ -77,7 +77,7 @@ def _tell_waste(settings: Settings, stored: StoredRegistry | None) -> None:
     waste = wasted(stored, datetime.now(UTC))
     if waste.unread:
         places = plural(waste.unread, "place")
-        note(settings, f"what no tag leads to is not known: {places} in the storage could not be read")
+        note(settings, f"what no tag refers to is not known: {places} in the storage could not be read")
     if waste.untagged:
         held = size_text(waste.untagged_bytes)
         note(settings, f"not counted: {plural(waste.untagged, 'manifest')} without a tag, which alone hold {held}")
