@@ -52,24 +52,30 @@ if TYPE_CHECKING:
         UsageError,
     )
     from dregutil.inventory.cache_file import CacheFile
+    from dregutil.inventory.contents.measured import TotalUsage, UsageRow
     from dregutil.inventory.crawl_result import ContentsProgress, CrawlProgress, CrawlResult
+    from dregutil.inventory.health.registry import Checkup
+    from dregutil.inventory.health.storage import Finding, Flaw
+    from dregutil.inventory.inspect import InspectedImage
     from dregutil.inventory.tags import Inventory
     from dregutil.journal.record import RunRecord
     from dregutil.oci.image import ImageDetails
     from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
     from dregutil.plan.cleanup import Proposal
     from dregutil.plan.file import load_plan, plan_sum, save_plan
-    from dregutil.plan.model import Kept, Plan, RemovalOptions, Step
+    from dregutil.plan.model import Action, Kept, Plan, Reclaim, RemovalOptions, Step, StepKind
     from dregutil.plan.outcome import Outcome, Result, RunResult
     from dregutil.plan.why import Explanation
+    from dregutil.retention.explain import Factor
     from dregutil.retention.policy import InUseList, PolicySet
     from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set
+    from dregutil.retention.verdict import Decision, Verdict
+    from dregutil.select.find import Use
     from dregutil.select.query import Selectors
     from dregutil.select.selection import MatchRules
     from dregutil.session import AsyncSession, Session, connect, load_policy, open  # noqa: A004 - as one opens a file
-    from dregutil.session.base import Options
-    from dregutil.session.reading import Found, ImageTag, StorageCheckup
-    from dregutil.session.session import Weighed
+    from dregutil.session.base import Options, Progress
+    from dregutil.session.results import Found, ImageTag, StorageCheckup, Weighed
     from dregutil.session.stop import Stop
     from dregutil.storage.garbage_collector import Collector
 
@@ -125,6 +131,16 @@ _PLACES = {
         "CrawlProgress",
         "CrawlResult",
     ),
+    "dregutil.inventory.contents.measured": (
+        "TotalUsage",
+        "UsageRow",
+    ),
+    "dregutil.inventory.health.registry": ("Checkup",),
+    "dregutil.inventory.health.storage": (
+        "Finding",
+        "Flaw",
+    ),
+    "dregutil.inventory.inspect": ("InspectedImage",),
     "dregutil.inventory.tags": ("Inventory",),
     "dregutil.journal.record": ("RunRecord",),
     "dregutil.oci.image": ("ImageDetails",),
@@ -142,10 +158,13 @@ _PLACES = {
         "save_plan",
     ),
     "dregutil.plan.model": (
+        "Action",
         "Kept",
         "Plan",
+        "Reclaim",
         "RemovalOptions",
         "Step",
+        "StepKind",
     ),
     "dregutil.plan.outcome": (
         "Outcome",
@@ -153,6 +172,11 @@ _PLACES = {
         "RunResult",
     ),
     "dregutil.plan.why": ("Explanation",),
+    "dregutil.retention.explain": ("Factor",),
+    "dregutil.retention.verdict": (
+        "Decision",
+        "Verdict",
+    ),
     "dregutil.retention.policy": (
         "InUseList",
         "PolicySet",
@@ -165,6 +189,7 @@ _PLACES = {
         "Select",
         "policy_set",
     ),
+    "dregutil.select.find": ("Use",),
     "dregutil.select.query": ("Selectors",),
     "dregutil.select.selection": ("MatchRules",),
     "dregutil.session": (
@@ -174,13 +199,16 @@ _PLACES = {
         "load_policy",
         "open",
     ),
-    "dregutil.session.base": ("Options",),
-    "dregutil.session.reading": (
+    "dregutil.session.base": (
+        "Options",
+        "Progress",
+    ),
+    "dregutil.session.results": (
         "Found",
         "ImageTag",
         "StorageCheckup",
+        "Weighed",
     ),
-    "dregutil.session.session": ("Weighed",),
     "dregutil.session.stop": ("Stop",),
     "dregutil.storage.garbage_collector": ("Collector",),
 }
@@ -188,12 +216,14 @@ _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
     "AccessError",
+    "Action",
     "AsyncSession",
     "BrakeError",
     "CacheError",
     "CacheFile",
     "CatalogClosedError",
     "CertificateError",
+    "Checkup",
     "Collector",
     "ContentsProgress",
     "CrawlProgress",
@@ -201,6 +231,7 @@ __all__ = [
     "CredentialError",
     "CutShortError",
     "DamagedRecordError",
+    "Decision",
     "DeletionDisabledError",
     "DeniedError",
     "Digest",
@@ -208,10 +239,14 @@ __all__ = [
     "DregutilError",
     "ErrorDetail",
     "Explanation",
+    "Factor",
+    "Finding",
+    "Flaw",
     "Found",
     "ImageDetails",
     "ImageTag",
     "InUseList",
+    "InspectedImage",
     "InterruptedRunError",
     "IntersectionError",
     "Inventory",
@@ -232,10 +267,12 @@ __all__ = [
     "Policy",
     "PolicyError",
     "PolicySet",
+    "Progress",
     "Proposal",
     "Protect",
     "ProtocolError",
     "PushedBackError",
+    "Reclaim",
     "Reference",
     "RefusedError",
     "RegistryAddress",
@@ -250,11 +287,13 @@ __all__ = [
     "Selectors",
     "Session",
     "Step",
+    "StepKind",
     "Stop",
     "StorageCheckup",
     "StorageError",
     "Tag",
     "ThrottledError",
+    "TotalUsage",
     "UndoEntry",
     "UndoPlan",
     "UndoResult",
@@ -262,6 +301,9 @@ __all__ = [
     "UnlistableError",
     "UnreachableError",
     "UsageError",
+    "UsageRow",
+    "Use",
+    "Verdict",
     "Weighed",
     "__version__",
     "connect",

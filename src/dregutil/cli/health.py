@@ -11,7 +11,7 @@ from dregutil.cli.storage import read_stored
 from dregutil.inventory.health.storage import Finding
 from dregutil.plan.waste import Waste
 from dregutil.report.units import size_text
-from dregutil.session.reading import StorageCheckup
+from dregutil.session.results import StorageCheckup
 from dregutil.session.sync import Session
 from dregutil.storage.stored import StoredRegistry
 

@@ -27,6 +27,18 @@ class CrawlProgress:
     catalog_complete: bool
     allowed_rate: float | None = None
 
+    @property
+    def done(self) -> int:
+        return self.tags_done
+
+    @property
+    def total(self) -> int:
+        return self.tags_known
+
+    @property
+    def noun(self) -> str:
+        return "tags"
+
 
 @dataclass(frozen=True, slots=True)
 class ContentsProgress:
@@ -34,6 +46,10 @@ class ContentsProgress:
 
     done: int
     total: int
+
+    @property
+    def noun(self) -> str:
+        return "images"
 
 
 @dataclass(frozen=True, slots=True)

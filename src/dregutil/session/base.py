@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict, Unpack
 
 from dregutil import files
 from dregutil.errors import CacheError, DregutilError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dregutil.storage import Storage
     from dregutil.storage.stored import StoredRegistry
 
-__all__ = ["Options", "SessionBase"]
+__all__ = ["Options", "Progress", "SessionBase"]
 
 _log = logging.getLogger("dregutil.session")
 _CONNECT = (
@@ -51,39 +51,57 @@ _CONNECT = (
 )
 
 
+class Progress(Protocol):
+    """How far the work under way is: `done` of `total` of what `noun` names ("tags", "images", "steps").
+
+    `total` may still grow. Each kind of work has a class of its own, with more: CrawlProgress, ContentsProgress,
+    RunProgress.
+    """
+
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def noun(self) -> str: ...
+
+
 class Options(TypedDict, total=False):
-    """How to reach a registry, and where this machine keeps what it knows.
+    """The options of `open` and `connect`. All are optional.
 
-    Without `user`, credentials are looked up where Docker and podman keep them; `authfile` is looked at first. `verify`
-    is the path of a CA bundle, or False for no verification; `insecure` allows plain HTTP and any certificate.
-    `timeout` is in seconds without an answer, `concurrency` the most requests in flight.
+    To reach the registry: without `user`, credentials are looked up where Docker and podman keep them, in `authfile`
+    first. `verify` is the path of a CA bundle, or False for no verification; `insecure` allows plain HTTP and any
+    certificate. `timeout` is the number of seconds without an answer (30), `concurrency` the most requests in flight
+    (32).
 
-    `state_dir` is where runs are recorded, `contents` the content database (None: kept in memory), `cache` the cache
-    file of tags (None, the default: tags are read from the registry); `refresh` reads them again all the same.
-    `storage` is where the registry's own storage lies, `repositories` are its repositories where it has no
-    catalog, or a function that returns them, called when they are first needed.
+    On this machine: runs are recorded in `state_dir`, and what images contain is kept in the database `contents` (None:
+    in memory only). With `cache`, a file, tags are read from the registry once and then from there; `refresh` reads
+    them again.
 
-    `on_progress` is told how far the work under way is, and None at its end; `on_warning` what went wrong and did not
-    end the work, and what to do. `on_read` is told of tags that were read, `on_noted` what a crawl changed in the
-    records of tags, `on_unreadable` of digests whose content could not be read, and all that were asked for. `advise`
-    puts a command that an error advises into words; `command` is what the record of a run names as its command.
+    Of the registry: `storage` is its own storage (a folder or a URL), `repositories` are the names of its repositories
+    if it has no catalog, or a function that returns them and is called when they are first needed.
+
+    Callbacks: `on_progress` gets a Progress again and again, and None at the end of the work; `on_warning` what went
+    wrong without ending the work, and advice. `on_read` gets the tags that were read, `on_noted` what a crawl changed
+    in the records of tags, `on_unreadable` the digests whose content could not be read, and all that were asked for.
+    `advise` words a command that an error advises; `command` is recorded as the command of a run.
     """
 
     user: str | None
     password: str | None
     digest_auth: bool
-    client_cert: Path | None
-    client_key: Path | None
-    verify: Path | bool
+    client_cert: str | Path | None
+    client_key: str | Path | None
+    verify: str | Path | bool
     use_get_manifest: bool
     concurrency: int
     timeout: float
     insecure: bool
     credential_source: str
     authfile: str | None
-    state_dir: Path | None
-    contents: Path | None
-    cache: Path | None
+    state_dir: str | Path | None
+    contents: str | Path | None
+    cache: str | Path | None
     refresh: bool
     storage: str | None
     repositories: Collection[str] | Callable[[], Collection[str]] | None
@@ -108,7 +126,11 @@ class SessionBase:
         self._listed = options.get("repositories")
         if isinstance(self._listed, str):
             raise TypeError(f"repositories is a list: [{self._listed!r}]")
-        self.state = options.get("state_dir") or files.state_folder()
+        for name in ("client_cert", "client_key", "verify"):
+            value: object = options.get(name)
+            if isinstance(value, str):
+                options[name] = Path(value)
+        self.state = Path(options.get("state_dir") or files.state_folder())
         self.cache = self._cache_file(options.get("cache"))
         self._options = options
         self._stack = AsyncExitStack()
@@ -134,6 +156,10 @@ class SessionBase:
         self.close_database()
         self._registry = None
         await self._stack.__aexit__(kind, error, trace)
+
+    async def close(self) -> None:
+        """Close the connections and the content database, as the end of `with` does."""
+        await self.__aexit__(None, None, None)
 
     @property
     def identity(self) -> str:
@@ -312,12 +338,12 @@ class SessionBase:
             except (OSError, DregutilError) as error:
                 self._warn_of_cache(getattr(error, "strerror", None) or error)
 
-    def _cache_file(self, path: Path | None) -> CacheFile | None:
+    def _cache_file(self, path: str | Path | None) -> CacheFile | None:
         if path is None:
             return None
         from dregutil.inventory.cache_file import CacheFile
 
-        return CacheFile(path)
+        return CacheFile(Path(path))
 
     def _warn_of_cache(self, why: object) -> None:
         path = None if self.cache is None else self.cache.path
@@ -342,9 +368,10 @@ class SessionBase:
     def _open_database(self) -> ContentDatabase:
         from dregutil.inventory.contents.database import ContentDatabase
 
-        path = self._options.get("contents", files.contents_file())
-        if path is None:
+        chosen = self._options.get("contents", files.contents_file())
+        if chosen is None:
             return ContentDatabase.private()
+        path = Path(chosen)
         try:
             return ContentDatabase.open(path)
         except CacheError as error:

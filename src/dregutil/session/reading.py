@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Unpack
 
@@ -26,76 +26,21 @@ from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.select.named import parse_named, parse_repositories
 from dregutil.select.version import tag_order
 from dregutil.session.base import SessionBase
+from dregutil.session.results import Found, ImageTag, SearchResult, StorageCheckup
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dregutil.apply.examine import Examination
     from dregutil.inventory.health.registry import Checkup
-    from dregutil.inventory.health.storage import Finding
     from dregutil.inventory.inspect import InspectedImage
-    from dregutil.oci.image import ImageDetails
-    from dregutil.plan.waste import Waste
     from dregutil.select.content_selector import ContentSelector, Match
-    from dregutil.select.find import Use
     from dregutil.select.query import Query, Selectors
     from dregutil.select.search import Search
 
-__all__ = ["Found", "ImageTag", "ReadingSession", "SearchResult", "StorageCheckup"]
+__all__ = ["ReadingSession"]
 
 _MANY_NAMED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class ImageTag:
-    """A tag and the digest that it names; `details` are what is behind it, None where that was not asked for, or could
-    not be read: `unread` then says why."""
-
-    repository: Repository
-    tag: Tag
-    digest: Digest
-    details: ImageDetails | None = None
-    unread: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """How digests match a search by content. What could not be read is in `unreadable`, with why, and matches nothing.
-    `hints` name what was asked for and no image has."""
-
-    matches: Mapping[Digest, Match]
-    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
-    hints: tuple[str, ...] = ()
-
-    @property
-    def digests(self) -> Set[Digest]:
-        """Those that match."""
-        return {digest for digest, match in self.matches.items() if match.value == "yes"}
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What uses a digest, which is None where what could not be read may use it.
-
-    `not_read` counts the digests of tags whose content was never read: an index among them that has it as a child would
-    be missing. `unreadable` are those that could not be read now, with why.
-    """
-
-    digest: Digest | None
-    uses: tuple[Use, ...]
-    source: CrawlResult
-    not_read: int = 0
-    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StorageCheckup:
-    """What is broken in a registry's storage, and what no tag needs. `lacking`: the repositories that the catalog names
-    and the storage does not have: it may be that of another registry."""
-
-    findings: tuple[Finding, ...]
-    waste: Waste
-    lacking: tuple[Repository, ...] = ()
 
 
 class ReadingSession(SessionBase):

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.session.cleanup import CleanupSession
+from dregutil.session.results import Weighed
 
 if TYPE_CHECKING:
     from dregutil.errors import DregutilError
     from dregutil.inventory.contents.disk_usage import DiskUsage
-    from dregutil.inventory.contents.measured import Measured
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.tags import Inventory
 
-__all__ = ["AsyncSession", "Weighed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Weighed:
-    """What tags weigh. `measured` has the lines and the total, for as long as the session is open.
-
-    What could not be read is not counted: `unreadable` digests, and `unlisted` places whose referrers could not be
-    listed, with why. `left_behind` are tags that an interrupted run left on a placeholder.
-    """
-
-    measured: Measured
-    source: CrawlResult
-    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
-    unlisted: Mapping[tuple[Repository, Digest], DregutilError] = field(default_factory=dict)
-    left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
+__all__ = ["AsyncSession"]
 
 
 class AsyncSession(CleanupSession):

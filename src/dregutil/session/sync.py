@@ -5,6 +5,7 @@ One loop runs for the life of the session, so that connections, tokens and the l
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
     from dregutil.select.search import Search
     from dregutil.select.selection import MatchRules, Selection
     from dregutil.session.base import Options
-    from dregutil.session.reading import Found, ImageTag, SearchResult, StorageCheckup
-    from dregutil.session.session import Weighed
+    from dregutil.session.results import Found, ImageTag, SearchResult, StorageCheckup, Weighed
     from dregutil.session.stop import Stop
     from dregutil.storage.garbage_collector import Collector
     from dregutil.storage.stored import StoredRegistry
@@ -56,7 +56,7 @@ class Session:
         plan = registry.plan_removal("shop/web", tags=["<1.4"])
         run = registry.apply(plan)
 
-    Each verb is described where `AsyncSession` has it. Inside of a running event loop, take that one.
+    Where an event loop is running, as in Jupyter, use `async with dregutil.connect(…)`.
     """
 
     def __init__(self, address: str | RegistryAddress, **options: Unpack[Options]) -> None:
@@ -65,14 +65,7 @@ class Session:
         self._runner: asyncio.Runner | None = None
 
     def __enter__(self) -> Self:
-        if "asyncio" in sys.modules:
-            import asyncio
-
-            try:
-                asyncio.get_running_loop()
-            except RuntimeError:
-                return self
-            raise RuntimeError("an event loop is running here: use `async with dregutil.connect(…)`")
+        _check_no_loop()
         return self
 
     def __exit__(
@@ -282,9 +275,34 @@ class Session:
     def check_is_own(self, registry: str, what: str) -> None:
         self._session.check_is_own(registry, what)
 
+    def close(self) -> None:
+        self.__exit__(None, None, None)
+
     def _run(self, work: Coroutine[Any, Any, _Found]) -> _Found:
+        try:
+            _check_no_loop()
+        except RuntimeError:
+            work.close()  # else Python warns that it was never awaited
+            raise
         if self._runner is None:
             import asyncio
 
             self._runner = asyncio.Runner()
         return self._runner.run(work)
+
+
+def _check_no_loop() -> None:
+    """Raises RuntimeError where an event loop is running: it would stand still."""
+    if "asyncio" in sys.modules:
+        import asyncio
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        raise RuntimeError("an event loop is running here: use `async with dregutil.connect(…)`")
+
+
+for _name, _method in vars(Session).items():
+    if not _name.startswith("_") and inspect.isfunction(_method):
+        _method.__doc__ = getattr(AsyncSession, _name).__doc__  # for help(), which shows no other class

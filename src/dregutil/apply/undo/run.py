@@ -67,6 +67,11 @@ class UndoRun:
         """Whether a later undo may put back more."""
         return self.error is not None or bool(self.unclear) or bool(self.of(UndoResult.LEFT))
 
+    @property
+    def restored(self) -> tuple[UndoEntry, ...]:
+        """What was put back."""
+        return self.of(UndoResult.RESTORED)
+
     def of(self, result: str) -> tuple[UndoEntry, ...]:
         return tuple(entry for entry, found, _ in self.entries if found == result)
 

@@ -19,7 +19,7 @@ from dregutil.plan.waste import wasted
 from dregutil.report.units import size_text
 from dregutil.report.usage import row_name, usage_lines, usage_object
 from dregutil.select.named import parse_named
-from dregutil.session.session import Weighed
+from dregutil.session.results import Weighed
 from dregutil.session.sync import Session
 from dregutil.storage.stored import StoredRegistry
 

@@ -1,0 +1,112 @@
+"""What the methods of a session return, where no room below has a value for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from dregutil.oci.names import Digest, Repository, Tag
+
+if TYPE_CHECKING:
+    from dregutil.errors import DregutilError
+    from dregutil.inventory.contents.measured import Measured, TotalUsage, UsageRow
+    from dregutil.inventory.crawl_result import CrawlResult
+    from dregutil.inventory.health.storage import Finding
+    from dregutil.oci.image import ImageDetails
+    from dregutil.plan.waste import Waste
+    from dregutil.select.content_selector import Match
+    from dregutil.select.find import Use
+
+__all__ = ["Found", "ImageTag", "SearchResult", "StorageCheckup", "Weighed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTag:
+    """A tag, and the digest of its image. `details` is what the image contains; None if it was not asked for (see
+    `contents`) or could not be read: `unread` then says why. As text it is `repository:tag`."""
+
+    repository: Repository
+    tag: Tag
+    digest: Digest
+    details: ImageDetails | None = None
+    unread: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}"
+
+    @property
+    def size(self) -> int | None:
+        """In bytes, with config, layers and, for an index, all platforms."""
+        return None if self.details is None else self.details.size
+
+    @property
+    def created(self) -> datetime | None:
+        """When the image was built, as it says itself, in UTC."""
+        return None if self.details is None else self.details.created
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """How digests match a search by content. What could not be read is in `unreadable`, with why, and matches nothing.
+    `hints` name what was asked for and no image has."""
+
+    matches: Mapping[Digest, Match]
+    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
+    hints: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> Set[Digest]:
+        """Those that match."""
+        return {digest for digest, match in self.matches.items() if match.value == "yes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What uses a digest, which is None where what could not be read may use it.
+
+    `not_read` counts the digests of tags whose content was never read: an index among them that has it as a child would
+    be missing. `unreadable` are those that could not be read now, with why.
+    """
+
+    digest: Digest | None
+    uses: tuple[Use, ...]
+    source: CrawlResult
+    not_read: int = 0
+    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageCheckup:
+    """What is broken in a registry's storage, and what no tag needs. `lacking`: the repositories that the catalog names
+    and the storage does not have: it may be that of another registry."""
+
+    findings: tuple[Finding, ...]
+    waste: Waste
+    lacking: tuple[Repository, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What tags weigh, readable until the session is closed.
+
+    What could not be read is not counted: `unreadable` digests, and `unlisted` places whose referrers could not be
+    listed, with why. `left_behind` are tags that an interrupted run left on a placeholder.
+    """
+
+    measured: Measured
+    source: CrawlResult
+    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
+    unlisted: Mapping[tuple[Repository, Digest], DregutilError] = field(default_factory=dict)
+    left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
+
+    def rows(self, sort: str = "unique", top: int | None = None) -> Iterator[UsageRow]:
+        """A row for each repository, tag or layer, at most `top`, largest first: by "unique" bytes, which removing the
+        row alone would free, by "size" or "shared" bytes or by "tags"; or by "name". Raises CacheError."""
+        return self.measured.rows(sort, top)
+
+    @property
+    def total(self) -> TotalUsage:
+        """All rows together."""
+        return self.measured.total
