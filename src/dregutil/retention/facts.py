@@ -51,7 +51,7 @@ class Facts:
         self.young_since = young_since
         self._known: dict[Digest, tuple[ImageDetails | None, Digest | None]] = {}
         self._placeholders: set[Digest] = set()
-        self._accessories: set[Digest] = set()  # what is no image that may run
+        self._accessories: set[Digest] = set()  # manifests that are not images that can run
 
     def on_placeholders(self, tags: Mapping[Tag, Digest]) -> tuple[Tag, ...]:
         """Those of `tags` that an interrupted run left on a placeholder: they are not images, and no rule counts
