@@ -14,7 +14,8 @@ from threading import Thread
 import pytest
 
 from dregutil.cli import run
-from dregutil.cli.parser import build_parser, prepare
+from dregutil.cli.grammar import prepare
+from dregutil.cli.parser import build_parser
 from dregutil.errors import UsageError
 from images import Pusher
 from servers import DistributionServer, free_port

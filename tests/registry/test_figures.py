@@ -16,6 +16,7 @@ from test_storage import data_of, root_of
 from test_untagged import POLICY as UNTAGGED
 from test_untagged import age_links
 
+from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.crawl import crawl
 from dregutil.inventory.health.storage import Flaw, examine_storage
 from dregutil.inventory.tags import Inventory
@@ -48,11 +49,18 @@ def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
     return Program(registry_server.url, tmp_path)
 
 
+class Unknowing(KnownManifests):
+    """Knows no manifest that was read before."""
+
+    def manifest(self, digest: Digest) -> Manifest | None:
+        return None
+
+
 async def planned(
-    url: str, *tags: str, stored: StoredRegistry | None = None, seen: Inventory | None = None, **options: Any
+    url: str, *tags: str, stored: StoredRegistry | None = None, inventory: Inventory | None = None, **options: Any
 ) -> Plan:
     async with connect(url) as registry:
-        found = seen or (await crawl(registry)).inventory
+        found = inventory or (await crawl(registry)).inventory
         selection = select_tags(found, [REPOSITORY], TagSelector.build(tags))
         return await plan_removal(registry, selection, found, stored=stored, **options)
 
@@ -129,27 +137,23 @@ async def test_what_stays_is_read_only_once(
     pusher.push_image("shop/web", "2.0", seed="two", layers=[base, b"two"])
     child = pusher.push_image("shop/web", seed="child", layers=[base, b"child"])
     pusher.push_index("shop/web", "multi", children=[child])
-    contents: dict[Digest, Manifest] = {}
-
-    def remember(manifests: Any) -> None:
-        contents.update((manifest.digest, manifest) for manifest in manifests)
-
+    known = KnownManifests()
     with Proxy(registry_server.port) as proxy:
-        first = await planned(proxy.url, "1.0", known=contents.get, remember=remember)
+        first = await planned(proxy.url, "1.0", seen=known)
         assert child["digest"] in proxy.sent("GET")
         proxy.requests.clear()
-        again = await planned(proxy.url, "1.0", known=contents.get, remember=remember)
+        again = await planned(proxy.url, "1.0", seen=known)
         assert not set(proxy.sent("GET")) & {child["digest"], pusher.tags("shop/web")["2.0"]}
     assert first.reclaim.reclaimable_bytes == again.reclaim.reclaimable_bytes < 1000
     monkeypatch.setattr(evidence, "_MOST_READ", 0)
-    blind = await planned(registry_server.url, "1.0", known=lambda _: None)
+    blind = await planned(registry_server.url, "1.0", seen=Unknowing())
     assert blind.reclaim.reclaimable_bytes > len(base)
     assert "tags that stay and were not read" in blind.reclaim.because
     stays = pusher.tags("shop/web")["2.0"]
     assert pusher.request("DELETE", f"/v2/shop/web/manifests/{stays}")[0] == 202
     for digest in (pusher.tags("shop/web")["multi"], child["digest"]):
         assert pusher.request("DELETE", f"/v2/shop/web/manifests/{digest}")[0] == 202
-    alone = await planned(registry_server.url, "1.0", known=contents.get)
+    alone = await planned(registry_server.url, "1.0", seen=known)
     assert alone.reclaim.reclaimable_bytes > len(base)  # what is known about a deleted child holds nothing
 
 
@@ -175,7 +179,7 @@ async def test_an_old_tag_cache_does_not_make_a_new_storage_inexact(
     async with connect(registry_server.url) as registry:
         seen = (await crawl(registry)).inventory
     pusher.push_image("shop/api", "1.0", seed="api")
-    plan = await planned(registry_server.url, "1.0", stored=read_storage(str(registry_server.storage)), seen=seen)
+    plan = await planned(registry_server.url, "1.0", stored=read_storage(str(registry_server.storage)), inventory=seen)
     assert plan.reclaim.exact
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from dregutil.apply.apply import apply_plan
@@ -18,6 +19,7 @@ from dregutil.inventory.known import Known
 from dregutil.journal.oci_layout import LaidOutRecorder
 from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
+from dregutil.journal.writer import Journal
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import RunResult
 from dregutil.registry.reader import Registry
@@ -68,20 +70,12 @@ async def apply_recorded(
     Raises as `apply_plan` does, and JournalError where nothing can be recorded.
     """
     stop = stop or asyncio.Event()
-    timer = None
-    if ends_at is not None:
-        timer = asyncio.get_running_loop().call_later(max(0.0, ends_at - time.monotonic()), stop.set)
-    journal = store.begin(plan, datetime.now(UTC)) if earlier is None else store.journal(earlier)
-    intents = () if earlier is None else earlier.intents
-    recorder = LaidOutRecorder(journal, journal.folder / "layout", intents)
-    done = 0 if earlier is None else len(earlier.outcomes)
-    counter = _Counter(len(plan.steps) - done, seconds, on_progress)
-    finished: datetime | None = None
-    try:
+    counter = _Counter(len(plan.steps) - (0 if earlier is None else len(earlier.outcomes)), seconds, on_progress)
+    with _recording(store, plan, earlier) as record, _ended_at(ends_at, stop):
         result = await apply_plan(
             registry,
             plan,
-            recorder=recorder,
+            recorder=record.recorder,
             known=known,
             readings=readings,
             earlier=earlier,
@@ -90,16 +84,54 @@ async def apply_recorded(
             on_put_back=counter.put_back,
             stop=stop,
         )
-        is_over = ends_at is not None and time.monotonic() >= ends_at
-        if is_over and result.interrupted:
+        if result.interrupted and ends_at is not None and time.monotonic() >= ends_at:
             result = replace(result, interrupted=False, ran_out_of_time=True)
-        if result.is_finished:
-            finished = datetime.now(UTC)
+        record.is_finished = result.is_finished
+    return replace(result, id=record.name)
+
+
+@dataclass
+class _Record:
+    """The record of a run, and whether nothing of the run is left to do."""
+
+    journal: Journal
+    recorder: LaidOutRecorder
+    is_resumed: bool
+    is_finished: bool = False
+
+    @property
+    def is_kept(self) -> bool:
+        """A run that never sent anything leaves no record."""
+        return self.is_resumed or self.journal.has_intents
+
+    @property
+    def name(self) -> str:
+        return self.journal.run if self.is_kept else ""
+
+
+@contextmanager
+def _recording(store: RunStore, plan: Plan, earlier: RunRecord | None) -> Iterator[_Record]:
+    """A new record, or that of `earlier`; closed as finished only where the run is."""
+    journal = store.begin(plan, datetime.now(UTC)) if earlier is None else store.journal(earlier)
+    recorder = LaidOutRecorder(journal, journal.folder / "layout", () if earlier is None else earlier.intents)
+    record = _Record(journal, recorder, is_resumed=earlier is not None)
+    try:
+        yield record
     finally:
-        if timer is not None:
-            timer.cancel()
-        journal.close(finished)
+        journal.close(datetime.now(UTC) if record.is_finished else None)
         recorder.finish()
-        if earlier is None and not journal.has_intents:
+        if not record.is_kept:
             store.discard(journal)
-    return replace(result, id=journal.run if journal.has_intents or earlier is not None else "")
+
+
+@contextmanager
+def _ended_at(moment: float | None, stop: asyncio.Event) -> Iterator[None]:
+    """Set `stop` at a moment on the clock of `time.monotonic`."""
+    if moment is None:
+        yield
+        return
+    timer = asyncio.get_running_loop().call_later(max(0.0, moment - time.monotonic()), stop.set)
+    try:
+        yield
+    finally:
+        timer.cancel()

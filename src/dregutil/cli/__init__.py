@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TextIO
 
+from dregutil.cli.grammar import prepare
 from dregutil.cli.log import set_up_log
-from dregutil.cli.parser import COMMANDS, WITHOUT_REGISTRY, build_parser, prepare
+from dregutil.cli.parser import COMMANDS, WITHOUT_REGISTRY, build_parser
 from dregutil.cli.settings import Settings, read_settings, shown_command, state_folder
 from dregutil.errors import DregutilError, UsageError, escaped
 from dregutil.report.terminal import SafeStream

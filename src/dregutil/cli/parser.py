@@ -1,57 +1,22 @@
 """The grammar of the command line: the older tool's, whole, and what is new on top.
 
-Global options are taken before the command and after it. An abbreviation that the older parser resolved keeps its
-meaning, whatever options are added: `_Parser` looks among the older names first.
+Global options are taken before the command and after it.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 from dregutil import __version__
+from dregutil.cli.grammar import OLDER, Parser
 from dregutil.cli.log import LOG_FORMATS
-from dregutil.errors import UsageError
 
-__all__ = ["COMMANDS", "WITHOUT_REGISTRY", "build_parser", "prepare"]
+__all__ = ["COMMANDS", "WITHOUT_REGISTRY", "build_parser"]
 
-_OLDER_GLOBAL = (
-    "--registry",
-    "--user",
-    "--password",
-    "--digest-auth",
-    "--client-cert",
-    "--client-key",
-    "--verify",
-    "--cache",
-    "--refresh",
-    "--count",
-    "--no-raise-intersecting-repo",
-    "--use-get-manifest",
-    "--log-level",
-    "--help",
-)
-_OLDER_TAGS = (
-    "--repo",
-    "--tags",
-    "--regex",
-    "--exclude",
-    "--exclude-regex",
-    "--no-match-all-tags",
-    "--raise-intersecting-tag",
-    "--help",
-)
-_OLDER: dict[str, tuple[str, ...]] = {
-    "list-repo-names": ("--help",),
-    "list-tag-names": ("--reverse-sort", "--image-names", "--help"),
-    "query-repos": ("--repo", "--help"),
-    "remove-repos": ("--repo", "--help"),
-    "query-tags": _OLDER_TAGS,
-    "remove-tags": _OLDER_TAGS,
-}
 COMMANDS = (
-    *_OLDER,
+    *OLDER,
     "refresh",
     "find",
     "inspect",
@@ -67,91 +32,31 @@ COMMANDS = (
 )
 WITHOUT_REGISTRY = ("history", "policy", "completion")
 SHELLS = {"bash": "dregutil.bash", "zsh": "_dregutil", "fish": "dregutil.fish"}
-_SWITCHES = ("true", "yes", "1", "false", "no", "0", "none")
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with the older names first, and a UsageError instead of an exit."""
-
-    older: tuple[str, ...] = _OLDER_GLOBAL
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, advice=f"`{self.prog} --help` lists what there is")
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does; what it does not know is named with the nearest that it does."""
-        found, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0], found)}")
-        return found
-
-    def _meant(self, unknown: str, found: argparse.Namespace) -> str:
-        import difflib  # for a mistake only
-
-        parsers = [self, *(a.choices.get(found.command) for a in self._actions if isinstance(a.choices, dict))]
-        known = dict.fromkeys(
-            name
-            for parser in parsers
-            if parser is not None
-            for name in parser._option_string_actions  # noqa: SLF001
-        )
-        near = difflib.get_close_matches(unknown.partition("=")[0], known, n=1)
-        return f" (did you mean {near[0]}?)" if near else ""
-
-    def _get_option_tuples(self, option_string: str) -> list[Any]:
-        """What an abbreviation may mean; nothing where that is not one thing (the subcommand may still know it)."""
-        if not option_string.startswith("--"):
-            found = super()._get_option_tuples(option_string)
-            name = option_string.partition("=")[0]
-            if f"-{name}" in self._option_string_actions:  # `-tags 1.0` would be -t with `ags` and `1.0`
-                self.error(f"{name} is no option (did you mean -{name}?)")
-            # `-uNAME` is -u and its value; `-re` is no beginning of -reg, since it is an option of other commands.
-            is_cut = len(found) == 1 and found[0][1].startswith(name)
-            return found if len(found) == 1 and not is_cut else []
-        name, equals, value = option_string.partition("=")
-        for names in (self.older, tuple(self._option_string_actions)):
-            meant = [full for full in names if full.startswith(name) and full in self._option_string_actions]
-            if name in meant or len(meant) == 1:
-                full = name if name in meant else meant[0]
-                tuples = super()._get_option_tuples(f"{full}{equals}{value}")
-                return [found for found in tuples if found[1] == full]
-            if meant:
-                return []
-        return []
-
-
-def prepare(arguments: Sequence[str]) -> list[str]:
-    """`--digest-auth` is a flag, and takes the `true`, `yes` or `1` right after it that the older tool wanted."""
-    prepared: list[str] = []
-    waiting = list(arguments)
-    while waiting:
-        argument = waiting.pop(0)
-        if argument == "--":
-            return [*prepared, argument, *waiting]
-        if len(argument) > len("--d") and "--digest-auth".startswith(argument):
-            given = waiting and waiting[0].lower() in _SWITCHES
-            argument = f"--digest-auth={waiting.pop(0) if given else 'true'}"
-        prepared.append(argument)
-    return prepared
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole grammar. A parsed command has `command` and, where given, its options; nothing has a default."""
-    parser = _Parser(
+    parser = Parser(
         prog="dregutil",
         description="Search and safe cleanup on any Docker/OCI registry.",
         epilog="Start with `dregutil -reg HOST doctor`. Results go to standard output, all else to standard error.",
     )
     parser.add_argument("--version", action="version", version=f"dregutil {__version__}")
     _add_global_options(parser)
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
-        made: _Parser = commands.add_parser(name, help=text, description=text)
-        made.older = _OLDER.get(name, ())
+        made: Parser = commands.add_parser(name, help=text, description=text)
+        made.older = OLDER.get(name, ())
         _add_global_options(made.add_argument_group("global options, here or before the command"))
         return made
 
+    _add_older_commands(command)
+    _add_newer_commands(command)
+    return parser
+
+
+def _add_older_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     command("list-repo-names", "List the repositories that have tags.")
     tags = command("list-tag-names", "List tags, of all repositories or of those named.")
     tags.add_argument("repo", nargs="*", metavar="REPO", help="repositories, or globs of them (default: all)")
@@ -175,6 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
         _add_rules(made)
         if name == "remove-tags":
             _add_removal(made)
+
+
+def _add_newer_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     command("refresh", "Read the registry again and show what changed.").add_argument(
         "repo", nargs="*", metavar="REPO", help="repositories (default: all)"
     )
@@ -197,7 +105,6 @@ def build_parser() -> argparse.ArgumentParser:
     command("completion", "Print a shell's completion script.").add_argument(
         "shell", choices=tuple(SHELLS), help="the shell that will read it"
     )
-    return parser
 
 
 def _name(text: str) -> str:
@@ -215,12 +122,7 @@ def _add_global_options(parser: Any) -> None:
     add("--user", "-u", help="user name [REGISTRY_USER]; without one, Docker's and podman's logins are used")
     add("--password", "-p", help="password [REGISTRY_PASSWORD]")
     add("--password-stdin", action="store_true", help="read the password from standard input")
-    add(
-        "--authfile",
-        type=_name,
-        metavar="FILE",
-        help="podman's file of logins, read first [REGISTRY_AUTH_FILE]",
-    )
+    add("--authfile", type=_name, metavar="FILE", help="podman's file of logins, read first [REGISTRY_AUTH_FILE]")
     add("--digest-auth", nargs="?", const="true", metavar="true", help="HTTP Digest [REGISTRY_USE_DIGEST_AUTH]")
     add("--client-cert", "-cert", metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
     add("--client-key", "-key", metavar="FILE", help="its key, if not in the same file [REGISTRY_CLIENT_KEY]")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dregutil import files
 from dregutil.cli.parser import COMMANDS
@@ -67,22 +68,30 @@ class Settings:
         return f"`dregutil {command}{self.repeated}`"
 
 
+class _Given:
+    """Options by the command line, else by the environment."""
+
+    def __init__(self, given: Mapping[str, Any], env: Mapping[str, str]) -> None:
+        self.given = given
+        self.env = env
+
+    def text(self, name: str, variable: str) -> str | None:
+        found: str | None = self.given.get(name)
+        return found if found is not None else self.env.get(variable) or None
+
+    def switch(self, name: str, variable: str) -> bool:
+        return bool(self.given.get(name)) or not _is_off(self.env.get(variable, ""))
+
+
 def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Settings:
     """Raises UsageError where something is missing or cannot be meant."""
     given = vars(args)
-
-    def text(name: str, variable: str) -> str | None:
-        found = given.get(name)
-        return found if found is not None else env.get(variable) or None
-
-    def switch(name: str, variable: str) -> bool:
-        return bool(given.get(name)) or not _is_off(env.get(variable, ""))
-
-    named = text("registry", "REGISTRY")
-    address = None if named is None else RegistryAddress.parse(named)
-    user = text("user", "REGISTRY_USER")
-    digest = given.get("digest_auth")
+    options = _Given(given, env)
+    text, switch = options.text, options.switch
+    named, user = text("registry", "REGISTRY"), text("user", "REGISTRY_USER")
     cache = text("cache", "DOCKER_UTIL_CACHEFILE")
+    address = None if named is None else RegistryAddress.parse(named)
+    digest = given.get("digest_auth")
     return Settings(
         registry=address,
         user=user,
@@ -104,7 +113,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         concurrency=_positive(given.get("concurrency"), env.get("DREGUTIL_CONCURRENCY"), 32),
         timeout=_seconds(given.get("timeout"), 30.0),
         quiet=bool(given.get("quiet")),
-        color="never" if env.get("NO_COLOR") and not given.get("color") else given.get("color") or "auto",
+        color=given.get("color") or ("never" if env.get("NO_COLOR") else "auto"),
         storage=given.get("storage"),
         state_dir=state_folder(args, env),
         repeated=_repeated(given),

@@ -27,7 +27,7 @@ from dregutil.retention.proposal import PolicySummary, RuleSummary, kept_alone
 from dregutil.retention.read_lists import manifests_of
 from dregutil.retention.verdict import Judgement, TagFacts, Verdict
 
-__all__ = ["Judged", "LastCleanup", "Proposal", "Remembered", "held_by_rules", "judge_registry", "not_taken"]
+__all__ = ["Judged", "LastCleanup", "Proposal", "Remembered", "ToJudge", "held_by_rules", "judge_registry", "not_taken"]
 
 ReadMissing = Callable[[Collection[tuple[Repository, Digest]]], Awaitable[Mapping[Digest, DregutilError]]]
 """Reads the content of digests into the content database; returns those that could not be read, and why."""
@@ -58,47 +58,58 @@ class Judged:
     left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ToJudge:
+    """The policies with their lists of images in use, and what they judge: the tags in `source` and the manifests in
+    `untagged`, of all repositories or `only` some."""
+
+    policies: PolicySet
+    lists: Sequence[ListFile]
+    source: CrawlResult
+    untagged: UntaggedManifests
+    only: Sequence[Repository] | None = None
+
+    @property
+    def tags(self) -> Mapping[Repository, Mapping[Tag, Digest]]:
+        """The tags of each repository that is judged."""
+        names = self.only or dict.fromkeys((*self.source.inventory.repositories, *self.untagged.found))
+        return {name: self.source.inventory.tags(name) for name in names}
+
+
 async def judge_registry(
     address: RegistryAddress,
     database: ContentDatabase,
-    policies: PolicySet,
-    lists: Sequence[ListFile],
-    source: CrawlResult,
-    untagged: UntaggedManifests,
+    asked: ToJudge,
     remember: Callable[[Collection[Repository]], Remembered],
     read_missing: ReadMissing,
-    *,
-    only: Sequence[Repository] | None = None,
 ) -> Judged:
-    """Judge the tags in `source` and the manifests in `untagged`, of all repositories or `only` some.
+    """Judge a registry by policies.
 
     `remember` returns what the records know about repositories; it is called after their contents are read. Raises
     RefusedError if a list of images in use protects nothing in this registry, JournalError, and what `read_missing`
     raises.
     """
+    policies, source, wanted = asked.policies, asked.source, asked.tags
     own = registry_hosts(address, policies.protect.aliases)
-    images = [images_in(file, own) for file in lists]  # first, because a bad list refuses everything
-    names = only or tuple(dict.fromkeys((*source.inventory.repositories, *untagged.found)))
-    wanted = {name: source.inventory.tags(name) for name in names}
+    images = [(file, images_in(file, own)) for file in asked.lists]  # first, because a bad list refuses everything
     holders = [*wanted_digests(policies, wanted)]
-    holders += [(name, digest) for name in wanted for digest in untagged.roots(name)]
+    holders += [(name, digest) for name in wanted for digest in asked.untagged.roots(name)]
     unread = await read_missing(holders)
-    in_use, reports = find_in_use(
-        policies.protect,
-        list(zip(lists, images, strict=True)),
-        source.inventory,
-        address,
-        manifests_of(database),
-        is_whole=only is None,
-    )
+    lookup, is_whole = manifests_of(database), asked.only is None
+    in_use, reports = find_in_use(policies.protect, images, source.inventory, address, lookup, is_whole=is_whole)
     refuse_caches_alone(reports)
-    records = remember(names)
+    records = remember(tuple(wanted))
     read = Facts(database, unread, {digest for _, digest in holders}, records.put_back, records.young_since)
     left_behind = tuple((name, tag, tags[tag]) for name, tags in wanted.items() for tag in read.on_placeholders(tags))
-    placeholders = {digest for _, _, digest in left_behind}
-    if placeholders:
-        wanted = {name: _without(tags, placeholders) for name, tags in wanted.items()}
-    facts = {
+    facts = _facts(read, asked.untagged, records, _without(wanted, {digest for _, _, digest in left_behind}))
+    judgement = judge(policies, facts, now=datetime.now(UTC), in_use=in_use)
+    return Judged(policies, source, facts, judgement, reports, unread, left_behind)
+
+
+def _facts(
+    read: Facts, untagged: UntaggedManifests, records: Remembered, wanted: Mapping[Repository, Mapping[Tag, Digest]]
+) -> Mapping[Repository, Sequence[TagFacts]]:
+    return {
         name: (
             *read.of(name, tags, records.history.of(name, tags)),
             *read.of_untagged(name, untagged.roots(name)),
@@ -106,8 +117,6 @@ async def judge_registry(
         )
         for name, tags in wanted.items()
     }
-    judgement = judge(policies, facts, now=datetime.now(UTC), in_use=in_use)
-    return Judged(policies, source, facts, judgement, reports, unread, left_behind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,5 +174,13 @@ def not_taken(going: Collection[Verdict], plan: Plan) -> Set[tuple[Repository, D
     return {(verdict.repository, verdict.facts.digest) for verdict in going} - taken
 
 
-def _without(tags: Mapping[Tag, Digest], digests: Set[Digest]) -> Mapping[Tag, Digest]:
-    return {tag: digest for tag, digest in tags.items() if digest not in digests}
+def _without(
+    repositories: Mapping[Repository, Mapping[Tag, Digest]], digests: Set[Digest]
+) -> Mapping[Repository, Mapping[Tag, Digest]]:
+    """The tags that name none of `digests`."""
+    if not digests:
+        return repositories
+    return {
+        name: {tag: digest for tag, digest in tags.items() if digest not in digests}
+        for name, tags in repositories.items()
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -15,7 +15,6 @@ from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.survey import survey_repository
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.graph import RepositoryGraph
-from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.evidence import changed_since, read_evidence
 from dregutil.plan.make import make_plan
@@ -41,16 +40,12 @@ async def plan_removal(
     readings: FreshSurveys | None = None,
     collector: Collector = Collector.DEFAULT,
     stored: StoredRegistry | None = None,
-    known: Callable[[Digest], Manifest | None] | None = None,
-    remember: Callable[[Collection[Manifest]], None] | None = None,
 ) -> Plan:
     """Read the repositories of `selection` and plan its removal. Nothing is changed.
 
     `inventory` is what the selection was made from. `known_indexes` are the indexes that earlier runs saw, `seen` has
     all manifests that were ever read. `readings` stores what is read, for a run that follows at once. `collector`: how
     the registry's garbage collector is run. `stored`: the registry's storage, to predict exactly what comes back.
-    `known` returns manifests that were read before, `remember` stores those that are read only for that prediction;
-    both are `seen` by default.
 
     Raises UnreachableError and LoginError. A repository that cannot be read completely is in the plan's `left_out`.
     """
@@ -67,8 +62,7 @@ async def plan_removal(
         also_in=_elsewhere(selection, inventory),
     )
     collectors = possible_collectors(generation, collector)
-    known, remember = known or seen.manifest, remember or seen.keep
-    evidence = await read_evidence(registry, plan, graphs, collectors, known=known, remember=remember)
+    evidence = await read_evidence(registry, plan, graphs, collectors, known=seen.manifest, remember=seen.keep)
     plan = with_reclaim(plan, graphs, collectors, evidence)
     if stored is None:
         return plan

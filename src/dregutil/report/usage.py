@@ -70,23 +70,28 @@ def usage_lines(
         return f"{'  '.join(cells)}{rest}".rstrip()
 
     yield line(header[0], header[1:-2], header[-2], f"{gap}  {header[-1]:>{_SHARED_WIDTH}}")
-    number = told = 0
+    number = shown = 0
     for row in rows:
         weight = row.size if by == "layer" else row.unique
         number += 1
-        told += weight
+        shown += weight
         bar = f" {_bar(weight, total.most):{_BAR}}" if bars else ""
         shared = "" if by == "layer" else f"  {size_text(row.shared):>{_SHARED_WIDTH}}"
         yield line(row_name(row, tag_text), _counts(row), size_text(weight), f"{bar}{shared}")
-    blank = [""] * (len(header) - 3)
+    for name, weight, rest in _closing_lines(by, total, number, shown):
+        yield line(name, [""] * (len(header) - 3), size_text(weight), rest)
+
+
+def _closing_lines(by: str, total: TotalUsage, number: int, shown: int) -> Iterator[tuple[str, int, str]]:
+    """What the rows leave out, what several share, and the total, after `number` rows with `shown` bytes."""
     if total.rows > number:
         left = total.rows - number
         weight = total.size - total.other if by == "layer" else total.unique
-        yield line(f"{left:,} other{'' if left == 1 else 's'}", blank, size_text(weight - told))
-    yield line("shared by several", blank, size_text(total.shared), f"  {_SHARED[by]}")
+        yield f"{left:,} other{'' if left == 1 else 's'}", weight - shown, ""
+    yield "shared by several", total.shared, f"  {_SHARED[by]}"
     if by == "layer":
-        yield line("manifests, configs", blank, size_text(total.other))
-    yield line("total", blank, size_text(total.size))
+        yield "manifests, configs", total.other, ""
+    yield "total", total.size, ""
 
 
 def row_name(row: UsageRow, tag_text: Callable[[str], str]) -> str:

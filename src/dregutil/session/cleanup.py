@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.untagged import UntaggedManifests
     from dregutil.oci.graph import RepositoryGraph
-    from dregutil.plan.cleanup import Judged, LastCleanup, Proposal, Remembered
+    from dregutil.plan.cleanup import Judged, LastCleanup, Proposal, Remembered, ToJudge
     from dregutil.plan.model import Plan, RemovalOptions
     from dregutil.plan.why import Explanation
     from dregutil.retention.in_use import ListFile
     from dregutil.retention.policy import PolicySet
+    from dregutil.retention.proposal import RuleSummary
     from dregutil.retention.verdict import Verdict
     from dregutil.storage.garbage_collector import Collector
 
@@ -62,56 +63,77 @@ class CleanupSession(RemovalSession):
         """What a cleanup by `policy`, a file's path or policies made in Python, would take. Reads the whole registry
         live, and notes in the records of tags what it saw; the registry is not changed.
 
-        `file` is the one that policies in hand come from. `limit`: at most so many tags go, those of the oldest images.
-        With `details`, what each rule keeps is weighed.
-        `only_shown`: nothing will be removed, so that records that cannot be written are only a warning.
-
+        `file` is where policies in hand come from. At most `limit` tags go, those of the oldest images. With `details`,
+        what each rule keeps is weighed. `only_shown`: nothing will be removed, so records may be missing.
         Raises PolicyError, RefusedError where a list of images in use cannot be read or protects nothing here,
         JournalError, and what reading raises.
         """
-        from dregutil.plan.cleanup import Proposal, held_by_rules, not_taken
+        from dregutil.plan.cleanup import Proposal
         from dregutil.plan.model import RemovalOptions
-        from dregutil.retention.proposal import limited, rule_summaries, selection_of, summaries
-        from dregutil.retention.read_lists import read_lists
+        from dregutil.retention.proposal import summaries
 
         policies, path = self._policies(policy, file)
-        self.stored()
-        lists = read_lists(policies, Path.cwd() if path is None else path.absolute().parent)
-        source = await self.crawl_whole()
-        if source.complete:
-            self._save(source.inventory)
-        self._note(source, path, must=not only_shown)
-        self._learn_indexes(self.records.missing_digests(source.inventory))
-        untagged = await self.find_untagged(policies, source)
-        self._learn_indexes({name: one.indexes for name, one in untagged.found.items()})
-        judged = await self._judge(policies, lists, source, untagged, path)
+        judged, untagged = await self._judge_live(policies, path, must_note=not only_shown)
         judgement = judged.judgement
-        rules = rule_summaries(judgement, held_by_rules(self.database, judgement)) if details else ()
         options = options or RemovalOptions()
         if any(one.untag for one in policies.policies):
             options = replace(options, untag=True)
-
-        async def make(going: Sequence[Verdict]) -> Plan:
-            return await self.plan_selection(selection_of(policies, going), source.inventory, options, collector)
-
-        everything = tuple(judgement.removed())
-        going = limited(judgement, limit)
-        plan = await make(going)
-        if len(going) < len(everything) and not_taken(going, plan):
-            # What is held back would stand in the way of the rest, night after night.
-            going = limited(judgement, limit, not_taken(everything, await make(everything)))
-            plan = await make(going)
+        going, plan = await self._plan_judged(judged, limit, options, collector)
         return Proposal(
             judged,
             untagged,
             summaries(policies, judgement, going),
             plan,
             self.seconds_for(plan),
-            rules,
+            self._rules(judged) if details else (),
             self._last_cleanup(path),
-            len(everything) - len(going),
+            len(tuple(judgement.removed())) - len(going),
             path,
         )
+
+    def _rules(self, judged: Judged) -> tuple[RuleSummary, ...]:
+        """What each rule keeps, weighed."""
+        from dregutil.plan.cleanup import held_by_rules
+        from dregutil.retention.proposal import rule_summaries
+
+        return rule_summaries(judged.judgement, held_by_rules(self.database, judged.judgement))
+
+    async def _judge_live(
+        self, policies: PolicySet, path: Path | None, *, must_note: bool
+    ) -> tuple[Judged, UntaggedManifests]:
+        """Read the whole registry, note what is there, and judge it."""
+        from dregutil.plan.cleanup import ToJudge
+
+        self.stored()
+        lists = self._lists(policies, path)
+        source = await self.crawl_whole()
+        if source.complete:
+            self._save(source.inventory)
+        self._note(source, path, must=must_note)
+        self._learn_indexes(self.records.missing_digests(source.inventory))
+        untagged = await self.find_untagged(policies, source)
+        self._learn_indexes({name: one.indexes for name, one in untagged.found.items()})
+        return await self._judge(ToJudge(policies, lists, source, untagged), path), untagged
+
+    async def _plan_judged(
+        self, judged: Judged, limit: int | None, options: RemovalOptions, collector: Collector | None
+    ) -> tuple[Sequence[Verdict], Plan]:
+        """The verdicts that are carried out, all of them or the oldest images within a limit, and their plan."""
+        from dregutil.plan.cleanup import not_taken
+        from dregutil.retention.proposal import limited, selection_of
+
+        async def make(going: Sequence[Verdict]) -> Plan:
+            selection = selection_of(judged.policies, going)
+            return await self.plan_selection(selection, judged.source.inventory, options, collector)
+
+        everything = tuple(judged.judgement.removed())
+        going = limited(judged.judgement, limit)
+        plan = await make(going)
+        if len(going) < len(everything) and not_taken(going, plan):
+            # What is held back would stand in the way of the rest, night after night.
+            going = limited(judged.judgement, limit, not_taken(everything, await make(everything)))
+            plan = await make(going)
+        return going, plan
 
     async def find_untagged(
         self, policies: PolicySet, source: CrawlResult, only: Sequence[Repository] | None = None
@@ -144,20 +166,20 @@ class CleanupSession(RemovalSession):
     async def why(self, policy: PolicySet | str | Path, image: str, *, file: Path | None = None) -> Explanation:
         """Every rule and reference that keeps or dooms an image, `repository:tag` or `repository@digest`. Raises
         UsageError for an image without either, NotFoundError, and as `plan_cleanup` does."""
+        from dregutil.plan.cleanup import ToJudge
         from dregutil.plan.why import Explanation, left_behind, unjudged, verdict_on, with_elsewhere
         from dregutil.retention.explain import explain
-        from dregutil.retention.read_lists import read_lists
         from dregutil.select.find import check_was_read
 
         reference = Reference.parse(image, registry=self.address)
         if reference.tag is None and reference.digest is None:
             raise UsageError(f"{image} names no tag", advice="name one image: repository:tag or repository@digest")
         policies, path = self._policies(policy, file)
-        lists = read_lists(policies, Path.cwd() if path is None else path.absolute().parent)
+        lists = self._lists(policies, path)
         repository = reference.repository
         source = await self.inventory(only=None if lists else [repository])
         untagged = await self.find_untagged(policies, source, [repository])
-        judged = await self._judge(policies, lists, source, untagged, path, only=[repository])
+        judged = await self._judge(ToJudge(policies, lists, source, untagged, [repository]), path)
         verdicts = judged.judgement.verdicts.get(repository, ())
         verdict = verdict_on(reference, verdicts)
         found: Explanation | None = None
@@ -174,35 +196,23 @@ class CleanupSession(RemovalSession):
             raise NotFoundError(f"there is no {image}", advice="--refresh reads the registry again")
         return with_elsewhere(found, source.inventory)
 
-    async def _judge(
-        self,
-        policies: PolicySet,
-        lists: Sequence[ListFile],
-        source: CrawlResult,
-        untagged: UntaggedManifests,
-        path: Path | None,
-        *,
-        only: Sequence[Repository] | None = None,
-    ) -> Judged:
+    async def _judge(self, asked: ToJudge, path: Path | None) -> Judged:
+        """Judge, by what this machine's records know; `path`: the policies' file."""
         from dregutil.plan.cleanup import Remembered, judge_registry
 
         def remember(names: Collection[Repository]) -> Remembered:
             records = self.records
             runs = records.recent()
-            missing = records.missing(source.inventory, names, runs)
+            missing = records.missing(asked.source.inventory, names, runs)
             return Remembered(records.history, missing, runs.put_back, records.young_since(path))
 
-        return await judge_registry(
-            self.address,
-            self.database,
-            policies,
-            lists,
-            source,
-            untagged,
-            remember,
-            self.read_contents,
-            only=only,
-        )
+        return await judge_registry(self.address, self.database, asked, remember, self.read_contents)
+
+    def _lists(self, policies: PolicySet, path: Path | None) -> Sequence[ListFile]:
+        """The lists of images in use, whose paths are relative to the policies' file."""
+        from dregutil.retention.read_lists import read_lists
+
+        return read_lists(policies, Path.cwd() if path is None else path.absolute().parent)
 
     async def _survey(
         self, repository: Repository, digest: Digest, source: CrawlResult, untagged: UntaggedManifests

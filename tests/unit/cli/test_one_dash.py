@@ -6,7 +6,8 @@ import argparse
 
 import pytest
 
-from dregutil.cli.parser import COMMANDS, build_parser, prepare
+from dregutil.cli.grammar import prepare
+from dregutil.cli.parser import COMMANDS, build_parser
 from dregutil.errors import UsageError
 
 NEEDED = {

@@ -12,7 +12,6 @@ import copy
 import logging
 import ssl
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +33,8 @@ from dregutil.errors import (
 )
 from dregutil.registry.auth.authenticator import Authenticator, TokenRequest
 from dregutil.registry.auth.keyring import Keyring
-from dregutil.registry.http.deadline import Watch, Watched
+from dregutil.registry.http.body import Limits, read_content
+from dregutil.registry.http.deadline import Watch
 from dregutil.registry.http.network_errors import as_own_error, connection_was_lost, host_and_port
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, is_temporary, retry_after, wait_before
 from dregutil.registry.http.throttle import PATIENCE, Gate
@@ -47,7 +47,6 @@ READING = frozenset(("GET", "HEAD"))
 WRITING = frozenset(("DELETE", "POST", "PUT"))
 
 LONGEST_BODY = 64 * 1024 * 1024
-_LONGEST_ERROR = 64 * 1024
 _LONGEST_TOKEN = 1024 * 1024
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -67,19 +66,6 @@ class Answer:
     headers: CIMultiDictProxy[str]
     body: bytes
     url: URL
-
-
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """How many bytes of an answer are read, and whether a longer one is cut or refused.
-
-    After `begun_by` (`time.monotonic`) the request is no longer sent. An urgent one is sent before those that wait.
-    """
-
-    longest: int
-    cuts: bool = False
-    begun_by: float = float("inf")
-    urgent: bool = False
 
 
 class Transport:
@@ -173,7 +159,7 @@ class Transport:
         """
         if method not in self.methods:
             raise ProtocolError(f"this client sends no {method}")
-        limits = _Limits(longest, begun_by=begun_by, urgent=urgent)
+        limits = Limits(longest, begun_by=begun_by, urgent=urgent)
         answer = await self._authorized(method, url, scopes, headers or {}, body, limits)
         if method in READING and follow:
             redirects = 0
@@ -181,7 +167,7 @@ class Transport:
                 redirects += 1
                 if redirects > _MOST_REDIRECTS:
                     raise ProtocolError(f"too many redirects from {host_and_port(url)}")
-                answer = await self._follow(method, answer, scopes, headers or {}, _Limits(longest))
+                answer = await self._follow(method, answer, scopes, headers or {}, Limits(longest))
         return answer
 
     async def first_byte(self, url: URL, scopes: tuple[str, ...]) -> Answer:
@@ -189,7 +175,7 @@ class Transport:
 
         Raises as `send` does. A body that ends before its first byte raises CutShortError, and is not requested again.
         """
-        limits = _Limits(longest=1, cuts=True)
+        limits = Limits(longest=1, cuts=True)
         headers = {"Range": "bytes=0-0"}
         answer = await self._authorized("GET", url, scopes, headers, None, limits)
         if answer.status in _REDIRECTS and "Location" in answer.headers:
@@ -197,7 +183,7 @@ class Transport:
         return answer
 
     async def _follow(
-        self, method: str, answer: Answer, scopes: tuple[str, ...], headers: Mapping[str, str], limits: _Limits
+        self, method: str, answer: Answer, scopes: tuple[str, ...], headers: Mapping[str, str], limits: Limits
     ) -> Answer:
         """Follow a redirect; to another origin, without authorization."""
         try:
@@ -219,7 +205,7 @@ class Transport:
         scopes: tuple[str, ...],
         headers: Mapping[str, str],
         body: bytes | None,
-        limits: _Limits,
+        limits: Limits,
     ) -> Answer:
         target = url.raw_path_qs
         attempt = 0
@@ -250,13 +236,13 @@ class Transport:
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         try:
-            answer = await self._patiently(request.method, url, headers, body, _Limits(_LONGEST_TOKEN))
+            answer = await self._patiently(request.method, url, headers, body, Limits(_LONGEST_TOKEN))
         except OutcomeUnknownError as error:  # a POST, but it changes nothing in the registry
             raise UnreachableError(f"the token server {host_and_port(url)} gave no complete answer") from error
         return answer.status, answer.body
 
     async def _patiently(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: Limits
     ) -> Answer:
         """One exchange, repeated where that is safe and may help."""
         attempt = refused = 0
@@ -283,7 +269,7 @@ class Transport:
             await asyncio.sleep(wait_before(attempt, asked))
             attempt += 1
 
-    def _may_help(self, method: str, error: UnreachableError, limits: _Limits, sent: int) -> bool:
+    def _may_help(self, method: str, error: UnreachableError, limits: Limits, sent: int) -> bool:
         """Whether to send a request again that was sent `sent` times and failed with `error`. Before the server has
         answered once, the address may be wrong: only a lost connection is tried again then."""
         if method not in READING or isinstance(error, CertificateError | ThrottledError):
@@ -306,7 +292,7 @@ class Transport:
             )
 
     async def _exchange(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: _Limits, refused: int
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: Limits, refused: int
     ) -> Answer:
         gate = self.gate
         if gate.throttle.is_limited and gate.throttle.next_send_at(time.monotonic()) > limits.begun_by:
@@ -319,27 +305,12 @@ class Transport:
             if started > limits.begun_by:
                 raise PushedBackError(f"{host_and_port(url)} is limiting requests: the {method} was not sent")
             response = await self._session.request(
-                method,
-                url,
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                proxy=self._proxy,
+                method, url, headers=headers, data=body, allow_redirects=False, proxy=self._proxy
             )
             watched.heard_at = time.monotonic()
-            try:
-                content = b"" if method == "HEAD" else await _read(response, limits, watched)
-            except BaseException:
-                response.close()
-                raise
-            response.release()
+            content = await read_content(method, response, limits, watched)
             now = time.monotonic()
-            self.pace.took(now - started)
-            if response.status in (429, 503):
-                asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-                gate.throttle.pushed_back(started, now, asked)
-            else:
-                gate.throttle.succeeded(started, now)
+            self._learn_pace(response, started, now)
             if _log.isEnabledFor(logging.DEBUG):
                 self._log(method, url, response.status, now - started)
             return Answer(response.status, response.headers, content, url)
@@ -355,46 +326,16 @@ class Transport:
             self._watch.end(watched)
             gate.leave()
 
+    def _learn_pace(self, response: aiohttp.ClientResponse, started: float, now: float) -> None:
+        """Note how long an answer took, and whether the server limits requests."""
+        self.pace.took(now - started)
+        if response.status in (429, 503):
+            asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            self.gate.throttle.pushed_back(started, now, asked)
+        else:
+            self.gate.throttle.succeeded(started, now)
+
     def _log(self, method: str, url: URL, status: int, seconds: float) -> None:
         """Log an exchange: with another origin, only its host, since the rest of the URL may be a signature."""
         shown = self.redacted(url.raw_path if url.origin() == self.base.origin() else host_and_port(url))
         _log.debug("%s %s: %d in %.0f ms", method, shown, status, seconds * 1000)
-
-
-async def _read(response: aiohttp.ClientResponse, limits: _Limits, watched: Watched) -> bytes:
-    """The complete body, if it is no longer than allowed; the body of an error is cut instead."""
-    is_error = response.status >= 400 or limits.cuts
-    most = _LONGEST_ERROR if response.status >= 400 else limits.longest
-    announced = response.content_length
-    chunks: list[bytes] = []
-    size = 0
-    if announced is None or announced <= most or is_error:
-        async for chunk in response.content.iter_any():
-            watched.heard_at = time.monotonic()
-            size += len(chunk)
-            chunks.append(chunk)
-            if size > most:
-                break
-    if size > most or (announced is not None and announced > most):
-        if not is_error:
-            raise ProtocolError(f"{host_and_port(response.url)} sends an answer of more than {most:,} bytes")
-        response.close()
-    body = b"".join(chunks)[:most]
-    encoding = response.headers.get("Content-Encoding", "")
-    if encoding in ("", "identity"):
-        return body
-    return _inflated(body, encoding, most, response.url)
-
-
-def _inflated(body: bytes, encoding: str, most: int, url: URL) -> bytes:
-    """The content of a body that is compressed although that was not asked for; at most `most` bytes."""
-    if encoding.lower() not in ("gzip", "x-gzip", "deflate"):
-        raise ProtocolError(f"{host_and_port(url)} sends a body with an unsupported Content-Encoding")
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    try:
-        found = inflater.decompress(body, most)
-    except zlib.error as error:
-        raise ProtocolError(f"{host_and_port(url)} sends a compressed body that is damaged") from error
-    if inflater.unconsumed_tail:
-        raise ProtocolError(f"{host_and_port(url)} sends a body that decompresses to more than {most:,} bytes")
-    return found

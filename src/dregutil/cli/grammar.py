@@ -1,0 +1,115 @@
+"""How options are read: an abbreviation that the older tool resolved keeps its meaning, whatever options are added.
+
+`Parser` looks among the older names first.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from dregutil.errors import UsageError
+
+__all__ = ["OLDER", "Parser", "prepare"]
+
+_OLDER_GLOBAL = (
+    "--registry",
+    "--user",
+    "--password",
+    "--digest-auth",
+    "--client-cert",
+    "--client-key",
+    "--verify",
+    "--cache",
+    "--refresh",
+    "--count",
+    "--no-raise-intersecting-repo",
+    "--use-get-manifest",
+    "--log-level",
+    "--help",
+)
+_OLDER_TAGS = (
+    "--repo",
+    "--tags",
+    "--regex",
+    "--exclude",
+    "--exclude-regex",
+    "--no-match-all-tags",
+    "--raise-intersecting-tag",
+    "--help",
+)
+OLDER: dict[str, tuple[str, ...]] = {
+    "list-repo-names": ("--help",),
+    "list-tag-names": ("--reverse-sort", "--image-names", "--help"),
+    "query-repos": ("--repo", "--help"),
+    "remove-repos": ("--repo", "--help"),
+    "query-tags": _OLDER_TAGS,
+    "remove-tags": _OLDER_TAGS,
+}
+_SWITCHES = ("true", "yes", "1", "false", "no", "0", "none")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with the older names first, and a UsageError instead of an exit."""
+
+    older: tuple[str, ...] = _OLDER_GLOBAL
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, advice=f"`{self.prog} --help` lists what there is")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; what it does not know is named with the nearest that it does."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0], found)}")
+        return found
+
+    def _meant(self, unknown: str, found: argparse.Namespace) -> str:
+        import difflib  # for a mistake only
+
+        parsers = [self, *(a.choices.get(found.command) for a in self._actions if isinstance(a.choices, dict))]
+        known = dict.fromkeys(
+            name
+            for parser in parsers
+            if parser is not None
+            for name in parser._option_string_actions  # noqa: SLF001
+        )
+        near = difflib.get_close_matches(unknown.partition("=")[0], known, n=1)
+        return f" (did you mean {near[0]}?)" if near else ""
+
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        """What an abbreviation may mean; nothing where that is not one thing (the subcommand may still know it)."""
+        if not option_string.startswith("--"):
+            found = super()._get_option_tuples(option_string)
+            name = option_string.partition("=")[0]
+            if f"-{name}" in self._option_string_actions:  # `-tags 1.0` would be -t with `ags` and `1.0`
+                self.error(f"{name} is no option (did you mean -{name}?)")
+            # `-uNAME` is -u and its value; `-re` is no beginning of -reg, since it is an option of other commands.
+            is_cut = len(found) == 1 and found[0][1].startswith(name)
+            return found if len(found) == 1 and not is_cut else []
+        name, equals, value = option_string.partition("=")
+        for names in (self.older, tuple(self._option_string_actions)):
+            meant = [full for full in names if full.startswith(name) and full in self._option_string_actions]
+            if name in meant or len(meant) == 1:
+                full = name if name in meant else meant[0]
+                tuples = super()._get_option_tuples(f"{full}{equals}{value}")
+                return [found for found in tuples if found[1] == full]
+            if meant:
+                return []
+        return []
+
+
+def prepare(arguments: Sequence[str]) -> list[str]:
+    """`--digest-auth` is a flag, and takes the `true`, `yes` or `1` right after it that the older tool wanted."""
+    prepared: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        if argument == "--":
+            return [*prepared, argument, *waiting]
+        if len(argument) > len("--d") and "--digest-auth".startswith(argument):
+            given = waiting and waiting[0].lower() in _SWITCHES
+            argument = f"--digest-auth={waiting.pop(0) if given else 'true'}"
+        prepared.append(argument)
+    return prepared
