@@ -165,6 +165,11 @@ class ReadingSession(SessionBase):
         on_unreadable = self._options.get("on_unreadable")
         if contents.unreadable and on_unreadable is not None:
             on_unreadable(contents.unreadable, holders)
+        elif contents.unreadable:
+            digest, error = next(iter(contents.unreadable.items()))
+            number = len(contents.unreadable)
+            what = digest.short if number == 1 else f"{digest.short} and {number - 1:,} more"
+            self._warn(f"{what} could not be read: {error.message}", error.advice)
         return contents.unreadable
 
     async def search(

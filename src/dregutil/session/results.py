@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dregutil.oci.names import Digest, Repository, Tag
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from dregutil.select.content_selector import Match
     from dregutil.select.find import Use
 
-__all__ = ["Found", "ImageTag", "SearchResult", "StorageCheckup", "Weighed"]
+__all__ = ["Found", "ImageTag", "SearchResult", "StorageCheckup", "UsageBy", "UsageSort", "Weighed"]
+
+UsageBy = Literal["repo", "tag", "layer"]
+UsageSort = Literal["unique", "size", "shared", "tags", "name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,11 @@ class Found:
     not_read: int = 0
     unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that may use it was read."""
+        return not (self.source.failed or self.unreadable or self.not_read)
+
 
 @dataclass(frozen=True, slots=True)
 class StorageCheckup:
@@ -101,7 +109,12 @@ class Weighed:
     unlisted: Mapping[tuple[Repository, Digest], DregutilError] = field(default_factory=dict)
     left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
 
-    def rows(self, sort: str = "unique", top: int | None = None) -> Iterator[UsageRow]:
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was read, and is counted."""
+        return not (self.source.failed or self.unreadable or self.unlisted)
+
+    def rows(self, sort: UsageSort = "unique", top: int | None = None) -> Iterator[UsageRow]:
         """A row for each repository, tag or layer, at most `top`, largest first: by "unique" bytes, which removing the
         row alone would free, by "size" or "shared" bytes or by "tags"; or by "name". Raises CacheError."""
         return self.measured.rows(sort, top)

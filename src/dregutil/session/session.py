@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.session.cleanup import CleanupSession
-from dregutil.session.results import Weighed
+from dregutil.session.results import UsageBy, Weighed
 
 if TYPE_CHECKING:
     from dregutil.errors import DregutilError
@@ -26,7 +26,7 @@ class AsyncSession(CleanupSession):
         run = await registry.apply(plan)
     """
 
-    async def disk_usage(self, *repositories: str, by: str = "repo") -> Weighed:
+    async def disk_usage(self, *repositories: str, by: UsageBy = "repo") -> Weighed:
         """What each repository, tag or layer (`by`: "repo", "tag" or "layer") weighs in bytes, alone and shared.
 
         Sizes are those that manifests state; with the registry's storage, the real ones. Of repositories (names or
