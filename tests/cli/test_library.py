@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 import dregutil
 from dregutil.files import state_folder
 from dregutil.journal.store import RunStore
-from images import Pusher
+from images import Pusher, created
 from program import PROGRAM
 from servers import DistributionServer
 from servers.faults import FAULTS, FaultyProxy
@@ -273,3 +275,78 @@ def test_no_module_shadows_a_name_of_the_library() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
+
+
+def test_what_was_removed_is_in_the_order_of_the_plan() -> None:
+    step = dregutil.Step(
+        0,
+        dregutil.Action.DELETE,
+        dregutil.Repository(SHOP),
+        dregutil.Digest.of(b""),
+        (),
+        dregutil.StepKind.IMAGE,
+        "selected",
+    )
+    outcomes = [
+        dregutil.Outcome(replace(step, number=number), result)
+        for number, result in ((2, dregutil.Result.REMOVED), (0, dregutil.Result.REMOVED), (1, dregutil.Result.LEFT))
+    ]
+    assert [outcome.step.number for outcome in dregutil.RunResult(tuple(outcomes)).removed] == [0, 2]
+
+
+async def test_what_could_not_be_read_is_a_warning(
+    registry_server: DistributionServer, pusher: Pusher, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a callback it is logged: a selector by content matches nothing that could not be read."""
+    pusher.push_image(SHOP, "1.0", seed="one", config=created(200))
+    broken = pusher.push_image(SHOP, "2.0", seed="two", config=created(200))
+    config = json.loads(pusher.raw(SHOP, "2.0"))["config"]["digest"].partition(":")[2]
+    blob = registry_server.storage / "docker/registry/v2/blobs/sha256" / config[:2] / config / "data"
+    blob.unlink()
+    async with dregutil.connect(registry_server.url) as registry:
+        assert [str(image) for image in await registry.tags(SHOP, older_than="90d")] == [f"{SHOP}:1.0"]
+        (image,) = await registry.contents(SHOP, tags=["2.0"])
+    assert (image.size, image.created) == (None, None)
+    assert image.unread
+    (logged,) = {record.getMessage() for record in caplog.records}
+    assert logged.startswith(f"sha256:{broken['digest'].partition(':')[2][:12]} could not be read: ")
+
+
+def test_a_session_closes_without_with(registry_server: DistributionServer, pusher: Pusher) -> None:
+    pusher.push_image(SHOP, "1.0", seed="one")
+    registry = dregutil.open(registry_server.url, state_dir="state", contents=None)
+    assert [str(image) for image in registry.tags()] == [f"{SHOP}:1.0"]
+    registry.close()
+    registry.close()
+
+
+async def test_each_method_of_the_synchronous_face_refuses_an_event_loop() -> None:
+    registry = dregutil.open("127.0.0.1:1")
+    with pytest.raises(RuntimeError, match=r"async with dregutil\.connect"):
+        registry.tags()
+
+
+def test_paths_may_be_text(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> None:
+    pusher.push_image(SHOP, "1.0", seed="one")
+    places = {name: str(tmp_path / "own" / name) for name in ("state_dir", "contents", "cache")}
+    with dregutil.open(registry_server.url, **places) as registry:  # type: ignore[arg-type]
+        registry.contents(SHOP)
+        registry.apply(registry.plan_removal(SHOP, tags=["1.0"]))
+    for place in places.values():
+        assert Path(place).exists()
+
+
+def test_every_kind_of_progress_counts_alike(registry_server: DistributionServer, pusher: Pusher) -> None:
+    pusher.push_image(SHOP, "1.0", seed="one")
+    seen: list[dregutil.Progress] = []
+    with dregutil.open(
+        registry_server.url, on_progress=lambda found: seen.append(found) if found else None
+    ) as registry:
+        registry.contents(SHOP)
+        registry.apply(registry.plan_removal(SHOP, tags=["1.0"]))
+    assert {(progress.noun, type(progress).__name__) for progress in seen} == {
+        ("tags", "CrawlProgress"),
+        ("images", "ContentsProgress"),
+        ("steps", "RunProgress"),
+    }
+    assert all(0 <= progress.done <= progress.total for progress in seen)

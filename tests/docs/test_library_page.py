@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import inspect
 import io
@@ -109,8 +110,9 @@ def test_what_each_repository_weighs(shop: Pusher, here: Here) -> None:
 
 
 def test_a_plan_as_a_spreadsheet(shop: Pusher, here: Here) -> None:
-    shop.push_image("shop/api", "old", seed="shared", config=created(300))
-    shop.push_image("tools/lint", "old", seed="shared", config=created(300))
+    built = created(300)
+    shop.push_image("shop/api", "old", seed="shared", config=built)
+    shop.push_image("tools/lint", "old", seed="shared", config=built)
     before = shop.tags("shop/web")
     here.run("A plan as a spreadsheet")
     (head, *rows) = csv.reader((here.folder / "plan.csv").read_text().splitlines())
@@ -128,7 +130,7 @@ def test_a_plan_as_a_spreadsheet(shop: Pusher, here: Here) -> None:
 def test_a_cleanup_by_a_policy(shop: Pusher, here: Here) -> None:
     first, removed = here.run("A cleanup by a policy").splitlines()
     assert first == "releases: removes 2 of 5 tags"
-    assert removed == "[('1.1',), ('1.0',)]"
+    assert sorted(ast.literal_eval(removed)) == [("1.0",), ("1.1",)]
     assert set(shop.tags("shop/web")) == {"1.3", "2.0", "latest"}
 
 

@@ -134,8 +134,8 @@ class RunResult:
 
     @property
     def removed(self) -> tuple[Outcome, ...]:
-        """What was removed, step by step."""
-        return self.of(Result.REMOVED)
+        """What was removed, in the order of the plan. `outcomes` are in the order in which they became known."""
+        return tuple(sorted(self.of(Result.REMOVED), key=lambda outcome: outcome.step.number))
 
     @property
     def unmended(self) -> tuple[LostTag, ...]:
