@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, TypeGuard, TypeVar
 
 import msgspec
 from yarl import URL
 
-from dregutil.errors import NotARegistryError, UnlistableError, UsageError
+from dregutil.errors import DregutilError, NotARegistryError, UnlistableError, UsageError
 from dregutil.oci.manifest import bare_media_type
 from dregutil.oci.names import Repository, Tag
+from dregutil.registry.answers import is_unknown_name
 from dregutil.registry.http.transport import Answer
 
-__all__ = ["Progress", "decoded", "may_be_cut", "names_of", "next_page"]
+__all__ = ["Progress", "decoded", "follow_links", "may_be_cut", "name_pages", "names_of", "next_page"]
 
 MOST_PAGES = 100_000
+_PAGE = 1000  # more is an error on distribution, less costs round trips
+_SMALL_PAGE = 100
+_LISTINGS = 3  # attempts at a list of which a later page is missing
 _PAGES = 50  # the page sizes of servers are multiples of this
 _MOST_BARREN = 20  # pages in a row without a new name: a list filtered by permissions may have some
 _LINK = re.compile(r"\s*(?:<([^<>]*)>|([^\s<>;,]+))((?:\s*;\s*[^\s=;,]+(?:\s*=\s*(?:\"[^\"]*\"|[^\";,]*))?)*)\s*")
@@ -24,6 +28,69 @@ _RELATION = re.compile(r";\s*rel\s*=\s*(?:\"([^\"]*)\"|([^\";,]*))", re.IGNORECA
 _LONGEST_LINK = 16 * 1024
 _PLAIN_TYPE = re.compile(r"(?:application|text)/[a-z.+-]{1,40}")  # quoted in messages only if it is harmless
 _Name = TypeVar("_Name", Repository, Tag)
+
+
+async def name_pages(
+    path: URL, what: str, ask: Callable[[URL], Awaitable[Answer]], fail: Callable[[Answer], DregutilError]
+) -> AsyncIterator[Any]:
+    """The JSON documents of the list at `path`, of tags or repositories; none if the repository does not exist.
+
+    `ask` requests a page, `fail` makes the error for an answer that is none. A full page without a Link may be one of
+    several (Nexus): the names after its last one are requested. Raises UnlistableError if the list never ends.
+    """
+    key = "tags" if path.path.endswith("/tags/list") else "repositories"
+    first = path.with_query(n=str(_PAGE))
+    url: URL | None = first
+    progress = Progress(what)
+    is_first, begun = True, 1
+    before: list[Any] | None = None  # the names of a page that may not be the last
+    while url is not None:
+        progress.begin(url)
+        answer = await ask(url)
+        if answer.status == 404 and is_first and is_unknown_name(answer):
+            return
+        if answer.status == 404 and before is None and key == "tags" and begun < _LISTINGS:
+            # The tag after which this page begins may have been deleted meanwhile; so may the repository.
+            url, progress, is_first, begun = first, Progress(what), True, begun + 1
+            continue
+        is_first = False
+        if answer.status == 400 and url.query.get("n") == str(_PAGE) and before is None:
+            url = url.update_query(n=str(_SMALL_PAGE))
+            continue
+        if before is not None and 400 <= answer.status < 500:
+            return  # it does not support `last`: the page was the last
+        if answer.status != 200:
+            raise fail(answer)
+        page = decoded(answer, what)
+        names = page.get(key)
+        is_new = progress.read(names if isinstance(names, list) else ())
+        if before is not None and not is_new:
+            return
+        yield page
+        url, before = next_page(answer.headers.getall("Link", []), answer.url), None
+        if url is None and may_be_cut(names):
+            before, url = names, path.with_query(n=str(_SMALL_PAGE), last=str(names[-1]))
+
+
+async def follow_links(
+    first: URL,
+    what: str,
+    ask: Callable[[URL], Awaitable[Answer]],
+    read: Callable[[Answer], Iterable[object] | None],
+) -> bool:
+    """Request the pages of a list from its first one on, as their links name them. `read` returns what a page lists, or
+    None if there is no such list; returns whether there is one. Raises UnlistableError if the list never ends."""
+    progress = Progress(what)
+    url: URL | None = first
+    while url is not None:
+        progress.begin(url)
+        answer = await ask(url)
+        listed = read(answer)
+        if listed is None:
+            return False
+        progress.read(listed)
+        url = next_page(answer.headers.getall("Link", []), answer.url)
+    return True
 
 
 def next_page(links: Iterable[str], url: URL) -> URL | None:

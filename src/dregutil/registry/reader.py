@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -26,10 +26,10 @@ from dregutil.errors import (
 )
 from dregutil.oci.manifest import MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor, Manifest, bare_media_type, parse_manifest
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
-from dregutil.registry.answers import digest_of, error_details, failure, is_unknown_name, length_of
+from dregutil.registry.answers import digest_of, error_details, failure, length_of
 from dregutil.registry.http.transport import Answer, Transport
 from dregutil.registry.learnt import Learnt
-from dregutil.registry.paging import Progress, decoded, may_be_cut, names_of, next_page
+from dregutil.registry.paging import follow_links, name_pages, names_of
 from dregutil.registry.server_kind import Evidence, ServerKind, name_server
 from dregutil.registry.uncached import NO_CACHE, Uncached
 from dregutil.registry.values import Login, Ping, Resolved
@@ -39,9 +39,6 @@ __all__ = ["Login", "Ping", "Registry", "Resolved"]
 _ACCEPT_REFERRERS = {"Accept": OCI_INDEX, **NO_CACHE}
 _CATALOG_SCOPES = ("registry:catalog:*",)
 _NO_CATALOG = (400, 404, 405, 406, 410, 501)  # on GHCR and others
-_PAGE = 1000  # more is an error on distribution, less costs round trips
-_SMALL_PAGE = 100
-_LISTINGS = 3  # attempts at a list of which a later page is missing
 _DENIED_HEAD = (400, 404, 405, 501)
 _LONGEST_PING = 64 * 1024
 
@@ -233,17 +230,13 @@ class Registry:
     async def _list_referrers(self, repository: Repository, subject: Digest) -> tuple[Descriptor, ...] | None:
         found: dict[Digest, Descriptor] = {}
         what = f"list what refers to {subject.short} in {repository}"
-        progress = Progress(what)
-        url: URL | None = self._transport.url(f"/v2/{repository}/referrers/{subject}")
-        while url is not None:
-            progress.begin(url)
-            answer = await self._transport.send(
-                "GET",
-                url,
-                self._pull(repository),
-                headers=_ACCEPT_REFERRERS,
-                longest=MAX_MANIFEST_BYTES,
+
+        async def ask(url: URL) -> Answer:
+            return await self._transport.send(
+                "GET", url, self._pull(repository), headers=_ACCEPT_REFERRERS, longest=MAX_MANIFEST_BYTES
             )
+
+        def read(answer: Answer) -> Sequence[object] | None:
             if answer.status == 404 and not found:
                 # With the API the answer has an error of the spec; without it, the server does not know the path.
                 if self._learnt.has_referrers is None:
@@ -254,16 +247,12 @@ class Registry:
             self._learnt.has_referrers = True
             if bare_media_type(answer.headers.get("Content-Type", "")) != OCI_INDEX and not found:
                 return None
-            digest = Digest.of(answer.body, subject.algorithm)
-            if digest == subject:
-                raise ProtocolError(
-                    f"the registry answers with {subject.short} itself to the request for its referrers"
-                )
-            listed = parse_manifest(answer.body, OCI_INDEX, digest).children
+            listed = _referrers_in(answer, subject)
             found.update((child.digest, child) for child in listed)
-            progress.read(child.digest for child in listed)
-            url = next_page(answer.headers.getall("Link", []), answer.url)
-        return tuple(found.values())
+            return [child.digest for child in listed]
+
+        is_listed = await follow_links(self._transport.url(f"/v2/{repository}/referrers/{subject}"), what, ask, read)
+        return tuple(found.values()) if is_listed else None
 
     async def blob(self, repository: Repository, digest: Digest, *, longest: int) -> bytes | None:
         """A small blob, checked against its digest; None if there is none.
@@ -335,43 +324,16 @@ class Registry:
     async def _pages(
         self, path: str, scopes: tuple[str, ...], what: str, repository: Repository | None = None
     ) -> AsyncIterator[Any]:
-        """The JSON documents of a paged list; none if the repository does not exist.
+        """The JSON documents of a paged list of names; none if the repository does not exist."""
 
-        A full page without a Link may be one of several (Nexus): the names after its last one are requested.
-        """
-        first = self._transport.url(f"{path}?n={_PAGE}")
-        url: URL | None = first
-        key = "tags" if path.endswith("/tags/list") else "repositories"
-        progress = Progress(what)
-        is_first, begun = True, 1
-        before: list[Any] | None = None  # the names of a page that may not be the last
-        while url is not None:
-            progress.begin(url)
-            answer = await self._learnt.uncached.page(url, scopes, repository)
-            if answer.status == 404 and is_first and is_unknown_name(answer):
-                return
-            if answer.status == 404 and before is None and key == "tags" and begun < _LISTINGS:
-                # The tag after which this page begins may have been deleted meanwhile; so may the repository.
-                url, progress, is_first, begun = first, Progress(what), True, begun + 1
-                continue
-            is_first = False
-            if answer.status == 400 and url.query.get("n") == str(_PAGE) and before is None:
-                url = url.update_query(n=str(_SMALL_PAGE))
-                continue
-            if before is not None and 400 <= answer.status < 500:
-                return  # it does not support `last`: the page was the last
-            if answer.status != 200:
-                raise self._failure(answer, what, repository or "")
-            page = decoded(answer, what)
-            names = page.get(key)
-            is_new = progress.read(names if isinstance(names, list) else ())
-            if before is not None and not is_new:
-                return
+        async def ask(url: URL) -> Answer:
+            return await self._learnt.uncached.page(url, scopes, repository)
+
+        def fail(answer: Answer) -> DregutilError:
+            return self._failure(answer, what, repository or "")
+
+        async for page in name_pages(self._transport.url(path), what, ask, fail):
             yield page
-            url, before = next_page(answer.headers.getall("Link", []), answer.url), None
-            if url is None and may_be_cut(names):
-                before = names
-                url = self._transport.url(path).with_query(n=str(_SMALL_PAGE), last=str(names[-1]))
 
     def _pull(self, repository: Repository) -> tuple[str, ...]:
         scopes = self._pull_scopes.get(repository)
@@ -393,3 +355,11 @@ class Registry:
         error.message = self._transport.redacted(error.message)
         error.args = (error.message,)
         return error
+
+
+def _referrers_in(answer: Answer, subject: Digest) -> tuple[Descriptor, ...]:
+    """The referrers in one page of their list. Raises ProtocolError if it is the subject itself."""
+    digest = Digest.of(answer.body, subject.algorithm)
+    if digest == subject:
+        raise ProtocolError(f"the registry answers with {subject.short} itself to the request for its referrers")
+    return parse_manifest(answer.body, OCI_INDEX, digest).children
