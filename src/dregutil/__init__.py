@@ -3,6 +3,11 @@
     with dregutil.open("registry.example.com") as registry:
         plan = registry.plan_removal("shop/web", tags=["<1.4"])  # reads live, changes nothing
         run = registry.apply(plan)  # locked, recorded, braked, checked again
+        old = registry.plan_removal("shop/*", older_than="90d")  # by the date of the image
+        registry.undo(run.id)
+
+`help(dregutil.Session)` lists the verbs, `help(dregutil.Selectors)` what selects tags, `help(dregutil.Options)` how to
+connect. Rules that are kept in a file, or that say what to keep, are policies: `plan_cleanup`.
 
 `async with dregutil.connect(…)` has the same verbs, awaited. Names are imported when they are first used: what only
 reads a cache file needs no HTTP client.

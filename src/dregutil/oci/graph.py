@@ -1,7 +1,8 @@
 """What refers to what in one repository, and what still needs a digest.
 
 A registry deletes per repository, so a graph covers one repository. It is frozen: it has what was read, nothing more.
-If something could not be read, `unjudgeable` says what, and nothing may be deleted.
+`settle` is the rule by which a plan is made and checked again: what stays keeps its parts, such as an index its
+children. If something could not be read, `unjudgeable` says what, and nothing may be deleted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,15 @@
 """The distribution API over HTTP: a view that reads (`reader`) and one that also writes (`writer`).
 
-`connect` opens a connection; `http` is the transport, `auth` the logins. Touches the network, and the files of this
-machine that configure logins and certificates. Knows nothing of plans.
+    connect                opens a connection: address, TLS, proxy, logins
+    reader, writer         the requests; `learnt` is what both views know about the server
+    answers, paging, absence, uncached   what an answer means, lists of many pages, what is not there, caches in between
+    deletion               what the answer to a DELETE means
+    server_kind            which product it seems to be: for advice to people, never for a decision
+    http/, auth/           the transport with its pace and retries; credentials and tokens
+    workers, reach, values concurrency, what ends everything, small values
+
+Touches the network, and the files of this machine that configure logins and certificates. Knows nothing of plans. Only
+the distribution API is spoken: a vendor's own deletion API would be another way in `writer` and `apply/untag`.
 """
 
 from dregutil.registry.connect import ConnectOptions, connect, connect_writable

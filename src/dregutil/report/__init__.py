@@ -1,1 +1,1 @@
-"""What was found and done, as text, tables and data."""
+"""Results as text, tables and data. Pure, except `terminal` and `progress`, which write to standard error."""

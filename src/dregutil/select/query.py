@@ -31,9 +31,9 @@ class Selectors(TypedDict, total=False):
 
     `tags` and `exclude` are names, or comparisons of versions such as `<1.4`; the regular expressions match from the
     start of a tag, `full_match` also to its end. The others ask what is behind a tag: `older_than` and `newer_than` a
-    timedelta or a text such as `90d`, `larger_than` bytes or a text such as `1GiB`, `labels` the values of labels
-    (None: any value), `platforms` such as `linux/arm64`, `media_types` globs, `based_on` images whose layers the
-    images begin with.
+    timedelta or a text such as `90d`, by the creation date of the image, `larger_than` bytes or a text such as `1GiB`,
+    `labels` the values of labels (None: any value), `platforms` such as `linux/arm64`, `media_types` globs, `based_on`
+    images whose layers the images begin with.
     """
 
     tags: Collection[str]

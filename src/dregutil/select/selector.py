@@ -1,4 +1,7 @@
-"""Tag selectors: exact names, version comparisons, regular expressions, and exclusions."""
+"""Tag selectors: exact names, version comparisons, regular expressions, and exclusions.
+
+A selector sees one tag at a time. What needs the other tags of a repository belongs in `selection`.
+"""
 
 from __future__ import annotations
 

@@ -74,7 +74,6 @@ class CleanupSession(RemovalSession):
 
         policies, path = self._policies(policy, file)
         judged, untagged = await self._judge_live(policies, path, must_note=not only_shown)
-        judgement = judged.judgement
         options = options or RemovalOptions()
         if any(one.untag for one in policies.policies):
             options = replace(options, untag=True)
@@ -82,12 +81,12 @@ class CleanupSession(RemovalSession):
         return Proposal(
             judged,
             untagged,
-            summaries(policies, judgement, going),
+            summaries(policies, judged.judgement, going),
             plan,
             self.seconds_for(plan),
             self._rules(judged) if details else (),
             self._last_cleanup(path),
-            len(tuple(judgement.removed())) - len(going),
+            len(tuple(judged.judgement.removed())) - len(going),
             path,
         )
 

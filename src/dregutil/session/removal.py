@@ -54,6 +54,7 @@ class RemovalSession(ReadingSession):
         """What it would take to remove the tags of repositories (names or globs) that `selectors` mean. Reads live, and
         changes nothing.
 
+        `selectors` are listed in `Selectors`, such as `tags=["<1.4"]` and `older_than="90d"`; all of them must hold.
         A digest goes only where each of its tags, in every repository, is meant; `rules` loosen that. `collector`: how
         the registry's garbage collector is run, for what comes back. Raises UsageError where no selector was given,
         and as `tags` does; IntersectionError where `rules` ask for it.

@@ -1,1 +1,5 @@
-"""A module for each command: it parses what is its own, calls what does the work, and hands the result to `report`."""
+"""A module for each command: it parses its own arguments, calls the session, and hands the result to `report`.
+
+A command reaches a registry only through a `Session` (`cli.opened`). It may import values from all rooms, and nothing
+that reads or writes a registry: `lint-imports` checks that (pyproject.toml).
+"""
