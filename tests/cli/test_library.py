@@ -350,3 +350,34 @@ def test_every_kind_of_progress_counts_alike(registry_server: DistributionServer
         ("steps", "RunProgress"),
     }
     assert all(0 <= progress.done <= progress.total for progress in seen)
+
+
+def test_a_run_is_recorded_with_the_call_that_planned_it(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    for days, tag in ((400, "1.0"), (300, "2.0"), (200, "3.0"), (100, "4.0")):
+        pusher.push_image(SHOP, tag, seed=tag, config=created(days))
+    with dregutil.open(registry_server.url) as registry:
+        first = registry.apply(registry.plan_removal(SHOP, tags=["<2"]))
+        undone = registry.undo()
+        cleaning = dregutil.Policy(name="old", repositories=["**"], keep=dregutil.Keep(last=2), max_remove="50%")
+        second = registry.apply(registry.plan_cleanup(dregutil.policy_set([cleaning])))
+        commands = {record.run: record.plan.command for record in registry.runs()}
+    with dregutil.open(registry_server.url, command="nightly") as registry:
+        third = registry.apply(registry.plan_removal(SHOP, tags=["3.0"]))
+        assert registry.run(third.id).plan.command == "nightly"
+    assert commands == {
+        first.id: f"plan_removal('{SHOP}', tags=['<2'])",
+        undone.id: f"undo('{first.id}')",
+        second.id: "plan_cleanup('old')",
+    }
+
+
+def test_usage_by_something_else_is_refused() -> None:
+    with dregutil.open("127.0.0.1:1") as registry, pytest.raises(dregutil.UsageError, match="repo, tag, layer"):
+        registry.disk_usage(by="repos")  # type: ignore[arg-type]
+
+
+def test_a_session_shows_its_registry() -> None:
+    assert repr(dregutil.open("registry.example.com")) == "Session('registry.example.com')"
+    assert repr(dregutil.connect("https://registry.example.com")) == "AsyncSession('registry.example.com')"

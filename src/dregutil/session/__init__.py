@@ -22,14 +22,14 @@ __all__ = ["AsyncSession", "Session", "connect", "load_policy", "open"]
 
 
 def open(address: str | RegistryAddress, **options: Unpack[Options]) -> Session:  # noqa: A001 - as one opens a file
-    """A registry to work with: `with dregutil.open("registry.example.com") as registry: …`.
+    """A session with the registry at `address` (a host, `host:port` or a URL): `with dregutil.open(…) as registry`.
 
-    `options` are those of `Options`: credentials, TLS, and where this machine keeps what it knows. Raises UsageError
-    where `address` cannot be a registry's.
+    `options` are those of `Options`, all optional: the login, TLS, where this machine keeps what it has read and
+    recorded. Nothing is sent before the first method is called. Raises UsageError if `address` is not an address.
     """
     return Session(address, **options)
 
 
 def connect(address: str | RegistryAddress, **options: Unpack[Options]) -> AsyncSession:
-    """As `open`, for code with an event loop: `async with dregutil.connect("registry.example.com") as registry: …`."""
+    """As `open`, for asyncio: `async with dregutil.connect(…) as registry`, and its methods are awaited."""
     return AsyncSession(address, **options)

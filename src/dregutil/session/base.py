@@ -84,7 +84,8 @@ class Options(TypedDict, total=False):
     Callbacks: `on_progress` gets a Progress again and again, and None at the end of the work; `on_warning` what went
     wrong without ending the work, and advice. `on_read` gets the tags that were read, `on_noted` what a crawl changed
     in the records of tags, `on_unreadable` the digests whose content could not be read, and all that were asked for.
-    `advise` words a command that an error advises; `command` is recorded as the command of a run.
+    `advise` words a command that an error advises; `command` is recorded as the command of a run, by default
+    the call that made its plan.
     """
 
     user: str | None
@@ -146,6 +147,9 @@ class SessionBase:
         self._recorded_indexes: Mapping[Repository, frozenset[Digest]] | None = None
         self._is_whole = True
         self._is_locked = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.address.name!r})"
 
     async def __aenter__(self) -> Self:
         return self

@@ -74,10 +74,10 @@ class CleanupSession(RemovalSession):
 
         policies, path = self._policies(policy, file)
         judged, untagged = await self._judge_live(policies, path, must_note=not only_shown)
-        options = options or RemovalOptions()
         if any(one.untag for one in policies.policies):
-            options = replace(options, untag=True)
+            options = replace(options or RemovalOptions(), untag=True)
         going, plan = await self._plan_judged(judged, limit, options, collector)
+        plan = self._called(plan, "plan_cleanup", [path or ", ".join(one.name for one in policies.policies)], {})
         return Proposal(
             judged,
             untagged,
@@ -115,7 +115,7 @@ class CleanupSession(RemovalSession):
         return await self._judge(ToJudge(policies, lists, source, untagged), path), untagged
 
     async def _plan_judged(
-        self, judged: Judged, limit: int | None, options: RemovalOptions, collector: Collector | None
+        self, judged: Judged, limit: int | None, options: RemovalOptions | None, collector: Collector | None
     ) -> tuple[Sequence[Verdict], Plan]:
         """The verdicts that are carried out, all of them or the oldest images within a limit, and their plan."""
         from dregutil.plan.cleanup import not_taken

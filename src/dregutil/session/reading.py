@@ -117,11 +117,11 @@ class ReadingSession(SessionBase):
         return self._learn(found)
 
     async def tags(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
-        """The tags of the registry, or of repositories (names or globs), that `selectors` mean, in the order of
-        versions.
+        """The tags of repositories (names or globs), by default of the whole registry, that match `selectors`: those of
+        `Selectors`. In the order of versions.
 
-        Raises NotFoundError for a repository that is not there, PartialError where one could not be read, UsageError
-        and TypeError for what cannot be meant.
+        Raises NotFoundError if a repository does not exist, PartialError if one could not be read, UsageError for a
+        selector that can match nothing, and TypeError for a string instead of a list.
         """
         query = self._query(selectors)
         named = parse_named(repositories, self.address)
@@ -138,8 +138,8 @@ class ReadingSession(SessionBase):
         return tuple(images)
 
     async def contents(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
-        """As `tags`, each with what is behind it: sizes in bytes, dates, labels, platforms, layers. What was read
-        before is not read again."""
+        """As `tags`, each with what its image contains: size, date, labels, platforms, layers. What was read before is
+        not read again."""
         images = await self.tags(*repositories, **selectors)
         unread = await self.read_contents([(one.repository, one.digest) for one in images])
         why = {digest: error.message for digest, error in unread.items()}
@@ -198,10 +198,11 @@ class ReadingSession(SessionBase):
         return SearchResult(matches, unreadable, tuple(hints.lines()))
 
     async def find(self, what: str, *, source: CrawlResult | None = None) -> Found:
-        """Every tag that uses a digest of an image, layer or config, given whole, by its beginning, or as an image.
+        """Every tag that uses a manifest, layer or config. `what` is its digest, the beginning of the digest, or an
+        image such as `shop/web:1.3`.
 
-        `source`: the tags to look at, where they are read already. Raises NotFoundError, and UsageError where several
-        digests begin so.
+        `source`: the tags to search, if they were read before. Raises NotFoundError, and UsageError if several digests
+        begin like that.
         """
         from dregutil.select.find import tagged_digest, used_digest, uses
 

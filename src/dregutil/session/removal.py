@@ -21,7 +21,7 @@ from dregutil.select.named import parse_named, parse_repositories
 from dregutil.session.reading import ReadingSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from dregutil.apply.undo.plan import UndoPlan
     from dregutil.apply.undo.run import UndoRun
@@ -51,13 +51,13 @@ class RemovalSession(ReadingSession):
         collector: Collector | None = None,
         **selectors: Unpack[Selectors],
     ) -> Plan:
-        """What it would take to remove the tags of repositories (names or globs) that `selectors` mean. Reads live, and
-        changes nothing.
+        """The plan that removes the selected tags of repositories (names or globs). Reads the registry, and changes
+        nothing.
 
         `selectors` are listed in `Selectors`, such as `tags=["<1.4"]` and `older_than="90d"`; all of them must hold.
-        A digest goes only where each of its tags, in every repository, is meant; `rules` loosen that. `collector`: how
-        the registry's garbage collector is run, for what comes back. Raises UsageError where no selector was given,
-        and as `tags` does; IntersectionError where `rules` ask for it.
+        A digest is removed only if all its tags, in every repository, are selected; `rules` change that. `collector`
+        says how the registry's garbage collector is run, which decides how much space comes back. Raises UsageError if
+        no selector is given, IntersectionError if `rules` ask for it, and what `tags` raises.
         """
         from dregutil.select.selection import MatchRules, select_tags
 
@@ -77,7 +77,8 @@ class RemovalSession(ReadingSession):
             holders = [(name, digest) for name, tag, digest in tags if query.tags.matches(tag)]
             digests = (await self.search(found, query.contents, holders)).digests
         selection = select_tags(found.inventory, names, query.tags, rules, digests=digests)
-        return await self.plan_selection(selection, found.inventory, options, collector)
+        plan = await self.plan_selection(selection, found.inventory, options, collector)
+        return self._called(plan, "plan_removal", repositories, selectors)
 
     async def plan_repository_removal(
         self,
@@ -86,7 +87,7 @@ class RemovalSession(ReadingSession):
         options: RemovalOptions | None = None,
         collector: Collector | None = None,
     ) -> Plan:
-        """What it would take to remove every tag of repositories. As `plan_removal`."""
+        """The plan that removes every tag of repositories. The brake does not apply to it. As `plan_removal`."""
         from dregutil.select.selection import MatchRules, select_repositories
 
         if not repositories:
@@ -95,9 +96,9 @@ class RemovalSession(ReadingSession):
         names = parse_repositories(repositories, self.address)
         found = await self.inventory(only=names if rules.ignore_other_repositories else None)
         self.named(names, found)
-        return await self.plan_selection(
-            select_repositories(found.inventory, names, rules), found.inventory, options, collector
-        )
+        selection = select_repositories(found.inventory, names, rules)
+        plan = await self.plan_selection(selection, found.inventory, options, collector)
+        return self._called(plan, "plan_repository_removal", repositories, {})
 
     async def plan_selection(
         self,
@@ -150,15 +151,16 @@ class RemovalSession(ReadingSession):
         stop: Stop | None = None,
         ends_at: float | None = None,
     ) -> RunResult:
-        """Carry out a plan, or what a cleanup proposes: locked, recorded, and each step checked again live.
+        """Remove what a plan, or the plan of a cleanup, says. The run is locked and recorded, and each step is checked
+        again just before it.
 
-        A plan that takes most of a repository is braked: `confirm_tags` must be the number of tags that it removes.
-        Without a `record` the run can neither be resumed nor undone. `stop`, once set, ends it in good order; no step
-        is begun after `ends_at` (on the clock of `time.monotonic`).
+        If the plan removes most of a repository, `confirm_tags` must be `plan.removed_tags`. With `record=False` the
+        run can be neither resumed nor undone. Once `stop` is set, no other step begins; nor does one after `ends_at`
+        (on the clock of `time.monotonic`).
 
-        Raises BrakeError, RefusedError where another run is at work, PlanRefusedError for another registry's plan,
-        JournalError where nothing can be recorded, and DeletionDisabledError, DeniedError, LoginError or
-        UnreachableError before anything was sent. What fails later is in the result.
+        Raises, before anything is sent: BrakeError; RefusedError if another run is at work; PlanRefusedError if the
+        plan is for another registry; JournalError if nothing can be recorded; DeletionDisabledError, DeniedError,
+        LoginError and UnreachableError. What fails later is in the result.
         """
         from dregutil.plan.brake import check_brake
         from dregutil.plan.cleanup import Proposal
@@ -176,7 +178,7 @@ class RemovalSession(ReadingSession):
         return result
 
     async def resume(self, run: str, *, stop: Stop | None = None) -> RunResult:
-        """Go on with a run that was cut off, where its record ends. Raises as `to_resume` and `apply` do."""
+        """Continue a run that was interrupted, or has an unknown outcome. Raises what `to_resume` and `apply` raise."""
         from dregutil.plan.outcome import RunResult
 
         record = self.to_resume(run)
@@ -269,7 +271,7 @@ class RemovalSession(ReadingSession):
 
         with self.lock(), (stop or Stop()).event() as event:
             async with self.connected() as registry:
-                command = self._options.get("command", "")
+                command = self._options.get("command", f"undo({record.run!r})")
                 result = await undo_recorded(
                     registry, record, plan, self.store, command=command, on_put=put, stop=event
                 )
@@ -278,8 +280,8 @@ class RemovalSession(ReadingSession):
         return result
 
     async def undo(self, run: str | None = None, *, stop: Stop | None = None) -> UndoRun:
-        """Put back what a run removed, by default the newest removal that is not undone. Raises as `to_undo`,
-        `plan_undo` and `apply_undo` do."""
+        """Put back what a run removed, by default the newest removal that is not undone. Raises what `to_undo`,
+        `plan_undo` and `apply_undo` raise."""
         from dregutil.apply.undo.run import UndoResult, UndoRun
 
         with self.lock():
@@ -296,7 +298,7 @@ class RemovalSession(ReadingSession):
         """Note that all of a run is there, as after an undo that was cut off at its end."""
         from dregutil.apply.undo.recorded import mark_undone
 
-        mark_undone(self.store, record, command=self._options.get("command", ""))
+        mark_undone(self.store, record, command=self._options.get("command", f"undo({record.run!r})"))
 
     def remember(self, proposal: Proposal) -> None:
         """Keep the counts of a cleanup that was carried out, for comparison with the next by the same policy file."""
@@ -321,6 +323,14 @@ class RemovalSession(ReadingSession):
                 f"the {what} is for {registry}, and -reg names {self.identity}",
                 advice=f"name the {what}'s own registry with -reg",
             )
+
+    def _called(self, plan: Plan, method: str, positional: Sequence[object], named: Mapping[str, object]) -> Plan:
+        """The plan with the call that made it as its command, unless the session names a command."""
+        if "command" not in self._options:
+            given = (*(repr(str(one)) for one in positional), *(f"{name}={value!r}" for name, value in named.items()))
+            plan = replace(plan, command=f"{method}({', '.join(given)})")
+            self._planned = plan
+        return plan
 
     async def _run(
         self, plan: Plan, earlier: RunRecord | None, *, record: bool, stop: Stop | None, ends_at: float | None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.session.cleanup import CleanupSession
 from dregutil.session.results import UsageBy, Weighed
@@ -19,19 +20,25 @@ __all__ = ["AsyncSession"]
 
 
 class AsyncSession(CleanupSession):
-    """One registry: everything that can be read of it, planned, carried out and put back.
+    """A connection to one registry, with everything that can be done there.
 
     async with dregutil.connect("registry.example.com") as registry:
         plan = await registry.plan_removal("shop/web", tags=["<1.4"])
         run = await registry.apply(plan)
+
+    To read: `tags`, `contents`, `inspect`, `find`, `disk_usage`, `check`, `why`. To plan, which changes nothing:
+    `plan_removal`, `plan_repository_removal`, `plan_cleanup`. To remove and put back: `apply`, `resume`, `undo`; `runs`
+    lists what is recorded. The other methods are the parts of these.
     """
 
     async def disk_usage(self, *repositories: str, by: UsageBy = "repo") -> Weighed:
         """What each repository, tag or layer (`by`: "repo", "tag" or "layer") weighs in bytes, alone and shared.
 
-        Sizes are those that manifests state; with the registry's storage, the real ones. Of repositories (names or
-        globs) only they get lines. Raises NotFoundError for one that is not there.
+        Sizes are those that manifests state; with the option `storage`, the real ones. With repositories (names or
+        globs), only these have rows. Raises NotFoundError if one does not exist, UsageError for another `by`.
         """
+        if by not in get_args(UsageBy):
+            raise UsageError(f"by is one of {', '.join(get_args(UsageBy))}, not {by!r}")
         source = await self.usage_source()
         shown = self.named(repositories, source) if repositories else None
         return await self.weigh(source, shown, by)

@@ -50,11 +50,15 @@ _Found = TypeVar("_Found")
 
 
 class Session:
-    """One registry: everything that can be read of it, planned, carried out and put back.
+    """A connection to one registry, with everything that can be done there.
 
     with dregutil.open("registry.example.com") as registry:
         plan = registry.plan_removal("shop/web", tags=["<1.4"])
         run = registry.apply(plan)
+
+    To read: `tags`, `contents`, `inspect`, `find`, `disk_usage`, `check`, `why`. To plan, which changes nothing:
+    `plan_removal`, `plan_repository_removal`, `plan_cleanup`. To remove and put back: `apply`, `resume`, `undo`; `runs`
+    lists what is recorded. The other methods are the parts of these.
 
     Where an event loop is running, as in Jupyter, use `async with dregutil.connect(…)`.
     """
@@ -80,12 +84,17 @@ class Session:
         finally:
             runner.close()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.address.name!r})"
+
     @property
     def address(self) -> RegistryAddress:
+        """The registry's address."""
         return self._session.address
 
     @property
     def database(self) -> ContentDatabase:
+        """What images contain, as far as it was read."""
         return self._session.database
 
     def live_tags(self) -> Mapping[Repository, Collection[Tag]]:
