@@ -355,19 +355,21 @@ def test_every_kind_of_progress_counts_alike(registry_server: DistributionServer
 def test_a_run_is_recorded_with_the_call_that_planned_it(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:
+    policies = dregutil.policy_set(
+        [dregutil.Policy(name="old", repositories=["**"], keep=dregutil.Keep(last=2), max_remove="50%")]
+    )
     for days, tag in ((400, "1.0"), (300, "2.0"), (200, "3.0"), (100, "4.0")):
         pusher.push_image(SHOP, tag, seed=tag, config=created(days))
     with dregutil.open(registry_server.url) as registry:
-        first = registry.apply(registry.plan_removal(SHOP, tags=["<2"]))
+        second = registry.apply(registry.plan_cleanup(policies))
+        first = registry.apply(registry.plan_removal(SHOP, tags=["3.0"]))
         undone = registry.undo()
-        cleaning = dregutil.Policy(name="old", repositories=["**"], keep=dregutil.Keep(last=2), max_remove="50%")
-        second = registry.apply(registry.plan_cleanup(dregutil.policy_set([cleaning])))
         commands = {record.run: record.plan.command for record in registry.runs()}
     with dregutil.open(registry_server.url, command="nightly") as registry:
-        third = registry.apply(registry.plan_removal(SHOP, tags=["3.0"]))
+        third = registry.apply(registry.plan_removal(SHOP, tags=["4.0"]))
         assert registry.run(third.id).plan.command == "nightly"
     assert commands == {
-        first.id: f"plan_removal('{SHOP}', tags=['<2'])",
+        first.id: f"plan_removal('{SHOP}', tags=['3.0'])",
         undone.id: f"undo('{first.id}')",
         second.id: "plan_cleanup('old')",
     }
@@ -381,3 +383,23 @@ def test_usage_by_something_else_is_refused() -> None:
 def test_a_session_shows_its_registry() -> None:
     assert repr(dregutil.open("registry.example.com")) == "Session('registry.example.com')"
     assert repr(dregutil.connect("https://registry.example.com")) == "AsyncSession('registry.example.com')"
+
+
+def test_what_the_result_may_lack_is_a_warning(
+    registry_server: DistributionServer, pusher: Pusher, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a callback it is logged: records of tags that are lost, and a repository that could not be read."""
+    for tag in ("1.0", "2.0"):
+        pusher.push_image(SHOP, tag, seed=tag, config=created(200))
+    policies = dregutil.policy_set([dregutil.Policy(name="old", repositories=["**"], keep=dregutil.Keep(last=1))])
+    with (
+        FaultyProxy(registry_server.port, FAULTS["500"], lambda _, __: False) as proxy,
+        dregutil.open(proxy.url) as registry,
+    ):
+        registry.apply(registry.plan_removal(SHOP, tags=["1.0"]))
+        assert not caplog.records
+        assert registry.plan_cleanup(policies).plan.steps == ()
+        assert "the records of when tags came are not here" in caplog.messages[-1]
+        proxy.breaks = lambda _, request: request.path.startswith("/v2/shop/web/tags/list")
+        registry.plan_cleanup(policies)
+    assert any(message.startswith(f"{SHOP} could not be read: ") for message in caplog.messages)

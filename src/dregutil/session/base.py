@@ -301,26 +301,6 @@ class SessionBase:
         stored = self.stored()
         return found if stored is None else found.with_indexes_of(stored)
 
-    def _recall(self) -> None:
-        """Where this session read no tags, remember those of the cache file: they are held against the registry's
-        lists. Raises CacheError."""
-        if not self._tags and self.cache is not None:
-            inventory = self.cache.read()
-            if inventory is not None:
-                self._tags.update(inventory.as_mapping())
-
-    def _learn(self, found: CrawlResult) -> CrawlResult:
-        """Remember the tags that were read, and tell of them."""
-        self._tags.update(found.inventory.as_mapping())
-        self._is_whole = found.complete or found.is_cached
-        return self._tell_read(found)
-
-    def _tell_read(self, found: CrawlResult) -> CrawlResult:
-        on_read = self._options.get("on_read")
-        if on_read is not None:
-            on_read(found)
-        return found
-
     def _learn_indexes(self, found: Mapping[Repository, frozenset[Digest]]) -> None:
         for name, digests in found.items():
             self._indexes[name] = self._indexes.get(name, frozenset()) | digests

@@ -287,6 +287,30 @@ class ReadingSession(SessionBase):
                 raise NotFoundError(absent_text(found.inventory.repositories, name))
         return wanted
 
+    def _recall(self) -> None:
+        """Where this session read no tags, remember those of the cache file: they are held against the registry's
+        lists. Raises CacheError."""
+        if not self._tags and self.cache is not None:
+            inventory = self.cache.read()
+            if inventory is not None:
+                self._tags.update(inventory.as_mapping())
+
+    def _learn(self, found: CrawlResult) -> CrawlResult:
+        """Remember the tags that were read, and tell of them."""
+        self._tags.update(found.inventory.as_mapping())
+        self._is_whole = found.complete or found.is_cached
+        return self._tell_read(found)
+
+    def _tell_read(self, found: CrawlResult) -> CrawlResult:
+        on_read = self._options.get("on_read")
+        if on_read is not None:
+            on_read(found)
+        elif found.failed:
+            name, error = next(iter(found.failed.items()))
+            what = name if len(found.failed) == 1 else f"{name} and {len(found.failed) - 1:,} more repositories"
+            self._warn(f"{what} could not be read: {error.message}", error.advice)
+        return found
+
     async def _read(self, only: Sequence[Repository] | None) -> CrawlResult:
         return self._learn(await self._crawl(only))
 
@@ -320,6 +344,11 @@ class ReadingSession(SessionBase):
         on_noted = self._options.get("on_noted")
         if on_noted is not None:
             on_noted(noted)
+        elif noted.lost:
+            self._warn(
+                f"the records of when tags came {noted.lost}: "
+                "until new ones have known it for min_age, every tag counts as younger"
+            )
 
     def _query(self, selectors: Selectors) -> Query:
         from dregutil.select.query import read_selectors
