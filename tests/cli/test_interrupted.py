@@ -36,7 +36,7 @@ def test_a_signal_in_a_sweep_puts_every_tag_back(tmp_path: Path, which: signal.S
             started.append(program.start(*REMOVE))
             _, errors = started[0].communicate(timeout=120)
             assert started[0].returncode == 130, errors
-            assert "interrupted: what is under way ends first, and tags that were moved are put back" in errors
+            assert "interrupted: requests in flight are finished, and moved tags are put back" in errors
             assert moved[0] >= 200, "so many were moved, and put back"
             assert server.repositories["r"].tags == before
             assert set(server.repositories["r"].manifests) == set(before.values()), "the placeholder is gone"
@@ -64,7 +64,7 @@ def test_a_second_signal_says_what_a_third_does(tmp_path: Path) -> None:
             _, errors = started[0].communicate(timeout=120)
             assert started[0].returncode == -signal.SIGTERM, errors
             _, second = (line for line in errors.splitlines() if line.startswith(("interrupted", "still")))
-            assert "once more ends at once, and tags may stay on a placeholder" in second
+            assert "another signal ends it at once, and tags may stay on a placeholder" in second
             proxy.before = lambda _: None
             (run,) = program.runs
             undone = program.run("undo", run.name)

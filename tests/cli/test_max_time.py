@@ -52,7 +52,7 @@ def test_the_rest_is_left_with_the_reason_and_removed_next_time(
         assert 2 <= removed < DOOMED
         assert f"b{DOOMED}" in left
         assert all(pusher.is_whole(APP, tag) for tag in left)
-        assert f"the time is over: {len(left) - 1} of {DOOMED} steps are left for the next time" in done.stderr
+        assert f"--max-time is over: {len(left) - 1} of {DOOMED} steps are left for the next run" in done.stderr
         assert f"removed {removed} tags and {removed} manifests, left {len(left) - 1}" in done.stderr
         assert len(done.stdout.splitlines()) == removed
         (run,) = program.history()
@@ -62,7 +62,7 @@ def test_the_rest_is_left_with_the_reason_and_removed_next_time(
         again = program.run("cleanup", "-f", "policy.yml", "-y")
         assert again.returncode == 0, again.stderr
         assert set(pusher.tags(APP)) == {f"b{DOOMED}"}
-        assert "the time is over" not in again.stderr
+        assert "--max-time is over" not in again.stderr
         for run in program.history():
             assert program.run("undo", run["run"]).returncode == 0
         assert pusher.tags(APP) == digests

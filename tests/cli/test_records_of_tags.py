@@ -74,7 +74,7 @@ def test_tags_that_are_missing_for_a_night_displace_no_other_tag(
     before = _decisions(program)
     getattr(server.switches, how).update({"t3", "t7"})
     told = _cleanup(program)
-    assert ("lists leave out 6 tags (a:t3, a:t7, b:t3, b:t7, c:t3 and 1 more)" in told) == (how == "hidden")
+    assert ("lists omit 6 tags (a:t3, a:t7, b:t3, b:t7, c:t3 and 1 more)" in told) == (how == "hidden")
     getattr(server.switches, how).clear()
     assert _decisions(program) == before
     assert set(before.values()) == {"keep"}
@@ -85,10 +85,10 @@ def test_repositories_that_the_catalog_omits_are_reported_and_read(memory: tuple
     program.run("refresh")
     server.switches.unlisted.update({"a", "c"})
     told = _cleanup(program)
-    assert "the catalog leaves out 2 repositories (a, c), whose own list of tags answers: read all the same" in told
+    assert "the catalog omits 2 repositories (a, c), but they have tags: they are read anyway" in told
     assert "removed 6 tags" in told
     again = program.run("refresh")
-    assert "the catalog leaves out 2 repositories (a, c)" in again.stderr
+    assert "the catalog omits 2 repositories (a, c)" in again.stderr
     assert again.stdout.startswith("3 repositories, 24 tags")
 
 
@@ -96,7 +96,7 @@ def test_deleted_repositories_are_reported_once(memory: tuple[MemoryServer, Prog
     server, program = memory
     program.run("refresh")
     del server.repositories["b"]
-    assert "1 repository (b) of the last complete crawl: neither in the catalog any more, nor with tags" in (
+    assert "1 repository (b) from the last complete crawl: no longer in the catalog, and without tags" in (
         program.run("refresh").stderr
     )
     assert "(b)" not in program.run("refresh").stderr

@@ -67,5 +67,5 @@ def test_du_reports_a_referrer_whose_subject_is_unknown(attested: tuple[Program,
     with Proxy(server, before=fail) as proxy:
         found = Program(proxy.url, program.folder).run("du", "--format", "json")
     assert found.returncode == 3
-    assert "dregutil: what refers to sha256:" in found.stderr
+    assert "dregutil: the referrers of sha256:" in found.stderr
     assert "what could not be read is not counted" in found.stderr

@@ -97,13 +97,13 @@ async def test_the_program_reports_it(cut: Cut, tmp_path: Path) -> None:
     assert found.returncode == 3
     (told,) = (line for line in found.stderr.splitlines() if line.startswith("lost: "))
     assert told == (
-        f"lost: r:stable was to stay, and is gone: somebody may have moved it onto {cut.before['1.0'][:19]} just "
-        "before that was deleted, and the run was cut off then: look which it is to be on, and tag that"
+        f"lost: r:stable was to stay, and is gone: another client may have moved it to {cut.before['1.0'][:19]} just "
+        "before that was deleted, and the run was interrupted then: decide which digest it belongs to, and tag that"
     )
     run = cut.removing.store.names()[-1]
     resumed = program.run("--state-dir", str(cut.removing.folder), "apply", "--resume", run, "-y")
     assert resumed.returncode == 3, resumed.stderr
-    assert f"lost: r:stable was moved onto {cut.before['1.0'][:19]}" in resumed.stderr
+    assert f"lost: r:stable was moved to {cut.before['1.0'][:19]}" in resumed.stderr
 
 
 async def test_a_tag_pushed_again_before_is_not_reported(cut: Cut) -> None:

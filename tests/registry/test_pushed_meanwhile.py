@@ -235,7 +235,7 @@ def test_what_cannot_be_repaired_is_reported_and_undo_restores_the_tag(
     program = Program(proxy.url, tmp_path)
     found = program.run("remove-tags", "-r", "r", "-t", "1.0")
     assert found.returncode == 3, found.stderr
-    assert f"lost: r:stable was moved onto {old['digest'][:19]}" in found.stderr
+    assert f"lost: r:stable was moved to {old['digest'][:19]}" in found.stderr
     proxy.before = lambda _: None
     assert program.run("undo", "-y").returncode == 0
     assert pusher.tags("r") == {"1.0": old["digest"], "stable": old["digest"]}

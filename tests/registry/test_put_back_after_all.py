@@ -80,7 +80,7 @@ def test_what_cannot_be_put_back_is_reported_and_the_advised_command_repairs_it(
     program = Program(proxy.url, tmp_path)
     found = program.run("remove-tags", "-r", "r", "-t", "1.0")
     assert found.returncode == 3, found.stderr
-    assert f"broken: r:nightly came meanwhile and needs {child['digest'][:19]}" in found.stderr
+    assert f"broken: r:nightly was pushed in the meantime and needs {child['digest'][:19]}" in found.stderr
     run = program.runs[0].name
     assert f"`dregutil apply --resume {run}" in found.stderr.replace(program.named, "")
     assert not pusher.is_whole("r", "nightly")

@@ -121,7 +121,7 @@ def test_everyday_removals_and_those_by_name_are_not_braked(pusher: Pusher, prog
 def test_on_a_terminal_the_number_is_typed_back(pusher: Pusher, program: Program) -> None:
     fill(pusher, 60)
     code, shown = on_terminal(program, "y", "remove-tags", "-r", "shop/web", "-t", "<1.55")
-    assert (code, "Type the number of tags that go, 55" in shown) == (0, True)
+    assert (code, "Type the number of tags to remove, 55" in shown) == (0, True)
     assert "nothing was removed" in shown
     assert len(pusher.tags("shop/web")) == 60
     code, shown = on_terminal(program, "55", "remove-tags", "-r", "shop/web", "-t", "<1.55")
@@ -334,7 +334,7 @@ def test_ctrl_c_ends_after_the_requests_in_flight(pusher: Pusher, program: Progr
     assert f"apply --resume {name}" in errors
     assert "Traceback" not in errors
     told = program.run("remove-tags", "-r", "shop/a", "-t", "2.0")
-    assert f"the run {name} was cut off" in told.stderr
+    assert f"the run {name} was interrupted" in told.stderr
     assert program.run("apply", "--resume", name).returncode == 0
     assert all(set(pusher.tags(repository)) == {"keep"} for repository in before)
     assert program.run("apply", "--resume", name).returncode == 0

@@ -67,7 +67,7 @@ def test_a_tag_that_has_moved_is_left_alone(pusher: Pusher, program: Program) ->
     new = pusher.push_image("shop/web", "0.3", seed="new")
     found = program.run("undo")
     assert found.returncode == 0, found.stderr
-    assert "shop/web:0.3 names something else now" in found.stderr
+    assert "shop/web:0.3 points to another digest now" in found.stderr
     assert pusher.tags("shop/web") == {**before, "0.3": new["digest"]}
 
 

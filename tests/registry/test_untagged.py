@@ -229,7 +229,7 @@ def test_damage_in_the_storage_keeps_all_untagged_manifests(program: Program, pu
     (storage / f"docker/registry/v2/blobs/sha256/{damaged[:2]}/{damaged}/data").write_text("{}")
     done = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
     assert done.returncode == 3
-    assert "of shop/web nothing without a tag is selected: not all of the storage could be read" in done.stderr
+    assert "no untagged manifest of shop/web is selected: not all of the storage could be read" in done.stderr
     assert there(pusher, stray) == [True]
 
 

@@ -78,7 +78,7 @@ def test_progress_is_shown_on_a_terminal_only(pusher: Pusher, program: Program) 
     assert shown.rpartition("\r\x1b[K")[2].startswith("removed 30 tags")
     code, shown = on_terminal(program, "y", "undo")
     assert code == 0
-    assert "of 30 manifests looked at" in shown
+    assert "of 30 manifests checked" in shown
     assert "0 of 30 manifests put back" in shown
     assert shown.rpartition("\r\x1b[K")[2].startswith("put back 30 tags")
     assert "\r" not in program.run("remove-tags", "-r", "shop/web", "-t", "<2").stderr
@@ -97,10 +97,10 @@ def test_ctrl_c_during_undo_says_how_to_continue(
         run = program.runs[0].name
         code, errors = interrupted(program, proxy, "PUT", "undo")
         assert code == 130, errors
-        assert f"unfinished: `dregutil undo {run}{program.named}` goes on with it" in errors
+        assert f"unfinished: `dregutil undo {run}{program.named}` continues it" in errors
         assert 0 < len(pusher.tags("shop/web")) < 60
         told = program.run("remove-tags", "-r", "shop/web", "-t", "absent")
-        assert f"`dregutil undo {run}{program.named}` goes on" in told.stderr
+        assert f"`dregutil undo {run}{program.named}` continues it" in told.stderr
         assert program.run("undo").returncode == 0
         assert pusher.tags("shop/web") == before
         told = program.run("remove-tags", "-r", "shop/web", "-t", "absent")
@@ -163,7 +163,7 @@ def test_a_plan_without_a_valid_step_is_refused(pusher: Pusher, program: Program
     assert program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "--plan-out", "plan").returncode == 0
     pusher.push_image("shop/web", "stable", seed="one")
     found = program.run("apply", "plan")
-    assert (found.returncode, "none of the plan's steps still holds" in found.stderr) == (5, True), found.stderr
+    assert (found.returncode, "none of the plan's steps applies any more" in found.stderr) == (5, True), found.stderr
     assert program.runs == []
     assert pusher.tags("shop/web") == {"1.0": image["digest"], "stable": image["digest"]}
 

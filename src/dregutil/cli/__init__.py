@@ -103,7 +103,7 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
             traceback.print_exc()
         _tell(
             f"an unexpected {type(error).__name__}: {escaped(str(error))}",
-            "this is a defect; -l debug shows where it happened",
+            "this is a bug; -l debug shows the traceback",
         )
         return 1
 
@@ -154,5 +154,5 @@ def _explain_no_command(arguments: Sequence[str], verify: str | None) -> None:
             f"-v {verify}: this is a command, not a CA bundle",
             advice=f"-v names a CA bundle here, it is not 'verbose': write `dregutil {verify}`, or -v FILE {verify}",
         )
-    what = "no command was given" if not arguments else "the options name no command"
+    what = "no command was given" if not arguments else "options were given, but no command"
     raise UsageError(what, advice=f"one of {', '.join(COMMANDS)}; start with `dregutil -reg HOST doctor`")

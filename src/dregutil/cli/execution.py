@@ -93,7 +93,7 @@ def warn_of_state(registry: Session) -> None:
     if why:
         sys.stderr.write(
             f"dregutil: warning: {why}: the record for `undo` may be lost with it\n"
-            "  name a folder that stays with --state-dir (DREGUTIL_STATE_DIR)\n"
+            "  name a persistent folder with --state-dir (DREGUTIL_STATE_DIR)\n"
         )
 
 
@@ -140,7 +140,7 @@ def _lets_through(
     counted = f" ({tags_text(plan.steps)})" if signature_tags(plan.steps) else ""
     if asks:
         where = f"{_named(braked)} in {settings.address.name}"
-        sys.stderr.write(f"This takes most of {where}. Type the number of tags that go, {number}{counted}: ")
+        sys.stderr.write(f"This removes most of {where}. Type the number of tags to remove, {number}{counted}: ")
         sys.stderr.flush()
         return sys.stdin.readline().strip() == str(number)
     if args.yes_remove == number:
@@ -149,7 +149,7 @@ def _lets_through(
     raise BrakeError(
         f"this plan removes {number} tags{counted}{given}, and more than half of what {_named(braked)} has: "
         "nothing was removed",
-        advice=f"look at it with --dry-run; to remove it all the same, add --yes-remove {number}",
+        advice=f"review it with --dry-run; to remove it anyway, add --yes-remove {number}",
     )
 
 
@@ -163,7 +163,7 @@ def tell_unfinished(settings: Settings, registry: Session, work: Undertaking) ->
     own = "" if work.earlier is None else work.earlier.run
     for header, how in registry.interrupted():
         if header.run != own:
-            note(settings, f"the run {header.run} was cut off; {settings.advised(how)} goes on with it")
+            note(settings, f"the run {header.run} was interrupted; {settings.advised(how)} continues it")
 
 
 def _report(args: argparse.Namespace, settings: Settings, work: Undertaking, result: RunResult) -> int:
@@ -173,7 +173,7 @@ def _report(args: argparse.Namespace, settings: Settings, work: Undertaking, res
     tags = tag_lines(result, undo=settings.advised(f"undo {run}"))
     if result.ran_out_of_time:
         left = sum(outcome.result is Result.LEFT for outcome in result.outcomes)
-        note(settings, f"the time is over: {left:,} of {len(work.plan.steps):,} steps are left for the next time")
+        note(settings, f"--max-time is over: {left:,} of {len(work.plan.steps):,} steps are left for the next run")
         lines = [*tags, *dangling_lines(work.plan), *summary]
     else:
         lines = [*left_lines(result), *tags, *dangling_lines(work.plan), *summary]
@@ -195,7 +195,7 @@ def _exit_code(args: argparse.Namespace, settings: Settings, work: Undertaking, 
         if done or result.lost:
             advice = result.error.advice
             if run and not isinstance(result.error, JournalError):  # a full disk needs room first
-                advice = f"{settings.advised(f'apply --resume {run}')} goes on with it"
+                advice = f"{settings.advised(f'apply --resume {run}')} continues it"
             sys.stderr.write(f"dregutil: {result.error.message}\n  {advice}\n")
             return PARTIAL
         raise result.error
@@ -207,6 +207,7 @@ def _exit_code(args: argparse.Namespace, settings: Settings, work: Undertaking, 
         return PARTIAL
     if work.saved and len(result.of(Result.LEFT)) == len(result.outcomes):
         raise PlanRefusedError(
-            "none of the plan's steps still holds: nothing was removed", advice="make the plan again with --plan-out"
+            "none of the plan's steps applies any more: nothing was removed",
+            advice="make the plan again with --plan-out",
         )
     return PARTIAL if args.strict and (result.of(Result.LEFT) or result.vanished) else 0

@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
     older: tuple[str, ...] = _OLDER_GLOBAL
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, advice=f"`{self.prog} --help` lists what there is")
+        raise UsageError(message, advice=f"see `{self.prog} --help`")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does; what it does not know is named with the nearest that it does."""
@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
             found = super()._get_option_tuples(option_string)
             name = option_string.partition("=")[0]
             if f"-{name}" in self._option_string_actions:  # `-tags 1.0` would be -t with `ags` and `1.0`
-                self.error(f"{name} is no option (did you mean -{name}?)")
+                self.error(f"{name} is not an option (did you mean -{name}?)")
             # `-uNAME` is -u and its value; `-re` is no beginning of -reg, since it is an option of other commands.
             is_cut = len(found) == 1 and found[0][1].startswith(name)
             return found if len(found) == 1 and not is_cut else []

@@ -13,8 +13,10 @@ from dregutil.session.stop import Stop
 __all__ = ["stop_on_signals"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_FIRST = "interrupted: what is under way ends first, and tags that were moved are put back"
-_SECOND = "still ending; once more ends at once, and tags may stay on a placeholder until the run is resumed or undone"
+_FIRST = "interrupted: requests in flight are finished, and moved tags are put back"
+_SECOND = (
+    "still finishing; another signal ends it at once, and tags may stay on a placeholder until it is resumed or undone"
+)
 
 
 @contextmanager

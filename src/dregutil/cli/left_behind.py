@@ -32,6 +32,6 @@ def left_behind_lines(settings: Settings, left: Iterable[tuple[Repository, Tag, 
             yield f"{shown}{more}: left by the interrupted run {run}: {ways}"
         else:
             yield (
-                f"{shown}{more}: left by an interrupted run that is not recorded here: resume or undo it where it is, "
-                "or push these tags again"
+                f"{shown}{more}: left by an interrupted run that is not recorded here: resume or undo it on the "
+                "machine that recorded it, or push these tags again"
             )

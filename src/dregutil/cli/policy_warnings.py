@@ -14,7 +14,7 @@ from dregutil.retention.select import matching_tags
 __all__ = ["vain_selectors"]
 
 _NONE_UNTAGGED = (
-    "nothing here is known to have no tag; our records know what lost its last tag since they began, "
+    "no untagged manifest is known here; the records know those that lost their last tag since they began, "
     "--storage PATH shows all"
 )
 

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 PARTIAL = 3
-_LIST_ADVICE = "--repositories-from wants a repository a line"
+_LIST_ADVICE = "--repositories-from needs one repository per line"
 _MOST_NAMED = 5
 _LONGEST_NAME = 100
 _LONGEST_LIST = 64 * 1024 * 1024  # bytes
@@ -33,8 +33,10 @@ def odd_names_lines(names: Collection[str]) -> Iterator[str]:
     if names:
         shown = ", ".join(ascii(name[:_LONGEST_NAME]) for name in sorted(names)[:_MOST_NAMED])
         more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
-        what = "1 name of the catalog is" if len(names) == 1 else f"{len(names):,} names of the catalog are"
-        yield f"{what} not looked at, since no repository can be called so: {shown}{more}"
+        what = "1 name of the catalog is skipped: not a valid repository name"
+        if len(names) > 1:
+            what = f"{len(names):,} names of the catalog are skipped: not valid repository names"
+        yield f"{what}: {shown}{more}"
 
 
 def expand(
@@ -65,7 +67,7 @@ def listed_repositories(path: str, address: RegistryAddress) -> tuple[Repository
     try:
         text = read_stream(sys.stdin, _LONGEST_LIST) if path == "-" else _read(path)
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not text"
         raise UsageError(f"the repositories cannot be read from {where}: {why}", advice=_LIST_ADVICE) from error
     found: dict[Repository, None] = {}
     for number, line in enumerate(text.splitlines(), start=1):

@@ -69,5 +69,5 @@ def search_contents(
 
 def _not_empty(option: str, values: Sequence[str] | None) -> Sequence[str]:
     if values is not None and not all(value.strip("/ ") for value in values):
-        raise UsageError(f"{option} without a value")
+        raise UsageError(f"{option} needs a value")
     return [value.strip("/ ") for value in values or ()]

@@ -33,13 +33,13 @@ def tell_read(settings: Settings, found: CrawlResult) -> None:
         sys.stderr.write(f"dregutil: {line}\n")
     for repository, error in sorted(found.failed.items()):
         _tell_unread(repository, error, found.unread.get(repository, {}))
-    _tell_names("the catalog leaves out {}, whose own list of tags answers: read all the same", found.unlisted)
-    _tell_names("{} of the last complete crawl: neither in the catalog any more, nor with tags", found.gone)
+    _tell_names("the catalog omits {}, but they have tags: they are read anyway", found.unlisted)
+    _tell_names("{} from the last complete crawl: no longer in the catalog, and without tags", found.gone)
     if found.omitted:
         shown = ", ".join(f"{name}:{tag}" for name, tag in found.omitted[:_MOST_NAMED])
         more = f" and {len(found.omitted) - _MOST_NAMED:,} more" if len(found.omitted) > _MOST_NAMED else ""
         number = plural(len(found.omitted), "tag")
-        sys.stderr.write(f"dregutil: lists leave out {number} ({shown}{more}), which are there: read all the same\n")
+        sys.stderr.write(f"dregutil: lists omit {number} ({shown}{more}), which exist: they are read anyway\n")
 
 
 def tell_unreadable(unreadable: Mapping[Digest, DregutilError], holders: Iterable[tuple[Repository, Digest]]) -> None:
@@ -67,12 +67,15 @@ def tell_noted(settings: Settings, noted: CrawlNote) -> None:
     if noted.lost:
         sys.stderr.write(
             f"dregutil: warning: the records of when tags came {noted.lost}: "
-            "until new ones have known it for min_age, every tag counts as younger\n"
+            "every tag counts as younger than min_age until the new records have known it that long\n"
         )
     if noted.waits:
-        note(settings, "the records of when tags came do not begin before every repository can be read")
+        note(settings, "the records of when tags came begin once every repository can be read")
     elif noted.begins:
-        note(settings, "the records of when tags came begin with this run; what is here counts by its creation date")
+        note(
+            settings,
+            "the records of when tags came begin with this run; tags that are here count by their creation date",
+        )
     if noted.unmarked:
         sys.stderr.write(f"dregutil: warning: {noted.unmarked}\n")
 

@@ -72,9 +72,9 @@ def plan_lines(
 def dangling_lines(plan: Plan) -> Iterator[str]:
     """A line for each repository with tags that are listed, and not there when they are asked for twice."""
     for repository, tags in plan.dangling.items():
-        are = "is" if len(tags) == 1 else "are"
+        are, it = ("is", "it points") if len(tags) == 1 else ("are", "they point")
         named = _tags([f"'{tag}'" for tag in tags])
-        yield f"NOTE    {repository}: {named} {are} listed and not there (404): what is under it was not looked at"
+        yield f"NOTE    {repository}: {named} {are} listed but not found (404): what {it} to was not checked"
 
 
 def brake_lines(plan: Plan) -> Iterator[str]:
@@ -230,16 +230,19 @@ def tag_lines(result: RunResult, *, undo: str = "`dregutil undo`") -> Iterator[s
         yield _lost_line(lost, undo)
     for broken in result.broken:
         yield (
-            f"broken: {broken.repository}:{broken.tag} came meanwhile and needs {broken.missing.short}, "
+            f"broken: {broken.repository}:{broken.tag} was pushed in the meantime and needs {broken.missing.short}, "
             f"which could not be put back: {broken.why}"
         )
     for repository, tags in result.vanished.items():
         for tag in tags:
-            yield f"gone meanwhile: {repository}:{tag} was to stay, and somebody removed it: look whether it is missed"
+            yield (
+                f"removed in the meantime: {repository}:{tag} was to stay, and another client removed it: "
+                "check whether it is needed"
+            )
     for repository, tags in result.still_listed.items():
         yield (
-            f"gone, still listed: {repository} {_tags(tags)}: the manifest is gone; where the list still has the tag "
-            "later, remove it in the registry's own interface"
+            f"gone, still listed: {repository} {_tags(tags)}: the manifest is deleted; if the list keeps "
+            "the tag, remove it in the registry's own interface"
         )
 
 
@@ -247,21 +250,21 @@ def _lost_line(lost: LostTag, undo: str) -> str:
     name = f"{lost.repository}:{lost.tag}"
     if lost.mended is not None and lost.is_doubtful:
         return (
-            f"in doubt: {name} went with {lost.candidates[0].short}, and is on {lost.mended.short} again, where it "
-            "was: look whether somebody had moved it meanwhile"
+            f"in doubt: {name} was deleted with {lost.candidates[0].short}, and is back on {lost.mended.short}, where "
+            "it was: check whether another client had moved it"
         )
     if lost.mended is not None:
-        return f"put back: {name} was moved onto {lost.mended.short} just before that was deleted"
+        return f"put back: {name} was moved to {lost.mended.short} just before that was deleted"
     onto = _some(lost.candidates)
     if len(lost.candidates) == 1:
         why = f" ({lost.why})" if lost.why else ""
         return (
-            f"lost: {name} was moved onto {onto} just before that was deleted, and is not back{why}: {undo} restores it"
+            f"lost: {name} was moved to {onto} just before that was deleted, and is not back{why}: {undo} restores it"
         )
     why = f" ({lost.why})" if lost.why else ""
     return (
-        f"lost: {name} was moved meanwhile onto {onto}, which were deleted{why}: push it again, or {undo} restores "
-        "these, and then tag the right one"
+        f"lost: {name} was moved in the meantime to {onto}, which were deleted{why}: push it again, or restore these "
+        f"with {undo} and tag the right one"
     )
 
 
@@ -269,8 +272,8 @@ def lost_when_cut_off_line(lost: LostTag) -> str:
     """What an undo says of a tag that the run may have taken along."""
     name, onto = f"{lost.repository}:{lost.tag}", _some(lost.candidates)
     return (
-        f"lost: {name} was to stay, and is gone: somebody may have moved it onto {onto} just before that was deleted, "
-        "and the run was cut off then: look which it is to be on, and tag that"
+        f"lost: {name} was to stay, and is gone: another client may have moved it to {onto} just before that was "
+        "deleted, and the run was interrupted then: decide which digest it belongs to, and tag that"
     )
 
 
@@ -296,7 +299,7 @@ def summary_lines(
         parts.append(f"held back {held_back(plan):,}")
     yield ", ".join(parts)
     if run and not result.is_finished:
-        yield f"unfinished: {advised(f'apply --resume {run}')} goes on with it"
+        yield f"unfinished: {advised(f'apply --resume {run}')} continues it"
     if run and done:
         yield f"{advised(f'undo {run}')} puts it back, until the registry collects its garbage"
     if done:

@@ -42,7 +42,7 @@ def load_policy(path: str | Path) -> PolicySet:
             advice="-f names a policy file, in YAML; the README shows the shortest useful one",
         ) from error
     except ValueError as error:
-        raise UsageError(f"the policy {path} is no UTF-8 text") from error
+        raise UsageError(f"the policy {path} is not UTF-8 text") from error
     return read_policy(text, str(path))
 
 

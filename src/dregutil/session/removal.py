@@ -195,18 +195,18 @@ class RemovalSession(ReadingSession):
         self.check_is_own(record.plan.registry, "run")
         if record.undoes:
             how = self._advise(f"undo {record.undoes}")
-            raise UsageError(f"{record.run} is an undo", advice=f"{how} goes on with it")
+            raise UsageError(f"{record.run} is an undo", advice=f"{how} continues it")
         undos = self.history.undos_of(record.run)
         if undos:
             how = self._advise(f"undo {record.run}")
             raise RefusedError(
                 f"{record.run} was undone, at least in part, by {undos[-1].run}",
-                advice=f"{how} puts back the rest; then plan the removal anew",
+                advice=f"{how} puts back the rest; then plan the removal again",
             )
         if record.missing_steps and record.intents:
             raise damaged_error(record, self._advise)
         if record.missing_steps:
-            raise NotFoundError(f"{record.run} was cut off before it had begun: nothing was changed by it")
+            raise NotFoundError(f"{record.run} was interrupted before it began: it changed nothing")
         return record if record.is_unfinished else None
 
     def runs(self) -> tuple[RunRecord, ...]:
@@ -228,7 +228,7 @@ class RemovalSession(ReadingSession):
         found = self.history.to_be_undone() if run is None else self.store.get(run)
         if found is None:
             raise NotFoundError(
-                f"no removal of {self.identity} is recorded that is not undone",
+                f"no recorded removal on {self.identity} is left to undo",
                 advice="`dregutil history` lists the runs",
             )
         if not found.plan.registry:  # the line that names it is damaged; whoever opened the session names it
@@ -243,7 +243,7 @@ class RemovalSession(ReadingSession):
         from dregutil.apply.progress import RunProgress
         from dregutil.apply.undo.plan import plan_undo
 
-        progress = RunProgress(total=len({one.manifest.digest for one in record.intents}), noun="manifests looked at")
+        progress = RunProgress(total=len({one.manifest.digest for one in record.intents}), noun="manifests checked")
         self._tell(progress)
 
         def looked() -> None:

@@ -24,7 +24,7 @@ __all__ = ["apply"]
 
 def apply(args: argparse.Namespace, settings: Settings) -> int:
     if (args.plan is None) == (args.resume is None):
-        raise UsageError("apply takes a plan's file or --resume RUN", advice="`dregutil history` lists the runs")
+        raise UsageError("apply needs a plan file or --resume RUN", advice="`dregutil history` lists the runs")
     if args.resume is not None:
         return _resume(args, settings)
     plan, sum_ = read_plan(Path(args.plan))

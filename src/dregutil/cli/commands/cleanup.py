@@ -103,7 +103,7 @@ def _tell(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> N
     """What is odd about the proposal, on standard error."""
     judged, untagged = proposal.judged, proposal.untagged
     for name, why in untagged.left_out.items():
-        sys.stderr.write(f"dregutil: of {name} nothing without a tag is selected: {why}\n")
+        sys.stderr.write(f"dregutil: no untagged manifest of {name} is selected: {why}\n")
     for vain in () if judged.source.failed else vain_selectors(judged.policies, judged.source.inventory, untagged):
         sys.stderr.write(f"dregutil: warning: {vain.shown(args.policy)}\n")
     for line in left_behind_lines(settings, judged.left_behind):
@@ -131,7 +131,7 @@ def _carry_out(
         named = ", ".join(f"{one.name} ({one.taken})" for one in proposal.refused)
         raise BrakeError(
             f"more than max_remove would go: {named}; nothing was removed",
-            advice="look at it with --dry-run; to remove it all the same: --plan-out FILE, then `dregutil apply FILE`",
+            advice="review it with --dry-run; to remove it anyway: --plan-out FILE, then `dregutil apply FILE`",
         )
     if not work.plan.steps:
         tell_unfinished(settings, registry, work)
@@ -140,7 +140,7 @@ def _carry_out(
         count(settings, "removed digests", 0)
         return 0
     if work.is_over:
-        note(settings, "the time is over before anything was removed")
+        note(settings, "--max-time was over before anything was removed")
         return 0
     return carry_out(args, settings, registry, work)
 
@@ -172,7 +172,7 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> 
         found.append(f"selected by no policy, and kept: {plural(others, 'tag')}")
     followers = sum(verdict.decision is Decision.FOLLOW for verdict in judgement)
     if followers:
-        found.append(f"signatures and the like, which go with what they are about: {plural(followers, 'tag')}")
+        found.append(f"signatures and other referrers, which follow their subject: {plural(followers, 'tag')}")
     if args.details:
         found += ["", *rule_lines(proposal.rules), ""]
     found += list_lines(proposal.judged.lists, details=args.details)
@@ -188,6 +188,6 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> 
     if proposal.left_by_limit:
         found.append(f"--limit {args.limit} leaves {plural(proposal.left_by_limit, 'tag')} for later runs")
         if not proposal.plan.steps:
-            found.append("  none of the images that go fits in it, or all are held: a higher --limit takes more")
+            found.append("  no image to remove fits within it, or all are held back: a higher --limit removes more")
     found += plan_end_lines(proposal.plan, surprises(judgement), held, proposal.seconds, refused, undo=undo)
     return found

@@ -46,7 +46,7 @@ def _health(registry: Session, settings: Settings) -> tuple[Rows, int, DregutilE
     try:
         return *examine_health(registry, settings), None
     except (DeniedError, RegistryError) as error:
-        return [("health", f"not looked at: {error.message}; --storage would show it")], 0, None
+        return [("health", f"not checked: {error.message}; --storage can check it")], 0, None
     except DregutilError as error:
         return [("health", f"not known: {error.message}")], 0, error
 
@@ -104,5 +104,5 @@ def _deletion(error: DregutilError | None) -> Iterator[tuple[str, str]]:
         yield "deletion", "allowed"
         yield (
             "delete by tag",
-            "not tested (--untag tries it; where the server cannot, the tag is moved onto a manifest of its own first)",
+            "not tested (--untag tries it; otherwise the tag is moved to a placeholder first)",
         )

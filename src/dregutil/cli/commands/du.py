@@ -57,9 +57,9 @@ def _du(args: argparse.Namespace, settings: Settings, registry: Session) -> int:
 def _tell(settings: Settings, found: Weighed, stored: StoredRegistry | None) -> None:
     """What is not counted, and where the sizes come from, on standard error."""
     for (repository, digest), error in sorted(found.unlisted.items())[:_MOST_NAMED]:
-        sys.stderr.write(f"dregutil: what refers to {digest.short} in {repository} was not read: {error.message}\n")
+        sys.stderr.write(f"dregutil: the referrers of {digest.short} in {repository} were not read: {error.message}\n")
     if len(found.unlisted) > _MOST_NAMED:
-        sys.stderr.write(f"dregutil: and what refers to {len(found.unlisted) - _MOST_NAMED:,} more\n")
+        sys.stderr.write(f"dregutil: and the referrers of {len(found.unlisted) - _MOST_NAMED:,} more\n")
     if found.unreadable or found.unlisted:
         note(settings, "what could not be read is not counted")
     for line in left_behind_lines(settings, found.left_behind):

@@ -92,7 +92,7 @@ def _selector(args: argparse.Namespace, search: Search) -> TagSelector:
     for name, values in (("-t", args.tags), ("-x", args.exclude)):
         if values == []:
             raise UsageError(
-                f"{name} without a tag: the shell took the < or > for itself",
+                f"{name} without a tag: the shell took the < or > as a redirection",
                 advice=f"quote it: {name} '<1.4', or {name} \\<1.4",
             )
     if not args.tags and not args.regex and not search.is_asked:

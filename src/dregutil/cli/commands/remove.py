@@ -62,7 +62,7 @@ def _unlisted_lines(plan: Plan, stored: StoredRegistry | None) -> Iterator[str]:
     if not plan.names_repositories or not plan.steps:
         return
     if stored is None:
-        yield "manifests without a tag are not listed by the registry, so any that are there stay; --storage names them"
+        yield "the registry does not list manifests without a tag, so any that exist stay; --storage shows them"
         return
     planned = {(step.repository, step.digest) for step in plan.steps}
     planned |= {(kept.repository, kept.digest) for kept in plan.kept}

@@ -77,7 +77,7 @@ def _record(args: argparse.Namespace, settings: Settings, registry: Session) -> 
 def _tell(settings: Settings, record: RunRecord, plan: UndoPlan) -> None:
     note(settings, f"{record.run}: {record.plan.command}")
     if record.damaged:
-        note(settings, f"{damage_text(record)}; what only stood there does not come back")
+        note(settings, f"{damage_text(record)}; what only these lines recorded does not come back")
     for entry in plan.entries:
         if entry.lost or entry.unread:
             what = "cannot come back" if entry.lost else "left, to be tried again"
@@ -85,7 +85,7 @@ def _tell(settings: Settings, record: RunRecord, plan: UndoPlan) -> None:
             why = entry.lost or entry.unread
             note(settings, f"{what}: {entry.repository} {entry.manifest.digest.short} ({names}): {why}")
         for tag in entry.moved:
-            note(settings, f"left alone: {entry.repository}:{tag} names something else now")
+            note(settings, f"left alone: {entry.repository}:{tag} points to another digest now")
     for one in plan.lost:
         note(settings, lost_when_cut_off_line(one))
 
@@ -96,7 +96,7 @@ def _report(settings: Settings, record: RunRecord, result: UndoRun) -> int:
         if found in (UndoResult.LOST, UndoResult.FAILED) and not entry.lost:
             note(settings, f"{found}: {entry.repository} {entry.manifest.digest.short}: {why}")
     for repository, tag in result.moved:
-        note(settings, f"left alone: {repository}:{tag} names something else now")
+        note(settings, f"left alone: {repository}:{tag} points to another digest now")
     for repository, tag, digest in result.repaired:
         note(settings, f"{repository}:{tag} was copied from a tag of the interrupted run, and names {digest.short} now")
     for repository, tag, candidates in result.unclear:
@@ -108,7 +108,7 @@ def _report(settings: Settings, record: RunRecord, result: UndoRun) -> int:
     note(settings, f"put back {plural(tags, 'tag')} and {plural(manifests, 'manifest')}")
     emit(settings, [_object(entry, UndoResult.RESTORED) for entry in restored], _lines(restored))
     if result.interrupted or result.is_open:
-        note(settings, f"unfinished: {settings.advised(f'undo {record.run}')} goes on with it")
+        note(settings, f"unfinished: {settings.advised(f'undo {record.run}')} continues it")
     if result.error is not None:
         if restored:
             sys.stderr.write(f"dregutil: {result.error.message}\n  {result.error.advice}\n")
