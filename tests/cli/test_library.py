@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import subprocess
@@ -76,7 +77,7 @@ def test_a_run_is_recorded_and_undone(registry_server: DistributionServer, pushe
         undone = registry.undo()
         assert [entry.tags for entry in undone.of(dregutil.UndoResult.RESTORED)] == [("1.0",)]
         assert pusher.tags(SHOP) == before
-        with pytest.raises(dregutil.NotFoundError, match="not undone"):
+        with pytest.raises(dregutil.NotFoundError, match="left to undo"):
             registry.undo()
     assert {path.name for path in (state_folder() / "runs").iterdir()} == {run.id, undone.id}
 
@@ -128,6 +129,22 @@ async def test_one_run_at_a_time(registry_server: DistributionServer, pusher: Pu
     with RunStore(state_folder()).lock(identity), pytest.raises(dregutil.RefusedError, match="another run"):
         await removed(registry_server.url, "1.0")
     assert set(pusher.tags(SHOP)) == {"1.0"}
+
+
+async def test_one_run_at_a_time_in_one_session() -> None:
+    """Two tasks of one program are two runs: the second is refused, not mixed with the first."""
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        for tag in ("1.0", "1.1", "2.0"):
+            pusher.push_image(SHOP, tag, seed=tag)
+        async with dregutil.connect(server.url) as registry:
+            plans = [await registry.plan_removal(SHOP, tags=[tag]) for tag in ("1.0", "1.1")]
+            both = await asyncio.gather(*map(registry.apply, plans), return_exceptions=True)
+            assert isinstance(both[1], dregutil.RefusedError)
+            assert isinstance(both[0], dregutil.RunResult)
+            assert both[0].is_finished
+            with registry.lock():
+                assert (await registry.apply(plans[1])).is_finished
+        assert set(pusher.tags(SHOP)) == {"2.0"}
 
 
 def test_without_a_record_where_that_is_asked_for(registry_server: DistributionServer, pusher: Pusher) -> None:

@@ -35,9 +35,14 @@ DAY = timedelta(days=1)
 REPOSITORIES = ("a/app", "b/app", "c/app")
 HELD = timedelta(days=14)
 CLOCKED = (
-    "apply.apply",
+    "apply.recorded",
+    "apply.undo.recorded",
+    "inventory.crawl",
+    "journal.tag_records",
+    "plan.cleanup",
     "plan.live",
-    *(f"cli.{name}" for name in ("records", "retention", "execution", "source", "commands.cleanup", "commands.undo")),
+    "session.reading",
+    "session.removal",
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict, Unpack
 
 from dregutil import files
-from dregutil.errors import CacheError, DregutilError
+from dregutil.errors import CacheError, DregutilError, RefusedError
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.select.named import parse_repositories
 
@@ -146,7 +146,7 @@ class SessionBase:
         self._indexes: dict[Repository, frozenset[Digest]] = {}
         self._recorded_indexes: Mapping[Repository, frozenset[Digest]] | None = None
         self._is_whole = True
-        self._is_locked = False
+        self._is_locked = self._is_working = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address.name!r})"
@@ -246,6 +246,8 @@ class SessionBase:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other runs on this registry out. Raises RefusedError where one is at work, and JournalError."""
+        if self._is_working:
+            raise RefusedError(f"another run on {self.identity} is in progress", advice="wait until it ends")
         if self._is_locked:
             yield
             return
@@ -255,6 +257,19 @@ class SessionBase:
                 yield
             finally:
                 self._is_locked = False
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Hold the lock for what writes to the registry: one run at a time, also of this session's own tasks. Raises
+        RefusedError and JournalError."""
+        if self._is_working:
+            raise RefusedError(f"another run on {self.identity} is in progress", advice="wait until it ends")
+        with self.lock():
+            self._is_working = True
+            try:
+                yield
+            finally:
+                self._is_working = False
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Registry]:
@@ -290,6 +305,11 @@ class SessionBase:
             return why_short_lived(self.state, Path("/proc/self/mountinfo").read_text())
         except OSError:
             return ""
+
+    def _forget(self) -> None:
+        """Before a plan: blobs are looked for again, since garbage may have been collected, and records are read again,
+        since another process may have had a run. What was read for another plan is of no use for this one."""
+        self._manifests = self._recorded_indexes = self._surveys = None
 
     def known(self) -> Known:
         """What this session and this machine's records know: the tags that were read, the indexes that no tag names."""

@@ -6,6 +6,7 @@ A plan is made through the view that reads. `apply` and `undo` write, locked and
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Unpack
 
 from dregutil.errors import (
@@ -112,6 +113,7 @@ class RemovalSession(ReadingSession):
         from dregutil.plan.live import plan_removal
         from dregutil.storage.garbage_collector import Collector
 
+        self._forget()
         known = self.known()
         async with self.connected() as registry:
             self._planned = await plan_removal(
@@ -269,7 +271,7 @@ class RemovalSession(ReadingSession):
             progress = replace(progress, done=progress.done + 1)
             self._tell(progress)
 
-        with self.lock(), (stop or Stop()).event() as event:
+        with self._working(), (stop or Stop()).event() as event:
             async with self.connected() as registry:
                 command = self._options.get("command", f"undo({record.run!r})")
                 result = await undo_recorded(
@@ -302,8 +304,6 @@ class RemovalSession(ReadingSession):
 
     def remember(self, proposal: Proposal) -> None:
         """Keep the counts of a cleanup that was carried out, for comparison with the next by the same policy file."""
-        from datetime import UTC, datetime
-
         from dregutil.journal.last_cleanup import LastCleanupFile
 
         if proposal.path is None:
@@ -340,17 +340,19 @@ class RemovalSession(ReadingSession):
         from dregutil.plan.outcome import NoRecorder
         from dregutil.session.stop import Stop
 
-        seconds = self.seconds_for(plan) if plan is self._planned else None
+        is_planned_last = plan is self._planned
+        seconds = self.seconds_for(plan) if is_planned_last else None
+        surveys = self.surveys if is_planned_last else None
         self._recall()
         known = self.known()
         if plan.removed_untagged:
             lost = {name: self.records.history.untagged(name) for name in plan.repositories}
             known = known.with_indexes({name: frozenset(since) for name, since in lost.items()})
-        with self.lock(), (stop or Stop()).event() as event:
+        with self._working(), (stop or Stop()).event() as event:
             async with self.connected() as registry:
                 if not record:
                     result = await apply_plan(
-                        registry, plan, recorder=NoRecorder(), known=known, readings=self.surveys, stop=event
+                        registry, plan, recorder=NoRecorder(), known=known, readings=surveys, stop=event
                     )
                 else:
                     result = await apply_recorded(
@@ -358,7 +360,7 @@ class RemovalSession(ReadingSession):
                         plan,
                         self.store,
                         known=known,
-                        readings=self.surveys,
+                        readings=surveys,
                         earlier=earlier,
                         on_progress=self._tell,
                         seconds=seconds,
