@@ -104,7 +104,7 @@ def test_ctrl_c_during_undo_says_how_to_continue(
         assert program.run("undo").returncode == 0
         assert pusher.tags("shop/web") == before
         told = program.run("remove-tags", "-r", "shop/web", "-t", "absent")
-        assert "goes on" not in told.stderr
+        assert "continues it" not in told.stderr
 
 
 def test_ctrl_c_says_what_is_done_and_what_remains(

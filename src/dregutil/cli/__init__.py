@@ -1,4 +1,4 @@
-"""The command line: `main` reads arguments, runs a command, and turns errors into two lines and an exit code."""
+"""The command line: `main` reads arguments, runs a command, and turns errors into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _COMMANDS = {
 }
 _CHANGING = ("remove-repos", "remove-tags", "refresh", "apply", "undo", "cleanup")
 _INTERRUPTED = 130
-_OBJECTS_BEFORE_COLLECTION = 50_000  # nearly all that we make lives to the end or dies by itself: circles are rare
+_OBJECTS_BEFORE_COLLECTION = 50_000  # nearly all objects live to the end or are freed without it: cycles are rare
 
 
 def main() -> None:
@@ -57,14 +57,14 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns its exit code. Errors are told on standard error, never as a traceback.
+    """Run one command line; returns its exit code. Errors are reported on standard error, never as a traceback.
 
-    Results that cannot be written are told, too. The exit code stays that of the work, which is done; only where
-    showing them is all that was asked for, and the reader has not closed the pipe or descriptor itself, it is 1.
+    Output that cannot be written is reported too. The exit code stays that of the work, which is done. It is 1 if the
+    command only shows something, unless the reader closed the pipe or the descriptor itself.
     """
     args = argparse.Namespace()
     out, standard = SafeStream(sys.stdout), (sys.stdin, sys.stdout, sys.stderr)
-    with open(os.devnull) as nothing, contextlib.ExitStack() as stack:  # noqa: PTH123 - devnull is no file to speak of
+    with open(os.devnull) as nothing, contextlib.ExitStack() as stack:  # noqa: PTH123 - devnull is not a real file
         stack.callback(_set_standard, *standard)
         stack.callback(out.flush)  # --help ends by SystemExit
         _set_standard(sys.stdin or nothing, out, SafeStream(sys.stderr, always=True))
@@ -72,12 +72,12 @@ def run(arguments: Sequence[str]) -> int:
         out.flush()
         if out.failure is None or isinstance(out.failure, BrokenPipeError):
             return code
-        _tell(f"the results could not be written to standard output: {out.failure.strerror or out.failure}", "")
+        _print_error(f"the results could not be written to standard output: {out.failure.strerror or out.failure}", "")
         return 1 if not code and out.failure.errno != errno.EBADF and _only_shows(args) else code
 
 
 def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
-    """As `run`; what the command line says is put into `args`."""
+    """As `run`; the parsed command line is stored in `args`."""
     debug = False
     try:
         build_parser().parse_args(prepare(arguments), args)
@@ -88,22 +88,22 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
         _name_registry(args)
         settings = replace(read_settings(args), command=shown_command(arguments))
         if args.command not in (*WITHOUT_REGISTRY, "apply"):
-            _ = settings.address  # a registry is named, or otherwise an error says so; `apply` names a plan's
+            _ = settings.address  # UsageError if none is named; the error of `apply` names the plan's
         module, _, name = _COMMANDS[args.command].partition(":")
         command: Callable[[object, Settings], int] = getattr(importlib.import_module(module), name)
         return command(args, settings)
     except DregutilError as error:
-        _tell(error.message, error.advice)
+        _print_error(error.message, error.advice)
         return error.exit_code
     except KeyboardInterrupt:
-        _tell("interrupted", "")
+        _print_error("interrupted", "")
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last resort
         if debug:
             traceback.print_exc()
-        _tell(
+        _print_error(
             f"an unexpected {type(error).__name__}: {escaped(str(error))}",
-            "this is a bug; -l debug shows the traceback",
+            "this is a defect; -l debug shows the traceback",
         )
         return 1
 
@@ -113,7 +113,7 @@ def _set_standard(given: TextIO, out: object, errors: object) -> None:
 
 
 def _fill_closed() -> None:
-    """A file that is opened later must not become standard output, where that was closed (`>&-`)."""
+    """Open closed standard descriptors (`>&-`): otherwise a file opened later would become standard output."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -122,15 +122,15 @@ def _fill_closed() -> None:
 
 
 def _only_shows(args: argparse.Namespace) -> bool:
-    """Whether a command changes nothing, so that its results are all there is to it."""
+    """Whether a command changes nothing and only shows results."""
     changes = getattr(args, "command", None) in _CHANGING or getattr(args, "prune", None) is not None
     return not changes or getattr(args, "dry_run", False)
 
 
 def _name_registry(args: argparse.Namespace) -> None:
-    """Where nothing names a registry, a run that is named does: its record is our own.
+    """If no registry is named, take that of the named run, which was recorded on this machine.
 
-    A plan's file does not: it never chooses where credentials go.
+    A plan file is not used for this: a file never chooses where credentials go.
     """
     run = getattr(args, {"undo": "run", "apply": "resume"}.get(args.command, ""), None)
     if run is None or hasattr(args, "registry") or os.environ.get("REGISTRY"):
@@ -138,11 +138,11 @@ def _name_registry(args: argparse.Namespace) -> None:
     from dregutil.journal.store import RunStore
 
     registry = RunStore(state_folder(args)).get(run).plan.registry
-    if registry:  # else the line that names it is damaged
+    if registry:  # otherwise the line that names it is damaged
         args.registry = registry
 
 
-def _tell(message: str, advice: str) -> None:
+def _print_error(message: str, advice: str) -> None:
     sys.stderr.write(f"dregutil: {message}\n")
     if advice:
         sys.stderr.write(f"  {advice}\n")

@@ -1,4 +1,4 @@
-"""Carrying out a plan: asked for, braked, locked, recorded, applied, reported. Shared by all commands that remove."""
+"""Carries out a plan: confirmation, brake, lock, record, apply, report. Shared by all commands that remove."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Undertaking:
-    """A plan that is to be carried out, and what is known beside it.
+    """A plan to carry out, with its context.
 
-    `earlier`: the record of this plan, cut off. `reviewed`: the user has named the plan's own sum. `saved`: the plan
-    comes from a file. `deadline` is on the clock of `time.monotonic`: no step is begun after it, and the rest is no
-    longer wanted. `shown` is shown instead of the plan where that is asked about; `proposal` is that of a cleanup.
+    `earlier`: the record of an interrupted run of this plan. `reviewed`: the user named the plan's checksum. `saved`:
+    the plan comes from a file. `deadline` is on the clock of `time.monotonic`: no step starts after it, and the rest
+    is dropped. `shown` replaces the plan before the question; `proposal` is that of a cleanup.
     """
 
     plan: Plan
@@ -58,7 +58,7 @@ class Undertaking:
 
     @property
     def rest(self) -> Plan:
-        """The plan, or of one that was cut off what is left of it."""
+        """The plan; of an interrupted run, the steps that are left."""
         if self.earlier is None:
             return self.plan
         steps = tuple(step for step in self.plan.steps if step.number not in self.earlier.outcomes)
@@ -67,12 +67,13 @@ class Undertaking:
 
     @property
     def is_over(self) -> bool:
-        """Whether its time is over."""
+        """Whether the deadline has passed."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
 def carry_out(args: argparse.Namespace, settings: Settings, registry: Session, work: Undertaking) -> int:
-    """Ask, apply, record, report. Raises DregutilError, BrakeError among them, before anything was sent."""
+    """Ask, apply, record, report; returns the exit code. Raises DregutilError before anything is sent, such as
+    BrakeError."""
     if not _agreed_to(args, settings, registry, work):
         note(settings, "nothing was removed")
         return 0
@@ -98,7 +99,7 @@ def warn_of_state(registry: Session) -> None:
 
 
 def agreed(question: str) -> bool:
-    """Asked on a terminal only, as the older tool's scripts expect."""
+    """Ask on a terminal; otherwise True, as scripts of the older tool expect."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     sys.stderr.write(f"{question} [y/N] ")
@@ -159,7 +160,7 @@ def _named(repositories: tuple[Repository, ...]) -> str:
 
 
 def tell_unfinished(settings: Settings, registry: Session, work: Undertaking) -> None:
-    """Name the runs on this registry that were cut off."""
+    """Name the interrupted runs on this registry."""
     own = "" if work.earlier is None else work.earlier.run
     for header, how in registry.interrupted():
         if header.run != own:

@@ -1,4 +1,4 @@
-"""How options are read: an abbreviation that the older tool resolved keeps its meaning, whatever options are added.
+"""How options are parsed: abbreviations of the older tool's options keep their meaning when options are added.
 
 `Parser` looks among the older names first.
 """
@@ -59,14 +59,14 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, advice=f"see `{self.prog} --help`")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does; what it does not know is named with the nearest that it does."""
+        """As argparse; the error for an unknown option suggests the nearest known one."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0], found)}")
         return found
 
     def _meant(self, unknown: str, found: argparse.Namespace) -> str:
-        import difflib  # for a mistake only
+        import difflib  # only needed for errors
 
         parsers = [self, *(a.choices.get(found.command) for a in self._actions if isinstance(a.choices, dict))]
         known = dict.fromkeys(
@@ -79,13 +79,13 @@ class Parser(argparse.ArgumentParser):
         return f" (did you mean {near[0]}?)" if near else ""
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
-        """What an abbreviation may mean; nothing where that is not one thing (the subcommand may still know it)."""
+        """What an abbreviation may mean; nothing if it is ambiguous (the subcommand may still know it)."""
         if not option_string.startswith("--"):
             found = super()._get_option_tuples(option_string)
             name = option_string.partition("=")[0]
             if f"-{name}" in self._option_string_actions:  # `-tags 1.0` would be -t with `ags` and `1.0`
                 self.error(f"{name} is not an option (did you mean -{name}?)")
-            # `-uNAME` is -u and its value; `-re` is no beginning of -reg, since it is an option of other commands.
+            # `-uNAME` is -u and its value; `-re` does not abbreviate -reg: it is an option of other commands.
             is_cut = len(found) == 1 and found[0][1].startswith(name)
             return found if len(found) == 1 and not is_cut else []
         name, equals, value = option_string.partition("=")

@@ -22,16 +22,16 @@ _WIDTH = len("delete by tag")
 
 
 def examine_health(registry: Session, settings: Settings) -> tuple[Rows, int]:
-    """What was read and found, a row for each, and the exit code: 3 where something is broken.
+    """What was read and found, as rows, and the exit code: 3 if something is broken.
 
-    From the storage where --storage names it, else from the registry. Raises DregutilError.
+    From the storage if --storage names it, otherwise from the registry. Raises DregutilError.
     """
     stored = read_stored(registry, settings)
     return _of_registry(registry, settings) if stored is None else _of_storage(stored, registry.check_storage())
 
 
 def health_lines(rows: Rows) -> Iterator[str]:
-    """In columns like those of the checks before."""
+    """Rows in the same columns as the checks before."""
     width = max((len(check) for check, _ in rows), default=0)
     return (f"{check:{max(width, _WIDTH)}}  {found}" for check, found in rows)
 

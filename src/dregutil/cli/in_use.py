@@ -1,4 +1,4 @@
-"""What the lists of images in use name of this registry and what is not there, told on standard error."""
+"""Reports entries in the lists of images in use that this registry does not have, on standard error."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ __all__ = ["tell_doubts"]
 
 
 def tell_doubts(lists: Sequence[ListReport]) -> None:
-    """Name on standard error what lists name of this registry that is not there, or was not understood."""
+    """Name on standard error the entries that this registry does not have, or that were not understood."""
     for line in list_lines([one for one in lists if one.absent or one.doubtful]):
         sys.stderr.write(f"dregutil: {line.strip()}\n")

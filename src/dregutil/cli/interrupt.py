@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP in the middle of a run: it ends in good order, and says what another one would do."""
+"""Ctrl-C, SIGTERM and SIGHUP during a run: it ends in good order, and says what another signal would do."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SECOND = (
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """A stop that the first signal sets. The second says what a third would do, which ends the process.
+    """A `Stop` that the first signal sets. After the second, which says so, a third ends the process.
 
-    A signal that is ignored (nohup) stays so.
+    A signal that is ignored (nohup) stays ignored.
     """
     stop = Stop()
     before = {one: signal.getsignal(one) for one in _SIGNALS}
@@ -49,7 +49,7 @@ def stop_on_signals() -> Iterator[Stop]:
 
 
 def _tell(text: str) -> None:
-    """Beside the line of progress, which is written again."""
+    """Print in place of the progress line, which is drawn again."""
     with suppress(OSError, ValueError, RuntimeError):
         sys.stderr.write(f"\r\x1b[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Tags that an interrupted run left on a placeholder: named, with the run and the commands that go on with it."""
+"""Tags that an interrupted run left on a placeholder: named, with the run and the commands that continue or undo it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_NAMED = 5
 
 
 def left_behind_lines(settings: Settings, left: Iterable[tuple[Repository, Tag, Digest]]) -> Iterator[str]:
-    """A line for each run that left some of these tags on a placeholder, which is their digest."""
+    """A line for each run that left some of these tags on a placeholder; the digests are those of placeholders."""
     left = tuple(left)
     if not left:
         return

@@ -1,4 +1,4 @@
-"""The log, on standard error: as text, or a JSON object a line."""
+"""The log, on standard error: as text, or a JSON object per line."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["LOG_FORMATS", "set_up_log"]
 
 LOG_FORMATS = ("text", "json")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "WARN", "ERROR", "CRITICAL")
-_TOLD_ANYWAY = ("WARNING", "WARN", "ERROR", "CRITICAL")  # warnings and errors are lines of the commands themselves
+_ALWAYS_SHOWN = ("WARNING", "WARN", "ERROR", "CRITICAL")  # the commands print warnings and errors themselves
 
 
 def set_up_log(level: str, form: str) -> None:
-    """Log from `level` on, in any case. Raises UsageError where there is no such level.
+    """Log messages of `level` (in any case) and above. Raises UsageError if there is no such level.
 
-    The logging module is imported only where it is asked for: a query from the cache starts faster without it.
+    The logging module is only imported if it is needed: a query from the cache starts faster without it.
     """
     name = level.upper()
     if name not in _LEVELS:
         raise UsageError(f"-l {level}: no such level", advice="one of debug, info, warning, error, critical")
-    if name in _TOLD_ANYWAY:
+    if name in _ALWAYS_SHOWN:
         return
     import logging
 

@@ -1,4 +1,4 @@
-"""Settings → the session that a command works with: its progress and warnings go to standard error."""
+"""Opens the session that a command works with; its progress and warnings go to standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["opened"]
 
 
 def opened(settings: Settings) -> Session:
-    """The registry that the command line names, with all its options. Raises UsageError where it names none."""
+    """The registry that the command line names, with all its options. Raises UsageError if it names none."""
     line = ProgressLine(show=sys.stderr.isatty() and not settings.quiet)
     path, address = settings.repositories_from, settings.address
     return Session(

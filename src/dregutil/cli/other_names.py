@@ -1,6 +1,6 @@
 """Runs on what may be the same registry under another name of this machine: `127.0.0.2`, a host's own name.
 
-Which of them are one server is not known: a name may lead to another one. So they are named, and never taken for one.
+It is not known which of them are one server. So they are suggested, and never treated as one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["other_name_advice"]
 
 
 def other_name_advice(settings: Settings, store: RunStore, command: str) -> str:
-    """A line that names the newest run of another local name with the same port, with the command that takes it; empty
-    where there is none."""
+    """A line with the newest run under another local name with the same port, and the command for it; empty if there
+    is none."""
     here = settings.registry
     if here is None:
         return ""
@@ -37,7 +37,7 @@ def other_name_advice(settings: Settings, store: RunStore, command: str) -> str:
 
 
 def _may_be_one(one: RegistryAddress, other: RegistryAddress, host: str) -> bool:
-    """Whether two names of this machine, with one port and path, are not one by their key, and may be all the same."""
+    """Whether two names of this machine with the same port and path have different keys, but may be one registry."""
     return (
         one.key != other.key
         and _port(one) == _port(other)
@@ -47,7 +47,7 @@ def _may_be_one(one: RegistryAddress, other: RegistryAddress, host: str) -> bool
 
 
 def _port(address: RegistryAddress) -> int | None:
-    """None for the scheme's own, as an identity has it."""
+    """None for the scheme's default port, as in an identity."""
     return RegistryAddress.parse(address.identity).port
 
 

@@ -1,4 +1,4 @@
-"""Where lines go: results to standard output, all else to standard error."""
+"""Where lines go: results to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def note(settings: Settings, text: str) -> None:
 
 
 def emit(settings: Settings, objects: Iterable[Mapping[str, object]], lines: Iterable[str]) -> None:
-    """Results, in the format that was asked for: `lines` as the older tool had them, or `objects`."""
+    """Print results in the requested format: `lines` as the older tool printed them, or `objects`."""
     if settings.format == "text":
         sys.stdout.writelines(f"{escaped(line)}\n" for line in lines)
         return
@@ -30,7 +30,7 @@ def emit(settings: Settings, objects: Iterable[Mapping[str, object]], lines: Ite
     only_ascii = not sys.stdout.encoding.lower().startswith("utf")
     for text in render(settings.format, objects, color=settings.color, only_ascii=only_ascii):
         if settings.format == "table":
-            write_as_is(sys.stdout, text)  # its cells are escaped, its colours are ours
+            write_as_is(sys.stdout, text)  # its cells are escaped already, and it contains colors
         else:
             sys.stdout.write(text)
 
@@ -43,7 +43,7 @@ def count(settings: Settings, what: str, number: int) -> None:
 
 
 def tag_text(where: TextIO) -> Callable[[str], str]:
-    """How tags are shown there: the long ones of signatures short on a terminal, whole to a program."""
+    """How tags are shown: on a terminal signature tags are shortened, for a program they are not."""
     return short_tag if where.isatty() else str
 
 

@@ -1,6 +1,6 @@
-"""The grammar of the command line: the older tool's, whole, and what is new on top.
+"""The grammar of the command line: the complete grammar of the older tool, and the newer commands and options.
 
-Global options are taken before the command and after it.
+Global options are accepted before the command and after it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ SHELLS = {"bash": "dregutil.bash", "zsh": "_dregutil", "fish": "dregutil.fish"}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole grammar. A parsed command has `command` and, where given, its options; nothing has a default."""
+    """The whole grammar. A parsed command line has `command` and the given options; global options have no default."""
     parser = Parser(
         prog="dregutil",
         description="Search and safe cleanup on any Docker/OCI registry.",
-        epilog="Start with `dregutil -reg HOST doctor`. Results go to standard output, all else to standard error.",
+        epilog=(
+            "Start with `dregutil -reg HOST doctor`. Results go to standard output, everything else to standard error."
+        ),
     )
     parser.add_argument("--version", action="version", version=f"dregutil {__version__}")
     _add_global_options(parser)
@@ -58,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_older_commands(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     command("list-repo-names", "List the repositories that have tags.")
-    tags = command("list-tag-names", "List tags, of all repositories or of those named.")
+    tags = command("list-tag-names", "List the tags of all or some repositories.")
     tags.add_argument("repo", nargs="*", metavar="REPO", help="repositories, or globs of them (default: all)")
     tags.add_argument("--reverse-sort", action="store_true", help="newest version first")
     tags.add_argument("--image-names", action="store_true", help="registry/repository:tag, as docker pull takes it")
@@ -70,8 +72,8 @@ def _add_older_commands(command: Callable[[str, str], argparse.ArgumentParser]) 
         if name == "remove-repos":
             _add_removal(made)
     for name, text in (
-        ("query-tags", "List the digests of the tags that are selected."),
-        ("remove-tags", "Remove the digests of the tags that are selected."),
+        ("query-tags", "List the digests of the selected tags."),
+        ("remove-tags", "Remove the digests of the selected tags."),
     ):
         made = command(name, text)
         _add_repositories(made, "repositories, or globs of them such as 'team/*'")
@@ -89,9 +91,9 @@ def _add_newer_commands(command: Callable[[str, str], argparse.ArgumentParser]) 
     command("find", "Find everything that uses a digest, layer, config or image.").add_argument(
         "what",
         metavar="DIGEST|IMAGE",
-        help="a digest (of a layer or config, too) or a unique prefix of one, or repository:tag",
+        help="a digest (also of a layer or config), a unique prefix of one, or repository:tag",
     )
-    command("inspect", "Show what is behind an image.").add_argument(
+    command("inspect", "Show the platforms, sizes, labels, layers and referrers of an image.").add_argument(
         "image", metavar="IMAGE", help="repository:tag (default: latest) or repository@digest"
     )
     _add_usage(command("du", "Show the size of repositories, tags or layers, and what removing each alone would free."))
@@ -102,13 +104,13 @@ def _add_newer_commands(command: Callable[[str, str], argparse.ArgumentParser]) 
     _add_why(command("why", "Show which rules and references keep or remove a tag."))
     _add_policy(command("policy", "Look for mistakes in a policy file."))
     _add_doctor(command("doctor", "Check whether the registry can be reached, what it allows, and what is broken."))
-    command("completion", "Print a shell's completion script.").add_argument(
+    command("completion", "Print the completion script for a shell.").add_argument(
         "shell", choices=tuple(SHELLS), help="the shell that will read it"
     )
 
 
 def _name(text: str) -> str:
-    """A file, folder or run: an empty one is a variable that was not set, and would mean something else."""
+    """The name of a file, folder or run. An empty name usually comes from an unset variable, and is refused."""
     if not text:
         raise argparse.ArgumentTypeError("an empty name (is a variable not set?)")
     return text
@@ -132,7 +134,7 @@ def _add_global_options(parser: Any) -> None:
         "--repositories-from",
         type=_name,
         metavar="FILE",
-        help="repositories, one a line, for a registry without a catalog; '-' is stdin",
+        help="repositories, one per line, for a registry without a catalog; '-' is stdin",
     )
     add("--cache", "-c", metavar="FILE", help="cache file [DOCKER_UTIL_CACHEFILE]; 'None' for none")
     add("--refresh", action="store_true", help="read the registry again before the command")
@@ -145,14 +147,14 @@ def _add_global_options(parser: Any) -> None:
         help="a digest shared with others is an error",
     )
     add("--count", action="store_true", help="show the number of results at the end")
-    add("--log-level", "-l", metavar="LEVEL", help="of the log on standard error (default: warning)")
-    add("--log-format", choices=LOG_FORMATS, help="of the log: a line of text, or a JSON object (default: text)")
-    add("--format", choices=("text", "table", "json", "jsonl", "csv"), help="of the results (default: text)")
+    add("--log-level", "-l", metavar="LEVEL", help="log level on standard error (default: warning)")
+    add("--log-format", choices=LOG_FORMATS, help="log format: text, or a JSON object per line (default: text)")
+    add("--format", choices=("text", "table", "json", "jsonl", "csv"), help="output format (default: text)")
     add("--concurrency", type=int, metavar="N", help="most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]")
     add("--timeout", type=float, metavar="S", help="seconds without an answer (default: 30)")
     add("--quiet", action="store_true", help="no progress, no notes")
     add("--state-dir", type=_name, metavar="DIR", help="where runs are recorded for undo [DREGUTIL_STATE_DIR]")
-    add("--color", choices=("auto", "always", "never"), help="default: auto [NO_COLOR]")
+    add("--color", choices=("auto", "always", "never"), help="colored output (default: auto) [NO_COLOR]")
 
 
 def _add_repositories(parser: argparse.ArgumentParser, text: str = "repositories") -> None:
@@ -178,7 +180,14 @@ def _add_selectors(parser: argparse.ArgumentParser) -> None:
         metavar="TAG",
         help="tags or versions to leave alone, also tags that may be such a version",
     )
-    add("--exclude-regex", "-xre", nargs="*", action="extend", metavar="RE", help="regular expressions to leave alone")
+    add(
+        "--exclude-regex",
+        "-xre",
+        nargs="*",
+        action="extend",
+        metavar="RE",
+        help="regular expressions for tags to leave alone",
+    )
     add("--full-match", action="store_true", help="regular expressions match the whole tag")
     add("--no-match-all-tags", dest="match_all", action="store_false", help="other tags do not hold a digest back")
     add("--raise-intersecting-tag", dest="raise_tag", action="store_true", help="other tags on a digest are an error")
@@ -190,21 +199,33 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     add(
         "--older-than",
         metavar="AGE",
-        help="built longer ago: 90d, 2w, 1y, 24h, 30m (minutes); images without a known date never match",
+        help="built longer ago than this: 90d, 2w, 1y, 24h, 30m (minutes); images without a known date never match",
     )
-    add("--newer-than", metavar="AGE", help="built since; in the same form")
+    add("--newer-than", metavar="AGE", help="built more recently than this, in the same form")
     add("--larger-than", metavar="SIZE", help="such as 1GB")
-    add("--label", action="append", metavar="KEY[=VALUE]", help="has a label; all that are given must match")
-    add("--platform", action="append", metavar="OS/ARCH", help="such as linux/arm64; any of those given")
-    add("--media-type", action="append", metavar="TYPE", help="of the manifest or artifact; a glob")
-    add("--based-on", action="append", metavar="IMAGE", help="its layers begin with those of this image")
+    add(
+        "--label", action="append", metavar="KEY[=VALUE]", help="has this label; if given several times, all must match"
+    )
+    add(
+        "--platform",
+        action="append",
+        metavar="OS/ARCH",
+        help="such as linux/arm64; if given several times, one must match",
+    )
+    add("--media-type", action="append", metavar="TYPE", help="media type of the manifest or artifact; a glob")
+    add("--based-on", action="append", metavar="IMAGE", help="the first layers are those of this image")
 
 
 def _add_usage(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("repo", nargs="*", metavar="REPO", help="repositories, or globs of them (default: all)")
-    add("--by", choices=("repo", "tag", "layer"), default="repo", help="a line for each of these (default: repo)")
-    add("--sort", choices=("unique", "size", "shared", "tags", "name"), help="default: unique; of layers, size")
+    add(
+        "--by",
+        choices=("repo", "tag", "layer"),
+        default="repo",
+        help="one line per repository, tag or layer (default: repo)",
+    )
+    add("--sort", choices=("unique", "size", "shared", "tags", "name"), help="default: unique; with --by layer, size")
     add("--top", type=int, metavar="N", help="at most N lines; the others are summed up")
     _add_storage(parser)
 
@@ -225,14 +246,14 @@ def _add_removal(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_extent(parser: argparse.ArgumentParser) -> None:
-    """What a plan takes beside what was selected, and how what comes back is counted."""
+    """Options for what a plan removes besides the selection, and how the freed size is counted."""
     add = parser.add_argument
     add("--keep-children", action="store_true", help="leave the children of a removed index")
     add("--keep-referrers", action="store_true", help="leave signatures and other referrers")
-    add("--allow-irreversible", action="store_true", help="remove also what could not be put back")
+    add("--allow-irreversible", action="store_true", help="also remove what could not be put back")
     add("--strict", action="store_true", help="exit 3 if something was held back")
     _add_storage(parser)
-    add("--gc", choices=("default", "untagged"), help="how the registry collects garbage: 'untagged' is its -m")
+    add("--gc", choices=("default", "untagged"), help="how the registry collects garbage; 'untagged': with -m")
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -258,7 +279,7 @@ def _add_consent(parser: argparse.ArgumentParser) -> None:
 
 def _add_apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", nargs="?", type=_name, metavar="FILE", help="a plan that --plan-out wrote")
-    parser.add_argument("--expect", metavar="SHA256", help="the sum of the plan that was reviewed")
+    parser.add_argument("--expect", metavar="SHA256", help="the SHA-256 of the reviewed plan")
     parser.add_argument("--resume", type=_name, metavar="RUN", help="resume an interrupted run")
     _add_consent(parser)
     parser.add_argument("--strict", action="store_true", help="exit 3 if a step was left")
@@ -284,11 +305,13 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     _add_policy_file(parser)
     add("--dry-run", action="store_true", help="show what would go; remove nothing")
-    add("--details", action="store_true", help="a row for each tag, kept ones too, and what each rule keeps")
+    add("--details", action="store_true", help="one row per tag, also for kept ones, and what each rule keeps")
     add("--plan-out", type=_name, metavar="FILE", help="write the plan to a file; remove nothing")
     _add_consent(parser)
-    add("--max-time", metavar="AGE", help="start no deletion after this time, such as 3h; the rest goes next time")
-    add("--limit", type=int, metavar="N", help="remove at most N tags, the oldest; the rest goes next time")
+    add(
+        "--max-time", metavar="AGE", help="start no deletion after this time, such as 3h; the next run removes the rest"
+    )
+    add("--limit", type=int, metavar="N", help="remove at most N tags, the oldest; the next runs remove the rest")
     _add_extent(parser)
 
 
@@ -299,7 +322,7 @@ def _add_why(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("check",), help="what to do with it")
+    parser.add_argument("action", choices=("check",), help="check: look for mistakes")
     parser.add_argument("file", metavar="FILE", help="the policy file")
     parser.add_argument("--against", metavar="HOST", help="show what its selectors match in this registry")
     _add_storage(parser)

@@ -1,4 +1,4 @@
-"""What a policy's selectors do not find in a registry: told by `policy check --against` and by `cleanup`."""
+"""Selectors of a policy that match nothing in a registry: shown by `policy check --against` and by `cleanup`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dregutil.retention.policy import applies_to
 from dregutil.retention.policyfile import Mistake
 from dregutil.retention.select import matching_tags
 
-__all__ = ["vain_selectors"]
+__all__ = ["unmatched_selectors"]
 
 _NONE_UNTAGGED = (
     "no untagged manifest is known here; the records know those that lost their last tag since they began, "
@@ -19,8 +19,8 @@ _NONE_UNTAGGED = (
 )
 
 
-def vain_selectors(policies: PolicySet, inventory: Inventory, untagged: UntaggedManifests) -> Iterator[Mistake]:
-    """What in a policy picks nothing in this registry: most often a slip, and never a reason to remove."""
+def unmatched_selectors(policies: PolicySet, inventory: Inventory, untagged: UntaggedManifests) -> Iterator[Mistake]:
+    """The selectors of a policy that match nothing in this registry: usually a mistake in the policy."""
     tags = inventory.as_mapping()
     for policy in policies.policies:
         if not any(applies_to(policy, repository) for repository in (*tags, *untagged.found)):

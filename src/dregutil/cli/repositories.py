@@ -1,4 +1,4 @@
-"""Repositories as they are named on the command line, and those of them that do not exist."""
+"""Repositories named on the command line, and messages for those that do not exist."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST_LIST = 64 * 1024 * 1024  # bytes
 
 
 def odd_names_lines(names: Collection[str]) -> Iterator[str]:
-    """A line on what the catalog names and what can be no repository's name; none where there is nothing."""
+    """A line about the names in the catalog that are not valid repository names; none if there are none."""
     if names:
         shown = ", ".join(ascii(name[:_LONGEST_NAME]) for name in sorted(names)[:_MOST_NAMED])
         more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
@@ -42,9 +42,9 @@ def odd_names_lines(names: Collection[str]) -> Iterator[str]:
 def expand(
     named: Named, inventory: Inventory, failed: Mapping[Repository, DregutilError]
 ) -> tuple[tuple[Repository, ...], int]:
-    """The repositories that are meant, and the exit code so far; those that are not there are named.
+    """The repositories that names and globs match, and the exit code so far; missing ones are named on standard error.
 
-    Raises NotFoundError where there is none at all.
+    Raises NotFoundError if none exists.
     """
     found, empty = named.matching(sorted({*inventory.repositories, *failed}))
     for pattern in empty if found else ():
@@ -52,16 +52,16 @@ def expand(
     if named.names and not found:
         raise NotFoundError(
             f"no repository matches {' or '.join(pattern.text for pattern in empty[:_MOST_NAMED])}",
-            advice="'*' stands for what has no slash, '**' also for slashes; quote them for the shell",
+            advice="'*' matches anything without a slash, '**' also slashes; quote them for the shell",
         )
     return found, max(tell_absent(inventory, found, failed), PARTIAL if empty else 0)
 
 
 @functools.cache
 def listed_repositories(path: str, address: RegistryAddress) -> tuple[Repository, ...]:
-    """The repositories that a file names, one a line; `-` is standard input. `#` begins a comment.
+    """The repositories that a file names, one per line; `-` is standard input. `#` starts a comment.
 
-    Raises UsageError where it cannot be read, names none, or has a line that is no name.
+    Raises UsageError if it cannot be read, names none, or has a line that is not a repository name.
     """
     where = "standard input" if path == "-" else path
     try:
@@ -87,9 +87,9 @@ def _read(path: str) -> str:
 
 
 def tell_absent(inventory: Inventory, named: Sequence[Repository], failed: Mapping[Repository, DregutilError]) -> int:
-    """Name those that are not there, with the nearest names; returns the exit code that follows from it.
+    """Name the repositories that do not exist, with the nearest names; returns the exit code.
 
-    Raises NotFoundError where none of them exists.
+    Raises NotFoundError if none exists.
     """
     absent = [name for name in named if not inventory.tags(name) and name not in failed]
     texts = [absent_text(inventory.repositories, name) for name in absent]
@@ -97,7 +97,7 @@ def tell_absent(inventory: Inventory, named: Sequence[Repository], failed: Mappi
         more = f"; and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
         raise NotFoundError(
             "; ".join(texts[:_MOST_NAMED]) + more,
-            advice="`dregutil list-repo-names` lists what is there, `--refresh` reads the registry again",
+            advice="`dregutil list-repo-names` lists them all, `--refresh` reads the registry again",
         )
     for text in texts:
         sys.stderr.write(f"dregutil: {text}\n")

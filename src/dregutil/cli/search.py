@@ -1,4 +1,4 @@
-"""Search by content: the selectors of the command line, carried out on what is behind tags."""
+"""Search by content: applies the selectors of the command line to the images of tags."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["read_search", "search_contents"]
 
 
 def read_search(args: argparse.Namespace, settings: Settings) -> Search:
-    """The selectors by content that were given. Raises UsageError."""
+    """The content selectors of the command line. Raises UsageError."""
     given = (args.older_than, args.newer_than, args.larger_than, args.label, args.platform, args.media_type)
     if not any(value is not None for value in (*given, args.based_on)):
         return Search()
@@ -47,10 +47,10 @@ def search_contents(
     search: Search,
     tags: Collection[tuple[Repository, Tag, Digest]],
 ) -> tuple[Set[Digest], int]:
-    """The digests, of those of `tags`, that are meant; and the exit code that follows.
+    """The digests of `tags` that match, and the exit code.
 
-    Reads what is behind them, and is not known yet. What cannot be read is not meant, and said; so is how many tags
-    are left out because their date is not known. Raises NotFoundError and UsageError for a base that cannot be one.
+    Reads contents that are not known yet. What cannot be read does not match; a note counts these tags, and those left
+    out because their date is not known. Raises NotFoundError and UsageError for a base that cannot be used.
     """
     from dregutil.select.content_selector import Match
 

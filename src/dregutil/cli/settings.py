@@ -1,4 +1,4 @@
-"""What a command needs to know besides its own options: from the command line, else from the environment."""
+"""The global options: from the command line, otherwise from the environment."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ _OFF = ("", "0", "false", "no", "none")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The global options, read. `verify` is a CA bundle, or whether to verify at all; `contents` is the content
-    database's file, None where neither it nor a cache is wanted; `storage` is where the registry's own storage lies;
-    `repeated` are options of the command line without which a command that we advise would do something else; `command`
-    is the command line as it may be recorded."""
+    """The global options, parsed.
+
+    `verify` is a CA bundle, or whether to verify at all. `contents` is the file of the content database, None for
+    neither database nor cache. `storage` is the location of the registry's own storage. `repeated` holds the options
+    that an advised command must repeat. `command` is the command line as it may be recorded.
+    """
 
     registry: RegistryAddress | None
     user: str | None
@@ -58,18 +60,18 @@ class Settings:
 
     @property
     def address(self) -> RegistryAddress:
-        """Raises UsageError where no registry was named."""
+        """The registry. Raises UsageError if none was named."""
         if self.registry is None:
             raise UsageError("no registry was named", advice="name it with -reg HOST, or in the variable REGISTRY")
         return self.registry
 
     def advised(self, command: str) -> str:
-        """A command as it can be copied: with the registry and state folder that only this command line named."""
+        """A command to copy, with the registry and state folder if this command line named them."""
         return f"`dregutil {command}{self.repeated}`"
 
 
 class _Given:
-    """Options by the command line, else by the environment."""
+    """Options from the command line, otherwise from the environment."""
 
     def __init__(self, given: Mapping[str, Any], env: Mapping[str, str]) -> None:
         self.given = given
@@ -84,7 +86,7 @@ class _Given:
 
 
 def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Settings:
-    """Raises UsageError where something is missing or cannot be meant."""
+    """The settings from a command line and the environment. Raises UsageError for an invalid value."""
     given = vars(args)
     options = _Given(given, env)
     text, switch = options.text, options.switch
@@ -169,7 +171,7 @@ def _path(value: str | None) -> Path | None:
 
 def _verify(value: str | None) -> Path | bool:
     if not value:
-        return True  # also `-v "$CA"` where that is not set: it takes more than nothing to switch verification off
+        return True  # also `-v "$CA"` with CA unset: an empty value must not switch verification off
     if value in COMMANDS:
         raise UsageError(
             f"-v {value}: this is a command, not a CA bundle",

@@ -1,4 +1,4 @@
-"""What a command tells of the tags that it works with: how old they are, and what could not be read."""
+"""Messages about the tags that a command works with: how old they are, and what could not be read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
 
 def tell_read(settings: Settings, found: CrawlResult) -> None:
-    """Say how old tags from the cache are, or what of the registry could not be read, or is left out of its lists."""
+    """Print how old cached tags are, what could not be read, and what the registry's lists omit."""
     if found.is_cached:
         note(settings, f"as read {age_text(found.age or 0.0)} ago; --refresh reads it again")
     if found.without_catalog:
@@ -63,7 +63,7 @@ def age_text(seconds: float) -> str:
 
 
 def tell_noted(settings: Settings, noted: CrawlNote) -> None:
-    """Say what became of the records of when tags came."""
+    """Print whether the records of when tags came begin, wait or were lost."""
     if noted.lost:
         sys.stderr.write(
             f"dregutil: warning: the records of when tags came {noted.lost}: "

@@ -1,4 +1,4 @@
-"""A registry's own storage, for a command: read once, and what is odd in it named on standard error."""
+"""The registry's own storage, for a command: read once; damaged parts are named on standard error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_NAMED = 10
 
 
 def read_stored(registry: Session, settings: Settings) -> StoredRegistry | None:
-    """What is in the storage that --storage names; None where it was not given. Raises StorageError."""
+    """The contents of the storage that --storage names; None without that option. Raises StorageError."""
     if settings.storage is None:
         return None
     show = sys.stderr.isatty() and not settings.quiet
@@ -41,10 +41,10 @@ def read_stored(registry: Session, settings: Settings) -> StoredRegistry | None:
 
 
 def collector_of(args: argparse.Namespace) -> Collector:
-    """How the registry's garbage collector is run, as --gc says."""
+    """How the registry runs its garbage collector, from --gc."""
     return Collector.of(untagged=args.gc == "untagged")
 
 
 def storage_code(stored: StoredRegistry | None) -> int:
-    """The exit code that follows from the storage: 3 where something in it was skipped."""
+    """The exit code for the storage: 3 if something in it was skipped, otherwise 0."""
     return PARTIAL if stored is not None and stored.oddities else 0

@@ -1,4 +1,4 @@
-"""A cleanup, as lines and as objects: policies, rules, lists of what is in use, surprises, and a row for each tag."""
+"""A cleanup as lines and as objects: policies, rules, lists of images in use, surprises, and a row for each tag."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ __all__ = [
     "rule_lines",
 ]
 
-_MOST_NAMED = 5  # of what lists name and is not there; --details has them all
-_MOST_GOING = 50  # tags that are named before the question; --details has them all
+_MOST_NAMED = 5  # entries of lists that are not in the registry; --details shows all
+_MOST_GOING = 50  # tags named before the question; --details shows all
 
 
 def freed_by_policy(plan: Plan) -> Mapping[str, int]:
-    """Bytes that come back because of each policy, with what goes along with its images."""
+    """Bytes that each policy frees, with the children and referrers of its images."""
     freed: Counter[str] = Counter()
     owner: dict[int, str] = {}
     for step in plan.steps:
@@ -48,7 +48,7 @@ def freed_by_policy(plan: Plan) -> Mapping[str, int]:
 def policy_lines(
     summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastCleanup | None
 ) -> Iterator[str]:
-    """A line for each policy; with the last run, what has changed since."""
+    """A line for each policy, with the changes since the last run if it is known."""
     since = [] if last is None else [f"SINCE {last.when:%Y-%m-%d %H:%M}"]
     rows = [["POLICY", "TAGS", "KEEP", "REMOVE", "FREES", *since]]
     for one in summaries:
@@ -68,7 +68,7 @@ def policy_lines(
 
 
 def rule_lines(rules: Sequence[RuleSummary]) -> Iterator[str]:
-    """What each rule keeps, what it alone keeps, and what would come back without it."""
+    """What each rule keeps, what no other rule keeps, and what would be freed without it."""
     rows = [["POLICY", "KEPT BY", "TAGS", "BY IT ALONE", "HOLDS AT MOST"]]
     rows += [
         [rule.policy, rule.rule, f"{rule.tags:,}", f"{rule.alone:,}", size_text(rule.frees) if rule.alone else "-"]
@@ -78,7 +78,7 @@ def rule_lines(rules: Sequence[RuleSummary]) -> Iterator[str]:
 
 
 def list_lines(lists: Iterable[ListReport], *, details: bool = False) -> Iterator[str]:
-    """A line for each list of what is in use; below it what it names of this registry that is not there, or was not
+    """A line for each list of images in use; below it the entries of this registry that do not exist or were not
     understood: the first of them, with `details` all."""
     for one in lists:
         line = (
@@ -101,9 +101,9 @@ def plan_end_lines(
     *,
     undo: str,
 ) -> Iterator[str]:
-    """Surprises, what was left out, and the plan in numbers; where policies are `refused`, that nothing of it goes.
+    """Surprises, what was left out, and the plan in numbers; if policies are `refused`, that nothing is removed.
 
-    `undo`: the command that takes it back.
+    `undo`: the command that undoes the run.
     """
     for repository, gone, tags in surprises:
         yield f"loses most of its tags: {repository}, {gone:,} of {tags:,}"
@@ -126,7 +126,7 @@ def detail_lines(judgement: Judgement) -> Iterator[str]:
 
 
 def going_lines(judgement: Judgement, plan: Plan) -> Iterator[str]:
-    """A row for each of the first tags that the plan takes, with what it takes along, and how many more there are."""
+    """A row for each of the first tags and untagged manifests that the plan removes, and how many more there are."""
     tags = {(step.repository, tag) for step in plan.steps for tag in step.tags}
     untagged = {(step.repository, step.digest) for step in plan.steps if step.is_untagged}
     going = [
@@ -157,7 +157,7 @@ def _detail_rows(verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 
 def _short_image(verdict: Verdict) -> str:
-    """Signature tags are long, and all alike."""
+    """The image, with a signature tag shortened: they are long and look alike."""
     tag = verdict.facts.tag
     return verdict.image if tag is None else f"{verdict.repository}:{short_tag(tag)}"
 
@@ -198,7 +198,7 @@ def policy_objects(
 
 
 def _table(rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> Iterator[str]:
-    """Rows in columns, `numbers` of them to the right."""
+    """Rows in columns; those in `numbers` are aligned to the right."""
     widths = {place: max(len(row[place]) for row in rows) for place in numbers}
     padded = [[f"{cell:>{widths.get(place, 0)}}" for place, cell in enumerate(row)] for row in rows]
     return (line.rstrip() for line in column_lines(padded))
@@ -209,7 +209,7 @@ def _sorted(judgement: Judgement) -> list[Verdict]:
 
 
 def _place(verdict: Verdict) -> tuple[str, bool, tuple[object, ...]]:
-    """By repository, then in the order of versions; what has no tag comes last."""
+    """By repository, then in version order; untagged manifests come last."""
     tag = verdict.facts.tag
     return (verdict.repository, tag is None, (verdict.facts.digest,) if tag is None else (tag_order(tag),))
 

@@ -17,10 +17,10 @@ __all__ = ["render"]
 def render(
     form: str, objects: Iterable[Mapping[str, object]], *, color: str = "auto", only_ascii: bool = False
 ) -> Iterator[str]:
-    """The text of `objects` in `form`: json (one list), jsonl, csv or table. All but a table go out one by one.
+    """The text of `objects` in `form`: json (one list), jsonl, csv or table. All but a table are streamed.
 
-    `only_ascii`: what reads it cannot take more. In a CSV cell and in a table, what is no text, number or list of these
-    is JSON.
+    `only_ascii`: escape other characters in JSON. In a CSV cell and in a table, a value that is not text, a number or a
+    list of these is JSON.
     """
     if form == "json":
         yield from _json(objects, only_ascii=only_ascii)
@@ -37,7 +37,7 @@ def _dumped(found: object, *, only_ascii: bool = False, indent: int | None = Non
 
 
 def _json(objects: Iterable[Mapping[str, object]], *, only_ascii: bool) -> Iterator[str]:
-    """As `json.dumps` writes a list, with an indent of 2."""
+    """The text that `json.dumps` writes for a list with an indent of 2, in parts."""
     opening = "["
     for found in objects:
         yield f"{opening}\n{textwrap.indent(_dumped(found, only_ascii=only_ascii, indent=2), '  ')}"
@@ -81,7 +81,7 @@ def _table(objects: Sequence[Mapping[str, object]], color: str) -> str:
         table.add_column(name.upper().replace("_", " "), justify="right" if numbers else "left", overflow="fold")
     for found in objects:
         table.add_row(*(escaped(_cell(value)) for value in found.values()))
-    plain = functools.partial(Console, highlight=False, markup=False, emoji=False)  # a cell is what it is
+    plain = functools.partial(Console, highlight=False, markup=False, emoji=False)  # cells are shown as they are
     console = plain(force_terminal=color == "always" or None, no_color=color == "never")
     if not console.is_terminal:
         console = plain(width=400, no_color=True)

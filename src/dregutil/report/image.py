@@ -1,4 +1,4 @@
-"""`inspect`: an image laid out for a person, and as an object."""
+"""`inspect`: an image as lines and as an object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["image_lines", "image_object"]
 
 
 def image_object(image: InspectedImage) -> dict[str, object]:
-    """`created` is RFC 3339 as it was written down, or null; sizes are in bytes."""
+    """The object of an image. `created` is an RFC 3339 date or null; sizes are in bytes."""
     return {
         "image": image.name,
         "repository": image.repository,
@@ -31,7 +31,7 @@ def image_object(image: InspectedImage) -> dict[str, object]:
 
 
 def image_lines(image: InspectedImage, now: datetime, *, tag_text: Callable[[str], str] = str) -> Iterator[str]:
-    """Facts first, then the platforms of an index or the layers of an image, labels, and what refers to it.
+    """Facts first, then the platforms of an index or the layers of an image, labels, annotations and referrers.
 
     `tag_text`: how tags are shown.
     """

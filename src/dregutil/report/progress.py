@@ -1,4 +1,4 @@
-"""Progress on a terminal: how many of how many, the rate, the time left. One line, taken away at the end."""
+"""Progress on a terminal: done and total, the rate, the time left. One line, removed at the end."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SHOWN_EVERY = 0.1  # seconds
 
 
 class ProgressLine:
-    """Draws how far the work of a session is, on one line of standard error that goes at the end.
+    """Draws the progress of a session on one line of standard error, and removes it at the end.
 
-    `show`: there is a terminal.
+    `show`: standard error is a terminal.
     """
 
     def __init__(self, *, show: bool) -> None:
@@ -69,7 +69,7 @@ class ProgressLine:
 
 
 def progress_text(progress: CrawlProgress, seconds: float) -> str:
-    """One line; the time left is not told before the catalog was read to its end."""
+    """One line; the time left is shown once the catalog has been read completely."""
     rate = progress.tags_done / seconds if seconds > 0 else 0.0
     text = (
         f"{progress.repositories_done:,} of {progress.repositories_known:,} repositories, "
@@ -83,9 +83,10 @@ def progress_text(progress: CrawlProgress, seconds: float) -> str:
 
 
 class Meter:
-    """The line of a run: what is counted, and how long it will take. Used as a context, at whose end the line goes.
+    """The progress line of a run: what is counted, and the time left. As a context manager it removes the line at the
+    end.
 
-    `show`: there is a terminal. `clock` gives seconds.
+    `show`: standard error is a terminal. `clock` returns seconds.
     """
 
     def __init__(self, *, show: bool, clock: Callable[[], float] = time.monotonic) -> None:
@@ -97,14 +98,14 @@ class Meter:
         self._began = self._first = self._shown = 0.0
 
     def begin(self, noun: str, total: int, seconds: float | None = None) -> None:
-        """Count `total` of something from now on; `seconds`: how long that is thought to take."""
+        """Start counting `total` of `noun`; `seconds` is the estimated duration."""
         self._noun, self._total, self._estimate = noun, total, seconds
         self._done = self._swept = self._put_back = 0
         self._began = self._clock()
         self._write(self._began)
 
     def update(self, progress: RunProgress) -> None:
-        """Show how far a run is."""
+        """Show the progress of a run."""
         if progress.done > self._done:
             self._done = progress.done - 1
             self.count()
@@ -115,30 +116,30 @@ class Meter:
             self._write(now)
 
     def count(self) -> None:
-        """One more is done."""
+        """Count one as done."""
         now = self._clock()
-        # The rate is told from the first on: what comes before it (readings, a sweep of tags) says nothing of it.
+        # The rate is measured from the first on: readings and a sweep of tags come before it and are not part of it.
         self._first = now if not self._done else self._first
         self._done = min(self._done + 1, self._total)
         if now - self._shown >= _SHOWN_EVERY:
             self._write(now)
 
     def sweep(self) -> None:
-        """One more tag went, of those that go before what is counted."""
+        """Count one more tag as swept: a sweep comes before the counted steps."""
         self._swept += 1
         now = self._clock()
         if now - self._shown >= _SHOWN_EVERY:
             self._write(now)
 
     def put_back(self) -> None:
-        """One more tag that had gone before what is counted is where it was."""
+        """Count one more swept tag as put back."""
         self._put_back += 1
         now = self._clock()
         if now - self._shown >= _SHOWN_EVERY:
             self._write(now)
 
     def text(self, now: float) -> str:
-        """The line at a moment of the clock."""
+        """The line at `now`, a time of the clock."""
         text = f"{self._done:,} of {self._total:,} {self._noun}"
         if self._swept:
             text += f", {self._swept:,} {'tag' if self._swept == 1 else 'tags'} swept"
@@ -151,13 +152,13 @@ class Meter:
         if self._done > 1:
             return (now - self._first) / (self._done - 1) * (self._total - self._done)
         if self._estimate is None or now - self._began >= self._estimate:
-            return None  # nothing is known that would be true
+            return None  # no estimate would be right
         return self._estimate - (now - self._began)
 
     def _write(self, now: float) -> None:
         self._shown = now
         if self._show:
-            columns = shutil.get_terminal_size().columns  # a line that wraps could not be taken away
+            columns = shutil.get_terminal_size().columns  # a line that wraps could not be removed
             over_line(sys.stderr, self.text(now)[: columns - 1])
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""A plan and a run, as lines of text."""
+"""A plan and a run, as lines and as objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "going_text",
     "held_back",
     "left_lines",
-    "lost_when_cut_off_line",
+    "lost_by_interruption_line",
     "plan_lines",
     "plan_objects",
     "question",
@@ -31,7 +31,7 @@ __all__ = [
     "tags_text",
 ]
 
-_MOST_CANDIDATES = 3  # digests that are named of those on which a tag may have been
+_MOST_CANDIDATES = 3  # digests named, of those that a tag may have pointed to
 
 
 def plan_lines(
@@ -43,8 +43,9 @@ def plan_lines(
     tag_text: Callable[[str], str] = str,
     is_saved: bool = False,
 ) -> Iterator[str]:
-    """The plan for a person: what goes, with what, and what stays and why. `seconds`: how long it will take;
-    `undo`: the command that takes it back; `tag_text`: how tags are shown; `is_saved`: it was made some time ago."""
+    """The plan for a person: what is removed, with its children and referrers, and what stays and why. `seconds`: the
+    estimated duration; `undo`: the command that undoes it; `tag_text`: how tags are shown; `is_saved`: it was made
+    some time ago."""
     repositories = {step.repository for step in plan.steps} | {kept.repository for kept in plan.kept}
     several = len(repositories) > 1
     own = [step.tags for step in plan.steps if step.kind not in (StepKind.CHILD, StepKind.REFERRER)]
@@ -70,7 +71,7 @@ def plan_lines(
 
 
 def dangling_lines(plan: Plan) -> Iterator[str]:
-    """A line for each repository with tags that are listed, and not there when they are asked for twice."""
+    """A line for each repository with tags that are listed but were not found in two requests."""
     for repository, tags in plan.dangling.items():
         are, it = ("is", "it points") if len(tags) == 1 else ("are", "they point")
         named = _tags([f"'{tag}'" for tag in tags])
@@ -78,7 +79,7 @@ def dangling_lines(plan: Plan) -> Iterator[str]:
 
 
 def brake_lines(plan: Plan) -> Iterator[str]:
-    """What has to be given for a plan that takes most of a repository."""
+    """The option that a plan needs if it removes most of a repository."""
     braked = braked_repositories(plan)
     if braked:
         more = "" if len(braked) == 1 else f" and {_count(len(braked) - 1, 'other')}"
@@ -87,7 +88,7 @@ def brake_lines(plan: Plan) -> Iterator[str]:
 
 
 def question(plan: Plan, registry: str) -> str:
-    """What is asked before a plan is carried out: how much goes, and from where."""
+    """The question before a plan is carried out: how much is removed, and from where."""
     manifests = sum(step.action is Action.DELETE for step in plan.steps)
     what = going_text(plan) if plan.removed_tags or plan.removed_untagged else _count(manifests, "manifest")
     if manifests and manifests != plan.removed_untagged:
@@ -97,8 +98,8 @@ def question(plan: Plan, registry: str) -> str:
 
 
 def going_text(plan: Plan) -> str:
-    """What goes, in numbers: `7 tags, 1 signature tag and 2 untagged manifests`. Signature tags that go with what they
-    are about were not selected, and are counted apart."""
+    """What is removed, in numbers: `7 tags, 1 signature tag and 2 untagged manifests`. Signature tags removed with
+    their subject were not selected, and are counted separately."""
     signatures = signature_tags(plan.steps)
     counted = [
         (plan.removed_tags - signatures, "tag"),
@@ -110,13 +111,13 @@ def going_text(plan: Plan) -> str:
 
 
 def signature_tags(steps: Iterable[Step]) -> int:
-    """How many tags of signatures go along with what they are about."""
+    """The number of signature tags that are removed with their subject."""
     along = [step.tags for step in steps if step.kind in (StepKind.CHILD, StepKind.REFERRER)]
     return sum(parse_signature_tag(tag) is not None for tags in along for tag in tags)
 
 
 def tags_text(steps: Iterable[Step]) -> str:
-    """How many tags go, with those of signatures apart: `7 tags and 1 signature tag`."""
+    """How many tags are removed, signature tags counted separately: `7 tags and 1 signature tag`."""
     listed = list(steps)
     signatures = signature_tags(listed)
     tags = _count(sum(len(step.tags) for step in listed) - signatures, "tag")
@@ -124,13 +125,13 @@ def tags_text(steps: Iterable[Step]) -> str:
 
 
 def held_back(plan: Plan) -> int:
-    """How many tags, and manifests without one, were selected and stay."""
+    """How many tags and untagged manifests were selected and stay."""
     return sum(max(len(kept.tags), 1) for kept in plan.kept)
 
 
 def reclaim_lines(reclaim: Reclaim, *, as_of: datetime | None = None) -> Iterator[str]:
-    """What comes back at the garbage collection, and how surely; of a plan that was made some time ago, as of then:
-    what shares its bytes may have come and gone."""
+    """What the garbage collection frees, exactly or at most. `as_of`: when the plan was made, if some time ago: images
+    that share its blobs may have come or gone since."""
     amount = size_text(reclaim.reclaimable_bytes)
     how = "exactly" if reclaim.exact else "at most"
     collects = "collects its garbage with -m" if reclaim.collector is Collector.UNTAGGED else "collects its garbage"
@@ -147,7 +148,7 @@ def _as_of(moment: datetime | None) -> str:
 def kept_lines(
     kept: Iterable[Kept], *, width: int = 0, with_repository: bool = True, tag_text: Callable[[str], str] = str
 ) -> Iterator[str]:
-    """A line for each digest that was selected and stays."""
+    """A line for each digest that was selected but stays."""
     for entry in kept:
         name = f"{entry.repository}  " if with_repository else ""
         hint = ""
@@ -171,8 +172,8 @@ def _step_line(step: Step, width: int, tag_text: Callable[[str], str], *, with_r
 
 
 def plan_objects(plan: Plan) -> list[dict[str, object]]:
-    """The plan as `--format json` shows it: its steps, with the names of the plan file's lines, then what was selected
-    and stays, then the repositories that are left as they are."""
+    """The plan as `--format json` shows it: its steps, with the keys of the plan file, then what was selected but
+    stays, then the repositories that were left out."""
     steps: list[dict[str, object]] = [
         {
             "step": step.number,
@@ -204,14 +205,14 @@ def plan_objects(plan: Plan) -> list[dict[str, object]]:
 
 
 def removed_steps(result: RunResult) -> list[Step]:
-    """The steps that were selected themselves and were removed, in the order of the plan: what the query printed. What
-    somebody else had removed before is none of them."""
+    """The removed steps that were selected themselves, in the order of the plan: those that the query prints, without
+    what was gone already."""
     own = (StepKind.IMAGE, StepKind.INDEX)
     return [outcome.step for outcome in result.of(Result.REMOVED) if outcome.step.kind in own]
 
 
 def left_lines(result: RunResult) -> Iterator[str]:
-    """A line for each step that was left or failed, and one for all to which the run did not come."""
+    """A line for each step that was left or failed, and one for all steps that were not tried."""
     untried = sum(not outcome.tried for outcome in result.outcomes)
     if untried:
         why = "the run was ended by an error" if result.error is not None else "the run was interrupted"
@@ -224,8 +225,8 @@ def left_lines(result: RunResult) -> Iterator[str]:
 
 
 def tag_lines(result: RunResult, *, undo: str = "`dregutil undo`") -> Iterator[str]:
-    """A line for each tag that is not as it should be: lost, mended, broken, gone, still listed. `undo`: the command
-    that takes the run back."""
+    """A line for each tag with a problem: lost, put back, broken, removed in the meantime, still listed. `undo`: the
+    command that undoes the run."""
     for lost in result.lost:
         yield _lost_line(lost, undo)
     for broken in result.broken:
@@ -268,8 +269,8 @@ def _lost_line(lost: LostTag, undo: str) -> str:
     )
 
 
-def lost_when_cut_off_line(lost: LostTag) -> str:
-    """What an undo says of a tag that the run may have taken along."""
+def lost_by_interruption_line(lost: LostTag) -> str:
+    """The line of an undo about a tag that the run may have deleted with a digest."""
     name, onto = f"{lost.repository}:{lost.tag}", _some(lost.candidates)
     return (
         f"lost: {name} was to stay, and is gone: another client may have moved it to {onto} just before that was "
@@ -286,8 +287,8 @@ def _some(digests: Sequence[Digest]) -> str:
 def summary_lines(
     plan: Plan, result: RunResult, *, run: str = "", advised: Callable[[str], str] = str, is_saved: bool = False
 ) -> Iterator[str]:
-    """What a run did, in a few lines; `run` is its name in the record, empty where nothing was sent. `advised` shows a
-    command as it can be copied."""
+    """What a run did, in a few lines. `run` is its name in the record, empty if nothing was sent. `advised` returns a
+    command to copy."""
     done = result.of(Result.REMOVED)
     gone = result.of(Result.GONE)
     tags = tags_text(outcome.step for outcome in done).replace(" and ", ", ")
@@ -307,7 +308,7 @@ def summary_lines(
 
 
 def _freed_line(reclaim: Reclaim, result: RunResult, *, as_of: datetime | None) -> str:
-    """What comes back of a run: the plan's figure if all of it was done, else no more than its steps' own."""
+    """What a run frees: the plan's figure if every step was removed, otherwise at most the sum of the removed steps."""
     is_whole = all(outcome.result is Result.REMOVED for outcome in result.outcomes)
     freed = sum(outcome.step.frees for outcome in result.of(Result.REMOVED))
     amount = size_text(reclaim.reclaimable_bytes if is_whole else max(freed, 0))

@@ -11,7 +11,7 @@ __all__ = ["damage_text", "run_lines", "run_object", "step_lines", "step_objects
 
 
 def run_object(record: RunRecord, undone: Set[str]) -> dict[str, object]:
-    """`removed` counts tags; of an undo, those that were put back."""
+    """The object of a run. `removed` counts the removed tags; for an undo, the tags that were put back."""
     return {
         "run": record.run,
         "when": record.started.isoformat(timespec="seconds"),
@@ -24,7 +24,7 @@ def run_object(record: RunRecord, undone: Set[str]) -> dict[str, object]:
 
 
 def damage_text(record: RunRecord) -> str:
-    """What is said of a record of which not all can be read."""
+    """The message about a record with lines that cannot be read."""
     return f"{_count(record.damaged, 'line')} of the record of {record.run} cannot be read: it is damaged"
 
 

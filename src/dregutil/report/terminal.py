@@ -1,4 +1,4 @@
-"""Where text goes out: a stream that shows nothing of others' as it is, and outlives a reader that is gone."""
+"""Output streams: control characters from a registry are escaped, and a closed pipe does not end the work."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _STRUCTURE = "\n\t"
 class SafeStream:
     """Stands in for `sys.stdout` or `sys.stderr`.
 
-    What would steer a terminal is escaped: on a terminal always, elsewhere where `always` says so (what a program reads
-    is data). What cannot be written is dropped, and `failure` says why: the work goes on, and ends as it would have.
+    Control characters are escaped on a terminal, and elsewhere if `always` is set (what a program reads is data).
+    After an error, output is dropped and `failure` holds the error: the work continues.
     """
 
     def __init__(self, stream: TextIO | None, *, always: bool = False) -> None:
-        """`stream` is None where the process was started without one."""
+        """`stream` is None if the process was started without one."""
         self._stream = stream
         self._escapes = always or self.isatty()
         self.failure: OSError | None = None
@@ -52,7 +52,7 @@ class SafeStream:
             self.write(line)
 
     def write_as_is(self, text: str) -> int:
-        """Write what we made ourselves: colours, and what takes a line away."""
+        """Write text of this program without escaping: colors, and codes that clear a line."""
         if self.failure is None:
             try:
                 if self._stream is None:
@@ -71,7 +71,7 @@ class SafeStream:
 
     def _fail(self, error: OSError | ValueError) -> None:
         self.failure = error if isinstance(error, OSError) else OSError(errno.EBADF, "it is closed")
-        # What is still in the buffer would fail once more when the process ends.
+        # Otherwise the rest of the buffer would fail again when the process ends.
         with suppress(OSError, ValueError):
             place, nowhere = self.fileno(), os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, place)
@@ -82,11 +82,11 @@ class SafeStream:
 
 
 def write_as_is(stream: TextIO, text: str) -> None:
-    """Write control codes of our own to a stream, whether it is a `SafeStream` or not."""
+    """Write control codes to a stream, whether it is a `SafeStream` or not."""
     getattr(stream, "write_as_is", stream.write)(text)
 
 
 def over_line(stream: TextIO, text: str = "") -> None:
-    """Put a line in the place of the last one, on a terminal; without text only take that away."""
+    """Replace the last line on a terminal; without text, only clear it."""
     write_as_is(stream, f"\r\x1b[K{escaped(text)}")
     stream.flush()

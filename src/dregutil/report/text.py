@@ -1,4 +1,4 @@
-"""The older tool's lines, exactly: they never change with the width of a terminal."""
+"""Lines in columns, exactly as the older tool prints them: they do not depend on the width of the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["column_lines", "pair_lines", "short_tag"]
 
 
 def short_tag(tag: str) -> str:
-    """A signature's tag as a person reads it, `sha256-f1683e7e8ee9….sig`; every other as it is."""
+    """A signature tag shortened to `sha256-f1683e7e8ee9….sig`; every other tag unchanged."""
     signature = parse_signature_tag(tag)
     if signature is None:
         return tag
@@ -20,13 +20,13 @@ def short_tag(tag: str) -> str:
 
 
 def pair_lines(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """`first  second`, the first column padded to its longest."""
+    """`first  second`, the first column padded to its longest cell."""
     width = max((len(first) for first, _ in pairs), default=0)
     return (f"{first:{width}}  {second}" for first, second in pairs)
 
 
 def column_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows in columns, each padded to its longest but for the last. A cell is shown on one line, whatever is in it."""
+    """Rows in columns, all but the last padded to the longest cell. Line breaks in a cell are escaped."""
     shown = [tuple(map(escaped, row)) for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
     for row in shown:

@@ -53,9 +53,9 @@ def usage_lines(
     bars: bool,
     tag_text: Callable[[str], str] = str,
 ) -> Iterator[str]:
-    """A line for each row, then what the rows leave out, what several share, and the total.
+    """A line for each row, then the other rows together, what several share, and the total.
 
-    `longest`: how many characters the longest name has. `bars` draw what is freed, against the most that a row frees.
+    `longest`: the length of the longest name. `bars`: draw what a row frees, relative to the largest.
     `tag_text`: how tags are shown.
     """
     header = _HEADERS[by]
@@ -83,7 +83,7 @@ def usage_lines(
 
 
 def _closing_lines(by: str, total: TotalUsage, number: int, shown: int) -> Iterator[tuple[str, int, str]]:
-    """What the rows leave out, what several share, and the total, after `number` rows with `shown` bytes."""
+    """The other rows, what several share, and the total, after `number` rows with `shown` bytes."""
     if total.rows > number:
         left = total.rows - number
         weight = total.size - total.other if by == "layer" else total.unique
@@ -95,7 +95,7 @@ def _closing_lines(by: str, total: TotalUsage, number: int, shown: int) -> Itera
 
 
 def row_name(row: UsageRow, tag_text: Callable[[str], str]) -> str:
-    """What a row is about, as its first column has it."""
+    """The first column of a row."""
     if row.repository is None:
         return str(row.digest)
     return row.repository if row.tag is None else f"{row.repository}:{tag_text(row.tag)}"

@@ -1,9 +1,9 @@
-"""One registry, for as long as it is worked with: one pool of connections, logins and learnt pace, one state folder.
+"""A session with one registry: one connection pool, its logins and request rate, one state folder.
 
-Every command of the command line, and everything that the library offers, is a verb of `AsyncSession`; `Session` has
-the same verbs for code without an event loop. A verb reads the registry through a view that sends nothing but GET and
-HEAD; `apply` and `undo` make the one that writes themselves. What talks to a network is imported when it is first
-needed: a query from the cache file needs no HTTP client.
+Everything that the command line and the library do is a method of `AsyncSession`; `Session` has the same methods for
+code without an event loop. Methods read the registry through a client that sends nothing but GET and HEAD; `apply` and
+`undo` create the one that writes. Modules for the network are imported when they are first needed: a query from the
+cache file needs no HTTP client.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSession", "Session", "connect", "load_policy", "open"]
 
 
-def open(address: str | RegistryAddress, **options: Unpack[Options]) -> Session:  # noqa: A001 - as one opens a file
+def open(address: str | RegistryAddress, **options: Unpack[Options]) -> Session:  # noqa: A001 - like the built-in
     """A session with the registry at `address` (a host, `host:port` or a URL): `with dregutil.open(…) as registry`.
 
     `options` are those of `Options`, all optional: the login, TLS, where this machine keeps what it has read and

@@ -1,4 +1,4 @@
-"""What a session holds: the connection, the content database, the storage, the records, and what is known so far."""
+"""What a session holds: the connection, the content database, the storage, the records, and the tags read so far."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ _CONNECT = (
 
 
 class Progress(Protocol):
-    """How far the work under way is: `done` of `total` of what `noun` names ("tags", "images", "steps").
+    """The progress of the current work: `done` of `total`, counted in `noun` ("tags", "images", "steps").
 
-    `total` may still grow. Each kind of work has a class of its own, with more: CrawlProgress, ContentsProgress,
+    `total` may still grow. Each kind of work has its own class with more attributes: CrawlProgress, ContentsProgress,
     RunProgress.
     """
 
@@ -81,11 +81,10 @@ class Options(TypedDict, total=False):
     Of the registry: `storage` is its own storage (a folder or a URL), `repositories` are the names of its repositories
     if it has no catalog, or a function that returns them and is called when they are first needed.
 
-    Callbacks: `on_progress` gets a Progress again and again, and None at the end of the work; `on_warning` what went
-    wrong without ending the work, and advice. `on_read` gets the tags that were read, `on_noted` what a crawl changed
-    in the records of tags, `on_unreadable` the digests whose content could not be read, and all that were asked for.
-    `advise` words a command that an error advises; `command` is recorded as the command of a run, by default
-    the call that made its plan.
+    Callbacks: `on_progress` receives the progress, and None at the end; `on_warning` receives problems that did not end
+    the work, with advice; `on_read` the tags that were read; `on_noted` what a crawl changed in the records of tags;
+    `on_unreadable` the digests whose content could not be read, and all that were requested. `advise` formats a command
+    that an error advises; `command` is recorded as the command of a run, by default the call that made its plan.
     """
 
     user: str | None
@@ -116,10 +115,10 @@ class Options(TypedDict, total=False):
 
 
 class SessionBase:
-    """One registry, and all that is kept open or known of it. Used as a context."""
+    """One registry, with its open connections and what is known about it. Used as a context manager."""
 
     def __init__(self, address: str | RegistryAddress, **options: Unpack[Options]) -> None:
-        """Raises UsageError where `address` cannot be a registry's."""
+        """Raises UsageError if `address` is not a valid registry address."""
         self.address = RegistryAddress.parse(address) if isinstance(address, str) else address
         unknown = options.keys() - Options.__annotations__.keys()
         if unknown:
@@ -167,13 +166,12 @@ class SessionBase:
 
     @property
     def identity(self) -> str:
-        """What names the registry in records."""
+        """The name of the registry in records."""
         return self.address.identity
 
     @property
     def listed(self) -> tuple[Repository, ...] | None:
-        """The repositories of the registry where it has no catalog; None where the catalog is asked. Raises
-        UsageError."""
+        """The repositories from the option `repositories`; None if the catalog is used. Raises UsageError."""
         if self._listed is None:
             return None
         names = self._listed() if callable(self._listed) else self._listed
@@ -182,7 +180,7 @@ class SessionBase:
 
     @property
     def store(self) -> RunStore:
-        """The records of runs, of this registry and others."""
+        """The records of runs, on this registry and others."""
         from dregutil.journal.store import RunStore
 
         return RunStore(self.state)
@@ -203,15 +201,15 @@ class SessionBase:
 
     @property
     def database(self) -> ContentDatabase:
-        """What is behind digests, as it was ever read, from whatever registry; one in memory where none is wanted, or,
-        with a warning, where it cannot be used. Raises CacheError where nobody is there to be warned."""
+        """The contents of digests that were read before, from any registry. In memory if the option is None or, with a
+        warning, if the file cannot be used. Raises CacheError if there is no `on_warning`."""
         if self._database is None:
             self._database = self._open_database()
         return self._database
 
     @property
     def manifests(self) -> KnownManifests:
-        """The manifests of the content database, and the blobs that were seen in this session."""
+        """The manifests of the content database, and the blobs seen in this session."""
         if self._manifests is None:
             from dregutil.inventory.contents.known_manifests import KnownManifests
 
@@ -220,7 +218,7 @@ class SessionBase:
 
     @property
     def surveys(self) -> FreshSurveys:
-        """The live readings that plans were made from: a run that follows at once need not repeat them."""
+        """The live readings that plans were made from: a run that follows at once does not repeat them."""
         if self._surveys is None:
             from dregutil.inventory.fresh_surveys import FreshSurveys
 
@@ -229,7 +227,7 @@ class SessionBase:
 
     @property
     def storage(self) -> Storage | None:
-        """The registry's own storage, opened; None where none was named. Raises StorageError."""
+        """The registry's own storage, opened; None if none was named. Raises StorageError."""
         place = self._options.get("storage")
         if self._storage is None and place is not None:
             from dregutil.storage import Storage
@@ -238,14 +236,14 @@ class SessionBase:
         return self._storage
 
     def stored(self) -> StoredRegistry | None:
-        """What is in the registry's own storage, read once; None where none was named. Raises StorageError."""
+        """The contents of the registry's own storage, read once; None if none was named. Raises StorageError."""
         if self._stored is None and self.storage is not None:
             self._stored = self.storage.read()
         return self._stored
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other runs on this registry out. Raises RefusedError where one is at work, and JournalError."""
+        """Keep other runs on this registry out. Raises RefusedError if one is running, and JournalError."""
         if self._is_working:
             raise RefusedError(f"another run on {self.identity} is in progress", advice="wait until it ends")
         if self._is_locked:
@@ -260,8 +258,8 @@ class SessionBase:
 
     @contextmanager
     def _working(self) -> Iterator[None]:
-        """Hold the lock for what writes to the registry: one run at a time, also of this session's own tasks. Raises
-        RefusedError and JournalError."""
+        """Hold the lock for work that writes to the registry: one run at a time, also among the tasks of this session.
+        Raises RefusedError and JournalError."""
         if self._is_working:
             raise RefusedError(f"another run on {self.identity} is in progress", advice="wait until it ends")
         with self.lock():
@@ -273,7 +271,7 @@ class SessionBase:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Registry]:
-        """The registry, to read; connected to when it is first needed. No secret is in the errors that leave here."""
+        """The registry, read only; it is connected when first needed. Secrets are removed from errors."""
         import asyncio
 
         self._opening = self._opening or asyncio.Lock()
@@ -294,11 +292,11 @@ class SessionBase:
             self._tell(None)
 
     def live_tags(self) -> Mapping[Repository, Collection[Tag]]:
-        """The tags that plans saw, of the repositories that they could judge and no run has read again."""
+        """The tags that plans read, of repositories that could be judged and that no run has read again."""
         return {name: graph.tags.keys() for name, graph in self.surveys.graphs.items() if not graph.unjudgeable}
 
     def why_records_are_short_lived(self) -> str:
-        """Why the record for `undo` may not outlive this machine or container; empty where nothing says so."""
+        """Why the record for `undo` may be lost with this machine or container; empty if nothing indicates that."""
         from dregutil.journal.mounts import why_short_lived
 
         try:
@@ -307,12 +305,12 @@ class SessionBase:
             return ""
 
     def _forget(self) -> None:
-        """Before a plan: blobs are looked for again, since garbage may have been collected, and records are read again,
-        since another process may have had a run. What was read for another plan is of no use for this one."""
+        """Before a plan: check blobs again, because garbage may have been collected, and read the records again,
+        because another process may have had a run. Readings for another plan are not used for this one."""
         self._manifests = self._recorded_indexes = self._surveys = None
 
     def known(self) -> Known:
-        """What this session and this machine's records know: the tags that were read, the indexes that no tag names."""
+        """What this session and the records of this machine know: the tags that were read, the untagged indexes."""
         from dregutil.inventory.known import Known
 
         if self._recorded_indexes is None:
@@ -326,7 +324,7 @@ class SessionBase:
             self._indexes[name] = self._indexes.get(name, frozenset()) | digests
 
     def _save(self, inventory: Inventory) -> None:
-        """Write the cache file; what goes wrong is a warning."""
+        """Write the cache file; an error is a warning."""
         if self.cache is not None:
             try:
                 with self.cache.lock():
@@ -335,7 +333,7 @@ class SessionBase:
                 self._warn_of_cache(error.strerror or error)
 
     def _update_cache(self, changed: Callable[[Inventory], Mapping[Repository, Mapping[Any, Digest]]]) -> None:
-        """Replace some repositories in the cache file, where there is one; what goes wrong is a warning."""
+        """Replace some repositories in the cache file, if there is one; an error is a warning."""
         if self.cache is not None:
             try:
                 self.cache.update(changed)
@@ -385,13 +383,11 @@ class SessionBase:
             return ContentDatabase.private()
 
     def close_database(self) -> None:
-        """Close it, and warn of what had changed on the disk."""
+        """Close the content database, and warn if entries had changed on disk."""
         database, self._database, self._manifests = self._database, None, None
         if database is None:
             return
         database.close()
         if database.dropped:
             what = "1 entry" if database.dropped == 1 else f"{database.dropped:,} entries"
-            self._warn(
-                f"{what} of the content database {database.path} had changed on the disk: dropped, to be read again"
-            )
+            self._warn(f"{what} of the content database {database.path} had changed on disk: dropped, to be read again")

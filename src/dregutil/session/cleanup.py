@@ -1,4 +1,4 @@
-"""What a session judges by a policy: what a cleanup would take, and why an image stays or goes. Nothing is removed."""
+"""Policies in a session: what a cleanup would remove, and why an image is kept or removed. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LONGEST_POLICY = 16 << 20  # bytes
 
 
 def load_policy(path: str | Path) -> PolicySet:
-    """The policies of a file. Raises UsageError where it cannot be read, PolicyError where it has mistakes."""
+    """The policies of a file. Raises UsageError if it cannot be read, PolicyError if it has mistakes."""
     from dregutil.files import read_text
     from dregutil.retention.policyfile import read_policy
 
@@ -47,7 +47,7 @@ def load_policy(path: str | Path) -> PolicySet:
 
 
 class CleanupSession(RemovalSession):
-    """A session that reads, removes, puts back, and judges by policies."""
+    """A session that reads, removes, puts back, and applies policies."""
 
     async def plan_cleanup(
         self,
@@ -60,13 +60,13 @@ class CleanupSession(RemovalSession):
         details: bool = False,
         only_shown: bool = False,
     ) -> Proposal:
-        """What a cleanup by `policy`, a file's path or policies made in Python, would take. Reads the whole registry
-        live, and notes in the records of tags what it saw; the registry is not changed.
+        """What a cleanup by `policy`, the path of a file or policies made in Python, would remove. Reads the whole
+        registry live, and notes the tags in the records; the registry is not changed.
 
-        `file` is where policies in hand come from. At most `limit` tags go, those of the oldest images. With `details`,
-        what each rule keeps is weighed. `only_shown`: nothing will be removed, so records may be missing.
-        Raises PolicyError, RefusedError where a list of images in use cannot be read or protects nothing here,
-        JournalError, and what reading raises.
+        `file` is the file of policies that were read before. At most `limit` tags are removed, those of the oldest
+        images. With `details`, the size that each rule keeps is computed. `only_shown`: nothing will be removed, so
+        records may be missing. Raises PolicyError, RefusedError if a list of images in use cannot be read or protects
+        nothing here, JournalError, and the errors of reading.
         """
         from dregutil.plan.cleanup import Proposal
         from dregutil.plan.model import RemovalOptions
@@ -91,7 +91,7 @@ class CleanupSession(RemovalSession):
         )
 
     def _rules(self, judged: Judged) -> tuple[RuleSummary, ...]:
-        """What each rule keeps, weighed."""
+        """What each rule keeps, with sizes."""
         from dregutil.plan.cleanup import held_by_rules
         from dregutil.retention.proposal import rule_summaries
 
@@ -100,7 +100,7 @@ class CleanupSession(RemovalSession):
     async def _judge_live(
         self, policies: PolicySet, path: Path | None, *, must_note: bool
     ) -> tuple[Judged, UntaggedManifests]:
-        """Read the whole registry, note what is there, and judge it."""
+        """Read the whole registry, note its tags in the records, and judge it."""
         from dregutil.plan.cleanup import ToJudge
 
         self.stored()
@@ -117,7 +117,7 @@ class CleanupSession(RemovalSession):
     async def _plan_judged(
         self, judged: Judged, limit: int | None, options: RemovalOptions | None, collector: Collector | None
     ) -> tuple[Sequence[Verdict], Plan]:
-        """The verdicts that are carried out, all of them or the oldest images within a limit, and their plan."""
+        """The verdicts to carry out, all of them or the oldest images within a limit, and their plan."""
         from dregutil.plan.cleanup import not_taken
         from dregutil.retention.proposal import limited, selection_of
 
@@ -129,7 +129,7 @@ class CleanupSession(RemovalSession):
         going = limited(judged.judgement, limit)
         plan = await make(going)
         if len(going) < len(everything) and not_taken(going, plan):
-            # What is held back would stand in the way of the rest, night after night.
+            # Otherwise images that are held back would use up the limit in every run.
             going = limited(judged.judgement, limit, not_taken(everything, await make(everything)))
             plan = await make(going)
         return going, plan
@@ -137,10 +137,10 @@ class CleanupSession(RemovalSession):
     async def find_untagged(
         self, policies: PolicySet, source: CrawlResult, only: Sequence[Repository] | None = None
     ) -> UntaggedManifests:
-        """What the policies with `untagged: true` may take, in all repositories or in `only` some.
+        """The manifests that policies with `untagged: true` may remove, in all repositories or in `only` some.
 
-        With the registry's storage, all that is there; else what our records saw lose its last tag, and the registry
-        still has. Raises JournalError, StorageError, UnreachableError and LoginError.
+        With the registry's storage, all untagged manifests; otherwise those that lost their last tag according to the
+        records and that the registry still has. Raises JournalError, StorageError, UnreachableError and LoginError.
         """
         from dregutil.inventory.find_untagged import find_known_untagged, find_stored_untagged
         from dregutil.inventory.untagged import UntaggedManifests
@@ -163,8 +163,8 @@ class CleanupSession(RemovalSession):
             return await find_known_untagged(registry, source.inventory, self.known(), history, wanted)
 
     async def why(self, policy: PolicySet | str | Path, image: str, *, file: Path | None = None) -> Explanation:
-        """Every rule and reference that keeps or dooms an image, `repository:tag` or `repository@digest`. Raises
-        UsageError for an image without either, NotFoundError, and as `plan_cleanup` does."""
+        """Every rule and reference that keeps or removes an image, `repository:tag` or `repository@digest`. Raises
+        UsageError for an image without tag and digest, NotFoundError, and the errors of `plan_cleanup`."""
         from dregutil.plan.cleanup import ToJudge
         from dregutil.plan.why import Explanation, left_behind, unjudged, verdict_on, with_elsewhere
         from dregutil.retention.explain import explain
@@ -196,7 +196,7 @@ class CleanupSession(RemovalSession):
         return with_elsewhere(found, source.inventory)
 
     async def _judge(self, asked: ToJudge, path: Path | None) -> Judged:
-        """Judge, by what this machine's records know; `path`: the policies' file."""
+        """Judge the registry with the records of this machine; `path` is the file of the policies."""
         from dregutil.plan.cleanup import Remembered, judge_registry
 
         def remember(names: Collection[Repository]) -> Remembered:
@@ -208,7 +208,7 @@ class CleanupSession(RemovalSession):
         return await judge_registry(self.address, self.database, asked, remember, self.read_contents)
 
     def _lists(self, policies: PolicySet, path: Path | None) -> Sequence[ListFile]:
-        """The lists of images in use, whose paths are relative to the policies' file."""
+        """The lists of images in use; their paths are relative to the file of the policies."""
         from dregutil.retention.read_lists import read_lists
 
         return read_lists(policies, Path.cwd() if path is None else path.absolute().parent)
@@ -224,7 +224,7 @@ class CleanupSession(RemovalSession):
         return graphs[repository]
 
     def _policies(self, policy: PolicySet | str | Path, file: Path | None) -> tuple[PolicySet, Path | None]:
-        """Policies, and the file that they come from."""
+        """The policies, and their file."""
         return (load_policy(policy), Path(policy)) if isinstance(policy, str | Path) else (policy, file)
 
     def _last_cleanup(self, path: Path | None) -> LastCleanup | None:

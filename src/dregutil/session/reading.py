@@ -1,4 +1,4 @@
-"""What a session reads: tags, what is behind them, what uses what, and what is broken. Nothing is changed."""
+"""What a session reads: tags, the contents of images, what uses a digest, and what is broken. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class ReadingSession(SessionBase):
     """A session that reads."""
 
     async def inventory(self, *, only: Sequence[Repository] | None = None, streamed: bool = False) -> CrawlResult:
-        """The registry's tags: from the cache file where there is one, else read now.
+        """The registry's tags: from the cache file if there is one, otherwise read now.
 
-        `only`: all repositories that the answer depends on; without a cache no other one is read, and nothing is saved.
-        `streamed`: tags from the cache can only be passed over, and take no memory. Raises CacheError, and what
-        reading raises.
+        `only`: the repositories that the answer depends on; without a cache only these are read, and nothing is saved.
+        `streamed`: tags from the cache can only be iterated over, and take no memory. Raises CacheError, and the errors
+        of reading.
         """
         cached = self.cached(streamed=streamed)
         if cached is not None:
@@ -62,16 +62,16 @@ class ReadingSession(SessionBase):
         return found
 
     def in_cache(self) -> Inventory | None:
-        """The tags that the cache file has, also where they are to be read again; None where there is none, or it
-        cannot be used."""
+        """The tags of the cache file, even with the option `refresh`; None if there is no cache file or it cannot be
+        used."""
         try:
             return None if self.cache is None else self.cache.read()
         except CacheError:
             return None
 
     def cached(self, *, streamed: bool = False) -> CrawlResult | None:
-        """The registry's tags as the cache file has them; None where there is none, or they are to be read again.
-        Raises CacheError."""
+        """The registry's tags from the cache file; None if there is none, or with the option `refresh`. Raises
+        CacheError."""
         if self.cache is None or self._options.get("refresh"):
             return None
         known = self.cache.stream() if streamed else self.cache.read()
@@ -81,12 +81,11 @@ class ReadingSession(SessionBase):
         return self._tell_read(found) if streamed else self._learn(found)
 
     async def crawl(self, *repositories: str) -> CrawlResult:
-        """Read the tags of the registry, or of some repositories. The cache file, where there is one, is brought up to
-        date.
+        """Read the tags of the registry, or of some repositories. The cache file, if there is one, is updated.
 
-        A crawl of the whole registry is compared with the last one, since a catalog or a list may leave some out, and
+        A crawl of the whole registry is compared with the last one, because a catalog or a list may omit entries, and
         noted in the records of when tags came. A repository that could not be read is named in the result. Raises
-        UnreachableError and LoginError, and CatalogClosedError where the registry lists no repositories.
+        UnreachableError and LoginError, and CatalogClosedError if the registry lists no repositories.
         """
         if repositories:
             names = parse_repositories(repositories, self.address)
@@ -101,7 +100,7 @@ class ReadingSession(SessionBase):
         return found
 
     async def crawl_whole(self) -> CrawlResult:
-        """Read all tags of the registry, with what its catalog or lists leave out; nothing is saved or noted."""
+        """Read all tags of the registry, also those that its catalog or lists omit; nothing is saved or noted."""
         from dregutil.inventory.crawl_whole import with_unlisted_repositories, with_unlisted_tags
 
         found = await self._crawl(None)
@@ -118,7 +117,7 @@ class ReadingSession(SessionBase):
 
     async def tags(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
         """The tags of repositories (names or globs), by default of the whole registry, that match `selectors`: those of
-        `Selectors`. In the order of versions.
+        `Selectors`. In version order.
 
         Raises NotFoundError if a repository does not exist, PartialError if one could not be read, UsageError for a
         selector that can match nothing, and TypeError for a string instead of a list.
@@ -148,8 +147,8 @@ class ReadingSession(SessionBase):
         )
 
     async def read_contents(self, holders: Collection[tuple[Repository, Digest]]) -> Mapping[Digest, DregutilError]:
-        """Bring what is behind digests, each with a repository that has it, into the content database. Returns what
-        could not be read, and why; the registry is asked for nothing that is there already."""
+        """Read the contents of digests, each with a repository that has it, into the content database. Returns what
+        could not be read, and why. What the database has already is not requested."""
         missing = set(self.database.missing(digest for _, digest in holders))
         if not missing:
             return {}
@@ -175,7 +174,7 @@ class ReadingSession(SessionBase):
     async def search(
         self, source: CrawlResult, search: Search, holders: Collection[tuple[Repository, Digest]]
     ) -> SearchResult:
-        """How the contents of digests match. Raises NotFoundError and UsageError for a base that cannot be one."""
+        """How the contents of digests match. Raises NotFoundError and UsageError for a base that cannot be used."""
         from dregutil.select.content_hints import ContentHints
         from dregutil.select.content_selector import with_bases
         from dregutil.select.find import digest_of_image
@@ -198,11 +197,11 @@ class ReadingSession(SessionBase):
         return SearchResult(matches, unreadable, tuple(hints.lines()))
 
     async def find(self, what: str, *, source: CrawlResult | None = None) -> Found:
-        """Every tag that uses a manifest, layer or config. `what` is its digest, the beginning of the digest, or an
-        image such as `shop/web:1.3`.
+        """Every tag that uses a manifest, layer or config. `what` is its digest, a unique prefix of it, or an image
+        such as `shop/web:1.3`.
 
         `source`: the tags to search, if they were read before. Raises NotFoundError, and UsageError if several digests
-        begin like that.
+        have the prefix.
         """
         from dregutil.select.find import tagged_digest, used_digest, uses
 
@@ -213,7 +212,7 @@ class ReadingSession(SessionBase):
         not_read = 0
         digest = tagged_digest(what, source, self.address)
         if digest is None:
-            # Only what is behind the tags can tell; where a tag names it, that is known without.
+            # No tag points to it, so the contents of the tags are needed.
             unreadable = await self.read_contents(holders)
             digest = used_digest(what, tags, self.database, whole=not source.failed and not unreadable)
             if digest is None:
@@ -223,7 +222,7 @@ class ReadingSession(SessionBase):
         return Found(digest, uses(digest, tags, self.database), source, not_read, unreadable)
 
     async def inspect(self, image: str) -> InspectedImage:
-        """What an image is now: asked live; what is behind it may come from the content database. Raises
+        """An image, resolved live; the contents of its digest may come from the content database. Raises
         NotFoundError."""
         from dregutil.inventory.inspect import inspect_image
         from dregutil.select.absent import absent_image
@@ -242,23 +241,23 @@ class ReadingSession(SessionBase):
         return replace(found, name=name, tags=tuple(sorted(found.tags, key=tag_order)))
 
     async def examine(self) -> Examination:
-        """What the registry is, who we are there, and what it allows. Raises nothing that the registry answers: its
-        errors are in the result."""
+        """What the registry is, which login is used, and what it allows. Errors of the registry are in the result, and
+        not raised."""
         from dregutil.apply.examine import examine
 
         async with self.connected() as registry:
             return await examine(registry, self.listed or ())
 
     async def check(self) -> Checkup:
-        """What is broken in the registry: every tag is read, every child and subject is looked for."""
+        """What is broken in the registry: every tag is read, every child and subject is checked."""
         from dregutil.inventory.health.registry import check_registry
 
         async with self.connected() as registry:
             return await check_registry(registry, self.listed, on_progress=self._tell)
 
     async def check_storage(self) -> StorageCheckup:
-        """What is broken in the registry's own storage, and what no tag needs. Raises UsageError where the session has
-        none, and StorageError."""
+        """What is broken in the registry's own storage, and what no tag needs. Raises UsageError if the session has no
+        storage, and StorageError."""
         from dregutil.inventory.health.storage import examine_storage
         from dregutil.plan.waste import wasted
 
@@ -269,7 +268,7 @@ class ReadingSession(SessionBase):
         return StorageCheckup(tuple(examine_storage(stored)), wasted(stored, datetime.now(UTC)), lacking)
 
     def named(self, names: Sequence[str], found: CrawlResult) -> tuple[Repository, ...]:
-        """The repositories that names and globs mean, all of them where there are none. Raises NotFoundError and
+        """The repositories that `names` (names and globs) match; all if it is empty. Raises NotFoundError and
         PartialError."""
         from dregutil.select.absent import absent_text
 
@@ -288,15 +287,15 @@ class ReadingSession(SessionBase):
         return wanted
 
     def _recall(self) -> None:
-        """Where this session read no tags, remember those of the cache file: they are held against the registry's
-        lists. Raises CacheError."""
+        """If this session has read no tags, load those of the cache file, to compare them with the registry's lists.
+        Raises CacheError."""
         if not self._tags and self.cache is not None:
             inventory = self.cache.read()
             if inventory is not None:
                 self._tags.update(inventory.as_mapping())
 
     def _learn(self, found: CrawlResult) -> CrawlResult:
-        """Remember the tags that were read, and tell of them."""
+        """Remember the tags that were read, and call `on_read`."""
         self._tags.update(found.inventory.as_mapping())
         self._is_whole = found.complete or found.is_cached
         return self._tell_read(found)
@@ -315,8 +314,8 @@ class ReadingSession(SessionBase):
         return self._learn(await self._crawl(only))
 
     async def _crawl(self, only: Sequence[Repository] | None) -> CrawlResult:
-        """Crawl the registry, or some repositories. Where it has no catalog, its repositories are those that were named
-        for it, else those of its storage."""
+        """Crawl the registry, or some repositories. Without a catalog, the repositories are those of the option, or
+        otherwise those of the storage."""
         from dregutil.inventory.crawl import crawl
 
         wanted = self.listed if only is None else only
@@ -332,8 +331,8 @@ class ReadingSession(SessionBase):
         return replace(found, complete=only is None and not found.failed)
 
     def _note(self, found: CrawlResult, path: Path | None = None, *, must: bool = False) -> None:
-        """Note a crawl of the whole registry in the records; `path`: the file of the policy that judges by them. Raises
-        JournalError where they `must` be written; for what removes nothing a warning is enough."""
+        """Note a crawl of the whole registry in the records; `path` is the file of the policy that uses them. Raises
+        JournalError if they `must` be written; otherwise an error is a warning."""
         try:
             noted = self.records.note(found, self.listed, path)
         except JournalError as error:
@@ -347,7 +346,7 @@ class ReadingSession(SessionBase):
         elif noted.lost:
             self._warn(
                 f"the records of when tags came {noted.lost}: "
-                "until new ones have known it for min_age, every tag counts as younger"
+                "every tag counts as younger than min_age until the new records have known it that long"
             )
 
     def _query(self, selectors: Selectors) -> Query:
@@ -356,7 +355,7 @@ class ReadingSession(SessionBase):
         return read_selectors(selectors, self.address)
 
     async def _catalog(self) -> tuple[Repository, ...]:
-        """The repositories that the catalog names; none where it is closed."""
+        """The repositories of the catalog; none if it is closed."""
         try:
             async with self.connected() as registry:
                 return tuple([name async for name in registry.repositories()])
@@ -364,7 +363,7 @@ class ReadingSession(SessionBase):
             return ()
 
     def _tags_beside(self, reference: Reference) -> tuple[Tag, ...]:
-        """Tags that the cache file has on the same digest: asked for again before they are shown."""
+        """Tags with the same digest in the cache file; they are resolved again before they are shown."""
         from dregutil.inventory.inspect import LATEST
 
         named = {reference.tag or LATEST} if reference.digest is None else {reference.tag} - {None}

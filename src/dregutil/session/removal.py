@@ -1,6 +1,6 @@
-"""What a session removes and puts back: plans, runs, what was cut off, and undo.
+"""What a session removes and puts back: plans, runs, resume and undo.
 
-A plan is made through the view that reads. `apply` and `undo` write, locked and recorded.
+A plan is made with the client that only reads. `apply` and `undo` write, locked and recorded.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = ["RemovalSession", "damaged_error"]
 class RemovalSession(ReadingSession):
     """A session that reads, removes and puts back."""
 
-    _planned: Plan | None = None  # the last plan that was made here: how long it takes is known
+    _planned: Plan | None = None  # the last plan made here: its duration can be estimated
 
     async def plan_removal(
         self,
@@ -55,9 +55,9 @@ class RemovalSession(ReadingSession):
         """The plan that removes the selected tags of repositories (names or globs). Reads the registry, and changes
         nothing.
 
-        `selectors` are listed in `Selectors`, such as `tags=["<1.4"]` and `older_than="90d"`; all of them must hold.
+        `selectors` are listed in `Selectors`, such as `tags=["<1.4"]` and `older_than="90d"`; all of them must match.
         A digest is removed only if all its tags, in every repository, are selected; `rules` change that. `collector`
-        says how the registry's garbage collector is run, which decides how much space comes back. Raises UsageError if
+        says how the registry runs its garbage collector, which decides how much is freed. Raises UsageError if
         no selector is given, IntersectionError if `rules` ask for it, and what `tags` raises.
         """
         from dregutil.select.selection import MatchRules, select_tags
@@ -108,8 +108,8 @@ class RemovalSession(ReadingSession):
         options: RemovalOptions | None = None,
         collector: Collector | None = None,
     ) -> Plan:
-        """The plan that removes a selection, which was made from `inventory`. Raises UnreachableError and LoginError; a
-        repository that cannot be read whole is left out, and the plan says so."""
+        """The plan that removes a selection made from `inventory`. Raises UnreachableError and LoginError; a repository
+        that cannot be read completely is left out, and named in the plan."""
         from dregutil.plan.live import plan_removal
         from dregutil.storage.garbage_collector import Collector
 
@@ -131,7 +131,7 @@ class RemovalSession(ReadingSession):
         return self._planned
 
     def seconds_for(self, plan: Plan) -> float:
-        """About how many seconds a plan takes, at the pace that the registry has shown in this session."""
+        """The estimated duration of a plan in seconds, from the response times of the registry in this session."""
         from dregutil.plan.cost import plan_seconds
 
         if self._registry is None:
@@ -139,7 +139,7 @@ class RemovalSession(ReadingSession):
         return plan_seconds(plan, self._registry.request_seconds, self._registry.concurrency)
 
     def braked(self, plan: Plan) -> tuple[Repository, ...]:
-        """The repositories of which a plan takes so much that `apply` wants the number of its tags confirmed."""
+        """The repositories of which a plan removes so much that `apply` needs `confirm_tags`."""
         from dregutil.plan.brake import braked_repositories
 
         return braked_repositories(plan)
@@ -160,7 +160,7 @@ class RemovalSession(ReadingSession):
         run can be neither resumed nor undone. Once `stop` is set, no other step begins; nor does one after `ends_at`
         (on the clock of `time.monotonic`).
 
-        Raises, before anything is sent: BrakeError; RefusedError if another run is at work; PlanRefusedError if the
+        Raises, before anything is sent: BrakeError; RefusedError if another run is active; PlanRefusedError if the
         plan is for another registry; JournalError if nothing can be recorded; DeletionDisabledError, DeniedError,
         LoginError and UnreachableError. What fails later is in the result.
         """
@@ -189,8 +189,8 @@ class RemovalSession(ReadingSession):
         return await self._run(record.plan, record, record=True, stop=stop, ends_at=None)
 
     def to_resume(self, run: str) -> RunRecord | None:
-        """The record of a run that can be taken up; None where nothing of it is left to do. Raises NotFoundError,
-        RefusedError where it was undone, PlanRefusedError for another registry's, DamagedRecordError."""
+        """The record of a run to resume; None if nothing is left to do. Raises NotFoundError, RefusedError if the run
+        was undone, PlanRefusedError for a run on another registry, DamagedRecordError."""
         record = self.store.get(run)
         if not record.plan.registry:
             raise damaged_error(record, self._advise)
@@ -212,53 +212,53 @@ class RemovalSession(ReadingSession):
         return record if record.is_unfinished else None
 
     def runs(self) -> tuple[RunRecord, ...]:
-        """The recorded runs on this registry, oldest first. Raises JournalError where one cannot be read."""
+        """The recorded runs on this registry, oldest first. Raises JournalError if one cannot be read."""
         store = self.store
         return tuple(store.get(header.run) for header in store.headers(self.identity))
 
     def run(self, name: str) -> RunRecord:
-        """A run by its name, or a unique beginning of it. Raises NotFoundError and JournalError."""
+        """A run by its name, or a unique prefix of it. Raises NotFoundError and JournalError."""
         return self.store.get(name)
 
     def interrupted(self) -> list[tuple[RunHeader, str]]:
-        """The runs on this registry that were cut off and are not undone, each with the command that goes on."""
+        """The interrupted runs on this registry that are not undone, each with the command that continues it."""
         return self.history.interrupted()
 
     def to_undo(self, run: str | None = None) -> RunRecord:
         """The record of a run, by default the newest removal on this registry that is not undone. Raises NotFoundError,
-        PlanRefusedError for another registry's, UsageError for an undo itself, DamagedRecordError."""
+        PlanRefusedError for a run on another registry, UsageError for an undo, DamagedRecordError."""
         found = self.history.to_be_undone() if run is None else self.store.get(run)
         if found is None:
             raise NotFoundError(
                 f"no recorded removal on {self.identity} is left to undo",
                 advice="`dregutil history` lists the runs",
             )
-        if not found.plan.registry:  # the line that names it is damaged; whoever opened the session names it
+        if not found.plan.registry:  # the line that names it is damaged: take the session's
             found = replace(found, plan=replace(found.plan, registry=self.identity))
         self.check_is_own(found.plan.registry, "run")
         if found.undoes:
-            raise UsageError(f"{found.run} is an undo itself", advice="remove again what it put back")
+            raise UsageError(f"{found.run} is itself an undo", advice="to reverse it, remove again what it put back")
         return found
 
     async def plan_undo(self, record: RunRecord) -> UndoPlan:
-        """What of a run can come back. Reads live, and changes nothing."""
+        """What an undo of a run can put back. Reads live, and changes nothing."""
         from dregutil.apply.progress import RunProgress
         from dregutil.apply.undo.plan import plan_undo
 
         progress = RunProgress(total=len({one.manifest.digest for one in record.intents}), noun="manifests checked")
         self._tell(progress)
 
-        def looked() -> None:
+        def count_checked() -> None:
             nonlocal progress
             progress = replace(progress, done=progress.done + 1)
             self._tell(progress)
 
         async with self.connected() as registry:
-            return await plan_undo(registry, record, on_looked=looked)
+            return await plan_undo(registry, record, on_looked=count_checked)
 
     async def apply_undo(self, record: RunRecord, plan: UndoPlan, *, stop: Stop | None = None) -> UndoRun:
-        """Put back what `plan` found of a run: locked and recorded. Raises RefusedError and JournalError; what fails
-        later is in the result."""
+        """Carry out the `plan` of an undo, locked and recorded. Raises RefusedError and JournalError; later errors are
+        in the result."""
         from dregutil.apply.progress import RunProgress
         from dregutil.apply.undo.recorded import undo_recorded
         from dregutil.session.stop import Stop
@@ -266,7 +266,7 @@ class RemovalSession(ReadingSession):
         progress = RunProgress(total=sum(one.may_come_back for one in plan.entries), noun="manifests put back")
         self._tell(progress)
 
-        def put() -> None:
+        def count_put() -> None:
             nonlocal progress
             progress = replace(progress, done=progress.done + 1)
             self._tell(progress)
@@ -275,7 +275,7 @@ class RemovalSession(ReadingSession):
             async with self.connected() as registry:
                 command = self._options.get("command", f"undo({record.run!r})")
                 result = await undo_recorded(
-                    registry, record, plan, self.store, command=command, on_put=put, stop=event
+                    registry, record, plan, self.store, command=command, on_put=count_put, stop=event
                 )
         self._recorded_indexes = None
         self._update_cache(lambda known: _with_restored(known, result))
@@ -297,13 +297,13 @@ class RemovalSession(ReadingSession):
             return UndoRun(tuple((one, UndoResult.LOST if one.lost else UndoResult.LEFT, one.lost) for one in lost))
 
     def mark_undone(self, record: RunRecord) -> None:
-        """Note that all of a run is there, as after an undo that was cut off at its end."""
+        """Record a run as undone, after an undo that was interrupted at its end."""
         from dregutil.apply.undo.recorded import mark_undone
 
         mark_undone(self.store, record, command=self._options.get("command", f"undo({record.run!r})"))
 
     def remember(self, proposal: Proposal) -> None:
-        """Keep the counts of a cleanup that was carried out, for comparison with the next by the same policy file."""
+        """Save the counts of a cleanup that was carried out, to compare with the next by the same policy file."""
         from dregutil.journal.last_cleanup import LastCleanupFile
 
         if proposal.path is None:
@@ -317,7 +317,7 @@ class RemovalSession(ReadingSession):
             self._warn(f"{file.path} was not written: {error.strerror or error}")
 
     def check_is_own(self, registry: str, what: str) -> None:
-        """Raises PlanRefusedError where a plan or a run is of another registry."""
+        """Raises PlanRefusedError if a plan or a run is for another registry."""
         if registry_key(registry) != self.address.key:
             raise PlanRefusedError(
                 f"the {what} is for {registry}, and -reg names {self.identity}",
@@ -375,7 +375,7 @@ class RemovalSession(ReadingSession):
 
 
 def damaged_error(record: RunRecord, advise: Callable[[str], str]) -> DamagedRecordError:
-    """The error that a run cannot be taken up, for its record lacks steps."""
+    """The error for a run that cannot be resumed because its record lacks steps."""
     return DamagedRecordError(
         f"the record of {record.run} is damaged: some of its steps cannot be read",
         advice=f"{advise(f'undo {record.run}')} puts back what it removed",

@@ -1,4 +1,4 @@
-"""What the methods of a session return, where no room below has a value for it."""
+"""Results of session methods that no lower package defines."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class ImageTag:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """How digests match a search by content. What could not be read is in `unreadable`, with why, and matches nothing.
-    `hints` name what was asked for and no image has."""
+    """How digests match a search by content. What could not be read is in `unreadable`, with the error, and does not
+    match. `hints` name selectors that match no image."""
 
     matches: Mapping[Digest, Match]
     unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
@@ -67,10 +67,10 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What uses a digest, which is None where what could not be read may use it.
+    """The tags that use a digest. `digest` is None if no tag that could be read uses it, and some could not be read.
 
-    `not_read` counts the digests of tags whose content was never read: an index among them that has it as a child would
-    be missing. `unreadable` are those that could not be read now, with why.
+    `not_read` counts the tagged digests whose content was never read: an index among them that has it as a child would
+    be missing. `unreadable` are those that could not be read now, with the error.
     """
 
     digest: Digest | None
@@ -97,10 +97,10 @@ class StorageCheckup:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What tags weigh, readable until the session is closed.
+    """The sizes of tags, readable until the session is closed.
 
-    What could not be read is not counted: `unreadable` digests, and `unlisted` places whose referrers could not be
-    listed, with why. `left_behind` are tags that an interrupted run left on a placeholder.
+    What could not be read is not counted: `unreadable` digests, and `unlisted` digests whose referrers could not be
+    listed, with the error. `left_behind` are tags that an interrupted run left on a placeholder.
     """
 
     measured: Measured

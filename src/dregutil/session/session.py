@@ -1,4 +1,4 @@
-"""The session with all its verbs, asynchronous."""
+"""The asynchronous session with all its methods."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AsyncSession(CleanupSession):
     """
 
     async def disk_usage(self, *repositories: str, by: UsageBy = "repo") -> Weighed:
-        """What each repository, tag or layer (`by`: "repo", "tag" or "layer") weighs in bytes, alone and shared.
+        """The size of each repository, tag or layer (`by`: "repo", "tag" or "layer") in bytes, unique and shared.
 
         Sizes are those that manifests state; with the option `storage`, the real ones. With repositories (names or
         globs), only these have rows. Raises NotFoundError if one does not exist, UsageError for another `by`.
@@ -44,7 +44,7 @@ class AsyncSession(CleanupSession):
         return await self.weigh(source, shown, by)
 
     async def usage_source(self) -> CrawlResult:
-        """The tags that are weighed: those of the storage, else those that are known or read now."""
+        """The tags to measure: those of the storage, otherwise those of the cache file, or read now."""
         stored = self.stored()
         if stored is None:
             return await self.inventory(streamed=True)
@@ -54,7 +54,7 @@ class AsyncSession(CleanupSession):
         return CrawlResult(stored_inventory(stored))
 
     async def weigh(self, source: CrawlResult, shown: Sequence[Repository] | None, by: str) -> Weighed:
-        """Weigh the tags of `source`, with lines for all repositories, or only those that are `shown`."""
+        """Measure the tags of `source`, with rows for all repositories, or only for those in `shown`."""
         from dregutil.inventory.contents.disk_usage import DiskUsage
         from dregutil.inventory.contents.from_storage import read_from_storage
 

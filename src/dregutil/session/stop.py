@@ -1,4 +1,4 @@
-"""A way to end a run early, in good order, from anywhere: another task, thread, or a signal's handler."""
+"""Ends a run early and in good order, from another task, a thread or a signal handler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Stop"]
 
 
 class Stop:
-    """Once set, what is under way ends, tags that were moved are put back, and no other step is begun."""
+    """Once set, requests in flight are finished, moved tags are put back, and no further step starts."""
 
     def __init__(self) -> None:
         self._is_set = False
@@ -27,7 +27,7 @@ class Stop:
 
     @contextmanager
     def event(self) -> Iterator[asyncio.Event]:
-        """An event of the running loop that is set with it."""
+        """An event of the running loop that is set together with this."""
         loop, event = asyncio.get_running_loop(), asyncio.Event()
 
         def tell() -> None:

@@ -1,6 +1,6 @@
-"""The session for code without an event loop: the same verbs, each of which waits for its end.
+"""The session for code without an event loop: the same methods, each of which waits for its result.
 
-One loop runs for the life of the session, so that connections, tokens and the learnt pace live on.
+One loop is kept for the life of the session, so that connections, tokens and the request rate are kept too.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class Session:
     `plan_removal`, `plan_repository_removal`, `plan_cleanup`. To remove and put back: `apply`, `resume`, `undo`; `runs`
     lists what is recorded. The other methods are the parts of these.
 
-    Where an event loop is running, as in Jupyter, use `async with dregutil.connect(…)`.
+    If an event loop is running, as in Jupyter, use `async with dregutil.connect(…)`.
     """
 
     def __init__(self, address: str | RegistryAddress, **options: Unpack[Options]) -> None:
-        """Raises UsageError where `address` cannot be a registry's."""
+        """Raises UsageError if `address` is not a valid registry address."""
         self._session = AsyncSession(address, **options)
         self._runner: asyncio.Runner | None = None
 
@@ -291,7 +291,7 @@ class Session:
         try:
             _check_no_loop()
         except RuntimeError:
-            work.close()  # else Python warns that it was never awaited
+            work.close()  # otherwise Python warns that it was never awaited
             raise
         if self._runner is None:
             import asyncio
@@ -301,7 +301,7 @@ class Session:
 
 
 def _check_no_loop() -> None:
-    """Raises RuntimeError where an event loop is running: it would stand still."""
+    """Raises RuntimeError if an event loop is running: the call would block it."""
     if "asyncio" in sys.modules:
         import asyncio
 

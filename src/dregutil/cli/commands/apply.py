@@ -1,4 +1,4 @@
-"""`apply`: carries out a saved plan, or goes on with a run that was cut off."""
+"""`apply`: carries out a saved plan, or resumes an interrupted run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cleanup`: judge a registry by a policy, show it, write the plan down, or carry it out."""
+"""`cleanup`: applies a policy to a registry; shows the plan, saves it, or carries it out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dregutil.cli.in_use import tell_doubts
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note, plural
-from dregutil.cli.policy_warnings import vain_selectors
+from dregutil.cli.policy_warnings import unmatched_selectors
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import collector_of, read_stored, storage_code
@@ -100,12 +100,14 @@ def _is_partial(args: argparse.Namespace, proposal: Proposal) -> bool:
 
 
 def _tell(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> None:
-    """What is odd about the proposal, on standard error."""
+    """Print warnings about the proposal on standard error."""
     judged, untagged = proposal.judged, proposal.untagged
     for name, why in untagged.left_out.items():
         sys.stderr.write(f"dregutil: no untagged manifest of {name} is selected: {why}\n")
-    for vain in () if judged.source.failed else vain_selectors(judged.policies, judged.source.inventory, untagged):
-        sys.stderr.write(f"dregutil: warning: {vain.shown(args.policy)}\n")
+    for mistake in (
+        () if judged.source.failed else unmatched_selectors(judged.policies, judged.source.inventory, untagged)
+    ):
+        sys.stderr.write(f"dregutil: warning: {mistake.shown(args.policy)}\n")
     for line in left_behind_lines(settings, judged.left_behind):
         note(settings, line)
 
@@ -115,7 +117,7 @@ def _asks(args: argparse.Namespace, proposal: Proposal) -> bool:
 
 
 def _named(args: argparse.Namespace, proposal: Proposal) -> list[str]:
-    """The tags that go, before a confirmation; with --details they are shown already."""
+    """Lines with the tags to remove, before the question; with --details they are shown already."""
     if args.details or proposal.refused or not _asks(args, proposal):
         return []
     return [*going_lines(proposal.judged.judgement, proposal.plan), ""]

@@ -1,4 +1,4 @@
-"""`completion`: a shell's script, made beforehand from the parser (`tools/completions.py`): nothing to pay at a TAB."""
+"""`completion`: prints a shell's script, generated beforehand from the parser by `tools/completions.py`."""
 
 from __future__ import annotations
 

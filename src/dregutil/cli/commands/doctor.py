@@ -1,4 +1,4 @@
-"""`doctor`: can the registry be reached, who are we there, and what does it allow. Changes nothing."""
+"""`doctor`: whether the registry can be reached, which login is used, and what it allows. Changes nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def doctor(args: argparse.Namespace, settings: Settings) -> int:
         found = registry.examine()
         rows = [*_rows(found)]
         if settings.format == "text":
-            # At once: what comes after may take a while.
+            # Print these now: the checks that follow may take a while.
             emit(settings, (), pair_lines(rows))
             sys.stdout.flush()
         failed = found.error
@@ -52,7 +52,7 @@ def _health(registry: Session, settings: Settings) -> tuple[Rows, int, DregutilE
 
 
 def _rows(found: Examination) -> Iterator[tuple[str, str]]:
-    """What was learnt, a row for each look."""
+    """A row for each check."""
     yield "registry", found.base_url
     if found.error is not None and found.catalog_error is None:
         yield "reachable", "yes, but no login" if found.reachable else "no"

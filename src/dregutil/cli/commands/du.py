@@ -1,4 +1,4 @@
-"""`du`: what repositories, tags or layers weigh, and what removing each alone would free."""
+"""`du`: the size of repositories, tags or layers, and what removing each alone would free."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _du(args: argparse.Namespace, settings: Settings, registry: Session) -> int:
 
 
 def _tell(settings: Settings, found: Weighed, stored: StoredRegistry | None) -> None:
-    """What is not counted, and where the sizes come from, on standard error."""
+    """Print on standard error what is not counted, and where the sizes come from."""
     for (repository, digest), error in sorted(found.unlisted.items())[:_MOST_NAMED]:
         sys.stderr.write(f"dregutil: the referrers of {digest.short} in {repository} were not read: {error.message}\n")
     if len(found.unlisted) > _MOST_NAMED:
@@ -71,7 +71,7 @@ def _tell(settings: Settings, found: Weighed, stored: StoredRegistry | None) -> 
 
 
 def _tell_waste(settings: Settings, stored: StoredRegistry | None) -> None:
-    """What only the storage shows: no tag leads to it, so it is in no line."""
+    """Print what only the storage shows: no tag refers to it, so no line counts it."""
     if stored is None:
         return
     waste = wasted(stored, datetime.now(UTC))
@@ -93,7 +93,7 @@ def _show(args: argparse.Namespace, settings: Settings, measured: Measured) -> N
     if settings.format == "text":
         bars, shown = sys.stdout.isatty(), tag_text(sys.stdout)
         if bars or args.top is not None:
-            # Few enough to be looked at: as wide as those that are shown. Else they may be more than memory holds.
+            # Few rows: the column is as wide as they are. Otherwise there may be more rows than fit in memory.
             listed: Iterable[UsageRow] = list(rows)
             longest = max((len(row_name(row, shown)) for row in listed), default=0)
         else:

@@ -1,4 +1,4 @@
-"""`find`: everything that uses a digest (of an image, a layer or a config), or the digest of an image."""
+"""`find`: everything that uses a digest (of an image, a layer or a config) or an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`history`: past runs, or one of them; forgets old ones only when asked."""
+"""`history`: lists past runs, shows one, or forgets old ones with --prune."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`inspect`: what is behind an image."""
+"""`inspect`: an image's platforms, sizes, labels, layers and referrers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["inspect"]
 
 
 def inspect(args: argparse.Namespace, settings: Settings) -> int:
-    """Asks the registry, live, what the image stands for now; what is behind that may come from the database."""
+    """Resolves the image live; the contents of its digest may come from the content database."""
     with opened(settings) as registry:
         image = registry.inspect(args.image)
     emit(settings, [image_object(image)], image_lines(image, datetime.now(UTC), tag_text=tag_text(sys.stdout)))

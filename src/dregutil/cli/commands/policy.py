@@ -1,4 +1,4 @@
-"""`policy check`: the mistakes of a policy file, and, against a registry, what its selectors really pick."""
+"""`policy check`: the mistakes in a policy file, and selectors that match nothing in a registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, plural
-from dregutil.cli.policy_warnings import vain_selectors
+from dregutil.cli.policy_warnings import unmatched_selectors
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored
 from dregutil.errors import DregutilError, PartialError, UsageError
@@ -55,7 +55,7 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
                 raise PartialError(f"{plural(len(source.failed), 'repository')} could not be read")
             faults += _strangers(policies, lists, source.inventory, address, registry.database)
             untagged = registry.find_untagged(policies, source)
-        found += [("warning", warning) for warning in vain_selectors(policies, source.inventory, untagged)]
+        found += [("warning", warning) for warning in unmatched_selectors(policies, source.inventory, untagged)]
         found += [("warning", warning) for warning in _overlaps(policies, source.inventory)]
         where = f" against {address.name}"
     faults.sort(key=lambda fault: (fault.line, fault.column))
@@ -66,9 +66,9 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _lists(policies: PolicySet, folder: Path) -> tuple[list[ListFile], list[Mistake]]:
-    """The lists of what is in use, and what is wrong with the others, as `cleanup` would refuse them.
+    """The lists of images in use that can be read, and the mistakes for which `cleanup` would refuse the others.
 
-    Standard input is left alone: what `cleanup` will get there is not known.
+    Standard input is not read: its content at the time of the `cleanup` is not known.
     """
     lists: list[ListFile] = []
     faults: list[Mistake] = []
@@ -90,7 +90,7 @@ def _strangers(
     address: RegistryAddress,
     database: ContentDatabase,
 ) -> Iterator[Mistake]:
-    """Lists that name nothing of a registry, or mostly what it has not. IDs are looked up as far as was ever read."""
+    """Lists that name nothing in this registry, or mostly missing images. IDs are looked up in the content database."""
     own = registry_hosts(address, policies.protect.aliases)
     lookup, reports = manifests_of(database), list[ListReport]()
     for file in lists:
@@ -100,7 +100,7 @@ def _strangers(
         except DregutilError as error:
             yield Mistake(file.entry.line, file.entry.column, error.message)
     try:
-        # Standard input is not known here, and may have more.
+        # Standard input is not read here, and may have more.
         refuse_caches_alone(reports if len(reports) == len(policies.protect.in_use) else ())
     except DregutilError as error:
         yield Mistake(lists[0].entry.line, lists[0].entry.column, error.message)
@@ -120,7 +120,7 @@ def _at(policy: ParsedPolicy, text: str) -> Mistake:
 
 
 def _shadowed(policies: PolicySet) -> Iterator[Mistake]:
-    """Policies that can own nothing, since one before them takes every tag of their repositories."""
+    """Policies that can own nothing because an earlier one selects every tag of their repositories."""
     takes_all: dict[str, str] = {}
     for policy in policies.policies:
         globs = [glob.text for glob in policy.repositories]

@@ -1,4 +1,4 @@
-"""`query-repos` and `query-tags`: the digests that a selection takes, and why others are left alone."""
+"""`query-repos` and `query-tags`: the digests that are selected, and why others are left alone."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def select(
 ) -> tuple[CrawlResult, Selection, int]:
     """The selection that the command line describes, from the cache or the registry, with its exit code so far.
 
-    `shown`: it is only looked at, so that it may come from repositories that were not read whole.
-    Raises UsageError before anything is read, NotFoundError, and IntersectionError where that was asked for.
+    `shown`: the selection is only shown, so it may include repositories that were not read completely.
+    Raises UsageError before anything is read, NotFoundError, and IntersectionError if an option asks for it.
     """
     rules = MatchRules(
         match_all_tags=getattr(args, "match_all", True),
@@ -73,8 +73,8 @@ def select(
     source = registry.inventory(only=search.with_bases(named.only) if args.ignore_other_repos else None)
     inventory = source.shown if shown else source.inventory
     found, code = expand(named, inventory, source.failed)
-    if not code:  # what could not be read may have those tags
-        _tell_vain(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
+    if not code:  # repositories that could not be read may have those tags
+        _note_unmatched(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
     digests = None
     if search.is_asked:
         tags = [
@@ -110,23 +110,23 @@ def _selector(args: argparse.Namespace, search: Search) -> TagSelector:
     return selector if args.tags or args.regex else replace(selector, include=(Every(),))
 
 
-def _tell_vain(args: argparse.Namespace, settings: Settings, selector: TagSelector, there: Set[str]) -> None:
-    """Name the selectors that take no tag, and the exclusions by name that spare none: most often a slip."""
+def _note_unmatched(args: argparse.Namespace, settings: Settings, selector: TagSelector, there: Set[str]) -> None:
+    """Name the selectors that match no tag, and the excluded tags that do not exist: usually typing errors."""
     given = [*(args.tags or ()), *(args.regex or ())]
-    vain = [
+    unmatched = [
         f"{text} selects no tag{near(text, there) if isinstance(one, Exact) else ''}"
         for text, one in zip(given, selector.include, strict=False)
         if not (one.name in there if isinstance(one, Exact) else any(map(one.matches, there)))
     ]
-    vain += [
+    unmatched += [
         f"-x {one.name} names no tag{near(one.name, there)}"
         for one in selector.exclude
         if isinstance(one, Exact) and one.name not in there
     ]
-    for line in vain[:_MOST_NAMED]:
+    for line in unmatched[:_MOST_NAMED]:
         note(settings, line)
-    if len(vain) > _MOST_NAMED:
-        note(settings, f"and {len(vain) - _MOST_NAMED:,} more that match no tag")
+    if len(unmatched) > _MOST_NAMED:
+        note(settings, f"and {len(unmatched) - _MOST_NAMED:,} more that match no tag")
 
 
 def selected_objects(found: Sequence[Selected]) -> list[dict[str, object]]:
@@ -142,7 +142,7 @@ def selected_objects(found: Sequence[Selected]) -> list[dict[str, object]]:
 
 
 def tell_held(settings: Settings, held: Sequence[HeldBack]) -> None:
-    """Say which digests are left alone, and why."""
+    """Print which digests are left alone, and why."""
     if settings.quiet:
         return
     for entry in held:

@@ -1,4 +1,4 @@
-"""`refresh`: read the registry again, and say what changed."""
+"""`refresh`: reads the registry again, and shows what changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
     seconds = time.monotonic() - started
     merged = source.inventory
     if named or source.failed:
-        # What was not read again stays as it was known.
+        # Repositories that were not read again stay as they were.
         merged = Inventory(before.as_mapping() if before is not None else {})
         for name in named or source.inventory.repositories:
             if name not in source.failed:
@@ -44,7 +44,7 @@ def _summary(inventory: Inventory) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """How many tags came, went and moved since the reading before."""
+    """How many tags are new, gone and moved compared with the cache."""
 
     new: int
     gone: int

@@ -1,4 +1,4 @@
-"""`remove-repos` and `remove-tags`: select, plan, and show it, write it down, or carry it out."""
+"""`remove-repos` and `remove-tags`: select and plan; show the plan, save it, or carry it out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _remove(args: argparse.Namespace, settings: Settings, registry: Session) -> 
 
 
 def _unlisted_lines(plan: Plan, stored: StoredRegistry | None) -> Iterator[str]:
-    """What stays of repositories that are to go: the API lists nothing that has no tag."""
+    """Lines about manifests that stay in repositories to be removed: the API does not list them without a tag."""
     if not plan.names_repositories or not plan.steps:
         return
     if stored is None:

@@ -1,4 +1,4 @@
-"""`undo`: puts back what a run removed, as far as the registry still has the layers."""
+"""`undo`: puts back what a run removed, if the registry still has the layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dregutil.cli.settings import Settings
 from dregutil.errors import NotFoundError
 from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
-from dregutil.report.removal import lost_when_cut_off_line
+from dregutil.report.removal import lost_by_interruption_line
 from dregutil.report.runs import damage_text
 from dregutil.report.text import column_lines
 from dregutil.session.sync import Session
@@ -87,7 +87,7 @@ def _tell(settings: Settings, record: RunRecord, plan: UndoPlan) -> None:
         for tag in entry.moved:
             note(settings, f"left alone: {entry.repository}:{tag} points to another digest now")
     for one in plan.lost:
-        note(settings, lost_when_cut_off_line(one))
+        note(settings, lost_by_interruption_line(one))
 
 
 def _report(settings: Settings, record: RunRecord, result: UndoRun) -> int:

@@ -1,4 +1,4 @@
-"""`why`: every rule and reference that keeps or dooms a tag."""
+"""`why`: every rule and reference that keeps or removes a tag."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _head(verdict: Verdict) -> list[str]:
 
 
 def _date(verdict: Verdict) -> str:
-    """The date that counted: unknown only where it was looked for, and what was read has none that can be believed."""
+    """The date that was used; unknown if the image was read and has no plausible date."""
     if verdict.date is not None:
         return f"date {verdict.date:%Y-%m-%d %H:%M} UTC"
     return "date unknown" if verdict.policy and not verdict.facts.unread else "date not read"
