@@ -26,6 +26,7 @@ class ByName(Way):
         self._registry = registry
         self._recorder = recorder
         self._progress = progress
+        self._keeps_others = False  # the server has shown that a tag goes alone
 
     async def untag(self, intent: Intent, check_copies: CheckCopies) -> str | None:  # noqa: ARG002 - there are no copies
         """See `Way`."""
@@ -102,7 +103,10 @@ class ByName(Way):
             if await self._registry.resolve(repository, tag) is not None:
                 raise
         lost = [other for other in intent.beside if await self._registry.resolve(repository, other) is None]
-        if lost or await self._registry.resolve(repository, manifest.digest) is None:
+        is_gone = await self._registry.resolve(repository, manifest.digest) is None
+        if lost and not is_gone and self._keeps_others:
+            lost = []  # another user deleted it or moved it onto a digest that goes: the looks at the tags name it
+        if lost or is_gone:
             self._registry.deletes_tags = False
             if not intent.beside:
                 await self._keep_untagged(intent, tag)
@@ -113,6 +117,7 @@ class ByName(Way):
                 f"deleting the tag '{tag}' took its whole manifest; that and its other tags were put back{but}",
                 advice="this registry has no safe way to remove one tag of several",
             )
+        self._keeps_others = self._keeps_others or bool(intent.beside)
         if await self._is_on(intent, tag):
             raise DregutilError(f"the registry accepted the deletion of the tag '{tag}', and it is still there")
         return True
