@@ -18,6 +18,7 @@ import pytest
 
 import dregutil
 from documents import HOST, ROOT, blocks
+from dregutil.registry import ConnectOptions
 from images import Pusher, created
 from servers import DistributionServer
 from servers.memory import MemoryServer
@@ -230,6 +231,8 @@ def test_every_option_and_every_selector_has_a_description() -> None:
     named = set(re.findall(r"^\| (`.*?`) \|", TEXT, re.MULTILINE))
     on_page = {name for row in named for name in re.findall(r"`(\w+)`", row)}
     assert on_page <= dregutil.Options.__annotations__.keys()
+    assert f"seconds without an answer, {ConnectOptions().timeout:g} by default" in TEXT
+    assert f"the most requests in flight, {ConnectOptions().concurrency} by default" in TEXT
     selectors = inspect.getdoc(dregutil.Selectors) or ""
     assert [name for name in dregutil.Selectors.__annotations__ if f"`{name}`" not in selectors] == []
 
