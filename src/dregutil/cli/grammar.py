@@ -101,7 +101,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:
-    """`--digest-auth` is a flag, and takes the `true`, `yes` or `1` right after it that the older tool wanted."""
+    """`--digest-auth` is a flag; a `true`, `yes` or `1` right after it, as for the older tool, is its value."""
     prepared: list[str] = []
     waiting = list(arguments)
     while waiting:

@@ -1,4 +1,4 @@
-"""The second half of `doctor`: what is broken, and what no tag needs. With a client that can only read."""
+"""The second half of `doctor`: what is broken, and what no tag needs. It only reads."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
 
 def _add_removal(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--dry-run", action="store_true", help="show what would go; remove nothing")
+    add("--dry-run", action="store_true", help="show what would be removed; remove nothing")
     add("--plan-out", type=_name, metavar="FILE", help="write the plan to a file; remove nothing")
     _add_consent(parser)
     add("--untag", action="store_true", help="remove the selected tags alone and keep every digest")
@@ -293,7 +293,7 @@ def _add_history(parser: argparse.ArgumentParser) -> None:
 
 def _add_undo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", type=_name, metavar="RUN", help="default: the newest removal not yet undone")
-    parser.add_argument("--dry-run", action="store_true", help="show what would come back")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be put back")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
 
 
@@ -304,7 +304,7 @@ def _add_policy_file(parser: argparse.ArgumentParser) -> None:
 def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     _add_policy_file(parser)
-    add("--dry-run", action="store_true", help="show what would go; remove nothing")
+    add("--dry-run", action="store_true", help="show what would be removed; remove nothing")
     add("--details", action="store_true", help="one row per tag, also for kept ones, and what each rule keeps")
     add("--plan-out", type=_name, metavar="FILE", help="write the plan to a file; remove nothing")
     _add_consent(parser)

@@ -202,7 +202,7 @@ class SessionBase:
     @property
     def database(self) -> ContentDatabase:
         """The contents of digests that were read before, from any registry. In memory if the option is None or, with a
-        warning, if the file cannot be used. Raises CacheError if there is no `on_warning`."""
+        warning, if the file cannot be used. Raises CacheError instead if there is no `on_warning`."""
         if self._database is None:
             self._database = self._open_database()
         return self._database
