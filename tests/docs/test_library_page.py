@@ -137,8 +137,7 @@ def test_a_cleanup_by_a_policy(shop: Pusher, here: Here) -> None:
 
 def test_a_cleanup_that_would_take_too_much_is_refused(shop: Pusher, here: Here) -> None:
     for number in range(10):
-        shop.push_image("shop/web", f"0.{number}", seed=f"0.{number}", config=created(300))
-        shop.push_image("shop/web", f"1.0.{number}", seed=f"1.0.{number}", config=created(300))
+        shop.push_image("shop/web", f"1.0.{number}", seed=f"1.0.{number}", config=created(300 + number))
     before = shop.tags("shop/web")
     first, refused = here.run("A cleanup by a policy").splitlines()
     assert first == "releases: removes 12 of 15 tags"
