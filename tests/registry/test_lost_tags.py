@@ -518,6 +518,32 @@ async def test_a_wrong_list_in_the_middle_of_a_run(
 
 
 @pytest.mark.usefixtures("large")
+async def test_a_tag_seen_in_a_sweep_and_omitted_by_the_next_list_holds_its_digest(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path
+) -> None:
+    """A lagging replica: the list after the sweep is older than the one in it, which showed the new tag."""
+    old = aside.push_image("r", "1.0", seed="old")
+    aside.push_image("r", "stable", seed="new")
+    raw = aside.raw("r", "1.0")
+    deleting: list[str] = []
+
+    def push(request: Request) -> None:
+        if request.method == "PUT" and request.reference == "1.0":  # onto the placeholder
+            aside.push_manifest("r", "late", raw, IMAGE)
+        if request.method == "DELETE" and request.reference not in ("1.0", old["digest"]):
+            deleting.append(request.reference)
+            if len(deleting) == 2:  # the placeholder, after the check whether any was deletable
+                memory.switches.hidden = {"late"}
+
+    with Proxy(memory.port) as proxy:
+        proxy.before = push
+        await Removing(proxy.url, tmp_path).remove("1.0")
+    memory.switches.hidden = set()
+    assert aside.tags("r")["late"] == old["digest"]
+    assert aside.is_whole("r", "late")
+
+
+@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("status", [403, 409, 500])
 async def test_a_refused_sweep_by_tag_reverts_itself(
     memory: MemoryServer, aside: Pusher, tmp_path: Path, status: int

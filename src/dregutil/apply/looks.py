@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from dregutil.apply.live_graph import LiveReading
@@ -193,7 +194,16 @@ class Looks:
         if len(self._staying) <= _FEW_STAYING:
             wanted |= self._staying.keys()
         found = await self._ask_again(wanted, listed)
+        await self._take_in({tag: now for tag, now in found.items() if now not in (None, digest) and tag not in own})
         return sorted(tag for tag, now in found.items() if now == digest and tag not in own)
+
+    async def _take_in(self, found: Mapping[Tag, Digest | None]) -> None:
+        """Remember tags that came or moved: the list of the next look may be that of a replica that lags."""
+        changed = {tag: now for tag, now in found.items() if now is not None and self._staying.get(tag) != now}
+        with suppress(RegistryError, ProtocolError, ManifestError, DeniedError):  # the next look reads what it can
+            if changed:
+                await self._live.update(changed)
+                self._staying.update(changed)
 
     async def _list(self) -> tuple[frozenset[Tag], set[Tag]]:
         """The tags that are listed, and those of the ones that were to stay that are not."""
