@@ -75,5 +75,5 @@ def test_doctor_and_du_report_what_was_not_read(
     assert found["orphaned"] == found["untagged"] == ["not known: 1 place in the storage could not be read"]
     assert not found.keys() & {"damaged", "dangling tag", "missing child", "orphaned referrer"}
     used = program.run("du", "--storage", "s3://bucket")
-    assert "what no tag leads to is not known: 1 place in the storage could not be read" in used.stderr
+    assert "what no tag refers to is not known: 1 place in the storage could not be read" in used.stderr
     assert "garbage collection" not in used.stderr
