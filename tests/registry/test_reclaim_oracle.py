@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from dregutil.apply.apply import apply_plan
+from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.crawl import crawl
 from dregutil.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository
@@ -239,7 +240,7 @@ async def plan_and_apply(
         for collector in Collector:
             bound = await plan_removal(registry, selection, found, options, collector=collector)
             close = await plan_removal(
-                registry, selection, found, options, collector=collector, known=known_from(server, stored)
+                registry, selection, found, options, collector=collector, seen=Known(server, stored)
             )
             assert close.reclaim.reclaimable_bytes <= bound.reclaim.reclaimable_bytes
             exact = await plan_removal(registry, selection, found, options, collector=collector, stored=stored)
@@ -248,17 +249,21 @@ async def plan_and_apply(
     return plans
 
 
-def known_from(server: DistributionServer, stored: StoredRegistry) -> Callable[[Digest], Manifest | None]:
-    """Every existing manifest, as if all had been read before."""
-    place = server.place if isinstance(server, S3Registry) else str(server.storage)
-    listed = list(stored.manifests)
-    raws = dict(zip(listed, Storage(place).blobs(listed, MAX_MANIFEST_BYTES), strict=True))
+class Known(KnownManifests):
+    """Knows every existing manifest, as if all had been read before."""
 
-    def known(digest: Digest) -> Manifest | None:
-        raw = raws.get(digest)
-        return None if raw is None else parse_manifest(raw, stored.manifests[digest].media_type, digest)
+    def __init__(self, server: DistributionServer, stored: StoredRegistry) -> None:
+        super().__init__()
+        place = server.place if isinstance(server, S3Registry) else str(server.storage)
+        listed = list(stored.manifests)
+        self._stored = stored
+        self._raws = dict(zip(listed, Storage(place).blobs(listed, MAX_MANIFEST_BYTES), strict=True))
 
-    return known
+    def manifest(self, digest: Digest) -> Manifest | None:
+        raw = self._raws.get(digest)
+        if raw is None:
+            return super().manifest(digest)
+        return parse_manifest(raw, self._stored.manifests[digest].media_type, digest)
 
 
 def check(plans: tuple[Plan, Plan], then: Mapping[str, int] | None, now: Mapping[str, int] | None) -> None:
