@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.apply import delete, last_look, settle
+from dregutil.apply import delete, last_look, lost_answer
 from dregutil.plan.outcome import Result
 from images import Pusher
 from program import Program
@@ -27,7 +27,7 @@ def proxy(registry_server: DistributionServer) -> Iterator[Proxy]:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settle, "_SETTLE", 0.0)
+    monkeypatch.setattr(lost_answer, "_SETTLE", 0.0)
     monkeypatch.setattr(delete, "wait_before", lambda _, __: 0.0)
 
 

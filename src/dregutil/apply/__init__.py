@@ -10,6 +10,7 @@ recorded. A run that ends anywhere leaves enough to complete it (`resume`) or to
     untag/                 removing tags and nothing else: by name, or by way of a placeholder
     last_look, repair      after the last DELETE: what a tag still needs comes back
     resume, clearing, cut_off   what an interrupted run left
+    lost_answer            what became of a DELETE whose answer was lost
     undo/                  what a run removed comes back
     put_back, placeholder  the two modules that put manifests: one puts what was there before, the other a placeholder
 

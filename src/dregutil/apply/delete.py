@@ -6,8 +6,8 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from dregutil.apply.lost_answer import went_after_all
 from dregutil.apply.put_back import put_back
-from dregutil.apply.settle import went_after_all
 from dregutil.apply.steps import StepState
 from dregutil.apply.sweep import restore_tags
 from dregutil.apply.taken_along import put_back_taken_along

@@ -1,4 +1,8 @@
-"""A run that was cut off: each intent without an outcome is found carried out, or what was done of it is taken back."""
+"""A run that was cut off: each intent without an outcome is found carried out, or what was done of it is taken back.
+
+After `kill -9` nothing goes on by itself. `apply --resume` (`session.removal`, then `recorded` and `repository`) begins
+here in each repository; `undo` uses `clearing` alone.
+"""
 
 from __future__ import annotations
 
