@@ -592,6 +592,25 @@ async def test_two_tags_of_a_digest_that_stays_are_deleted_by_tag(
     assert aside.tags("r") == {"stable": image["digest"]}
 
 
+async def test_a_tag_deleted_by_another_user_beside_an_untagged_one_is_not_put_back(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path
+) -> None:
+    """The first step has shown that a tag goes alone: a later missing tag did not go with it, and is not put on an
+    image that it may no longer name."""
+    memory.switches.untags = True
+    images = [aside.push_image("r", f"1.{number}", f"stays-{number}", seed=str(number)) for number in range(3)]
+
+    def act(request: Request) -> None:
+        if deletes("1.1")(request):
+            assert aside.request("DELETE", "/v2/r/manifests/stays-1")[0] == 202
+
+    with Proxy(memory.port) as proxy:
+        proxy.before = act
+        result = await Removing(proxy.url, tmp_path).remove("<2", options=RemovalOptions(untag=True))
+    assert results(result) == [Result.REMOVED] * 3
+    assert aside.tags("r") == {f"stays-{number}": images[number]["digest"] for number in (0, 2)}
+
+
 async def test_a_signature_that_got_a_second_subject_after_the_plan(
     memory: MemoryServer, aside: Pusher, tmp_path: Path
 ) -> None:

@@ -129,7 +129,9 @@ def test_a_removal_requests_the_scope_in_the_challenge(place: Place, rules: Rule
         code, errors = place.remove(guard)
     assert code == 0, errors
     assert place.tags() == {"stable"}
-    assert f"repository:r:{rules.delete}" in guard.asked
+    # With what the session has a token for already: a token for both replaces it.
+    wanted = set(rules.delete.split(","))
+    assert any(wanted <= set(scope.rpartition(":")[2].split(",")) for scope in guard.asked)
     # Each challenge is answered once, and the answer is remembered: six DELETEs do not fetch six tokens.
     assert len([scope for scope in guard.asked if scope.startswith("repository:r:")]) <= 4
 
