@@ -26,7 +26,6 @@ from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.select.named import parse_named, parse_repositories
 from dregutil.select.version import tag_order
 from dregutil.session.base import SessionBase
-from dregutil.session.results import Found, ImageTag, SearchResult, StorageCheckup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from dregutil.select.content_selector import ContentSelector, Match
     from dregutil.select.query import Query, Selectors
     from dregutil.select.search import Search
+    from dregutil.session.results import Found, ImageTag, SearchResult, StorageCheckup
 
 __all__ = ["ReadingSession"]
 
@@ -122,6 +122,8 @@ class ReadingSession(SessionBase):
         Raises NotFoundError if a repository does not exist, PartialError if one could not be read, UsageError for a
         selector that can match nothing, and TypeError for a string instead of a list.
         """
+        from dregutil.session.results import ImageTag
+
         query = self._query(selectors)
         named = parse_named(repositories, self.address)
         found = await self.inventory(only=query.contents.with_bases(named.only))
@@ -178,6 +180,7 @@ class ReadingSession(SessionBase):
         from dregutil.select.content_hints import ContentHints
         from dregutil.select.content_selector import with_bases
         from dregutil.select.find import digest_of_image
+        from dregutil.session.results import SearchResult
 
         bases = [(base.repository, digest_of_image(base, source, self.address)) for base in search.bases]
         wanted = dict.fromkeys(holders)
@@ -204,6 +207,7 @@ class ReadingSession(SessionBase):
         have the prefix.
         """
         from dregutil.select.find import tagged_digest, used_digest, uses
+        from dregutil.session.results import Found
 
         source = source or await self.inventory()
         tags = source.shown
@@ -260,6 +264,7 @@ class ReadingSession(SessionBase):
         storage, and StorageError."""
         from dregutil.inventory.health.storage import examine_storage
         from dregutil.plan.waste import wasted
+        from dregutil.session.results import StorageCheckup
 
         stored = self.stored()
         if stored is None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, get_args
 from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.session.cleanup import CleanupSession
-from dregutil.session.results import UsageBy, Weighed
 
 if TYPE_CHECKING:
     from dregutil.errors import DregutilError
     from dregutil.inventory.contents.disk_usage import DiskUsage
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.tags import Inventory
+    from dregutil.session.results import UsageBy, Weighed
 
 __all__ = ["AsyncSession"]
 
@@ -37,6 +37,8 @@ class AsyncSession(CleanupSession):
         Sizes are those that manifests state; with the option `storage`, the real ones. With repositories (names or
         globs), only these have rows. Raises NotFoundError if one does not exist, UsageError for another `by`.
         """
+        from dregutil.session.results import UsageBy
+
         if by not in get_args(UsageBy):
             raise UsageError(f"by is one of {', '.join(get_args(UsageBy))}, not {by!r}")
         source = await self.usage_source()
@@ -57,6 +59,7 @@ class AsyncSession(CleanupSession):
         """Measure the tags of `source`, with rows for all repositories, or only for those in `shown`."""
         from dregutil.inventory.contents.disk_usage import DiskUsage
         from dregutil.inventory.contents.from_storage import read_from_storage
+        from dregutil.session.results import Weighed
 
         stored, database = self.stored(), self.database
         usage = DiskUsage(database, _tags(source.shown), shown)
