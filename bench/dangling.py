@@ -24,7 +24,7 @@ def main() -> None:
 
     from dregutil.apply import last_look
 
-    last_look._LAGS = ()  # noqa: SLF001
+    last_look._LAGS = ()  # noqa: SLF001 - the pauses for lagging replicas are not what is measured
     found: dict[int, list[tuple[int, float]]] = {0: [], DANGLING: []}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(ROUNDS):

@@ -147,6 +147,21 @@ async def test_one_run_at_a_time_in_one_session() -> None:
         assert set(pusher.tags(SHOP)) == {"2.0"}
 
 
+async def test_a_run_does_not_slip_into_the_lock_of_an_undo() -> None:
+    """While one task looks at what an undo can put back, a run of another is refused: else the lock would be released
+    in the middle of it."""
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        for tag in ("1.0", "1.1", "2.0"):
+            pusher.push_image(SHOP, tag, seed=tag)
+        async with dregutil.connect(server.url) as registry:
+            await registry.apply(await registry.plan_removal(SHOP, tags=["1.0"]))
+            plan = await registry.plan_removal(SHOP, tags=["1.1"])
+            undone, ran = await asyncio.gather(registry.undo(), registry.apply(plan), return_exceptions=True)
+            assert isinstance(undone, dregutil.UndoRun)
+            assert isinstance(ran, dregutil.RefusedError)
+        assert set(pusher.tags(SHOP)) == {"1.0", "1.1", "2.0"}
+
+
 def test_without_a_record_where_that_is_asked_for(registry_server: DistributionServer, pusher: Pusher) -> None:
     pusher.push_image(SHOP, "1.0", seed="one")
     with dregutil.open(registry_server.url) as registry:

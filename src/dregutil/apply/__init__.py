@@ -15,5 +15,5 @@ recorded. A run that ends anywhere leaves enough to complete it (`resume`) or to
     put_back, placeholder  the two modules that put manifests: one puts what was there before, the other a placeholder
 
 It writes to a registry through `registry.writer`, and to the disk through `journal`. All other rooms only read;
-`doctor` sends one DELETE, of a digest that nobody has, to learn whether deletion is allowed.
+`doctor` sends one DELETE, of a digest that does not exist, to learn whether deletion is allowed.
 """

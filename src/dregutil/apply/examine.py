@@ -1,5 +1,5 @@
 """What a registry is, who we are there, and what it allows. Changes nothing: the one DELETE that it sends names a
-digest that nobody has."""
+digest that does not exist."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from dregutil import files
 from dregutil.errors import CacheError, DregutilError, RefusedError
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.select.named import parse_repositories
+from dregutil.session.task import current_task
 
 if TYPE_CHECKING:
     import asyncio
@@ -146,6 +147,7 @@ class SessionBase:
         self._recorded_indexes: Mapping[Repository, frozenset[Digest]] | None = None
         self._is_whole = True
         self._is_locked = self._is_working = False
+        self._locked_by: object = None  # the task that holds the lock; None: it was taken outside of any task
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address.name!r})"
@@ -246,15 +248,18 @@ class SessionBase:
         """Keep other runs on this registry out. Raises RefusedError if one is running, and JournalError."""
         if self._is_working:
             raise RefusedError(f"another run on {self.identity} is in progress", advice="wait until it ends")
+        task = current_task()
+        if self._is_locked and self._locked_by not in (None, task):
+            raise RefusedError(f"another run on {self.identity} is in progress", advice="wait until it ends")
         if self._is_locked:
             yield
             return
         with self.store.lock(self.identity):
-            self._is_locked = True
+            self._is_locked, self._locked_by = True, task
             try:
                 yield
             finally:
-                self._is_locked = False
+                self._is_locked, self._locked_by = False, None
 
     @contextmanager
     def _working(self) -> Iterator[None]:
