@@ -7,7 +7,8 @@ from pathlib import Path
 
 import shtab
 
-from dregutil.cli.parser import SHELLS, build_parser
+from dregutil.cli.options.after import SHELLS
+from dregutil.cli.parser import build_parser
 
 FOLDER = Path(__file__).parents[1] / "src" / "dregutil" / "cli" / "completions"
 

@@ -9,7 +9,7 @@ import pytest
 from completions import completion_script
 
 from dregutil.cli import run
-from dregutil.cli.parser import SHELLS
+from dregutil.cli.options.after import SHELLS
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -16,35 +16,14 @@ from typing import TextIO
 
 from dregutil.cli.grammar import prepare
 from dregutil.cli.log import set_up_log
-from dregutil.cli.parser import COMMANDS, WITHOUT_REGISTRY, build_parser
+from dregutil.cli.options.command import Command
+from dregutil.cli.parser import COMMANDS, build_parser
 from dregutil.cli.settings import Settings, read_settings, shown_command, state_folder
 from dregutil.errors import DregutilError, UsageError, escaped
 from dregutil.report.terminal import SafeStream
 
 __all__ = ["main", "run"]
 
-# A command's module is imported when the command runs: a query from the cache needs no HTTP client.
-_COMMANDS = {
-    "list-repo-names": "dregutil.cli.commands.listing:list_repo_names",
-    "list-tag-names": "dregutil.cli.commands.listing:list_tag_names",
-    "query-repos": "dregutil.cli.commands.query:query_repos",
-    "query-tags": "dregutil.cli.commands.query:query_tags",
-    "remove-repos": "dregutil.cli.commands.remove:remove_repos",
-    "remove-tags": "dregutil.cli.commands.remove:remove_tags",
-    "refresh": "dregutil.cli.commands.refresh:refresh",
-    "find": "dregutil.cli.commands.find:find",
-    "inspect": "dregutil.cli.commands.inspect:inspect",
-    "du": "dregutil.cli.commands.du:du",
-    "apply": "dregutil.cli.commands.apply:apply",
-    "history": "dregutil.cli.commands.history:history",
-    "undo": "dregutil.cli.commands.undo:undo",
-    "doctor": "dregutil.cli.commands.doctor:doctor",
-    "completion": "dregutil.cli.commands.completion:completion",
-    "cleanup": "dregutil.cli.commands.cleanup:cleanup",
-    "why": "dregutil.cli.commands.why:why",
-    "policy": "dregutil.cli.commands.policy:policy_command",
-}
-_CHANGING = ("remove-repos", "remove-tags", "refresh", "apply", "undo", "cleanup")
 _INTERRUPTED = 130
 _OBJECTS_BEFORE_COLLECTION = 50_000  # nearly all objects live to the end or are freed without it: cycles are rare
 
@@ -80,18 +59,17 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
     """As `run`; the parsed command line is stored in `args`."""
     debug = False
     try:
-        build_parser().parse_args(prepare(arguments), args)
+        build_parser(arguments).parse_args(prepare(arguments), args)
         debug = str(getattr(args, "log_level", "")).lower() == "debug"
         set_up_log(str(getattr(args, "log_level", "warning")), str(getattr(args, "log_format", "text")))
         if args.command is None:
             _explain_no_command(arguments, getattr(args, "verify", None))
         _name_registry(args)
         settings = replace(read_settings(args), command=shown_command(arguments))
-        if args.command not in (*WITHOUT_REGISTRY, "apply"):
-            _ = settings.address  # UsageError if none is named; the error of `apply` names the plan's
-        module, _, name = _COMMANDS[args.command].partition(":")
-        command: Callable[[object, Settings], int] = getattr(importlib.import_module(module), name)
-        return command(args, settings)
+        command = COMMANDS[args.command]
+        if command.registry:
+            _ = settings.address  # UsageError if none is named
+        return _function(command)(args, settings)
     except DregutilError as error:
         _print_error(error.message, error.advice)
         return error.exit_code
@@ -106,6 +84,13 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
             "this is a defect; -l debug shows the traceback",
         )
         return 1
+
+
+def _function(command: Command) -> Callable[[object, Settings], int]:
+    """A command's module is imported when the command runs: a query from the cache needs no HTTP client."""
+    module, _, name = command.run.partition(":")
+    found: Callable[[object, Settings], int] = getattr(importlib.import_module(f"dregutil.cli.commands.{module}"), name)
+    return found
 
 
 def _set_standard(given: TextIO, out: object, errors: object) -> None:
@@ -123,7 +108,8 @@ def _fill_closed() -> None:
 
 def _only_shows(args: argparse.Namespace) -> bool:
     """Whether a command changes nothing and only shows results."""
-    changes = getattr(args, "command", None) in _CHANGING or getattr(args, "prune", None) is not None
+    command = COMMANDS.get(getattr(args, "command", None) or "")
+    changes = (command is not None and command.changes) or getattr(args, "prune", None) is not None
     return not changes or getattr(args, "dry_run", False)
 
 

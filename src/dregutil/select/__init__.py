@@ -9,6 +9,6 @@
     quantity, bounded_regex, content_hints   ages and sizes, regular expressions with a time limit, likely typos
 
 A selector that needs the other tags of a repository ("the last 3") belongs in `selection`, or is a rule of a policy
-(`retention/keep`). A new one also needs a keyword in `query`, an option in `cli/parser`, and in policies a key in
+(`retention/keep`). A new one also needs a keyword in `query`, an option in `cli/options`, and in policies a key in
 `retention/policyfile`. Pure: no network, no clock; `find` reads the content database.
 """

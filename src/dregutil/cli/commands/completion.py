@@ -6,7 +6,7 @@ import argparse
 import importlib.resources
 import sys
 
-from dregutil.cli.parser import SHELLS
+from dregutil.cli.options.after import SHELLS
 from dregutil.cli.settings import Settings
 
 __all__ = ["completion"]

@@ -1,0 +1,84 @@
+"""Commands that remove."""
+
+from __future__ import annotations
+
+import argparse
+
+from dregutil.cli.options.command import Command
+from dregutil.cli.options.common import (
+    add_consent,
+    add_extent,
+    add_policy_file,
+    add_repositories,
+    add_rules,
+    add_storage,
+    nonempty,
+)
+from dregutil.cli.options.look import add_tag_query
+
+__all__ = ["COMMANDS"]
+
+
+def _add_remove_tags(parser: argparse.ArgumentParser) -> None:
+    add_tag_query(parser)
+    _add_removal(parser)
+
+
+def _add_remove_repos(parser: argparse.ArgumentParser) -> None:
+    add_repositories(parser)
+    add_rules(parser)
+    _add_removal(parser)
+
+
+def _add_removal(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="show what would be removed; remove nothing")
+    add("--plan-out", type=nonempty, metavar="FILE", help="write the plan to a file; remove nothing")
+    add_consent(parser)
+    add("--untag", action="store_true", help="remove the selected tags alone and keep every digest")
+    add_extent(parser)
+
+
+def _add_cleanup(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add_policy_file(parser)
+    add("--dry-run", action="store_true", help="show what would be removed; remove nothing")
+    add("--details", action="store_true", help="one row per tag, also for kept ones, and what each rule keeps")
+    add("--plan-out", type=nonempty, metavar="FILE", help="write the plan to a file; remove nothing")
+    add_consent(parser)
+    add(
+        "--max-time", metavar="AGE", help="start no deletion after this time, such as 3h; the next run removes the rest"
+    )
+    add("--limit", type=int, metavar="N", help="remove at most N tags, the oldest; the next runs remove the rest")
+    add_extent(parser)
+
+
+def _add_apply(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", nargs="?", type=nonempty, metavar="FILE", help="a plan that --plan-out wrote")
+    parser.add_argument("--expect", metavar="SHA256", help="the SHA-256 of the reviewed plan")
+    parser.add_argument("--resume", type=nonempty, metavar="RUN", help="resume an interrupted run")
+    add_consent(parser)
+    parser.add_argument("--strict", action="store_true", help="exit 3 if a step was left")
+    add_storage(parser)
+
+
+COMMANDS = (
+    Command(
+        "remove-tags",
+        "Remove the digests of the selected tags.",
+        "remove:remove_tags",
+        _add_remove_tags,
+        changes=True,
+    ),
+    Command("remove-repos", "Remove repositories.", "remove:remove_repos", _add_remove_repos, changes=True),
+    Command("cleanup", "Remove what a policy does not keep.", "cleanup:cleanup", _add_cleanup, changes=True),
+    # Without a registry, `apply` itself ends: its message names the registry of the plan.
+    Command(
+        "apply",
+        "Carry out a saved plan, or resume an interrupted run.",
+        "apply:apply",
+        _add_apply,
+        changes=True,
+        registry=False,
+    ),
+)

@@ -1,0 +1,165 @@
+"""The global options, and options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from dregutil.cli.log import LOG_FORMATS
+
+__all__ = [
+    "add_consent",
+    "add_extent",
+    "add_global_options",
+    "add_policy_file",
+    "add_repositories",
+    "add_rules",
+    "add_search",
+    "add_selectors",
+    "add_storage",
+    "nonempty",
+]
+
+
+def nonempty(text: str) -> str:
+    """The name of a file, folder or run. An empty name usually comes from an unset variable, and is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name (is a variable not set?)")
+    return text
+
+
+def add_global_options(parser: Any) -> None:
+    def add(*names: str, **options: Any) -> None:
+        parser.add_argument(*names, default=argparse.SUPPRESS, **options)
+
+    add("--registry", "-reg", metavar="HOST", help="the registry: host[:port] or a URL [REGISTRY]")
+    add("--user", "-u", help="user name [REGISTRY_USER]; without one, Docker's and podman's logins are used")
+    add("--password", "-p", help="password [REGISTRY_PASSWORD]")
+    add("--password-stdin", action="store_true", help="read the password from standard input")
+    add("--authfile", type=nonempty, metavar="FILE", help="podman's file of logins, read first [REGISTRY_AUTH_FILE]")
+    add("--digest-auth", nargs="?", const="true", metavar="true", help="HTTP Digest [REGISTRY_USE_DIGEST_AUTH]")
+    add("--client-cert", "-cert", metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
+    add("--client-key", "-key", metavar="FILE", help="its key, if not in the same file [REGISTRY_CLIENT_KEY]")
+    add("--verify", "-v", metavar="FILE", help="CA bundle [REQUESTS_CA_BUNDLE]; 'None' switches verification off")
+    add("--insecure", action="store_true", help="allow plain HTTP and unknown certificates")
+    add(
+        "--repositories-from",
+        type=nonempty,
+        metavar="FILE",
+        help="repositories, one per line, for a registry without a catalog; '-' is stdin",
+    )
+    add("--cache", "-c", metavar="FILE", help="cache file [DOCKER_UTIL_CACHEFILE]; 'None' for none")
+    add("--refresh", action="store_true", help="read the registry again before the command")
+    add("--use-get-manifest", action="store_true", help="GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]")
+    add("--no-raise-intersecting-repo", dest="raise_repo", action="store_false", help="the default; still accepted")
+    add(
+        "--raise-intersecting-repo",
+        dest="raise_repo",
+        action="store_true",
+        help="a digest shared with others is an error",
+    )
+    add("--count", action="store_true", help="show the number of results at the end")
+    add("--log-level", "-l", metavar="LEVEL", help="log level on standard error (default: warning)")
+    add("--log-format", choices=LOG_FORMATS, help="log format: text, or a JSON object per line (default: text)")
+    add("--format", choices=("text", "table", "json", "jsonl", "csv"), help="output format (default: text)")
+    add("--concurrency", type=int, metavar="N", help="most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]")
+    add("--timeout", type=float, metavar="S", help="seconds without an answer (default: 30)")
+    add("--quiet", action="store_true", help="no progress, no notes")
+    add("--state-dir", type=nonempty, metavar="DIR", help="where runs are recorded for undo [DREGUTIL_STATE_DIR]")
+    add("--color", choices=("auto", "always", "never"), help="colored output (default: auto) [NO_COLOR]")
+
+
+def add_repositories(parser: argparse.ArgumentParser, text: str = "repositories") -> None:
+    parser.add_argument("--repo", "-r", nargs="+", action="extend", required=True, metavar="REPO", help=text)
+
+
+def add_selectors(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--tags", "-t", nargs="*", action="extend", metavar="TAG", help="tags, or versions such as '<1.4' (quote them)")
+    add(
+        "--regex",
+        "-re",
+        nargs="*",
+        action="extend",
+        metavar="RE",
+        help="regular expressions, from the start of the tag",
+    )
+    add(
+        "--exclude",
+        "-x",
+        nargs="*",
+        action="extend",
+        metavar="TAG",
+        help="tags or versions to leave alone, also tags that may be such a version",
+    )
+    add(
+        "--exclude-regex",
+        "-xre",
+        nargs="*",
+        action="extend",
+        metavar="RE",
+        help="regular expressions for tags to leave alone",
+    )
+    add("--full-match", action="store_true", help="regular expressions match the whole tag")
+    add("--no-match-all-tags", dest="match_all", action="store_false", help="other tags do not hold a digest back")
+    add("--raise-intersecting-tag", dest="raise_tag", action="store_true", help="other tags on a digest are an error")
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("search by content", "read from the registry if not known yet")
+    add = group.add_argument
+    add(
+        "--older-than",
+        metavar="AGE",
+        help="built longer ago than this: 90d, 2w, 1y, 24h, 30m (minutes); images without a known date never match",
+    )
+    add("--newer-than", metavar="AGE", help="built more recently than this, in the same form")
+    add("--larger-than", metavar="SIZE", help="such as 1GB")
+    add(
+        "--label", action="append", metavar="KEY[=VALUE]", help="has this label; if given several times, all must match"
+    )
+    add(
+        "--platform",
+        action="append",
+        metavar="OS/ARCH",
+        help="such as linux/arm64; if given several times, one must match",
+    )
+    add("--media-type", action="append", metavar="TYPE", help="media type of the manifest or artifact; a glob")
+    add("--based-on", action="append", metavar="IMAGE", help="the first layers are those of this image")
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ignore-other-repos", action="store_true", help="other repositories do not hold a digest back"
+    )
+
+
+def add_consent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--yes-remove", type=int, metavar="N", help="allow a plan that removes most of a repository: exactly N tags"
+    )
+
+
+def add_extent(parser: argparse.ArgumentParser) -> None:
+    """Options for what a plan removes besides the selection, and how the freed size is counted."""
+    add = parser.add_argument
+    add("--keep-children", action="store_true", help="leave the children of a removed index")
+    add("--keep-referrers", action="store_true", help="leave signatures and other referrers")
+    add("--allow-irreversible", action="store_true", help="also remove what could not be put back")
+    add("--strict", action="store_true", help="exit 3 if something was held back")
+    add_storage(parser)
+    add("--gc", choices=("default", "untagged"), help="how the registry collects garbage; 'untagged': with -m")
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--storage",
+        type=nonempty,
+        metavar="PATH",
+        help="the registry's own storage, read only: a folder, s3://, gs:// or az://",
+    )
+
+
+def add_policy_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", "-f", required=True, type=nonempty, metavar="FILE", help="the policy file")

@@ -1,0 +1,29 @@
+"""Commands that say what stays."""
+
+from __future__ import annotations
+
+import argparse
+
+from dregutil.cli.options.command import Command
+from dregutil.cli.options.common import add_policy_file, add_storage
+
+__all__ = ["COMMANDS"]
+
+
+def _add_why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", metavar="IMAGE", help="repository:tag or repository@digest")
+    add_policy_file(parser)
+    add_storage(parser)
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("check",), help="check: look for mistakes")
+    parser.add_argument("file", metavar="FILE", help="the policy file")
+    parser.add_argument("--against", metavar="HOST", help="show what its selectors match in this registry")
+    add_storage(parser)
+
+
+COMMANDS = (
+    Command("policy", "Look for mistakes in a policy file.", "policy:policy_command", _add_policy, registry=False),
+    Command("why", "Show which rules and references keep or remove a tag.", "why:why", _add_why),
+)
