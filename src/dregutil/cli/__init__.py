@@ -64,6 +64,7 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
         set_up_log(str(getattr(args, "log_level", "warning")), str(getattr(args, "log_format", "text")))
         if args.command is None:
             _explain_no_command(arguments, getattr(args, "verify", None))
+        _color(getattr(args, "color", "auto"))
         _name_registry(args)
         settings = replace(read_settings(args), command=shown_command(arguments))
         command = COMMANDS[args.command]
@@ -95,6 +96,12 @@ def _function(command: Command) -> Callable[[object, Settings], int]:
 
 def _set_standard(given: TextIO, out: object, errors: object) -> None:
     sys.stdin, sys.stdout, sys.stderr = given, out, errors
+
+
+def _color(given: str) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if given in ("always", "never") and isinstance(stream, SafeStream):
+            stream.is_colored = given == "always"
 
 
 def _fill_closed() -> None:

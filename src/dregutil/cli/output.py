@@ -8,7 +8,7 @@ from typing import TextIO
 
 from dregutil.cli.settings import Settings
 from dregutil.errors import escaped
-from dregutil.report.terminal import write_as_is
+from dregutil.report.terminal import width_of, write_data
 from dregutil.report.text import short_tag
 
 __all__ = ["count", "emit", "note", "plural", "tag_text"]
@@ -28,18 +28,18 @@ def emit(settings: Settings, objects: Iterable[Mapping[str, object]], lines: Ite
     from dregutil.report.formats import render
 
     only_ascii = not sys.stdout.encoding.lower().startswith("utf")
-    for text in render(settings.format, objects, color=settings.color, only_ascii=only_ascii):
+    for text in render(settings.format, objects, width=width_of(sys.stdout), only_ascii=only_ascii):
         if settings.format == "table":
-            write_as_is(sys.stdout, text)  # its cells are escaped already, and it contains colors
-        else:
             sys.stdout.write(text)
+        else:
+            write_data(sys.stdout, text)
 
 
 def count(settings: Settings, what: str, number: int) -> None:
     """The older tool's closing lines for --count."""
     if settings.count and settings.format == "text":
         text = f"Number of {what}: {number}"
-        sys.stdout.write(f"{'-' * len(text)}\n{text}\n")
+        write_data(sys.stdout, f"{'-' * len(text)}\n{text}\n")
 
 
 def tag_text(where: TextIO) -> Callable[[str], str]:

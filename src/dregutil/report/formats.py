@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import csv
-import functools
 import io
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dregutil.errors import escaped, escaped_json
+from dregutil.errors import escaped_json
+from dregutil.oci.names import Digest
+from dregutil.report.layout import Column, table_lines
 
 __all__ = ["render"]
 
 
 def render(
-    form: str, objects: Iterable[Mapping[str, object]], *, color: str = "auto", only_ascii: bool = False
+    form: str, objects: Iterable[Mapping[str, object]], *, width: int | None = None, only_ascii: bool = False
 ) -> Iterator[str]:
     """The text of `objects` in `form`: json (one list), jsonl, csv or table. All but a table are streamed.
 
-    `only_ascii`: escape other characters in JSON. In a CSV cell and in a table, a value that is not text, a number or a
-    list of these is JSON.
+    `only_ascii`: escape other characters in JSON. `width`: that of the terminal, for a table. In a CSV cell and in a
+    table, a value that is not text, a number or a list of these is JSON.
     """
     if form == "json":
         yield from _json(objects, only_ascii=only_ascii)
@@ -28,8 +29,8 @@ def render(
         yield from (_dumped(found, only_ascii=only_ascii) + "\n" for found in objects)
     elif form == "csv":
         yield from _csv(objects)
-    elif listed := list(objects):
-        yield _table(listed, color)
+    else:
+        yield from _table(list(objects), width)
 
 
 def _dumped(found: object, *, only_ascii: bool = False, indent: int | None = None) -> str:
@@ -71,20 +72,21 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, str | int | float)
 
 
-def _table(objects: Sequence[Mapping[str, object]], color: str) -> str:
-    from rich.console import Console
-    from rich.table import Table
+def _table(objects: Sequence[Mapping[str, object]], width: int | None) -> Iterator[str]:
+    """A column for each key. On a terminal digests are short, and what does not fit is cut."""
+    if not objects:
+        return
+    columns = [
+        Column(
+            name.upper().replace("_", " "),
+            right=all(isinstance(found[name], int) for found in objects),
+            cut="" if all(isinstance(found[name], int) for found in objects) else "middle",
+        )
+        for name in objects[0]
+    ]
+    rows = [[_short(value) if width else _cell(value) for value in found.values()] for found in objects]
+    yield from (f"{line}\n" for line in table_lines(columns, rows, width=width))
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in objects[0] if objects else ():
-        numbers = all(isinstance(found[name], int) for found in objects)
-        table.add_column(name.upper().replace("_", " "), justify="right" if numbers else "left", overflow="fold")
-    for found in objects:
-        table.add_row(*(escaped(_cell(value)) for value in found.values()))
-    plain = functools.partial(Console, highlight=False, markup=False, emoji=False)  # cells are shown as they are
-    console = plain(force_terminal=color == "always" or None, no_color=color == "never")
-    if not console.is_terminal:
-        console = plain(width=400, no_color=True)
-    with console.capture() as capture:
-        console.print(table)
-    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+def _short(value: object) -> str:
+    return value.short if isinstance(value, Digest) else _cell(value)

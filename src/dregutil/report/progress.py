@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -158,8 +157,7 @@ class Meter:
     def _write(self, now: float) -> None:
         self._shown = now
         if self._show:
-            columns = shutil.get_terminal_size().columns  # a line that wraps could not be removed
-            over_line(sys.stderr, self.text(now)[: columns - 1])
+            over_line(sys.stderr, self.text(now))
 
     def __enter__(self) -> Self:
         return self

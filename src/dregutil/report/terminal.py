@@ -1,4 +1,4 @@
-"""Output streams: control characters from a registry are escaped, and a closed pipe does not end the work."""
+"""Output streams: what is written is escaped and laid out for the terminal, and a closed pipe does not end the work."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from dregutil.errors import escaped
+from dregutil.report.layout import cut, laid_out
 
-__all__ = ["SafeStream", "over_line", "write_as_is"]
+__all__ = ["SafeStream", "over_line", "width_of", "write_data"]
 
 _STRUCTURE = "\n\t"
 
@@ -18,8 +19,9 @@ _STRUCTURE = "\n\t"
 class SafeStream:
     """Stands in for `sys.stdout` or `sys.stderr`.
 
-    Control characters are escaped on a terminal, and elsewhere if `always` is set (what a program reads is data).
-    After an error, output is dropped and `failure` holds the error: the work continues.
+    Control characters are escaped on a terminal, and elsewhere if `always` is set (what a program reads is data). On a
+    terminal prose is wrapped at words, and with `is_colored` the words that say what happens are in color. After an
+    error, output is dropped and `failure` holds the error: the work continues.
     """
 
     def __init__(self, stream: TextIO | None, *, always: bool = False) -> None:
@@ -27,12 +29,23 @@ class SafeStream:
         self._stream = stream
         self._escapes = always or self.isatty()
         self.failure: OSError | None = None
+        self.is_colored = self.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         with suppress(AttributeError, ValueError, OSError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
     @property
     def encoding(self) -> str:
         return getattr(self._stream, "encoding", None) or "utf-8"
+
+    @property
+    def width(self) -> int | None:
+        """The width of the terminal in cells; None if this is no terminal, or one that does not know."""
+        given = os.environ.get("COLUMNS", "")
+        if not self.isatty():
+            return None
+        with suppress(ValueError, OSError):
+            return (int(given) if given.isdecimal() else os.get_terminal_size(self.fileno()).columns) or None
+        return None
 
     def isatty(self) -> bool:
         with suppress(ValueError, OSError):
@@ -45,14 +58,21 @@ class SafeStream:
         return self._stream.fileno()
 
     def write(self, text: str) -> int:
-        return self.write_as_is(escaped(text, keep=_STRUCTURE) if self._escapes else text)
+        shown = self._escaped(text)
+        if self.is_colored or self._escapes:
+            shown = laid_out(shown, width=self.width, is_colored=self.is_colored)
+        return self.write_as_is(shown)
+
+    def write_data(self, text: str) -> int:
+        """Write text that a program may read, without layout."""
+        return self.write_as_is(self._escaped(text))
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 
     def write_as_is(self, text: str) -> int:
-        """Write text of this program without escaping: colors, and codes that clear a line."""
+        """Write codes of this program without escaping, such as those that clear a line."""
         if self.failure is None:
             try:
                 if self._stream is None:
@@ -69,6 +89,9 @@ class SafeStream:
             except (OSError, ValueError) as error:
                 self._fail(error)
 
+    def _escaped(self, text: str) -> str:
+        return escaped(text, keep=_STRUCTURE) if self._escapes else text
+
     def _fail(self, error: OSError | ValueError) -> None:
         self.failure = error if isinstance(error, OSError) else OSError(errno.EBADF, "it is closed")
         # Otherwise the rest of the buffer would fail again when the process ends.
@@ -81,12 +104,20 @@ class SafeStream:
         return getattr(self._stream, name)
 
 
-def write_as_is(stream: TextIO, text: str) -> None:
-    """Write control codes to a stream, whether it is a `SafeStream` or not."""
-    getattr(stream, "write_as_is", stream.write)(text)
+def width_of(stream: TextIO) -> int | None:
+    """The width of a stream's terminal in cells; None if it is no terminal."""
+    return getattr(stream, "width", None)
+
+
+def write_data(stream: TextIO, text: str) -> None:
+    """Write text that a program may read to a stream, whether it is a `SafeStream` or not."""
+    getattr(stream, "write_data", stream.write)(text)
 
 
 def over_line(stream: TextIO, text: str = "") -> None:
     """Replace the last line on a terminal; without text, only clear it."""
-    write_as_is(stream, f"\r\x1b[K{escaped(text)}")
+    width = width_of(stream)
+    shown = escaped(text)
+    # A line that wraps could not be removed.
+    getattr(stream, "write_as_is", stream.write)(f"\r\x1b[K{shown if width is None else cut(shown, width - 1)}")
     stream.flush()

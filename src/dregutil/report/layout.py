@@ -1,0 +1,174 @@
+"""How text is laid out for a width: columns that are cut with an ellipsis, prose that is wrapped at words. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from dregutil.errors import escaped
+
+__all__ = ["Column", "Cut", "cells", "cut", "laid_out", "painted", "table_lines", "wrapped"]
+
+Cut = str  # "end", "middle", or "" for a column that is never cut
+_GAP = "  "
+_ELLIPSIS = "…"
+_LEAST = 6  # cells that a cut column keeps at least
+_WORD = re.compile(r"( *)(`[^`\n]*`[^ `]*|[^ ]+)")  # a command between backticks is one word: it is there to be copied
+_STYLES = (
+    (re.compile(r"(?:REMOVE|REFUSED)\b"), "31"),
+    (re.compile(r"(?:KEEP|HELD)\b"), "32"),
+    (re.compile(r"(?:UNTAG|LEFT|FOLLOW)\b"), "33"),
+    (re.compile(r"NOTE\b"), "36"),
+    (re.compile(r"  \+(?= )"), "31"),
+    (re.compile(r"(?:dregutil: )?(?:warning|WARNING):"), "33"),
+    (re.compile(r"(?:dregutil|lost|broken|failed|in doubt):"), "31"),
+    (re.compile(r"left:"), "33"),
+    (re.compile(r"put back:"), "32"),
+)
+_RESET = "\x1b[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. `right`: its cells are aligned to the right. `cut`: where a cell that is too wide loses
+    characters. `least`: the cells that it keeps at least."""
+
+    title: str
+    right: bool = False
+    cut: Cut = ""
+    least: int = _LEAST
+
+
+def cells(text: str) -> int:
+    """The number of cells of a terminal that `text` takes: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_cells(character) for character in text)
+
+
+def cut(text: str, width: int, where: Cut = "end") -> str:
+    """`text` in at most `width` cells, with an ellipsis where something was left out."""
+    if cells(text) <= width:
+        return text
+    if width <= 1:
+        return _ELLIPSIS[:width]
+    front = width - 1 if where == "end" else width // 2
+    head = _first(text, front)
+    tail = "" if where == "end" else _first(text[::-1], width - 1 - cells(head))[::-1]
+    return f"{head}{_ELLIPSIS}{tail}"
+
+
+def table_lines(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, width: int | None = None) -> Iterator[str]:
+    """A line with the titles, then one for each row; none if there is no row.
+
+    With `width`, the widest of the columns that can be cut are cut until a line fits. Line breaks and other control
+    characters in a cell are escaped.
+    """
+    shown = [tuple(map(escaped, row)) for row in rows]
+    if not shown:
+        return iter(())
+    shown.insert(0, tuple(column.title for column in columns))
+    widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
+    if width is not None:
+        widths = _fitted(columns, widths, width - len(_GAP) * (len(columns) - 1))
+    return (_row(columns, row, widths) for row in shown)
+
+
+def wrapped(text: str, width: int) -> Iterator[str]:
+    """A line in lines of at most `width` cells, broken at words; the later ones are indented by two more. A word that
+    is longer stays whole."""
+    if cells(text) <= width:
+        yield text
+        return
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    line, is_first = "", True
+    for space, word in _words(text, width - len(indent) - 2):
+        if line and cells(line) + cells(space) + cells(word) > width:
+            yield line
+            line, is_first = "", False
+        line = f"{line}{space}{word}" if line else f"{indent if is_first else indent + '  '}{word}"
+    if line:
+        yield line
+
+
+def painted(line: str) -> str:
+    """A line with its first word in color if it is one that says what happens, and the titles of a table in bold."""
+    for pattern, style in _STYLES:
+        found = pattern.match(line)
+        if found:
+            return f"\x1b[{style}m{found[0]}{_RESET}{line[found.end() :]}"
+    if line.isupper() and not any(map(str.isdigit, line)) and ":" not in line:
+        return f"\x1b[1m{line}{_RESET}"
+    return line
+
+
+def laid_out(text: str, *, width: int | None, is_colored: bool) -> str:
+    """Lines for a terminal of `width` cells (None: of any width)."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        parts = [line] if width is None else [*wrapped(line, width)] or [""]
+        lines += [painted(parts[0]) if is_colored else parts[0], *parts[1:]]
+    return "\n".join(lines)
+
+
+def _words(text: str, longest: int) -> Iterator[tuple[str, str]]:
+    """Each word with the spaces before it. A command between backticks is one word if it takes at most `longest`."""
+    for found in _WORD.finditer(text):
+        space, word = found[1], found[2]
+        if cells(word) <= longest:
+            yield space, word
+        else:
+            yield from ((space if not place else " ", part) for place, part in enumerate(word.split(" ")) if part)
+
+
+def _row(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -> str:
+    placed = (_placed(column, cell, width) for column, cell, width in zip(columns, row, widths, strict=True))
+    return _GAP.join(placed).rstrip()
+
+
+def _placed(column: Column, cell: str, width: int) -> str:
+    shown = cut(cell, width, column.cut or "end")
+    space = " " * (width - cells(shown))
+    return f"{space}{shown}" if column.right else f"{shown}{space}"
+
+
+def _fitted(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """Widths whose sum is at most `room`, if the columns can be cut that far: the widest give way first."""
+    fitted = list(widths)
+    while sum(fitted) > room:
+        able = [place for place, column in enumerate(columns) if column.cut and fitted[place] > column.least]
+        if not able:
+            break
+        widest = max(fitted[place] for place in able)
+        # Down to the next widest, or as far as needed, whichever comes first; those of the same width share.
+        first = [place for place in able if fitted[place] == widest]
+        next_ = max([fitted[place] for place in able if fitted[place] < widest], default=0)
+        needed = sum(fitted) - room
+        if needed < len(first):
+            for place in first[:needed]:
+                fitted[place] -= 1
+            break
+        by = min(needed // len(first), widest - next_)
+        for place in first:
+            fitted[place] = max(columns[place].least, fitted[place] - by)
+    return fitted
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
+
+
+def _first(text: str, width: int) -> str:
+    """The longest beginning of `text` that takes at most `width` cells."""
+    if text.isascii():
+        return text[:width]
+    taken = 0
+    for place, character in enumerate(text):
+        taken += _cells(character)
+        if taken > width:
+            return text[:place]
+    return text
