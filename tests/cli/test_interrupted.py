@@ -67,7 +67,7 @@ def test_a_second_signal_says_what_a_third_does(tmp_path: Path) -> None:
             assert "another signal ends it at once, and tags may stay on a placeholder" in second
             proxy.before = lambda _: None
             (run,) = program.runs
-            undone = program.run("undo", run.name)
+            undone = program.run("undo", run.name, "-y")
             assert undone.returncode == 0, undone.stderr
             assert server.repositories["r"].tags == before
 

@@ -64,5 +64,5 @@ def test_the_rest_is_left_with_the_reason_and_removed_next_time(
         assert set(pusher.tags(APP)) == {f"b{DOOMED}"}
         assert "--max-time is over" not in again.stderr
         for run in program.history():
-            assert program.run("undo", run["run"]).returncode == 0
+            assert program.run("undo", run["run"], "-y").returncode == 0
         assert pusher.tags(APP) == digests

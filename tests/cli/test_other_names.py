@@ -26,14 +26,14 @@ def test_the_run_of_another_name_is_named_with_its_command(
     port = registry_server.port
     one, other = (Program(f"http://{host}:{port}", tmp_path) for host in ("localhost", "127.0.0.2"))
     assert one.run("remove-tags", "-r", "r", "-t", "1.0").returncode == 0
-    for command, code in (("history", 0), ("undo", 1)):
-        found = other.run(command)
+    for command, code, options in (("history", 0, ()), ("undo", 1, ("-y",))):
+        found = other.run(command, *options)
         assert found.returncode == code, found.stderr
         line = (
             f"which may be the same registry: `dregutil {command} -reg http://localhost:{port} --state-dir {one.state}`"
         )
         assert line in found.stderr
-    assert one.run("undo").returncode == 0
+    assert one.run("undo", "-y").returncode == 0
     assert pusher.tags("r") == before
 
 
@@ -62,7 +62,7 @@ def test_the_machines_own_name(tmp_path: Path) -> None:
     store = RunStore(tmp_path / "state")
     now = datetime.now(UTC)
     store.begin(Plan(f"{socket.gethostname().lower()}:5000", now, "remove-tags", ()), now).close(now)
-    found = Program("http://localhost:5000", tmp_path).run("undo")
+    found = Program("http://localhost:5000", tmp_path).run("undo", "-y")
     assert "which may be the same registry" in found.stderr
-    found = Program("http://registry.example.com:5000", tmp_path).run("undo")
+    found = Program("http://registry.example.com:5000", tmp_path).run("undo", "-y")
     assert "which may be the same registry" not in found.stderr

@@ -164,7 +164,7 @@ def test_an_option_that_is_not_utf8(program: Program, option: str) -> None:
     [
         ["apply", NOT_UTF8, "-y"],
         ["apply", "--resume", NOT_UTF8, "-y"],
-        ["undo", NOT_UTF8],
+        ["undo", NOT_UTF8, "-y"],
         ["history", NOT_UTF8],
         ["history", "--prune", NOT_UTF8],
         ["find", NOT_UTF8],

@@ -56,7 +56,7 @@ def test_what_undo_restored_displaces_no_other_tag_and_is_kept(program: Program,
     _cleanup(program)
     assert set(pusher.tags("app")) == {f"t{place}" for place in range(2, 10)}
     program.run("refresh")
-    assert program.run("undo").returncode == 0
+    assert program.run("undo", "-y").returncode == 0
     for _ in range(2):
         assert "nothing to remove" in _cleanup(program)
     assert set(pusher.tags("app")) == {f"t{place}" for place in range(10)}

@@ -80,7 +80,7 @@ def test_from_the_storage_the_figure_is_exact_and_saved_in_the_plan(storage: str
     header, step, _ = map(json.loads, (program.folder / "plan.jsonl").read_text().splitlines())
     assert header["usage"] == {"reclaimable_bytes": 477, "exact": True}
     assert step["frees"] == 477
-    applied = program.run("apply", "plan.jsonl")
+    applied = program.run("apply", "plan.jsonl", "-y")
     assert "exactly 477 B come back when the registry collects its garbage" in applied.stderr
 
 
@@ -145,7 +145,7 @@ def test_an_untagged_index_pushed_after_the_plan_holds_its_children(
     child = pusher.push_image("shop/web", "3.0", seed="three")
     assert program.run("remove-tags", "-r", "shop/web", "-t", "3.0", "--plan-out", "plan.jsonl").returncode == 0
     pusher.push_index("shop/web", children=[child])
-    done = program.run("apply", "plan.jsonl", "--storage", storage)
+    done = program.run("apply", "plan.jsonl", "--storage", storage, "-y")
     assert done.returncode == 5, done.stderr
     assert "part of the index" in done.stderr
     assert pusher.tags("shop/web")["3.0"] == child["digest"]

@@ -82,7 +82,7 @@ def test_the_library_example_runs_and_can_be_undone(
     assert set(shop.tags("shop/web")) == {"1.3.2", "stable", "2.0", "latest"}
     (run,) = (tmp_path / ".local/state/dregutil/runs").iterdir()
     assert run.name == found.stdout.partition(" ")[0]
-    undo = [sys.executable, "-m", "dregutil", "undo", run.name]
+    undo = [sys.executable, "-m", "dregutil", "undo", run.name, "-y"]
     subprocess.run(undo, env=_home(tmp_path), cwd=tmp_path, check=True, capture_output=True)
     assert shop.tags("shop/web") == before
 

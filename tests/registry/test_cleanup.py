@@ -71,7 +71,7 @@ def test_only_what_no_rule_keeps_is_removed(program: Program, shop: Pusher) -> N
 def test_what_was_removed_can_be_restored(program: Program, shop: Pusher) -> None:
     before = {name: shop.tags(name) for name in ("shop/web", "team/app")}
     program.run("cleanup", "-f", "policy.yml", "-y")
-    assert program.run("undo").returncode == 0
+    assert program.run("undo", "-y").returncode == 0
     assert {name: shop.tags(name) for name in before} == before
 
 
@@ -126,7 +126,7 @@ def test_more_than_max_remove_is_refused_unless_it_was_reviewed(program: Program
     shown = program.run("cleanup", "-f", "policy.yml", "--plan-out", "plan.jsonl")
     assert shown.returncode == 0
     assert "REFUSED: branches takes 2 of 4 tags, and max_remove is 40%" in shown.stdout
-    assert program.run("apply", "plan.jsonl").returncode == 0
+    assert program.run("apply", "plan.jsonl", "-y").returncode == 0
     assert set(shop.tags("team/app")) == {"main-0000002", "main-0000003"}
 
 
@@ -134,7 +134,7 @@ def test_a_tag_pushed_to_a_doomed_digest_after_the_plan_keeps_it(program: Progra
     program.run("cleanup", "-f", "policy.yml", "--plan-out", "plan.jsonl")
     shop.push_image("shop/web", "lts", seed="1.0.0", config=json.loads(_config(shop, "1.0.0")))
     assert shop.tags("shop/web")["lts"] == shop.tags("shop/web")["1.0.0"]
-    done = program.run("apply", "plan.jsonl")
+    done = program.run("apply", "plan.jsonl", "-y")
     assert done.returncode == 0
     assert "also 'lts'" in done.stderr
     assert set(shop.tags("shop/web")) == {"1.0.0", "1.0.1", "1.1.1", "2.0.0", "latest", "lts"}

@@ -68,7 +68,7 @@ def test_an_unreadable_intent_is_reported_and_restored_from_the_layout(
     flip(newest / FILE_NAME, b'"type":"intent"')
     if not is_laid_out:
         shutil.rmtree(newest / "layout")
-    found = program.run("undo")
+    found = program.run("undo", "-y")
     assert found.returncode == 3, found.stderr
     assert f"1 line of the record of {newest.name} cannot be read: it is damaged" in found.stderr
     now = pusher.tags("r")
@@ -85,7 +85,7 @@ def test_any_other_unreadable_line_is_reported_and_loses_nothing(program: Progra
     assert (shown.returncode, "1 line of the record" in shown.stderr) == (3, True), shown.stderr
     listed = program.run("history")
     assert (listed.returncode, f"1 line of the record of {newest.name}" in listed.stderr) == (3, True)
-    found = program.run("undo")
+    found = program.run("undo", "-y")
     assert (found.returncode, "1 line of the record" in found.stderr) == (3, True), found.stderr
     assert pusher.tags("r") == {tag: digest for tag, digest in before.items() if tag != "old"}
 
@@ -94,16 +94,16 @@ def test_a_run_with_an_unreadable_beginning_is_never_skipped(program: Program, p
     before = removed(program, pusher)
     older, newest = program.runs
     flip(newest / FILE_NAME, b'"type":"run"')
-    found = program.run("undo")
+    found = program.run("undo", "-y")
     assert found.returncode == 3, found.stderr
     assert f"the record of {newest.name} is damaged at its beginning" in found.stderr
     assert pusher.tags("r").keys() == {"keep"}
     resumed = program.run("apply", "--resume", newest.name, "-y")
     assert (resumed.returncode, "is damaged" in resumed.stderr) == (3, True), resumed.stderr
-    named = program.run("undo", newest.name)
+    named = program.run("undo", newest.name, "-y")
     assert named.returncode == 3, named.stderr
     assert pusher.tags("r") == {tag: digest for tag, digest in before.items() if tag != "old"}
-    assert program.run("undo").returncode == 0
+    assert program.run("undo", "-y").returncode == 0
     assert pusher.tags("r") == before
     assert {run["run"] for run in program.history()} >= {older.name, newest.name}
 

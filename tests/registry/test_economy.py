@@ -28,7 +28,7 @@ def asked(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -
         program = Program(proxy.url, tmp_path)
         assert program.run("-c", "cache.json", "list-repo-names").returncode == 0
         found = []
-        for command in (("-c", "cache.json", "remove-tags", "-r", *NAMES, "-t", "<2"), ("undo",)):
+        for command in (("-c", "cache.json", "remove-tags", "-r", *NAMES, "-t", "<2"), ("undo", "-y")):
             proxy.requests.clear()
             assert program.run(*command).returncode == 0
             found.append(Counter(_kind(request) for request in proxy.requests))

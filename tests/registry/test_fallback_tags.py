@@ -25,7 +25,7 @@ async def test_a_list_of_referrers_that_are_gone_goes_with_its_subject(
     done = program.run("remove-tags", "-r", "r", "-t", "1.0", "--yes-remove", "2")
     assert done.returncode == 0, done.stderr
     assert set(pusher.tags("r")) == {"2.0"}
-    back = program.run("undo")
+    back = program.run("undo", "-y")
     assert "1.0" in pusher.tags("r"), back.stderr
     assert pusher.is_whole("r", "1.0")
 

@@ -58,7 +58,7 @@ def test_without_room_for_the_intents_nothing_is_removed(
     disk.make_room()
     assert list((disk.state / "runs").glob("*")) == [], "a run that sent nothing leaves no record"
     assert program.run(*command, state=disk.state).returncode == 0
-    assert program.run("undo", state=disk.state).returncode == 0
+    assert program.run("undo", "-y", state=disk.state).returncode == 0
     assert pusher.tags("shop/web") == before
 
 
@@ -91,17 +91,17 @@ def test_a_disk_that_fills_up_midway(
         assert f"removed {len(removed)} tags" in errors
 
         disk.fill()  # the space that the run itself released is used again
-        undone = program.run("undo", state=disk.state, longest_file=disk.longest_file(0))
+        undone = program.run("undo", "-y", state=disk.state, longest_file=disk.longest_file(0))
         assert undone.returncode == 1, undone.stderr
         check_told(undone.stderr)
         assert before.keys() - pusher.tags("shop/web").keys() == removed
         proxy.before = lambda _: None
         disk.make_room()
         if resumes:
-            resumed = program.run("apply", "--resume", run, state=disk.state)
+            resumed = program.run("apply", "--resume", run, "-y", state=disk.state)
             assert resumed.returncode == 0, resumed.stderr
             assert set(pusher.tags("shop/web")) == {"keep"}
-        undone = program.run("undo", state=disk.state)
+        undone = program.run("undo", "-y", state=disk.state)
         assert undone.returncode == 0, undone.stderr
     assert pusher.tags("shop/web") == before
 
@@ -142,7 +142,7 @@ def test_an_undo_without_room_for_its_last_line_counts_as_done(
         assert b'"type":"end"' not in (full[0] / "journal.jsonl").read_bytes()
         proxy.before = lambda _: None
         full.clear()
-        again = program.run("undo")
+        again = program.run("undo", "-y")
         assert again.returncode == 0, again.stderr
         assert [(run["undone"], run["unfinished"]) for run in program.history()] == [(True, False)] * 2 + [
             (False, False)

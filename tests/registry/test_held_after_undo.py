@@ -57,17 +57,17 @@ def test_an_undo_killed_before_it_recorded_what_it_restored(
                 running[0].kill()
 
         proxy.before, proxy.after = kill, note
-        running.append(program.start("undo"))
+        running.append(program.start("undo", "-y"))
         running[0].communicate(timeout=60)
         proxy.before = lambda _: None
         assert set(pusher.tags("app")) == TAGS
-        assert "nothing to put back" in program.run("undo").stderr
+        assert "nothing to put back" in program.run("undo", "-y").stderr
         _assert_held(program, pusher)
 
 
 def test_history_prune_keeps_an_undo_whose_images_are_held(program: Program, pusher: Pusher) -> None:
     _cleaned(program, pusher)
-    assert program.run("undo").returncode == 0
+    assert program.run("undo", "-y").returncode == 0
     told = program.run("history", "--prune", "0s").stderr
     assert "1 run forgotten" in told
     assert "1 undo stays: `cleanup` holds what it put back" in told

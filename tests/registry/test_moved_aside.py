@@ -53,7 +53,7 @@ async def test_tags_that_were_on_a_placeholder_keep_their_place(
     assert "left by the interrupted run" in found.stderr, found.stderr
     during = known(program, before)
     assert {tag: during[tag] for tag in first} == first
-    assert program.run("undo").returncode == 0
+    assert program.run("undo", "-y").returncode == 0
     assert pusher.tags("r") == before
     assert program.run(*crawl).returncode == 0
     assert known(program, before) == during

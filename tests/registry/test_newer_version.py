@@ -40,7 +40,7 @@ def test_a_run(program: Program, pusher: Pusher, is_understood: bool) -> None:
     record.write_bytes(b"".join((encode_line(newer), *lines[1:])))
     run = program.runs[-1].name
     before = pusher.tags("r")
-    for command in (("undo",), ("undo", run), ("apply", "--resume", run, "-y"), ("history", run)):
+    for command in (("undo", "-y"), ("undo", run, "-y"), ("apply", "--resume", run, "-y"), ("history", run)):
         found = program.run(*command)
         assert found.returncode == 1, (command, found.stderr)
         assert found.stderr.splitlines() == [
@@ -53,7 +53,7 @@ def test_a_run(program: Program, pusher: Pusher, is_understood: bool) -> None:
     assert found.returncode == 3
     assert f"the record of the run {run} is of version 2" in found.stderr
     assert [one["run"] for one in json.loads(found.stdout)] == [program.runs[0].name]
-    assert program.run("undo", program.runs[0].name).returncode == 0
+    assert program.run("undo", program.runs[0].name, "-y").returncode == 0
     assert pusher.tags("r").keys() == {"1.0", "1.2"}
 
 

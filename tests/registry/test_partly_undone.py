@@ -48,7 +48,7 @@ def test_an_image_with_an_empty_layer_is_restored(
             before = pusher.tags("r")
             assert program.run("remove-tags", "-r", "r", "-t", "1.0").returncode == 0
             assert pusher.tags("r") == {}
-            found = program.run("undo")
+            found = program.run("undo", "-y")
             assert found.returncode == 0, found.stderr
             assert pusher.tags("r") == before
             assert pusher.is_whole("r", "1.0")
@@ -63,7 +63,7 @@ def test_a_wrong_size_of_an_empty_layer_does_not_matter(pusher: Pusher, program:
     pusher.push_manifest("r", "1.0", json.dumps(raw).encode(), image["mediaType"])
     before = pusher.tags("r")
     assert program.run("remove-tags", "-r", "r", "-t", "1.0").returncode == 0
-    found = program.run("undo")
+    found = program.run("undo", "-y")
     assert (found.returncode, pusher.tags("r")) == (0, before), found.stderr
 
 
@@ -90,13 +90,13 @@ def test_an_unreadable_blob_does_not_prevent_other_images_from_being_restored(
         # The record contains the address of the server itself.
         for record in program.state.rglob("journal.jsonl"):
             _readdress(record, program.url, proxy.url)
-        found = behind.run("undo")
+        found = behind.run("undo", "-y")
         assert found.returncode == 3, found.stderr
         others = {tag: digest for tag, digest in before.items() if tag != "1.2"}
         assert others.items() <= pusher.tags("r").items()
         assert re.search(r"(left, to be tried again|failed): r sha256:\w+.*" + str(status), found.stderr), found.stderr
         ill[0] = False
-        again = behind.run("undo")
+        again = behind.run("undo", "-y")
         assert again.returncode == 0, again.stderr
     assert pusher.tags("r") == before
     assert pusher.is_whole("r", "1.2")
@@ -130,12 +130,12 @@ def test_a_repository_that_cannot_be_listed_does_not_prevent_others_from_being_r
         found = program.run("remove-tags", "-r", "a", "b", "-t", "1.0")
         assert found.returncode == 0, found.stderr
         ill[0] = True
-        found = program.run("undo")
+        found = program.run("undo", "-y")
         assert found.returncode == 3, found.stderr
         assert "left, to be tried again: a sha256:" in found.stderr
         assert pusher.tags("b") == before["b"]
         ill[0] = False
-        assert program.run("undo").returncode == 0
+        assert program.run("undo", "-y").returncode == 0
     assert {name: pusher.tags(name) for name in ("a", "b")} == before
 
 
@@ -145,7 +145,7 @@ def test_an_untagged_image_is_not_counted_as_put_back(pusher: Pusher, program: P
     before = pusher.tags("r")
     found = program.run("remove-tags", "-r", "r", "-t", "<2", "--untag", "--yes-remove", "2")
     assert "removed 2 tags and 0 manifests" in found.stderr
-    found = program.run("undo")
+    found = program.run("undo", "-y")
     assert found.returncode == 0, found.stderr
     assert "put back 2 tags and 0 manifests" in found.stderr
     assert pusher.tags("r") == before

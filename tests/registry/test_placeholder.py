@@ -67,7 +67,7 @@ def copy(pusher: Pusher, tag: str, to: str) -> None:
 
 def command(removing: Removing, how: str) -> tuple[str, ...]:
     run = removing.record().run
-    return ("undo", run) if how == "undo" else ("apply", "--resume", run)
+    return ("undo", run, "-y") if how == "undo" else ("apply", "--resume", run, "-y")
 
 
 @pytest.mark.parametrize("how", ["undo", "resume"])
@@ -98,7 +98,7 @@ async def test_a_copy_with_several_possible_images_is_reported_and_stays(
     assert found.returncode == 3, found.stderr
     assert "r:prod was copied from a tag of the interrupted run; it may stand for sha256:" in found.stderr
     assert "push to that tag what it is to name, or delete the tag" in found.stderr
-    assert f"unfinished: `dregutil {' '.join(goes_on)}" in found.stderr
+    assert f"unfinished: `dregutil {' '.join(goes_on[:-1])}{program.named}` continues it" in found.stderr
     now = pusher.tags("r")
     assert now.keys() == {*before, "prod"}
     assert {tag: now[tag] for tag in before} == before
@@ -152,7 +152,7 @@ def test_no_command_treats_a_placeholder_as_an_image(
     assert found.returncode == code, found.stderr
     check_named(found.stderr, run)
     assert pusher.tags("r") == now
-    assert program.run("undo", run).returncode == 0
+    assert program.run("undo", run, "-y").returncode == 0
     assert pusher.tags("r") == before
 
 
@@ -211,8 +211,8 @@ async def test_a_placeholder_recorded_as_an_image_by_an_older_version_is_not_res
     journal.outcome(Outcome(step, Result.REMOVED))
     journal.close(datetime.now(UTC))
     assert pusher.request("DELETE", f"/v2/r/manifests/{digest}")[0] == 202
-    found = program.run("undo", journal.run)
+    found = program.run("undo", journal.run, "-y")
     assert found.returncode == 3, found.stderr
     assert "it was no image, but left by an interrupted run: undo that one" in found.stderr
-    assert program.run("undo", run).returncode == 0
+    assert program.run("undo", run, "-y").returncode == 0
     assert pusher.tags("r") == before

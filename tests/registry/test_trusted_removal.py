@@ -46,7 +46,7 @@ def test_a_stale_plan_leaves_what_no_longer_holds_and_what_needs_it(pusher: Push
     moved = pusher.push_image("shop/web", "1.1", seed="moved")
     pusher.push_index("shop/web", "new", children=[images["1.2"]])
     pusher.request("DELETE", f"/v2/shop/web/manifests/{images['1.3']['digest']}")
-    found = program.run("apply", "plan")
+    found = program.run("apply", "plan", "-y")
     assert found.returncode == 0, found.stderr
     assert "also 'keep'" in found.stderr
     assert "'1.1' has moved" in found.stderr
@@ -57,7 +57,7 @@ def test_a_stale_plan_leaves_what_no_longer_holds_and_what_needs_it(pusher: Push
     assert set(after) == {"1.0", "keep", "1.1", "1.2", "new", f"sha256-{index['digest'][7:]}.sig"}
     assert after["1.1"] == moved["digest"]
     assert all(pusher.is_whole("shop/web", tag) for tag in after)
-    assert program.run("apply", "plan", "--strict").returncode == 3
+    assert program.run("apply", "plan", "--strict", "-y").returncode == 3
 
 
 def test_a_plan_is_refused(pusher: Pusher, program: Program, tmp_path: Path) -> None:
@@ -69,16 +69,16 @@ def test_a_plan_is_refused(pusher: Pusher, program: Program, tmp_path: Path) -> 
     (tmp_path / "altered").write_bytes(whole.replace(b"1.0", b"1.1"))
     (tmp_path / "newer").write_bytes(whole.replace(b'"version":1', b'"version":2'))
     for name in ("cut", "altered", "newer"):
-        found = program.run("apply", name)
+        found = program.run("apply", name, "-y")
         assert (found.returncode, found.stderr.count("\n")) == (5, 2), found.stderr
-    assert program.run("apply", "plan", "--expect", "sha256:" + "0" * 64).returncode == 5
-    other = Program("http://localhost:1", tmp_path).run("apply", "plan")
+    assert program.run("apply", "plan", "--expect", "sha256:" + "0" * 64, "-y").returncode == 5
+    other = Program("http://localhost:1", tmp_path).run("apply", "plan", "-y")
     assert (other.returncode, "-reg names localhost:1" in other.stderr) == (5, True)
-    assert program.run("apply", "absent").returncode == 2
-    assert program.run("apply").returncode == 2
+    assert program.run("apply", "absent", "-y").returncode == 2
+    assert program.run("apply", "-y").returncode == 2
     assert pusher.tags("shop/web") == before
     assert program.runs == []
-    assert program.run("apply", "plan", "--expect", sum_).returncode == 0
+    assert program.run("apply", "plan", "--expect", sum_, "-y").returncode == 0
     assert pusher.tags("shop/web") == {}
 
 
@@ -86,7 +86,7 @@ def test_a_plan_is_refused(pusher: Pusher, program: Program, tmp_path: Path) -> 
 
 
 def test_a_file_that_is_not_a_plan_is_refused_with_advice(program: Program, tmp_path: Path) -> None:
-    found = program.run("apply", str(tmp_path))
+    found = program.run("apply", str(tmp_path), "-y")
     assert found.returncode == 2
     assert found.stderr.splitlines() == [
         f"dregutil: the plan {tmp_path} cannot be read: Is a directory",
@@ -155,7 +155,7 @@ def test_a_nested_index_left_by_its_parent_holds_its_children(pusher: Pusher, pr
     assert program.run("remove-tags", "-r", "r", "-t", "1.0", "--keep-children").returncode == 0
     found = program.run("remove-tags", "-r", "r", "-t", "child")
     assert "part of the index" in found.stderr, found.stderr
-    assert program.run("undo").returncode == 0
+    assert program.run("undo", "-y").returncode == 0
     assert pusher.is_whole("r", "1.0")
 
 
@@ -163,7 +163,7 @@ def test_an_untagged_index_in_a_record_holds_its_children(pusher: Pusher, progra
     child = pusher.push_image("shop/web", "child", seed="child")
     index = pusher.push_index("shop/web", "1.0", children=[child])
     assert program.run("remove-tags", "-r", "shop/web", "-t", "1.0").returncode == 0
-    assert program.run("undo").returncode == 0
+    assert program.run("undo", "-y").returncode == 0
     pusher.push_image("shop/web", "1.0", seed="pushed over it")
     assert pusher.is_whole("shop/web", index["digest"])
     found = program.run("remove-tags", "-r", "shop/web", "-t", "child")
@@ -220,7 +220,7 @@ def test_a_run_that_sends_nothing_leaves_no_record(pusher: Pusher, tmp_path: Pat
 def test_two_applies_at_once_never_interleave(pusher: Pusher, program: Program) -> None:
     fill(pusher, 40)
     assert program.run("remove-tags", "-r", "shop/web", "-t", "<2", "--plan-out", "plan").returncode == 0
-    runs = [program.start("apply", "plan") for _ in range(3)]
+    runs = [program.start("apply", "plan", "-y") for _ in range(3)]
     outputs = [run.communicate(timeout=60) for run in runs]
     assert 0 in [run.returncode for run in runs]
     for run, (_, errors) in zip(runs, outputs, strict=True):
@@ -253,10 +253,10 @@ def test_killed_at_a_random_moment_then_resumed_and_undone(
         (run,) = program.runs
         assert (run / "journal.jsonl").read_bytes().count(b'"type":"step"') == 200
         if chance.random() < 0.7 and program.history()[0]["unfinished"]:
-            resumed = program.run("apply", "--resume", run.name)
+            resumed = program.run("apply", "--resume", run.name, "-y")
             assert resumed.returncode == 0, (killed_at, resumed.stderr)
             assert all(set(pusher.tags(name)) == {"keep"} for name in before)
-        undone = program.run("undo", run.name)
+        undone = program.run("undo", run.name, "-y")
         assert undone.returncode == 0, (killed_at, undone.stderr)
     assert {name: pusher.tags(name) for name in before} == before
     assert all(pusher.has(name, digest) for name, digest in digests)
@@ -311,15 +311,15 @@ def test_a_step_without_an_answer_is_checked_again(
         (run,) = program.runs
         assert f"unfinished: `dregutil apply --resume {run.name}" in removed.stderr, removed.stderr
         assert program.history()[0]["unfinished"]
-        ill = program.run("apply", "--resume", run.name)
+        ill = program.run("apply", "--resume", run.name, "-y")
         assert ill.returncode != 0
         assert program.history()[0]["unfinished"]
         is_ill = False
-        resumed = program.run("apply", "--resume", run.name)
+        resumed = program.run("apply", "--resume", run.name, "-y")
         assert resumed.returncode == 0, resumed.stderr
         assert not program.history()[0]["unfinished"]
         assert pusher.tags("shop/web") == {"1.2": before["1.2"]}
-        assert program.run("undo", run.name).returncode == 0
+        assert program.run("undo", run.name, "-y").returncode == 0
     assert pusher.tags("shop/web") == before
 
 
@@ -335,9 +335,9 @@ def test_ctrl_c_ends_after_the_requests_in_flight(pusher: Pusher, program: Progr
     assert "Traceback" not in errors
     told = program.run("remove-tags", "-r", "shop/a", "-t", "2.0")
     assert f"the run {name} was interrupted" in told.stderr
-    assert program.run("apply", "--resume", name).returncode == 0
+    assert program.run("apply", "--resume", name, "-y").returncode == 0
     assert all(set(pusher.tags(repository)) == {"keep"} for repository in before)
-    assert program.run("apply", "--resume", name).returncode == 0
+    assert program.run("apply", "--resume", name, "-y").returncode == 0
 
 
 def test_a_registry_that_dies_midway(tmp_path: Path) -> None:
@@ -353,10 +353,10 @@ def test_a_registry_that_dies_midway(tmp_path: Path) -> None:
         assert "Traceback" not in errors
         pusher.close()
         server.start()
-        resumed = program.run("apply", "--resume", program.runs[0].name)
+        resumed = program.run("apply", "--resume", program.runs[0].name, "-y")
         assert resumed.returncode == 0, resumed.stderr
         assert all(set(pusher.tags(name)) == {"keep"} for name in before)
-        assert program.run("undo", program.runs[0].name).returncode == 0
+        assert program.run("undo", program.runs[0].name, "-y").returncode == 0
         assert {name: pusher.tags(name) for name in before} == before
         pusher.close()
 

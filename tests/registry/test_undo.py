@@ -47,14 +47,14 @@ def test_everything_is_restored_as_it_was(pusher: Pusher, program: Program) -> N
     assert set(pusher.tags("shop/web")) == {"2.0"}
     shown = program.run("undo", "--dry-run")
     assert (shown.returncode, set(pusher.tags("shop/web"))) == (0, {"2.0"})
-    found = program.run("undo")
+    found = program.run("undo", "-y")
     assert found.returncode == 0, found.stderr
     assert pusher.tags("shop/web") == before
     assert all(pusher.is_whole("shop/web", tag) for tag in before)
-    again = program.run("undo", program.runs[0].name)
+    again = program.run("undo", program.runs[0].name, "-y")
     assert (again.returncode, again.stdout) == (0, "")
     assert "nothing to put back" in again.stderr
-    assert program.run("undo").returncode == 1
+    assert program.run("undo", "-y").returncode == 1
     assert [(run["removed"], run["undone"], run["unfinished"]) for run in program.history()] == [
         (24, True, False),
         (0, False, False),
@@ -65,7 +65,7 @@ def test_a_tag_that_has_moved_is_left_alone(pusher: Pusher, program: Program) ->
     before = shop(pusher)
     remove(program)
     new = pusher.push_image("shop/web", "0.3", seed="new")
-    found = program.run("undo")
+    found = program.run("undo", "-y")
     assert found.returncode == 0, found.stderr
     assert "shop/web:0.3 points to another digest now" in found.stderr
     assert pusher.tags("shop/web") == {**before, "0.3": new["digest"]}
@@ -87,7 +87,7 @@ def test_after_garbage_collection(tmp_path: Path, restarted: bool) -> None:
         server.garbage_collect()
         if restarted:
             server.start()
-        found = program.run("undo")
+        found = program.run("undo", "-y")
         assert found.returncode == 3, found.stderr
         assert "cannot come back" in found.stderr or "accepted its manifest" in found.stderr
         after = pusher.tags("shop/web")
@@ -120,7 +120,7 @@ def test_what_is_lost_is_reported_and_the_rest_is_restored_after_a_restart(tmp_p
         assert remove_all.returncode == 0, remove_all.stderr
         server.garbage_collect()
 
-        found = program.run("undo")
+        found = program.run("undo", "-y")
         assert found.returncode == 3
         told = found.stderr.splitlines()[1:]
         assert told[0].startswith(f"cannot come back: r {lost['digest'][:19]} (1.0): its blob sha256:")
@@ -137,11 +137,11 @@ def test_what_is_lost_is_reported_and_the_rest_is_restored_after_a_restart(tmp_p
         pusher.close()
         server.stop()
         server.start()
-        again = program.run("undo")
+        again = program.run("undo", "-y")
         assert (again.returncode, again.stderr.splitlines()[-1]) == (3, "put back 1 tag and 1 manifest")
         assert pusher.tags("r") == {"2.0": before["2.0"], "1.2": back}
         assert pusher.is_whole("r", "1.2")
-        last = program.run("undo", program.runs[0].name)
+        last = program.run("undo", program.runs[0].name, "-y")
         assert (last.returncode, last.stderr.splitlines()[-1]) == (3, "nothing can be put back")
 
 
@@ -155,7 +155,7 @@ def test_a_blob_that_only_another_repository_has_is_mounted(pusher: Pusher, prog
     # What the collector of 3.x does to a repository's own links (2.8 keeps them).
     assert pusher.request("DELETE", f"/v2/shop/web/blobs/{layer}")[0] == 202
     assert pusher.request("GET", f"/v2/shop/web/blobs/{layer}")[0] == 404
-    found = program.run("undo")
+    found = program.run("undo", "-y")
     assert found.returncode == 0, found.stderr
     assert pusher.is_whole("shop/web", "1.0")
 
@@ -167,7 +167,7 @@ def test_an_index_whose_child_was_deleted_otherwise_is_reported(pusher: Pusher, 
     found = program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "1.1", "--keep-children")
     assert found.returncode == 0, found.stderr
     pusher.request("DELETE", f"/v2/shop/web/manifests/{child['digest']}")
-    found = program.run("undo")
+    found = program.run("undo", "-y")
     assert found.returncode == 3
     assert "its child" in found.stderr
     assert set(pusher.tags("shop/web")) == {"1.1"}
@@ -180,7 +180,7 @@ def test_an_index_that_lacks_something_further_down_is_not_put_back(pusher: Push
     found = program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "--keep-children")
     assert found.returncode == 0, found.stderr
     pusher.request("DELETE", f"/v2/shop/web/manifests/{child['digest']}")
-    found = program.run("undo")
+    found = program.run("undo", "-y")
     assert found.returncode == 3
     assert f"its child {child['digest'][:19]} is not there" in found.stderr
     assert not pusher.tags("shop/web")
@@ -220,22 +220,22 @@ def test_a_command_in_advice_works_in_any_folder(pusher: Pusher, program: Progra
 def test_a_run_names_its_registry_and_a_plans_file_does_not(pusher: Pusher, program: Program, tmp_path: Path) -> None:
     before = shop(pusher)
     assert program.run("remove-tags", "-r", "shop/web", "-t", "2.0", "--plan-out", "plan").returncode == 0
-    refused = bare(program, tmp_path, "apply", "plan")
+    refused = bare(program, tmp_path, "apply", "plan", "-y")
     assert (refused.returncode, f"add -reg {program.url.partition('//')[2]}" in refused.stderr) == (2, True)
-    assert bare(program, tmp_path, "undo").returncode == 2
-    assert program.run("apply", "plan").returncode == 0
+    assert bare(program, tmp_path, "undo", "-y").returncode == 2
+    assert program.run("apply", "plan", "-y").returncode == 0
     (run,) = (path.name for path in program.runs)
     state = ("--state-dir", str(program.state))
-    assert bare(program, tmp_path, "apply", "--resume", run, *state).returncode == 0
-    undone = bare(program, tmp_path, "undo", run, *state)
+    assert bare(program, tmp_path, "apply", "--resume", run, *state, "-y").returncode == 0
+    undone = bare(program, tmp_path, "undo", run, *state, "-y")
     assert (undone.returncode, pusher.tags("shop/web")) == (0, before), undone.stderr
 
 
 def test_a_plan_applied_twice_lists_nothing_the_second_time(pusher: Pusher, program: Program) -> None:
     shop(pusher)
     assert program.run("remove-tags", "-r", "shop/web", "-t", "0.0", "0.1", "--plan-out", "plan").returncode == 0
-    assert len(program.run("apply", "plan").stdout.splitlines()) == 2
-    again = program.run("apply", "plan")
+    assert len(program.run("apply", "plan", "-y").stdout.splitlines()) == 2
+    again = program.run("apply", "plan", "-y")
     assert (again.returncode, again.stdout) == (0, "")
     assert "removed 0 tags and 0 manifests, 2 were gone already" in again.stderr
     assert "removed 2 tags" in program.run("history").stdout

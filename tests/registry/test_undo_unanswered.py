@@ -81,7 +81,7 @@ def test_a_blob_without_an_answer_does_not_prevent_other_images_from_being_resto
         return spared[0] < 0
 
     behind.illness.ill, behind.illness.holds = ill, how == "held"
-    found = behind.program.run("--timeout", "2", "undo")
+    found = behind.program.run("--timeout", "2", "undo", "-y")
     assert found.returncode == 3, found.stderr
     assert behind.without("1.2").items() <= behind.pusher.tags("r").items()
     what = "left, to be tried again: r sha256:" if when == "look" else "failed: r sha256:"
@@ -94,7 +94,7 @@ def test_a_blob_without_an_answer_does_not_prevent_other_images_from_being_resto
 
 def test_a_put_without_an_answer_does_not_prevent_other_images_from_being_restored(behind: Behind) -> None:
     behind.illness.ill = lambda request: request.method == "PUT" and request.reference == "1.2"
-    found = behind.program.run("undo")
+    found = behind.program.run("undo", "-y")
     assert found.returncode == 3, found.stderr
     assert behind.pusher.tags("r") == behind.without("1.2")
     assert "failed: r sha256:" in found.stderr
@@ -115,7 +115,7 @@ def test_an_unreachable_registry_ends_an_undo(behind: Behind, when: str) -> None
         return is_away[0]
 
     behind.illness.ill = ill
-    found = behind.program.run("undo")
+    found = behind.program.run("undo", "-y")
     assert found.returncode == 6, found.stderr
     assert "left, to be tried again" not in found.stderr
     assert "failed:" not in found.stderr
@@ -127,11 +127,11 @@ def test_an_unreachable_registry_ends_an_undo(behind: Behind, when: str) -> None
 def _finishes(behind: Behind) -> None:
     """A later undo, when the registry works again."""
     behind.illness.ill = lambda _: False
-    again = behind.program.run("undo")
+    again = behind.program.run("undo", "-y")
     assert again.returncode == 0, again.stderr
     assert behind.pusher.tags("r") == behind.before
     assert all(behind.pusher.is_whole("r", tag) for tag in behind.before)
-    assert behind.program.run("undo").returncode == 1, "nothing is left to be undone"
+    assert behind.program.run("undo", "-y").returncode == 1, "nothing is left to be undone"
 
 
 def test_what_a_replica_does_not_know_yet_is_requested_again(
@@ -153,7 +153,7 @@ def test_what_a_replica_does_not_know_yet_is_requested_again(
     with Proxy(registry_server.port, before=lag) as proxy:
         program = Program(proxy.url, tmp_path)
         before = removed(program, pusher)
-        found = program.run("undo")
+        found = program.run("undo", "-y")
         assert found.returncode == 0, found.stderr
         assert denied
         assert pusher.tags("r") == before
@@ -176,7 +176,7 @@ def test_a_tag_that_one_reading_denies_is_requested_again_before_it_is_put(
         program = Program(proxy.url, tmp_path)
         before = removed(program, pusher)
         removing[0] = False
-        found = program.run("undo")
+        found = program.run("undo", "-y")
         assert found.returncode == 0, found.stderr
         assert pushed
         assert pusher.tags("r") == {**before, "1.2": pushed[0]}

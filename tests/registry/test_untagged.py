@@ -85,7 +85,7 @@ def test_an_old_index_found_in_storage_is_removed_with_its_children_and_restored
     assert there(pusher, kept, *kept_children, young, undated) == [True] * 5
     assert pusher.is_whole(WEB, "1.0")
     assert "removed 0 tags and 3 untagged manifests" in program.run("history").stdout
-    assert program.run("undo").returncode == 0
+    assert program.run("undo", "-y").returncode == 0
     assert there(pusher, old, *old_children, shared, alone) == [True] * 5
     again = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))
     assert "nothing to remove" in again.stderr, again.stderr  # what was restored has just arrived
@@ -178,7 +178,7 @@ def test_a_manifest_that_lost_its_last_tag_is_found_in_the_records(program: Prog
     assert "removed 0 tags and 4 manifests" in done.stderr
     assert there(pusher, old, *children, lone, unknown) == [False] * 4 + [True]
     assert all(pusher.is_whole(WEB, tag) for tag in ("latest", "build"))
-    assert program.run("undo").returncode == 0
+    assert program.run("undo", "-y").returncode == 0
     assert there(pusher, old, *children, lone) == [True] * 4
 
 
@@ -214,7 +214,7 @@ def test_a_plan_is_checked_again_when_it_is_applied(how: str, program: Program, 
     else:
         platform = {"os": "linux", "architecture": "amd64"}
         pusher.push_index(WEB, "rescued", children=[{**stray, "platform": platform}])
-    done = program.run("apply", "plan.jsonl")
+    done = program.run("apply", "plan.jsonl", "-y")
     assert done.returncode == 0, done.stderr
     assert there(pusher, stray, other) == [True, False]
     assert "rescued" in done.stderr or "part of the index" in done.stderr

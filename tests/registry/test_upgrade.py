@@ -73,13 +73,13 @@ def test_history_shows_every_run_and_how_it_ended(upgraded: Upgraded) -> None:
 def test_a_saved_plan_is_applied_and_undone(upgraded: Upgraded) -> None:
     upgraded.run("apply", "plan", "-y")
     assert upgraded.tags("app") == {tag: digest for tag, digest in upgraded.now["app"].items() if tag != "1.0"}
-    upgraded.run("undo")
+    upgraded.run("undo", "-y")
     assert upgraded.tags("app") == upgraded.now["app"]
     assert upgraded.all_whole()
 
 
 def test_a_finished_run_is_undone(upgraded: Upgraded) -> None:
-    upgraded.run("undo", upgraded.left.run_of("finished"))
+    upgraded.run("undo", upgraded.left.run_of("finished"), "-y")
     tags = upgraded.before["app"]
     assert upgraded.tags("app") == {**upgraded.now["app"], "1.1": tags["1.1"], "1.2": tags["1.2"]}
 
@@ -87,13 +87,13 @@ def test_a_finished_run_is_undone(upgraded: Upgraded) -> None:
 @pytest.mark.parametrize("how", ["resume", "undo"])
 def test_an_unfinished_run_is_resumed_or_undone(upgraded: Upgraded, how: str) -> None:
     run = upgraded.left.run_of("unfinished")
-    upgraded.run(*(("undo", run) if how == "undo" else ("apply", "--resume", run, "-y")))
+    upgraded.run(*(("undo", run, "-y") if how == "undo" else ("apply", "--resume", run, "-y")))
     tags = upgraded.tags("app")
     if how == "undo":
         assert tags == {tag: digest for tag, digest in upgraded.before["app"].items() if tag not in ("1.1", "1.2")}
     else:
         assert tags.keys() == {"1.0", "1.3", "1.5", "keep"}
-        upgraded.run("undo", run)
+        upgraded.run("undo", run, "-y")
         assert upgraded.tags("app").keys() == upgraded.before["app"].keys() - {"1.1", "1.2"}
     assert all(upgraded.pusher.is_whole("app", tag) for tag in upgraded.tags("app"))
 
@@ -102,7 +102,7 @@ def test_an_unfinished_run_is_resumed_or_undone(upgraded: Upgraded, how: str) ->
 def test_a_tag_on_a_placeholder_is_recognised_and_gets_its_image(upgraded: Upgraded, how: str) -> None:
     run = upgraded.left.run_of("on a placeholder")
     assert f"left by the interrupted run {run}" in upgraded.run("inspect", "tool:1.0", code=3)
-    upgraded.run(*(("undo", run) if how == "undo" else ("apply", "--resume", run, "-y")))
+    upgraded.run(*(("undo", run, "-y") if how == "undo" else ("apply", "--resume", run, "-y")))
     before = upgraded.before["tool"]
     assert upgraded.tags("tool") == (before if how == "undo" else {"stable": before["stable"]})
     assert upgraded.all_whole() or how == "resume"
@@ -110,16 +110,16 @@ def test_a_tag_on_a_placeholder_is_recognised_and_gets_its_image(upgraded: Upgra
 
 def test_undo_without_a_run_goes_from_newest_to_oldest_and_skips_undone_runs(upgraded: Upgraded) -> None:
     for what in ("on a placeholder", "unfinished", "finished"):
-        assert upgraded.left.run_of(what) in upgraded.run("undo").splitlines()[0] + upgraded.run("history")
+        assert upgraded.left.run_of(what) in upgraded.run("undo", "-y").splitlines()[0] + upgraded.run("history")
     assert {name: upgraded.tags(name) for name in upgraded.before} == upgraded.before
     assert upgraded.all_whole()
-    upgraded.run("undo", code=1)
+    upgraded.run("undo", "-y", code=1)
 
 
 def test_a_new_removal_is_the_newest_run(upgraded: Upgraded) -> None:
     upgraded.run("remove-tags", "-r", "app", "-t", "1.5", "--refresh")
     assert "1.5" not in upgraded.tags("app")
-    upgraded.run("undo")
+    upgraded.run("undo", "-y")
     assert upgraded.tags("app") == upgraded.now["app"]
 
 

@@ -177,7 +177,7 @@ def test_a_resumption(fault: str, server: DistributionServer, reader: Reader, pr
         assert here.run(*REMOVE).returncode != 0
         proxy.heal()
         proxy.fault, proxy.breaks = FAULTS[fault], _every(6)
-        found = here.run(*SOON, "apply", "--resume", here.runs[0].name)
+        found = here.run(*SOON, "apply", "--resume", here.runs[0].name, "-y")
         proxy.heal()
         _check_run(reader, here, found.returncode, found.stderr)
 
@@ -189,7 +189,7 @@ def test_an_undo(fault: str, server: DistributionServer, reader: Reader, program
         here = Program(proxy.url, program.folder)
         assert here.run(*REMOVE).returncode == 0
         proxy.breaks = _every(6)
-        found = here.run(*SOON, "undo")
+        found = here.run(*SOON, "undo", "-y")
         assert proxy.broken
         proxy.heal()
         reader.check_what_stays()
@@ -292,14 +292,14 @@ def _check_run(reader: Reader, program: Program, code: int, errors: str) -> None
         assert reader.tags() == reader.before
         return
     if program.history()[0]["unfinished"]:
-        resumed = program.run(*SOON, "apply", "--resume", program.runs[0].name)
+        resumed = program.run(*SOON, "apply", "--resume", program.runs[0].name, "-y")
         assert resumed.returncode == 0, resumed.stderr
         reader.check_what_stays()
     _undo_wholly(reader, program)
 
 
 def _undo_wholly(reader: Reader, program: Program) -> None:
-    undone = program.run(*SOON, "undo", program.runs[0].name)
+    undone = program.run(*SOON, "undo", program.runs[0].name, "-y")
     assert undone.returncode == 0, undone.stderr
     assert reader.tags() == reader.before
     assert all(reader.pusher.is_whole(REPOSITORY, tag) for tag in reader.before)

@@ -41,10 +41,10 @@ def test_a_run_recorded_under_one_name_is_undone_under_another(
     assert found.returncode == 0, found.stderr
     assert pusher.tags("r") == {}
     assert [run["removed"] for run in one.history()] == [1]
-    found = one.run("undo")
+    found = one.run("undo", "-y")
     assert found.returncode == 0, found.stderr
     assert pusher.tags("r") == before
-    assert one.run("undo").returncode == other.run("undo").returncode == 1
+    assert one.run("undo", "-y").returncode == other.run("undo", "-y").returncode == 1
 
 
 @pytest.mark.parametrize("host", LOCAL)

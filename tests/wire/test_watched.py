@@ -95,13 +95,13 @@ def test_ctrl_c_during_undo_says_how_to_continue(
         program = Program(proxy.url, tmp_path)
         assert program.run("remove-tags", "-r", "shop/web", "-t", "<2", "--yes-remove", "60").returncode == 0
         run = program.runs[0].name
-        code, errors = interrupted(program, proxy, "PUT", "undo")
+        code, errors = interrupted(program, proxy, "PUT", "undo", "-y")
         assert code == 130, errors
         assert f"unfinished: `dregutil undo {run}{program.named}` continues it" in errors
         assert 0 < len(pusher.tags("shop/web")) < 60
         told = program.run("remove-tags", "-r", "shop/web", "-t", "absent")
         assert f"`dregutil undo {run}{program.named}` continues it" in told.stderr
-        assert program.run("undo").returncode == 0
+        assert program.run("undo", "-y").returncode == 0
         assert pusher.tags("shop/web") == before
         told = program.run("remove-tags", "-r", "shop/web", "-t", "absent")
         assert "continues it" not in told.stderr
@@ -133,6 +133,8 @@ def test_what_is_left_of_a_run_is_shown_before_it_is_resumed(
         assert interrupted(program, proxy, "DELETE", *arguments)[0] == 130
         proxy.before = lambda _: None
         left = len(pusher.tags("shop/web"))
+        code, shown = on_terminal(program, "n", "apply", "--resume", program.runs[0].name)
+        assert (code, "nothing was removed" in shown, len(pusher.tags("shop/web"))) == (0, True, left)
         code, shown = on_terminal(program, "y", "apply", "--resume", program.runs[0].name)
     assert code == 0, shown
     assert f"{60 - left} of 60 steps are done; the others:" in shown
@@ -152,8 +154,8 @@ def test_a_run_that_was_undone_is_not_resumed(
         arguments = ("remove-tags", "-r", "shop/web", "-t", "<2", "--yes-remove", "60")
         assert interrupted(program, proxy, "DELETE", *arguments)[0] == 130
         run = program.runs[0].name
-        assert program.run("undo", run).returncode == 0
-        found = program.run("apply", "--resume", run)
+        assert program.run("undo", run, "-y").returncode == 0
+        found = program.run("apply", "--resume", run, "-y")
         assert (found.returncode, "was undone" in found.stderr) == (5, True), found.stderr
         assert pusher.tags("shop/web") == before
 
@@ -162,7 +164,7 @@ def test_a_plan_without_a_valid_step_is_refused(pusher: Pusher, program: Program
     image = pusher.push_image("shop/web", "1.0", seed="one")
     assert program.run("remove-tags", "-r", "shop/web", "-t", "1.0", "--plan-out", "plan").returncode == 0
     pusher.push_image("shop/web", "stable", seed="one")
-    found = program.run("apply", "plan")
+    found = program.run("apply", "plan", "-y")
     assert (found.returncode, "none of the plan's steps applies any more" in found.stderr) == (5, True), found.stderr
     assert program.runs == []
     assert pusher.tags("shop/web") == {"1.0": image["digest"], "stable": image["digest"]}
@@ -175,9 +177,9 @@ def test_a_damaged_record_can_still_be_undone(pusher: Pusher, program: Program) 
     lines = (run / "journal.jsonl").read_bytes().splitlines(keepends=True)
     lines = [b"torn" + line if b'"type":"step"' in line else line for line in lines if b'"type":"end"' not in line]
     (run / "journal.jsonl").write_bytes(b"".join(lines))
-    found = program.run("apply", "--resume", run.name)
+    found = program.run("apply", "--resume", run.name, "-y")
     assert (found.returncode, "is damaged" in found.stderr) == (3, True), found.stderr
-    assert program.run("undo", run.name).returncode == 3, "damage is always told"
+    assert program.run("undo", run.name, "-y").returncode == 3, "damage is always told"
     assert pusher.tags("shop/web") == before
 
 
@@ -209,7 +211,7 @@ def test_pruning(pusher: Pusher, program: Program) -> None:
     assert (pruned.returncode, program.runs) == (0, [])
     assert "1 run forgotten" in pruned.stderr
     assert program.run("history", "--prune", "soon").returncode == 2
-    assert program.run("undo").returncode == 1
+    assert program.run("undo", "-y").returncode == 1
 
 
 def test_the_layout_of_a_resumed_run_is_readable_by_other_tools(
@@ -222,7 +224,7 @@ def test_the_layout_of_a_resumed_run_is_readable_by_other_tools(
         arguments = ("remove-tags", "-r", "shop/web", "-t", "<2", "--yes-remove", "60")
         assert interrupted(program, proxy, "DELETE", *arguments)[0] == 130
         proxy.before = lambda _: None
-        assert program.run("apply", "--resume", program.runs[0].name).returncode == 0
+        assert program.run("apply", "--resume", program.runs[0].name, "-y").returncode == 0
         layout = program.runs[0] / "layout"
         names = [entry["annotations"] for entry in json.loads((layout / "index.json").read_text())["manifests"]]
         assert len({name["org.opencontainers.image.ref.name"] for name in names}) == len(names) == 60
@@ -247,7 +249,7 @@ def test_an_untagged_index_in_the_content_database_holds_its_children(
     assert program.run("du", "shop/web", *cached).returncode == 0
     pusher.push_image("shop/web", "1.0", seed="pushed over it")
     assert program.run("remove-tags", "-r", "shop/web", "-t", "child", "--plan-out", "plan").returncode == 0
-    for command in (("remove-tags", "-r", "shop/web", "-t", "child"), ("apply", "plan")):
+    for command in (("remove-tags", "-r", "shop/web", "-t", "child"), ("apply", "plan", "-y")):
         found = program.run(*command, *cached)
         assert "part of the index" in found.stderr, found.stderr
         assert pusher.is_whole("shop/web", index["digest"])

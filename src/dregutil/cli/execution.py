@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from dregutil.cli.consent import agreed, is_on_terminal
 from dregutil.cli.interrupt import stop_on_signals
 from dregutil.cli.output import count, emit, note, tag_text
 from dregutil.cli.repositories import PARTIAL
@@ -32,7 +33,7 @@ from dregutil.report.removal import (
 from dregutil.report.text import pair_lines
 from dregutil.session.sync import Session
 
-__all__ = ["INTERRUPTED", "Undertaking", "agreed", "carry_out", "tell_unfinished", "warn_of_state"]
+__all__ = ["INTERRUPTED", "Undertaking", "carry_out", "tell_unfinished", "warn_of_state"]
 
 INTERRUPTED = 130
 
@@ -98,19 +99,9 @@ def warn_of_state(registry: Session) -> None:
         )
 
 
-def agreed(question: str) -> bool:
-    """Ask on a terminal; otherwise True, as scripts of the older tool expect."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return True
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
 def _agreed_to(args: argparse.Namespace, settings: Settings, registry: Session, work: Undertaking) -> bool:
-    on_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     braked = () if work.reviewed or work.earlier is not None else registry.braked(work.plan)
-    asks = on_terminal and args.yes_remove is None and bool(braked or not args.yes)
+    asks = is_on_terminal() and args.yes_remove is None and bool(braked or not args.yes)
     if asks:
         if work.rest is not work.plan:
             done = len(work.plan.steps) - len(work.rest.steps)

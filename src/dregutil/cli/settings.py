@@ -17,7 +17,7 @@ from dregutil.cli.parser import COMMANDS
 from dregutil.errors import UsageError, escaped
 from dregutil.oci.names import RegistryAddress
 
-__all__ = ["Settings", "cache_file_name", "read_settings", "shown_command", "state_folder"]
+__all__ = ["Settings", "cache_file_name", "is_off", "read_settings", "shown_command", "state_folder"]
 
 _OFF = ("", "0", "false", "no", "none")
 
@@ -82,7 +82,7 @@ class _Given:
         return found if found is not None else self.env.get(variable) or None
 
     def switch(self, name: str, variable: str) -> bool:
-        return bool(self.given.get(name)) or not _is_off(self.env.get(variable, ""))
+        return bool(self.given.get(name)) or not is_off(self.env.get(variable, ""))
 
 
 def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Settings:
@@ -101,7 +101,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         credential_source="flags" if given.get("user") else "environment",
         authfile=given.get("authfile"),
         repositories_from=given.get("repositories_from"),
-        digest_auth=switch("", "REGISTRY_USE_DIGEST_AUTH") if digest is None else not _is_off(digest),
+        digest_auth=switch("", "REGISTRY_USE_DIGEST_AUTH") if digest is None else not is_off(digest),
         client_cert=_path(text("client_cert", "REGISTRY_CLIENT_CERT")),
         client_key=_path(text("client_key", "REGISTRY_CLIENT_KEY")),
         verify=_verify(text("verify", "REQUESTS_CA_BUNDLE")),
@@ -119,7 +119,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         storage=given.get("storage"),
         state_dir=state_folder(args, env),
         repeated=_repeated(given),
-        contents=None if cache is not None and _is_off(cache) else files.contents_file(env),
+        contents=None if cache is not None and is_off(cache) else files.contents_file(env),
     )
 
 
@@ -143,7 +143,8 @@ def shown_command(arguments: Sequence[str]) -> str:
     return escaped(shlex.join(shown))
 
 
-def _is_off(value: str) -> bool:
+def is_off(value: str) -> bool:
+    """Whether the value of a switch in the environment, or of an option such as `-c`, means off."""
     return value.strip().lower() in _OFF
 
 
@@ -177,13 +178,13 @@ def _verify(value: str | None) -> Path | bool:
             f"-v {value}: this is a command, not a CA bundle",
             advice=f"-v names a CA bundle here, it is not 'verbose': write `dregutil {value}`, or -v FILE {value}",
         )
-    return False if _is_off(value) else Path(value).expanduser()
+    return False if is_off(value) else Path(value).expanduser()
 
 
 def _cache(value: str | None, address: RegistryAddress | None) -> Path | None:
     if value is None:
         return None if address is None else Path(cache_file_name(address))
-    return None if _is_off(value) else Path(value).expanduser()
+    return None if is_off(value) else Path(value).expanduser()
 
 
 def cache_file_name(address: RegistryAddress) -> str:

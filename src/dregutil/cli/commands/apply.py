@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dregutil.cli.consent import check_consent
 from dregutil.cli.execution import Undertaking, carry_out
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note
@@ -25,6 +26,7 @@ __all__ = ["apply"]
 def apply(args: argparse.Namespace, settings: Settings) -> int:
     if (args.plan is None) == (args.resume is None):
         raise UsageError("apply needs a plan file or --resume RUN", advice="`dregutil history` lists the runs")
+    check_consent(args, "-y removes without asking")
     if args.resume is not None:
         return _resume(args, settings)
     plan, sum_ = read_plan(Path(args.plan))

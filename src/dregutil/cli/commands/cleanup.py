@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from dregutil.cli.consent import check_consent, is_on_terminal
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.in_use import tell_doubts
 from dregutil.cli.left_behind import left_behind_lines
@@ -45,13 +46,8 @@ __all__ = ["cleanup"]
 
 def cleanup(args: argparse.Namespace, settings: Settings) -> int:
     started = time.monotonic()
-    only_shows = bool(args.dry_run or args.plan_out)
     policies = load_policy(args.policy)
-    if not only_shows and not args.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(
-            "not a terminal, so confirmation cannot be asked for",
-            advice="--dry-run shows what would go; -y removes without asking",
-        )
+    check_consent(args, "--dry-run shows what would go; -y removes without asking")
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit}: it must be at least 1")
     deadline = None if args.max_time is None else started + parse_duration(args.max_time).total_seconds()
@@ -113,7 +109,7 @@ def _tell(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> N
 
 
 def _asks(args: argparse.Namespace, proposal: Proposal) -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty() and not args.yes and bool(proposal.plan.steps)
+    return is_on_terminal() and not args.yes and bool(proposal.plan.steps)
 
 
 def _named(args: argparse.Namespace, proposal: Proposal) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dregutil.cli.commands.query import select
+from dregutil.cli.consent import check_older_consent, is_on_terminal
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.opened import opened
@@ -32,6 +33,7 @@ def remove_repos(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def remove_tags(args: argparse.Namespace, settings: Settings) -> int:
+    check_older_consent(args)
     with opened(settings) as registry:
         return _remove(args, settings, registry)
 
@@ -77,7 +79,7 @@ def _unlisted_lines(plan: Plan, stored: StoredRegistry | None) -> Iterator[str]:
 
 def _execute(args: argparse.Namespace, settings: Settings, registry: Session, work: Undertaking) -> int:
     plan = work.plan
-    asks = sys.stdin.isatty() and sys.stderr.isatty() and not args.yes
+    asks = is_on_terminal() and not args.yes
     for line in () if asks and plan.steps else kept_lines(plan.kept):
         note(settings, line)
     for repository, why in plan.left_out.items():

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dregutil.apply.clearing import UNCLEAR_ADVICE, unclear_text
 from dregutil.apply.undo.plan import UndoEntry, UndoPlan
 from dregutil.apply.undo.run import UndoResult, UndoRun
-from dregutil.cli.execution import INTERRUPTED, agreed, warn_of_state
+from dregutil.cli.consent import agreed, check_consent
+from dregutil.cli.execution import INTERRUPTED, warn_of_state
 from dregutil.cli.interrupt import stop_on_signals
 from dregutil.cli.opened import opened
 from dregutil.cli.other_names import other_name_advice
@@ -28,6 +29,7 @@ __all__ = ["undo"]
 
 
 def undo(args: argparse.Namespace, settings: Settings) -> int:
+    check_consent(args, "--dry-run shows what would be put back; -y puts it back without asking")
     with opened(settings) as registry:
         record = _record(args, settings, registry)
         with registry.lock():

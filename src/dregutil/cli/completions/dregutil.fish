@@ -51,7 +51,7 @@ function _shtab_dregutil_using
 end
 
 set -g _shtab_dregutil_commands list-repo-names list-tag-names query-repos query-tags find inspect du remove-tags remove-repos cleanup apply policy why history undo doctor refresh completion
-set -g _shtab_dregutil_opts_with_value --against --authfile --based-on --by --cache --client-cert --client-key --color --concurrency --digest-auth --exclude --exclude-regex --expect --format --gc --label --larger-than --limit --log-format --log-level --max-time --media-type --newer-than --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --repositories-from --resume --sort --state-dir --storage --tags --timeout --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_opts_with_value --against --authfile --based-on --by --cache --client-cert --client-key --color --concurrency --confirm --digest-auth --exclude --exclude-regex --expect --format --gc --label --larger-than --limit --log-format --log-level --max-time --media-type --newer-than --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --repositories-from --resume --sort --state-dir --storage --tags --timeout --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -350,6 +350,7 @@ complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l dry-run -d 'show 
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l plan-out -x -d 'write the plan to a file; remove nothing'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l yes -s y -d 'do not ask'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l yes-remove -x -d 'allow a plan that removes most of a repository: exactly N tags'
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l confirm -xka "auto always" -d ''"'"'always'"'"': in a script, remove nothing without --yes (default: auto) [DREGUTIL_CONFIRM]'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l untag -d 'remove the selected tags alone and keep every digest'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l keep-children -d 'leave the children of a removed index'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l keep-referrers -d 'leave signatures and other referrers'
@@ -390,6 +391,7 @@ complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l dry-run -d 'show
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l plan-out -x -d 'write the plan to a file; remove nothing'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l yes -s y -d 'do not ask'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l yes-remove -x -d 'allow a plan that removes most of a repository: exactly N tags'
+complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l confirm -xka "auto always" -d ''"'"'always'"'"': in a script, remove nothing without --yes (default: auto) [DREGUTIL_CONFIRM]'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l untag -d 'remove the selected tags alone and keep every digest'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l keep-children -d 'leave the children of a removed index'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l keep-referrers -d 'leave signatures and other referrers'

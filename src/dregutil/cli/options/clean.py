@@ -35,6 +35,11 @@ def _add_removal(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show what would be removed; remove nothing")
     add("--plan-out", type=nonempty, metavar="FILE", help="write the plan to a file; remove nothing")
     add_consent(parser)
+    add(
+        "--confirm",
+        choices=("auto", "always"),
+        help="'always': in a script, remove nothing without --yes (default: auto) [DREGUTIL_CONFIRM]",
+    )
     add("--untag", action="store_true", help="remove the selected tags alone and keep every digest")
     add_extent(parser)
 
