@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
-from dregutil.errors import DamagedRecordError
+from dregutil.errors import DamagedRecordError, JournalError
 from dregutil.journal.reader import read_indexes, read_moved
 from dregutil.journal.record import RunHeader, RunRecord
+from dregutil.journal.removed import Removed, put_back_by, removed_by, without
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository
 from dregutil.plan.outcome import Intent
@@ -33,7 +35,7 @@ class RunHistory:
         Raises DamagedRecordError if another one may be newer, but its record cannot be read.
         """
         headers = self.headers()
-        undone = {header.undoes for header in headers if header.undoes and not header.is_unfinished}
+        undone = self._undone(headers)
         found = self._newest_removal(header for header in reversed(headers) if header.run not in undone)
         for header in headers:
             if header.is_damaged and header.run not in undone and (found is None or header.run > found.run):
@@ -60,20 +62,54 @@ class RunHistory:
         return None
 
     def undos_of(self, run: str) -> list[RunHeader]:
-        """The undos of a run, finished or not, oldest first."""
+        """The undos of a run, finished or not, also of some of its images, oldest first."""
         return [header for header in self.headers() if header.undoes == run]
+
+    def left_by(self, record: RunRecord) -> Removed:
+        """What a run removed and no undo has put back."""
+        return self._left_by(record, self.headers())
+
+    def not_undone(self) -> Iterator[tuple[RunRecord, Removed]]:
+        """The removals of which something is not put back, newest first, each with that. Damaged ones are left out."""
+        headers = self.headers()
+        undone = {header.undoes for header in headers if _is_whole_undo(header)}
+        for header in reversed(headers):
+            if not (header.undoes or header.is_damaged or header.run in undone):
+                with suppress(JournalError):
+                    record = self.store.get(header.run)
+                    left = self._left_by(record, headers)
+                    if left:
+                        yield record, left
+
+    def _left_by(self, record: RunRecord, headers: Iterable[RunHeader]) -> Removed:
+        removed = left = removed_by(record)
+        for header in headers:
+            if header.undoes == record.run:
+                left = without(left, put_back_by(self.store.get(header.run), removed))
+        return left
+
+    def _undone(self, headers: Sequence[RunHeader]) -> set[str]:
+        """The removals that were put back: by an undo of the whole run, or by undos of all its images."""
+        whole = {header.undoes for header in headers if _is_whole_undo(header)}
+        partly = {header.undoes for header in headers if header.images and not header.is_unfinished} - whole
+        for header in headers:
+            if header.run in partly:
+                with suppress(JournalError):
+                    if not self._left_by(self.store.get(header.run), headers):
+                        whole.add(header.run)
+        return whole
 
     def interrupted(self) -> list[tuple[RunHeader, str]]:
         """The interrupted runs that no undo has put back, each with the command that continues it."""
         headers = [header for header in self.headers() if not header.is_damaged]
-        undone = {header.undoes for header in headers if not header.is_unfinished}
+        undone = self._undone(headers)
         begun = {header.undoes for header in headers}
         found = []
-        for header in headers:
+        for place, header in enumerate(headers):
             removal = header.undoes or header.run
-            if header.is_unfinished and removal not in undone:
+            if header.is_unfinished and removal not in undone and not _is_continued(header, headers[place + 1 :]):
                 how = f"apply --resume {removal}" if removal not in begun else f"undo {removal}"
-                found.append((header, how))
+                found.append((header, " ".join((how, *header.images))))
         return found
 
     def known_indexes(self) -> Mapping[Repository, frozenset[Digest]]:
@@ -104,3 +140,16 @@ class RunHistory:
         """The intents of all runs that moved tags onto a placeholder."""
         for header in self.headers():
             yield from read_moved(header.folder)
+
+
+def _is_whole_undo(header: RunHeader) -> bool:
+    """Whether it is an undo of a whole run, and ended."""
+    return bool(header.undoes) and not header.is_unfinished and not header.images
+
+
+def _is_continued(undo: RunHeader, later: Iterable[RunHeader]) -> bool:
+    """Whether an undo of some images, which was cut off, was completed by a later one."""
+    images = set(undo.images)
+    return bool(images) and any(
+        other.undoes == undo.undoes and not other.is_unfinished and images <= set(other.images) for other in later
+    )

@@ -31,7 +31,7 @@ from dregutil.journal.lines import (
 )
 from dregutil.journal.record import RunHeader, RunRecord, Settled
 from dregutil.oci.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
-from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.plan.file import decode_step, options_from
 from dregutil.plan.model import Plan, Reclaim, Step
 from dregutil.plan.outcome import Intent, LostTag, Result, Unanswered
@@ -89,7 +89,15 @@ def read_header(folder: Path) -> RunHeader:
         started = read_journal(folder).started
         return RunHeader(folder.name, folder, "", started, "", not ended, is_damaged=True)
     return RunHeader(
-        folder.name, folder, line.registry, line.started, line.undoes, not ended, line.number, is_newer=is_newer
+        folder.name,
+        folder,
+        line.registry,
+        line.started,
+        line.undoes,
+        not ended,
+        line.number,
+        is_newer=is_newer,
+        images=tuple(line.images),
     )
 
 
@@ -118,6 +126,7 @@ class _RecordReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.header: RunLine | None = None
+        self.images: tuple[Reference, ...] = ()
         self.steps: list[Step] = []
         self.intents: list[Intent] = []
         self.outcomes: dict[int, Settled] = {}
@@ -149,6 +158,7 @@ class _RecordReader:
     def _add(self, line: Line) -> None:
         match line:
             case RunLine():
+                self.images = tuple(Reference.parse(image) for image in line.images)
                 self.header = line
             case StepLine():
                 self.steps.append(decode_step(bytes(line.plan)))
@@ -229,6 +239,7 @@ class _RecordReader:
             frozenset(self.taken),
             tuple(self.lost.values()),
             self._unanswered(),
+            self.images,
         )
 
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
 from dregutil.errors import DregutilError, JournalError
 from dregutil.journal.reader import read_journal
 from dregutil.journal.record import RunRecord
+from dregutil.journal.removed import removed_by, undone_by
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Result
@@ -54,7 +56,11 @@ def _put_back(store: RunStore, undo: RunRecord) -> Iterator[tuple[Repository, Di
     noted = {(repository, digest): (tags, why) for repository, digest, tags, why in undo.restored}
     if undo.undoes:
         with suppress(DregutilError):  # the run may be pruned
-            for intent in store.get(undo.undoes).intents:
+            run = store.get(undo.undoes)
+            intents = run.intents
+            if undo.images:
+                intents = tuple(chain.from_iterable(undone_by(undo, removed_by(run)).values()))
+            for intent in intents:
                 noted.setdefault((intent.repository, intent.manifest.digest), (intent.tags, ""))
     return ((repository, digest, tags) for (repository, digest), (tags, why) in noted.items() if not why)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.plan.model import Plan, Step
 from dregutil.plan.outcome import Intent, LostTag, Result, Unanswered
 
@@ -26,7 +26,8 @@ class Settled:
 class RunRecord:
     """A run, as its journal has it.
 
-    `undoes`: the run that it put back, if it is an undo. `damaged` counts the lines that were written whole and cannot
+    `undoes`: the run that it put back, if it is an undo; `images`: the only images that it was to put back, or none for
+    all. `damaged` counts the lines that were written whole and cannot
     be read; if the first line is one, `plan.registry` is empty. `missing_steps`: the record of the plan is incomplete.
     `taken`: the steps that deleted something, or may have, even if the run put it back. `lost`: tags that went with
     what the run deleted, as the last line about each says. `unanswered`, by repository: deletions that may have taken
@@ -48,6 +49,7 @@ class RunRecord:
     taken: frozenset[int] = frozenset()
     lost: tuple[LostTag, ...] = ()
     unanswered: Mapping[Repository, Unanswered] = field(default_factory=dict)
+    images: tuple[Reference, ...] = ()
 
     @property
     def is_unfinished(self) -> bool:
@@ -80,7 +82,8 @@ class RunHeader:
     """The first line of a run's record, and whether its last one is there: read without what lies between.
 
     `number`: its place among the runs of the state folder, 0 for those of 2.0.0. `is_damaged`: the first line cannot be
-    read, so the run may be on any registry. `is_newer`: a version wrote it that this program cannot read.
+    read, so the run may be on any registry. `is_newer`: a version wrote it that this program cannot read. `images`: the
+    only ones that an undo was to put back, or none for all.
     """
 
     run: str
@@ -92,3 +95,4 @@ class RunHeader:
     number: int = 0
     is_damaged: bool = False
     is_newer: bool = False
+    images: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from dregutil.journal.reader import ENDED, read_header, read_journal
 from dregutil.journal.record import RunHeader, RunRecord
 from dregutil.journal.writer import Journal, write_advice
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST
-from dregutil.oci.names import registry_key, registry_spellings
+from dregutil.oci.names import Reference, registry_key, registry_spellings
 from dregutil.plan.model import Plan, StepKind
 from dregutil.plan.outcome import Intent
 
@@ -59,11 +59,11 @@ class RunStore:
         number = 1 + max((header.number for header in self.headers()), default=0)
         return Journal(self._runs / name, number=number)
 
-    def begin(self, plan: Plan, now: datetime, *, undoes: str = "") -> Journal:
+    def begin(self, plan: Plan, now: datetime, *, undoes: str = "", images: Sequence[Reference] = ()) -> Journal:
         """Begin the record of a run, with its plan. If that raises JournalError, nothing of the record is left."""
         journal = self.new(now)
         try:
-            journal.begin(plan, started=now, undoes=undoes)
+            journal.begin(plan, started=now, undoes=undoes, images=images)
         except JournalError:
             journal.close(None)
             self.discard(journal)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from dregutil.journal.lines import (
     TornLine,
     encode_line,
 )
-from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.plan.file import encode_step, options_object
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import Intent, LostTag, Outcome
@@ -73,8 +73,11 @@ class Journal:
     def run(self) -> str:
         return self.folder.name
 
-    def begin(self, plan: Plan, *, started: datetime, undoes: str = "") -> None:
-        """Write the plan, durably. Raises JournalError."""
+    def begin(self, plan: Plan, *, started: datetime, undoes: str = "", images: Sequence[Reference] = ()) -> None:
+        """Write the plan, durably; for an undo the run that it undoes, and the only `images` that it puts back.
+
+        Raises JournalError.
+        """
         header = RunLine(
             version=VERSION,
             run=self.run,
@@ -83,6 +86,7 @@ class Journal:
             command=plan.command,
             made_at=plan.made_at,
             undoes=undoes,
+            images=[str(image) for image in images],
             options=options_object(plan.options),
             steps=0 if undoes else len(plan.steps),
             tags_before={str(name): number for name, number in plan.tags_before.items()},

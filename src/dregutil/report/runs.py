@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 
 from dregutil.journal.record import RunRecord
 from dregutil.report.text import column_lines
@@ -10,15 +10,17 @@ from dregutil.report.text import column_lines
 __all__ = ["damage_text", "run_lines", "run_object", "step_lines", "step_objects"]
 
 
-def run_object(record: RunRecord, undone: Set[str]) -> dict[str, object]:
-    """The object of a run. `removed` counts the removed tags; for an undo, the tags that were put back."""
+def run_object(record: RunRecord, undone: Mapping[str, bool]) -> dict[str, object]:
+    """The object of a run. `removed` counts the removed tags. `undone` has the runs that were put back; True if all of
+    it was."""
     return {
         "run": record.run,
         "when": record.started.isoformat(timespec="seconds"),
         "registry": record.plan.registry,
         "command": record.plan.command,
         "removed": record.removed_tags,
-        "undone": record.run in undone,
+        "undone": undone.get(record.run, False),
+        "partly_undone": undone.get(record.run) is False,
         "unfinished": record.is_unfinished,
     }
 
@@ -28,7 +30,7 @@ def damage_text(record: RunRecord) -> str:
     return f"{_count(record.damaged, 'line')} of the record of {record.run} cannot be read: it is damaged"
 
 
-def run_lines(records: Sequence[RunRecord], undone: Set[str]) -> Iterator[str]:
+def run_lines(records: Sequence[RunRecord], undone: Mapping[str, bool]) -> Iterator[str]:
     if not records:
         return iter(())
     rows = [("RUN", "REGISTRY", "WHAT", "COMMAND")]
@@ -84,7 +86,7 @@ def _count(number: int, noun: str) -> str:
     return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _what(record: RunRecord, undone: Set[str]) -> str:
+def _what(record: RunRecord, undone: Mapping[str, bool]) -> str:
     if record.undoes:
         back = sum(len(tags) for _, _, tags, why in record.restored if not why)
         text = f"put back {_count(back, 'tag')} of {record.undoes}"
@@ -93,5 +95,5 @@ def _what(record: RunRecord, undone: Set[str]) -> str:
         if record.removed_untagged:
             text += f" and {_count(record.removed_untagged, 'untagged manifest')}"
         if record.run in undone:
-            text += ", undone"
+            text += ", undone" if undone[record.run] else ", partly undone"
     return f"{text}, unfinished" if record.is_unfinished else text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dregutil.errors import NotFoundError, UsageError
 from dregutil.oci.names import Digest, Reference, Repository
-from dregutil.session.removal import RemovalSession
+from dregutil.session.undo import UndoSession
 
 if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
@@ -46,7 +46,7 @@ def load_policy(path: str | Path) -> PolicySet:
     return read_policy(text, str(path))
 
 
-class CleanupSession(RemovalSession):
+class CleanupSession(UndoSession):
     """A session that reads, removes, puts back, and applies policies."""
 
     async def plan_cleanup(

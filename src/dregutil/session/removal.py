@@ -1,6 +1,6 @@
-"""What a session removes and puts back: plans, runs, resume and undo.
+"""What a session removes: plans, runs and resume.
 
-A plan is made with the client that only reads. `apply` and `undo` write, locked and recorded.
+A plan is made with the client that only reads. `apply` writes, locked and recorded.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from dregutil.errors import (
     RefusedError,
     UsageError,
 )
-from dregutil.oci.names import Digest, Repository, Tag, registry_key
+from dregutil.oci.names import Repository, registry_key
 from dregutil.select.named import parse_named, parse_repositories
 from dregutil.session.reading import ReadingSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dregutil.apply.undo.plan import UndoPlan
-    from dregutil.apply.undo.run import UndoRun
     from dregutil.inventory.tags import Inventory
     from dregutil.journal.record import RunHeader, RunRecord
     from dregutil.plan.cleanup import Proposal
@@ -40,7 +38,7 @@ __all__ = ["RemovalSession", "damaged_error"]
 
 
 class RemovalSession(ReadingSession):
-    """A session that reads, removes and puts back."""
+    """A session that reads and removes."""
 
     _planned: Plan | None = None  # the last plan made here: its duration can be estimated
 
@@ -224,84 +222,6 @@ class RemovalSession(ReadingSession):
         """The interrupted runs on this registry that are not undone, each with the command that continues it."""
         return self.history.interrupted()
 
-    def to_undo(self, run: str | None = None) -> RunRecord:
-        """The record of a run, by default the newest removal on this registry that is not undone. Raises NotFoundError,
-        PlanRefusedError for a run on another registry, UsageError for an undo, DamagedRecordError."""
-        found = self.history.to_be_undone() if run is None else self.store.get(run)
-        if found is None:
-            raise NotFoundError(
-                f"no recorded removal on {self.identity} is left to undo",
-                advice="`dregutil history` lists the runs",
-            )
-        if not found.plan.registry:  # the line that names it is damaged: take the session's
-            found = replace(found, plan=replace(found.plan, registry=self.identity))
-        self.check_is_own(found.plan.registry, "run")
-        if found.undoes:
-            raise UsageError(f"{found.run} is itself an undo", advice="to reverse it, remove again what it put back")
-        return found
-
-    async def plan_undo(self, record: RunRecord) -> UndoPlan:
-        """What an undo of a run can put back. Reads live, and changes nothing."""
-        from dregutil.apply.progress import RunProgress
-        from dregutil.apply.undo.plan import plan_undo
-
-        progress = RunProgress(total=len({one.manifest.digest for one in record.intents}), noun="manifests checked")
-        self._tell(progress)
-
-        def count_checked() -> None:
-            nonlocal progress
-            progress = replace(progress, done=progress.done + 1)
-            self._tell(progress)
-
-        async with self.connected() as registry:
-            return await plan_undo(registry, record, on_looked=count_checked)
-
-    async def apply_undo(self, record: RunRecord, plan: UndoPlan, *, stop: Stop | None = None) -> UndoRun:
-        """Carry out the `plan` of an undo, locked and recorded. Raises RefusedError and JournalError; later errors are
-        in the result."""
-        from dregutil.apply.progress import RunProgress
-        from dregutil.apply.undo.recorded import undo_recorded
-        from dregutil.session.stop import Stop
-
-        progress = RunProgress(total=sum(one.may_come_back for one in plan.entries), noun="manifests put back")
-        self._tell(progress)
-
-        def count_put() -> None:
-            nonlocal progress
-            progress = replace(progress, done=progress.done + 1)
-            self._tell(progress)
-
-        with self._working(), (stop or Stop()).event() as event:
-            async with self.connected() as registry:
-                command = self._options.get("command", f"undo({record.run!r})")
-                result = await undo_recorded(
-                    registry, record, plan, self.store, command=command, on_put=count_put, stop=event
-                )
-        self._recorded_indexes = None
-        self._update_cache(lambda known: _with_restored(known, result))
-        return result
-
-    async def undo(self, run: str | None = None, *, stop: Stop | None = None) -> UndoRun:
-        """Put back what a run removed, by default the newest removal that is not undone. Raises what `to_undo`,
-        `plan_undo` and `apply_undo` raise."""
-        from dregutil.apply.undo.run import UndoResult, UndoRun
-
-        with self.lock():
-            record = self.to_undo(run)
-            plan = await self.plan_undo(record)
-            if plan.is_needed:
-                return await self.apply_undo(record, plan, stop=stop)
-            lost = [one for one in plan.entries if one.lost or one.unread]
-            if not (lost or plan.lost or record.damaged):
-                self.mark_undone(record)
-            return UndoRun(tuple((one, UndoResult.LOST if one.lost else UndoResult.LEFT, one.lost) for one in lost))
-
-    def mark_undone(self, record: RunRecord) -> None:
-        """Record a run as undone, after an undo that was interrupted at its end."""
-        from dregutil.apply.undo.recorded import mark_undone
-
-        mark_undone(self.store, record, command=self._options.get("command", f"undo({record.run!r})"))
-
     def remember(self, proposal: Proposal) -> None:
         """Save the counts of a cleanup that was carried out, to compare with the next by the same policy file."""
         from dregutil.journal.last_cleanup import LastCleanupFile
@@ -380,13 +300,3 @@ def damaged_error(record: RunRecord, advise: Callable[[str], str]) -> DamagedRec
         f"the record of {record.run} is damaged: some of its steps cannot be read",
         advice=f"{advise(f'undo {record.run}')} puts back what it removed",
     )
-
-
-def _with_restored(known: Inventory, result: UndoRun) -> Mapping[Repository, Mapping[Tag, Digest]]:
-    from dregutil.apply.undo.run import UndoResult
-
-    found: dict[Repository, dict[Tag, Digest]] = {}
-    for entry in result.of(UndoResult.RESTORED):
-        tags = found.setdefault(entry.repository, {**known.tags(entry.repository)})
-        tags.update(dict.fromkeys(entry.tags, entry.manifest.digest))
-    return found

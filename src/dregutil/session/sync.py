@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dregutil.inventory.tags import Inventory
     from dregutil.inventory.untagged import UntaggedManifests
     from dregutil.journal.record import RunHeader, RunRecord
-    from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+    from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
     from dregutil.plan.cleanup import Proposal
     from dregutil.plan.model import Plan, RemovalOptions
     from dregutil.plan.outcome import RunResult
@@ -266,17 +266,22 @@ class Session:
     def to_undo(self, run: str | None = None) -> RunRecord:
         return self._session.to_undo(run)
 
-    def plan_undo(self, record: RunRecord) -> UndoPlan:
-        return self._run(self._session.plan_undo(record))
+    def images_to_undo(
+        self, images: Iterable[str], run: str | None = None
+    ) -> tuple[tuple[RunRecord, tuple[Reference, ...]], ...]:
+        return self._session.images_to_undo(images, run)
+
+    def plan_undo(self, record: RunRecord, images: Sequence[Reference] = ()) -> UndoPlan:
+        return self._run(self._session.plan_undo(record, images))
 
     def apply_undo(self, record: RunRecord, plan: UndoPlan, *, stop: Stop | None = None) -> UndoRun:
         return self._run(self._session.apply_undo(record, plan, stop=stop))
 
-    def undo(self, run: str | None = None, *, stop: Stop | None = None) -> UndoRun:
-        return self._run(self._session.undo(run, stop=stop))
+    def undo(self, run: str | None = None, *, images: Iterable[str] = (), stop: Stop | None = None) -> UndoRun:
+        return self._run(self._session.undo(run, images=images, stop=stop))
 
-    def mark_undone(self, record: RunRecord) -> None:
-        self._session.mark_undone(record)
+    def mark_undone(self, record: RunRecord, plan: UndoPlan | None = None) -> None:
+        self._session.mark_undone(record, plan)
 
     def remember(self, proposal: Proposal) -> None:
         self._session.remember(proposal)

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dregutil.apply.cut_off import lost_when_cut_off
-from dregutil.errors import DregutilError, PartialError
+from dregutil.errors import DregutilError, PartialError, RefusedError
 from dregutil.journal.record import RunRecord
+from dregutil.journal.removed import chosen, removed_by
 from dregutil.oci.manifest import Descriptor, Manifest
-from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.oci.placeholder import is_placeholder, stands_for_nothing
-from dregutil.plan.outcome import Intent, LostTag, Result
+from dregutil.plan.outcome import Intent, LostTag
 from dregutil.registry.reach import ends_all
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each, gather_all
@@ -26,7 +27,6 @@ __all__ = ["UndoEntry", "UndoPlan", "plan_undo"]
 
 _AT_ONCE = 16  # manifests looked at, in one repository
 _OF_ANOTHER_RUN = "an interrupted run left '{}' on a placeholder: resume or undo that run first, or push the tag"
-_NOT_BY_RUN = (Result.GONE, Result.LEFT)  # it was gone before, or it was never touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,14 @@ class UndoPlan:
 
     `on_placeholders`, by repository: the intents whose tags may be on a placeholder that is still there. That is
     cleared away first. `lost`: tags that were to stay and that the run may have taken along when it was cut off.
+    `images`: the only ones that are to come back, with what belongs to them; empty for all of the run.
     """
 
     run: str
     levels: Mapping[Repository, Sequence[Sequence[UndoEntry]]]
     on_placeholders: Mapping[Repository, Sequence[Intent]] = field(default_factory=dict)
     lost: tuple[LostTag, ...] = ()
+    images: tuple[Reference, ...] = ()
 
     @property
     def is_needed(self) -> bool:
@@ -80,38 +82,53 @@ class UndoPlan:
         return tuple(entry for levels in self.levels.values() for level in levels for entry in level)
 
 
-async def plan_undo(registry: Registry, record: RunRecord, *, on_looked: Callable[[], None] | None = None) -> UndoPlan:
-    """Read what is left of what a run removed, and say what can come back. Changes nothing.
+async def plan_undo(
+    registry: Registry,
+    record: RunRecord,
+    images: Sequence[Reference] = (),
+    *,
+    on_looked: Callable[[], None] | None = None,
+) -> UndoPlan:
+    """Read what is left of what a run removed, and say what can come back: all, or only `images` with what belongs to
+    them. Changes nothing.
 
-    `on_looked` is called after each manifest. Raises DregutilError.
+    `on_looked` is called after each manifest. Raises RefusedError if only some images are to come back, and the run was
+    cut off with tags of that repository on a placeholder; DregutilError.
     """
     on_looked = on_looked or (lambda: None)
-    removed = _removed(record)
+    everything = removed_by(record)
+    removed = chosen(everything, images) if images else everything
     levels: dict[Repository, Sequence[Sequence[UndoEntry]]] = {}
     elsewhere: dict[Repository, list[Repository]] = defaultdict(list)
     for step in record.plan.steps:
         elsewhere[step.repository] += step.also_in
     limit = asyncio.Semaphore(registry.repositories_at_once)
-
-    on_placeholders: dict[Repository, list[Intent]] = {repository: [] for repository in removed}
-    for intent in record.intents:
-        if intent.placeholder and intent.repository in on_placeholders:
-            on_placeholders[intent.repository].append(intent)
-
+    on_placeholders: dict[Repository, list[Intent]] = {}
     lost: list[LostTag] = []
 
     async def look(repository: Repository) -> None:
         async with limit:
-            lost.extend(await _lost_with(registry, repository, record))
-            others = tuple(dict.fromkeys((*elsewhere[repository], *removed)))
-            own = frozenset(intent.placeholder for intent in on_placeholders[repository])
+            if not images:
+                lost.extend(await _lost_with(registry, repository, record))
+            others = tuple(dict.fromkeys((*elsewhere[repository], *everything)))
+            moved = [one for one in record.intents if one.placeholder and one.repository == repository]
+            own = frozenset(intent.placeholder for intent in moved)
             looking = _Look(registry, repository, removed[repository], others, own)
             levels[repository] = await looking.levels(on_looked)
-            on_placeholders[repository] = [*await looking.still_there(on_placeholders[repository]), *looking.strays]
+            there = await looking.still_there(moved)
+            if images and there:
+                raise _on_placeholder(record.run, repository)
+            on_placeholders[repository] = [*there, *looking.strays]
 
     await gather_all(look(repository) for repository in removed)
-    return UndoPlan(
-        record.run, {repository: levels[repository] for repository in removed}, on_placeholders, tuple(lost)
+    in_order = {repository: levels[repository] for repository in removed}
+    return UndoPlan(record.run, in_order, on_placeholders, tuple(lost), tuple(images))
+
+
+def _on_placeholder(run: str, repository: Repository) -> RefusedError:
+    return RefusedError(
+        f"{run} was interrupted with tags of {repository} on a placeholder",
+        advice=f"undo the whole run, or complete it with `dregutil apply --resume {run}`",
     )
 
 
@@ -126,31 +143,6 @@ async def _lost_with(registry: Registry, repository: Repository, record: RunReco
         if await ends_all(registry, error):
             raise
         return ()
-
-
-def _removed(record: RunRecord) -> Mapping[Repository, list[Intent]]:
-    """What the run took away, or may have: by repository, each digest once, with all its tags.
-
-    A tag that went with a digest, although it was to stay, is one of them where the record knows with which.
-    """
-    merged: dict[tuple[Repository, Digest], Intent] = {}
-    for intent in sorted(record.intents, key=lambda intent: intent.step):
-        settled = record.outcomes.get(intent.step)
-        if settled is not None and settled.result in _NOT_BY_RUN and intent.step not in record.taken:
-            continue
-        key = (intent.repository, intent.manifest.digest)
-        # A step that was cut off may have taken the tags beside its own: some servers delete the whole manifest.
-        own = (*intent.tags, *(intent.beside if settled is None else ()))
-        before = merged.get(key)
-        merged[key] = replace(intent, tags=tuple(dict.fromkeys((*(before.tags if before is not None else ()), *own))))
-    for lost in record.lost:
-        key = (lost.repository, lost.candidates[0])
-        if lost.mended is None and len(lost.candidates) == 1 and key in merged:
-            merged[key] = replace(merged[key], tags=tuple(dict.fromkeys((*merged[key].tags, lost.tag))))
-    found: dict[Repository, list[Intent]] = defaultdict(list)
-    for intent in merged.values():
-        found[intent.repository].append(intent)
-    return found
 
 
 def _levels_of(manifests: Mapping[Digest, Manifest]) -> list[list[Digest]]:

@@ -6,7 +6,7 @@ Writes the journal, and to the registry through `apply_undo`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from dregutil.errors import JournalError
 from dregutil.journal.history import RunHistory
 from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
+from dregutil.oci.names import Reference
 from dregutil.plan.model import Plan
 from dregutil.registry.reader import Registry
 
@@ -38,7 +39,7 @@ async def undo_recorded(
     Raises JournalError where nothing can be recorded; what fails later is in the result.
     """
     stop = stop or asyncio.Event()
-    journal = store.begin(_nothing(record, command), datetime.now(UTC), undoes=record.run)
+    journal = store.begin(_nothing(record, command), datetime.now(UTC), undoes=record.run, images=plan.images)
     finished: datetime | None = None
     try:
         result = await apply_undo(registry, plan, recorder=journal, stop=stop, on_put=on_put)
@@ -51,16 +52,20 @@ async def undo_recorded(
     return result
 
 
-def mark_undone(store: RunStore, record: RunRecord, *, command: str) -> None:
-    """Note that all of a run is there, as after an undo that was cut off at its end: `undo` then takes the run before.
+def mark_undone(store: RunStore, record: RunRecord, images: Sequence[Reference] = (), *, command: str) -> None:
+    """Note that all of a run, or all of `images`, is there, as after an undo that was cut off at its end: `undo` then
+    takes the run before.
 
     Where that cannot be noted, the next undo looks again.
     """
-    if any(not header.is_unfinished for header in RunHistory(store, record.plan.registry).undos_of(record.run)):
+    named = {str(image) for image in images}
+    undos = RunHistory(store, record.plan.registry).undos_of(record.run)
+    whole = [set(header.images) for header in undos if not header.is_unfinished]
+    if any(not others or (named and named <= others) for others in whole):
         return
     with suppress(JournalError):
         now = datetime.now(UTC)
-        journal = store.begin(_nothing(record, command), now, undoes=record.run)
+        journal = store.begin(_nothing(record, command), now, undoes=record.run, images=images)
         if not journal.close(now):
             store.mark_ended(journal)
 

@@ -62,6 +62,19 @@ class UndoRun:
     id: str = ""
     interrupted: bool = False
 
+    @classmethod
+    def joined(cls, runs: Sequence[UndoRun]) -> UndoRun:
+        """Several undos as one; `id` and `error` are those of the first that has any."""
+        return cls(
+            tuple(entry for run in runs for entry in run.entries),
+            next((run.error for run in runs if run.error is not None), None),
+            tuple(tag for run in runs for tag in run.moved),
+            tuple(one for run in runs for one in run.repaired),
+            tuple(one for run in runs for one in run.unclear),
+            next((run.id for run in runs if run.id), ""),
+            any(run.interrupted for run in runs),
+        )
+
     @property
     def is_open(self) -> bool:
         """Whether a later undo may put back more."""

@@ -13,6 +13,7 @@ from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
 from dregutil.journal.oci_layout import write_layout
 from dregutil.journal.record import RunRecord
+from dregutil.journal.removed import undo_states
 from dregutil.journal.store import RunStore
 from dregutil.report.runs import damage_text, run_lines, run_object, step_lines, step_objects
 from dregutil.retention.facts import HELD_FOR
@@ -37,7 +38,7 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
             if header.is_newer:
                 newer += 1
                 note(settings, f"{error.message}: {error.advice}")
-    undone = {record.undoes for record in records if record.undoes and not record.is_unfinished}
+    undone = undo_states(records)
     if not records and not newer:
         note(settings, f"no run is recorded in {settings.state_dir}" + (f" for {registry}" if registry else ""))
         other = other_name_advice(settings, store, "history")

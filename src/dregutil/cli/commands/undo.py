@@ -1,10 +1,11 @@
-"""`undo`: puts back what a run removed, if the registry still has the layers."""
+"""`undo`: puts back what a run removed, or some of its images, if the registry still has the layers."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from dregutil.apply.clearing import UNCLEAR_ADVICE, unclear_text
 from dregutil.apply.undo.plan import UndoEntry, UndoPlan
@@ -28,37 +29,75 @@ from dregutil.session.sync import Session
 __all__ = ["undo"]
 
 
+@dataclass(frozen=True)
+class _Work:
+    """A run, and what an undo of it can put back."""
+
+    record: RunRecord
+    plan: UndoPlan
+
+    @property
+    def needed(self) -> list[UndoEntry]:
+        return [entry for entry in self.plan.entries if entry.may_come_back]
+
+    @property
+    def lost(self) -> list[UndoEntry]:
+        return [entry for entry in self.plan.entries if entry.lost or entry.unread]
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether something is known not to come back."""
+        return bool(self.lost or self.plan.lost or self.record.damaged)
+
+    @property
+    def command(self) -> str:
+        """The command that continues it."""
+        return " ".join(("undo", self.record.run, *map(str, self.plan.images)))
+
+
 def undo(args: argparse.Namespace, settings: Settings) -> int:
     check_consent(args, "--dry-run shows what would be put back; -y puts it back without asking")
     with opened(settings) as registry:
-        record = _record(args, settings, registry)
+        chosen = registry.images_to_undo(args.images, args.run) if args.images else None
+        records = ((_record(args, settings, registry), ()),) if chosen is None else chosen
         with registry.lock():
-            return _undo(args, settings, registry, record)
+            work = [_Work(record, registry.plan_undo(record, images)) for record, images in records]
+            return _undo(args, settings, registry, work)
 
 
-def _undo(args: argparse.Namespace, settings: Settings, registry: Session, record: RunRecord) -> int:
-    plan = registry.plan_undo(record)
-    needed = [entry for entry in plan.entries if entry.may_come_back]
-    lost = [entry for entry in plan.entries if entry.lost or entry.unread]
-    is_partial = bool(lost or plan.lost or record.damaged)
-    _tell(settings, record, plan)
+def _undo(args: argparse.Namespace, settings: Settings, registry: Session, work: Sequence[_Work]) -> int:
+    needed = [entry for one in work for entry in one.needed]
+    code = PARTIAL if any(one.is_partial for one in work) else 0
+    for one in work:
+        _tell(settings, one)
     if args.dry_run:
         emit(settings, [_object(entry, "would be restored") for entry in needed], _lines(needed))
-        return PARTIAL if is_partial else 0
-    if not plan.is_needed:
-        note(settings, "nothing can be put back" if lost else "nothing to put back")
-        if not is_partial:
-            registry.mark_undone(record)
+        return code
+    if not any(one.plan.is_needed for one in work):
+        note(settings, "nothing can be put back" if any(one.lost for one in work) else "nothing to put back")
+        _mark_undone(registry, work)
         emit(settings, [], [])
-        return PARTIAL if is_partial else 0
+        return code
     if not args.yes and not agreed(_question(settings, needed)):
         note(settings, "nothing was put back")
         return 0
     warn_of_state(registry)
+    _mark_undone(registry, [one for one in work if not one.plan.is_needed])
+    results: list[tuple[_Work, UndoRun]] = []
     with stop_on_signals() as stop:
-        result = registry.apply_undo(record, plan, stop=stop)
-    code = _report(settings, record, result)
-    return PARTIAL if (record.damaged or plan.lost) and not code else code
+        for one in work:
+            if one.plan.is_needed:
+                results.append((one, registry.apply_undo(one.record, one.plan, stop=stop)))
+                if results[-1][1].interrupted or results[-1][1].error is not None:
+                    break
+    done = _report(settings, results)
+    return PARTIAL if any(one.record.damaged or one.plan.lost for one in work) and not done else done
+
+
+def _mark_undone(registry: Session, work: Sequence[_Work]) -> None:
+    for one in work:
+        if not one.is_partial:
+            registry.mark_undone(one.record, one.plan)
 
 
 def _question(settings: Settings, needed: Sequence[UndoEntry]) -> str:
@@ -76,8 +115,10 @@ def _record(args: argparse.Namespace, settings: Settings, registry: Session) -> 
         raise
 
 
-def _tell(settings: Settings, record: RunRecord, plan: UndoPlan) -> None:
-    note(settings, f"{record.run}: {record.plan.command}")
+def _tell(settings: Settings, work: _Work) -> None:
+    record, plan = work.record, work.plan
+    images = f", {', '.join(map(str, plan.images))}" if plan.images else ""
+    note(settings, f"{record.run}{images}: {record.plan.command}")
     if record.damaged:
         note(settings, f"{damage_text(record)}; what only these lines recorded does not come back")
     for entry in plan.entries:
@@ -92,25 +133,18 @@ def _tell(settings: Settings, record: RunRecord, plan: UndoPlan) -> None:
         note(settings, lost_by_interruption_line(one))
 
 
-def _report(settings: Settings, record: RunRecord, result: UndoRun) -> int:
+def _report(settings: Settings, results: Sequence[tuple[_Work, UndoRun]]) -> int:
+    result = UndoRun.joined([result for _, result in results])
     restored = result.of(UndoResult.RESTORED)
-    for entry, found, why in result.entries:
-        if found in (UndoResult.LOST, UndoResult.FAILED) and not entry.lost:
-            note(settings, f"{found}: {entry.repository} {entry.manifest.digest.short}: {why}")
-    for repository, tag in result.moved:
-        note(settings, f"left alone: {repository}:{tag} points to another digest now")
-    for repository, tag, digest in result.repaired:
-        note(settings, f"{repository}:{tag} was copied from a tag of the interrupted run, and names {digest.short} now")
-    for repository, tag, candidates in result.unclear:
-        note(settings, unclear_text(repository, tag, candidates))
-    if result.unclear:
-        note(settings, UNCLEAR_ADVICE)
+    for line in _problem_lines(result):
+        note(settings, line)
     tags = sum(len(entry.tags) for entry in restored) - len(result.moved)
     manifests = sum(not entry.is_there for entry in restored)  # a removal may have taken the tags alone
     note(settings, f"put back {plural(tags, 'tag')} and {plural(manifests, 'manifest')}")
     emit(settings, [_object(entry, UndoResult.RESTORED) for entry in restored], _lines(restored))
-    if result.interrupted or result.is_open:
-        note(settings, f"unfinished: {settings.advised(f'undo {record.run}')} continues it")
+    for work, one in results:
+        if one.interrupted or one.is_open:
+            note(settings, f"unfinished: {settings.advised(work.command)} continues it")
     if result.error is not None:
         if restored:
             sys.stderr.write(f"dregutil: {result.error.message}\n  {result.error.advice}\n")
@@ -119,6 +153,20 @@ def _report(settings: Settings, record: RunRecord, result: UndoRun) -> int:
     if result.interrupted:
         return INTERRUPTED
     return PARTIAL if result.is_open or result.of(UndoResult.LOST) or result.of(UndoResult.FAILED) else 0
+
+
+def _problem_lines(result: UndoRun) -> Iterator[str]:
+    for entry, found, why in result.entries:
+        if found in (UndoResult.LOST, UndoResult.FAILED) and not entry.lost:
+            yield f"{found}: {entry.repository} {entry.manifest.digest.short}: {why}"
+    for repository, tag in result.moved:
+        yield f"left alone: {repository}:{tag} points to another digest now"
+    for repository, tag, digest in result.repaired:
+        yield f"{repository}:{tag} was copied from a tag of the interrupted run, and names {digest.short} now"
+    for repository, tag, candidates in result.unclear:
+        yield unclear_text(repository, tag, candidates)
+    if result.unclear:
+        yield UNCLEAR_ADVICE
 
 
 def _object(entry: UndoEntry, result: str) -> dict[str, object]:

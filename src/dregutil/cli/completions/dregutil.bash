@@ -316,6 +316,7 @@ _shtab_dregutil_history___no_raise_intersecting_repo_nargs=0
 _shtab_dregutil_history___raise_intersecting_repo_nargs=0
 _shtab_dregutil_history___count_nargs=0
 _shtab_dregutil_history___quiet_nargs=0
+_shtab_dregutil_undo_pos_0_nargs='*'
 _shtab_dregutil_undo__h_nargs=0
 _shtab_dregutil_undo___help_nargs=0
 _shtab_dregutil_undo___password_stdin_nargs=0

@@ -560,7 +560,7 @@ complete -c dregutil -n '_shtab_dregutil_using history' -l quiet -d 'no progress
 complete -c dregutil -n '_shtab_dregutil_using history' -l state-dir -x -d 'where runs are recorded for undo [DREGUTIL_STATE_DIR]'
 complete -c dregutil -n '_shtab_dregutil_using history' -l color -xka "auto always never" -d 'colored output (default: auto) [NO_COLOR]'
 complete -c dregutil -n '_shtab_dregutil_using history' -l prune -x -d 'forget finished runs older than this, such as 90d'
-complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a undo -d 'Put back what a run removed.'
+complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a undo -d 'Put back what a run removed, or some of its images.'
 complete -c dregutil -n '_shtab_dregutil_using undo' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using undo' -l registry -o reg -x -d 'the registry: host[:port] or a URL [REGISTRY]'
 complete -c dregutil -n '_shtab_dregutil_using undo' -l user -s u -x -d 'user name [REGISTRY_USER]; without one, Docker'"'"'s and podman'"'"'s logins are used'

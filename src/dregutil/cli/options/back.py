@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
+from typing import Any
 
 from dregutil.cli.options.command import Command
 from dregutil.cli.options.common import nonempty
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "is_run_name"]
+
+_RUN_NAME = re.compile(r"\d{1,8}(T\d{0,6}(Z(-[0-9a-f]{0,5})?)?)?", re.ASCII)  # as RunStore names them
 
 
 def _add_history(parser: argparse.ArgumentParser) -> None:
@@ -15,9 +20,36 @@ def _add_history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prune", metavar="AGE", help="forget finished runs older than this, such as 90d")
 
 
+def is_run_name(text: str) -> bool:
+    """Whether `text` has the form of a run's name, or of the beginning of one: no name of an image has it."""
+    return _RUN_NAME.fullmatch(text) is not None
+
+
+class _RunAndImages(argparse.Action):
+    """`[RUN] [IMAGE …]`: the first word is a run if it has the form of one."""
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        _option: str | None = None,
+    ) -> None:
+        words = [str(value) for value in values or ()]
+        has_run = bool(words) and is_run_name(words[0])
+        namespace.run = words[0] if has_run else None
+        namespace.images = words[1:] if has_run else words
+
+
 def _add_undo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "run", nargs="?", type=nonempty, metavar="RUN", help="default: the newest removal not yet undone"
+        "images",
+        nargs="*",
+        type=nonempty,
+        action=_RunAndImages,
+        metavar="RUN|IMAGE",
+        help="a run (default: the newest removal not yet undone), then images (repository:tag or repository@digest) "
+        "to put back only these, with their children and signatures; without a run, each from the newest that took it",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be put back")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
@@ -25,5 +57,5 @@ def _add_undo(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS = (
     Command("history", "List past runs, or show one.", "history:history", _add_history, registry=False),
-    Command("undo", "Put back what a run removed.", "undo:undo", _add_undo, changes=True),
+    Command("undo", "Put back what a run removed, or some of its images.", "undo:undo", _add_undo, changes=True),
 )
