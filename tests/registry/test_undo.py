@@ -213,7 +213,7 @@ def test_a_command_in_advice_works_in_any_folder(pusher: Pusher, program: Progra
     (advised,) = re.findall(r"`dregutil (undo .*?)`", found.stderr)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    assert bare(program, elsewhere, *shlex.split(advised)).returncode == 0
+    assert bare(program, elsewhere, *shlex.split(advised), "-y").returncode == 0
     assert pusher.tags("shop/web") == before
 
 

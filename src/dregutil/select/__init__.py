@@ -1,6 +1,6 @@
 """Selectors: which images are meant, by tag, version, glob, age, size or label.
 
-    selector, version      `-t`, `-x`, `-re`: each sees one tag at a time
+    selector, version      `-t`, `-x`, `-re`: each sees one tag at a time; every_version: several that match all
     content_selector       age, size, labels, platforms, bases: each sees what is behind one digest
     selection              which digests follow from the selected tags, and what the other tags hold back
     named, glob            repositories as users name them

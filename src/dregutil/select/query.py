@@ -10,6 +10,7 @@ from typing import Any, TypedDict, TypeVar
 from dregutil.errors import UsageError
 from dregutil.oci.names import Reference, RegistryAddress
 from dregutil.select.content_selector import ContentSelector, Label
+from dregutil.select.every_version import EveryVersion, every_version
 from dregutil.select.glob import Glob, parse_glob
 from dregutil.select.quantity import parse_duration, parse_size
 from dregutil.select.search import Search
@@ -29,11 +30,12 @@ _Value = TypeVar("_Value")
 class Selectors(TypedDict, total=False):
     """Which tags are meant: any of `tags` and `regex`, none of `exclude` and `exclude_regex`, and all of the rest.
 
-    `tags` and `exclude` are names, or comparisons of versions such as `<1.4`; the regular expressions match from the
-    start of a tag, `full_match` also to its end. The others ask what is behind a tag: `older_than` and `newer_than` a
-    timedelta or a text such as `90d`, by the creation date of the image, `larger_than` bytes or a text such as `1GiB`,
-    `labels` the values of labels (None: any value), `platforms` such as `linux/arm64`, `media_types` globs, `based_on`
-    images whose layers the images begin with.
+    `tags` and `exclude` are names, or comparisons of versions such as `<1.4`, or several that hold together, such
+    as `>=1.2 <1.3`; the regular expressions match from the start of a tag, `full_match` also to its end. The others
+    ask what is behind a tag: `older_than` and `newer_than` a timedelta or a text such as `90d`, by the creation
+    date of the image, `larger_than` bytes or a text such as `1GiB`, `labels` the values of labels (None: any
+    value), `platforms` such as `linux/arm64`, `media_types` globs, `based_on` images whose layers the images begin
+    with.
     """
 
     tags: Collection[str]
@@ -52,10 +54,12 @@ class Selectors(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Selectors, read. `selects`: something says which tags are meant."""
+    """Selectors, read. `selects`: something says which tags are meant. `every`: those that together match every
+    version."""
 
     tags: TagSelector
     contents: Search
+    every: EveryVersion | None = None
 
     @property
     def selects(self) -> bool:
@@ -81,8 +85,9 @@ def read_selectors(given: Selectors, address: RegistryAddress) -> Query:
     if not (given.get("tags") or given.get("regex")):
         tags = replace(tags, include=(Every(),))
     by_content = ("older_than", "newer_than", "larger_than", "labels", "platforms", "media_types", "based_on")
+    every = every_version(tuple(given.get("tags", ())), tags.include)
     if not any(given.get(name) not in (None, (), [], {}) for name in by_content):
-        return Query(tags, Search())
+        return Query(tags, Search(), every)
     selector = ContentSelector(
         older_than=_read(given.get("older_than"), parse_duration),
         newer_than=_read(given.get("newer_than"), parse_duration),
@@ -92,7 +97,7 @@ def read_selectors(given: Selectors, address: RegistryAddress) -> Query:
         media_types=tuple(map(parse_media_type, given.get("media_types", ()))),
     )
     bases = tuple(Reference.parse(base, registry=address) for base in given.get("based_on", ()))
-    return Query(tags, Search(selector, bases))
+    return Query(tags, Search(selector, bases), every)
 
 
 def parse_platform(text: str) -> str:

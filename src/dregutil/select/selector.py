@@ -1,4 +1,4 @@
-"""Tag selectors: exact names, version comparisons, regular expressions, and exclusions.
+"""Tag selectors: exact names, version comparisons and ranges, regular expressions, and exclusions.
 
 A selector sees one tag at a time. What needs the other tags of a repository belongs in `selection`.
 """
@@ -16,7 +16,17 @@ from dregutil.oci.names import Tag, as_tag, parse_signature_tag
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.version import Reading, Version, read_version
 
-__all__ = ["Comparison", "Every", "Exact", "Pattern", "TagSelector", "parse_selector"]
+__all__ = [
+    "Comparison",
+    "Every",
+    "Exact",
+    "Pattern",
+    "Range",
+    "Selector",
+    "TagSelector",
+    "parse_comparisons",
+    "parse_selector",
+]
 
 _COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
     "<=": operator.le,
@@ -26,6 +36,8 @@ _COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
     ">": operator.gt,
 }
 _MISWRITTEN = {"=": "==", "===": "==", "=<": "<=", "=>": ">="}
+_BETWEEN = re.compile(r"[,\s]+(?=[<>=])")
+_NO_VERSION = re.compile(r"[^A-Za-z0-9._-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,21 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """`>=1.2 <1.3`: the versions that all `comparisons` match."""
+
+    comparisons: tuple[Comparison, ...]
+
+    def matches(self, tag: str) -> bool:
+        reading = read_version(tag)
+        return all(comparison.takes(reading) for comparison in self.comparisons)
+
+    def may_match(self, tag: str) -> bool:
+        reading = read_version(tag)
+        return all(comparison.may_take(reading) for comparison in self.comparisons)
+
+
+@dataclass(frozen=True, slots=True)
 class Pattern:
     """A regular expression that matches from the start of the tag, or all of it."""
 
@@ -106,21 +133,14 @@ class Every:
     may_match = matches
 
 
-Selector = Exact | Comparison | Pattern | Every
+Selector = Exact | Comparison | Range | Pattern | Every
 
 
-def parse_selector(text: str) -> Exact | Comparison:
-    """Parse a tag, or one of `<`, `>`, `<=`, `>=`, `==` and a version. Raises UsageError."""
-    for sign in _COMPARISONS:
-        if text.startswith(sign):
-            reading = read_version(as_tag(text[len(sign) :].strip()))
-            meant = reading.meant or reading.literal  # after an operator, 4829103 is a version
-            if meant is None:
-                raise UsageError(
-                    f"the selector {text!r} has no version after '{sign}'",
-                    advice="write a version after it, such as '<1.4', and quote it: < and > are special in the shell",
-                )
-            return Comparison(sign, meant, reading.literal, reading.is_doubtful)
+def parse_selector(text: str) -> Exact | Comparison | Range:
+    """Parse a tag, or comparisons that must all match. Raises UsageError."""
+    if text.startswith(tuple(_COMPARISONS)):
+        comparisons = parse_comparisons(text)
+        return comparisons[0] if len(comparisons) == 1 else Range(comparisons)
     if not text:
         raise UsageError("an empty tag selects nothing", advice="name a tag, or a version such as '<1.4'")
     try:
@@ -129,6 +149,26 @@ def parse_selector(text: str) -> Exact | Comparison:
         raise UsageError(
             f"{text[:150]!r} is neither a tag nor a version selector", advice=_meant(text) or error.advice
         ) from error
+
+
+def parse_comparisons(text: str) -> tuple[Comparison, ...]:
+    """Parse `>=1.2`, or several comparisons with spaces or commas between them: `>=1.2 <1.3`. Raises UsageError."""
+    return tuple(_comparison(part) for part in _BETWEEN.split(text.strip(", ")) if part)
+
+
+def _comparison(text: str) -> Comparison:
+    sign = next(filter(text.startswith, _COMPARISONS), None)
+    if sign is None:
+        raise UsageError(f"{text!r} is not a comparison of versions, such as '>=1.0'")
+    version = as_tag(text[len(sign) :].strip())
+    reading = read_version(version)
+    meant = reading.meant or reading.literal  # after an operator, 4829103 is a version
+    if meant is None or _NO_VERSION.search(version):
+        advice = "write a version after it, such as '<1.4', and quote it: < and > are special in the shell"
+        if re.search(r"[<>=]", version):
+            advice = "write a space between comparisons that hold together, such as '>=1.2 <1.3'"
+        raise UsageError(f"the selector {text!r} has no version after '{sign}'", advice=advice)
+    return Comparison(sign, meant, reading.literal, reading.is_doubtful)
 
 
 def _meant(text: str) -> str:

@@ -125,6 +125,8 @@ class ReadingSession(SessionBase):
         from dregutil.session.results import ImageTag
 
         query = self._query(selectors)
+        if query.every is not None:
+            self._warn(query.every.text("tags"))
         named = parse_named(repositories, self.address)
         found = await self.inventory(only=query.contents.with_bases(named.only))
         images = [

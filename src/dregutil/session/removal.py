@@ -53,11 +53,13 @@ class RemovalSession(ReadingSession):
         """The plan that removes the selected tags of repositories (names or globs). Reads the registry, and changes
         nothing.
 
-        `selectors` are listed in `Selectors`, such as `tags=["<1.4"]` and `older_than="90d"`; all of them must match.
-        A digest is removed only if all its tags, in every repository, are selected; `rules` change that. `collector`
-        says how the registry runs its garbage collector, which decides how much is freed. Raises UsageError if
-        no selector is given, IntersectionError if `rules` ask for it, and what `tags` raises.
+        `selectors` are listed in `Selectors`, such as `tags=["<1.4"]` and `older_than="90d"`; all of them must
+        match. A digest is removed only if all its tags, in every repository, are selected; `rules` change that.
+        `collector` says how the registry runs its garbage collector, which decides how much is freed. Raises
+        UsageError if no selector is given, or if `tags` together match every version, IntersectionError if `rules`
+        ask for it, and what `tags` raises.
         """
+        from dregutil.select.every_version import EVERY_VERSION_ADVICE
         from dregutil.select.selection import MatchRules, select_tags
 
         query = self._query(selectors)
@@ -66,6 +68,8 @@ class RemovalSession(ReadingSession):
                 "no repository was named" if not repositories else "no tags are selected",
                 advice="name repositories, and tags or versions with tags=[…]; plan_repository_removal takes all tags",
             )
+        if query.every is not None:
+            raise UsageError(query.every.text("tags"), advice=EVERY_VERSION_ADVICE)
         rules = rules or MatchRules()
         only = query.contents.with_bases(parse_named(repositories, self.address).only)
         found = await self.inventory(only=only if rules.ignore_other_repositories else None)

@@ -100,3 +100,38 @@ def test_a_version_that_can_be_read_in_one_way_only_is_compared_by_that() -> Non
     assert [tag for tag in tags if selector.may_match(tag)] == ["1.0.1", "1.0.2", "1.0.2a", "1.0.2d"]
     assert selector.matches("1.0.2d")
     assert not selector.matches("1.0.2u")
+
+
+@pytest.mark.parametrize("text", [">=1.2 <1.3", ">=1.2, <1.3", ">= 1.2 , < 1.3", "<1.3 >=1.2", ">=1.2\t<1.3"])
+def test_comparisons_in_one_selector_hold_together(text: str) -> None:
+    tags = "1.1 1.2 1.2.9 1.2.9-alpine 1.3-rc1 1.3 2.0 latest release-1.2"
+    assert taken(TagSelector.build([text]), tags) == ["1.2", "1.2.9", "1.2.9-alpine", "1.3-rc1"]
+    assert taken(TagSelector.build(["<9"], [], [text]), tags) == ["1.1", "1.3", "2.0"]
+
+
+def test_selectors_side_by_side_match_any() -> None:
+    assert taken(TagSelector.build([">=1.2", "<1.3"]), "1.1 1.2 1.3") == ["1.1", "1.2", "1.3"]
+    assert taken(TagSelector.build([">=1 <1.2", ">=3"]), "1.1 1.2 3.0") == ["1.1", "3.0"]
+
+
+def test_a_range_takes_what_is_certain_and_excludes_what_may_be() -> None:
+    """`1.0.2a` is a patch or a pre-release: a removal leaves it in both cases."""
+    tags = "1.0.1 1.0.2 1.0.2a 1.0.3"
+    assert taken(TagSelector.build([">=1.0.2 <1.0.3"]), tags) == ["1.0.2"]
+    assert taken(TagSelector.build(["<9"], [], [">=1.0.2 <1.0.3"]), tags) == ["1.0.1", "1.0.3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        (">=1.2<1.3", "write a space between comparisons that hold together, such as '>=1.2 <1.3'"),
+        (">=1.2-x<1.3", "write a space between comparisons that hold together, such as '>=1.2 <1.3'"),
+        (">=1.2 <", "write a version after it, such as '<1.4', and quote it: < and > are special in the shell"),
+        (">=1.2-x 1.3", "write a version after it, such as '<1.4', and quote it: < and > are special in the shell"),
+        (">=1.2 =1.3", ""),
+    ],
+)
+def test_an_invalid_range_is_refused(text: str, advice: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_selector(text)
+    assert caught.value.advice == advice

@@ -15,6 +15,7 @@ from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.inventory.crawl_result import CrawlResult
 from dregutil.report.text import pair_lines
+from dregutil.select.every_version import EVERY_VERSION_ADVICE, every_version
 from dregutil.select.named import parse_named, parse_repositories
 from dregutil.select.nearest import near
 from dregutil.select.search import Search
@@ -69,7 +70,7 @@ def select(
         return source, select_repositories(inventory, repositories, rules), code
     named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
-    selector = _selector(args, search)
+    selector = _selector(args, settings, search, shown=shown)
     source = registry.inventory(only=search.with_bases(named.only) if args.ignore_other_repos else None)
     inventory = source.shown if shown else source.inventory
     found, code = expand(named, inventory, source.failed)
@@ -88,7 +89,7 @@ def select(
     return source, select_tags(inventory, found, selector, rules, digests=digests), code
 
 
-def _selector(args: argparse.Namespace, search: Search) -> TagSelector:
+def _selector(args: argparse.Namespace, settings: Settings, search: Search, *, shown: bool) -> TagSelector:
     for name, values in (("-t", args.tags), ("-x", args.exclude)):
         if values == []:
             raise UsageError(
@@ -107,6 +108,14 @@ def _selector(args: argparse.Namespace, search: Search) -> TagSelector:
         args.exclude_regex or (),
         full_match=args.full_match,
     )
+    every = every_version(args.tags or (), selector.include)
+    if every is not None and not shown:
+        raise UsageError(every.text("-t"), advice=EVERY_VERSION_ADVICE)
+    if every is not None:
+        note(settings, f"warning: {every.text('-t')}")
+    every = every_version(args.exclude or (), selector.exclude)
+    if every is not None:
+        note(settings, f"warning: {every.text('-x', 'exclude')}")
     return selector if args.tags or args.regex else replace(selector, include=(Every(),))
 
 

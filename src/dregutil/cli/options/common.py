@@ -75,7 +75,14 @@ def add_repositories(parser: argparse.ArgumentParser, text: str = "repositories"
 
 def add_selectors(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--tags", "-t", nargs="*", action="extend", metavar="TAG", help="tags, or versions such as '<1.4' (quote them)")
+    add(
+        "--tags",
+        "-t",
+        nargs="*",
+        action="extend",
+        metavar="TAG",
+        help="tags, or versions: '<1.4', '>=1.2 <1.3' (quote them)",
+    )
     add(
         "--regex",
         "-re",

@@ -34,7 +34,7 @@ from dregutil.retention.policyfile.tree import Mistake, Tree, parse_choice, pars
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.glob import Glob, parse_glob
 from dregutil.select.quantity import parse_duration
-from dregutil.select.selector import Comparison, parse_selector
+from dregutil.select.selector import Comparison, parse_comparisons
 
 __all__ = ["PolicyError", "Reader", "read_policy"]
 
@@ -240,17 +240,10 @@ class Reader:
 
 def parse_range(text: str) -> tuple[Comparison, ...]:
     """Parse `>=1.0`, or several comparisons that must all match: `>=1.0, <2`. Raises ValueError."""
-    parts = [part for part in re.split(r"[,\s]+(?=[<>=])", text.strip(", ")) if part]
-    found: list[Comparison] = []
-    for part in parts:
-        try:
-            selector = parse_selector(part)
-        except UsageError as error:
-            raise ValueError(error.message) from error
-        if not isinstance(selector, Comparison):
-            raise ValueError(f"{part!r} is not a comparison of versions, such as '>=1.0'")
-        found.append(selector)
-    return tuple(found)
+    try:
+        return parse_comparisons(text)
+    except UsageError as error:
+        raise ValueError(error.message) from error
 
 
 def _regex(text: str) -> BoundedRegex:
