@@ -18,7 +18,7 @@ from dregutil.cli.grammar import prepare
 from dregutil.cli.log import set_up_log
 from dregutil.cli.options.command import Command
 from dregutil.cli.parser import COMMANDS, build_parser
-from dregutil.cli.settings import Settings, read_settings, shown_command, state_folder
+from dregutil.cli.settings import read_settings, shown_command, state_folder
 from dregutil.errors import DregutilError, UsageError, escaped
 from dregutil.report.terminal import SafeStream
 
@@ -65,9 +65,11 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
         if args.command is None:
             _explain_no_command(arguments, getattr(args, "verify", None))
         _color(getattr(args, "color", "auto"))
+        command = COMMANDS[args.command]
+        if not command.settings:
+            return _function(command)(args)
         _name_registry(args)
         settings = replace(read_settings(args), command=shown_command(arguments))
-        command = COMMANDS[args.command]
         if command.registry:
             _ = settings.address  # UsageError if none is named
         return _function(command)(args, settings)
@@ -87,10 +89,10 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
         return 1
 
 
-def _function(command: Command) -> Callable[[object, Settings], int]:
+def _function(command: Command) -> Callable[..., int]:
     """A command's module is imported when the command runs: a query from the cache needs no HTTP client."""
     module, _, name = command.run.partition(":")
-    found: Callable[[object, Settings], int] = getattr(importlib.import_module(f"dregutil.cli.commands.{module}"), name)
+    found: Callable[..., int] = getattr(importlib.import_module(f"dregutil.cli.commands.{module}"), name)
     return found
 
 
@@ -148,4 +150,4 @@ def _explain_no_command(arguments: Sequence[str], verify: str | None) -> None:
             advice=f"-v names a CA bundle here, it is not 'verbose': write `dregutil {verify}`, or -v FILE {verify}",
         )
     what = "no command was given" if not arguments else "options were given, but no command"
-    raise UsageError(what, advice=f"one of {', '.join(COMMANDS)}; start with `dregutil -reg HOST doctor`")
+    raise UsageError(what, advice="`dregutil help` lists the commands; start with `dregutil -reg HOST doctor`")

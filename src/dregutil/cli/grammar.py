@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from dregutil.cli.options.command import Command
 from dregutil.errors import UsageError
 
 __all__ = ["OLDER", "Parser", "prepare"]
@@ -54,6 +55,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, with the older names first, and a UsageError instead of an exit."""
 
     older: tuple[str, ...] = _OLDER_GLOBAL
+    command: Command | None = None  # the whole program's parser has none
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, advice=f"see `{self.prog} --help`")
@@ -65,18 +67,35 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0], found)}")
         return found
 
-    def _meant(self, unknown: str, found: argparse.Namespace) -> str:
-        import difflib  # only needed for errors
+    def format_help(self) -> str:
+        from dregutil.cli import help as texts  # only needed for help
 
-        parsers = [self, *(a.choices.get(found.command) for a in self._actions if isinstance(a.choices, dict))]
-        known = dict.fromkeys(
-            name
-            for parser in parsers
-            if parser is not None
-            for name in parser._option_string_actions  # noqa: SLF001
+        return texts.overview() if self.command is None else texts.command_help(self.command, self.groups())
+
+    def groups(self) -> list[tuple[str, str, list[argparse.Action]]]:
+        """The title of each group, its description, and its arguments and options."""
+        return [(one.title or "", one.description or "", one._group_actions) for one in self._action_groups]  # noqa: SLF001
+
+    def command_parsers(self) -> dict[str, Parser]:
+        """The parsers of the commands, by name; empty for the parser of a command."""
+        return next((action.choices for action in self._actions if isinstance(action.choices, dict)), {})
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action.choices, dict) and value not in action.choices:
+            from dregutil.cli.near import absent_command  # only needed for errors
+
+            raise absent_command(value, action.choices)
+        super()._check_value(action, value)
+
+    def _meant(self, unknown: str, found: argparse.Namespace) -> str:
+        from dregutil.cli.near import near_option
+
+        parsers = (self, self.command_parsers().get(found.command or ""))
+        near = near_option(
+            unknown.partition("=")[0],
+            dict.fromkeys(name for one in parsers if one is not None for name in one._option_string_actions),  # noqa: SLF001
         )
-        near = difflib.get_close_matches(unknown.partition("=")[0], known, n=1)
-        return f" (did you mean {near[0]}?)" if near else ""
+        return f" (did you mean {near}?)" if near else ""
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         """What an abbreviation may mean; nothing if it is ambiguous (the subcommand may still know it)."""

@@ -76,19 +76,19 @@ def table_lines(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, wid
     return (_row(columns, row, widths) for row in shown)
 
 
-def wrapped(text: str, width: int) -> Iterator[str]:
-    """A line in lines of at most `width` cells, broken at words; the later ones are indented by two more. A word that
-    is longer stays whole."""
+def wrapped(text: str, width: int, *, hang: int = 2) -> Iterator[str]:
+    """A line in lines of at most `width` cells, broken at words; the later ones are indented by `hang` more. A word
+    that is longer stays whole."""
     if cells(text) <= width:
         yield text
         return
     indent = " " * (len(text) - len(text.lstrip(" ")))
     line, is_first = "", True
-    for space, word in _words(text, width - len(indent) - 2):
+    for space, word in _words(text, width - len(indent) - hang):
         if line and cells(line) + cells(space) + cells(word) > width:
             yield line
             line, is_first = "", False
-        line = f"{line}{space}{word}" if line else f"{indent if is_first else indent + '  '}{word}"
+        line = f"{line}{space}{word}" if line else f"{indent if is_first else indent + ' ' * hang}{word}"
     if line:
         yield line
 

@@ -7,12 +7,12 @@ import importlib.resources
 import sys
 
 from dregutil.cli.options.after import SHELLS
-from dregutil.cli.settings import Settings
+from dregutil.report.terminal import write_data
 
 __all__ = ["completion"]
 
 
-def completion(args: argparse.Namespace, _settings: Settings) -> int:
+def completion(args: argparse.Namespace) -> int:
     scripts = importlib.resources.files("dregutil.cli") / "completions"
-    sys.stdout.write((scripts / SHELLS[args.shell]).read_text(encoding="utf-8"))
+    write_data(sys.stdout, (scripts / SHELLS[args.shell]).read_text(encoding="utf-8"))
     return 0

@@ -7,7 +7,7 @@ import argparse
 from dregutil.cli.options.command import Command
 from dregutil.cli.options.common import add_storage
 
-__all__ = ["COMMANDS", "SHELLS"]
+__all__ = ["COMMANDS", "SHELLS", "TITLE"]
 
 SHELLS = {"bash": "dregutil.bash", "zsh": "_dregutil", "fish": "dregutil.fish"}
 
@@ -25,12 +25,22 @@ def _add_completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=tuple(SHELLS), help="the shell that will read it")
 
 
+def _add_help(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("topic", nargs="?", metavar="COMMAND", help="a command; or 'options': the global options")
+
+
+TITLE = "look after"
 COMMANDS = (
     Command(
         "doctor",
-        "Check whether the registry can be reached, what it allows, and what is broken.",
+        "Check the connection, and what is broken.",
         "doctor:doctor",
         _add_doctor,
+        about="Check whether the registry can be reached, what it allows, and what is broken. It changes nothing.",
+        examples=(
+            ("doctor --quick", "the connection, the login, and whether deletion is enabled"),
+            ("doctor --storage /var/lib/registry", "every tag and index, and the registry's own storage"),
+        ),
     ),
     Command(
         "refresh",
@@ -38,6 +48,10 @@ COMMANDS = (
         "refresh:refresh",
         _add_refresh,
         changes=True,
+        examples=(
+            ("refresh", "read every repository"),
+            ("refresh shop/web", "read one repository"),
+        ),
     ),
     Command(
         "completion",
@@ -45,5 +59,22 @@ COMMANDS = (
         "completion:completion",
         _add_completion,
         registry=False,
+        settings=False,
+        examples=(
+            ("completion bash > dregutil.bash", "in ~/.local/share/bash-completion/completions, for example"),
+            ("completion zsh > _dregutil", "in a folder of zsh's fpath"),
+        ),
+    ),
+    Command(
+        "help",
+        "Show help for a command, or the global options.",
+        "help:show_help",
+        _add_help,
+        registry=False,
+        settings=False,
+        examples=(
+            ("help remove-tags", "the options of a command, with examples"),
+            ("help options", "the options that every command has"),
+        ),
     ),
 )

@@ -10,9 +10,7 @@ from typing import Any
 from dregutil.cli.options.command import Command
 from dregutil.cli.options.common import nonempty
 
-__all__ = ["COMMANDS", "is_run_name"]
-
-_RUN_NAME = re.compile(r"\d{1,8}(T\d{0,6}(Z(-[0-9a-f]{0,5})?)?)?", re.ASCII)  # as RunStore names them
+__all__ = ["COMMANDS", "TITLE"]
 
 
 def _add_history(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +53,29 @@ def _add_undo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
 
 
+TITLE = "go back"
 COMMANDS = (
-    Command("history", "List past runs, or show one.", "history:history", _add_history, registry=False),
-    Command("undo", "Put back what a run removed, or some of its images.", "undo:undo", _add_undo, changes=True),
+    Command(
+        "history",
+        "List past runs, or show one.",
+        "history:history",
+        _add_history,
+        registry=False,
+        examples=(
+            ("history", "every recorded run"),
+            ("history 20260301T020000Z-1a2b3", "what this run removed"),
+        ),
+    ),
+    Command(
+        "undo",
+        "Put back what a run removed, or some of its images.",
+        "undo:undo",
+        _add_undo,
+        changes=True,
+        about="Put back what a run removed, or some of its images. This works until the registry collects its garbage.",
+        examples=(
+            ("undo --dry-run", "show what would be put back of the newest removal"),
+            ("undo 20260301T020000Z-1a2b3 -y", "put back what this run removed, without being asked"),
+        ),
+    ),
 )

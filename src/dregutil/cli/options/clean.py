@@ -16,7 +16,7 @@ from dregutil.cli.options.common import (
 )
 from dregutil.cli.options.look import add_tag_query
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "TITLE"]
 
 
 def _add_remove_tags(parser: argparse.ArgumentParser) -> None:
@@ -31,17 +31,18 @@ def _add_remove_repos(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_removal(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
+    removal = parser.add_argument_group("Removal")
+    add = removal.add_argument
     add("--dry-run", action="store_true", help="show what would be removed; remove nothing")
     add("--plan-out", type=nonempty, metavar="FILE", help="write the plan to a file; remove nothing")
-    add_consent(parser)
+    add_consent(removal)
     add(
         "--confirm",
         choices=("auto", "always"),
         help="'always': in a script, remove nothing without --yes (default: auto) [DREGUTIL_CONFIRM]",
     )
     add("--untag", action="store_true", help="remove the selected tags alone and keep every digest")
-    add_extent(parser)
+    add_extent(removal)
 
 
 def _add_cleanup(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +68,7 @@ def _add_apply(parser: argparse.ArgumentParser) -> None:
     add_storage(parser)
 
 
+TITLE = "clean"
 COMMANDS = (
     Command(
         "remove-tags",
@@ -74,16 +76,53 @@ COMMANDS = (
         "remove:remove_tags",
         _add_remove_tags,
         changes=True,
+        about=(
+            "Remove the digests of the selected tags. A digest goes only if every tag on it is selected. On a "
+            "terminal, the plan is shown and confirmed first. `dregutil undo` puts back what was removed."
+        ),
+        examples=(
+            ("remove-tags -r shop/web -t '<1.4' --dry-run", "show what would be removed"),
+            ("remove-tags -r shop/web -t 1.0 1.1 -y", "remove two tags without being asked"),
+        ),
     ),
-    Command("remove-repos", "Remove repositories.", "remove:remove_repos", _add_remove_repos, changes=True),
-    Command("cleanup", "Remove what a policy does not keep.", "cleanup:cleanup", _add_cleanup, changes=True),
+    Command(
+        "remove-repos",
+        "Remove repositories.",
+        "remove:remove_repos",
+        _add_remove_repos,
+        changes=True,
+        about=(
+            "Remove every digest that tags of these repositories name. On a terminal, the plan is shown and "
+            "confirmed first. `dregutil undo` puts back what was removed."
+        ),
+        examples=(
+            ("remove-repos -r shop/web --dry-run", "show what would be removed"),
+            ("remove-repos -r payments/api --plan-out plan.jsonl", "write the plan, for `dregutil apply`"),
+        ),
+    ),
+    Command(
+        "cleanup",
+        "Remove what a policy does not keep.",
+        "cleanup:cleanup",
+        _add_cleanup,
+        changes=True,
+        examples=(
+            ("cleanup -f policy.yml --dry-run --details", "show the verdict on each tag"),
+            ("cleanup -f policy.yml -y --max-time 3h", "every night, without being asked"),
+        ),
+    ),
     # Without a registry, `apply` itself ends: its message names the registry of the plan.
     Command(
         "apply",
-        "Carry out a saved plan, or resume an interrupted run.",
+        "Carry out a saved plan, or resume a run.",
         "apply:apply",
         _add_apply,
         changes=True,
         registry=False,
+        about="Carry out a saved plan, or resume an interrupted run. Each step is checked again before it is sent.",
+        examples=(
+            ("apply plan.jsonl -y", "carry out a plan that --plan-out wrote"),
+            ("apply --resume 20260301T020000Z-1a2b3", "continue an interrupted run"),
+        ),
     ),
 )

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from dregutil.cli.log import LOG_FORMATS
 
 __all__ = [
+    "GLOBAL_GROUPS",
+    "MOST_USED",
+    "Options",
     "add_consent",
     "add_extent",
     "add_global_options",
@@ -21,6 +26,23 @@ __all__ = [
 ]
 
 
+# The global options in `dregutil --help`, in short.
+MOST_USED = {
+    "-reg HOST": "the registry: host[:port] or a URL [REGISTRY]",
+    "-u USER": "user name; without, docker's and podman's logins",
+    "--insecure": "allow plain HTTP and unknown certificates",
+    "--refresh": "read the registry again before the command",
+    "--format FORMAT": "text, table, json, jsonl or csv",
+    "--quiet": "no progress, no notes",
+}
+
+
+class Options(Protocol):
+    """A parser, or a group of its options."""
+
+    def add_argument(self, *names: Any, **options: Any) -> Any: ...
+
+
 def nonempty(text: str) -> str:
     """The name of a file, folder or run. An empty name usually comes from an unset variable, and is refused."""
     if not text:
@@ -28,52 +50,73 @@ def nonempty(text: str) -> str:
     return text
 
 
-def add_global_options(parser: Any) -> None:
-    def add(*names: str, **options: Any) -> None:
-        parser.add_argument(*names, default=argparse.SUPPRESS, **options)
+def add_global_options(parser: argparse.ArgumentParser) -> None:
+    """The options that every command has, and the program before it, in the groups of `dregutil help options`."""
+    for title, fill in GLOBAL_GROUPS.items():
+        group = parser.add_argument_group(title)
+        fill(functools.partial(group.add_argument, default=argparse.SUPPRESS))
 
+
+def _add_connection(add: Callable[..., Any]) -> None:
     add("--registry", "-reg", metavar="HOST", help="the registry: host[:port] or a URL [REGISTRY]")
+    add("--insecure", action="store_true", help="allow plain HTTP and unknown certificates")
+    add("--verify", "-v", metavar="FILE", help="CA bundle [REQUESTS_CA_BUNDLE]; 'None' switches verification off")
+    add("--client-cert", "-cert", metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
+    add("--client-key", "-key", metavar="FILE", help="its key, if not in the same file [REGISTRY_CLIENT_KEY]")
+    add("--concurrency", type=int, metavar="N", help="most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]")
+    add("--timeout", type=float, metavar="S", help="seconds without an answer (default: 30)")
+    add("--use-get-manifest", action="store_true", help="GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]")
+
+
+def _add_login(add: Callable[..., Any]) -> None:
     add("--user", "-u", help="user name [REGISTRY_USER]; without one, Docker's and podman's logins are used")
     add("--password", "-p", help="password [REGISTRY_PASSWORD]")
     add("--password-stdin", action="store_true", help="read the password from standard input")
     add("--authfile", type=nonempty, metavar="FILE", help="podman's file of logins, read first [REGISTRY_AUTH_FILE]")
     add("--digest-auth", nargs="?", const="true", metavar="true", help="HTTP Digest [REGISTRY_USE_DIGEST_AUTH]")
-    add("--client-cert", "-cert", metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
-    add("--client-key", "-key", metavar="FILE", help="its key, if not in the same file [REGISTRY_CLIENT_KEY]")
-    add("--verify", "-v", metavar="FILE", help="CA bundle [REQUESTS_CA_BUNDLE]; 'None' switches verification off")
-    add("--insecure", action="store_true", help="allow plain HTTP and unknown certificates")
+
+
+def _add_reading(add: Callable[..., Any]) -> None:
+    add("--refresh", action="store_true", help="read the registry again before the command")
+    add("--cache", "-c", metavar="FILE", help="cache file [DOCKER_UTIL_CACHEFILE]; 'None' for none")
     add(
         "--repositories-from",
         type=nonempty,
         metavar="FILE",
         help="repositories, one per line, for a registry without a catalog; '-' is stdin",
     )
-    add("--cache", "-c", metavar="FILE", help="cache file [DOCKER_UTIL_CACHEFILE]; 'None' for none")
-    add("--refresh", action="store_true", help="read the registry again before the command")
-    add("--use-get-manifest", action="store_true", help="GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]")
-    add("--no-raise-intersecting-repo", dest="raise_repo", action="store_false", help="the default; still accepted")
+    add("--state-dir", type=nonempty, metavar="DIR", help="where runs are recorded for undo [DREGUTIL_STATE_DIR]")
     add(
         "--raise-intersecting-repo",
         dest="raise_repo",
         action="store_true",
         help="a digest shared with others is an error",
     )
+    add("--no-raise-intersecting-repo", dest="raise_repo", action="store_false", help="the default; still accepted")
+
+
+def _add_output(add: Callable[..., Any]) -> None:
+    add("--format", choices=("text", "table", "json", "jsonl", "csv"), help="output format (default: text)")
+    add("--quiet", action="store_true", help="no progress, no notes")
     add("--count", action="store_true", help="show the number of results at the end")
+    add("--color", choices=("auto", "always", "never"), help="colored output (default: auto) [NO_COLOR]")
     add("--log-level", "-l", metavar="LEVEL", help="log level on standard error (default: warning)")
     add("--log-format", choices=LOG_FORMATS, help="log format: text, or a JSON object per line (default: text)")
-    add("--format", choices=("text", "table", "json", "jsonl", "csv"), help="output format (default: text)")
-    add("--concurrency", type=int, metavar="N", help="most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]")
-    add("--timeout", type=float, metavar="S", help="seconds without an answer (default: 30)")
-    add("--quiet", action="store_true", help="no progress, no notes")
-    add("--state-dir", type=nonempty, metavar="DIR", help="where runs are recorded for undo [DREGUTIL_STATE_DIR]")
-    add("--color", choices=("auto", "always", "never"), help="colored output (default: auto) [NO_COLOR]")
 
 
-def add_repositories(parser: argparse.ArgumentParser, text: str = "repositories") -> None:
+GLOBAL_GROUPS: dict[str, Callable[[Callable[..., Any]], None]] = {
+    "Connection": _add_connection,
+    "Login": _add_login,
+    "Cache and records": _add_reading,
+    "Output": _add_output,
+}
+
+
+def add_repositories(parser: Options, text: str = "repositories") -> None:
     parser.add_argument("--repo", "-r", nargs="+", action="extend", required=True, metavar="REPO", help=text)
 
 
-def add_selectors(parser: argparse.ArgumentParser) -> None:
+def add_selectors(parser: Options) -> None:
     add = parser.add_argument
     add(
         "--tags",
@@ -108,12 +151,10 @@ def add_selectors(parser: argparse.ArgumentParser) -> None:
         help="regular expressions for tags to leave alone",
     )
     add("--full-match", action="store_true", help="regular expressions match the whole tag")
-    add("--no-match-all-tags", dest="match_all", action="store_false", help="other tags do not hold a digest back")
-    add("--raise-intersecting-tag", dest="raise_tag", action="store_true", help="other tags on a digest are an error")
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("search by content", "read from the registry if not known yet")
+    group = parser.add_argument_group("Search by content", "read from the registry if not known yet")
     add = group.add_argument
     add(
         "--older-than",
@@ -135,20 +176,28 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     add("--based-on", action="append", metavar="IMAGE", help="the first layers are those of this image")
 
 
-def add_rules(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ignore-other-repos", action="store_true", help="other repositories do not hold a digest back"
-    )
+def add_rules(parser: argparse.ArgumentParser, *, tags: bool = False) -> None:
+    """Whether what is outside the selection holds a digest back. `tags`: also other tags in the same repository."""
+    add = parser.add_argument_group("Shared digests").add_argument
+    add("--ignore-other-repos", action="store_true", help="other repositories do not hold a digest back")
+    if tags:
+        add("--no-match-all-tags", dest="match_all", action="store_false", help="other tags do not hold a digest back")
+        add(
+            "--raise-intersecting-tag",
+            dest="raise_tag",
+            action="store_true",
+            help="other tags on a digest are an error",
+        )
 
 
-def add_consent(parser: argparse.ArgumentParser) -> None:
+def add_consent(parser: Options) -> None:
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
     parser.add_argument(
         "--yes-remove", type=int, metavar="N", help="allow a plan that removes most of a repository: exactly N tags"
     )
 
 
-def add_extent(parser: argparse.ArgumentParser) -> None:
+def add_extent(parser: Options) -> None:
     """Options for what a plan removes besides the selection, and how the freed size is counted."""
     add = parser.add_argument
     add("--keep-children", action="store_true", help="leave the children of a removed index")
@@ -159,7 +208,7 @@ def add_extent(parser: argparse.ArgumentParser) -> None:
     add("--gc", choices=("default", "untagged"), help="how the registry collects garbage; 'untagged': with -m")
 
 
-def add_storage(parser: argparse.ArgumentParser) -> None:
+def add_storage(parser: Options) -> None:
     parser.add_argument(
         "--storage",
         type=nonempty,

@@ -7,7 +7,7 @@ import argparse
 from dregutil.cli.options.command import Command
 from dregutil.cli.options.common import add_policy_file, add_storage
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "TITLE"]
 
 
 def _add_why(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,28 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     add_storage(parser)
 
 
+TITLE = "keep"
 COMMANDS = (
-    Command("policy", "Look for mistakes in a policy file.", "policy:policy_command", _add_policy, registry=False),
-    Command("why", "Show which rules and references keep or remove a tag.", "why:why", _add_why),
+    Command(
+        "policy",
+        "Look for mistakes in a policy file.",
+        "policy:policy_command",
+        _add_policy,
+        registry=False,
+        examples=(
+            ("policy check policy.yml", "look for mistakes in the file alone"),
+            ("policy check policy.yml --against registry.example.com", "and show what its selectors match"),
+        ),
+    ),
+    Command(
+        "why",
+        "Show what keeps or removes a tag under a policy.",
+        "why:why",
+        _add_why,
+        about="Show which rules and references keep or remove a tag.",
+        examples=(
+            ("why shop/web:1.3 -f policy.yml", "the verdict on a tag, and every reason"),
+            ("why shop/web:1.3 -f policy.yml --format json", "the same as JSON"),
+        ),
+    ),
 )

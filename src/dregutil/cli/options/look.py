@@ -7,7 +7,7 @@ import argparse
 from dregutil.cli.options.command import Command
 from dregutil.cli.options.common import add_repositories, add_rules, add_search, add_selectors, add_storage
 
-__all__ = ["COMMANDS", "add_tag_query"]
+__all__ = ["COMMANDS", "TITLE", "add_tag_query"]
 
 
 def _add_list_tags(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +25,11 @@ def _add_query_repos(parser: argparse.ArgumentParser) -> None:
 
 def add_tag_query(parser: argparse.ArgumentParser) -> None:
     """Which tags a query or a removal of tags selects."""
-    add_repositories(parser, "repositories, or globs of them such as 'team/*'")
-    add_selectors(parser)
+    selection = parser.add_argument_group("Selection")
+    add_repositories(selection, "repositories, or globs of them such as 'team/*'")
+    add_selectors(selection)
     add_search(parser)
-    add_rules(parser)
+    add_rules(parser, tags=True)
 
 
 def _add_find(parser: argparse.ArgumentParser) -> None:
@@ -57,22 +58,79 @@ def _add_usage(parser: argparse.ArgumentParser) -> None:
     add_storage(parser)
 
 
+TITLE = "look"
 COMMANDS = (
-    Command("list-repo-names", "List the repositories that have tags.", "listing:list_repo_names"),
-    Command("list-tag-names", "List the tags of all or some repositories.", "listing:list_tag_names", _add_list_tags),
-    Command("query-repos", "List the digests of repositories.", "query:query_repos", _add_query_repos),
-    Command("query-tags", "List the digests of the selected tags.", "query:query_tags", add_tag_query),
-    Command("find", "Find everything that uses a digest, layer, config or image.", "find:find", _add_find),
+    Command(
+        "list-repo-names",
+        "List the repositories that have tags.",
+        "listing:list_repo_names",
+        examples=(
+            ("list-repo-names", "from the cache, which the first command makes"),
+            ("list-repo-names --refresh --count", "read again, with the number of repositories"),
+        ),
+    ),
+    Command(
+        "list-tag-names",
+        "List the tags of all or some repositories.",
+        "listing:list_tag_names",
+        _add_list_tags,
+        examples=(
+            ("list-tag-names shop/web --reverse-sort", "the newest version first"),
+            ("list-tag-names 'shop/*' --older-than 90d --image-names", "old images, as docker pull takes them"),
+        ),
+    ),
+    Command(
+        "query-repos",
+        "List the digests of repositories.",
+        "query:query_repos",
+        _add_query_repos,
+        examples=(
+            ("query-repos -r shop/web", "the digests that remove-repos would remove"),
+            ("query-repos -r shop/web --format json", "with all tags of each digest"),
+        ),
+    ),
+    Command(
+        "query-tags",
+        "List the digests of the selected tags.",
+        "query:query_tags",
+        add_tag_query,
+        about="List the digests of the selected tags: what remove-tags would remove with the same options.",
+        examples=(
+            ("query-tags -r shop/web -t '<1.4'", "all versions below 1.4"),
+            ("query-tags -r 'shop/*' -re 'rc|dev' -x latest --older-than 90d", "by name and age, in all of shop"),
+        ),
+    ),
+    Command(
+        "find",
+        "Find what uses a digest, layer, config or image.",
+        "find:find",
+        _add_find,
+        about="Find every tag, index and referrer that uses a digest, layer, config or image.",
+        examples=(
+            ("find shop/web:1.3", "every place where this image is used"),
+            ("find sha256:bc1ea16b66b5", "likewise, by the first digits of a digest"),
+        ),
+    ),
     Command(
         "inspect",
-        "Show the platforms, sizes, labels, layers and referrers of an image.",
+        "Show an image's platforms, sizes, labels, layers.",
         "inspect:inspect",
         _add_inspect,
+        about="Show the platforms, sizes, labels, layers and referrers of an image.",
+        examples=(
+            ("inspect shop/web:1.3", "what the image consists of"),
+            ("inspect shop/web:1.3 --format json", "the same as JSON"),
+        ),
     ),
     Command(
         "du",
-        "Show the size of repositories, tags or layers, and what removing each alone would free.",
+        "Show sizes, and what removing each would free.",
         "du:du",
         _add_usage,
+        about="Show the size of repositories, tags or layers, and what removing each alone would free.",
+        examples=(
+            ("du --top 10", "the ten repositories whose removal would free most"),
+            ("du shop/web --by tag --sort size", "the tags of a repository, the largest first"),
+        ),
     ),
 )
