@@ -64,7 +64,10 @@ class Parser(argparse.ArgumentParser):
         """As argparse; the error for an unknown option suggests the nearest known one."""
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0], found)}")
+            raise UsageError(
+                f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0], found)}",
+                advice=f"see `{self.prog} {f'{found.command} ' if found.command else ''}--help`",
+            )
         return found
 
     def format_help(self) -> str:

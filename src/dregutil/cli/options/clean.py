@@ -122,7 +122,7 @@ COMMANDS = (
         about="Carry out a saved plan, or resume an interrupted run. Each step is checked again before it is sent.",
         examples=(
             ("apply plan.jsonl -y", "carry out a plan that --plan-out wrote"),
-            ("apply --resume 20260301T020000Z-1a2b3", "continue an interrupted run"),
+            ("apply --resume 20260301T020000Z-1a2b3 -y", "continue an interrupted run"),
         ),
     ),
 )

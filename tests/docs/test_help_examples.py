@@ -1,0 +1,56 @@
+"""Every example in the help of a command runs, in the order in which help shows them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from test_seed_examples import shell
+
+from documents import blocks, fill, here
+from dregutil.cli.parser import COMMANDS
+from images import Pusher
+from servers import DistributionServer
+
+RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{5}")
+
+
+@pytest.fixture
+def example(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Callable[[str], str]:
+    """Run a command line on the registry of the documents, with a policy, a plan, and an interrupted run."""
+    fill(pusher)
+    (policy,) = (block for block in blocks("README.md", "yaml") if "policies:" in block)
+    (tmp_path / "policy.yml").write_text(policy)
+    names: list[str] = []
+
+    def run(line: str) -> str:
+        line = RUN.sub(lambda _: names[0], here(line, registry_server))
+        found = shell(f"dregutil {line}", tmp_path, registry_server)
+        assert found.returncode == 0, found.stderr
+        return found.stdout + found.stderr
+
+    run("remove-tags -r payments/api -t 1.0 --plan-out plan.jsonl")
+    run("remove-tags -r shop/web -t 1.1 -y")
+    (folder,) = (tmp_path / "state" / "dregutil" / "runs").iterdir()
+    names.append(folder.name)
+    journal = folder / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:-3]))  # the outcome, a look and the end: as if it had been killed
+    return run
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_runs(name: str, example: Callable[[str], str], tmp_path: Path) -> None:
+    for line, _ in COMMANDS[name].examples:
+        shown = example(line)
+        written = shlex.split(line)[-1] if " > " in line else ""
+        assert shown or (tmp_path / written).stat().st_size, line
+
+
+def test_what_an_example_writes_is_a_script(example: Callable[[str], str], tmp_path: Path) -> None:
+    example(COMMANDS["completion"].examples[0][0])
+    assert subprocess.run(["bash", "-n", tmp_path / "dregutil.bash"], check=False).returncode == 0
