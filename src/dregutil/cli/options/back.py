@@ -10,7 +10,9 @@ from typing import Any
 from dregutil.cli.options.command import Command
 from dregutil.cli.options.common import nonempty
 
-__all__ = ["COMMANDS", "TITLE"]
+__all__ = ["COMMANDS", "TITLE", "is_run_name"]
+
+_RUN_NAME = re.compile(r"\d{1,8}(T\d{0,6}(Z(-[0-9a-f]{0,5})?)?)?", re.ASCII)  # as RunStore names them
 
 
 def _add_history(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +77,7 @@ COMMANDS = (
         about="Put back what a run removed, or some of its images. This works until the registry collects its garbage.",
         examples=(
             ("undo --dry-run", "show what would be put back of the newest removal"),
-            ("undo 20260301T020000Z-1a2b3 -y", "put back what this run removed, without being asked"),
+            ("undo shop/web:1.1 -y", "put back one image, from the newest run that removed it"),
         ),
     ),
 )
