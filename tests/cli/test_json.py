@@ -19,6 +19,7 @@ EXAMPLES = {title: json.loads(block) for titles, _, block in SECTIONS for title 
 LINES = {
     "list-repo-names": ["list-repo-names"],
     "list-tag-names": ["list-tag-names"],
+    "ls": ["ls"],
     "query-repos": ["query-repos", "-r", "shop/web"],
     "query-tags": ["query-tags", "-r", "shop/web", "--no-match-all-tags", "-t", "1.0"],
     "remove-repos": ["remove-repos", "-r", "shop/web"],

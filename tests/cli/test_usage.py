@@ -244,7 +244,7 @@ def test_a_terminal_shows_a_bar_beside_each_line(program: Program) -> None:
     ("by", "keys"),
     [
         ("repo", ["repository", "tags", "images", "size", "unique", "shared"]),
-        ("tag", ["repository", "tag", "tags", "images", "size", "unique", "shared"]),
+        ("tag", ["repository", "tag", "tags", "images", "size", "unique", "shared", "digest", "created"]),
         ("layer", ["layer", "repositories", "images", "size", "unique", "shared"]),
     ],
 )

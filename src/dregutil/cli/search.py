@@ -1,24 +1,31 @@
-"""Search by content: applies the selectors of the command line to the images of tags."""
+"""Search: the selectors of the command line, by name and by content, applied to tags."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Sequence, Set
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dregutil.cli.output import note, plural
-from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.repositories import PARTIAL, expand
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Reference, Repository, Tag
+from dregutil.select.named import parse_named
+from dregutil.select.nearest import near
 from dregutil.select.quantity import parse_duration, parse_size
 from dregutil.select.search import Search
+from dregutil.select.selector import Every, Exact, TagSelector
+from dregutil.select.version import tag_order
 
 if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.session.sync import Session
 
-__all__ = ["read_search", "search_contents"]
+__all__ = ["matching_tags", "note_unmatched", "read_search", "read_tag_selector", "search_contents"]
+
+_MOST_NAMED = 5
 
 
 def read_search(args: argparse.Namespace, settings: Settings) -> Search:
@@ -65,6 +72,81 @@ def search_contents(
     if unread:
         note(settings, f"{plural(unread, 'tag')} left out: not read")
     return found.digests, PARTIAL if unread else 0
+
+
+def read_tag_selector(args: argparse.Namespace, search: Search, *, is_listing: bool = False) -> TagSelector:
+    """The tags that the command line selects. Raises UsageError if it selects none; a listing then shows them all."""
+    for name, values in (("-t", args.tags), ("-x", args.exclude)):
+        if values == []:
+            raise UsageError(
+                f"{name} without a tag: the shell took the < or > as a redirection",
+                advice=f"quote it: {name} '<1.4', or {name} \\<1.4",
+            )
+    if not (is_listing or args.tags or args.regex or search.is_asked):
+        raise UsageError(
+            "no tags are selected",
+            advice="name tags or versions with -t, or patterns with -re, or search by --older-than and the like",
+        )
+    selector = TagSelector.build(
+        args.tags or (),
+        args.regex or (),
+        args.exclude or (),
+        args.exclude_regex or (),
+        full_match=args.full_match,
+    )
+    return selector if args.tags or args.regex else replace(selector, include=(Every(),))
+
+
+def note_unmatched(args: argparse.Namespace, settings: Settings, selector: TagSelector, there: Set[str]) -> None:
+    """Name the selectors that match no tag, and the excluded tags that do not exist: usually typing errors."""
+    given = [*(args.tags or ()), *(args.regex or ())]
+    unmatched = [
+        f"{text} selects no tag{near(text, there) if isinstance(one, Exact) else ''}"
+        for text, one in zip(given, selector.include, strict=False)
+        if not (one.name in there if isinstance(one, Exact) else any(map(one.matches, there)))
+    ]
+    unmatched += [
+        f"-x {one.name} names no tag{near(one.name, there)}"
+        for one in selector.exclude
+        if isinstance(one, Exact) and one.name not in there
+    ]
+    for line in unmatched[:_MOST_NAMED]:
+        note(settings, line)
+    if len(unmatched) > _MOST_NAMED:
+        note(settings, f"and {len(unmatched) - _MOST_NAMED:,} more that match no tag")
+
+
+def matching_tags(
+    args: argparse.Namespace, settings: Settings, registry: Session
+) -> tuple[CrawlResult, list[tuple[Repository, Tag, Digest]], int]:
+    """The tags that a listing shows, those of each repository in version order, with the exit code so far. Nothing is
+    held back or left out: without -t and -re, signature tags are listed, too. Raises UsageError before anything is
+    read, and NotFoundError."""
+    named = parse_named(args.repo, settings.address)
+    search = read_search(args, settings)
+    selector, is_named = read_tag_selector(args, search, is_listing=True), bool(args.tags or args.regex)
+    source = registry.inventory(only=search.with_bases(named.only))
+    inventory = source.shown
+    found, code = expand(named, inventory, source.failed)
+    if not named.names:
+        found, code = tuple(inventory.repositories), PARTIAL if source.failed else 0
+    if not code:  # repositories that could not be read may have those tags
+        note_unmatched(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
+    tags = [
+        (name, tag, inventory.tags(name)[tag])
+        for name in found
+        for tag in sorted(inventory.tags(name), key=tag_order)
+        if (selector.matches(tag) if is_named else not selector.excludes(tag))
+    ]
+    if search.is_asked:
+        digests, searched = search_contents(registry, settings, source, search, tags)
+        tags = [one for one in tags if one[2] in digests]
+        code = max(code, searched)
+    if not tags and (is_named or search.is_asked or args.exclude or args.exclude_regex):
+        note(settings, "no tag is selected")
+    elif not tags and not source.failed:
+        note(settings, f"{settings.address.name} has no tags")
+    return source, tags, code
 
 
 def _not_empty(option: str, values: Sequence[str] | None) -> Sequence[str]:

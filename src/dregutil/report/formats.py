@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -13,6 +14,8 @@ from dregutil.oci.names import Digest
 from dregutil.report.layout import Column, table_lines
 
 __all__ = ["render"]
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00")
 
 
 def render(
@@ -89,4 +92,8 @@ def _table(objects: Sequence[Mapping[str, object]], width: int | None) -> Iterat
 
 
 def _short(value: object) -> str:
-    return value.short if isinstance(value, Digest) else _cell(value)
+    """A value for a person: the first 12 digits of a digest, a date to the minute."""
+    if isinstance(value, Digest):
+        return value.hex[:12]
+    text = _cell(value)
+    return f"{text[:10]} {text[11:16]}" if _DATE.fullmatch(text) else text

@@ -14,7 +14,8 @@ __all__ = ["Column", "Cut", "cells", "cut", "laid_out", "painted", "table_lines"
 Cut = str  # "end", "middle", or "" for a column that is never cut
 _GAP = "  "
 _ELLIPSIS = "…"
-_LEAST = 6  # cells that a cut column keeps at least
+_LEAST = 6  # cells that a cut column keeps, if there is room
+_SMALLEST = 3  # cells that it keeps even then
 _WORD = re.compile(r"( *)(`[^`\n]*`[^ `]*|[^ ]+)")  # a command between backticks is one word: it is there to be copied
 _STYLES = (
     (re.compile(r"(?:REMOVE|REFUSED)\b"), "31"),
@@ -135,24 +136,16 @@ def _placed(column: Column, cell: str, width: int) -> str:
 
 
 def _fitted(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
-    """Widths whose sum is at most `room`, if the columns can be cut that far: the widest give way first."""
+    """Widths whose sum is at most `room`, if the columns can be cut that far: the widest give way first, down to their
+    least width, and only if that is not enough further."""
     fitted = list(widths)
-    while sum(fitted) > room:
-        able = [place for place, column in enumerate(columns) if column.cut and fitted[place] > column.least]
-        if not able:
-            break
-        widest = max(fitted[place] for place in able)
-        # Down to the next widest, or as far as needed, whichever comes first; those of the same width share.
-        first = [place for place in able if fitted[place] == widest]
-        next_ = max([fitted[place] for place in able if fitted[place] < widest], default=0)
-        needed = sum(fitted) - room
-        if needed < len(first):
-            for place in first[:needed]:
-                fitted[place] -= 1
-            break
-        by = min(needed // len(first), widest - next_)
-        for place in first:
-            fitted[place] = max(columns[place].least, fitted[place] - by)
+    for least in ([column.least for column in columns], [_SMALLEST] * len(columns)):
+        able = [place for place, column in enumerate(columns) if column.cut]
+        while sum(fitted) > room:
+            able = [place for place in able if fitted[place] > least[place]]
+            if not able:
+                break
+            fitted[max(able, key=fitted.__getitem__)] -= 1
     return fitted
 
 

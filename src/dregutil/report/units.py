@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["duration_text", "size_text"]
+__all__ = ["age_text", "duration_text", "size_text"]
 
 _STEP = 1000
+_DAY = 86400  # seconds
+_AGES = (
+    (365 * _DAY, "year", 2),
+    (30 * _DAY, "month", 3),
+    (7 * _DAY, "week", 2),
+    (_DAY, "day", 2),
+    (3600, "hour", 1),
+    (60, "minute", 1),
+)
 
 
 def size_text(size: int) -> str:
@@ -22,3 +31,12 @@ def duration_text(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def age_text(seconds: float) -> str:
+    """How long ago something was, in the largest unit of which there are two: `40 minutes`, `13 days`, `8 weeks`."""
+    for unit, noun, least in _AGES:
+        if seconds >= unit * least:
+            number = int(seconds // unit)
+            return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{max(0, int(seconds))} s"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 
 from dregutil.inventory.contents.measured import TotalUsage, UsageRow
+from dregutil.oci.names import Digest
 from dregutil.report.units import size_text
 
 __all__ = ["row_name", "usage_lines", "usage_object"]
@@ -23,7 +25,8 @@ _SHARED = {
 }
 
 
-def usage_object(row: UsageRow) -> dict[str, object]:
+def usage_object(row: UsageRow, created: Callable[[Digest], datetime | None]) -> dict[str, object]:
+    """The object of a row. `created` returns when the image of a tag was built, None if that is not known."""
     if row.repository is None:
         return {
             "layer": row.digest,
@@ -33,7 +36,7 @@ def usage_object(row: UsageRow) -> dict[str, object]:
             "unique": row.unique,
             "shared": row.shared,
         }
-    return {
+    found: dict[str, object] = {
         "repository": row.repository,
         **({} if row.tag is None else {"tag": row.tag}),
         "tags": row.tags,
@@ -42,6 +45,10 @@ def usage_object(row: UsageRow) -> dict[str, object]:
         "unique": row.unique,
         "shared": row.shared,
     }
+    if row.tag is not None and row.digest is not None:
+        built = created(row.digest)
+        found |= {"digest": row.digest, "created": None if built is None else built.isoformat()}
+    return found
 
 
 def usage_lines(

@@ -173,6 +173,8 @@ def _comparison(text: str) -> Comparison:
 
 def _meant(text: str) -> str:
     """What the user may have meant by a text that cannot be a tag."""
+    if "/" in text and not text.startswith(tuple(_COMPARISONS)):
+        return "no tag has a slash; if it is a repository, name it before the selectors"
     pattern = "".join({"*": ".*", "?": "."}.get(sign, re.escape(sign) if sign in ".+" else sign) for sign in text)
     if re.fullmatch(r"[A-Za-z0-9._*?-]+", text):
         return f"for a pattern, use -re (or -xre): '{pattern}'"

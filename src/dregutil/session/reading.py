@@ -143,12 +143,14 @@ class ReadingSession(SessionBase):
     async def contents(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
         """As `tags`, each with what its image contains: size, date, labels, platforms, layers. What was read before is
         not read again."""
-        images = await self.tags(*repositories, **selectors)
+        return await self.describe(await self.tags(*repositories, **selectors))
+
+    async def describe(self, images: Collection[ImageTag]) -> tuple[ImageTag, ...]:
+        """Each of `images` with what it contains."""
         unread = await self.read_contents([(one.repository, one.digest) for one in images])
         why = {digest: error.message for digest, error in unread.items()}
-        return tuple(
-            replace(one, details=self.database.details(one.digest), unread=why.get(one.digest, "")) for one in images
-        )
+        details = {digest: self.database.details(digest) for digest in {one.digest for one in images}}
+        return tuple(replace(one, details=details[one.digest], unread=why.get(one.digest, "")) for one in images)
 
     async def read_contents(self, holders: Collection[tuple[Repository, Digest]]) -> Mapping[Digest, DregutilError]:
         """Read the contents of digests, each with a repository that has it, into the content database. Returns what

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dregutil.inventory.tags import Inventory
     from dregutil.inventory.untagged import UntaggedManifests
     from dregutil.journal.record import RunHeader, RunRecord
+    from dregutil.journal.tag_records import TagRecords
     from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
     from dregutil.plan.cleanup import Proposal
     from dregutil.plan.model import Plan, RemovalOptions
@@ -97,6 +98,11 @@ class Session:
         """What images contain, as far as it was read."""
         return self._session.database
 
+    @property
+    def records(self) -> TagRecords:
+        """The records of when this registry's tags came."""
+        return self._session.records
+
     def live_tags(self) -> Mapping[Repository, Collection[Tag]]:
         return self._session.live_tags()
 
@@ -133,6 +139,9 @@ class Session:
 
     def contents(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
         return self._run(self._session.contents(*repositories, **selectors))
+
+    def describe(self, images: Collection[ImageTag]) -> tuple[ImageTag, ...]:
+        return self._run(self._session.describe(images))
 
     def read_contents(self, holders: Collection[tuple[Repository, Digest]]) -> Mapping[Digest, DregutilError]:
         return self._run(self._session.read_contents(holders))

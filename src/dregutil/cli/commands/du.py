@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.opened import opened
@@ -15,6 +16,7 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored, storage_code
 from dregutil.errors import UsageError
 from dregutil.inventory.contents.measured import Measured, UsageRow
+from dregutil.oci.names import Digest
 from dregutil.plan.waste import wasted
 from dregutil.report.units import size_text
 from dregutil.report.usage import row_name, usage_lines, usage_object
@@ -49,7 +51,7 @@ def _du(args: argparse.Namespace, settings: Settings, registry: Session) -> int:
     _tell(settings, found, stored)
     if found.unreadable or found.unlisted:
         code = PARTIAL
-    _show(args, settings, found.measured)
+    _show(args, settings, registry, found.measured)
     _tell_waste(settings, stored)
     return code
 
@@ -87,7 +89,7 @@ def _tell_waste(settings: Settings, stored: StoredRegistry | None) -> None:
         note(settings, f"not counted: {free}, free {then}")
 
 
-def _show(args: argparse.Namespace, settings: Settings, measured: Measured) -> None:
+def _show(args: argparse.Namespace, settings: Settings, registry: Session, measured: Measured) -> None:
     sort = args.sort or ("size" if args.by == "layer" else "unique")
     rows, total = measured.rows(sort, args.top), measured.total
     if settings.format == "text":
@@ -100,10 +102,17 @@ def _show(args: argparse.Namespace, settings: Settings, measured: Measured) -> N
             listed, longest = rows, measured.longest_name()
         emit(settings, (), usage_lines(args.by, listed, total, longest=longest, bars=bars, tag_text=shown))
         return
-    emit(settings, _objects(settings, rows, total.size), ())
+    emit(settings, _objects(settings, registry, rows, total.size), ())
 
 
-def _objects(settings: Settings, rows: Iterator[UsageRow], total: int) -> Iterator[dict[str, object]]:
-    yield from (usage_object(row) for row in rows)
+def _objects(
+    settings: Settings, registry: Session, rows: Iterator[UsageRow], total: int
+) -> Iterator[dict[str, object]]:
+    @cache
+    def created(digest: Digest) -> datetime | None:
+        details = registry.database.details(digest)
+        return None if details is None else details.created
+
+    yield from (usage_object(row, created) for row in rows)
     if settings.format in ("json", "jsonl"):
         yield {"total": total}

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from itertools import groupby
 
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note
-from dregutil.cli.repositories import PARTIAL, expand
-from dregutil.cli.search import read_search, search_contents
+from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.search import matching_tags
 from dregutil.cli.settings import Settings
 from dregutil.report.text import pair_lines
-from dregutil.select.named import parse_named
-from dregutil.select.selector import Every
-from dregutil.select.version import tag_order
-from dregutil.session.sync import Session
 
 __all__ = ["list_repo_names", "list_tag_names"]
 
@@ -33,37 +30,14 @@ def list_repo_names(_args: argparse.Namespace, settings: Settings) -> int:
 
 def list_tag_names(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as registry:
-        return _list_tags(args, settings, registry)
-
-
-def _list_tags(args: argparse.Namespace, settings: Settings, registry: Session) -> int:
-    named = parse_named(args.repo, settings.address)
-    search = read_search(args, settings)
-    source = registry.inventory(only=search.with_bases(named.only))
-    inventory = source.shown
-    found, code = expand(named, inventory, source.failed)
-    if not named.names:
-        found, code = tuple(inventory.repositories), PARTIAL if source.failed else 0
-    rows = [
-        (repository, tag)
-        for repository in found
-        for tag in sorted(inventory.tags(repository), key=tag_order, reverse=args.reverse_sort)
-    ]
-    if search.is_asked:
-        every = Every()
-        tags = [(name, tag, inventory.tags(name)[tag]) for name, tag in rows if every.matches(tag)]
-        digests, searched = search_contents(registry, settings, source, search, tags)
-        rows = [(name, tag) for name, tag, digest in tags if digest in digests]
-        code = max(code, searched)
-    if not rows and search.is_asked:
-        note(settings, "no tag is selected")
-    elif not rows and not source.failed:
-        note(settings, f"{settings.address.name} has no tags")
-    images = [f"{settings.address.name}/{repository}:{tag}" for repository, tag in rows]
+        _, tags, code = matching_tags(args, settings, registry)
+    if args.reverse_sort:
+        tags = [one for _, group in groupby(tags, key=lambda one: one[0]) for one in reversed(list(group))]
+    images = [f"{settings.address.name}/{repository}:{tag}" for repository, tag, _ in tags]
     objects = [
-        {"repository": repository, "tag": tag, "digest": inventory.tags(repository)[tag], "image": image}
-        for (repository, tag), image in zip(rows, images, strict=True)
+        {"repository": repository, "tag": tag, "digest": digest, "image": image}
+        for (repository, tag, digest), image in zip(tags, images, strict=True)
     ]
-    emit(settings, objects, images if args.image_names else pair_lines(rows))
-    count(settings, "tags", len(rows))
+    emit(settings, objects, images if args.image_names else pair_lines([(name, tag) for name, tag, _ in tags]))
+    count(settings, "tags", len(tags))
     return code

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence, Set
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note
 from dregutil.cli.repositories import expand, tell_absent
-from dregutil.cli.search import read_search, search_contents
+from dregutil.cli.search import note_unmatched, read_search, read_tag_selector, search_contents
 from dregutil.cli.settings import Settings
-from dregutil.errors import UsageError
+from dregutil.errors import DregutilError, UsageError
 from dregutil.inventory.crawl_result import CrawlResult
+from dregutil.oci.names import Digest
 from dregutil.report.text import pair_lines
 from dregutil.select.every_version import EVERY_VERSION_ADVICE, every_version
 from dregutil.select.named import parse_named, parse_repositories
-from dregutil.select.nearest import near
-from dregutil.select.search import Search
 from dregutil.select.selection import HeldBack, MatchRules, Selected, Selection, select_repositories, select_tags
-from dregutil.select.selector import Every, Exact, TagSelector
+from dregutil.select.selector import TagSelector
 from dregutil.session.sync import Session
 
-_MOST_NAMED = 5
+if TYPE_CHECKING:
+    from dregutil.oci.image import ImageDetails
 
-__all__ = ["query_repos", "query_tags", "select", "selected_objects", "tell_held"]
+__all__ = ["query_repos", "query_tags", "select", "tell_held"]
 
 
 def query_repos(args: argparse.Namespace, settings: Settings) -> int:
@@ -39,11 +39,14 @@ def query_tags(args: argparse.Namespace, settings: Settings) -> int:
 def _query(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as registry:
         _, selection, code = select(args, settings, registry, shown=True)
+        found = selection.selected
+        details = {} if settings.format == "text" else _details(settings, registry, found)
     tell_held(settings, selection.held)
-    found = selection.selected
     if not found:
         note(settings, "no digest is selected")
-    emit(settings, selected_objects(found), pair_lines([(entry.repository, entry.digest) for entry in found]))
+    is_short = sys.stdout.isatty()
+    lines = pair_lines([(entry.repository, entry.digest.short if is_short else entry.digest) for entry in found])
+    emit(settings, _objects(found, details), lines)
     count(settings, "selected digests", len(found))
     return code
 
@@ -70,12 +73,13 @@ def select(
         return source, select_repositories(inventory, repositories, rules), code
     named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
-    selector = _selector(args, settings, search, shown=shown)
+    selector = read_tag_selector(args, search)
+    _tell_every_version(args, settings, selector, shown=shown)
     source = registry.inventory(only=search.with_bases(named.only) if args.ignore_other_repos else None)
     inventory = source.shown if shown else source.inventory
     found, code = expand(named, inventory, source.failed)
     if not code:  # repositories that could not be read may have those tags
-        _note_unmatched(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
+        note_unmatched(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
     digests = None
     if search.is_asked:
         tags = [
@@ -89,25 +93,8 @@ def select(
     return source, select_tags(inventory, found, selector, rules, digests=digests), code
 
 
-def _selector(args: argparse.Namespace, settings: Settings, search: Search, *, shown: bool) -> TagSelector:
-    for name, values in (("-t", args.tags), ("-x", args.exclude)):
-        if values == []:
-            raise UsageError(
-                f"{name} without a tag: the shell took the < or > as a redirection",
-                advice=f"quote it: {name} '<1.4', or {name} \\<1.4",
-            )
-    if not args.tags and not args.regex and not search.is_asked:
-        raise UsageError(
-            "no tags are selected",
-            advice="name tags or versions with -t, or patterns with -re, or search by --older-than and the like",
-        )
-    selector = TagSelector.build(
-        args.tags or (),
-        args.regex or (),
-        args.exclude or (),
-        args.exclude_regex or (),
-        full_match=args.full_match,
-    )
+def _tell_every_version(args: argparse.Namespace, settings: Settings, selector: TagSelector, *, shown: bool) -> None:
+    """Warn of selectors that together match every version; raises UsageError where a removal would."""
     every = every_version(args.tags or (), selector.include)
     if every is not None and not shown:
         raise UsageError(every.text("-t"), advice=EVERY_VERSION_ADVICE)
@@ -116,38 +103,29 @@ def _selector(args: argparse.Namespace, settings: Settings, search: Search, *, s
     every = every_version(args.exclude or (), selector.exclude)
     if every is not None:
         note(settings, f"warning: {every.text('-x', 'exclude')}")
-    return selector if args.tags or args.regex else replace(selector, include=(Every(),))
 
 
-def _note_unmatched(args: argparse.Namespace, settings: Settings, selector: TagSelector, there: Set[str]) -> None:
-    """Name the selectors that match no tag, and the excluded tags that do not exist: usually typing errors."""
-    given = [*(args.tags or ()), *(args.regex or ())]
-    unmatched = [
-        f"{text} selects no tag{near(text, there) if isinstance(one, Exact) else ''}"
-        for text, one in zip(given, selector.include, strict=False)
-        if not (one.name in there if isinstance(one, Exact) else any(map(one.matches, there)))
-    ]
-    unmatched += [
-        f"-x {one.name} names no tag{near(one.name, there)}"
-        for one in selector.exclude
-        if isinstance(one, Exact) and one.name not in there
-    ]
-    for line in unmatched[:_MOST_NAMED]:
-        note(settings, line)
-    if len(unmatched) > _MOST_NAMED:
-        note(settings, f"and {len(unmatched) - _MOST_NAMED:,} more that match no tag")
+def _details(settings: Settings, registry: Session, found: Sequence[Selected]) -> Mapping[Digest, ImageDetails | None]:
+    """What the digests contain. Where the registry cannot be read, what was read before: the selection is complete
+    without it."""
+    try:
+        registry.read_contents([(entry.repository, entry.digest) for entry in found])
+    except DregutilError as error:
+        note(settings, f"dates and sizes that were never read are not known: {error.message}")
+    return {entry.digest: registry.database.details(entry.digest) for entry in found}
 
 
-def selected_objects(found: Sequence[Selected]) -> list[dict[str, object]]:
-    return [
-        {
+def _objects(found: Sequence[Selected], details: Mapping[Digest, ImageDetails | None]) -> Iterator[dict[str, object]]:
+    for entry in found:
+        image = details.get(entry.digest)
+        yield {
             "repository": entry.repository,
             "digest": entry.digest,
             "tags": list(entry.tags),
             "other_tags": list(entry.other_tags),
+            "created": None if image is None or image.created is None else image.created.isoformat(),
+            "size": None if image is None else image.size,
         }
-        for entry in found
-    ]
 
 
 def tell_held(settings: Settings, held: Sequence[HeldBack]) -> None:

@@ -9,13 +9,43 @@ from dregutil.cli.options.common import add_repositories, add_rules, add_search,
 
 __all__ = ["COMMANDS", "TITLE", "add_tag_query"]
 
+_SORT = "age: oldest first; size: largest first; default: version, within each repository"
+_COLUMNS = (
+    "such as repository,tag,created; '+pushed,labels' adds to the usual ones; also image, type, freed (what removing "
+    "the tag alone would free)"
+)
+
 
 def _add_list_tags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("repo", nargs="*", metavar="REPO", help="repositories, or globs of them (default: all)")
     add("--reverse-sort", action="store_true", help="newest version first")
     add("--image-names", action="store_true", help="registry/repository:tag, as docker pull takes it")
+    add_selectors(parser)
     add_search(parser)
+
+
+def _add_ls(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("repo", nargs="*", metavar="REPO", help="repositories, or globs of them (default: all)")
+    add("--sort", choices=("name", "version", "age", "size"), default="version", help=_SORT)
+    add("--reverse", action="store_true", help="the other way round")
+    add("--top", type=int, metavar="N", help="the first N tags only")
+    add("--columns", type=_columns, metavar="NAMES", help=_COLUMNS)
+    add("--no-read", action="store_true", help="show '-' for contents that were never read, instead of reading them")
+    add_selectors(parser)
+    add_search(parser)
+    add_storage(parser)
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    from dregutil.report.listing import COLUMNS, DEFAULT
+
+    names = tuple(name.strip().lower() for name in text.removeprefix("+").split(",") if name.strip())
+    wrong = [name for name in names if name not in COLUMNS]
+    if wrong or not names:
+        raise argparse.ArgumentTypeError(f"no column is called {(wrong or [text])[0]!r}: {', '.join(COLUMNS)}")
+    return tuple(dict.fromkeys((*DEFAULT, *names) if text.startswith("+") else names))
 
 
 def _add_query_repos(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +90,17 @@ def _add_usage(parser: argparse.ArgumentParser) -> None:
 
 TITLE = "look"
 COMMANDS = (
+    Command(
+        "ls",
+        "List tags with age, size, platforms, digest.",
+        "ls:ls",
+        _add_ls,
+        about="List tags with their age, size, platforms and digest.",
+        examples=(
+            ("ls shop/web --sort age", "the oldest image first"),
+            ("ls 'shop/*' -t '<1.4' --sort size --top 20", "the largest of the versions below 1.4"),
+        ),
+    ),
     Command(
         "list-repo-names",
         "List the repositories that have tags.",
