@@ -1,0 +1,54 @@
+"""Runs the console examples of the documents on a terminal and writes what they print into the documents.
+
+    python tools/record_examples.py [DOCUMENT ...]
+
+An output that differs only in what differs between runs (times, names of runs, checksums) is left as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
+
+from documents import DOCUMENTS, HOST, STORAGE, blocks, dialogue, fill, settled, shown_on_terminal  # noqa: E402
+from images import Pusher  # noqa: E402
+from servers import DistributionServer  # noqa: E402
+
+
+def main() -> int:
+    for document in sys.argv[1:] or DOCUMENTS:
+        path = ROOT / document
+        text = path.read_text()
+        for block in blocks(document, "console"):
+            text = text.replace(f"```console\n{block}```", f"```console\n{_recorded(block)}```")
+        if text != path.read_text():
+            path.write_text(text)
+            print(f"{document} has changed")
+    return 0
+
+
+def _recorded(block: str) -> str:
+    with tempfile.TemporaryDirectory() as folder, DistributionServer(Path(folder) / "registry") as server:
+        with Pusher(server.url) as pusher:
+            fill(pusher)
+        parts: list[str] = []
+        for line, output in dialogue(block):
+            code, shown = shown_on_terminal(line, Path(folder), server)
+            if code:
+                sys.exit(f"{line}: exit code {code}\n{shown}")
+            shown = shown.replace(server.host, HOST).replace(str(server.storage), STORAGE).replace("\r", "")
+            shown = re.sub(r"[ \t]+$", "", shown, flags=re.MULTILINE)
+            blank = "\n" if output.endswith("\n\n") else ""
+            if settled(shown) != settled(output):
+                output = f"{shown.rstrip()}\n{blank}"
+            parts.append(f"$ {line}\n{output}")
+        return "".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
