@@ -22,9 +22,11 @@ settings.load_profile("long" if "DREGUTIL_LONG" in os.environ else "short")
 
 @pytest.fixture(autouse=True)
 def state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes to the state or cache folder of the user who runs it."""
+    """No test writes to the state or cache folder of the user who runs it, or reads that user's configuration."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("DREGUTIL_CONFIG", raising=False)
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ __all__ = [
     "read_bytes",
     "read_stream",
     "read_text",
+    "short_path",
     "state_folder",
     "sync_folder",
     "trusted_owners",
@@ -157,6 +158,12 @@ def absolute(path: Path) -> Path:
         return path.expanduser().absolute()
     except (OSError, RuntimeError):
         return path
+
+
+def short_path(path: Path) -> str:
+    """A path as people write it: `~/` stands for the home folder."""
+    home = os.environ.get("HOME")
+    return f"~/{path.relative_to(home)}" if home and path.is_relative_to(home) else str(path)
 
 
 def file_of(folder: Path, names: Sequence[str], suffix: str = "") -> Path:

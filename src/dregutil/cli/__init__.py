@@ -18,7 +18,8 @@ from dregutil.cli.grammar import prepare
 from dregutil.cli.log import set_up_log
 from dregutil.cli.options.command import Command
 from dregutil.cli.parser import COMMANDS, build_parser
-from dregutil.cli.settings import read_settings, shown_command, state_folder
+from dregutil.cli.settings import Settings, read_settings, shown_command
+from dregutil.cli.source import tell_registry
 from dregutil.errors import DregutilError, UsageError, escaped
 from dregutil.report.terminal import SafeStream
 
@@ -68,10 +69,11 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
         command = COMMANDS[args.command]
         if not command.settings:
             return _function(command)(args)
-        _name_registry(args)
         settings = replace(read_settings(args), command=shown_command(arguments))
+        _color(settings.color)
         if command.registry:
             _ = settings.address  # UsageError if none is named
+            tell_registry(settings)
         return _function(command)(args, settings)
     except DregutilError as error:
         _print_error(error.message, error.advice)
@@ -120,21 +122,6 @@ def _only_shows(args: argparse.Namespace) -> bool:
     command = COMMANDS.get(getattr(args, "command", None) or "")
     changes = (command is not None and command.changes) or getattr(args, "prune", None) is not None
     return not changes or getattr(args, "dry_run", False)
-
-
-def _name_registry(args: argparse.Namespace) -> None:
-    """If no registry is named, take that of the named run, which was recorded on this machine.
-
-    A plan file is not used for this: a file never chooses where credentials go.
-    """
-    run = getattr(args, {"undo": "run", "apply": "resume"}.get(args.command, ""), None)
-    if run is None or hasattr(args, "registry") or os.environ.get("REGISTRY"):
-        return
-    from dregutil.journal.store import RunStore
-
-    registry = RunStore(state_folder(args)).get(run).plan.registry
-    if registry:  # otherwise the line that names it is damaged
-        args.registry = registry
 
 
 def _print_error(message: str, advice: str) -> None:

@@ -6,11 +6,9 @@ The older tool's removals act without `-y` in a script, as they always did; `--c
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Mapping
 
-from dregutil.cli.settings import is_off
+from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 
 __all__ = ["agreed", "check_consent", "check_older_consent", "is_on_terminal"]
@@ -37,10 +35,9 @@ def check_consent(args: argparse.Namespace, advice: str) -> None:
         raise UsageError("not a terminal, so confirmation cannot be asked for", advice=advice)
 
 
-def check_older_consent(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> None:
-    """As `check_consent` for the older tool's removals, if `--confirm always` or DREGUTIL_CONFIRM asks for it."""
-    always = not is_off(env.get("DREGUTIL_CONFIRM", "")) if args.confirm is None else args.confirm == "always"
-    if always:
+def check_older_consent(args: argparse.Namespace, settings: Settings) -> None:
+    """As `check_consent` for the older tool's removals, if `--confirm always` asks for it."""
+    if settings.confirm == "always":
         check_consent(args, "--dry-run shows what would go; -y removes without asking")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from dregutil.cli.repositories import listed_repositories
 from dregutil.cli.settings import Settings
 from dregutil.cli.source import tell_noted, tell_read, tell_unreadable
+from dregutil.files import make_private_folder
 from dregutil.report.progress import ProgressLine
 from dregutil.session.sync import Session
 
@@ -17,6 +19,9 @@ def opened(settings: Settings) -> Session:
     """The registry that the command line names, with all its options. Raises UsageError if it names none."""
     line = ProgressLine(show=sys.stderr.isatty() and not settings.quiet)
     path, address = settings.repositories_from, settings.address
+    if settings.name and settings.cache is not None and not settings.cache.parent.exists():
+        with suppress(OSError):  # it is a warning that the cache file cannot be written
+            make_private_folder(settings.cache.parent)
     return Session(
         address,
         user=settings.user,

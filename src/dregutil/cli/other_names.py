@@ -5,7 +5,6 @@ It is not known which of them are one server. So they are suggested, and never t
 
 from __future__ import annotations
 
-import shlex
 import socket
 
 from dregutil.cli.settings import Settings
@@ -30,9 +29,8 @@ def other_name_advice(settings: Settings, store: RunStore, command: str) -> str:
             continue
         if _may_be_one(here, there, host):
             scheme = f"{here.scheme}://" if here.scheme else ""
-            _, option, folder = settings.repeated.partition(" --state-dir ")
-            named = f"dregutil {command} -reg {shlex.quote(scheme + header.registry)}{option}{folder}"
-            return f"{header.run} is of {header.registry}, which may be the same registry: `{named}`"
+            named = settings.advised(command, registry=f"{scheme}{header.registry}")
+            return f"{header.run} is of {header.registry}, which may be the same registry: {named}"
     return ""
 
 

@@ -1,39 +1,44 @@
-"""The global options: from the command line, otherwise from the environment."""
+"""The settings of a command: from the command line, the environment, the configuration file, or the default."""
 
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dregutil import files
+from dregutil.cli.chosen import ChosenRegistry, choose_registry
+from dregutil.cli.configurable import OPTIONS, Found, Place, Source, is_off, resolve
+from dregutil.cli.login import Login, Password, read_login
 from dregutil.cli.parser import COMMANDS
 from dregutil.errors import UsageError, escaped
 from dregutil.oci.names import RegistryAddress
 
-__all__ = ["Settings", "cache_file_name", "is_off", "read_settings", "shown_command", "state_folder"]
+if TYPE_CHECKING:
+    from dregutil.cli.configuration import Configuration
 
-_OFF = ("", "0", "false", "no", "none")
+__all__ = ["Settings", "cache_file_name", "configuration_file", "read_settings", "shown_command"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The global options, parsed.
+    """The settings, parsed.
 
-    `verify` is a CA bundle, or whether to verify at all. `contents` is the file of the content database, None for
-    neither database nor cache. `storage` is the location of the registry's own storage. `repeated` holds the options
-    that an advised command must repeat. `command` is the command line as it may be recorded.
+    `name` is that of the registry in the configuration file, empty if it was named by its host; `hint` suggests one
+    that may have been meant. `verify` is a CA bundle, or whether to verify at all. `contents` is the file of the
+    content database, None for neither database nor cache. `storage` is the location of the registry's own storage.
+    `found` holds every configurable option, with where it comes from. `repeated` holds the options that an advised
+    command must repeat.
+    `command` is the command line as it may be recorded.
     """
 
     registry: RegistryAddress | None
     user: str | None
-    password: str | None = field(repr=False)
+    password: Password = field(repr=False)
     credential_source: str
     authfile: str | None
     repositories_from: str | None
@@ -55,72 +60,119 @@ class Settings:
     state_dir: Path
     contents: Path | None = None
     storage: str | None = None
-    repeated: str = ""
+    policy: Path | None = None
+    aliases: tuple[str, ...] = ()
+    confirm: str = "auto"
+    name: str = ""
+    hint: str = ""
+    configuration: Path | None = None
+    found: Mapping[str, Found] = field(default_factory=dict, repr=False)
+    repeated: tuple[tuple[str, str], ...] = ()
     command: str = ""
 
     @property
     def address(self) -> RegistryAddress:
         """The registry. Raises UsageError if none was named."""
         if self.registry is None:
-            raise UsageError("no registry was named", advice="name it with -reg HOST, or in the variable REGISTRY")
+            raise UsageError(
+                "no registry was named",
+                advice="name it with -reg HOST, in the variable REGISTRY, or as the default of the configuration file",
+            )
         return self.registry
 
-    def advised(self, command: str) -> str:
-        """A command to copy, with the registry and state folder if this command line named them."""
-        return f"`dregutil {command}{self.repeated}`"
-
-
-class _Given:
-    """Options from the command line, otherwise from the environment."""
-
-    def __init__(self, given: Mapping[str, Any], env: Mapping[str, str]) -> None:
-        self.given = given
-        self.env = env
-
-    def text(self, name: str, variable: str) -> str | None:
-        found: str | None = self.given.get(name)
-        return found if found is not None else self.env.get(variable) or None
-
-    def switch(self, name: str, variable: str) -> bool:
-        return bool(self.given.get(name)) or not is_off(self.env.get(variable, ""))
+    def advised(self, command: str, *, registry: str = "") -> str:
+        """A command to copy, with the registry, state folder and configuration if this command line named them; or for
+        another registry."""
+        repeated = (("-reg", registry), *self.repeated[1:]) if registry else self.repeated
+        options = "".join(f" {option} {shlex.quote(value)}" for option, value in repeated if value)
+        return f"`dregutil {command}{options}`"
 
 
 def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Settings:
-    """The settings from a command line and the environment. Raises UsageError for an invalid value."""
+    """The settings for a command line. Raises UsageError for an invalid value, and as `choose_registry` does."""
     given = vars(args)
-    options = _Given(given, env)
-    text, switch = options.text, options.switch
-    named, user = text("registry", "REGISTRY"), text("user", "REGISTRY_USER")
-    cache = text("cache", "DOCKER_UTIL_CACHEFILE")
-    address = None if named is None else RegistryAddress.parse(named)
-    digest = given.get("digest_auth")
+    command = COMMANDS[args.command]
+    configuration = _configuration(given, env)
+    path = None if configuration is None else configuration.path
+    found = _resolved(Place.TOP, given, env, {} if configuration is None else configuration.top, path)
+    state_dir: Path = found["state_dir"].value or files.state_folder(env)
+    registry = choose_registry(args, env, configuration, state_dir, takes_default=command.default)
+    found |= _resolved(Place.REGISTRY, given, env, registry.table, path)
+    value: dict[str, Any] = {name: one.value for name, one in found.items()}
+    login = read_login(args, env, found, registry, path)
+    cache = found["cache"]
+    is_uncached = cache.source is not Source.DEFAULT and cache.value is None
     return Settings(
-        registry=address,
-        user=user,
-        password=_password(args, env, user, address),
-        credential_source="flags" if given.get("user") else "environment",
+        registry=registry.address,
+        user=value["user"],
+        password=login.password,
+        credential_source=_login_source(login, registry),
         authfile=given.get("authfile"),
-        repositories_from=given.get("repositories_from"),
-        digest_auth=switch("", "REGISTRY_USE_DIGEST_AUTH") if digest is None else not is_off(digest),
-        client_cert=_path(text("client_cert", "REGISTRY_CLIENT_CERT")),
-        client_key=_path(text("client_key", "REGISTRY_CLIENT_KEY")),
-        verify=_verify(text("verify", "REQUESTS_CA_BUNDLE")),
-        insecure=bool(given.get("insecure")),
-        cache=_cache(cache, address),
+        repositories_from=value["repositories_from"],
+        digest_auth=value["digest_auth"],
+        client_cert=value["client_cert"],
+        client_key=value["client_key"],
+        verify=value["verify"],
+        insecure=value["insecure"],
+        cache=None if is_uncached else cache.value or _default_cache(registry, env),
         refresh=bool(given.get("refresh")),
-        use_get_manifest=switch("use_get_manifest", "DOCKER_UTIL_GET_MANIFEST"),
+        use_get_manifest=value["use_get_manifest"],
         raise_intersecting_repository=bool(given.get("raise_repo")),
         count=bool(given.get("count")),
         format=given.get("format") or "text",
-        concurrency=_positive(given.get("concurrency"), env.get("DREGUTIL_CONCURRENCY"), 32),
-        timeout=_seconds(given.get("timeout"), 30.0),
+        concurrency=value["concurrency"],
+        timeout=value["timeout"],
         quiet=bool(given.get("quiet")),
-        color=given.get("color") or ("never" if env.get("NO_COLOR") else "auto"),
-        storage=given.get("storage"),
-        state_dir=state_folder(args, env),
-        repeated=_repeated(given),
-        contents=None if cache is not None and is_off(cache) else files.contents_file(env),
+        color=value["color"],
+        state_dir=state_dir,
+        contents=None if is_uncached else files.contents_file(env),
+        storage=value["storage"] if "storage" in given else None,
+        policy=value["policy"],
+        aliases=value["aliases"],
+        confirm=value["confirm"],
+        name=registry.name,
+        hint=registry.hint,
+        configuration=path,
+        found={"registry": registry.found, "password": login.shown, **found},
+        repeated=_repeated(given, registry),
     )
+
+
+def _resolved(
+    place: Place, given: Mapping[str, Any], env: Mapping[str, str], table: Mapping[str, object], path: Path | None
+) -> dict[str, Found]:
+    file = "" if path is None else str(path)
+    return {option.name: resolve(option, given, env, table, file) for option in OPTIONS if option.place is place}
+
+
+def configuration_file(given: Mapping[str, Any], env: Mapping[str, str]) -> tuple[Path | None, bool]:
+    """Where the configuration file is, None if none is to be read; and whether the command line or a variable names
+    it."""
+    named = given.get("config") or env.get("DREGUTIL_CONFIG")
+    if named:
+        return None if is_off(named) else files.absolute(Path(named)), True
+    return files.absolute(Path(env.get("XDG_CONFIG_HOME") or "~/.config") / "dregutil" / "config.toml"), False
+
+
+def _configuration(given: Mapping[str, Any], env: Mapping[str, str]) -> Configuration | None:
+    path, is_named = configuration_file(given, env)
+    if path is None or not (is_named or os.path.lexists(path)):
+        return None
+    from dregutil.cli.configuration import read_configuration  # imports tomllib, which takes a while
+
+    try:
+        return read_configuration(path)
+    except FileNotFoundError:
+        raise UsageError(
+            f"there is no configuration file {path}", advice="--config (DREGUTIL_CONFIG) names one; `None` reads none"
+        ) from None
+
+
+def _login_source(login: Login, registry: ChosenRegistry) -> str:
+    """How `doctor` names the place of a login."""
+    if login.found.source is Source.FILE:
+        return f"{files.short_path(Path(login.found.where))} ({registry.name})"
+    return "flags" if login.found.source is Source.FLAG else "environment"
 
 
 def shown_command(arguments: Sequence[str]) -> str:
@@ -143,80 +195,25 @@ def shown_command(arguments: Sequence[str]) -> str:
     return escaped(shlex.join(shown))
 
 
-def is_off(value: str) -> bool:
-    """Whether the value of a switch in the environment, or of an option such as `-c`, means off."""
-    return value.strip().lower() in _OFF
-
-
-def _password(
-    args: argparse.Namespace, env: Mapping[str, str], user: str | None, address: RegistryAddress | None
-) -> str | None:
-    if getattr(args, "password_stdin", False):
-        if getattr(args, "repositories_from", None) == "-":
-            raise UsageError(
-                "standard input cannot hold both the password and the repositories",
-                advice="write the repositories into a file, or give the password in REGISTRY_PASSWORD",
-            )
-        return sys.stdin.readline().rstrip("\r\n")
-    password: str | None = getattr(args, "password", None)
-    if password is None:
-        password = env.get("REGISTRY_PASSWORD")
-    if password is None and user and address is not None and sys.stdin.isatty() and sys.stderr.isatty():
-        return getpass.getpass(f"Password of {user} at {address.name}: ")
-    return password
-
-
-def _path(value: str | None) -> Path | None:
-    return Path(value).expanduser() if value else None
-
-
-def _verify(value: str | None) -> Path | bool:
-    if not value:
-        return True  # also `-v "$CA"` with CA unset: an empty value must not switch verification off
-    if value in COMMANDS:
-        raise UsageError(
-            f"-v {value}: this is a command, not a CA bundle",
-            advice=f"-v names a CA bundle here, it is not 'verbose': write `dregutil {value}`, or -v FILE {value}",
-        )
-    return False if is_off(value) else Path(value).expanduser()
-
-
-def _cache(value: str | None, address: RegistryAddress | None) -> Path | None:
-    if value is None:
-        return None if address is None else Path(cache_file_name(address))
-    return None if is_off(value) else Path(value).expanduser()
-
-
 def cache_file_name(address: RegistryAddress) -> str:
     """The older tool's name for a registry's cache: without the scheme, `/` and `.` replaced by `_`."""
     return f"{address.name.replace('/', '_').replace('.', '_')}_cache.json"
 
 
-def state_folder(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Path:
-    """Where runs are recorded."""
-    named: str | None = getattr(args, "state_dir", None)
-    return files.absolute(Path(named)) if named else files.state_folder(env)
+def _default_cache(registry: ChosenRegistry, env: Mapping[str, str]) -> Path | None:
+    """In the current folder, as the older tool; for a registry of the configuration file in the cache folder of the
+    user, unless the current folder has one."""
+    if registry.address is None:
+        return None
+    here = Path(cache_file_name(registry.address))
+    return here if registry.configured is None or here.exists() else files.contents_file(env).with_name(here.name)
 
 
-def _repeated(given: Mapping[str, object]) -> str:
-    named = (("-reg", given.get("registry")), ("--state-dir", given.get("state_dir")))
-    return "".join(f" {option} {shlex.quote(str(value))}" for option, value in named if value)
-
-
-def _seconds(given: float | None, default: float) -> float:
-    if given is not None and not 0 < given < float("inf"):
-        raise UsageError(f"--timeout {given:g}: it must be more than 0 seconds", advice="the default is 30")
-    return default if given is None else given
-
-
-def _positive(given: int | None, variable: str | None, default: int) -> int:
-    try:
-        number = given if given is not None else int(variable) if variable else default
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise UsageError(
-            f"--concurrency {variable if given is None else given}: it must be a whole number of at least 1",
-            advice="the default is 32; DREGUTIL_CONCURRENCY sets it, too",
-        )
-    return number
+def _repeated(given: Mapping[str, Any], registry: ChosenRegistry) -> tuple[tuple[str, str], ...]:
+    """The options of a command line that an advised command needs, too; the registry is the first."""
+    named: str = registry.found.value if registry.found.source is Source.FLAG else ""
+    return (
+        ("-reg", named),
+        ("--state-dir", given.get("state_dir") or ""),
+        ("--config", given.get("config") or ""),
+    )

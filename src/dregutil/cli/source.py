@@ -6,10 +6,12 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from dregutil.cli.configurable import Source
 from dregutil.cli.output import note, plural
 from dregutil.cli.repositories import odd_names_lines
 from dregutil.cli.settings import Settings
 from dregutil.errors import DregutilError
+from dregutil.files import short_path
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.select.version import tag_order
 
@@ -17,10 +19,21 @@ if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.journal.tag_records import CrawlNote
 
-__all__ = ["tell_noted", "tell_read", "tell_unreadable"]
+__all__ = ["tell_noted", "tell_read", "tell_registry", "tell_unreadable"]
 
 _MOST_NAMED = 5
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
+
+
+def tell_registry(settings: Settings) -> None:
+    """Name the registry that a name stands for; on a terminal also that of the default, and its cache file."""
+    on_terminal = sys.stderr.isatty()
+    if settings.hint:
+        note(settings, f"{settings.address.name} is not in the configuration file{settings.hint}")
+    if not settings.name or not (on_terminal or settings.found["registry"].source is not Source.FILE):
+        return
+    cache = f"; its tags are cached in {short_path(settings.cache)}" if on_terminal and settings.cache else ""
+    note(settings, f"{settings.name} is {settings.address.name}{cache}")
 
 
 def tell_read(settings: Settings, found: CrawlResult) -> None:

@@ -27,13 +27,14 @@ __all__ = ["ConnectOptions", "connect", "connect_writable"]
 class ConnectOptions:
     """How to reach a registry.
 
-    Without `user`, credentials are looked up where Docker and podman keep them, `authfile` first. `verify` is the path
-    of a CA bundle, or False for no verification. `timeout` is in seconds without an answer. `insecure` allows plain
-    HTTP and untrusted certificates.
+    Without `user`, credentials are looked up where Docker and podman keep them, `authfile` first. `password` may be a
+    function, which is called when the password is first needed, and again if it is refused. `credential_source` is
+    "flags", "environment", or the name of a weaker place. `verify` is the path of a CA bundle, or False for no
+    verification. `timeout` is in seconds without an answer. `insecure` allows plain HTTP and untrusted certificates.
     """
 
     user: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | Callable[[], str] | None = field(default=None, repr=False)
     digest_auth: bool = False
     client_cert: Path | None = None
     client_key: Path | None = None
@@ -95,11 +96,21 @@ async def _opened(
 
 
 def _places(options: ConnectOptions) -> CredentialPlaces:
-    """A login on the command line is the only place. One from the environment comes after a named file."""
+    """A login on the command line is the only place. One from the environment comes after a named file, any other one
+    after the files that the environment names, too."""
     if not options.user:
         return CredentialPlaces(authfile=options.authfile)
-    login = Credentials(options.user, options.password or "", "password", options.credential_source)
-    return CredentialPlaces(authfile=None if options.credential_source == "flags" else options.authfile, login=login)
+    source = options.credential_source
+    return CredentialPlaces(
+        authfile=None if source == "flags" else options.authfile,
+        login=functools.partial(_given_login, options),
+        environment_first=source not in ("flags", "environment"),
+    )
+
+
+def _given_login(options: ConnectOptions) -> Credentials:
+    password = options.password() if callable(options.password) else options.password
+    return Credentials(options.user or "", password or "", "password", options.credential_source)
 
 
 def _login(keyring: Keyring, repository: str = "") -> Login:

@@ -71,9 +71,9 @@ class Options(TypedDict, total=False):
     """The options of `open` and `connect`. All are optional.
 
     To reach the registry: without `user`, credentials are looked up where Docker and podman keep them, in `authfile`
-    first. `verify` is the path of a CA bundle, or False for no verification; `insecure` allows plain HTTP and any
-    certificate. `timeout` is the number of seconds without an answer (30), `concurrency` the most requests in flight
-    (32).
+    first. `password` may be a function that returns it. `verify` is the path of a CA bundle, or False for no
+    verification; `insecure` allows plain HTTP and any certificate. `timeout` is the number of seconds without an answer
+    (30), `concurrency` the most requests in flight (32).
 
     On this machine: runs are recorded in `state_dir`, and what images contain is kept in the database `contents` (None:
     in memory only). With `cache`, a file, tags are read from the registry once and then from there; `refresh` reads
@@ -89,7 +89,7 @@ class Options(TypedDict, total=False):
     """
 
     user: str | None
-    password: str | None
+    password: str | Callable[[], str] | None
     digest_auth: bool
     client_cert: str | Path | None
     client_key: str | Path | None

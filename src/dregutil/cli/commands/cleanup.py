@@ -15,6 +15,7 @@ from dregutil.cli.in_use import tell_doubts
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note, plural
+from dregutil.cli.policies import ChosenPolicy, chosen_policy
 from dregutil.cli.policy_warnings import unmatched_selectors
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
@@ -35,10 +36,9 @@ from dregutil.report.cleanup import (
     rule_lines,
 )
 from dregutil.report.removal import brake_lines
-from dregutil.retention import Decision, PolicySet
+from dregutil.retention import Decision
 from dregutil.retention.proposal import surprises
 from dregutil.select.quantity import parse_duration
-from dregutil.session.cleanup import load_policy
 from dregutil.session.sync import Session
 
 __all__ = ["cleanup"]
@@ -46,23 +46,23 @@ __all__ = ["cleanup"]
 
 def cleanup(args: argparse.Namespace, settings: Settings) -> int:
     started = time.monotonic()
-    policies = load_policy(args.policy)
+    policy = chosen_policy(settings)
     check_consent(args, "--dry-run shows what would go; -y removes without asking")
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit}: it must be at least 1")
     deadline = None if args.max_time is None else started + parse_duration(args.max_time).total_seconds()
     with opened(settings) as registry:
-        return _cleanup(args, settings, registry, policies, deadline)
+        return _cleanup(args, settings, registry, policy, deadline)
 
 
 def _cleanup(
-    args: argparse.Namespace, settings: Settings, registry: Session, policies: PolicySet, deadline: float | None
+    args: argparse.Namespace, settings: Settings, registry: Session, policy: ChosenPolicy, deadline: float | None
 ) -> int:
     only_shows = bool(args.dry_run or args.plan_out)
     stored = read_stored(registry, settings)
     proposal = registry.plan_cleanup(
-        policies,
-        file=Path(args.policy),
+        policy.policies,
+        file=policy.file,
         limit=args.limit,
         options=RemovalOptions(
             keep_children=args.keep_children,
@@ -73,7 +73,7 @@ def _cleanup(
         details=args.details,
         only_shown=only_shows,
     )
-    _tell(args, settings, proposal)
+    _tell(settings, proposal)
     code = max(storage_code(stored), PARTIAL if _is_partial(args, proposal) else 0)
     if only_shows:
         _show(args, settings, proposal)
@@ -95,7 +95,7 @@ def _is_partial(args: argparse.Namespace, proposal: Proposal) -> bool:
     return bool(judged.source.failed or judged.unread or judged.left_behind or left_out or (args.strict and plan.kept))
 
 
-def _tell(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> None:
+def _tell(settings: Settings, proposal: Proposal) -> None:
     """Print warnings about the proposal on standard error."""
     judged, untagged = proposal.judged, proposal.untagged
     for name, why in untagged.left_out.items():
@@ -103,7 +103,7 @@ def _tell(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> N
     for mistake in (
         () if judged.source.failed else unmatched_selectors(judged.policies, judged.source.inventory, untagged)
     ):
-        sys.stderr.write(f"dregutil: warning: {mistake.shown(args.policy)}\n")
+        sys.stderr.write(f"dregutil: warning: {mistake.shown(str(settings.policy))}\n")
     for line in left_behind_lines(settings, judged.left_behind):
         note(settings, line)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dregutil.cli.configurable import Source
 from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, plural
 from dregutil.cli.policy_warnings import unmatched_selectors
@@ -40,13 +41,8 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
     found = [("warning", warning) for warning in _shadowed(policies)]
     where = ""
     if args.against is not None:
-        address = RegistryAddress.parse(args.against)
-        if settings.registry is not None and settings.registry.key != address.key:
-            raise UsageError(
-                f"--against {address.name}, and the registry is {settings.registry.name}",
-                advice="name one of them: a login is never sent to another registry",
-            )
-        settings = settings if settings.registry is not None else replace(settings, registry=address)
+        settings = _against(args.against, settings)
+        address = settings.address
         with opened(settings) as registry:
             if any(one.select.untagged for one in policies.policies):
                 read_stored(registry, settings)
@@ -63,6 +59,19 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
     summary = f"{plural(len(policies.policies), 'policy')}, {number}, {plural(len(found), 'warning')}{where}"
     _emit(args, settings, [*((_MISTAKEN, fault) for fault in faults), *found], f"{args.file}: {summary}")
     return _USAGE if faults else 0
+
+
+def _against(named: str, settings: Settings) -> Settings:
+    """The settings for the registry that --against names. Raises UsageError if another one is named as well."""
+    if settings.found["registry"].where == "--against":
+        # What the selectors match is read now, unless a cache file is named.
+        return settings if settings.found["cache"].source is not Source.DEFAULT else replace(settings, cache=None)
+    if named != settings.name and settings.address.key != RegistryAddress.parse(named).key:
+        raise UsageError(
+            f"--against {named}, and the registry is {settings.address.name}",
+            advice="name one of them: a login is never sent to another registry",
+        )
+    return settings
 
 
 def _lists(policies: PolicySet, folder: Path) -> tuple[list[ListFile], list[Mistake]]:

@@ -33,7 +33,7 @@ def remove_repos(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def remove_tags(args: argparse.Namespace, settings: Settings) -> int:
-    check_older_consent(args)
+    check_older_consent(args, settings)
     with opened(settings) as registry:
         return _remove(args, settings, registry)
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from dregutil.cli.opened import opened
 from dregutil.cli.output import emit
+from dregutil.cli.policies import chosen_policy
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
 from dregutil.retention import Verdict
 from dregutil.retention.explain import Factor
-from dregutil.session.cleanup import load_policy
 
 __all__ = ["why"]
 
 
 def why(args: argparse.Namespace, settings: Settings) -> int:
-    policies = load_policy(args.policy)
+    policy = chosen_policy(settings)
     with opened(settings) as registry:
-        if any(one.select.untagged for one in policies.policies):
+        if any(one.select.untagged for one in policy.policies.policies):
             read_stored(registry, settings)
-        found = registry.why(policies, args.image, file=Path(args.policy))
+        found = registry.why(policy.policies, args.image, file=policy.file)
     verdict = found.verdict
     objects: list[dict[str, object]] = [
         {

@@ -25,6 +25,14 @@ def _add_completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=tuple(SHELLS), help="the shell that will read it")
 
 
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action",
+        choices=("show", "path"),
+        help="show: the settings in force, and where each comes from; path: where the file is",
+    )
+
+
 def _add_help(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("topic", nargs="?", metavar="COMMAND", help="a command; or 'options': the global options")
 
@@ -51,6 +59,19 @@ COMMANDS = (
         examples=(
             ("refresh", "read every repository"),
             ("refresh shop/web", "read one repository"),
+        ),
+    ),
+    Command(
+        "config",
+        "Show the settings in force.",
+        "config:config",
+        _add_config,
+        registry=False,
+        about="Show the settings in force, and where each comes from: an option, a variable, the configuration file.",
+        examples=(
+            ("config show", "every setting, for the default registry"),
+            ("config show --format json", "the same as JSON"),
+            ("config path", "where the configuration file is"),
         ),
     ),
     Command(

@@ -63,6 +63,7 @@ COMMANDS = (
         "history:history",
         _add_history,
         registry=False,
+        default=False,  # without a registry it lists the runs of all
         examples=(
             ("history", "every recorded run"),
             ("history 20260301T020000Z-1a2b3", "what this run removed"),

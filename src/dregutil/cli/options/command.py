@@ -21,7 +21,8 @@ class Command:
     is more to say. `run` names its function, as `module:function` in `dregutil.cli.commands`; it is imported when the
     command runs. `options` adds the command's own options to its parser. `changes`: it changes the registry or a file;
     if its output cannot be written, its exit code stays. `registry`: it needs the name of a registry, otherwise it does
-    not start. `settings`: its function takes the settings, too. `examples` are two or more pairs of a command line
+    not start. `default`: without one, it takes the default registry of the configuration file. `settings`: its function
+    takes the settings, too. `examples` are two or more pairs of a command line
     (without `dregutil`) and what it does; a test runs them in order.
     """
 
@@ -31,6 +32,7 @@ class Command:
     options: Callable[[argparse.ArgumentParser], None] = _no_options
     changes: bool = False
     registry: bool = True
+    default: bool = True
     settings: bool = True
     about: str = ""
     examples: tuple[tuple[str, str], ...] = ()

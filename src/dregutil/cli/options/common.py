@@ -58,7 +58,8 @@ def add_global_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_connection(add: Callable[..., Any]) -> None:
-    add("--registry", "-reg", metavar="HOST", help="the registry: host[:port] or a URL [REGISTRY]")
+    add("--registry", "-reg", metavar="HOST", help="the registry: host[:port], a URL or a configured name [REGISTRY]")
+    add("--config", type=nonempty, metavar="FILE", help="configuration file [DREGUTIL_CONFIG]; 'None' for none")
     add("--insecure", action="store_true", help="allow plain HTTP and unknown certificates")
     add("--verify", "-v", metavar="FILE", help="CA bundle [REQUESTS_CA_BUNDLE]; 'None' switches verification off")
     add("--client-cert", "-cert", metavar="FILE", help="client certificate, PEM [REGISTRY_CLIENT_CERT]")
@@ -218,4 +219,6 @@ def add_storage(parser: Options) -> None:
 
 
 def add_policy_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policy", "-f", required=True, type=nonempty, metavar="FILE", help="the policy file")
+    parser.add_argument(
+        "--policy", "-f", type=nonempty, metavar="FILE", help="the policy file (default: the configured one)"
+    )

@@ -31,6 +31,7 @@ COMMANDS = (
         "policy:policy_command",
         _add_policy,
         registry=False,
+        default=False,  # --against names its registry; a default would refuse all others
         examples=(
             ("policy check policy.yml", "look for mistakes in the file alone"),
             ("policy check policy.yml --against registry.example.com", "and show what its selectors match"),

@@ -10,7 +10,7 @@ import binascii
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -66,12 +66,14 @@ class CredentialPlaces:
     """Where to look for credentials, and how long a helper may take (seconds).
 
     `authfile`, from the command line, comes before everything else. If there is a `login`, it comes next, and no other
-    place is consulted.
+    place is consulted; with `environment_first`, the places that the environment names are. `login` may be a function,
+    which is called when the login is needed.
     """
 
     env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     authfile: str | None = None
-    login: Credentials | None = None
+    login: Credentials | Callable[[], Credentials] | None = None
+    environment_first: bool = False
     helper_timeout: float = _HELPER_TIMEOUT
 
 
@@ -89,7 +91,7 @@ def find_credentials(
         found = _look_up(address, repository, config, place, chosen)
         if found is not None:
             return found
-    return chosen.login
+    return chosen.login() if callable(chosen.login) else chosen.login
 
 
 def scoped_paths(address: RegistryAddress, places: CredentialPlaces | None = None) -> tuple[str, ...]:
@@ -114,12 +116,14 @@ def _configurations(places: CredentialPlaces) -> Iterator[tuple[str, dict[str, A
     home = Path(env["HOME"]) if env.get("HOME") else None
     if places.authfile is not None:
         yield _named_file(places.authfile, home)
-    if places.login is not None:
+    if places.login is not None and not places.environment_first:
         return
     if text := env.get("DOCKER_AUTH_CONFIG", "").strip():
         yield "DOCKER_AUTH_CONFIG", _parse(text.encode(errors="surrogateescape"), "DOCKER_AUTH_CONFIG")
     if named := env.get("REGISTRY_AUTH_FILE"):
         yield _named_file(named, home)
+    if places.login is not None:
+        return
     for path in _usual_files(env, home):
         if path.exists():
             yield _for_people(path, home), _read(path, _for_people(path, home))
