@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from configured import Guarded, Machine
 from images import Pusher
 from servers import DistributionServer
 
@@ -40,3 +41,22 @@ def registry_server(tmp_path: Path) -> Iterator[DistributionServer]:
 def pusher(registry_server: DistributionServer) -> Iterator[Pusher]:
     with Pusher(registry_server.url) as found:
         yield found
+
+
+@pytest.fixture
+def guarded() -> Iterator[Guarded]:
+    with Guarded() as found:
+        pusher = Pusher(found.url)
+        pusher.push_image("shop/web", "1.0", seed="one")
+        pusher.push_image("shop/web", "2.0", seed="two")
+        pusher.close()
+        yield found
+
+
+@pytest.fixture
+def machine(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Machine:
+    for name in ("REGISTRY", "REQUESTS_CA_BUNDLE", "NO_COLOR", "REGISTRY_USER", "REGISTRY_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    found = Machine(tmp_path, capsys)
+    monkeypatch.chdir(found.here)
+    return found

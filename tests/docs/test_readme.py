@@ -20,7 +20,8 @@ from servers import DistributionServer
 
 README = (ROOT / "README.md").read_text()
 LIBRARY = "docs/library.md"  # test_library_page.py runs its programs
-ELSEWHERE = ("docs/retention.md",)  # test_retention_docs.py runs its examples
+# test_retention_docs.py and test_configuration_docs.py run their examples
+ELSEWHERE = ("docs/retention.md", "docs/configuration.md")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from dregutil.cli.grammar import prepare
 from dregutil.cli.log import set_up_log
 from dregutil.cli.options.command import Command
 from dregutil.cli.parser import COMMANDS, build_parser
-from dregutil.cli.settings import Settings, read_settings, shown_command
+from dregutil.cli.settings import read_settings, shown_command
 from dregutil.cli.source import tell_registry
 from dregutil.errors import DregutilError, UsageError, escaped
 from dregutil.report.terminal import SafeStream

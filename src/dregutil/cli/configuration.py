@@ -79,19 +79,20 @@ def read_configuration(path: Path) -> Configuration:
 
 
 def _read(path: Path) -> str:
-    """The text of the file. Raises UsageError if it is not private to its owner, or is no text."""
+    """The text of the file. Raises UsageError if another user can write it, or it is no text."""
     shown, link = short_path(path), others_link(path)
     if link is not None:
         raise UsageError(f"{shown} is refused: it is a link of another user, or leads to another user's file")
     try:
-        # Another program's pipe would block the open, and a device has no end.
+        # Without O_NONBLOCK a pipe would be waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise UsageError(f"{shown} is not a file", advice="--config FILE names another one, `None` none")
-            _check_owner(found, shown)
-            raw = file.read(_LARGEST + 1)
+        try:
+            _check_owner(os.fstat(descriptor), shown)
+            raw = b""
+            while len(raw) <= _LARGEST and (part := os.read(descriptor, _LARGEST)):
+                raw += part
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -105,10 +106,12 @@ def _read(path: Path) -> str:
 
 
 def _check_owner(found: os.stat_result, shown: str) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise UsageError(f"{shown} is not a file", advice="--config names another file; `None` reads none")
     if found.st_uid not in trusted_owners():
         raise UsageError(
             f"{shown} is refused: it belongs to another user",
-            advice="it can name a command that is run; --config FILE names another file, `None` none",
+            advice="it can name a command that is run; --config names another file, and `None` reads none",
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "cache_file_name", "configuration_file", "read_settings", "shown_command"]
 
+# Options whose value is the setting; what the others mean depends on the registry or the command.
+_AS_FOUND = tuple({option.name for option in OPTIONS} - {"password_command", "cache", "storage", "state_dir"})
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -98,38 +101,24 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
     state_dir: Path = found["state_dir"].value or files.state_folder(env)
     registry = choose_registry(args, env, configuration, state_dir, takes_default=command.default)
     found |= _resolved(Place.REGISTRY, given, env, registry.table, path)
-    value: dict[str, Any] = {name: one.value for name, one in found.items()}
     login = read_login(args, env, found, registry, path)
     cache = found["cache"]
     is_uncached = cache.source is not Source.DEFAULT and cache.value is None
     return Settings(
+        **{name: found[name].value for name in _AS_FOUND},
         registry=registry.address,
-        user=value["user"],
         password=login.password,
         credential_source=_login_source(login, registry),
         authfile=given.get("authfile"),
-        repositories_from=value["repositories_from"],
-        digest_auth=value["digest_auth"],
-        client_cert=value["client_cert"],
-        client_key=value["client_key"],
-        verify=value["verify"],
-        insecure=value["insecure"],
         cache=None if is_uncached else cache.value or _default_cache(registry, env),
+        contents=None if is_uncached else files.contents_file(env),
+        storage=found["storage"].value if "storage" in given else None,
+        state_dir=state_dir,
         refresh=bool(given.get("refresh")),
-        use_get_manifest=value["use_get_manifest"],
         raise_intersecting_repository=bool(given.get("raise_repo")),
         count=bool(given.get("count")),
         format=given.get("format") or "text",
-        concurrency=value["concurrency"],
-        timeout=value["timeout"],
         quiet=bool(given.get("quiet")),
-        color=value["color"],
-        state_dir=state_dir,
-        contents=None if is_uncached else files.contents_file(env),
-        storage=value["storage"] if "storage" in given else None,
-        policy=value["policy"],
-        aliases=value["aliases"],
-        confirm=value["confirm"],
         name=registry.name,
         hint=registry.hint,
         configuration=path,
