@@ -26,7 +26,7 @@ def test_fish_knows_long_options_with_one_dash() -> None:
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        (["rem"], {"remove-repos", "remove-tags"}),
+        (["rem"], {"remove-digests", "remove-repos", "remove-tags"}),
         (["query-tags", "--raise"], {"--raise-intersecting-repo", "--raise-intersecting-tag"}),
         (["--format", "json"], {"json", "jsonl"}),
     ],

@@ -24,6 +24,7 @@ LINES = {
     "query-tags": ["query-tags", "-r", "shop/web", "--no-match-all-tags", "-t", "1.0"],
     "remove-repos": ["remove-repos", "-r", "shop/web"],
     "remove-tags": ["remove-tags", "-r", "shop/web", "-t", "1.0", "also"],
+    "remove-digests": ["remove-digests", "-r", "shop/web", "DIGEST", "--with-tags", "-y"],
     "apply": ["apply", "plan.jsonl", "-y"],
     "remove-tags --dry-run": ["remove-tags", "-r", "shop/web", "-t", "1.0", "also", "--dry-run"],
     "refresh": ["refresh"],
@@ -84,6 +85,9 @@ def prepared(title: str, program: Program) -> list[str]:
         assert program.run(*LINES["remove-tags"]).returncode == 0
     if title == "refresh":
         program.run("-c", "cache.json", "refresh")
+    if title == "remove-digests":
+        image = json.loads(program.run("inspect", "shop/web:1.0", "--format", "json").stdout)[0]
+        return [image["digest"] if word == "DIGEST" else word for word in LINES[title]]
     return [program.runs[0].name if word == "RUN" else word for word in LINES[title]]
 
 

@@ -182,11 +182,13 @@ def settle(
     doomed_tags: Set[Tag],
     *,
     allow_irreversible: bool,
+    named: Set[Digest] = frozenset(),
 ) -> tuple[frozenset[Digest], Mapping[Digest, str]]:
     """Which of `going` may be deleted, and for each of the others the reason why it stays.
 
     The largest set in which nothing is needed by anything outside of it: by a tag that is not in `doomed_tags`, an
     index that stays, or a subject that stays. A digest that stays may need others, so this takes several rounds.
+    What was `named` itself may go although its subject stays: a subject does not need what refers to it.
     """
     left = dict.fromkeys(going)
     held: dict[Digest, str] = {}
@@ -194,7 +196,9 @@ def settle(
     while pending:
         stopped = []
         for digest in pending:
-            reason = _reason_to_stay(graph, digest, left.keys(), doomed_tags, allow_irreversible=allow_irreversible)
+            reason = _reason_to_stay(graph, digest, left.keys(), doomed_tags, is_named=digest in named)
+            if not reason and not allow_irreversible:
+                reason = _irreversible(graph, graph.manifests[digest], left.keys())
             if reason:
                 stopped.append(digest)
                 held[digest] = reason
@@ -216,7 +220,7 @@ def _reason_to_stay(
     going: Set[Digest],
     doomed_tags: Set[Tag],
     *,
-    allow_irreversible: bool,
+    is_named: bool,
 ) -> str:
     manifest = graph.manifests.get(digest)
     if manifest is None:
@@ -233,15 +237,19 @@ def _reason_to_stay(
         if parent not in going:
             what = "index" if graph.manifests[parent].kind is Kind.INDEX else "manifest"
             return f"part of the {what} {parent.short}, which stays"
-    for subject in graph.subjects_of(digest):
+    for subject in () if is_named else graph.subjects_of(digest):
         if subject not in going:
             return f"refers to {subject.short}, which stays"
-    why = "" if allow_irreversible else _irreversible(graph, manifest, going)
-    return f"{why} (--allow-irreversible removes it)" if why else ""
+    return ""
 
 
 def _irreversible(graph: RepositoryGraph, manifest: Manifest, going: Set[Digest]) -> str:
     """Why a manifest may only be deleted with `--allow-irreversible`; empty if it could be restored."""
+    why = _not_restorable(graph, manifest, going)
+    return f"{why} (--allow-irreversible removes it)" if why else ""
+
+
+def _not_restorable(graph: RepositoryGraph, manifest: Manifest, going: Set[Digest]) -> str:
     above_it = graph.parents.get(manifest.digest, ())
     if manifest.is_ambiguous:
         return "its JSON has a key twice or in another case, so programs disagree on what it holds"

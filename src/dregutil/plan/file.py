@@ -74,6 +74,7 @@ class _Step(msgspec.Struct, kw_only=True, omit_defaults=True):
     size: int = 0
     also_in: list[str] = []
     frees: int = 0
+    named: bool = False
 
 
 class _Trailer(msgspec.Struct):
@@ -190,6 +191,7 @@ def encode_step(step: Step) -> bytes:
             size=step.size,
             also_in=list(step.also_in),
             frees=step.frees,
+            named=step.is_named,
         )
     )
 
@@ -213,6 +215,7 @@ def decode_step(line: bytes) -> Step:
         size=found.size,
         also_in=tuple(Repository.parse(name) for name in found.also_in),
         frees=found.frees,
+        is_named=found.named,
     )
     if step.action is Action.UNTAG and len(step.tags) != 1:
         raise UsageError("an untag step has exactly one tag")

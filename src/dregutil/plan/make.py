@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
@@ -10,10 +10,13 @@ from dregutil.oci.graph import RepositoryGraph, settle
 from dregutil.oci.manifest import Kind, Manifest, sizes_below
 from dregutil.oci.names import Digest, Repository, Tag, parse_signature_tag
 from dregutil.oci.placeholder import LEFT_BEHIND, is_placeholder
+from dregutil.plan.hidden_referrers import hidden_referrers
 from dregutil.plan.model import Action, Kept, Plan, RemovalOptions, Step, StepKind, group_by_repository
 from dregutil.select.selection import HeldBack, Selected, Selection
 
 __all__ = ["make_plan"]
+
+_TAGS_NOT_NAMED = "has tags, and only its digest was named (--with-tags takes them too)"
 
 
 def make_plan(
@@ -75,27 +78,40 @@ class _RepositoryPlan:
         self.kept: list[Kept] = []
         self._deletes: list[Step] = []
         self._untags: list[Step] = []
+        self._named: Set[Digest] = frozenset()
 
     def choose(self, chosen: Sequence[Selected]) -> None:
         """Decide which of the selected digests go, and what goes with them."""
         roots: dict[Digest, tuple[Tag, ...]] = {}
-        entries = {entry.digest: entry for entry in chosen}
+        entries = {entry.digest: self._with_tags(entry) for entry in chosen}
         doomed: set[Tag] = set()
-        for entry in chosen:
+        for entry in entries.values():
             still = self._still(entry.digest, entry.tags)
             by = None if entry.tags else self.graph.tagged_referrer(entry.digest)
-            if by is not None:
+            beside = self.graph.tags_of.get(entry.digest, ()) if entry.is_named and not entry.tags else ()
+            if beside:
+                self.hold(entry.digest, beside, _TAGS_NOT_NAMED, untag=False)
+            elif by is not None:
                 self.hold(entry.digest, (), f"'{by}' refers to it", untag=False)
             elif still or not entry.tags:
                 roots[entry.digest] = still
                 doomed |= self.graph.tags_on(entry.digest, (*entry.tags, *entry.other_tags))
         reasons = self._expand({digest: entries[digest].because for digest in roots})
-        going, held = settle(self.graph, reasons, doomed, allow_irreversible=self.options.allow_irreversible)
+        self._named = {digest for digest in roots if entries[digest].is_named}
+        irreversible = self.options.allow_irreversible
+        going, held = settle(self.graph, reasons, doomed, allow_irreversible=irreversible, named=self._named)
+        for digest in roots.keys() & going:
+            kind, because = reasons[digest]
+            reasons[digest] = (kind, hidden_referrers(self.graph, digest, going) or because)
         ordered = self._order(going, reasons)
         for digest, tags in roots.items():
             if digest not in ordered and not (digest in self.graph.absent and not tags):
                 reason = held.get(digest, "it and others refer to each other in a cycle")
                 self.hold(digest, tags, reason, untag=self.options.untag and entries[digest].may_untag)
+
+    def _with_tags(self, entry: Selected) -> Selected:
+        """The entry with all tags that its digest has, if these go with it."""
+        return replace(entry, tags=self.graph.tags_of.get(entry.digest, ())) if entry.with_tags else entry
 
     def hold_back(self, held: Iterable[HeldBack]) -> None:
         """Note what the selection itself holds back."""
@@ -113,8 +129,10 @@ class _RepositoryPlan:
             self.kept.append(Kept(self.graph.repository, digest, still, reason))
             return
         kind = StepKind.INDEX if manifest.kind is Kind.INDEX else StepKind.IMAGE
+        hidden = hidden_referrers(self.graph, digest)
+        because = f"the digest stays: {reason}" + (f"; {hidden}" if hidden else "")
         for tag in still:
-            step = Step(0, Action.UNTAG, self.graph.repository, digest, (tag,), kind, f"the digest stays: {reason}")
+            step = Step(0, Action.UNTAG, self.graph.repository, digest, (tag,), kind, because)
             self._untags.append(replace(step, platforms=manifest.platforms, size=self._size(manifest)))
 
     def steps(self) -> list[Step]:
@@ -203,4 +221,5 @@ class _RepositoryPlan:
             platforms=manifest.platforms,
             size=self._size(manifest),
             also_in=tuple(self.also_in.get(digest, ())),
+            is_named=digest in self._named,
         )

@@ -58,7 +58,8 @@ class Step:
 
     `tags` go with the digest or, for an untag, alone. `also_in` are repositories outside the selection that also have
     the digest. `size` is in bytes. `frees` is how many bytes this step, after those before it, gives back at the
-    registry's garbage collection.
+    registry's garbage collection. `is_named`: the user named it by its digest or by the exact names of its tags, so it
+    may go although its subject stays.
     """
 
     number: int
@@ -73,6 +74,7 @@ class Step:
     size: int = 0
     also_in: tuple[Repository, ...] = ()
     frees: int = 0
+    is_named: bool = False
 
     @property
     def is_untagged(self) -> bool:

@@ -70,7 +70,8 @@ def _held(
     deletes = {step.digest: step for step in steps if step.action is Action.DELETE and not _is_gone(step, graph)}
     doomed = {tag for digest, step in deletes.items() for tag in graph.tags_on(digest, step.tags)}
     going = [digest for digest, step in deletes.items() if step.number not in dropped]
-    _, held = settle(graph, going, doomed, allow_irreversible=options.allow_irreversible)
+    named = {digest for digest, step in deletes.items() if step.is_named}
+    _, held = settle(graph, going, doomed, allow_irreversible=options.allow_irreversible, named=named)
     return {deletes[digest].number: reason for digest, reason in held.items()}
 
 

@@ -3,6 +3,7 @@
     selector, version      `-t`, `-x`, `-re`: each sees one tag at a time; every_version: several that match all
     content_selector       age, size, labels, platforms, bases: each sees what is behind one digest
     selection              which digests follow from the selected tags, and what the other tags hold back
+    digests                manifests that are named by digest
     named, glob            repositories as users name them
     query, search          the same selectors as keywords of the library
     find, absent, nearest  what a digest or name means, and what is near to it

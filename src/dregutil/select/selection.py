@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from dregutil.errors import IntersectionError
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.select.selector import TagSelector
+from dregutil.select.selector import Exact, TagSelector
 from dregutil.select.version import tag_order
 
 __all__ = [
@@ -46,7 +46,8 @@ class Selected:
     """A digest in one repository, the selected tags on it, and its other tags there (which go with it).
 
     Without `tags`, the digest is selected as long as it has none. `because` says why it was selected. `may_untag`: if
-    the digest stays after all, its tags may be removed alone.
+    the digest stays after all, its tags may be removed alone. `is_named`: all of `tags`, or the digest, were given by
+    name, not by a pattern. `with_tags`: all tags that it has when it is read go with it.
     """
 
     repository: Repository
@@ -55,6 +56,8 @@ class Selected:
     other_tags: tuple[Tag, ...] = ()
     because: str = "selected"
     may_untag: bool = True
+    is_named: bool = False
+    with_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,11 @@ def select_tags(
     def matches(tag: Tag, digest: Digest) -> bool:
         return selector.matches(tag) and (digests is None or digest in digests)
 
-    return _select(inventory, repositories, matches, selector.excludes, rules or MatchRules())
+    found = _select(inventory, repositories, matches, selector.excludes, rules or MatchRules())
+    names = {selected.name for selected in selector.include if isinstance(selected, Exact)}
+    return replace(
+        found, selected=tuple(replace(entry, is_named=names.issuperset(entry.tags)) for entry in found.selected)
+    )
 
 
 def select_repositories(

@@ -5,9 +5,8 @@ A plan is made with the client that only reads. `apply` writes, locked and recor
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING
 
 from dregutil.errors import (
     BrakeError,
@@ -17,134 +16,23 @@ from dregutil.errors import (
     RefusedError,
     UsageError,
 )
-from dregutil.oci.names import Repository, registry_key
-from dregutil.select.named import parse_named, parse_repositories
-from dregutil.session.reading import ReadingSession
+from dregutil.oci.names import registry_key
+from dregutil.session.planning import PlanningSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
-    from dregutil.inventory.tags import Inventory
     from dregutil.journal.record import RunHeader, RunRecord
     from dregutil.plan.cleanup import Proposal
-    from dregutil.plan.model import Plan, RemovalOptions
+    from dregutil.plan.model import Plan
     from dregutil.plan.outcome import RunResult
-    from dregutil.select.query import Selectors
-    from dregutil.select.selection import MatchRules, Selection
     from dregutil.session.stop import Stop
-    from dregutil.storage.garbage_collector import Collector
 
 __all__ = ["RemovalSession", "damaged_error"]
 
 
-class RemovalSession(ReadingSession):
+class RemovalSession(PlanningSession):
     """A session that reads and removes."""
-
-    _planned: Plan | None = None  # the last plan made here: its duration can be estimated
-
-    async def plan_removal(
-        self,
-        *repositories: str,
-        rules: MatchRules | None = None,
-        options: RemovalOptions | None = None,
-        collector: Collector | None = None,
-        **selectors: Unpack[Selectors],
-    ) -> Plan:
-        """The plan that removes the selected tags of repositories (names or globs). Reads the registry, and changes
-        nothing.
-
-        `selectors` are listed in `Selectors`, such as `tags=["<1.4"]` and `older_than="90d"`; all of them must
-        match. A digest is removed only if all its tags, in every repository, are selected; `rules` change that.
-        `collector` says how the registry runs its garbage collector, which decides how much is freed. Raises
-        UsageError if no selector is given, or if `tags` together match every version, IntersectionError if `rules`
-        ask for it, and what `tags` raises.
-        """
-        from dregutil.select.every_version import EVERY_VERSION_ADVICE
-        from dregutil.select.selection import MatchRules, select_tags
-
-        query = self._query(selectors)
-        if not repositories or not query.selects:
-            raise UsageError(
-                "no repository was named" if not repositories else "no tags are selected",
-                advice="name repositories, and tags or versions with tags=[…]; plan_repository_removal takes all tags",
-            )
-        if query.every is not None:
-            raise UsageError(query.every.text("tags"), advice=EVERY_VERSION_ADVICE)
-        rules = rules or MatchRules()
-        only = query.contents.with_bases(parse_named(repositories, self.address).only)
-        found = await self.inventory(only=only if rules.ignore_other_repositories else None)
-        names = self.named(repositories, found)
-        digests = None
-        if query.contents.is_asked:
-            tags = [(name, tag, digest) for name in names for tag, digest in found.inventory.tags(name).items()]
-            holders = [(name, digest) for name, tag, digest in tags if query.tags.matches(tag)]
-            digests = (await self.search(found, query.contents, holders)).digests
-        selection = select_tags(found.inventory, names, query.tags, rules, digests=digests)
-        plan = await self.plan_selection(selection, found.inventory, options, collector)
-        return self._called(plan, "plan_removal", repositories, selectors)
-
-    async def plan_repository_removal(
-        self,
-        *repositories: str,
-        rules: MatchRules | None = None,
-        options: RemovalOptions | None = None,
-        collector: Collector | None = None,
-    ) -> Plan:
-        """The plan that removes every tag of repositories. The brake does not apply to it. As `plan_removal`."""
-        from dregutil.select.selection import MatchRules, select_repositories
-
-        if not repositories:
-            raise UsageError("no repository was named")
-        rules = rules or MatchRules()
-        names = parse_repositories(repositories, self.address)
-        found = await self.inventory(only=names if rules.ignore_other_repositories else None)
-        self.named(names, found)
-        selection = select_repositories(found.inventory, names, rules)
-        plan = await self.plan_selection(selection, found.inventory, options, collector)
-        return self._called(plan, "plan_repository_removal", repositories, {})
-
-    async def plan_selection(
-        self,
-        selection: Selection,
-        inventory: Inventory,
-        options: RemovalOptions | None = None,
-        collector: Collector | None = None,
-    ) -> Plan:
-        """The plan that removes a selection made from `inventory`. Raises UnreachableError and LoginError; a repository
-        that cannot be read completely is left out, and named in the plan."""
-        from dregutil.plan.live import plan_removal
-        from dregutil.storage.garbage_collector import Collector
-
-        self._forget()
-        known = self.known()
-        async with self.connected() as registry:
-            self._planned = await plan_removal(
-                registry,
-                selection,
-                inventory,
-                options,
-                command=self._options.get("command", ""),
-                known_indexes=known.indexes,
-                seen=known.seen,
-                readings=self.surveys,
-                collector=collector or Collector.DEFAULT,
-                stored=self.stored(),
-            )
-        return self._planned
-
-    def seconds_for(self, plan: Plan) -> float:
-        """The estimated duration of a plan in seconds, from the response times of the registry in this session."""
-        from dregutil.plan.cost import plan_seconds
-
-        if self._registry is None:
-            return plan_seconds(plan, 0.0, 1)
-        return plan_seconds(plan, self._registry.request_seconds, self._registry.concurrency)
-
-    def braked(self, plan: Plan) -> tuple[Repository, ...]:
-        """The repositories of which a plan removes so much that `apply` needs `confirm_tags`."""
-        from dregutil.plan.brake import braked_repositories
-
-        return braked_repositories(plan)
 
     async def apply(
         self,
@@ -248,14 +136,6 @@ class RemovalSession(ReadingSession):
                 advice=f"name the {what}'s own registry with -reg",
             )
 
-    def _called(self, plan: Plan, method: str, positional: Sequence[object], named: Mapping[str, object]) -> Plan:
-        """The plan with the call that made it as its command, unless the session names a command."""
-        if "command" not in self._options:
-            given = (*(repr(str(one)) for one in positional), *(f"{name}={value!r}" for name, value in named.items()))
-            plan = replace(plan, command=f"{method}({', '.join(given)})")
-            self._planned = plan
-        return plan
-
     async def _run(
         self, plan: Plan, earlier: RunRecord | None, *, record: bool, stop: Stop | None, ends_at: float | None
     ) -> RunResult:
@@ -268,10 +148,7 @@ class RemovalSession(ReadingSession):
         seconds = self.seconds_for(plan) if is_planned_last else None
         surveys = self.surveys if is_planned_last else None
         self._recall()
-        known = self.known()
-        if plan.removed_untagged:
-            lost = {name: self.records.history.untagged(name) for name in plan.repositories}
-            known = known.with_indexes({name: frozenset(since) for name, since in lost.items()})
+        known = self._known_untagged(*(plan.repositories if plan.removed_untagged else ()))
         with self._working(), (stop or Stop()).event() as event:
             async with self.connected() as registry:
                 if not record:

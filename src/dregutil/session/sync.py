@@ -184,10 +184,33 @@ class Session:
         rules: MatchRules | None = None,
         options: RemovalOptions | None = None,
         collector: Collector | None = None,
+        digests: Collection[str] | None = None,
+        with_tags: bool = False,
         **selectors: Unpack[Selectors],
     ) -> Plan:
         return self._run(
-            self._session.plan_removal(*repositories, rules=rules, options=options, collector=collector, **selectors)
+            self._session.plan_removal(
+                *repositories,
+                rules=rules,
+                options=options,
+                collector=collector,
+                digests=digests,
+                with_tags=with_tags,
+                **selectors,
+            )
+        )
+
+    def plan_digests(
+        self,
+        repository: str,
+        digests: Collection[str],
+        *,
+        with_tags: bool = False,
+        options: RemovalOptions | None = None,
+        collector: Collector | None = None,
+    ) -> tuple[Plan, tuple[Digest, ...]]:
+        return self._run(
+            self._session.plan_digests(repository, digests, with_tags=with_tags, options=options, collector=collector)
         )
 
     def plan_repository_removal(

@@ -21,8 +21,9 @@ NEEDED = {
     "remove-repos": ["--repo", "a"],
     "query-tags": ["--repo", "a"],
     "remove-tags": ["--repo", "a"],
+    "remove-digests": ["--repo", "a", "abcd"],
 }
-HAVING_R = ("query-repos", "remove-repos", "query-tags", "remove-tags")
+HAVING_R = ("query-repos", "remove-repos", "query-tags", "remove-tags", "remove-digests")
 HAVING_RE = ("query-tags", "remove-tags")
 
 

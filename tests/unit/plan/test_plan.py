@@ -13,6 +13,7 @@ from dregutil.oci.manifest import DOCKER_SCHEMA1, OCI_INDEX, OCI_MANIFEST, Manif
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.make import make_plan
 from dregutil.plan.model import Action, Plan, RemovalOptions, StepKind
+from dregutil.select.digests import select_digests
 from dregutil.select.selection import HeldBack, Selected, Selection
 
 REPOSITORY = Repository("shop/web")
@@ -62,8 +63,9 @@ def plan(
     options: RemovalOptions | None = None,
     others_may_go: bool = False,
     held: Iterable[HeldBack] = (),
+    named: bool = False,
 ) -> Plan:
-    """The plan that removes `tags`, as a selection of exactly these."""
+    """The plan that removes `tags`, as a selection of exactly these; `named`: by their names."""
     chosen: dict[Digest, list[Tag]] = {}
     for tag in tags:
         chosen.setdefault(graph.tags[Tag(tag)], []).append(Tag(tag))
@@ -73,10 +75,19 @@ def plan(
             digest,
             tuple(found),
             tuple(other for other in graph.tags_of[digest] if other not in found) if others_may_go else (),
+            is_named=named,
         )
         for digest, found in chosen.items()
     )
-    selection = Selection(selected=entries, held=tuple(held), absent=(), unmatched=0)
+    return made_of(graph, Selection(selected=entries, held=tuple(held), absent=(), unmatched=0), options)
+
+
+def plan_digests(graph: RepositoryGraph, *named: Manifest, with_tags: bool = False) -> Plan:
+    """The plan that removes manifests by their digests."""
+    return made_of(graph, select_digests(REPOSITORY, [one.digest for one in named], with_tags=with_tags))
+
+
+def made_of(graph: RepositoryGraph, selection: Selection, options: RemovalOptions | None = None) -> Plan:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     return make_plan(selection, {REPOSITORY: graph}, options or RemovalOptions(), registry="r", made_at=now, command="")
 
@@ -248,6 +259,93 @@ def test_a_selected_referrer_of_a_subject_that_stays_is_held() -> None:
     made = plan(graph({"1.0": one, "sbom": sbom}), "sbom")
     assert made.steps == ()
     assert "refers to" in made.kept[0].reason
+
+
+def test_a_referrer_that_is_named_goes_although_its_subject_stays() -> None:
+    one = image("one")
+    sbom = image("sbom", subject=one)
+    signature = image("signature", subject=sbom)
+    found = graph({"1.0": one, "sbom": sbom}, signature, referrers={sbom.digest: (signature.digest,)})
+    made = plan(found, "sbom", named=True)
+    assert going(made) == [sbom.digest, signature.digest]
+    assert [step.is_named for step in made.steps] == [True, False]
+    both = plan(found, "1.0", "sbom", named=True)
+    assert going(both) == [one.digest, sbom.digest, signature.digest]
+
+
+def test_a_named_referrer_that_an_index_lists_stays_with_it() -> None:
+    one = image("one")
+    sbom = image("sbom", subject=one)
+    made = plan(graph({"1.0": one, "sbom": sbom, f"sha256-{one.digest.hex}": index(sbom)}), "sbom", named=True)
+    assert made.steps == ()
+    assert "part of the index" in made.kept[0].reason
+
+
+def test_the_plan_says_which_referrers_a_fallback_tag_hides() -> None:
+    one, two = image("one"), image("two")
+    sbom, signature = image("sbom", subject=one), image("signature", subject=one)
+    fallback = f"sha256-{one.digest.hex}"
+    found = graph({"1.0": one, "stable": one, "2.0": two, fallback: index(sbom, signature)}, sbom, signature)
+    made = plan(found, fallback, named=True)
+    assert going(made) == [found.tags[Tag(fallback)]]
+    assert made.steps[0].because == f"hides 2 referrers of {one.digest.short} (1.0, stable)"
+    kept = HeldBack(REPOSITORY, made.steps[0].digest, (Tag(fallback),), "--untag keeps it")
+    alone = made_of(found, Selection(held=(kept,)), RemovalOptions(untag=True))
+    assert alone.steps[0].because == f"the digest stays: --untag keeps it; {made.steps[0].because}"
+    gone = graph({"1.0": one, fallback: index(sbom)}, absent=[sbom])
+    made = plan(gone, fallback, options=RemovalOptions(allow_irreversible=True))
+    assert made.steps[0].because == "selected", "it lists nothing that is there"
+    whole = plan(found, "1.0", "stable", fallback, named=True)
+    assert len(whole.steps) == 4
+    assert not any("hides" in step.because for step in whole.steps), "they go with their subject"
+    orphaned = graph({fallback: index(sbom)}, sbom, absent=[one])
+    assert plan(orphaned, fallback).steps[0].because == f"hides 1 referrer of {one.digest.short}"
+
+
+def test_a_digest_without_a_tag_goes_when_it_is_named() -> None:
+    one, child = image("one"), image("child")
+    top = index(child)
+    assert going(plan_digests(graph({"1.0": image("two")}, one), one)) == [one.digest]
+    assert going(plan_digests(graph({}, top, child), top)) == [top.digest, child.digest]
+    assert going(plan_digests(graph({}, top, child), child, top)) == [top.digest, child.digest]
+
+
+def test_a_named_digest_that_has_tags_stays_unless_they_go_with_it() -> None:
+    one = image("one")
+    found = graph({"1.0": one, "stable": one, "2.0": image("two")})
+    made = plan_digests(found, one)
+    assert made.steps == ()
+    assert made.kept[0].tags == ("1.0", "stable")
+    assert made.kept[0].reason == "has tags, and only its digest was named (--with-tags takes them too)"
+    made = plan_digests(found, one, with_tags=True)
+    assert going(made) == [one.digest]
+    assert made.steps[0].tags == ("1.0", "stable")
+
+
+@pytest.mark.parametrize("with_tags", [False, True])
+def test_a_named_child_of_an_index_that_stays_is_held(with_tags: bool) -> None:
+    child, other = image("child"), image("other")
+    top = index(child, other)
+    for tags in ({"1.0": top}, {"1.0": index(top)}, {"1.0": top, "child": child}):
+        made = plan_digests(graph(tags, child, top), child, with_tags=with_tags)
+        assert made.steps == ()
+        reason = made.kept[0].reason
+        assert f"part of the index {top.digest.short}, which stays" in reason or reason.startswith("has tags")
+    assert going(plan_digests(graph({"2.0": other}, top, child), child)) == [], "no tag names the index either"
+
+
+def test_a_named_digest_to_which_a_tag_refers_is_held() -> None:
+    one = image("one")
+    sbom = image("sbom", subject=one)
+    made = plan_digests(graph({"sbom": sbom}, one, referrers={one.digest: (sbom.digest,)}), one)
+    assert made.steps == ()
+    assert made.kept[0].reason == "'sbom' refers to it"
+
+
+def test_a_named_digest_that_is_not_there_is_in_no_plan() -> None:
+    one = image("one")
+    made = plan_digests(graph({"2.0": image("two")}, absent=[one]), one)
+    assert (made.steps, made.kept) == ((), ())
 
 
 def test_a_referrer_whose_subject_is_gone_may_go() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from test_plan import REPOSITORY, graph, image, index, plan
+from test_plan import REPOSITORY, graph, image, index, plan, plan_digests
 from test_settle import refer
 
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.names import Tag
+from dregutil.plan.file import decode_step, encode_step
 from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind
 from dregutil.plan.recheck import CHECKS, Check, recheck
 
@@ -177,3 +179,27 @@ def test_recheck_drops_a_moved_tag_and_treats_a_gone_digest_as_holding() -> None
     dropped = recheck(made.steps, fresh, RemovalOptions())
     assert list(dropped) == [1]
     assert "moved" in dropped[1]
+
+
+def test_a_named_referrer_still_goes_and_another_stays_with_its_subject() -> None:
+    """Also after the plan or the record was written and read."""
+    sbom = image("sbom", subject=ONE)
+    now = graph({"1": ONE, "sbom": sbom})
+    (step,) = plan(now, "sbom", named=True).steps
+    assert recheck([decode_step(encode_step(step))], now, RemovalOptions()) == {}
+    assert "refers to" in recheck([replace(step, is_named=False)], now, RemovalOptions())[1]
+
+
+def test_a_tag_that_moves_onto_a_named_digest_holds_it() -> None:
+    steps = plan_digests(graph({"2": TWO}, ONE), ONE).steps
+    assert recheck(steps, graph({"2": TWO}, ONE), RemovalOptions()) == {}
+    assert recheck(steps, graph({"2": ONE}, TWO), RemovalOptions()) == {1: "also '2'"}
+    steps = plan_digests(graph({"1": ONE}), ONE, with_tags=True).steps
+    assert recheck(steps, graph({"1": ONE, "2": ONE}), RemovalOptions()) == {1: "also '2'"}
+    assert 1 in recheck(steps, graph({"1": TWO}, ONE), RemovalOptions())
+
+
+def test_an_index_that_comes_to_need_a_named_digest_holds_it() -> None:
+    steps = plan_digests(graph({}, CHILD), CHILD).steps
+    assert "part of the index" in recheck(steps, graph({"1": TOP}, CHILD), RemovalOptions())[1]
+    assert "part of the index" in recheck(steps, graph({}, CHILD, TOP), RemovalOptions())[1]

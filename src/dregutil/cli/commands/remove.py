@@ -1,4 +1,4 @@
-"""`remove-repos` and `remove-tags`: select and plan; show the plan, save it, or carry it out."""
+"""`remove-repos`, `remove-tags` and `remove-digests`: select and plan; show the plan, save it, or carry it out."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from dregutil.cli.commands.query import select
-from dregutil.cli.consent import check_older_consent, is_on_terminal
+from dregutil.cli.consent import check_consent, check_older_consent, is_on_terminal
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.opened import opened
@@ -17,6 +18,7 @@ from dregutil.cli.output import count, emit, note, tag_text
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import collector_of, read_stored, storage_code
+from dregutil.errors import NotFoundError, UsageError
 from dregutil.oci.placeholder import LEFT_BEHIND
 from dregutil.plan.file import plan_sum, write_plan
 from dregutil.plan.model import Plan, RemovalOptions
@@ -25,7 +27,7 @@ from dregutil.select.selection import keep_digests, unmatched_tags
 from dregutil.session.sync import Session
 from dregutil.storage.stored import StoredRegistry
 
-__all__ = ["remove_repos", "remove_tags"]
+__all__ = ["remove_digests", "remove_repos", "remove_tags"]
 
 
 def remove_repos(args: argparse.Namespace, settings: Settings) -> int:
@@ -43,20 +45,47 @@ def _remove(args: argparse.Namespace, settings: Settings, registry: Session) -> 
     source, selection, code = select(args, settings, registry)
     if args.untag:
         selection = keep_digests(selection)
-    options = RemovalOptions(args.untag, args.keep_children, args.keep_referrers, args.allow_irreversible)
-    plan = registry.plan_selection(selection, source.inventory, options, collector_of(args))
-    seconds = registry.seconds_for(plan)
-    code = max(code, storage_code(stored), PARTIAL if plan.left_out else 0, PARTIAL if args.strict and plan.kept else 0)
+    plan = registry.plan_selection(selection, source.inventory, _options(args), collector_of(args))
+    for line in _unlisted_lines(plan, stored):
+        note(settings, line)
+    work = Undertaking(plan, unmatched_tags(selection, source.inventory, registry.live_tags()))
+    return max(code, storage_code(stored), _go_on(args, settings, registry, work))
+
+
+def remove_digests(args: argparse.Namespace, settings: Settings) -> int:
+    check_consent(args, "--dry-run shows what would go; -y removes without asking")
+    if len(args.repo) > 1:
+        raise UsageError("-r is given twice, and digests are those of one repository")
+    with opened(settings) as registry:
+        stored = read_stored(registry, settings)
+        plan, absent = registry.plan_digests(
+            args.repo[0], args.digest, with_tags=args.with_tags, options=_options(args), collector=collector_of(args)
+        )
+        for digest in absent:
+            sys.stderr.write(f"dregutil: {args.repo[0]} has no manifest {digest}\n")
+        if absent and not plan.steps and not plan.kept:
+            return NotFoundError.exit_code
+        code = max(storage_code(stored), PARTIAL if absent else 0)
+        return max(code, _go_on(args, settings, registry, Undertaking(plan)))
+
+
+def _options(args: argparse.Namespace) -> RemovalOptions:
+    untag = getattr(args, "untag", False)
+    return RemovalOptions(untag, args.keep_children, args.keep_referrers, args.allow_irreversible)
+
+
+def _go_on(args: argparse.Namespace, settings: Settings, registry: Session, work: Undertaking) -> int:
+    """Show the plan, or carry it out; returns the exit code."""
+    plan = work.plan
+    code = PARTIAL if plan.left_out or (args.strict and plan.kept) else 0
     left = [(one.repository, tag, one.digest) for one in plan.kept if one.reason == LEFT_BEHIND for tag in one.tags]
     for line in left_behind_lines(settings, left):
         note(settings, line)
-    for line in _unlisted_lines(plan, stored):
-        note(settings, line)
-    unmatched = unmatched_tags(selection, source.inventory, registry.live_tags())
+    seconds = registry.seconds_for(plan)
     if args.dry_run or args.plan_out:
-        _show(args, settings, plan, unmatched, seconds)
+        _show(args, settings, plan, work.unmatched, seconds)
         return code
-    return max(code, _execute(args, settings, registry, Undertaking(plan, unmatched, seconds)))
+    return max(code, _execute(args, settings, registry, replace(work, seconds=seconds)))
 
 
 def _unlisted_lines(plan: Plan, stored: StoredRegistry | None) -> Iterator[str]:

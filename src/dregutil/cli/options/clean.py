@@ -30,12 +30,26 @@ def _add_remove_repos(parser: argparse.ArgumentParser) -> None:
     _add_removal(parser)
 
 
-def _add_removal(parser: argparse.ArgumentParser) -> None:
+def _add_remove_digests(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--repo", "-r", action="append", required=True, metavar="REPO", help="the repository, one")
+    add("digest", nargs="+", metavar="DIGEST", help="digests of manifests, or unique beginnings of them")
+    add("--with-tags", action="store_true", help="remove their tags too; otherwise a digest that has tags stays")
+    add_extent(_add_plan(parser))
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     removal = parser.add_argument_group("Removal")
     add = removal.add_argument
     add("--dry-run", action="store_true", help="show what would be removed; remove nothing")
     add("--plan-out", type=nonempty, metavar="FILE", help="write the plan to a file; remove nothing")
     add_consent(removal)
+    return removal
+
+
+def _add_removal(parser: argparse.ArgumentParser) -> None:
+    removal = _add_plan(parser)
+    add = removal.add_argument
     add(
         "--confirm",
         choices=("auto", "always"),
@@ -83,6 +97,22 @@ COMMANDS = (
         examples=(
             ("remove-tags -r shop/web -t '<1.4' --dry-run", "show what would be removed"),
             ("remove-tags -r shop/web -t 1.0 1.1 -y", "remove two tags without being asked"),
+        ),
+    ),
+    Command(
+        "remove-digests",
+        "Remove manifests of a repository by digest.",
+        "remove:remove_digests",
+        _add_remove_digests,
+        changes=True,
+        about=(
+            "Remove manifests of one repository by their digests. One that has tags stays, unless --with-tags is "
+            "given, and so does a child of an index that stays. Other repositories keep theirs. `dregutil undo` puts "
+            "back what was removed."
+        ),
+        examples=(
+            ("remove-digests -r shop/web 04853db01211 --dry-run", "show what would be removed, or why it stays"),
+            ("remove-digests -r shop/web 04853db01211 --with-tags -y", "remove it with its tags, without being asked"),
         ),
     ),
     Command(
