@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,14 +20,17 @@ from dregutil.apply.undo.plan import plan_undo
 from dregutil.apply.undo.run import UndoResult, UndoRun, apply_undo
 from dregutil.errors import DregutilError
 from dregutil.inventory.crawl import crawl
+from dregutil.inventory.tags import Inventory
 from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
-from dregutil.oci.names import Repository
+from dregutil.oci.names import Digest, Repository
 from dregutil.plan.file import decode_plan, encode_plan
 from dregutil.plan.model import Action, Plan, RemovalOptions
 from dregutil.plan.outcome import Result, RunResult
 from dregutil.registry import WritableRegistry
+from dregutil.select.digests import select_digests
 from dregutil.select.selection import MatchRules, select_tags
+from dregutil.select.selection import Selection as Chosen
 from dregutil.select.selector import TagSelector
 from remembering import plan_removal
 from removing import Killer
@@ -196,6 +200,21 @@ class Trust(RuleBasedStateMachine):
         if plan.steps:
             self._apply(plan, trouble)
 
+    @rule(name=NAME, places=st.lists(PLACE, min_size=1, max_size=2), with_tags=st.booleans(), trouble=TROUBLE)
+    def remove_digests(self, name: int, places: list[int], with_tags: bool, trouble: Trouble) -> None:
+        """Of anything that was ever pushed, also to the other repository: images, children, indexes, referrers."""
+        known = list(self.world.raws)
+        if not known:
+            return
+        digests = [Digest(known[place * 7 % len(known)]) for place in places]
+        plan = self._made(select_digests(self._name(name), digests, with_tags=with_tags), RemovalOptions())
+        named = {step.digest for step in plan.steps if step.is_named}
+        assert named <= set(digests)
+        assert with_tags or not any(step.tags for step in plan.steps if step.is_named)
+        if plan.steps:
+            self.world.count("a plan of digests")
+            self._apply(plan, trouble)
+
     @rule(selection=SELECTIONS, pushes=PUSHES)
     def remove_while_somebody_pushes(self, selection: Selection, pushes: list[tuple[int, str, int]]) -> None:
         self.remove(selection, Trouble(pushes=pushes))
@@ -310,11 +329,16 @@ class Trust(RuleBasedStateMachine):
         if self.switches.last_tag_takes:
             options = replace(options, untag=False)  # if killed then, a child is lost until the resume
 
+        names = [self._name(place) for place in chosen]
+        return self._made(lambda found: select_tags(found, names, TagSelector.build(tags, [MEANWHILE]), rules), options)
+
+    def _made(self, selection: Chosen | Callable[[Inventory], Chosen], options: RemovalOptions) -> Plan:
+        """The plan of a selection, made on the registry and read from its file."""
+
         async def make(registry: WritableRegistry) -> Plan:
             found = (await crawl(registry, self.world.repositories)).inventory
-            names = [self._name(place) for place in chosen]
-            selection = select_tags(found, names, TagSelector.build(tags, [MEANWHILE]), rules)
-            return await plan_removal(registry, selection, found, options)
+            chosen = selection(found) if callable(selection) else selection
+            return await plan_removal(registry, chosen, found, options)
 
         made: Plan = self.at_work.with_registry(make)
         plan, _ = decode_plan(encode_plan(made))
