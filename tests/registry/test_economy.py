@@ -69,3 +69,26 @@ def test_an_undo_requests_twice_only_whether_a_tag_is_free(asked: tuple[Counter[
         "GET manifests by digest": tags,  # whether it exists without a tag: only what was gone counts as restored
         "PUT manifests": tags,
     }
+
+
+def test_to_remove_a_tag_alone_reads_its_repository_only(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    """Of 30 repositories with 20 tags, 2.0.0 read all: 686 requests. One is read twice, before the plan and for it."""
+    for number in range(30):
+        for tag in range(20 if number == 0 else 1):
+            pusher.push_image(f"team/app{number}", f"1.{tag}", seed=f"{tag % 19}", layers=0)
+    with Proxy(registry_server.port) as proxy:
+        program = Program(proxy.url, tmp_path)
+        done = program.run("remove-tags", "-r", "team/app0", "-t", "1.0", "--untag")
+        assert done.returncode == 0, done.stderr
+        asked = [request for request in proxy.requests if request.path != "/v2/"]
+        assert not [request.path for request in asked if "/team/app0/" not in request.path]
+        found = Counter(_kind(request) for request in asked)
+        assert found["GET manifests"] == 20  # the plan
+        assert found["HEAD manifests"] <= 20 + 19 + 5  # the selection, the last look, and the tag itself
+        assert len(asked) <= 80
+        proxy.requests.clear()
+        refused = program.run("--raise-intersecting-repo", "remove-tags", "-r", "team/app0", "-t", "1.19", "--untag")
+        assert refused.returncode == 5, "1.0 of the other repositories is the same image"
+    assert set(pusher.tags("team/app0")) == {f"1.{tag}" for tag in range(1, 20)}

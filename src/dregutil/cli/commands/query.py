@@ -75,7 +75,8 @@ def select(
     search = read_search(args, settings)
     selector = read_tag_selector(args, search)
     _tell_every_version(args, settings, selector, shown=shown)
-    source = registry.inventory(only=search.with_bases(named.only) if args.ignore_other_repos else None)
+    alone = args.ignore_other_repos or _keeps_digests(args, settings)
+    source = registry.inventory(only=search.with_bases(named.only) if alone else None)
     inventory = source.shown if shown else source.inventory
     found, code = expand(named, inventory, source.failed)
     if not code:  # repositories that could not be read may have those tags
@@ -91,6 +92,11 @@ def select(
         digests, searched = search_contents(registry, settings, source, search, tags)
         code = max(code, searched)
     return source, select_tags(inventory, found, selector, rules, digests=digests), code
+
+
+def _keeps_digests(args: argparse.Namespace, settings: Settings) -> bool:
+    """Whether only tags are removed, so that the tags of other repositories decide nothing."""
+    return getattr(args, "untag", False) and not settings.raise_intersecting_repository
 
 
 def _tell_every_version(args: argparse.Namespace, settings: Settings, selector: TagSelector, *, shown: bool) -> None:
