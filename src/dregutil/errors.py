@@ -19,12 +19,13 @@ and a second one that says what to do next. No message holds a secret.
     ├── UnreachableError             6  no answer, or an answer cut short
     │   ├── CertificateError            a server that cannot be trusted
     │   ├── CutShortError               an answer that broke off in the middle
+    │   ├── NoRegistryError          1  another server answers at the address; also a NotARegistryError
     │   ├── OutcomeUnknownError         a write that may or may not have been carried out
     │   └── ThrottledError              the registry pushes back for longer than we wait
     │       └── PushedBackError         a write that was not sent: what it rests on was read too long ago
     ├── InterruptedRunError        130  Ctrl-C
     ├── NotFoundError                1  a repository, tag or digest that is not there
-    ├── NotARegistryError            1  the server is not a registry
+    ├── NotARegistryError            1  an answer that no registry gives
     ├── ProtocolError                1  an answer that cannot be trusted
     │   ├── DigestMismatchError         bytes that do not match their digest
     │   └── UnlistableError             a list that cannot be read to its end
@@ -61,6 +62,7 @@ __all__ = [
     "JournalError",
     "LoginError",
     "ManifestError",
+    "NoRegistryError",
     "NotARegistryError",
     "NotFoundError",
     "OutcomeUnknownError",
@@ -134,7 +136,7 @@ class DeniedError(AccessError):
 class CatalogClosedError(DeniedError):
     default_advice = (
         "write the names of the repositories into a file, one a line, and give it with --repositories-from FILE "
-        "('-' is standard input)"
+        "('-' is standard input); or name them with -r and give --ignore-other-repos, which needs no catalog"
     )
 
 
@@ -209,6 +211,11 @@ class NotFoundError(DregutilError):
 
 class NotARegistryError(DregutilError):
     default_advice = "check the address (-reg), its port and its path; `dregutil doctor` shows what answers there"
+
+
+class NoRegistryError(UnreachableError, NotARegistryError):
+    exit_code = 1
+    default_advice = NotARegistryError.default_advice
 
 
 class ProtocolError(DregutilError):

@@ -102,13 +102,13 @@ def test_every_object_in_the_cron_job_is_defined_or_its_creation_is_documented()
 
 def test_the_image_of_the_cron_job_has_both_programs() -> None:
     lines = [line for line in (EXAMPLES / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
-    assert [line.split()[0] for line in lines] == ["FROM", "COPY", "COPY", "COPY", "RUN", "USER"]
+    assert [line.split()[0] for line in lines] == ["FROM", "COPY", "COPY", "COPY", "COPY", "RUN", "USER"]
     assert lines[1].endswith("/kubectl")
-    copied = [name for line in lines[2:4] for name in line.split()[1:-1]]
+    copied = [name for line in lines[2:5] for name in line.split()[1:-1]]
     assert all((EXAMPLES.parent / name).exists() for name in copied)
     project = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())["project"]
-    assert {"pyproject.toml", "src", project["readme"], *project["license-files"]} <= set(copied)
-    assert lines[4].endswith(" /dregutil")
+    assert {"pyproject.toml", "src", "man", project["readme"], *project["license-files"]} <= set(copied)
+    assert lines[5].endswith(" /dregutil")
 
 
 def _cron_job() -> list[dict[str, Any]]:

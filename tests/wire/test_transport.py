@@ -224,7 +224,7 @@ async def test_a_stalled_server_ends_in_bounded_time() -> None:
 
 async def test_a_redirect_to_another_origin_carries_no_authorization() -> None:
     async def other(_: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer("404 Not Found"))
+        writer.write(answer("404 Not Found", "Docker-Distribution-Api-Version: registry/2.0"))
 
     async with raw_server(other) as elsewhere:
 

@@ -11,7 +11,7 @@ from dregutil.cli.options.common import GLOBAL_GROUPS, MOST_USED
 from dregutil.cli.parser import GROUPS
 from dregutil.report.help import WIDEST, Row, Section, Topic, overview_text, topic_text
 
-__all__ = ["command_help", "global_options_help", "overview"]
+__all__ = ["command_help", "command_topic", "global_options_help", "global_options_topic", "overview"]
 
 Groups = Sequence[tuple[str, str, Sequence[argparse.Action]]]
 
@@ -33,26 +33,35 @@ def overview() -> str:
 
 def command_help(command: Command, groups: Groups) -> str:
     """The help of one command. `groups` are those of its parser; global options are left out."""
+    return topic_text(command_topic(command, groups), _columns())
+
+
+def command_topic(command: Command, groups: Groups) -> Topic:
+    """As `command_help`, as values."""
     sections = tuple(_sections(groups))
     own = [action for title, _, actions in groups if title not in GLOBAL_GROUPS for action in actions]
     needed = [_usage(action) for action in own if action.required or not action.option_strings]
     optional = any(action.option_strings and not action.required for action in own if action.dest != "help")
     usage = " ".join(("dregutil", command.name, *needed, *(("[OPTION ...]",) if optional else ())))
-    topic = Topic(
+    return Topic(
         usage=usage,
         about=command.about or command.summary,
         sections=sections,
         examples=command.examples,
         more="Global options: dregutil help options",
     )
-    return topic_text(topic, _columns())
 
 
 def global_options_help(groups: Groups) -> str:
     """All global options. `groups` are those of the whole program's parser."""
+    return topic_text(global_options_topic(groups), _columns())
+
+
+def global_options_topic(groups: Groups) -> Topic:
+    """As `global_options_help`, as values."""
     sections = (Section(title, tuple(map(_row, own))) for title, _, own in groups if title in GLOBAL_GROUPS)
     rest = (Row("-h, --help", "show help; after a command, its help"), Row("--version", "show the version"))
-    topic = Topic(
+    return Topic(
         usage="dregutil [OPTION ...] COMMAND [OPTION ...]",
         about=(
             "Global options are accepted before the command and after it. A name in brackets is an environment "
@@ -60,7 +69,6 @@ def global_options_help(groups: Groups) -> str:
         ),
         sections=(*sections, Section("Other", rest)),
     )
-    return topic_text(topic, _columns())
 
 
 def _sections(groups: Groups) -> Iterator[Section]:

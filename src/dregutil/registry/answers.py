@@ -22,7 +22,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.auth.challenge import parse_challenges
 from dregutil.registry.http.transport import Answer
 
-__all__ = ["digest_of", "error_details", "failure", "is_aged", "is_unknown_name", "length_of"]
+__all__ = ["digest_of", "doubtful", "error_details", "failure", "is_aged", "is_unknown_name", "length_of"]
 
 _MOST_ERRORS = 20
 _LONGEST_TEXT = 300
@@ -65,6 +65,21 @@ def failure(answer: Answer, what: str, user: str, redacted: Callable[[str], str]
         who = f"{user!r} has" if user else "an anonymous user has"
         return DeniedError(f"could not {what}: {who} no right to ({reason})")
     return RegistryError(f"could not {what}: {reason}", status=answer.status, errors=errors)
+
+
+def doubtful(answer: Answer, user: str, address: str) -> LoginError:
+    """The error for a refused login (401, 403) where nothing shows that a registry answers at `address`."""
+    if answer.status == 401:
+        why = f"it did not accept the login {user!r}" if user else "it wants a login"
+    else:
+        why = f"it refuses the login {user!r}" if user else "it allows nothing without a login"
+    return LoginError(
+        f"no sign of a registry at {address}: {why} (status {answer.status})",
+        advice=(
+            "check the address (-reg), its port and its path; if a registry is behind this: "
+            f"{LoginError.default_advice}"
+        ),
+    )
 
 
 def is_unknown_name(answer: Answer) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from dregutil.oci.names import Repository
+from dregutil.registry.recognition import Recognition
 from dregutil.registry.uncached import Uncached
 
 __all__ = ["Learnt"]
@@ -21,6 +22,7 @@ class Learnt:
     """
 
     uncached: Uncached
+    recognition: Recognition
     manifest_method: str
     has_referrers: bool | None = None
     asking_for_referrers: asyncio.Lock = field(default_factory=asyncio.Lock)

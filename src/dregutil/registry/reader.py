@@ -19,17 +19,17 @@ from dregutil.errors import (
     DigestMismatchError,
     DregutilError,
     LoginError,
-    NotARegistryError,
     ProtocolError,
     RegistryError,
     UsageError,
 )
 from dregutil.oci.manifest import MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor, Manifest, bare_media_type, parse_manifest
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
-from dregutil.registry.answers import digest_of, error_details, failure, length_of
+from dregutil.registry.answers import digest_of, doubtful, error_details, failure, length_of
 from dregutil.registry.http.transport import Answer, Transport
 from dregutil.registry.learnt import Learnt
 from dregutil.registry.paging import follow_links, name_pages, names_of
+from dregutil.registry.recognition import Recognition, shows_registry
 from dregutil.registry.server_kind import Evidence, ServerKind, name_server
 from dregutil.registry.uncached import NO_CACHE, Uncached
 from dregutil.registry.values import Login, Ping, Resolved
@@ -40,7 +40,6 @@ _ACCEPT_REFERRERS = {"Accept": OCI_INDEX, **NO_CACHE}
 _CATALOG_SCOPES = ("registry:catalog:*",)
 _NO_CATALOG = (400, 404, 405, 406, 410, 501)  # on GHCR and others
 _DENIED_HEAD = (400, 404, 405, 501)
-_LONGEST_PING = 64 * 1024
 
 
 class Registry:
@@ -61,7 +60,10 @@ class Registry:
         self.concurrency = concurrency
         self._transport = transport
         self._login = login
-        self._learnt = learnt or Learnt(Uncached(transport), "GET" if use_get_manifest else "HEAD")
+        self._learnt = learnt or Learnt(
+            Uncached(transport), Recognition(transport), "GET" if use_get_manifest else "HEAD"
+        )
+        transport.examine = self._learnt.recognition.examine
         self._pull_scopes: dict[Repository, tuple[str, ...]] = {}
         self.reading_counts = name_server(Evidence(address.host)).limits_pulls
         """Whether reading a manifest counts against a limit of pulls."""
@@ -116,17 +118,14 @@ class Registry:
     async def ping(self) -> Ping:
         """Check that a registry answers, and accepts the login.
 
-        Raises UnreachableError, CertificateError, LoginError, DeniedError, NotARegistryError.
+        Raises UnreachableError, CertificateError, LoginError, DeniedError, NoRegistryError.
         """
-        answer = await self._transport.send("GET", self._transport.url("/v2/"), (), longest=_LONGEST_PING)
+        answer = await self._learnt.recognition.ping()
         self._learnt.headers = {name.lower(): value for name, value in answer.headers.items()}
-        version = answer.headers.get("Docker-Distribution-Api-Version", "")
+        self._learnt.recognition.check(answer)
         if answer.status in (401, 403):
             raise self._failure(answer, "log in")
-        is_page = bare_media_type(answer.headers.get("Content-Type", "")) in ("text/html", "application/xhtml+xml")
-        if answer.status != 200 or (is_page and not version):
-            what = "a web page" if is_page else f"status {answer.status}"
-            raise NotARegistryError(f"{self.address.base_url} is not a registry: /v2/ answers with {what}")
+        version = answer.headers.get("Docker-Distribution-Api-Version", "")
         return Ping(answer.status, answer.headers.get("Server", ""), version)
 
     async def repositories(self) -> AsyncIterator[Repository]:
@@ -139,14 +138,24 @@ class Registry:
                 for name in names_of(page, "repositories", Repository.parse, self._learnt.odd_names.add):
                     yield name
         except (LoginError, DeniedError, RegistryError) as error:
-            if has_begun or (isinstance(error, RegistryError) and error.status not in _NO_CATALOG):
+            if has_begun or not self._learnt.recognition.is_registry:
                 raise
-            if isinstance(error, LoginError) and self.login.scheme:
-                raise  # the login itself is wrong
-            advice = CatalogClosedError.default_advice
-            if not self.login.user:
-                advice = f"{LoginError.default_advice}; or {advice}"
-            raise CatalogClosedError(error.message, advice=advice) from error
+            raise self._closed_catalog(error) from error
+
+    def _closed_catalog(self, error: LoginError | DeniedError | RegistryError) -> DregutilError:
+        """The error for a catalog that cannot be read, for the reason in `error`."""
+        advice = CatalogClosedError.default_advice
+        if isinstance(error, RegistryError):
+            if error.status not in _NO_CATALOG:
+                return error
+            return CatalogClosedError(
+                f"could not read the catalog: the registry has none (status {error.status})", advice=advice
+            )
+        if isinstance(error, LoginError) and self.login.scheme:
+            return error  # the login itself is wrong
+        if not self.login.user:
+            advice = f"{LoginError.default_advice}; or {advice}"
+        return CatalogClosedError(error.message, advice=advice)
 
     async def tags(self, repository: Repository) -> tuple[Tag, ...]:
         """All tags; none if the repository does not exist. Raises UnlistableError if the list is cut short."""
@@ -348,7 +357,10 @@ class Registry:
         """
         if answer.url.origin() != self._transport.base.origin():
             answer = replace(answer, body=b"")
-        return self.redacted(failure(answer, what, self._login(repository).user, self._transport.redacted))
+        user = self._login(repository).user
+        if answer.status in (401, 403) and not (self._learnt.recognition.is_registry or shows_registry(answer)):
+            return self.redacted(doubtful(answer, user, str(self._transport.base)))
+        return self.redacted(failure(answer, what, user, self._transport.redacted))
 
     def redacted(self, error: DregutilError) -> DregutilError:
         """The error without secrets in its message: a host or a header may repeat them."""

@@ -74,10 +74,12 @@ class WritableRegistry(Registry):
     async def check_deletion(self, repository: Repository) -> None:
         """Find out whether manifests can be deleted, by deleting a digest that does not exist: nothing changes.
 
-        It is retried if the answer is lost. Raises DeletionDisabledError, DeniedError, LoginError, and UnreachableError
-        if no answer comes.
+        It is retried if the answer is lost. Raises DeletionDisabledError, DeniedError, LoginError, UnreachableError if
+        no answer comes, and NoRegistryError: it may be the first request to a server.
         """
         answer = await self._delete_nothing(repository)
+        if answer.status >= 300:
+            await self._learnt.recognition.examine(answer)
         meaning = self._judge_manifest(repository, answer)
         if meaning in (DeleteAnswer.DISABLED, DeleteAnswer.READ_ONLY):
             where = self.address.name

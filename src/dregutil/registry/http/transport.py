@@ -12,7 +12,7 @@ import copy
 import logging
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
@@ -108,6 +108,8 @@ class Transport:
         # aiohttp sends PUT and DELETE once more on a connection that was dropped: the first may have been carried out.
         self._session._retry_connection = False  # noqa: SLF001 - there is no public switch; a test counts the requests
         self._has_answered = False
+        self.examine: Callable[[Answer], Awaitable[None]] | None = None
+        """Called with the answer to each read; it may raise."""
 
     def writing(self) -> Transport:
         """The same connections, logins and pace, for one who may change the registry."""
@@ -155,19 +157,39 @@ class Transport:
         A request that the server refuses because of its load (429) is sent again when the rate allows; where that
         is after `begun_by` (`time.monotonic`), PushedBackError is raised instead. Raises UnreachableError,
         CertificateError, ThrottledError, LoginError, ProtocolError, and OutcomeUnknownError for a write whose answer
-        was lost. An answer with any status that is not temporary is returned.
+        was lost. An answer with any status that is not temporary is returned, unless `examine` raises.
         """
+        limits = Limits(longest, begun_by=begun_by, urgent=urgent)
+        answer = await self._sent(method, url, scopes, headers or {}, body, limits, follow=follow)
+        if self.examine is not None and method in READING:
+            await self.examine(answer)
+        return answer
+
+    async def get_unexamined(self, url: URL, *, longest: int) -> Answer:
+        """GET, for `examine` itself."""
+        return await self._sent("GET", url, (), {}, None, Limits(longest), follow=True)
+
+    async def _sent(
+        self,
+        method: str,
+        url: URL,
+        scopes: tuple[str, ...],
+        headers: Mapping[str, str],
+        body: bytes | None,
+        limits: Limits,
+        *,
+        follow: bool,
+    ) -> Answer:
         if method not in self.methods:
             raise ProtocolError(f"this client sends no {method}")
-        limits = Limits(longest, begun_by=begun_by, urgent=urgent)
-        answer = await self._authorized(method, url, scopes, headers or {}, body, limits)
+        answer = await self._authorized(method, url, scopes, headers, body, limits)
         if method in READING and follow:
             redirects = 0
             while answer.status in _REDIRECTS and "Location" in answer.headers:
                 redirects += 1
                 if redirects > _MOST_REDIRECTS:
                     raise ProtocolError(f"too many redirects from {host_and_port(url)}")
-                answer = await self._follow(method, answer, scopes, headers or {}, Limits(longest))
+                answer = await self._follow(method, answer, scopes, headers, Limits(limits.longest))
         return answer
 
     async def first_byte(self, url: URL, scopes: tuple[str, ...]) -> Answer:
