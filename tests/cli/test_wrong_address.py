@@ -23,6 +23,7 @@ JSON = {"Content-Type": "application/json"}
 POLICY = "version: 1\npolicies: [{name: p, repositories: [shop/web], keep: {last: 1}}]\n"
 SHOP = "shop/web"
 IMAGE = "shop/web:1.0"
+DIGEST = f"sha256:{'0' * 64}"
 OF_TAGS = ("-r", SHOP, "-t", "1.0")
 
 # Every command that asks a registry; a new one belongs here.
@@ -37,6 +38,7 @@ ASKING: dict[str, list[tuple[str, ...]]] = {
     "du": [(), (SHOP,)],
     "remove-tags": [OF_TAGS, (*OF_TAGS, "--ignore-other-repos"), (*OF_TAGS, "--dry-run"), (*OF_TAGS, "--untag")],
     "remove-repos": [("-r", SHOP), ("-r", SHOP, "--ignore-other-repos")],
+    "remove-digests": [("-r", SHOP, DIGEST, "-y")],
     "cleanup": [("-f", "policy.yml", "-y"), ("-f", "policy.yml", "--dry-run")],
     "apply": [("plan.jsonl", "-y")],
     "policy": [("check", "policy.yml", "--against", "HOST")],
@@ -45,7 +47,7 @@ ASKING: dict[str, list[tuple[str, ...]]] = {
     "doctor": [(), ("--quick",)],
     "refresh": [(), (SHOP,)],
 }
-NOT_ASKING = {"history", "completion", "help"}
+NOT_ASKING = {"history", "config", "completion", "help"}
 LINES = [(name, *arguments) for name, lines in ASKING.items() for arguments in lines]
 
 
@@ -148,7 +150,7 @@ def test_a_login_that_may_not_be_a_registrys(kind: str, commands: Commands) -> N
 
 
 def test_a_registry_without_a_catalog_is_reported_with_the_ways_around_it(commands: Commands) -> None:
-    needless = ("inspect", "why", "doctor", "apply", "undo")
+    needless = ("inspect", "why", "doctor", "apply", "undo", "remove-digests")
     of_one = (("list-tag-names", SHOP), ("ls", SHOP), ("refresh", SHOP))
     with commands.answered(a_registry_without_a_catalog):
         for line in LINES:
@@ -164,19 +166,15 @@ def test_a_registry_without_a_catalog_is_reported_with_the_ways_around_it(comman
 
 def test_v2_is_requested_only_if_the_first_answer_leaves_doubt(commands: Commands) -> None:
     paths: list[str] = []
+    lists = [Answer(200, b'{"name": "shop/web", "tags": []}', PLAIN), Answer(404, b"404 page not found\n", PLAIN)]
 
-    def lists(request: Request) -> Answer:
+    def registry(request: Request) -> Answer:
         paths.append(request.path)
-        if request.path == "/v2/":
-            return Answer(200, b"{}", JSON)
-        if "manifests" in request.path:
-            return Answer(404, b"404 page not found\n", PLAIN)
-        return Answer(200, b'{"name": SHOP, "tags": ["1.0"]}', kinds[0])
+        return Answer(200, b"{}", JSON) if request.path == "/v2/" else lists[0]
 
-    kinds = [JSON]
-    with commands.answered(lists):
+    with commands.answered(registry):
         commands.run(("list-tag-names", SHOP))
         assert "/v2/" not in paths
-        kinds[0] = PLAIN
-        commands.run(("list-tag-names", SHOP))
+        lists.pop(0)
+        assert "status 404" in commands.run(("list-tag-names", SHOP, "base/images"))[2]
         assert paths.count("/v2/") == 1

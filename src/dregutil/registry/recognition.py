@@ -25,7 +25,7 @@ def shows_registry(answer: Answer) -> bool:
     if any(challenge.scheme == "bearer" and challenge.get("realm") for challenge in challenges):
         return True
     if 200 <= answer.status < 300:
-        return bare_media_type(headers.get("Content-Type", "")).endswith("json")
+        return bare_media_type(headers.get("Content-Type", "")).endswith("json") or answer.body.lstrip()[:1] == b"{"
     return any(error.code for error in error_details(answer.body))
 
 

@@ -24,7 +24,7 @@ NEEDED = {
     "remove-digests": ["--repo", "a", "abcd"],
 }
 HAVING_R = ("query-repos", "remove-repos", "query-tags", "remove-tags", "remove-digests")
-HAVING_RE = ("query-tags", "remove-tags")
+HAVING_RE = ("query-tags", "remove-tags", "list-tag-names", "ls")
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
