@@ -34,14 +34,14 @@ def read_search(args: argparse.Namespace, settings: Settings) -> Search:
     if not any(value is not None for value in (*given, args.based_on)):
         return Search()
     from dregutil.select.content_selector import ContentSelector, Label
-    from dregutil.select.query import parse_media_type, parse_platform
+    from dregutil.select.query import parse_media_type
 
     selector = ContentSelector(
         older_than=None if args.older_than is None else parse_duration(args.older_than),
         newer_than=None if args.newer_than is None else parse_duration(args.newer_than),
         larger_than=None if args.larger_than is None else parse_size(args.larger_than),
         labels=tuple(map(Label.parse, args.label or ())),
-        platforms=tuple(map(parse_platform, _not_empty("--platform", args.platform))),
+        platforms=tuple(_not_empty("--platform", args.platform)),
         media_types=tuple(map(parse_media_type, _not_empty("--media-type", args.media_type))),
     )
     return Search(selector, tuple(Reference.parse(base, registry=settings.address) for base in args.based_on or ()))

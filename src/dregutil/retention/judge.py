@@ -24,6 +24,7 @@ __all__ = ["judge", "judge_repository"]
 
 _NOT_SELECTED = Reason(ReasonKind.NOT_SELECTED, "no policy selects it")
 _UNKNOWN_DATE = Reason(ReasonKind.UNKNOWN_DATE, "its date is unknown")
+_UNREAD_DATE = Reason(ReasonKind.UNKNOWN_DATE, "its date was not read")
 _SAME_DATE = Reason(ReasonKind.SAME_DATE, "most of its group has the same date")
 _NO_VERSION = Reason(ReasonKind.NO_VERSION, "it is no version, so it has no place in the order")
 _DOUBTFUL = Reason(ReasonKind.NO_VERSION, "whether it is a version that its policy selects is doubtful")
@@ -165,7 +166,8 @@ class _Work:
         uses_dates = policy.uses_dates
         for draft in drafts:
             if uses_dates and draft.date is None:
-                draft.reasons.append(_SAME_DATE if draft.shares_date else _UNKNOWN_DATE)
+                not_dated = _UNREAD_DATE if draft.facts.unread else _UNKNOWN_DATE
+                draft.reasons.append(_SAME_DATE if draft.shares_date else not_dated)
             if needs_version and (draft.reading is None or draft.reading.meant is None):
                 draft.reasons.append(_NO_VERSION)
             if not is_old_enough(draft.facts, draft.date, policy.min_age, self.now):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dregutil.oci.image import ImageDetails
 from dregutil.select.content_selector import ContentSelector, Label
 from dregutil.select.nearest import near
+from dregutil.select.platforms import is_for
 
 __all__ = ["ContentHints"]
 
@@ -41,7 +42,7 @@ class ContentHints:
             if label not in self._met:
                 yield self._of_label(label)
         for wanted in self._selector.platforms:
-            if not any(f"{one}/".startswith(f"{wanted}/") for one in self._platforms):
+            if not any(is_for(one, wanted) for one in self._platforms):
                 yield f"no image here is for {wanted}{_there_are(self._platforms)}"
         for glob in self._selector.media_types:
             if not any(map(glob.matches, self._types)):

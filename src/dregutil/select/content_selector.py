@@ -12,6 +12,7 @@ from dregutil.errors import NotFoundError, UsageError
 from dregutil.oci.image import ImageDetails, known_date
 from dregutil.oci.names import Digest
 from dregutil.select.glob import Glob
+from dregutil.select.platforms import is_for
 
 __all__ = ["ContentSelector", "Label", "Match", "base_layers", "with_bases"]
 
@@ -48,9 +49,9 @@ class Label:
 class ContentSelector:
     """All conditions must hold: every label, one of the platforms, one of the media types, one of the bases.
 
-    `older_than` and `newer_than` are ages; `larger_than` is in bytes. A platform can be a prefix: `linux/arm` matches
-    all of its variants. `media_types` are globs for the type of the manifest or its artifact. For an index, the
-    platform or base of one of its images is enough.
+    `older_than` and `newer_than` are ages; `larger_than` is in bytes. A platform can be a prefix, `linux/arm` for
+    all of its variants, or an architecture alone. `media_types` are globs for the type of the manifest or its
+    artifact. For an index, the platform or base of one of its images is enough.
     """
 
     older_than: timedelta | None = None
@@ -87,7 +88,7 @@ class ContentSelector:
         )
 
     def _has_platform(self, platform: str) -> bool:
-        return any(f"{platform}/".startswith(f"{wanted}/") for wanted in self.platforms)
+        return any(is_for(platform, wanted) for wanted in self.platforms)
 
     def _has_media_type(self, media_type: str) -> bool:
         return bool(media_type) and any(wanted.matches(media_type) for wanted in self.media_types)

@@ -16,14 +16,8 @@ from dregutil.select.quantity import parse_duration, parse_size
 from dregutil.select.search import Search
 from dregutil.select.selector import Every, TagSelector
 
-__all__ = ["Query", "Selectors", "parse_media_type", "parse_platform", "read_selectors"]
+__all__ = ["Query", "Selectors", "parse_media_type", "read_selectors"]
 
-_ARCHITECTURES = frozenset({"386", "aarch64", "amd64", "arm", "arm64", "armhf", "i386", "loong64", "mips64le"}) | {
-    "ppc64le",
-    "riscv64",
-    "s390x",
-    "x86_64",
-}
 _Value = TypeVar("_Value")
 
 
@@ -34,8 +28,8 @@ class Selectors(TypedDict, total=False):
     as `>=1.2 <1.3`; the regular expressions match from the start of a tag, `full_match` also to its end. The others
     ask what is behind a tag: `older_than` and `newer_than` a timedelta or a text such as `90d`, by the creation
     date of the image, `larger_than` bytes or a text such as `1GiB`, `labels` the values of labels (None: any
-    value), `platforms` such as `linux/arm64`, `media_types` globs, `based_on` images whose layers the images begin
-    with.
+    value), `platforms` such as `linux/arm64` or `arm64`, `media_types` globs, `based_on` images whose layers the
+    images begin with.
     """
 
     tags: Collection[str]
@@ -93,20 +87,11 @@ def read_selectors(given: Selectors, address: RegistryAddress) -> Query:
         newer_than=_read(given.get("newer_than"), parse_duration),
         larger_than=_read(given.get("larger_than"), parse_size),
         labels=tuple(Label(key, value) for key, value in given.get("labels", {}).items()),
-        platforms=tuple(map(parse_platform, given.get("platforms", ()))),
+        platforms=tuple(given.get("platforms", ())),
         media_types=tuple(map(parse_media_type, given.get("media_types", ()))),
     )
     bases = tuple(Reference.parse(base, registry=address) for base in given.get("based_on", ()))
     return Query(tags, Search(selector, bases), every)
-
-
-def parse_platform(text: str) -> str:
-    """Raises UsageError for an architecture alone."""
-    if text.lower() in _ARCHITECTURES:
-        raise UsageError(
-            f"--platform {text}: an architecture without its system", advice=f"write it with both, such as linux/{text}"
-        )
-    return text
 
 
 def parse_media_type(text: str) -> Glob:

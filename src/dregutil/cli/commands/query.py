@@ -75,8 +75,7 @@ def select(
     search = read_search(args, settings)
     selector = read_tag_selector(args, search)
     _tell_every_version(args, settings, selector, shown=shown)
-    alone = args.ignore_other_repos or _keeps_digests(args, settings)
-    source = registry.inventory(only=search.with_bases(named.only) if alone else None)
+    source = registry.inventory(only=search.with_bases(named.only) if _is_alone(args, settings) else None)
     inventory = source.shown if shown else source.inventory
     found, code = expand(named, inventory, source.failed)
     if not code:  # repositories that could not be read may have those tags
@@ -94,9 +93,9 @@ def select(
     return source, select_tags(inventory, found, selector, rules, digests=digests), code
 
 
-def _keeps_digests(args: argparse.Namespace, settings: Settings) -> bool:
-    """Whether only tags are removed, so that the tags of other repositories decide nothing."""
-    return getattr(args, "untag", False) and not settings.raise_intersecting_repository
+def _is_alone(args: argparse.Namespace, settings: Settings) -> bool:
+    """Whether the tags of other repositories decide nothing: by an option, or because only tags are removed."""
+    return args.ignore_other_repos or (getattr(args, "untag", False) and not settings.raise_intersecting_repository)
 
 
 def _tell_every_version(args: argparse.Namespace, settings: Settings, selector: TagSelector, *, shown: bool) -> None:

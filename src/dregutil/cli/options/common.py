@@ -171,7 +171,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         "--platform",
         action="append",
         metavar="OS/ARCH",
-        help="such as linux/arm64; if given several times, one must match",
+        help="such as linux/arm64, or arm64 alone; if given several times, one must match",
     )
     add("--media-type", action="append", metavar="TYPE", help="media type of the manifest or artifact; a glob")
     add("--based-on", action="append", metavar="IMAGE", help="the first layers are those of this image")
