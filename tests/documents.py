@@ -81,7 +81,8 @@ def settled(text: str, server: DistributionServer | None = None) -> list[str]:
     text = text if server is None else text.replace(server.host, HOST)
     for pattern, mark in (
         (r"\d{8}T\d{6}Z-[0-9a-f]{5}", "RUN"),
-        (r"as of \d{4}-\d\d-\d\d\s+\d\d:\d\d UTC", "as of then"),
+        (r"\d{4}-\d\d-\d\d", "2026-03-01"),
+        (r"\d\d:\d\d UTC", "02:00 UTC"),
         (r"sha256:[0-9a-f]{64};", "SUM;"),
         (r"as read \d+ seconds? ago", "as read just now"),
         (r"about \d+ s\b", "about 1 s"),

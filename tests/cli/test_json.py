@@ -27,6 +27,9 @@ LINES = {
     "remove-digests": ["remove-digests", "-r", "shop/web", "DIGEST", "--with-tags", "-y"],
     "apply": ["apply", "plan.jsonl", "-y"],
     "remove-tags --dry-run": ["remove-tags", "-r", "shop/web", "-t", "1.0", "also", "--dry-run"],
+    "plan show": ["plan", "show", "plan.jsonl"],
+    "apply --dry-run": ["apply", "plan.jsonl", "--dry-run"],
+    "plan diff": ["plan", "diff", "none.jsonl", "plan.jsonl"],
     "refresh": ["refresh"],
     "find": ["find", "shop/web:1.0"],
     "inspect": ["inspect", "shop/web:1.0"],
@@ -79,8 +82,9 @@ def test_an_example_has_the_shape_of_the_output(title: str, program: Program) ->
 
 def prepared(title: str, program: Program) -> list[str]:
     """The command line, after its preparation."""
-    if title == "apply":
+    if title.startswith(("apply", "plan")):
         program.run(*LINES["remove-tags"], "--plan-out", "plan.jsonl")
+        program.run(*LINES["remove-tags"], "-x", "1.0", "also", "--plan-out", "none.jsonl")
     if title in ("history", "history RUN", "undo"):
         assert program.run(*LINES["remove-tags"]).returncode == 0
     if title == "refresh":

@@ -313,7 +313,7 @@ def test_counts_agree_from_the_plan_to_the_summary(pusher: Pusher, program: Prog
     assert code == 0
     assert "2 tags and 2 signature tags to go" in shown
     assert "Remove 2 tags and 2 signature tags (4 manifests) of shop/web" in shown
-    assert "removed 2 tags, 2 signature tags and 4 manifests" in shown
+    assert "removed 2 tags and 2 signature tags (4 manifests)" in shown
 
 
 def test_what_is_held_back_is_in_the_json(pusher: Pusher, program: Program) -> None:

@@ -144,7 +144,7 @@ def test_an_untagged_image_is_not_counted_as_put_back(pusher: Pusher, program: P
     pusher.push_image("r", "1.0", "1.1", "stable", seed="one")
     before = pusher.tags("r")
     found = program.run("remove-tags", "-r", "r", "-t", "<2", "--untag", "--yes-remove", "2")
-    assert "removed 2 tags and 0 manifests" in found.stderr
+    assert "removed 2 tags (0 manifests)" in found.stderr
     found = program.run("undo", "-y")
     assert found.returncode == 0, found.stderr
     assert "put back 2 tags and 0 manifests" in found.stderr

@@ -73,7 +73,7 @@ def test_what_stays_listed_counts_as_removed_and_can_be_undone(tmp_path: Path) -
         found = program.run("remove-tags", "-r", "r", "-t", "<2")
         assert found.returncode == 3, found.stderr
         assert "gone, still listed: r 1.0, 1.1: " in found.stderr
-        assert "removed 2 tags and 2 manifests" in found.stderr
+        assert "removed 2 tags (2 manifests)" in found.stderr
         run = program.runs[0].name
         assert f"undo {run}" in found.stderr
         assert program.run("undo", "-y").returncode == 0

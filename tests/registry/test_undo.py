@@ -237,7 +237,7 @@ def test_a_plan_applied_twice_lists_nothing_the_second_time(pusher: Pusher, prog
     assert len(program.run("apply", "plan", "-y").stdout.splitlines()) == 2
     again = program.run("apply", "plan", "-y")
     assert (again.returncode, again.stdout) == (0, "")
-    assert "removed 0 tags and 0 manifests, 2 were gone already" in again.stderr
+    assert "removed 0 tags (0 manifests), 2 were gone already" in again.stderr
     assert "removed 2 tags" in program.run("history").stdout
 
 

@@ -118,7 +118,7 @@ def test_ctrl_c_says_what_is_done_and_what_remains(
         assert code == 130, errors
         run = program.runs[0].name
         removed = 60 - len(pusher.tags("shop/web"))
-        assert f"removed {removed} tags and {removed} manifests, left {60 - removed}" in errors
+        assert f"removed {removed} tags ({removed} manifests), left {60 - removed}" in errors
         assert f"unfinished: `dregutil apply --resume {run}{program.named}`" in errors
         assert f"`dregutil undo {run}{program.named}` puts it back" in errors
 
@@ -138,7 +138,7 @@ def test_what_is_left_of_a_run_is_shown_before_it_is_resumed(
         code, shown = on_terminal(program, "y", "apply", "--resume", program.runs[0].name)
     assert code == 0, shown
     assert f"{60 - left} of 60 steps are done; the others:" in shown
-    assert (shown.count("REMOVE  "), f"{left} tags to go" in shown) == (left, True)
+    assert (shown.count("REMOVE"), f"{left} tags to go" in shown) == (left, True)
     assert pusher.tags("shop/web") == {}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from dregutil.cli.consent import agreed, is_on_terminal
 from dregutil.cli.interrupt import stop_on_signals
-from dregutil.cli.output import count, emit, note, tag_text
+from dregutil.cli.output import count, emit, note
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import BrakeError, JournalError, PlanRefusedError
@@ -21,6 +21,7 @@ from dregutil.plan.model import Plan
 from dregutil.plan.outcome import Result, RunResult
 from dregutil.report.removal import (
     dangling_lines,
+    going_text,
     left_lines,
     plan_lines,
     question,
@@ -28,8 +29,8 @@ from dregutil.report.removal import (
     signature_tags,
     summary_lines,
     tag_lines,
-    tags_text,
 )
+from dregutil.report.terminal import width_of
 from dregutil.report.text import pair_lines
 from dregutil.session.sync import Session
 
@@ -120,7 +121,7 @@ def _plan_lines(settings: Settings, work: Undertaking) -> Iterable[str]:
         unmatched=work.unmatched,
         undo=settings.advised("undo"),
         seconds=work.seconds,
-        tag_text=tag_text(sys.stderr),
+        width=width_of(sys.stderr),
         is_saved=work.saved or work.earlier is not None,
     )
 
@@ -129,7 +130,7 @@ def _lets_through(
     args: argparse.Namespace, settings: Settings, plan: Plan, braked: tuple[Repository, ...], *, asks: bool
 ) -> bool:
     number = plan.removed_tags
-    counted = f" ({tags_text(plan.steps)})" if signature_tags(plan.steps) else ""
+    counted = f" ({going_text(plan.steps)})" if signature_tags(plan.steps) else ""
     if asks:
         where = f"{_named(braked)} in {settings.address.name}"
         sys.stderr.write(f"This removes most of {where}. Type the number of tags to remove, {number}{counted}: ")

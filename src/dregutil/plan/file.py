@@ -75,6 +75,7 @@ class _Step(msgspec.Struct, kw_only=True, omit_defaults=True):
     also_in: list[str] = []
     frees: int = 0
     named: bool = False
+    created: datetime | None = None
 
 
 class _Trailer(msgspec.Struct):
@@ -192,6 +193,7 @@ def encode_step(step: Step) -> bytes:
             also_in=list(step.also_in),
             frees=step.frees,
             named=step.is_named,
+            created=step.created,
         )
     )
 
@@ -216,6 +218,7 @@ def decode_step(line: bytes) -> Step:
         also_in=tuple(Repository.parse(name) for name in found.also_in),
         frees=found.frees,
         is_named=found.named,
+        created=found.created,
     )
     if step.action is Action.UNTAG and len(step.tags) != 1:
         raise UsageError("an untag step has exactly one tag")
@@ -253,7 +256,7 @@ def _lines(plan: Plan) -> Iterator[bytes]:
             plan.reclaim.collector is Collector.UNTAGGED,
             list(plan.reclaim.warnings),
         ),
-        kept=kept_counts(plan.kept),
+        kept=kept_counts(plan.kept) or dict(plan.kept_before),
         options=options_object(plan.options),
         tags_before={str(name): number for name, number in plan.tags_before.items()},
         names_repositories=plan.names_repositories,
@@ -303,6 +306,7 @@ def _plan(header: _Header, steps: list[Step]) -> Plan:
         names_repositories=header.names_repositories,
         left_out={Repository(name): why for name, why in header.left_out.items()},
         dangling={Repository(name): tuple(map(Tag, tags)) for name, tags in header.dangling.items()},
+        kept_before=header.kept,
     )
 
 

@@ -59,7 +59,8 @@ class Step:
     `tags` go with the digest or, for an untag, alone. `also_in` are repositories outside the selection that also have
     the digest. `size` is in bytes. `frees` is how many bytes this step, after those before it, gives back at the
     registry's garbage collection. `is_named`: the user named it by its digest or by the exact names of its tags, so it
-    may go although its subject stays.
+    may go although its subject stays. `created`: when the image was built, in UTC; None if that is not known or was not
+    read.
     """
 
     number: int
@@ -75,6 +76,7 @@ class Step:
     also_in: tuple[Repository, ...] = ()
     frees: int = 0
     is_named: bool = False
+    created: datetime | None = None
 
     @property
     def is_untagged(self) -> bool:
@@ -113,7 +115,8 @@ class Plan:
 
     `tags_before` is the number of tags of each repository when the plan was made. `reclaim` and the steps' `frees` are
     filled in by `plan.reclaim`. `names_repositories`: the user named whole repositories to be emptied. `dangling`: tags
-    that are listed and resolve to nothing.
+    that are listed and resolve to nothing. `kept_before`: of a saved plan, which does not name them, how many tags and
+    untagged manifests were held back when it was made, by the kind of reason.
     """
 
     registry: str
@@ -127,6 +130,7 @@ class Plan:
     reclaim: Reclaim = Reclaim()
     names_repositories: bool = False
     dangling: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
+    kept_before: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def by_repository(self) -> Mapping[Repository, Sequence[Step]]:

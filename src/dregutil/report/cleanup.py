@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 
 from dregutil.oci.names import Repository
+from dregutil.plan.along import freed_with
 from dregutil.plan.cleanup import LastCleanup
-from dregutil.plan.model import Plan, StepKind
+from dregutil.plan.model import Plan
 from dregutil.report.removal import dangling_lines, going_text, held_back, reclaim_lines
 from dregutil.report.text import column_lines, short_tag
 from dregutil.report.units import duration_text, size_text
@@ -36,12 +37,11 @@ _MOST_GOING = 50  # tags named before the question; --details shows all
 
 def freed_by_policy(plan: Plan) -> Mapping[str, int]:
     """Bytes that each policy frees, with the children and referrers of its images."""
+    with_along = freed_with(plan.steps)
     freed: Counter[str] = Counter()
-    owner: dict[int, str] = {}
     for step in plan.steps:
-        along = step.kind in (StepKind.CHILD, StepKind.REFERRER) and step.needs
-        owner[step.number] = owner[step.needs[0]] if along else step.because.partition(": ")[0]
-        freed[owner[step.number]] += step.frees
+        if step.number in with_along:
+            freed[step.because.partition(": ")[0]] += with_along[step.number]
     return freed
 
 
@@ -112,9 +112,9 @@ def plan_end_lines(
     yield from dangling_lines(plan)
     if refused:
         names = ", ".join(one.name for one in refused)
-        yield f"REFUSED: nothing would go, because of {names}; without max_remove it would be {going_text(plan)}"
+        yield f"REFUSED: nothing would go, because of {names}; without max_remove it would be {going_text(plan.steps)}"
         return
-    yield f"{going_text(plan)} to go, {held + held_back(plan):,} held back · about {duration_text(seconds)}"
+    yield f"{going_text(plan.steps)} to go, {held + held_back(plan):,} held back · about {duration_text(seconds)}"
     if plan.steps:
         yield from reclaim_lines(plan.reclaim)
         yield f"Until then {undo} puts everything back"

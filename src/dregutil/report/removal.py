@@ -8,8 +8,9 @@ from datetime import datetime
 from dregutil.oci.names import Digest, parse_signature_tag
 from dregutil.plan.brake import braked_repositories
 from dregutil.plan.cost import swept_repositories
-from dregutil.plan.model import Action, Kept, Plan, Reclaim, Step, StepKind
+from dregutil.plan.model import Action, Plan, Reclaim, Step, StepKind
 from dregutil.plan.outcome import LostTag, Outcome, Result, RunResult
+from dregutil.report.plan_table import kept_lines, repository_lines, step_lines, tags_text
 from dregutil.report.units import duration_text, size_text
 from dregutil.storage.garbage_collector import Collector
 
@@ -28,7 +29,6 @@ __all__ = [
     "signature_tags",
     "summary_lines",
     "tag_lines",
-    "tags_text",
 ]
 
 _MOST_CANDIDATES = 3  # digests named, of those that a tag may have pointed to
@@ -37,32 +37,34 @@ _MOST_CANDIDATES = 3  # digests named, of those that a tag may have pointed to
 def plan_lines(
     plan: Plan,
     *,
-    unmatched: int,
+    unmatched: int = 0,
     undo: str = "`dregutil undo`",
     seconds: float | None = None,
-    tag_text: Callable[[str], str] = str,
+    width: int | None = None,
     is_saved: bool = False,
+    most: int | None = None,
 ) -> Iterator[str]:
     """The plan for a person: what is removed, with its children and referrers, and what stays and why. `seconds`: the
-    estimated duration; `undo`: the command that undoes it; `tag_text`: how tags are shown; `is_saved`: it was made
-    some time ago."""
-    repositories = {step.repository for step in plan.steps} | {kept.repository for kept in plan.kept}
-    several = len(repositories) > 1
-    own = [step.tags for step in plan.steps if step.kind not in (StepKind.CHILD, StepKind.REFERRER)]
-    texts = (_tags(tags, tag_text) for tags in (*own, *(kept.tags for kept in plan.kept)))
-    width = min(max(map(len, texts), default=0), 40)
-    for step in plan.steps:
-        yield _step_line(step, width, tag_text, with_repository=several)
-    yield from kept_lines(plan.kept, width=width, with_repository=several, tag_text=tag_text)
+    estimated duration; `undo`: the command that undoes it; `width`: that of the terminal; `is_saved`: it was made some
+    time ago; `most`: the selected digests to show."""
+    yield from step_lines(plan, width=width, most=most)
+    several = len({step.repository for step in plan.steps} | {kept.repository for kept in plan.kept}) > 1
+    is_short = width is not None
+    tags_width = min(max((len(tags_text(kept.tags, is_short=is_short)) for kept in plan.kept), default=0), 40)
+    yield from kept_lines(plan.kept, is_short=is_short, with_repository=several, tags_width=tags_width)
     for repository, why in plan.left_out.items():
         yield f"LEFT    {repository}  {why}"
     yield from dangling_lines(plan)
     if unmatched:
         yield f"Not matched: {_count(unmatched, 'tag')}"
+    yield from repository_lines(plan, width=width)
     held = held_back(plan)
+    for reason, number in plan.kept_before.items():
+        yield f"KEEP    {_count(number, 'tag')} or untagged: {reason}"
+        held += number
     if plan.steps or held:
         takes = "" if seconds is None else f" · about {duration_text(seconds)}"
-        yield f"{going_text(plan)} to go, {held:,} held back{takes}"
+        yield f"{going_text(plan.steps)} to go, {held:,} held back{takes}"
     for repository in swept_repositories(plan):
         yield f"{repository} is large: its tags go first, in one sweep, then their manifests"
     if plan.steps:
@@ -74,7 +76,7 @@ def dangling_lines(plan: Plan) -> Iterator[str]:
     """A line for each repository with tags that are listed but were not found in two requests."""
     for repository, tags in plan.dangling.items():
         are, it = ("is", "it points") if len(tags) == 1 else ("are", "they point")
-        named = _tags([f"'{tag}'" for tag in tags])
+        named = tags_text([f"'{tag}'" for tag in tags])
         yield f"NOTE    {repository}: {named} {are} listed but not found (404): what {it} to was not checked"
 
 
@@ -83,28 +85,29 @@ def brake_lines(plan: Plan) -> Iterator[str]:
     braked = braked_repositories(plan)
     if braked:
         more = "" if len(braked) == 1 else f" and {_count(len(braked) - 1, 'other')}"
-        counted = f" ({tags_text(plan.steps)})" if signature_tags(plan.steps) else ""
+        counted = f" ({going_text(plan.steps)})" if signature_tags(plan.steps) else ""
         yield f"needs --yes-remove {plan.removed_tags}{counted}: it takes most of {braked[0]}{more}"
 
 
 def question(plan: Plan, registry: str) -> str:
     """The question before a plan is carried out: how much is removed, and from where."""
     manifests = sum(step.action is Action.DELETE for step in plan.steps)
-    what = going_text(plan) if plan.removed_tags or plan.removed_untagged else _count(manifests, "manifest")
+    what = going_text(plan.steps) if plan.removed_tags or plan.removed_untagged else _count(manifests, "manifest")
     if manifests and manifests != plan.removed_untagged:
         what = f"{what} ({_count(manifests, 'manifest')})"
     names = plan.repositories
     return f"Remove {what} of {names[0] if len(names) == 1 else f'{len(names):,} repositories'} from {registry}?"
 
 
-def going_text(plan: Plan) -> str:
+def going_text(steps: Iterable[Step]) -> str:
     """What is removed, in numbers: `7 tags, 1 signature tag and 2 untagged manifests`. Signature tags removed with
     their subject were not selected, and are counted separately."""
-    signatures = signature_tags(plan.steps)
+    listed = list(steps)
+    signatures = signature_tags(listed)
     counted = [
-        (plan.removed_tags - signatures, "tag"),
+        (sum(len(step.tags) for step in listed) - signatures, "tag"),
         (signatures, "signature tag"),
-        (plan.removed_untagged, "untagged manifest"),
+        (sum(step.is_untagged for step in listed), "untagged manifest"),
     ]
     *most, last = [_count(number, noun) for number, noun in counted if number] or [_count(0, "tag")]
     return f"{', '.join(most)} and {last}" if most else last
@@ -114,14 +117,6 @@ def signature_tags(steps: Iterable[Step]) -> int:
     """The number of signature tags that are removed with their subject."""
     along = [step.tags for step in steps if step.kind in (StepKind.CHILD, StepKind.REFERRER)]
     return sum(parse_signature_tag(tag) is not None for tags in along for tag in tags)
-
-
-def tags_text(steps: Iterable[Step]) -> str:
-    """How many tags are removed, signature tags counted separately: `7 tags and 1 signature tag`."""
-    listed = list(steps)
-    signatures = signature_tags(listed)
-    tags = _count(sum(len(step.tags) for step in listed) - signatures, "tag")
-    return f"{tags} and {_count(signatures, 'signature tag')}" if signatures else tags
 
 
 def held_back(plan: Plan) -> int:
@@ -145,32 +140,6 @@ def _as_of(moment: datetime | None) -> str:
     return "" if moment is None else f", as of {moment:%Y-%m-%d %H:%M} UTC, when the plan was made"
 
 
-def kept_lines(
-    kept: Iterable[Kept], *, width: int = 0, with_repository: bool = True, tag_text: Callable[[str], str] = str
-) -> Iterator[str]:
-    """A line for each digest that was selected but stays."""
-    for entry in kept:
-        name = f"{entry.repository}  " if with_repository else ""
-        hint = ""
-        if entry.reason.startswith("also "):
-            hint = f" (--untag drops {_tags(entry.tags)} alone)"
-        yield f"KEEP    {name}{entry.digest.short}  {_tags(entry.tags, tag_text):{width}}  {entry.reason}{hint}"
-
-
-def _step_line(step: Step, width: int, tag_text: Callable[[str], str], *, with_repository: bool) -> str:
-    name = f"{step.repository}  " if with_repository else ""
-    if step.kind in (StepKind.CHILD, StepKind.REFERRER):
-        tags = f"  {_tags(step.tags, tag_text)}" if step.tags else ""
-        return f"  +     {name}{step.digest.short}  {step.because}, frees {size_text(step.frees)}{tags}"
-    what = step.kind.value
-    if step.platforms:
-        what += f", {_count(len(step.platforms), 'platform')}"
-    word = "UNTAG" if step.action is Action.UNTAG else "REMOVE"
-    because = "" if step.because == "selected" else f"  {step.because}"
-    size = f"{size_text(step.size)}, frees {size_text(step.frees)}"
-    return f"{word:6}  {name}{step.digest.short}  {_tags(step.tags, tag_text):{width}}  {what}  {size}{because}"
-
-
 def plan_objects(plan: Plan) -> list[dict[str, object]]:
     """The plan as `--format json` shows it: its steps, with the keys of the plan file, then what was selected but
     stays, then the repositories that were left out."""
@@ -185,6 +154,8 @@ def plan_objects(plan: Plan) -> list[dict[str, object]]:
             "kind": step.kind.value,
             "because": step.because,
             "frees": step.frees,
+            "size": step.size,
+            "created": None if step.created is None else step.created.isoformat(),
         }
         for step in plan.steps
     ]
@@ -220,7 +191,7 @@ def left_lines(result: RunResult) -> Iterator[str]:
     for outcome in result.outcomes:
         if outcome.tried and not _is_done(outcome):
             step = outcome.step
-            tags = f" ({_tags(step.tags)})" if step.tags else ""
+            tags = f" ({tags_text(step.tags)})" if step.tags else ""
             yield f"{outcome.result.value}: {step.repository} {step.digest.short}{tags}: {outcome.why}"
 
 
@@ -242,7 +213,7 @@ def tag_lines(result: RunResult, *, undo: str = "`dregutil undo`") -> Iterator[s
             )
     for repository, tags in result.still_listed.items():
         yield (
-            f"gone, still listed: {repository} {_tags(tags)}: the manifest is deleted; if the list keeps "
+            f"gone, still listed: {repository} {tags_text(tags)}: the manifest is deleted; if the list keeps "
             "the tag, remove it in the registry's own interface"
         )
 
@@ -291,8 +262,7 @@ def summary_lines(
     command to copy."""
     done = result.of(Result.REMOVED)
     gone = result.of(Result.GONE)
-    tags = tags_text(outcome.step for outcome in done).replace(" and ", ", ")
-    parts = [f"removed {tags} and {_count(_digests(done), 'manifest')}"]
+    parts = [f"removed {going_text(outcome.step for outcome in done)} ({_count(_digests(done), 'manifest')})"]
     if gone:
         parts.append(f"{len(gone)} {'was' if len(gone) == 1 else 'were'} gone already")
     parts += [f"{what.value} {len(result.of(what))}" for what in (Result.LEFT, Result.FAILED) if result.of(what)]
@@ -324,13 +294,6 @@ def _digests(outcomes: Sequence[Outcome]) -> int:
 
 def _is_done(outcome: Outcome) -> bool:
     return outcome.result.is_done
-
-
-def _tags(tags: Sequence[str], tag_text: Callable[[str], str] = str) -> str:
-    if not tags:
-        return "(untagged)"
-    shown = ", ".join(map(tag_text, tags if len(tags) <= 6 else tags[:5]))
-    return shown if len(tags) <= 6 else f"{shown} and {len(tags) - 5} more"
 
 
 def _count(number: int, noun: str) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Unpack
 
 from dregutil.errors import NotFoundError, UsageError
+from dregutil.oci.image import known_date
 from dregutil.oci.names import Digest, Repository
+from dregutil.plan.model import StepKind
 from dregutil.select.named import parse_named, parse_repositories
 from dregutil.session.reading import ReadingSession
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from dregutil.storage.garbage_collector import Collector
 
 __all__ = ["PlanningSession"]
+
+_MOST_DATED = 500
 
 
 class PlanningSession(ReadingSession):
@@ -203,6 +208,22 @@ class PlanningSession(ReadingSession):
                 stored=self.stored(),
             )
         return self._planned
+
+    async def dated(self, plan: Plan) -> Plan:
+        """`plan` with the dates of what was selected, as far as they are known. Those of the first images that were
+        never read are read now: at most 500, because a plan is shown for its rows, and removed without them."""
+        roots = [step for step in plan.steps if step.kind in (StepKind.IMAGE, StepKind.INDEX)]
+        missing = set(self.database.missing(step.digest for step in roots))
+        wanted = [(step.repository, step.digest) for step in roots if step.digest in missing]
+        await self.read_contents(wanted[:_MOST_DATED])
+        dates: dict[Digest, datetime | None] = {}
+        for digest in {step.digest for step in roots} - {digest for _, digest in wanted[_MOST_DATED:]}:
+            details = self.database.details(digest)
+            dates[digest] = None if details is None else known_date(details.created, datetime.now(UTC))
+        found = replace(plan, steps=tuple(replace(step, created=dates.get(step.digest)) for step in plan.steps))
+        if plan is self._planned:
+            self._planned = found
+        return found
 
     def seconds_for(self, plan: Plan) -> float:
         """The estimated duration of a plan in seconds, from the response times of the registry in this session."""

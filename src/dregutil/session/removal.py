@@ -34,6 +34,19 @@ __all__ = ["RemovalSession", "damaged_error"]
 class RemovalSession(PlanningSession):
     """A session that reads and removes."""
 
+    async def still_planned(self, plan: Plan) -> Plan:
+        """What a run of a saved plan would do now: the steps that still hold in the registry. The others are in `kept`,
+        each with the reason. Nothing is changed. Raises UnreachableError and LoginError."""
+        from dregutil.plan.still import still_planned
+
+        self.check_is_own(plan.registry, "plan")
+        known = self.known()
+        if plan.removed_untagged:
+            lost = {name: self.records.history.untagged(name) for name in plan.repositories}
+            known = known.with_indexes({name: frozenset(since) for name, since in lost.items()})
+        async with self.connected() as registry:
+            return await still_planned(registry, plan, known)
+
     async def apply(
         self,
         plan: Plan | Proposal,

@@ -233,6 +233,12 @@ class Session:
     ) -> Plan:
         return self._run(self._session.plan_selection(selection, inventory, options, collector))
 
+    def dated(self, plan: Plan) -> Plan:
+        return self._run(self._session.dated(plan))
+
+    def still_planned(self, plan: Plan) -> Plan:
+        return self._run(self._session.still_planned(plan))
+
     def seconds_for(self, plan: Plan) -> float:
         return self._session.seconds_for(plan)
 

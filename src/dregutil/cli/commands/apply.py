@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from dregutil.cli.consent import check_consent
@@ -16,7 +17,9 @@ from dregutil.errors import PlanRefusedError, UsageError
 from dregutil.journal.store import RunStore
 from dregutil.plan.file import read_plan
 from dregutil.plan.model import Plan
+from dregutil.report.removal import brake_lines, plan_lines, plan_objects
 from dregutil.report.runs import damage_text
+from dregutil.report.terminal import width_of
 from dregutil.session.removal import damaged_error
 from dregutil.session.sync import Session
 
@@ -26,7 +29,10 @@ __all__ = ["apply"]
 def apply(args: argparse.Namespace, settings: Settings) -> int:
     if (args.plan is None) == (args.resume is None):
         raise UsageError("apply needs a plan file or --resume RUN", advice="`dregutil history` lists the runs")
-    check_consent(args, "-y removes without asking")
+    if args.dry_run and args.resume is not None:
+        raise UsageError("--dry-run is for a saved plan", advice="`dregutil history RUN` shows what is left of a run")
+    if not args.dry_run:
+        check_consent(args, "--dry-run shows what would go; -y removes without asking")
     if args.resume is not None:
         return _resume(args, settings)
     plan, sum_ = read_plan(Path(args.plan))
@@ -34,6 +40,8 @@ def apply(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as registry:
         registry.check_is_own(plan.registry, "plan")
         _check_expected(args.expect, sum_)
+        if args.dry_run:
+            return _show(args, settings, registry, plan)
         if plan.steps:
             work = Undertaking(plan, reviewed=args.expect is not None, saved=True)
             return _carry_out(args, settings, registry, work)
@@ -41,6 +49,16 @@ def apply(args: argparse.Namespace, settings: Settings) -> int:
     emit(settings, [], [])
     count(settings, "removed digests", 0)
     return 0
+
+
+def _show(args: argparse.Namespace, settings: Settings, registry: Session, plan: Plan) -> int:
+    now = registry.still_planned(plan)
+    head = f"DRY RUN, nothing is removed · {settings.address.name} · checked again just now"
+    lines = plan_lines(now, undo=settings.advised("undo"), width=width_of(sys.stdout), is_saved=True)
+    emit(settings, plan_objects(now), [head, *lines, *brake_lines(now)])
+    if plan.steps and not now.steps:
+        raise PlanRefusedError("none of the plan's steps applies any more", advice="make the plan again")
+    return PARTIAL if args.strict and len(now.steps) < len(plan.steps) else 0
 
 
 def _resume(args: argparse.Namespace, settings: Settings) -> int:

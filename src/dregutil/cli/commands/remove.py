@@ -14,7 +14,7 @@ from dregutil.cli.consent import check_consent, check_older_consent, is_on_termi
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.opened import opened
-from dregutil.cli.output import count, emit, note, tag_text
+from dregutil.cli.output import count, emit, note
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import collector_of, read_stored, storage_code
@@ -22,7 +22,9 @@ from dregutil.errors import NotFoundError, UsageError
 from dregutil.oci.placeholder import LEFT_BEHIND
 from dregutil.plan.file import plan_sum, write_plan
 from dregutil.plan.model import Plan, RemovalOptions
-from dregutil.report.removal import brake_lines, kept_lines, plan_lines, plan_objects
+from dregutil.report.plan_table import kept_lines
+from dregutil.report.removal import brake_lines, plan_lines, plan_objects
+from dregutil.report.terminal import width_of
 from dregutil.select.selection import keep_digests, unmatched_tags
 from dregutil.session.sync import Session
 from dregutil.storage.stored import StoredRegistry
@@ -82,10 +84,12 @@ def _go_on(args: argparse.Namespace, settings: Settings, registry: Session, work
     for line in left_behind_lines(settings, left):
         note(settings, line)
     seconds = registry.seconds_for(plan)
+    is_shown = args.dry_run or args.plan_out or (is_on_terminal() and not args.yes)
+    plan = registry.dated(plan) if is_shown else plan
     if args.dry_run or args.plan_out:
         _show(args, settings, plan, work.unmatched, seconds)
         return code
-    return max(code, _execute(args, settings, registry, replace(work, seconds=seconds)))
+    return max(code, _execute(args, settings, registry, replace(work, plan=plan, seconds=seconds)))
 
 
 def _unlisted_lines(plan: Plan, stored: StoredRegistry | None) -> Iterator[str]:
@@ -134,7 +138,7 @@ def _show(args: argparse.Namespace, settings: Settings, plan: Plan, unmatched: i
         unmatched=unmatched,
         undo=settings.advised("undo"),
         seconds=seconds,
-        tag_text=tag_text(sys.stdout),
+        width=width_of(sys.stdout),
     )
     emit(settings, plan_objects(plan), [*lines, *brake_lines(plan)])
 

@@ -77,9 +77,17 @@ def _add_apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", nargs="?", type=nonempty, metavar="FILE", help="a plan that --plan-out wrote")
     parser.add_argument("--expect", metavar="SHA256", help="the SHA-256 of the reviewed plan")
     parser.add_argument("--resume", type=nonempty, metavar="RUN", help="resume an interrupted run")
+    parser.add_argument("--dry-run", action="store_true", help="check each step again and show it; remove nothing")
     add_consent(parser)
     parser.add_argument("--strict", action="store_true", help="exit 3 if a step was left")
     add_storage(parser)
+
+
+def _add_plan_command(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("action", choices=("show", "diff"), help="show: one plan; diff: what changed from the first to the second")
+    add("file", nargs="+", type=nonempty, metavar="FILE", help="a plan that --plan-out wrote")
+    add("--details", action="store_true", help="every row, not only the first 50")
 
 
 TITLE = "clean"
@@ -141,6 +149,17 @@ COMMANDS = (
             ("cleanup -f policy.yml -y --max-time 3h", "every night, without being asked"),
         ),
     ),
+    Command(
+        "plan",
+        "Show a saved plan, or what differs between two.",
+        "plan:plan_command",
+        _add_plan_command,
+        registry=False,
+        examples=(
+            ("plan show plan.jsonl --details", "every row of a plan that --plan-out wrote"),
+            ("plan diff monday.jsonl tuesday.jsonl", "what is new to go, the largest first"),
+        ),
+    ),
     # Without a registry, `apply` itself ends: its message names the registry of the plan.
     Command(
         "apply",
@@ -151,6 +170,7 @@ COMMANDS = (
         registry=False,
         about="Carry out a saved plan, or resume an interrupted run. Each step is checked again before it is sent.",
         examples=(
+            ("apply plan.jsonl --dry-run", "check what of the plan still holds"),
             ("apply plan.jsonl -y", "carry out a plan that --plan-out wrote"),
             ("apply --resume 20260301T020000Z-1a2b3 -y", "continue an interrupted run"),
         ),
