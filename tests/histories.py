@@ -19,7 +19,10 @@ import yaml
 
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention import Former, TagFacts
+from dregutil.retention.holds import Hold
 from dregutil.select.quantity import parse_duration
+
+HOLD = Hold(Repository("app"), datetime(2026, 11, 1, tzinfo=UTC), until=datetime(2026, 11, 15, tzinfo=UTC), run="1")
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # libyaml is ten times as fast
@@ -101,7 +104,7 @@ def _facts(words: list[str]) -> tuple[Repository, TagFacts]:
         moment(more.get("unseen", "-")),
         None if (former := moment(more.get("former", "-"))) is None else Former(former),
         moment(more.get("young", "-")),
-        "put back" if "held" in more else "",
+        HOLD if "held" in more else None,
         moment(more.get("missing", "-")),
     )
 

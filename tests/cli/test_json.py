@@ -39,6 +39,9 @@ LINES = {
     "history": ["history"],
     "history RUN": ["history", "RUN"],
     "undo": ["undo", "-y"],
+    "undo --list": ["undo", "--list"],
+    "hold": ["hold", "shop/web:1.0", "--for", "30d"],
+    "hold --list": ["hold", "--list"],
     "doctor": ["doctor"],
     "cleanup --dry-run": ["cleanup", "-f", "policy.yml", "--dry-run"],
     "cleanup --dry-run --details": ["cleanup", "-f", "policy.yml", "--dry-run", "--details"],
@@ -85,8 +88,10 @@ def prepared(title: str, program: Program) -> list[str]:
     if title.startswith(("apply", "plan")):
         program.run(*LINES["remove-tags"], "--plan-out", "plan.jsonl")
         program.run(*LINES["remove-tags"], "-x", "1.0", "also", "--plan-out", "none.jsonl")
-    if title in ("history", "history RUN", "undo"):
+    if title in ("history", "history RUN", "undo", "undo --list"):
         assert program.run(*LINES["remove-tags"]).returncode == 0
+    if title == "hold --list":
+        assert program.run(*LINES["hold"]).returncode == 0
     if title == "refresh":
         program.run("-c", "cache.json", "refresh")
     if title == "remove-digests":

@@ -41,6 +41,7 @@ CLOCKED = (
     "journal.tag_records",
     "plan.cleanup",
     "plan.live",
+    "session.holds",
     "session.reading",
     "session.removal",
 )

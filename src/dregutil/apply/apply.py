@@ -22,6 +22,7 @@ from dregutil.plan.outcome import Intent, Outcome, Recorder, RunResult, Unanswer
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each, gather_all
 from dregutil.registry.writer import WritableRegistry
+from dregutil.retention.holds import Holds
 
 __all__ = ["apply_plan"]
 
@@ -38,13 +39,15 @@ async def apply_plan(
     on_swept: Callable[[], None] | None = None,
     on_put_back: Callable[[], None] | None = None,
     stop: asyncio.Event | None = None,
+    holds: Callable[[], Holds] = Holds,
 ) -> RunResult:
     """Carry out `plan`.
 
     `recorder` keeps the record by which the run can be resumed and undone; with a `NoRecorder` it can be neither.
     `earlier` is the record of this very plan, cut off: what it began is completed first. `known` is what was seen
     before: a list that omits a tag of it is not believed, and indexes that no tag names hold their children. `readings`
-    are those that the plan was made from, taken where they are only seconds old.
+    are those that the plan was made from, taken where they are only seconds old. `holds` returns those of now, and is
+    called before each step; it may raise JournalError, which ends the run.
 
     `on_swept` is called for each tag that goes before its manifest, in a large repository, `on_put_back` for each of
     these that comes back. Once `stop` is set, the steps in flight end and no other starts.
@@ -56,6 +59,7 @@ async def apply_plan(
     run = Run(WritableRegistry.of(registry), plan, known or Known(), recorder, on_outcome or (lambda _: None))
     run.readings = readings or run.readings
     run.stop = stop or run.stop
+    run.holds = holds
     progress = run.untagger.progress
     progress.on_swept = on_swept or progress.on_swept
     progress.on_put_back = on_put_back or progress.on_put_back

@@ -16,6 +16,7 @@ from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Result
 from dregutil.plan.recheck import recheck
+from dregutil.retention.holds import Holds
 
 __all__ = ["LiveReading", "look_lives"]
 
@@ -42,6 +43,7 @@ class LiveReading:
         self._read_at = self._took = 0.0
         self._seen: dict[Tag, Digest] = {}
         self._renewing = asyncio.Lock()
+        self._holds: Holds | None = None
         self._doomed: dict[Tag, set[Digest]] = defaultdict(set)
         for state in steps:
             for tag in state.step.tags:
@@ -82,10 +84,13 @@ class LiveReading:
         self._drop([*self._steps], {})
 
     async def renew(self) -> None:
-        """Read again where the last reading has become old."""
+        """Read again where the last reading has become old. Drop the steps that somebody's hold is about."""
         async with self._renewing:
             if time.monotonic() - self._read_at > look_lives(self._took):
                 await self._read()
+            elif self._run.holds() != self._holds:
+                pending = self._steps.pending
+                self._drop(pending, self._gone_before(pending))
 
     async def read_again(self) -> None:
         """Read again in any case."""
@@ -176,7 +181,9 @@ class LiveReading:
     def _drop(self, states: Sequence[StepState], gone: Mapping[int, Digest]) -> None:
         """Drop those of `states` that no longer hold in what was read."""
         steps, options = [state.step for state in states], self._run.plan.options
-        for number, why in recheck(steps, self.graph, options, begun=self._steps.swept, gone=gone).items():
+        self._holds = self._run.holds()
+        found = recheck(steps, self.graph, options, begun=self._steps.swept, gone=gone, holds=self._holds)
+        for number, why in found.items():
             self._steps[number].drop(why)
 
     def _gone_before(self, states: Iterable[StepState]) -> dict[int, Digest]:

@@ -23,6 +23,7 @@ from dregutil.journal.writer import Journal
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import RunResult
 from dregutil.registry.reader import Registry
+from dregutil.retention.holds import Holds
 
 __all__ = ["apply_recorded"]
 
@@ -61,10 +62,10 @@ async def apply_recorded(
     seconds: float | None = None,
     stop: asyncio.Event | None = None,
     ends_at: float | None = None,
+    holds: Callable[[], Holds] = Holds,
 ) -> RunResult:
     """Carry out `plan` as `apply_plan` does, under a new record in `store`, or that of `earlier`, this plan cut off.
     The caller holds the store's lock. `seconds` is how long it is thought to take.
-
     No step is begun after `ends_at` (on the clock of `time.monotonic`), and what is left then is no longer wanted: the
     result has `ran_out_of_time`. A run that never sent anything leaves no record, and the result's `id` is empty.
     Raises as `apply_plan` does, and JournalError where nothing can be recorded.
@@ -83,6 +84,7 @@ async def apply_recorded(
             on_swept=counter.swept,
             on_put_back=counter.put_back,
             stop=stop,
+            holds=holds,
         )
         if result.interrupted and ends_at is not None and time.monotonic() >= ends_at:
             result = replace(result, interrupted=False, ran_out_of_time=True)

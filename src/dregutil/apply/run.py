@@ -18,6 +18,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Plan, Step
 from dregutil.plan.outcome import BrokenTag, Intent, LostTag, Outcome, Recorder, Result, RunResult
 from dregutil.registry.writer import WritableRegistry
+from dregutil.retention.holds import Holds
 
 __all__ = ["Run", "StopRepositoryError", "ends_run"]
 
@@ -50,6 +51,7 @@ class Run:
         self.known = known
         self.recorder = recorder
         self.readings = FreshSurveys()
+        self.holds: Callable[[], Holds] = Holds  # those of now: somebody may hold an image while the run is at work
         self.stop = asyncio.Event()
         self.untagger = Untagger(registry, recorder)
         self._states = {step.number: StepState(step) for step in plan.steps}

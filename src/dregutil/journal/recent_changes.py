@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
@@ -15,18 +15,16 @@ from dregutil.journal.removed import removed_by, undone_by
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Result
-from dregutil.retention.facts import HELD_FOR
+from dregutil.retention.holds import HELD_FOR
 
 __all__ = ["RecentChanges", "recent_changes"]
 
 
 @dataclass(frozen=True, slots=True)
 class RecentChanges:
-    """`taken`: tags that a run removed from a digest, and no `undo` has put back since. `put_back`: digests that an
-    `undo` put back, or was about to, and when that undo began."""
+    """`taken`: tags that a run removed from a digest, and no `undo` has put back since."""
 
     taken: Set[tuple[Repository, Tag, Digest]] = frozenset()
-    put_back: Mapping[tuple[Repository, Digest], datetime] = field(default_factory=dict)
 
 
 def recent_changes(store: RunStore, registry: str, now: datetime) -> RecentChanges:
@@ -35,7 +33,6 @@ def recent_changes(store: RunStore, registry: str, now: datetime) -> RecentChang
     Raises JournalError if the state folder cannot be read.
     """
     taken: set[tuple[Repository, Tag, Digest]] = set()
-    put_back: dict[tuple[Repository, Digest], datetime] = {}
     for header in store.headers(registry):  # oldest first
         if header.started < now - HELD_FOR:
             continue
@@ -46,9 +43,8 @@ def recent_changes(store: RunStore, registry: str, now: datetime) -> RecentChang
         if not header.undoes:
             taken |= _taken(record)
         for repository, digest, tags in _put_back(store, record):
-            put_back[repository, digest] = record.started
             taken -= {(repository, tag, digest) for tag in tags}
-    return RecentChanges(taken, put_back)
+    return RecentChanges(taken)
 
 
 def _put_back(store: RunStore, undo: RunRecord) -> Iterator[tuple[Repository, Digest, tuple[Tag, ...]]]:

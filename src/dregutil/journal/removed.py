@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dregutil.journal.record import RunRecord
@@ -11,7 +11,17 @@ from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.plan.outcome import Intent, Result
 
-__all__ = ["Removed", "chosen", "has_image", "put_back_by", "removed_by", "undo_states", "undone_by", "without"]
+__all__ = [
+    "Removed",
+    "chosen",
+    "has_image",
+    "put_back_by",
+    "removed_by",
+    "undo_states",
+    "undone_by",
+    "units",
+    "without",
+]
 
 _NOT_BY_RUN = (Result.GONE, Result.LEFT)  # it was gone before, or it was never touched
 
@@ -119,6 +129,28 @@ def without(removed: Removed, back: Mapping[tuple[Repository, Digest], Collectio
     return found
 
 
+def units(repository: Repository, intents: Sequence[Intent]) -> Iterator[tuple[Intent, Sequence[Digest]]]:
+    """The images among what was removed from a repository, each with the digests that belong to it: all with a tag of
+    their own, and what belongs to none of these."""
+    choice = _Choice(repository, intents)
+    covered: set[Digest] = set()
+    left: list[Intent] = []
+    for intent in intents:
+        if any(choice.graph.signature(tag) is None for tag in intent.tags):
+            company = choice.company(intent.manifest.digest)
+            covered.update((intent.manifest.digest, *company))
+            yield intent, company
+        else:
+            left.append(intent)
+    companies = {intent.manifest.digest: choice.company(intent.manifest.digest) for intent in left}
+    below = {digest for company in companies.values() for digest in company}
+    for intent in sorted(left, key=lambda intent: intent.manifest.digest in below):
+        if intent.manifest.digest not in covered:
+            company = companies[intent.manifest.digest]
+            covered.update((intent.manifest.digest, *company))
+            yield intent, company
+
+
 def _is(intent: Intent, image: Reference) -> bool:
     has_tag = image.tag is None or image.tag in intent.tags
     return has_tag and (image.digest is None or image.digest == intent.manifest.digest)
@@ -147,28 +179,29 @@ class _Choice:
                 if _is(intent, image):
                     own = intent.tags if image.tag is None else (image.tag,)
                     self.tags.setdefault(digest, set()).update(own)
-        self._add_needed(self._add_company([*self.tags]))
+        for digest in [*self.tags]:
+            for other in self.company(digest):
+                named = (tag for tag in self.intents[other].tags if self.graph.signature(tag) is not None)
+                self.tags.setdefault(other, set()).update(named)
+        self._add_needed([*self.tags])
         return [
             replace(intent, tags=tuple(tag for tag in intent.tags if tag in self.tags[digest]))
             for digest, intent in self.intents.items()
             if digest in self.tags
         ]
 
-    def _add_company(self, pending: list[Digest]) -> list[Digest]:
-        """Add the children and the referrers of `pending`, and theirs; returns all of these."""
-        seen = dict.fromkeys(pending)
+    def company(self, top: Digest) -> list[Digest]:
+        """What belongs to `top`: children and referrers, at whatever depth."""
+        seen, pending = {top: None}, [top]
         while pending:
-            digest = pending.pop()
-            referrers = self.graph.referrers_of(digest)
-            for referrer in referrers:
-                named = (tag for tag in self.intents[referrer].tags if self.graph.signature(tag) is not None)
-                self.tags.setdefault(referrer, set()).update(named)
-            for other in (*self._children(digest), *referrers):
-                self.tags.setdefault(other, set())
+            for other in self._belonging(pending.pop()):
                 if other not in seen:
                     seen[other] = None
                     pending.append(other)
-        return [*seen]
+        return [digest for digest in seen if digest != top]
+
+    def _belonging(self, digest: Digest) -> list[Digest]:
+        return [*self._children(digest), *self.graph.referrers_of(digest)]
 
     def _add_needed(self, pending: list[Digest]) -> None:
         """Add the subjects of `pending`, with their children, all without tags."""

@@ -21,7 +21,7 @@ from dregutil.journal.placeholder_tags import resolve_placeholders
 from dregutil.journal.recent_changes import RecentChanges, recent_changes
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.retention.facts import HELD_FOR
+from dregutil.retention.holds import HELD_FOR
 
 __all__ = ["CrawlNote", "TagRecords"]
 

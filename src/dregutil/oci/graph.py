@@ -8,7 +8,7 @@ children. If something could not be read, `unjudgeable` says what, and nothing m
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -178,20 +178,23 @@ class RepositoryGraph:
 
 def settle(
     graph: RepositoryGraph,
-    going: Iterable[Digest],
+    going: Collection[Digest],
     doomed_tags: Set[Tag],
     *,
     allow_irreversible: bool,
     named: Set[Digest] = frozenset(),
+    on_hold: Mapping[Digest, str] | None = None,
 ) -> tuple[frozenset[Digest], Mapping[Digest, str]]:
     """Which of `going` may be deleted, and for each of the others the reason why it stays.
 
-    The largest set in which nothing is needed by anything outside of it: by a tag that is not in `doomed_tags`, an
-    index that stays, or a subject that stays. A digest that stays may need others, so this takes several rounds.
-    What was `named` itself may go although its subject stays: a subject does not need what refers to it.
+    The largest set without what is `on_hold`, in which nothing is needed by anything outside of it: by a tag that is
+    not in `doomed_tags`, an index that stays, or a subject that stays. A digest that stays may need others, so this
+    takes several rounds. What was `named` itself may go although its subject stays: a subject does not need what refers
+    to it.
     """
-    left = dict.fromkeys(going)
-    held: dict[Digest, str] = {}
+    on_hold = on_hold or {}
+    held = {digest: on_hold[digest] for digest in going if digest in on_hold}
+    left = dict.fromkeys(digest for digest in going if digest not in held)
     pending = list(left)
     while pending:
         stopped = []

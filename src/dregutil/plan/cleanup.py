@@ -19,6 +19,7 @@ from dregutil.inventory.untagged import UntaggedManifests
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.plan.model import Plan
 from dregutil.retention.facts import Facts, wanted_digests
+from dregutil.retention.holds import Holds
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
 from dregutil.retention.judge import judge
@@ -35,12 +36,12 @@ ReadMissing = Callable[[Collection[tuple[Repository, Digest]]], Awaitable[Mappin
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the records of this machine know: when tags appeared, which tags the last crawls no longer found, what undos
-    restored and when, and, if earlier records were lost, when the new ones began."""
+    """What the records of this machine know: when tags appeared, which tags the last crawls no longer found, what is
+    held, and, if earlier records were lost, when the new ones began."""
 
     history: TagHistory
     missing: Mapping[Repository, Mapping[Tag, Missing]] = field(default_factory=dict)
-    put_back: Mapping[tuple[Repository, Digest], datetime] = field(default_factory=dict)
+    holds: Holds = field(default_factory=Holds)
     young_since: datetime | None = None
 
 
@@ -99,7 +100,7 @@ async def judge_registry(
     in_use, reports = find_in_use(policies.protect, images, source.inventory, address, lookup, is_whole=is_whole)
     refuse_caches_alone(reports)
     records = remember(tuple(wanted))
-    read = Facts(database, unread, {digest for _, digest in holders}, records.put_back, records.young_since)
+    read = Facts(database, unread, {digest for _, digest in holders}, records.holds, records.young_since)
     left_behind = tuple((name, tag, tags[tag]) for name, tags in wanted.items() for tag in read.on_placeholders(tags))
     facts = _facts(read, asked.untagged, records, _without(wanted, {digest for _, _, digest in left_behind}))
     judgement = judge(policies, facts, now=datetime.now(UTC), in_use=in_use)

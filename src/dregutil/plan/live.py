@@ -21,6 +21,7 @@ from dregutil.plan.make import make_plan
 from dregutil.plan.model import Plan, RemovalOptions
 from dregutil.plan.reclaim import possible_collectors, with_reclaim, with_stored_reclaim
 from dregutil.registry.reader import Registry
+from dregutil.retention.holds import Holds
 from dregutil.select.selection import Selection
 from dregutil.storage.garbage_collector import Collector, Generation
 from dregutil.storage.stored import StoredRegistry
@@ -40,26 +41,26 @@ async def plan_removal(
     readings: FreshSurveys | None = None,
     collector: Collector = Collector.DEFAULT,
     stored: StoredRegistry | None = None,
+    holds: Holds | None = None,
 ) -> Plan:
     """Read the repositories of `selection` and plan its removal. Nothing is changed.
 
     `inventory` is what the selection was made from. `known_indexes` are the indexes that earlier runs saw, `seen` has
     all manifests that were ever read. `readings` stores what is read, for a run that follows at once. `collector`: how
     the registry's garbage collector is run. `stored`: the registry's storage, to predict exactly what comes back.
-
-    Raises UnreachableError and LoginError. A repository that cannot be read completely is in the plan's `left_out`.
+    `holds`: what stays in any case. Raises UnreachableError and LoginError; a repository that cannot be read completely
+    is in the plan's `left_out`.
     """
-    chosen, seen = options or RemovalOptions(), seen or KnownManifests()
-    surveys = _Surveys(registry, inventory, known_indexes or {}, seen, readings or FreshSurveys(), chosen)
+    options, seen = options or RemovalOptions(), seen or KnownManifests()
+    surveys = _Surveys(registry, inventory, known_indexes or {}, seen, readings or FreshSurveys(), options)
     graphs, generation = await surveys.read_all(selection)
     plan = make_plan(
-        selection,
-        graphs,
-        chosen,
+        *(selection, graphs, options),
         registry=registry.address.identity,
         made_at=datetime.now(UTC),
         command=command,
         also_in=_elsewhere(selection, inventory),
+        holds=holds,
     )
     collectors = possible_collectors(generation, collector)
     evidence = await read_evidence(registry, plan, graphs, collectors, known=seen.manifest, remember=seen.keep)

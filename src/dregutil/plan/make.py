@@ -12,6 +12,7 @@ from dregutil.oci.names import Digest, Repository, Tag, parse_signature_tag
 from dregutil.oci.placeholder import LEFT_BEHIND, is_placeholder
 from dregutil.plan.hidden_referrers import hidden_referrers
 from dregutil.plan.model import Action, Kept, Plan, RemovalOptions, Step, StepKind, group_by_repository
+from dregutil.retention.holds import Holds
 from dregutil.select.selection import HeldBack, Selected, Selection
 
 __all__ = ["make_plan"]
@@ -28,11 +29,12 @@ def make_plan(
     made_at: datetime,
     command: str,
     also_in: Mapping[Digest, Sequence[Repository]] | None = None,
+    holds: Holds | None = None,
 ) -> Plan:
     """The plan that removes `selection`.
 
     `graphs` has a fresh graph of each repository in the selection. `also_in`: for a digest, the repositories outside
-    the selection that also have it. Steps are numbered from 1.
+    the selection that also have it. `holds`: those on the registry. Steps are numbered from 1.
     """
     steps, kept, left_out = list[Step](), list[Kept](), dict[Repository, str]()
     selected, held_back = group_by_repository(selection.selected), group_by_repository(selection.held)
@@ -41,7 +43,7 @@ def make_plan(
         if graph.unjudgeable:
             left_out[repository] = graph.unjudgeable
             continue
-        made = _RepositoryPlan(graph, options, also_in or {}, first=len(steps) + 1)
+        made = _RepositoryPlan(graph, options, also_in or {}, holds or Holds(), first=len(steps) + 1)
         made.choose(selected.get(repository, ()))
         made.hold_back(held_back.get(repository, ()))
         steps += made.steps()
@@ -68,12 +70,14 @@ class _RepositoryPlan:
         graph: RepositoryGraph,
         options: RemovalOptions,
         also_in: Mapping[Digest, Sequence[Repository]],
+        holds: Holds,
         *,
         first: int,
     ) -> None:
         self.graph = graph
         self.options = options
         self.also_in = also_in
+        self.held = holds.here(graph)
         self.first = first
         self.kept: list[Kept] = []
         self._deletes: list[Step] = []
@@ -98,8 +102,14 @@ class _RepositoryPlan:
                 doomed |= self.graph.tags_on(entry.digest, (*entry.tags, *entry.other_tags))
         reasons = self._expand({digest: entries[digest].because for digest in roots})
         self._named = {digest for digest in roots if entries[digest].is_named}
-        irreversible = self.options.allow_irreversible
-        going, held = settle(self.graph, reasons, doomed, allow_irreversible=irreversible, named=self._named)
+        going, held = settle(
+            self.graph,
+            reasons,
+            doomed,
+            allow_irreversible=self.options.allow_irreversible,
+            named=self._named,
+            on_hold=self.held.digests,
+        )
         for digest in roots.keys() & going:
             kind, because = reasons[digest]
             reasons[digest] = (kind, hidden_referrers(self.graph, digest, going) or because)
@@ -132,6 +142,9 @@ class _RepositoryPlan:
         hidden = hidden_referrers(self.graph, digest)
         because = f"the digest stays: {reason}" + (f"; {hidden}" if hidden else "")
         for tag in still:
+            if tag in self.held.tags:
+                self.kept.append(Kept(self.graph.repository, digest, (tag,), self.held.tags[tag]))
+                continue
             step = Step(0, Action.UNTAG, self.graph.repository, digest, (tag,), kind, because)
             self._untags.append(replace(step, platforms=manifest.platforms, size=self._size(manifest)))
 

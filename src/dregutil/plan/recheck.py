@@ -14,6 +14,7 @@ from typing import TypeAlias
 from dregutil.oci.graph import RepositoryGraph, settle
 from dregutil.oci.names import Digest
 from dregutil.plan.model import Action, RemovalOptions, Step
+from dregutil.retention.holds import HeldHere, Holds
 
 __all__ = ["CHECKS", "Check", "Now", "recheck"]
 
@@ -23,12 +24,13 @@ class Now:
     """A repository as it is now.
 
     `begun`: the numbers of the steps that the run has started; it may have removed their tags already. `gone`: the
-    digests of the steps that it has completed, by number.
+    digests of the steps that it has completed, by number. `held`: what is on hold.
     """
 
     graph: RepositoryGraph
     begun: Set[int] = frozenset()
     gone: Mapping[int, Digest] = field(default_factory=dict)
+    held: HeldHere = field(default_factory=HeldHere)
 
 
 # Why a step no longer holds, or None.
@@ -42,18 +44,19 @@ def recheck(
     *,
     begun: Set[int] = frozenset(),
     gone: Mapping[int, Digest] | None = None,
+    holds: Holds | None = None,
 ) -> Mapping[int, str]:
     """The `steps` of one repository that no longer hold in a fresh `graph`: their numbers, each with the reason.
 
-    `begun` and `gone` are those of `Now`. A step whose digest is gone still holds: deleting it again does no harm, and
-    the outcome says that it was gone.
+    `begun` and `gone` are those of `Now`; `holds` are those on the registry. A step whose digest is gone still holds:
+    deleting it again does no harm, and the outcome says that it was gone.
     """
     if graph.unjudgeable:
         return {step.number: graph.unjudgeable for step in steps}
-    now = Now(graph, begun, gone or {})
+    now = Now(graph, begun, gone or {}, (holds or Holds()).here(graph))
     reasons = ((step.number, _reason(step, now)) for step in steps)
     dropped = {number: reason for number, reason in reasons if reason}
-    return {**dropped, **_held(steps, graph, options, dropped.keys())}
+    return {**dropped, **_needed(steps, now, options, dropped.keys())}
 
 
 def _reason(step: Step, now: Now) -> str | None:
@@ -62,20 +65,26 @@ def _reason(step: Step, now: Now) -> str | None:
     return next(filter(None, (check(step, now) for check in CHECKS[step.action])), None)
 
 
-def _held(
-    steps: Sequence[Step], graph: RepositoryGraph, options: RemovalOptions, dropped: Set[int]
-) -> Mapping[int, str]:
+def _needed(steps: Sequence[Step], now: Now, options: RemovalOptions, dropped: Set[int]) -> Mapping[int, str]:
     """The steps that something needs which stays. Without it, a child would go although an index needs it that was
     pushed since, or whose own step is in `dropped`."""
+    graph = now.graph
     deletes = {step.digest: step for step in steps if step.action is Action.DELETE and not _is_gone(step, graph)}
     doomed = {tag for digest, step in deletes.items() for tag in graph.tags_on(digest, step.tags)}
     going = [digest for digest, step in deletes.items() if step.number not in dropped]
     named = {digest for digest, step in deletes.items() if step.is_named}
-    _, held = settle(graph, going, doomed, allow_irreversible=options.allow_irreversible, named=named)
-    return {deletes[digest].number: reason for digest, reason in held.items()}
+    allowed, on_hold = options.allow_irreversible, now.held.digests
+    _, needed = settle(graph, going, doomed, allow_irreversible=allowed, named=named, on_hold=on_hold)
+    return {deletes[digest].number: reason for digest, reason in needed.items()}
 
 
 # -- the checks ------------------------------------------------------------------------------------------------------
+
+
+def held(step: Step, now: Now) -> str | None:
+    """Without it, an image would go that is on hold since the plan was made, such as one that an undo put back."""
+    by_digest = now.held.digests.get(step.digest) if step.action is Action.DELETE else None
+    return by_digest or next((now.held.tags[tag] for tag in step.tags if tag in now.held.tags), None)
 
 
 def tag_moved(step: Step, now: Now) -> str | None:
@@ -132,6 +141,6 @@ def _is_gone(step: Step, graph: RepositoryGraph) -> bool:
 
 # The first one that returns a reason decides.
 CHECKS: Mapping[Action, tuple[Check, ...]] = {
-    Action.UNTAG: (tag_moved,),
-    Action.DELETE: (need_is_back, tag_refers_to_it, tag_came, all_tags_moved, all_tags_were_removed),
+    Action.UNTAG: (held, tag_moved),
+    Action.DELETE: (held, need_is_back, tag_refers_to_it, tag_came, all_tags_moved, all_tags_were_removed),
 }

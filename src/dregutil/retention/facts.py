@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from dregutil.errors import DregutilError
 from dregutil.inventory.contents.database import ContentDatabase
@@ -12,14 +12,12 @@ from dregutil.inventory.tag_history import Missing, Sighting
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag, parse_accessory_tag, parse_signature_tag
 from dregutil.oci.placeholder import is_placeholder
+from dregutil.retention.holds import Holds
 from dregutil.retention.policy import PolicySet, applies_to
 from dregutil.retention.select import may_select_name
 from dregutil.retention.verdict import Former, TagFacts
 
-__all__ = ["HELD_FOR", "Facts", "wanted_digests"]
-
-HELD_FOR = timedelta(days=14)
-"""How long `cleanup` keeps what an undo restored, and what the last crawls no longer found."""
+__all__ = ["Facts", "wanted_digests"]
 
 
 def wanted_digests(
@@ -41,13 +39,13 @@ class Facts:
         database: ContentDatabase,
         unread: Mapping[Digest, DregutilError],
         wanted: set[Digest],
-        put_back: Mapping[tuple[Repository, Digest], datetime],
+        holds: Holds,
         young_since: datetime | None,
     ) -> None:
         self.database = database
         self.unread = unread
         self.wanted = wanted
-        self.put_back = put_back
+        self.holds = holds
         self.young_since = young_since
         self._known: dict[Digest, tuple[ImageDetails | None, Digest | None]] = {}
         self._placeholders: set[Digest] = set()
@@ -92,10 +90,9 @@ class Facts:
             yield replace(self._fact(repository, tag, one.digest), unread="", missing_since=one.since)
 
     def _fact(self, repository: Repository, tag: Tag | None, digest: Digest) -> TagFacts:
+        held = self.holds.on(repository, tag, digest)
         if digest not in self.wanted:
-            return TagFacts(tag, digest)
-        when = self.put_back.get((repository, digest))
-        held = "" if when is None else f"`undo` put it back on {when:%Y-%m-%d}, and it is held for {HELD_FOR.days} days"
+            return TagFacts(tag, digest, held=held)
         details, subject = self._read(digest)
         if details is None:
             why = self.unread[digest].message if digest in self.unread else "it was not found"

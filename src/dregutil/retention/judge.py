@@ -205,8 +205,9 @@ class _Work:
             used = in_use.list_of(self.repository, draft.facts)
             if used:
                 found.append(Reason(ReasonKind.IN_USE, f"in use: {used}"))
-            if draft.facts.held:
-                found.append(Reason(ReasonKind.PUT_BACK, draft.facts.held))
+            if draft.facts.held is not None:
+                kind = ReasonKind.PUT_BACK if draft.facts.held.run else ReasonKind.ON_HOLD
+                found.append(Reason(kind, draft.facts.held.reason))
             draft.reasons[:0] = found
 
     def keep_one(self) -> None:

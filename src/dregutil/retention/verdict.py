@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.retention.holds import Hold
 
 __all__ = ["Decision", "Former", "InUse", "Judgement", "Late", "Reason", "ReasonKind", "TagFacts", "Verdict"]
 
@@ -36,7 +37,7 @@ class TagFacts:
     why its content is not known.
 
     `former`: what the records knew about a tag that was missing for a while and returned on the same digest.
-    `young_since`: the records were lost, and the new ones began then. `held`: why it stays regardless of the rules.
+    `young_since`: the records were lost, and the new ones began then. `held`: what keeps it regardless of the rules.
     `missing_since`: the tag has not been found since; it is not judged, and its image stays.
     """
 
@@ -53,7 +54,7 @@ class TagFacts:
     unseen: datetime | None = None
     former: Former | None = None
     young_since: datetime | None = None
-    held: str = ""
+    held: Hold | None = None
     missing_since: datetime | None = None
 
     @property
@@ -122,6 +123,7 @@ class ReasonKind(Enum):
     NO_VERSION = "no version"
     UNREAD = "not read"
     PUT_BACK = "put back"
+    ON_HOLD = "on hold"
     NOT_EMPTIED = "not emptied"
     HELD = "held"
     NO_RULE = "no rule"

@@ -203,7 +203,7 @@ class CleanupSession(UndoSession):
             records = self.records
             runs = records.recent()
             missing = records.missing(asked.source.inventory, names, runs)
-            return Remembered(records.history, missing, runs.put_back, records.young_since(path))
+            return Remembered(records.history, missing, self._current_holds(), records.young_since(path))
 
         return await judge_registry(self.address, self.database, asked, remember, self.read_contents)
 

@@ -11,7 +11,7 @@ from dregutil.oci.image import known_date
 from dregutil.oci.names import Digest, Repository
 from dregutil.plan.model import StepKind
 from dregutil.select.named import parse_named, parse_repositories
-from dregutil.session.reading import ReadingSession
+from dregutil.session.holds import HoldSession
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -29,8 +29,8 @@ __all__ = ["PlanningSession"]
 _MOST_DATED = 500
 
 
-class PlanningSession(ReadingSession):
-    """A session that reads, and plans removals."""
+class PlanningSession(HoldSession):
+    """A session that reads, holds, and plans removals."""
 
     _planned: Plan | None = None  # the last plan made here: its duration can be estimated
 
@@ -193,7 +193,8 @@ class PlanningSession(ReadingSession):
 
         self._forget()
         named = {entry.repository for entry in selection.selected if entry.is_named and not entry.tags}
-        known = self._known_untagged(*named)
+        holds = self._current_holds()
+        known = self._with_held(self._known_untagged(*named), holds)
         async with self.connected() as registry:
             self._planned = await plan_removal(
                 registry,
@@ -206,6 +207,7 @@ class PlanningSession(ReadingSession):
                 readings=self.surveys,
                 collector=collector or Collector.DEFAULT,
                 stored=self.stored(),
+                holds=holds,
             )
         return self._planned
 

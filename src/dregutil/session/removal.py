@@ -161,12 +161,14 @@ class RemovalSession(PlanningSession):
         seconds = self.seconds_for(plan) if is_planned_last else None
         surveys = self.surveys if is_planned_last else None
         self._recall()
-        known = self._known_untagged(*(plan.repositories if plan.removed_untagged else ()))
+        untagged_in = plan.repositories if plan.removed_untagged else ()
         with self._working(), (stop or Stop()).event() as event:
+            holds = self._watched_holds()  # under the lock, so that no undo comes between
+            known = self._with_held(self._known_untagged(*untagged_in), holds())
             async with self.connected() as registry:
                 if not record:
                     result = await apply_plan(
-                        registry, plan, recorder=NoRecorder(), known=known, readings=surveys, stop=event
+                        registry, plan, recorder=NoRecorder(), known=known, readings=surveys, stop=event, holds=holds
                     )
                 else:
                     result = await apply_recorded(
@@ -180,6 +182,7 @@ class RemovalSession(PlanningSession):
                         seconds=seconds,
                         stop=event,
                         ends_at=ends_at,
+                        holds=holds,
                     )
         self._recorded_indexes = None
         self._tags.update(result.tags_after)

@@ -15,6 +15,7 @@ from dregutil.session.session import AsyncSession
 
 if TYPE_CHECKING:
     import asyncio
+    from datetime import timedelta
     from pathlib import Path
     from types import TracebackType
 
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from dregutil.inventory.tags import Inventory
     from dregutil.inventory.untagged import UntaggedManifests
     from dregutil.journal.record import RunHeader, RunRecord
+    from dregutil.journal.removed_images import RemovedImage
     from dregutil.journal.tag_records import TagRecords
     from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
     from dregutil.plan.cleanup import Proposal
     from dregutil.plan.model import Plan, RemovalOptions
     from dregutil.plan.outcome import RunResult
     from dregutil.plan.why import Explanation
+    from dregutil.retention.holds import Hold
     from dregutil.retention.policy import PolicySet
     from dregutil.select.query import Selectors
     from dregutil.select.search import Search
@@ -304,10 +307,22 @@ class Session:
     def to_undo(self, run: str | None = None) -> RunRecord:
         return self._session.to_undo(run)
 
+    def hold(self, image: str, *, for_: str | timedelta | None = None, because: str = "") -> Hold:
+        return self._run(self._session.hold(image, for_=for_, because=because))
+
+    def holds(self) -> tuple[Hold, ...]:
+        return self._session.holds()
+
+    def end_hold(self, *images: str) -> tuple[Hold, ...]:
+        return self._session.end_hold(*images)
+
     def images_to_undo(
         self, images: Iterable[str], run: str | None = None
     ) -> tuple[tuple[RunRecord, tuple[Reference, ...]], ...]:
         return self._session.images_to_undo(images, run)
+
+    def removed_images(self, *names: str, run: str | None = None, check: bool = False) -> tuple[RemovedImage, ...]:
+        return self._run(self._session.removed_images(*names, run=run, check=check))
 
     def plan_undo(self, record: RunRecord, images: Sequence[Reference] = ()) -> UndoPlan:
         return self._run(self._session.plan_undo(record, images))

@@ -9,17 +9,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dregutil.errors import NotFoundError, UsageError
-from dregutil.oci.names import Digest, Reference, Repository, Tag
+from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
 from dregutil.session.removal import RemovalSession
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dregutil.apply.undo.plan import UndoPlan
     from dregutil.apply.undo.run import UndoRun
     from dregutil.inventory.tags import Inventory
     from dregutil.journal.record import RunRecord
     from dregutil.journal.removed import Removed
+    from dregutil.journal.removed_images import RemovedImage
     from dregutil.session.stop import Stop
 
 __all__ = ["UndoSession"]
@@ -41,7 +42,11 @@ class UndoSession(RemovalSession):
             found = replace(found, plan=replace(found.plan, registry=self.identity))
         self.check_is_own(found.plan.registry, "run")
         if found.undoes:
-            raise UsageError(f"{found.run} is itself an undo", advice="to reverse it, remove again what it put back")
+            how = self._advise(f"hold --end {found.run}")
+            raise UsageError(
+                f"{found.run} is itself an undo",
+                advice=f"to reverse it, end its holds ({how}), then remove again what it put back",
+            )
         return found
 
     def images_to_undo(
@@ -76,6 +81,29 @@ class UndoSession(RemovalSession):
         for image in wanted:
             raise _not_removed(image, "by any recorded run, or it was put back", seen)
         return tuple(found.values())
+
+    async def removed_images(
+        self, *names: str, run: str | None = None, check: bool = False
+    ) -> tuple[RemovedImage, ...]:
+        """What was removed and can still come back, by the records: an entry for each tag, and for each manifest that
+        had none; of the newest run first. With `names` (repositories, globs, images) or `run`, only these.
+
+        With `check`, the registry is asked: what is there again is left out, and each of the others says whether it can
+        come back. Raises UsageError, NotFoundError, JournalError, and the errors of reading.
+        """
+        from dregutil.apply.undo.check import check_removed
+        from dregutil.journal.removed_images import removed_images
+
+        is_meant = _meant(names, self.address)
+        only = None if run is None else self.store.get(run).run
+        found: list[RemovedImage] = []
+        for record, images in removed_images(self.history):
+            chosen = [image for image in images if is_meant(image) and only in (None, record.run)]
+            if chosen and check:
+                async with self.connected() as registry:
+                    chosen = [*await check_removed(registry, record, chosen)]
+            found += chosen
+        return tuple(found)
 
     async def plan_undo(self, record: RunRecord, images: Sequence[Reference] = ()) -> UndoPlan:
         """What an undo of a run can put back: all, or `images` with what belongs to them. Reads live, and changes
@@ -162,12 +190,34 @@ class UndoSession(RemovalSession):
     def _undo_command(self, record: RunRecord) -> str:
         return self._options.get("command", f"undo({record.run!r})")
 
-    def _image(self, text: str) -> Reference:
-        """Parse the name of one image. Raises UsageError."""
-        found = Reference.parse(text, registry=self.address)
-        if found.tag is None and found.digest is None:
-            raise UsageError(f"{text} names no tag", advice="name one image: repository:tag or repository@digest")
-        return found
+
+def _meant(names: Iterable[str], address: RegistryAddress) -> Callable[[RemovedImage], bool]:
+    """Whether an image is one of those that `names` mean: repositories, globs of them, images. Raises UsageError."""
+    from dregutil.select.glob import Glob, is_glob
+    from dregutil.select.named import parse_named
+
+    images: set[Reference] = set()
+    repositories: list[str] = []
+    for name in names:
+        if is_glob(name):
+            repositories.append(name)
+            continue
+        reference = Reference.parse(name, registry=address)
+        if reference.tag is None and reference.digest is None:
+            repositories.append(name)
+        images.add(reference)
+    named = parse_named(repositories, address)
+
+    def is_meant(image: RemovedImage) -> bool:
+        if not images and not repositories:
+            return True
+        by_digest = Reference(image.repository, None, image.digest)
+        is_named = any(
+            one.matches(image.repository) if isinstance(one, Glob) else one == image.repository for one in named.names
+        )
+        return is_named or bool({image.reference, by_digest} & images)
+
+    return is_meant
 
 
 def _not_removed(image: Reference, where: str, seen: Sequence[Removed]) -> NotFoundError:

@@ -13,6 +13,7 @@ from dregutil.oci.manifest import DOCKER_SCHEMA1, OCI_INDEX, OCI_MANIFEST, Manif
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.make import make_plan
 from dregutil.plan.model import Action, Plan, RemovalOptions, StepKind
+from dregutil.retention.holds import Holds
 from dregutil.select.digests import select_digests
 from dregutil.select.selection import HeldBack, Selected, Selection
 
@@ -64,6 +65,7 @@ def plan(
     others_may_go: bool = False,
     held: Iterable[HeldBack] = (),
     named: bool = False,
+    holds: Holds | None = None,
 ) -> Plan:
     """The plan that removes `tags`, as a selection of exactly these; `named`: by their names."""
     chosen: dict[Digest, list[Tag]] = {}
@@ -79,7 +81,7 @@ def plan(
         )
         for digest, found in chosen.items()
     )
-    return made_of(graph, Selection(selected=entries, held=tuple(held), absent=(), unmatched=0), options)
+    return made_of(graph, Selection(selected=entries, held=tuple(held), absent=(), unmatched=0), options, holds)
 
 
 def plan_digests(graph: RepositoryGraph, *named: Manifest, with_tags: bool = False) -> Plan:
@@ -87,9 +89,22 @@ def plan_digests(graph: RepositoryGraph, *named: Manifest, with_tags: bool = Fal
     return made_of(graph, select_digests(REPOSITORY, [one.digest for one in named], with_tags=with_tags))
 
 
-def made_of(graph: RepositoryGraph, selection: Selection, options: RemovalOptions | None = None) -> Plan:
+def made_of(
+    graph: RepositoryGraph,
+    selection: Selection,
+    options: RemovalOptions | None = None,
+    holds: Holds | None = None,
+) -> Plan:
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    return make_plan(selection, {REPOSITORY: graph}, options or RemovalOptions(), registry="r", made_at=now, command="")
+    return make_plan(
+        selection,
+        {REPOSITORY: graph},
+        options or RemovalOptions(),
+        registry="r",
+        made_at=now,
+        command="",
+        holds=holds,
+    )
 
 
 def going(plan: Plan) -> list[Digest]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from test_plan import REPOSITORY, graph, image, index, plan, plan_digests
@@ -14,12 +15,15 @@ from dregutil.oci.names import Tag
 from dregutil.plan.file import decode_step, encode_step
 from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind
 from dregutil.plan.recheck import CHECKS, Check, recheck
+from dregutil.retention.holds import Hold, Holds
 
 ONE, TWO, CHILD, SIGNATURE = image("one"), image("two"), image("child"), image("signature")
 TOP, ABOUT = index(CHILD), image("about", subject=ONE)
 SIGNED = {"1": ONE, f"sha256-{ONE.digest.hex}.sig": SIGNATURE}
 UNTAG = RemovalOptions(untag=True)
 STRAY = Step(1, Action.DELETE, REPOSITORY, ONE.digest, (), StepKind.IMAGE, "untagged")
+SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+HOLDS: dict[str, object] = {"holds": Holds((Hold(REPOSITORY, SINCE, Tag("1")),))}
 
 # For each check: steps, what the repository has become, what the run has done, and the step that the check alone holds.
 HELD: dict[str, tuple[Sequence[Step], RepositoryGraph, dict[str, object], int]] = {
@@ -43,6 +47,7 @@ HELD: dict[str, tuple[Sequence[Step], RepositoryGraph, dict[str, object], int]] 
         2,
     ),
     "all_tags_moved": (plan(graph({"1": ONE}), "1").steps, graph({"1": TWO}, ONE), {"begun": {1}}, 1),
+    "held": (plan(graph({"1": ONE, "2": ONE}), "1", options=UNTAG).steps, graph({"1": ONE, "2": ONE}), HOLDS, 1),
     "all_tags_were_removed": (plan(graph({"1": ONE}), "1").steps, graph({}, ONE), {}, 1),
 }
 

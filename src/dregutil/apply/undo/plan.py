@@ -89,8 +89,7 @@ async def plan_undo(
     *,
     on_looked: Callable[[], None] | None = None,
 ) -> UndoPlan:
-    """Read what is left of what a run removed, and say what can come back: all, or only `images` with what belongs to
-    them. Changes nothing.
+    """Read what is left of what a run removed, and say what can come back: all, or `images` with what belongs to them.
 
     `on_looked` is called after each manifest. Raises RefusedError if only some images are to come back, and the run was
     cut off with tags of that repository on a placeholder; DregutilError.

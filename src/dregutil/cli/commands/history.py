@@ -16,7 +16,7 @@ from dregutil.journal.record import RunRecord
 from dregutil.journal.removed import undo_states
 from dregutil.journal.store import RunStore
 from dregutil.report.runs import damage_text, run_lines, run_object, step_lines, step_objects
-from dregutil.retention.facts import HELD_FOR
+from dregutil.retention.holds import HELD_FOR
 from dregutil.select.quantity import parse_duration
 
 __all__ = ["history"]
@@ -72,6 +72,6 @@ def _prune(age: str, settings: Settings, store: RunStore) -> int:
     note(settings, f"{plural(len(names), 'run')} forgotten; what they removed can no longer be undone")
     held = sum(bool(header.undoes) and header.started < before for header in store.headers())
     if held:
-        stays = f"{plural(held, 'undo')} {'stays' if held == 1 else 'stay'}"
-        note(settings, f"{stays}: `cleanup` holds what it put back for {HELD_FOR.days} days")
+        stays, they = ("stays", "it") if held == 1 else ("stay", "they")
+        note(settings, f"{plural(held, 'undo')} {stays}: what {they} put back is held for {HELD_FOR.days} days")
     return 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from dregutil.apply.clearing import UNCLEAR_ADVICE, unclear_text
 from dregutil.apply.undo.plan import UndoEntry, UndoPlan
 from dregutil.apply.undo.run import UndoResult, UndoRun
 from dregutil.cli.consent import agreed, check_consent
@@ -16,14 +16,16 @@ from dregutil.cli.interrupt import stop_on_signals
 from dregutil.cli.opened import opened
 from dregutil.cli.other_names import other_name_advice
 from dregutil.cli.output import emit, note, plural
+from dregutil.cli.removed import list_removed
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
-from dregutil.errors import NotFoundError
+from dregutil.errors import NotFoundError, UsageError
 from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.report.removal import lost_by_interruption_line
 from dregutil.report.runs import damage_text
-from dregutil.report.text import column_lines
+from dregutil.report.undo import entry_lines, entry_object, plan_problem_lines, run_problem_lines
+from dregutil.retention.holds import HELD_FOR
 from dregutil.session.sync import Session
 
 __all__ = ["undo"]
@@ -56,6 +58,10 @@ class _Work:
 
 
 def undo(args: argparse.Namespace, settings: Settings) -> int:
+    if args.list:
+        return list_removed(args, settings)
+    if args.check:
+        raise UsageError("--check belongs to --list", advice="--dry-run shows what can be put back of a run")
     check_consent(args, "--dry-run shows what would be put back; -y puts it back without asking")
     with opened(settings) as registry:
         chosen = registry.images_to_undo(args.images, args.run) if args.images else None
@@ -69,9 +75,9 @@ def _undo(args: argparse.Namespace, settings: Settings, registry: Session, work:
     needed = [entry for one in work for entry in one.needed]
     code = PARTIAL if any(one.is_partial for one in work) else 0
     for one in work:
-        _tell(settings, one)
+        _tell(settings, one, details=args.details)
     if args.dry_run:
-        emit(settings, [_object(entry, "would be restored") for entry in needed], _lines(needed))
+        emit(settings, [entry_object(entry, "would be restored") for entry in needed], entry_lines(needed))
         return code
     if not any(one.plan.is_needed for one in work):
         note(settings, "nothing can be put back" if any(one.lost for one in work) else "nothing to put back")
@@ -90,7 +96,7 @@ def _undo(args: argparse.Namespace, settings: Settings, registry: Session, work:
                 results.append((one, registry.apply_undo(one.record, one.plan, stop=stop)))
                 if results[-1][1].interrupted or results[-1][1].error is not None:
                     break
-    done = _report(settings, results)
+    done = _report(settings, results, details=args.details)
     return PARTIAL if any(one.record.damaged or one.plan.lost for one in work) and not done else done
 
 
@@ -115,34 +121,31 @@ def _record(args: argparse.Namespace, settings: Settings, registry: Session) -> 
         raise
 
 
-def _tell(settings: Settings, work: _Work) -> None:
+def _tell(settings: Settings, work: _Work, *, details: bool) -> None:
     record, plan = work.record, work.plan
     images = f", {', '.join(map(str, plan.images))}" if plan.images else ""
     note(settings, f"{record.run}{images}: {record.plan.command}")
     if record.damaged:
         note(settings, f"{damage_text(record)}; what only these lines recorded does not come back")
-    for entry in plan.entries:
-        if entry.lost or entry.unread:
-            what = "cannot come back" if entry.lost else "left, to be tried again"
-            names = ", ".join(entry.tags) or "no tags"
-            why = entry.lost or entry.unread
-            note(settings, f"{what}: {entry.repository} {entry.manifest.digest.short} ({names}): {why}")
-        for tag in entry.moved:
-            note(settings, f"left alone: {entry.repository}:{tag} points to another digest now")
+    for line in plan_problem_lines(plan, details=details):
+        note(settings, line)
     for one in plan.lost:
         note(settings, lost_by_interruption_line(one))
 
 
-def _report(settings: Settings, results: Sequence[tuple[_Work, UndoRun]]) -> int:
+def _report(settings: Settings, results: Sequence[tuple[_Work, UndoRun]], *, details: bool) -> int:
     result = UndoRun.joined([result for _, result in results])
     restored = result.of(UndoResult.RESTORED)
-    for line in _problem_lines(result):
+    for line in run_problem_lines(result, details=details):
         note(settings, line)
     tags = sum(len(entry.tags) for entry in restored) - len(result.moved)
     manifests = sum(not entry.is_there for entry in restored)  # a removal may have taken the tags alone
     note(settings, f"put back {plural(tags, 'tag')} and {plural(manifests, 'manifest')}")
-    emit(settings, [_object(entry, UndoResult.RESTORED) for entry in restored], _lines(restored))
+    emit(settings, [entry_object(entry, UndoResult.RESTORED) for entry in restored], entry_lines(restored))
+    until = f"{datetime.now(UTC) + HELD_FOR:%Y-%m-%d}"
     for work, one in results:
+        if one.restored:
+            note(settings, f"held until {until}: {settings.advised(f'hold --end {one.id}')} ends that")
         if one.interrupted or one.is_open:
             note(settings, f"unfinished: {settings.advised(work.command)} continues it")
     if result.error is not None:
@@ -153,31 +156,3 @@ def _report(settings: Settings, results: Sequence[tuple[_Work, UndoRun]]) -> int
     if result.interrupted:
         return INTERRUPTED
     return PARTIAL if result.is_open or result.of(UndoResult.LOST) or result.of(UndoResult.FAILED) else 0
-
-
-def _problem_lines(result: UndoRun) -> Iterator[str]:
-    for entry, found, why in result.entries:
-        if found in (UndoResult.LOST, UndoResult.FAILED) and not entry.lost:
-            yield f"{found}: {entry.repository} {entry.manifest.digest.short}: {why}"
-    for repository, tag in result.moved:
-        yield f"left alone: {repository}:{tag} points to another digest now"
-    for repository, tag, digest in result.repaired:
-        yield f"{repository}:{tag} was copied from a tag of the interrupted run, and names {digest.short} now"
-    for repository, tag, candidates in result.unclear:
-        yield unclear_text(repository, tag, candidates)
-    if result.unclear:
-        yield UNCLEAR_ADVICE
-
-
-def _object(entry: UndoEntry, result: str) -> dict[str, object]:
-    return {
-        "repository": entry.repository,
-        "digest": entry.manifest.digest,
-        "tags": list(entry.tags),
-        "result": result,
-    }
-
-
-def _lines(entries: tuple[UndoEntry, ...] | list[UndoEntry]) -> list[str]:
-    rows = [(entry.repository, entry.manifest.digest, ", ".join(entry.tags)) for entry in entries]
-    return [line.rstrip() for line in column_lines(rows)] if rows else []

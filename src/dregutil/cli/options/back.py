@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from dregutil.cli.options.command import Command
 from dregutil.cli.options.common import nonempty
+from dregutil.journal.run_name import is_run_name
 
-__all__ = ["COMMANDS", "TITLE", "is_run_name"]
-
-_RUN_NAME = re.compile(r"\d{1,8}(T\d{0,6}(Z(-[0-9a-f]{0,5})?)?)?", re.ASCII)  # as RunStore names them
+__all__ = ["COMMANDS", "TITLE"]
 
 
 def _add_history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", type=nonempty, metavar="RUN", help="show this run")
     parser.add_argument("--prune", metavar="AGE", help="forget finished runs older than this, such as 90d")
-
-
-def is_run_name(text: str) -> bool:
-    """Whether `text` has the form of a run's name, or of the beginning of one: no name of an image has it."""
-    return _RUN_NAME.fullmatch(text) is not None
 
 
 class _RunAndImages(argparse.Action):
@@ -51,7 +44,10 @@ def _add_undo(parser: argparse.ArgumentParser) -> None:
         help="a run (default: the newest removal not yet undone), then images (repository:tag or repository@digest) "
         "to put back only these, with their children and signatures; without a run, each from the newest that took it",
     )
+    parser.add_argument("--list", action="store_true", help="show what can still come back; also of repositories")
+    parser.add_argument("--check", action="store_true", help="with --list: ask the registry if it can")
     parser.add_argument("--dry-run", action="store_true", help="show what would be put back")
+    parser.add_argument("--details", action="store_true", help="list all that cannot come back")
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
 
 
@@ -78,6 +74,7 @@ COMMANDS = (
         about="Put back what a run removed, or some of its images. This works until the registry collects its garbage.",
         examples=(
             ("undo --dry-run", "show what would be put back of the newest removal"),
+            ("undo --list", "every image that can still come back, and the run that removed it"),
             ("undo shop/web:1.1 -y", "put back one image, from the newest run that removed it"),
         ),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dregutil.cli.options.command import Command
-from dregutil.cli.options.common import add_policy_file, add_storage
+from dregutil.cli.options.common import add_policy_file, add_storage, nonempty
 
 __all__ = ["COMMANDS", "TITLE"]
 
@@ -23,8 +23,36 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     add_storage(parser)
 
 
+def _add_hold(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "images",
+        nargs="*",
+        type=nonempty,
+        metavar="IMAGE",
+        help="repository:tag, wherever the tag points, or repository@digest; with --list and --end also a repository",
+    )
+    add("--for", dest="for_", metavar="AGE", help="how long, such as 30d (default: until --end)")
+    add("--because", metavar="TEXT", help="why; shown when a removal leaves the image")
+    add("--list", action="store_true", help="show what is held, also what undo put back in the last 14 days")
+    add("--end", action="store_true", help="end these holds; also those of all that an undo put back, by its RUN")
+
+
 TITLE = "keep"
 COMMANDS = (
+    Command(
+        "hold",
+        "Keep images whatever a removal or a policy asks.",
+        "hold:hold",
+        _add_hold,
+        changes=True,
+        about="Keep images whatever a removal or a policy asks; show what is held; or end that.",
+        examples=(
+            ("hold shop/web:1.3 --for 30d --because 'the audit'", "no removal takes it for 30 days"),
+            ("hold --list", "what is held, until when, by whom and why"),
+            ("hold --end shop/web:1.3", "it may go again"),
+        ),
+    ),
     Command(
         "policy",
         "Look for mistakes in a policy file.",

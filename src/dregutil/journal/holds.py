@@ -1,0 +1,260 @@
+"""The holds on a registry: those that people made, in a file, and those of what undos put back, from their records.
+
+STATE/holds/<sum of the registry's key>.json   the holds, and the put-back images whose hold was ended early
+STATE/holds/<sum of the registry's key>.lock   locked while that file is changed
+
+The file is replaced as a whole, and has a checksum. What cannot be read is an error: a removal that does not know what
+is held removes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from dregutil.errors import DamagedRecordError, JournalError, NotFoundError, UsageError
+from dregutil.files import (
+    file_of,
+    lock_file,
+    make_private_folder,
+    others_link,
+    read_bytes,
+    sync_folder,
+    write_atomically,
+)
+from dregutil.journal.put_back import put_back_holds
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import Digest, Repository, Tag, registry_key
+from dregutil.retention.holds import HELD_FOR, Hold, Holds
+
+__all__ = ["HoldFile", "RegistryHolds"]
+
+_VERSION = 1
+_MOST = 256 << 20  # bytes
+
+
+class _HoldEntry(msgspec.Struct, omit_defaults=True):
+    repository: str
+    since: datetime
+    tag: str = ""
+    digest: str = ""
+    until: datetime | None = None
+    by: str = ""
+    because: str = ""
+
+
+class _EndedEntry(msgspec.Struct):
+    """A put-back image whose hold was ended: undos that began later hold it again."""
+
+    repository: str
+    digest: str
+    when: datetime
+
+
+class _File(msgspec.Struct):
+    version: int
+    registry: str
+    holds: list[_HoldEntry] = []
+    ended: list[_EndedEntry] = []
+
+
+class _Version(msgspec.Struct):
+    version: int
+
+
+@dataclass(frozen=True)
+class _Content:
+    holds: tuple[Hold, ...] = ()
+    ended: Mapping[tuple[Repository, Digest], datetime] = field(default_factory=dict)
+
+
+class HoldFile:
+    """The file of the holds that people made on one registry."""
+
+    def __init__(self, state: Path, registry: str) -> None:
+        """`registry` is its identity."""
+        self.registry = registry
+        self.path = file_of(state / "holds", [registry_key(registry)], ".json")
+
+    @property
+    def stamp(self) -> tuple[int, int, int] | None:
+        """Changes with the file; None if there is none. Raises JournalError."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._failed("read", error) from error
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def read(self) -> _Content:
+        """Raises DamagedRecordError if the file is damaged, JournalError if it cannot be read."""
+        try:
+            raw = read_bytes(self.path, _MOST)
+        except FileNotFoundError:
+            return _Content()
+        except OSError as error:
+            raise self._failed("read", error) from error
+        sum_, _, payload = raw.rstrip(b"\n").partition(b" ")
+        try:
+            if sum_ != _sum(payload):
+                raise self._damaged()
+            version = msgspec.json.decode(payload, type=_Version).version
+            if version != _VERSION:
+                raise JournalError(
+                    f"the holds in {self.path} are of version {version}, this program reads {_VERSION}",
+                    advice="use the dregutil that wrote them, or a newer one",
+                )
+            return _content(msgspec.json.decode(payload, type=_File))
+        except (msgspec.MsgspecError, UsageError, ValueError) as error:
+            raise self._damaged() from error
+
+    def change(self, how: Callable[[_Content], _Content]) -> None:
+        """Replace the content, while no other process does. Raises JournalError; then the old one is still there."""
+        link = others_link(self.path.parent)
+        if link is not None:
+            raise JournalError(f"holds are not kept in {self.path.parent}: {link} is a link of another user")
+        try:
+            make_private_folder(self.path.parent)
+            with lock_file(self.path.with_suffix(".lock"), wait=True):
+                content = how(self.read())
+                payload = msgspec.json.encode(_file(self.registry, content))
+                write_atomically(self.path, [_sum(payload), b" ", payload, b"\n"])
+                sync_folder(self.path.parent)
+        except OSError as error:
+            raise self._failed("written", error) from error
+
+    def _failed(self, what: str, error: OSError) -> JournalError:
+        return JournalError(
+            f"the holds in {self.path} cannot be {what}: {error.strerror or error}",
+            advice="make that file readable and its folder writable; until then nothing is removed",
+        )
+
+    def _damaged(self) -> DamagedRecordError:
+        return DamagedRecordError(
+            f"the holds in {self.path} are damaged, so nothing is removed",
+            advice="restore that file; or move it away, and hold again with `dregutil hold` what is to stay",
+        )
+
+
+class RegistryHolds:
+    """All holds on one registry: those in the file, and those of what undos put back in the last 14 days."""
+
+    def __init__(self, store: RunStore, registry: str) -> None:
+        """`registry` is its identity."""
+        self.file = HoldFile(store.folder, registry)
+        self._store = store
+        self._registry = registry
+
+    def now(self, now: datetime) -> Holds:
+        """Those that have not ended. Raises JournalError."""
+        return self._active(self.file.read(), self._put_back(now), now)
+
+    def watched(self, now: datetime) -> Callable[[], Holds]:
+        """A function that returns the holds, and reads the file again where it has changed. It raises JournalError.
+
+        What undos put back is read once: none begins while a run is at work.
+        """
+        stamp, put_back = self.file.stamp, self._put_back(now)
+        known = self._active(self.file.read(), put_back, now)
+
+        def current() -> Holds:
+            nonlocal stamp, known
+            changed = self.file.stamp
+            if changed != stamp:
+                known = self._active(self.file.read(), put_back, now)
+                stamp = changed
+            return known
+
+        return current
+
+    def add(self, hold: Hold) -> None:
+        """Hold an image; a hold of the same name is replaced. Raises JournalError."""
+
+        def added(content: _Content) -> _Content:
+            others = (one for one in content.holds if _name(one) != _name(hold) and one.is_active(hold.since))
+            return _Content((*others, hold), content.ended)
+
+        self.file.change(added)
+
+    def end(self, is_meant: Callable[[Hold], bool], now: datetime) -> tuple[Hold, ...]:
+        """End the holds for which `is_meant`, and return them. Raises JournalError, NotFoundError if there is none."""
+        put_back = self._put_back(now)
+        ended: list[Hold] = []
+
+        def without(content: _Content) -> _Content:
+            ended.extend(hold for hold in self._active(content, put_back, now).all if is_meant(hold))
+            if not ended:
+                raise NotFoundError("nothing of that is held", advice="`dregutil hold --list` shows what is held")
+            early = {(hold.repository, hold.digest): now for hold in ended if hold.run and hold.digest is not None}
+            recent = {key: when for key, when in content.ended.items() if now - when < HELD_FOR}
+            holds = (hold for hold in content.holds if hold.is_active(now) and not is_meant(hold))
+            return _Content(tuple(holds), {**recent, **early})
+
+        self.file.change(without)
+        return tuple(ended)
+
+    def _put_back(self, now: datetime) -> tuple[Hold, ...]:
+        return tuple(put_back_holds(self._store, self._registry, now))
+
+    def _active(self, content: _Content, put_back: Iterable[Hold], now: datetime) -> Holds:
+        def is_ended(hold: Hold) -> bool:
+            ended = None if hold.digest is None else content.ended.get((hold.repository, hold.digest))
+            return ended is not None and hold.since <= ended
+
+        return Holds.active((*content.holds, *(hold for hold in put_back if not is_ended(hold))), now)
+
+
+def _name(hold: Hold) -> tuple[Repository, Tag | None, Digest | None]:
+    return hold.repository, hold.tag, hold.digest
+
+
+def _content(file: _File) -> _Content:
+    return _Content(
+        tuple(_holds(file.holds)),
+        {(Repository.parse(one.repository), Digest.parse(one.digest)): one.when for one in file.ended},
+    )
+
+
+def _holds(entries: Iterable[_HoldEntry]) -> Iterator[Hold]:
+    for entry in entries:
+        if bool(entry.tag) == bool(entry.digest):
+            raise ValueError("a hold is of a tag or of a digest")
+        yield Hold(
+            Repository.parse(entry.repository),
+            entry.since,
+            Tag.parse(entry.tag) if entry.tag else None,
+            Digest.parse(entry.digest) if entry.digest else None,
+            entry.until,
+            entry.by,
+            entry.because,
+        )
+
+
+def _file(registry: str, content: _Content) -> _File:
+    return _File(
+        _VERSION,
+        registry,
+        [
+            _HoldEntry(
+                str(hold.repository),
+                hold.since,
+                str(hold.tag or ""),
+                str(hold.digest or ""),
+                hold.until,
+                hold.by,
+                hold.because,
+            )
+            for hold in content.holds
+        ],
+        [_EndedEntry(str(name), str(digest), when) for (name, digest), when in content.ended.items()],
+    )
+
+
+def _sum(payload: bytes) -> bytes:
+    return hashlib.sha256(payload).hexdigest().encode()
