@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from configured import ASKING, PASSWORD, USER, Guarded, Machine, asked, prod
-from dregutil.cli.login import PasswordCommand
+from dregutil.cli.password_command import PasswordCommand
 from dregutil.errors import CredentialError
 from program import PROGRAM
 
@@ -119,6 +119,6 @@ def test_a_password_that_may_have_expired_is_asked_for_again(machine: Machine) -
 
 
 def test_a_password_command_that_never_ends(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dregutil.cli.login._TIMEOUT", 0.2)
+    monkeypatch.setattr("dregutil.cli.password_command._TIMEOUT", 0.2)
     with pytest.raises(CredentialError, match="did not end within"):
         PasswordCommand(["sleep", "60"], "prod", machine.folder)()
