@@ -70,8 +70,8 @@ def test_doctor_names_the_file_as_the_place_of_the_login(asking: Machine) -> Non
 @pytest.mark.parametrize(
     ("script", "said"),
     [
-        ("#!/bin/sh\necho s3cret; exit 3\n", "password_command of prod (./asking) failed (exit status 3)"),
-        ("#!/bin/sh\n", "password_command of prod (./asking) printed no password"),
+        ("#!/bin/sh\necho s3cret; exit 3\n", "password_command of prod: ./asking failed (exit status 3)"),
+        ("#!/bin/sh\n", "password_command of prod: ./asking printed no password"),
         ("#!/bin/sh\necho; echo s3cret\n", "printed no password"),
         ("#!/absent\n", "cannot be run: No such file or directory"),
     ],

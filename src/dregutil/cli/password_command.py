@@ -44,7 +44,7 @@ class PasswordCommand:
         return self._found[0]
 
     def _run(self) -> str:
-        what = f"password_command of {self._name} ({self._words[0]})"
+        what = f"password_command of {self._name}: {self._words[0]}"
         try:
             done = subprocess.run(  # noqa: S603 - no shell; the user's own file names the command
                 [self._program(what), *self._words[1:]],

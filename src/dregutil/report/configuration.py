@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dregutil.files import short_path
-from dregutil.report.text import column_lines
+from dregutil.report.layout import Column, table_lines
 
 __all__ = ["SettingRow", "setting_lines", "setting_objects"]
 
@@ -22,10 +22,11 @@ class SettingRow:
     where: str = ""
 
 
-def setting_lines(rows: Iterable[SettingRow]) -> list[str]:
-    """A line for each setting: its key, its value as the file has it, and where it comes from."""
-    cells = [(row.key, _text(row.value), _where(row)) for row in rows]
-    return list(column_lines(cells))
+def setting_lines(rows: Iterable[SettingRow], *, width: int | None = None) -> Iterator[str]:
+    """A line for each setting: its key, its value as the file has it, and where it comes from. They are cut to fit
+    into `width`, if it is given."""
+    columns = (Column("SETTING"), Column("VALUE", cut="middle", least=12), Column("FROM", cut="middle", least=12))
+    return table_lines(columns, [(row.key, _text(row.value), _where(row)) for row in rows], width=width)
 
 
 def setting_objects(rows: Iterable[SettingRow]) -> list[dict[str, object]]:

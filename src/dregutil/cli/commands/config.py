@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 
 from dregutil.cli.configurable import OPTIONS, Source
 from dregutil.cli.output import emit, note
 from dregutil.cli.settings import Settings, configuration_file
 from dregutil.report.configuration import SettingRow, setting_lines, setting_objects
+from dregutil.report.terminal import width_of
 
 __all__ = ["config"]
 
@@ -23,7 +25,7 @@ def config(args: argparse.Namespace, settings: Settings) -> int:
             note(settings, "no configuration file is read" if path is None else "there is no file yet")
         return 0
     rows = list(_rows(settings))
-    emit(settings, setting_objects(rows), setting_lines(rows))
+    emit(settings, setting_objects(rows), setting_lines(rows, width=width_of(sys.stdout)))
     return 0
 
 
