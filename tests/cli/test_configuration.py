@@ -111,6 +111,15 @@ def test_a_policy_is_checked_against_a_registry_by_its_name(machine: Machine, gu
     assert machine.run("-reg", "prod", "policy", "check", "policy.yml", "--against", "127.0.0.1:1").code == 2
 
 
+def test_a_policy_is_checked_against_what_is_there_now(machine: Machine, guarded: Guarded) -> None:
+    machine.write(prod(guarded.url))
+    Path("policy.yml").write_text(POLICY)
+    assert machine.run("list-repo-names").code == 0
+    guarded.stop()
+    assert machine.run("list-repo-names").code == 0  # from the cache
+    assert machine.run("policy", "check", "policy.yml", "--against", "prod").code == 6
+
+
 # --- what is in force
 
 
@@ -200,6 +209,26 @@ def test_a_registry_can_ask_that_nothing_is_removed_without_y(machine: Machine, 
     remove = ("remove-tags", "-r", "shop/web", "-t", "1.0")
     assert machine.run(*remove).code == 2
     assert machine.run(*remove, "--confirm", "auto").code == 0
+
+
+def test_the_storage_is_that_of_the_commands_with_storage(machine: Machine, guarded: Guarded) -> None:
+    machine.write(prod(guarded.url, 'storage = "nothing"'))
+    (machine.folder / "nothing").mkdir()
+    found = machine.run("du")
+    assert (found.code, f"storage in {machine.folder / 'nothing'}" in found.err) == (3, True)
+    assert machine.run("du", "--storage", "None").code == 0
+    assert machine.run("list-repo-names").code == 0
+
+
+def test_an_error_on_a_terminal_is_not_in_color_if_the_file_says_so(
+    machine: Machine, guarded: Guarded, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path), "TERM": "xterm", "COLUMNS": "200"}
+    command = [str(PROGRAM), "inspect", "shop/web:9"]
+    for color, is_colored in (("auto", True), ("never", False)):
+        machine.write(prod(guarded.url, top=f'default = "prod"\ncolor = "{color}"'))
+        code, shown = run_on_terminal(command, machine.here, environment, "")
+        assert (code, "\x1b[31m" in shown) == (1, is_colored)
 
 
 def test_cleanup_and_why_use_the_policy_of_the_registry(machine: Machine, guarded: Guarded) -> None:

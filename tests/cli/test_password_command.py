@@ -62,6 +62,24 @@ def test_files_that_the_environment_names_come_before_it(
     assert asked(asking) == 1
 
 
+def test_logins_that_docker_keeps_come_after_it(
+    asking: Machine, guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = {"auths": {guarded.host: {"auth": "cm9ib3Q6d3Jvbmc="}}}
+    Path("config.json").write_text(json.dumps(wrong))
+    monkeypatch.setenv("DOCKER_CONFIG", str(Path().absolute()))
+    assert asking.run("list-repo-names").code == 0
+    assert asked(asking) == 1
+
+
+def test_it_does_not_read_standard_input(asking: Machine) -> None:
+    asking.program("asking", f"{ASKING}cat >>asked\n")
+    command = [str(PROGRAM), "--repositories-from", "-", "list-repo-names"]
+    done = subprocess.run(command, input="shop/web\n", capture_output=True, text=True, check=True)
+    assert done.stdout == "shop/web\n"
+    assert asked(asking) == 1
+
+
 def test_doctor_names_the_file_as_the_place_of_the_login(asking: Machine) -> None:
     found = asking.run("doctor", "--quick")
     assert f"login          {USER}, from {asking.file} (prod), Basic" in found.out
