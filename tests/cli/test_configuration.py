@@ -211,7 +211,7 @@ def test_a_registry_can_ask_that_nothing_is_removed_without_y(machine: Machine, 
     assert machine.run(*remove, "--confirm", "auto").code == 0
 
 
-def test_the_storage_is_that_of_the_commands_with_storage(machine: Machine, guarded: Guarded) -> None:
+def test_the_storage_is_read_where_it_is_needed(machine: Machine, guarded: Guarded) -> None:
     machine.write(prod(guarded.url, 'storage = "nothing"'))
     (machine.folder / "nothing").mkdir()
     found = machine.run("du")

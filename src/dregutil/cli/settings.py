@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "cache_file_name", "configuration_file", "read_settings", "shown_command"]
 
-# Options whose value is the setting; what the others mean depends on the registry or the command.
-_AS_FOUND = tuple({option.name for option in OPTIONS} - {"password_command", "cache", "storage", "state_dir"})
+# Options whose value is the setting; the others depend on the registry.
+_AS_FOUND = tuple({option.name for option in OPTIONS} - {"password_command", "cache", "state_dir"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,6 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         authfile=given.get("authfile"),
         cache=None if is_uncached else cache.value or _default_cache(registry, env),
         contents=None if is_uncached else files.contents_file(env),
-        storage=found["storage"].value if "storage" in given else None,
         state_dir=state_dir,
         refresh=bool(given.get("refresh")),
         raise_intersecting_repository=bool(given.get("raise_repo")),
