@@ -35,6 +35,8 @@ LINES = {
     "inspect": ["inspect", "shop/web:1.0"],
     "du": ["du"],
     "du --by tag": ["du", "--by", "tag"],
+    "du --by namespace": ["du", "--by", "namespace"],
+    "du --by label=team": ["du", "--by", "label=team"],
     "du --by layer": ["du", "--by", "layer"],
     "history": ["history"],
     "history RUN": ["history", "RUN"],

@@ -409,7 +409,7 @@ def test_a_run_is_recorded_with_the_call_that_planned_it(
 
 def test_usage_by_something_else_is_refused() -> None:
     with dregutil.open("127.0.0.1:1") as registry, pytest.raises(dregutil.UsageError, match="repo, tag, layer"):
-        registry.disk_usage(by="repos")  # type: ignore[arg-type]
+        registry.disk_usage(by="repos")
 
 
 def test_a_session_shows_its_registry() -> None:

@@ -84,6 +84,7 @@ def gathered(
     tags = [(Repository(name), Tag(tag), tree[0].digest) for (name, tag), tree in sorted(registry.items())]
     usage = DiskUsage(database, tags, None if shown is None else [Repository(name) for name in shown])
     assert usage.missing() == []
+    usage.own(lambda repository, _: repository[:1])
     yield usage
     database.close()
 
@@ -114,6 +115,32 @@ def test_sizes_agree_with_a_computation_by_sets(registry: dict[tuple[str, str], 
         total = usage.total
         assert (total.rows, total.size) == (len(lines), sum(every.values()))
         assert total.unique == sum(row.unique for row in rows)
+
+
+@pytest.mark.property
+@given(REGISTRIES, st.booleans())
+def test_sizes_by_owner_agree_with_a_computation_by_sets(
+    registry: dict[tuple[str, str], tuple[Manifest, ...]], is_filtered: bool
+) -> None:
+    """Owners by repository and digest, as namespaces and labels are; what is not shown belongs to nobody shown."""
+    names = sorted({name for name, _ in registry})
+    shown = names[: max(1, len(names) // 2)] if is_filtered else None
+
+    def owner(repository: str, digest: str) -> str:
+        return repository[-1:] if int(digest[-1], 16) % 2 else ""
+
+    lines: dict[tuple[str, bool], dict[Digest, int]] = {}
+    for (name, _), tree in registry.items():
+        is_shown = shown is None or name in shown
+        lines.setdefault((owner(name, tree[0].digest) if is_shown else "", is_shown), {}).update(blobs(tree))
+    with gathered(registry, shown) as usage:
+        usage.own(owner)
+        rows = list(usage.measure("owner").rows())
+        whole = {(row.repository, row.tag): row.size for row in usage.measure("tag").rows()}
+    assert {(row.owner, True): (row.size, row.unique) for row in rows} == {
+        key: found for key, found in expected(lines).items() if key[1]
+    }
+    assert sum(row.tags for row in rows) == len(whole)
 
 
 @pytest.mark.property
@@ -238,6 +265,20 @@ def test_a_terminal_shows_a_bar_beside_each_line(program: Program) -> None:
     _, shown = on_terminal(program, "", "du")
     (line,) = (line for line in shown.splitlines() if line.startswith("ml "))
     assert "############" in line
+
+
+@pytest.mark.parametrize(("by", "keys"), [("namespace", ["namespace"]), ("label=team", ["label", "value"])])
+def test_a_line_for_each_owner(program: Program, by: str, keys: list[str]) -> None:
+    *rows, total = json.loads(program.run("du", "--by", by, "--format", "json").stdout)
+    assert [list(row)[: len(keys)] for row in rows] == [keys] * len(rows)
+    (whole,) = [json.loads(program.run("du", "--format", "json").stdout)[-1]]
+    assert total == whole
+    assert sum(row["unique"] for row in rows) <= total["total"]
+    shown = program.run("du", "--by", by).stdout
+    assert shown.split()[0] == by.removeprefix("label=").upper()
+    done = program.run("du", "--by", "label=")
+    assert done.returncode == 2
+    assert "repo, tag, layer, namespace or label=KEY" in done.stderr
 
 
 @pytest.mark.parametrize(

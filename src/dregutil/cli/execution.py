@@ -25,13 +25,13 @@ from dregutil.report.removal import (
     left_lines,
     plan_lines,
     question,
+    removed_lines,
     removed_steps,
     signature_tags,
     summary_lines,
     tag_lines,
 )
 from dregutil.report.terminal import width_of
-from dregutil.report.text import pair_lines
 from dregutil.session.sync import Session
 
 __all__ = ["INTERRUPTED", "Undertaking", "carry_out", "tell_unfinished", "warn_of_state"]
@@ -177,7 +177,7 @@ def _report(args: argparse.Namespace, settings: Settings, work: Undertaking, res
         {"repository": step.repository, "digest": step.digest, "tags": list(step.tags), "other_tags": []}
         for step in removed
     ]
-    emit(settings, objects, pair_lines([(step.repository, step.digest) for step in removed]))
+    emit(settings, objects, removed_lines(removed, width=width_of(sys.stdout)))
     count(settings, "removed digests", len(removed))
     return _exit_code(args, settings, work, run, result)
 

@@ -10,6 +10,7 @@ from dregutil.oci.names import Repository
 from dregutil.plan.along import freed_with
 from dregutil.plan.cleanup import LastCleanup
 from dregutil.plan.model import Plan
+from dregutil.report.layout import Column, table_lines
 from dregutil.report.removal import dangling_lines, going_text, held_back, reclaim_lines
 from dregutil.report.text import column_lines, short_tag
 from dregutil.report.units import duration_text, size_text
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _MOST_NAMED = 5  # entries of lists that are not in the registry; --details shows all
+_DAY, _MINUTE = "%Y-%m-%d", "%Y-%m-%d %H:%M"  # a terminal has no room for more than the day
 _MOST_GOING = 50  # tags named before the question; --details shows all
 
 
@@ -46,7 +48,7 @@ def freed_by_policy(plan: Plan) -> Mapping[str, int]:
 
 
 def policy_lines(
-    summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastCleanup | None
+    summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastCleanup | None, *, width: int | None = None
 ) -> Iterator[str]:
     """A line for each policy, with the changes since the last run if it is known."""
     since = [] if last is None else [f"SINCE {last.when:%Y-%m-%d %H:%M}"]
@@ -56,7 +58,7 @@ def policy_lines(
         numbers = [f"{number:,}" for number in (one.selected, one.kept, one.removed)]
         name = f"{one.name} (untagged)" if one.untagged else one.name
         rows.append([name, *numbers, size_text(freed.get(one.name, 0)) if one.removed else "-", *change])
-    yield from _table(rows, numbers=(1, 2, 3, 4))
+    yield from _table(rows, numbers=(1, 2, 3, 4), width=width)
     for one in summaries:
         if not one.selected:
             yield f"warning: the policy {one.name} selects nothing here"
@@ -67,14 +69,14 @@ def policy_lines(
             )
 
 
-def rule_lines(rules: Sequence[RuleSummary]) -> Iterator[str]:
+def rule_lines(rules: Sequence[RuleSummary], *, width: int | None = None) -> Iterator[str]:
     """What each rule keeps, what no other rule keeps, and what would be freed without it."""
     rows = [["POLICY", "KEPT BY", "TAGS", "BY IT ALONE", "HOLDS AT MOST"]]
     rows += [
         [rule.policy, rule.rule, f"{rule.tags:,}", f"{rule.alone:,}", size_text(rule.frees) if rule.alone else "-"]
         for rule in rules
     ]
-    return _table(rows, numbers=(2, 3, 4)) if rules else iter(())
+    return _table(rows, numbers=(2, 3, 4), width=width) if rules else iter(())
 
 
 def list_lines(lists: Iterable[ListReport], *, details: bool = False) -> Iterator[str]:
@@ -120,12 +122,12 @@ def plan_end_lines(
         yield f"Until then {undo} puts everything back"
 
 
-def detail_lines(judgement: Judgement) -> Iterator[str]:
+def detail_lines(judgement: Judgement, *, width: int | None = None) -> Iterator[str]:
     """A row for each tag: keep or remove, its date and size, and the rule that decided."""
-    return _detail_rows(_sorted(judgement))
+    return _detail_rows(_sorted(judgement), width)
 
 
-def going_lines(judgement: Judgement, plan: Plan) -> Iterator[str]:
+def going_lines(judgement: Judgement, plan: Plan, *, width: int | None = None) -> Iterator[str]:
     """A row for each of the first tags and untagged manifests that the plan removes, and how many more there are."""
     tags = {(step.repository, tag) for step in plan.steps for tag in step.tags}
     untagged = {(step.repository, step.digest) for step in plan.steps if step.is_untagged}
@@ -135,17 +137,17 @@ def going_lines(judgement: Judgement, plan: Plan) -> Iterator[str]:
         if (verdict.repository, verdict.facts.tag) in tags
         or (verdict.facts.tag is None and (verdict.repository, verdict.facts.digest) in untagged)
     ]
-    yield from _detail_rows(going[:_MOST_GOING])
+    yield from _detail_rows(going[:_MOST_GOING], width)
     if len(going) > _MOST_GOING:
         yield f"… and {len(going) - _MOST_GOING:,} more: --details"
 
 
-def _detail_rows(verdicts: Sequence[Verdict]) -> Iterator[str]:
+def _detail_rows(verdicts: Sequence[Verdict], width: int | None) -> Iterator[str]:
     rows = [
         (
             verdict.decision.value.upper(),
             _short_image(verdict),
-            "-" if verdict.date is None else f"{verdict.date.astimezone(UTC):%Y-%m-%d %H:%M}",
+            "-" if verdict.date is None else f"{verdict.date.astimezone(UTC):{_DAY if width else _MINUTE}}",
             size_text(verdict.facts.size) if verdict.facts.size else "-",
             verdict.policy or "-",
             ", ".join(map(str, verdict.reasons)),
@@ -153,7 +155,7 @@ def _detail_rows(verdicts: Sequence[Verdict]) -> Iterator[str]:
         for verdict in verdicts
     ]
     head = ("", "TAG", "DATE (UTC)", "SIZE", "POLICY", "BECAUSE")
-    return (line.rstrip() for line in column_lines([head, *rows])) if rows else iter(())
+    return (line.rstrip() for line in column_lines([head, *rows], width=width)) if rows else iter(())
 
 
 def _short_image(verdict: Verdict) -> str:
@@ -197,11 +199,13 @@ def policy_objects(
     ]
 
 
-def _table(rows: Sequence[Sequence[str]], numbers: Sequence[int]) -> Iterator[str]:
+def _table(rows: Sequence[Sequence[str]], numbers: Sequence[int], width: int | None) -> Iterator[str]:
     """Rows in columns; those in `numbers` are aligned to the right."""
-    widths = {place: max(len(row[place]) for row in rows) for place in numbers}
-    padded = [[f"{cell:>{widths.get(place, 0)}}" for place, cell in enumerate(row)] for row in rows]
-    return (line.rstrip() for line in column_lines(padded))
+    columns = [
+        Column(title, right=place in numbers, cut="" if place in numbers else "middle")
+        for place, title in enumerate(rows[0])
+    ]
+    return table_lines(columns, rows[1:], width=width)
 
 
 def _sorted(judgement: Judgement) -> list[Verdict]:

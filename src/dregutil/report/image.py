@@ -30,10 +30,12 @@ def image_object(image: InspectedImage) -> dict[str, object]:
     }
 
 
-def image_lines(image: InspectedImage, now: datetime, *, tag_text: Callable[[str], str] = str) -> Iterator[str]:
+def image_lines(
+    image: InspectedImage, now: datetime, *, tag_text: Callable[[str], str] = str, width: int | None = None
+) -> Iterator[str]:
     """Facts first, then the platforms of an index or the layers of an image, labels, annotations and referrers.
 
-    `tag_text`: how tags are shown.
+    `tag_text`: how tags are shown; `width`: that of the terminal.
     """
     details = image.details
     facts = [
@@ -54,11 +56,13 @@ def image_lines(image: InspectedImage, now: datetime, *, tag_text: Callable[[str
             for child in details.children
         ]
         rows += [(child.platform or "-", child.digest, "missing", "") for child in image.missing]
-        yield from _section("platforms", rows)
-    yield from _section("layers", _layer_rows(image.manifest))
-    yield from _section("labels", sorted(details.labels.items()))
-    yield from _section("annotations", sorted(image.manifest.annotations.items()))
-    yield from _section("referrers", [(found.digest, found.type, tag_text(found.tag)) for found in image.referrers])
+        yield from _section("platforms", rows, width)
+    yield from _section("layers", _layer_rows(image.manifest), width)
+    yield from _section("labels", sorted(details.labels.items()), width)
+    yield from _section("annotations", sorted(image.manifest.annotations.items()), width)
+    yield from _section(
+        "referrers", [(found.digest, found.type, tag_text(found.tag)) for found in image.referrers], width
+    )
 
 
 def _described(details: ImageDetails, manifests: Mapping[Digest, Manifest]) -> dict[str, object]:
@@ -81,11 +85,12 @@ def _descriptor(layer: Descriptor) -> dict[str, object]:
     return {"digest": layer.digest, "media_type": layer.media_type, "size": layer.size}
 
 
-def _section(title: str, rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _section(title: str, rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:
     if rows:
         yield ""
         yield f"{title}:"
-        yield from (f"  {line}".rstrip() for line in column_lines(rows))
+        room = None if width is None else width - 2
+        yield from (f"  {line}".rstrip() for line in column_lines(rows, width=room))
 
 
 def _layer_rows(manifest: Manifest) -> list[tuple[str, str]]:

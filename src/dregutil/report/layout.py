@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dregutil.errors import escaped
 
-__all__ = ["Column", "Cut", "cells", "cut", "laid_out", "painted", "table_lines", "wrapped"]
+__all__ = ["Column", "Cut", "cells", "cut", "fitted_widths", "laid_out", "painted", "table_lines", "wrapped"]
 
 Cut = str  # "end", "middle", or "" for a column that is never cut
 _GAP = "  "
@@ -73,8 +73,24 @@ def table_lines(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, wid
     shown.insert(0, tuple(column.title for column in columns))
     widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
     if width is not None:
-        widths = _fitted(columns, widths, width - len(_GAP) * (len(columns) - 1))
+        room, uncut = width - len(_GAP) * (len(columns) - 1), sum(widths)
+        least = [column.least if column.cut else uncut for column in columns]
+        widths = fitted_widths(widths, room, least)
     return (_row(columns, row, widths) for row in shown)
+
+
+def fitted_widths(widths: Sequence[int], room: int, least: Sequence[int]) -> list[int]:
+    """Widths whose sum is at most `room`: the widest give way first, down to what is the `least` of each, and only if
+    that is not enough further. Where even that is too much, the sum is larger."""
+    fitted = list(widths)
+    able = [place for place, width in enumerate(widths) if least[place] < sum(widths)]
+    for smallest in (least, [_SMALLEST] * len(fitted)):
+        while sum(fitted) > room:
+            wide = [place for place in able if fitted[place] > smallest[place]]
+            if not wide:
+                break
+            fitted[max(wide, key=fitted.__getitem__)] -= 1
+    return fitted
 
 
 def wrapped(text: str, width: int, *, hang: int = 2) -> Iterator[str]:
@@ -133,20 +149,6 @@ def _placed(column: Column, cell: str, width: int) -> str:
     shown = cut(cell, width, column.cut or "end")
     space = " " * (width - cells(shown))
     return f"{space}{shown}" if column.right else f"{shown}{space}"
-
-
-def _fitted(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
-    """Widths whose sum is at most `room`, if the columns can be cut that far: the widest give way first, down to their
-    least width, and only if that is not enough further."""
-    fitted = list(widths)
-    for least in ([column.least for column in columns], [_SMALLEST] * len(columns)):
-        able = [place for place, column in enumerate(columns) if column.cut]
-        while sum(fitted) > room:
-            able = [place for place in able if fitted[place] > least[place]]
-            if not able:
-                break
-            fitted[max(able, key=fitted.__getitem__)] -= 1
-    return fitted
 
 
 def _cells(character: str) -> int:

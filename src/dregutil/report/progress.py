@@ -15,6 +15,8 @@ from dregutil.report.units import duration_text
 __all__ = ["Meter", "ProgressLine"]
 
 _SHOWN_EVERY = 0.1  # seconds
+_BELIEVED_AFTER = 2.0  # seconds
+_BELIEVED_FROM = 20  # answers
 
 
 class ProgressLine:
@@ -48,11 +50,7 @@ class ProgressLine:
         now = time.monotonic()
         if now - self._shown >= _SHOWN_EVERY:
             self._shown = now
-            rate = progress.done / (now - self._began) if now > self._began else 0.0
-            left = f", {(progress.total - progress.done) / rate:.0f} s left" if rate else ""
-            over_line(
-                sys.stderr, f"Contents of {progress.done:,} of {progress.total:,} digests read, {rate:,.0f}/s{left}"
-            )
+            over_line(sys.stderr, contents_text(progress, now - self._began))
 
     def _run(self, progress: RunProgress) -> None:
         if self._meter is None:
@@ -67,15 +65,29 @@ class ProgressLine:
         self._meter, self._is_drawn = None, False
 
 
+def contents_text(progress: ContentsProgress, seconds: float) -> str:
+    """One line about contents; the time left is shown once it can be believed."""
+    rate = progress.done / seconds if seconds > 0 else 0.0
+    text = f"Contents of {progress.done:,} of {progress.total:,} digests read, {rate:,.0f}/s"
+    return text + _left(progress.done, progress.total, seconds)
+
+
+def _left(done: int, total: int, seconds: float) -> str:
+    """The time left, from the rate so far. The first answers say little: connections are opened, logins are made."""
+    if seconds < _BELIEVED_AFTER or done < _BELIEVED_FROM:
+        return ""
+    return f", about {duration_text((total - done) * seconds / done)} left"
+
+
 def progress_text(progress: CrawlProgress, seconds: float) -> str:
-    """One line; the time left is shown once the catalog has been read completely."""
+    """One line; the time left is shown once the catalog has been read completely, and it can be believed."""
     rate = progress.tags_done / seconds if seconds > 0 else 0.0
     text = (
         f"{progress.repositories_done:,} of {progress.repositories_known:,} repositories, "
         f"{progress.tags_done:,} of {progress.tags_known:,} tags, {rate:,.0f}/s"
     )
-    if progress.catalog_complete and rate:
-        text += f", {(progress.tags_known - progress.tags_done) / rate:.0f} s left"
+    if progress.catalog_complete:
+        text += _left(progress.tags_done, progress.tags_known, seconds)
     if progress.allowed_rate is not None:
         text += f"; the registry pushes back: at most {progress.allowed_rate:,.0f} requests/s"
     return text

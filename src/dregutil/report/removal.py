@@ -11,6 +11,7 @@ from dregutil.plan.cost import swept_repositories
 from dregutil.plan.model import Action, Plan, Reclaim, Step, StepKind
 from dregutil.plan.outcome import LostTag, Outcome, Result, RunResult
 from dregutil.report.plan_table import kept_lines, repository_lines, step_lines, tags_text
+from dregutil.report.text import column_lines, pair_lines
 from dregutil.report.units import duration_text, size_text
 from dregutil.storage.garbage_collector import Collector
 
@@ -25,6 +26,7 @@ __all__ = [
     "plan_objects",
     "question",
     "reclaim_lines",
+    "removed_lines",
     "removed_steps",
     "signature_tags",
     "summary_lines",
@@ -180,6 +182,15 @@ def removed_steps(result: RunResult) -> list[Step]:
     what was gone already."""
     own = (StepKind.IMAGE, StepKind.INDEX)
     return [outcome.step for outcome in result.of(Result.REMOVED) if outcome.step.kind in own]
+
+
+def removed_lines(removed: Sequence[Step], *, width: int | None) -> Iterator[str]:
+    """A line for each removed digest: in a pipe repository and digest, as the older tool printed them; on a terminal,
+    whose `width` is given, with the tags."""
+    if width is None:
+        return pair_lines([(step.repository, step.digest) for step in removed])
+    rows = [(step.repository, step.digest, tags_text(step.tags, is_short=True)) for step in removed]
+    return column_lines(rows, width=width) if rows else iter(())
 
 
 def left_lines(result: RunResult) -> Iterator[str]:

@@ -1,13 +1,17 @@
-"""Lines in columns, exactly as the older tool prints them: they do not depend on the width of the terminal."""
+"""Lines in columns. In a pipe they are exactly as the older tool printed them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from dregutil.errors import escaped
-from dregutil.oci.names import parse_signature_tag
+from dregutil.oci.names import Digest, parse_signature_tag
+from dregutil.report.layout import cells, cut, fitted_widths
 
 __all__ = ["column_lines", "pair_lines", "short_tag"]
+
+_LAST = 24  # cells that the last column of a table keeps, if it needs them
+_LEAST = 12  # cells that the others keep
 
 
 def short_tag(tag: str) -> str:
@@ -25,10 +29,22 @@ def pair_lines(pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
     return (f"{first:{width}}  {second}" for first, second in pairs)
 
 
-def column_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows in columns, all but the last padded to the longest cell. Line breaks in a cell are escaped."""
-    shown = [tuple(map(escaped, row)) for row in rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
+def column_lines(rows: Sequence[Sequence[str]], *, width: int | None = None) -> Iterator[str]:
+    """Rows in columns, all but the last padded to the longest cell. Line breaks in a cell are escaped.
+
+    With `width`, that of a terminal, digests have 12 digits, and all columns but the last are cut if they would leave
+    it no room.
+    """
+    shown = [tuple(_shown(cell, is_short=width is not None) for cell in row) for row in rows]
+    widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
+    if width is not None:
+        room = width - 2 * (len(widths) - 1) - min(widths[-1], _LAST)
+        widths[:-1] = fitted_widths(widths[:-1], room, [_LEAST] * (len(widths) - 1))
     for row in shown:
-        cells = [f"{cell:{width}}" for cell, width in zip(row[:-1], widths, strict=False)]
-        yield "  ".join((*cells, row[-1]))
+        first = (cut(cell, size, "middle") for cell, size in zip(row[:-1], widths, strict=False))
+        padded = [cell + " " * (size - cells(cell)) for cell, size in zip(first, widths, strict=False)]
+        yield "  ".join((*padded, row[-1]))
+
+
+def _shown(cell: str, *, is_short: bool) -> str:
+    return cell.hex[:12] if is_short and isinstance(cell, Digest) else escaped(cell)

@@ -7,26 +7,43 @@ from datetime import datetime
 
 from dregutil.inventory.contents.measured import TotalUsage, UsageRow
 from dregutil.oci.names import Digest
+from dregutil.report.layout import cut
 from dregutil.report.units import size_text
+from dregutil.select.usage_by import LABEL
 
 __all__ = ["row_name", "usage_lines", "usage_object"]
 
 _BAR = 12  # characters
 _SHARED_WIDTH = 8
+_LEAST_NAME = 20  # cells that a name keeps on a terminal
 _HEADERS = {
     "repo": ("REPOSITORY", "TAGS", "FREED IF REMOVED", "SHARED"),
     "tag": ("IMAGE", "FREED IF REMOVED", "SHARED"),
+    "owner": ("{}", "REPOS", "TAGS", "FREED IF REMOVED", "SHARED"),
     "layer": ("LAYER", "IMAGES", "REPOSITORIES", "SIZE", ""),
 }
 _SHARED = {
     "repo": "no single repository frees it",
     "tag": "no single tag frees it",
+    "owner": "no row frees it",
     "layer": "no single image frees it",
 }
 
 
-def usage_object(row: UsageRow, created: Callable[[Digest], datetime | None]) -> dict[str, object]:
+def usage_object(row: UsageRow, by: str, created: Callable[[Digest], datetime | None]) -> dict[str, object]:
     """The object of a row. `created` returns when the image of a tag was built, None if that is not known."""
+    if row.owner is not None:
+        label = by.removeprefix(LABEL)
+        named: dict[str, object] = {"namespace": row.owner or None}
+        return {
+            **({"label": label, "value": row.owner or None} if by.startswith(LABEL) else named),
+            "repositories": row.repositories,
+            "tags": row.tags,
+            "images": row.images,
+            "size": row.size,
+            "unique": row.unique,
+            "shared": row.shared,
+        }
     if row.repository is None:
         return {
             "layer": row.digest,
@@ -58,34 +75,43 @@ def usage_lines(
     *,
     longest: int,
     bars: bool,
+    width: int | None = None,
     tag_text: Callable[[str], str] = str,
 ) -> Iterator[str]:
     """A line for each row, then the other rows together, what several share, and the total.
 
     `longest`: the length of the longest name. `bars`: draw what a row frees, relative to the largest.
-    `tag_text`: how tags are shown.
+    `width`: that of the terminal; names that do not fit are cut. `tag_text`: how tags are shown.
     """
-    header = _HEADERS[by]
+    title = by.removeprefix(LABEL).upper()
+    kind = by if by in _HEADERS else "owner"
+    header = tuple(name.format(title) for name in _HEADERS[kind])
     others = "others" if total.rows == 1 else f"{total.rows:,} others"
     closing = ("shared by several", "manifests, configs", others)
     widths = [max(longest, len(header[0]), *map(len, closing)), *(max(len(title), 7) for title in header[1:-1])]
     gap = " " * (_BAR + 1) if bars else ""
+    if width is not None:
+        beside = sum(widths[1:]) + 2 * len(widths) + _SHARED_WIDTH + len(gap)
+        widths[0] = max(min(widths[0], width - beside), _LEAST_NAME)
 
     def line(name: str, counts: Sequence[str], freed: str, rest: str = "") -> str:
         numbers = (*counts, freed)
-        cells = [f"{name:{widths[0]}}", *(f"{n:>{width}}" for n, width in zip(numbers, widths[1:], strict=True))]
+        cells = [
+            f"{cut(name, widths[0], 'middle'):{widths[0]}}",
+            *(f"{number:>{size}}" for number, size in zip(numbers, widths[1:], strict=True)),
+        ]
         return f"{'  '.join(cells)}{rest}".rstrip()
 
     yield line(header[0], header[1:-2], header[-2], f"{gap}  {header[-1]:>{_SHARED_WIDTH}}")
     number = shown = 0
     for row in rows:
-        weight = row.size if by == "layer" else row.unique
+        weight = row.size if kind == "layer" else row.unique
         number += 1
         shown += weight
         bar = f" {_bar(weight, total.most):{_BAR}}" if bars else ""
-        shared = "" if by == "layer" else f"  {size_text(row.shared):>{_SHARED_WIDTH}}"
-        yield line(row_name(row, tag_text), _counts(row), size_text(weight), f"{bar}{shared}")
-    for name, weight, rest in _closing_lines(by, total, number, shown):
+        shared = "" if kind == "layer" else f"  {size_text(row.shared):>{_SHARED_WIDTH}}"
+        yield line(row_name(row, tag_text, by), _counts(row), size_text(weight), f"{bar}{shared}")
+    for name, weight, rest in _closing_lines(kind, total, number, shown):
         yield line(name, [""] * (len(header) - 3), size_text(weight), rest)
 
 
@@ -101,14 +127,18 @@ def _closing_lines(by: str, total: TotalUsage, number: int, shown: int) -> Itera
     yield "total", total.size, ""
 
 
-def row_name(row: UsageRow, tag_text: Callable[[str], str]) -> str:
+def row_name(row: UsageRow, tag_text: Callable[[str], str], by: str = "") -> str:
     """The first column of a row."""
+    if row.owner is not None:
+        return row.owner or (f"(no label {by.removeprefix(LABEL)})" if by.startswith(LABEL) else "(no namespace)")
     if row.repository is None:
         return str(row.digest)
     return row.repository if row.tag is None else f"{row.repository}:{tag_text(row.tag)}"
 
 
 def _counts(row: UsageRow) -> Sequence[str]:
+    if row.owner is not None:
+        return (f"{row.repositories:,}", f"{row.tags:,}")
     if row.repository is None:
         return (f"{row.images:,}", f"{row.repositories:,}")
     return (f"{row.tags:,}",) if row.tag is None else ()

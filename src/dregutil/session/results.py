@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from dregutil.select.content_selector import Match
     from dregutil.select.find import Use
 
-__all__ = ["Found", "ImageTag", "SearchResult", "StorageCheckup", "UsageBy", "UsageSort", "Weighed"]
+__all__ = ["Found", "ImageTag", "SearchResult", "StorageCheckup", "UsageSort", "Weighed"]
 
-UsageBy = Literal["repo", "tag", "layer"]
 UsageSort = Literal["unique", "size", "shared", "tags", "name"]
 
 

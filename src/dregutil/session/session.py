@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
-from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.select.usage_by import LABEL, check_usage_by
 from dregutil.session.cleanup import CleanupSession
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from dregutil.inventory.contents.disk_usage import DiskUsage
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.tags import Inventory
-    from dregutil.session.results import UsageBy, Weighed
+    from dregutil.session.results import Weighed
 
 __all__ = ["AsyncSession"]
 
@@ -31,16 +32,14 @@ class AsyncSession(CleanupSession):
     lists what is recorded. The other methods are the parts of these.
     """
 
-    async def disk_usage(self, *repositories: str, by: UsageBy = "repo") -> Weighed:
-        """The size of each repository, tag or layer (`by`: "repo", "tag" or "layer") in bytes, unique and shared.
+    async def disk_usage(self, *repositories: str, by: str = "repo") -> Weighed:
+        """The size of each line of `by` in bytes, unique and shared: "repo", "tag", "layer", "namespace" (the first
+        part of the repository's name), or "label=KEY", a line for each value of a label of the images.
 
         Sizes are those that manifests state; with the option `storage`, the real ones. With repositories (names or
         globs), only these have rows. Raises NotFoundError if one does not exist, UsageError for another `by`.
         """
-        from dregutil.session.results import UsageBy
-
-        if by not in get_args(UsageBy):
-            raise UsageError(f"by is one of {', '.join(get_args(UsageBy))}, not {by!r}")
+        check_usage_by(by)
         source = await self.usage_source()
         shown = self.named(repositories, source) if repositories else None
         return await self.weigh(source, shown, by)
@@ -76,7 +75,23 @@ class AsyncSession(CleanupSession):
             unreadable.update(unread)
         left_behind = tuple(usage.on_placeholders())
         usage.add_sizes(stored.blobs.items() if stored is not None else await self._foreign_sizes(usage))
-        return Weighed(usage.measure(by), source, unreadable, unlisted, left_behind)
+        if by == "namespace" or by.startswith(LABEL):
+            usage.own(self._owner(by))
+        line = by if by in ("repo", "tag", "layer") else "owner"
+        return Weighed(usage.measure(line), source, unreadable, unlisted, left_behind)
+
+    def _owner(self, by: str) -> Callable[[Repository, Digest], str]:
+        """Whose a tag is: the first part of its repository's name, or the value of a label of its image."""
+        if by == "namespace":
+            return lambda repository, _: repository.partition("/")[0] if "/" in repository else ""
+        key, database = by.removeprefix(LABEL), self.database
+
+        @cache
+        def value(digest: Digest) -> str:
+            details = database.details(digest)
+            return "" if details is None else details.labels.get(key, "")
+
+        return lambda _, digest: value(digest)
 
     async def _foreign_sizes(self, usage: DiskUsage) -> Iterable[tuple[Digest, int]]:
         foreign = usage.foreign_layers()

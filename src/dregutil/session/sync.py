@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from dregutil.select.search import Search
     from dregutil.select.selection import MatchRules, Selection
     from dregutil.session.base import Options
-    from dregutil.session.results import Found, ImageTag, SearchResult, StorageCheckup, UsageBy, Weighed
+    from dregutil.session.results import Found, ImageTag, SearchResult, StorageCheckup, Weighed
     from dregutil.session.stop import Stop
     from dregutil.storage.garbage_collector import Collector
     from dregutil.storage.stored import StoredRegistry
@@ -172,7 +172,7 @@ class Session:
     def named(self, names: Sequence[str], found: CrawlResult) -> tuple[Repository, ...]:
         return self._session.named(names, found)
 
-    def disk_usage(self, *repositories: str, by: UsageBy = "repo") -> Weighed:
+    def disk_usage(self, *repositories: str, by: str = "repo") -> Weighed:
         return self._run(self._session.disk_usage(*repositories, by=by))
 
     def usage_source(self) -> CrawlResult:

@@ -36,6 +36,7 @@ from dregutil.report.cleanup import (
     rule_lines,
 )
 from dregutil.report.removal import brake_lines
+from dregutil.report.terminal import width_of
 from dregutil.retention import Decision
 from dregutil.retention.proposal import surprises
 from dregutil.select.quantity import parse_duration
@@ -116,7 +117,7 @@ def _named(args: argparse.Namespace, proposal: Proposal) -> list[str]:
     """Lines with the tags to remove, before the question; with --details they are shown already."""
     if args.details or proposal.refused or not _asks(args, proposal):
         return []
-    return [*going_lines(proposal.judged.judgement, proposal.plan), ""]
+    return [*going_lines(proposal.judged.judgement, proposal.plan, width=width_of(sys.stderr)), ""]
 
 
 def _carry_out(
@@ -163,8 +164,9 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> 
     if settings.format != "text" and (args.dry_run or args.plan_out):
         return []
     judgement = proposal.judged.judgement
-    found = [*detail_lines(judgement), ""] if args.details else []
-    found += policy_lines(proposal.summaries, freed_by_policy(proposal.plan), proposal.last)
+    width = width_of(sys.stdout if args.dry_run or args.plan_out else sys.stderr)
+    found = [*detail_lines(judgement, width=width), ""] if args.details else []
+    found += policy_lines(proposal.summaries, freed_by_policy(proposal.plan), proposal.last, width=width)
     others = sum(not verdict.policy and verdict.decision is Decision.KEEP for verdict in judgement)
     if others:
         found.append(f"selected by no policy, and kept: {plural(others, 'tag')}")
@@ -172,7 +174,7 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> 
     if followers:
         found.append(f"signatures and other referrers, which follow their subject: {plural(followers, 'tag')}")
     if args.details:
-        found += ["", *rule_lines(proposal.rules), ""]
+        found += ["", *rule_lines(proposal.rules, width=width), ""]
     found += list_lines(proposal.judged.lists, details=args.details)
     if proposal.judged.source.failed:
         number = plural(len(proposal.judged.source.failed), "repository")

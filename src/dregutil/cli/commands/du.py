@@ -18,6 +18,7 @@ from dregutil.errors import UsageError
 from dregutil.inventory.contents.measured import Measured, UsageRow
 from dregutil.oci.names import Digest
 from dregutil.plan.waste import wasted
+from dregutil.report.terminal import width_of
 from dregutil.report.units import size_text
 from dregutil.report.usage import row_name, usage_lines, usage_object
 from dregutil.select.named import parse_named
@@ -93,26 +94,26 @@ def _show(args: argparse.Namespace, settings: Settings, registry: Session, measu
     sort = args.sort or ("size" if args.by == "layer" else "unique")
     rows, total = measured.rows(sort, args.top), measured.total
     if settings.format == "text":
-        bars, shown = sys.stdout.isatty(), tag_text(sys.stdout)
+        bars, width, shown = sys.stdout.isatty(), width_of(sys.stdout), tag_text(sys.stdout)
         if bars or args.top is not None:
             # Few rows: the column is as wide as they are. Otherwise there may be more rows than fit in memory.
             listed: Iterable[UsageRow] = list(rows)
-            longest = max((len(row_name(row, shown)) for row in listed), default=0)
+            longest = max((len(row_name(row, shown, args.by)) for row in listed), default=0)
         else:
             listed, longest = rows, measured.longest_name()
-        emit(settings, (), usage_lines(args.by, listed, total, longest=longest, bars=bars, tag_text=shown))
+        emit(settings, (), usage_lines(args.by, listed, total, longest=longest, bars=bars, width=width, tag_text=shown))
         return
-    emit(settings, _objects(settings, registry, rows, total.size), ())
+    emit(settings, _objects(settings, registry, args.by, rows, total.size), ())
 
 
 def _objects(
-    settings: Settings, registry: Session, rows: Iterator[UsageRow], total: int
+    settings: Settings, registry: Session, by: str, rows: Iterator[UsageRow], total: int
 ) -> Iterator[dict[str, object]]:
     @cache
     def created(digest: Digest) -> datetime | None:
         details = registry.database.details(digest)
         return None if details is None else details.created
 
-    yield from (usage_object(row, created) for row in rows)
+    yield from (usage_object(row, by, created) for row in rows)
     if settings.format in ("json", "jsonl"):
         yield {"total": total}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import PartialError
+from dregutil.report.terminal import width_of
 from dregutil.report.text import column_lines
 
 __all__ = ["find"]
@@ -35,6 +37,6 @@ def find(args: argparse.Namespace, settings: Settings) -> int:
         for use in found.uses
     ]
     rows = [(use.repository, use.tag, use.digest, use.how) for use in found.uses]
-    emit(settings, objects, (line.rstrip() for line in column_lines(rows)) if rows else ())
+    emit(settings, objects, (line.rstrip() for line in column_lines(rows, width=width_of(sys.stdout))) if rows else ())
     count(settings, "tags", len(rows))
     return PARTIAL if source.failed or found.unreadable else 0

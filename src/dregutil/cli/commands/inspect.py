@@ -14,6 +14,7 @@ from dregutil.cli.settings import Settings
 from dregutil.oci.names import Reference, Tag
 from dregutil.oci.placeholder import is_placeholder
 from dregutil.report.image import image_lines, image_object
+from dregutil.report.terminal import width_of
 
 __all__ = ["inspect"]
 
@@ -22,7 +23,8 @@ def inspect(args: argparse.Namespace, settings: Settings) -> int:
     """Resolves the image live; the contents of its digest may come from the content database."""
     with opened(settings) as registry:
         image = registry.inspect(args.image)
-    emit(settings, [image_object(image)], image_lines(image, datetime.now(UTC), tag_text=tag_text(sys.stdout)))
+    shown = image_lines(image, datetime.now(UTC), tag_text=tag_text(sys.stdout), width=width_of(sys.stdout))
+    emit(settings, [image_object(image)], shown)
     trouble, digest = image.trouble, image.details.digest
     if is_placeholder(image.manifests.get(digest)):
         tag = Reference.parse(args.image, registry=settings.address).tag or Tag(digest)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from dregutil.cli.opened import opened
 from dregutil.cli.output import emit
 from dregutil.cli.policies import chosen_policy
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored
+from dregutil.report.terminal import width_of
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
 from dregutil.retention import Verdict
@@ -64,4 +66,4 @@ def _date(verdict: Verdict) -> str:
 
 def _rows(factors: tuple[Factor, ...]) -> list[str]:
     rows = [("keeps" if factor.keeps else "does not", factor.what, factor.text) for factor in factors]
-    return [line.rstrip() for line in column_lines(rows)] if rows else []
+    return [line.rstrip() for line in column_lines(rows, width=width_of(sys.stdout))] if rows else []

@@ -6,6 +6,7 @@ import argparse
 
 from dregutil.cli.options.command import Command
 from dregutil.cli.options.common import add_repositories, add_rules, add_search, add_selectors, add_storage
+from dregutil.errors import UsageError
 
 __all__ = ["COMMANDS", "TITLE", "add_tag_query"]
 
@@ -74,14 +75,24 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE", help="repository:tag (default: latest) or repository@digest")
 
 
+def _usage_by(text: str) -> str:
+    from dregutil.select.usage_by import check_usage_by
+
+    try:
+        return check_usage_by(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+
+
 def _add_usage(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("repo", nargs="*", metavar="REPO", help="repositories, or globs of them (default: all)")
     add(
         "--by",
-        choices=("repo", "tag", "layer"),
+        type=_usage_by,
         default="repo",
-        help="one line per repository, tag or layer (default: repo)",
+        metavar="WHAT",
+        help="a line for each repo, tag, layer, namespace, or value of a label: label=team (default: repo)",
     )
     add("--sort", choices=("unique", "size", "shared", "tags", "name"), help="default: unique; with --by layer, size")
     add("--top", type=int, metavar="N", help="at most N lines; the others are summed up")

@@ -11,7 +11,7 @@ does not have. Sizes are the real ones where they were added, else those that ma
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from dregutil.inventory.contents.database import CHILD, FOREIGN, ContentDatabase, digest_key, digest_of_key
 from dregutil.inventory.contents.measured import Measured, measure_lines
@@ -33,6 +33,13 @@ _TABLES = (
     # What goes with its subject, as the referrers API says.
     "CREATE TEMP TABLE referrer (place INTEGER, subject INTEGER, manifest INTEGER,"
     " PRIMARY KEY (subject, place, manifest)) WITHOUT ROWID",
+)
+# Whose each tag is. What is not shown has an owner without a name, with whom the others may share blobs.
+_OWNERS = (
+    "DROP TABLE IF EXISTS temp.owned",
+    "DROP TABLE IF EXISTS temp.owner_of",
+    "CREATE TEMP TABLE owned (id INTEGER PRIMARY KEY, name TEXT NOT NULL, shown INTEGER NOT NULL)",
+    "CREATE TEMP TABLE owner_of (tag INTEGER PRIMARY KEY, line INTEGER NOT NULL)",
 )
 # The manifests that tags reach, by repository.
 _BELOW = (
@@ -70,9 +77,25 @@ class DiskUsage:
                 self._connection.executemany("INSERT INTO tag VALUES (NULL, ?, ?, ?)", self._placed(tags, shown))
 
     def measure(self, by: str) -> Measured:
-        """What each line of `by` weighs: "repo", "tag" or "layer"."""
+        """What each line of `by` weighs: "repo", "tag", "layer", or "owner" after `own`."""
         self._measurements += 1
         return measure_lines(self.database, by, number=self._measurements, is_filtered=self._is_filtered)
+
+    def own(self, owner_of: Callable[[Repository, Digest], str]) -> None:
+        """Give each tag an owner, by its repository and digest; empty for none."""
+        query = "SELECT tag.id, place.name, tag.digest, shown FROM tag JOIN place ON place.id = tag.place"
+        owners: dict[tuple[str, int], int] = {}
+        with self.database.guarded():
+            lines = []
+            for tag, name, key, shown in self._connection.execute(query):
+                owner = owner_of(Repository(name), digest_of_key(key)) if shown else ""
+                lines.append((tag, owners.setdefault((owner, shown), len(owners) + 1)))
+            for statement in _OWNERS:
+                self._connection.execute(statement)
+            with self.database.temporary():
+                rows = ((line, name, shown) for (name, shown), line in owners.items())
+                self._connection.executemany("INSERT INTO owned VALUES (?, ?, ?)", rows)
+                self._connection.executemany("INSERT INTO owner_of VALUES (?, ?)", lines)
 
     def missing(self) -> list[tuple[Repository, Digest]]:
         """The digests that the content database does not have whole, with each repository that has a tag on it."""

@@ -16,7 +16,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 
 __all__ = ["BY", "SORTS", "Measured", "TotalUsage", "UsageRow", "measure_lines"]
 
-BY = ("repo", "tag", "layer")
+BY = ("repo", "tag", "layer", "owner")
 SORTS: Mapping[str, str] = {
     "unique": "freed DESC, size DESC, name, tag",
     "size": "size DESC, freed DESC, name, tag",
@@ -34,7 +34,8 @@ _WORKING = (
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """Bytes of a repository, of a tag, or of a layer (then `digest` is its own).
+    """Bytes of a repository, of a tag, of a layer (then `digest` is its own), or of an owner: a namespace, or the value
+    of a label (empty: tags without it).
 
     `size`: all that it reaches, each blob once. `unique`: what removing it alone would free; of a layer, its size if
     only one image has it. `images` counts the digests that its tags name; of a layer, the images that have it.
@@ -48,6 +49,7 @@ class UsageRow:
     images: int
     size: int
     unique: int
+    owner: str | None = None
 
     @property
     def shared(self) -> int:
@@ -96,12 +98,17 @@ class Measured:
                 f" ORDER BY {SORTS[sort]} LIMIT ?",
                 (-1 if top is None else top,),
             )
-            for name, tag, key, *numbers in found:
+            for name, tag, key, repositories, tags, images, size, freed in found:
                 yield UsageRow(
-                    None if self.by == "layer" else Repository(name),
+                    Repository(name) if self.by in ("repo", "tag") else None,
                     Tag(tag) if tag else None,
                     None if key is None else digest_of_key(key),
-                    *numbers,
+                    repositories,
+                    tags,
+                    images,
+                    size,
+                    freed,
+                    name if self.by == "owner" else None,
                 )
 
     def longest_name(self) -> int:
@@ -110,6 +117,7 @@ class Measured:
             "repo": "SELECT max(length(name)) FROM place WHERE shown",
             "tag": "SELECT max(length(place.name) + 1 + length(tag.name)) FROM tag"
             " JOIN place ON place.id = place AND shown",
+            "owner": "SELECT max(length(name)) FROM owned WHERE shown",
             "layer": f"SELECT max(7 + 2 * length(digest)) FROM {self._weight} JOIN blob ON blob.id = line",
         }[self.by]
         with self._database.guarded():
@@ -127,6 +135,13 @@ class Measured:
             return (
                 "SELECT place.name, tag.name AS tag, tag.digest, 1 AS repositories, 1 AS tags, 1 AS images,"
                 f" size, freed FROM {self._weight} JOIN tag ON tag.id = line JOIN place ON place.id = tag.place"
+            )
+        if self.by == "owner":
+            return (
+                "SELECT owned.name, '' AS tag, NULL AS digest, counted.repositories, counted.tags, counted.images,"
+                f" size, freed FROM {self._weight} JOIN owned ON owned.id = line JOIN (SELECT line AS of,"
+                " count(DISTINCT place) AS repositories, count(*) AS tags, count(DISTINCT digest) AS images"
+                " FROM owner_of JOIN tag ON tag.id = owner_of.tag GROUP BY line) AS counted ON counted.of = line"
             )
         return (
             "SELECT lower(hex(digest)) AS name, '' AS tag, digest, owner.lines AS repositories, images AS tags, images,"
@@ -175,8 +190,14 @@ class _Measurement:
 
     def hold(self) -> None:
         """The manifests of each line: those that its tags name, their children, and what refers to any of these."""
-        line = "tag.id" if self.by == "tag" else "tag.place"
-        place = "(SELECT place FROM tag WHERE tag.id = line)" if self.by == "tag" else "line"
+        line = {"tag": "tag.id", "owner": "(SELECT line FROM owner_of WHERE owner_of.tag = tag.id)"}.get(
+            self.by, "tag.place"
+        )
+        place = {
+            "tag": "= (SELECT place FROM tag WHERE tag.id = line)",
+            "owner": "IN (SELECT place FROM tag JOIN owner_of ON owner_of.tag = tag.id"
+            " WHERE owner_of.line = held.line)",
+        }.get(self.by, "= line")
         self._execute(
             f"INSERT OR IGNORE INTO held SELECT {line}, blob.id FROM tag"
             " CROSS JOIN blob ON blob.digest = tag.digest CROSS JOIN manifest ON manifest.id = blob.id"
@@ -190,7 +211,7 @@ class _Measurement:
             )
             referrers = self._execute(
                 "INSERT OR IGNORE INTO held SELECT line, referrer.manifest FROM referrer"
-                f" CROSS JOIN held ON held.manifest = referrer.subject WHERE referrer.place = {place}"
+                f" CROSS JOIN held ON held.manifest = referrer.subject WHERE referrer.place {place}"
             )
             if children.rowcount == referrers.rowcount == 0:
                 return
@@ -242,7 +263,10 @@ class _Measurement:
 
     def _is_shown(self, column: str) -> str:
         shown = "SELECT id FROM place WHERE shown"
-        lines = f"SELECT id FROM tag WHERE place IN ({shown})" if self.by == "tag" else shown
+        lines = {
+            "tag": f"SELECT id FROM tag WHERE place IN ({shown})",
+            "owner": "SELECT id FROM owned WHERE shown",
+        }.get(self.by, shown)
         return f"{column} IN ({lines})"
 
     def _reached_by_shown(self, column: str) -> str:
