@@ -15,9 +15,7 @@ reads a cache file needs no HTTP client.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as in typing, which takes as long to import as completion in a shell may take
 if TYPE_CHECKING:
     from dregutil.apply.progress import RunProgress
     from dregutil.apply.undo.plan import UndoEntry, UndoPlan
@@ -328,6 +326,8 @@ def __getattr__(name: str) -> object:
     place = _PLACE_OF.get(name)
     if place is None:
         raise AttributeError(f"module 'dregutil' has no attribute {name!r}")
+    import importlib
+
     found = getattr(importlib.import_module(place), name)
     globals()[name] = found
     return found
