@@ -33,7 +33,8 @@ def example(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
         assert found.returncode == 0, found.stderr
         return found.stdout + found.stderr
 
-    run("remove-tags -r payments/api -t 1.0 --plan-out plan.jsonl")
+    for name, tags in (("plan", "1.0"), ("monday", "1.0"), ("tuesday", "1.0 1.1")):
+        run(f"remove-tags -r payments/api -t {tags} --plan-out {name}.jsonl")
     run("remove-tags -r shop/web -t 1.1 -y")
     (folder,) = (tmp_path / "state" / "dregutil" / "runs").iterdir()
     names.append(folder.name)
