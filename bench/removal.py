@@ -146,7 +146,7 @@ def _command(folder: Path, port: int) -> list[str | Path]:
 def _ours(walls: Walls, folder: Path, port: int, _: Setting) -> None:
     removal = timed([*_command(folder, port), "remove-tags", "-r", *NAMES, "-t", SELECTOR], folder)
     assert removal.output.count("sha256:") == REPOSITORIES * DOOMED, removal.output[-500:]
-    undo = timed([*_command(folder, port), "undo"], folder)
+    undo = timed([*_command(folder, port), "undo", "-y"], folder)
     assert f"put back {REPOSITORIES * DOOMED:,} tags" in undo.output, undo.output[:500]
     walls.removal.append(removal.wall)
     walls.undo.append(undo.wall)

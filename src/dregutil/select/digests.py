@@ -5,6 +5,7 @@ A registry deletes per repository: other repositories that have the same digest 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from dregutil.select.selection import Selected, Selection
 
 __all__ = ["Beginning", "parse_digests", "select_digests"]
 
-_SHORTEST = 4  # digits
+_BEGINNING = re.compile(r"(?:(sha256|sha384|sha512):)?([0-9a-f]{4,128})")
 _MOST_NAMED = 5
 
 
@@ -48,18 +49,16 @@ def parse_digests(texts: Collection[str]) -> tuple[Digest | Beginning, ...]:
 
 
 def _parse(text: str) -> Digest | Beginning:
-    algorithm, colon, digits = text.rpartition(":")
-    if colon:
-        try:
-            return Digest.parse(text)
-        except UsageError:
-            pass
-    if len(digits) < _SHORTEST or set(digits) - set("0123456789abcdef") or (colon and not algorithm):
+    found = _BEGINNING.fullmatch(text)
+    if found is None:
         raise UsageError(
             f"{text[:150]!r} is neither a digest nor the beginning of one",
-            advice="write it as sha256:… or as its first digits; `dregutil inspect IMAGE` shows digests",
+            advice="write it as sha256:… or as its first digits, at least four; `dregutil inspect IMAGE` shows digests",
         )
-    return Beginning(text, digits, algorithm or None)
+    try:
+        return Digest.parse(text)
+    except UsageError:
+        return Beginning(text, found[2], found[1])
 
 
 def select_digests(repository: Repository, digests: Iterable[Digest], *, with_tags: bool = False) -> Selection:
