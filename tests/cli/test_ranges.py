@@ -46,6 +46,7 @@ def test_a_query_of_every_version_by_two_selectors_warns(program: Program) -> No
     found = program.run("query-tags", "-r", "shop/web", "-t", ">=1.2", "<1.3")
     assert (found.returncode, found.stdout) == (0, plain.stdout)
     assert f"warning: {TOGETHER}" in found.stderr
+    assert f"warning: {TOGETHER}" in program.run("ls", "shop/web", "-t", ">=1.2", "<1.3").stderr
     found = program.run("query-tags", "-r", "shop/web", "-t", ">=1.2 <1.3")
     assert "together" not in found.stderr
     assert len(found.stdout.splitlines()) == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import dregutil
 from dregutil.cli import run
 from images import Pusher
 from program import Program
@@ -35,6 +36,22 @@ def test_a_selector_that_matches_nothing_is_reported(program: Program, pusher: P
             assert "1.0.7 selects no tag" not in found.stderr
         found = program.run(*command, "-r", "shop/web", "-t", "1.0.7", ">=1", "-x", "stable", "-re", "st")
         assert "no tag" not in found.stderr
+
+
+def test_in_the_library_it_is_a_warning(program: Program) -> None:
+    warned: list[str] = []
+    state = program.folder / "library"
+    with dregutil.open(
+        program.url, state_dir=state, contents=None, on_warning=lambda text, _: warned.append(text)
+    ) as shop:
+        shop.tags("shop/web", tags=["1.0.7", "<2"], exclude=["stable"])
+        assert warned == []
+        assert shop.tags("shop/web", tags=["1.0.77", "<0.1"], regex=["st"], exclude=["stabel"])
+        said = ["1.0.77 selects no tag (did you mean 1.0.7?)", "<0.1 selects no tag"]
+        assert warned == [*said, "exclude: stabel names no tag (did you mean stable?)"]
+        warned.clear()
+        assert shop.plan_removal("shop/web", tags=["1.0.77"]).steps == ()
+        assert warned == said[:1]
 
 
 @pytest.mark.parametrize(

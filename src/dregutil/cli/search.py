@@ -12,20 +12,26 @@ from dregutil.cli.repositories import PARTIAL, expand
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Reference, Repository, Tag
+from dregutil.select.every_version import EVERY_VERSION_ADVICE, every_version
 from dregutil.select.named import parse_named
-from dregutil.select.nearest import near
 from dregutil.select.quantity import parse_duration, parse_size
 from dregutil.select.search import Search
-from dregutil.select.selector import Every, Exact, TagSelector
+from dregutil.select.selector import Every, TagSelector
+from dregutil.select.unmatched import unmatched_lines
 from dregutil.select.version import tag_order
 
 if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.session.sync import Session
 
-__all__ = ["matching_tags", "note_unmatched", "read_search", "read_tag_selector", "search_contents"]
-
-_MOST_NAMED = 5
+__all__ = [
+    "matching_tags",
+    "note_unmatched",
+    "read_search",
+    "read_tag_selector",
+    "search_contents",
+    "tell_every_version",
+]
 
 
 def read_search(args: argparse.Namespace, settings: Settings) -> Search:
@@ -98,22 +104,21 @@ def read_tag_selector(args: argparse.Namespace, search: Search, *, is_listing: b
 
 
 def note_unmatched(args: argparse.Namespace, settings: Settings, selector: TagSelector, there: Set[str]) -> None:
-    """Name the selectors that match no tag, and the excluded tags that do not exist: usually typing errors."""
-    given = [*(args.tags or ()), *(args.regex or ())]
-    unmatched = [
-        f"{text} selects no tag{near(text, there) if isinstance(one, Exact) else ''}"
-        for text, one in zip(given, selector.include, strict=False)
-        if not (one.name in there if isinstance(one, Exact) else any(map(one.matches, there)))
-    ]
-    unmatched += [
-        f"-x {one.name} names no tag{near(one.name, there)}"
-        for one in selector.exclude
-        if isinstance(one, Exact) and one.name not in there
-    ]
-    for line in unmatched[:_MOST_NAMED]:
+    """Name the selectors that match no tag, and the excluded tags that do not exist."""
+    for line in unmatched_lines([*(args.tags or ()), *(args.regex or ())], selector, there):
         note(settings, line)
-    if len(unmatched) > _MOST_NAMED:
-        note(settings, f"and {len(unmatched) - _MOST_NAMED:,} more that match no tag")
+
+
+def tell_every_version(args: argparse.Namespace, settings: Settings, selector: TagSelector, *, shown: bool) -> None:
+    """Warn of selectors that together match every version. Raises UsageError unless the result is only `shown`."""
+    every = every_version(args.tags or (), selector.include)
+    if every is not None and not shown:
+        raise UsageError(every.text("-t"), advice=EVERY_VERSION_ADVICE)
+    if every is not None:
+        note(settings, f"warning: {every.text('-t')}")
+    every = every_version(args.exclude or (), selector.exclude)
+    if every is not None:
+        note(settings, f"warning: {every.text('-x', 'exclude')}")
 
 
 def matching_tags(
@@ -125,6 +130,7 @@ def matching_tags(
     named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
     selector, is_named = read_tag_selector(args, search, is_listing=True), bool(args.tags or args.regex)
+    tell_every_version(args, settings, selector, shown=True)
     source = registry.inventory(only=search.with_bases(named.only))
     inventory = source.shown
     found, code = expand(named, inventory, source.failed)

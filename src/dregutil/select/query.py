@@ -49,11 +49,12 @@ class Selectors(TypedDict, total=False):
 @dataclass(frozen=True, slots=True)
 class Query:
     """Selectors, read. `selects`: something says which tags are meant. `every`: those that together match every
-    version."""
+    version. `given`: those that include, as texts."""
 
     tags: TagSelector
     contents: Search
     every: EveryVersion | None = None
+    given: tuple[str, ...] = ()
 
     @property
     def selects(self) -> bool:
@@ -79,9 +80,10 @@ def read_selectors(given: Selectors, address: RegistryAddress) -> Query:
     if not (given.get("tags") or given.get("regex")):
         tags = replace(tags, include=(Every(),))
     by_content = ("older_than", "newer_than", "larger_than", "labels", "platforms", "media_types", "based_on")
+    texts = (*given.get("tags", ()), *given.get("regex", ()))
     every = every_version(tuple(given.get("tags", ())), tags.include)
     if not any(given.get(name) not in (None, (), [], {}) for name in by_content):
-        return Query(tags, Search(), every)
+        return Query(tags, Search(), every, texts)
     selector = ContentSelector(
         older_than=_read(given.get("older_than"), parse_duration),
         newer_than=_read(given.get("newer_than"), parse_duration),
@@ -91,7 +93,7 @@ def read_selectors(given: Selectors, address: RegistryAddress) -> Query:
         media_types=tuple(map(parse_media_type, given.get("media_types", ()))),
     )
     bases = tuple(Reference.parse(base, registry=address) for base in given.get("based_on", ()))
-    return Query(tags, Search(selector, bases), every)
+    return Query(tags, Search(selector, bases), every, texts)
 
 
 def parse_media_type(text: str) -> Glob:

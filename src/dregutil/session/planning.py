@@ -89,6 +89,7 @@ class PlanningSession(HoldSession):
         only = query.contents.with_bases(parse_named(repositories, self.address).only)
         found = await self.inventory(only=only if rules.ignore_other_repositories else None)
         names = self.named(repositories, found)
+        self._warn_of_unmatched(query, names, found.inventory)
         digests = None
         if query.contents.is_asked:
             tags = [(name, tag, digest) for name in names for tag, digest in found.inventory.tags(name).items()]

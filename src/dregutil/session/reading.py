@@ -129,9 +129,11 @@ class ReadingSession(SessionBase):
             self._warn(query.every.text("tags"))
         named = parse_named(repositories, self.address)
         found = await self.inventory(only=query.contents.with_bases(named.only))
+        names = self.named(repositories, found)
+        self._warn_of_unmatched(query, names, found.inventory)
         images = [
             ImageTag(name, tag, digest)
-            for name in self.named(repositories, found)
+            for name in names
             for tag, digest in sorted(found.inventory.tags(name).items(), key=lambda one: tag_order(one[0]))
             if query.tags.matches(tag)
         ]
@@ -139,6 +141,14 @@ class ReadingSession(SessionBase):
             result = await self.search(found, query.contents, [(one.repository, one.digest) for one in images])
             images = [one for one in images if one.digest in result.digests]
         return tuple(images)
+
+    def _warn_of_unmatched(self, query: Query, names: Sequence[Repository], inventory: Inventory) -> None:
+        """Warn of selectors that match no tag."""
+        from dregutil.select.unmatched import unmatched_lines
+
+        there = {tag for name in names for tag in inventory.tags(name)}
+        for line in unmatched_lines(query.given, query.tags, there, exclude="exclude:"):
+            self._warn(line)
 
     async def contents(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
         """As `tags`, each with what its image contains: size, date, labels, platforms, layers. What was read before is

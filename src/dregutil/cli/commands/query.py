@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note
 from dregutil.cli.repositories import expand, tell_absent
-from dregutil.cli.search import note_unmatched, read_search, read_tag_selector, search_contents
+from dregutil.cli.search import note_unmatched, read_search, read_tag_selector, search_contents, tell_every_version
 from dregutil.cli.settings import Settings
-from dregutil.errors import DregutilError, UsageError
+from dregutil.errors import DregutilError
 from dregutil.inventory.crawl_result import CrawlResult
 from dregutil.oci.names import Digest
 from dregutil.report.text import pair_lines
-from dregutil.select.every_version import EVERY_VERSION_ADVICE, every_version
 from dregutil.select.named import parse_named, parse_repositories
 from dregutil.select.selection import HeldBack, MatchRules, Selected, Selection, select_repositories, select_tags
-from dregutil.select.selector import TagSelector
 from dregutil.session.sync import Session
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ def select(
     named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
     selector = read_tag_selector(args, search)
-    _tell_every_version(args, settings, selector, shown=shown)
+    tell_every_version(args, settings, selector, shown=shown)
     source = registry.inventory(only=search.with_bases(named.only) if _is_alone(args, settings) else None)
     inventory = source.shown if shown else source.inventory
     found, code = expand(named, inventory, source.failed)
@@ -96,18 +94,6 @@ def select(
 def _is_alone(args: argparse.Namespace, settings: Settings) -> bool:
     """Whether the tags of other repositories decide nothing: by an option, or because only tags are removed."""
     return args.ignore_other_repos or (getattr(args, "untag", False) and not settings.raise_intersecting_repository)
-
-
-def _tell_every_version(args: argparse.Namespace, settings: Settings, selector: TagSelector, *, shown: bool) -> None:
-    """Warn of selectors that together match every version; raises UsageError where a removal would."""
-    every = every_version(args.tags or (), selector.include)
-    if every is not None and not shown:
-        raise UsageError(every.text("-t"), advice=EVERY_VERSION_ADVICE)
-    if every is not None:
-        note(settings, f"warning: {every.text('-t')}")
-    every = every_version(args.exclude or (), selector.exclude)
-    if every is not None:
-        note(settings, f"warning: {every.text('-x', 'exclude')}")
 
 
 def _details(settings: Settings, registry: Session, found: Sequence[Selected]) -> Mapping[Digest, ImageDetails | None]:
