@@ -344,7 +344,7 @@ complete -c dregutil -n '_shtab_dregutil_using inspect' -l log-format -xka "text
 complete -c dregutil -n '_shtab_dregutil_using inspect; and test $_shtab_dregutil_npos -eq 0' -ka "(_dregutil_values images)" -d 'repository:tag (default: latest) or repository@digest'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a du -d 'Show sizes, and what removing each would free.'
 complete -c dregutil -n '_shtab_dregutil_using du' -s h -l help -d 'show this help message and exit'
-complete -c dregutil -n '_shtab_dregutil_using du' -l by -xka "repo tag layer" -d 'one line per repository, tag or layer (default: repo)'
+complete -c dregutil -n '_shtab_dregutil_using du' -l by -x -d 'a line for each repo, tag, layer, namespace, or value of a label: label=team (default: repo)'
 complete -c dregutil -n '_shtab_dregutil_using du' -l sort -xka "unique size shared tags name" -d 'default: unique; with --by layer, size'
 complete -c dregutil -n '_shtab_dregutil_using du' -l top -x -d 'at most N lines; the others are summed up'
 complete -c dregutil -n '_shtab_dregutil_using du' -l storage -x -d 'the registry'"'"'s own storage, read only: a folder, s3://, gs:// or az://'
