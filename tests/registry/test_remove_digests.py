@@ -330,3 +330,16 @@ def test_in_the_library_without_a_loop(program: Program, pusher: Pusher, tmp_pat
             registry.plan_removal(WEB, digests=stray)
         registry.undo()
     assert pusher.is_whole(WEB, stray)
+
+
+def test_a_held_image_and_its_children_stay(program: Program, pusher: Pusher) -> None:
+    child = pusher.push_image(WEB, seed="child")
+    index = pusher.push_index(WEB, "1.0", children=[child])
+    assert program.run("hold", f"{WEB}:1.0").returncode == 0
+    before = pusher.tags(WEB)
+    for one in (index, child):
+        found = remove(program, one, "--with-tags", "-y")
+        assert (found.returncode, found.stdout) == (0, "")
+        assert "KEEP" in found.stderr
+    assert pusher.tags(WEB) == before
+    assert pusher.is_whole(WEB, "1.0")
