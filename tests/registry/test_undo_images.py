@@ -76,10 +76,10 @@ def test_history_says_what_is_partly_undone(pusher: Pusher, program: Program) ->
     remove(program, "1.5", "1.5.0", "1.0")
     run = program.runs[0].name
     assert program.run("undo", "-y", run, "shop/web:1.5").returncode == 0
-    assert ", partly undone" in program.run("history").stdout
+    assert "  partly undone  " in program.run("history").stdout
     assert [(one["undone"], one["partly_undone"]) for one in program.history()] == [(False, True), (False, False)]
     assert program.run("undo", "-y", "shop/web:1.5.0").returncode == 0
-    assert ", partly undone" in program.run("history").stdout
+    assert "  partly undone  " in program.run("history").stdout
     done = program.run("undo", "-y")  # the run is still the newest one that is not undone
     assert done.returncode == 0, done.stderr
     assert f"{run}: " in done.stderr

@@ -84,7 +84,7 @@ def test_an_old_index_found_in_storage_is_removed_with_its_children_and_restored
     assert there(pusher, old, *old_children, shared, alone) == [False] * 5
     assert there(pusher, kept, *kept_children, young, undated) == [True] * 5
     assert pusher.is_whole(WEB, "1.0")
-    assert "removed 0 tags and 3 untagged manifests" in program.run("history").stdout
+    assert "  0 + 3 untagged  " in program.run("history").stdout
     assert program.run("undo", "-y").returncode == 0
     assert there(pusher, old, *old_children, shared, alone) == [True] * 5
     again = program.run("cleanup", "-f", "policy.yml", "-y", "--storage", str(storage))

@@ -240,6 +240,8 @@ class _RecordReader:
             tuple(self.lost.values()),
             self._unanswered(),
             self.images,
+            header.user,
+            header.host,
         )
 
 

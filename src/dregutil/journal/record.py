@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dregutil.oci.names import Digest, Reference, Repository, Tag
-from dregutil.plan.model import Plan, Step
+from dregutil.plan.model import Action, Plan, Step
 from dregutil.plan.outcome import Intent, LostTag, Result, Unanswered
 
 __all__ = ["RunHeader", "RunRecord", "Settled"]
@@ -31,7 +31,7 @@ class RunRecord:
     be read; if the first line is one, `plan.registry` is empty. `missing_steps`: the record of the plan is incomplete.
     `taken`: the steps that deleted something, or may have, even if the run put it back. `lost`: tags that went with
     what the run deleted, as the last line about each says. `unanswered`, by repository: deletions that may have taken
-    along a tag that was to stay.
+    along a tag that was to stay. `user` ran it on `host`; both are empty in older records.
     """
 
     run: str
@@ -50,6 +50,8 @@ class RunRecord:
     lost: tuple[LostTag, ...] = ()
     unanswered: Mapping[Repository, Unanswered] = field(default_factory=dict)
     images: tuple[Reference, ...] = ()
+    user: str = ""
+    host: str = ""
 
     @property
     def is_unfinished(self) -> bool:
@@ -63,6 +65,23 @@ class RunRecord:
     def removed_untagged(self) -> int:
         """How many manifests without a tag were deleted because they were selected themselves."""
         return sum(step.is_untagged for step in self._removed)
+
+    @property
+    def removed_digests(self) -> int:
+        """How many manifests were deleted."""
+        return sum(step.action is Action.DELETE for step in self._removed)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every step of the plan was carried out: what it frees is then the figure of the plan."""
+        return not self.missing_steps and sum(1 for _ in self._removed) == len(self.plan.steps)
+
+    @property
+    def reclaimable_bytes(self) -> int | None:
+        """What a garbage collection frees at most, in bytes; None for an undo."""
+        if self.undoes:
+            return None
+        return self.plan.reclaim.reclaimable_bytes if self.is_whole else sum(step.frees for step in self._removed)
 
     @property
     def _removed(self) -> Iterator[Step]:

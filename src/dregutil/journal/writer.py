@@ -19,6 +19,7 @@ import msgspec
 
 from dregutil.errors import JournalError
 from dregutil.files import sync_folder
+from dregutil.journal.actor import host_name, user_name
 from dregutil.journal.lines import (
     FILE_NAME,
     VERSION,
@@ -96,6 +97,8 @@ class Journal:
             untagged=plan.reclaim.collector is Collector.UNTAGGED,
             names_repositories=plan.names_repositories,
             number=self.number,
+            user=user_name(),
+            host=host_name(),
         )
         self._write([encode_line(header)])
         if not undoes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from dregutil.journal.record import RunRecord
+from dregutil.report.layout import Column, table_lines
 from dregutil.report.text import column_lines
+from dregutil.report.units import size_text
 
 __all__ = ["damage_text", "run_lines", "run_object", "step_lines", "step_objects"]
 
@@ -22,6 +24,13 @@ def run_object(record: RunRecord, undone: Mapping[str, bool]) -> dict[str, objec
         "undone": undone.get(record.run, False),
         "partly_undone": undone.get(record.run) is False,
         "unfinished": record.is_unfinished,
+        "digests": record.removed_digests,
+        "reclaimable_bytes": record.reclaimable_bytes,
+        "exact": record.plan.reclaim.exact and record.is_whole,
+        "undoes": record.undoes or None,
+        "by": record.user or None,
+        "host": record.host or None,
+        "collected": None,
     }
 
 
@@ -30,12 +39,35 @@ def damage_text(record: RunRecord) -> str:
     return f"{_count(record.damaged, 'line')} of the record of {record.run} cannot be read: it is damaged"
 
 
-def run_lines(records: Sequence[RunRecord], undone: Mapping[str, bool]) -> Iterator[str]:
-    if not records:
-        return iter(())
-    rows = [("RUN", "REGISTRY", "WHAT", "COMMAND")]
-    rows += [(record.run, record.plan.registry, _what(record, undone), record.plan.command) for record in records]
-    return column_lines(rows)
+def run_lines(records: Sequence[RunRecord], undone: Mapping[str, bool], *, width: int | None = None) -> Iterator[str]:
+    """A line for each run: when, how many tags it removed or put back, what it frees at most, who ran it, and how it
+    ended. The registry has a column if there are several, and so has the machine. Times are in UTC."""
+    has_hosts = len({record.host for record in records if record.host}) > 1
+    columns = [
+        Column("WHEN"),
+        Column("RUN"),
+        Column("TAGS", right=True),
+        Column("SIZE", right=True),
+        Column("BY", cut="middle"),
+        Column("STATE"),
+    ]
+    rows = [
+        [
+            f"{record.started:%Y-%m-%d %H:%M}",
+            record.run,
+            _tags(record),
+            _size(record),
+            f"{record.user}@{record.host}" if has_hosts and record.host else record.user or "-",
+            _state(record, undone),
+        ]
+        for record in records
+    ]
+    if len({record.plan.registry for record in records}) > 1:
+        columns.append(Column("REGISTRY", cut="middle"))
+        rows = [[*row, record.plan.registry] for row, record in zip(rows, records, strict=True)]
+    columns.append(Column("COMMAND", cut="end"))
+    rows = [[*row, record.plan.command] for row, record in zip(rows, records, strict=True)]
+    return table_lines(columns, rows, width=width)
 
 
 def step_objects(record: RunRecord) -> list[dict[str, object]]:
@@ -58,6 +90,7 @@ def step_objects(record: RunRecord) -> list[dict[str, object]]:
                 "kind": step.kind.value,
                 "result": result,
                 "why": "" if settled is None else settled.why,
+                "because": step.because,
             }
         )
     return found
@@ -71,7 +104,7 @@ def step_lines(record: RunRecord) -> Iterator[str]:
             str(found["repository"]),
             str(found["digest"]),
             ", ".join(found["tags"] if isinstance(found["tags"], list) else ()) or "-",
-            str(found["why"]),
+            "; ".join(str(text) for text in (found.get("because"), found["why"]) if text),
         )
         for found in objects
     ]
@@ -86,14 +119,23 @@ def _count(number: int, noun: str) -> str:
     return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _what(record: RunRecord, undone: Mapping[str, bool]) -> str:
+def _tags(record: RunRecord) -> str:
     if record.undoes:
-        back = sum(len(tags) for _, _, tags, why in record.restored if not why)
-        text = f"put back {_count(back, 'tag')} of {record.undoes}"
+        return f"{sum(len(tags) for _, _, tags, why in record.restored if not why):,}"
+    untagged = f" + {record.removed_untagged:,} untagged" if record.removed_untagged else ""
+    return f"{record.removed_tags:,}{untagged}"
+
+
+def _size(record: RunRecord) -> str:
+    size = record.reclaimable_bytes
+    return "-" if size is None else size_text(max(size, 0))
+
+
+def _state(record: RunRecord, undone: Mapping[str, bool]) -> str:
+    if record.undoes:
+        state = f"undo of {record.undoes}"
+    elif record.run in undone:
+        state = "undone" if undone[record.run] else "partly undone"
     else:
-        text = f"removed {_count(record.removed_tags, 'tag')}"
-        if record.removed_untagged:
-            text += f" and {_count(record.removed_untagged, 'untagged manifest')}"
-        if record.run in undone:
-            text += ", undone" if undone[record.run] else ", partly undone"
-    return f"{text}, unfinished" if record.is_unfinished else text
+        state = "removed"
+    return f"{state}, unfinished" if record.is_unfinished else state

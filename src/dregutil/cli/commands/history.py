@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -16,6 +17,7 @@ from dregutil.journal.record import RunRecord
 from dregutil.journal.removed import undo_states
 from dregutil.journal.store import RunStore
 from dregutil.report.runs import damage_text, run_lines, run_object, step_lines, step_objects
+from dregutil.report.terminal import width_of
 from dregutil.retention.holds import HELD_FOR
 from dregutil.select.quantity import parse_duration
 
@@ -47,7 +49,8 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
     damaged = [record for record in records if record.damaged]
     for record in damaged:
         note(settings, damage_text(record))
-    emit(settings, [run_object(record, undone) for record in records], run_lines(records, undone))
+    lines = run_lines(records, undone, width=width_of(sys.stdout))
+    emit(settings, [run_object(record, undone) for record in records], lines)
     return PARTIAL if damaged or newer else 0
 
 
