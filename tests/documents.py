@@ -8,6 +8,7 @@ import random
 import re
 from pathlib import Path
 
+from dregutil.journal.actor import user_name
 from images import Pusher
 from program import PROGRAM, run_on_terminal
 from servers import DistributionServer
@@ -82,7 +83,8 @@ def settled(text: str, server: DistributionServer | None = None) -> list[str]:
     for pattern, mark in (
         (r"\d{8}T\d{6}Z-[0-9a-f]{5}", "RUN"),
         (r"\d{4}-\d\d-\d\d", "2026-03-01"),
-        (r"\d\d:\d\d UTC", "02:00 UTC"),
+        (r"\b\d\d:\d\d\b", "02:00"),
+        (rf"(?m)^(2026-03-01 02:00 .*)\b{re.escape(user_name())}\b", r"\1root"),  # in history
         (r"sha256:[0-9a-f]{64};", "SUM;"),
         (r"as read \d+ seconds? ago", "as read just now"),
         (r"about \d+ s\b", "about 1 s"),

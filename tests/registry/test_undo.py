@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 import shlex
+import socket
 import subprocess
 from pathlib import Path
 
@@ -238,9 +241,28 @@ def test_a_plan_applied_twice_lists_nothing_the_second_time(pusher: Pusher, prog
     again = program.run("apply", "plan", "-y")
     assert (again.returncode, again.stdout) == (0, "")
     assert "removed 0 tags (0 manifests), 2 were gone already" in again.stderr
-    applied, second = program.history()
-    assert (applied["removed"], applied["digests"], second["removed"]) == (2, 2, 0)
+    (applied,) = program.history()
+    assert (applied["removed"], applied["digests"]) == (2, 2)
     assert f"{applied['run']}     2  " in program.run("history").stdout
+
+
+def test_history_shows_who_ran_what_and_what_it_frees(pusher: Pusher, program: Program) -> None:
+    shop(pusher)
+    assert program.run("remove-tags", "-r", "shop/web", "-t", "0.0", "0.1").returncode == 0
+    assert program.run("undo", "-y").returncode == 0
+    removal, undo = program.history()
+    user, host = pwd.getpwuid(os.geteuid()).pw_name, socket.gethostname()
+    for run in (removal, undo):
+        assert (run["by"], run["host"], run["collected"]) == (user, host, None)
+    assert (removal["digests"], removal["exact"], removal["undoes"]) == (2, False, None)
+    assert removal["reclaimable_bytes"] > 0
+    assert (undo["reclaimable_bytes"], undo["undoes"]) == (None, removal["run"])
+    head, first, second = program.run("history").stdout.splitlines()
+    assert head.split() == ["WHEN", "RUN", "TAGS", "SIZE", "BY", "STATE", "COMMAND"]
+    assert first.split()[2:] == [removal["run"], "2", *first.split()[4:6], user, "undone", *removal["command"].split()]
+    assert f"  {user}  undo of {removal['run']}  " in second
+    steps = program.run("history", removal["run"])
+    assert "selected" in steps.stdout
 
 
 def test_a_signature_tag_is_short_on_a_terminal_and_complete_for_a_program(pusher: Pusher, program: Program) -> None:

@@ -65,7 +65,9 @@ def test_history_shows_every_run_and_how_it_ended(upgraded: Upgraded) -> None:
         "unfinished": (False, True),
     }
     assert {run["registry"] for run in found.values()} == {NAME}
-    assert ends["finished"]["removed"] == 2
+    assert ends["finished"]["removed"] == ends["finished"]["digests"] == 2
+    assert ends["finished"]["reclaimable_bytes"] > 0
+    assert {(run["by"], run["host"]) for run in found.values()} == {(None, None)}  # 2.0.0 did not record them
     for run in found:
         upgraded.run("history", run)
 
