@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from dregutil.inventory.inspect import InspectedImage
     from dregutil.inventory.tags import Inventory
     from dregutil.journal.record import RunRecord
+    from dregutil.journal.removed_images import RemovedImage
     from dregutil.oci.image import ImageDetails
     from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
     from dregutil.plan.cleanup import Proposal
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from dregutil.plan.outcome import Outcome, Result, RunResult
     from dregutil.plan.why import Explanation
     from dregutil.retention.explain import Factor
+    from dregutil.retention.holds import Hold
     from dregutil.retention.policy import InUseList, PolicySet
     from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set
     from dregutil.retention.verdict import Decision, Verdict
@@ -148,6 +150,7 @@ _PLACES = {
     "dregutil.inventory.inspect": ("InspectedImage",),
     "dregutil.inventory.tags": ("Inventory",),
     "dregutil.journal.record": ("RunRecord",),
+    "dregutil.journal.removed_images": ("RemovedImage",),
     "dregutil.oci.image": ("ImageDetails",),
     "dregutil.oci.names": (
         "Digest",
@@ -178,6 +181,7 @@ _PLACES = {
     ),
     "dregutil.plan.why": ("Explanation",),
     "dregutil.retention.explain": ("Factor",),
+    "dregutil.retention.holds": ("Hold",),
     "dregutil.retention.verdict": (
         "Decision",
         "Verdict",
@@ -248,6 +252,7 @@ __all__ = [
     "Finding",
     "Flaw",
     "Found",
+    "Hold",
     "ImageDetails",
     "ImageTag",
     "InUseList",
@@ -284,6 +289,7 @@ __all__ = [
     "RegistryAddress",
     "RegistryError",
     "RemovalOptions",
+    "RemovedImage",
     "Repository",
     "Result",
     "RunProgress",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import dregutil
-from dregutil.errors import NotFoundError
+from dregutil.errors import NotFoundError, UsageError
 from dregutil.journal.holds import RegistryHolds
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Repository, Tag
@@ -206,6 +206,8 @@ async def test_the_library_holds(registry_server: DistributionServer, pusher: Pu
             registry.end_hold("app:1.1")
         run = await registry.apply(await registry.plan_removal("app", tags=["<2"]))
         assert len(run.removed) == 3
+        with pytest.raises(UsageError):
+            await registry.undo(images=[])
         back = await registry.undo(images=["app:1.0", "app:1.2"])
         assert {tag for entry in back.restored for tag in entry.tags} == {"1.0", "1.2"}
         assert {hold.image for hold in registry.holds()} == {"app:1.0", "app:1.2"}

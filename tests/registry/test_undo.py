@@ -141,7 +141,8 @@ def test_what_is_lost_is_reported_and_the_rest_is_restored_after_a_restart(tmp_p
         server.stop()
         server.start()
         again = program.run("undo", "-y")
-        assert (again.returncode, again.stderr.splitlines()[-1]) == (3, "put back 1 tag and 1 manifest")
+        assert (again.returncode, again.stderr.splitlines()[-2]) == (3, "put back 1 tag and 1 manifest")
+        assert re.match(r"held until \d{4}-\d\d-\d\d: `dregutil hold --end ", again.stderr.splitlines()[-1])
         assert pusher.tags("r") == {"2.0": before["2.0"], "1.2": back}
         assert pusher.is_whole("r", "1.2")
         last = program.run("undo", program.runs[0].name, "-y")

@@ -18,12 +18,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from dregutil.apply import sweep
 from dregutil.apply.undo.plan import plan_undo
 from dregutil.apply.undo.run import UndoResult, UndoRun, apply_undo
-from dregutil.errors import DregutilError
+from dregutil.errors import DregutilError, RefusedError
 from dregutil.inventory.crawl import crawl
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.record import RunRecord
+from dregutil.journal.removed import removed_by
 from dregutil.journal.store import RunStore
-from dregutil.oci.names import Digest, Repository
+from dregutil.oci.names import Digest, Reference, Repository
 from dregutil.plan.file import decode_plan, encode_plan
 from dregutil.plan.model import Action, Plan, RemovalOptions
 from dregutil.plan.outcome import Result, RunResult
@@ -77,6 +78,7 @@ class Trust(RuleBasedStateMachine):
         self.cut_off: list[str] = []
         self.unnamed: dict[str, set[tuple[Repository, str]]] = {}  # what a killed run deleted along
         self.damaged: set[str] = set()
+        self.partly: set[str] = set()  # runs of which an undo put back some images
 
     def teardown(self) -> None:
         if isinstance(sys.exc_info()[1], Exception):
@@ -228,6 +230,8 @@ class Trust(RuleBasedStateMachine):
         if not self.cut_off:
             return
         run = self.cut_off[place % len(self.cut_off)]
+        if run in self.partly:
+            return  # a run of which something was put back is not resumed
         record = self._record(run)
         if record is None:
             if run not in self.damaged:
@@ -256,13 +260,32 @@ class Trust(RuleBasedStateMachine):
 
     @rule(place=st.integers(0, 3), trouble=TROUBLE)
     def undo(self, place: int, trouble: Trouble) -> None:
+        self._undo(place, trouble, [])
+
+    @rule(place=st.integers(0, 3), trouble=TROUBLE, images=st.lists(st.integers(0, 9), min_size=1, max_size=2))
+    def undo_images(self, place: int, trouble: Trouble, images: list[int]) -> None:
+        self._undo(place, trouble, images)
+
+    def _undo(self, place: int, trouble: Trouble, picks: list[int]) -> None:
+        """Undo a run, or some of its images."""
         names = self.store.names()
         record = self._record(names[-1 - place % len(names)]) if names else None
         if record is None:
             return
+        tags = [(name, tag) for name, ones in removed_by(record).items() for one in ones for tag in one.tags]
+        images = [Reference(*tags[pick % len(tags)]) for pick in picks if tags]
+        if picks and not images:
+            return
+        if images:
+            self.partly.add(record.run)
+            self.world.count("an undo of some images")
 
         async def back(registry: WritableRegistry) -> UndoRun:
-            found = await plan_undo(registry, record)
+            try:
+                found = await plan_undo(registry, record, images)
+            except RefusedError:
+                self.world.count("an undo of some images was refused: there is a placeholder")
+                return UndoRun(())
             Killer(trouble.kill_after).arm(registry, None)
             return await apply_undo(registry, found)
 
@@ -272,9 +295,11 @@ class Trust(RuleBasedStateMachine):
             self.world.count("an undo was killed")
         self.at_work.settle(meddler, Told(), killed=result is None)
         if result is not None:
-            self._check_back(record, result, trouble, meddler)
+            self._check_back(record, result, trouble, meddler, is_whole=not images)
 
-    def _check_back(self, record: RunRecord, result: UndoRun, trouble: Trouble, meddler: Meddler) -> None:
+    def _check_back(
+        self, record: RunRecord, result: UndoRun, trouble: Trouble, meddler: Meddler, *, is_whole: bool
+    ) -> None:
         restored = result.of(UndoResult.RESTORED)
         self.world.count("an undo put something back" if restored else "an undo found nothing to do")
         if not trouble.lies and not meddler.done:
@@ -296,7 +321,7 @@ class Trust(RuleBasedStateMachine):
             for found, digest in here.items():
                 if digest == entry.manifest.digest and (entry.repository, found) in self.world.doomed:
                     self.world.is_tagged(entry.repository, found, digest)
-        if not result.is_open and not result.of(UndoResult.FAILED) and record.run in self.cut_off:
+        if is_whole and not result.is_open and not result.of(UndoResult.FAILED) and record.run in self.cut_off:
             self._finished(record.run)
 
     def _finished(self, run: str) -> None:

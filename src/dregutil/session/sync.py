@@ -62,7 +62,8 @@ class Session:
 
     To read: `tags`, `contents`, `inspect`, `find`, `disk_usage`, `check`, `why`. To plan, which changes nothing:
     `plan_removal`, `plan_repository_removal`, `plan_cleanup`. To remove and put back: `apply`, `resume`, `undo`; `runs`
-    lists what is recorded. The other methods are the parts of these.
+    lists what is recorded, `removed_images` what can still come back. To keep: `hold`, `holds`, `end_hold`. The other
+    methods are the parts of these.
 
     If an event loop is running, as in Jupyter, use `async with dregutil.connect(…)`.
     """
@@ -324,13 +325,13 @@ class Session:
     def removed_images(self, *names: str, run: str | None = None, check: bool = False) -> tuple[RemovedImage, ...]:
         return self._run(self._session.removed_images(*names, run=run, check=check))
 
-    def plan_undo(self, record: RunRecord, images: Sequence[Reference] = ()) -> UndoPlan:
+    def plan_undo(self, record: RunRecord, images: Sequence[Reference] | None = None) -> UndoPlan:
         return self._run(self._session.plan_undo(record, images))
 
     def apply_undo(self, record: RunRecord, plan: UndoPlan, *, stop: Stop | None = None) -> UndoRun:
         return self._run(self._session.apply_undo(record, plan, stop=stop))
 
-    def undo(self, run: str | None = None, *, images: Iterable[str] = (), stop: Stop | None = None) -> UndoRun:
+    def undo(self, run: str | None = None, *, images: Iterable[str] | None = None, stop: Stop | None = None) -> UndoRun:
         return self._run(self._session.undo(run, images=images, stop=stop))
 
     def mark_undone(self, record: RunRecord, plan: UndoPlan | None = None) -> None:

@@ -55,12 +55,14 @@ class UndoSession(RemovalSession):
         """The runs that removed `images` (`repository:tag` or `repository@digest`), the newest first, each with its
         part of the images: of each image the newest run that no undo has put it back from, or `run`.
 
-        Raises UsageError for an image without tag and digest, NotFoundError for one that no run removed, and what
-        `to_undo` raises.
+        Raises UsageError if there is none, or for one without tag and digest, NotFoundError if no run removed one, and
+        what `to_undo` raises.
         """
         from dregutil.journal.removed import has_image, removed_by
 
         wanted = dict.fromkeys(self._image(text) for text in images)
+        if not wanted:
+            raise UsageError("no image was named", advice="name images: repository:tag or repository@digest")
         if run is not None:
             record = self.to_undo(run)
             removed = removed_by(record)
@@ -105,13 +107,16 @@ class UndoSession(RemovalSession):
             found += chosen
         return tuple(found)
 
-    async def plan_undo(self, record: RunRecord, images: Sequence[Reference] = ()) -> UndoPlan:
+    async def plan_undo(self, record: RunRecord, images: Sequence[Reference] | None = None) -> UndoPlan:
         """What an undo of a run can put back: all, or `images` with what belongs to them. Reads live, and changes
-        nothing. Raises RefusedError for a part of a run that was cut off and left tags on a placeholder."""
+        nothing. Raises UsageError for an empty list of images, RefusedError for a part of a run that was cut off and
+        left tags on a placeholder."""
         from dregutil.apply.progress import RunProgress
         from dregutil.apply.undo.plan import plan_undo
         from dregutil.journal.removed import chosen, removed_by
 
+        if images is not None and not images:
+            raise UsageError("no image was named")
         removed = chosen(removed_by(record), images) if images else removed_by(record)
         progress = RunProgress(total=sum(map(len, removed.values())), noun="manifests checked")
         self._tell(progress)
@@ -122,7 +127,7 @@ class UndoSession(RemovalSession):
             self._tell(progress)
 
         async with self.connected() as registry:
-            return await plan_undo(registry, record, images, on_looked=count_checked)
+            return await plan_undo(registry, record, images or (), on_looked=count_checked)
 
     async def apply_undo(self, record: RunRecord, plan: UndoPlan, *, stop: Stop | None = None) -> UndoRun:
         """Carry out the `plan` of an undo, locked and recorded. Raises RefusedError and JournalError; later errors are
@@ -148,7 +153,9 @@ class UndoSession(RemovalSession):
         self._update_cache(lambda known: _with_restored(known, result))
         return result
 
-    async def undo(self, run: str | None = None, *, images: Iterable[str] = (), stop: Stop | None = None) -> UndoRun:
+    async def undo(
+        self, run: str | None = None, *, images: Iterable[str] | None = None, stop: Stop | None = None
+    ) -> UndoRun:
         """Put back what a run removed, by default the newest removal that is not undone.
 
         With `images` (`repository:tag` or `repository@digest`) only these come back, with their children and
@@ -160,8 +167,7 @@ class UndoSession(RemovalSession):
         if isinstance(images, str):
             raise TypeError(f"images is a list: [{images!r}]")
         with self.lock():
-            named = tuple(images)
-            chosen = self.images_to_undo(named, run) if named else ((self.to_undo(run), ()),)
+            chosen = ((self.to_undo(run), None),) if images is None else self.images_to_undo(images, run)
             plans = [(record, await self.plan_undo(record, part)) for record, part in chosen]
             done: list[UndoRun] = []
             for record, plan in plans:

@@ -65,7 +65,7 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
     check_consent(args, "--dry-run shows what would be put back; -y puts it back without asking")
     with opened(settings) as registry:
         chosen = registry.images_to_undo(args.images, args.run) if args.images else None
-        records = ((_record(args, settings, registry), ()),) if chosen is None else chosen
+        records = ((_record(args, settings, registry), None),) if chosen is None else chosen
         with registry.lock():
             work = [_Work(record, registry.plan_undo(record, images)) for record, images in records]
             return _undo(args, settings, registry, work)
