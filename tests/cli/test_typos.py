@@ -101,3 +101,55 @@ def test_the_recorded_command_is_the_one_that_ran(
         assert "hidden" not in one["command"]
         assert one["command"].startswith("-reg")
     assert set(pusher.tags("shop/web")) == {"1.0.7", "stable"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ls", "shop/wbe"),
+        ("list-tag-names", "shop/wbe"),
+        ("query-repos", "-r", "shop/wbe"),
+        ("query-repos", "-r", "shop/wbe", "--ignore-other-repos"),
+        ("query-tags", "-r", "shop/wbe", "-t", "1.0.7"),
+        ("query-tags", "-r", "shop/wbe", "-t", "1.0.7", "--ignore-other-repos"),
+        ("query-tags", "-r", "shop/web", "--based-on", "shop/wbe:1.0.7"),
+        ("remove-tags", "-r", "shop/wbe", "-t", "1.0.7"),
+        ("remove-tags", "-r", "shop/wbe", "-t", "1.0.7", "--untag"),
+        ("remove-repos", "-r", "shop/wbe"),
+        ("du", "shop/wbe"),
+        ("refresh", "shop/wbe"),
+        ("find", "shop/wbe:1.0.7"),
+        ("inspect", "shop/wbe:1.0.7"),
+        ("hold", "shop/wbe:1.0.7"),
+        ("why", "shop/wbe:1.0.7", "-f", "policy.yml"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_repository_is_answered_with_the_one_that_is_meant(
+    program: Program, arguments: tuple[str, ...]
+) -> None:
+    (program.folder / "policy.yml").write_text(
+        "version: 1\npolicies: [{name: p, repositories: ['shop/*'], keep: {last: 1}}]\n"
+    )
+    found = program.run(*arguments)
+    assert "there is no repository shop/wbe with tags (did you mean shop/web?)" in found.stderr
+    assert found.returncode == (0 if arguments[0] == "refresh" else 1)
+
+
+@pytest.mark.parametrize("command", [("find",), ("inspect",), ("hold",), ("why", "-f", "policy.yml")], ids=" ".join)
+def test_a_mistyped_tag_is_answered_with_the_one_that_is_meant(program: Program, command: tuple[str, ...]) -> None:
+    (program.folder / "policy.yml").write_text(
+        "version: 1\npolicies: [{name: p, repositories: ['shop/*'], keep: {last: 1}}]\n"
+    )
+    found = program.run(*command, "shop/web:stabel")
+    assert found.returncode == 1
+    assert "there is no shop/web:stabel (did you mean stable?)" in found.stderr
+    found = program.run(*command, "shop/web:nothing-near")
+    assert "there is no shop/web:nothing-near (tags: stable, 1.0.7)" in found.stderr
+
+
+def test_the_near_name_is_that_of_the_file_which_stands_for_a_catalog(program: Program) -> None:
+
+    (program.folder / "names.txt").write_text("shop/wbes\nbase/images\n")
+    found = program.run("list-tag-names", "shop/wbe", "--repositories-from", "names.txt")
+    assert "there is no repository shop/wbe with tags (did you mean shop/wbes?)" in found.stderr

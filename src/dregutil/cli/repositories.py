@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dregutil.errors import DregutilError, NotFoundError, UsageError
+from dregutil.errors import NotFoundError, UsageError
 from dregutil.files import read_stream, read_text
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.select.absent import absent_text
 from dregutil.select.named import Named
 
+if TYPE_CHECKING:
+    from dregutil.inventory.crawl_result import CrawlResult
+
 __all__ = [
+    "absent_lines",
     "expand",
     "listed_repositories",
     "odd_names_lines",
@@ -39,14 +44,12 @@ def odd_names_lines(names: Collection[str]) -> Iterator[str]:
         yield f"{what}: {shown}{more}"
 
 
-def expand(
-    named: Named, inventory: Inventory, failed: Mapping[Repository, DregutilError]
-) -> tuple[tuple[Repository, ...], int]:
+def expand(named: Named, inventory: Inventory, source: CrawlResult) -> tuple[tuple[Repository, ...], int]:
     """The repositories that names and globs match, and the exit code so far; missing ones are named on standard error.
 
     Raises NotFoundError if none exists.
     """
-    found, empty = named.matching(sorted({*inventory.repositories, *failed}))
+    found, empty = named.matching(sorted({*inventory.repositories, *source.failed}))
     for pattern in empty if found else ():
         sys.stderr.write(f"dregutil: no repository matches {pattern.text}\n")
     if named.names and not found:
@@ -54,7 +57,7 @@ def expand(
             f"no repository matches {' or '.join(pattern.text for pattern in empty[:_MOST_NAMED])}",
             advice="'*' matches anything without a slash, '**' also slashes; quote them for the shell",
         )
-    return found, max(tell_absent(inventory, found, failed), PARTIAL if empty else 0)
+    return found, max(tell_absent(inventory, found, source), PARTIAL if empty else 0)
 
 
 @functools.cache
@@ -86,14 +89,13 @@ def _read(path: str) -> str:
     return read_text(Path(path).expanduser(), _LONGEST_LIST)
 
 
-def tell_absent(inventory: Inventory, named: Sequence[Repository], failed: Mapping[Repository, DregutilError]) -> int:
+def tell_absent(inventory: Inventory, named: Sequence[Repository], source: CrawlResult) -> int:
     """Name the repositories that do not exist, with the nearest names; returns the exit code.
 
     Raises NotFoundError if none exists.
     """
-    absent = [name for name in named if not inventory.tags(name) and name not in failed]
-    texts = [absent_text(inventory.repositories, name) for name in absent]
-    if named and len(absent) == len(named):
+    texts = absent_lines(inventory, named, source)
+    if named and len(texts) == len(named):
         more = f"; and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
         raise NotFoundError(
             "; ".join(texts[:_MOST_NAMED]) + more,
@@ -101,4 +103,11 @@ def tell_absent(inventory: Inventory, named: Sequence[Repository], failed: Mappi
         )
     for text in texts:
         sys.stderr.write(f"dregutil: {text}\n")
-    return PARTIAL if absent or failed else 0
+    return PARTIAL if texts or source.failed else 0
+
+
+def absent_lines(inventory: Inventory, named: Sequence[Repository], source: CrawlResult) -> list[str]:
+    """A line for each repository that does not exist, with the nearest names."""
+    absent = [name for name in named if not inventory.tags(name) and name not in source.failed]
+    there = sorted({*inventory.repositories, *source.others}) if absent else []
+    return [absent_text(there, name) for name in absent]

@@ -133,7 +133,7 @@ def matching_tags(
     tell_every_version(args, settings, selector, shown=True)
     source = registry.inventory(only=search.with_bases(named.only))
     inventory = source.shown
-    found, code = expand(named, inventory, source.failed)
+    found, code = expand(named, inventory, source)
     if not named.names:
         found, code = tuple(inventory.repositories), PARTIAL if source.failed else 0
     if not code:  # repositories that could not be read may have those tags

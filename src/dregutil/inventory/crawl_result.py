@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -65,6 +65,9 @@ class CrawlResult:
     `without_catalog` says why the catalog could not be read, where the repositories are those of the storage. Against
     the last complete crawl: `unlisted` are repositories that the catalog leaves out and that answer all the same,
     `gone` those that do not; `omitted` are tags that a list leaves out and that are there.
+
+    `others` are repositories of the catalog (the first 10,000), if one that was asked for has no tags: its name may be
+    mistyped.
     """
 
     inventory: Inventory
@@ -80,6 +83,7 @@ class CrawlResult:
     unlisted: tuple[Repository, ...] = ()
     gone: tuple[Repository, ...] = ()
     omitted: tuple[tuple[Repository, Tag], ...] = ()
+    others: Sequence[Repository] = ()
     age: float | None = None
 
     @property

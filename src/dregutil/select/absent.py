@@ -22,6 +22,8 @@ def absent_image(
         ordered = sorted((tag for tag in tags if parse_signature_tag(tag) is None), key=tag_order, reverse=True)
         more = f" and {len(ordered) - _MOST_NAMED} more" if len(ordered) > _MOST_NAMED else ""
         named = f" (tags: {', '.join(ordered[:_MOST_NAMED])}{more})" if ordered else ""
+        near = difflib.get_close_matches(image.tag or "", ordered, n=3)
+        named = f" (did you mean {', '.join(near)}?)" if near else named
         absent = image if image.tag or image.digest else f"{image}:latest"
         return NotFoundError(
             f"there is no {absent}{named}", advice=f"`dregutil list-tag-names {image.repository}` lists them all"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dregutil.errors import NotFoundError, UsageError
+from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Reference, Repository
 from dregutil.session.undo import UndoSession
 
@@ -192,7 +192,7 @@ class CleanupSession(UndoSession):
             found = left_behind(repository, reference.tag, on[0]) if on else None
         if found is None:
             check_was_read(reference, source)
-            raise NotFoundError(f"there is no {image}", advice="--refresh reads the registry again")
+            raise await self._absent(reference)
         return with_elsewhere(found, source.inventory)
 
     async def _judge(self, asked: ToJudge, path: Path | None) -> Judged:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dregutil.errors import NotFoundError, UsageError
+from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Reference, Repository
 from dregutil.session.reading import ReadingSession
 
@@ -36,8 +36,9 @@ class HoldSession(ReadingSession):
         if length is not None and length <= timedelta():
             raise UsageError("a hold that lasts no time holds nothing", advice="name a time, such as 30d")
         async with self.connected() as registry:
-            if await registry.resolve(reference.repository, reference.tag or _digest(reference)) is None:
-                raise NotFoundError(f"there is no {reference}", advice="hold what is there, by its tag or its digest")
+            is_there = await registry.resolve(reference.repository, reference.tag or _digest(reference)) is not None
+        if not is_there:
+            raise await self._absent(reference)
         now = datetime.now(UTC).replace(microsecond=0)
         until = None if length is None else now + length
         found = Hold(reference.repository, now, reference.tag, reference.digest, until, _who(), because)

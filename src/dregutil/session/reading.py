@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["ReadingSession"]
 
 _MANY_NAMED = 5
+_MOST_NEAR = 10_000
 
 
 class ReadingSession(SessionBase):
@@ -243,20 +244,22 @@ class ReadingSession(SessionBase):
         """An image, resolved live; the contents of its digest may come from the content database. Raises
         NotFoundError."""
         from dregutil.inventory.inspect import inspect_image
-        from dregutil.select.absent import absent_image
 
         reference = Reference.parse(image, registry=self.address)
         async with self.connected() as registry:
             found = await inspect_image(registry, reference, self.database, self._tags_beside(reference))
-            if found is None:
-                there = await registry.tags(reference.repository)
-                others: list[Repository] = []
-                if not there:
-                    with suppress(DregutilError):  # a catalog that cannot be read names nothing
-                        others = [name async for name in registry.repositories()]
-                raise absent_image(reference, there, others, registry.address)
+        if found is None:
+            raise await self._absent(reference)
         name = f"{self.address.name}/{reference}"
         return replace(found, name=name, tags=tuple(sorted(found.tags, key=tag_order)))
+
+    async def _absent(self, reference: Reference) -> NotFoundError:
+        """The error for an image that is not there, with what is near to it."""
+        from dregutil.select.absent import absent_image
+
+        async with self.connected() as registry:
+            there = await registry.tags(reference.repository)
+        return absent_image(reference, there, () if there else self.listed or await self._near_names(), self.address)
 
     async def examine(self) -> Examination:
         """What the registry is, which login is used, and what it allows. Errors of the registry are in the result, and
@@ -302,7 +305,7 @@ class ReadingSession(SessionBase):
                     f"{name} was not read: {found.failed[name].message}", advice=found.failed[name].advice
                 )
             if not found.inventory.tags(name):
-                raise NotFoundError(absent_text(found.inventory.repositories, name))
+                raise NotFoundError(absent_text([*found.inventory.repositories, *found.others], name))
         return wanted
 
     def _recall(self) -> None:
@@ -347,7 +350,9 @@ class ReadingSession(SessionBase):
                     raise
                 found = await crawl(registry, sorted(stored.repositories), on_progress=self._tell)
                 found = replace(found, without_catalog=closed.message)
-        return replace(found, complete=only is None and not found.failed)
+        absent = any(name not in found.failed and not found.inventory.tags(name) for name in only or ())
+        others = (self.listed or await self._near_names()) if absent else ()
+        return replace(found, complete=only is None and not found.failed, others=others)
 
     def _note(self, found: CrawlResult, path: Path | None = None, *, must: bool = False) -> None:
         """Note a crawl of the whole registry in the records; `path` is the file of the policy that uses them. Raises
@@ -372,6 +377,17 @@ class ReadingSession(SessionBase):
         from dregutil.select.query import read_selectors
 
         return read_selectors(selectors, self.address)
+
+    async def _near_names(self) -> Sequence[Repository]:
+        """Repositories of which a mistyped one may be meant; none if they cannot be listed."""
+        found: list[Repository] = []
+        with suppress(DregutilError):
+            async with self.connected() as registry:
+                async for name in registry.repositories():
+                    found.append(name)
+                    if len(found) >= _MOST_NEAR:
+                        break
+        return found
 
     async def _catalog(self) -> tuple[Repository, ...]:
         """The repositories of the catalog; none if it is closed."""

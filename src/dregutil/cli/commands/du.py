@@ -44,7 +44,7 @@ def _du(args: argparse.Namespace, settings: Settings, registry: Session) -> int:
     stored = read_stored(registry, settings)
     source = registry.usage_source()
     inventory = source.shown
-    shown, code = expand(named, inventory, source.failed)
+    shown, code = expand(named, inventory, source)
     code = max(code, storage_code(stored), PARTIAL if source.failed else 0)
     if not inventory.repositories and not source.failed:
         note(settings, f"{settings.address.name} has no tags")

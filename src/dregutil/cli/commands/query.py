@@ -67,7 +67,7 @@ def select(
         repositories = parse_repositories(args.repo, settings.address)
         source = registry.inventory(only=repositories if args.ignore_other_repos else None)
         inventory = source.shown if shown else source.inventory
-        code = tell_absent(inventory, repositories, source.failed)
+        code = tell_absent(inventory, repositories, source)
         return source, select_repositories(inventory, repositories, rules), code
     named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
@@ -75,7 +75,7 @@ def select(
     tell_every_version(args, settings, selector, shown=shown)
     source = registry.inventory(only=search.with_bases(named.only) if _is_alone(args, settings) else None)
     inventory = source.shown if shown else source.inventory
-    found, code = expand(named, inventory, source.failed)
+    found, code = expand(named, inventory, source)
     if not code:  # repositories that could not be read may have those tags
         note_unmatched(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
     digests = None

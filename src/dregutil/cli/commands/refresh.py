@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import dataclass
 
 from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, plural
-from dregutil.cli.repositories import PARTIAL
+from dregutil.cli.repositories import PARTIAL, absent_lines
 from dregutil.cli.settings import Settings
 from dregutil.inventory.tags import Inventory
 from dregutil.select.named import parse_repositories
@@ -29,6 +30,8 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
         for name in named or source.inventory.repositories:
             if name not in source.failed:
                 merged.replace(name, source.inventory.tags(name))
+    for text in absent_lines(source.inventory, named, source):
+        sys.stderr.write(f"dregutil: {text}\n")
     change = None if before is None else _change(before, merged)
     line = f"{_summary(source.inventory)}, read in {seconds:.1f} s{'' if change is None else change.text}"
     emit(settings, [_object(source.inventory, seconds, change)], [line])
