@@ -11,6 +11,8 @@ from dregutil.report.units import size_text
 
 __all__ = ["damage_text", "run_lines", "run_object", "step_lines", "step_objects"]
 
+_WIDE = 100  # cells of a terminal from which on there is room for the command
+
 
 def run_object(record: RunRecord, undone: Mapping[str, bool]) -> dict[str, object]:
     """The object of a run. `removed` counts the removed tags. `undone` has the runs that were put back; True if all of
@@ -41,7 +43,8 @@ def damage_text(record: RunRecord) -> str:
 
 def run_lines(records: Sequence[RunRecord], undone: Mapping[str, bool], *, width: int | None = None) -> Iterator[str]:
     """A line for each run: when, how many tags it removed or put back, what it frees at most, who ran it, and how it
-    ended. The registry has a column if there are several, and so has the machine. Times are in UTC."""
+    ended. The registry is named if there are several, and so is the machine; the command if there is room for it. Times
+    are in UTC."""
     has_hosts = len({record.host for record in records if record.host}) > 1
     columns = [
         Column("WHEN"),
@@ -58,15 +61,16 @@ def run_lines(records: Sequence[RunRecord], undone: Mapping[str, bool], *, width
             _tags(record),
             _size(record),
             f"{record.user}@{record.host}" if has_hosts and record.host else record.user or "-",
-            _state(record, undone),
+            _state(record, undone, is_short=width is not None),
         ]
         for record in records
     ]
     if len({record.plan.registry for record in records}) > 1:
         columns.append(Column("REGISTRY", cut="middle"))
         rows = [[*row, record.plan.registry] for row, record in zip(rows, records, strict=True)]
-    columns.append(Column("COMMAND", cut="end"))
-    rows = [[*row, record.plan.command] for row, record in zip(rows, records, strict=True)]
+    if width is None or width >= _WIDE:
+        columns.append(Column("COMMAND", cut="end"))
+        rows = [[*row, record.plan.command] for row, record in zip(rows, records, strict=True)]
     return table_lines(columns, rows, width=width)
 
 
@@ -131,9 +135,10 @@ def _size(record: RunRecord) -> str:
     return "-" if size is None else size_text(max(size, 0))
 
 
-def _state(record: RunRecord, undone: Mapping[str, bool]) -> str:
+def _state(record: RunRecord, undone: Mapping[str, bool], *, is_short: bool) -> str:
+    """How a run ended. `is_short`: of the run that it undoes, only the end of the name is shown."""
     if record.undoes:
-        state = f"undo of {record.undoes}"
+        state = f"undo of {f'…{record.undoes[-5:]}' if is_short else record.undoes}"
     elif record.run in undone:
         state = "undone" if undone[record.run] else "partly undone"
     else:

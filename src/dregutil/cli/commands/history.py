@@ -55,6 +55,7 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _show(record: RunRecord, settings: Settings) -> int:
+    note(settings, f"{record.run}: {record.plan.command}")
     layout = record.folder / "layout"
     with suppress(OSError):
         write_layout(layout, record.intents)
