@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Unpack
 
 from dregutil.errors import NotFoundError, UsageError
-from dregutil.oci.image import known_date
 from dregutil.oci.names import Digest, Repository
-from dregutil.plan.model import StepKind
 from dregutil.select.named import parse_named, parse_repositories
 from dregutil.session.holds import HoldSession
 
@@ -215,6 +213,9 @@ class PlanningSession(HoldSession):
     async def dated(self, plan: Plan) -> Plan:
         """`plan` with the dates of what was selected, as far as they are known. Those of the first images that were
         never read are read now: at most 500, because a plan is shown for its rows, and removed without them."""
+        from dregutil.oci.image import known_date
+        from dregutil.plan.model import StepKind
+
         roots = [step for step in plan.steps if step.kind in (StepKind.IMAGE, StepKind.INDEX)]
         missing = set(self.database.missing(step.digest for step in roots))
         wanted = [(step.repository, step.digest) for step in roots if step.digest in missing]
