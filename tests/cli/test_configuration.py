@@ -85,6 +85,21 @@ def test_a_run_is_undone_with_the_login_of_the_registry_that_has_its_address(
     assert "prod and admin have that address" in machine.run("undo", removal["run"], "-y").err
 
 
+def test_a_run_whose_registry_is_not_known_is_not_of_the_default(machine: Machine, guarded: Guarded) -> None:
+    machine.write(prod(guarded.url))
+    assert machine.run("remove-tags", "-r", "shop/web", "-t", "1.0").code == 0
+    (removal,) = json.loads(machine.run("history", "--format", "json").out)
+    (journal,) = machine.here.parent.glob("state/dregutil/runs/*/journal.jsonl")
+    journal.write_text(journal.read_text().replace('"registry":"', '"registry":"x', 1))  # its checksum is wrong now
+    for command in (("undo", removal["run"], "-y"), ("apply", "--resume", removal["run"], "-y")):
+        found = machine.run(*command)
+        assert found.code != 0
+        assert "no registry was named" in found.err or "damaged" in found.err, found.err
+    assert "1.0" not in (guarded.repositories["shop/web"].tags or ())
+    assert machine.run("-reg", "prod", "undo", removal["run"], "-y").code == 3
+    assert "1.0" in (guarded.repositories["shop/web"].tags or ())
+
+
 def test_advice_repeats_the_name_as_it_was_typed(machine: Machine, guarded: Guarded) -> None:
     machine.write(prod(guarded.url))
     remove = ("remove-tags", "-r", "shop/web", "-t", "1.0", "--plan-out", "plan.jsonl")

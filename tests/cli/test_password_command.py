@@ -134,6 +134,12 @@ def test_a_password_that_may_have_expired_is_asked_for_again(machine: Machine) -
     assert PASSWORD not in repr(command)
 
 
+def test_ctrl_c_at_a_password_command_ends_the_program(asking: Machine) -> None:
+    asking.program("asking", "#!/bin/sh\nkill -INT $$\n")
+    found = asking.run("list-repo-names")
+    assert (found.code, found.err) == (130, "dregutil: interrupted\n")
+
+
 def test_a_password_command_that_never_ends(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dregutil.cli.password_command._TIMEOUT", 0.2)
     with pytest.raises(CredentialError, match="did not end within"):

@@ -63,7 +63,7 @@ def choose_registry(
     recorded = _recorded_registry(args, state_dir)
     if recorded:
         return _of_record(recorded, configuration)
-    if takes_default and configuration is not None and configuration.default is not None:
+    if recorded is None and takes_default and configuration is not None and configuration.default is not None:
         default = configuration.registries[configuration.default]
         return ChosenRegistry(default.address, Found(default.name, Source.FILE, str(configuration.path)), default)
     return ChosenRegistry(None, Found(None, Source.DEFAULT))
@@ -81,14 +81,15 @@ def _named(named: str, found: Found, configuration: Configuration | None) -> Cho
     return ChosenRegistry(RegistryAddress.parse(named), found, hint=hint)
 
 
-def _recorded_registry(args: argparse.Namespace, state_dir: Path) -> str:
-    """The registry of the run that the command line names, which was recorded on this machine; empty without one."""
+def _recorded_registry(args: argparse.Namespace, state_dir: Path) -> str | None:
+    """The registry of the run that the command line names, which was recorded on this machine. None if it names no run;
+    empty if the record is damaged: the run may be of any registry, so the default is not taken."""
     run = getattr(args, {"undo": "run", "apply": "resume"}.get(args.command, ""), None)
     if run is None:
-        return ""
+        return None
     from dregutil.journal.store import RunStore
 
-    return RunStore(state_dir).get(run).plan.registry  # empty if the line that names it is damaged
+    return RunStore(state_dir).get(run).plan.registry
 
 
 def _of_record(recorded: str, configuration: Configuration | None) -> ChosenRegistry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -58,6 +59,8 @@ class PasswordCommand:
             raise CredentialError(f"{what} did not end within {_TIMEOUT:g} s") from None
         except OSError as error:
             raise CredentialError(f"{what} cannot be run: {error.strerror}") from None
+        if done.returncode == -signal.SIGINT:
+            raise KeyboardInterrupt
         if done.returncode:
             raise CredentialError(f"{what} failed (exit status {done.returncode})", advice="run it to see why")
         password = done.stdout.partition(b"\n")[0].removesuffix(b"\r").decode(errors="surrogateescape")
