@@ -117,6 +117,14 @@ def test_an_ended_hold_of_an_index_releases_what_came_back_with_it(pusher: Pushe
     assert not pusher.has("app", child["digest"])
 
 
+def test_why_names_the_hold_of_what_no_policy_judges(pusher: Pusher, program: Program) -> None:
+    child = pusher.push_image("app", seed="child")
+    pusher.push_index("app", "1.0", children=[child])
+    image = f"app@{child['digest']}"
+    ok(program, "hold", image, "--because", "the audit")
+    assert "the audit (`hold --end` ends it)" in ok(program, "why", image, "-f", "policy.yml").stdout
+
+
 def test_a_saved_plan_leaves_what_was_held_since(pusher: Pusher, program: Program) -> None:
     push(pusher)
     ok(program, *REMOVALS["remove-tags"], "--plan-out", "plan.jsonl")

@@ -11,9 +11,10 @@ from dregutil.oci.manifest import sizes_below
 from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.oci.placeholder import LEFT_BEHIND
 from dregutil.retention.explain import Factor
+from dregutil.retention.holds import Hold
 from dregutil.retention.verdict import Decision, Reason, ReasonKind, TagFacts, Verdict
 
-__all__ = ["Explanation", "left_behind", "unjudged", "verdict_on", "with_elsewhere"]
+__all__ = ["Explanation", "left_behind", "unjudged", "verdict_on", "with_elsewhere", "with_hold"]
 
 _NOT_KNOWN = (
     "it has no tag, and no policy with `untagged: true` knows of it; our records know what lost its last tag since "
@@ -70,6 +71,14 @@ def unjudged(
     facts = TagFacts(None, digest, size=sum(sizes_below(manifest, graph.manifests).values()))
     verdict = Verdict(graph.repository, facts, decision, (Reason(ReasonKind.NOT_SELECTED, text),))
     return Explanation(verdict, tuple(found))
+
+
+def with_hold(found: Explanation, hold: Hold | None) -> Explanation:
+    """Add the hold of the image, unless its verdict names it."""
+    if hold is None or any(factor.text == hold.reason for factor in found.factors):
+        return found
+    kind = ReasonKind.PUT_BACK if hold.run else ReasonKind.ON_HOLD
+    return Explanation(found.verdict, (Factor(kind.value, keeps=True, text=hold.reason), *found.factors))
 
 
 def with_elsewhere(found: Explanation, inventory: Inventory) -> Explanation:

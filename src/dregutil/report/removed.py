@@ -36,7 +36,7 @@ def removed_lines(images: Sequence[RemovedImage], *, checked: bool) -> Iterator[
     for image in images:
         size = "-" if image.size is None else size_text(image.size)
         came = (_answer(image),) if checked else ()
-        rows.append((f"{image.when:%Y-%m-%d %H:%M}", image.run, image.image, image.digest, size, *came))
+        rows.append((f"{image.when:%Y-%m-%d %H:%M}", image.run, image.image, image.digest.short, size, *came))
     return column_lines(rows)
 
 

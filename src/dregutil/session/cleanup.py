@@ -166,7 +166,7 @@ class CleanupSession(UndoSession):
         """Every rule and reference that keeps or removes an image, `repository:tag` or `repository@digest`. Raises
         UsageError for an image without tag and digest, NotFoundError, and the errors of `plan_cleanup`."""
         from dregutil.plan.cleanup import ToJudge
-        from dregutil.plan.why import Explanation, left_behind, unjudged, verdict_on, with_elsewhere
+        from dregutil.plan.why import Explanation, left_behind, unjudged, verdict_on, with_elsewhere, with_hold
         from dregutil.retention.explain import explain
         from dregutil.select.find import check_was_read
 
@@ -193,7 +193,8 @@ class CleanupSession(UndoSession):
         if found is None:
             check_was_read(reference, source)
             raise await self._absent(reference)
-        return with_elsewhere(found, source.inventory)
+        held = self._current_holds().on(repository, found.verdict.facts.tag, found.verdict.facts.digest)
+        return with_elsewhere(with_hold(found, held), source.inventory)
 
     async def _judge(self, asked: ToJudge, path: Path | None) -> Judged:
         """Judge the registry with the records of this machine; `path` is the file of the policies."""
