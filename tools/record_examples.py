@@ -1,6 +1,6 @@
-"""Runs the console examples of the documents on a terminal and writes what they print into the documents.
+"""Runs the console examples of the documents, the tour and the screens, and writes down what they print.
 
-    python tools/record_examples.py [DOCUMENT ...]
+    python tools/record_examples.py [DOCUMENT | docs/tour.md | screens ...]
 
 An output that differs only in what differs between runs (times, names of runs, checksums) is left as it is.
 """
@@ -15,13 +15,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
 
+from company import fill_company  # noqa: E402
 from documents import DOCUMENTS, HOST, STORAGE, blocks, dialogue, fill, settled, shown_on_terminal  # noqa: E402
 from images import Pusher  # noqa: E402
+from screens import SCREENS, SERVICES, TOUR, WIDTHS, fixed, golden, replayed, screen  # noqa: E402
 from servers import DistributionServer  # noqa: E402
 
 
 def main() -> int:
-    for document in sys.argv[1:] or DOCUMENTS:
+    for document in sys.argv[1:] or (*DOCUMENTS, TOUR, "screens"):
+        if document in (TOUR, "screens"):
+            _record_company(document)
+            continue
         path = ROOT / document
         text = path.read_text()
         for block in blocks(document, "console"):
@@ -30,6 +35,32 @@ def main() -> int:
             path.write_text(text)
             print(f"{document} has changed")
     return 0
+
+
+def _record_company(what: str) -> None:
+    """The tour, or all screens, on the registry of the company."""
+    with tempfile.TemporaryDirectory() as folder, DistributionServer(Path(folder) / "registry") as server:
+        with Pusher(server.url) as pusher:
+            fill_company(pusher, SERVICES)
+        if what == TOUR:
+            text = (ROOT / TOUR).read_text()
+            for block in blocks(TOUR, "console"):
+                parts = []
+                for line, output in dialogue(block):
+                    shown = replayed(line, Path(folder), server)
+                    parts.append(f"$ {line}\n{output if fixed(shown) == fixed(output) else shown}")
+                text = text.replace(f"```console\n{block}```", f"```console\n{''.join(parts)}```")
+            (ROOT / TOUR).write_text(text)
+            return
+        for width in WIDTHS:
+            place = Path(folder) / str(width)
+            place.mkdir()
+            for name in SCREENS:
+                path = golden(name, width)
+                path.parent.mkdir(exist_ok=True)
+                shown = screen(name, place, server, width)
+                if not path.exists() or fixed(path.read_text()) != fixed(shown):
+                    path.write_text(shown)
 
 
 def _recorded(block: str) -> str:

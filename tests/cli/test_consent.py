@@ -124,7 +124,7 @@ def test_on_a_terminal_apply_and_undo_ask(program: Program, pusher: Pusher, befo
     assert on_terminal(program, "y", "apply", "plan")[0] == 0
     left = pusher.tags("shop/web")
     code, shown = on_terminal(program, "n", "undo")
-    assert (code, "Put back 1 manifest (1 tag)" in shown, "nothing was put back" in shown) == (0, True, True)
+    assert (code, "Put back 1 tag (1 manifest)" in shown, "nothing was put back" in shown) == (0, True, True)
     assert pusher.tags("shop/web") == left
     assert on_terminal(program, "y", "undo")[0] == 0
     assert pusher.tags("shop/web") == before

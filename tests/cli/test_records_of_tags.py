@@ -61,8 +61,8 @@ def test_what_undo_restored_displaces_no_other_tag_and_is_kept(program: Program,
         assert "nothing to remove" in _cleanup(program)
     assert set(pusher.tags("app")) == {f"t{place}" for place in range(10)}
     why = program.run("why", "app:t0", "-f", "policy.yml").stdout
-    assert "`undo` put it back on" in why
-    assert "held for 14 days" in why
+    assert "put back on" in why
+    assert "held until" in why
 
 
 @pytest.mark.parametrize("how", ["hidden", "absent"])
@@ -78,6 +78,18 @@ def test_tags_that_are_missing_for_a_night_displace_no_other_tag(
     getattr(server.switches, how).clear()
     assert _decisions(program) == before
     assert set(before.values()) == {"keep"}
+
+
+def test_a_removal_before_the_first_cleanup_makes_no_tag_young(memory: tuple[MemoryServer, Program]) -> None:
+    """The records begin with the cleanup: there were none that could have been lost."""
+    _, program = memory
+    assert program.run("remove-tags", "-r", "a", "-t", "t0").returncode == 0
+    told = _cleanup(program)
+    assert "the records of when tags came begin with this run" in told
+    assert "removed" in told
+    for path in (program.state / "sightings").iterdir():
+        path.unlink()
+    assert "every tag counts as younger" in _cleanup(program)
 
 
 def test_repositories_that_the_catalog_omits_are_reported_and_read(memory: tuple[MemoryServer, Program]) -> None:

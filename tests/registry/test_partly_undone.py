@@ -147,5 +147,5 @@ def test_an_untagged_image_is_not_counted_as_put_back(pusher: Pusher, program: P
     assert "removed 2 tags (0 manifests)" in found.stderr
     found = program.run("undo", "-y")
     assert found.returncode == 0, found.stderr
-    assert "put back 2 tags and 0 manifests" in found.stderr
+    assert "put back 2 tags (0 manifests)" in found.stderr
     assert pusher.tags("r") == before

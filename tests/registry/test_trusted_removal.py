@@ -140,7 +140,7 @@ def test_on_a_terminal_the_plan_is_shown_once_with_a_question(pusher: Pusher, pr
     code, shown = on_terminal(program, "y", "remove-tags", "-r", "shop/web", "-t", "<2")
     assert (code, set(pusher.tags("shop/web"))) == (0, {"0.9", "stable"}), shown
     code, shown = on_terminal(program, "y", "undo")
-    assert f"Put back 3 manifests (3 tags) in {name}? [y/N]" in shown
+    assert f"Put back 3 tags (3 manifests) in {name}? [y/N]" in shown
     assert (code, len(pusher.tags("shop/web"))) == (0, 5), shown
 
 

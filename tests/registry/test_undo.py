@@ -134,14 +134,14 @@ def test_what_is_lost_is_reported_and_the_rest_is_restored_after_a_restart(tmp_p
             f"its child {lost['digest'][:19]} cannot come back",
             f"failed: r {back[:19]}: the registry accepted its manifest and does not have it: its memory is of before "
             "its garbage collection, restart it and undo again",
-            "put back 0 tags and 0 manifests",
+            "put back 0 tags (0 manifests)",
         ]
         assert json.loads(pusher.request("GET", "/v2/r/tags/list")[2])["tags"] == ["2.0"]
         pusher.close()
         server.stop()
         server.start()
         again = program.run("undo", "-y")
-        assert (again.returncode, again.stderr.splitlines()[-2]) == (3, "put back 1 tag and 1 manifest")
+        assert (again.returncode, again.stderr.splitlines()[-2]) == (3, "put back 1 tag (1 manifest)")
         assert re.match(r"held until \d{4}-\d\d-\d\d: `dregutil hold --end ", again.stderr.splitlines()[-1])
         assert pusher.tags("r") == {"2.0": before["2.0"], "1.2": back}
         assert pusher.is_whole("r", "1.2")

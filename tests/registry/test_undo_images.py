@@ -51,7 +51,7 @@ def test_an_index_comes_back_with_its_children_and_signatures(pusher: Pusher, pr
     done = program.run("undo", "-y", "shop/web:1.0")
     assert done.returncode == 0, done.stderr
     assert f"{run}, shop/web:1.0: " in done.stderr
-    assert "put back 3 tags and 5 manifests" in done.stderr
+    assert "put back 3 tags (5 manifests)" in done.stderr
     now = pusher.tags("shop/web")
     assert set(now) == {"2.0", *belonging(pusher, before, raw, "1.0")}
     assert now.items() <= before.items()

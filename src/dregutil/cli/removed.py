@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, note, plural
@@ -11,6 +12,7 @@ from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.report.removed import removed_lines, removed_object
 from dregutil.report.runs import damage_text
+from dregutil.report.terminal import width_of
 from dregutil.session.sync import Session
 
 __all__ = ["list_removed"]
@@ -30,7 +32,7 @@ def list_removed(args: argparse.Namespace, settings: Settings) -> int:
         note(settings, f"{plural(able, 'image')} of {len(images):,} can be put back now")
     else:
         note(settings, "can be put back until the registry collects its garbage; --check asks the registry")
-    emit(settings, map(removed_object, images), removed_lines(images, checked=args.check))
+    emit(settings, map(removed_object, images), removed_lines(images, checked=args.check, width=width_of(sys.stdout)))
     return code
 
 

@@ -128,6 +128,10 @@ class TagHistory:
         with self._open() as database:
             return has_begun(database)
 
+    def create(self) -> None:
+        """Make the file, empty: the history begins with the first complete crawl. Raises JournalError."""
+        self._make_file()
+
     def untagged(self, repository: Repository) -> Mapping[Digest, datetime]:
         """The digests that lost their last tag in a repository, each with the crawl that first found it so.
 

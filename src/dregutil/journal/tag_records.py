@@ -72,6 +72,12 @@ class TagRecords:
             return CrawlNote(how, waits=True)
         return CrawlNote(how, begins=not begun and not lost, unmarked=self._write_mark(now))
 
+    def wait(self) -> None:
+        """Before the first run on a registry: note that no records were there yet. Otherwise the first crawl after it
+        would take them for lost, and hold back every tag. Raises JournalError."""
+        if not (self.history.path.exists() or self._mark.read() or any(self._runs.headers(self._registry))):
+            self.history.create()
+
     def young_since(self, policy: Path | None = None) -> datetime | None:
         """Since when these records stand in for others that were lost: what they know is no older than that. None where
         none were lost. Raises JournalError."""

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from dregutil.report.text import column_lines
+from dregutil.report.layout import Column, table_lines
 from dregutil.retention.holds import Hold
 
 __all__ = ["hold_lines", "hold_object"]
+
+_COLUMNS = (
+    Column("IMAGE", cut="middle", least=20),
+    Column("SINCE"),
+    Column("UNTIL"),
+    Column("BY", cut="end", least=8),
+    Column("BECAUSE", cut="end", least=12),
+)
 
 
 def hold_object(hold: Hold) -> dict[str, object]:
@@ -26,14 +34,11 @@ def hold_object(hold: Hold) -> dict[str, object]:
     }
 
 
-def hold_lines(holds: Sequence[Hold]) -> Iterator[str]:
-    if not holds:
-        return iter(())
-    rows = [("IMAGE", "SINCE", "UNTIL", "BY", "BECAUSE"), *map(_row, holds)]
-    return (line.rstrip() for line in column_lines(rows))
+def hold_lines(holds: Sequence[Hold], *, width: int | None = None) -> Iterator[str]:
+    return table_lines(_COLUMNS, map(_row, holds), width=width)
 
 
 def _row(hold: Hold) -> tuple[str, ...]:
     until = "no end" if hold.until is None else f"{hold.until:%Y-%m-%d}"
-    by = f"undo {hold.run}" if hold.run else hold.by
-    return hold.image, f"{hold.since:%Y-%m-%d}", until, by, hold.because
+    because = hold.because or (f"put back by {hold.run}" if hold.run else "")
+    return hold.image, f"{hold.since:%Y-%m-%d}", until, hold.by or "-", because

@@ -126,6 +126,8 @@ def laid_out(text: str, *, width: int | None, is_colored: bool) -> str:
     lines: list[str] = []
     for line in text.split("\n"):
         parts = [line] if width is None else [*wrapped(line, width)] or [""]
+        if len(parts) > 1:
+            parts[-1] += " " * (len(line) - len(line.rstrip(" ")))  # the answer to a question is typed after it
         lines += [painted(parts[0]) if is_colored else parts[0], *parts[1:]]
     return "\n".join(lines)
 

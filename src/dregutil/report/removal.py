@@ -62,7 +62,7 @@ def plan_lines(
     yield from repository_lines(plan, width=width)
     held = held_back(plan)
     for reason, number in plan.kept_before.items():
-        yield f"KEEP    {_count(number, 'tag')} or untagged: {reason}"
+        yield f"KEEP    {number:,} held back when the plan was made: {reason}"
         held += number
     if plan.steps or held:
         takes = "" if seconds is None else f" · about {duration_text(seconds)}"

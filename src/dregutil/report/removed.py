@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dregutil.journal.removed_images import RemovedImage
-from dregutil.report.text import column_lines
+from dregutil.report.layout import Column, table_lines
+from dregutil.report.text import short_tag
 from dregutil.report.units import size_text
 
 __all__ = ["removed_lines", "removed_object"]
+
+_COLUMNS = (
+    Column("REMOVED (UTC)", cut="end", least=10),  # on a narrow terminal only the day
+    Column("RUN"),
+    Column("IMAGE", cut="middle", least=20),
+    Column("DIGEST"),
+    Column("SIZE", right=True),
+    Column("CAN COME BACK", cut="end", least=13),
+)
 
 
 def removed_object(image: RemovedImage) -> dict[str, object]:
@@ -27,17 +37,17 @@ def removed_object(image: RemovedImage) -> dict[str, object]:
     }
 
 
-def removed_lines(images: Sequence[RemovedImage], *, checked: bool) -> Iterator[str]:
-    """A line for each image. With `checked`, the last column says whether it can come back."""
-    if not images:
-        return iter(())
-    more = ("CAN COME BACK",) if checked else ()
-    rows: list[tuple[str, ...]] = [("REMOVED", "RUN", "IMAGE", "DIGEST", "SIZE", *more)]
+def removed_lines(images: Sequence[RemovedImage], *, checked: bool, width: int | None = None) -> Iterator[str]:
+    """A row for each image. With `checked`, the last column says whether it can come back. `width`: that of the
+    terminal; digests are then short, and what does not fit is cut."""
+    columns = _COLUMNS if checked else _COLUMNS[:-1]
+    rows = []
     for image in images:
         size = "-" if image.size is None else size_text(image.size)
-        came = (_answer(image),) if checked else ()
-        rows.append((f"{image.when:%Y-%m-%d %H:%M}", image.run, image.image, image.digest.short, size, *came))
-    return column_lines(rows)
+        name = image.image if width is None or image.tag is None else f"{image.repository}:{short_tag(image.tag)}"
+        digest = image.digest if width is None else image.digest.hex[:12]
+        rows.append((f"{image.when:%Y-%m-%d %H:%M}", image.run, name, digest, size, _answer(image))[: len(columns)])
+    return table_lines(columns, rows, width=width)
 
 
 def _answer(image: RemovedImage) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from dregutil.journal.record import RunRecord
+from dregutil.oci.names import Digest
 from dregutil.report.layout import Column, table_lines
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
@@ -100,19 +101,20 @@ def step_objects(record: RunRecord) -> list[dict[str, object]]:
     return found
 
 
-def step_lines(record: RunRecord) -> Iterator[str]:
+def step_lines(record: RunRecord, *, width: int | None = None) -> Iterator[str]:
+    """A line for each step, or for what an undo put back. `width`: that of the terminal; digests are then short."""
     objects = step_objects(record)
     rows = [
         (
             str(found["result"]),
             str(found["repository"]),
-            str(found["digest"]),
+            Digest(str(found["digest"])),
             ", ".join(found["tags"] if isinstance(found["tags"], list) else ()) or "-",
             "; ".join(str(text) for text in (found.get("because"), found["why"]) if text),
         )
         for found in objects
     ]
-    return (line.rstrip() for line in column_lines(rows)) if rows else iter(())
+    return (line.rstrip() for line in column_lines(rows, width=width)) if rows else iter(())
 
 
 def _restored(why: str) -> str:

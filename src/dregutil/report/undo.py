@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dregutil.apply.clearing import UNCLEAR_ADVICE, unclear_text
 from dregutil.apply.undo.plan import UndoEntry, UndoPlan
 from dregutil.apply.undo.run import UndoResult, UndoRun
+from dregutil.report.plan_table import tags_text
 from dregutil.report.text import column_lines
 
 __all__ = ["entry_lines", "entry_object", "plan_problem_lines", "run_problem_lines"]
@@ -50,9 +51,17 @@ def entry_object(entry: UndoEntry, result: str) -> dict[str, object]:
     }
 
 
-def entry_lines(entries: Sequence[UndoEntry]) -> list[str]:
-    rows = [(entry.repository, entry.manifest.digest, ", ".join(entry.tags)) for entry in entries]
-    return [line.rstrip() for line in column_lines(rows)] if rows else []
+def entry_lines(entries: Sequence[UndoEntry], *, width: int | None = None) -> list[str]:
+    """A line for each manifest. `width`: that of the terminal; digests are then short."""
+    rows = [
+        (
+            entry.repository,
+            entry.manifest.digest,
+            tags_text(entry.tags, is_short=width is not None) if entry.tags else "",
+        )
+        for entry in entries
+    ]
+    return [line.rstrip() for line in column_lines(rows, width=width)] if rows else []
 
 
 def _lines(what: str, found: Sequence[tuple[UndoEntry, str]], *, details: bool, named: bool = True) -> Iterator[str]:

@@ -5,12 +5,14 @@ A plan is made with the client that only reads. `apply` writes, locked and recor
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dregutil.errors import (
     BrakeError,
     DamagedRecordError,
+    JournalError,
     NotFoundError,
     PlanRefusedError,
     RefusedError,
@@ -171,6 +173,8 @@ class RemovalSession(PlanningSession):
                         registry, plan, recorder=NoRecorder(), known=known, readings=surveys, stop=event, holds=holds
                     )
                 else:
+                    with suppress(JournalError):  # a run that cannot be recorded says so itself
+                        self.records.wait()
                     result = await apply_recorded(
                         registry,
                         plan,

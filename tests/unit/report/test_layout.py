@@ -103,3 +103,8 @@ def test_the_words_that_say_what_happens_are_in_color() -> None:
 def test_color_changes_no_character(text: str) -> None:
     colored = laid_out(text, width=40, is_colored=True)
     assert re.sub(r"\x1b\[\d+m", "", colored) == laid_out(text, width=40, is_colored=False)
+
+
+def test_the_space_after_a_question_stays() -> None:
+    text = laid_out("Remove 8 tags (20 manifests) of 2 repositories? [y/N] ", width=30, is_colored=False)
+    assert text == "Remove 8 tags (20 manifests)\n  of 2 repositories? [y/N] "

@@ -63,7 +63,7 @@ def _show(record: RunRecord, settings: Settings) -> int:
         note(settings, f"its manifests are in {layout}; `skopeo inspect --raw oci:{layout}:REPOSITORY:TAG` reads one")
     if record.damaged:
         note(settings, damage_text(record))
-    emit(settings, step_objects(record), step_lines(record))
+    emit(settings, step_objects(record), step_lines(record, width=width_of(sys.stdout)))
     return PARTIAL if record.damaged else 0
 
 

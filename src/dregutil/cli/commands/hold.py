@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from dregutil.cli.opened import opened
@@ -10,6 +11,7 @@ from dregutil.cli.output import emit, note
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.report.holds import hold_lines, hold_object
+from dregutil.report.terminal import width_of
 from dregutil.retention.holds import Hold
 from dregutil.session.sync import Session
 
@@ -25,7 +27,7 @@ def hold(args: argparse.Namespace, settings: Settings) -> int:
             ended = registry.end_hold(*args.images)
             for one in ended:
                 note(settings, f"no longer held: {one.image}")
-            _emit(settings, ended)
+            emit(settings, [hold_object(one) for one in ended], ())
             return 0
         made = [registry.hold(image, for_=args.for_, because=args.because or "") for image in args.images]
     for one in made:
@@ -54,4 +56,4 @@ def _list(args: argparse.Namespace, settings: Settings, registry: Session) -> in
 
 
 def _emit(settings: Settings, holds: Sequence[Hold]) -> None:
-    emit(settings, [hold_object(one) for one in holds], hold_lines(holds))
+    emit(settings, [hold_object(one) for one in holds], hold_lines(holds, width=width_of(sys.stdout)))

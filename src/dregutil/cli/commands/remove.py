@@ -113,7 +113,8 @@ def _unlisted_lines(plan: Plan, stored: StoredRegistry | None) -> Iterator[str]:
 def _execute(args: argparse.Namespace, settings: Settings, registry: Session, work: Undertaking) -> int:
     plan = work.plan
     asks = is_on_terminal() and not args.yes
-    for line in () if asks and plan.steps else kept_lines(plan.kept):
+    is_short = width_of(sys.stderr) is not None
+    for line in () if asks and plan.steps else kept_lines(plan.kept, is_short=is_short):
         note(settings, line)
     for repository, why in plan.left_out.items():
         sys.stderr.write(f"dregutil: {repository} is left as it is: {why}\n")

@@ -24,6 +24,7 @@ from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.report.removal import lost_by_interruption_line
 from dregutil.report.runs import damage_text
+from dregutil.report.terminal import width_of
 from dregutil.report.undo import entry_lines, entry_object, plan_problem_lines, run_problem_lines
 from dregutil.retention.holds import HELD_FOR
 from dregutil.session.sync import Session
@@ -77,7 +78,11 @@ def _undo(args: argparse.Namespace, settings: Settings, registry: Session, work:
     for one in work:
         _tell(settings, one, details=args.details)
     if args.dry_run:
-        emit(settings, [entry_object(entry, "would be restored") for entry in needed], entry_lines(needed))
+        emit(
+            settings,
+            [entry_object(entry, "would be restored") for entry in needed],
+            entry_lines(needed, width=width_of(sys.stdout)),
+        )
         return code
     if not any(one.plan.is_needed for one in work):
         note(settings, "nothing can be put back" if any(one.lost for one in work) else "nothing to put back")
@@ -108,8 +113,8 @@ def _mark_undone(registry: Session, work: Sequence[_Work]) -> None:
 
 def _question(settings: Settings, needed: Sequence[UndoEntry]) -> str:
     tags, manifests = sum(len(entry.tags) for entry in needed), sum(not entry.is_there for entry in needed)
-    what = plural(manifests, "manifest") + (f" ({plural(tags, 'tag')})" if tags else "")
-    return f"Put back {what if manifests else plural(tags, 'tag')} in {settings.address.name}?"
+    what = f"{plural(tags, 'tag')} ({plural(manifests, 'manifest')})" if tags else plural(manifests, "manifest")
+    return f"Put back {what} in {settings.address.name}?"
 
 
 def _record(args: argparse.Namespace, settings: Settings, registry: Session) -> RunRecord:
@@ -140,8 +145,9 @@ def _report(settings: Settings, results: Sequence[tuple[_Work, UndoRun]], *, det
         note(settings, line)
     tags = sum(len(entry.tags) for entry in restored) - len(result.moved)
     manifests = sum(not entry.is_there for entry in restored)  # a removal may have taken the tags alone
-    note(settings, f"put back {plural(tags, 'tag')} and {plural(manifests, 'manifest')}")
-    emit(settings, [entry_object(entry, UndoResult.RESTORED) for entry in restored], entry_lines(restored))
+    note(settings, f"put back {plural(tags, 'tag')} ({plural(manifests, 'manifest')})")
+    shown = entry_lines(restored, width=width_of(sys.stdout))
+    emit(settings, [entry_object(entry, UndoResult.RESTORED) for entry in restored], shown)
     until = f"{datetime.now(UTC) + HELD_FOR:%Y-%m-%d}"
     for work, one in results:
         if one.restored:
