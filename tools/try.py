@@ -108,12 +108,10 @@ def show(host: str, folder: Path, pusher: Pusher) -> bool:
     before = pusher.tags("shop/web")
     removal = [
         ("doctor",),
-        ("list-repo-names",),
-        ("list-tag-names", "shop/web"),
-        ("query-tags", "-r", "shop/web", "-t", "<1.4"),
+        ("ls",),
         ("remove-tags", "-r", "shop/web", "-t", "<1.4", "--plan-out", "plan.jsonl"),
-        ("apply", "plan.jsonl", "-y", "--count"),
-        ("list-tag-names", "shop/web"),
+        ("apply", "plan.jsonl", "-y"),
+        ("ls", "shop/web"),
     ]
     codes = [_run(host, folder, *line) for line in removal]
     after = pusher.tags("shop/web")
@@ -121,7 +119,12 @@ def show(host: str, folder: Path, pusher: Pusher) -> bool:
     whole = set(after) == stay and all(pusher.is_whole("shop/web", tag) for tag in after)
     print(f"\n== {len(before) - len(after)} tags removed, {len(after)} left: ", end="")
     print("all of them complete" if whole else "NOT all of them complete")
-    codes += [_run(host, folder, *line) for line in (("history",), ("undo", "-y"), ("list-tag-names", "shop/web"))]
+    codes += [_run(host, folder, *line) for line in (("history",), ("undo", "shop/web:1.2", "-y"), ("ls", "shop/web"))]
+    one = {name: digest for name, digest in before.items() if name == "1.2" or name.startswith("sha256-")}
+    alone = pusher.tags("shop/web") == {**after, **one} and all(pusher.is_whole("shop/web", tag) for tag in one)
+    print("\n== one image is restored, with its platforms and its signature" if alone else "\n== NOT restored")
+    whole = whole and alone
+    codes += [_run(host, folder, *line) for line in (("undo", "-y"), ("ls", "shop/web"))]
     back = pusher.tags("shop/web") == before and all(pusher.is_whole("shop/web", tag) for tag in before)
     print("\n== everything is restored" if back else "\n== NOT everything is restored")
     return codes == [0] * len(codes) and whole and back
@@ -131,7 +134,9 @@ def collect(host: str, folder: Path, pusher: Pusher, server: DistributionServer)
     """Remove again, predict the freed space from the storage, and run the registry's own garbage collector."""
     print("\n== now the space: predicted, then freed by the registry's own garbage collector")
     storage = ("--storage", str(server.storage))
+    held = [f"shop/web:{tag}" for tag in ("1.0", "1.1", "1.2", "1.2.0", "1.3")]
     codes = [
+        _run(host, folder, "hold", "--end", *held),
         _run(host, folder, "remove-tags", "-r", "shop/web", "-t", "<1.4", *storage, "--plan-out", "freed.jsonl"),
         _run(host, folder, "apply", "freed.jsonl", "-y"),
     ]

@@ -182,15 +182,21 @@ class RegistryHolds:
 
         self.file.change(added)
 
-    def end(self, is_meant: Callable[[Hold], bool], now: datetime) -> tuple[Hold, ...]:
-        """End the holds for which `is_meant`, and return them. Raises JournalError, NotFoundError if there is none."""
+    def end(self, meant: Mapping[str, Callable[[Hold], bool]], now: datetime) -> tuple[Hold, ...]:
+        """End the holds that are `meant`, by the names of images, and return them: all or none. Raises JournalError,
+        and NotFoundError if there is none for a name."""
         put_back = self._put_back(now)
         ended: list[Hold] = []
 
+        def is_meant(hold: Hold) -> bool:
+            return any(is_one(hold) for is_one in meant.values())
+
         def without(content: _Content) -> _Content:
-            ended.extend(hold for hold in self._active(content, put_back, now).all if is_meant(hold))
-            if not ended:
-                raise NotFoundError("nothing of that is held", advice="`dregutil hold --list` shows what is held")
+            active = self._active(content, put_back, now).all
+            for name, is_one in meant.items():
+                if not any(map(is_one, active)):
+                    raise NotFoundError(f"{name} is not held", advice="`dregutil hold --list` shows what is held")
+            ended.extend(hold for hold in active if is_meant(hold))
             early = {(hold.repository, hold.digest): now for hold in ended if hold.run and hold.digest is not None}
             recent = {key: when for key, when in content.ended.items() if now - when < HELD_FOR}
             holds = (hold for hold in content.holds if hold.is_active(now) and not is_meant(hold))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
+from itertools import groupby
 
 from dregutil.oci.names import Repository
 from dregutil.plan.along import freed_with
 from dregutil.plan.cleanup import LastCleanup
-from dregutil.plan.model import Plan
+from dregutil.plan.model import Kept, Plan
 from dregutil.report.layout import Column, table_lines
 from dregutil.report.removal import dangling_lines, going_text, held_back, reclaim_lines
-from dregutil.report.text import column_lines, short_tag
+from dregutil.report.text import short_tag
 from dregutil.report.units import duration_text, size_text
 from dregutil.retention import Judgement, Verdict
 from dregutil.retention.in_use import ListReport
@@ -33,6 +34,14 @@ __all__ = [
 ]
 
 _MOST_NAMED = 5  # entries of lists that are not in the registry; --details shows all
+_DETAILS = (
+    Column(""),
+    Column("TAG", cut="middle", least=20),
+    Column("DATE (UTC)"),
+    Column("SIZE", right=True),
+    Column("POLICY", cut="end", least=8),
+    Column("BECAUSE", cut="end", least=20),
+)
 _DAY, _MINUTE = "%Y-%m-%d", "%Y-%m-%d %H:%M"  # a terminal has no room for more than the day
 _MOST_GOING = 50  # tags named before the question; --details shows all
 
@@ -143,19 +152,26 @@ def going_lines(judgement: Judgement, plan: Plan, *, width: int | None = None) -
 
 
 def _detail_rows(verdicts: Sequence[Verdict], width: int | None) -> Iterator[str]:
-    rows = [
-        (
-            verdict.decision.value.upper(),
-            _short_image(verdict),
-            "-" if verdict.date is None else f"{verdict.date.astimezone(UTC):{_DAY if width else _MINUTE}}",
-            size_text(verdict.facts.size) if verdict.facts.size else "-",
-            verdict.policy or "-",
-            ", ".join(map(str, verdict.reasons)),
-        )
-        for verdict in verdicts
-    ]
-    head = ("", "TAG", "DATE (UTC)", "SIZE", "POLICY", "BECAUSE")
-    return (line.rstrip() for line in column_lines([head, *rows], width=width)) if rows else iter(())
+    """In a pipe each row names its image; on a terminal the repository is a line above its rows."""
+    if width is None:
+        yield from (line.rstrip() for line in table_lines(_DETAILS, [_detail(one, None) for one in verdicts]))
+        return
+    for repository, group in groupby(verdicts, key=lambda one: one.repository):
+        yield repository
+        yield from table_lines(_DETAILS, [_detail(one, repository) for one in group], width=width)
+
+
+def _detail(verdict: Verdict, below: Repository | None) -> tuple[str, ...]:
+    """A row; `below` the line with its repository, it needs only the tag."""
+    image = _short_image(verdict)
+    return (
+        verdict.decision.value.upper(),
+        image if below is None else image.removeprefix(f"{below}:").removeprefix(f"{below}@"),
+        "-" if verdict.date is None else f"{verdict.date.astimezone(UTC):{_DAY if below else _MINUTE}}",
+        size_text(verdict.facts.size) if verdict.facts.size else "-",
+        verdict.policy or "-",
+        ", ".join(map(str, verdict.reasons)),
+    )
 
 
 def _short_image(verdict: Verdict) -> str:
@@ -182,8 +198,20 @@ def detail_objects(judgement: Judgement) -> list[dict[str, object]]:
 
 
 def policy_objects(
-    summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastCleanup | None
+    summaries: Sequence[PolicySummary],
+    freed: Mapping[str, int],
+    last: LastCleanup | None,
+    *,
+    kept: Sequence[Kept] = (),
+    judgement: Judgement | None = None,
 ) -> list[dict[str, object]]:
+    """An object for each policy. `kept`: what `judgement` would remove and the plan holds back."""
+    owner = {(one.repository, one.facts.digest): one.policy for one in judgement or ()}
+    held: dict[str, list[dict[str, object]]] = defaultdict(list)
+    for one in kept:
+        held[owner.get((one.repository, one.digest), "")].append(
+            {"repository": one.repository, "digest": one.digest, "tags": list(one.tags), "because": one.reason}
+        )
     return [
         {
             "policy": one.name,
@@ -194,6 +222,7 @@ def policy_objects(
             "max_remove": one.allowed,
             "refused": one.refused,
             "removed_last_time": None if last is None else last.removed.get(one.name),
+            "held_back": held[one.name],
         }
         for one in summaries
     ]

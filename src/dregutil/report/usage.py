@@ -83,23 +83,15 @@ def usage_lines(
     `longest`: the length of the longest name. `bars`: draw what a row frees, relative to the largest.
     `width`: that of the terminal; names that do not fit are cut. `tag_text`: how tags are shown.
     """
-    title = by.removeprefix(LABEL).upper()
     kind = by if by in _HEADERS else "owner"
-    header = tuple(name.format(title) for name in _HEADERS[kind])
-    others = "others" if total.rows == 1 else f"{total.rows:,} others"
-    closing = ("shared by several", "manifests, configs", others)
-    widths = [max(longest, len(header[0]), *map(len, closing)), *(max(len(title), 7) for title in header[1:-1])]
+    header = tuple(name.format(by.removeprefix(LABEL).upper()) for name in _HEADERS[kind])
     gap = " " * (_BAR + 1) if bars else ""
-    if width is not None:
-        beside = sum(widths[1:]) + 2 * len(widths) + _SHARED_WIDTH + len(gap)
-        widths[0] = max(min(widths[0], width - beside), _LEAST_NAME)
+    longest = max(longest, len("manifests, configs"), len(f"{total.rows:,} others"))
+    widths = _widths(header, longest, len(gap), width)
 
     def line(name: str, counts: Sequence[str], freed: str, rest: str = "") -> str:
-        numbers = (*counts, freed)
-        cells = [
-            f"{cut(name, widths[0], 'middle'):{widths[0]}}",
-            *(f"{number:>{size}}" for number, size in zip(numbers, widths[1:], strict=True)),
-        ]
+        sized = zip((*counts, freed), widths[1:], strict=True)
+        cells = [f"{cut(name, widths[0], 'middle'):{widths[0]}}", *(f"{number:>{size}}" for number, size in sized)]
         return f"{'  '.join(cells)}{rest}".rstrip()
 
     yield line(header[0], header[1:-2], header[-2], f"{gap}  {header[-1]:>{_SHARED_WIDTH}}")
@@ -113,6 +105,15 @@ def usage_lines(
         yield line(row_name(row, tag_text, by), _counts(row), size_text(weight), f"{bar}{shared}")
     for name, weight, rest in _closing_lines(kind, total, number, shown):
         yield line(name, [""] * (len(header) - 3), size_text(weight), rest)
+
+
+def _widths(header: Sequence[str], longest: int, gap: int, width: int | None) -> list[int]:
+    """The widths of the columns but the last: the first is as wide as its `longest` name, if that fits into `width`."""
+    widths = [max(longest, len(header[0])), *(max(len(title), 7) for title in header[1:-1])]
+    if width is not None:
+        beside = sum(widths[1:]) + 2 * len(widths) + _SHARED_WIDTH + gap
+        widths[0] = max(min(widths[0], width - beside), _LEAST_NAME)
+    return widths
 
 
 def _closing_lines(by: str, total: TotalUsage, number: int, shown: int) -> Iterator[tuple[str, int, str]]:

@@ -52,11 +52,9 @@ class HoldSession(ReadingSession):
 
     def end_hold(self, *images: str) -> tuple[Hold, ...]:
         """End holds, and return them: of `repository:tag`, `repository@digest`, all in a `repository`, or all that came
-        back with an undo, by its run. Raises UsageError, NotFoundError if one is not held, JournalError."""
-        ended: list[Hold] = []
-        for is_meant in [self._meant(image) for image in images]:
-            ended += self._all_holds.end(is_meant, datetime.now(UTC))
-        return tuple(ended)
+        back with an undo, by its run. Raises UsageError, NotFoundError if one is not held, JournalError; then all
+        stay."""
+        return self._all_holds.end({image: self._meant(image) for image in images}, datetime.now(UTC))
 
     @property
     def _all_holds(self) -> RegistryHolds:

@@ -18,25 +18,22 @@ from dregutil.errors import (
     NotFoundError,
     PartialError,
     RegistryError,
-    UsageError,
 )
 from dregutil.inventory.crawl_result import ContentsProgress, CrawlResult
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.select.named import parse_named, parse_repositories
 from dregutil.select.version import tag_order
-from dregutil.session.base import SessionBase
+from dregutil.session.checking import CheckingSession
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dregutil.apply.examine import Examination
-    from dregutil.inventory.health.registry import Checkup
     from dregutil.inventory.inspect import InspectedImage
     from dregutil.select.content_selector import ContentSelector, Match
     from dregutil.select.query import Query, Selectors
     from dregutil.select.search import Search
-    from dregutil.session.results import Found, ImageTag, SearchResult, StorageCheckup
+    from dregutil.session.results import Found, ImageTag, SearchResult
 
 __all__ = ["ReadingSession"]
 
@@ -44,7 +41,7 @@ _MANY_NAMED = 5
 _MOST_NEAR = 10_000
 
 
-class ReadingSession(SessionBase):
+class ReadingSession(CheckingSession):
     """A session that reads."""
 
     async def inventory(self, *, only: Sequence[Repository] | None = None, streamed: bool = False) -> CrawlResult:
@@ -261,34 +258,6 @@ class ReadingSession(SessionBase):
             there = await registry.tags(reference.repository)
         return absent_image(reference, there, () if there else self.listed or await self._near_names(), self.address)
 
-    async def examine(self) -> Examination:
-        """What the registry is, which login is used, and what it allows. Errors of the registry are in the result, and
-        not raised."""
-        from dregutil.apply.examine import examine
-
-        async with self.connected() as registry:
-            return await examine(registry, self.listed or ())
-
-    async def check(self) -> Checkup:
-        """What is broken in the registry: every tag is read, every child and subject is checked."""
-        from dregutil.inventory.health.registry import check_registry
-
-        async with self.connected() as registry:
-            return await check_registry(registry, self.listed, on_progress=self._tell)
-
-    async def check_storage(self) -> StorageCheckup:
-        """What is broken in the registry's own storage, and what no tag needs. Raises UsageError if the session has no
-        storage, and StorageError."""
-        from dregutil.inventory.health.storage import examine_storage
-        from dregutil.plan.waste import wasted
-        from dregutil.session.results import StorageCheckup
-
-        stored = self.stored()
-        if stored is None:
-            raise UsageError("no storage was named", advice="name it with storage=PATH")
-        lacking = tuple(name for name in await self._catalog() if name not in stored.repositories)
-        return StorageCheckup(tuple(examine_storage(stored)), wasted(stored, datetime.now(UTC)), lacking)
-
     def named(self, names: Sequence[str], found: CrawlResult) -> tuple[Repository, ...]:
         """The repositories that `names` (names and globs) match; all if it is empty. Raises NotFoundError and
         PartialError."""
@@ -388,14 +357,6 @@ class ReadingSession(SessionBase):
                     if len(found) >= _MOST_NEAR:
                         break
         return found
-
-    async def _catalog(self) -> tuple[Repository, ...]:
-        """The repositories of the catalog; none if it is closed."""
-        try:
-            async with self.connected() as registry:
-                return tuple([name async for name in registry.repositories()])
-        except (AccessError, RegistryError):
-            return ()
 
     def _tags_beside(self, reference: Reference) -> tuple[Tag, ...]:
         """Tags with the same digest in the cache file; they are resolved again before they are shown."""

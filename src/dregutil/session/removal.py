@@ -79,6 +79,8 @@ class RemovalSession(PlanningSession):
         steps = plan.plan if isinstance(plan, Proposal) else plan
         self.check_is_own(steps.registry, "plan")
         check_brake(steps, confirm_tags)
+        with suppress(JournalError):  # a run that cannot be recorded says so itself
+            self.records.wait()
         result = await self._run(steps, None, record=record, stop=stop, ends_at=ends_at)
         if proposal is not None:
             self.remember(proposal)
@@ -173,8 +175,6 @@ class RemovalSession(PlanningSession):
                         registry, plan, recorder=NoRecorder(), known=known, readings=surveys, stop=event, holds=holds
                     )
                 else:
-                    with suppress(JournalError):  # a run that cannot be recorded says so itself
-                        self.records.wait()
                     result = await apply_recorded(
                         registry,
                         plan,

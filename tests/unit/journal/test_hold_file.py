@@ -58,10 +58,12 @@ def test_a_hold_is_ended_and_one_that_is_not_there_is_an_error(tmp_path: Path) -
     found = holds(tmp_path)
     found.add(TAG_HOLD)
     found.add(DIGEST_HOLD)
-    assert found.end(lambda hold: hold.tag == "1.0", NOW) == (TAG_HOLD,)
+    with pytest.raises(NotFoundError, match=r"2\.0 is not held"):
+        found.end({"1.0": lambda hold: hold.tag == "1.0", "2.0": lambda hold: hold.tag == "2.0"}, NOW)
+    assert found.end({"1.0": lambda hold: hold.tag == "1.0"}, NOW) == (TAG_HOLD,)
     assert found.now(NOW).all == (DIGEST_HOLD,)
     with pytest.raises(NotFoundError):
-        found.end(lambda hold: hold.tag == "1.0", NOW)
+        found.end({"1.0": lambda hold: hold.tag == "1.0"}, NOW)
     assert found.now(NOW).all == (DIGEST_HOLD,)
 
 

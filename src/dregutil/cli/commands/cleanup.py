@@ -153,7 +153,13 @@ def _show(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> N
     if args.details:
         objects: Sequence[dict[str, object]] = detail_objects(proposal.judged.judgement)
     else:
-        objects = policy_objects(proposal.summaries, freed_by_policy(proposal.plan), proposal.last)
+        objects = policy_objects(
+            proposal.summaries,
+            freed_by_policy(proposal.plan),
+            proposal.last,
+            kept=proposal.plan.kept,
+            judgement=proposal.judged.judgement,
+        )
     if settings.format != "text":
         tell_doubts(proposal.judged.lists)
     wanted = brake_lines(proposal.plan) if args.plan_out or not proposal.refused else ()
