@@ -22,6 +22,7 @@ __all__ = ["KINDS", "Line", "main"]
 
 LONGEST = 0.08  # seconds, of the 100 ms that a TAB may take
 MOST = 200  # names; of more, beginnings are printed that distinguish them
+FEW = 1000  # of the names, to estimate how long the beginnings can be
 _MOST_RUNS = 20
 _OFF = ("", "0", "false", "no", "none")
 _BETWEEN_TAGS = b'", "'  # as json.dumps writes them
@@ -217,7 +218,7 @@ def _shortened(line: Line, entries: Sequence[bytes], word: bytes) -> list[bytes]
     """Names, sorted; if there are too many, their beginnings, as long as possible."""
     if len(entries) <= MOST:
         return _names(entries)
-    few = entries[:: len(entries) // 1000 + 1]  # a beginning that distinguishes too many of these is too long
+    few = entries[:: len(entries) // FEW + 1]  # a beginning that distinguishes too many of these is too long
     length = len(word) + 1
     while len(found := _names({entry[: length + 1] for entry in few})) <= MOST and any(len(n) > length for n in found):
         length += 1

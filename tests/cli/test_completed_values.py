@@ -132,6 +132,7 @@ def test_of_too_many_names_beginnings_are_shown(names: set[str], word: str) -> N
     """What a shell inserts is what all of them begin with, so that has to be what all names begin with."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(complete, "MOST", 20)
+        patch.setattr(complete, "FEW", 30)
         matching = sorted(name for name in names if name.startswith(word))
         entries = [f'{name}": "{DIGEST}'.encode() for name in matching]
         found = [name.decode() for name in complete._shortened(Line([], {}), entries, word.encode())]
@@ -140,6 +141,16 @@ def test_of_too_many_names_beginnings_are_shown(names: set[str], word: str) -> N
     if found:
         assert all(any(name.startswith(beginning) for beginning in found) for name in matching)
         assert common(found) == common(matching) or len(found) == 1
+
+
+def test_beginnings_are_few_where_most_names_differ_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every fourth name, by which the length is estimated, differs from its like only at the end."""
+    monkeypatch.setattr(complete, "MOST", 20)
+    monkeypatch.setattr(complete, "FEW", 30)
+    entries = [(f"x{number:07}" if number % 4 == 0 else f"{number:02}aaaaaa").encode() for number in range(90)]
+    found = complete._shortened(Line([], {}), entries, b"")
+    assert 1 < len(found) <= 20
+    assert all(entry.startswith(tuple(found)) for entry in entries)
 
 
 def common(names: list[str]) -> str:
