@@ -24,6 +24,7 @@ LONGEST = 0.08  # seconds, of the 100 ms that a TAB may take
 MOST = 200  # names; of more, beginnings are printed that distinguish them
 FEW = 1000  # of the names, to estimate how long the beginnings can be
 _MOST_RUNS = 20
+_IN_NAMES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:[]"
 _OFF = ("", "0", "false", "no", "none")
 _BETWEEN_TAGS = b'", "'  # as json.dumps writes them
 _REPOSITORY_END = b'": {'
@@ -79,7 +80,8 @@ def main(arguments: Sequence[str]) -> None:
     line = Line(arguments[1:-1], os.environ, time.monotonic() + LONGEST)
     try:
         found = KINDS[arguments[0]](line, arguments[-1].encode())
-        sys.stdout.write("".join(f"{name.decode()}\n" for name in found))
+        # Nothing else is in a name; a shell would run what a file of somebody else puts into its line.
+        sys.stdout.write("".join(f"{name.decode()}\n" for name in found if not name.translate(None, _IN_NAMES)))
         sys.stdout.flush()
     except Exception:  # noqa: BLE001 - a message would appear in the middle of the line that is being typed
         sys.stderr.flush()

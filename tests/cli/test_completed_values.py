@@ -187,6 +187,16 @@ def test_what_cannot_be_read_is_silence(folder: Path, damage: str) -> None:
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
 
+def test_only_names_are_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A shell would run, or show, what a damaged cache puts into its line."""
+    tags = ["1.0", "$(touch x)", "`id`", "1;id", "1\x1b[2J", "1 2", "é"]
+    (folder / "registry_example_com_cache.json").write_text(
+        json.dumps({"shop/web": dict.fromkeys(tags, DIGEST)}, ensure_ascii=False)
+    )
+    complete.main(["tags", "-reg", HOST, "-r", "shop/web", "-t", ""])
+    assert capsys.readouterr().out == "1.0\n"
+
+
 def test_after_its_time_it_is_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(complete, "LONGEST", -1.0)
