@@ -40,7 +40,6 @@ CONFIG = (
     f'default = "prod"\n[registries.prod]\naddress = "https://{HOST}"\n[registries.stage]\naddress = "other:5000"\n'
 )
 CONFIG_HOME = "XDG_CONFIG_HOME"
-TOOLS = Path(os.environ.get("DREGUTIL_TOOLS", "/nowhere"))
 
 
 def write_cache(path: Path, tags: Mapping[str, list[str]]) -> None:
@@ -271,15 +270,17 @@ def test_fish_completes_names(folder: Path, typed: str, expected: str) -> None:
 
 
 def test_zsh_completes_names(folder: Path) -> None:
-    zsh = shutil.which("zsh") or shutil.which("zsh", path=str(TOOLS / "bin"))
+    zsh = shutil.which("zsh")
     if zsh is None:
         pytest.skip("zsh is not installed")
     script("zsh", folder)
-    modules = next(TOOLS.glob("usr/lib/*/zsh/*.*"), None)
-    functions = [str(path) for path in TOOLS.glob("usr/share/zsh/functions/**/") if path.is_dir()]
-    start = [f"fpath=({folder} {' '.join(functions) or '$fpath'})", "autoload -U compinit; compinit -u -D", "PS1=READY"]
-    if modules is not None:
-        start.insert(0, f"module_path=({modules})")
+    start = [f"fpath=({folder} $fpath)", "autoload -U compinit; compinit -u -D", "PS1=READY"]
+    root = Path(zsh).parents[1]
+    if not root.is_relative_to("/usr") and root != Path("/"):  # unpacked, so it does not find its own files
+        root = root.parent if root.name == "usr" else root
+        functions = [str(path) for path in root.glob("usr/share/zsh/functions/**/") if path.is_dir()]
+        modules = [str(path) for path in root.glob("usr/lib/*/zsh/*.*")]
+        start[0] = f"module_path=({' '.join(modules)}); fpath=({folder} {' '.join(functions)})"
     (folder / ".zshrc").write_text("\n".join([*start, ""]))
     with Terminal([zsh, "-d", "-i"], {**os.environ, "ZDOTDIR": str(folder), "TERM": "dumb"}) as terminal:
         terminal.wait_for("READY")
