@@ -53,7 +53,7 @@ def test_the_rest_is_left_with_the_reason_and_removed_next_time(
         assert f"b{DOOMED}" in left
         assert all(pusher.is_whole(APP, tag) for tag in left)
         assert f"--max-time is over: {len(left) - 1} of {DOOMED} steps are left for the next run" in done.stderr
-        assert f"removed {removed} tags and {removed} manifests, left {len(left) - 1}" in done.stderr
+        assert f"removed {removed} tags ({removed} manifests), left {len(left) - 1}" in done.stderr
         assert len(done.stdout.splitlines()) == removed
         (run,) = program.history()
         assert run["unfinished"] is False
