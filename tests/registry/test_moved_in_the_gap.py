@@ -67,6 +67,34 @@ async def test_a_tag_that_a_replica_does_not_know_yet_is_not_moved(tmp_path: Pat
         assert not result.lost
 
 
+async def test_a_lost_tag_that_only_a_lagging_replica_still_shows_is_reported(tmp_path: Path) -> None:
+    """The list after the DELETE and the answer about the tag are old; the list that is asked for again lacks it."""
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        stays = pusher.push_image("r", "1.0", seed="stays")
+        pusher.push_image("r", "3.0", seed="stays, too")
+        goes = pusher.push_image("r", "2.0", seed="goes")
+        raw, old = pusher.raw("r", "2.0"), pusher.raw("r", "1.0")
+        lagging: list[str] = []
+
+        def moved(request: Request) -> Answer | None:
+            if request.method == "DELETE" and request.reference == goes["digest"]:
+                pusher.push_manifest("r", "1.0", raw, IMAGE)
+                lagging[:] = ["list", "1.0"]
+            elif lagging and request.reference == lagging[0]:
+                lagging.pop(0)
+                if request.reference == "list":
+                    return Answer(200, b'{"name": "r", "tags": ["1.0", "2.0", "3.0"]}')
+                headers = {"Docker-Content-Digest": stays["digest"], "Content-Type": IMAGE}
+                return Answer(200, old if request.method == "GET" else b"", headers)
+            return None
+
+        with Proxy(server.port, before=moved) as proxy:
+            result = await Removing(proxy.url, tmp_path).remove("2.0")
+        assert isinstance(result, RunResult)
+        assert not lagging
+        assert result.vanished == {"r": ("1.0",)} or [lost.tag for lost in result.lost] == ["1.0"]
+
+
 async def test_a_tag_is_not_put_back_because_of_an_outdated_list(tmp_path: Path) -> None:
     """A replica that lags longer than the pause: it shows the registry as it was before the push."""
     with MemoryServer() as server, Pusher(server.url) as pusher:

@@ -43,6 +43,7 @@ class LastLook:
             if not dangling:
                 break
             listed = await self._list_again(dangling)
+            self._doubt(listed)
             still = [tag for tag in dangling if tag in listed]
             if not still:
                 break
@@ -76,6 +77,12 @@ class LastLook:
         await for_each(listed, look)
         self._before = {**self._after}
         return sorted(dangling)
+
+    def _doubt(self, listed: Sequence[Tag]) -> None:
+        """Forget the answers about tags that a later list lacks: the list before, and these answers, may come from a
+        replica that lags. `vanished` asks for them again."""
+        for tag in self._after.keys() - set(listed):
+            del self._after[tag]
 
     async def _list_again(self, dangling: Collection[Tag]) -> tuple[Tag, ...]:
         """The list of tags, asked for again as long as it may lag behind what was removed."""
