@@ -12,8 +12,10 @@ from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.plan.outcome import Intent, Result
 
 __all__ = [
+    "COLLECTED",
     "Removed",
     "chosen",
+    "collected_runs",
     "has_image",
     "put_back_by",
     "removed_by",
@@ -23,6 +25,7 @@ __all__ = [
     "without",
 ]
 
+COLLECTED = "the registry has collected its garbage"  # why an undo could not put something back, as it is recorded
 _NOT_BY_RUN = (Result.GONE, Result.LEFT)  # it was gone before, or it was never touched
 
 Removed = Mapping[Repository, Sequence[Intent]]
@@ -115,6 +118,15 @@ def undo_states(records: Collection[RunRecord]) -> Mapping[str, bool]:
             if left == removed:
                 del found[record.run]
     return found
+
+
+def collected_runs(records: Iterable[RunRecord]) -> frozenset[str]:
+    """The runs of which an undo found that the registry has collected the garbage. Of the others nothing is known."""
+    return frozenset(
+        record.undoes
+        for record in records
+        if record.undoes and any(COLLECTED in why for _, _, _, why in record.restored)
+    )
 
 
 def without(removed: Removed, back: Mapping[tuple[Repository, Digest], Collection[Tag]]) -> Removed:

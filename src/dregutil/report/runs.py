@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from dregutil.journal.record import RunRecord
 from dregutil.oci.names import Digest
@@ -15,9 +15,9 @@ __all__ = ["damage_text", "run_lines", "run_object", "step_lines", "step_objects
 _WIDE = 100  # cells of a terminal from which on there is room for the command
 
 
-def run_object(record: RunRecord, undone: Mapping[str, bool]) -> dict[str, object]:
+def run_object(record: RunRecord, undone: Mapping[str, bool], collected: Collection[str] = ()) -> dict[str, object]:
     """The object of a run. `removed` counts the removed tags. `undone` has the runs that were put back; True if all of
-    it was."""
+    it was. `collected`: those of which it is known that the registry has collected the garbage."""
     return {
         "run": record.run,
         "when": record.started.isoformat(timespec="seconds"),
@@ -33,7 +33,7 @@ def run_object(record: RunRecord, undone: Mapping[str, bool]) -> dict[str, objec
         "undoes": record.undoes or None,
         "by": record.user or None,
         "host": record.host or None,
-        "collected": None,
+        "collected": True if record.run in collected else None,
     }
 
 
@@ -42,7 +42,13 @@ def damage_text(record: RunRecord) -> str:
     return f"{_count(record.damaged, 'line')} of the record of {record.run} cannot be read: it is damaged"
 
 
-def run_lines(records: Sequence[RunRecord], undone: Mapping[str, bool], *, width: int | None = None) -> Iterator[str]:
+def run_lines(
+    records: Sequence[RunRecord],
+    undone: Mapping[str, bool],
+    collected: Collection[str] = (),
+    *,
+    width: int | None = None,
+) -> Iterator[str]:
     """A line for each run: when, how many tags it removed or put back, what it frees at most, who ran it, and how it
     ended. The registry is named if there are several, and so is the machine; the command if there is room for it. Times
     are in UTC."""
@@ -62,7 +68,7 @@ def run_lines(records: Sequence[RunRecord], undone: Mapping[str, bool], *, width
             _tags(record),
             _size(record),
             f"{record.user}@{record.host}" if has_hosts and record.host else record.user or "-",
-            _state(record, undone, is_short=width is not None),
+            _state(record, undone, is_short=width is not None) + (", collected" if record.run in collected else ""),
         ]
         for record in records
     ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from dregutil.apply.cut_off import lost_when_cut_off
 from dregutil.errors import DregutilError, PartialError, RefusedError
 from dregutil.journal.record import RunRecord
-from dregutil.journal.removed import chosen, removed_by
+from dregutil.journal.removed import COLLECTED, chosen, removed_by
 from dregutil.oci.manifest import Descriptor, Manifest
 from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.oci.placeholder import is_placeholder, stands_for_nothing
@@ -298,7 +298,7 @@ class _Look:
                     return f"its child {missing.short} is not there, and was not removed by this run", ""
         for blob in manifest.blobs:
             if not blob.urls and await self._holder(blob) is None:
-                return f"its blob {blob.digest.short} is gone: the registry has collected its garbage", ""
+                return f"its blob {blob.digest.short} is gone: {COLLECTED}", ""
         return "", unread
 
     async def _missing(self, child: Descriptor) -> Digest | None:

@@ -14,7 +14,7 @@ from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
 from dregutil.journal.oci_layout import write_layout
 from dregutil.journal.record import RunRecord
-from dregutil.journal.removed import undo_states
+from dregutil.journal.removed import collected_runs, undo_states
 from dregutil.journal.store import RunStore
 from dregutil.report.runs import damage_text, run_lines, run_object, step_lines, step_objects
 from dregutil.report.terminal import width_of
@@ -49,8 +49,9 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
     damaged = [record for record in records if record.damaged]
     for record in damaged:
         note(settings, damage_text(record))
-    lines = run_lines(records, undone, width=width_of(sys.stdout))
-    emit(settings, [run_object(record, undone) for record in records], lines)
+    collected = collected_runs(records)
+    lines = run_lines(records, undone, collected, width=width_of(sys.stdout))
+    emit(settings, [run_object(record, undone, collected) for record in records], lines)
     return PARTIAL if damaged or newer else 0
 
 
