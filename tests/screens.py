@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from documents import HOST, ROOT, blocks, dialogue, settled
 from program import PROGRAM, run_on_terminal
 from servers import DistributionServer
 
-__all__ = ["SCREENS", "WIDTHS", "fixed", "golden", "replayed", "screen", "tour"]
+__all__ = ["PIPED", "SCREENS", "WIDTHS", "fixed", "golden", "replayed", "screen", "tour"]
 
 TOUR = "docs/tour.md"
 FOLDER = ROOT / "tests" / "golden"
 WIDTHS = (80, 120, 200)
+PIPED = ("ls", "du", "find", "plan", "cleanup", "errors")  # without questions
 SERVICES = 3  # of the company's ten: enough for every kind of row
 POLICY = blocks(TOUR, "yaml")[0]
 # Each screen is one or more lines, on the registry as the one before left it; the last ones restore it.
@@ -70,27 +72,41 @@ def tour() -> Iterator[tuple[str, str]]:
         yield from dialogue(block)
 
 
-def replayed(line: str, folder: Path, server: DistributionServer, *, width: int = 80, color: bool = False) -> str:
-    """What a command line shows on a terminal, with every question answered by y."""
+def replayed(
+    line: str, folder: Path, server: DistributionServer, *, width: int | None = 80, color: bool = False
+) -> str:
+    """What a command line shows on a terminal, with every question answered by y; without a width, in a pipe."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY", "DREGUTIL", "XDG"))}
     environment = {
         **kept,
         **{f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("STATE", "CACHE", "CONFIG")},
         "REGISTRY": server.url,
         "TERM": "xterm",
-        "COLUMNS": str(width),
         "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}",
     }
     if not color:
         environment["NO_COLOR"] = "1"
     (folder / "policy.yml").write_text(POLICY)
-    _, text = run_on_terminal(["bash", "-c", line.replace(HOST, server.host)], folder, environment, "y")
+    command = ["bash", "-c", line.replace(HOST, server.host)]
+    if width is None:
+        text = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        ).stdout
+    else:
+        _, text = run_on_terminal(command, folder, {**environment, "COLUMNS": str(width)}, "y")
     text = _PROGRESS.sub("", text).replace("\r\x1b[K", "").replace("\r", "").replace(str(folder), "/home/you")
     return re.sub(r"[ \t]+$", "", text.replace(server.host, HOST), flags=re.MULTILINE)
 
 
-def screen(name: str, folder: Path, server: DistributionServer, width: int, *, color: bool = False) -> str:
-    """All lines of a screen, as on a terminal."""
+def screen(name: str, folder: Path, server: DistributionServer, width: int | None, *, color: bool = False) -> str:
+    """All lines of a screen, as on a terminal of a width, or in a pipe."""
     lines = SCREENS[name]
     shown = (
         f"$ dregutil {line}\n{replayed(f'dregutil {line}', folder, server, width=width, color=color)}" for line in lines
@@ -98,9 +114,9 @@ def screen(name: str, folder: Path, server: DistributionServer, width: int, *, c
     return "\n".join(shown)
 
 
-def golden(name: str, width: int) -> Path:
+def golden(name: str, width: int | None) -> Path:
     """The file that holds a screen."""
-    return FOLDER / f"{name}.{width}.txt"
+    return FOLDER / f"{name}.{width or 'pipe'}.txt"
 
 
 def fixed(text: str) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from company import fill_company
 from images import Pusher
-from screens import SCREENS, SERVICES, WIDTHS, fixed, golden, replayed, screen, tour
+from screens import PIPED, SCREENS, SERVICES, WIDTHS, fixed, golden, replayed, screen, tour
 from servers import DistributionServer
 
 
@@ -34,6 +34,9 @@ def test_every_screen_is_as_it_was_recorded(
             assert fixed(shown) == fixed(recorded), f"{name} at {width}"
             wide = [line for line in shown.splitlines() if len(line) > width and not line.startswith("$ ")]
             assert [line for line in wide if len(line.split()) > 1] == []
+    for name in PIPED:
+        shown = screen(name, tmp_path, registry_server, None)
+        assert fixed(shown) == fixed(golden(name, None).read_text()), f"{name} in a pipe"
     assert {name: company.tags(name) for name in ("shop/web", "shop/api")} == before
 
 

@@ -33,7 +33,7 @@ __all__ = [
     "rule_lines",
 ]
 
-_MOST_NAMED = 5  # entries of lists that are not in the registry; --details shows all
+_MOST_NAMED = 5  # entries of lists that are not in the registry, repositories that lose most of their tags
 _DETAILS = (
     Column(""),
     Column("TAG", cut="middle", least=20),
@@ -111,13 +111,16 @@ def plan_end_lines(
     refused: Sequence[PolicySummary] = (),
     *,
     undo: str,
+    details: bool = False,
 ) -> Iterator[str]:
     """Surprises, what was left out, and the plan in numbers; if policies are `refused`, that nothing is removed.
 
-    `undo`: the command that undoes the run.
+    `undo`: the command that undoes the run. `details`: each tag is named already.
     """
-    for repository, gone, tags in surprises:
+    for repository, gone, tags in surprises[:_MOST_NAMED]:
         yield f"loses most of its tags: {repository}, {gone:,} of {tags:,}"
+    if len(surprises) > _MOST_NAMED:
+        yield f"… and {len(surprises) - _MOST_NAMED:,} more that lose most of their tags"
     for repository, why in plan.left_out.items():
         yield f"LEFT    {repository}  {why}"
     yield from dangling_lines(plan)
@@ -125,7 +128,10 @@ def plan_end_lines(
         names = ", ".join(one.name for one in refused)
         yield f"REFUSED: nothing would go, because of {names}; without max_remove it would be {going_text(plan.steps)}"
         return
-    yield f"{going_text(plan.steps)} to go, {held + held_back(plan):,} held back · about {duration_text(seconds)}"
+    back = held + held_back(plan)
+    yield f"{going_text(plan.steps)} to go, {back:,} held back · about {duration_text(seconds)}"
+    if not details:
+        yield f"--details names each tag{', and why one is held back' if back else ''}"
     if plan.steps:
         yield from reclaim_lines(plan.reclaim)
         yield f"Until then {undo} puts everything back"

@@ -40,5 +40,5 @@ def hold_lines(holds: Sequence[Hold], *, width: int | None = None) -> Iterator[s
 
 def _row(hold: Hold) -> tuple[str, ...]:
     until = "no end" if hold.until is None else f"{hold.until:%Y-%m-%d}"
-    because = hold.because or (f"put back by {hold.run}" if hold.run else "")
+    because = hold.because or (f"undo {hold.run}" if hold.run else "")
     return hold.image, f"{hold.since:%Y-%m-%d}", until, hold.by or "-", because

@@ -10,7 +10,7 @@ from dregutil.report.layout import Column, table_lines
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
 
-__all__ = ["damage_text", "run_lines", "run_object", "step_lines", "step_objects"]
+__all__ = ["damage_text", "run_head_lines", "run_lines", "run_object", "step_lines", "step_objects"]
 
 _WIDE = 100  # cells of a terminal from which on there is room for the command
 
@@ -79,6 +79,19 @@ def run_lines(
         columns.append(Column("COMMAND", cut="end"))
         rows = [[*row, record.plan.command] for row, record in zip(rows, records, strict=True)]
     return table_lines(columns, rows, width=width)
+
+
+def run_head_lines(record: RunRecord, undone: Mapping[str, bool], *, command: str) -> Iterator[str]:
+    """What one run was: its command; when, who, how much, and what became of it."""
+    yield f"{record.run}: {command}"
+    parts = [
+        f"{record.started:%Y-%m-%d %H:%M} UTC",
+        *([f"{record.user}@{record.host}"] if record.user and record.host else ()),
+        record.plan.registry,
+        f"{_tags(record)} tags, {_size(record)}",
+        _state(record, undone, is_short=False),
+    ]
+    yield " · ".join(parts)
 
 
 def step_objects(record: RunRecord) -> list[dict[str, object]]:

@@ -165,16 +165,14 @@ def rule_summaries(judgement: Judgement, frees: Mapping[tuple[str, str], int]) -
     return tuple(sorted(found, key=lambda rule: (rule.policy, -rule.frees, rule.rule)))
 
 
-def surprises(judgement: Judgement, number: int = 5) -> tuple[tuple[Repository, int, int], ...]:
+def surprises(judgement: Judgement) -> tuple[tuple[Repository, int, int], ...]:
     """The repositories that lose more than half of their tags, worst first: name, removed tags, all tags."""
     found = []
     for repository, verdicts in judgement.verdicts.items():
         tagged = [verdict for verdict in verdicts if verdict.facts.tag is not None]
         found.append((repository, sum(verdict.goes for verdict in tagged), len(tagged)))
-    worst = sorted(
-        (entry for entry in found if entry[1] * 2 > entry[2]), key=lambda entry: (-entry[1] / entry[2], -entry[1])
-    )
-    return tuple(worst[:number])
+    most = (entry for entry in found if entry[1] * 2 > entry[2])
+    return tuple(sorted(most, key=lambda entry: (-entry[1] / entry[2], -entry[1])))
 
 
 def _shown(kind: ReasonKind, text: str) -> str:

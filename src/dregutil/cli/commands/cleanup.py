@@ -195,5 +195,7 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> 
         found.append(f"--limit {args.limit} leaves {plural(proposal.left_by_limit, 'tag')} for later runs")
         if not proposal.plan.steps:
             found.append("  no image to remove fits within it, or all are held back: a higher --limit removes more")
-    found += plan_end_lines(proposal.plan, surprises(judgement), held, proposal.seconds, refused, undo=undo)
+    found += plan_end_lines(
+        proposal.plan, surprises(judgement), held, proposal.seconds, refused, undo=undo, details=args.details
+    )
     return found

@@ -16,7 +16,7 @@ from dregutil.journal.oci_layout import write_layout
 from dregutil.journal.record import RunRecord
 from dregutil.journal.removed import collected_runs, undo_states
 from dregutil.journal.store import RunStore
-from dregutil.report.runs import damage_text, run_lines, run_object, step_lines, step_objects
+from dregutil.report.runs import damage_text, run_head_lines, run_lines, run_object, step_lines, step_objects
 from dregutil.report.terminal import width_of
 from dregutil.retention.holds import HELD_FOR
 from dregutil.select.quantity import parse_duration
@@ -29,7 +29,7 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
     if args.prune is not None:
         return _prune(args.prune, settings, store)
     if args.run is not None:
-        return _show(store.get(args.run), settings)
+        return _show(store.get(args.run), settings, store)
     registry = None if settings.registry is None else settings.registry.identity
     records: list[RunRecord] = []
     newer = 0
@@ -55,17 +55,28 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
     return PARTIAL if damaged or newer else 0
 
 
-def _show(record: RunRecord, settings: Settings) -> int:
-    note(settings, f"{record.run}: {record.plan.command}")
+def _show(record: RunRecord, settings: Settings, store: RunStore) -> int:
+    width = width_of(sys.stdout)
+    for line in run_head_lines(record, undo_states(_on_same_registry(record, store)), command=record.plan.command):
+        note(settings, line)
+    if record.damaged:
+        note(settings, damage_text(record))
+    emit(settings, step_objects(record), step_lines(record, width=width))
     layout = record.folder / "layout"
     with suppress(OSError):
         write_layout(layout, record.intents)
     if record.intents:
-        note(settings, f"its manifests are in {layout}; `skopeo inspect --raw oci:{layout}:REPOSITORY:TAG` reads one")
-    if record.damaged:
-        note(settings, damage_text(record))
-    emit(settings, step_objects(record), step_lines(record, width=width_of(sys.stdout)))
+        note(settings, f"its manifests are in oci:{layout}, as `skopeo inspect --raw` reads them")
     return PARTIAL if record.damaged else 0
+
+
+def _on_same_registry(record: RunRecord, store: RunStore) -> list[RunRecord]:
+    """The records of the runs on the registry of `record`, as far as they can be read."""
+    found: list[RunRecord] = []
+    for header in store.headers(record.plan.registry):
+        with suppress(JournalError):
+            found.append(store.get(header.run))
+    return found
 
 
 def _prune(age: str, settings: Settings, store: RunStore) -> int:
