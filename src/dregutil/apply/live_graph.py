@@ -81,14 +81,19 @@ class LiveReading:
             return
         self.graph, self._read_at, self._took = found
         self._seen.update(self.graph.tags)
-        self._drop([*self._steps], {})
+        if self._run.holds().are_read(self.graph):
+            self._drop([*self._steps], {})
+        else:
+            await self.read_again()  # something is held since the plan was made
 
     async def renew(self) -> None:
         """Read again where the last reading has become old. Drop the steps that somebody's hold is about."""
         async with self._renewing:
-            if time.monotonic() - self._read_at > look_lives(self._took):
+            holds = self._run.holds()
+            is_old = time.monotonic() - self._read_at > look_lives(self._took)
+            if is_old or (holds != self._holds and not holds.are_read(self.graph)):
                 await self._read()
-            elif self._run.holds() != self._holds:
+            elif holds != self._holds:
                 pending = self._steps.pending
                 self._drop(pending, self._gone_before(pending))
 
@@ -104,7 +109,7 @@ class LiveReading:
         earlier reading saw and that we do not remove is asked for by name where the list omits it. What was swept is
         not read: what it holds is known, and whether it is still there its DELETE says.
         """
-        pending, started = self._steps.pending, time.monotonic()
+        pending, started, holds = self._steps.pending, time.monotonic(), self._run.holds()
         gone, held = self._gone_before(pending), self.graph.manifests
         swept = [state.step for state in pending if state.is_swept]
         likely = [state.step for state in pending if state.step.tags and not state.is_swept]
@@ -116,9 +121,9 @@ class LiveReading:
             self._repository,
             dict.fromkeys((*(state.step.digest for state in pending), *gone.values())),
             known_tags=known,
-            known_indexes=self._run.known.indexes.get(self._repository, ()),
+            known_indexes=(*self._run.known.indexes.get(self._repository, ()), *holds.digests(self._repository)),
             seen=self._run.known.seen,
-            likely=[step.tags[0] for step in likely],
+            likely=[*(step.tags[0] for step in likely), *holds.tags(self._repository)],
             check_blobs=not self._run.plan.options.allow_irreversible,
             held=[held[step.digest] for step in swept if step.digest in held],
         )

@@ -52,7 +52,8 @@ async def plan_removal(
     is in the plan's `left_out`.
     """
     options, seen = options or RemovalOptions(), seen or KnownManifests()
-    surveys = _Surveys(registry, inventory, known_indexes or {}, seen, readings or FreshSurveys(), options)
+    holds, readings = holds or Holds(), readings or FreshSurveys()
+    surveys = _Surveys(registry, inventory, known_indexes or {}, seen, readings, options, holds)
     graphs, generation = await surveys.read_all(selection)
     plan = make_plan(
         *(selection, graphs, options),
@@ -81,6 +82,7 @@ class _Surveys:
     seen: KnownManifests
     readings: FreshSurveys
     options: RemovalOptions
+    holds: Holds
 
     async def read_all(self, selection: Selection) -> tuple[Mapping[Repository, RepositoryGraph], Generation | None]:
         """The repositories of `selection`, and the generation of the registry's garbage collector, read meanwhile."""
@@ -105,8 +107,8 @@ class _Surveys:
                     repository,
                     wanted[repository],
                     known_tags=self.inventory.tags(repository),
-                    known_indexes=self.indexes.get(repository, ()),
-                    likely=likely[repository],
+                    known_indexes=(*self.indexes.get(repository, ()), *self.holds.digests(repository)),
+                    likely=(*likely[repository], *self.holds.tags(repository)),
                     seen=self.seen,
                     check_blobs=not self.options.allow_irreversible,
                 )

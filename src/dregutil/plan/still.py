@@ -12,13 +12,15 @@ from dregutil.oci.names import Repository
 from dregutil.plan.model import Kept, Plan, Step
 from dregutil.plan.recheck import recheck
 from dregutil.registry.reader import Registry
+from dregutil.retention.holds import Holds
 
 __all__ = ["still_planned"]
 
 
-async def still_planned(registry: Registry, plan: Plan, known: Known) -> Plan:
+async def still_planned(registry: Registry, plan: Plan, known: Known, holds: Holds) -> Plan:
     """`plan` with the steps that still hold; the others are in its `kept`, each with the reason. That is what a run of
-    the plan would do now, if nothing changes meanwhile. Raises UnreachableError and LoginError."""
+    the plan would do now, if nothing changes meanwhile. `holds`: those on the registry. Raises UnreachableError and
+    LoginError."""
     limit = asyncio.Semaphore(registry.repositories_at_once)
 
     async def dropped(repository: Repository, steps: Sequence[Step]) -> Mapping[int, str]:
@@ -28,12 +30,12 @@ async def still_planned(registry: Registry, plan: Plan, known: Known) -> Plan:
                 repository,
                 dict.fromkeys(step.digest for step in steps),
                 known_tags=known.tags.get(repository, {}),
-                known_indexes=known.indexes.get(repository, ()),
+                known_indexes=(*known.indexes.get(repository, ()), *holds.digests(repository)),
                 seen=known.seen,
-                likely=[step.tags[0] for step in steps if step.tags],
+                likely=[*(step.tags[0] for step in steps if step.tags), *holds.tags(repository)],
                 check_blobs=not plan.options.allow_irreversible,
             )
-        return recheck(steps, graph, plan.options)
+        return recheck(steps, graph, plan.options, holds=holds)
 
     found = await asyncio.gather(*(dropped(name, steps) for name, steps in plan.by_repository.items()))
     reasons = {number: why for one in found for number, why in one.items()}

@@ -99,18 +99,23 @@ class Holds:
             return None
         return (names.get(tag) if tag is not None else None) or names.get(digest)
 
-    @property
-    def digests(self) -> Mapping[Repository, frozenset[Digest]]:
-        """The digests that are held by their own name."""
-        found: dict[Repository, set[Digest]] = defaultdict(set)
-        for hold in self.all:
-            if hold.digest is not None:
-                found[hold.repository].add(hold.digest)
-        return {repository: frozenset(digests) for repository, digests in found.items()}
+    def tags(self, repository: Repository) -> frozenset[Tag]:
+        """The tags of a repository that are held by their own name."""
+        return frozenset(hold.tag for hold in self.all if hold.tag is not None and hold.repository == repository)
+
+    def digests(self, repository: Repository) -> frozenset[Digest]:
+        """The digests of a repository that are held by their own name."""
+        return frozenset(hold.digest for hold in self.all if hold.digest is not None and hold.repository == repository)
+
+    def are_read(self, graph: RepositoryGraph) -> bool:
+        """Whether `graph` has the manifests of what is held, as far as they exist: only they say what it refers to."""
+        on = (graph.tags.get(tag) for tag in self.tags(graph.repository))
+        roots = {*self.digests(graph.repository), *(digest for digest in on if digest is not None)}
+        return roots <= graph.manifests.keys() | graph.absent
 
     def here(self, graph: RepositoryGraph) -> HeldHere:
-        """What is held in a repository as it was read: a held tag with its digest, a held digest with its tags, and the
-        subjects of all that. What else they need stays because they do."""
+        """What is held in a repository as it was read: a held tag with its digest, a held digest and its company with
+        their tags, and the subjects of all that. What else they need stays because they do."""
         tags: dict[Tag, str] = {}
         digests: dict[Digest, str] = {}
         for hold in (hold for hold in self.all if hold.repository == graph.repository):
@@ -119,8 +124,9 @@ class Holds:
             root = hold.digest or (hold.tag and graph.tags.get(hold.tag, graph.presumed.get(hold.tag)))
             for digest in (*([root] if root else ()), *hold.company):
                 digests.setdefault(digest, hold.reason)
-            for tag in graph.tags_of.get(hold.digest, ()) if hold.digest is not None else ():
-                tags.setdefault(tag, hold.reason)
+            for digest in () if hold.digest is None else (hold.digest, *hold.company):
+                for tag in graph.tags_of.get(digest, ()):
+                    tags.setdefault(tag, hold.reason)
         _add_subjects(graph, digests)
         return HeldHere(tags, digests)
 

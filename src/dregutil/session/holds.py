@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dregutil.errors import UsageError
-from dregutil.oci.names import Digest, Reference, Repository
+from dregutil.oci.names import Digest, Reference
 from dregutil.session.reading import ReadingSession
 
 if TYPE_CHECKING:
-    from dregutil.inventory.known import Known
     from dregutil.journal.holds import RegistryHolds
     from dregutil.retention.holds import Hold, Holds
 
@@ -68,11 +67,6 @@ class HoldSession(ReadingSession):
     def _watched_holds(self) -> Callable[[], Holds]:
         """The holds while a run is at work. Raises JournalError."""
         return self._all_holds.watched(datetime.now(UTC))
-
-    def _with_held(self, known: Known, holds: Holds) -> Known:
-        """`known`, with the held digests among the indexes that are read although no tag may name them."""
-        found: Mapping[Repository, frozenset[Digest]] = holds.digests
-        return known.with_indexes(found)
 
     def _image(self, text: str) -> Reference:
         """Parse the name of one image, by a tag or by a digest. Raises UsageError."""

@@ -192,8 +192,7 @@ class PlanningSession(HoldSession):
 
         self._forget()
         named = {entry.repository for entry in selection.selected if entry.is_named and not entry.tags}
-        holds = self._current_holds()
-        known = self._with_held(self._known_untagged(*named), holds)
+        known = self._known_untagged(*named)
         async with self.connected() as registry:
             self._planned = await plan_removal(
                 registry,
@@ -206,7 +205,7 @@ class PlanningSession(HoldSession):
                 readings=self.surveys,
                 collector=collector or Collector.DEFAULT,
                 stored=self.stored(),
-                holds=holds,
+                holds=self._current_holds(),
             )
         return self._planned
 

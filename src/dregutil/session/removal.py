@@ -47,7 +47,7 @@ class RemovalSession(PlanningSession):
             lost = {name: self.records.history.untagged(name) for name in plan.repositories}
             known = known.with_indexes({name: frozenset(since) for name, since in lost.items()})
         async with self.connected() as registry:
-            return await still_planned(registry, plan, known)
+            return await still_planned(registry, plan, known, self._current_holds())
 
     async def apply(
         self,
@@ -168,7 +168,7 @@ class RemovalSession(PlanningSession):
         untagged_in = plan.repositories if plan.removed_untagged else ()
         with self._working(), (stop or Stop()).event() as event:
             holds = self._watched_holds()  # under the lock, so that no undo comes between
-            known = self._with_held(self._known_untagged(*untagged_in), holds())
+            known = self._known_untagged(*untagged_in)
             async with self.connected() as registry:
                 if not record:
                     result = await apply_plan(
