@@ -343,3 +343,15 @@ def test_a_held_image_and_its_children_stay(program: Program, pusher: Pusher) ->
         assert "KEEP" in found.stderr
     assert pusher.tags(WEB) == before
     assert pusher.is_whole(WEB, "1.0")
+
+
+def test_an_index_around_one_that_is_broken_stays_since_undo_could_not_put_it_back(
+    program: Program, pusher: Pusher
+) -> None:
+    lost, other = pusher.push_image(WEB, seed="lost"), pusher.push_image(WEB, "1.0", seed="other")
+    inner = pusher.push_index(WEB, children=[lost])
+    outer = pusher.push_index(WEB, children=[inner, other])
+    pusher.request("DELETE", f"/v2/{WEB}/manifests/{lost['digest']}")
+    done = remove(program, outer, "-y")
+    assert "a child of this index is missing" in done.stderr
+    assert pusher.has(WEB, outer["digest"])

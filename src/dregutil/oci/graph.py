@@ -170,10 +170,17 @@ class RepositoryGraph:
             return ()
         return (manifest.subject.digest,)
 
-    def missing_children(self, digest: Digest) -> tuple[Digest, ...]:
-        manifest = self.manifests.get(digest)
-        children = () if manifest is None else manifest.children
-        return tuple(child.digest for child in children if child.digest in self.absent)
+    def has_missing(self, index: Digest) -> bool:
+        """Whether something within an index does not exist, at whatever depth."""
+        seen, pending = {index}, [index]
+        while pending:
+            manifest = self.manifests.get(pending.pop())
+            children = {child.digest for child in (() if manifest is None else manifest.children)} - seen
+            if not children.isdisjoint(self.absent):
+                return True
+            seen |= children
+            pending += children
+        return False
 
 
 def settle(
@@ -262,7 +269,7 @@ def _not_restorable(graph: RepositoryGraph, manifest: Manifest, going: Set[Diges
         return "its config or a layer is missing, so it could not be put back"
     if any(manifest.digest in (blob.digest for blob in graph.manifests[above].blobs) for above in above_it):
         return "it is a layer too, and what has that layer could not be put back"
-    if graph.missing_children(manifest.digest) and not _lists_what_goes(graph, manifest.digest, going):
+    if graph.has_missing(manifest.digest) and not _lists_what_goes(graph, manifest.digest, going):
         return "a child of this index is missing, so it could not be put back"
     return ""
 

@@ -147,11 +147,14 @@ def test_a_subject_that_is_gone_holds_nothing_and_one_that_was_not_checked_holds
     assert graph({}).subjects_of(about.digest) == ()
 
 
-def test_missing_children_are_those_that_are_absent() -> None:
+def test_an_index_lacks_what_is_absent_at_whatever_depth() -> None:
     one, two = image("one"), image("two")
     top = index(one, two)
-    assert graph({"1": top}, one, absent=[two]).missing_children(top.digest) == (two.digest,)
-    assert graph({}, absent=[two]).missing_children(top.digest) == ()
+    above = index(top)
+    assert graph({"1": top}, one, absent=[two]).has_missing(top.digest)
+    assert graph({"1": above}, top, one, absent=[two]).has_missing(above.digest)
+    assert not graph({"1": above}, top, one, two).has_missing(above.digest)
+    assert not graph({}, absent=[two]).has_missing(top.digest)
 
 
 def test_a_tagged_referrer_is_found_at_any_depth() -> None:
