@@ -82,6 +82,7 @@ def replayed(
         **{f"XDG_{name}_HOME": str(folder / name.lower()) for name in ("STATE", "CACHE", "CONFIG")},
         "REGISTRY": server.url,
         "TERM": "xterm",
+        "DREGUTIL_ACTOR": "kim@build",
         "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}",
     }
     if not color:

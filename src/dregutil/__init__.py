@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     from dregutil.session.stop import Stop
     from dregutil.storage.garbage_collector import Collector
 
-__version__ = "2.1.0"
+__version__ = "3.0.0"
 
 _PLACES = {
     "dregutil.apply.progress": ("RunProgress",),

@@ -1,4 +1,7 @@
-"""Who runs this program, and on which machine: a record names both."""
+"""Who runs this program, and on which machine: records and holds name both.
+
+`DREGUTIL_ACTOR=USER@HOST` says it instead, for a job in a container, whose user and host say nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ __all__ = ["host_name", "user_name"]
 
 def user_name() -> str:
     """The name of the user; of one without a name, as containers have, the number."""
+    given = os.environ.get("DREGUTIL_ACTOR", "").partition("@")[0]
+    if given:
+        return given
     user = os.geteuid()
     try:
         return pwd.getpwuid(user).pw_name
@@ -20,4 +26,4 @@ def user_name() -> str:
 
 def host_name() -> str:
     """The name of this machine."""
-    return socket.gethostname()
+    return os.environ.get("DREGUTIL_ACTOR", "").partition("@")[2] or socket.gethostname()

@@ -53,7 +53,7 @@ class RunLine(msgspec.Struct, tag="run", kw_only=True):
     names_repositories: bool = False
     number: int = 0  # its place among the runs of the state folder; 0 from 2.0.0
     images: list[str] = []  # of an undo: the only images that it puts back; empty for all of its run
-    user: str = ""  # who ran it, and where; empty from 2.0.0 and 2.1.0
+    user: str = ""  # who ran it, and where; empty from 2.0.0
     host: str = ""
 
 

@@ -27,6 +27,7 @@ class HoldSession(ReadingSession):
         `for_` is how long ("30d" or a timedelta); without it, until `end_hold`. Raises UsageError, NotFoundError if the
         registry does not have the image, JournalError if the hold cannot be written, and the errors of reading.
         """
+        from dregutil.journal.actor import host_name, user_name
         from dregutil.retention.holds import Hold
         from dregutil.select.quantity import parse_duration
 
@@ -40,7 +41,8 @@ class HoldSession(ReadingSession):
             raise await self._absent(reference)
         now = datetime.now(UTC).replace(microsecond=0)
         until = None if length is None else now + length
-        found = Hold(reference.repository, now, reference.tag, reference.digest, until, _who(), because)
+        by = f"{user_name()}@{host_name()}"
+        found = Hold(reference.repository, now, reference.tag, reference.digest, until, by, because)
         self._all_holds.add(found)
         return found
 
@@ -98,15 +100,3 @@ def _digest(reference: Reference) -> Digest:
     if reference.digest is None:
         raise UsageError(f"{reference} names no tag")
     return reference.digest
-
-
-def _who() -> str:
-    """The user and the host that make a hold."""
-    import getpass
-    import socket
-
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = "?"
-    return f"{user}@{socket.gethostname()}"
