@@ -70,7 +70,7 @@ def test_an_exclusion_by_name_excludes_that_name() -> None:
         ("~=1.0", "versions are compared with <, <=, ==, >= and >; -x excludes tags"),
         ("!latest", "a tag has letters, digits, '_', '.' and '-'"),
         ("1.0 1.1", "write each tag as a separate argument: -t 1.0 1.1"),
-        ("a/b", "a tag has letters, digits, '_', '.' and '-'"),
+        ("a/b", "no tag has a slash; if it is a repository, name it before the selectors"),
         ("", "name a tag, or a version such as '<1.4'"),
         ("<", "write a version after it, such as '<1.4', and quote it: < and > are special in the shell"),
         ("<latest", "write a version after it, such as '<1.4', and quote it: < and > are special in the shell"),
