@@ -14,6 +14,7 @@ from images import Pusher
 from program import Program, on_terminal
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
+from servers.memory import MemoryServer
 
 WEB = "shop/web"
 TAGS_NOT_NAMED = "has tags, and only its digest was named (--with-tags takes them too)"
@@ -35,7 +36,7 @@ def test_a_manifest_without_a_tag_goes_and_comes_back(program: Program, pusher: 
     stray = pusher.push_image(WEB, seed="stray")
     shown = remove(program, stray, "--dry-run")
     assert shown.returncode == 0
-    assert f"REMOVE  {stray['digest'][:19]}  (untagged)  image" in shown.stdout
+    assert f"REMOVE  {stray['digest']}  (untagged)  image" in shown.stdout
     assert "1 untagged manifest to go, 0 held back" in shown.stdout
     assert pusher.has(WEB, stray["digest"])
     done = remove(program, stray, "-y")
@@ -63,11 +64,11 @@ def test_a_digest_that_has_tags_goes_only_with_them(program: Program, pusher: Pu
     for command in (["--dry-run"], ["-y"]):
         held = remove(program, image, *command)
         assert held.returncode == 0
-        assert f"{image['digest'][:19]}  1.0, stable  {TAGS_NOT_NAMED}" in held.stdout + held.stderr
+        assert f"{image['digest']}  1.0, stable  {TAGS_NOT_NAMED}" in held.stdout + held.stderr
     assert remove(program, image, "-y", "--strict").returncode == 3
     assert pusher.tags(WEB) == before
     shown = remove(program, image, "--with-tags", "--dry-run")
-    assert f"REMOVE  {image['digest'][:19]}  1.0, stable" in shown.stdout
+    assert f"REMOVE  {image['digest']}  1.0, stable" in shown.stdout
     done = remove(program, image, "--with-tags", "-y", "--format", "json")
     assert json.loads(done.stdout) == [
         {"repository": WEB, "digest": image["digest"], "tags": ["1.0", "stable"], "other_tags": []}
@@ -184,7 +185,7 @@ def test_a_unique_beginning_is_enough_and_another_is_refused(program: Program, p
     index = pusher.push_index(WEB, "1.0", children=[amd])
     digits = index["digest"][7:]
     for text in (digits[:8], f"sha256:{digits[:12]}", digits):
-        assert f"REMOVE  {index['digest'][:19]}" in remove(program, text, "--with-tags", "--dry-run").stdout
+        assert f"REMOVE  {index['digest']}" in remove(program, text, "--with-tags", "--dry-run").stdout
     assert "part of the index" in remove(program, amd["digest"][7:15], "--dry-run").stdout
     layer = json.loads(pusher.raw(WEB, amd["digest"]))["layers"][0]["digest"]
     for text, code in ((layer[7:17], 1), ("0123456789", 1), ("xyz", 2), ("abc", 2), ("1.0", 2), (f"md5:{digits}", 2)):
@@ -355,3 +356,18 @@ def test_an_index_around_one_that_is_broken_stays_since_undo_could_not_put_it_ba
     done = remove(program, outer, "-y")
     assert "a child of this index is missing" in done.stderr
     assert pusher.has(WEB, outer["digest"])
+
+
+async def test_a_tag_of_the_same_store_under_another_name_is_not_lost(tmp_path: Path) -> None:
+    """`b` is another name of `a`, as behind a proxy: what is deleted in one goes from both."""
+    with MemoryServer() as server, Pusher(server.url) as pusher:
+        image = pusher.push_image("a", "1.0", seed="one")
+        pusher.push_image("a", "2.0", seed="two")
+        server.repositories["b"] = server.repositories["a"]
+        async with dregutil.connect(server.url, state_dir=tmp_path, contents=None) as registry:
+            plan = await registry.plan_removal("a", digests=[image["digest"]], with_tags=True)
+            assert [step.also_in for step in plan.steps] == [("b",)]
+            run = await registry.apply(plan)
+        assert run.error is not None
+        assert "also went from b; it was put back" in run.error.message
+        assert set(pusher.tags("b")) == {"1.0", "2.0"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Unpack
 
-from dregutil.errors import NotFoundError, UsageError
+from dregutil.errors import CatalogClosedError, NotFoundError, UsageError
 from dregutil.oci.names import Digest, Repository
 from dregutil.select.named import parse_named, parse_repositories
 from dregutil.session.holds import HoldSession
@@ -14,6 +14,7 @@ from dregutil.session.holds import HoldSession
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.known import Known
     from dregutil.inventory.tags import Inventory
     from dregutil.plan.model import Plan, RemovalOptions
@@ -132,7 +133,7 @@ class PlanningSession(HoldSession):
         if not parsed:
             raise UsageError("no digest was named")
         name = self.address.repository(repository)
-        found = await self.inventory(only=(name,))
+        found = await self._with_other_repositories(name)
         beginnings = [one for one in parsed if isinstance(one, Beginning)]
         known = await self._known_digests(name, found.inventory, beginnings) if beginnings else frozenset()
         wanted: dict[Digest, None] = {}
@@ -148,6 +149,18 @@ class PlanningSession(HoldSession):
         plan = await self.plan_selection(selection, found.inventory, options, collector)
         there = {step.digest for step in plan.steps} | {kept.digest for kept in plan.kept}
         return plan, () if plan.left_out else tuple(digest for digest in wanted if digest not in there)
+
+    async def _with_other_repositories(self, name: Repository) -> CrawlResult:
+        """The tags of the whole registry: another name may be the same store, so that its tags go with the digest. Only
+        those of the repository `name`, with a warning, if the registry does not list the others."""
+        try:
+            return await self.inventory()
+        except CatalogClosedError as error:
+            self._warn(
+                f"{error.message}: whether another name is the same repository as {name} is not known",
+                "name the repositories with --repositories-from, and tags there that go with the digest are put back",
+            )
+            return await self.inventory(only=(name,))
 
     async def _known_digests(
         self, name: Repository, inventory: Inventory, beginnings: Iterable[Beginning]
