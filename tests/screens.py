@@ -129,7 +129,8 @@ def fixed(text: str) -> list[str]:
         (r"\b\d+ (s|seconds|minutes?)( old)? ago", "just now"),
         (r"in \d+\.\d s", "in 0.1 s"),
         (r"\d+ ms", "1 ms"),
-        (r" \d+:\d+ ", " 02:00 "),
+        (r"\d\d:\d\d(:\d\d)?(?= UTC)", "02:00"),
+        (r" \d\d:\d\d ", " 02:00 "),
         (r" +", " "),
     ):
         text = re.sub(pattern, mark, text)

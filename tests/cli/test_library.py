@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -430,6 +431,8 @@ def test_what_the_result_may_lack_is_a_warning(
     ):
         registry.apply(registry.plan_removal(SHOP, tags=["1.0"]))
         assert not caplog.records
+        (records,) = Path(os.environ["XDG_STATE_HOME"]).rglob("sightings/*.sqlite")
+        records.unlink()
         assert registry.plan_cleanup(policies).plan.steps == ()
         assert "the records of when tags came are not here" in caplog.messages[-1]
         proxy.breaks = lambda _, request: request.path.startswith("/v2/shop/web/tags/list")

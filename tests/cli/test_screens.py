@@ -44,8 +44,10 @@ def test_every_screen_is_as_it_was_recorded(
 def test_color_changes_the_look_and_no_character(
     name: str, company: Pusher, registry_server: DistributionServer, tmp_path: Path
 ) -> None:
-    plain = screen(name, tmp_path, registry_server, 80)
-    colored = screen(name, tmp_path, registry_server, 80, color=True)
+    for folder in ("plain", "colored"):
+        (tmp_path / folder).mkdir()
+    plain = screen(name, tmp_path / "plain", registry_server, 80)
+    colored = screen(name, tmp_path / "colored", registry_server, 80, color=True)
     assert "\x1b[1mREPOSITORY" in colored if name == "ls" else "\x1b[31mREMOVE\x1b[0m" in colored
     for code in ("0", "1", "31", "32", "33", "36"):
         colored = colored.replace(f"\x1b[{code}m", "")

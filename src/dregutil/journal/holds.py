@@ -86,7 +86,7 @@ class HoldFile:
         """Changes with the file; None if there is none. Raises JournalError."""
         try:
             found = self.path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise self._failed("read", error) from error
@@ -96,7 +96,7 @@ class HoldFile:
         """Raises DamagedRecordError if the file is damaged, JournalError if it cannot be read."""
         try:
             raw = read_bytes(self.path, _MOST)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return _Content()
         except OSError as error:
             raise self._failed("read", error) from error

@@ -36,7 +36,7 @@ _COMPARISONS: dict[str, Callable[[Version, Version], bool]] = {
     ">": operator.gt,
 }
 _MISWRITTEN = {"=": "==", "===": "==", "=<": "<=", "=>": ">="}
-_BETWEEN = re.compile(r"[,\s]+(?=[<>=])")
+_BETWEEN = re.compile(r"(?<=[,\s])(?=[<>=])")
 _NO_VERSION = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -153,7 +153,7 @@ def parse_selector(text: str) -> Exact | Comparison | Range:
 
 def parse_comparisons(text: str) -> tuple[Comparison, ...]:
     """Parse `>=1.2`, or several comparisons with spaces or commas between them: `>=1.2 <1.3`. Raises UsageError."""
-    return tuple(_comparison(part) for part in _BETWEEN.split(text.strip(", ")) if part)
+    return tuple(_comparison(part.rstrip(", \t\r\n")) for part in _BETWEEN.split(text.strip(", ")))
 
 
 def _comparison(text: str) -> Comparison:
