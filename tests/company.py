@@ -6,9 +6,10 @@ For screens and the tour. Dates are relative to now, so that ages stay the same;
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from images import Pusher, created
+from images import Pusher
 
 __all__ = ["fill_company"]
 
@@ -83,12 +84,17 @@ def _push(
     team = TEAMS.get(repository.partition("/")[0])
     labels = {"org.opencontainers.image.source": f"https://git.example.com/{repository}"}
     config = {
-        **created(days),
+        "created": (_hour() - timedelta(days=days)).isoformat(),
         "architecture": machine,
         "config": {"Labels": labels if team is None else {**labels, "team": team}},
     }
     layers = [base, _bytes(f"{repository} {seed}", own)]
     return pusher.push_image(repository, *tags, seed=f"{repository} {seed}", layers=layers, config=config)
+
+
+def _hour() -> datetime:
+    """The full hour: images of the same age are exactly so, however long the pushing takes."""
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def _bytes(seed: str, number: int) -> bytes:

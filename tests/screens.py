@@ -131,6 +131,7 @@ def fixed(text: str) -> list[str]:
         (r"\d+ ms", "1 ms"),
         (r"\d\d:\d\d(:\d\d)?(?= UTC)", "02:00"),
         (r" \d\d:\d\d ", " 02:00 "),
+        (r"belongs to '[^']*'", "belongs to 'a tag'"),  # one of several
         (r" +", " "),
     ):
         text = re.sub(pattern, mark, text)

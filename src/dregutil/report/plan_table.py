@@ -14,7 +14,7 @@ from dregutil.report.text import short_tag
 from dregutil.report.units import size_text
 from dregutil.select.version import tag_order
 
-__all__ = ["kept_lines", "repository_lines", "step_lines", "tags_text"]
+__all__ = ["in_version_order", "kept_lines", "repository_lines", "step_lines", "tags_text"]
 
 _MOST_TAGS = 6  # tags named in a cell
 _MOST_REPOSITORIES = 20  # lines of the summary
@@ -57,7 +57,7 @@ def kept_lines(
     kept: Iterable[Kept], *, is_short: bool = False, with_repository: bool = True, tags_width: int = 0
 ) -> Iterator[str]:
     """A line for each digest that was selected but stays."""
-    for entry in sorted(kept, key=lambda one: (one.repository, _order(one.tags))):
+    for entry in sorted(kept, key=lambda one: (one.repository, in_version_order(one.tags))):
         name = f"{entry.repository}  " if with_repository else ""
         hint = f" (--untag drops {tags_text(entry.tags)} alone)" if entry.reason.startswith("also ") else ""
         digest = entry.digest.hex[:12] if is_short else entry.digest
@@ -144,7 +144,7 @@ class _Rows:
                 below[self._owner[step.number]].append(step)
             else:
                 roots.append(step)
-        shown = sorted(roots, key=lambda one: (not one.tags, _order(one.tags), one.number))[:most]
+        shown = sorted(roots, key=lambda one: (not one.tags, in_version_order(one.tags), one.number))[:most]
         rows = [row for step in shown for row in (self._root(step), *map(self._along, below[step.number]))]
         return rows, len(shown)
 
@@ -172,5 +172,6 @@ class _Rows:
         return step.digest.hex[:12] if self.is_short else step.digest
 
 
-def _order(tags: Sequence[Tag]) -> tuple[object, ...]:
+def in_version_order(tags: Sequence[Tag]) -> tuple[object, ...]:
+    """The place of a digest among others, by its first tag; those without a tag come first."""
     return (tag_order(tags[0]),) if tags else ()

@@ -10,7 +10,7 @@ from dregutil.plan.brake import braked_repositories
 from dregutil.plan.cost import swept_repositories
 from dregutil.plan.model import Action, Plan, Reclaim, Step, StepKind
 from dregutil.plan.outcome import LostTag, Outcome, Result, RunResult
-from dregutil.report.plan_table import kept_lines, repository_lines, step_lines, tags_text
+from dregutil.report.plan_table import in_version_order, kept_lines, repository_lines, step_lines, tags_text
 from dregutil.report.text import column_lines, pair_lines
 from dregutil.report.units import duration_text, size_text
 from dregutil.storage.garbage_collector import Collector
@@ -189,7 +189,8 @@ def removed_lines(removed: Sequence[Step], *, width: int | None) -> Iterator[str
     whose `width` is given, with the tags."""
     if width is None:
         return pair_lines([(step.repository, step.digest) for step in removed])
-    rows = [(step.repository, step.digest, tags_text(step.tags, is_short=True)) for step in removed]
+    ordered = sorted(removed, key=lambda step: (step.repository, in_version_order(step.tags)))
+    rows = [(step.repository, step.digest, tags_text(step.tags, is_short=True)) for step in ordered]
     return column_lines(rows, width=width) if rows else iter(())
 
 
