@@ -85,8 +85,15 @@ def on_terminal(program: Program, answer: str, *arguments: str) -> tuple[int, st
     return run_on_terminal(program.command(arguments), program.folder, environment, answer)
 
 
-def run_on_terminal(command: list[str], folder: Path, environment: Mapping[str, str], answer: str) -> tuple[int, str]:
-    """Run any command on a new terminal; `answer` is typed at its first question."""
+def run_on_terminal(
+    command: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    answer: str,
+    *,
+    questions: tuple[bytes, ...] = (b"[y/N]", b":"),
+) -> tuple[int, str]:
+    """Run any command on a new terminal; `answer` is typed at its first question, which ends with one of `questions`."""
     leader, follower = pty.openpty()
     with subprocess.Popen(
         command, cwd=folder, env=dict(environment), stdin=follower, stdout=follower, stderr=follower
@@ -102,7 +109,7 @@ def run_on_terminal(command: list[str], folder: Path, environment: Mapping[str, 
             if not part:
                 break
             shown += part
-            if not asked and shown.rstrip(b" ").endswith((b"[y/N]", b":")) and b"\n" in shown:
+            if not asked and shown.rstrip(b" ").endswith(questions) and b"\n" in shown:
                 os.write(leader, answer.encode() + b"\n")
                 asked = True
         process.wait(60)
