@@ -93,7 +93,7 @@ def run_on_terminal(
     *,
     questions: tuple[bytes, ...] = (b"[y/N]", b":"),
 ) -> tuple[int, str]:
-    """Run any command on a new terminal; `answer` is typed at its first question, which ends with one of `questions`."""
+    """Run any command on a new terminal; `answer` is typed at its first question, which has one of these endings."""
     leader, follower = pty.openpty()
     with subprocess.Popen(
         command, cwd=folder, env=dict(environment), stdin=follower, stdout=follower, stderr=follower

@@ -127,7 +127,7 @@ def fixed(text: str) -> list[str]:
         (r"sha256[:-][0-9a-f]+(…[0-9a-f]*)?", "sha256:…"),
         (r"\b[0-9a-f]{12}\b", "000000000000"),
         (r"\b\d+ (s|seconds|minutes?)( old)? ago", "just now"),
-        (r"in \d+\.\d s", "in 0.1 s"),
+        (r"\b\d+(\.\d+)? ?s\b", "1 s"),
         (r"\d+ ms", "1 ms"),
         (r"\d\d:\d\d(:\d\d)?(?= UTC)", "02:00"),
         (r" \d\d:\d\d ", " 02:00 "),
