@@ -54,7 +54,7 @@ def test_an_undo_killed_before_it_recorded_what_it_restored(
             return answer
 
         def kill(request: Request) -> None:
-            if len(put) == 3:
+            if len(put) >= 3:  # several may be answered at once
                 running[0].kill()
 
         proxy.before, proxy.after = kill, note

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -23,7 +23,7 @@ from dregutil.plan.reclaim import possible_collectors, with_reclaim, with_stored
 from dregutil.registry.reader import Registry
 from dregutil.retention.holds import Holds
 from dregutil.select.selection import Selection
-from dregutil.storage.garbage_collector import Collector, Generation
+from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation
 from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["plan_removal"]
@@ -56,7 +56,9 @@ async def plan_removal(
     surveys = _Surveys(registry, inventory, known_indexes or {}, seen, readings, options, holds)
     graphs, generation = await surveys.read_all(selection)
     plan = make_plan(
-        *(selection, graphs, options),
+        selection,
+        graphs,
+        options,
         registry=registry.address.identity,
         made_at=datetime.now(UTC),
         command=command,
@@ -66,8 +68,18 @@ async def plan_removal(
     collectors = possible_collectors(generation, collector)
     evidence = await read_evidence(registry, plan, graphs, collectors, known=seen.manifest, remember=seen.keep)
     plan = with_reclaim(plan, graphs, collectors, evidence)
-    if stored is None:
-        return plan
+    return plan if stored is None else await _with_storage(registry, plan, graphs, collectors, stored, inventory)
+
+
+async def _with_storage(
+    registry: Registry,
+    plan: Plan,
+    graphs: Mapping[Repository, RepositoryGraph],
+    collectors: Sequence[GarbageCollector],
+    stored: StoredRegistry,
+    inventory: Inventory,
+) -> Plan:
+    """`plan` with what it frees exactly, by the registry's storage, or why that differs from what was read live."""
     changed = await changed_since(registry, stored, inventory, beside=graphs.keys())
     return with_stored_reclaim(plan, stored, collectors, graphs=graphs, changed=changed)
 
