@@ -21,6 +21,16 @@ settings.register_profile(
 settings.load_profile("long" if "DREGUTIL_LONG" in os.environ else "short")
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A skipped test is a failed one where nothing may be skipped: a program that it needs is not there."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined] # pluggy's result, as a wrapper receives it
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("DREGUTIL_SKIP_NOTHING"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped: {report.longrepr[2]}"
+
+
 @pytest.fixture(autouse=True)
 def state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes to the state or cache folder of the user who runs it, or reads that user's configuration."""

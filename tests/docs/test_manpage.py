@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 from manpage import EXIT_CODES, PAGE, manpage
@@ -61,8 +62,14 @@ def test_it_can_be_read(width: int) -> None:
     reader = shutil.which("groff")
     if reader is None:
         pytest.skip("groff is not installed")
+    root = Path(reader).parents[2]  # of an unpacked package, which does not find its own files
+    places = {
+        name: ":".join(str(path) for path in root.glob(f"usr/share/groff/*/{folder}"))
+        for name, folder in (("GROFF_FONT_PATH", "font"), ("GROFF_TMAC_PATH", "tmac"))
+    }
     command = [reader, "-man", "-Tutf8", "-ww", f"-rLL={width}n", "-P-c", str(PAGE)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    environment = {**os.environ, **places, "LC_ALL": "C.UTF-8"}
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert found.stderr == ""
     text = re.sub(r".\x08", "", found.stdout)
     assert max(map(len, text.splitlines())) <= width
