@@ -281,6 +281,15 @@ def test_a_line_for_each_owner(program: Program, by: str, keys: list[str]) -> No
     assert "repo, tag, layer, namespace or label=KEY" in done.stderr
 
 
+def test_a_label_that_no_image_has_is_said_and_its_line_is_whole(program: Program) -> None:
+    label = "org.opencontainers.image.misspelt"
+    done = program.run("du", "--by", f"label={label}")
+    assert done.returncode == 0
+    assert f"no image has the label {label}" in done.stderr
+    assert f"(no label {label})  " in done.stdout
+    assert "no image has the label" not in program.run("du", "--by", "namespace").stderr
+
+
 @pytest.mark.parametrize(
     ("by", "keys"),
     [

@@ -77,7 +77,10 @@ class Parser(argparse.ArgumentParser):
 
     def groups(self) -> list[tuple[str, str, list[argparse.Action]]]:
         """The title of each group, its description, and its arguments and options."""
-        return [(one.title or "", one.description or "", one._group_actions) for one in self._action_groups]  # noqa: SLF001
+        return [
+            (one.title or "", one.description or "", one._group_actions)  # noqa: SLF001 - argparse has no other way
+            for one in self._action_groups
+        ]
 
     def command_parsers(self) -> dict[str, Parser]:
         """The parsers of the commands, by name; empty for the parser of a command."""
@@ -94,10 +97,13 @@ class Parser(argparse.ArgumentParser):
         from dregutil.cli.near import near_option
 
         parsers = (self, self.command_parsers().get(found.command or ""))
-        near = near_option(
-            unknown.partition("=")[0],
-            dict.fromkeys(name for one in parsers if one is not None for name in one._option_string_actions),  # noqa: SLF001
+        known = dict.fromkeys(
+            name
+            for one in parsers
+            if one is not None
+            for name in one._option_string_actions  # noqa: SLF001 - argparse has no other way
         )
+        near = near_option(unknown.partition("=")[0], known)
         return f" (did you mean {near}?)" if near else ""
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:

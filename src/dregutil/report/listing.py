@@ -40,10 +40,10 @@ class ListedTag:
 def sorted_tags(tags: Iterable[ListedTag], by: str, now: datetime, *, is_reversed: bool = False) -> list[ListedTag]:
     """Tags by one of SORTS: "name" is repository, then tag; "version" is repository, then the order of versions;
     "age" begins with the oldest image, "size" with the largest. Tags whose age or size is not known come last."""
+    if by == "name":
+        return sorted(tags, key=lambda one: (one.repository, one.tag), reverse=is_reversed)
     listed = sorted(tags, key=lambda one: (one.repository, tag_order(one.tag)))
-    if by in ("name", "version"):
-        if by == "name":
-            listed.sort(key=lambda one: (one.repository, one.tag))
+    if by == "version":
         return listed[::-1] if is_reversed else listed
     weights = {one.digest: _weight(one.details, by, now) for one in listed}
     known = [one for one in listed if weights[one.digest] is not None]

@@ -80,27 +80,24 @@ def repository_lines(plan: Plan, *, width: int | None) -> Iterator[str]:
         found[kept.repository].held += max(len(kept.tags), 1)
     ordered = sorted(found.values(), key=lambda one: (-one.frees, one.repository))
     before = {name: f" of {number:,}" for name, number in plan.tags_before.items()}
-    rows = [
-        (
-            one.repository,
-            f"{one.tags:,}{before.get(one.repository, '')}",
-            f"{one.untagged:,}",
-            f"{one.held:,}",
-            size_text(one.frees),
-        )
-        for one in ordered[:_MOST_REPOSITORIES]
-    ]
     has_untagged = any(one.untagged for one in ordered)
     columns = [
         Column("REPOSITORY", cut="middle", least=20),
         Column("TAGS TO GO", right=True),
-        Column("UNTAGGED", right=True),
+        *([Column("UNTAGGED", right=True)] if has_untagged else ()),
         Column("HELD BACK", right=True),
         Column("FREES", right=True),
     ]
-    if not has_untagged:
-        columns = [column for column in columns if column.title != "UNTAGGED"]
-        rows = [(*row[:2], *row[3:]) for row in rows]  # type: ignore[misc]
+    rows = [
+        [
+            one.repository,
+            f"{one.tags:,}{before.get(one.repository, '')}",
+            *([f"{one.untagged:,}"] if has_untagged else ()),
+            f"{one.held:,}",
+            size_text(one.frees),
+        ]
+        for one in ordered[:_MOST_REPOSITORIES]
+    ]
     yield from table_lines(columns, rows, width=width)
     if len(ordered) > len(rows):
         yield f"… and {len(ordered) - len(rows):,} more repositories"

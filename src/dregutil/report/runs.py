@@ -17,7 +17,7 @@ _WIDE = 100  # cells of a terminal from which on there is room for the command
 
 def run_object(record: RunRecord, undone: Mapping[str, bool], collected: Collection[str] = ()) -> dict[str, object]:
     """The object of a run. `removed` counts the removed tags. `undone` has the runs that were put back; True if all of
-    it was. `collected`: those of which it is known that the registry has collected the garbage."""
+    it was. `collected`: the runs whose garbage the registry is known to have collected."""
     return {
         "run": record.run,
         "when": record.started.isoformat(timespec="seconds"),

@@ -11,7 +11,7 @@ from dregutil.report.layout import cut
 from dregutil.report.units import size_text
 from dregutil.select.usage_by import LABEL
 
-__all__ = ["row_name", "usage_lines", "usage_object"]
+__all__ = ["row_name", "unowned_name", "usage_lines", "usage_object"]
 
 _BAR = 12  # characters
 _SHARED_WIDTH = 8
@@ -128,10 +128,15 @@ def _closing_lines(by: str, total: TotalUsage, number: int, shown: int) -> Itera
     yield "total", total.size, ""
 
 
+def unowned_name(by: str) -> str:
+    """The name of the row for what has no namespace, or no such label."""
+    return f"(no label {by.removeprefix(LABEL)})" if by.startswith(LABEL) else "(no namespace)"
+
+
 def row_name(row: UsageRow, tag_text: Callable[[str], str], by: str = "") -> str:
     """The first column of a row."""
     if row.owner is not None:
-        return row.owner or (f"(no label {by.removeprefix(LABEL)})" if by.startswith(LABEL) else "(no namespace)")
+        return row.owner or unowned_name(by)
     if row.repository is None:
         return str(row.digest)
     return row.repository if row.tag is None else f"{row.repository}:{tag_text(row.tag)}"

@@ -20,8 +20,9 @@ from dregutil.oci.names import Digest
 from dregutil.plan.waste import wasted
 from dregutil.report.terminal import width_of
 from dregutil.report.units import size_text
-from dregutil.report.usage import row_name, usage_lines, usage_object
+from dregutil.report.usage import row_name, unowned_name, usage_lines, usage_object
 from dregutil.select.named import parse_named
+from dregutil.select.usage_by import LABEL
 from dregutil.session.results import Weighed
 from dregutil.session.sync import Session
 from dregutil.storage.stored import StoredRegistry
@@ -93,6 +94,8 @@ def _tell_waste(settings: Settings, stored: StoredRegistry | None) -> None:
 def _show(args: argparse.Namespace, settings: Settings, registry: Session, measured: Measured) -> None:
     sort = args.sort or ("size" if args.by == "layer" else "unique")
     rows, total = measured.rows(sort, args.top), measured.total
+    if args.by.startswith(LABEL) and total.rows == 1 and not next(measured.rows(sort)).owner:
+        note(settings, f"no image has the label {args.by.removeprefix(LABEL)}")
     if settings.format == "text":
         bars, width, shown = sys.stdout.isatty(), width_of(sys.stdout), tag_text(sys.stdout)
         if bars or args.top is not None:
@@ -101,6 +104,7 @@ def _show(args: argparse.Namespace, settings: Settings, registry: Session, measu
             longest = max((len(row_name(row, shown, args.by)) for row in listed), default=0)
         else:
             listed, longest = rows, measured.longest_name()
+            longest = max(longest, len(unowned_name(args.by))) if measured.by == "owner" else longest
         emit(settings, (), usage_lines(args.by, listed, total, longest=longest, bars=bars, width=width, tag_text=shown))
         return
     emit(settings, _objects(settings, registry, args.by, rows, total.size), ())

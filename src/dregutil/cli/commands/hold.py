@@ -25,8 +25,8 @@ def hold(args: argparse.Namespace, settings: Settings) -> int:
             return _list(args, settings, registry)
         if args.end:
             ended = registry.end_hold(*args.images)
-            for one in ended:
-                note(settings, f"no longer held: {one.image}")
+            for image in dict.fromkeys(one.image for one in ended):
+                note(settings, f"no longer held: {image}")
             emit(settings, [hold_object(one) for one in ended], ())
             return 0
         made = [registry.hold(image, for_=args.for_, because=args.because or "") for image in args.images]

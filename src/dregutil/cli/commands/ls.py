@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored, storage_code
 from dregutil.errors import UsageError
 from dregutil.inventory.crawl_result import CrawlResult
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.report.listing import DEFAULT, ListedTag, listing_lines, listing_objects, sorted_tags
 from dregutil.report.terminal import width_of
 from dregutil.session.results import ImageTag
@@ -66,11 +68,10 @@ def _described(registry: Session, tags: Sequence[ListedTag], code: int, *, reads
 
 
 def _sighted(registry: Session, tags: Collection[ListedTag]) -> list[ListedTag]:
-    history = registry.records.history
-    repositories = {one.repository for one in tags}
-    seen = {
-        name: history.of(name, {one.tag: one.digest for one in tags if one.repository == name}) for name in repositories
-    }
+    history, listed = registry.records.history, defaultdict[Repository, dict[Tag, Digest]](dict)
+    for one in tags:
+        listed[one.repository][one.tag] = one.digest
+    seen = {name: history.of(name, found) for name, found in listed.items()}
     return [replace(one, sighting=seen[one.repository].get(one.tag)) for one in tags]
 
 

@@ -27,7 +27,7 @@ def plan_command(args: argparse.Namespace, settings: Settings) -> int:
     wanted = {"show": 1, "diff": 2}[args.action]
     if len(args.file) != wanted:
         raise UsageError(
-            f"plan {args.action} needs {'one plan' if wanted == 1 else 'two plans'}, and {len(args.file)} were named",
+            f"plan {args.action} needs {'one plan' if wanted == 1 else 'two plans'}, not {len(args.file)}",
             advice="dregutil plan show FILE, or dregutil plan diff OLD NEW",
         )
     return _show(args, settings) if args.action == "show" else _diff(args, settings)
