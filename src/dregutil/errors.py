@@ -62,6 +62,7 @@ __all__ = [
     "JournalError",
     "LoginError",
     "ManifestError",
+    "NoListingError",
     "NoRegistryError",
     "NotARegistryError",
     "NotFoundError",
@@ -258,6 +259,10 @@ class RegistryError(DregutilError):
     def codes(self) -> frozenset[str]:
         """The spec's error codes that the body named (`MANIFEST_UNKNOWN`, …)."""
         return frozenset(error.code for error in self.errors)
+
+
+class NoListingError(DregutilError):
+    """A service's own list of a repository cannot be had; the distribution API is used instead."""
 
 
 class ManifestError(DregutilError):

@@ -1,0 +1,11 @@
+"""The API that a registry service has beside the distribution API: what it lists in one request, and what it deletes.
+
+    listing    what a service says about a repository, as values
+    service    the interface: one module for each service implements it
+
+A listing serves queries, searches, `du` and the selection of what may go. Nothing is deleted on it alone: a listing may
+be stale about a tag that stays, so a removal looks at every tag through the distribution API as everywhere.
+
+Touches the network through `registry/http`. A login is sent to another host only where that belongs to the registry by
+its exact name (docker.io: hub.docker.com; ghcr.io: api.github.com), never to a host that an answer names.
+"""

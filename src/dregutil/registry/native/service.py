@@ -1,0 +1,39 @@
+"""The interface of a service. Each module beside this one implements it for one service; `docs/design/native.md`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.registry.native.listing import Listing
+
+__all__ = ["Service"]
+
+
+class Service(Protocol):
+    """A service's own API.
+
+    `name` is for people ("Docker Hub's API"). `page`: how many entries one request lists. `deletes_tags`,
+    `deletes_manifests`, `restores`: which of the writes it has; the others are never called.
+
+    Reading raises NoListingError where this login may not, or this server has no such API: the standard way is used
+    then, and the error says why. Writing raises as `WritableRegistry` does, and is only called by its view that writes.
+    """
+
+    name: str
+    page: int
+    deletes_tags: bool
+    deletes_manifests: bool
+    restores: bool
+
+    async def listing(self, repository: Repository) -> Listing:
+        """All of a repository. Raises NoListingError, and what reading a registry raises."""
+
+    async def delete_tag(self, repository: Repository, tag: Tag) -> bool:
+        """Remove one tag, and nothing else. True if it was accepted, False if there was no such tag."""
+
+    async def delete_manifest(self, repository: Repository, digest: Digest) -> bool:
+        """Remove a manifest with its tags. True if it was accepted, False if it was not there."""
+
+    async def restore(self, repository: Repository, digest: Digest) -> bool:
+        """Bring back a manifest that was deleted, with its tags; False if the service no longer has it."""
