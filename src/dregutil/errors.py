@@ -30,6 +30,7 @@ and a second one that says what to do next. No message holds a secret.
     │   ├── DigestMismatchError         bytes that do not match their digest
     │   └── UnlistableError             a list that cannot be read to its end
     ├── RegistryError                1  an answer with an error status; its codes are data
+    ├── NoListingError               1  a service's own list of a repository cannot be had
     ├── ManifestError                1  a manifest that cannot be read
     ├── CacheError                   1  a cache file or the content database cannot be used
     ├── StorageError                 3  a registry's own storage is not there, or cannot be read
@@ -262,7 +263,14 @@ class RegistryError(DregutilError):
 
 
 class NoListingError(DregutilError):
-    """A service's own list of a repository cannot be had; the distribution API is used instead."""
+    """A service's own list of a repository cannot be had; the distribution API is used instead.
+
+    `is_everywhere`: nor that of any other repository of this registry, with this login.
+    """
+
+    def __init__(self, message: str, *, advice: str | None = None, is_everywhere: bool = False) -> None:
+        super().__init__(message, advice=advice)
+        self.is_everywhere = is_everywhere
 
 
 class ManifestError(DregutilError):

@@ -57,6 +57,11 @@ class Authenticator:
         return self._identity.credentials
 
     @property
+    def forbids_basic(self) -> bool:
+        """Whether the password must never be sent as it is."""
+        return self._digest_auth
+
+    @property
     def token_server(self) -> tuple[str, str]:
         """The realm and service of the registry's token server; empty before a challenge named them."""
         return self._tokens.server

@@ -8,14 +8,14 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote, quote_plus
 
 from dregutil.oci.names import RegistryAddress
 from dregutil.registry.auth.authenticator import Authenticator, TokenFetch
 from dregutil.registry.auth.credentials import CredentialPlaces, Credentials, find_credentials, scoped_paths
 
-__all__ = ["Keyring", "look_up_keyring"]
+__all__ = ["Keyring", "look_up_keyring", "without_secrets"]
 
 _REPOSITORY = "repository:"
 _SHORTEST_SECRET = 4  # characters: replacing shorter ones would garble messages
@@ -45,6 +45,11 @@ class Keyring:
     def paths(self) -> tuple[str, ...]:
         """The namespaces that have their own credentials."""
         return tuple(self._paths)
+
+    @property
+    def token_server(self) -> tuple[str, str]:
+        """The realm and service of the registry's token server; empty before a challenge named them."""
+        return self._whole.token_server
 
     def of(self, repository: str) -> Authenticator:
         """The identity for a repository, or for the registry as a whole if it is empty."""
@@ -80,10 +85,7 @@ class Keyring:
     def redacted(self, text: str) -> str:
         """`text` without passwords and tokens, which a server may echo."""
         for found in dict.fromkeys((self._whole, self._elsewhere, *self._paths.values())):
-            for secret in found.secrets():
-                if len(secret) >= _SHORTEST_SECRET:
-                    for form in _forms(secret):
-                        text = text.replace(form, "…")
+            text = without_secrets(text, found.secrets())
         return text
 
     def _for(self, scopes: tuple[str, ...]) -> Authenticator:
@@ -95,6 +97,15 @@ class Keyring:
                 self._chosen.clear()
             found = self._chosen[scopes] = self.of(_repository_of(scopes))
         return found
+
+
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
+    """`text` without `secrets`, in any form in which a server may echo them. Very short ones stay."""
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_SECRET:
+            for form in _forms(secret):
+                text = text.replace(form, "…")
+    return text
 
 
 @functools.lru_cache(_MOST_SCOPES)

@@ -23,12 +23,14 @@ class Limits:
     """How many bytes of an answer are read, and whether a longer one is cut or refused.
 
     After `begun_by` (`time.monotonic`) the request is no longer sent. An urgent one is sent before those that wait.
+    `only_reads`: it changes nothing, whatever its method, and may be sent again.
     """
 
     longest: int
     cuts: bool = False
     begun_by: float = float("inf")
     urgent: bool = False
+    only_reads: bool = False
 
 
 async def read_content(method: str, response: aiohttp.ClientResponse, limits: Limits, watched: Watched) -> bytes:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 from urllib.parse import urlencode
 
 import aiohttp
@@ -31,7 +32,7 @@ from dregutil.errors import (
     ThrottledError,
     UnreachableError,
 )
-from dregutil.registry.auth.authenticator import Authenticator, TokenRequest
+from dregutil.registry.auth.authenticator import Authenticator, TokenFetch, TokenRequest
 from dregutil.registry.auth.keyring import Keyring
 from dregutil.registry.http.body import Limits, read_content
 from dregutil.registry.http.deadline import Watch
@@ -39,7 +40,7 @@ from dregutil.registry.http.network_errors import as_own_error, connection_was_l
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, is_temporary, retry_after, wait_before
 from dregutil.registry.http.throttle import PATIENCE, Gate
 
-__all__ = ["READING", "WRITING", "Answer", "Transport"]
+__all__ = ["READING", "WRITING", "Answer", "Logins", "Transport"]
 
 _log = logging.getLogger("dregutil.http")
 
@@ -68,13 +69,42 @@ class Answer:
     url: URL
 
 
+class Logins(Protocol):
+    """The Authorization header of each request; see `Keyring` and `Authenticator`."""
+
+    @property
+    def paths(self) -> tuple[str, ...]: ...
+
+    @property
+    def token_server(self) -> tuple[str, str]: ...
+
+    def known_headers(self, method: str, target: str, scopes: tuple[str, ...]) -> dict[str, str] | None: ...
+
+    async def headers(
+        self, method: str, target: str, scopes: tuple[str, ...], *, fetch: TokenFetch | None = None
+    ) -> dict[str, str]: ...
+
+    async def challenged(
+        self,
+        response_status: int,
+        www_authenticate: list[str],
+        scopes: tuple[str, ...],
+        *,
+        attempt: int,
+        fetch: TokenFetch,
+        sent: Mapping[str, str] | None = None,
+    ) -> bool: ...
+
+    def redacted(self, text: str) -> str: ...
+
+
 class Transport:
     """Exchanges with one registry. `methods` are all that it will ever send: a reader has no DELETE and no PUT."""
 
     def __init__(
         self,
         base_url: str,
-        authenticator: Authenticator | Keyring,
+        logins: Authenticator | Logins,
         *,
         methods: frozenset[str] = READING,
         tls: ssl.SSLContext | bool = True,
@@ -93,7 +123,7 @@ class Transport:
         self.methods = methods
         self.gate = Gate(concurrency)
         self.pace = Pace()
-        self._keyring = Keyring(authenticator) if isinstance(authenticator, Authenticator) else authenticator
+        self._logins: Logins = Keyring(logins) if isinstance(logins, Authenticator) else logins
         self._proxy = proxy
         self._wait = timeout
         self._patience = patience
@@ -117,22 +147,29 @@ class Transport:
         found.methods = READING | WRITING
         return found
 
+    def logged_in(self, logins: Logins) -> Transport:
+        """The same connections and pace, with another login: for another API of the same host."""
+        found = copy.copy(self)
+        found._logins = logins  # noqa: SLF001 - its own class
+        found.examine = None
+        return found
+
     async def close(self) -> None:
         await self._session.close()
 
     @property
     def scoped_paths(self) -> tuple[str, ...]:
         """The namespaces that have their own credentials."""
-        return self._keyring.paths
+        return self._logins.paths
 
     @property
     def token_server(self) -> tuple[str, str]:
         """The realm and service of the registry's token server; empty without one."""
-        return self._keyring.of("").token_server
+        return self._logins.token_server
 
     def redacted(self, text: str) -> str:
         """`text` without passwords and tokens."""
-        return self._keyring.redacted(text)
+        return self._logins.redacted(text)
 
     def url(self, path: str) -> URL:
         """The URL of `path`, which begins with a slash and is encoded."""
@@ -168,6 +205,22 @@ class Transport:
     async def get_unexamined(self, url: URL, *, longest: int) -> Answer:
         """GET, for `examine` itself."""
         return await self._sent("GET", url, (), {}, None, Limits(longest), follow=True)
+
+    async def query(
+        self,
+        url: URL,
+        scopes: tuple[str, ...],
+        *,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        longest: int = LONGEST_BODY,
+    ) -> Answer:
+        """POST a question that changes nothing: allowed for a reader, and sent again as a GET is.
+
+        Raises as `send` does for a GET. A redirect is not followed.
+        """
+        limits = Limits(longest, only_reads=True)
+        return await self._authorized("POST", url, scopes, headers or {}, body, limits)
 
     async def _sent(
         self,
@@ -232,14 +285,14 @@ class Transport:
         target = url.raw_path_qs
         attempt = 0
         while True:
-            authorization = self._keyring.known_headers(method, target, scopes)
+            authorization = self._logins.known_headers(method, target, scopes)
             if authorization is None:
-                authorization = await self._keyring.headers(method, target, scopes, fetch=self._fetch_token)
+                authorization = await self._logins.headers(method, target, scopes, fetch=self._fetch_token)
             merged = {**headers, **authorization} if authorization else headers
             answer = await self._patiently(method, url, merged, body, limits)
             if answer.status not in _CHALLENGED:
                 return answer
-            again = await self._keyring.challenged(
+            again = await self._logins.challenged(
                 answer.status,
                 answer.headers.getall("WWW-Authenticate", []),
                 scopes,
@@ -281,7 +334,7 @@ class Transport:
                     refused += 1
                     self._check_patience(url, refused)
                     continue  # the gate delays it
-                if method not in READING or not is_temporary(answer.status):
+                if not _may_repeat(method, limits) or not is_temporary(answer.status):
                     return answer
                 if attempt + 1 >= MOST_ATTEMPTS:
                     raise UnreachableError(
@@ -294,7 +347,7 @@ class Transport:
     def _may_help(self, method: str, error: UnreachableError, limits: Limits, sent: int) -> bool:
         """Whether to send a request again that was sent `sent` times and failed with `error`. Before the server has
         answered once, the address may be wrong: only a lost connection is tried again then."""
-        if method not in READING or isinstance(error, CertificateError | ThrottledError):
+        if not _may_repeat(method, limits) or isinstance(error, CertificateError | ThrottledError):
             return False
         most = MOST_ATTEMPTS if self._has_answered else _FIRST_ATTEMPTS if connection_was_lost(error) else 1
         if sent >= most:
@@ -340,10 +393,10 @@ class Transport:
             if watched.error is None or not watched.uncancel():
                 raise
             gate.throttle.connection_lost(started, time.monotonic())
-            raise as_own_error(watched.error, method, url, self._wait) from None
+            raise as_own_error(watched.error, _shown(method, limits), url, self._wait) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             gate.throttle.connection_lost(started, time.monotonic())
-            raise as_own_error(error, method, url, self._wait) from error
+            raise as_own_error(error, _shown(method, limits), url, self._wait) from error
         finally:
             self._watch.end(watched)
             gate.leave()
@@ -361,3 +414,13 @@ class Transport:
         """Log an exchange: with another origin, only its host, since the rest of the URL may be a signature."""
         shown = self.redacted(url.raw_path if url.origin() == self.base.origin() else host_and_port(url))
         _log.debug("%s %s: %d in %.0f ms", method, shown, status, seconds * 1000)
+
+
+def _may_repeat(method: str, limits: Limits) -> bool:
+    """Whether a request may be sent again whose answer was lost."""
+    return method in READING or limits.only_reads
+
+
+def _shown(method: str, limits: Limits) -> str:
+    """The method by which an error of the network is judged: a POST that only reads fails as a GET does."""
+    return "GET" if limits.only_reads else method

@@ -2,6 +2,12 @@
 
     listing    what a service says about a repository, as values
     service    the interface: one module for each service implements it
+    services   which service a registry has
+    access     what a service's module gets: connection, credentials, scopes
+    hosts      the other hosts of services, by the registry's exact name
+    login      the login at an API, where it is not the registry's own
+    client     JSON over HTTP: pages, bounds, refusals
+    fields     values in a document, which may be missing or nonsense
 
 A listing serves queries, searches, `du` and the selection of what may go. Nothing is deleted on it alone: a listing may
 be stale about a tag that stays, so a removal looks at every tag through the distribution API as everywhere.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Self
 
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.native.listing import Listing
@@ -17,7 +17,8 @@ class Service(Protocol):
     `deletes_manifests`, `restores`: which of the writes it has; the others are never called.
 
     Reading raises NoListingError where this login may not, or this server has no such API: the standard way is used
-    then, and the error says why. Writing raises as `WritableRegistry` does, and is only called by its view that writes.
+    then, and the error says why (`is_everywhere`: for every repository). Other errors are raised as they are, and end
+    the listing as well. Writing raises as `WritableRegistry` does, and is only called on what `writing` returns.
     """
 
     name: str
@@ -25,6 +26,9 @@ class Service(Protocol):
     deletes_tags: bool
     deletes_manifests: bool
     restores: bool
+
+    def writing(self) -> Self:
+        """The same service with a transport that writes; as it was made, it cannot."""
 
     async def listing(self, repository: Repository) -> Listing:
         """All of a repository. Raises NoListingError, and what reading a registry raises."""

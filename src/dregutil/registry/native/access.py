@@ -1,0 +1,54 @@
+"""What a service's module gets: the registry's own connection and login, and its other host, if it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dregutil.oci.names import RegistryAddress, Repository
+from dregutil.registry.auth.credentials import Credentials
+from dregutil.registry.auth.keyring import Keyring
+from dregutil.registry.http.transport import Transport
+from dregutil.registry.native.client import ApiClient
+from dregutil.registry.native.hosts import other_host
+from dregutil.registry.native.login import ApiLogin
+
+__all__ = ["Access"]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """`opened` opens connections to another host, which are closed with those of the registry."""
+
+    address: RegistryAddress
+    transport: Transport
+    keyring: Keyring
+    opened: Callable[[str, ApiLogin], Transport]
+
+    def credentials(self, repository: str = "") -> Credentials | None:
+        """The user's credentials for a repository, or for the registry as a whole."""
+        return self.keyring.of(repository).credentials
+
+    def basic(self, repository: str = "") -> ApiLogin:
+        """The login by HTTP Basic, if the credentials are a password that may be sent like this; else an empty one."""
+        found = self.credentials(repository)
+        if found is None or found.kind != "password" or self.keyring.of(repository).forbids_basic:
+            return ApiLogin()
+        return ApiLogin.basic(found)
+
+    def here(self, what: str, login: ApiLogin | None = None) -> ApiClient:
+        """The API at the registry's own address: with the registry's tokens (give `scopes`), or with a login of its
+        own. `what` names it in messages."""
+        return ApiClient(self.transport if login is None else self.transport.logged_in(login), what)
+
+    def elsewhere(self, what: str, login: ApiLogin) -> ApiClient:
+        """The API at the service's other host. Raises LookupError if the registry's name has none."""
+        base = other_host(self.address)
+        if base is None:
+            raise LookupError(f"no other host is known for {self.address.netloc}")
+        return ApiClient(self.opened(base, login), what)
+
+    @staticmethod
+    def scopes(repository: Repository, actions: str = "pull") -> tuple[str, ...]:
+        """The scope of a token for a repository."""
+        return (f"repository:{repository}:{actions}",)

@@ -1,0 +1,36 @@
+"""Which service's own API a registry has: by its address, its headers, its challenge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dregutil.oci.names import RegistryAddress
+from dregutil.registry.native.access import Access
+from dregutil.registry.native.service import Service
+from dregutil.registry.server_kind import Evidence
+
+__all__ = ["CANDIDATES", "Candidate", "service_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A service: `fits` says whether a registry is one of its kind, `made` makes it.
+
+    Before the first answer the evidence has the host only; `fits` is asked again with headers and challenge.
+    """
+
+    fits: Callable[[RegistryAddress, Evidence], bool]
+    made: Callable[[Access], Service]
+
+
+# The first that fits. A test puts its simulation, which listens on 127.0.0.1, before the others.
+CANDIDATES: list[Candidate] = []
+
+
+def service_for(access: Access, evidence: Evidence) -> Service | None:
+    """The service of a registry; None if it has none that is known."""
+    for candidate in CANDIDATES:
+        if candidate.fits(access.address, evidence):
+            return candidate.made(access)
+    return None
