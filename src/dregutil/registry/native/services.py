@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dregutil.oci.names import RegistryAddress
 from dregutil.registry.native.access import Access
+from dregutil.registry.native.harbor import Harbor, is_harbor
 from dregutil.registry.native.service import Service
 from dregutil.registry.server_kind import Evidence
 
@@ -25,7 +26,9 @@ class Candidate:
 
 
 # The first that fits. A test puts its simulation, which listens on 127.0.0.1, before the others.
-CANDIDATES: list[Candidate] = []
+CANDIDATES: list[Candidate] = [
+    Candidate(is_harbor, Harbor),
+]
 
 
 def service_for(access: Access, evidence: Evidence) -> Service | None:
