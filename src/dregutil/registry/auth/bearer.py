@@ -45,13 +45,17 @@ _NO_POST_HERE = (404, 405)
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """One request to a token server. The transport sends it as it is and must not follow redirects."""
+    """One request to a token server. The transport sends it as it is and must not follow redirects.
+
+    The body is `form`, or `json`, which is encoded already.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     form: dict[str, str] | None = field(default=None, repr=False)
     params: list[tuple[str, str]] = field(default_factory=list, repr=False)
+    json: bytes | None = field(default=None, repr=False)
 
 
 # Returns the status and the (bounded) body of the answer.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-__all__ = ["MOST_ATTEMPTS", "Pace", "is_temporary", "retry_after", "wait_before"]
+__all__ = ["MOST_ATTEMPTS", "Pace", "asked_wait", "is_temporary", "retry_after", "wait_before"]
 
 MOST_ATTEMPTS = 6
 _TEMPORARY = frozenset((429, 502, 503, 504))
@@ -33,6 +34,18 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     return min(max((until - now).total_seconds(), 0.0), _LONGEST_WAIT)
+
+
+def asked_wait(headers: Mapping[str, str], now: datetime) -> float | None:
+    """The seconds that an answer asks to wait, at most 60; None if it does not say.
+
+    Docker Hub sends X-Retry-After instead, with the time itself in seconds since 1970 (its API's documentation).
+    """
+    asked = retry_after(headers.get("Retry-After"), now)
+    epoch = headers.get("X-Retry-After", "").strip()
+    if asked is not None or not (epoch.isascii() and epoch.isdigit()):
+        return asked
+    return min(max(float(epoch[:18]) - now.timestamp(), 0.0), _LONGEST_WAIT)
 
 
 def wait_before(attempt: int, asked: float | None) -> float:

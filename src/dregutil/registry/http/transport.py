@@ -37,7 +37,7 @@ from dregutil.registry.auth.keyring import Keyring
 from dregutil.registry.http.body import Limits, read_content
 from dregutil.registry.http.deadline import Watch
 from dregutil.registry.http.network_errors import as_own_error, connection_was_lost, host_and_port
-from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, is_temporary, retry_after, wait_before
+from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.throttle import PATIENCE, Gate
 
 __all__ = ["READING", "WRITING", "Answer", "Logins", "Transport"]
@@ -306,9 +306,11 @@ class Transport:
 
     async def _fetch_token(self, request: TokenRequest) -> tuple[int, bytes]:
         url = URL(request.url, encoded=True).update_query(request.params)
-        body = None if request.form is None else urlencode(request.form).encode()
-        headers = dict(request.headers)
+        body, headers = request.json, dict(request.headers)
         if body is not None:
+            headers["Content-Type"] = "application/json"
+        elif request.form is not None:
+            body = urlencode(request.form).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         try:
             answer = await self._patiently(request.method, url, headers, body, Limits(_LONGEST_TOKEN))
@@ -340,7 +342,7 @@ class Transport:
                     raise UnreachableError(
                         f"{host_and_port(url)} failed to answer {MOST_ATTEMPTS} times (status {answer.status})"
                     )
-                asked = retry_after(answer.headers.get("Retry-After"), datetime.now(UTC))
+                asked = asked_wait(answer.headers, datetime.now(UTC))
             await asyncio.sleep(wait_before(attempt, asked))
             attempt += 1
 
@@ -405,7 +407,7 @@ class Transport:
         """Note how long an answer took, and whether the server limits requests."""
         self.pace.took(now - started)
         if response.status in (429, 503):
-            asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            asked = asked_wait(response.headers, datetime.now(UTC))
             self.gate.throttle.pushed_back(started, now, asked)
         else:
             self.gate.throttle.succeeded(started, now)

@@ -23,6 +23,7 @@ from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.client import ApiClient, encoded
 from dregutil.registry.native.listing import Entry, Listing
+from dregutil.registry.native.service import MayReturn
 from dregutil.registry.server_kind import Evidence, name_server
 
 __all__ = ["Harbor", "is_harbor"]
@@ -96,7 +97,7 @@ class Harbor:
         path = f"{_artifacts(repository)}/{encoded(digest)}"
         return await self._delete(repository, path, f"delete {digest.short} of {repository}")
 
-    async def restore(self, repository: Repository, digest: Digest) -> bool:
+    async def restore(self, repository: Repository, digest: Digest, may_return: MayReturn) -> bool:
         raise NotImplementedError
 
     async def _delete(self, repository: Repository, path: str, action: str) -> bool:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol, Self
 
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.native.listing import Listing
 
-__all__ = ["Service"]
+__all__ = ["MayReturn", "Service"]
+
+MayReturn = Callable[[tuple[Tag, ...]], Awaitable[bool]]
+"""Whether these tags may come back with a manifest: none of them names another one by now. Raises DregutilError."""
 
 
 class Service(Protocol):
@@ -39,5 +43,6 @@ class Service(Protocol):
     async def delete_manifest(self, repository: Repository, digest: Digest) -> bool:
         """Remove a manifest with its tags. True if it was accepted, False if it was not there."""
 
-    async def restore(self, repository: Repository, digest: Digest) -> bool:
-        """Bring back a manifest that was deleted, with its tags; False if the service no longer has it."""
+    async def restore(self, repository: Repository, digest: Digest, may_return: MayReturn) -> bool:
+        """Bring back a manifest that was deleted, with its tags; False if the service no longer has it, or
+        `may_return`, which is asked just before, forbids that these tags come back."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from dregutil.oci.names import RegistryAddress
 from dregutil.registry.native.access import Access
+from dregutil.registry.native.docker_hub import DockerHub, is_docker_hub
+from dregutil.registry.native.github import GitHub, is_github
 from dregutil.registry.native.harbor import Harbor, is_harbor
 from dregutil.registry.native.service import Service
 from dregutil.registry.server_kind import Evidence
@@ -27,6 +29,8 @@ class Candidate:
 
 # The first that fits. A test puts its simulation, which listens on 127.0.0.1, before the others.
 CANDIDATES: list[Candidate] = [
+    Candidate(is_docker_hub, DockerHub),
+    Candidate(is_github, GitHub),
     Candidate(is_harbor, Harbor),
 ]
 
