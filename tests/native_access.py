@@ -58,5 +58,6 @@ def _hold(server: MemoryServer, repository: str, tags: Iterable[str], raw: bytes
     digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
     found = server.repositories.setdefault(repository, _Repository())
     found.manifests[digest] = Stored(digest, media_type, raw)
-    found.tags = {**(found.tags or {}), **dict.fromkeys(tags, digest)}
+    found.tags = {} if found.tags is None else found.tags
+    found.tags.update(dict.fromkeys(tags, digest))
     return digest

@@ -22,8 +22,7 @@ class S3Server(Process):
         folder.mkdir(parents=True, exist_ok=True)
 
     def command(self) -> list[str]:
-        program = Path(sys.executable).with_name("moto_server")
-        return [str(program), "-H", "127.0.0.1", "-p", str(self.port)]
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
 
     @property
     def settings(self) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from yarl import URL
 from dregutil.errors import (
     DeniedError,
     DregutilError,
+    ErrorDetail,
     LoginError,
     NoListingError,
     OutcomeUnknownError,
@@ -133,7 +134,8 @@ class ApiClient:
             return LoginError(text)
         if answer.status == 403:
             return DeniedError(text)
-        return RegistryError(text, status=answer.status, errors=error_details(answer.body, self.redacted))
+        errors = error_details(answer.body, self.redacted) or _typed(answer.body, said)
+        return RegistryError(text, status=answer.status, errors=errors)
 
     def said(self, answer: Answer) -> str:
         """What the body of an error says, without secrets, at most 200 characters; empty if nothing plain."""
@@ -230,3 +232,13 @@ class ApiClient:
             return msgspec.json.decode(answer.body)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise NoListingError(f"{self.what}: its answer is not JSON") from error
+
+
+def _typed(body: bytes, said: str) -> tuple[ErrorDetail, ...]:
+    """The error in a body of AWS, whose name is in `__type`, perhaps after that of its namespace; else none."""
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return ()
+    name = found.get("__type") if isinstance(found, dict) else None
+    return (ErrorDetail(name.rpartition("#")[2][:100], said),) if isinstance(name, str) else ()

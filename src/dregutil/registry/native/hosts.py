@@ -17,7 +17,7 @@ OTHER_HOSTS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"ghcr\.io"), "https://api.github.com"),
     (
         re.compile(r"\d{12}\.dkr\.ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9-]{4,32})\.amazonaws\.com(?P<china>\.cn)?"),
-        r"https://api.ecr.\g<region>.amazonaws.com\g<china>",
+        r"https://api.ecr\g<fips>.\g<region>.amazonaws.com\g<china>",
     ),
 ]
 

@@ -77,6 +77,10 @@ class ApiLogin:
             self._headers = None
         return True
 
+    def hide(self, secret: str) -> None:
+        """Never show this, as all secrets of this login."""
+        self._secrets[secret] = None
+
     def redacted(self, text: str) -> str:
         """`text` without the secrets of this login."""
         return without_secrets(text, self._secrets)

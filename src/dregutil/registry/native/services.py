@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dregutil.oci.names import RegistryAddress
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.docker_hub import DockerHub, is_docker_hub
+from dregutil.registry.native.ecr import Ecr, is_ecr
 from dregutil.registry.native.github import GitHub, is_github
 from dregutil.registry.native.harbor import Harbor, is_harbor
 from dregutil.registry.native.service import Service
@@ -31,6 +32,7 @@ class Candidate:
 CANDIDATES: list[Candidate] = [
     Candidate(is_docker_hub, DockerHub),
     Candidate(is_github, GitHub),
+    Candidate(is_ecr, Ecr),
     Candidate(is_harbor, Harbor),
 ]
 
