@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from configured import Guarded, Machine
 from images import Pusher
 from servers import DistributionServer
+from servers.real import KINDS
 
 settings.register_profile("short", deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 settings.register_profile(
@@ -40,11 +41,16 @@ def state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DREGUTIL_CONFIG", raising=False)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--server", help="a real server of tests/servers/real.py in place of distribution 2.8")
+
+
 @pytest.fixture
-def registry_server(tmp_path: Path) -> Iterator[DistributionServer]:
+def registry_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DistributionServer]:
     """A real registry, empty, with deletion enabled."""
-    with DistributionServer(tmp_path / "registry") as server:
-        yield server
+    kind = KINDS[request.config.getoption("--server") or "distribution-2.8"]
+    with kind.start(tmp_path / "registry") as server:
+        yield server  # type: ignore[misc]
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+BUILT = Path(os.environ.get("DREGUTIL_BUILT", Path(__file__).parents[2] / ".cache" / "go" / "bin"))
 TOOLS = Path(os.environ.get("DREGUTIL_TOOLS", Path(__file__).parents[2] / ".cache" / "debian"))
 _LONGEST_START = 20.0
 
 
 def find_program(*names: str) -> str:
-    """The path of a server's program: on PATH, otherwise where `./test` unpacked Debian's packages."""
-    folders = os.pathsep.join(
-        [os.environ.get("PATH", ""), "/usr/sbin", *(str(TOOLS / part) for part in ("usr/bin", "usr/sbin"))]
-    )
+    """The path of a server's program: as `./test` built it, on PATH, or where `./test` unpacked Debian's packages."""
+    unpacked = (str(TOOLS / part) for part in ("usr/bin", "usr/sbin"))
+    folders = os.pathsep.join([str(BUILT), os.environ.get("PATH", ""), "/usr/sbin", *unpacked])
     for name in names:
         if found := shutil.which(name, path=folders):
             return found
@@ -88,6 +88,8 @@ class Process:
 class DistributionServer(Process):
     """Debian's docker-registry (distribution 2.8.2) on a folder."""
 
+    program: tuple[str, ...] = ("docker-registry", "registry")
+
     def __init__(
         self,
         folder: Path,
@@ -131,14 +133,14 @@ http:
         return f"{self.scheme}://{self.host}{self.prefix}"
 
     def command(self) -> list[str]:
-        return [find_program("docker-registry", "registry"), "serve", str(self.configuration)]
+        return [find_program(*self.program), "serve", str(self.configuration)]
 
     def environment(self) -> Mapping[str, str]:
         return {**os.environ, "OTEL_TRACES_EXPORTER": "none", **self.variables}
 
     def garbage_collect(self, *options: str) -> str:
         """Run the real collector; the server should not be running."""
-        program = find_program("docker-registry", "registry")
+        program = find_program(*self.program)
         return subprocess.run(
             [program, "garbage-collect", *options, str(self.configuration)], check=True, capture_output=True, text=True
         ).stdout

@@ -124,9 +124,12 @@ class ProfileServer(MemoryServer):
 
     def _page(self, request: Request) -> Answer:
         profile = self.profile
-        number = int(request.query.get("n", "100"))
-        if number > profile.cap and profile.strict:
+        asked = request.query.get("n", "100")
+        number = int(asked) if asked.isdigit() else -1
+        if not 0 <= number <= profile.cap and profile.strict:
             return _refused(400, "PAGINATION_NUMBER_INVALID")
+        if number < 0:
+            return _refused(400, "BAD_REQUEST")  # as go-containerregistry's registry and zot, which give no reason
         query = {**request.query, "n": str(min(number, profile.cap))}
         if "cursor" in query:
             query["last"] = base64.urlsafe_b64decode(query["cursor"]).decode()

@@ -94,7 +94,7 @@ def two_a_page(proxy: Proxy) -> Callable[[Request], Answer | None]:
     """Pages have two names, regardless of the requested number."""
 
     def before(request: Request) -> Answer | None:
-        if request.path.endswith("/tags/list") and request.query.get("n") not in (None, "2", "-1"):
+        if request.path.endswith("/tags/list") and request.query.get("n") not in (None, "2", "x"):
             last = f"&last={request.query['last']}" if "last" in request.query else ""
             return proxy.answer(replace(request, target=f"{request.path}?n=2{last}", query={**request.query, "n": "2"}))
         return None

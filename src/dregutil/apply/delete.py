@@ -13,6 +13,7 @@ from dregutil.apply.sweep import restore_tags
 from dregutil.apply.taken_along import put_back_taken_along
 from dregutil.apply.work import Work
 from dregutil.errors import (
+    DregutilError,
     ManifestError,
     OutcomeUnknownError,
     ProtocolError,
@@ -20,6 +21,7 @@ from dregutil.errors import (
     RegistryError,
     UnreachableError,
 )
+from dregutil.plan.model import Step
 from dregutil.plan.outcome import Result
 from dregutil.registry.http.retry import wait_before
 from dregutil.registry.http.throttle import PATIENCE
@@ -30,6 +32,7 @@ _ATTEMPTS = 2  # of a write whose outcome was unknown, each from the full look
 _THROTTLED = 503  # what a registry answers whose store pushes back
 _LONGEST_WAIT = 5  # as the wait before a fifth attempt: about 8 s
 _TAGS_FIRST = "GOOGLE_MANIFEST_DANGLING_TAG"
+_SETTLE = 0.5  # seconds, before a tag is believed to outlive its digest: the answer may be a replica's that lags
 
 
 async def delete(work: Work, state: StepState) -> None:
@@ -106,6 +109,13 @@ async def _send_once(work: Work, state: StepState, attempts: _Attempts) -> bool 
 
     True: accepted; False: it was not there; None: the step was dropped while its tags went. Raises DregutilError.
     """
+    if work.run.tags_stay and state.step.tags and not attempts.has_untagged:
+        attempts.has_untagged = True
+        if not await work.run.untagger.untag_recorded(state.send_tags_first()):
+            raise DregutilError(
+                f"the registry keeps '{state.step.tags[0]}' when its digest goes, and does not delete it"
+            )
+        return None if state.dropped else await _send_once(work, state, attempts)
     state.send()
     work.looks.note_gap()
     try:
@@ -137,14 +147,14 @@ async def _went_unanswered(work: Work, state: StepState, attempts: _Attempts, er
 def _must_look(work: Work, state: StepState) -> bool:
     """Whether one must look at once if a digest is gone.
 
-    Always where others wait for it, where no tag shows it later, and at the first of a run; for the others the last
-    look, which reads every tag that is still listed, says so.
+    Always where others wait for it, where no tag shows it later, and until the registry has shown that tags go with
+    their digest; for the others the last look, which reads every tag that is still listed, says so.
     """
     run, step = work.run, state.step
     first, run.has_looked = not run.has_looked, True
     waits = work.steps.has_dependents(step)
     elsewhere = bool(run.not_seen_apart(step))
-    return first or waits or not step.tags or state.is_swept or elsewhere
+    return first or waits or not step.tags or state.is_swept or elsewhere or run.tags_stay is not False
 
 
 async def _look(work: Work, state: StepState, *, ours: bool) -> None:
@@ -183,19 +193,26 @@ async def _look(work: Work, state: StepState, *, ours: bool) -> None:
 async def _still_answers(work: Work, state: StepState) -> bool:
     """Whether a tag still names a digest that is gone, and cannot be removed by its name.
 
-    Some servers keep an image by its tag when its digest is deleted. Where others wait for the step, this is asked at
-    once: what such an image needs must not go. For the others the last look shows it.
+    Some servers keep an image by its tag when its digest is deleted: then the tags of the others go first. Where others
+    wait for the step, this is asked at once: what such an image needs must not go.
     """
-    step = state.step
-    if state.intent is None or not work.steps.has_dependents(step):
+    run, step = work.run, state.step
+    if state.intent is None or (run.tags_stay is False and not work.steps.has_dependents(step)):
         return False
-    for attempt in range(2):
-        found = [await work.run.registry.resolve(work.repository, tag) for tag in step.tags]
-        if not any(resolved is not None and resolved.digest == step.digest for resolved in found):
-            return False
-        if attempt == 0 and not await work.run.untagger.untag_recorded(state.intent):
-            break
-    return True
+    if not await _answers(work, step):
+        run.tags_stay = run.tags_stay or (False if step.tags and not state.is_swept else None)
+        return False
+    await asyncio.sleep(_SETTLE)
+    if not await _answers(work, step):
+        return False
+    run.tags_stay = True
+    return not await run.untagger.untag_recorded(state.intent) or await _answers(work, step)
+
+
+async def _answers(work: Work, step: Step) -> bool:
+    """Whether a tag of a step is on its digest. Raises DregutilError."""
+    found = [await work.run.registry.resolve(work.repository, tag) for tag in step.tags]
+    return any(resolved is not None and resolved.digest == step.digest for resolved in found)
 
 
 def _note_gone(work: Work, state: StepState) -> None:

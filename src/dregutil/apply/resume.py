@@ -17,7 +17,6 @@ from dregutil.errors import RegistryError
 from dregutil.oci.names import Repository, Tag
 from dregutil.plan.model import Action
 from dregutil.plan.outcome import Intent
-from dregutil.registry.reader import Registry
 from dregutil.registry.writer import WritableRegistry
 
 __all__ = ["complete"]
@@ -60,10 +59,12 @@ async def _went(
     """
     manifest = intents[-1].manifest
     tags = tuple(dict.fromkeys(tag for intent in intents for tag in intent.tags))
-    dangling = [tag for tag in tags if tag in listed and await registry.resolve(repository, tag) is None]
-    is_here = await registry.resolve(repository, manifest.digest) is not None
+    found = {tag: await registry.resolve(repository, tag) for tag in tags}
+    dangling = [tag for tag in tags if tag in listed and found[tag] is None]
+    is_tagged = any(one is not None and one.digest == manifest.digest for one in found.values())
+    is_here = is_tagged or await registry.resolve(repository, manifest.digest) is not None
     if action is Action.UNTAG:
-        went = is_here and not await _resolve_any(registry, repository, tags)
+        went = is_here and not any(found.values())
         await put_back_missing(registry, repository, manifest, intents[-1].beside)
     else:
         went = not is_here and not dangling
@@ -71,9 +72,3 @@ async def _went(
         with suppress(RegistryError):  # the registry lost what it needs: the fresh look that follows decides
             await put_back_missing(registry, repository, manifest, tags)
     return went
-
-
-async def _resolve_any(registry: Registry, repository: Repository, tags: Sequence[Tag]) -> bool:
-    """Whether one of `tags` names anything."""
-    found = [await registry.resolve(repository, tag) for tag in tags]
-    return any(one is not None for one in found)

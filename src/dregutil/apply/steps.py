@@ -147,6 +147,12 @@ class StepState:
             raise self._refused("no longer holds")
         self.phase = Phase.SENT
 
+    def send_tags_first(self) -> Intent:
+        """The registry keeps the tags of a digest that is deleted: those of the intent, which is returned, go first."""
+        self._require("sent", Phase.INTENDED)
+        self.sweep(by_name=True)
+        return self._intent
+
     def refuse_tagged(self) -> Intent:
         """The registry deletes no digest that has tags: those of the intent, which is returned, go first."""
         self._require("refused", Phase.SENT)

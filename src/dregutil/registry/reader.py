@@ -40,6 +40,7 @@ _ACCEPT_REFERRERS = {"Accept": OCI_INDEX, **NO_CACHE}
 _CATALOG_SCOPES = ("registry:catalog:*",)
 _NO_CATALOG = (400, 404, 405, 406, 410, 501)  # on GHCR and others
 _DENIED_HEAD = (400, 404, 405, 501)
+_NOTHING = Digest(f"sha256:{'0' * 64}")
 
 
 class Registry:
@@ -279,18 +280,22 @@ class Registry:
         return answer.body
 
     async def pages_tags(self, repository: Repository) -> bool | None:
-        """Whether lists of tags are paged, as in distribution 3; None if this is not distribution.
+        """Whether lists of tags are paged, as in distribution 3; None if this is not distribution, or not known.
 
-        2.8 ignores the size of a page, 3 rejects a negative one.
+        2.8 ignores the size of a page, 3 rejects one that is no number; neither has the referrers API. A number below
+        zero must not be asked for: olareg and go-containerregistry's registry crash on it. Never raises DregutilError.
         """
-        url = self._transport.url(f"/v2/{repository}/tags/list?n=-1")
-        answer = await self._transport.send("GET", url, self._pull(repository))
-        if answer.status == 400 and any(
-            error.code == "PAGINATION_NUMBER_INVALID" for error in error_details(answer.body)
-        ):
-            return True
-        is_distribution = bool(answer.headers.get("Docker-Distribution-Api-Version"))
-        return False if answer.status == 200 and is_distribution else None
+        url = self._transport.url(f"/v2/{repository}/tags/list?n=x")
+        try:
+            answer = await self._transport.send("GET", url, self._pull(repository))
+            if answer.status == 400:
+                codes = {error.code for error in error_details(answer.body)}
+                return True if "PAGINATION_NUMBER_INVALID" in codes else None
+            if answer.status != 200 or not answer.headers.get("Docker-Distribution-Api-Version"):
+                return None
+            return False if await self.referrers(repository, _NOTHING) is None else None
+        except DregutilError:
+            return None
 
     async def blob_size(self, repository: Repository, digest: Digest) -> int | None:
         """The size of a blob in bytes; None if the registry does not have it, or does not say."""
