@@ -265,12 +265,16 @@ class RegistryError(DregutilError):
 class NoListingError(DregutilError):
     """A service's own list of a repository cannot be had; the distribution API is used instead.
 
-    `is_everywhere`: nor that of any other repository of this registry, with this login.
+    `is_everywhere`: nor that of any other repository of this registry, with this login. `status` is HTTP's, 0 where it
+    was not refused by an answer.
     """
 
-    def __init__(self, message: str, *, advice: str | None = None, is_everywhere: bool = False) -> None:
+    def __init__(
+        self, message: str, *, advice: str | None = None, is_everywhere: bool = False, status: int = 0
+    ) -> None:
         super().__init__(message, advice=advice)
         self.is_everywhere = is_everywhere
+        self.status = status
 
 
 class ManifestError(DregutilError):

@@ -1,4 +1,4 @@
-"""A registry in memory that wants bearer tokens with a scope, and hands them out at its own `/token`."""
+"""A registry in memory that wants bearer tokens with a scope, and hands them out at an address of its own."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class TokenRegistry(MemoryServer):
 
     users: dict[str, User] = field(default_factory=lambda: {"ann": User("a-secret")})
     private: set[str] = field(default_factory=set)
+    token_path: str = "/token"
     needs: dict[str, frozenset[str]] = field(
         default_factory=lambda: {
             "DELETE": frozenset(("pull", "delete")),
@@ -47,14 +48,14 @@ class TokenRegistry(MemoryServer):
         self.trusted = f"Bearer {secrets.token_hex()}"  # of the test itself: it fills the registry
 
     def answer(self, request: Request) -> Answer:
-        if request.path == "/token":
+        if request.path == self.token_path:
             return self._token(request)
         authorization = request.headers.get("authorization", "")
         if authorization == self.trusted:
             return super().answer(request)
         self.requests.append(request)
         user, allowed = self._tokens.get(authorization.removeprefix("Bearer "), ("", {}))
-        name = repository_of(request)
+        name = self.concerned(request)
         needed = self.needs.get(request.method, frozenset(("pull",)))
         if not authorization.startswith("Bearer ") or (name and not needed <= allowed.get(name, set())):
             return self._challenge(name, needed, insufficient=bool(user))
@@ -63,6 +64,10 @@ class TokenRegistry(MemoryServer):
     def allowed(self, request: Request) -> Answer:
         """The answer to a request whose token has what it needs."""
         return super().answer(request)
+
+    def concerned(self, request: Request) -> str:
+        """The repository that a request is about; empty without one."""
+        return repository_of(request)
 
     def sent(self, method: str) -> list[str]:
         """The references of the requests of a method, without those of the test itself."""
@@ -90,7 +95,7 @@ class TokenRegistry(MemoryServer):
         return Answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def _challenge(self, name: str, needed: frozenset[str], *, insufficient: bool) -> Answer:
-        fields = [f'realm="{self.url}/token"', f'service="{self.host}"']
+        fields = [f'realm="{self.url}{self.token_path}"', f'service="{self.host}"']
         if name:
             actions = [action for action in ("pull", "push", "delete") if action in needed]
             fields.append(f'scope="repository:{name}:{",".join(actions)}"')

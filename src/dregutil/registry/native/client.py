@@ -223,9 +223,8 @@ class ApiClient:
     def _decoded(self, answer: Answer) -> Any:
         if answer.status in _REFUSED:
             said = self.said(answer)
-            raise NoListingError(
-                f"{self.what}: {_REFUSED[answer.status]} (status {answer.status}{f': {said}' if said else ''})"
-            )
+            reason = f"status {answer.status}: {said}" if said else f"status {answer.status}"
+            raise NoListingError(f"{self.what}: {_REFUSED[answer.status]} ({reason})", status=answer.status)
         if answer.status != 200:
             raise self.refused(answer, "list a repository")
         try:
