@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 import pytest
 
 from dregutil.errors import DeniedError, NoListingError, OutcomeUnknownError, ProtocolError
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import RegistryAddress, Repository, Tag
 from dregutil.registry.http.retry import asked_wait
 from dregutil.registry.native.docker_hub import CRAWLED, DockerHub, is_docker_hub
 from dregutil.registry.native.hosts import other_host
-from dregutil.registry.native.listing import Listing
 from dregutil.registry.server_kind import Evidence
 from elsewhere import at_another_host
 from images import INDEX

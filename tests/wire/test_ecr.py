@@ -22,12 +22,12 @@ from dregutil.errors import (
     RegistryError,
     ThrottledError,
 )
+from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.http import retry
 from dregutil.registry.native import ecr, hosts
 from dregutil.registry.native.ecr import Ecr, is_ecr
 from dregutil.registry.native.hosts import other_host
-from dregutil.registry.native.listing import Entry, Listing
 from dregutil.registry.server_kind import Evidence
 from images import CONFIG, IMAGE, LAYER
 from native_access import access_to, hold_image, hold_index

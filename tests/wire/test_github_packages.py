@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dregutil.errors import DeniedError, NoListingError, ProtocolError, PushedBackError, RegistryError
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.native import github
 from dregutil.registry.native.github import GitHub, is_github
 from dregutil.registry.native.hosts import other_host
-from dregutil.registry.native.listing import Listing
 from dregutil.registry.native.points import Points
 from dregutil.registry.server_kind import Evidence
 from elsewhere import at_another_host

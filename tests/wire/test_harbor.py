@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from dregutil.errors import NoListingError, ProtocolError, RegistryError
+from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.native.harbor import Harbor, is_harbor
-from dregutil.registry.native.listing import Entry, Listing
 from dregutil.registry.server_kind import Evidence
 from native_access import access_to, hold_image, hold_index
 from servers.native.harbor import HarborServer

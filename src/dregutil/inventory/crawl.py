@@ -1,5 +1,7 @@
 """Registry → inventory: every tag of every repository, and the digest that it names.
 
+Where the registry's service lists digests as well, none is resolved (`listed_tags`).
+
 A fixed number of workers over one iterator, not a task for each tag: a registry may have millions. Repositories are
 listed while the tags of earlier ones are resolved.
 """
@@ -20,6 +22,7 @@ from dregutil.errors import (
     UnreachableError,
 )
 from dregutil.inventory.crawl_result import CrawlProgress, CrawlResult
+from dregutil.inventory.listed_tags import ListedTags
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.absence import denied_again
@@ -56,6 +59,8 @@ async def crawl(
         frozenset(work.named),
         frozenset(registry.odd_names),
         began,
+        listings=work.listed.listings,
+        doubted=work.listed.doubted,
     )
 
 
@@ -80,6 +85,7 @@ class _Crawl:
         self.partly: dict[Repository, Mapping[Tag, Digest]] = {}
         self.unread: dict[Repository, Mapping[Tag, DregutilError]] = {}
         self.named: set[Repository] = set()
+        self.listed = ListedTags(registry)
         self._on_progress = on_progress
         self._reported_at = 0.0
         self._digests: dict[Digest, Digest] = {}
@@ -127,15 +133,28 @@ class _Crawl:
 
     async def _list_one(self, name: Repository) -> None:
         try:
-            tags = await self.registry.tags(name)
+            tags = await self.listed.read(name)
         except DregutilError as error:
             self._fail(name, error)
+            return
+        if isinstance(tags, Mapping):
+            self._take(name, tags)
             return
         if not tags:
             self._repositories_done += 1
             return
         self._tags_known += len(tags)
         await self._queue.put(_RepositoryCrawl(name, tags))
+
+    def _take(self, name: Repository, tags: Mapping[Tag, Digest]) -> None:
+        """Keep a repository whose tags need not be resolved."""
+        self._repositories_done += 1
+        self._tags_known += len(tags)
+        self._tags_done += len(tags)
+        if tags:
+            self.found[name] = {tag: self._digests.setdefault(digest, digest) for tag, digest in tags.items()}
+        if self._on_progress is not None:
+            self._report()
 
     async def _resolve(self) -> None:
         while (following := await self._next()) is not None:

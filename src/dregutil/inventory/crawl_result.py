@@ -8,6 +8,7 @@ from datetime import datetime
 
 from dregutil.errors import DregutilError
 from dregutil.inventory.tags import Inventory
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import Digest, Repository, Tag
 
 __all__ = ["ContentsProgress", "CrawlProgress", "CrawlResult"]
@@ -66,6 +67,9 @@ class CrawlResult:
     the last complete crawl: `unlisted` are repositories that the catalog leaves out and that answer all the same,
     `gone` those that do not; `omitted` are tags that a list leaves out and that are there.
 
+    `listings` are the repositories that were read through the API of the registry's service, as that lists them;
+    `doubted` says of others how that list differs from the registry's: it was not used.
+
     `others` are repositories of the catalog (the first 10,000), if one that was asked for has no tags: its name may be
     mistyped.
     """
@@ -83,6 +87,8 @@ class CrawlResult:
     unlisted: tuple[Repository, ...] = ()
     gone: tuple[Repository, ...] = ()
     omitted: tuple[tuple[Repository, Tag], ...] = ()
+    listings: Mapping[Repository, Listing] = field(default_factory=dict)
+    doubted: Mapping[Repository, str] = field(default_factory=dict)
     others: Sequence[Repository] = ()
     age: float | None = None
 
@@ -104,6 +110,8 @@ class CrawlResult:
             complete=self.complete and not other.failed,
             partly={**self.partly, **other.partly},
             unread={**self.unread, **other.unread},
+            listings={**self.listings, **other.listings},
+            doubted={**self.doubted, **other.doubted},
         )
 
     def with_tags(self, found: Mapping[tuple[Repository, Tag], Digest]) -> CrawlResult:

@@ -17,12 +17,21 @@ from dregutil.errors import (
     RegistryError,
     UsageError,
 )
-from dregutil.oci.manifest import DOCKER_SCHEMA1_SIGNED
+from dregutil.oci.manifest import DOCKER_SCHEMA1_SIGNED, OCI_INDEX, Descriptor, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.auth.challenge import parse_challenges
 from dregutil.registry.http.transport import Answer
 
-__all__ = ["digest_of", "doubtful", "error_details", "failure", "is_aged", "is_unknown_name", "length_of"]
+__all__ = [
+    "digest_of",
+    "doubtful",
+    "error_details",
+    "failure",
+    "is_aged",
+    "is_unknown_name",
+    "length_of",
+    "referrers_in",
+]
 
 _MOST_ERRORS = 20
 _LONGEST_TEXT = 300
@@ -118,6 +127,14 @@ def length_of(answer: Answer) -> int:
     """The length of an answer in bytes, by its header; -1 if it has none."""
     text = answer.headers.get("Content-Length", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
+
+
+def referrers_in(answer: Answer, subject: Digest) -> tuple[Descriptor, ...]:
+    """The referrers in one page of their list. Raises ProtocolError if it is the subject itself."""
+    digest = Digest.of(answer.body, subject.algorithm)
+    if digest == subject:
+        raise ProtocolError(f"the registry answers with {subject.short} itself to the request for its referrers")
+    return parse_manifest(answer.body, OCI_INDEX, digest).children
 
 
 def _text(value: object, redacted: Callable[[str], str]) -> str:

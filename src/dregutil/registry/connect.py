@@ -8,7 +8,7 @@ import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dregutil.errors import DregutilError, UsageError
@@ -17,6 +17,8 @@ from dregutil.registry.auth.credentials import CredentialPlaces, Credentials
 from dregutil.registry.auth.keyring import Keyring, look_up_keyring
 from dregutil.registry.http.certificates import ClientPair, certificates_of
 from dregutil.registry.http.transport import READING, WRITING, Transport
+from dregutil.registry.native.access import Access
+from dregutil.registry.native.login import ApiLogin
 from dregutil.registry.reader import Login, Registry
 from dregutil.registry.writer import WritableRegistry
 
@@ -51,10 +53,16 @@ class ConnectOptions:
 async def connect(address: RegistryAddress | str, options: ConnectOptions | None = None) -> AsyncIterator[Registry]:
     """A registry to read. Raises UsageError, CredentialError, UnreachableError, CertificateError."""
     chosen = options or ConnectOptions()
-    async with _opened(address, chosen, READING) as (found, transport, login):
-        yield Registry(
-            found, transport, login, use_get_manifest=chosen.use_get_manifest, concurrency=chosen.concurrency
+    async with _opened(address, chosen, READING) as (access, login):
+        registry = Registry(
+            access.address,
+            access.transport,
+            login,
+            use_get_manifest=chosen.use_get_manifest,
+            concurrency=chosen.concurrency,
         )
+        registry.attach(access)
+        yield registry
 
 
 @asynccontextmanager
@@ -63,16 +71,22 @@ async def connect_writable(
 ) -> AsyncIterator[WritableRegistry]:
     """A registry that may be changed. Raises as `connect` does."""
     chosen = options or ConnectOptions()
-    async with _opened(address, chosen, READING | WRITING) as (found, transport, login):
-        yield WritableRegistry(
-            found, transport, login, use_get_manifest=chosen.use_get_manifest, concurrency=chosen.concurrency
+    async with _opened(address, chosen, READING | WRITING) as (access, login):
+        registry = WritableRegistry(
+            access.address,
+            access.transport,
+            login,
+            use_get_manifest=chosen.use_get_manifest,
+            concurrency=chosen.concurrency,
         )
+        registry.attach(access)
+        yield registry
 
 
 @asynccontextmanager
 async def _opened(
     address: RegistryAddress | str, options: ConnectOptions, methods: frozenset[str]
-) -> AsyncIterator[tuple[RegistryAddress, Transport, Callable[[str], Login]]]:
+) -> AsyncIterator[tuple[Access, Callable[[str], Login]]]:
     parsed = RegistryAddress.parse(address) if isinstance(address, str) else address
     found = await _with_scheme(parsed, options)
     keyring = look_up_keyring(found, _places(options), digest_auth=options.digest_auth)
@@ -85,14 +99,38 @@ async def _opened(
         timeout=options.timeout,
         proxy=_proxy(found),
     )
+    others: list[Transport] = []
     try:
-        yield found, transport, functools.partial(_login, keyring)
+        access = Access(found, transport, keyring, functools.partial(_other_host, options, methods, others))
+        yield access, functools.partial(_login, keyring)
     except DregutilError as error:
         error.message = keyring.redacted(error.message)  # a host or a header may repeat a secret
         error.args = (error.message,)
         raise
     finally:
-        await transport.close()
+        for one in (transport, *others):
+            await one.close()
+
+
+def _other_host(
+    options: ConnectOptions, methods: frozenset[str], opened: list[Transport], base: str, login: ApiLogin
+) -> Transport:
+    """A connection to another host of the registry's service: its certificate is always verified, and the registry's
+    client certificate is not shown to it."""
+    address = RegistryAddress.parse(base)
+    bundle = options.verify if isinstance(options.verify, Path) else True
+    chosen = replace(options, verify=bundle, insecure=False, client_cert=None, client_key=None)
+    transport = Transport(
+        base,
+        login,
+        methods=methods,
+        tls=_tls(address, chosen) if address.scheme == "https" else True,
+        concurrency=options.concurrency,
+        timeout=options.timeout,
+        proxy=_proxy(address),
+    )
+    opened.append(transport)
+    return transport
 
 
 def _places(options: ConnectOptions) -> CredentialPlaces:

@@ -32,8 +32,9 @@ _Name = TypeVar("_Name", Repository, Tag)
 
 async def name_pages(
     path: URL, what: str, ask: Callable[[URL], Awaitable[Answer]], fail: Callable[[Answer], DregutilError]
-) -> AsyncIterator[Any]:
-    """The JSON documents of the list at `path`, of tags or repositories; none if the repository does not exist.
+) -> AsyncIterator[tuple[Any, bool]]:
+    """The JSON documents of the list at `path`, of tags or repositories, each with whether it is certainly the last;
+    none if the repository does not exist.
 
     `ask` requests a page, `fail` makes the error for an answer that is none. A full page without a Link may be one of
     several (Nexus): the names after its last one are requested. Raises UnlistableError if the list never ends.
@@ -66,10 +67,10 @@ async def name_pages(
         is_new = progress.read(names if isinstance(names, list) else ())
         if before is not None and not is_new:
             return
-        yield page
         url, before = next_page(answer.headers.getall("Link", []), answer.url), None
         if url is None and may_be_cut(names):
             before, url = names, path.with_query(n=str(_SMALL_PAGE), last=str(names[-1]))
+        yield page, url is None
 
 
 async def follow_links(

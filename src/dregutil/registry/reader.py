@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -25,9 +25,11 @@ from dregutil.errors import (
 )
 from dregutil.oci.manifest import MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor, Manifest, bare_media_type, parse_manifest
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
-from dregutil.registry.answers import digest_of, doubtful, error_details, failure, length_of
+from dregutil.registry.answers import digest_of, doubtful, error_details, failure, length_of, referrers_in
 from dregutil.registry.http.transport import Answer, Transport
 from dregutil.registry.learnt import Learnt
+from dregutil.registry.native.access import Access
+from dregutil.registry.native.api import NativeApi
 from dregutil.registry.paging import follow_links, name_pages, names_of
 from dregutil.registry.recognition import Recognition, shows_registry
 from dregutil.registry.server_kind import Evidence, ServerKind, name_server
@@ -87,8 +89,22 @@ class Registry:
     @property
     def kind(self) -> ServerKind:
         """Which registry software this seems to be, from what it has shown so far."""
+        return name_server(self.evidence)
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the registry has shown about itself so far."""
         realm, service = self._transport.token_server
-        return name_server(Evidence(self.address.host, self._learnt.headers, realm, service))
+        return Evidence(self.address.host, self._learnt.headers, realm, service)
+
+    @property
+    def native(self) -> NativeApi | None:
+        """The API of the registry's service, if this connection may use one."""
+        return self._learnt.native
+
+    def attach(self, access: Access) -> None:
+        """Let the service's own API be used."""
+        self._learnt.native = NativeApi(access, lambda: self.evidence)
 
     @property
     def odd_names(self) -> Set[str]:
@@ -134,7 +150,7 @@ class Registry:
         it, or there is none."""
         has_begun = False
         try:
-            async for page in self._pages("/v2/_catalog", _CATALOG_SCOPES, "read the catalog"):
+            async for page, _ in self._pages("/v2/_catalog", _CATALOG_SCOPES, "read the catalog"):
                 has_begun = True
                 for name in names_of(page, "repositories", Repository.parse, self._learnt.odd_names.add):
                     yield name
@@ -161,10 +177,15 @@ class Registry:
     async def tags(self, repository: Repository) -> tuple[Tag, ...]:
         """All tags; none if the repository does not exist. Raises UnlistableError if the list is cut short."""
         found: dict[Tag, None] = {}
-        path = f"/v2/{repository}/tags/list"
-        async for page in self._pages(path, self._pull(repository), f"list the tags of {repository}", repository):
-            found.update(dict.fromkeys(names_of(page, "tags", Tag.parse)))
+        async for tags, _ in self.tag_pages(repository):
+            found.update(dict.fromkeys(tags))
         return tuple(found)
+
+    async def tag_pages(self, repository: Repository) -> AsyncGenerator[tuple[Sequence[Tag], bool], None]:
+        """The list of tags as it is read, page by page, each with whether it is certainly the last. As `tags`."""
+        path = f"/v2/{repository}/tags/list"
+        async for page, last in self._pages(path, self._pull(repository), f"list the tags of {repository}", repository):
+            yield names_of(page, "tags", Tag.parse), last
 
     async def resolve(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
         """The digest that `reference` names; None if the registry has no such manifest.
@@ -257,7 +278,7 @@ class Registry:
             self._learnt.has_referrers = True
             if bare_media_type(answer.headers.get("Content-Type", "")) != OCI_INDEX and not found:
                 return None
-            listed = _referrers_in(answer, subject)
+            listed = referrers_in(answer, subject)
             found.update((child.digest, child) for child in listed)
             return [child.digest for child in listed]
 
@@ -337,11 +358,13 @@ class Registry:
 
     async def _pages(
         self, path: str, scopes: tuple[str, ...], what: str, repository: Repository | None = None
-    ) -> AsyncIterator[Any]:
-        """The JSON documents of a paged list of names; none if the repository does not exist."""
+    ) -> AsyncIterator[tuple[Any, bool]]:
+        """The JSON documents of a paged list of names, as `name_pages`."""
 
         async def ask(url: URL) -> Answer:
-            return await self._learnt.uncached.page(url, scopes, repository)
+            answer = await self._learnt.uncached.page(url, scopes, repository)
+            self._learnt.headers = self._learnt.headers or {name.lower(): text for name, text in answer.headers.items()}
+            return answer
 
         def fail(answer: Answer) -> DregutilError:
             return self._failure(answer, what, repository or "")
@@ -372,11 +395,3 @@ class Registry:
         error.message = self._transport.redacted(error.message)
         error.args = (error.message,)
         return error
-
-
-def _referrers_in(answer: Answer, subject: Digest) -> tuple[Descriptor, ...]:
-    """The referrers in one page of their list. Raises ProtocolError if it is the subject itself."""
-    digest = Digest.of(answer.body, subject.algorithm)
-    if digest == subject:
-        raise ProtocolError(f"the registry answers with {subject.short} itself to the request for its referrers")
-    return parse_manifest(answer.body, OCI_INDEX, digest).children

@@ -39,6 +39,7 @@ __all__ = ["ReadingSession"]
 
 _MANY_NAMED = 5
 _MOST_NEAR = 10_000
+_MOST_DOUBTED = 3
 
 
 class ReadingSession(CheckingSession):
@@ -292,6 +293,8 @@ class ReadingSession(CheckingSession):
         return self._tell_read(found)
 
     def _tell_read(self, found: CrawlResult) -> CrawlResult:
+        for why in [*found.doubted.values()][:_MOST_DOUBTED]:
+            self._warn(f"{why}; the registry was read tag by tag")
         on_read = self._options.get("on_read")
         if on_read is not None:
             on_read(found)

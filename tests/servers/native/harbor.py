@@ -55,7 +55,7 @@ class HarborServer(ProfileServer):
         if request.path.startswith("/api/"):
             self.calls.append(f"{request.method} {request.target}")
             return self._api(request)
-        if request.headers.get("authorization") != "Bearer of the registry":
+        if request.headers.get("authorization") != "Bearer of-the-registry":
             realm = f'Bearer realm="{self.url}/service/token",service="harbor-registry"'
             return Answer(401, b"", {"WWW-Authenticate": realm})
         found = super().answer(request)
@@ -65,7 +65,7 @@ class HarborServer(ProfileServer):
     def _token(self, request: Request) -> Answer:
         if request.headers.get("authorization") != self.basic:
             return _error(401, "UNAUTHORIZED")
-        return _json({"token": "of the registry", "expires_in": 1800})
+        return _json({"token": "of-the-registry", "expires_in": 1800})
 
     def _note(self, request: Request, answer: Answer) -> None:
         found = _MANIFEST.fullmatch(request.path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import quote, quote_plus
 
 from dregutil.oci.names import RegistryAddress
@@ -40,6 +40,7 @@ class Keyring:
         self._paths = dict(paths or {})
         self._elsewhere = elsewhere or whole
         self._chosen: dict[tuple[str, ...], Authenticator] = {}
+        self._others: dict[Callable[[str], str], None] = {}
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -86,7 +87,13 @@ class Keyring:
         """`text` without passwords and tokens, which a server may echo."""
         for found in dict.fromkeys((self._whole, self._elsewhere, *self._paths.values())):
             text = without_secrets(text, found.secrets())
+        for redact in self._others:
+            text = redact(text)
         return text
+
+    def also_redact(self, redact: Callable[[str], str]) -> None:
+        """Take the secrets of another login out of texts as well: of the service's own API."""
+        self._others[redact] = None
 
     def _for(self, scopes: tuple[str, ...]) -> Authenticator:
         if not self._paths:

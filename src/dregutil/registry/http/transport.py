@@ -15,7 +15,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 from urllib.parse import urlencode
 
 import aiohttp
@@ -32,15 +31,16 @@ from dregutil.errors import (
     ThrottledError,
     UnreachableError,
 )
-from dregutil.registry.auth.authenticator import Authenticator, TokenFetch, TokenRequest
+from dregutil.registry.auth.authenticator import Authenticator, TokenRequest
 from dregutil.registry.auth.keyring import Keyring
+from dregutil.registry.auth.logins import Logins
 from dregutil.registry.http.body import Limits, read_content
 from dregutil.registry.http.deadline import Watch
 from dregutil.registry.http.network_errors import as_own_error, connection_was_lost, host_and_port
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.throttle import PATIENCE, Gate
 
-__all__ = ["READING", "WRITING", "Answer", "Logins", "Transport"]
+__all__ = ["READING", "WRITING", "Answer", "Transport"]
 
 _log = logging.getLogger("dregutil.http")
 
@@ -67,35 +67,6 @@ class Answer:
     headers: CIMultiDictProxy[str]
     body: bytes
     url: URL
-
-
-class Logins(Protocol):
-    """The Authorization header of each request; see `Keyring` and `Authenticator`."""
-
-    @property
-    def paths(self) -> tuple[str, ...]: ...
-
-    @property
-    def token_server(self) -> tuple[str, str]: ...
-
-    def known_headers(self, method: str, target: str, scopes: tuple[str, ...]) -> dict[str, str] | None: ...
-
-    async def headers(
-        self, method: str, target: str, scopes: tuple[str, ...], *, fetch: TokenFetch | None = None
-    ) -> dict[str, str]: ...
-
-    async def challenged(
-        self,
-        response_status: int,
-        www_authenticate: list[str],
-        scopes: tuple[str, ...],
-        *,
-        attempt: int,
-        fetch: TokenFetch,
-        sent: Mapping[str, str] | None = None,
-    ) -> bool: ...
-
-    def redacted(self, text: str) -> str: ...
 
 
 class Transport:

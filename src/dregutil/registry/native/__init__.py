@@ -1,6 +1,5 @@
 """The API that a registry service has beside the distribution API: what it lists in one request, and what it deletes.
 
-    listing    what a service says about a repository, as values
     service    the interface: one module for each service implements it
     services   which service a registry has
     access     what a service's module gets: connection, credentials, scopes

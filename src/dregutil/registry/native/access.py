@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.registry.auth.credentials import Credentials
@@ -18,12 +18,14 @@ __all__ = ["Access"]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`opened` opens connections to another host, which are closed with those of the registry."""
+    """`opened` opens connections to another host, which are closed with those of the registry. `logins` are those by
+    HTTP Basic that were made."""
 
     address: RegistryAddress
     transport: Transport
     keyring: Keyring
     opened: Callable[[str, ApiLogin], Transport]
+    logins: dict[Credentials, ApiLogin] = field(default_factory=dict)
 
     def credentials(self, repository: str = "") -> Credentials | None:
         """The user's credentials for a repository, or for the registry as a whole."""
@@ -34,19 +36,25 @@ class Access:
         found = self.credentials(repository)
         if found is None or found.kind != "password" or self.keyring.of(repository).forbids_basic:
             return ApiLogin()
-        return ApiLogin.basic(found)
+        if found not in self.logins:
+            self.logins[found] = ApiLogin.basic(found)
+        return self.logins[found]
 
     def here(self, what: str, login: ApiLogin | None = None) -> ApiClient:
         """The API at the registry's own address: with the registry's tokens (give `scopes`), or with a login of its
         own. `what` names it in messages."""
-        return ApiClient(self.transport if login is None else self.transport.logged_in(login), what)
+        if login is None:
+            return ApiClient(self.transport, what, self.keyring.redacted)
+        self.keyring.also_redact(login.redacted)
+        return ApiClient(self.transport.logged_in(login), what, self.keyring.redacted)
 
     def elsewhere(self, what: str, login: ApiLogin) -> ApiClient:
         """The API at the service's other host. Raises LookupError if the registry's name has none."""
         base = other_host(self.address)
         if base is None:
             raise LookupError(f"no other host is known for {self.address.netloc}")
-        return ApiClient(self.opened(base, login), what)
+        self.keyring.also_redact(login.redacted)
+        return ApiClient(self.opened(base, login), what, self.keyring.redacted)
 
     @staticmethod
     def scopes(repository: Repository, actions: str = "pull") -> tuple[str, ...]:

@@ -50,8 +50,10 @@ class ApiClient:
     registry's own token, where that is the login.
     """
 
-    def __init__(self, transport: Transport, what: str) -> None:
+    def __init__(self, transport: Transport, what: str, redacted: Callable[[str], str]) -> None:
+        """`redacted`: a text without the secrets of the registry and of this API."""
         self.what = what
+        self.redacted = redacted
         self._transport = transport
 
     def writing(self) -> ApiClient:
@@ -152,9 +154,6 @@ class ApiClient:
             else ""
         )
         return "".join(letter if letter.isprintable() else " " for letter in self.redacted(found)[:200])
-
-    def redacted(self, text: str) -> str:
-        return self._transport.redacted(text)
 
     async def linked(
         self,

@@ -20,6 +20,7 @@ from typing import Any, Self
 import msgspec
 
 from dregutil.errors import DeniedError, LoginError, NoListingError, OutcomeUnknownError
+from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.auth.authenticator import TokenFetch, TokenRequest
 from dregutil.registry.auth.credentials import Credentials
@@ -27,7 +28,6 @@ from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.client import ApiClient, encoded
 from dregutil.registry.native.hosts import other_host
-from dregutil.registry.native.listing import Entry, Listing
 from dregutil.registry.native.login import ApiLogin
 from dregutil.registry.native.service import MayReturn
 from dregutil.registry.server_kind import Evidence

@@ -28,6 +28,7 @@ from dregutil.errors import (
     RegistryError,
     ThrottledError,
 )
+from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.http.retry import MOST_ATTEMPTS, wait_before
 from dregutil.registry.native import fields
@@ -35,7 +36,6 @@ from dregutil.registry.native.access import Access
 from dregutil.registry.native.aws import Signer
 from dregutil.registry.native.batches import Batches
 from dregutil.registry.native.hosts import other_host
-from dregutil.registry.native.listing import Entry, Listing
 from dregutil.registry.native.login import ApiLogin
 from dregutil.registry.native.service import MayReturn
 from dregutil.registry.server_kind import Evidence, name_server

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from dregutil.errors import DregutilError, NoListingError, PushedBackError, RegistryError
+from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.auth.credentials import Credentials
 from dregutil.registry.http.retry import asked_wait
@@ -27,7 +28,6 @@ from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.client import ApiClient, encoded
 from dregutil.registry.native.hosts import other_host
-from dregutil.registry.native.listing import Entry, Listing
 from dregutil.registry.native.login import ApiLogin
 from dregutil.registry.native.points import Points
 from dregutil.registry.native.service import MayReturn

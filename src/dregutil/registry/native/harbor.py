@@ -16,13 +16,13 @@ from datetime import datetime
 from typing import Any
 
 from dregutil.errors import NoListingError, RegistryError
+from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.manifest import Kind, kind_of_media_type
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.http.transport import Answer
 from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.client import ApiClient, encoded
-from dregutil.registry.native.listing import Entry, Listing
 from dregutil.registry.native.service import MayReturn
 from dregutil.registry.server_kind import Evidence, name_server
 

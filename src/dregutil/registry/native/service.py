@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol, Self
 
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.registry.native.listing import Listing
 
 __all__ = ["MayReturn", "Service"]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from dregutil.oci.names import Digest, Tag
 
-__all__ = ["Entry", "Listing"]
+__all__ = ["Entry", "Listing", "difference"]
+
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +53,31 @@ class Listing:
     @property
     def tags(self) -> Mapping[Tag, Digest]:
         return {tag: entry.digest for entry in self.entries for tag in entry.tags}
+
+    @property
+    def untagged(self) -> tuple[Entry, ...]:
+        """The manifests without a tag; none if they are not listed."""
+        return tuple(entry for entry in self.entries if not entry.tags) if self.has_untagged else ()
+
+
+def difference(listing: Listing, names: Collection[Tag], *, is_whole: bool) -> str:
+    """How a listing differs from a page of the registry's own list of tags, in words; empty if it does not.
+
+    `is_whole`: the page has all tags, so that the listing may have no others.
+    """
+    if not listing.is_complete:
+        return "it lists only a part"
+    tags = listing.tags
+    if len(tags) < sum(len(entry.tags) for entry in listing.entries):
+        return "it lists one tag at two manifests"
+    lacking = [name for name in names if name not in tags]
+    if lacking:
+        return f"it lacks {_named(lacking)}, which the registry lists"
+    more = tags.keys() - set(names) if is_whole else ()
+    return f"it has {_named(sorted(more))}, which the registry does not list" if more else ""
+
+
+def _named(tags: Collection[Tag]) -> str:
+    shown = ", ".join(f"'{tag}'" for tag, _ in zip(tags, range(_MOST_NAMED), strict=False))
+    rest = len(tags) - _MOST_NAMED
+    return shown if rest <= 0 else f"{shown} and {rest:,} more tags"

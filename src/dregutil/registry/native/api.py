@@ -1,0 +1,56 @@
+"""The service of one registry, as far as it is known, and what it lists."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from dregutil.errors import DregutilError, NoListingError
+from dregutil.oci.listing import Listing
+from dregutil.oci.names import Repository
+from dregutil.registry.native.access import Access
+from dregutil.registry.native.service import Service
+from dregutil.registry.native.services import service_for
+from dregutil.registry.server_kind import Evidence
+
+__all__ = ["NativeApi"]
+
+_log = logging.getLogger("dregutil.native")
+
+
+class NativeApi:
+    """`refusal` says why no repository is listed with this login; empty as long as that is not known."""
+
+    def __init__(self, access: Access, evidence: Callable[[], Evidence]) -> None:
+        """`evidence`: what the registry has shown about itself so far."""
+        self.refusal = ""
+        self._access = access
+        self._evidence = evidence
+        self._service: Service | None = None
+        self._is_judged = False
+
+    @property
+    def service(self) -> Service | None:
+        """The registry's service; None if it has none that is known. More may be known after the first answer."""
+        if self._service is None and not self._is_judged:
+            evidence = self._evidence()
+            self._service = service_for(self._access, evidence)
+            self._is_judged = bool(evidence.headers)
+        return self._service
+
+    async def listing(self, repository: Repository) -> Listing:
+        """A repository as the service lists it. Raises NoListingError, whatever the reason: the distribution API is
+        the way that always remains, and says itself if nothing answers."""
+        service = self.service
+        if service is None or self.refusal:
+            raise NoListingError(self.refusal or "this registry has no API of its own that is known")
+        try:
+            return await service.listing(repository)
+        except NoListingError as error:
+            if error.is_everywhere:
+                self.refusal = error.message
+            _log.info("%s is read through the distribution API: %s", repository, error.message)
+            raise
+        except DregutilError as error:
+            _log.info("%s is read through the distribution API: %s", repository, error.message)
+            raise NoListingError(error.message) from error

@@ -1,0 +1,144 @@
+"""Tags with their digests from the API of a registry's service, compared with the registry's own list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dregutil
+from dregutil.oci.names import Repository
+from native_access import hold_image
+from servers.http import Answer, Request
+from servers.memory import Stored
+from servers.native.harbor import HarborServer
+
+WEB = Repository("shop/web")
+USER, PASSWORD = "robot$ci", "a secret of Harbor"
+
+
+class Watched(HarborServer):
+    """`said`: tags that its own API lists at another digest. `left_out`: tags that it does not list. `makes_up`: one
+    that does not exist. `denies`: the API refuses this login."""
+
+    def __init__(self) -> None:
+        super().__init__(USER, PASSWORD)
+        self.requests: list[Request] = []
+        self.said: dict[str, str] = {}
+        self.left_out: set[str] = set()
+        self.makes_up: dict[str, str] = {}
+        self.denies = False
+
+    def answer(self, request: Request) -> Answer:
+        self.requests.append(request)
+        if self.denies and request.path.startswith("/api/"):
+            self.calls.append(request.target)
+            return Answer(403, b'{"errors":[{"code":"FORBIDDEN","message":"forbidden"}]}')
+        return super().answer(request)
+
+    def _artifact(self, name: str, stored: Stored, request: Request) -> dict[str, Any]:
+        found = super()._artifact(name, stored, request)
+        true = [tag["name"] for tag in found["tags"] or () if tag["name"] not in self.left_out]
+        tags = [tag for tag in true if self.said.get(tag, stored.digest) == stored.digest]
+        tags += [tag for tag, digest in {**self.said, **self.makes_up}.items() if digest == stored.digest]
+        return {**found, "tags": [{"name": tag} for tag in dict.fromkeys(tags)]}
+
+    def sent(self, method: str, part: str = "/manifests/") -> list[str]:
+        return [request.reference for request in self.requests if request.method == method and part in request.path]
+
+
+@pytest.fixture
+def server() -> Iterator[Watched]:
+    with Watched() as found:
+        yield found
+
+
+def opened(server: Watched, folder: Path, **options: Any) -> dregutil.Session:
+    return dregutil.open(server.url, user=USER, password=PASSWORD, state_dir=folder, contents=None, **options)
+
+
+def there(server: Watched) -> dict[str, str]:
+    return dict(server.repositories[WEB].tags or {})
+
+
+def test_no_tag_is_resolved_that_the_service_lists(server: Watched, tmp_path: Path) -> None:
+    digests = {f"1.{number}": hold_image(server, WEB, f"1.{number}", seed=str(number)) for number in range(120)}
+
+    with opened(server, tmp_path) as registry:
+        found = registry.crawl(WEB)
+
+    assert dict(found.inventory.tags(WEB)) == digests
+    assert [*found.listings] == [WEB]
+    assert not found.doubted
+    assert server.sent("HEAD") == server.sent("GET") == []  # nothing counts as a pull
+    assert len(server.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        ({"left_out": {"2.0"}}, "it lacks '2.0', which the registry lists"),
+        ({"makes_up": {"3.0": "1.0"}}, "it has '3.0', which the registry does not list"),
+        ({"makes_up": {"2.0": "1.0"}}, "it lists one tag at two manifests"),
+    ],
+)
+def test_where_the_lists_differ_the_registry_is_believed(
+    server: Watched, tmp_path: Path, lie: dict[str, Any], said: str
+) -> None:
+    one, two = hold_image(server, WEB, "1.0", seed="one"), hold_image(server, WEB, "2.0", seed="two")
+    server.left_out = lie.get("left_out", set())
+    server.makes_up = {tag: there(server)[at] for tag, at in lie.get("makes_up", {}).items()}
+    warnings: list[str] = []
+
+    with opened(server, tmp_path, on_warning=lambda text, _: warnings.append(text)) as registry:
+        found = registry.crawl(WEB)
+
+    assert dict(found.inventory.tags(WEB)) == {"1.0": one, "2.0": two}
+    assert not found.listings
+    assert warnings == [
+        f"Harbor's API and the registry differ about shop/web: {said}; the registry was read tag by tag"
+    ]
+
+
+def test_a_tag_pushed_between_the_two_lists_is_no_difference(server: Watched, tmp_path: Path) -> None:
+    hold_image(server, WEB, "1.0", seed="one")
+    server.before_page = lambda _: hold_image(server, WEB, "2.0", seed="two")
+
+    with opened(server, tmp_path) as registry:
+        found = registry.crawl(WEB)
+
+    assert set(found.inventory.tags(WEB)) == {"1.0", "2.0"}
+    assert [*found.listings] == [WEB]
+
+
+def test_without_the_right_the_registry_is_read_as_usual(server: Watched, tmp_path: Path) -> None:
+    one = hold_image(server, WEB, "1.0", seed="one")
+    server.denies = True
+    warnings: list[str] = []
+
+    with opened(server, tmp_path, on_warning=lambda text, _: warnings.append(text)) as registry:
+        found = registry.crawl(WEB)
+
+    assert dict(found.inventory.tags(WEB)) == {"1.0": one}
+    assert server.sent("HEAD") == ["1.0"]
+    assert len(server.calls) == 1
+    assert warnings == []
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_a_listing_that_lies_about_a_tag_removes_nothing_wrong(server: Watched, tmp_path: Path, lies: bool) -> None:
+    """`prod` is on the image of `old`; the service lists it on another."""
+    old = hold_image(server, WEB, "old", *(["prod"] if lies else []), seed="one")
+    new = hold_image(server, WEB, "new", *([] if lies else ["prod"]), seed="two")
+    if lies:
+        server.said = {"prod": new}
+
+    with opened(server, tmp_path, repositories=[WEB]) as registry:
+        plan = registry.plan_removal(WEB, tags=["old"])
+        registry.apply(plan, confirm_tags=plan.removed_tags)
+
+    assert server.calls  # the selection was made from the listing
+    assert there(server).get("prod") == (old if lies else new)
+    assert set(server.repositories[WEB].manifests) == ({old, new} if lies else {new})
