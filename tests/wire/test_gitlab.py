@@ -9,9 +9,9 @@ from datetime import timedelta
 import pytest
 
 from dregutil.errors import NoListingError
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.native.gitlab import GitLab, is_gitlab
-from dregutil.registry.native.listing import Listing
 from dregutil.registry.server_kind import Evidence
 from native_access import access_to, hold_image, hold_index
 from servers.native.gitlab import GitLabServer

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from dregutil.errors import NoListingError
+from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
-from dregutil.registry.native.listing import Entry, Listing
 from dregutil.registry.native.service import MayReturn
 from dregutil.registry.server_kind import Evidence, name_server
 

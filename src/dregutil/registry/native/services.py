@@ -11,6 +11,7 @@ from dregutil.registry.native.docker_hub import DockerHub, is_docker_hub
 from dregutil.registry.native.ecr import Ecr, is_ecr
 from dregutil.registry.native.github import GitHub, is_github
 from dregutil.registry.native.gitlab import GitLab, is_gitlab
+from dregutil.registry.native.google import Google, is_google
 from dregutil.registry.native.harbor import Harbor, is_harbor
 from dregutil.registry.native.service import Service
 from dregutil.registry.server_kind import Evidence
@@ -35,6 +36,7 @@ CANDIDATES: list[Candidate] = [
     Candidate(is_github, GitHub),
     Candidate(is_ecr, Ecr),
     Candidate(is_gitlab, GitLab),
+    Candidate(is_google, Google),
     Candidate(is_harbor, Harbor),
 ]
 
