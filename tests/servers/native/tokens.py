@@ -97,7 +97,8 @@ class TokenRegistry(MemoryServer):
     def _challenge(self, name: str, needed: frozenset[str], *, insufficient: bool) -> Answer:
         fields = [f'realm="{self.url}{self.token_path}"', f'service="{self.host}"']
         if name:
-            actions = [action for action in ("pull", "push", "delete") if action in needed]
+            usual = [action for action in ("pull", "push", "delete") if action in needed]
+            actions = [*usual, *sorted(needed.difference(usual))]
             fields.append(f'scope="repository:{name}:{",".join(actions)}"')
         if insufficient:
             fields.append('error="insufficient_scope"')

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dregutil.oci.names import RegistryAddress
 from dregutil.registry.native.access import Access
+from dregutil.registry.native.acr import Acr, is_acr
 from dregutil.registry.native.docker_hub import DockerHub, is_docker_hub
 from dregutil.registry.native.ecr import Ecr, is_ecr
 from dregutil.registry.native.github import GitHub, is_github
@@ -35,6 +36,7 @@ CANDIDATES: list[Candidate] = [
     Candidate(is_docker_hub, DockerHub),
     Candidate(is_github, GitHub),
     Candidate(is_ecr, Ecr),
+    Candidate(is_acr, Acr),
     Candidate(is_gitlab, GitLab),
     Candidate(is_google, Google),
     Candidate(is_harbor, Harbor),
