@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -52,7 +52,7 @@ async def test_a_hundred_artifacts_take_one_request(server: HarborServer) -> Non
     assert len(found.entries) == 251
     assert found.is_complete
     assert found.has_untagged
-    assert len(server.calls) == 3
+    assert len(server.calls) == 5  # the first and the last page are read again
 
 
 async def test_a_full_last_page_is_followed_by_no_request(server: HarborServer) -> None:
@@ -60,7 +60,7 @@ async def test_a_full_last_page_is_followed_by_no_request(server: HarborServer) 
         hold_image(server, WEB, f"1.{number}", seed=str(number))
 
     assert len((await listed(server)).entries) == 200
-    assert len(server.calls) == 2
+    assert len(server.calls) == 4
 
 
 async def test_a_slash_in_the_name_within_the_project_is_encoded_twice(server: HarborServer) -> None:
@@ -75,24 +75,43 @@ async def test_a_repository_outside_of_any_project_is_not_listed(server: HarborS
         await listed(server, Repository("web"))
 
 
-async def test_what_is_pushed_while_the_pages_are_read_makes_the_list_incomplete(server: HarborServer) -> None:
-    for number in range(150):
+def push(server: HarborServer, seed: str) -> None:
+    hold_image(server, WEB, f"new.{seed}", seed=f"new {seed}")
+
+
+def delete(server: HarborServer, seed: str) -> None:
+    server._take(server.repositories[WEB], next(iter(server.repositories[WEB].manifests)))
+
+
+def exchange(server: HarborServer, seed: str) -> None:
+    """The count stays the same."""
+    delete(server, seed)
+    push(server, seed)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("change", [push, delete, exchange])
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_list_that_changed_while_its_pages_were_read_is_read_once_more(
+    server: HarborServer, change: Callable[[HarborServer, str], None], newest_first: bool, times: int
+) -> None:
+    server.newest_first = newest_first
+    for number in range(250):
         hold_image(server, WEB, f"1.{number}", seed=str(number))
-    server.before_page = lambda number: hold_image(server, WEB, "new", seed="new") if number == 2 else None
+    changes = iter(range(times))
 
-    assert not (await listed(server)).is_complete
+    def before_page(number: int) -> None:
+        if number == 2 and (seed := next(changes, None)) is not None:
+            change(server, str(seed))
 
-
-async def test_what_is_deleted_while_the_pages_are_read_makes_the_list_incomplete(server: HarborServer) -> None:
-    digests = [hold_image(server, WEB, f"1.{number}", seed=str(number)) for number in range(150)]
-    server.before_page = lambda number: (
-        server.repositories[WEB].manifests.pop(digests[0], None) if number == 2 else None
-    )
+    server.before_page = before_page
 
     found = await listed(server)
 
-    assert "1.100" not in found.tags
-    assert not found.is_complete
+    assert found.is_complete == (times == 1)
+    if found.is_complete:
+        assert found.tags == server.repositories[WEB].tags
+    assert len(server.calls) == 10
 
 
 @pytest.mark.parametrize("bare", [None, []])

@@ -34,7 +34,8 @@ _ITS_OWN = "harbor-registry-client"  # its pulls are not counted [H2]
 class HarborServer(ProfileServer):
     """`now` is the time of every push and pull. `immutable`: tags that a rule protects. `records_pulls`: False with
     `pull_time_update_disable`. `updates_parents`: a pull of a child counts for its index (since 2.15.2: #22402).
-    `bare`: `tags` of an artifact without one. `before_page`: what somebody else does before a page is made."""
+    `bare`: `tags` of an artifact without one. `newest_first`: the order of a list.
+    `before_page`: what somebody else does before a page is made."""
 
     def __init__(self, user: str = "robot$ci", password: str = "a secret of Harbor") -> None:
         super().__init__(_PROFILE)
@@ -45,6 +46,7 @@ class HarborServer(ProfileServer):
         self.immutable: set[str] = set()
         self.records_pulls = True
         self.updates_parents = False
+        self.newest_first = False
         self.bare: list[Any] | None = None
         self.before_page: Callable[[int], object] = int
         self.calls: list[str] = []  # of the API, as sent
@@ -118,6 +120,8 @@ class HarborServer(ProfileServer):
         tagged = set((self.repositories[name].tags or {}).values())
         everything = request.query.get("q", "") == "base=*"  # else what has a tag, or no parent [H2]
         shown = [one for one in manifests.values() if everything or one.digest in tagged or one.digest not in children]
+        if self.newest_first:
+            shown.reverse()
         page = [self._artifact(name, one, request) for one in shown[(number - 1) * size : number * size]]
         headers = {"X-Total-Count": str(len(shown))}
         if number * size < len(shown):
