@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import dregutil
 from dregutil.oci.names import Repository
 from native_access import hold_image
+from program import Program
 from servers.http import Answer, Request
 from servers.memory import Stored
 from servers.native.harbor import HarborServer
@@ -36,6 +38,8 @@ class Watched(HarborServer):
         if self.denies and request.path.startswith("/api/"):
             self.calls.append(request.target)
             return Answer(403, b'{"errors":[{"code":"FORBIDDEN","message":"forbidden"}]}')
+        if request.path == "/v2/_catalog":  # as for an administrator
+            return Answer(200, json.dumps({"repositories": sorted(self.repositories)}).encode())
         return super().answer(request)
 
     def _artifact(self, name: str, stored: Stored, request: Request) -> dict[str, Any]:
@@ -127,6 +131,34 @@ def test_without_the_right_the_registry_is_read_as_usual(server: Watched, tmp_pa
     assert warnings == []
 
 
+def doctor(server: Watched, folder: Path) -> str:
+    """The row about tags."""
+    found = Program(server.url, folder).run("doctor", "--quick", "-u", USER, "-p", PASSWORD)
+    assert PASSWORD not in found.stdout + found.stderr
+    return next(
+        (line.removeprefix("tags").strip() for line in found.stdout.splitlines() if line.startswith("tags ")), ""
+    )
+
+
+def test_doctor_says_how_tags_are_read_and_what_that_saves(server: Watched, tmp_path: Path) -> None:
+    for number in range(250):
+        hold_image(server, WEB, f"1.{number}", seed=str(number))
+
+    said = doctor(server, tmp_path)
+
+    assert said == "read through Harbor's API: 4 requests for shop/web, where one for each tag takes 251"
+    assert server.sent("HEAD") == server.sent("GET") == []
+
+
+def test_doctor_says_why_tags_are_read_one_by_one(server: Watched, tmp_path: Path) -> None:
+    hold_image(server, WEB, "1.0", seed="one")
+    server.denies = True
+
+    assert doctor(server, tmp_path) == (
+        "read one by one: Harbor's API: the login has no right to it (status 403: forbidden)"
+    )
+
+
 @pytest.mark.parametrize("lies", [False, True])
 def test_a_listing_that_lies_about_a_tag_removes_nothing_wrong(server: Watched, tmp_path: Path, lies: bool) -> None:
     """`prod` is on the image of `old`; the service lists it on another."""
@@ -135,7 +167,7 @@ def test_a_listing_that_lies_about_a_tag_removes_nothing_wrong(server: Watched, 
     if lies:
         server.said = {"prod": new}
 
-    with opened(server, tmp_path, repositories=[WEB]) as registry:
+    with opened(server, tmp_path) as registry:
         plan = registry.plan_removal(WEB, tags=["old"])
         registry.apply(plan, confirm_tags=plan.removed_tags)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dregutil.errors import AccessError, DeniedError, DregutilError
+from dregutil.inventory.listed_tags import WayToTags, way_to_tags
 from dregutil.oci.names import Repository
 from dregutil.registry.reader import Registry
 from dregutil.registry.values import Login
@@ -23,7 +24,7 @@ class Examination:
 
     `reachable`: something answered. `catalog` is how many repositories the catalog names, None where it was not read
     or `catalog_error` says why not. `deletion`: None where it is allowed, else the error that says why not; `was_asked`
-    whether that was tried at all.
+    whether that was tried at all. `way`: how tags are read, where the registry's service has an API.
     """
 
     base_url: str
@@ -38,6 +39,7 @@ class Examination:
     odd_names: frozenset[str] = frozenset()
     deletion: DregutilError | None = None
     was_asked: bool = False
+    way: WayToTags | None = None
     error: DregutilError | None = None
 
 
@@ -60,7 +62,9 @@ async def examine(registry: Registry, listed: Sequence[Repository] = ()) -> Exam
     )
     if isinstance(closed, AccessError) and not isinstance(closed, DeniedError):
         return replace(found, error=closed)
-    repository = listed[0] if listed else first or _PROBE
+    known = listed[0] if listed else first
+    found = replace(found, way=await way_to_tags(registry, known))
+    repository = known or _PROBE
     try:
         await WritableRegistry.of(registry).check_deletion(repository)
     except DregutilError as refused:

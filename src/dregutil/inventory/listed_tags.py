@@ -8,21 +8,55 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
-from dregutil.errors import NoListingError
+from dregutil.errors import DregutilError, NoListingError
 from dregutil.oci.listing import Listing, difference
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.reader import Registry
 
-__all__ = ["ListedTags"]
+__all__ = ["ListedTags", "WayToTags", "way_to_tags"]
+
+
+@dataclass(frozen=True, slots=True)
+class WayToTags:
+    """How the tags of a registry are read whose service has an API. `service` names that API.
+
+    `repository` is the one that was tried; None if none is known. `requests`: how many its list took, with the one that
+    it is compared with; `otherwise`: how many the distribution API takes at least. `refusal`: why that is used instead.
+    """
+
+    service: str
+    repository: Repository | None = None
+    requests: int = 0
+    otherwise: int = 0
+    refusal: str = ""
+
+
+async def way_to_tags(registry: Registry, repository: Repository | None) -> WayToTags | None:
+    """Try `repository`; None if the registry has no service that is known. Raises nothing of the registry's."""
+    native = registry.native
+    service = None if native is None else native.service
+    if native is None or service is None:
+        return None
+    if repository is None:
+        return WayToTags(service.name)
+    listed, before = ListedTags(registry), native.sent
+    try:
+        tags = await listed.read(repository)
+    except DregutilError as error:
+        return WayToTags(service.name, repository, refusal=error.message)
+    refusal = listed.doubted.get(repository) or listed.refused.get(repository, "")
+    return WayToTags(service.name, repository, 1 + native.sent - before, 1 + len(tags), refusal)
 
 
 class ListedTags:
-    """`listings` are those that were used, `doubted` says of the others that were read how they differ."""
+    """`listings` are those that were used, `doubted` says of others how they differ, `refused` why there are none."""
 
     def __init__(self, registry: Registry) -> None:
         self.listings: dict[Repository, Listing] = {}
         self.doubted: dict[Repository, str] = {}
+        self.refused: dict[Repository, str] = {}
         self._registry = registry
 
     async def read(self, repository: Repository) -> Mapping[Tag, Digest] | Sequence[Tag]:
@@ -40,7 +74,8 @@ class ListedTags:
             return None
         try:
             listing = await native.listing(repository)
-        except NoListingError:
+        except NoListingError as error:
+            self.refused[repository] = error.message
             return None
         why = difference(listing, names, is_whole=is_whole)
         if why and listing.is_complete:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dregutil.apply.examine import Examination
 from dregutil.cli.health import examine_health, health_lines
 from dregutil.cli.opened import opened
-from dregutil.cli.output import emit
+from dregutil.cli.output import emit, plural
 from dregutil.cli.repositories import odd_names_lines
 from dregutil.cli.settings import Settings
 from dregutil.errors import CatalogClosedError, DeletionDisabledError, DeniedError, DregutilError, RegistryError
+from dregutil.inventory.listed_tags import WayToTags
 from dregutil.registry.values import Login
 from dregutil.report.text import pair_lines
 from dregutil.session.sync import Session
@@ -66,6 +67,8 @@ def _rows(found: Examination) -> Iterator[tuple[str, str]]:
     yield "catalog", _catalog(found)
     for line in odd_names_lines(found.odd_names):
         yield "names", line
+    if found.way is not None:
+        yield "tags", _way(found.way)
     if found.was_asked:
         yield from _deletion(found.deletion)
 
@@ -91,6 +94,16 @@ def _catalog(found: Examination) -> str:
         return f"open, {found.catalog or 0:,} repositories"
     what = f"closed: {error.message}"
     return f"{what}; {error.advice}" if isinstance(error, CatalogClosedError) else what
+
+
+def _way(way: WayToTags) -> str:
+    """How tags are read, and what that saves."""
+    if way.refusal:
+        return f"read one by one: {way.refusal}"
+    if way.repository is None:
+        return f"read through {way.service}, which was not tried: no repository is known"
+    took = f"{plural(way.requests, 'request')} for {way.repository}"
+    return f"read through {way.service}: {took}, where one for each tag takes {way.otherwise:,}"
 
 
 def _deletion(error: DregutilError | None) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.registry.auth.credentials import Credentials
 from dregutil.registry.auth.keyring import Keyring
 from dregutil.registry.http.transport import Transport
-from dregutil.registry.native.client import ApiClient
+from dregutil.registry.native.client import ApiClient, Sent
 from dregutil.registry.native.hosts import other_host
 from dregutil.registry.native.login import ApiLogin
 
@@ -19,13 +19,14 @@ __all__ = ["Access"]
 @dataclass(frozen=True, slots=True)
 class Access:
     """`opened` opens connections to another host, which are closed with those of the registry. `logins` are those by
-    HTTP Basic that were made."""
+    HTTP Basic that were made, `sent` counts what the service was asked."""
 
     address: RegistryAddress
     transport: Transport
     keyring: Keyring
     opened: Callable[[str, ApiLogin], Transport]
     logins: dict[Credentials, ApiLogin] = field(default_factory=dict)
+    sent: Sent = field(default_factory=Sent)
 
     def credentials(self, repository: str = "") -> Credentials | None:
         """The user's credentials for a repository, or for the registry as a whole."""
@@ -44,9 +45,9 @@ class Access:
         """The API at the registry's own address: with the registry's tokens (give `scopes`), or with a login of its
         own. `what` names it in messages."""
         if login is None:
-            return ApiClient(self.transport, what, self.keyring.redacted)
+            return ApiClient(self.transport, what, self.keyring.redacted, self.sent)
         self.keyring.also_redact(login.redacted)
-        return ApiClient(self.transport.logged_in(login), what, self.keyring.redacted)
+        return ApiClient(self.transport.logged_in(login), what, self.keyring.redacted, self.sent)
 
     def elsewhere(self, what: str, login: ApiLogin) -> ApiClient:
         """The API at the service's other host. Raises LookupError if the registry's name has none."""
@@ -54,7 +55,7 @@ class Access:
         if base is None:
             raise LookupError(f"no other host is known for {self.address.netloc}")
         self.keyring.also_redact(login.redacted)
-        return ApiClient(self.opened(base, login), what, self.keyring.redacted)
+        return ApiClient(self.opened(base, login), what, self.keyring.redacted, self.sent)
 
     @staticmethod
     def scopes(repository: Repository, actions: str = "pull") -> tuple[str, ...]:

@@ -30,6 +30,11 @@ class NativeApi:
         self._is_judged = False
 
     @property
+    def sent(self) -> int:
+        """How many questions the service was asked."""
+        return self._access.sent.number
+
+    @property
     def service(self) -> Service | None:
         """The registry's service; None if it has none that is known. More may be known after the first answer."""
         if self._service is None and not self._is_judged:

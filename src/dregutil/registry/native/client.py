@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -25,7 +26,7 @@ from dregutil.registry.http.transport import Answer, Transport
 from dregutil.registry.paging import Progress, next_page
 from dregutil.registry.workers import for_each
 
-__all__ = ["ApiClient", "encoded"]
+__all__ = ["ApiClient", "Sent", "encoded"]
 
 _LONGEST_PAGE = 64 * 1024 * 1024  # bytes
 _MOST_PAGES = 100_000
@@ -43,6 +44,13 @@ def encoded(part: str, *, times: int = 1) -> str:
     return part
 
 
+@dataclass
+class Sent:
+    """How many questions were sent, without logins and repetitions."""
+
+    number: int = 0
+
+
 class ApiClient:
     """A service's API below the base of `transport`. `what` names it in messages ("Docker Hub's API").
 
@@ -50,11 +58,12 @@ class ApiClient:
     registry's own token, where that is the login.
     """
 
-    def __init__(self, transport: Transport, what: str, redacted: Callable[[str], str]) -> None:
-        """`redacted`: a text without the secrets of the registry and of this API."""
+    def __init__(self, transport: Transport, what: str, redacted: Callable[[str], str], sent: Sent) -> None:
+        """`redacted`: a text without the secrets of the registry and of this API. `sent` counts the questions."""
         self.what = what
         self.redacted = redacted
         self._transport = transport
+        self._sent = sent
 
     def writing(self) -> ApiClient:
         """The same API, for one who may change the registry."""
@@ -81,6 +90,7 @@ class ApiClient:
         `Transport.send` does.
         """
         url = path if isinstance(path, URL) else self.url(path, query)
+        self._sent.number += 1
         answer = await self._transport.send("GET", url, scopes, headers=headers, longest=_LONGEST_PAGE)
         return self._decoded(answer), answer
 
@@ -98,6 +108,7 @@ class ApiClient:
         Raises as `get` does.
         """
         url = self.url(path, query)
+        self._sent.number += 1
         answer = await self._transport.query(url, scopes, body=body, headers=headers, longest=_LONGEST_PAGE)
         return self._decoded(answer), answer
 
