@@ -31,6 +31,10 @@ def created(days: float) -> dict[str, str]:
     return {"created": (moment - timedelta(days=days)).isoformat()}
 
 
+class RefusedError(AssertionError):
+    """A registry refuses to store a manifest (400)."""
+
+
 @dataclass
 class Pusher:
     """A registry at `url`, over one persistent connection."""
@@ -93,6 +97,8 @@ class Pusher:
         status, _, body = self.request(
             "PUT", f"/v2/{repository}/manifests/{tag or digest}", raw, {"Content-Type": media_type}
         )
+        if status == 400:
+            raise RefusedError((repository, tag, body))
         assert status == 201, (status, body)
         return digest
 

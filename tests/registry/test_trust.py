@@ -20,30 +20,27 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from servers import DistributionServer
 from servers.memory import MemoryServer, Switches
+from servers.real import KINDS
 from trust import without_pauses
 from trust.front import Front
 from trust.machine import Trust
 
 pytestmark = pytest.mark.property
 
-EXAMPLES = {"real": 10, "memory": 20}
+EXAMPLES = {"memory": 20, "distribution-2.8": 10, "distribution-3": 4, "olareg": 4, "crane": 4, "zot": 4}
 if "DREGUTIL_LONG" in os.environ:
-    EXAMPLES = {
-        "real": int(os.environ["DREGUTIL_LONG"]) // 8,
-        "memory": int(os.environ["DREGUTIL_LONG"]) // 2,
-    }
+    EXAMPLES = {kind: int(os.environ["DREGUTIL_LONG"]) // (2 if kind == "memory" else 8) for kind in EXAMPLES}
 STEPS = 25
 _ENOUGH = 100  # enough examples that no kind of step is missing by chance
 
 
-@pytest.mark.parametrize("kind", ["memory", "real"])
+@pytest.mark.parametrize("kind", EXAMPLES)
 def test_trust(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     without_pauses(monkeypatch)
     folder = Path(tmp_path_factory.mktemp("registry"))
     began = time.monotonic()
-    with MemoryServer() if kind == "memory" else DistributionServer(folder) as server, Front(server.port) as front:
+    with MemoryServer() if kind == "memory" else KINDS[kind].start(folder) as server, Front(server.port) as front:
         machine = cast(
             "type[Trust]",
             type(
@@ -53,6 +50,7 @@ def test_trust(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
                     "url": server.url,
                     "front": front,
                     "switches": server.switches if isinstance(server, MemoryServer) else Switches(),
+                    "refuses": kind not in ("memory", "distribution-2.8"),
                     "counts": Counter(),
                     "gaps": [],
                 },

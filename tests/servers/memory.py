@@ -40,7 +40,8 @@ class Switches:
     `deletes`: deletion is allowed at all. `untags`: DELETE of a tag removes only the tag (3.x), otherwise it is
     refused. `last_tag_takes`: a manifest is deleted with its last tag (ECR). `cascades`: an index is deleted with its
     children that have no tag and no other index (Harbor), a subject with such referrers. `keeps_tags`: a deleted
-    manifest leaves its tags dangling. `has_referrers`: the referrers API. `pages_tags`: tags are listed in pages.
+    manifest leaves its tags dangling. `answers_by_tag`: it goes on answering by its tags (go-containerregistry's
+    registry). `has_referrers`: the referrers API. `pages_tags`: tags are listed in pages.
 
     `refused`: a digest or tag, and the status with which its DELETE is refused. `failing`: processed, and then
     answered with that status. `hidden`: existing tags that the list omits. `absent`: tags that are listed but answered
@@ -52,6 +53,7 @@ class Switches:
     last_tag_takes: bool = False
     cascades: bool = False
     keeps_tags: bool = False
+    answers_by_tag: bool = False
     has_referrers: bool = False
     pages_tags: bool = False
     refused: dict[str, int] = field(default_factory=dict)
@@ -91,6 +93,7 @@ class _Repository:
     manifests: dict[str, Stored] = field(default_factory=dict)
     tags: dict[str, str] | None = None  # None until the first one
     blobs: set[str] = field(default_factory=set)
+    by_tag: dict[str, Stored] = field(default_factory=dict)  # deleted, and still there by these tags
 
 
 class MemoryServer(Endpoint):
@@ -175,6 +178,8 @@ class MemoryServer(Endpoint):
         repository = self.repositories.get(name, _Repository())
         digest = reference if ":" in reference else (repository.tags or {}).get(reference, "")
         found = repository.manifests.get(digest)
+        if found is None and reference in repository.by_tag:
+            found = repository.by_tag[reference]
         if found is None or reference in self.switches.absent:
             return _error("MANIFEST_UNKNOWN")
         headers = {"Docker-Content-Digest": digest, "Content-Type": found.media_type, "Etag": f'"{digest}"'}
@@ -207,6 +212,7 @@ class MemoryServer(Endpoint):
         repository.manifests[digest] = stored
         if ":" not in reference:
             repository.tags = {**(repository.tags or {}), reference: digest}
+            repository.by_tag.pop(reference, None)
         return Answer(201, headers={"Docker-Content-Digest": digest, "Location": f"/v2/{name}/manifests/{digest}"})
 
     def _delete(self, name: str, reference: str) -> Answer:
@@ -224,6 +230,7 @@ class MemoryServer(Endpoint):
             return _error("DIGEST_INVALID")
         repository = self.repositories.get(name, _Repository())
         digest = (repository.tags or {}).pop(tag, None)
+        repository.by_tag.pop(tag, None)
         if digest is None:
             return _error("MANIFEST_UNKNOWN")
         if self.switches.last_tag_takes and digest not in (repository.tags or {}).values():
@@ -244,7 +251,10 @@ class MemoryServer(Endpoint):
 
     def _take(self, repository: _Repository, digest: str) -> None:
         taken = repository.manifests.pop(digest, None)
-        if not self.switches.keeps_tags and repository.tags is not None:
+        if self.switches.answers_by_tag and taken is not None:
+            names = [tag for tag, found in (repository.tags or {}).items() if found == digest]
+            repository.by_tag.update(dict.fromkeys(names, taken))
+        elif not self.switches.keeps_tags and repository.tags is not None:
             repository.tags = {tag: found for tag, found in repository.tags.items() if found != digest}
         if self.switches.cascades and taken is not None:
             for other in list(_company(repository, taken)):

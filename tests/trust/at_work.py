@@ -126,7 +126,7 @@ class AtWork:
     def _settle_there(self, push: Push, key: tuple[Repository, str], told: Told, *, killed: bool) -> None:
         if push.kind == "copy":
             self.world.copies[key] = push.digest
-        elif self.world.pusher.is_whole(*key):
+        elif self.world.pusher.is_whole(*key) and self.world.pusher.is_whole(push.repository, push.digest):
             self.world.is_tagged(*key, push.digest)
         else:
             assert killed or key in told.broken, (push, self.front.events)

@@ -65,12 +65,13 @@ class Trust(RuleBasedStateMachine):
     url: ClassVar[str]
     front: ClassVar[Front]
     switches: ClassVar[Switches]
+    refuses: ClassVar[bool]
     counts: ClassVar[Counter[str]]
     gaps: ClassVar[list[float]]
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.url, self.counts)
+        self.world = World(self.url, self.counts, self.refuses)
         self.folder = Path(tempfile.mkdtemp(prefix="dregutil-trust-"))
         self.store = RunStore(self.folder)
         self.at_work = AtWork(self.world, self.store, self.front, self.gaps)

@@ -42,9 +42,8 @@ SELECTIONS = st.tuples(
         allow_irreversible=st.booleans(),
     ),
 )
-SWITCHES = st.fixed_dictionaries(
-    {name: st.booleans() for name in ("untags", "last_tag_takes", "cascades", "has_referrers", "pages_tags")}
-)
+_SWITCHED = ("untags", "last_tag_takes", "cascades", "has_referrers", "pages_tags", "answers_by_tag")
+SWITCHES = st.fixed_dictionaries({name: st.booleans() for name in _SWITCHED})
 # A push of another client during a run: before which request, or, below 0, before which write (so that no reading shows
 # it); its kind; and which of the candidates.
 BEFORE = st.one_of(st.integers(0, 80), st.integers(-12, -3))

@@ -141,7 +141,7 @@ class LiveReading:
             # What was deleted since the reading is not there, unless it is read again now.
             removed = self._steps.removed
             manifests = {digest: found for digest, found in self.graph.manifests.items() if digest not in removed}
-            absent = await self._read_below(set(tags.values()), manifests)
+            absent = await self._read_below(tags, manifests)
             now = {tag: digest for tag, digest in self.graph.tags.items() if digest not in removed}
             self.graph = replace(
                 self.graph,
@@ -168,12 +168,13 @@ class LiveReading:
         now = {tag: digest for tag, digest in self.graph.tags.items() if tag not in tags}
         self.graph = replace(self.graph, tags=now)
 
-    async def _read_below(self, digests: set[Digest], manifests: dict[Digest, Manifest]) -> set[Digest]:
-        """Add to `manifests` what is not in it of `digests` and of the indexes in them; returns what is not there."""
-        pending, absent = digests - manifests.keys(), set[Digest]()
+    async def _read_below(self, tags: Mapping[Tag, Digest], manifests: dict[Digest, Manifest]) -> set[Digest]:
+        """Add to `manifests` what is not in it of what `tags` name, and of the indexes in that; returns what is not
+        there."""
+        pending, absent = set(tags.values()) - manifests.keys(), set[Digest]()
         while pending:
             for digest in sorted(pending):
-                found = await self._run.registry.manifest(self._repository, digest)
+                found = await self._run.registry.manifest_of(self._repository, digest, tags)
                 if found is None:
                     absent.add(digest)
                 else:

@@ -39,8 +39,8 @@ async def complete(
         of_step[intent.step].append(intent)
     open_steps = [number for number in of_step if steps[number].outcome is None]
     done: set[int] = set()
-    # What others need comes back last in a plan's order, so first here: children before their index.
-    for number in reversed(open_steps):
+    # What others need comes last in a plan's order, so first here: children before their index.
+    for number in sorted(open_steps, reverse=True):
         if await _went(registry, repository, of_step[number], steps[number].step.action, listed):
             done.add(number)
     return tuple(sorted(done))

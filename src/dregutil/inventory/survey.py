@@ -211,7 +211,7 @@ class _Survey:
         await for_each(sorted(unread), self._read_manifest)
 
     async def _read_manifest(self, digest: Digest) -> None:
-        manifest = await self.registry.manifest(self.repository, digest)
+        manifest = await self.registry.manifest_of(self.repository, digest, self.tags)
         if manifest is None:
             self.absent.add(digest)
             return
