@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dregutil.oci.names import RegistryAddress
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.acr import Acr, is_acr
+from dregutil.registry.native.artifactory import Artifactory, is_artifactory
 from dregutil.registry.native.docker_hub import DockerHub, is_docker_hub
 from dregutil.registry.native.ecr import Ecr, is_ecr
 from dregutil.registry.native.github import GitHub, is_github
@@ -40,6 +41,7 @@ CANDIDATES: list[Candidate] = [
     Candidate(is_gitlab, GitLab),
     Candidate(is_google, Google),
     Candidate(is_harbor, Harbor),
+    Candidate(is_artifactory, Artifactory),
 ]
 
 
