@@ -1,14 +1,21 @@
-"""A registry on the loopback whose service's API is at another address, as that of docker.io and ghcr.io is."""
+"""A registry on the loopback whose service's API is at another address, as that of docker.io and ghcr.io is.
+
+Run as a program, it is `dregutil` for such a registry: REGISTRY API NAME ARGUMENT …, the first two without a scheme.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 
 import pytest
 
+from dregutil.cli import run
 from dregutil.registry.native import hosts, services
 from dregutil.registry.native.access import Access
+from dregutil.registry.native.docker_hub import DockerHub
+from dregutil.registry.native.github import GitHub
 from dregutil.registry.native.service import Service
 from servers.http import Endpoint
 
@@ -19,7 +26,16 @@ def at_another_host(
     patched: pytest.MonkeyPatch, registry: Endpoint, api: Endpoint, made: Callable[[Access], Service]
 ) -> None:
     """From now on `made` is the service of `registry`, and its API is at `api`."""
-    name = re.compile(re.escape(registry.host))
-    patched.setattr(hosts, "OTHER_HOSTS", [(name, api.url), *hosts.OTHER_HOSTS])
-    candidate = services.Candidate(lambda address, _: address.netloc == registry.host, made)
-    patched.setattr(services, "CANDIDATES", [candidate, *services.CANDIDATES])
+    patched.setattr(hosts, "OTHER_HOSTS", [*hosts.OTHER_HOSTS])
+    patched.setattr(services, "CANDIDATES", [*services.CANDIDATES])
+    _put_before(registry.host, api.host, made)
+
+
+def _put_before(registry: str, api: str, made: Callable[[Access], Service]) -> None:
+    hosts.OTHER_HOSTS.insert(0, (re.compile(re.escape(registry)), f"http://{api}"))
+    services.CANDIDATES.insert(0, services.Candidate(lambda address, _: address.netloc == registry, made))
+
+
+if __name__ == "__main__":
+    _put_before(sys.argv[1], sys.argv[2], DockerHub if sys.argv[3] == "hub" else GitHub)
+    sys.exit(run(sys.argv[4:]))

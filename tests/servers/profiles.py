@@ -24,8 +24,9 @@ class Profile:
     `links`: "relative", "absolute", "opaque" cursors, "elsewhere" (a path that does not exist), or "none".
     `heads`: the status of a HEAD, 200 if it works. `names_digests`: Docker-Content-Digest is sent.
     `by_tag`, `by_digest`: the status of a DELETE of something that exists. `needs_no_tag`, `keeps_children`,
-    `keeps_untagged`: refuses to delete a digest with tags (GCR), a child of an index (zot), an untagged manifest
-    (Quay). `omits_longer`: a list of tags omits `0.1.20` if it has `0.1.2`.
+    `keeps_untagged`, `keeps_held`: refuses to delete a digest with tags (GCR), a child of an index (zot), an untagged
+    manifest (Quay), what a tag or an index refers to (Docker Hub). `omits_longer`: a list of tags omits
+    `0.1.20` if it has `0.1.2`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Profile:
     needs_no_tag: bool = False
     keeps_children: bool = False
     keeps_untagged: bool = False
+    keeps_held: bool = False
     error_after: bool = False
     omits_longer: bool = False
     has_referrers: bool = False
@@ -66,8 +68,8 @@ PROFILES = (
     DISTRIBUTION,
     DISTRIBUTION_3,
     replace(DISTRIBUTION, name="distribution 3, untagging fails", by_tag=202, error_after=True, keeps_tags=True),
-    Profile("Docker Hub", catalog=401, cap=100, by_digest=405, by_tag=405),
-    Profile("GHCR", catalog=404, cap=100, by_digest=405, by_tag=405),
+    Profile("Docker Hub", catalog=401, cap=100, by_tag=405, keeps_held=True),  # without its own API
+    Profile("GHCR", catalog=404, cap=100, by_digest=405, by_tag=405),  # without its own API
     Profile("ECR", strict=True, by_tag=202, last_tag_takes=True, names_digests=False),
     Profile("GCR, Artifact Registry", pages_tags=False, by_tag=202, needs_no_tag=True),
     Profile("ACR", cap=1000, by_tag=405, headers={"Server": "AzureContainerRegistry"}),
@@ -167,7 +169,10 @@ class ProfileServer(MemoryServer):
             return _refused(400, "GOOGLE_MANIFEST_DANGLING_TAG")
         if profile.keeps_untagged and not tagged:
             return _refused(404, "MANIFEST_UNKNOWN")
-        if profile.keeps_children and any(reference in found.children for found in repository.manifests.values()):
+        is_child = any(reference in found.children for found in repository.manifests.values())
+        if profile.keeps_held and (tagged or is_child):
+            return _refused(403, "DENIED")
+        if profile.keeps_children and is_child:
             return _refused(405, "DENIED")
         return None
 

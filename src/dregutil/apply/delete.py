@@ -109,11 +109,12 @@ async def _send_once(work: Work, state: StepState, attempts: _Attempts) -> bool 
 
     True: accepted; False: it was not there; None: the step was dropped while its tags went. Raises DregutilError.
     """
-    if work.run.tags_stay and state.step.tags and not attempts.has_untagged:
+    tags_first = work.run.tags_stay or work.run.registry.tags_first
+    if tags_first and state.step.tags and not attempts.has_untagged:
         attempts.has_untagged = True
         if not await work.run.untagger.untag_recorded(state.send_tags_first()):
             raise DregutilError(
-                f"the registry keeps '{state.step.tags[0]}' when its digest goes, and does not delete it"
+                f"the registry does not delete '{state.step.tags[0]}', which has to go before its digest"
             )
         return None if state.dropped else await _send_once(work, state, attempts)
     state.send()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-from dregutil.errors import ProtocolError
+from dregutil.errors import ProtocolError, RegistryError
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.absence import denied_again, find_twice
@@ -88,7 +88,7 @@ async def put_back(
         held = below.get(child.digest)
         if held is not None and child.digest not in put and await registry.resolve(repository, child.digest) is None:
             await put_back(registry, repository, held, below=below, put=put)
-    await put_back_unread(registry, repository, manifest)
+    await put_back_unread(registry, repository, manifest, tags)
     put.append(manifest.digest)
     if await registry.manifest(repository, manifest.digest) is None:  # its bytes are compared with its digest
         raise ProtocolError(f"the registry accepted {manifest.digest.short} of {repository}, and does not have it")
@@ -153,9 +153,18 @@ async def put_back_tags(
     return tuple(put)
 
 
-async def put_back_unread(registry: WritableRegistry, repository: Repository, manifest: Manifest) -> None:
+async def put_back_unread(
+    registry: WritableRegistry, repository: Repository, manifest: Manifest, tags: Collection[Tag] = ()
+) -> None:
     """Put a manifest by its digest, which changes nothing where it is there. It is not read back.
 
-    Raises DregutilError.
+    Where the registry's service brings back what was deleted, with no other tags than `tags`, it does; and with all
+    that it had, where the registry no longer takes the manifest. Raises DregutilError.
     """
-    await registry.put_manifest(repository, manifest.digest, manifest.raw, manifest.media_type)
+    if await registry.restore(repository, manifest.digest, tags):
+        return
+    try:
+        await registry.put_manifest(repository, manifest.digest, manifest.raw, manifest.media_type)
+    except RegistryError:
+        if not await registry.restore(repository, manifest.digest, None):
+            raise

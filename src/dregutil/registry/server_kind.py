@@ -42,15 +42,24 @@ class ServerKind:
 _LIST = "give the repositories with --repositories-from FILE"
 _HUB = ServerKind(
     "Docker Hub",
-    (f"no catalog: {_LIST}", "reading a manifest counts as a pull, resolving a tag does not"),
-    "Docker Hub deletes only through its own API and web page (hub.docker.com, repository, Tags)",
+    (
+        f"no catalog: {_LIST}",
+        "reading a manifest counts as a pull, resolving a tag does not",
+        "what a tag or an index refers to is not deleted: its tags go first, by the API of hub.docker.com",
+    ),
+    "log in with a personal access token that may read, write and delete; a mirror of Docker Hub deletes nothing",
     counts_pulls=True,
     limits_pulls=True,
 )
 _GHCR = ServerKind(
     "GitHub Container Registry",
-    (f"no catalog: {_LIST}", "no referrers API: only signatures by tag are seen"),
-    "GitHub deletes only through its Packages API: gh api -X DELETE /orgs/ORG/packages/container/NAME/versions/ID",
+    (
+        f"no catalog: {_LIST}",
+        "no referrers API: only signatures by tag are seen",
+        "only the API of api.github.com deletes: 180 a minute, and neither the last tagged version of a package nor "
+        "what was downloaded more than 5,000 times",
+    ),
+    "log in with a classic personal access token with read:packages and delete:packages, of an admin of the package",
 )
 _ECR = ServerKind(
     "Amazon ECR",

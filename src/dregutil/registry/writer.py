@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from yarl import URL
 
 from dregutil.errors import (
     DeletionDisabledError,
     DeniedError,
+    LoginError,
+    NoListingError,
     OutcomeUnknownError,
     ProtocolError,
     RegistryError,
@@ -27,6 +29,7 @@ from dregutil.registry.http.retry import MOST_ATTEMPTS, wait_before
 from dregutil.registry.http.throttle import PATIENCE
 from dregutil.registry.http.transport import Answer, Transport
 from dregutil.registry.learnt import Learnt
+from dregutil.registry.native.writing import ServiceWrites
 from dregutil.registry.reader import Login, Registry
 
 __all__ = ["WritableRegistry"]
@@ -57,6 +60,8 @@ class WritableRegistry(Registry):
         )
         self.deletes_tags = True  # by their names; False once this server has shown that it does not
         self._takes_digests: set[Repository] = set()  # where it accepted the DELETE of a digest
+        self._writes: ServiceWrites | None = None
+        self._refuses_tags = False  # the registry's service, to this login
 
     @classmethod
     def of(cls, registry: Registry) -> WritableRegistry:
@@ -71,6 +76,33 @@ class WritableRegistry(Registry):
             learnt=registry._learnt,  # noqa: SLF001
         )
 
+    @property
+    def tags_first(self) -> bool:
+        """Whether a digest that has tags is refused, and its tags are deleted before it."""
+        by_service = self._by_service
+        return by_service is not None and by_service.service.tags_first
+
+    @property
+    def _by_service(self) -> ServiceWrites | None:
+        """The writes of the registry's service; None if it has none that is known."""
+        if self._writes is None and self.native is not None and self.native.service is not None:
+            self._writes = ServiceWrites(self.native.service, self._names)
+        return self._writes
+
+    def _manifests_by(self, meaning: DeleteAnswer) -> ServiceWrites | None:
+        """The service that deletes manifests, where the registry's answer means that it does not."""
+        by_service = self._by_service
+        refused = meaning in (DeleteAnswer.DISABLED, DeleteAnswer.READ_ONLY)
+        return by_service if refused and by_service is not None and by_service.service.deletes_manifests else None
+
+    async def _names(self, repository: Repository, reference: Tag | Digest) -> Digest | None:
+        """What a reference names now; None if two requests in a row do not find it."""
+        for _ in range(2):
+            found = await self.resolve(repository, reference)
+            if found is not None:
+                return found.digest
+        return None
+
     async def check_deletion(self, repository: Repository) -> None:
         """Find out whether manifests can be deleted, by deleting a digest that does not exist: nothing changes.
 
@@ -81,11 +113,22 @@ class WritableRegistry(Registry):
         if answer.status >= 300:
             await self._learnt.recognition.examine(answer)
         meaning = self._judge_manifest(repository, answer)
+        if by_service := self._manifests_by(meaning):
+            await self._check_service(by_service, repository, answer.status)
+            return
         if meaning in (DeleteAnswer.DISABLED, DeleteAnswer.READ_ONLY):
             where = self.address.name
             what = f"{where} is read-only" if meaning is DeleteAnswer.READ_ONLY else f"deletion is disabled at {where}"
             raise self._disabled(answer, f"{what} (status {answer.status}): nothing was removed")
         self._is_deleted(meaning, answer, f"delete anything of {repository}", repository)
+
+    async def _check_service(self, by_service: ServiceWrites, repository: Repository, status: int) -> None:
+        """Raises DeletionDisabledError where the service does not take this login, or does not have the repository."""
+        try:
+            await by_service.check(repository)
+        except NoListingError as error:
+            message = f"{error.message}; {self.address.name} deletes nothing itself (status {status})"
+            raise DeletionDisabledError(f"{message}: nothing was removed", advice=error.advice) from error
 
     async def _delete_nothing(self, repository: Repository) -> Answer:
         for attempt in range(_ATTEMPTS):
@@ -105,8 +148,15 @@ class WritableRegistry(Registry):
         Raises PushedBackError, before anything is sent, if the registry pushes back for more than `longest_wait`
         seconds; DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
         """
+        by_service = self._by_service
+        if by_service is not None and repository in by_service.repositories:
+            return await by_service.delete_manifest(repository, digest)
         answer = await self._delete(repository, digest, longest_wait)
         meaning = self._judge_manifest(repository, answer)
+        if by_service := self._manifests_by(meaning):
+            return await by_service.delete_manifest(repository, digest)
+        if answer.status == 403 and self.tags_first:
+            meaning = DeleteAnswer.PROTECTED  # a tag or an index refers to it: Docker Hub
         return self._is_deleted(meaning, answer, f"delete {digest.short} of {repository}", repository)
 
     def _judge_manifest(self, repository: Repository, answer: Answer) -> DeleteAnswer:
@@ -122,8 +172,18 @@ class WritableRegistry(Registry):
         Old Nexus answers 404 for every tag, so False does not prove that the tag was absent. Raises as
         `delete_manifest` does.
         """
+        by_service = self._by_service
+        if by_service is not None and by_service.service.deletes_tags and not self._refuses_tags:
+            try:
+                return await by_service.delete_tag(repository, tag)
+            except (NoListingError, DeniedError, LoginError):
+                if self.tags_first:
+                    raise
+                self._refuses_tags = True  # this login may not use that API: another way remains
         answer = await self._delete(repository, tag)
         meaning = judge_tag_deletion(answer.status, _codes(answer), takes_digests=repository in self._takes_digests)
+        if self._manifests_by(meaning):
+            return None
         if meaning is DeleteAnswer.NOT_BY_TAG:
             return None
         return self._is_deleted(meaning, answer, f"delete the tag {repository}:{tag}", repository)
@@ -137,6 +197,16 @@ class WritableRegistry(Registry):
             return await self.delete_tag(repository, Tag(f"nothing-{secrets.token_hex(16)}")) is not None
         except (RegistryError, DeniedError, DeletionDisabledError):
             return True
+
+    async def restore(self, repository: Repository, digest: Digest, tags: Collection[Tag] | None) -> bool:
+        """Bring back a manifest, with its tags, that the registry's service still has; see `ServiceWrites.restore`.
+
+        False where there is no such service. Raises as `delete_manifest` does.
+        """
+        by_service = self._by_service
+        if by_service is None or not by_service.service.restores:
+            return False
+        return await by_service.restore(repository, digest, tags)
 
     async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
         """Put exactly these bytes. By digest it is retried if the outcome is not known.
@@ -195,7 +265,8 @@ class WritableRegistry(Registry):
 
     async def _delete(self, repository: Repository, reference: Tag | Digest, longest_wait: float = _FRESH) -> Answer:
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
-        return await self._write("DELETE", url, (f"repository:{repository}:pull,delete",), longest_wait=longest_wait)
+        actions = "pull,push,delete" if self.tags_first else "pull,delete"  # Docker Hub wants `push` as well
+        return await self._write("DELETE", url, (f"repository:{repository}:{actions}",), longest_wait=longest_wait)
 
     async def _write(
         self,

@@ -19,7 +19,7 @@ from dregutil.apply.put_back import (
     put_back_tags,
     put_back_unread,
 )
-from dregutil.errors import DregutilError, ProtocolError, UnreachableError
+from dregutil.errors import DregutilError, ProtocolError, RegistryError, UnreachableError
 from dregutil.oci.manifest import Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry import absence
@@ -54,7 +54,8 @@ class Scripted:
     """A registry that answers from a table, and records its requests.
 
     `tags` and `manifests` are its contents; `denies`: so many of the next requests for a reference are answered "not
-    found"; `forgets`: what it accepts but does not store.
+    found"; `forgets`: what it accepts but does not store; `refuses`: what it does not take. `kept`: what its service
+    brings back, with these tags.
     """
 
     def __init__(self, tags: dict[Tag, Manifest] | None = None, manifests: Collection[Manifest] = ()) -> None:
@@ -62,6 +63,8 @@ class Scripted:
         self.manifests = {one.digest: one for one in (*manifests, *self.tags.values())}
         self.denies: dict[Tag | Digest, int] = {}
         self.forgets: set[Tag | Digest] = set()
+        self.refuses: set[Tag | Digest] = set()
+        self.kept: dict[Digest, tuple[Manifest, tuple[Tag, ...]]] = {}
         self.asked: list[str] = []
 
     @property
@@ -89,6 +92,8 @@ class Scripted:
     async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
         assert repository == R
         self.asked.append(f"PUT {reference}")
+        if reference in self.refuses:
+            raise RegistryError("it has lost a blob", status=400)
         manifest = parse_manifest(raw, media_type, Digest.of(raw))
         missing = [child.digest for child in manifest.children if child.digest not in self.manifests]
         assert not missing, "what it needs comes first"
@@ -97,6 +102,16 @@ class Scripted:
         self.manifests[manifest.digest] = manifest
         if isinstance(reference, Tag):
             self.tags[reference] = manifest
+
+    async def restore(self, repository: Repository, digest: Digest, tags: Collection[Tag] | None) -> bool:
+        assert repository == R
+        if digest not in self.kept or (tags is not None and not set(self.kept[digest][1]) <= set(tags)):
+            return False
+        self.asked.append(f"RESTORE {digest}")
+        manifest, returning = self.kept.pop(digest)
+        self.manifests[digest] = manifest
+        self.tags.update(dict.fromkeys(returning, manifest))
+        return True
 
     def puts(self) -> list[str]:
         return [one.removeprefix("PUT ") for one in self.asked if one.startswith("PUT ")]
@@ -278,3 +293,28 @@ async def test_an_error_of_the_second_reading_is_not_an_absence() -> None:
     assert await absence.denied_again([], read) == []
     with pytest.raises(DregutilError):
         await absence.denied_again([1], read)
+
+
+async def test_what_a_service_brings_back_is_not_put() -> None:
+    registry = Scripted()
+    registry.kept[MINE.digest] = MINE, (TAG,)
+    await put_back_unread(registry.writable, R, MINE, (TAG, OTHER))
+    assert registry.asked == [f"RESTORE {MINE.digest}"]
+
+
+async def test_what_would_bring_back_another_tag_is_put() -> None:
+    registry = Scripted()
+    registry.kept[MINE.digest] = MINE, (TAG, OTHER)
+    await put_back_unread(registry.writable, R, MINE, (TAG,))
+    assert registry.asked == [f"PUT {MINE.digest}"]
+    assert registry.tags == {}
+
+
+async def test_what_a_registry_no_longer_takes_comes_back_with_all_its_tags() -> None:
+    registry = Scripted()
+    registry.kept[MINE.digest] = MINE, (TAG, OTHER)
+    registry.refuses = {MINE.digest}
+    await put_back_unread(registry.writable, R, MINE)
+    assert registry.asked == [f"PUT {MINE.digest}", f"RESTORE {MINE.digest}"]
+    with pytest.raises(RegistryError, match="lost a blob"):
+        await put_back_unread(registry.writable, R, MINE)

@@ -32,6 +32,11 @@ def test_a_manifest_is_put_by_put_back_and_a_placeholder_by_its_own_module() -> 
     assert found == PUTS
 
 
+def test_who_restores() -> None:
+    """What a registry's service brings back comes with its tags: only where these are what is to come back."""
+    assert Counter(place for place, _ in calls_of("restore")) == {"put_back.py": 2, "undo/run.py": 1}
+
+
 def test_who_deletes() -> None:
     """A step's DELETE is in `delete`, after `send` has allowed it; all else deletes what the run itself had put, or a
     tag by its name."""
@@ -47,7 +52,9 @@ def test_who_deletes() -> None:
 def test_no_module_reaches_it_by_name() -> None:
     for path in APPLY.rglob("*.py"):
         names = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
-        assert not {"put_manifest", "delete_manifest", "delete_tag"} & {name for name in names if isinstance(name, str)}
+        assert not {"put_manifest", "delete_manifest", "delete_tag", "restore"} & {
+            name for name in names if isinstance(name, str)
+        }
 
 
 def test_every_put_of_a_tag_names_its_guard() -> None:

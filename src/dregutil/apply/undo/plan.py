@@ -296,6 +296,9 @@ class _Look:
                 missing = await self._missing(child)
                 if missing is not None:
                     return f"its child {missing.short} is not there, and was not removed by this run", ""
+        native = self.registry.native
+        if native is not None and native.service is not None and native.service.restores:
+            return "", unread  # it may bring back the blobs as well
         for blob in manifest.blobs:
             if not blob.urls and await self._holder(blob) is None:
                 return f"its blob {blob.digest.short} is gone: {COLLECTED}", ""

@@ -195,6 +195,8 @@ class _PutBack:
 
     async def _put(self, entry: UndoEntry) -> None:
         manifest = entry.manifest
+        if not entry.is_there:
+            await self.registry.restore(entry.repository, manifest.digest, entry.tags)
         for blob, holder in entry.mounts:
             if not await self.registry.mount_blob(entry.repository, blob, holder):
                 raise DregutilError(f"its blob {blob.short} is gone here, and could not be brought from {holder}")

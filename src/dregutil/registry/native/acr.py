@@ -47,6 +47,7 @@ class Acr:
     deletes_tags = True
     deletes_manifests = False
     restores = False
+    tags_first = False
 
     def __init__(self, access: Access) -> None:
         self._access = access

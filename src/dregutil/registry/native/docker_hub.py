@@ -53,6 +53,7 @@ class DockerHub:
     deletes_tags = True
     deletes_manifests = False
     restores = False
+    tags_first = True
 
     def __init__(self, access: Access) -> None:
         self._access = access

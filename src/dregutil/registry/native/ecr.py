@@ -80,6 +80,7 @@ class Ecr:
     deletes_tags = True
     deletes_manifests = True
     restores = False
+    tags_first = False
 
     def __init__(self, access: Access) -> None:
         """Raises LookupError if the registry's name has no API."""

@@ -59,6 +59,7 @@ class GitHub:
     deletes_tags = False
     deletes_manifests = True
     restores = True
+    tags_first = False
 
     def __init__(self, access: Access) -> None:
         self._access = access

@@ -41,6 +41,7 @@ class GitLab:
     deletes_tags = False
     deletes_manifests = False
     restores = False
+    tags_first = False
 
     def __init__(self, access: Access) -> None:
         self._access = access

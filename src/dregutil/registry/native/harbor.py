@@ -55,6 +55,7 @@ class Harbor:
     deletes_tags = True
     deletes_manifests = True
     restores = False
+    tags_first = False
 
     def __init__(self, access: Access) -> None:
         self._access = access
