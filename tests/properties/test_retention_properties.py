@@ -20,6 +20,7 @@ from dregutil.retention import (
     ParsedProtect,
     PolicySet,
     ReasonKind,
+    Served,
     TagFacts,
     Verdict,
     judge,
@@ -55,6 +56,7 @@ ages = st.one_of(
     st.sampled_from((datetime(2024, 5, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), NOW + timedelta(days=1))),
     st.none(),
 )
+pushes = st.one_of(st.none(), st.integers(0, 8 * 24).map(lambda hours: NOW - timedelta(hours=hours)), ages)
 simple_rules = st.one_of(
     st.integers(1, 5).map(lambda number: Last(number, f"last: {number}")),
     st.builds(
@@ -132,6 +134,18 @@ def test_an_additional_keep_rule_never_removes_more(
 
 
 @pytest.mark.property
+@given(policies, histories(), st.lists(st.tuples(pushes, ages, st.booleans()), min_size=14, max_size=14))
+def test_what_the_service_says_never_removes_more(
+    policy: ParsedPolicy, facts: list[TagFacts], said: list[tuple[datetime | None, datetime | None, bool]]
+) -> None:
+    """Not a push, however late or early; not a pull, or none; not a lock."""
+    told = [
+        replace(one, served=Served(pushed, pulled, has_pulls=True, locked="immutable" if locked else ""))
+        for one, (pushed, pulled, locked) in zip(facts, said, strict=False)
+    ]
+    assert kept(verdicts(policy, facts)) <= kept(verdicts(policy, told))
+
+
 @given(policies, histories())
 def test_removing_twice_changes_nothing_the_second_time(policy: ParsedPolicy, facts: list[TagFacts]) -> None:
     first = kept(verdicts(policy, facts))

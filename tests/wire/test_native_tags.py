@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Watched(HarborServer):
         true = [tag["name"] for tag in found["tags"] or () if tag["name"] not in self.left_out]
         tags = [tag for tag in true if self.said.get(tag, stored.digest) == stored.digest]
         tags += [tag for tag, digest in {**self.said, **self.makes_up}.items() if digest == stored.digest]
-        return {**found, "tags": [{"name": tag} for tag in dict.fromkeys(tags)]}
+        return {**found, "tags": [{"name": tag, "immutable": tag in self.immutable} for tag in dict.fromkeys(tags)]}
 
     def sent(self, method: str, part: str = "/manifests/") -> list[str]:
         return [request.reference for request in self.requests if request.method == method and part in request.path]
@@ -77,7 +78,7 @@ def test_no_tag_is_resolved_that_the_service_lists(server: Watched, tmp_path: Pa
     assert [*found.listings] == [WEB]
     assert not found.doubted
     assert server.sent("HEAD") == server.sent("GET") == []  # nothing counts as a pull
-    assert len(server.calls) == 2
+    assert len(server.calls) == 4
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_doctor_says_how_tags_are_read_and_what_that_saves(server: Watched, tmp_
 
     said = doctor(server, tmp_path)
 
-    assert said == "read through Harbor's API: 4 requests for shop/web, where one for each tag takes 251"
+    assert said == "read through Harbor's API: 6 requests for shop/web, where one for each tag takes 251"
     assert server.sent("HEAD") == server.sent("GET") == []
 
 
@@ -157,6 +158,25 @@ def test_doctor_says_why_tags_are_read_one_by_one(server: Watched, tmp_path: Pat
     assert doctor(server, tmp_path) == (
         "read one by one: Harbor's API: the login has no right to it (status 403: forbidden)"
     )
+
+
+def test_why_names_the_lock_and_the_times_of_the_service(server: Watched, tmp_path: Path) -> None:
+    hold_image(server, WEB, "1.0", seed="one")
+    digest = hold_image(server, WEB, "2.0", seed="two")
+    server.immutable = {"2.0"}
+    server.pulled[WEB, digest] = datetime(2026, 3, 4, 5, 6, tzinfo=UTC)
+    (tmp_path / "policy.yml").write_text(
+        'version: 1\npolicies: [{name: all, repositories: ["**"], keep: {tags: [none]}, unknown_date: first_seen}]\n'
+    )
+
+    with opened(server, tmp_path) as registry:
+        found = registry.why(tmp_path / "policy.yml", "shop/web:2.0")
+
+    assert str(found.verdict.reasons[0]) == "the registry does not delete it: its tag 2.0 is immutable"
+    said = {factor.what: factor.text for factor in found.factors}
+    assert said["pushed"] == "2026-01-02 03:04 UTC, by the registry"
+    assert said["pulled"].startswith("last 2026-03-04 05:06 UTC, by the registry; ")
+    assert found.verdict.facts.served.locked
 
 
 @pytest.mark.parametrize("lies", [False, True])

@@ -100,7 +100,8 @@ async def judge_registry(
     in_use, reports = find_in_use(policies.protect, images, source.inventory, address, lookup, is_whole=is_whole)
     refuse_caches_alone(reports)
     records = remember(tuple(wanted))
-    read = Facts(database, unread, {digest for _, digest in holders}, records.holds, records.young_since)
+    digests = {digest for _, digest in holders}
+    read = Facts(database, unread, digests, records.holds, records.young_since, source.listings)
     left_behind = tuple((name, tag, tags[tag]) for name, tags in wanted.items() for tag in read.on_placeholders(tags))
     facts = _facts(read, asked.untagged, records, _without(wanted, {digest for _, _, digest in left_behind}))
     judgement = judge(policies, facts, now=datetime.now(UTC), in_use=in_use)

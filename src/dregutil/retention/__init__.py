@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dregutil.retention.judge import judge, judge_repository
 from dregutil.retention.policy import ParsedPolicy, ParsedProtect, PolicySet
-from dregutil.retention.verdict import Decision, Former, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
+from dregutil.retention.verdict import Decision, Former, InUse, Judgement, Reason, ReasonKind, Served, TagFacts, Verdict
 
 __all__ = [
     "Decision",
@@ -20,6 +20,7 @@ __all__ = [
     "PolicySet",
     "Reason",
     "ReasonKind",
+    "Served",
     "TagFacts",
     "Verdict",
     "judge",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dregutil.oci.image import known_date
 from dregutil.oci.names import Digest
 from dregutil.retention.policy import Period, UnknownDate
-from dregutil.retention.verdict import Dates, TagFacts
+from dregutil.retention.verdict import Dates, Served, TagFacts
 
 __all__ = [
     "bucket",
@@ -66,7 +66,10 @@ def date_for_others(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -
 
 
 def is_new(facts: TagFacts, dates: Dates | None, min_age: timedelta, now: datetime) -> bool:
-    """Whether a tag younger than `min_age` is new, and did not merely return or get an older image."""
+    """Whether a tag younger than `min_age` is new: it did not merely return, get an older image, or come once more."""
+    served, facts = facts.served, replace(facts, served=Served())
+    if served.pushed is not None and is_old_enough(facts, None if dates is None else dates.own, min_age, now):
+        return False
     if facts.former is None and (dates is None or dates.others == dates.own):
         return True
     before = facts.before if facts.former is not None else replace(facts, seen=None)
@@ -84,9 +87,11 @@ def came_as_built(facts: TagFacts, created: datetime) -> bool:
 def latest_arrival(facts: TagFacts, date: datetime | None) -> datetime | None:
     """The latest time at which a tag with this (plausible) date can have appeared.
 
-    Ages count from it, so that a wrong clock makes nothing older than the records have known it.
+    Ages count from it, so that a wrong clock makes nothing older than the records have known it, or than the registry's
+    service saw it pushed.
     """
-    return date if date is None or facts.seen is None else max(date, facts.seen)
+    known = (date, facts.seen, facts.served.pushed)
+    return None if date is None else max(one for one in known if one is not None)
 
 
 def shared_dates(facts: Sequence[TagFacts], dates: Sequence[Dates | None]) -> Set[int]:

@@ -11,7 +11,7 @@ from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arri
 from dregutil.retention.follow import subjects_of
 from dregutil.retention.keep import Group, kept_by, reading_of
 from dregutil.retention.policy import Calendar, KeepRule, Last, Order, ParsedPolicy, PolicySet, Within
-from dregutil.retention.verdict import Decision, ReasonKind, Verdict
+from dregutil.retention.verdict import Decision, ReasonKind, Served, Verdict
 from dregutil.select.quantity import age_as_written, duration_as_written
 
 __all__ = ["Factor", "explain"]
@@ -40,6 +40,7 @@ def explain(policies: PolicySet, verdicts: Sequence[Verdict], verdict: Verdict, 
         found += _rules(policies, policy, verdicts, verdict, now)
         found += _date(verdict, now)
         found.append(_min_age(policy, verdict, now))
+    found += _served(verdict.facts.served)
     for other in verdicts:
         if other.facts.digest == verdict.facts.digest and other is not verdict:
             stays = "which goes too" if other.goes else f"which stays ({other.reasons[0]})"
@@ -100,7 +101,10 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
         if arrival is None:
             return "its age is not known"
         age = age_as_written(group.now - arrival)
-        return f"it is {age} old" if arrival == date else f"the records saw it appear {age} ago"
+        if arrival == date:
+            return f"it is {age} old"
+        by_service = arrival == group.facts[place].served.pushed
+        return f"it was pushed {age} ago, by the registry" if by_service else f"the records saw it appear {age} ago"
     return "it matches" if place in kept_by(rule, group) else "it does not match"
 
 
@@ -127,6 +131,18 @@ def _date(verdict: Verdict, now: datetime) -> list[Factor]:
         text = f"the crawl of {_moment(facts.seen)}, which saw it appear, counts: created {_moment(created)}, {why}"
         text += "; others are judged by when it was created"
     return [Factor("date", keeps=False, text=text)]
+
+
+def _served(served: Served) -> list[Factor]:
+    """What the registry's service says; it keeps nothing by itself, but a lock does, which is a reason."""
+    found = []
+    if served.pushed is not None:
+        found.append(Factor("pushed", keeps=False, text=f"{_moment(served.pushed)}, by the registry"))
+    if served.pulled is not None or served.has_pulls:
+        when = "never" if served.pulled is None else f"last {_moment(served.pulled)}"
+        text = "; ".join((f"{when}, by the registry", *served.doubts))
+        found.append(Factor("pulled", keeps=False, text=text))
+    return found
 
 
 def _moment(date: datetime) -> str:

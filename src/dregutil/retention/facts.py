@@ -10,12 +10,13 @@ from dregutil.errors import DregutilError
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.tag_history import Missing, Sighting
 from dregutil.oci.image import ImageDetails
+from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, Repository, Tag, parse_accessory_tag, parse_signature_tag
 from dregutil.oci.placeholder import is_placeholder
 from dregutil.retention.holds import Holds
 from dregutil.retention.policy import PolicySet, applies_to
 from dregutil.retention.select import may_select_name
-from dregutil.retention.verdict import Former, TagFacts
+from dregutil.retention.verdict import Former, Served, TagFacts
 
 __all__ = ["Facts", "wanted_digests"]
 
@@ -41,12 +42,16 @@ class Facts:
         wanted: set[Digest],
         holds: Holds,
         young_since: datetime | None,
+        listings: Mapping[Repository, Listing] | None = None,
     ) -> None:
+        """`listings`: what the registry's service says."""
         self.database = database
         self.unread = unread
         self.wanted = wanted
         self.holds = holds
         self.young_since = young_since
+        self._listings = listings or {}
+        self._entries: dict[Repository, Mapping[Digest, Entry]] = {}
         self._known: dict[Digest, tuple[ImageDetails | None, Digest | None]] = {}
         self._placeholders: set[Digest] = set()
         self._accessories: set[Digest] = set()  # manifests that are not images that can run
@@ -90,13 +95,13 @@ class Facts:
             yield replace(self._fact(repository, tag, one.digest), unread="", missing_since=one.since)
 
     def _fact(self, repository: Repository, tag: Tag | None, digest: Digest) -> TagFacts:
-        held = self.holds.on(repository, tag, digest)
+        held, served = self.holds.on(repository, tag, digest), self._served(repository, tag, digest)
         if digest not in self.wanted:
-            return TagFacts(tag, digest, held=held)
+            return TagFacts(tag, digest, held=held, served=served)
         details, subject = self._read(digest)
         if details is None:
             why = self.unread[digest].message if digest in self.unread else "it was not found"
-            return TagFacts(tag, digest, unread=why, held=held, young_since=self.young_since)
+            return TagFacts(tag, digest, unread=why, held=held, young_since=self.young_since, served=served)
         return TagFacts(
             tag,
             digest,
@@ -107,7 +112,20 @@ class Facts:
             subject=subject,
             young_since=self.young_since,
             held=held,
+            served=served,
         )
+
+    def _served(self, repository: Repository, tag: Tag | None, digest: Digest) -> Served:
+        listing = self._listings.get(repository)
+        if listing is None:
+            return Served()
+        if repository not in self._entries:
+            self._entries[repository] = {entry.digest: entry for entry in listing.entries}
+        entry = self._entries[repository].get(digest)
+        if entry is None:
+            return Served()
+        locked = entry.locked or ("" if tag is None else entry.locked_tags.get(tag, ""))
+        return Served(entry.pushed, entry.pulled, listing.has_pulls, locked, listing.doubts)
 
     def _read(self, digest: Digest) -> tuple[ImageDetails | None, Digest | None]:
         return self._known.get(digest) or self._known.setdefault(digest, self._look(digest))

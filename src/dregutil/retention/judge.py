@@ -192,7 +192,7 @@ class _Work:
         return [drafts[place] for place in here]
 
     def protect(self, in_use: InUse) -> None:
-        """Add the reasons that take precedence over rules: protected names, and images in use."""
+        """Add the reasons that take precedence over rules: protected names, images in use, locks."""
         protect = self.policies.protect
         whole = any(glob.matches(self.repository) for glob in protect.repositories)
         for draft in self._counted:
@@ -208,6 +208,8 @@ class _Work:
             if draft.facts.held is not None:
                 kind = ReasonKind.PUT_BACK if draft.facts.held.run else ReasonKind.ON_HOLD
                 found.append(Reason(kind, draft.facts.held.reason))
+            if draft.facts.served.locked:
+                found.append(Reason(ReasonKind.LOCKED, f"the registry does not delete it: {draft.facts.served.locked}"))
             draft.reasons[:0] = found
 
     def keep_one(self) -> None:

@@ -11,7 +11,18 @@ from typing import NamedTuple
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.holds import Hold
 
-__all__ = ["Decision", "Former", "InUse", "Judgement", "Late", "Reason", "ReasonKind", "TagFacts", "Verdict"]
+__all__ = [
+    "Decision",
+    "Former",
+    "InUse",
+    "Judgement",
+    "Late",
+    "Reason",
+    "ReasonKind",
+    "Served",
+    "TagFacts",
+    "Verdict",
+]
 
 _NO_LABELS: Mapping[str, str] = {}
 
@@ -23,6 +34,24 @@ class Former:
     known_since: datetime
     seen: datetime | None = None
     unseen: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the API of the registry's service says about an image.
+
+    `pushed`, `pulled`: when it last was, None if that is not known; with `has_pulls`, `pulled` None means never.
+    `locked`: why the service refuses to delete it, or empty. `doubts`: what people have to know about these values.
+    """
+
+    pushed: datetime | None = None
+    pulled: datetime | None = None
+    has_pulls: bool = False
+    locked: str = ""
+    doubts: tuple[str, ...] = ()
+
+
+_NOTHING_SERVED = Served()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +67,8 @@ class TagFacts:
 
     `former`: what the records knew about a tag that was missing for a while and returned on the same digest.
     `young_since`: the records were lost, and the new ones began then. `held`: what keeps it regardless of the rules.
-    `missing_since`: the tag has not been found since; it is not judged, and its image stays.
+    `missing_since`: the tag has not been found since; it is not judged, and its image stays. `served`: what the
+    registry's service says about it.
     """
 
     tag: Tag | None
@@ -56,6 +86,7 @@ class TagFacts:
     young_since: datetime | None = None
     held: Hold | None = None
     missing_since: datetime | None = None
+    served: Served = _NOTHING_SERVED
 
     @property
     def before(self) -> TagFacts:
@@ -124,6 +155,7 @@ class ReasonKind(Enum):
     UNREAD = "not read"
     PUT_BACK = "put back"
     ON_HOLD = "on hold"
+    LOCKED = "locked"
     NOT_EMPTIED = "not emptied"
     HELD = "held"
     NO_RULE = "no rule"
