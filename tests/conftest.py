@@ -45,10 +45,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--server", help="a real server of tests/servers/real.py in place of distribution 2.8")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that is marked `every_server` runs on each real server; one that is marked `only_on`, on those alone."""
+    every, only = (metafunc.definition.get_closest_marker(name) for name in ("every_server", "only_on"))
+    if every is None or "registry_server" not in metafunc.fixturenames or metafunc.config.getoption("--server"):
+        return
+    names = KINDS if only is None else only.args
+    metafunc.parametrize("registry_server", names, indirect=True)
+
+
 @pytest.fixture
 def registry_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DistributionServer]:
     """A real registry, empty, with deletion enabled."""
-    kind = KINDS[request.config.getoption("--server") or "distribution-2.8"]
+    chosen = getattr(request, "param", None) or request.config.getoption("--server")
+    kind = KINDS[chosen or "distribution-2.8"]
     with kind.start(tmp_path / "registry") as server:
         yield server  # type: ignore[misc]
 

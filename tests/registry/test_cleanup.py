@@ -22,6 +22,8 @@ from images import Pusher, created
 from program import Program, on_terminal
 from servers import DistributionServer
 
+pytestmark = pytest.mark.every_server
+
 DAY = timedelta(days=1)
 POLICY = """version: 1
 defaults: {max_remove: 80%}

@@ -33,6 +33,8 @@ from servers import DistributionServer
 from servers.http import LOST, Answer, Proxy, Request
 from servers.memory import MemoryServer
 
+pytestmark = pytest.mark.every_server
+
 
 @pytest.fixture(autouse=True)
 def one_step_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +148,7 @@ async def test_a_tag_that_moves_during_a_sweep_by_tag(memory: MemoryServer, asid
     assert aside.is_whole("r", "1.2")
 
 
+@pytest.mark.only_on("distribution-2.8", why="the others delete tags by name: what is missing may have gone so")
 async def test_a_tag_that_moves_to_a_doomed_digest_is_put_back(proxy: Proxy, pusher: Pusher, tmp_path: Path) -> None:
     """It is deleted with the digest, and only one digest was deleted since it was last seen."""
     old = pusher.push_image("r", "1.0", seed="old")
@@ -160,6 +163,7 @@ async def test_a_tag_that_moves_to_a_doomed_digest_is_put_back(proxy: Proxy, pus
     assert pusher.is_whole("r", "stable")
 
 
+@pytest.mark.only_on("distribution-2.8", why="the others delete tags by name")
 @pytest.mark.parametrize("how", ["untagged again", "no room for the intent"])
 async def test_a_tag_left_without_its_placeholder_is_untagged_again(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
@@ -820,6 +824,7 @@ async def test_each_pair_of_names_may_be_one_store(memory: MemoryServer, aside: 
 # Unusual content
 
 
+@pytest.mark.only_on("distribution-2.8", "olareg", "crane", why="the others refuse such an index")
 async def test_an_index_whose_entries_are_layers(
     registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> None:

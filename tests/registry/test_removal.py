@@ -21,6 +21,8 @@ from remembering import plan_removal
 from removing import Removing
 from servers import DistributionServer
 
+pytestmark = pytest.mark.every_server
+
 
 async def remove(
     server: DistributionServer,

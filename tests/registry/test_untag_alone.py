@@ -14,6 +14,8 @@ from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
 from servers.memory import MemoryServer
 
+pytestmark = pytest.mark.every_server
+
 
 @pytest.fixture
 def memory() -> Iterator[MemoryServer]:

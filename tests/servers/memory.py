@@ -42,6 +42,8 @@ class Switches:
     children that have no tag and no other index (Harbor), a subject with such referrers. `keeps_tags`: a deleted
     manifest leaves its tags dangling. `answers_by_tag`: it goes on answering by its tags (go-containerregistry's
     registry). `has_referrers`: the referrers API. `pages_tags`: tags are listed in pages.
+    `unlinks_blobs`: DELETE of a layer's digest as a manifest takes the layer (2.8). `needs_children`: an index without
+    its children is refused.
 
     `refused`: a digest or tag, and the status with which its DELETE is refused. `failing`: processed, and then
     answered with that status. `hidden`: existing tags that the list omits. `absent`: tags that are listed but answered
@@ -56,6 +58,8 @@ class Switches:
     answers_by_tag: bool = False
     has_referrers: bool = False
     pages_tags: bool = False
+    unlinks_blobs: bool = True
+    needs_children: bool = True
     refused: dict[str, int] = field(default_factory=dict)
     failing: dict[str, int] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
@@ -203,7 +207,9 @@ class MemoryServer(Endpoint):
         missing = [
             child  # which may be a blob: BuildKit caches are indexes of blobs
             for child in stored.children
-            if child not in repository.manifests and not self._has_blob(repository, child)
+            if self.switches.needs_children
+            and child not in repository.manifests
+            and not self._has_blob(repository, child)
         ]
         missing += [blob["digest"] for blob in stored.blobs if not self._has_blob(repository, blob["digest"])]
         if missing:
@@ -243,7 +249,7 @@ class MemoryServer(Endpoint):
         repository = self.repositories.get(name, _Repository())
         if digest in repository.manifests:
             self._take(repository, digest)
-        elif self._has_blob(repository, digest):
+        elif self.switches.unlinks_blobs and self._has_blob(repository, digest):
             repository.blobs.remove(digest)  # as 2.8 does: a blob of that digest is unlinked
         else:
             return _error("MANIFEST_UNKNOWN")

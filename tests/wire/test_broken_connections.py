@@ -12,11 +12,12 @@ from dregutil.errors import UnreachableError
 from dregutil.inventory.crawl import crawl
 from dregutil.oci.names import Repository
 from dregutil.plan.outcome import Result
-from dregutil.registry import connect
+from dregutil.registry import ConnectOptions, connect
 from images import Pusher
 from removing import Removing, results
 from servers import DistributionServer
 from servers.http import LOST, Answer, Proxy, Request
+from servers.raw import answer, raw_server
 
 
 def lost(times: int, matches: Callable[[Request], bool]) -> Callable[[Request], Answer | None]:
@@ -30,6 +31,18 @@ async def test_the_very_first_request_is_sent_again(registry_server: Distributio
         async with connect(proxy.url) as registry:
             found = (await crawl(registry)).inventory
     assert found.as_mapping() == {"r": {"1.0": image["digest"]}}
+
+
+async def test_a_first_request_that_is_not_answered_is_sent_again() -> None:
+    """Only a connection that cannot be made fails at once."""
+
+    async def handle(_: str, writer: asyncio.StreamWriter) -> None:
+        if len(server.seen) > 2:  # the first two wait in vain
+            writer.write(answer("200 OK", "Content-Type: application/json", body=b'{"name": "r", "tags": ["1.0"]}'))
+
+    async with raw_server(handle) as server, connect(server.url, ConnectOptions(timeout=0.3)) as registry:
+        assert await registry.tags(Repository("r")) == ("1.0",)
+        assert len(server.seen) == 3
 
 
 async def test_a_server_that_always_breaks_connections_is_given_up_soon(registry_server: DistributionServer) -> None:

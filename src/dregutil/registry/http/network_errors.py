@@ -17,7 +17,7 @@ from dregutil.errors import (
 )
 from dregutil.registry.http.deadline import TooSlowError
 
-__all__ = ["as_own_error", "connection_was_lost", "host_and_port"]
+__all__ = ["as_own_error", "connection_was_refused", "host_and_port"]
 
 
 def host_and_port(url: URL) -> str:
@@ -55,11 +55,9 @@ def as_own_error(error: Exception, method: str, url: URL, wait: float) -> Dregut
     return UnreachableError(f"{where} closed the connection")
 
 
-def connection_was_lost(error: UnreachableError) -> bool:
-    """Whether a connection was established and then lost before the answer was complete."""
-    kinds = (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, aiohttp.ClientOSError, ConnectionError)
-    cause = error.__cause__
-    return isinstance(cause, kinds) and not isinstance(cause, aiohttp.ClientConnectorError)
+def connection_was_refused(error: UnreachableError) -> bool:
+    """Whether no connection could be made at all: nothing listens there, the name has no address, TLS fails."""
+    return isinstance(error.__cause__, aiohttp.ClientConnectorError)
 
 
 def _is_certificate(error: BaseException) -> bool:

@@ -36,7 +36,7 @@ from dregutil.registry.auth.keyring import Keyring
 from dregutil.registry.auth.logins import Logins
 from dregutil.registry.http.body import Limits, read_content
 from dregutil.registry.http.deadline import Watch
-from dregutil.registry.http.network_errors import as_own_error, connection_was_lost, host_and_port
+from dregutil.registry.http.network_errors import as_own_error, connection_was_refused, host_and_port
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.throttle import PATIENCE, Gate
 
@@ -319,10 +319,10 @@ class Transport:
 
     def _may_help(self, method: str, error: UnreachableError, limits: Limits, sent: int) -> bool:
         """Whether to send a request again that was sent `sent` times and failed with `error`. Before the server has
-        answered once, the address may be wrong: only a lost connection is tried again then."""
+        answered once, the address may be wrong: where no connection can be made, it is not sent again then."""
         if not _may_repeat(method, limits) or isinstance(error, CertificateError | ThrottledError):
             return False
-        most = MOST_ATTEMPTS if self._has_answered else _FIRST_ATTEMPTS if connection_was_lost(error) else 1
+        most = MOST_ATTEMPTS if self._has_answered else 1 if connection_was_refused(error) else _FIRST_ATTEMPTS
         if sent >= most:
             return False
         return not (limits.cuts and isinstance(error, CutShortError))
