@@ -100,6 +100,9 @@ class Weighed:
 
     What could not be read is not counted: `unreadable` digests, and `unlisted` digests whose referrers could not be
     listed, with the error. `left_behind` are tags that an interrupted run left on a placeholder.
+
+    `listed`: when the oldest list of referrers was read that was not read now, in seconds since 1970; None if there is
+    none. `unasked`: why the registry could not be asked for the lists that were never read.
     """
 
     measured: Measured
@@ -107,11 +110,13 @@ class Weighed:
     unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
     unlisted: Mapping[tuple[Repository, Digest], DregutilError] = field(default_factory=dict)
     left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
+    listed: float | None = None
+    unasked: DregutilError | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether everything was read, and is counted."""
-        return not (self.source.failed or self.unreadable or self.unlisted)
+        return not (self.source.failed or self.unreadable or self.unlisted or self.unasked)
 
     def rows(self, sort: UsageSort = "unique", top: int | None = None) -> Iterator[UsageRow]:
         """A row for each repository, tag or layer, at most `top`, largest first: by "unique" bytes, which removing the

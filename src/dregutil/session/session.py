@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ from dregutil.select.usage_by import LABEL, check_usage_by
 from dregutil.session.cleanup import CleanupSession
 
 if TYPE_CHECKING:
-    from dregutil.errors import DregutilError
     from dregutil.inventory.contents.disk_usage import DiskUsage
+    from dregutil.inventory.contents.usage_reading import ReferrersRead
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.tags import Inventory
     from dregutil.session.results import Weighed
@@ -67,19 +67,30 @@ class AsyncSession(CleanupSession):
         if stored is not None and self.storage is not None:
             read_from_storage(self.storage, stored, database, {digest for _, digest in missing})
         unreadable = dict(await self.read_contents(missing))
-        unlisted: Mapping[tuple[Repository, Digest], DregutilError] = {}
-        if not source.is_cached:
-            from dregutil.inventory.contents.usage_reading import read_referrers
-
-            async with self.connected() as registry:
-                unlisted, unread = await read_referrers(registry, database, usage, self.read_contents)
-            unreadable.update(unread)
+        referrers, listed = (None, None) if stored is not None else await self._read_referrers(source, usage)
+        if referrers is not None:
+            unreadable.update(referrers.unreadable)
         left_behind = tuple(usage.on_placeholders())
         usage.add_sizes(stored.blobs.items() if stored is not None else await self._foreign_sizes(usage))
         if by == "namespace" or by.startswith(LABEL):
             usage.own(self._owner(by))
         line = by if by in ("repo", "tag", "layer") else "owner"
-        return Weighed(usage.measure(line), source, unreadable, unlisted, left_behind)
+        measured = usage.measure(line)
+        if referrers is None:
+            return Weighed(measured, source, unreadable, left_behind=left_behind)
+        return Weighed(measured, source, unreadable, referrers.unlisted, left_behind, listed, referrers.unasked)
+
+    async def _read_referrers(self, source: CrawlResult, usage: DiskUsage) -> tuple[ReferrersRead, float | None]:
+        """Count what the referrers API lists, and when the oldest list was read that was not read now. With tags from
+        the cache the lists may be those that were read before."""
+        from dregutil.inventory.contents.referrer_lists import ReferrerLists
+        from dregutil.inventory.contents.usage_reading import read_referrers
+
+        lists = ReferrerLists(self.database, self.identity, forget=not source.is_cached)
+        found = await read_referrers(self.connected, lists, self.database, usage, self.read_contents)
+        if found.unasked is not None and not source.is_cached:
+            raise found.unasked
+        return found, lists.oldest
 
     def _owner(self, by: str) -> Callable[[Repository, Digest], str]:
         """Whose a tag is: the first part of its repository's name, or the value of a label of its image."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -19,7 +20,7 @@ from dregutil.inventory.contents.measured import Measured, UsageRow
 from dregutil.oci.names import Digest
 from dregutil.plan.waste import wasted
 from dregutil.report.terminal import width_of
-from dregutil.report.units import size_text
+from dregutil.report.units import age_text, size_text
 from dregutil.report.usage import row_name, unowned_name, usage_lines, usage_object
 from dregutil.select.named import parse_named
 from dregutil.select.usage_by import LABEL
@@ -30,6 +31,7 @@ from dregutil.storage.stored import StoredRegistry
 __all__ = ["du"]
 
 _MOST_NAMED = 5
+_SAME_READING = 60.0  # seconds within which tags and lists of referrers count as read together
 _NEXT = "at the next garbage collection"
 
 
@@ -70,8 +72,16 @@ def _tell(settings: Settings, found: Weighed, stored: StoredRegistry | None) -> 
         note(settings, line)
     if stored is None:
         note(settings, "sizes of layers are those that manifests state; --storage PATH shows the real ones")
-        if found.source.is_cached:
-            note(settings, "what only the referrers API lists is counted with --refresh, or without a cache")
+        _tell_referrers(settings, found)
+
+
+def _tell_referrers(settings: Settings, found: Weighed) -> None:
+    """Print how old the lists of referrers are, and why some were never read."""
+    if found.unasked is not None:
+        note(settings, f"what only the referrers API lists is not counted: {found.unasked.message}")
+    age = 0.0 if found.listed is None else max(0.0, time.time() - found.listed)
+    if age > (found.source.age or 0.0) + _SAME_READING:
+        note(settings, f"what only the referrers API lists is counted as read {age_text(age)} ago")
 
 
 def _tell_waste(settings: Settings, stored: StoredRegistry | None) -> None:

@@ -235,6 +235,12 @@ class ContentDatabase:
             yield
 
     @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction on the file, for which other processes wait."""
+        with self.guarded(), self._transaction():
+            yield self.connection
+
+    @contextlib.contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
         self.connection.execute(begin)
         try:

@@ -29,6 +29,16 @@ _MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("sums", SUMS),
+    (
+        "referrer lists",
+        (
+            # What the referrers API of a registry listed for a subject (bytes as in `blob`): digests, separated by
+            # spaces. `read_at` is in seconds since 1970. A row without repository and subject: there was no such API.
+            "CREATE TABLE referrer_list (registry TEXT NOT NULL, repository TEXT NOT NULL, subject BLOB NOT NULL,"
+            " read_at INTEGER NOT NULL, referrers TEXT NOT NULL, sum INTEGER,"
+            " PRIMARY KEY (registry, repository, subject)) WITHOUT ROWID",
+        ),
+    ),
 )
 
 

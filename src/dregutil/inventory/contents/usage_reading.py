@@ -3,44 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import takewhile
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, takewhile
 
-from dregutil.errors import DregutilError
+from dregutil.errors import AccessError, DregutilError, UnreachableError
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.contents.disk_usage import DiskUsage
+from dregutil.inventory.contents.referrer_lists import ReferrerLists
 from dregutil.oci.names import Digest, Repository
 from dregutil.registry.reach import ends_all
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
-__all__ = ["read_foreign_sizes", "read_referrers"]
+__all__ = ["ReferrersRead", "read_foreign_sizes", "read_referrers"]
 
 Place = tuple[Repository, Digest]
 ReadContents = Callable[[Collection[Place]], Awaitable[Mapping[Digest, DregutilError]]]
+Connect = Callable[[], AbstractAsyncContextManager[Registry]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrersRead:
+    """What was read of referrers. `unlisted`: the places whose referrers could not be listed, `unreadable`: the
+    referrers that could not be read, each with why. `unasked`: why the registry could not be asked for some of them;
+    None if it was, or did not need to be."""
+
+    unlisted: Mapping[Place, DregutilError] = field(default_factory=dict)
+    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
+    unasked: DregutilError | None = None
 
 
 async def read_referrers(
-    registry: Registry, database: ContentDatabase, usage: DiskUsage, read_contents: ReadContents
-) -> tuple[Mapping[Place, DregutilError], Mapping[Digest, DregutilError]]:
+    connect: Connect, lists: ReferrerLists, database: ContentDatabase, usage: DiskUsage, read_contents: ReadContents
+) -> ReferrersRead:
     """Count what refers to what tags reach, and what refers to that, where the registry has the referrers API.
 
-    Returns the places whose referrers could not be listed, and the referrers that could not be read, each with why.
+    The registry is asked only for what `lists` do not recall: if they recall everything, it is not connected.
     """
     places: Iterable[Place] = usage.reached()
     seen: set[Place] = set()
     unlisted: dict[Place, DregutilError] = {}
     unreadable: dict[Digest, DregutilError] = {}
-    while True:
-        found, failed = await _listed(registry, places)
+    while not lists.has_no_api:
+        found, failed, unasked = await _listed(connect, lists, places)
         unlisted.update(failed)
         new = {(repository, referrer) for repository, _, referrer in found} - seen
         unread = await read_contents(sorted(new))
         unreadable.update(unread)
         usage.add_referrers(place for place in found if place[2] not in unread)
-        if not new:
-            return unlisted, unreadable
+        if not new or unasked is not None:
+            return ReferrersRead(unlisted, unreadable, unasked)
         seen |= new
         places = [(repository, digest) for repository, one in sorted(new) for digest in _below(database, one)]
+    return ReferrersRead()
 
 
 async def read_foreign_sizes(registry: Registry, layers: Sequence[Place]) -> Mapping[Digest, int]:
@@ -66,13 +83,27 @@ def _below(database: ContentDatabase, digest: Digest) -> Iterator[Digest]:
 
 
 async def _listed(
-    registry: Registry, places: Iterable[Place]
-) -> tuple[Sequence[tuple[Repository, Digest, Digest]], Mapping[Place, DregutilError]]:
-    """What the registry lists for each of `places`, with that; and why it could not be asked for some of them."""
+    connect: Connect, lists: ReferrerLists, places: Iterable[Place]
+) -> tuple[Sequence[tuple[Repository, Digest, Digest]], Mapping[Place, DregutilError], DregutilError | None]:
+    """What the registry lists for each of `places`, with that; why it could not be asked for some of them; and why for
+    all that are not recalled, if it does not answer at all."""
     found: list[tuple[Repository, Digest, Digest]] = []
     failed: dict[Place, DregutilError] = {}
 
-    async def ask(place: Place) -> None:
+    def unknown() -> Iterator[Place]:
+        for place in places:
+            referrers = lists.recall(place)
+            if referrers is None:
+                yield place
+            else:
+                found.extend((*place, referrer) for referrer in referrers)
+
+    asked = unknown()
+    first = next(asked, None)
+    if first is None:
+        return found, failed, None
+
+    async def ask(registry: Registry, place: Place) -> None:
         try:
             listed = await registry.referrers(*place)
         except DregutilError as error:
@@ -80,7 +111,17 @@ async def _listed(
                 raise
             failed[place] = error
         else:
+            if registry.has_referrers:
+                lists.remember(place, [referrer.digest for referrer in listed or ()])
             found.extend((*place, referrer.digest) for referrer in listed or ())
 
-    await for_each(takewhile(lambda _: registry.has_referrers is not False, places), ask)
-    return found, failed
+    try:
+        async with connect() as registry:
+            waiting = takewhile(lambda _: registry.has_referrers is not False, chain([first], asked))
+            try:
+                await for_each(waiting, partial(ask, registry))
+            finally:
+                lists.write(has_api=registry.has_referrers)
+    except (AccessError, UnreachableError) as error:
+        return found, failed, error
+    return found, failed, None
