@@ -16,6 +16,7 @@ A push between the answer to a guard and the PUT, which follows at once, is over
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 
 from dregutil.errors import ProtocolError, RegistryError
 from dregutil.oci.manifest import Manifest
@@ -146,7 +147,7 @@ async def put_back_tags(
 
     async def put_one(tag: Tag) -> None:
         if await guard(registry, repository, tag):
-            await registry.put_manifest(repository, tag, manifest.raw, manifest.media_type)
+            await _put(registry, repository, tag, manifest)
             put.append(tag)
 
     await for_each(tags, put_one, at_once=at_once)
@@ -164,7 +165,14 @@ async def put_back_unread(
     if await registry.restore(repository, manifest.digest, tags):
         return
     try:
-        await registry.put_manifest(repository, manifest.digest, manifest.raw, manifest.media_type)
+        await _put(registry, repository, manifest.digest, manifest)
     except RegistryError:
         if not await registry.restore(repository, manifest.digest, None):
             raise
+
+
+async def _put(registry: WritableRegistry, repository: Repository, reference: Tag | Digest, manifest: Manifest) -> None:
+    """Put a manifest. What refers to one subject is put one after another."""
+    turn = nullcontext() if manifest.subject is None else registry.turn_of(repository, manifest.subject.digest)
+    async with turn:
+        await registry.put_manifest(repository, reference, manifest.raw, manifest.media_type, digest=manifest.digest)

@@ -36,6 +36,7 @@ __all__ = ["WritableRegistry"]
 
 # Seconds. A DELETE, or the PUT of a tag, rests on what was read just before. If it is held back longer, read again.
 _FRESH = 30.0
+_ALGORITHM = "sha256"  # by which a server keeps what is put by a tag, if nothing else is asked for
 _ATTEMPTS = 3  # to find out whether deletion is allowed
 _PROTECTED = (
     "a rule of the registry holds it, or something that stays refers to it: check the repository's settings there"
@@ -59,6 +60,7 @@ class WritableRegistry(Registry):
             address, transport, login, use_get_manifest=use_get_manifest, concurrency=concurrency, learnt=learnt
         )
         self.deletes_tags = True  # by their names; False once this server has shown that it does not
+        self._turns: dict[tuple[Repository, Digest], asyncio.Lock] = {}
         self._takes_digests: set[Repository] = set()  # where it accepted the DELETE of a digest
         self._writes: ServiceWrites | None = None
         self._refuses_tags = False  # the registry's service, to this login
@@ -208,8 +210,19 @@ class WritableRegistry(Registry):
             return False
         return await by_service.restore(repository, digest, tags)
 
-    async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
+    async def put_manifest(
+        self,
+        repository: Repository,
+        reference: Tag | Digest,
+        raw: bytes,
+        media_type: str,
+        *,
+        digest: Digest | None = None,
+    ) -> None:
         """Put exactly these bytes. By digest it is retried if the outcome is not known.
+
+        `digest`: what a tag is to name. Another algorithm than sha256 is asked for by OCI's parameter `digest`. Raises
+        ProtocolError where the registry says that it keeps the bytes by another digest.
 
         Raises PushedBackError, before anything is sent, if the PUT of a tag is held back for more than 30 seconds;
         RegistryError, DeniedError, LoginError, OutcomeUnknownError.
@@ -217,6 +230,9 @@ class WritableRegistry(Registry):
         url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
         scopes = (f"repository:{repository}:pull,push",)
         by_digest = isinstance(reference, Digest)
+        wanted = reference if isinstance(reference, Digest) else digest
+        if not by_digest and wanted is not None and wanted.algorithm != _ALGORITHM:
+            url = url.update_query(digest=wanted)
         wait = PATIENCE if by_digest else _FRESH
         for attempt in range(MOST_ATTEMPTS):
             try:
@@ -227,7 +243,12 @@ class WritableRegistry(Registry):
                     raise
                 await asyncio.sleep(wait_before(attempt, None))
             else:
+                _check_digest(answer, wanted, f"{repository}:{reference}")
                 return
+
+    def turn_of(self, repository: Repository, subject: Digest) -> asyncio.Lock:
+        """For who puts what refers to `subject`: olareg loses entries of its list if two are put at once."""
+        return self._turns.setdefault((repository, subject), asyncio.Lock())
 
     async def put_blob(self, repository: Repository, raw: bytes) -> Digest:
         """Upload a small blob in one request; returns its digest. Raises as `put_manifest` does."""
@@ -317,6 +338,15 @@ class WritableRegistry(Registry):
             message = f"could not {what}: status {answer.status}, the outcome is not known"
             raise OutcomeUnknownError(message, status=answer.status)
         raise self._failure(answer, what, repository)
+
+
+def _check_digest(answer: Answer, wanted: Digest | None, what: str) -> None:
+    """Raise ProtocolError if the registry says that it keeps what was put by another digest."""
+    named = answer.headers.get("Docker-Content-Digest", "")
+    if wanted is not None and named and named != wanted:
+        other = named.partition(":")[0]
+        why = f"by a digest of {other}" if other != wanted.algorithm else "by another digest"
+        raise ProtocolError(f"put {what}, and the registry keeps it {why}, not by {wanted.short}")
 
 
 def _codes(answer: Answer) -> frozenset[str]:

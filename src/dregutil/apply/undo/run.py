@@ -261,7 +261,25 @@ class _PutBack:
         await for_each(blobs.values(), look, at_once=_AT_ONCE)
         for entry in put:
             gone = [broken[blob.digest] for blob in entry.manifest.blobs if blob.digest in broken]
-            self._note(entry, *(gone[0] if gone else (UndoResult.RESTORED, "")))
+            unlisted = "" if gone else await self._unlisted(entry)
+            failed = [(UndoResult.FAILED, unlisted)] if unlisted else []
+            self._note(entry, *(gone or failed or [(UndoResult.RESTORED, "")])[0])
+
+    async def _unlisted(self, entry: UndoEntry) -> str:
+        """Why a referrer that was put is not listed as one, where the registry lists them; it is put once more first.
+
+        olareg keeps one list a subject, and loses what is put at the same time by another client. Raises DregutilError.
+        """
+        subject = entry.manifest.subject
+        if subject is None:
+            return ""
+        for attempt in range(2):
+            listed = await self.registry.referrers(entry.repository, subject.digest)
+            if listed is None or any(found.digest == entry.manifest.digest for found in listed):
+                return ""
+            if attempt == 0:
+                await put_back_unread(self.registry, entry.repository, entry.manifest)
+        return f"the registry does not list it as a referrer of {subject.digest.short}"
 
     def _note(self, entry: UndoEntry, result: str, why: str = "") -> None:
         self.results.append((entry, result, why))
