@@ -22,7 +22,7 @@ from dregutil.errors import (
     UnreachableError,
 )
 from dregutil.plan.model import Step
-from dregutil.plan.outcome import Result
+from dregutil.plan.outcome import Intent, Result
 from dregutil.registry.http.retry import wait_before
 from dregutil.registry.http.throttle import PATIENCE
 
@@ -112,7 +112,7 @@ async def _send_once(work: Work, state: StepState, attempts: _Attempts) -> bool 
     tags_first = work.run.tags_stay or work.run.registry.tags_first
     if tags_first and state.step.tags and not attempts.has_untagged:
         attempts.has_untagged = True
-        if not await work.run.untagger.untag_recorded(state.send_tags_first()):
+        if not await _untag(work, state.send_tags_first()):
             raise DregutilError(
                 f"the registry does not delete '{state.step.tags[0]}', which has to go before its digest"
             )
@@ -125,10 +125,20 @@ async def _send_once(work: Work, state: StepState, attempts: _Attempts) -> bool 
         if attempts.has_untagged or attempts.unknown or _TAGS_FIRST not in error.codes:
             raise
         attempts.has_untagged = True
-        intent = state.refuse_tagged()
-        if not await work.run.untagger.untag_recorded(intent):
+        if not await _untag(work, state.refuse_tagged()):
             raise
     return None if state.dropped else await _send_once(work, state, attempts)
+
+
+async def _untag(work: Work, intent: Intent) -> bool:
+    """Remove the tags of a digest before it; False if one cannot go. Raises DregutilError.
+
+    What is not known about a tag is a failure of the step, whose tags come back: no DELETE of the digest was sent.
+    """
+    try:
+        return await work.run.untagger.untag_recorded(intent)
+    except (OutcomeUnknownError, PushedBackError) as error:
+        raise DregutilError(error.message, advice=error.advice) from error
 
 
 async def _went_unanswered(work: Work, state: StepState, attempts: _Attempts, error: OutcomeUnknownError) -> bool:

@@ -17,7 +17,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -56,6 +56,7 @@ class _Deleted:
     stored: Stored
     tags: tuple[str, ...]
     at: float
+    blobs: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -65,7 +66,8 @@ class GitHubApi(Endpoint):
     `organizations`: the owners that are one; others are users. `downloads`: of public packages. `loses_package`: how
     many requests after each deletion are answered 404 "Package not found" [A #237]. `limited`: the status of what is
     beyond the secondary limit [G3]; whether it is 403 or 429: no source. `lags`: how many listings do not show a new
-    version yet: no source. `hidden`: tags that a listing omits. `last_host`: what the Link header names, in place of
+    version yet: no source. `takes_blobs`: what only a deleted version needs cannot be read or pushed again, until it is
+    restored: no source. `hidden`: tags that a listing omits. `last_host`: what the Link header names, in place of
     this server. `deletions` are times.
     """
 
@@ -75,6 +77,7 @@ class GitHubApi(Endpoint):
     loses_package: int = 0
     limited: int = 403
     lags: int = 0
+    takes_blobs: bool = False
     hidden: set[str] = field(default_factory=set)
     last_host: str = ""
 
@@ -94,10 +97,7 @@ class GitHubApi(Endpoint):
 
     def age(self, days: float) -> None:
         """All deletions happened so many days earlier."""
-        self.deleted = {
-            number: _Deleted(found.repository, found.stored, found.tags, found.at - days * DAYS)
-            for number, found in self.deleted.items()
-        }
+        self.deleted = {number: replace(found, at=found.at - days * DAYS) for number, found in self.deleted.items()}
 
     def answer(self, request: Request) -> Answer:
         self.requests.append(request)
@@ -205,7 +205,11 @@ class GitHubApi(Endpoint):
         if len(content.manifests) == 1 or tagged == {digest}:  # [A #231]
             return _said(400, "You cannot delete the last tagged version of a package.")
         tags = tuple(tag for tag, on in (content.tags or {}).items() if on == digest)
-        self.deleted[number] = _Deleted(repository, content.manifests.pop(digest), tags, now)
+        stored = content.manifests.pop(digest)
+        needed = {blob["digest"] for manifest in content.manifests.values() for blob in manifest.blobs}
+        blobs = frozenset(blob["digest"] for blob in stored.blobs) - needed if self.takes_blobs else frozenset()
+        content.blobs -= blobs
+        self.deleted[number] = _Deleted(repository, stored, tags, now, blobs)
         content.tags = {tag: on for tag, on in (content.tags or {}).items() if on != digest}
         del self._ids[repository, digest]
         self.deletions.append(now)
@@ -221,6 +225,7 @@ class GitHubApi(Endpoint):
         if gone.stored.digest in content.manifests:
             return _said(404, "Not Found")
         del self.deleted[number]
+        content.blobs |= gone.blobs
         content.manifests[gone.stored.digest] = gone.stored
         content.tags = {**(content.tags or {}), **dict.fromkeys(gone.tags, gone.stored.digest)}
         self._ids[repository, gone.stored.digest] = number

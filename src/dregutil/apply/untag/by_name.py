@@ -48,9 +48,18 @@ class ByName(Way):
             found = await self._registry.resolve(intent.repository, tag)
             if found is not None and found.digest != intent.manifest.digest:
                 return False
-            if found is not None and await self._registry.delete_tag(intent.repository, tag) is None:
+            if found is not None and await self._delete_unless_gone(intent, tag) is None:
                 return False
         return True
+
+    async def _delete_unless_gone(self, intent: Intent, tag: Tag) -> bool | None:
+        """As `WritableRegistry.delete_tag`; an answer that is lost is no error where the tag is gone."""
+        try:
+            return await self._registry.delete_tag(intent.repository, tag)
+        except OutcomeUnknownError:
+            if await self._registry.resolve(intent.repository, tag) is not None:
+                raise
+            return True
 
     async def sweep(
         self,
