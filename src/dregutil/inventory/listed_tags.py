@@ -17,6 +17,8 @@ from dregutil.registry.reader import Registry
 
 __all__ = ["ListedTags", "WayToTags", "way_to_tags"]
 
+_WORTH_ASKING = 100  # tags that one request may save from being resolved one by one
+
 
 @dataclass(frozen=True, slots=True)
 class WayToTags:
@@ -36,8 +38,10 @@ class WayToTags:
 async def way_to_tags(registry: Registry, repository: Repository | None) -> WayToTags | None:
     """Try `repository`; None if the registry has no service that is known. Raises nothing of the registry's."""
     native = registry.native
-    service = None if native is None else native.service
-    if native is None or service is None:
+    if native is None:
+        return None
+    await native.discover()
+    if (service := native.service) is None:
         return None
     if repository is None:
         return WayToTags(service.name)
@@ -70,6 +74,8 @@ class ListedTags:
         """What the service lists, if it agrees with a page of the registry's list; None if it does not, or lists
         nothing."""
         native = self._registry.native
+        if native is not None and len(names) >= _WORTH_ASKING:
+            await native.discover()
         if native is None or native.service is None:
             return None
         try:

@@ -38,6 +38,11 @@ class ServerKind:
     counts_pulls: bool = False
     limits_pulls: bool = False
 
+    @property
+    def is_particular(self) -> bool:
+        """Whether it is one kind of registry, and not any that behaves like distribution."""
+        return self not in (_DISTRIBUTION, _UNKNOWN)
+
 
 _LIST = "give the repositories with --repositories-from FILE"
 _HUB = ServerKind(

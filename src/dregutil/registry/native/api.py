@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from dregutil.oci.listing import Listing
 from dregutil.oci.names import Repository
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.service import Service
-from dregutil.registry.native.services import service_for
+from dregutil.registry.native.services import discovered, service_for
 from dregutil.registry.server_kind import Evidence
 
 __all__ = ["NativeApi"]
@@ -28,6 +29,8 @@ class NativeApi:
         self._evidence = evidence
         self._service: Service | None = None
         self._is_judged = False
+        self._is_asked = False
+        self._asking = asyncio.Lock()
 
     @property
     def sent(self) -> int:
@@ -42,6 +45,17 @@ class NativeApi:
             self._service = service_for(self._access, evidence)
             self._is_judged = bool(evidence.headers)
         return self._service
+
+    async def discover(self) -> None:
+        """Ask the registry for its service where its answers do not show it: once, with one request."""
+        async with self._asking:
+            if self.service is not None or self._is_asked or not self._is_judged:
+                return
+            self._is_asked = True
+            try:
+                self._service = await discovered(self._access, self._evidence())
+            except DregutilError as error:
+                _log.info("whether the registry has an API of its own is not known: %s", error.message)
 
     async def listing(self, repository: Repository) -> Listing:
         """A repository as the service lists it. Raises NoListingError, whatever the reason: the distribution API is

@@ -16,9 +16,10 @@ from dregutil.registry.native.gitlab import GitLab, is_gitlab
 from dregutil.registry.native.google import Google, is_google
 from dregutil.registry.native.harbor import Harbor, is_harbor
 from dregutil.registry.native.service import Service
-from dregutil.registry.server_kind import Evidence
+from dregutil.registry.native.zot import Zot, has_zot_search
+from dregutil.registry.server_kind import Evidence, name_server
 
-__all__ = ["CANDIDATES", "Candidate", "service_for"]
+__all__ = ["CANDIDATES", "Candidate", "discovered", "service_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,11 @@ def service_for(access: Access, evidence: Evidence) -> Service | None:
         if candidate.fits(access.address, evidence):
             return candidate.made(access)
     return None
+
+
+async def discovered(access: Access, evidence: Evidence) -> Service | None:
+    """The service of a registry that shows nothing of its kind, found out by a request; None if it has none that is
+    known. Raises what reading a registry raises."""
+    if name_server(evidence).is_particular or not await has_zot_search(access):
+        return None
+    return Zot(access)
