@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from dregutil.errors import NoListingError
+from dregutil.inventory.crawl import crawl
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Repository
+from dregutil.registry import connect
 from dregutil.registry.native.zot import Zot, has_zot_search
 from native_access import access_to, hold_image, hold_index
+from servers.http import Answer, Request
 from servers.native.zot import ZotServer
 
 WEB = Repository("shop/web")
@@ -111,3 +115,61 @@ async def test_zot_is_known_by_its_extensions(server: ZotServer) -> None:
         assert not await has_zot_search(access)
         with pytest.raises(NoListingError):
             await Zot(access).listing(WEB)
+
+
+# --- found out by a command
+
+
+async def test_a_registry_with_many_tags_is_asked_once_for_its_extensions(
+    server: ZotServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(150):
+        hold_image(server, WEB, f"1.{number}", seed=str(number))
+        hold_image(server, "shop/db", f"1.{number}", seed=f"db {number}")
+    hold_image(server, "shop/few", "1.0", seed="few")
+    seen = watched(server, monkeypatch)
+    async with connect(server.url) as registry:
+        await registry.ping()
+        found = await crawl(registry)
+
+    assert {name: len(found.inventory.tags(Repository(name))) for name in (WEB, "shop/db", "shop/few")} == {
+        WEB: 150,
+        "shop/db": 150,
+        "shop/few": 1,
+    }
+    assert set(found.listings) >= {WEB, "shop/db"}
+    assert seen["/v2/_oci/ext/discover"] == 1
+    assert sum(seen.values()) < 15
+
+
+async def test_another_registry_is_asked_once_and_only_where_that_may_save_much(
+    server: ZotServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.has_search = False
+    hold_image(server, WEB, "1.0", seed="one")
+    seen = watched(server, monkeypatch)
+    async with connect(server.url) as registry:
+        await registry.ping()
+        await crawl(registry)
+        assert seen["/v2/_oci/ext/discover"] == 0
+        for number in range(150):
+            hold_image(server, WEB, f"1.{number}", seed=str(number))
+            hold_image(server, "shop/db", f"1.{number}", seed=f"db {number}")
+        found = await crawl(registry)
+        assert seen["/v2/_oci/ext/discover"] == 1
+    assert len(found.inventory.tags(WEB)) == 150
+    assert found.listings == {}
+    assert found.doubted == {}
+
+
+def watched(server: ZotServer, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each path is requested from now on."""
+    seen: Counter[str] = Counter()
+    answer = server.answer
+
+    def counted(request: Request) -> Answer:
+        seen[request.path] += 1
+        return answer(request)
+
+    monkeypatch.setattr(server, "answer", counted)
+    return seen

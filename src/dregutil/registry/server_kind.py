@@ -71,6 +71,7 @@ _ECR = ServerKind(
     (
         "its password expires after 12 hours: use the helper docker-credential-ecr-login",
         "an image is deleted with its last tag",
+        "that password does not open ECR's own API, which needs credentials of AWS (AWS_PROFILE, a role) and botocore",
     ),
     "where the registry API refuses: aws ecr batch-delete-image --repository-name NAME --image-ids imageDigest=…",
     counts_pulls=True,
@@ -82,7 +83,7 @@ _GOOGLE = ServerKind(
 )
 _ACR = ServerKind(
     "Azure Container Registry",
-    ("no deletion by a tag's name: --untag moves the tag onto a manifest of its own first",),
+    ("the registry API deletes no tag by its name: ACR's own API does, where the login has metadata rights",),
     "check for a lock or a retention policy: az acr repository show --name REGISTRY --image IMAGE",
 )
 _QUAY = ServerKind(
@@ -92,7 +93,10 @@ _QUAY = ServerKind(
 )
 _HARBOR = ServerKind(
     "Harbor",
-    ("the catalog is for administrators: " + _LIST, "no deletion by a tag's name: --untag moves the tag first"),
+    (
+        "the catalog is for administrators: " + _LIST,
+        "the registry API deletes no tag by its name: Harbor's own API does, with a password",
+    ),
     "check the project's settings for immutability and retention rules",
     counts_pulls=True,
 )
