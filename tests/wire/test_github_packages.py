@@ -235,6 +235,23 @@ async def test_a_version_is_restored_with_its_tags(registry: GhcrRegistry, api: 
     assert asked == [("1.0", "stable")]
 
 
+async def test_one_list_of_deleted_versions_serves_many(registry: GhcrRegistry, api: GitHubApi) -> None:
+    digests = [hold_image(registry, WEB, f"1.{number}", seed=str(number)) for number in range(30)]
+    before = tags(registry)
+    async with packages(registry) as service:
+        for digest in digests[:20]:
+            assert await service.delete_manifest(WEB, Digest(digest))
+        for digest in digests[:20]:
+            assert await service.restore(WEB, Digest(digest), yes)
+        for digest in digests:
+            assert not await service.restore(WEB, Digest(digest), yes)
+        assert len([target for target in api.sent("GET") if "state=deleted" in target]) == 1
+        for digest in digests[:2]:  # what has just been deleted is seen
+            assert await service.delete_manifest(WEB, Digest(digest))
+            assert await service.restore(WEB, Digest(digest), yes)
+    assert tags(registry) == before
+
+
 async def test_tags_that_name_another_image_are_not_taken_back(registry: GhcrRegistry, api: GitHubApi) -> None:
     one = hold_image(registry, WEB, "1.0", seed="one")
     two = hold_image(registry, WEB, "2.0", seed="two")

@@ -39,6 +39,7 @@ _PAGE = 100
 _FRESH = 30.0  # seconds: a deletion rests on what was read just before
 _POINTS = 900  # a minute, of which a GET costs 1 and a write 5: the secondary limit, 180 deletions
 _WRITE = 5
+_AGED = 10.0  # seconds, after which what is not in a list of deleted versions is sought in a new one
 _LOOKS = 3  # at the list, for a version that was just pushed or just denied
 _TOKEN = "give a classic personal access token with read:packages and delete:packages; others are not supported"  # noqa: S105 - advice
 _LAST = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?last"?')
@@ -67,6 +68,9 @@ class GitHub:
         self._clients: dict[Credentials, ApiClient] = {}
         self._bases: dict[tuple[Credentials, str], str] = {}  # of the owner's packages
         self._numbers: dict[tuple[Repository, Digest], str] = {}
+        self._deleted: dict[Repository, dict[Digest, Entry]] = {}
+        self._deleted_at: dict[Repository, float] = {}
+        self._listing_deleted = asyncio.Lock()
         self._points = Points(_POINTS)
 
     def writing(self) -> Self:
@@ -100,6 +104,7 @@ class GitHub:
             answer = await self._change("DELETE", repository, f"/{number}", what, until)
             if answer.status < 300 or answer.status == 404:
                 self._numbers.pop((repository, digest), None)
+                self._deleted_at.pop(repository, None)
             if answer.status < 300:
                 return True
             if answer.status != 404:
@@ -111,15 +116,29 @@ class GitHub:
 
     async def restore(self, repository: Repository, digest: Digest, may_return: MayReturn) -> bool:
         """See `Service`. GitHub keeps what was deleted for 30 days."""
-        found = [version for version in await self._versions(repository, "deleted") if version.get("name") == digest]
-        entry = _entry(found[0]) if found else None
-        if entry is None or not await may_return(entry.tags):
-            return False
         what = f"restore {digest.short} of {repository}"
-        answer = await self._change("POST", repository, f"/{entry.key}/restore", what, time.monotonic() + _FRESH)
-        if answer.status in (401, 403):
-            raise await self._refused(repository, answer, what)
-        return answer.status < 300
+        for _ in range(2):  # what was listed before may have been restored, and deleted again
+            entry = await self._deleted_entry(repository, digest)
+            if entry is None or not await may_return(entry.tags):
+                return False
+            answer = await self._change("POST", repository, f"/{entry.key}/restore", what, time.monotonic() + _FRESH)
+            if answer.status in (401, 403):
+                raise await self._refused(repository, answer, what)
+            self._deleted.get(repository, {}).pop(digest, None)
+            if answer.status < 300:
+                return True
+        return False
+
+    async def _deleted_entry(self, repository: Repository, digest: Digest) -> Entry | None:
+        """A deleted version. One list serves many, until something else is deleted."""
+        async with self._listing_deleted:
+            at, found = self._deleted_at.get(repository, 0.0), self._deleted.get(repository, {}).get(digest)
+            if found is None and time.monotonic() >= at + _AGED:
+                entries = map(_entry, await self._versions(repository, "deleted"))
+                self._deleted[repository] = {entry.digest: entry for entry in entries if entry is not None}
+                self._deleted_at[repository] = time.monotonic()
+                found = self._deleted[repository].get(digest)
+            return found
 
     async def _look_up(self, repository: Repository, digest: Digest) -> str:
         """The number of a version that was not listed before; empty if it is not there.
