@@ -190,6 +190,18 @@ def test_a_removal_and_its_undo(site: Site) -> None:
     check_undone(site, before)
 
 
+def test_doctor_removes_nothing(site: Site) -> None:
+    before = fill(site)
+
+    found = site.run("doctor")
+
+    assert found.returncode == 0, found.stderr
+    assert "deletion       allowed" in found.stdout
+    what = "Docker Hub's API" if site.name == "hub" else "GitHub's Packages API"
+    assert f"read through {what}" in found.stdout
+    check_undone(site, before)
+
+
 def test_the_writes_of_a_removal(site: Site) -> None:
     before = fill(site)
     site.run(*REMOVE)

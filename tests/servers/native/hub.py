@@ -21,7 +21,7 @@ import re
 import secrets
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,7 +67,8 @@ class HubRegistry(TokenRegistry):
     def allowed(self, request: Request) -> Answer:
         self._work_in_background()
         if request.path == "/v2/_catalog":
-            return _refused(401, "UNAUTHORIZED")  # no catalog
+            challenge = f'Bearer realm="{self.url}/token",service="hub",error="insufficient_scope"'  # no catalog
+            return replace(_refused(401, "UNAUTHORIZED"), headers={"WWW-Authenticate": challenge})
         if "/manifests/" not in request.path:
             return super().allowed(request)
         name, reference = repository_of(request), request.reference
