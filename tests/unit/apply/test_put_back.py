@@ -89,8 +89,17 @@ class Scripted:
         assert repository == R
         return self._find("GET", reference)
 
-    async def put_manifest(self, repository: Repository, reference: Tag | Digest, raw: bytes, media_type: str) -> None:
+    async def put_manifest(
+        self,
+        repository: Repository,
+        reference: Tag | Digest,
+        raw: bytes,
+        media_type: str,
+        *,
+        digest: Digest | None = None,
+    ) -> None:
         assert repository == R
+        assert digest == Digest.of(raw)
         self.asked.append(f"PUT {reference}")
         if reference in self.refuses:
             raise RegistryError("it has lost a blob", status=400)

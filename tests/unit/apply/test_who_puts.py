@@ -10,7 +10,7 @@ import dregutil.apply
 
 APPLY = Path(dregutil.apply.__file__).parent
 # Where a manifest is put, how often, and from which bytes.
-PUTS = {"put_back.py": ["manifest.raw", "manifest.raw"], "placeholder.py": ["self.raw"]}
+PUTS = {"put_back.py": ["manifest.raw"], "placeholder.py": ["self.raw"]}
 
 
 def calls_of(name: str) -> list[tuple[str, ast.expr]]:
