@@ -15,6 +15,7 @@ from dregutil.cli import run
 from dregutil.registry.native import hosts, services
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.docker_hub import DockerHub
+from dregutil.registry.native.ecr import Ecr
 from dregutil.registry.native.github import GitHub
 from dregutil.registry.native.service import Service
 from servers.http import Endpoint
@@ -37,5 +38,6 @@ def _put_before(registry: str, api: str, made: Callable[[Access], Service]) -> N
 
 
 if __name__ == "__main__":
-    _put_before(sys.argv[1], sys.argv[2], DockerHub if sys.argv[3] == "hub" else GitHub)
+    named: dict[str, Callable[[Access], Service]] = {"hub": DockerHub, "github": GitHub, "ecr": Ecr}
+    _put_before(sys.argv[1], sys.argv[2], named[sys.argv[3]])
     sys.exit(run(sys.argv[4:]))

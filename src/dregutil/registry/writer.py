@@ -63,7 +63,7 @@ class WritableRegistry(Registry):
         self._turns: dict[tuple[Repository, Digest], asyncio.Lock] = {}
         self._takes_digests: set[Repository] = set()  # where it accepted the DELETE of a digest
         self._writes: ServiceWrites | None = None
-        self._refuses_tags = False  # the registry's service, to this login
+        self._refuses_tags = self._refuses_manifests = False  # the registry's service, to this login
 
     @classmethod
     def of(cls, registry: Registry) -> WritableRegistry:
@@ -153,6 +153,11 @@ class WritableRegistry(Registry):
         by_service = self._by_service
         if by_service is not None and repository in by_service.repositories:
             return await by_service.delete_manifest(repository, digest)
+        if by_service is not None and by_service.service.deletes_many and not self._refuses_manifests:
+            try:
+                return await by_service.delete_manifest(repository, digest)
+            except (NoListingError, DeniedError, LoginError):
+                self._refuses_manifests = True  # this login may not use that API: another way remains
         answer = await self._delete(repository, digest, longest_wait)
         meaning = self._judge_manifest(repository, answer)
         if by_service := self._manifests_by(meaning):

@@ -48,6 +48,7 @@ class Acr:
     deletes_manifests = False
     restores = False
     tags_first = False
+    deletes_many = False
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -76,7 +77,8 @@ class Acr:
             return False
         error = self._client.refused(answer, action)
         if answer.status == 405 and isinstance(error, RegistryError):
-            raise RegistryError(error.message, status=405, errors=error.errors, advice=_UNLOCK)
+            message = f"{_NAME} could not {action}: it is locked (status 405)"
+            raise RegistryError(message, status=405, errors=error.errors, advice=_UNLOCK)
         raise error
 
     async def delete_manifest(self, repository: Repository, digest: Digest) -> bool:

@@ -61,6 +61,7 @@ class GitHub:
     deletes_manifests = True
     restores = True
     tags_first = False
+    deletes_many = False
 
     def __init__(self, access: Access) -> None:
         self._access = access

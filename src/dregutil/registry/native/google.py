@@ -44,6 +44,7 @@ class Google:
     deletes_manifests = False
     restores = False
     tags_first = False
+    deletes_many = False
 
     def __init__(self, access: Access) -> None:
         self._access = access

@@ -56,6 +56,7 @@ class Harbor:
     deletes_manifests = True
     restores = False
     tags_first = False
+    deletes_many = False
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -115,7 +116,8 @@ class Harbor:
 def _refusal(client: ApiClient, answer: Answer, action: str) -> Exception:
     error = client.refused(answer, action)
     if isinstance(error, RegistryError) and answer.status == 412:
-        return RegistryError(error.message, status=412, errors=error.errors, advice=_PROTECTED)
+        message = f"{_NAME} could not {action}: it is immutable or referred to (status 412)"
+        return RegistryError(message, status=412, errors=error.errors, advice=_PROTECTED)
     return error
 
 

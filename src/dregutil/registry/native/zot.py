@@ -54,6 +54,7 @@ class Zot:
     deletes_manifests = False
     restores = False
     tags_first = False
+    deletes_many = False
 
     def __init__(self, access: Access) -> None:
         self._access = access
