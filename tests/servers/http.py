@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 __all__ = ["LOST", "Answer", "Endpoint", "Proxy", "Request"]
 
 _LONGEST_START = 20.0
+_TLS = b"\x16"  # the first byte of a TLS handshake
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,10 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if self._work is None:
+        if self._buffer[:1] == _TLS:  # as Go's server answers where TLS is tried
+            self._transport.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            self._transport.close()
+        elif self._work is None:
             self._next()
 
     def _next(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dregutil.apply.put_back import put_back_missing
+from dregutil.apply.put_back import if_free, put_back_tags, put_back_unread
 from dregutil.apply.run import Run
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.names import Digest
@@ -28,5 +28,8 @@ async def put_back_taken_along(
         held = graph.manifests.get(other)
         if held is not None and not goes(other) and await run.registry.resolve(graph.repository, other) is None:
             await put_back_taken_along(run, graph, other, goes)  # what it needs comes first
-            for tag in await put_back_missing(run.registry, graph.repository, held, graph.tags_of.get(other, ())):
+            # Put in any case: olareg answers for an index again as soon as its children are back, and does not keep it.
+            await put_back_unread(run.registry, graph.repository, held)
+            tags = graph.tags_of.get(other, ())
+            for tag in await put_back_tags(run.registry, graph.repository, held, tags, guard=if_free):
                 run.note_lost(LostTag(graph.repository, tag, (digest,), mended=other))
