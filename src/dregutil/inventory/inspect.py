@@ -11,24 +11,18 @@ from dataclasses import dataclass, replace
 from dregutil.errors import DregutilError, NotFoundError
 from dregutil.inventory.contents.database import ContentDatabase, needs_config
 from dregutil.inventory.contents.read import read_contents
+from dregutil.inventory.referrer_tree import Referrer, ReferrerTree
+from dregutil.oci.attestation import Attestation, attestations_of
 from dregutil.oci.image import ImageConfig, ImageDetails, describe, parse_config
-from dregutil.oci.manifest import Descriptor, Manifest
-from dregutil.oci.names import Digest, Reference, Repository, Tag, parse_signature_tag
+from dregutil.oci.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
+from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
-__all__ = ["LATEST", "InspectedImage", "Referrer", "inspect_image"]
+__all__ = ["LATEST", "InspectedImage", "Referrer", "config_of", "inspect_image"]
 
 LATEST = Tag("latest")
-
-
-@dataclass(frozen=True, slots=True)
-class Referrer:
-    """What refers to an image: its artifact's type, and the tag that is named for the image, if one led to it."""
-
-    digest: Digest
-    type: str
-    tag: str = ""
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +31,7 @@ class InspectedImage:
 
     `referrers`: what refers to it, by the server's list or by tags that are named for it; `tags` those on its digest.
     `missing` are children that its indexes name, and that the registry does not have: nothing else counts them.
-    `trouble` says what could not be read, or is empty.
+    `trouble` says what could not be read, or is empty. `attestations` are those of its index, which are no platforms.
     """
 
     name: str
@@ -48,6 +42,7 @@ class InspectedImage:
     referrers: Sequence[Referrer] = ()
     missing: Sequence[Descriptor] = ()
     trouble: str = ""
+    attestations: Sequence[Attestation] = ()
 
     @property
     def manifest(self) -> Manifest:
@@ -73,7 +68,31 @@ async def inspect_image(
         raise contents.unreadable.get(found.digest) or NotFoundError(f"{reference} could not be read whole")
     tags, referrers, trouble = await _company(registry, repository, found.digest, known)
     trouble = _missing_text(missing) or _unread_text(contents.unreadable.get(found.digest)) or trouble
-    return InspectedImage(str(reference), repository, tags, details, manifests, referrers, missing, trouble)
+    about = attestations_of(manifests[found.digest], manifests)
+    return InspectedImage(str(reference), repository, tags, details, manifests, referrers, missing, trouble, about)
+
+
+async def config_of(registry: Registry, reference: Reference) -> bytes | None:
+    """The bytes of an image's or artifact's config; None where it is not there. Raises NotFoundError where the manifest
+    has none, which is always so for an index."""
+    manifest = await registry.manifest(reference.repository, reference.digest or reference.tag or LATEST)
+    if manifest is None:
+        return None
+    if manifest.children:
+        images = [child for child in manifest.children if not child.is_attestation]
+        named = "; ".join(
+            f"{reference.repository}@{child.digest} {child.platform}".strip() for child in images[:_MOST_NAMED]
+        )
+        more = f"; and {len(images) - _MOST_NAMED} more" if len(images) > _MOST_NAMED else ""
+        raise NotFoundError(
+            f"{reference} is an index, which has no config", advice=f"name one of its images: {named}{more}"
+        )
+    if manifest.config is None:
+        raise NotFoundError(f"the manifest of {reference} has no config")
+    found = await registry.blob(reference.repository, manifest.config.digest, longest=MAX_MANIFEST_BYTES)
+    if found is None:
+        raise NotFoundError(f"the config of {reference} is missing in the registry: {manifest.config.digest}")
+    return found
 
 
 async def _manifests(
@@ -133,7 +152,7 @@ async def _company(
 ) -> tuple[tuple[Tag, ...], tuple[Referrer, ...], str]:
     """The tags on a digest, of those that are known; what refers to it; and why that may not be all."""
     tags: dict[Tag, None] = {}
-    referrers: dict[Digest, Referrer] = {}
+    tree: ReferrerTree | None = None
 
     async def look(tag: Tag) -> None:
         found = await registry.resolve(repository, tag)
@@ -142,45 +161,9 @@ async def _company(
 
     try:
         await for_each(known, look)
-        for tag in await registry.tags(repository):
-            signature = parse_signature_tag(tag)
-            if signature is not None and signature.names(digest):
-                found = await registry.manifest(repository, tag)
-                if found is not None and found.digest != digest:
-                    referrers.update(
-                        (one.digest, one) for one in await _named(registry, repository, tag, found, digest)
-                    )
-        listed = await registry.referrers(repository, digest) or ()
-        for one in await _referring(registry, repository, [descriptor.digest for descriptor in listed], digest):
-            referrers.setdefault(one.digest, one)
+        tree = ReferrerTree(registry, repository, digest, await registry.tags(repository))
+        await tree.read()
     except DregutilError as error:
-        return tuple(tags), tuple(referrers.values()), f"its tags and referrers were not all read: {error.message}"
-    return tuple(tags), tuple(referrers.values()), ""
-
-
-async def _named(
-    registry: Registry, repository: Repository, tag: Tag, found: Manifest, subject: Digest
-) -> Sequence[Referrer]:
-    """What a tag named for the subject stands for; the fallback tag (without a suffix) is a list of referrers."""
-    if found.children:
-        return await _referring(registry, repository, [child.digest for child in found.children], subject)
-    return (Referrer(found.digest, _type(found), tag),)
-
-
-async def _referring(
-    registry: Registry, repository: Repository, digests: Collection[Digest], subject: Digest
-) -> Sequence[Referrer]:
-    """Those of `digests` that name the subject themselves."""
-    found: list[Referrer] = []
-
-    async def read(digest: Digest) -> None:
-        manifest = await registry.manifest(repository, digest)
-        if manifest is not None and manifest.subject is not None and manifest.subject.digest == subject:
-            found.append(Referrer(digest, _type(manifest)))
-
-    await for_each(digests, read)
-    return sorted(found, key=lambda one: one.digest)
-
-
-def _type(manifest: Manifest) -> str:
-    return manifest.artifact_type or ("" if manifest.config is None else manifest.config.media_type)
+        referrers = () if tree is None else tree.referrers
+        return tuple(tags), referrers, f"its tags and referrers were not all read: {error.message}"
+    return tuple(tags), tree.referrers, tree.limit

@@ -6,7 +6,7 @@ The same value, whether it was read from the registry, the content database or a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +33,7 @@ class ImageDetails:
     config, otherwise in its annotation, in UTC; for an index the latest of its children; None if there is none.
     `labels` are those of its config; for an index those of its children, the first value of each. `layers` start with
     the base, and are empty for an index. `children` are an index's images, without attestations. `artifact_type` is the
-    manifest's own, otherwise the media type of its config.
+    manifest's own, otherwise the media type of its config. `os_version` is that of Windows.
     """
 
     digest: Digest
@@ -45,6 +45,7 @@ class ImageDetails:
     layers: tuple[Digest, ...] = ()
     children: tuple[ImageDetails, ...] = ()
     artifact_type: str = ""
+    os_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class ImageConfig:
     created: datetime | None = None
     platform: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    os_version: str = ""
 
 
 def known_date(created: datetime | None, now: datetime) -> datetime | None:
@@ -69,10 +71,13 @@ def parse_config(raw: bytes) -> ImageConfig:
     inner = body.get("config")
     labels = inner.get("Labels") if isinstance(inner, dict) else None
     parts = [body.get(name) for name in ("os", "architecture", "variant")]
+    platform = "/".join(part for part in parts if isinstance(part, str) and part)
+    version = body.get("os.version")
     return ImageConfig(
         _date(body.get("created")),
-        "/".join(part for part in parts if isinstance(part, str) and part),
+        "" if platform == "unknown/unknown" else platform,
         {key: value for key, value in labels.items() if isinstance(value, str)} if isinstance(labels, dict) else {},
+        version if isinstance(version, str) else "",
     )
 
 
@@ -114,6 +119,7 @@ class _Describer:
             (config.platform,) if config.platform else (),
             tuple(layer.digest for layer in manifest.layers),
             artifact_type=_artifact_type(manifest),
+            os_version=config.os_version,
         )
 
     def _describe_index(self, manifest: Manifest, deepest: int) -> ImageDetails | None:
@@ -124,7 +130,7 @@ class _Describer:
             if found is None:
                 return None
             if not child.is_attestation:
-                children[child.digest] = found
+                children[child.digest] = replace(found, os_version=child.os_version or found.os_version)
                 platforms.update(dict.fromkeys((child.platform,) if child.platform else found.platforms))
         labels: dict[str, str] = {}
         for found in children.values():

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
@@ -98,7 +99,7 @@ def kind_of_media_type(media_type: str) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A descriptor (OCI image-spec, descriptor.md). `size` is in bytes."""
+    """A descriptor (OCI image-spec, descriptor.md). `size` is in bytes. `os_version`: its platform's (Windows)."""
 
     digest: Digest
     media_type: str = ""
@@ -106,6 +107,7 @@ class Descriptor:
     platform: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
     urls: tuple[str, ...] = ()
+    os_version: str = ""
 
     @property
     def is_attestation(self) -> bool:
@@ -186,9 +188,13 @@ class _Platform(msgspec.Struct):
     os: str = ""
     architecture: str = ""
     variant: str = ""
+    os_version: Any = msgspec.field(default="", name="os.version")  # of any type: it decides nothing
 
     def text(self) -> str:
-        if not self.os and not self.architecture:
+        if (self.os, self.architecture) in (
+            ("", ""),
+            ("unknown", "unknown"),
+        ):  # the second: BuildKit's, for no platform
             return ""
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
@@ -359,6 +365,10 @@ def _kind_of_shape(kind: Kind, body: _Manifest) -> Kind:
     return kind
 
 
+def _os_version(platform: _Platform | None) -> str:
+    return platform.os_version if platform is not None and isinstance(platform.os_version, str) else ""
+
+
 def _descriptor(found: _Descriptor) -> Descriptor:
     return Descriptor(
         digest=Digest.parse(found.digest),
@@ -367,4 +377,5 @@ def _descriptor(found: _Descriptor) -> Descriptor:
         platform="" if found.platform is None else found.platform.text(),
         annotations=found.annotations or {},
         urls=tuple(found.urls or ()),
+        os_version=_os_version(found.platform),
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from dregutil.inventory.inspect import InspectedImage
+from dregutil.inventory.referrer_tree import Referrer
+from dregutil.oci.attestation import Attestation
 from dregutil.oci.image import ImageDetails, known_date
 from dregutil.oci.manifest import Descriptor, Manifest, is_foreign
 from dregutil.oci.names import Digest
@@ -24,9 +26,8 @@ def image_object(image: InspectedImage) -> dict[str, object]:
         **_described(image.details, image.manifests),
         "missing": [{"digest": child.digest, "platform": child.platform or None} for child in image.missing],
         "annotations": dict(image.manifest.annotations),
-        "referrers": [
-            {"digest": found.digest, "type": found.type, "tag": found.tag or None} for found in image.referrers
-        ],
+        "referrers": [_referrer(found) for found in image.referrers],
+        "attestations": [_attestation(found) for found in image.attestations],
     }
 
 
@@ -45,24 +46,23 @@ def image_lines(
         ("type", details.media_type),
         ("artifact", _artifact(details)),
         ("created", _created(details, now)),
-        ("platform", "" if details.children or image.missing else ", ".join(details.platforms)),
+        ("platform", "" if details.children or image.missing else _platform(details)),
         ("size", f"{size_text(details.size)} ({details.size:,} bytes, compressed as the registry keeps it)"),
     ]
     yield from column_lines([(name, value) for name, value in facts if value])
     if details.children or image.missing:
         rows = [("PLATFORM", "DIGEST", "SIZE", "CREATED")]
         rows += [
-            (", ".join(child.platforms) or "-", child.digest, size_text(child.size), _created(child, now) or "-")
+            (_platform(child) or "-", child.digest, size_text(child.size), _created(child, now) or "-")
             for child in details.children
         ]
         rows += [(child.platform or "-", child.digest, "missing", "") for child in image.missing]
         yield from _section("platforms", rows, width)
+    yield from _section("attestations", [_attestation_row(found) for found in image.attestations], width)
     yield from _section("layers", _layer_rows(image.manifest), width)
     yield from _section("labels", sorted(details.labels.items()), width)
     yield from _section("annotations", sorted(image.manifest.annotations.items()), width)
-    yield from _section(
-        "referrers", [(found.digest, found.type, tag_text(found.tag)) for found in image.referrers], width
-    )
+    yield from _section("referrers", list(_referrer_rows(image.referrers, tag_text)), width)
 
 
 def _described(details: ImageDetails, manifests: Mapping[Digest, Manifest]) -> dict[str, object]:
@@ -74,11 +74,54 @@ def _described(details: ImageDetails, manifests: Mapping[Digest, Manifest]) -> d
         "size": details.size,
         "created": None if details.created is None else details.created.isoformat(),
         "platforms": list(details.platforms),
+        "os_version": details.os_version or None,
         "labels": dict(details.labels),
         "config": None if manifest.config is None else manifest.config.digest,
         "layers": [_descriptor(layer) for layer in manifest.layers],
         "children": [_described(child, manifests) for child in details.children],
     }
+
+
+def _referrer(found: Referrer) -> dict[str, object]:
+    return {
+        "digest": found.digest,
+        "type": found.type,
+        "tag": found.tag or None,
+        "referrers": [_referrer(below) for below in found.referrers],
+    }
+
+
+def _referrer_rows(
+    referrers: Iterable[Referrer], tag_text: Callable[[str], str], depth: int = 0
+) -> Iterator[tuple[str, str, str]]:
+    """A row for each referrer, then what refers to it, indented."""
+    for found in referrers:
+        yield f"{'  ' * depth}{found.digest}", found.type, tag_text(found.tag)
+        yield from _referrer_rows(found.referrers, tag_text, depth + 1)
+
+
+def _attestation(found: Attestation) -> dict[str, object]:
+    return {
+        "digest": found.digest,
+        "subject": found.subject,
+        "platform": found.platform or None,
+        "size": found.size,
+        "statements": [
+            {"digest": one.digest, "predicate_type": one.predicate_type or None, "name": one.name, "size": one.size}
+            for one in found.statements
+        ],
+    }
+
+
+def _attestation_row(found: Attestation) -> tuple[str, str, str, str]:
+    about = found.platform or ("-" if found.subject is None else found.subject.short)
+    names = dict.fromkeys(one.name or "unknown" for one in found.statements)
+    return about, found.digest, size_text(found.size), ", ".join(names)
+
+
+def _platform(details: ImageDetails) -> str:
+    platforms = ", ".join(details.platforms)
+    return f"{platforms} {details.os_version}" if platforms and details.os_version else platforms
 
 
 def _descriptor(layer: Descriptor) -> dict[str, object]:

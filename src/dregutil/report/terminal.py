@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
 
-from dregutil.errors import escaped
+from dregutil.errors import UsageError, escaped
 from dregutil.report.layout import cut, laid_out
 
-__all__ = ["SafeStream", "over_line", "width_of", "write_data"]
+__all__ = ["SafeStream", "over_line", "width_of", "write_bytes", "write_data"]
 
 _STRUCTURE = "\n\t"
 
@@ -71,13 +71,17 @@ class SafeStream:
         for line in lines:
             self.write(line)
 
-    def write_as_is(self, text: str) -> int:
-        """Write codes of this program without escaping, such as those that clear a line."""
+    def write_as_is(self, text: str | bytes) -> int:
+        """Write codes of this program, such as those that clear a line, or the bytes of a file, without escaping."""
         if self.failure is None:
             try:
                 if self._stream is None:
                     raise OSError(errno.EBADF, "it is closed")
-                self._stream.write(text)
+                if isinstance(text, bytes):
+                    self._stream.flush()
+                    self._stream.buffer.write(text)
+                else:
+                    self._stream.write(text)
             except (OSError, ValueError) as error:
                 self._fail(error)
         return len(text)
@@ -112,6 +116,21 @@ def width_of(stream: TextIO) -> int | None:
 def write_data(stream: TextIO, text: str) -> None:
     """Write text that a program may read to a stream, whether it is a `SafeStream` or not."""
     getattr(stream, "write_data", stream.write)(text)
+
+
+def write_bytes(stream: TextIO, raw: bytes) -> None:
+    """Write bytes to a stream unchanged. Raises UsageError if they could control the terminal that shows them."""
+    if stream.isatty() and not _is_harmless(raw):
+        raise UsageError("this is no plain text: a terminal may take it for commands", advice="redirect it to a file")
+    getattr(stream, "write_as_is", stream.buffer.write)(raw)
+
+
+def _is_harmless(raw: bytes) -> bool:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return escaped(text, keep="\n\r\t") == text
 
 
 def over_line(stream: TextIO, text: str = "") -> None:

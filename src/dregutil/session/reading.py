@@ -251,6 +251,28 @@ class ReadingSession(CheckingSession):
         name = f"{self.address.name}/{reference}"
         return replace(found, name=name, tags=tuple(sorted(found.tags, key=tag_order)))
 
+    async def raw_manifest(self, image: str) -> bytes:
+        """The manifest of an image, index or artifact, byte for byte as the registry has it. Raises NotFoundError."""
+        from dregutil.inventory.inspect import LATEST
+
+        reference = Reference.parse(image, registry=self.address)
+        async with self.connected() as registry:
+            found = await registry.manifest(reference.repository, reference.digest or reference.tag or LATEST)
+        if found is None:
+            raise await self._absent(reference)
+        return found.raw
+
+    async def raw_config(self, image: str) -> bytes:
+        """The config of an image or artifact, byte for byte. Raises NotFoundError, also for an index: it has none."""
+        from dregutil.inventory.inspect import config_of
+
+        reference = Reference.parse(image, registry=self.address)
+        async with self.connected() as registry:
+            found = await config_of(registry, reference)
+        if found is None:
+            raise await self._absent(reference)
+        return found
+
     async def _absent(self, reference: Reference) -> NotFoundError:
         """The error for an image that is not there, with what is near to it."""
         from dregutil.select.absent import absent_image

@@ -161,6 +161,12 @@ class Session:
     def inspect(self, image: str) -> InspectedImage:
         return self._run(self._session.inspect(image))
 
+    def raw_manifest(self, image: str) -> bytes:
+        return self._run(self._session.raw_manifest(image))
+
+    def raw_config(self, image: str) -> bytes:
+        return self._run(self._session.raw_config(image))
+
     def examine(self) -> Examination:
         return self._run(self._session.examine())
 

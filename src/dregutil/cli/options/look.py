@@ -73,6 +73,9 @@ def _add_find(parser: argparse.ArgumentParser) -> None:
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE", help="repository:tag (default: latest) or repository@digest")
+    raw = parser.add_mutually_exclusive_group()
+    raw.add_argument("--raw", action="store_true", help="print the manifest, byte for byte and nothing else")
+    raw.add_argument("--raw-config", action="store_true", help="print the config of an image, byte for byte")
 
 
 def _usage_by(text: str) -> str:
@@ -168,10 +171,14 @@ COMMANDS = (
         "Show an image's platforms, sizes, labels, layers.",
         "inspect:inspect",
         _add_inspect,
-        about="Show the platforms, sizes, labels, layers and referrers of an image.",
+        about=(
+            "Show the platforms, sizes, labels, layers, attestations and referrers of an image; with --raw, its "
+            "manifest as the registry has it."
+        ),
         examples=(
             ("inspect shop/web:1.3", "what the image consists of"),
             ("inspect shop/web:1.3 --format json", "the same as JSON"),
+            ("inspect --raw shop/web:1.3 | sha256sum", "its digest, from the bytes of the manifest"),
         ),
     ),
     Command(
