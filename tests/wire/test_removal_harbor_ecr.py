@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,11 @@ class Site:
     writes: list[str] = field(default_factory=list)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         is_ecr = isinstance(self.server, EcrServer)
         program = ["elsewhere", self.server.host, self.server.host, "ecr"] if is_ecr else ["dregutil"]
         login = (
@@ -47,14 +53,14 @@ class Site:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY", "DREGUTIL", "AWS"))
         }
-        return subprocess.run(
+        return subprocess.Popen(
             [*command, *arguments],
             cwd=self.folder,
             env={**kept, "PYTHONPATH": str(TESTS), **self.environment},
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=120,
         )
 
     @property
@@ -175,8 +181,56 @@ def test_ecr_deletes_many_images_in_few_requests(ecr: Site) -> None:
     assert isinstance(ecr.server, EcrServer)
     batches = [len(call["imageIds"]) for call in ecr.server.called("BatchDeleteImage")]
     assert sum(batches) == 80
-    assert len(batches) <= 20
+    assert len(batches) <= 4
     assert sum(write.startswith("DELETE") for write in ecr.writes) == 1  # of a digest that does not exist
+
+
+def test_batches_whose_answers_are_lost_are_looked_at(ecr: Site) -> None:
+    before = ecr.fill()
+    assert isinstance(ecr.server, EcrServer)
+    ecr.server.lost.add("BatchDeleteImage")
+
+    done = ecr.run(*REMOVE, "-t", "<2")
+
+    assert done.returncode == 0, done.stderr
+    assert ecr.tags == {tag: before[tag] for tag in ("1.2", "2.0", "stable")}
+    assert ecr.are_whole()
+    back = ecr.run("undo", "-y")
+    assert back.returncode == 0, back.stderr
+    assert ecr.tags == before
+
+
+@pytest.mark.parametrize("carried_out", [False, True])
+def test_a_run_that_is_killed_in_a_batch_is_taken_up(ecr: Site, carried_out: bool) -> None:
+    before = ecr.fill()
+    assert isinstance(ecr.server, EcrServer)
+    delete = ecr.server._delete_batch
+    running: list[subprocess.Popen[str]] = []
+
+    def kill(body: Mapping[str, Any]) -> Answer:
+        found = delete(body) if carried_out else Answer(0)
+        running[0].kill()
+        running[0].wait()
+        return found
+
+    ecr.server._delete_batch = kill  # type: ignore[method-assign]
+    running.append(ecr.start(*REMOVE, "-t", "<2"))
+    running[0].communicate(timeout=120)
+    ecr.server._delete_batch = delete  # type: ignore[method-assign]
+    stay = ("1.2", "2.0", "stable")
+    assert {tag: ecr.tags[tag] for tag in stay} == {tag: before[tag] for tag in stay}
+    assert ecr.are_whole()
+
+    (record,) = (ecr.folder / "state" / "runs").iterdir()
+    done = ecr.run("apply", "--resume", record.name, "-y")
+
+    assert done.returncode == 0, done.stderr
+    assert ecr.tags == {tag: before[tag] for tag in stay}
+    assert ecr.are_whole()
+    back = ecr.run("undo", "-y")
+    assert back.returncode == 0, back.stderr
+    assert ecr.tags == before
+    assert ecr.are_whole()
 
 
 @pytest.mark.parametrize("lacking", ["AWS_ACCESS_KEY_ID", "a right"])

@@ -87,6 +87,7 @@ class RepositoryRun:
         """Carry out the steps in batches, with a look at the tags before each."""
         work, stop = self.work, self._run.stop
         at_once = _STEPS_AT_ONCE_LARGE if self._tags_before > _FEW_TAGS else _STEPS_AT_ONCE
+        at_once = max(at_once, self._run.registry.deletes_at_once)
         ready = self._ready()
         if ready and work.looks.is_over and not stop.is_set():
             await work.looks.look()

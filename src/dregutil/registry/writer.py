@@ -85,6 +85,12 @@ class WritableRegistry(Registry):
         return by_service is not None and by_service.service.tags_first
 
     @property
+    def deletes_at_once(self) -> int:
+        """How many manifests go in one request if they are deleted at the same time."""
+        by_service = self._by_service
+        return 1 if by_service is None or self._refuses_manifests else by_service.service.deletes_at_once
+
+    @property
     def _by_service(self) -> ServiceWrites | None:
         """The writes of the registry's service; None if it has none that is known."""
         if self._writes is None and self.native is not None and self.native.service is not None:
@@ -153,7 +159,7 @@ class WritableRegistry(Registry):
         by_service = self._by_service
         if by_service is not None and repository in by_service.repositories:
             return await by_service.delete_manifest(repository, digest)
-        if by_service is not None and by_service.service.deletes_many and not self._refuses_manifests:
+        if by_service is not None and self.deletes_at_once > 1:
             try:
                 return await by_service.delete_manifest(repository, digest)
             except (NoListingError, DeniedError, LoginError):

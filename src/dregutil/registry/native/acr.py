@@ -48,7 +48,7 @@ class Acr:
     deletes_manifests = False
     restores = False
     tags_first = False
-    deletes_many = False
+    deletes_at_once = 1
 
     def __init__(self, access: Access) -> None:
         self._access = access

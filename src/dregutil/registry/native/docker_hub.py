@@ -54,7 +54,7 @@ class DockerHub:
     deletes_manifests = False
     restores = False
     tags_first = True
-    deletes_many = False
+    deletes_at_once = 1
 
     def __init__(self, access: Access) -> None:
         self._access = access

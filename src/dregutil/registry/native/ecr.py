@@ -81,7 +81,7 @@ class Ecr:
     deletes_manifests = True
     restores = False
     tags_first = False
-    deletes_many = True
+    deletes_at_once = _MOST_IDS
 
     def __init__(self, access: Access) -> None:
         """Raises LookupError if the registry's name has no API."""

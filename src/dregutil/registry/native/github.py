@@ -61,7 +61,7 @@ class GitHub:
     deletes_manifests = True
     restores = True
     tags_first = False
-    deletes_many = False
+    deletes_at_once = 1
 
     def __init__(self, access: Access) -> None:
         self._access = access

@@ -42,7 +42,7 @@ class GitLab:
     deletes_manifests = False
     restores = False
     tags_first = False
-    deletes_many = False
+    deletes_at_once = 1
 
     def __init__(self, access: Access) -> None:
         self._access = access

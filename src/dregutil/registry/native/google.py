@@ -44,7 +44,7 @@ class Google:
     deletes_manifests = False
     restores = False
     tags_first = False
-    deletes_many = False
+    deletes_at_once = 1
 
     def __init__(self, access: Access) -> None:
         self._access = access

@@ -56,7 +56,7 @@ class Harbor:
     deletes_manifests = True
     restores = False
     tags_first = False
-    deletes_many = False
+    deletes_at_once = 1
 
     def __init__(self, access: Access) -> None:
         self._access = access

@@ -19,8 +19,8 @@ class Service(Protocol):
 
     `name` is for people ("Docker Hub's API"). `page`: how many entries one request lists. `deletes_tags`,
     `deletes_manifests`, `restores`: which of the writes it has; the others are never called. `tags_first`: the registry
-    deletes no digest that has tags; they are deleted by this API before it. `deletes_many`: manifests that are deleted
-    at the same time go in one request, so that this API is used before the registry's.
+    deletes no digest that has tags; they are deleted by this API before it. `deletes_at_once`: how many
+    manifests one request deletes; if more than one, this API is used before the registry's.
 
     Reading raises NoListingError where this login may not, or this server has no such API: the standard way is used
     then, and the error says why (`is_everywhere`: for every repository). Other errors are raised as they are, and end
@@ -33,7 +33,7 @@ class Service(Protocol):
     deletes_manifests: bool
     restores: bool
     tags_first: bool
-    deletes_many: bool
+    deletes_at_once: int
 
     def writing(self) -> Self:
         """The same service with a transport that writes; as it was made, it cannot."""
