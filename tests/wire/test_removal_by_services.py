@@ -238,7 +238,7 @@ def test_a_cleanup(site: Site) -> None:
     before = fill(site)
     (site.folder / "policy.yml").write_text(
         "version: 1\npolicies:\n- name: old\n  repositories: ['shop/**']\n  select: {version: '<2'}\n"
-        "  keep: {last: 2}\n"
+        "  keep: {last: 2}\n  min_age: 0d\n"
     )
 
     done = site.run("cleanup", "-f", "policy.yml", "-y")
