@@ -33,6 +33,7 @@ class ConnectOptions:
     function, which is called when the password is first needed, and again if it is refused. `credential_source` is
     "flags", "environment", or the name of a weaker place. `verify` is the path of a CA bundle, or False for no
     verification. `timeout` is in seconds without an answer. `insecure` allows plain HTTP and untrusted certificates.
+    `on_warning` receives what the registry itself warns of.
     """
 
     user: str | None = None
@@ -47,6 +48,7 @@ class ConnectOptions:
     insecure: bool = False
     credential_source: str = "flags"
     authfile: str | None = None
+    on_warning: Callable[[str], None] | None = None
 
 
 @asynccontextmanager
@@ -98,6 +100,7 @@ async def _opened(
         concurrency=options.concurrency,
         timeout=options.timeout,
         proxy=_proxy(found),
+        on_warning=options.on_warning,
     )
     others: list[Transport] = []
     try:

@@ -287,6 +287,7 @@ class SessionBase:
                 if self._options.get("verify") is False:
                     self._warn("certificates are not verified")
                 chosen: dict[str, Any] = {name: self._options[name] for name in _CONNECT if name in self._options}  # type: ignore[literal-required]
+                chosen["on_warning"] = self._warn
                 self._registry = await self._stack.enter_async_context(connect(self.address, ConnectOptions(**chosen)))
         try:
             yield self._registry

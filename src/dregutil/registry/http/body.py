@@ -32,6 +32,10 @@ class Limits:
     urgent: bool = False
     only_reads: bool = False
 
+    def may_repeat(self, method: str) -> bool:
+        """Whether a request may be sent again whose answer was lost."""
+        return self.only_reads or method in ("GET", "HEAD")
+
 
 async def read_content(method: str, response: aiohttp.ClientResponse, limits: Limits, watched: Watched) -> bytes:
     """The body; the connection is closed if it is not read completely, and free for the next request if it is."""

@@ -38,6 +38,7 @@ from dregutil.registry.http.body import Limits, read_content
 from dregutil.registry.http.deadline import Watch
 from dregutil.registry.http.network_errors import as_own_error, connection_was_refused, host_and_port
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
+from dregutil.registry.http.server_warnings import ServerWarnings
 from dregutil.registry.http.throttle import PATIENCE, Gate
 
 __all__ = ["READING", "WRITING", "Answer", "Transport"]
@@ -83,11 +84,12 @@ class Transport:
         timeout: float = 30.0,
         patience: float = PATIENCE,
         proxy: str | None = None,
+        on_warning: Callable[[str], None] | None = None,
     ) -> None:
         """`timeout`: seconds without receiving anything; for a DELETE, which may take a server long, 20 times that. In
         20 times that every answer must be complete.
 
-        `patience`: for how many seconds the server may refuse everything because of its load.
+        `patience`: for how many seconds the server may refuse everything. `on_warning` receives the server's warnings.
         """
         self._base = base_url.rstrip("/")
         self.base = URL(self._base, encoded=True)
@@ -111,6 +113,7 @@ class Transport:
         self._has_answered = False
         self.examine: Callable[[Answer], Awaitable[None]] | None = None
         """Called with the answer to each read; it may raise."""
+        self.warnings = ServerWarnings(on_warning, self.redacted)
 
     def writing(self) -> Transport:
         """The same connections, logins and pace, for one who may change the registry."""
@@ -307,7 +310,7 @@ class Transport:
                     refused += 1
                     self._check_patience(url, refused)
                     continue  # the gate delays it
-                if not _may_repeat(method, limits) or not is_temporary(answer.status):
+                if not limits.may_repeat(method) or not is_temporary(answer.status):
                     return answer
                 if attempt + 1 >= MOST_ATTEMPTS:
                     raise UnreachableError(
@@ -320,7 +323,7 @@ class Transport:
     def _may_help(self, method: str, error: UnreachableError, limits: Limits, sent: int) -> bool:
         """Whether to send a request again that was sent `sent` times and failed with `error`. Before the server has
         answered once, the address may be wrong: where no connection can be made, it is not sent again then."""
-        if not _may_repeat(method, limits) or isinstance(error, CertificateError | ThrottledError):
+        if not limits.may_repeat(method) or isinstance(error, CertificateError | ThrottledError):
             return False
         most = MOST_ATTEMPTS if self._has_answered else 1 if connection_was_refused(error) else _FIRST_ATTEMPTS
         if sent >= most:
@@ -359,6 +362,8 @@ class Transport:
             content = await read_content(method, response, limits, watched)
             now = time.monotonic()
             self._learn_pace(response, started, now)
+            if "Warning" in response.headers and url.origin() == self.base.origin():
+                self.warnings.note(response.headers.getall("Warning"))
             if _log.isEnabledFor(logging.DEBUG):
                 self._log(method, url, response.status, now - started)
             return Answer(response.status, response.headers, content, url)
@@ -387,11 +392,6 @@ class Transport:
         """Log an exchange: with another origin, only its host, since the rest of the URL may be a signature."""
         shown = self.redacted(url.raw_path if url.origin() == self.base.origin() else host_and_port(url))
         _log.debug("%s %s: %d in %.0f ms", method, shown, status, seconds * 1000)
-
-
-def _may_repeat(method: str, limits: Limits) -> bool:
-    """Whether a request may be sent again whose answer was lost."""
-    return method in READING or limits.only_reads
 
 
 def _shown(method: str, limits: Limits) -> str:
