@@ -15,6 +15,7 @@ from dregutil.registry.native.github import GitHub, is_github
 from dregutil.registry.native.gitlab import GitLab, is_gitlab
 from dregutil.registry.native.google import Google, is_google
 from dregutil.registry.native.harbor import Harbor, is_harbor
+from dregutil.registry.native.quay import Quay, is_quay
 from dregutil.registry.native.service import Service
 from dregutil.registry.native.zot import Zot, has_zot_search
 from dregutil.registry.server_kind import Evidence, name_server
@@ -43,6 +44,7 @@ CANDIDATES: list[Candidate] = [
     Candidate(is_google, Google),
     Candidate(is_harbor, Harbor),
     Candidate(is_artifactory, Artifactory),
+    Candidate(is_quay, Quay),
 ]
 
 
