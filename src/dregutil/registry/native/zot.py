@@ -18,12 +18,13 @@ from dregutil.oci.manifest import Kind, kind_of_media_type
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
+from dregutil.registry.native.registry_tags import registry_tags
 from dregutil.registry.native.service import MayReturn
 
 __all__ = ["Zot", "has_zot_search"]
 
 _NAME = "zot's search"
-_PAGE = 1000  # of the list of tags; the search has no pages here
+_PAGE = 1_000_000  # it has no pages here
 _DISCOVER = "/v2/_oci/ext/discover"
 _SEARCH = "/v2/_zot/ext/search"
 _BASE = "Tag Digest MediaType Size"
@@ -68,7 +69,9 @@ class Zot:
         for number, names in enumerate(_FIELDS):
             images = await self._images(repository, names)
             if images is not None:
-                return _listing(images, await self._tags(repository), has_pulls=number < len(_FIELDS) - 1)
+                return _listing(
+                    images, await registry_tags(self._access, repository), has_pulls=number < len(_FIELDS) - 1
+                )
         raise NoListingError(f"{_NAME} has other fields than dregutil knows", is_everywhere=True)
 
     async def delete_tag(self, repository: Repository, tag: Tag) -> bool:
@@ -100,16 +103,6 @@ class Zot:
         if said or results is None:
             raise NoListingError(f"{_NAME} did not list {repository}: {said or 'no reason given'}")
         return list(fields.dicts(results, _NAME))
-
-    async def _tags(self, repository: Repository) -> frozenset[Tag]:
-        """The registry's own list of tags."""
-        found: list[Tag] = []
-        path = f"/v2/{repository}/tags/list"
-        async for page in self._client.linked(
-            path, {"n": _PAGE}, scopes=self._access.scopes(repository), names=lambda page: _inside(page, "tags") or ()
-        ):
-            found += fields.tags(_inside(page, "tags"))
-        return frozenset(found)
 
 
 def _inside(document: Any, *names: str) -> Any:

@@ -1,0 +1,28 @@
+"""The registry's own list of tags, with which a service's list is compared that may leave something out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dregutil.oci.names import Repository, Tag
+from dregutil.registry.native import fields
+from dregutil.registry.native.access import Access
+
+__all__ = ["registry_tags"]
+
+_PAGE = 1000
+
+
+async def registry_tags(access: Access, repository: Repository) -> frozenset[Tag]:
+    """All tags that the distribution API lists. Raises NoListingError, and what reading a registry raises."""
+    found: list[Tag] = []
+
+    def names(page: Any) -> list[object]:
+        listed = page.get("tags") if isinstance(page, dict) else None
+        return listed if isinstance(listed, list) else []
+
+    client = access.here("the registry's list of tags")
+    path = f"/v2/{repository}/tags/list"
+    async for page in client.linked(path, {"n": _PAGE}, scopes=access.scopes(repository), names=names):
+        found += fields.tags(names(page))
+    return frozenset(found)
