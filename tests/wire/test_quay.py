@@ -61,6 +61,18 @@ async def test_a_tag_has_what_quay_says_of_it(server: QuayServer) -> None:
     assert (entry(found, child).size, entry(found, child).children) == (4100, ())
 
 
+async def test_a_deletion_while_the_pages_are_read_makes_the_list_incomplete(server: QuayServer) -> None:
+    for number in range(150):
+        hold_image(server, WEB, f"1.{number}", seed=str(number))
+        server.pushed[WEB, f"1.{number}"] = 1_750_000_000 - number
+    server.before_page = lambda page: (server.repositories[WEB].tags or {}).pop("1.0", None) if page == 2 else None
+
+    found = await listed(server)
+
+    assert "1.100" not in found.tags
+    assert not found.is_complete
+
+
 async def test_no_password_is_sent_to_it(server: QuayServer) -> None:
     hold_image(server, WEB, "1.0", seed="one")
     await listed(server)

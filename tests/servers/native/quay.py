@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ _TAGS = re.compile(r"/api/v1/repository/(?P<name>[^/]+/.+)/tag/")
 class QuayServer(ProfileServer):
     """`private` repositories are not shown. `pushed`: when a tag came to its digest, in seconds since 1970; the later
     ones are listed first. `immutable`: tags. `calls`: the requests to its API, `logins` what was sent with
-    them."""
+    them. `before_page`: what somebody else does before a page is made."""
 
     def __init__(self) -> None:
         super().__init__(_PROFILE)
@@ -32,6 +33,7 @@ class QuayServer(ProfileServer):
         self.immutable: set[str] = set()
         self.calls: list[str] = []
         self.logins: list[str | None] = []
+        self.before_page: Callable[[int], object] = int
 
     def answer(self, request: Request) -> Answer:
         if request.path == "/v2/":  # by its realm Quay is recognised
@@ -52,6 +54,7 @@ class QuayServer(ProfileServer):
     def _tags_page(self, request: Request, name: str) -> Answer:
         """[Q1] At most 100, newest first; deleted tags too without `onlyActiveTags`."""
         assert request.query.get("onlyActiveTags") == "true", "tags that are gone are listed as well"
+        self.before_page(int(request.query.get("page", "1")))
         tags = self.repositories[name].tags or {}
         names = sorted(tags, key=lambda tag: (-self.pushed.get((name, tag), 0), tag))
         size, page = min(int(request.query.get("limit", "50")), 100), int(request.query.get("page", "1"))

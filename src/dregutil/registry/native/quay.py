@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 from dregutil.errors import NoListingError
@@ -18,6 +19,7 @@ from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.client import encoded
 from dregutil.registry.native.login import ApiLogin
+from dregutil.registry.native.registry_tags import registry_tags
 from dregutil.registry.native.service import MayReturn
 from dregutil.registry.server_kind import Evidence, name_server
 
@@ -51,10 +53,11 @@ class Quay:
         return self
 
     async def listing(self, repository: Repository) -> Listing:
-        """See `Service`. What is pushed while the pages are read may hide a tag: compare the tags."""
+        """See `Service`. What is deleted while the pages are read hides a tag, so they are compared with the registry's
+        own list of tags."""
         client = self._access.here(self.name, ApiLogin())
-        namespace, found, name = repository.partition("/")
-        if not found:
+        namespace, slash, name = repository.partition("/")
+        if not slash:
             raise NoListingError(f"{self.name} has no repository without a namespace: {repository}")
         path = f"/api/v1/repository/{encoded(namespace)}/{encoded(name)}/tag/"
 
@@ -72,7 +75,9 @@ class Quay:
                 raise NoListingError(f"{self.name}: its list does not end")
             pages += await client.numbered(ask, range(len(pages) + 1, len(pages) + 1 + at_once))
             at_once = min(2 * at_once, _MOST)
-        return _listing(row for page in pages for row in fields.dicts(page.get("tags"), self.name))
+        found = _listing(row for page in pages for row in fields.dicts(page.get("tags"), self.name))
+        agrees = found.tags.keys() == await registry_tags(self._access, repository)
+        return replace(found, is_complete=found.is_complete and agrees)
 
     async def delete_tag(self, repository: Repository, tag: Tag) -> bool:
         """Never called: see `deletes_tags`."""
