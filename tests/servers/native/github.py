@@ -160,14 +160,10 @@ class GitHubApi(Endpoint):
                 if gone.repository == repository and time.time() - gone.at < _KEPT
             ]
         else:
-            rows = [
-                (
-                    self._ids[repository, digest],
-                    digest,
-                    [tag for tag, on in (content.tags or {}).items() if on == digest],
-                )
-                for digest in content.manifests
-            ]
+            tags: dict[str, list[str]] = {digest: [] for digest in content.manifests}
+            for tag, digest in (content.tags or {}).items():
+                tags.setdefault(digest, []).append(tag)
+            rows = [(self._ids[repository, digest], digest, tags[digest]) for digest in content.manifests]
             unseen = {number for number, _, _ in rows if self._unseen.get(number, 0)}
             self._unseen.update({number: self._unseen[number] - 1 for number in unseen})
             rows = [row for row in rows if row[0] not in unseen]
