@@ -11,6 +11,7 @@ import dregutil
 from dregutil.errors import NoListingError
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository
+from dregutil.registry import reader
 from dregutil.registry.native import services
 from dregutil.registry.native.google import Google, is_google
 from dregutil.registry.native.services import Candidate
@@ -27,6 +28,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleServer]:
     with GoogleServer() as found:
         here = Candidate(lambda address, _: address.netloc == found.host, Google)
         monkeypatch.setattr(services, "CANDIDATES", [here])
+        monkeypatch.setattr(reader, "is_google", lambda address: address.netloc == found.host)
         yield found
 
 
@@ -111,4 +113,17 @@ def test_two_requests_read_the_tags_of_a_repository(server: GoogleServer, tmp_pa
 
     assert dict(found.inventory.tags(WEB)) == digests
     assert [*found.listings] == [WEB]
-    assert len(server.asked) == 2
+    assert [target.partition("?")[2].partition("&")[0] for target in server.asked] == ["n=10000", "n=10000"]
+
+
+def test_a_list_that_google_ends_is_not_taken_for_whole(server: GoogleServer, tmp_path: Path) -> None:
+    """Whether it honours `last` is not known: here it does not, and the tags beyond are never seen."""
+    for number in range(10_001):
+        hold_image(server, WEB, f"1.{number}", seed="the same")
+
+    with dregutil.open(server.url, state_dir=tmp_path, contents=None) as registry:
+        found = registry.crawl(WEB)
+
+    assert str(found.failed[WEB]) == (
+        "could not list the tags of project/shop/web: the registry ends its list after 10,000 names"
+    )

@@ -15,10 +15,10 @@ from dregutil.oci.names import Repository, Tag
 from dregutil.registry.answers import is_unknown_name
 from dregutil.registry.http.transport import Answer
 
-__all__ = ["Progress", "decoded", "follow_links", "may_be_cut", "name_pages", "names_of", "next_page"]
+__all__ = ["PAGE", "Progress", "decoded", "follow_links", "may_be_cut", "name_pages", "names_of", "next_page"]
 
 MOST_PAGES = 100_000
-_PAGE = 1000  # more is an error on distribution, less costs round trips
+PAGE = 1000  # more is an error on distribution, less costs round trips
 _SMALL_PAGE = 100
 _LISTINGS = 3  # attempts at a list of which a later page is missing
 _PAGES = 50  # the page sizes of servers are multiples of this
@@ -31,16 +31,22 @@ _Name = TypeVar("_Name", Repository, Tag)
 
 
 async def name_pages(
-    path: URL, what: str, ask: Callable[[URL], Awaitable[Answer]], fail: Callable[[Answer], DregutilError]
+    path: URL,
+    what: str,
+    ask: Callable[[URL], Awaitable[Answer]],
+    fail: Callable[[Answer], DregutilError],
+    *,
+    size: int = PAGE,
 ) -> AsyncIterator[tuple[Any, bool]]:
     """The JSON documents of the list at `path`, of tags or repositories, each with whether it is certainly the last;
     none if the repository does not exist.
 
     `ask` requests a page, `fail` makes the error for an answer that is none. A full page without a Link may be one of
-    several (Nexus): the names after its last one are requested. Raises UnlistableError if the list never ends.
+    several (Nexus): the names after its last one are requested. `size`: how many names to ask for at first. Raises
+    UnlistableError if the list never ends, or is cut.
     """
     key = "tags" if path.path.endswith("/tags/list") else "repositories"
-    first = path.with_query(n=str(_PAGE))
+    first = path.with_query(n=str(size))
     url: URL | None = first
     progress = Progress(what)
     is_first, begun = True, 1
@@ -55,7 +61,7 @@ async def name_pages(
             url, progress, is_first, begun = first, Progress(what), True, begun + 1
             continue
         is_first = False
-        if answer.status == 400 and url.query.get("n") == str(_PAGE) and before is None:
+        if answer.status == 400 and url.query.get("n") == str(size) and before is None:
             url = url.update_query(n=str(_SMALL_PAGE))
             continue
         if before is not None and 400 <= answer.status < 500:
@@ -66,6 +72,8 @@ async def name_pages(
         names = page.get(key)
         is_new = progress.read(names if isinstance(names, list) else ())
         if before is not None and not is_new:
+            if len(before) == size and _is_start(names, before):
+                raise UnlistableError(f"could not {what}: the registry ends its list after {size:,} names")
             return
         url, before = next_page(answer.headers.getall("Link", []), answer.url), None
         if url is None and may_be_cut(names):
@@ -122,6 +130,11 @@ def _links(header: str, url: URL) -> Iterator[tuple[str, frozenset[str]]]:
         text = "" if named is None else (named[1] if named[1] is not None else named[2])
         yield found[1] if found[1] is not None else found[2], frozenset(text.strip().strip("'").lower().split())
         place = found.end() + 1
+
+
+def _is_start(names: object, before: list[Any]) -> bool:
+    """Whether a page repeats the start of the one before: the server pages its list, but does not continue it."""
+    return isinstance(names, list) and 0 < len(names) < len(before) and names == before[: len(names)]
 
 
 class Progress:

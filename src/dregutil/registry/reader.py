@@ -30,7 +30,8 @@ from dregutil.registry.http.transport import Answer, Transport
 from dregutil.registry.learnt import Learnt
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.api import NativeApi
-from dregutil.registry.paging import follow_links, name_pages, names_of
+from dregutil.registry.native.google import LONGEST_LIST, is_google
+from dregutil.registry.paging import PAGE, follow_links, name_pages, names_of
 from dregutil.registry.recognition import Recognition, shows_registry
 from dregutil.registry.server_kind import Evidence, ServerKind, name_server
 from dregutil.registry.uncached import NO_CACHE, Uncached
@@ -184,7 +185,8 @@ class Registry:
     async def tag_pages(self, repository: Repository) -> AsyncGenerator[tuple[Sequence[Tag], bool], None]:
         """The list of tags as it is read, page by page, each with whether it is certainly the last. As `tags`."""
         path = f"/v2/{repository}/tags/list"
-        async for page, last in self._pages(path, self._pull(repository), f"list the tags of {repository}", repository):
+        what, size = f"list the tags of {repository}", LONGEST_LIST if is_google(self.address) else PAGE
+        async for page, last in self._pages(path, self._pull(repository), what, repository, size):
             yield names_of(page, "tags", Tag.parse), last
 
     async def resolve(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
@@ -367,7 +369,7 @@ class Registry:
         return bool(answer.body) or blob.size == 0 or await self.blob_size(repository, blob.digest) == 0
 
     async def _pages(
-        self, path: str, scopes: tuple[str, ...], what: str, repository: Repository | None = None
+        self, path: str, scopes: tuple[str, ...], what: str, repository: Repository | None = None, size: int = PAGE
     ) -> AsyncIterator[tuple[Any, bool]]:
         """The JSON documents of a paged list of names, as `name_pages`."""
 
@@ -379,7 +381,7 @@ class Registry:
         def fail(answer: Answer) -> DregutilError:
             return self._failure(answer, what, repository or "")
 
-        async for page in name_pages(self._transport.url(path), what, ask, fail):
+        async for page in name_pages(self._transport.url(path), what, ask, fail, size=size):
             yield page
 
     def _pull(self, repository: Repository) -> tuple[str, ...]:

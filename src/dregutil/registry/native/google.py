@@ -23,14 +23,14 @@ from dregutil.registry.native.service import MayReturn
 from dregutil.registry.server_kind import Evidence
 from dregutil.registry.uncached import NO_CACHE
 
-__all__ = ["Google", "is_google"]
+__all__ = ["LONGEST_LIST", "Google", "is_google"]
 
 _NAME = "Google's list of manifests"
-_PAGE = 10_000
+LONGEST_LIST = 10_000
 _HOST = re.compile(r"(?:[a-z0-9-]+\.)?gcr\.io|[a-z0-9-]+-docker\.pkg\.dev")
 
 
-def is_google(address: RegistryAddress, evidence: Evidence) -> bool:  # noqa: ARG001 - the interface
+def is_google(address: RegistryAddress, evidence: Evidence | None = None) -> bool:  # noqa: ARG001 - the interface
     """Whether a registry is Google's, by its host: others refuse a page of 10,000."""
     return _HOST.fullmatch(address.host) is not None
 
@@ -39,7 +39,7 @@ class Google:
     """Lists manifests with their tags; implements `Service`. It deletes through the distribution API only."""
 
     name = _NAME
-    page = _PAGE
+    page = LONGEST_LIST
     deletes_tags = False
     deletes_manifests = False
     restores = False
@@ -57,7 +57,7 @@ class Google:
         """All manifests, with those that have no tag. Raises NoListingError, and what reading a registry raises."""
         document, _ = await self._client.get(
             f"/v2/{repository}/tags/list",
-            {"n": _PAGE},
+            {"n": LONGEST_LIST},
             scopes=self._access.scopes(repository),
             headers=NO_CACHE,
         )
@@ -66,7 +66,7 @@ class Google:
             raise NoListingError(f"{_NAME}: there is none in the list of tags of {repository}")
         entries = tuple(_entry(digest, about) for digest, about in manifests.items())
         names = fields.tags(document.get("tags"))
-        is_cut = max(len(manifests), len(names)) >= _PAGE
+        is_cut = max(len(manifests), len(names)) >= LONGEST_LIST
         listing = Listing(entries, is_complete=not is_cut, has_untagged=True)
         if not is_cut and listing.tags.keys() != set(names):
             raise NoListingError(f"{_NAME}: its manifests have other tags than those that it lists")
