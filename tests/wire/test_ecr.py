@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from dregutil.errors import (
     DeniedError,
@@ -181,7 +182,7 @@ async def test_without_credentials_of_aws_nothing_is_sent(server: EcrServer, mon
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     with pytest.raises(NoListingError, match="needs credentials of AWS") as refused:
         await listed(server)
-    assert "AWS_PROFILE" in refused.value.advice
+    assert "set AWS_PROFILE" in refused.value.message
     assert refused.value.is_everywhere
     assert server.calls == []
 
@@ -192,6 +193,24 @@ async def test_a_profile_that_does_not_exist_is_named(server: EcrServer, monkeyp
         await listed(server)
 
 
+async def test_a_role_that_is_refused_says_so(server: EcrServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no role for you"}}, "AssumeRole")
+
+    monkeypatch.setattr("botocore.session.Session.get_credentials", refuse)
+    with pytest.raises(NoListingError, match="no role for you") as refused:
+        await listed(server)
+    assert refused.value.is_everywhere
+
+
+async def test_without_a_region_anywhere_nothing_is_sent(server: EcrServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    with pytest.raises(NoListingError, match="set AWS_DEFAULT_REGION"):
+        await listed(server)
+    assert server.calls == []
+
+
 async def test_without_botocore_the_error_says_how_to_get_it(
     server: EcrServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +219,7 @@ async def test_without_botocore_the_error_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "botocore.session", None)
     with pytest.raises(NoListingError, match="needs botocore") as refused:
         await listed(server)
-    assert "pip install 'docker-registry-util[aws]'" in refused.value.advice
+    assert "pip install 'docker-registry-util[aws]'" in refused.value.message
     assert refused.value.is_everywhere
 
 

@@ -15,10 +15,8 @@ from dregutil.errors import NoListingError
 
 __all__ = ["Signer"]
 
-_INSTALL = "install it with: pip install 'docker-registry-util[aws]'"
-_NO_CREDENTIALS = (
-    "docker's password for the registry is not enough: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-)
+_INSTALL = "pip install 'docker-registry-util[aws]'"
+_GIVE = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; docker's password is not enough"
 
 
 class Signer:
@@ -53,24 +51,22 @@ class Signer:
         """The current credentials, which botocore renews when they are about to expire."""
         try:
             import botocore.session
-            from botocore.exceptions import BotoCoreError
+            from botocore.exceptions import BotoCoreError, ClientError
         except ImportError as error:
-            raise NoListingError(f"{self._what} needs botocore", advice=_INSTALL, is_everywhere=True) from error
+            raise NoListingError(f"{self._what} needs botocore ({_INSTALL})", is_everywhere=True) from error
         try:
             if self._credentials is None:
                 session = botocore.session.get_session()
                 self._region = self._region or str(session.get_config_variable("region") or "")
                 self._credentials = session.get_credentials()
             if self._credentials is None:
-                raise NoListingError(
-                    f"{self._what} needs credentials of AWS", advice=_NO_CREDENTIALS, is_everywhere=True
-                )
+                raise NoListingError(f"{self._what} needs credentials of AWS ({_GIVE})", is_everywhere=True)
             frozen = self._credentials.get_frozen_credentials()
-        except BotoCoreError as error:
+        except (BotoCoreError, ClientError) as error:  # the latter where a role is refused
             message = f"{self._what}: the credentials of AWS cannot be used: {error}"
             raise NoListingError(message, is_everywhere=True) from error
         if not self._region:
-            raise NoListingError(f"{self._what}: its region is not known", advice="set AWS_REGION", is_everywhere=True)
+            raise NoListingError(f"{self._what}: the region is not known (set AWS_DEFAULT_REGION)", is_everywhere=True)
         for secret in (frozen.secret_key, frozen.token):
             if secret:
                 self._hide(secret)
