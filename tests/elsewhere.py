@@ -1,6 +1,7 @@
 """A registry on the loopback whose service's API is at another address, as that of docker.io and ghcr.io is.
 
 Run as a program, it is `dregutil` for such a registry: REGISTRY API NAME ARGUMENT …, the first two without a scheme.
+Where NAME ends in `+sweep`, tags go first as in a large repository.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from dregutil.apply import sweep
 from dregutil.cli import run
 from dregutil.registry.native import hosts, services
 from dregutil.registry.native.access import Access
@@ -39,5 +41,8 @@ def _put_before(registry: str, api: str, made: Callable[[Access], Service]) -> N
 
 if __name__ == "__main__":
     named: dict[str, Callable[[Access], Service]] = {"hub": DockerHub, "github": GitHub, "ecr": Ecr}
-    _put_before(sys.argv[1], sys.argv[2], named[sys.argv[3]])
+    name, _, as_large = sys.argv[3].partition("+")
+    _put_before(sys.argv[1], sys.argv[2], named[name])
+    if as_large:
+        vars(sweep)["tags_first_pays"] = lambda _, __: True
     sys.exit(run(sys.argv[4:]))

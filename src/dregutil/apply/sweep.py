@@ -27,6 +27,8 @@ async def sweep(work: Work, carry_out: Callable[[StepState], Awaitable[None]]) -
     UnreachableError, LoginError and JournalError; where the registry merely refuses, the tags are where they were.
     """
     graph, run = work.live.graph, work.run
+    if run.registry.is_by_service(work.repository):
+        return
     states = [state for state in work.steps.pending if not state.dropped and state.step.digest in graph.tags_of]
     if not tags_first_pays([state.step for state in states], len(graph.tags)) or run.stop.is_set():
         return

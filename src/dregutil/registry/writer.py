@@ -90,6 +90,11 @@ class WritableRegistry(Registry):
         by_service = self._by_service
         return 1 if by_service is None or self._refuses_manifests else by_service.service.deletes_at_once
 
+    def is_by_service(self, repository: Repository) -> bool:
+        """Whether the registry's service deletes manifests there: that takes no longer in a large repository."""
+        by_service = self._by_service
+        return by_service is not None and repository in by_service.repositories
+
     @property
     def _by_service(self) -> ServiceWrites | None:
         """The writes of the registry's service; None if it has none that is known."""
@@ -157,7 +162,7 @@ class WritableRegistry(Registry):
         seconds; DeletionDisabledError, DeniedError, LoginError, RegistryError, OutcomeUnknownError.
         """
         by_service = self._by_service
-        if by_service is not None and repository in by_service.repositories:
+        if by_service is not None and self.is_by_service(repository):
             return await by_service.delete_manifest(repository, digest)
         if by_service is not None and self.deletes_at_once > 1:
             try:
