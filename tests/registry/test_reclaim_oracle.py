@@ -35,6 +35,7 @@ from dregutil.storage.stored import StoredRegistry
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher
 from remembering import plan_removal
 from servers import DistributionServer
+from servers.real import KINDS
 from servers.s3 import S3Registry, S3Server
 
 pytestmark = pytest.mark.property
@@ -46,6 +47,7 @@ FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 EMPTY = 6  # the empty layer
 STRAYS = ("README", "zz/README", "sha256/zz/left", "sha256/zz/data", "zz/data", "sha256/ab/x/data", "sha256/data")
+UNTAGGED = {Generation.V2: "-m", Generation.V3: "--delete-untagged"}
 _number = itertools.count()
 
 
@@ -158,9 +160,9 @@ def blobs_in(storage: Path) -> dict[str, int]:
     return {f"sha256:{data.parent.name}": data.stat().st_size for data in found}
 
 
-def collected(storage: Path, folder: Path, *options: str) -> dict[str, int] | None:
+def collected(kind: type[DistributionServer], storage: Path, folder: Path, *options: str) -> dict[str, int] | None:
     """The blobs left in a copy of `storage` after the real collector; None if it stopped with an error."""
-    server = DistributionServer(folder)
+    server = kind(folder)
     shutil.copytree(storage, server.storage)
     try:
         server.garbage_collect(*options)
@@ -266,8 +268,15 @@ class Known(KnownManifests):
         return parse_manifest(raw, self._stored.manifests[digest].media_type, digest)
 
 
-def check(plans: tuple[Plan, Plan], then: Mapping[str, int] | None, now: Mapping[str, int] | None) -> None:
-    """`then` and `now`: what the collector leaves before and after the removal."""
+def check(
+    plans: tuple[Plan, Plan],
+    then: Mapping[str, int] | None,
+    now: Mapping[str, int] | None,
+    *,
+    is_bound: bool = True,
+) -> None:
+    """`then` and `now`: what the collector leaves before and after the removal. `is_bound`: no more than the figure of
+    the API alone can come back."""
     bound, exact = plans
     assert sum(step.frees for step in exact.steps) == exact.reclaim.reclaimable_bytes
     assert sum(step.frees for step in bound.steps) == bound.reclaim.reclaimable_bytes
@@ -277,7 +286,7 @@ def check(plans: tuple[Plan, Plan], then: Mapping[str, int] | None, now: Mapping
     freed = sum(size for digest, size in then.items() if digest not in now)
     assert exact.reclaim.exact, exact.reclaim.because
     assert exact.reclaim.reclaimable_bytes == freed
-    assert bound.reclaim.reclaimable_bytes >= freed
+    assert not is_bound or bound.reclaim.reclaimable_bytes >= freed
     assert not bound.reclaim.exact or freed == 0
 
 
@@ -295,6 +304,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(tmp_path_factory.mktemp("oracle"))
 
 
+@pytest.mark.parametrize("generation", Generation)
 @given(
     made=registries(),
     strays=st.just([]) | st.just([]) | st.lists(st.sampled_from(STRAYS), max_size=2, unique=True),
@@ -306,6 +316,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=EXAMPLES)
 async def test_the_freed_space_is_as_predicted(
     folder: Path,
+    generation: Generation,
     made: list[Made],
     strays: list[str],
     chosen: list[str],
@@ -315,7 +326,11 @@ async def test_the_freed_space_is_as_predicted(
 ) -> None:
     here = folder / str(next(_number))
     before = here / "before"
-    with DistributionServer(here / "registry") as server:
+    kind = KINDS["distribution-3" if generation is Generation.V3 else "distribution-2.8"]
+    if generation is Generation.V3:  # which takes no cache: an index whose entries are layers
+        made = [replace(one, kind="image") if one.kind == "cache" else one for one in made]
+    with kind.start(here / "registry") as server:
+        assert isinstance(server, DistributionServer)
         push_all(server, made)
         for stray in strays:
             place = server.storage / "docker/registry/v2/blobs" / stray
@@ -325,13 +340,15 @@ async def test_the_freed_space_is_as_predicted(
         stored = read_storage(str(server.storage))
         plans = await plan_and_apply(server, chosen, tags, stored, rules, options)
     for how, (bound, exact) in plans.items():
-        flags = ("-m",) if how is Collector.UNTAGGED else ()
-        then = collected(before, here / "then", *flags)
-        now = collected(server.storage, here / "now", *flags)
+        flags = (UNTAGGED[generation],) if how is Collector.UNTAGGED else ()
+        then = collected(type(server), before, here / "then", *flags)
+        now = collected(type(server), server.storage, here / "now", *flags)
         freed = "freed" if exact.reclaim.reclaimable_bytes else "nothing freed"
         event(f"{flags}: {freed}, {len(exact.reclaim.warnings)} warnings, collected: {None not in (then, now)}")
         if then is not None:
-            collector = GarbageCollector(Generation.V2, how)
+            collector = GarbageCollector(generation, how)
             assert set(then) == mark(marked_repositories(stored, collector), collector) & set(stored.blobs)
-        check((bound, exact), then, now)
+        # 3 goes into a layer that is a manifest. The API does not show that it is one: docs/disk-usage.md says so.
+        unseen = generation is Generation.V3 and any(one.kind == "layered" for one in made)
+        check((bound, exact), then, now, is_bound=not unseen)
     shutil.rmtree(here)

@@ -158,9 +158,8 @@ def is_untidy(repositories: Iterable[MarkedRepository], collector: GarbageCollec
 
 def stops_at(registry: StoredRegistry, collector: GarbageCollector) -> Iterator[str]:
     """What in this storage makes the collector end with an error, before it has freed anything."""
-    if collector.generation is Generation.V2:
-        stopped = (Stops.ALL, Stops.UNTAGGED) if collector.deletes_untagged else (Stops.ALL,)
-        yield from (f"{odd.place}: {odd.why}" for odd in registry.oddities if odd.stops in stopped)
+    stopped = (Stops.ALL, Stops.UNTAGGED) if collector.deletes_untagged else (Stops.ALL,)
+    yield from (f"{odd.place}: {odd.why}" for odd in registry.oddities if odd.stops in stopped)
     for stored in registry.repositories.values():
         if not _finds(collector, stored):
             continue
