@@ -17,6 +17,7 @@ from program import Program
 from servers.http import Answer, Request
 from servers.memory import Stored
 from servers.native.harbor import HarborServer
+from servers.profiles import ProfileServer
 
 WEB = Repository("shop/web")
 USER, PASSWORD = "robot$ci", "a secret of Harbor"
@@ -24,7 +25,8 @@ USER, PASSWORD = "robot$ci", "a secret of Harbor"
 
 class Watched(HarborServer):
     """`said`: tags that its own API lists at another digest. `left_out`: tags that it does not list. `makes_up`: one
-    that does not exist. `denies`: the API refuses this login."""
+    that does not exist. `denies`: the API refuses this login. `lets_in`: the registry wants none, for a test
+    that fills it."""
 
     def __init__(self) -> None:
         super().__init__(USER, PASSWORD)
@@ -32,7 +34,7 @@ class Watched(HarborServer):
         self.said: dict[str, str] = {}
         self.left_out: set[str] = set()
         self.makes_up: dict[str, str] = {}
-        self.denies = False
+        self.denies = self.lets_in = False
 
     def answer(self, request: Request) -> Answer:
         self.requests.append(request)
@@ -41,6 +43,8 @@ class Watched(HarborServer):
             return Answer(403, b'{"errors":[{"code":"FORBIDDEN","message":"forbidden"}]}')
         if request.path == "/v2/_catalog":  # as for an administrator
             return Answer(200, json.dumps({"repositories": sorted(self.repositories)}).encode())
+        if self.lets_in:
+            return ProfileServer.answer(self, request)
         return super().answer(request)
 
     def _artifact(self, name: str, stored: Stored, request: Request) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""What a registry holds without a tag: from its storage, or of what the records saw lose its last tag.
+"""What a registry holds without a tag: from its storage, from the list of its service, or what the records saw lose its
+last tag.
 
 Reads the registry, the storage and the records of tags; the records forget what the registry no longer has.
 """
@@ -16,10 +17,12 @@ from dregutil.inventory.tag_history import TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.inventory.untagged import Untagged, UntaggedManifests, untagged_in_graph, untagged_in_storage
 from dregutil.oci.graph import RepositoryGraph
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import Digest, Repository
 from dregutil.storage.stored import StoredRegistry, StoredRepository
 
 if TYPE_CHECKING:
+    from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.known import Known
     from dregutil.registry.reader import Registry
     from dregutil.storage import Storage
@@ -41,19 +44,30 @@ def find_stored_untagged(
 
 
 async def find_known_untagged(
-    registry: Registry, inventory: Inventory, known: Known, history: TagHistory, names: Collection[Repository]
+    registry: Registry, source: CrawlResult, known: Known, history: TagHistory, names: Collection[Repository]
 ) -> UntaggedManifests:
-    """What the records saw lose its last tag, and the registry still has. Raises JournalError, UnreachableError and
-    LoginError."""
-    lost = {name: since for name in names if (since := history.untagged(name))}
+    """What the records saw lose its last tag, or the registry's service lists without one, and the registry still has.
+    Raises JournalError, UnreachableError and LoginError."""
+    lost = {name: history.untagged(name) for name in names}
+    candidates = {name: since for name in names if (since := _with_listed(lost[name], source.listings.get(name)))}
     found: dict[Repository, Untagged] = {}
-    for name, graph in (await survey_repositories(registry, inventory, known, lost)).items():
-        found[name] = untagged_in_graph(graph, lost[name])
+    for name, graph in (await survey_repositories(registry, source.inventory, known, candidates)).items():
+        found[name] = untagged_in_graph(graph, candidates[name])
         gone = graph.absent & lost[name].keys()
         if gone and not graph.unjudgeable:
             with suppress(JournalError):  # they are only asked for again
                 history.forget_untagged(name, gone)
     return UntaggedManifests(found)
+
+
+def _with_listed(lost: Mapping[Digest, datetime], listing: Listing | None) -> Mapping[Digest, datetime]:
+    """And what a service lists without a tag, since when it is there. What was pushed at an unknown time may be part of
+    an image that is being pushed now, and is left out."""
+    found = dict(lost)
+    for entry in () if listing is None else listing.untagged:
+        if entry.pushed is not None:
+            found[entry.digest] = max(entry.pushed, found.get(entry.digest, entry.pushed))
+    return found
 
 
 async def survey_repositories(

@@ -81,8 +81,8 @@ def untagged_indexes(stored: StoredRegistry, held: StoredRepository) -> frozense
 
 
 def untagged_in_graph(graph: RepositoryGraph, known: Mapping[Digest, datetime]) -> Untagged:
-    """By a live graph, which has only what was read for it: those of the digests in `known`, each with when it lost its
-    last tag."""
+    """By a live graph, which has only what was read for it: those of the digests in `known`, each with since when it
+    is there without a tag."""
     if graph.unjudgeable:
         return Untagged(graph.repository, unjudgeable=graph.unjudgeable)
     untagged = [digest for digest in sorted(known) if digest in graph.manifests and digest not in graph.tags_of]

@@ -140,7 +140,8 @@ class CleanupSession(UndoSession):
         """The manifests that policies with `untagged: true` may remove, in all repositories or in `only` some.
 
         With the registry's storage, all untagged manifests; otherwise those that lost their last tag according to the
-        records and that the registry still has. Raises JournalError, StorageError, UnreachableError and LoginError.
+        records, or that the registry's service lists, and that the registry still has. Raises JournalError,
+        StorageError, UnreachableError and LoginError.
         """
         from dregutil.inventory.find_untagged import find_known_untagged, find_stored_untagged
         from dregutil.inventory.untagged import UntaggedManifests
@@ -148,7 +149,7 @@ class CleanupSession(UndoSession):
 
         asking = [policy for policy in policies.policies if policy.select.untagged]
         stored = self.stored() if asking else None
-        names = set(only if only is not None else source.inventory.repositories)
+        names = set(only if only is not None else (*source.inventory.repositories, *source.listings))
         if stored is not None and only is None and self.listed is None:
             names |= stored.repositories.keys() - source.failed.keys()
         wanted = sorted(name for name in names if any(applies_to(policy, name) for policy in asking))
@@ -157,10 +158,11 @@ class CleanupSession(UndoSession):
         history = self.records.history
         if stored is not None and self.storage is not None:
             return find_stored_untagged(self.storage, stored, source.inventory, history, wanted)
-        if not any(history.untagged(name) for name in wanted):
+        listed = any(source.listings[name].untagged for name in wanted if name in source.listings)
+        if not listed and not any(history.untagged(name) for name in wanted):
             return UntaggedManifests()
         async with self.connected() as registry:
-            return await find_known_untagged(registry, source.inventory, self.known(), history, wanted)
+            return await find_known_untagged(registry, source, self.known(), history, wanted)
 
     async def why(self, policy: PolicySet | str | Path, image: str, *, file: Path | None = None) -> Explanation:
         """Every rule and reference that keeps or removes an image, `repository:tag` or `repository@digest`. Raises
