@@ -46,7 +46,9 @@ class S3Registry(DistributionServer):
         assert s3.request("PUT", f"/{bucket}") == 200
         text = self.configuration.read_text()
         where = f"regionendpoint: 'http://{s3.host}', bucket: {bucket}, rootdirectory: /"
-        keys = "accesskey: tests, secretkey: tests, region: us-east-1, secure: false, v4auth: true"
+        keys = (
+            "accesskey: tests, secretkey: tests, region: us-east-1, secure: false, v4auth: true, forcepathstyle: true"
+        )
         filesystem = f"filesystem: {{rootdirectory: {self.storage}}}"
         self.configuration.write_text(text.replace(filesystem, f"s3: {{{where}, {keys}}}"))
 
@@ -56,7 +58,7 @@ class S3Registry(DistributionServer):
         return found
 
     def garbage_collect(self, *options: str) -> str:
-        program = find_program("docker-registry", "registry")
+        program = find_program(*self.program)
         return subprocess.run(
             [program, "garbage-collect", *options, str(self.configuration)],
             check=True,
@@ -64,3 +66,15 @@ class S3Registry(DistributionServer):
             text=True,
             env=dict(self.environment()),
         ).stdout
+
+
+class S3Registry3(S3Registry):
+    """distribution 3 there."""
+
+    program = ("registry-3",)
+
+
+class S3Registry311(S3Registry):
+    """distribution 3.1.1, whose lists omit names that begin with the one before: distribution#4891 and #4903."""
+
+    program = ("registry-3.1.1",)
