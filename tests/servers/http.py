@@ -142,7 +142,10 @@ class _Connection(asyncio.Protocol):
             return None
         first, *lines = head.decode("latin-1").split("\r\n")
         method, target, _ = first.split(" ")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers: dict[str, str] = {}
+        for name, _, value in (line.partition(":") for line in lines):
+            others = f"{headers[name.lower()]}, " if name.lower() in headers else ""  # as RFC 9110 joins them
+            headers[name.lower()] = others + value.strip()
         length = int(headers.get("content-length", "0"))
         if len(rest) < length:
             return None
