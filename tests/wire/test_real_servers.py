@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from images import ACCEPT, IMAGE, INDEX, Pusher
+from servers import find_program
 from servers.memory import MemoryServer, Switches
 from servers.real import KINDS
 
-ABSENT = f"sha256:{'0' * 64}"
+REGISTRIES = Path(__file__).parents[2] / "docs" / "registries.md"
+BUILT = Path(__file__).parents[1] / "servers" / "built.txt"
 
 
 @dataclass(frozen=True)
@@ -222,3 +227,21 @@ def test_a_tag_that_moves_from_an_image_to_an_index(pusher: Pusher, known: Known
     status = pusher.request("PUT", f"/v2/{name}/manifests/1.0", raw, {"Content-Type": INDEX})[0]
     assert (status == 201) == known.retypes
     assert pusher.tags(name) == {"1.0": (index if known.retypes else image)["digest"]}
+
+
+def test_the_documented_versions_are_those_that_run() -> None:
+    built = {line.split()[0]: line.split()[2] for line in BUILT.read_text().splitlines() if len(line.split()) > 3}
+    rows = [line for line in REGISTRIES.read_text().splitlines() if line.startswith("| ")]
+    for program, start in (
+        ("registry-3", "| distribution 3 | "),
+        ("registry-3.1.1", "| distribution 3 on S3 | "),
+        ("olareg", "| olareg | "),
+        ("crane", "| go-containerregistry's registry | "),
+        ("zot", "| zot | "),
+    ):
+        assert any(row.startswith(f"{start}{built[program].removeprefix('v')} |") for row in rows), program
+    said = subprocess.run(
+        [find_program("docker-registry", "registry"), "--version"], check=True, capture_output=True, text=True
+    ).stdout
+    (version,) = re.findall(r"(2\.8\.\d+)", said)[:1]
+    assert any(row.startswith("| distribution 2.8") and f"| {version} |" in row for row in rows)
