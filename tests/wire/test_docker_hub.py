@@ -252,6 +252,15 @@ async def test_a_redirect_takes_no_token_along(registry: HubRegistry, api: HubAp
         assert [request.headers.get("authorization") for request in stranger.seen] == [None]
 
 
+async def test_a_password_for_digest_authentication_is_not_sent(registry: HubRegistry, api: HubApi) -> None:
+    digests = fill(registry, 1)
+    async with access_to(registry.url, "ann", SECRET, digest_auth=True) as access:
+        assert dict((await DockerHub(access).listing(WEB)).tags) == digests
+        with pytest.raises(DeniedError, match="needs a login"):
+            await DockerHub(access).writing().delete_tag(WEB, Tag("1.0"))
+    assert api.logins == []
+
+
 @pytest.mark.parametrize("name", ["docker.io", "index.docker.io", "registry-1.docker.io", "https://docker.io"])
 def test_the_exact_name_has_the_api(name: str) -> None:
     address = RegistryAddress.parse(name)

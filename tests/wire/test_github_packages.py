@@ -347,6 +347,14 @@ async def test_the_last_page_is_a_number_and_no_address(registry: GhcrRegistry, 
         assert stranger.seen == []
 
 
+async def test_a_password_for_digest_authentication_is_not_sent(registry: GhcrRegistry, api: GitHubApi) -> None:
+    hold_image(registry, WEB, "1.0", seed="one")
+    async with access_to(registry.url, "ann", SECRET, digest_auth=True) as access:
+        with pytest.raises(NoListingError, match="wants a login"):
+            await GitHub(access).listing(WEB)
+    assert api.requests == []
+
+
 def test_the_exact_name_has_the_api() -> None:
     address = RegistryAddress.parse("ghcr.io")
     assert is_github(address, Evidence(address.host))

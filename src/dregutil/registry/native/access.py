@@ -32,10 +32,15 @@ class Access:
         """The user's credentials for a repository, or for the registry as a whole."""
         return self.keyring.of(repository).credentials
 
+    def password(self, repository: str = "") -> Credentials | None:
+        """The credentials for a repository, if they are a password that may be sent as it is."""
+        found = self.credentials(repository)
+        return None if found is None or found.kind != "password" or self.keyring.of(repository).forbids_basic else found
+
     def basic(self, repository: str = "") -> ApiLogin:
         """The login by HTTP Basic, if the credentials are a password that may be sent like this; else an empty one."""
-        found = self.credentials(repository)
-        if found is None or found.kind != "password" or self.keyring.of(repository).forbids_basic:
+        found = self.password(repository)
+        if found is None:
             return ApiLogin()
         if found not in self.logins:
             self.logins[found] = ApiLogin.basic(found)

@@ -89,7 +89,7 @@ class DockerHub:
     async def delete_tag(self, repository: Repository, tag: Tag) -> bool:
         """See `Service`. Raises DeniedError without a password or token, which is what the API wants."""
         what = f"delete the tag {repository}:{tag}"
-        if _password(self._access.credentials(repository)) is None:
+        if self._access.password(repository) is None:
             raise DeniedError(f"{self.name} could not {what}: it needs a login with a password or a token")
         client = self._client(repository)
         path = f"{_path('/v2/repositories/{}/{}', repository)}/tags/{encoded(tag)}/"
@@ -123,7 +123,7 @@ class DockerHub:
 
     def _client(self, repository: Repository) -> ApiClient:
         """The API with the login for a repository; without one that it takes, as anybody."""
-        credentials = _password(self._access.credentials(repository))
+        credentials = self._access.password(repository)
         if credentials not in self._clients:
             login = ApiLogin()
             base = other_host(self._access.address)
@@ -172,11 +172,6 @@ def _entry(digest: Digest, rows: Mapping[Tag, dict[str, Any]]) -> Entry:
 
 def _latest(times: Iterable[object]) -> datetime | None:
     return max((found for value in times if (found := fields.time(value)) is not None), default=None)
-
-
-def _password(credentials: Credentials | None) -> Credentials | None:
-    """Credentials that the API exchanges for its token; None for others."""
-    return credentials if credentials is not None and credentials.kind == "password" else None
 
 
 def _login(base: str, credentials: Credentials) -> ApiLogin:

@@ -211,8 +211,8 @@ class GitHub:
 
         Raises NoListingError without a token, and where the owner is not known.
         """
-        credentials = self._access.credentials(repository)
-        if credentials is None or credentials.kind != "password" or not credentials.secret:
+        credentials = self._access.password(repository)
+        if credentials is None or not credentials.secret:
             raise NoListingError(f"{self.name} wants a login", advice=_TOKEN, is_everywhere=True)
         client = self._clients.get(credentials)
         if client is None:
