@@ -9,7 +9,8 @@ and a second one that says what to do next. No message holds a secret.
     ├── AccessError                  4  credentials or permission
     │   ├── LoginError                  the registry (or its token server) did not accept the credentials
     │   ├── DeniedError                 logged in, but without the right
-    │   │   └── CatalogClosedError          the registry does not list its repositories, or not to this login
+    │   │   └── CatalogClosedError          the registry does not list its repositories to this login
+    │   │       └── NoCatalogError         1    it lists them to nobody: it has no catalog
     │   ├── DeletionDisabledError       the server does not allow deletion
     │   └── CredentialError             a credential source (Docker's config, a helper) cannot be used
     ├── RefusedError                 5  refused for safety
@@ -63,6 +64,7 @@ __all__ = [
     "JournalError",
     "LoginError",
     "ManifestError",
+    "NoCatalogError",
     "NoListingError",
     "NoRegistryError",
     "NotARegistryError",
@@ -140,6 +142,10 @@ class CatalogClosedError(DeniedError):
         "write the names of the repositories into a file, one a line, and give it with --repositories-from FILE "
         "('-' is standard input); or name them with -r and give --ignore-other-repos, which needs no catalog"
     )
+
+
+class NoCatalogError(CatalogClosedError):
+    exit_code = 1
 
 
 class DeletionDisabledError(AccessError):

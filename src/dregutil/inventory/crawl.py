@@ -26,6 +26,7 @@ from dregutil.inventory.listed_tags import ListedTags
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.absence import denied_again
+from dregutil.registry.reach import ends_all
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
@@ -43,8 +44,8 @@ async def crawl(
 ) -> CrawlResult:
     """Read all tags of the registry, or of `repositories` only; the result is then not `complete`.
 
-    A repository that fails is named in the result. Raises UnreachableError and LoginError if the whole registry does
-    not answer, and what `Registry.repositories` raises.
+    A repository that fails is named in the result. Raises UnreachableError if the registry does not answer, LoginError
+    if it accepts the login for nothing, and what `Registry.repositories` raises.
     """
     work = _Crawl(registry, on_progress)
     started, began = time.monotonic(), datetime.now(UTC)
@@ -94,6 +95,7 @@ class _Crawl:
         self._current: _RepositoryCrawl | None = None
         self._turn = asyncio.Lock()
         self._ended = False
+        self._has_read = False  # whether any repository's tags were listed
         self._repositories_known = self._repositories_done = self._tags_known = self._tags_done = 0
         self._catalog_complete = False
 
@@ -108,6 +110,7 @@ class _Crawl:
         except ExceptionGroup as failed:
             raise _first(failed) from None
         await self._ask_again()
+        self._raise_if_no_login_was_accepted()
         self._report(last=True)
 
     async def _catalog(self) -> AsyncIterator[Repository]:
@@ -135,8 +138,9 @@ class _Crawl:
         try:
             tags = await self.listed.read(name)
         except DregutilError as error:
-            self._fail(name, error)
+            await self._fail(name, error)
             return
+        self._has_read = True
         if isinstance(tags, Mapping):
             self._take(name, tags)
             return
@@ -167,7 +171,7 @@ class _Crawl:
                 repository.unread[tag] = error  # a broken tag does not hide the others
                 resolved = None
             except DregutilError as error:
-                self._fail(repository.name, error)
+                await self._fail(repository.name, error)
                 continue
             else:
                 if resolved is None:
@@ -188,7 +192,7 @@ class _Crawl:
                 resolved = await self.registry.resolve(repository.name, tag)
             except DregutilError as error:
                 self.found.pop(repository.name, None)
-                self._fail(repository.name, error)
+                await self._fail(repository.name, error)
                 return
             if resolved is not None:
                 repository.found[tag] = self._digests.setdefault(resolved.digest, resolved.digest)
@@ -233,11 +237,20 @@ class _Crawl:
         self.unread[repository.name] = repository.unread
         self.failed[repository.name] = next(iter(repository.unread.values()))
 
-    def _fail(self, name: Repository, error: DregutilError) -> None:
-        """Record the failure of one repository. A lost registry, or a refused login, ends the crawl."""
-        if isinstance(error, UnreachableError | LoginError):
+    async def _fail(self, name: Repository, error: DregutilError) -> None:
+        """Record the failure of one repository. A lost registry, or a login that nothing accepts, ends the crawl."""
+        if isinstance(error, UnreachableError):
+            raise error
+        is_public = self._has_read and not self.registry.login.user  # some can be read without a login
+        if isinstance(error, LoginError) and not is_public and await ends_all(self.registry, error):
             raise error
         self.failed[name] = error
+
+    def _raise_if_no_login_was_accepted(self) -> None:
+        """Raise the LoginError of the first repository if each was refused with one."""
+        errors = list(self.failed.values())
+        if errors and not self._has_read and all(isinstance(error, LoginError) for error in errors):
+            raise errors[0]
 
     def _report(self, *, last: bool = False) -> None:
         now = time.monotonic()

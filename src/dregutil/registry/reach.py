@@ -9,19 +9,21 @@ __all__ = ["ends_all"]
 
 
 async def ends_all(registry: Registry, error: DregutilError) -> bool:
-    """Whether an error concerns the whole registry: the login fails, or nothing answers.
+    """Whether an error concerns the whole registry: it accepts the login for nothing, or nothing answers.
 
     If one blob resets the connection, or is never answered, the cause may be that blob alone: a failed disk, a rule of
-    a proxy. The registry then still answers a ping.
+    a proxy. If one repository refuses the login, it may be the only one. The registry then still answers a ping.
     """
-    if isinstance(error, LoginError | CertificateError | ThrottledError):
+    if isinstance(error, CertificateError | ThrottledError):
         return True
-    if not isinstance(error, UnreachableError):
+    if not isinstance(error, UnreachableError | LoginError):
         return False
     try:
         await registry.ping()
     except UnreachableError:
         return True
+    except LoginError:
+        return isinstance(error, LoginError)
     except DregutilError:
         return False  # an answer, of whatever kind
     return False

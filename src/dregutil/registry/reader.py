@@ -19,6 +19,7 @@ from dregutil.errors import (
     DigestMismatchError,
     DregutilError,
     LoginError,
+    NoCatalogError,
     ProtocolError,
     RegistryError,
     UsageError,
@@ -166,9 +167,7 @@ class Registry:
         if isinstance(error, RegistryError):
             if error.status not in _NO_CATALOG:
                 return error
-            return CatalogClosedError(
-                f"could not read the catalog: the registry has none (status {error.status})", advice=advice
-            )
+            return NoCatalogError(f"could not read the catalog: the registry has none (status {error.status})")
         if isinstance(error, LoginError) and self.login.scheme:
             return error  # the login itself is wrong
         if not self.login.user:

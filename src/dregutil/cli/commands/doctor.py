@@ -12,7 +12,15 @@ from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, plural
 from dregutil.cli.repositories import odd_names_lines
 from dregutil.cli.settings import Settings
-from dregutil.errors import CatalogClosedError, DeletionDisabledError, DeniedError, DregutilError, RegistryError
+from dregutil.errors import (
+    CatalogClosedError,
+    DeletionDisabledError,
+    DeniedError,
+    DregutilError,
+    LoginError,
+    NoCatalogError,
+    RegistryError,
+)
 from dregutil.inventory.listed_tags import WayToTags
 from dregutil.registry.values import Login
 from dregutil.report.text import pair_lines
@@ -76,14 +84,16 @@ def _rows(found: Examination) -> Iterator[tuple[str, str]]:
 def _logins(found: Examination) -> Iterator[tuple[str, str]]:
     """Which login is used, and where it was found; never the secret."""
     if found.login is not None:
-        yield "login", _login(found.login)
+        yield "login", _login(found.login, is_refused=isinstance(found.error, LoginError))
     for path, login in found.scoped_logins.items():
         yield f"login for {path}", _login(login)
 
 
-def _login(login: Login) -> str:
+def _login(login: Login, *, is_refused: bool = False) -> str:
     if login.source == "none":
         return "anonymous (no credentials were found)"
+    if is_refused:
+        return f"{login.user or '(token)'}, from {login.source}, which was not accepted"
     how = f", {login.scheme}" if login.scheme else ", which the registry did not ask for"
     return f"{login.user or '(token)'}, from {login.source}{how}"
 
@@ -92,6 +102,8 @@ def _catalog(found: Examination) -> str:
     error = found.catalog_error
     if error is None:
         return f"open, {found.catalog or 0:,} repositories"
+    if isinstance(error, NoCatalogError):
+        return f"none; {error.advice}"
     what = f"closed: {error.message}"
     return f"{what}; {error.advice}" if isinstance(error, CatalogClosedError) else what
 

@@ -26,6 +26,7 @@ from dregutil.inventory.contents.database import ContentDatabase, needs_config
 from dregutil.oci.image import DEEPEST, ImageDetails
 from dregutil.oci.manifest import MAX_MANIFEST_BYTES, Descriptor, Manifest
 from dregutil.oci.names import Digest, Repository
+from dregutil.registry.reach import ends_all
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
@@ -175,8 +176,8 @@ class _ContentReader:
             done.set()
 
     async def _judge(self, error: DregutilError) -> None:
-        """Continue after an error of one digest. A lost registry, or a refused login, ends the read: raises then."""
-        if isinstance(error, LoginError | CacheError):
+        """Continue after an error of one digest. Raises it if the registry is lost, or accepts no login."""
+        if isinstance(error, CacheError) or (isinstance(error, LoginError) and await ends_all(self.registry, error)):
             raise error
         if isinstance(error, UnreachableError) and not isinstance(error, CutShortError):
             self._lost += 1

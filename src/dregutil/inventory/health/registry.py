@@ -16,6 +16,7 @@ from dregutil.inventory.health.storage import Finding, Flaw, named_subject
 from dregutil.oci.manifest import Kind, Manifest, kind_of_media_type
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.oci.placeholder import LEFT_BEHIND, is_placeholder
+from dregutil.registry.reach import ends_all
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
@@ -136,7 +137,7 @@ class _Check:
             await self._read_nested(seen)
             await self._check_others(seen)
         except DregutilError as error:
-            _raise_if_lost(error)
+            await _raise_if_lost(self.registry, error)
             seen.find(Flaw.UNREADABLE, error.message)
         self.findings += seen.findings
         self.seen.append(seen)
@@ -151,7 +152,7 @@ class _Check:
                 seen.repository, tag
             )
         except DregutilError as error:
-            _raise_if_lost(error)
+            await _raise_if_lost(self.registry, error)
             seen.find(Flaw.UNREADABLE, f"{tag}: {error.message}")
         else:
             if manifest is None:
@@ -244,13 +245,15 @@ async def held_somewhere(registry: Registry, digests: Set[Digest], repositories:
             if await registry.resolve(repository, digest) is not None:
                 found.add(digest)
         except DregutilError as error:
-            _raise_if_lost(error)
+            await _raise_if_lost(registry, error)
 
     await for_each(list(islice(places, MOST_ELSEWHERE)), ask, at_once=registry.concurrency)
     return found
 
 
-def _raise_if_lost(error: DregutilError) -> None:
-    """The failure of one repository is a finding. A lost registry, or a refused login, ends the checkup."""
-    if isinstance(error, UnreachableError | LoginError) and not isinstance(error, ThrottledError):
+async def _raise_if_lost(registry: Registry, error: DregutilError) -> None:
+    """The failure of one repository is a finding. Raises it if the registry is lost, or accepts no login."""
+    if isinstance(error, UnreachableError) and not isinstance(error, ThrottledError):
+        raise error
+    if isinstance(error, LoginError) and await ends_all(registry, error):
         raise error
