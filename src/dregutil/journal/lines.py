@@ -50,6 +50,7 @@ class RunLine(msgspec.Struct, tag="run", kw_only=True):
     exact: bool = False
     because: str = ""
     untagged: bool = False
+    other_collector: bool = False
     names_repositories: bool = False
     number: int = 0  # its place among the runs of the state folder; 0 from 2.0.0
     images: list[str] = []  # of an undo: the only images that it puts back; empty for all of its run

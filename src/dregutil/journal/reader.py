@@ -220,7 +220,13 @@ class _RecordReader:
             tuple(self.steps),
             options=options_from(header.options),
             tags_before={Repository(name): number for name, number in header.tags_before.items()},
-            reclaim=Reclaim(header.reclaimable, header.exact, header.because, Collector.of(untagged=header.untagged)),
+            reclaim=Reclaim(
+                header.reclaimable,
+                header.exact,
+                header.because,
+                Collector.of(untagged=header.untagged),
+                is_of_another=header.other_collector,
+            ),
             names_repositories=header.names_repositories,
         )
         return RunRecord(

@@ -95,6 +95,7 @@ class Journal:
             exact=plan.reclaim.exact,
             because=plan.reclaim.because,
             untagged=plan.reclaim.collector is Collector.UNTAGGED,
+            other_collector=plan.reclaim.is_of_another,
             names_repositories=plan.names_repositories,
             number=self.number,
             user=user_name(),

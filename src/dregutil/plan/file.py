@@ -45,6 +45,7 @@ class _Reclaim(msgspec.Struct, omit_defaults=True):
     because: str = ""
     untagged: bool = False
     warnings: list[str] = []
+    other_collector: bool = False
 
 
 class _Header(msgspec.Struct, kw_only=True):
@@ -255,6 +256,7 @@ def _lines(plan: Plan) -> Iterator[bytes]:
             plan.reclaim.because,
             plan.reclaim.collector is Collector.UNTAGGED,
             list(plan.reclaim.warnings),
+            plan.reclaim.is_of_another,
         ),
         kept=kept_counts(plan.kept) or dict(plan.kept_before),
         options=options_object(plan.options),
@@ -302,6 +304,7 @@ def _plan(header: _Header, steps: list[Step]) -> Plan:
             header.usage.because,
             Collector.of(untagged=header.usage.untagged),
             tuple(header.usage.warnings),
+            header.usage.other_collector,
         ),
         names_repositories=header.names_repositories,
         left_out={Repository(name): why for name, why in header.left_out.items()},

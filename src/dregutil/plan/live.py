@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -68,6 +68,9 @@ async def plan_removal(
     collectors = possible_collectors(generation, collector)
     evidence = await read_evidence(registry, plan, graphs, collectors, known=seen.manifest, remember=seen.keep)
     plan = with_reclaim(plan, graphs, collectors, evidence)
+    # With the storage, or with `-m`, the user says that the collector is distribution's.
+    is_of_another = generation is None and stored is None and collector is Collector.DEFAULT
+    plan = replace(plan, reclaim=replace(plan.reclaim, is_of_another=is_of_another))
     return plan if stored is None else await _with_storage(registry, plan, graphs, collectors, stored, inventory)
 
 
@@ -132,7 +135,9 @@ class _Surveys:
 
 
 async def _generation(registry: Registry, repositories: Iterable[Repository]) -> Generation | None:
-    """The generation of the registry's garbage collector; None if it cannot be told."""
+    """The generation of distribution's garbage collector that the registry has; None if it may have another one."""
+    if registry.kind.is_particular:
+        return None
     for repository in islice(repositories, 1):
         pages = await registry.pages_tags(repository)
         return None if pages is None else Generation.V3 if pages else Generation.V2

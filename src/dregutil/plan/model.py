@@ -90,6 +90,7 @@ class Reclaim:
 
     `reclaimable_bytes` is the amount if `exact`, otherwise an upper bound, and `because` says why it may be less.
     `collector`: how the garbage collector is run. `warnings`: damage that the collector itself would do.
+    `is_of_another`: the registry is not known to have distribution's collector.
     """
 
     reclaimable_bytes: int = 0
@@ -97,6 +98,7 @@ class Reclaim:
     because: str = ""
     collector: Collector = Collector.DEFAULT
     warnings: tuple[str, ...] = ()
+    is_of_another: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,8 @@ def with_stored_reclaim(
     if unread:
         return replace(plan, reclaim=replace(plan.reclaim, exact=False, because=unread, warnings=tuple(warnings)))
     because = next(_doubts(plan, stored, collectors, [sum(found) for found in frees]), "")
-    return _with(plan, most, Reclaim(sum(most), not because, because, plan.reclaim.collector, tuple(warnings)))
+    reclaim = replace(plan.reclaim, reclaimable_bytes=sum(most), exact=not because, because=because)
+    return _with(plan, most, replace(reclaim, warnings=tuple(warnings)))
 
 
 def _with(plan: Plan, frees: Sequence[int], reclaim: Reclaim) -> Plan:

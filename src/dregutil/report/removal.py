@@ -296,8 +296,8 @@ def _freed_line(reclaim: Reclaim, result: RunResult, *, as_of: datetime | None) 
     amount = size_text(reclaim.reclaimable_bytes if is_whole else max(freed, 0))
     how = "exactly" if reclaim.exact and is_whole else "at most"
     options = " -m" if reclaim.collector is Collector.UNTAGGED else ""
-    command = f"registry garbage-collect{options} CONFIG"
-    return f"{how} {amount} come back when the registry collects its garbage{_as_of(as_of)}: {command}"
+    command = "" if reclaim.is_of_another else f": registry garbage-collect{options} CONFIG"
+    return f"{how} {amount} come back when the registry collects its garbage{_as_of(as_of)}{command}"
 
 
 def _digests(outcomes: Sequence[Outcome]) -> int:
