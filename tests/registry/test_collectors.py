@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from images import Pusher
+from images import Pusher, created
 from program import Program
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
@@ -14,13 +14,20 @@ from servers.real import KINDS
 
 COMMAND = "registry garbage-collect CONFIG"
 DISTRIBUTION = ("distribution-2.8", "distribution-3")
-POLICY = 'rules:\n  - repositories: ["**"]\n    keep: {tags: ["2.0"]}\n'
+POLICY = """\
+version: 1
+policies:
+  - name: all
+    repositories: ["**"]
+    keep: {last: 1}
+    max_remove: 100%
+"""
 
 
 def fill(url: str) -> None:
     with Pusher(url) as pusher:
-        for tag in ("1.0", "1.1", "1.2", "1.3", "2.0"):
-            pusher.push_image("shop/web", tag, seed=tag)
+        for days, tag in enumerate(("2.0", "1.3", "1.2", "1.1", "1.0"), start=1):
+            pusher.push_image("shop/web", tag, seed=tag, config=created(days))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -52,7 +59,7 @@ def test_a_service_that_answers_as_distribution_does_has_its_own_collector(
 
     def answer(request: Request) -> Answer | None:
         headers = {"Docker-Distribution-Api-Version": "registry/2.0", "Gitlab-Container-Registry-Version": "4.5"}
-        return Answer(200, b"{}", headers) if request.path == "/v2/" else None
+        return Answer(200, b'{"name": "shop/web", "tags": []}', headers) if request.query.get("n") == "x" else None
 
     with Proxy(registry_server.port, before=answer) as proxy:
         program = Program(proxy.url, tmp_path)
