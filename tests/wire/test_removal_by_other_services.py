@@ -1,4 +1,4 @@
-"""Removals through the command line on Harbor and ECR, simulated (`servers/native` names the sources).
+"""Removals through the command line on Harbor, ACR and ECR, simulated (`servers/native` names the sources).
 
 There a single tag, on ECR an image as well, is deleted by the service's own API.
 """
@@ -18,11 +18,17 @@ import pytest
 
 from images import Pusher
 from servers.http import Answer, Request
+from servers.native.acr import AcrServer
 from servers.native.ecr import ACCESS, EcrServer
 from servers.native.harbor import HarborServer
 
 WEB = "shop/web"
 TESTS = Path(__file__).parents[1]
+LOGINS = {
+    HarborServer: ("robot$ci", "a secret of Harbor"),
+    EcrServer: ("AWS", "a password for docker"),
+    AcrServer: ("ann", "a-secret"),
+}
 REMOVE = ("remove-tags", "-r", WEB, "-y")
 
 
@@ -30,7 +36,7 @@ REMOVE = ("remove-tags", "-r", WEB, "-y")
 class Site:
     """A registry with its service's API, and commands for it. `writes`: what dregutil asked it to change."""
 
-    server: HarborServer | EcrServer
+    server: HarborServer | EcrServer | AcrServer
     folder: Path
     pusher: Pusher
     environment: dict[str, str] = field(default_factory=dict)
@@ -44,10 +50,8 @@ class Site:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         is_ecr = isinstance(self.server, EcrServer)
         program = ["elsewhere", self.server.host, self.server.host, "ecr"] if is_ecr else ["dregutil"]
-        login = (
-            ["-u", "AWS", "-p", "a password for docker"] if is_ecr else ["-u", "robot$ci", "-p", "a secret of Harbor"]
-        )
-        command = [sys.executable, "-m", *program, "-reg", self.server.url, *login]
+        user, password = LOGINS[type(self.server)]
+        command = [sys.executable, "-m", *program, "-reg", self.server.url, "-u", user, "-p", password]
         command += ["-c", "None", "--state-dir", "state", "--repositories-from", "names"]
         (self.folder / "names").write_text(f"{WEB}\n")
         kept = {
@@ -118,16 +122,23 @@ def aws_environment(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(params=["harbor", "ecr"])
+@pytest.fixture(params=["harbor", "acr", "ecr"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     with ExitStack() as stack:
-        server: HarborServer | EcrServer
-        if request.param == "harbor":
-            server, login = stack.enter_context(HarborServer()), "Bearer of-the-registry"
-        else:
-            server, login = stack.enter_context(EcrServer()), ACCESS
-        pusher = stack.enter_context(Pusher(server.url, {"Authorization": login}))
-        yield Site(server, tmp_path, pusher, aws_environment(tmp_path) if request.param == "ecr" else {})
+        yield opened(stack, request.param, tmp_path)
+
+
+def opened(stack: ExitStack, kind: str, folder: Path) -> Site:
+    server: HarborServer | EcrServer | AcrServer
+    if kind == "harbor":
+        server, login = stack.enter_context(HarborServer()), "Bearer of-the-registry"
+    elif kind == "acr":
+        server = stack.enter_context(AcrServer())
+        login = server.trusted
+    else:
+        server, login = stack.enter_context(EcrServer()), ACCESS
+    pusher = stack.enter_context(Pusher(server.url, {"Authorization": login}))
+    return Site(server, folder, pusher, aws_environment(folder) if kind == "ecr" else {})
 
 
 @pytest.fixture
@@ -166,6 +177,25 @@ def test_one_of_two_tags_goes_alone_and_nothing_is_pushed(site: Site) -> None:
     back = site.run("undo", "-y")
     assert back.returncode == 0, back.stderr
     assert site.tags == before
+
+
+@pytest.mark.parametrize("kind", ["harbor", "acr"])
+def test_where_the_login_may_not_use_the_api_a_tag_is_moved_aside(kind: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        site = opened(stack, kind, tmp_path)
+        before = site.fill()
+        if isinstance(site.server, HarborServer):
+            site.server._api = lambda request: Answer(403)  # type: ignore[method-assign]
+        elif isinstance(site.server, AcrServer):
+            site.server.users["ann"].actions = frozenset(("pull", "push", "delete"))
+            site.server._untag = lambda *_: Answer(403)  # type: ignore[method-assign]
+
+        done = site.run(*REMOVE, "-t", "1.2", "--untag")
+
+        assert done.returncode == 0, done.stderr
+        assert site.tags == {tag: digest for tag, digest in before.items() if tag != "1.2"}
+        assert site.are_whole()
+        assert any(write.startswith("PUT") for write in site.writes)
 
 
 def test_ecr_deletes_many_images_in_few_requests(ecr: Site) -> None:
