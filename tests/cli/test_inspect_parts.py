@@ -161,6 +161,10 @@ def test_referrers_are_shown_to_their_leaves(olareg: tuple[Pusher, Program]) -> 
         f"    {tagged['digest']}",
         f"    {signature['digest']}",
     ]
+    _, text = on_terminal(program, "", "inspect", "r:1.0")
+    rows = [line.partition("  application")[0] for line in text.partition("referrers:\n")[2].splitlines()]
+    digests = [one["digest"][7:19] for one in (sbom, tagged, signature)]
+    assert [row.rstrip() for row in rows] == [f"  {digests[0]}", f"    {digests[1]}", f"    {digests[2]}"]
 
 
 def test_referrers_in_a_circle_are_shown_once(stored: tuple[Pusher, Program]) -> None:

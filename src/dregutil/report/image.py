@@ -62,7 +62,7 @@ def image_lines(
     yield from _section("layers", _layer_rows(image.manifest), width)
     yield from _section("labels", sorted(details.labels.items()), width)
     yield from _section("annotations", sorted(image.manifest.annotations.items()), width)
-    yield from _section("referrers", list(_referrer_rows(image.referrers, tag_text)), width)
+    yield from _section("referrers", list(_referrer_rows(image.referrers, tag_text, is_short=width is not None)), width)
 
 
 def _described(details: ImageDetails, manifests: Mapping[Digest, Manifest]) -> dict[str, object]:
@@ -92,12 +92,13 @@ def _referrer(found: Referrer) -> dict[str, object]:
 
 
 def _referrer_rows(
-    referrers: Iterable[Referrer], tag_text: Callable[[str], str], depth: int = 0
+    referrers: Iterable[Referrer], tag_text: Callable[[str], str], *, is_short: bool, depth: int = 0
 ) -> Iterator[tuple[str, str, str]]:
     """A row for each referrer, then what refers to it, indented."""
     for found in referrers:
-        yield f"{'  ' * depth}{found.digest}", found.type, tag_text(found.tag)
-        yield from _referrer_rows(found.referrers, tag_text, depth + 1)
+        digest = found.digest.hex[:12] if is_short else found.digest  # as in all columns on a terminal
+        yield f"{'  ' * depth}{digest}", found.type, tag_text(found.tag)
+        yield from _referrer_rows(found.referrers, tag_text, is_short=is_short, depth=depth + 1)
 
 
 def _attestation(found: Attestation) -> dict[str, object]:
