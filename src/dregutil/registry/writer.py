@@ -194,10 +194,10 @@ class WritableRegistry(Registry):
         if by_service is not None and by_service.service.deletes_tags and not self._refuses_tags:
             try:
                 return await by_service.delete_tag(repository, tag)
-            except (NoListingError, DeniedError, LoginError):
-                if self.tags_first:
+            except (NoListingError, DeniedError, LoginError, RegistryError) as error:
+                if self.tags_first or (isinstance(error, RegistryError) and error.status != 404):
                     raise
-                self._refuses_tags = True  # this login may not use that API: another way remains
+                self._refuses_tags = True  # this login may not use that API, or it is not there: another way remains
         answer = await self._delete(repository, tag)
         meaning = judge_tag_deletion(answer.status, _codes(answer), takes_digests=repository in self._takes_digests)
         if self._manifests_by(meaning):
