@@ -315,6 +315,8 @@ complete -c dregutil -n '_shtab_dregutil_using find' -l log-format -xka "text js
 complete -c dregutil -n '_shtab_dregutil_using find; and test $_shtab_dregutil_npos -eq 0' -ka "(_dregutil_values images)" -d 'a digest (also of a layer or config), a unique prefix of one, or repository:tag'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a inspect -d 'Show an image'"'"'s platforms, sizes, labels, layers.'
 complete -c dregutil -n '_shtab_dregutil_using inspect' -s h -l help -d 'show this help message and exit'
+complete -c dregutil -n '_shtab_dregutil_using inspect' -l raw -d 'print the manifest, byte for byte and nothing else'
+complete -c dregutil -n '_shtab_dregutil_using inspect' -l raw-config -d 'print the config of an image, byte for byte'
 complete -c dregutil -n '_shtab_dregutil_using inspect' -l registry -o reg -xka "(_dregutil_values registries)" -d 'the registry: host[:port], a URL or a configured name [REGISTRY]'
 complete -c dregutil -n '_shtab_dregutil_using inspect' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'configuration file [DREGUTIL_CONFIG]; '"'"'None'"'"' for none'
 complete -c dregutil -n '_shtab_dregutil_using inspect' -l insecure -d 'allow plain HTTP and unknown certificates'
