@@ -26,22 +26,13 @@ async def sweep(work: Work, carry_out: Callable[[StepState], Awaitable[None]]) -
     Where other names may be the same store, `carry_out` does steps one by one before, until they show otherwise. Raises
     UnreachableError, LoginError and JournalError; where the registry merely refuses, the tags are where they were.
     """
-    graph, run = work.live.graph, work.run
-    if run.registry.is_by_service(work.repository):
+    run = work.run
+    if run.registry.is_by_service(work.repository) or run.stop.is_set():
         return
-    states = [state for state in work.steps.pending if not state.dropped and state.step.digest in graph.tags_of]
-    if not tags_first_pays([state.step for state in states], len(graph.tags)) or run.stop.is_set():
-        return
-    states = await _first_alone(work, states, carry_out)
-    graph = work.live.graph
-    first = {step.number for step in tags_first_steps(state.step for state in states)}
-    swept = [
-        state
-        for state in states
-        if state.step.number in first and not state.dropped and state.step.digest in graph.manifests
-    ]
+    swept = await _worth_it(work, carry_out)
     if not swept:
         return
+    graph = work.live.graph
     intents = [intent_of(state.step, graph) for state in swept]
     for state, intent in zip(swept, intents, strict=True):
         state.hand_over(intent, swept=True)
@@ -62,6 +53,20 @@ async def sweep(work: Work, carry_out: Callable[[StepState], Awaitable[None]]) -
         for state in swept:
             state.recorded()
         await work.looks.after_sweep(swept)
+
+
+async def _worth_it(work: Work, carry_out: Callable[[StepState], Awaitable[None]]) -> list[StepState]:
+    """The steps whose tags are to go first; none where that is not shorter."""
+    graph = work.live.graph
+    states = [state for state in work.steps.pending if not state.dropped and state.step.digest in graph.tags_of]
+    if not tags_first_pays([state.step for state in states], len(graph.tags)):
+        return []
+    states = await _first_alone(work, states, carry_out)
+    manifests = work.live.graph.manifests
+    first = {step.number for step in tags_first_steps(state.step for state in states)}
+    return [
+        state for state in states if state.step.number in first and not state.dropped and state.step.digest in manifests
+    ]
 
 
 async def _first_alone(

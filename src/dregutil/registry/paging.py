@@ -45,39 +45,56 @@ async def name_pages(
     several (Nexus): the names after its last one are requested. `size`: how many names to ask for at first. Raises
     UnlistableError if the list never ends, or is cut.
     """
-    key = "tags" if path.path.endswith("/tags/list") else "repositories"
     first = path.with_query(n=str(size))
+    for left in range(_LISTINGS - 1, -1, -1):
+        try:
+            async for page in _read_pages(first, Progress(what), ask, fail):
+                yield page
+        except _PageGoneError as gone:
+            if left == 0:
+                raise fail(gone.answer) from None
+        else:
+            return
+
+
+class _PageGoneError(Exception):
+    """The tag after which a page begins may have been deleted meanwhile; so may the repository."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+async def _read_pages(
+    first: URL, progress: Progress, ask: Callable[[URL], Awaitable[Answer]], fail: Callable[[Answer], DregutilError]
+) -> AsyncIterator[tuple[Any, bool]]:
+    """The pages from `first` on. Raises _PageGoneError where a later one of a list of tags is missing."""
+    key = "tags" if first.path.endswith("/tags/list") else "repositories"
     url: URL | None = first
-    progress = Progress(what)
-    is_first, begun = True, 1
     before: list[Any] | None = None  # the names of a page that may not be the last
     while url is not None:
         progress.begin(url)
         answer = await ask(url)
-        if answer.status == 404 and is_first and is_unknown_name(answer):
+        if answer.status == 404 and url == first and is_unknown_name(answer):
             return
-        if answer.status == 404 and before is None and key == "tags" and begun < _LISTINGS:
-            # The tag after which this page begins may have been deleted meanwhile; so may the repository.
-            url, progress, is_first, begun = first, Progress(what), True, begun + 1
-            continue
-        is_first = False
-        if answer.status == 400 and url.query.get("n") == str(size) and before is None:
+        if answer.status == 404 and before is None and key == "tags":
+            raise _PageGoneError(answer)
+        if answer.status == 400 and url.query.get("n") == first.query["n"] and before is None:
             url = url.update_query(n=str(_SMALL_PAGE))
             continue
         if before is not None and 400 <= answer.status < 500:
             return  # it does not support `last`: the page was the last
         if answer.status != 200:
             raise fail(answer)
-        page = decoded(answer, what)
+        page = decoded(answer, progress.what)
         names = page.get(key)
         is_new = progress.read(names if isinstance(names, list) else ())
         if before is not None and not is_new:
-            if len(before) == size and _is_start(names, before):
-                raise UnlistableError(f"could not {what}: the registry ends its list after {size:,} names")
+            _check_end(names, before, int(first.query["n"]), progress.what)
             return
         url, before = next_page(answer.headers.getall("Link", []), answer.url), None
         if url is None and may_be_cut(names):
-            before, url = names, path.with_query(n=str(_SMALL_PAGE), last=str(names[-1]))
+            before, url = names, first.with_query(n=str(_SMALL_PAGE), last=str(names[-1]))
         yield page, url is None
 
 
@@ -132,16 +149,18 @@ def _links(header: str, url: URL) -> Iterator[tuple[str, frozenset[str]]]:
         place = found.end() + 1
 
 
-def _is_start(names: object, before: list[Any]) -> bool:
-    """Whether a page repeats the start of the one before: the server pages its list, but does not continue it."""
-    return isinstance(names, list) and 0 < len(names) < len(before) and names == before[: len(names)]
+def _check_end(names: object, before: list[Any], size: int, what: str) -> None:
+    """Raise UnlistableError if a page repeats the start of the full one before it: the server cuts its list there."""
+    repeats = isinstance(names, list) and 0 < len(names) < len(before) and names == before[: len(names)]
+    if len(before) == size and repeats:
+        raise UnlistableError(f"could not {what}: the registry ends its list after {size:,} names")
 
 
 class Progress:
     """Detects a list that never ends. `what` names the operation in messages: "list the tags of …"."""
 
     def __init__(self, what: str) -> None:
-        self._what = what
+        self.what = what
         self._urls: set[str] = set()
         self._names: set[str] = set()
         self._barren = 0
@@ -163,7 +182,7 @@ class Progress:
         return is_new
 
     def _endless(self) -> UnlistableError:
-        return UnlistableError(f"could not {self._what}: the registry's list does not end")
+        return UnlistableError(f"could not {self.what}: the registry's list does not end")
 
 
 def may_be_cut(names: Any) -> TypeGuard[list[Any]]:

@@ -37,6 +37,7 @@ from dregutil.registry.auth.logins import Logins
 from dregutil.registry.http.body import Limits, read_content
 from dregutil.registry.http.deadline import Watch
 from dregutil.registry.http.network_errors import as_own_error, connection_was_refused, host_and_port
+from dregutil.registry.http.new_session import new_session
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.server_warnings import ServerWarnings
 from dregutil.registry.http.throttle import PATIENCE, Gate
@@ -101,15 +102,7 @@ class Transport:
         self._wait = timeout
         self._patience = patience
         self._watch = Watch(timeout)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=60),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept-Encoding": "identity", "User-Agent": "dregutil"},
-        )
-        # aiohttp sends PUT and DELETE once more on a connection that was dropped: the first may have been carried out.
-        self._session._retry_connection = False  # noqa: SLF001 - there is no public switch; a test counts the requests
+        self._session = new_session(tls=tls, timeout=timeout)
         self._has_answered = False
         self.examine: Callable[[Answer], Awaitable[None]] | None = None
         """Called with the answer to each read; it may raise."""
