@@ -155,6 +155,15 @@ def test_doctor_says_how_tags_are_read_and_what_that_saves(server: Watched, tmp_
     assert server.sent("HEAD") == server.sent("GET") == []
 
 
+def test_doctor_says_that_what_it_reads_counts_as_pulls(server: Watched, tmp_path: Path) -> None:
+    hold_image(server, WEB, "1.0", seed="one")
+
+    found = Program(server.url, tmp_path).run("doctor", "-u", USER, "-p", PASSWORD)
+
+    assert "broken, which counts as a pull of each here; --quick leaves it out" in found.stderr
+    assert server.sent("GET") == ["1.0"]
+
+
 def test_doctor_says_why_tags_are_read_one_by_one(server: Watched, tmp_path: Path) -> None:
     hold_image(server, WEB, "1.0", seed="one")
     server.denies = True

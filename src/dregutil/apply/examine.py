@@ -25,6 +25,7 @@ class Examination:
     `reachable`: something answered. `catalog` is how many repositories the catalog names, None where it was not read
     or `catalog_error` says why not. `deletion`: None where it is allowed, else the error that says why not; `was_asked`
     whether that was tried at all. `way`: how tags are read, where the registry's service has an API.
+    `counts_pulls`: reading a manifest counts as a pull there.
     """
 
     base_url: str
@@ -32,6 +33,7 @@ class Examination:
     api_version: str = ""
     server: str = ""
     limits: tuple[str, ...] = ()
+    counts_pulls: bool = False
     login: Login | None = None
     scoped_logins: Mapping[str, Login] = field(default_factory=dict)
     catalog: int | None = None
@@ -52,7 +54,14 @@ async def examine(registry: Registry, listed: Sequence[Repository] = ()) -> Exam
         is_there = isinstance(error, AccessError)
         return replace(_with_logins(found, registry), reachable=is_there, error=error)
     kind = registry.kind
-    found = replace(found, reachable=True, api_version=ping.api_version, server=kind.name, limits=tuple(kind.limits))
+    found = replace(
+        found,
+        reachable=True,
+        api_version=ping.api_version,
+        server=kind.name,
+        limits=tuple(kind.limits),
+        counts_pulls=kind.counts_pulls,
+    )
     first, number, closed = await _catalog(registry)
     found = replace(
         _with_logins(found, registry),

@@ -21,13 +21,18 @@ Rows = list[tuple[str, str]]
 _WIDTH = len("delete by tag")
 
 
-def examine_health(registry: Session, settings: Settings) -> tuple[Rows, int]:
+def examine_health(registry: Session, settings: Settings, *, counts_pulls: bool = False) -> tuple[Rows, int]:
     """What was read and found, as rows, and the exit code: 3 if something is broken.
 
-    From the storage if --storage names it, otherwise from the registry. Raises DregutilError.
+    From the storage if --storage names it, otherwise from the registry, where that may count as a pull of each tag
+    (`counts_pulls`). Raises DregutilError.
     """
     stored = read_stored(registry, settings)
-    return _of_registry(registry, settings) if stored is None else _of_storage(stored, registry.check_storage())
+    return (
+        _of_registry(registry, settings, counts_pulls=counts_pulls)
+        if stored is None
+        else _of_storage(stored, registry.check_storage())
+    )
 
 
 def health_lines(rows: Rows) -> Iterator[str]:
@@ -36,8 +41,9 @@ def health_lines(rows: Rows) -> Iterator[str]:
     return (f"{check:{max(width, _WIDTH)}}  {found}" for check, found in rows)
 
 
-def _of_registry(registry: Session, settings: Settings) -> tuple[Rows, int]:
-    note(settings, "reading every tag and index to see what is broken; --quick leaves it out")
+def _of_registry(registry: Session, settings: Settings, *, counts_pulls: bool) -> tuple[Rows, int]:
+    counts = ", which counts as a pull of each here" if counts_pulls else ""
+    note(settings, f"reading every tag and index to see what is broken{counts}; --quick leaves it out")
     found = registry.check()
     for line in left_behind_lines(settings, found.left_behind):
         note(settings, line)

@@ -43,7 +43,7 @@ def doctor(args: argparse.Namespace, settings: Settings) -> int:
         more: Rows = []
         code = 0
         if failed is None and not args.quick:
-            more, code, failed = _health(registry, settings)
+            more, code, failed = _health(registry, settings, found)
     shown = more if settings.format == "text" else [*rows, *more]
     emit(settings, [{"check": check, "found": what} for check, what in shown], health_lines(more))
     if failed is not None:
@@ -51,9 +51,9 @@ def doctor(args: argparse.Namespace, settings: Settings) -> int:
     return code
 
 
-def _health(registry: Session, settings: Settings) -> tuple[Rows, int, DregutilError | None]:
+def _health(registry: Session, settings: Settings, found: Examination) -> tuple[Rows, int, DregutilError | None]:
     try:
-        return *examine_health(registry, settings), None
+        return *examine_health(registry, settings, counts_pulls=found.counts_pulls), None
     except (DeniedError, RegistryError) as error:
         return [("health", f"not checked: {error.message}; --storage can check it")], 0, None
     except DregutilError as error:
