@@ -16,6 +16,7 @@ from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Result
 from dregutil.plan.recheck import recheck
+from dregutil.registry.absence import manifest_of
 from dregutil.retention.holds import Holds
 
 __all__ = ["LiveReading", "look_lives"]
@@ -174,7 +175,7 @@ class LiveReading:
         pending, absent = set(tags.values()) - manifests.keys(), set[Digest]()
         while pending:
             for digest in sorted(pending):
-                found = await self._run.registry.manifest_of(self._repository, digest, tags)
+                found = await manifest_of(self._run.registry, self._repository, digest, tags)
                 if found is None:
                     absent.add(digest)
                 else:

@@ -13,7 +13,7 @@ from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Descriptor, Kind, Manifest, contradicts_nothing, is_foreign, kind_of_media_type
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.registry.absence import denied_twice
+from dregutil.registry.absence import denied_twice, manifest_of
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
@@ -211,7 +211,7 @@ class _Survey:
         await for_each(sorted(unread), self._read_manifest)
 
     async def _read_manifest(self, digest: Digest) -> None:
-        manifest = await self.registry.manifest_of(self.repository, digest, self.tags)
+        manifest = await manifest_of(self.registry, self.repository, digest, self.tags)
         if manifest is None:
             self.absent.add(digest)
             return

@@ -51,9 +51,8 @@ async def plan_removal(
     `holds`: what stays in any case. Raises UnreachableError and LoginError; a repository that cannot be read completely
     is in the plan's `left_out`.
     """
-    options, seen = options or RemovalOptions(), seen or KnownManifests()
-    holds, readings = holds or Holds(), readings or FreshSurveys()
-    surveys = _Surveys(registry, inventory, known_indexes or {}, seen, readings, options, holds)
+    options, seen, holds = options or RemovalOptions(), seen or KnownManifests(), holds or Holds()
+    surveys = _Surveys(registry, inventory, known_indexes or {}, seen, readings or FreshSurveys(), options, holds)
     graphs, generation = await surveys.read_all(selection)
     plan = make_plan(
         selection,
@@ -67,10 +66,7 @@ async def plan_removal(
     )
     collectors = possible_collectors(generation, collector)
     evidence = await read_evidence(registry, plan, graphs, collectors, known=seen.manifest, remember=seen.keep)
-    plan = with_reclaim(plan, graphs, collectors, evidence)
-    # With the storage, or with `-m`, the user says that the collector is distribution's.
-    is_of_another = generation is None and stored is None and collector is Collector.DEFAULT
-    plan = replace(plan, reclaim=replace(plan.reclaim, is_of_another=is_of_another))
+    plan = _of_another(with_reclaim(plan, graphs, collectors, evidence), is_known=bool(generation or stored))
     return plan if stored is None else await _with_storage(registry, plan, graphs, collectors, stored, inventory)
 
 
@@ -85,6 +81,13 @@ async def _with_storage(
     """`plan` with what it frees exactly, by the registry's storage, or why that differs from what was read live."""
     changed = await changed_since(registry, stored, inventory, beside=graphs.keys())
     return with_stored_reclaim(plan, stored, collectors, graphs=graphs, changed=changed)
+
+
+def _of_another(plan: Plan, *, is_known: bool) -> Plan:
+    """A plan for a registry whose collector may be another than distribution's. With `-m` the user says that it is
+    distribution's; so does who names its storage: then `is_known`."""
+    is_of_another = not is_known and plan.reclaim.collector is Collector.DEFAULT
+    return replace(plan, reclaim=replace(plan.reclaim, is_of_another=is_of_another))
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ from a single "not found".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeVar
 
-from dregutil.oci.names import Repository, Tag
+from dregutil.oci.manifest import Manifest
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.reader import Registry
 from dregutil.registry.values import Resolved
 
-__all__ = ["denied_again", "denied_twice", "find_twice"]
+__all__ = ["denied_again", "denied_twice", "find_twice", "manifest_of"]
 
 _PAUSE = 1.0  # seconds between the two reads
 _Thing = TypeVar("_Thing")
@@ -51,3 +52,16 @@ async def find_twice(registry: Registry, repository: Repository, tag: Tag) -> Re
         if found is not None:
             return found
     return None
+
+
+async def manifest_of(
+    registry: Registry, repository: Repository, digest: Digest, tags: Mapping[Tag, Digest]
+) -> Manifest | None:
+    """The manifest of `digest`; where the registry has none, what one of `tags` that is on it names.
+
+    Some servers keep a manifest by its tag when its digest is deleted. Raises as `Registry.manifest` does.
+    """
+    found = await registry.manifest(repository, digest)
+    if found is None and (tag := next((tag for tag, on in tags.items() if on == digest), None)) is not None:
+        found = await registry.manifest(repository, tag)
+    return found if found is None or found.digest == digest else None

@@ -248,16 +248,6 @@ class Registry:
         digest = digest_of(answer, media_type, repository, reference)
         return parse_manifest(answer.body, media_type, digest)
 
-    async def manifest_of(self, repository: Repository, digest: Digest, tags: Mapping[Tag, Digest]) -> Manifest | None:
-        """The manifest of `digest`; where the registry has none, what one of `tags` that is on it names.
-
-        Some servers keep a manifest by its tag when its digest is deleted. Raises as `manifest` does.
-        """
-        found = await self.manifest(repository, digest)
-        if found is None and (tag := next((tag for tag, on in tags.items() if on == digest), None)) is not None:
-            found = await self.manifest(repository, tag)
-        return found if found is None or found.digest == digest else None
-
     async def referrers(self, repository: Repository, subject: Digest) -> tuple[Descriptor, ...] | None:
         """What refers to `subject`, by the server's referrers API; None if it has no such API.
 
@@ -324,8 +314,7 @@ class Registry:
             if name_server(replace(self.evidence, headers=shown)).is_particular:
                 return None
             if answer.status == 400:
-                codes = {error.code for error in error_details(answer.body)}
-                return True if "PAGINATION_NUMBER_INVALID" in codes else None
+                return any(error.code == "PAGINATION_NUMBER_INVALID" for error in error_details(answer.body)) or None
             if answer.status != 200 or not answer.headers.get("Docker-Distribution-Api-Version"):
                 return None
             return False if await self.referrers(repository, _NOTHING) is None else None

@@ -89,16 +89,7 @@ async def _listed(
     all that are not recalled, if it does not answer at all."""
     found: list[tuple[Repository, Digest, Digest]] = []
     failed: dict[Place, DregutilError] = {}
-
-    def unknown() -> Iterator[Place]:
-        for place in places:
-            referrers = lists.recall(place)
-            if referrers is None:
-                yield place
-            else:
-                found.extend((*place, referrer) for referrer in referrers)
-
-    asked = unknown()
+    asked = _unknown(lists, places, found)
     first = next(asked, None)
     if first is None:
         return found, failed, None
@@ -125,3 +116,15 @@ async def _listed(
     except (AccessError, UnreachableError) as error:
         return found, failed, error
     return found, failed, None
+
+
+def _unknown(
+    lists: ReferrerLists, places: Iterable[Place], found: list[tuple[Repository, Digest, Digest]]
+) -> Iterator[Place]:
+    """The places whose lists are not known; what the others list is added to `found`."""
+    for place in places:
+        referrers = lists.recall(place)
+        if referrers is None:
+            yield place
+        else:
+            found.extend((*place, referrer) for referrer in referrers)
