@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from test_native_tags import WEB, Watched, opened
+from test_native_tags import PASSWORD, USER, WEB, Watched, opened
 
 from images import Pusher
 from native_access import hold_index
+from program import Program
 
 POLICY = """
 version: 1
@@ -107,3 +108,20 @@ def test_without_the_service_nothing_that_never_had_a_tag_is_known(
     server.denies = True
 
     assert cleanup(server, policy, tmp_path) == set()
+
+
+def test_doctor_counts_what_is_listed_without_a_tag(server: Watched, pusher: Pusher, tmp_path: Path) -> None:
+    """A child of an index is held by it."""
+    push(server, pusher, "1.0", seed="one")
+    child = pusher.push_image(WEB, seed="child")
+    pusher.push_index(WEB, "2.0", children=[child])
+
+    def said() -> str:
+        server.lets_in = False
+        found = Program(server.url, tmp_path).run("doctor", "-u", USER, "-p", PASSWORD)
+        server.lets_in = True
+        return next(line for line in found.stdout.splitlines() if line.startswith("untagged"))
+
+    assert "nothing, in 1 repository that the registry's own API lists" in said()
+    push(server, pusher, seed="stray")
+    assert "1 manifest in no index, " in said()

@@ -8,6 +8,7 @@ from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.output import note, plural
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored
+from dregutil.inventory.health.listed_untagged import ListedUntagged
 from dregutil.inventory.health.storage import Finding
 from dregutil.plan.waste import Waste
 from dregutil.report.units import size_text
@@ -48,7 +49,20 @@ def _of_registry(registry: Session, settings: Settings, *, counts_pulls: bool) -
     for line in left_behind_lines(settings, found.left_behind):
         note(settings, line)
     what = f"{plural(found.tags, 'tag')} of {plural(found.repositories, 'repository')}, {_indexes(found.indexes)}"
-    return [("read", f"{what}, in {found.seconds:.1f} s"), *_findings(found.findings)], 3 if found.findings else 0
+    rows = [("read", f"{what}, in {found.seconds:.1f} s"), *_untagged(found.untagged), *_findings(found.findings)]
+    return rows, 3 if found.findings else 0
+
+
+def _untagged(found: ListedUntagged | None) -> Rows:
+    """What the registry's service lists without a tag."""
+    if found is None:
+        return []
+    listed = f"in {plural(found.repositories, 'repository')} that the registry's own API lists"
+    if not found.manifests:
+        return [("untagged", f"nothing, {listed}")]
+    sizes = [size_text(found.size)] if found.manifests > found.unsized else []
+    sizes += [f"{found.unsized:,} of unknown size"] if found.unsized else []
+    return [("untagged", f"{plural(found.manifests, 'manifest')} in no index, {' and '.join(sizes)}, {listed}")]
 
 
 def _of_storage(stored: StoredRegistry, found: StorageCheckup) -> tuple[Rows, int]:

@@ -12,6 +12,7 @@ from itertools import islice
 
 from dregutil.errors import DregutilError, LoginError, ThrottledError, UnreachableError
 from dregutil.inventory.crawl_result import CrawlProgress
+from dregutil.inventory.health.listed_untagged import ListedUntagged, with_untagged
 from dregutil.inventory.health.storage import Finding, Flaw, named_subject
 from dregutil.oci.manifest import Kind, Manifest, kind_of_media_type
 from dregutil.oci.names import Digest, Repository, Tag
@@ -29,7 +30,10 @@ MOST_ELSEWHERE = 2000  # requests for subjects in other repositories
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """What was read, and what is broken. `left_behind`: the tags that interrupted runs left on placeholders."""
+    """What was read, and what is broken. `left_behind`: the tags that interrupted runs left on placeholders.
+
+    `untagged` is what the registry's service lists without a tag, and no index lists; None where no service lists that.
+    """
 
     findings: tuple[Finding, ...]
     repositories: int
@@ -37,6 +41,7 @@ class Checkup:
     indexes: int
     seconds: float
     left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
+    untagged: ListedUntagged | None = None
 
 
 @dataclass(slots=True)
@@ -110,7 +115,13 @@ async def check_registry(
     order = {repository: place for place, repository in enumerate(names)}
     findings = sorted(work.findings, key=lambda found: order[Repository(found.repository)])
     return Checkup(
-        tuple(findings), len(names), work.tags_done, work.indexes, time.monotonic() - started, tuple(work.left_behind)
+        tuple(findings),
+        len(names),
+        work.tags_done,
+        work.indexes,
+        time.monotonic() - started,
+        tuple(work.left_behind),
+        work.untagged,
     )
 
 
@@ -120,6 +131,7 @@ class _Check:
         self.findings: list[Finding] = []
         self.left_behind: list[tuple[Repository, Tag, Digest]] = []
         self.seen: list[_CheckedRepository] = []
+        self.untagged: ListedUntagged | None = None
         self.known = self.done = self.tags_known = self.tags_done = self.indexes = 0
         self._on_progress = on_progress
         self._reported_at = 0.0
@@ -136,6 +148,8 @@ class _Check:
             await for_each(tags, read, at_once=self.registry.concurrency)
             await self._read_nested(seen)
             await self._check_others(seen)
+            held = {child for children in seen.children.values() for child in children}
+            self.untagged = await with_untagged(self.untagged, self.registry, repository, seen.read | held)
         except DregutilError as error:
             await _raise_if_lost(self.registry, error)
             seen.find(Flaw.UNREADABLE, error.message)
