@@ -26,7 +26,7 @@ USER, PASSWORD = "robot$ci", "a secret of Harbor"
 class Watched(HarborServer):
     """`said`: tags that its own API lists at another digest. `left_out`: tags that it does not list. `makes_up`: one
     that does not exist. `denies`: the API refuses this login. `lets_in`: the registry wants none, for a test
-    that fills it."""
+    that fills it. `is_robot`: the catalog is refused."""
 
     def __init__(self) -> None:
         super().__init__(USER, PASSWORD)
@@ -34,14 +34,14 @@ class Watched(HarborServer):
         self.said: dict[str, str] = {}
         self.left_out: set[str] = set()
         self.makes_up: dict[str, str] = {}
-        self.denies = self.lets_in = False
+        self.denies = self.lets_in = self.is_robot = False
 
     def answer(self, request: Request) -> Answer:
         self.requests.append(request)
         if self.denies and request.path.startswith("/api/"):
             self.calls.append(request.target)
             return Answer(403, b'{"errors":[{"code":"FORBIDDEN","message":"forbidden"}]}')
-        if request.path == "/v2/_catalog":  # as for an administrator
+        if request.path == "/v2/_catalog" and not self.is_robot:  # as for an administrator
             return Answer(200, json.dumps({"repositories": sorted(self.repositories)}).encode())
         if self.lets_in:
             return ProfileServer.answer(self, request)
@@ -207,3 +207,18 @@ def test_a_listing_that_lies_about_a_tag_removes_nothing_wrong(server: Watched, 
     assert server.calls  # the selection was made from the listing
     assert there(server).get("prod") == (old if lies else new)
     assert set(server.repositories[WEB].manifests) == ({old, new} if lies else {new})
+
+
+def test_a_login_that_only_the_catalog_refuses_is_not_called_wrong(server: Watched, tmp_path: Path) -> None:
+    """Harbor's catalog is for administrators: the rest of `doctor` follows."""
+    (tmp_path / "names").write_text(f"{WEB}\n")
+    server.is_robot = True
+    login = ("-u", USER, "-p", PASSWORD, "--repositories-from", "names")
+    found = Program(server.url, tmp_path).run("doctor", "--quick", *login)
+    assert found.returncode == 0, found.stderr
+    rows = dict(line.split(maxsplit=1) for line in found.stdout.splitlines())
+    assert rows["catalog"].startswith("closed: ")
+    assert "tags" in rows
+    wrong = Program(server.url, tmp_path).run("doctor", "--quick", "-u", USER, "-p", "another", *login[4:])
+    assert wrong.returncode == 4, wrong.stderr
+    assert "login" in wrong.stderr

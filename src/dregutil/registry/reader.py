@@ -159,16 +159,16 @@ class Registry:
         except (LoginError, DeniedError, RegistryError) as error:
             if has_begun or not self._learnt.recognition.is_registry:
                 raise
-            raise self._closed_catalog(error) from error
+            raise await self._closed_catalog(error) from error
 
-    def _closed_catalog(self, error: LoginError | DeniedError | RegistryError) -> DregutilError:
+    async def _closed_catalog(self, error: LoginError | DeniedError | RegistryError) -> DregutilError:
         """The error for a catalog that cannot be read, for the reason in `error`."""
         advice = CatalogClosedError.default_advice
         if isinstance(error, RegistryError):
             if error.status not in _NO_CATALOG:
                 return error
             return NoCatalogError(f"could not read the catalog: the registry has none (status {error.status})")
-        if isinstance(error, LoginError) and self.login.scheme:
+        if isinstance(error, LoginError) and self.login.scheme and not await self._learnt.recognition.accepts():
             return error  # the login itself is wrong
         if not self.login.user:
             advice = f"{LoginError.default_advice}; or {advice}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from dregutil.errors import NoRegistryError
+from dregutil.errors import DregutilError, NoRegistryError
 from dregutil.oci.manifest import bare_media_type
 from dregutil.registry.answers import error_details
 from dregutil.registry.auth.challenge import parse_challenges
@@ -52,6 +52,13 @@ class Recognition:
     async def ping(self) -> Answer:
         """The answer to `/v2/`, whatever it is."""
         return await self._transport.get_unexamined(self._transport.url("/v2/"), longest=_LONGEST_PING)
+
+    async def accepts(self) -> bool:
+        """Whether `/v2/` accepts the login. Harbor refuses its catalog (401) to all but administrators."""
+        try:
+            return (await self.ping()).status == 200
+        except DregutilError:
+            return False
 
     def check(self, answer: Answer) -> None:
         """Judge the answer to `/v2/`. Raises NoRegistryError. A refused login proves nothing: a proxy may send it."""
