@@ -6,10 +6,10 @@
     deletion               what the answer to a DELETE means
     server_kind            which product it seems to be: for advice to people, never for a decision
     http/, auth/           the transport with its pace and retries; credentials and tokens
+    native/                the API that a registry's service has beside the distribution API
     workers, reach, values concurrency, what ends everything, small values
 
-Touches the network, and the files of this machine that configure logins and certificates. Knows nothing of plans. Only
-the distribution API is spoken: a vendor's own deletion API would be another way in `writer` and `apply/untag`.
+Touches the network, and the files of this machine that configure logins and certificates. Knows nothing of plans.
 """
 
 from dregutil.registry.connect import ConnectOptions, connect, connect_writable
