@@ -259,14 +259,14 @@ async def test_a_sweep_that_is_stopped_reverts_itself(registry_server: Distribut
         put = registry.put_manifest
         count = 0
 
-        async def counted(*arguments: Any) -> None:
+        async def counted(*arguments: Any, **more: Any) -> None:
             nonlocal count
             count += 1
             if count == 10:
                 stop.set()
-            await put(*arguments)
+            await put(*arguments, **more)
 
-        registry.put_manifest = counted  # type: ignore[method-assign,assignment]
+        registry.put_manifest = counted  # type: ignore[method-assign]
         result = await apply_plan(registry, plan, recorder=NoRecorder(), stop=stop)
     assert result.interrupted
     assert count >= 10

@@ -49,6 +49,8 @@ def test_a_removal_requests_nothing_twice(asked: tuple[Counter[str], Counter[str
     assert 0 <= looks <= REPOSITORIES
     really_went = removal.pop("HEAD manifests by digest", 0) + removal.pop("GET manifests by digest", 0)
     assert really_went == 1  # the first one
+    # Its tag, too: on some servers it goes on answering. By HEAD, if one was answered there before.
+    removal["HEAD manifests" if looks and removal["HEAD manifests"] % STAYING else "GET manifests"] -= 1
     assert removal == {
         "GET tags": 2 * REPOSITORIES + 1 + looks,  # before and after; once, for the generation of the collector
         # A tag with its manifest for the record in one request; and once what stays, because only its bytes show that

@@ -252,7 +252,12 @@ async def test_a_tag_that_an_undo_left_on_a_placeholder_belongs_to_the_run(remov
     assert not pusher.has("r", dummy)
 
 
-async def test_a_sha512_child_is_restored_under_its_digest(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:
+@pytest.mark.parametrize("knows", [True, False], ids=["OCI's parameter digest", "no parameter"])
+async def test_a_sha512_child_is_restored_under_its_digest(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, knows: bool
+) -> None:
+    """Without the parameter the server keeps what is put by a tag by its sha256 digest: that is no success."""
+    memory.switches.digest_parameter = knows
     child = aside.push_image("r", seed="child")
     raw = aside.raw("r", child["digest"])
     digest = f"sha512:{hashlib.sha512(raw).hexdigest()}"
@@ -268,9 +273,9 @@ async def test_a_sha512_child_is_restored_under_its_digest(memory: MemoryServer,
     assert memory.repositories["r"].manifests == {}
     undone = await removing.undo()
     assert undone is not None
-    assert not undone.of(UndoResult.FAILED)
+    assert [entry.manifest.digest for entry in undone.of(UndoResult.FAILED)] == ([] if knows else [sha512])
     assert {digest, sha512} <= memory.repositories["r"].manifests.keys()
-    assert "1.0" in (memory.repositories["r"].tags or {})
+    assert ((memory.repositories["r"].tags or {})["1.0"] == sha512) == knows
 
 
 async def test_a_layer_stored_elsewhere_is_not_a_loss(memory: MemoryServer, aside: Pusher, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Switches:
     manifest leaves its tags dangling. `answers_by_tag`: it goes on answering by its tags (go-containerregistry's
     registry). `has_referrers`: the referrers API. `pages_tags`: tags are listed in pages.
     `unlinks_blobs`: DELETE of a layer's digest as a manifest takes the layer (2.8). `needs_children`: an index without
-    its children is refused.
+    its children is refused. `digest_parameter`: a tag is put by the digest that the query names (OCI 1.1).
 
     `refused`: a digest or tag, and the status with which its DELETE is refused. `failing`: processed, and then
     answered with that status. `hidden`: existing tags that the list omits. `absent`: tags that are listed but answered
@@ -60,6 +60,7 @@ class Switches:
     pages_tags: bool = False
     unlinks_blobs: bool = True
     needs_children: bool = True
+    digest_parameter: bool = False
     refused: dict[str, int] = field(default_factory=dict)
     failing: dict[str, int] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
@@ -192,7 +193,8 @@ class MemoryServer(Endpoint):
         return Answer(200, found.raw, {**headers, "Content-Length": str(len(found.raw))})
 
     def _put(self, request: Request, name: str, reference: str) -> Answer:
-        digest = _digest(request.body, reference if ":" in reference else "sha256:")
+        named = request.query.get("digest", "sha256:") if self.switches.digest_parameter else "sha256:"
+        digest = _digest(request.body, reference if ":" in reference else named)
         if ":" in reference and reference != digest:
             return _error("DIGEST_INVALID")
         media_type = request.headers.get("content-type", "")

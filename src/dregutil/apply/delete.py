@@ -38,9 +38,19 @@ _SETTLE = 0.5  # seconds, before a tag is believed to outlive its digest: the an
 async def delete(work: Work, state: StepState) -> None:
     """Carry out a step that deletes a digest, and note what became of it.
 
-    Nothing is noted where the disk took so long that another look must come first. Raises DregutilError and
-    StopRepositoryError.
+    Until one has shown whether the tags of a digest go with it, the others wait. Nothing is noted where the disk took
+    so long that another look must come first. Raises DregutilError and StopRepositoryError.
     """
+    run = work.run
+    if run.tags_stay is None and state.step.tags and not state.is_swept:
+        async with run.learning:
+            if run.tags_stay is None:
+                await _delete(work, state)
+                return
+    await _delete(work, state)
+
+
+async def _delete(work: Work, state: StepState) -> None:
     step, graph = state.step, work.live.graph
     manifest = graph.manifests.get(step.digest)
     if manifest is None:
@@ -177,6 +187,7 @@ async def _look(work: Work, state: StepState, *, ours: bool) -> None:
     try:
         found = await run.registry.find(work.repository, step.digest)
     except (RegistryError, ProtocolError, ManifestError) as error:
+        run.tags_stay = run.tags_stay or False  # the last look shows it
         run.note_open(step, f"whether it went is not known: {error.message}")
         await run.look_elsewhere(step, manifest)  # another name of this store may have lost it all the same
         return
@@ -222,7 +233,7 @@ async def _still_answers(work: Work, state: StepState) -> bool:
 
 async def _answers(work: Work, step: Step) -> bool:
     """Whether a tag of a step is on its digest. Raises DregutilError."""
-    found = [await work.run.registry.resolve(work.repository, tag) for tag in step.tags]
+    found = [await work.run.registry.find(work.repository, tag) for tag in step.tags]
     return any(resolved is not None and resolved.digest == step.digest for resolved in found)
 
 

@@ -68,6 +68,7 @@ class Run:
         self.error: DregutilError | None = None
         self.has_looked = False  # whether the registry really does what it accepts, at its first DELETE
         self.tags_stay: bool | None = None  # whether it goes on answering by the tags of a digest that it deleted
+        self.learning = asyncio.Lock()  # held by the DELETE that shows it: the others follow
         self._on_outcome = on_outcome
         self._apart: set[tuple[Repository, Repository]] = set()  # a first DELETE has shown that they are two stores
         self._looking_elsewhere = asyncio.Lock()
