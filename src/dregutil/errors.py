@@ -10,7 +10,7 @@ and a second one that says what to do next. No message holds a secret.
     │   ├── LoginError                  the registry (or its token server) did not accept the credentials
     │   ├── DeniedError                 logged in, but without the right
     │   │   └── CatalogClosedError          the registry does not list its repositories to this login
-    │   │       └── NoCatalogError         1    it lists them to nobody: it has no catalog
+    │   │       └── NoCatalogError         1    the registry has no catalog at all
     │   ├── DeletionDisabledError       the server does not allow deletion
     │   └── CredentialError             a credential source (Docker's config, a helper) cannot be used
     ├── RefusedError                 5  refused for safety

@@ -83,7 +83,7 @@ class _Batch(Generic[_Item]):
         self.is_closed = asyncio.Event()
 
     def drop_cancelled(self) -> None:
-        """Forget what nobody waits for any more."""
+        """Drop the items whose callers were all cancelled."""
         self.items = {item: waiting for item, waiting in self.items.items() if not all(one.done() for one in waiting)}
 
     def settle(self, outcomes: Mapping[_Item, bool | Exception]) -> None:

@@ -53,7 +53,7 @@ def is_github(address: RegistryAddress, evidence: Evidence) -> bool:  # noqa: AR
 
 
 class GitHub:
-    """Lists versions, deletes and restores them. It remembers their numbers: a number is one digest for ever."""
+    """Lists versions, deletes and restores them. It caches their numbers: a number never changes its digest."""
 
     name = "GitHub's Packages API"
     page = _PAGE

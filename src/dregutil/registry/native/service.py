@@ -23,8 +23,9 @@ class Service(Protocol):
     manifests one request deletes; if more than one, this API is used before the registry's.
 
     Reading raises NoListingError where this login may not, or this server has no such API: the standard way is used
-    then, and the error says why (`is_everywhere`: for every repository). Other errors are raised as they are, and end
-    the listing as well. Writing raises as `WritableRegistry` does, and is only called on what `writing` returns.
+    then. The error has the reason (`is_everywhere`: it applies to every repository). Other errors are raised as they
+    are, and end the listing as well. Writing raises as `WritableRegistry` does, and is only called on what `writing`
+    returns.
     """
 
     name: str
