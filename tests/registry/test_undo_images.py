@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from images import Pusher
 from program import Program
 from servers import DistributionServer
-from servers.http import Answer, Proxy, Request
+from servers.http import LOST, Answer, Proxy, Request
 
 
 @pytest.fixture
@@ -185,12 +186,20 @@ def test_a_part_of_a_run_that_left_tags_on_a_placeholder_is_refused(
         program = Program(proxy.url, tmp_path)
         running: list[subprocess.Popen[str]] = []
         put: list[str] = []
+        killed = threading.Event()
 
-        def kill(request: Request) -> None:
-            if request.method == "PUT":
+        def kill(request: Request) -> Answer | None:
+            """One tag is put on its placeholder; the DELETE that would follow is never answered."""
+            if request.method == "PUT" and request.reference in before:
                 put.append(request.reference)
+                if len(put) > 1:
+                    killed.wait(30)
+                    return LOST
             if request.method == "DELETE" and put:
                 running[0].kill()
+                killed.set()
+                return LOST
+            return None
 
         proxy.before = kill
         running.append(program.start("remove-tags", "-r", "r", "-t", "<2", "--untag"))
