@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 
@@ -22,7 +24,9 @@ from dregutil.registry.native.github import GitHub
 from dregutil.registry.native.service import Service
 from servers.http import Endpoint
 
-__all__ = ["at_another_host"]
+__all__ = ["api_elsewhere", "at_another_host"]
+
+_Api = TypeVar("_Api", bound=Endpoint)
 
 
 def at_another_host(
@@ -32,6 +36,16 @@ def at_another_host(
     patched.setattr(hosts, "OTHER_HOSTS", [*hosts.OTHER_HOSTS])
     patched.setattr(services, "CANDIDATES", [*services.CANDIDATES])
     _put_before(registry.host, api.host, made)
+
+
+@contextmanager
+def api_elsewhere(
+    patched: pytest.MonkeyPatch, registry: Endpoint, api: _Api, made: Callable[[Access], Service]
+) -> Iterator[_Api]:
+    """The same, as long as `api` runs."""
+    with api:
+        at_another_host(patched, registry, api, made)
+        yield api
 
 
 def _put_before(registry: str, api: str, made: Callable[[Access], Service]) -> None:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
-from dregutil.oci.names import RegistryAddress
+from dregutil.oci.listing import Entry, Listing
+from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.registry.auth.authenticator import Authenticator
 from dregutil.registry.auth.credentials import Credentials
 from dregutil.registry.auth.keyring import Keyring
 from dregutil.registry.http.transport import READING, Transport
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.login import ApiLogin
+from dregutil.registry.native.service import Service
 from images import IMAGE, INDEX
+from servers.http import Endpoint
 from servers.memory import MemoryServer, Stored, _Repository
 
-__all__ = ["access_to", "hold_image", "hold_index"]
+__all__ = ["access_to", "entry", "hold_image", "hold_index", "listing_of", "service_of"]
+
+_Made = TypeVar("_Made", bound=Service)
 
 
 @asynccontextmanager
@@ -39,6 +45,28 @@ async def access_to(
     finally:
         for one in (transport, *others):
             await one.close()
+
+
+@asynccontextmanager
+async def service_of(
+    made: Callable[[Access], _Made], server: Endpoint, user: str = "ann", password: str = "a-secret"
+) -> AsyncIterator[_Made]:
+    """The service that `made` makes for a registry, which may write."""
+    async with access_to(server.url, user, password) as access:
+        yield made(access).writing()
+
+
+async def listing_of(
+    made: Callable[[Access], Service], server: Endpoint, *, repository: Repository, user: str = "ann"
+) -> Listing:
+    """What that service lists of a repository."""
+    async with service_of(made, server, user) as service:
+        return await service.listing(repository)
+
+
+def entry(listing: Listing, digest: str) -> Entry:
+    """What a listing has about a manifest."""
+    return next(found for found in listing.entries if found.digest == digest)
 
 
 def hold_image(server: MemoryServer, repository: str, *tags: str, seed: str) -> str:

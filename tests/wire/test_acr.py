@@ -9,11 +9,11 @@ from datetime import timedelta
 import pytest
 
 from dregutil.errors import DeniedError, LoginError, NoListingError, ProtocolError, RegistryError
-from dregutil.oci.listing import Entry, Listing
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import RegistryAddress, Repository, Tag
 from dregutil.registry.native.acr import Acr, is_acr
 from dregutil.registry.server_kind import Evidence
-from native_access import access_to, hold_image, hold_index
+from native_access import access_to, entry, hold_image, hold_index
 from servers.native.acr import AcrServer
 from servers.native.tokens import User
 
@@ -36,10 +36,6 @@ async def acr(server: AcrServer) -> AsyncIterator[Acr]:
 async def listed(server: AcrServer, repository: Repository = WEB) -> Listing:
     async with acr(server) as service:
         return await service.listing(repository)
-
-
-def entry(listing: Listing, digest: str) -> Entry:
-    return next(found for found in listing.entries if found.digest == digest)
 
 
 @pytest.mark.parametrize(("cap", "strict", "requests"), [(1000, False, 4), (100, False, 30), (100, True, 32)])

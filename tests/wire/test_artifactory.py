@@ -11,11 +11,11 @@ from datetime import timedelta
 import pytest
 
 from dregutil.errors import NoListingError
-from dregutil.oci.listing import Entry, Listing
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.registry.native.artifactory import Artifactory, is_artifactory
 from dregutil.registry.server_kind import Evidence
-from native_access import access_to, hold_image, hold_index
+from native_access import access_to, entry, hold_image, hold_index
 from servers.native.artifactory import ArtifactoryServer
 
 WEB = Repository("docker-local/shop/web")
@@ -40,10 +40,6 @@ async def artifactory(
 async def listed(server: ArtifactoryServer, repository: Repository = WEB, host: str = "") -> Listing:
     async with artifactory(server, host) as service:
         return await service.listing(repository)
-
-
-def entry(listing: Listing, digest: str) -> Entry:
-    return next(found for found in listing.entries if found.digest == digest)
 
 
 async def test_one_query_lists_all_tags(server: ArtifactoryServer) -> None:

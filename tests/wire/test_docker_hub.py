@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
 from dregutil.errors import DeniedError, NoListingError, OutcomeUnknownError, ProtocolError
-from dregutil.oci.listing import Listing
 from dregutil.oci.names import RegistryAddress, Repository, Tag
 from dregutil.registry.http.retry import asked_wait
 from dregutil.registry.native.docker_hub import CRAWLED, DockerHub, is_docker_hub
 from dregutil.registry.native.hosts import other_host
 from dregutil.registry.server_kind import Evidence
-from elsewhere import at_another_host
+from elsewhere import api_elsewhere
 from images import INDEX
-from native_access import access_to, hold_image, hold_index
+from native_access import access_to, hold_image, hold_index, listing_of, service_of
 from servers.http import Answer, Endpoint, Request
 from servers.native.hub import HubApi, HubRegistry
 from servers.native.tokens import User
@@ -34,20 +33,12 @@ def registry() -> Iterator[HubRegistry]:
 
 @pytest.fixture
 def api(registry: HubRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubApi]:
-    with HubApi(registry) as found:
-        at_another_host(monkeypatch, registry, found, DockerHub)
+    with api_elsewhere(monkeypatch, registry, HubApi(registry), DockerHub) as found:
         yield found
 
 
-@asynccontextmanager
-async def hub(registry: HubRegistry, user: str = "ann", password: str = SECRET) -> AsyncIterator[DockerHub]:
-    async with access_to(registry.url, user, password) as access:
-        yield DockerHub(access).writing()
-
-
-async def listed(registry: HubRegistry, repository: Repository = WEB, user: str = "ann") -> Listing:
-    async with hub(registry, user) as service:
-        return await service.listing(repository)
+hub = partial(service_of, DockerHub)
+listed = partial(listing_of, DockerHub, repository=WEB)
 
 
 def fill(registry: HubRegistry, number: int) -> dict[str, str]:
@@ -127,8 +118,8 @@ async def test_a_public_repository_is_listed_without_a_login(registry: HubRegist
     assert dict((await listed(registry, user="")).tags) == digests
     assert api.logins == []
     with pytest.raises(NoListingError, match="status 404"):
-        await listed(registry, Repository("shop/secret"), user="")
-    assert (await listed(registry, Repository("shop/secret"))).is_complete
+        await listed(registry, repository=Repository("shop/secret"), user="")
+    assert (await listed(registry, repository=Repository("shop/secret"))).is_complete
 
 
 async def test_a_login_that_the_api_refuses_leaves_the_standard_way(registry: HubRegistry, api: HubApi) -> None:

@@ -23,7 +23,7 @@ from dregutil.errors import (
     RegistryError,
     ThrottledError,
 )
-from dregutil.oci.listing import Entry, Listing
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.http import retry
 from dregutil.registry.native import ecr, hosts
@@ -31,7 +31,7 @@ from dregutil.registry.native.ecr import Ecr, is_ecr
 from dregutil.registry.native.hosts import other_host
 from dregutil.registry.server_kind import Evidence
 from images import CONFIG, IMAGE, LAYER
-from native_access import access_to, hold_image, hold_index
+from native_access import access_to, entry, hold_image, hold_index
 from servers.http import Answer
 from servers.native.ecr import EcrServer, Key
 from servers.s3 import S3Server
@@ -74,10 +74,6 @@ async def service(server: EcrServer) -> AsyncIterator[Ecr]:
 async def listed(server: EcrServer, repository: Repository = WEB) -> Listing:
     async with service(server) as found:
         return await found.listing(repository)
-
-
-def entry(listing: Listing, digest: str) -> Entry:
-    return next(found for found in listing.entries if found.digest == digest)
 
 
 # --- reading

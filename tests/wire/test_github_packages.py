@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from dregutil.errors import DeniedError, NoListingError, ProtocolError, PushedBackError, RegistryError
-from dregutil.oci.listing import Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.native import github
 from dregutil.registry.native.github import GitHub, is_github
 from dregutil.registry.native.hosts import other_host
 from dregutil.registry.native.points import Points
 from dregutil.registry.server_kind import Evidence
-from elsewhere import at_another_host
-from native_access import access_to, hold_image, hold_index
+from elsewhere import api_elsewhere
+from native_access import access_to, hold_image, hold_index, listing_of, service_of
 from servers.http import Answer, Endpoint, Request
 from servers.native import github as github_sim
 from servers.native.github import GhcrRegistry, GitHubApi
@@ -35,20 +34,12 @@ def registry() -> Iterator[GhcrRegistry]:
 
 @pytest.fixture
 def api(registry: GhcrRegistry, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHubApi]:
-    with GitHubApi(registry) as found:
-        at_another_host(monkeypatch, registry, found, GitHub)
+    with api_elsewhere(monkeypatch, registry, GitHubApi(registry), GitHub) as found:
         yield found
 
 
-@asynccontextmanager
-async def packages(registry: GhcrRegistry, user: str = "ann", password: str = SECRET) -> AsyncIterator[GitHub]:
-    async with access_to(registry.url, user, password) as access:
-        yield GitHub(access).writing()
-
-
-async def listed(registry: GhcrRegistry, repository: Repository = WEB, user: str = "ann") -> Listing:
-    async with packages(registry, user) as service:
-        return await service.listing(repository)
+packages = partial(service_of, GitHub)
+listed = partial(listing_of, GitHub, repository=WEB)
 
 
 async def yes(_: tuple[Tag, ...]) -> bool:
@@ -84,14 +75,14 @@ async def test_a_full_last_page_may_have_another_one(registry: GhcrRegistry, api
 
 async def test_a_slash_in_the_name_of_a_package_is_encoded(registry: GhcrRegistry, api: GitHubApi) -> None:
     one = hold_image(registry, "shop/team/web", "1.0", seed="one")
-    assert dict((await listed(registry, Repository("shop/team/web"))).tags) == {"1.0": one}
+    assert dict((await listed(registry, repository=Repository("shop/team/web"))).tags) == {"1.0": one}
     assert any(target.startswith("/orgs/shop/packages/container/team%2Fweb/versions?") for target in api.sent("GET"))
 
 
 async def test_private_packages_of_the_token_s_own_user(registry: GhcrRegistry, api: GitHubApi) -> None:
     one = hold_image(registry, "ann/web", "1.0", seed="one")
     registry.private.add("ann/web")
-    assert dict((await listed(registry, Repository("ann/web"))).tags) == {"1.0": one}
+    assert dict((await listed(registry, repository=Repository("ann/web"))).tags) == {"1.0": one}
     assert any(target.startswith("/user/packages/") for target in api.sent("GET"))
 
 

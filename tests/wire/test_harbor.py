@@ -9,11 +9,11 @@ from datetime import timedelta
 import pytest
 
 from dregutil.errors import NoListingError, ProtocolError, RegistryError
-from dregutil.oci.listing import Entry, Listing
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.native.harbor import Harbor, is_harbor
 from dregutil.registry.server_kind import Evidence
-from native_access import access_to, hold_image, hold_index
+from native_access import access_to, entry, hold_image, hold_index
 from servers.native.harbor import HarborServer
 
 WEB = Repository("shop/web")
@@ -36,10 +36,6 @@ async def harbor(server: HarborServer, password: str = PASSWORD) -> AsyncIterato
 async def listed(server: HarborServer, repository: Repository = WEB) -> Listing:
     async with harbor(server) as service:
         return await service.listing(repository)
-
-
-def entry(listing: Listing, digest: str) -> Entry:
-    return next(found for found in listing.entries if found.digest == digest)
 
 
 async def test_a_hundred_artifacts_take_one_request(server: HarborServer) -> None:

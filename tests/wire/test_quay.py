@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 
 from dregutil.errors import NoListingError
-from dregutil.oci.listing import Entry, Listing
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.registry.native.quay import Quay, is_quay
 from dregutil.registry.server_kind import Evidence
-from native_access import access_to, hold_image, hold_index
+from native_access import access_to, entry, hold_image, hold_index
 from servers.http import Answer
 from servers.native.quay import QuayServer
 
@@ -28,10 +28,6 @@ def server() -> Iterator[QuayServer]:
 async def listed(server: QuayServer, repository: Repository = WEB) -> Listing:
     async with access_to(server.url, "ann", "a secret of Quay") as access:
         return await Quay(access).listing(repository)
-
-
-def entry(listing: Listing, digest: str) -> Entry:
-    return next(found for found in listing.entries if found.digest == digest)
 
 
 @pytest.mark.parametrize(("number", "requests"), [(3, 1), (100, 1), (250, 5), (1300, 13)])

@@ -11,11 +11,11 @@ import pytest
 
 from dregutil.errors import NoListingError
 from dregutil.inventory.crawl import crawl
-from dregutil.oci.listing import Entry, Listing
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import Repository
 from dregutil.registry import connect
 from dregutil.registry.native.zot import Zot, has_zot_search
-from native_access import access_to, hold_image, hold_index
+from native_access import access_to, entry, hold_image, hold_index
 from servers.http import Answer, Request
 from servers.native.zot import ZotServer
 
@@ -37,10 +37,6 @@ async def zot(server: ZotServer) -> AsyncIterator[Zot]:
 async def listed(server: ZotServer, repository: Repository = WEB) -> Listing:
     async with zot(server) as service:
         return await service.listing(repository)
-
-
-def entry(listing: Listing, digest: str) -> Entry:
-    return next(found for found in listing.entries if found.digest == digest)
 
 
 async def test_one_search_lists_all_images(server: ZotServer) -> None:

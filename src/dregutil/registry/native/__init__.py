@@ -1,6 +1,7 @@
 """The API that a registry service has beside the distribution API: what it lists in one request, and what it deletes.
 
     service    the interface: one module for each service implements it
+    list_only  what those have in common that only list
     services   which service a registry has
     access     what a service's module gets: connection, credentials, scopes
     hosts      the other hosts of services, by the registry's exact name

@@ -145,8 +145,7 @@ def _entry(digest: Digest, manifest: Mapping[str, Any], rows: Mapping[Tag, Mappi
 
 def _latest(*rows: Mapping[str, Any]) -> datetime | None:
     """The last time of a push. A change of the attributes counts as well: ACR does not tell them apart."""
-    times = [fields.time(row.get(name)) for row in rows for name in ("createdTime", "lastUpdateTime")]
-    return max((moment for moment in times if moment is not None), default=None)
+    return fields.latest(fields.time(row.get(name)) for row in rows for name in ("createdTime", "lastUpdateTime"))
 
 
 def _is_locked(row: Mapping[str, Any]) -> bool:

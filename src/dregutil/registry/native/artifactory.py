@@ -11,10 +11,10 @@ this one's and goes on with the tag.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -24,8 +24,8 @@ from dregutil.oci.manifest import ACCEPT
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
+from dregutil.registry.native.list_only import ListOnly
 from dregutil.registry.native.login import ApiLogin
-from dregutil.registry.native.service import MayReturn
 from dregutil.registry.server_kind import Evidence, name_server
 
 __all__ = ["Artifactory", "is_artifactory"]
@@ -42,23 +42,15 @@ def is_artifactory(_: RegistryAddress, evidence: Evidence) -> bool:
     return name_server(evidence).name == "JFrog Artifactory"
 
 
-class Artifactory:
+class Artifactory(ListOnly):
     """Artifactory's query language; implements `Service`."""
 
     name = _NAME
     page = _PAGE
-    deletes_tags = False
-    deletes_manifests = False
-    restores = False
-    tags_first = False
-    deletes_at_once = 1
 
     def __init__(self, access: Access) -> None:
-        self._access = access
+        super().__init__(access)
         self._queries = asyncio.Semaphore(_AT_ONCE)
-
-    def writing(self) -> Self:
-        return self
 
     async def listing(self, repository: Repository) -> Listing:
         """All tags. Raises NoListingError, and what reading a registry raises."""
@@ -69,18 +61,6 @@ class Artifactory:
                 await self._check_digest(repository, files)
                 return _listing(files, is_complete=not _is_cut(found))
         raise NoListingError(f"{_NAME} has no image at {repository}")
-
-    async def delete_tag(self, repository: Repository, tag: Tag) -> bool:
-        """Never called: see `deletes_tags`."""
-        raise NotImplementedError
-
-    async def delete_manifest(self, repository: Repository, digest: Digest) -> bool:
-        """Never called: see `deletes_manifests`."""
-        raise NotImplementedError
-
-    async def restore(self, repository: Repository, digest: Digest, may_return: MayReturn) -> bool:
-        """Never called: see `restores`."""
-        raise NotImplementedError
 
     async def _found(self, repository: Repository, key: str, image: str) -> Any:
         """The answer to the query for the manifests of an image."""
@@ -142,13 +122,12 @@ def _files_in(found: Any, image: str) -> Mapping[Tag, _File]:
 
 def _downloaded(row: Mapping[str, Any]) -> datetime | None:
     """The last download, also through another Artifactory; None if there was none."""
-    stats = [_latest(one, "downloaded", "remote_downloaded") for one in fields.dicts(row.get("stats"), _NAME)]
-    return max((moment for moment in stats if moment is not None), default=None)
+    stats = fields.dicts(row.get("stats"), _NAME)
+    return fields.latest(_latest(one, "downloaded", "remote_downloaded") for one in stats)
 
 
 def _latest(row: Mapping[str, Any], *names: str) -> datetime | None:
-    times: Iterable[datetime | None] = (fields.time(row.get(name)) for name in names)
-    return max((moment for moment in times if moment is not None), default=None)
+    return fields.latest(fields.time(row.get(name)) for name in names)
 
 
 def _is_cut(found: Any) -> bool:
@@ -165,8 +144,8 @@ def _listing(files: Mapping[Tag, _File], *, is_complete: bool) -> Listing:
         Entry(
             digest,
             tuple(tags),
-            pushed=max((file.pushed for file in tags.values() if file.pushed is not None), default=None),
-            pulled=max((file.pulled for file in tags.values() if file.pulled is not None), default=None),
+            pushed=fields.latest(file.pushed for file in tags.values()),
+            pulled=fields.latest(file.pulled for file in tags.values()),
             children=None if any(file.is_index for file in tags.values()) else (),
         )
         for digest, tags in of.items()

@@ -171,7 +171,7 @@ def _entry(digest: Digest, rows: Mapping[Tag, dict[str, Any]]) -> Entry:
 
 
 def _latest(times: Iterable[object]) -> datetime | None:
-    return max((found for value in times if (found := fields.time(value)) is not None), default=None)
+    return fields.latest(map(fields.time, times))
 
 
 def _login(base: str, credentials: Credentials) -> ApiLogin:

@@ -13,7 +13,7 @@ from typing import Any
 from dregutil.errors import NoListingError, UsageError
 from dregutil.oci.names import Digest, Tag
 
-__all__ = ["dicts", "digest", "from_seconds", "number", "tags", "text", "time"]
+__all__ = ["dicts", "digest", "from_seconds", "latest", "number", "tags", "text", "time"]
 
 _FIRST = datetime(1970, 1, 2, tzinfo=UTC)  # "never" is written as 0001-01-01 or 1970-01-01
 _FRACTION = re.compile(r"(\.\d{1,6})\d*")
@@ -51,6 +51,11 @@ def from_seconds(value: float | None) -> datetime | None:
         return _known(datetime.fromtimestamp(value, UTC))
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def latest(times: Iterable[datetime | None]) -> datetime | None:
+    """The latest of the times that are known; None if none is."""
+    return max((moment for moment in times if moment is not None), default=None)
 
 
 def digest(value: object) -> Digest | None:

@@ -10,14 +10,14 @@ by the registry API. Manifests without a tag are not listed: GitLab collects the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any
 
 from dregutil.errors import NoListingError
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
-from dregutil.registry.native.service import MayReturn
+from dregutil.registry.native.list_only import ListOnly
 from dregutil.registry.server_kind import Evidence, name_server
 
 __all__ = ["GitLab", "is_gitlab"]
@@ -33,23 +33,15 @@ def is_gitlab(_: RegistryAddress, evidence: Evidence) -> bool:
     return name_server(evidence).name == "GitLab" and evidence.headers.get(_DATABASE, "").lower() != "false"
 
 
-class GitLab:
+class GitLab(ListOnly):
     """The registry's own API, not that of GitLab's web application; implements `Service`."""
 
     name = _NAME
     page = _PAGE
-    deletes_tags = False
-    deletes_manifests = False
-    restores = False
-    tags_first = False
-    deletes_at_once = 1
 
     def __init__(self, access: Access) -> None:
-        self._access = access
+        super().__init__(access)
         self._client = access.here(_NAME)
-
-    def writing(self) -> Self:
-        return self
 
     async def listing(self, repository: Repository) -> Listing:
         """All tags. Raises NoListingError also without a database, and what reading a registry raises."""
@@ -71,18 +63,6 @@ class GitLab:
             if missing.status == 404:
                 return NoListingError(f"{_NAME}: the registry has no metadata database", is_everywhere=True)
         return error
-
-    async def delete_tag(self, repository: Repository, tag: Tag) -> bool:
-        """Never called: see `deletes_tags`."""
-        raise NotImplementedError
-
-    async def delete_manifest(self, repository: Repository, digest: Digest) -> bool:
-        """Never called: see `deletes_manifests`."""
-        raise NotImplementedError
-
-    async def restore(self, repository: Repository, digest: Digest, may_return: MayReturn) -> bool:
-        """Never called: see `restores`."""
-        raise NotImplementedError
 
 
 def _names(page: Any) -> Iterable[object]:
@@ -111,5 +91,5 @@ def _entry(digest: Digest, rows: Mapping[Tag, Mapping[str, Any]]) -> Entry:
         tuple(rows),
         fields.text(one, "media_type"),
         fields.number(one.get("size_bytes")),
-        max((moment for moment in times if moment is not None), default=None),
+        fields.latest(times),
     )

@@ -11,15 +11,15 @@ names the repositories below, which no decision needs.
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Any
 
 from dregutil.errors import NoListingError
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.manifest import Kind, kind_of_media_type
-from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
-from dregutil.registry.native.service import MayReturn
+from dregutil.registry.native.list_only import ListOnly
 from dregutil.registry.server_kind import Evidence
 from dregutil.registry.uncached import NO_CACHE
 
@@ -35,23 +35,15 @@ def is_google(address: RegistryAddress, evidence: Evidence | None = None) -> boo
     return _HOST.fullmatch(address.host) is not None
 
 
-class Google:
+class Google(ListOnly):
     """Lists manifests with their tags; implements `Service`. It deletes through the distribution API only."""
 
     name = _NAME
     page = LONGEST_LIST
-    deletes_tags = False
-    deletes_manifests = False
-    restores = False
-    tags_first = False
-    deletes_at_once = 1
 
     def __init__(self, access: Access) -> None:
-        self._access = access
+        super().__init__(access)
         self._client = access.here(_NAME)
-
-    def writing(self) -> Self:
-        return self
 
     async def listing(self, repository: Repository) -> Listing:
         """All manifests, with those that have no tag. Raises NoListingError, and what reading a registry raises."""
@@ -71,15 +63,6 @@ class Google:
         if not is_cut and listing.tags.keys() != set(names):
             raise NoListingError(f"{_NAME}: its manifests have other tags than those that it lists")
         return listing
-
-    async def delete_tag(self, repository: Repository, tag: Tag) -> bool:
-        raise NotImplementedError
-
-    async def delete_manifest(self, repository: Repository, digest: Digest) -> bool:
-        raise NotImplementedError
-
-    async def restore(self, repository: Repository, digest: Digest, may_return: MayReturn) -> bool:
-        raise NotImplementedError
 
 
 def _entry(named: str, about: Any) -> Entry:

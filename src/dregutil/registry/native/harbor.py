@@ -193,7 +193,7 @@ def _artifact(digest: Digest, document: Mapping[str, Any]) -> _Artifact:
         dict.fromkeys(locked, "an immutability rule of the project protects it"),
         media_type,
         fields.number(document.get("size")),
-        max((pushed for pushed in pushes if pushed is not None), default=None),
+        fields.latest(pushes),
         fields.time(document.get("pull_time")),
         isinstance(document.get("pull_time"), str) and (children is not None or kind is not Kind.INDEX),
         children,

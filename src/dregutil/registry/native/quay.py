@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 from dregutil.errors import NoListingError
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.native import fields
-from dregutil.registry.native.access import Access
 from dregutil.registry.native.client import encoded
+from dregutil.registry.native.list_only import ListOnly
 from dregutil.registry.native.login import ApiLogin
 from dregutil.registry.native.registry_tags import registry_tags
-from dregutil.registry.native.service import MayReturn
 from dregutil.registry.server_kind import Evidence, name_server
 
 __all__ = ["Quay", "is_quay"]
@@ -35,22 +34,11 @@ def is_quay(_: RegistryAddress, evidence: Evidence) -> bool:
     return name_server(evidence).name == "Quay"
 
 
-class Quay:
+class Quay(ListOnly):
     """Lists the tags of public repositories; implements `Service`."""
 
     name = _NAME
     page = _PAGE
-    deletes_tags = False
-    deletes_manifests = False
-    restores = False
-    tags_first = False
-    deletes_at_once = 1
-
-    def __init__(self, access: Access) -> None:
-        self._access = access
-
-    def writing(self) -> Self:
-        return self
 
     async def listing(self, repository: Repository) -> Listing:
         """See `Service`. What is deleted while the pages are read hides a tag, so they are compared with the registry's
@@ -78,18 +66,6 @@ class Quay:
         found = _listing(row for page in pages for row in fields.dicts(page.get("tags"), self.name))
         agrees = found.tags.keys() == await registry_tags(self._access, repository)
         return replace(found, is_complete=found.is_complete and agrees)
-
-    async def delete_tag(self, repository: Repository, tag: Tag) -> bool:
-        """Never called: see `deletes_tags`."""
-        raise NotImplementedError
-
-    async def delete_manifest(self, repository: Repository, digest: Digest) -> bool:
-        """Never called: see `deletes_manifests`."""
-        raise NotImplementedError
-
-    async def restore(self, repository: Repository, digest: Digest, may_return: MayReturn) -> bool:
-        """Never called: see `restores`."""
-        raise NotImplementedError
 
 
 def _listing(rows: Iterable[Mapping[str, Any]]) -> Listing:

@@ -10,7 +10,7 @@ registry's own list of tags. Manifests without a tag are not listed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any
 
 from dregutil.errors import NoListingError, RegistryError
 from dregutil.oci.listing import Entry, Listing
@@ -18,8 +18,8 @@ from dregutil.oci.manifest import Kind, kind_of_media_type
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
+from dregutil.registry.native.list_only import ListOnly
 from dregutil.registry.native.registry_tags import registry_tags
-from dregutil.registry.native.service import MayReturn
 
 __all__ = ["Zot", "has_zot_search"]
 
@@ -46,23 +46,15 @@ async def has_zot_search(access: Access) -> bool:
     )
 
 
-class Zot:
+class Zot(ListOnly):
     """zot's search extension; implements `Service`."""
 
     name = _NAME
     page = _PAGE
-    deletes_tags = False
-    deletes_manifests = False
-    restores = False
-    tags_first = False
-    deletes_at_once = 1
 
     def __init__(self, access: Access) -> None:
-        self._access = access
+        super().__init__(access)
         self._client = access.here(_NAME)
-
-    def writing(self) -> Self:
-        return self
 
     async def listing(self, repository: Repository) -> Listing:
         """All tagged images. Raises NoListingError, and what reading a registry raises."""
@@ -73,18 +65,6 @@ class Zot:
                     images, await registry_tags(self._access, repository), has_pulls=number < len(_FIELDS) - 1
                 )
         raise NoListingError(f"{_NAME} has other fields than dregutil knows", is_everywhere=True)
-
-    async def delete_tag(self, repository: Repository, tag: Tag) -> bool:
-        """Never called: see `deletes_tags`."""
-        raise NotImplementedError
-
-    async def delete_manifest(self, repository: Repository, digest: Digest) -> bool:
-        """Never called: see `deletes_manifests`."""
-        raise NotImplementedError
-
-    async def restore(self, repository: Repository, digest: Digest, may_return: MayReturn) -> bool:
-        """Never called: see `restores`."""
-        raise NotImplementedError
 
     async def _images(self, repository: Repository, names: str) -> list[dict[str, Any]] | None:
         """The images with the fields `names`; None if this version of zot does not have all of them."""
@@ -133,7 +113,7 @@ def _entry(digest: Digest, rows: Mapping[Tag, Mapping[str, Any]]) -> Entry:
         tuple(rows),
         media_type,
         fields.number(one.get("Size")),
-        max((moment for moment in pushes if moment is not None), default=None),
-        max((moment for moment in pulls if moment is not None), default=None),
+        fields.latest(pushes),
+        fields.latest(pulls),
         children=() if kind_of_media_type(media_type) is Kind.IMAGE else None,
     )
