@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 from unittest import mock
 
 import support  # noqa: F401 - it sets the path of what follows
@@ -31,6 +32,7 @@ from dregutil.registry.native.github import GitHub
 from dregutil.registry.native.gitlab import GitLab
 from dregutil.registry.native.google import Google
 from dregutil.registry.native.harbor import Harbor
+from dregutil.registry.native.nexus import Nexus
 from dregutil.registry.native.service import Service
 from dregutil.registry.native.services import Candidate
 from dregutil.registry.native.zot import Zot
@@ -45,6 +47,7 @@ from servers.native.gitlab import GitLabServer
 from servers.native.google import GoogleServer
 from servers.native.harbor import HarborServer
 from servers.native.hub import HubApi, HubRegistry
+from servers.native.nexus import NexusApi, NexusRegistry
 from servers.native.zot import ZotServer
 
 TAGS = 10_000
@@ -56,7 +59,7 @@ _MARK = re.compile(r"[?&]uncached=[0-9a-f]+")
 @dataclass(frozen=True)
 class Bench:
     """A service: `api` makes the server of its API, where that is at another host. `requests` and `seconds` are the
-    targets."""
+    targets. `named`: the repository of Nexus, whose API the user names."""
 
     name: str
     registry: Callable[[], MemoryServer]
@@ -68,6 +71,7 @@ class Bench:
     password: str | None = None
     tags: int = TAGS
     repository: Repository = WEB
+    named: str | None = None
 
 
 BENCHES = (
@@ -91,6 +95,7 @@ BENCHES = (
         TAGS,
         Repository("docker-local/web"),
     ),
+    Bench("Nexus", NexusRegistry, Nexus, 310, None, NexusApi, "ann", "a-secret", named="docker-hosted"),  # type: ignore[arg-type] # a NexusRegistry
 )
 
 
@@ -131,17 +136,20 @@ def _row(bench: Bench) -> Iterator[str]:
         for number in range(bench.tags):
             hold_image(registry, bench.repository, f"1.{number}", seed=str(number))
         servers = [Slow(registry)]
+        options: dict[str, Any] = {}
         if bench.api is not None:
             other = bench.api(registry)
             if other is not registry:
                 stack.enter_context(other)
                 servers.append(Slow(other))
+            if bench.named is not None:
+                options = {"api": other.url, "api_repository": bench.named}
             there = [(re.compile(re.escape(registry.host)), f"http://{other.host}")]
             stack.enter_context(mock.patch.object(hosts, "OTHER_HOSTS", there))
         stack.enter_context(mock.patch.object(reader, "is_google", return_value=bench.made is Google))
         with _service(bench):
-            _crawl(bench, registry, servers)  # makes the answers
-            own = _crawl(bench, registry, servers, DELAY)
+            _crawl(bench, registry, servers, **options)  # makes the answers
+            own = _crawl(bench, registry, servers, DELAY, **options)
         with (
             mock.patch.object(services, "CANDIDATES", []),
             mock.patch.object(api, "discovered", mock.AsyncMock(return_value=None)),
@@ -162,14 +170,16 @@ def _service(bench: Bench) -> Iterator[None]:
         yield
 
 
-def _crawl(bench: Bench, registry: MemoryServer, servers: list[Slow], delay: float = 0.0) -> tuple[int, float]:
+def _crawl(
+    bench: Bench, registry: MemoryServer, servers: list[Slow], delay: float = 0.0, **options: Any
+) -> tuple[int, float]:
     """The requests and the seconds that the tags of the repository took."""
     for one in servers:
         one.number, one.delay = 0, delay
     with (
         tempfile.TemporaryDirectory(prefix="dregutil-bench-") as folder,
         dregutil.open(
-            registry.url, user=bench.user, password=bench.password, state_dir=folder, contents=None
+            registry.url, user=bench.user, password=bench.password, state_dir=folder, contents=None, **options
         ) as opened,
     ):
         began = time.perf_counter()

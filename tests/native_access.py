@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from dregutil.oci.api_address import ApiAddress
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.registry.auth.authenticator import Authenticator
@@ -28,9 +29,9 @@ _Made = TypeVar("_Made", bound=Service)
 
 @asynccontextmanager
 async def access_to(
-    url: str, user: str = "", password: str = "", *, digest_auth: bool = False
+    url: str, user: str = "", password: str = "", *, digest_auth: bool = False, named: ApiAddress | None = None
 ) -> AsyncIterator[Access]:
-    """The registry at `url`, to be read, with a login."""
+    """The registry at `url`, to be read, with a login; `named` is the API of its service, if the user names it."""
     credentials = Credentials(user, password) if user else None
     keyring = Keyring(Authenticator(url, credentials, digest_auth=digest_auth))
     transport = Transport(url, keyring, methods=READING)
@@ -41,7 +42,7 @@ async def access_to(
         return others[-1]
 
     try:
-        yield Access(RegistryAddress.parse(url), transport, keyring, opened)
+        yield Access(RegistryAddress.parse(url), transport, keyring, opened, named)
     finally:
         for one in (transport, *others):
             await one.close()

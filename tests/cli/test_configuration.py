@@ -171,6 +171,7 @@ def test_every_key_of_a_registry_is_shown_with_its_value(machine: Machine) -> No
         "client_key": '"/k.pem"', "verify": "false", "insecure": "true", "cache": "false", "use_get_manifest": "true",
         "concurrency": "2", "timeout": "1.5", "repositories_from": '"names"', "storage": '"s3://bucket/registry"',
         "policy": '"p.yml"', "aliases": '["b.example.com"]', "confirm": '"always"',
+        "api": '"https://n.example.com"', "api_repository": '"docker-hosted"',
     }  # fmt: skip
     assert values.keys() == {option.name for option in OPTIONS if option.place is Place.REGISTRY}
     machine.write(prod("a.example.com", *(f"{key} = {value}" for key, value in values.items())))
@@ -182,7 +183,7 @@ def test_every_key_of_a_registry_is_shown_with_its_value(machine: Machine) -> No
         "client_key": "/k.pem", "verify": False, "insecure": True, "cache": False, "use_get_manifest": True,
         "concurrency": 2, "timeout": 1.5, "repositories_from": str(folder / "names"),
         "storage": "s3://bucket/registry", "policy": str(folder / "p.yml"), "aliases": ["b.example.com"],
-        "confirm": "always",
+        "confirm": "always", "api": "https://n.example.com", "api_repository": "docker-hosted",
     }  # fmt: skip
 
 

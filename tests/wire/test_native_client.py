@@ -18,6 +18,7 @@ from dregutil.errors import (
     RegistryError,
     UnlistableError,
 )
+from dregutil.oci.api_address import ApiAddress
 from dregutil.oci.names import RegistryAddress
 from dregutil.registry.connect import ConnectOptions, _other_host
 from dregutil.registry.http.transport import READING
@@ -97,12 +98,16 @@ def test_no_other_name_has_another_host(name: str) -> None:
     assert fits(name) is None
 
 
-def test_the_certificate_of_another_host_is_always_verified() -> None:
+@pytest.mark.parametrize("is_named", [False, True])
+def test_the_certificate_of_another_host_is_always_verified(is_named: bool) -> None:
+    """But not that of a host that the user named, with the same settings as the registry."""
     transports: list[Any] = []
-    options = ConnectOptions(verify=False, insecure=True)
+    api = ApiAddress("https://nexus.example", "docker-hosted") if is_named else None
+    options = ConnectOptions(verify=False, insecure=True, api=api)
 
     async def opened() -> ssl.SSLContext:
-        transport = _other_host(options, READING, transports, "https://hub.docker.com", ApiLogin())
+        base = "https://hub.docker.com" if api is None else api.base
+        transport = _other_host(options, READING, transports, base, ApiLogin())
         found: ssl.SSLContext = transport._session.connector._ssl  # type: ignore[union-attr]
         await transport.close()
         return found
@@ -110,8 +115,8 @@ def test_the_certificate_of_another_host_is_always_verified() -> None:
     import asyncio
 
     context = asyncio.run(opened())
-    assert context.verify_mode is ssl.CERT_REQUIRED
-    assert context.check_hostname
+    assert context.verify_mode is (ssl.CERT_NONE if is_named else ssl.CERT_REQUIRED)
+    assert context.check_hostname is not is_named
     assert len(transports) == 1  # to be closed with the others
 
 

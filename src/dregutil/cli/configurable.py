@@ -226,6 +226,8 @@ OPTIONS = (
     Option("use_get_manifest", SWITCH, "--use-get-manifest", "DOCKER_UTIL_GET_MANIFEST", default=False),
     Option("concurrency", WHOLE, "--concurrency", "DREGUTIL_CONCURRENCY", default=32),
     Option("timeout", SECONDS, "--timeout", default=30.0),
+    Option("api", TEXT, "--api"),
+    Option("api_repository", TEXT, "--api-repository"),
     Option("repositories_from", FILE_NAME, "--repositories-from"),
     Option("storage", LOCATION, "--storage"),
     Option("policy", PATH, "-f"),

@@ -36,6 +36,8 @@ def opened(settings: Settings) -> Session:
         insecure=settings.insecure,
         credential_source=settings.credential_source,
         authfile=settings.authfile,
+        api=settings.api,
+        api_repository=settings.api_repository,
         state_dir=settings.state_dir,
         contents=settings.contents,
         cache=settings.cache,

@@ -65,6 +65,8 @@ class Settings:
     storage: str | None = None
     policy: Path | None = None
     aliases: tuple[str, ...] = ()
+    api: str | None = None
+    api_repository: str | None = None
     confirm: str = "auto"
     name: str = ""
     hint: str = ""

@@ -41,13 +41,15 @@ async def crawl(
     repositories: Sequence[Repository] | None = None,
     *,
     on_progress: Callable[[CrawlProgress], None] | None = None,
+    for_policy: bool = False,
 ) -> CrawlResult:
-    """Read all tags of the registry, or of `repositories` only; the result is then not `complete`.
+    """Read all tags of the registry, or of `repositories` only; the result is then not `complete`. `for_policy`: a
+    policy is applied to them, see `ListedTags`.
 
     A repository that fails is named in the result. Raises UnreachableError if the registry does not answer, LoginError
     if it accepts the login for nothing, and what `Registry.repositories` raises.
     """
-    work = _Crawl(registry, on_progress)
+    work = _Crawl(registry, on_progress, ListedTags(registry, for_policy=for_policy))
     started, began = time.monotonic(), datetime.now(UTC)
     await work.run(repositories)
     return CrawlResult(
@@ -79,14 +81,16 @@ class _RepositoryCrawl:
 
 
 class _Crawl:
-    def __init__(self, registry: Registry, on_progress: Callable[[CrawlProgress], None] | None) -> None:
+    def __init__(
+        self, registry: Registry, on_progress: Callable[[CrawlProgress], None] | None, listed: ListedTags
+    ) -> None:
         self.registry = registry
         self.found: dict[Repository, dict[Tag, Digest]] = {}
         self.failed: dict[Repository, DregutilError] = {}
         self.partly: dict[Repository, Mapping[Tag, Digest]] = {}
         self.unread: dict[Repository, Mapping[Tag, DregutilError]] = {}
         self.named: set[Repository] = set()
-        self.listed = ListedTags(registry)
+        self.listed = listed
         self._on_progress = on_progress
         self._reported_at = 0.0
         self._digests: dict[Digest, Digest] = {}

@@ -27,8 +27,10 @@ async def with_unlisted_repositories(
     history: TagHistory,
     *,
     on_progress: Callable[[CrawlProgress], None] | None = None,
+    for_policy: bool = False,
 ) -> CrawlResult:
     """`found`, and the repositories of the last complete crawl that the catalog leaves out and that have tags.
+    `for_policy` as `crawl`.
 
     Records that cannot be read tell nothing here: whoever notes the crawl in them raises.
     """
@@ -38,7 +40,7 @@ async def with_unlisted_repositories(
         return found
     if not absent:
         return found
-    asked = await crawl(registry, absent, on_progress=on_progress)
+    asked = await crawl(registry, absent, on_progress=on_progress, for_policy=for_policy)
     answering = tuple(name for name in absent if name in asked.failed or asked.inventory.tags(name))
     gone = tuple(name for name in absent if name not in answering)
     return replace(found.with_repositories(asked), unlisted=answering, gone=gone)

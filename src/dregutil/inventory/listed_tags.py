@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dregutil.errors import DregutilError, NoListingError
 from dregutil.oci.listing import Listing, difference
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.registry.native.services import unnamed_service
 from dregutil.registry.reader import Registry
 
 __all__ = ["ListedTags", "WayToTags", "way_to_tags"]
@@ -26,6 +27,7 @@ class WayToTags:
 
     `repository` is the one that was tried; None if none is known. `requests`: how many its list took, with the one that
     it is compared with; `otherwise`: how many the distribution API takes at least. `refusal`: why that is used instead.
+    `setting`: what the user has to name before that API can be used; `requests` is then about what it would take.
     """
 
     service: str
@@ -33,6 +35,7 @@ class WayToTags:
     requests: int = 0
     otherwise: int = 0
     refusal: str = ""
+    setting: str = ""
 
 
 async def way_to_tags(registry: Registry, repository: Repository | None) -> WayToTags | None:
@@ -42,7 +45,7 @@ async def way_to_tags(registry: Registry, repository: Repository | None) -> WayT
         return None
     await native.discover()
     if (service := native.service) is None:
-        return None
+        return await _way_if_named(registry, repository)
     if repository is None:
         return WayToTags(service.name)
     listed, before = ListedTags(registry), native.sent
@@ -54,14 +57,34 @@ async def way_to_tags(registry: Registry, repository: Repository | None) -> WayT
     return WayToTags(service.name, repository, 1 + native.sent - before, 1 + len(tags), refusal)
 
 
-class ListedTags:
-    """`listings` are those that were used, `doubted` says of others how they differ, `refused` why there are none."""
+async def _way_if_named(registry: Registry, repository: Repository | None) -> WayToTags | None:
+    """The way of a service whose API the user has to name; None if the registry is of none."""
+    missing = unnamed_service(registry.evidence)
+    if missing is None:
+        return None
+    way = WayToTags(missing.name, setting=missing.setting)
+    if repository is None:
+        return way
+    try:
+        number = len(await registry.tags(repository))
+    except DregutilError as error:
+        return replace(way, repository=repository, refusal=error.message)
+    return replace(way, repository=repository, requests=missing.requests(number), otherwise=1 + number)
 
-    def __init__(self, registry: Registry) -> None:
+
+class ListedTags:
+    """`listings` are those that were used, `doubted` says of others how they differ, `refused` why there are none.
+
+    `for_policy`: a policy is applied to the tags. It counts them ("the last ten"), so one whose manifest is gone would
+    take the place of one that is there: a list that may have such tags is not used.
+    """
+
+    def __init__(self, registry: Registry, *, for_policy: bool = False) -> None:
         self.listings: dict[Repository, Listing] = {}
         self.doubted: dict[Repository, str] = {}
         self.refused: dict[Repository, str] = {}
         self._registry = registry
+        self._for_policy = for_policy
 
     async def read(self, repository: Repository) -> Mapping[Tag, Digest] | Sequence[Tag]:
         """The tags with their digests, or only their names, which have to be resolved. Raises as `Registry.tags`."""
@@ -82,6 +105,9 @@ class ListedTags:
             listing = await native.listing(repository)
         except NoListingError as error:
             self.refused[repository] = error.message
+            return None
+        if listing.may_dangle and self._for_policy:
+            self.refused[repository] = f"{native.service.name} may list tags whose manifest is gone"
             return None
         why = difference(listing, names, is_whole=is_whole)
         if why and listing.is_complete:

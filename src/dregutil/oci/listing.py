@@ -42,6 +42,7 @@ class Listing:
     `is_complete`: all of it was read, as far as the service shows (its own count, its last page). `has_untagged`:
     manifests without a tag are listed as well. `has_pulls`: an entry without a time was never pulled; else that is not
     known. `doubts` says what to know about its values, each a sentence for people ("crawlers pull every tag").
+    `may_dangle`: it may have tags whose manifest was deleted.
     """
 
     entries: tuple[Entry, ...]
@@ -49,6 +50,7 @@ class Listing:
     has_untagged: bool = False
     has_pulls: bool = False
     doubts: tuple[str, ...] = ()
+    may_dangle: bool = False
 
     @property
     def tags(self) -> Mapping[Tag, Digest]:

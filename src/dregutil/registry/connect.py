@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dregutil.errors import DregutilError, UsageError
+from dregutil.oci.api_address import ApiAddress
 from dregutil.oci.names import RegistryAddress
 from dregutil.registry.auth.credentials import CredentialPlaces, Credentials
 from dregutil.registry.auth.keyring import Keyring, look_up_keyring
@@ -33,7 +34,8 @@ class ConnectOptions:
     function, which is called when the password is first needed, and again if it is refused. `credential_source` is
     "flags", "environment", or the name of a weaker place. `verify` is the path of a CA bundle, or False for no
     verification. `timeout` is in seconds without an answer. `insecure` allows plain HTTP and untrusted certificates.
-    `on_warning` receives what the registry itself warns of.
+    `api` is the API of the registry's service, where the user names it: the login is sent there as well. `on_warning`
+    receives what the registry itself warns of.
     """
 
     user: str | None = None
@@ -48,6 +50,7 @@ class ConnectOptions:
     insecure: bool = False
     credential_source: str = "flags"
     authfile: str | None = None
+    api: ApiAddress | None = None
     on_warning: Callable[[str], None] | None = None
 
 
@@ -91,6 +94,7 @@ async def _opened(
 ) -> AsyncIterator[tuple[Access, Callable[[str], Login]]]:
     parsed = RegistryAddress.parse(address) if isinstance(address, str) else address
     found = await _with_scheme(parsed, options)
+    _check_named(options, found)
     keyring = look_up_keyring(found, _places(options), digest_auth=options.digest_auth)
     transport = Transport(
         found.base_url,
@@ -104,7 +108,8 @@ async def _opened(
     )
     others: list[Transport] = []
     try:
-        access = Access(found, transport, keyring, functools.partial(_other_host, options, methods, others))
+        opened = functools.partial(_other_host, options, methods, others)
+        access = Access(found, transport, keyring, opened, options.api)
         yield access, functools.partial(_login, keyring)
     except DregutilError as error:
         error.message = keyring.redacted(error.message)  # a host or a header may repeat a secret
@@ -118,11 +123,13 @@ async def _opened(
 def _other_host(
     options: ConnectOptions, methods: frozenset[str], opened: list[Transport], base: str, login: ApiLogin
 ) -> Transport:
-    """A connection to another host of the registry's service: its certificate is always verified, and the registry's
-    client certificate is not shown to it."""
+    """A connection to another host of the registry's service. Its certificate is always verified, but for a host that
+    the user named; the registry's client certificate is not shown to it."""
     address = RegistryAddress.parse(base)
-    bundle = options.verify if isinstance(options.verify, Path) else True
-    chosen = replace(options, verify=bundle, insecure=False, client_cert=None, client_key=None)
+    chosen = replace(options, client_cert=None, client_key=None)
+    if options.api is None:
+        bundle = options.verify if isinstance(options.verify, Path) else True
+        chosen = replace(chosen, verify=bundle, insecure=False)
     transport = Transport(
         base,
         login,
@@ -134,6 +141,16 @@ def _other_host(
     )
     opened.append(transport)
     return transport
+
+
+def _check_named(options: ConnectOptions, registry: RegistryAddress) -> None:
+    """Raise UsageError if the API is named by plain HTTP, and the registry uses TLS: the login is sent to both."""
+    api = options.api
+    if api is not None and api.base.startswith("http:") and registry.scheme == "https" and not options.insecure:
+        raise UsageError(
+            f"the API {api.base} is named without TLS, and the registry uses TLS",
+            advice="name it by https://; --insecure sends the login without TLS",
+        )
 
 
 def _places(options: ConnectOptions) -> CredentialPlaces:

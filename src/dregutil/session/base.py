@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypedDict, Unpack
 
 from dregutil import files
 from dregutil.errors import CacheError, DregutilError, RefusedError
+from dregutil.oci.api_address import ApiAddress
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.select.named import parse_repositories
 from dregutil.session.task import current_task
@@ -36,20 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Options", "Progress", "SessionBase"]
 
 _log = logging.getLogger("dregutil.session")
-_CONNECT = (
-    "user",
-    "password",
-    "digest_auth",
-    "client_cert",
-    "client_key",
-    "verify",
-    "use_get_manifest",
-    "concurrency",
-    "timeout",
-    "insecure",
-    "credential_source",
-    "authfile",
-)
 
 
 class Progress(Protocol):
@@ -73,7 +60,8 @@ class Options(TypedDict, total=False):
     To reach the registry: without `user`, credentials are looked up where Docker and podman keep them, in `authfile`
     first. `password` may be a function that returns it. `verify` is the path of a CA bundle, or False for no
     verification; `insecure` allows plain HTTP and any certificate. `timeout` is the number of seconds without an answer
-    (30), `concurrency` the most requests in flight (32).
+    (30), `concurrency` the most requests in flight (32). `api` is the URL of the API of Sonatype Nexus, with the name
+    of its repository in `api_repository`, or of GitHub Enterprise Server: the login is sent there as well.
 
     On this machine: runs are recorded in `state_dir`, and what images contain is kept in the database `contents` (None:
     in memory only). With `cache`, a file, tags are read from the registry once and then from there; `refresh` reads
@@ -100,6 +88,8 @@ class Options(TypedDict, total=False):
     insecure: bool
     credential_source: str
     authfile: str | None
+    api: str | None
+    api_repository: str | None
     state_dir: str | Path | None
     contents: str | Path | None
     cache: str | Path | None
@@ -119,7 +109,7 @@ class SessionBase:
     """One registry, with its open connections and what is known about it. Used as a context manager."""
 
     def __init__(self, address: str | RegistryAddress, **options: Unpack[Options]) -> None:
-        """Raises UsageError if `address` is not a valid registry address."""
+        """Raises UsageError if `address` is not a valid registry address, or the API is not named fully."""
         self.address = RegistryAddress.parse(address) if isinstance(address, str) else address
         unknown = options.keys() - Options.__annotations__.keys()
         if unknown:
@@ -133,6 +123,7 @@ class SessionBase:
                 options[name] = Path(value)
         self.state = Path(options.get("state_dir") or files.state_folder())
         self.cache = self._cache_file(options.get("cache"))
+        self._api = ApiAddress.parse(options.get("api"), options.get("api_repository"))
         self._options = options
         self._stack = AsyncExitStack()
         self._opening: asyncio.Lock | None = None
@@ -286,8 +277,9 @@ class SessionBase:
 
                 if self._options.get("verify") is False:
                     self._warn("certificates are not verified")
-                chosen: dict[str, Any] = {name: self._options[name] for name in _CONNECT if name in self._options}  # type: ignore[literal-required]
-                chosen["on_warning"] = self._warn
+                known = ConnectOptions.__dataclass_fields__
+                chosen: dict[str, Any] = {name: value for name, value in self._options.items() if name in known}
+                chosen |= {"on_warning": self._warn, "api": self._api}
                 self._registry = await self._stack.enter_async_context(connect(self.address, ConnectOptions(**chosen)))
         try:
             yield self._registry

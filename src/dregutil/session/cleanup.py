@@ -105,7 +105,7 @@ class CleanupSession(UndoSession):
 
         self.stored()
         lists = self._lists(policies, path)
-        source = await self.crawl_whole()
+        source = await self.crawl_whole(for_policy=True)
         if source.complete:
             self._save(source.inventory)
         self._note(source, path, must=must_note)
@@ -178,7 +178,7 @@ class CleanupSession(UndoSession):
         policies, path = self._policies(policy, file)
         lists = self._lists(policies, path)
         repository = reference.repository
-        source = await self.inventory(only=None if lists else [repository])
+        source = await self.inventory(only=None if lists else [repository], for_policy=True)
         untagged = await self.find_untagged(policies, source, [repository])
         judged = await self._judge(ToJudge(policies, lists, source, untagged, [repository]), path)
         verdicts = judged.judgement.verdicts.get(repository, ())

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 from dregutil.errors import (
@@ -45,17 +46,20 @@ _MOST_DOUBTED = 3
 class ReadingSession(CheckingSession):
     """A session that reads."""
 
-    async def inventory(self, *, only: Sequence[Repository] | None = None, streamed: bool = False) -> CrawlResult:
+    async def inventory(
+        self, *, only: Sequence[Repository] | None = None, streamed: bool = False, for_policy: bool = False
+    ) -> CrawlResult:
         """The registry's tags: from the cache file if there is one, otherwise read now.
 
         `only`: the repositories that the answer depends on; without a cache only these are read, and nothing is saved.
-        `streamed`: tags from the cache can only be iterated over, and take no memory. Raises CacheError, and the errors
-        of reading.
+        `streamed`: tags from the cache can only be iterated over, and take no memory. `for_policy`: a policy is applied
+        to what is read now, see `crawl_whole`. Raises CacheError, and the errors of reading.
         """
         cached = self.cached(streamed=streamed)
         if cached is not None:
             return cached
-        found = await self._read(None if self._options.get("refresh") else only)
+        asked = None if self._options.get("refresh") else only
+        found = self._learn(await self._crawl(asked, for_policy=for_policy))
         if found.complete:
             self._save(found.inventory)
         return found
@@ -88,7 +92,7 @@ class ReadingSession(CheckingSession):
         """
         if repositories:
             names = parse_repositories(repositories, self.address)
-            found = await self._read(names)
+            found = self._learn(await self._crawl(names))
             fresh = {name: found.inventory.tags(name) for name in names if name not in found.failed}
             self._update_cache(lambda _: fresh)
             return found
@@ -98,15 +102,18 @@ class ReadingSession(CheckingSession):
         self._note(found)
         return found
 
-    async def crawl_whole(self) -> CrawlResult:
-        """Read all tags of the registry, also those that its catalog or lists omit; nothing is saved or noted."""
+    async def crawl_whole(self, *, for_policy: bool = False) -> CrawlResult:
+        """Read all tags of the registry, also those that its catalog or lists omit; nothing is saved or noted.
+        `for_policy`: a policy counts them, so a service's list that may have tags without a manifest is not used."""
         from dregutil.inventory.crawl_whole import with_unlisted_repositories, with_unlisted_tags
 
-        found = await self._crawl(None)
+        found = await self._crawl(None, for_policy=for_policy)
         records = self.records
         async with self.connected() as registry:
             if self.listed is None:
-                found = await with_unlisted_repositories(registry, found, records.history, on_progress=self._tell)
+                found = await with_unlisted_repositories(
+                    registry, found, records.history, on_progress=self._tell, for_policy=for_policy
+                )
             try:
                 taken = records.recent().taken
             except JournalError:
@@ -326,23 +333,21 @@ class ReadingSession(CheckingSession):
             self._warn(f"{what} could not be read: {error.message}", error.advice)
         return found
 
-    async def _read(self, only: Sequence[Repository] | None) -> CrawlResult:
-        return self._learn(await self._crawl(only))
-
-    async def _crawl(self, only: Sequence[Repository] | None) -> CrawlResult:
+    async def _crawl(self, only: Sequence[Repository] | None, *, for_policy: bool = False) -> CrawlResult:
         """Crawl the registry, or some repositories. Without a catalog, the repositories are those of the option, or
         otherwise those of the storage."""
         from dregutil.inventory.crawl import crawl
 
         wanted = self.listed if only is None else only
         async with self.connected() as registry:
+            read = partial(crawl, registry, on_progress=self._tell, for_policy=for_policy)
             try:
-                found = await crawl(registry, wanted, on_progress=self._tell)
+                found = await read(wanted)
             except (AccessError, RegistryError) as closed:
                 stored = self.stored() if only is None and not isinstance(closed, LoginError) else None
                 if stored is None:
                     raise
-                found = await crawl(registry, sorted(stored.repositories), on_progress=self._tell)
+                found = await read(sorted(stored.repositories))
                 found = replace(found, without_catalog=closed.message)
         absent = any(name not in found.failed and not found.inventory.tags(name) for name in only or ())
         others = (self.listed or await self._near_names()) if absent else ()

@@ -128,15 +128,17 @@ class Session:
     def cached(self, *, streamed: bool = False) -> CrawlResult | None:
         return self._session.cached(streamed=streamed)
 
-    def inventory(self, *, only: Sequence[Repository] | None = None, streamed: bool = False) -> CrawlResult:
+    def inventory(
+        self, *, only: Sequence[Repository] | None = None, streamed: bool = False, for_policy: bool = False
+    ) -> CrawlResult:
         cached = self._session.cached(streamed=streamed)  # needs no event loop
-        return cached or self._run(self._session.inventory(only=only, streamed=streamed))
+        return cached or self._run(self._session.inventory(only=only, streamed=streamed, for_policy=for_policy))
 
     def crawl(self, *repositories: str) -> CrawlResult:
         return self._run(self._session.crawl(*repositories))
 
-    def crawl_whole(self) -> CrawlResult:
-        return self._run(self._session.crawl_whole())
+    def crawl_whole(self, *, for_policy: bool = False) -> CrawlResult:
+        return self._run(self._session.crawl_whole(for_policy=for_policy))
 
     def tags(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
         return self._run(self._session.tags(*repositories, **selectors))

@@ -112,6 +112,10 @@ def _way(way: WayToTags) -> str:
     """How tags are read, and what that saves."""
     if way.refusal:
         return f"read one by one: {way.refusal}"
+    if way.setting:
+        took = f"; about {way.requests:,} requests instead of {way.otherwise:,}" if way.repository is not None else ""
+        what = "" if way.repository is None else f" for {way.repository}"
+        return f"read one by one: with {way.setting}, {way.service} lists them{took}{what}"
     if way.repository is None:
         return f"read through {way.service}, which was not tried: no repository is known"
     took = f"{plural(way.requests, 'request')} for {way.repository}"

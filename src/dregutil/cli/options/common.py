@@ -66,6 +66,8 @@ def _add_connection(add: Callable[..., Any]) -> None:
     add("--client-key", "-key", metavar="FILE", help="its key, if not in the same file [REGISTRY_CLIENT_KEY]")
     add("--concurrency", type=int, metavar="N", help="most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]")
     add("--timeout", type=float, metavar="S", help="seconds without an answer (default: 30)")
+    add("--api", metavar="URL", help="the API of Sonatype Nexus or GitHub Enterprise Server; the login is sent there")
+    add("--api-repository", metavar="NAME", help="the repository of Nexus that has the images, for --api")
     add("--use-get-manifest", action="store_true", help="GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]")
 
 

@@ -13,5 +13,6 @@ A listing serves queries, searches, `du` and the selection of what may go. Nothi
 be stale about a tag that stays, so a removal looks at every tag through the distribution API as everywhere.
 
 Touches the network through `registry/http`. A login is sent to another host only where that belongs to the registry by
-its exact name (docker.io: hub.docker.com; ghcr.io: api.github.com), never to a host that an answer names.
+its exact name (docker.io: hub.docker.com; ghcr.io: api.github.com), or where the user named that host
+(`oci/api_address`), never to a host that an answer names.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dregutil.oci.api_address import ApiAddress
 from dregutil.oci.names import RegistryAddress, Repository
 from dregutil.registry.auth.credentials import Credentials
 from dregutil.registry.auth.keyring import Keyring
@@ -18,13 +19,14 @@ __all__ = ["Access"]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`opened` opens connections to another host, which are closed with those of the registry. `logins` are those by
-    HTTP Basic that were made, `sent` counts what the service was asked."""
+    """`opened` opens connections to another host, which are closed with those of the registry. `named` is the API
+    that the user named. `logins` are those by HTTP Basic that were made, `sent` counts what the service was asked."""
 
     address: RegistryAddress
     transport: Transport
     keyring: Keyring
     opened: Callable[[str, ApiLogin], Transport]
+    named: ApiAddress | None = None
     logins: dict[Credentials, ApiLogin] = field(default_factory=dict)
     sent: Sent = field(default_factory=Sent)
 
@@ -55,8 +57,9 @@ class Access:
         return ApiClient(self.transport.logged_in(login), what, self.keyring.redacted, self.sent)
 
     def elsewhere(self, what: str, login: ApiLogin) -> ApiClient:
-        """The API at the service's other host. Raises LookupError if the registry's name has none."""
-        base = other_host(self.address)
+        """The API that the user named, else that at the service's other host. Raises LookupError if the registry's name
+        has none."""
+        base = other_host(self.address) if self.named is None else self.named.base
         if base is None:
             raise LookupError(f"no other host is known for {self.address.netloc}")
         self.keyring.also_redact(login.redacted)

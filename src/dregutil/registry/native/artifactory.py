@@ -20,12 +20,12 @@ import msgspec
 
 from dregutil.errors import NoListingError
 from dregutil.oci.listing import Entry, Listing
-from dregutil.oci.manifest import ACCEPT
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.registry.native import fields
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.list_only import ListOnly
 from dregutil.registry.native.login import ApiLogin
+from dregutil.registry.native.registry_tags import registry_digest
 from dregutil.registry.server_kind import Evidence, name_server
 
 __all__ = ["Artifactory", "is_artifactory"]
@@ -81,10 +81,7 @@ class Artifactory(ListOnly):
     async def _check_digest(self, repository: Repository, files: Mapping[Tag, _File]) -> None:
         """Raise NoListingError unless the registry names the same digest for a tag."""
         tag, file = next(iter(files.items()))
-        transport = self._access.transport
-        url = transport.url(f"/v2/{repository}/manifests/{tag}")
-        answer = await transport.send("HEAD", url, self._access.scopes(repository), headers={"Accept": ACCEPT})
-        if answer.status != 200 or answer.headers.get("Docker-Content-Digest") != file.digest:
+        if await registry_digest(self._access, repository, tag) != file.digest:
             raise NoListingError(f"{_NAME} and the registry name different digests for {repository}:{tag}")
 
 

@@ -1,6 +1,7 @@
 """The hosts of services' own APIs, by the registry's exact name.
 
-This table alone decides to which other host a login may be sent. Nothing that a server answers is ever a part of it.
+This table, and what the user named (`oci/api_address`), decide to which other host a login may be sent. Nothing that a
+server answers is ever a part of them.
 """
 
 from __future__ import annotations
