@@ -14,6 +14,7 @@ from configured import Machine
 from documents import blocks, commands, dialogue, settled
 from dregutil.cli.configurable import OPTIONS, Option, Place
 from dregutil.cli.configuration import KEYS
+from dregutil.oci.api_address import ApiAddress
 from program import PROGRAM
 from servers import DistributionServer
 
@@ -45,7 +46,7 @@ def configured(machine: Machine, registry_server: DistributionServer, monkeypatc
     """The file of the page, with the address of a test server instead of both registries, and a `pass`."""
     machine.program("pass", "#!/bin/sh\necho secret\n")
     monkeypatch.setenv("PATH", f"{machine.folder}{os.pathsep}{os.environ['PATH']}")
-    (text,) = blocks(PAGE, "toml")
+    text, _ = blocks(PAGE, "toml")
     assert "password_command" in text
     server = text.replace("https://registry.example.com", registry_server.url)
     machine.write(server.replace("localhost:5000", registry_server.host))
@@ -65,7 +66,7 @@ def test_every_command_runs(line: str, configured: Machine) -> None:
 
 def test_the_example_of_what_is_in_force(tmp_path: Path, machine: Machine) -> None:
     (tmp_path / ".config").symlink_to(tmp_path / "config")
-    (text,) = blocks(PAGE, "toml")
+    text, _ = blocks(PAGE, "toml")
     machine.write(text)
     (block,) = blocks(PAGE, "console")
     ((line, output),) = dialogue(block)
@@ -78,3 +79,12 @@ def test_the_example_of_what_is_in_force(tmp_path: Path, machine: Machine) -> No
         check=True,
     )
     assert settled(done.stdout) == settled(output)
+
+
+def test_the_example_of_named_apis(machine: Machine) -> None:
+    _, text = blocks(PAGE, "toml")
+    machine.write(text)
+    for name, repository in (("nexus", "docker-hosted"), ("github", None)):
+        shown = machine.shown("-reg", name)
+        assert (shown["api"]["source"], shown["api_repository"]["value"]) == ("file", repository)
+        assert ApiAddress.parse(shown["api"]["value"], repository) is not None
