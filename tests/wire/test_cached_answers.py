@@ -284,7 +284,7 @@ async def test_where_pulls_are_counted_what_stays_is_checked_with_head(proxy: Pr
     child = pusher.push_image("r", "2.0", seed="stays")
     pusher.push_index("r", "nightly", children=[child])
     async with connect_writable(proxy.url) as registry:
-        registry.reading_counts = True
+        registry.limits_pulls = True
         graph = await survey.survey_repository(registry, R, [])
     assert "2.0" not in proxy.sent("GET")
     assert graph.parents[Digest(child["digest"])]

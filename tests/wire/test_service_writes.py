@@ -28,6 +28,8 @@ class Scripted:
     restored: list[Digest] = field(default_factory=list)
     name: str = "a service"
     page: int = 1
+    reading_counts: bool = False
+    keeps_layers_apart: bool = False
     deletes_tags: bool = True
     deletes_manifests: bool = True
     restores: bool = True

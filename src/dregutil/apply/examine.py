@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from dregutil.errors import AccessError, DeniedError, DregutilError
 from dregutil.inventory.listed_tags import WayToTags, way_to_tags
 from dregutil.oci.names import Repository
+from dregutil.registry.pull_counts import reading_counts
 from dregutil.registry.reader import Registry
 from dregutil.registry.values import Login
 from dregutil.registry.writer import WritableRegistry
@@ -60,7 +61,6 @@ async def examine(registry: Registry, listed: Sequence[Repository] = ()) -> Exam
         api_version=ping.api_version,
         server=kind.name,
         limits=tuple(kind.limits),
-        counts_pulls=kind.counts_pulls,
     )
     first, number, closed = await _catalog(registry)
     found = replace(
@@ -72,7 +72,7 @@ async def examine(registry: Registry, listed: Sequence[Repository] = ()) -> Exam
     if isinstance(closed, AccessError) and not isinstance(closed, DeniedError):
         return replace(found, error=closed)
     known = listed[0] if listed else first
-    found = replace(found, way=await way_to_tags(registry, known))
+    found = replace(found, way=await way_to_tags(registry, known), counts_pulls=reading_counts(registry))
     repository = known or _PROBE
     try:
         await WritableRegistry.of(registry).check_deletion(repository)

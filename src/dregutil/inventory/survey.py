@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dregutil.errors import DeniedError, ManifestError, ProtocolError, RegistryError
 from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.oci.graph import RepositoryGraph
-from dregutil.oci.manifest import Descriptor, Kind, Manifest, contradicts_nothing, is_foreign, kind_of_media_type
+from dregutil.oci.manifest import Descriptor, Kind, Manifest, contradicts_nothing, is_foreign
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry.absence import denied_twice, manifest_of
+from dregutil.registry.pull_counts import ListedTypes
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
@@ -75,6 +76,7 @@ class _Survey:
         self.missing_blobs: set[Digest] = set()
         self.blob_sizes: dict[Digest, int] = {}
         self.unjudgeable = ""
+        self._listed = ListedTypes(registry, repository)
         self._images: dict[Digest, str] = {}  # those whose bytes were read, now or before, with their media types
         self._types: dict[Digest, str] = {}  # what HEAD said
         self._unkept: list[Manifest] = []
@@ -97,6 +99,8 @@ class _Survey:
     async def read(self, digests: Sequence[Digest], known_indexes: Sequence[Digest], *, check_blobs: bool) -> None:
         listed = await self.registry.tags(self.repository)
         self._images.update(self.seen.images(self.known[tag] for tag in listed if tag in self.known))
+        if any(self.known.get(tag) not in self._images for tag in listed):
+            await self._listed.read()  # before any GET
         self.dangling = frozenset(await denied_twice(listed, self._resolve_tags))
         await self._read_unread()
         presumed = (self.known[tag] for tag in self.dangling if tag in self.known)
@@ -113,7 +117,8 @@ class _Survey:
                 "a cache answers there in the registry's place (`Age`, asked twice): ask the registry itself"
             )
 
-    # Tags, and whether they name an image: only its bytes prove that, never the Content-Type of an answer alone.
+    # Tags, and whether they name an image: its bytes prove that, or `ListedTypes` and the Content-Type of an answer
+    # together.
 
     async def _resolve_tags(self, tags: Collection[Tag]) -> list[Tag]:
         """Resolve `tags`; returns those that name nothing."""
@@ -150,7 +155,8 @@ class _Survey:
         return True
 
     def _reads_whole(self, tag: Tag) -> bool:
-        return not self.registry.reading_counts and self.known.get(tag) not in self._images
+        digest = self.known.get(tag)
+        return digest not in self._images and not self._listed.spares(digest)
 
     async def _read_unread(self) -> None:
         """Read the manifests of tags that were never read, and compare the types of the others with the known ones."""
@@ -159,8 +165,7 @@ class _Survey:
         unread = [
             digest
             for digest, media_type in self._types.items()
-            if self._images.get(digest) != media_type
-            and not (self.registry.reading_counts and kind_of_media_type(media_type) in (Kind.IMAGE, Kind.SCHEMA1))
+            if self._images.get(digest) != media_type and not self._listed.show_image(digest, media_type)
         ]
         await self._read_manifests(unread)
         for digest in self._types.keys() & (self.manifests.keys() | self._images.keys()):

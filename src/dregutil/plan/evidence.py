@@ -16,6 +16,7 @@ from dregutil.oci.manifest import Kind, Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Plan
 from dregutil.plan.reclaim import Evidence, freed_digests
+from dregutil.registry.pull_counts import reading_counts
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 from dregutil.storage.garbage_collector import GarbageCollector
@@ -68,7 +69,7 @@ class _StayingManifests:
     new: list[Manifest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.left = 0 if self.registry.kind.counts_pulls else _MOST_READ
+        self.left = 0 if reading_counts(self.registry) else _MOST_READ
 
     async def read(self, graph: RepositoryGraph, doomed: Set[Digest]) -> None:
         """Read what stays in one repository: the manifests of its tags, and the children of indexes."""

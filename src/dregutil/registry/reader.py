@@ -70,8 +70,8 @@ class Registry:
         )
         transport.examine = self._learnt.recognition.examine
         self._pull_scopes: dict[Repository, tuple[str, ...]] = {}
-        self.reading_counts = name_server(Evidence(address.host)).limits_pulls
-        """Whether reading a manifest counts against a limit of pulls."""
+        self.limits_pulls = name_server(Evidence(address.host)).limits_pulls
+        """Whether reading a manifest counts against a low limit of pulls."""
 
     @property
     def repositories_at_once(self) -> int:

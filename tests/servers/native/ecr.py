@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,8 +39,10 @@ class Key(Credentials):  # type: ignore[misc] # botocore has no types
 
 class EcrServer(ProfileServer):
     """`archived`: digests with that status. `referenced`: digests that no image of this server refers to, and that are
-    refused as if one did. `throttled`: so many of the next calls are refused. `knows_status`: False for a server
-    without archived images. `may`: the operations that the key may call. `pulled`: the recorded pulls."""
+    refused as if one did. `names_by_head`: a HEAD names the digest and a GET does not, as was reported
+    (ChangemakerStudios/Docker.Registry.DotNet#34); others report that neither does. `throttled`: so many of the next
+    calls are refused. `knows_status`: False for a server without archived images. `may`: the operations that the key
+    may call. `pulled`: the recorded pulls."""
 
     def __init__(self, key: Key | None = None, region: str = "eu-west-1") -> None:
         super().__init__(_PROFILE)
@@ -51,6 +54,7 @@ class EcrServer(ProfileServer):
         self.archived: set[str] = set()
         self.referenced: set[str] = set()
         self.throttled = 0
+        self.names_by_head = False
         self.knows_status = True
         self.may = {"DescribeImages", "BatchDeleteImage"}
         self.lost: set[str] = set()  # operations that are carried out, and whose answer is lost
@@ -67,6 +71,9 @@ class EcrServer(ProfileServer):
             return Answer(401, b"", {"WWW-Authenticate": f'Basic realm="{self.url}/",service="ecr.amazonaws.com"'})
         found = super().answer(request)
         named = re.fullmatch(r"/v2/(.+)/manifests/([^/]+)", request.path)
+        if request.method == "HEAD" and named is not None and found.status == 200 and self.names_by_head:
+            digest = found.headers["Etag"].strip('"')
+            found = replace(found, headers={**found.headers, "Docker-Content-Digest": digest})
         if request.method == "PUT" and named is not None and found.status == 201:
             # A tag that moves, or a push of the same image under another tag, leaves the time as it is
             # (aws/containers-roadmap #2746).

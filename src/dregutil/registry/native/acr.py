@@ -44,6 +44,8 @@ class Acr:
 
     name = _NAME
     page = _PAGE
+    keeps_layers_apart = False
+    reading_counts = False
     deletes_tags = True
     deletes_manifests = False
     restores = False

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from dregutil.errors import DregutilError, NoListingError
 from dregutil.oci.listing import Listing
-from dregutil.oci.names import Repository
+from dregutil.oci.manifest import bare_media_type
+from dregutil.oci.names import Digest, Repository
 from dregutil.registry.native.access import Access
 from dregutil.registry.native.service import Service
 from dregutil.registry.native.services import discovered, service_for
@@ -31,6 +33,7 @@ class NativeApi:
         self._is_judged = False
         self._is_asked = False
         self._asking = asyncio.Lock()
+        self._media_types: dict[Repository, Mapping[Digest, str]] = {}
 
     @property
     def sent(self) -> int:
@@ -64,7 +67,7 @@ class NativeApi:
         if service is None or self.refusal:
             raise NoListingError(self.refusal or "this registry has no API of its own that is known")
         try:
-            return await service.listing(repository)
+            found = await service.listing(repository)
         except NoListingError as error:
             if error.is_everywhere:
                 self.refusal = error.message
@@ -73,3 +76,21 @@ class NativeApi:
         except DregutilError as error:
             _log.info("%s is read through the distribution API: %s", repository, error.message)
             raise NoListingError(error.message) from error
+        if service.reading_counts:
+            self._media_types[repository] = {
+                entry.digest: bare_media_type(entry.media_type) for entry in found.entries if entry.media_type
+            }
+        return found
+
+    async def media_types(self, repository: Repository) -> Mapping[Digest, str]:
+        """What the service lists the manifests of a repository as, where reading them counts as a pull.
+
+        It is empty elsewhere, and where the service lists nothing. That of a digest never changes, so the last list of
+        this connection is used, if there is one.
+        """
+        if self.service is None or not self.service.reading_counts:
+            return {}
+        if repository not in self._media_types:
+            with suppress(NoListingError):
+                await self.listing(repository)
+        return self._media_types.get(repository, {})

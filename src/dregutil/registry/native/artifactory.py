@@ -47,6 +47,7 @@ class Artifactory(ListOnly):
 
     name = _NAME
     page = _PAGE
+    reading_counts = True
 
     def __init__(self, access: Access) -> None:
         super().__init__(access)

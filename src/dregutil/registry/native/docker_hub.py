@@ -50,6 +50,8 @@ class DockerHub:
 
     name = "Docker Hub's API"
     page = _PAGE
+    keeps_layers_apart = True
+    reading_counts = True
     deletes_tags = True
     deletes_manifests = False
     restores = False

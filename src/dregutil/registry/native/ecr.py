@@ -77,6 +77,8 @@ class Ecr:
 
     name = _NAME
     page = _PAGE
+    keeps_layers_apart = True
+    reading_counts = True
     deletes_tags = True
     deletes_manifests = True
     restores = False

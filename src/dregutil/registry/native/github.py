@@ -57,6 +57,8 @@ class GitHub:
 
     name = "GitHub's Packages API"
     page = _PAGE
+    keeps_layers_apart = False
+    reading_counts = False
     deletes_tags = False
     deletes_manifests = True
     restores = True

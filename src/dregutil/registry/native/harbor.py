@@ -52,6 +52,8 @@ class Harbor:
 
     name = _NAME
     page = _PAGE
+    keeps_layers_apart = True
+    reading_counts = True
     deletes_tags = True
     deletes_manifests = True
     restores = False

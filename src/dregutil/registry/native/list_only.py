@@ -14,6 +14,8 @@ __all__ = ["ListOnly"]
 class ListOnly:
     """All of `Service` but its `name`, its `page` and its `listing`."""
 
+    reading_counts = False
+    keeps_layers_apart = False
     deletes_tags = False
     deletes_manifests = False
     restores = False

@@ -17,7 +17,9 @@ MayReturn = Callable[[tuple[Tag, ...]], Awaitable[bool]]
 class Service(Protocol):
     """A service's own API.
 
-    `name` is for people ("Docker Hub's API"). `page`: how many entries one request lists. `deletes_tags`,
+    `name` is for people ("Docker Hub's API"). `page`: how many entries one request lists. `reading_counts`: a GET of a
+    manifest counts as a pull, for its time or its number. `keeps_layers_apart`: a deleted manifest that is a layer of
+    another image, too, stays as that layer, as far as is known. `deletes_tags`,
     `deletes_manifests`, `restores`: which of the writes it has; the others are never called. `tags_first`: the registry
     deletes no digest that has tags; they are deleted by this API before it. `deletes_at_once`: how many
     manifests one request deletes; if more than one, this API is used before the registry's.
@@ -30,6 +32,8 @@ class Service(Protocol):
 
     name: str
     page: int
+    reading_counts: bool
+    keeps_layers_apart: bool
     deletes_tags: bool
     deletes_manifests: bool
     restores: bool

@@ -51,6 +51,7 @@ class Zot(ListOnly):
 
     name = _NAME
     page = _PAGE
+    reading_counts = True
 
     def __init__(self, access: Access) -> None:
         super().__init__(access)
