@@ -5,8 +5,8 @@ Manifests and configs that were read before come from the content database; what
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from dregutil.errors import DregutilError, NotFoundError
 from dregutil.inventory.contents.database import ContentDatabase, needs_config
@@ -32,6 +32,7 @@ class InspectedImage:
     `referrers`: what refers to it, by the server's list or by tags that are named for it; `tags` those on its digest.
     `missing` are children that its indexes name, and that the registry does not have: nothing else counts them.
     `trouble` says what could not be read, or is empty. `attestations` are those of its index, which are no platforms.
+    `referrers_of` has what refers to children of its index.
     """
 
     name: str
@@ -43,6 +44,7 @@ class InspectedImage:
     missing: Sequence[Descriptor] = ()
     trouble: str = ""
     attestations: Sequence[Attestation] = ()
+    referrers_of: Mapping[Digest, Sequence[Referrer]] = field(default_factory=dict)
 
     @property
     def manifest(self) -> Manifest:
@@ -66,10 +68,20 @@ async def inspect_image(
     details = describe(found.digest, manifests, _configs(manifests.values(), database))
     if details is None:
         raise contents.unreadable.get(found.digest) or NotFoundError(f"{reference} could not be read whole")
-    tags, referrers, trouble = await _company(registry, repository, found.digest, known)
-    trouble = _missing_text(missing) or _unread_text(contents.unreadable.get(found.digest)) or trouble
-    about = attestations_of(manifests[found.digest], manifests)
-    return InspectedImage(str(reference), repository, tags, details, manifests, referrers, missing, trouble, about)
+    children = [child.digest for manifest in manifests.values() for child in manifest.children]
+    company = await _company(registry, repository, found.digest, known, children)
+    return InspectedImage(
+        str(reference),
+        repository,
+        company.tags,
+        details,
+        manifests,
+        company.referrers,
+        missing,
+        _missing_text(missing) or _unread_text(contents.unreadable.get(found.digest)) or company.trouble,
+        attestations_of(manifests[found.digest], manifests),
+        company.referrers_of,
+    )
 
 
 async def config_of(registry: Registry, reference: Reference) -> bytes | None:
@@ -147,12 +159,23 @@ def _unread_text(error: DregutilError | None) -> str:
     return "" if error is None else f"not all of it could be read: {error.message}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Company:
+    """The tags on a digest, of those that are known; what refers to it and to its children; and why that may not be
+    all."""
+
+    tags: tuple[Tag, ...]
+    referrers: tuple[Referrer, ...] = ()
+    referrers_of: Mapping[Digest, tuple[Referrer, ...]] = field(default_factory=dict)
+    trouble: str = ""
+
+
 async def _company(
-    registry: Registry, repository: Repository, digest: Digest, known: Collection[Tag]
-) -> tuple[tuple[Tag, ...], tuple[Referrer, ...], str]:
-    """The tags on a digest, of those that are known; what refers to it; and why that may not be all."""
+    registry: Registry, repository: Repository, digest: Digest, known: Collection[Tag], children: Iterable[Digest]
+) -> _Company:
     tags: dict[Tag, None] = {}
     tree: ReferrerTree | None = None
+    trouble = ""
 
     async def look(tag: Tag) -> None:
         found = await registry.resolve(repository, tag)
@@ -161,9 +184,10 @@ async def _company(
 
     try:
         await for_each(known, look)
-        tree = ReferrerTree(registry, repository, digest, await registry.tags(repository))
+        tree = ReferrerTree(registry, repository, digest, await registry.tags(repository), children)
         await tree.read()
     except DregutilError as error:
-        referrers = () if tree is None else tree.referrers
-        return tuple(tags), referrers, f"its tags and referrers were not all read: {error.message}"
-    return tuple(tags), tree.referrers, tree.limit
+        trouble = f"its tags and referrers were not all read: {error.message}"
+    if tree is None:
+        return _Company(tuple(tags), trouble=trouble)
+    return _Company(tuple(tags), tree.referrers, tree.children, trouble or tree.limit)

@@ -1,10 +1,10 @@
-"""Registry → what refers to an image, what refers to that, and so on: by the referrers API, and by tags that are named
-for a digest."""
+"""Registry → what refers to an image and to its children, what refers to that, and so on: by the referrers API, and by
+tags that are named for a digest."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dregutil.oci.manifest import Manifest
@@ -12,9 +12,10 @@ from dregutil.oci.names import Digest, Repository, Tag, parse_signature_tag
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
-__all__ = ["DEEPEST_REFERRER", "MOST_REFERRERS", "Referrer", "ReferrerTree"]
+__all__ = ["DEEPEST_REFERRER", "MOST_CHILDREN", "MOST_REFERRERS", "Referrer", "ReferrerTree"]
 
 DEEPEST_REFERRER = 8
+MOST_CHILDREN = 100
 MOST_REFERRERS = 1000
 
 
@@ -41,15 +42,28 @@ class _Node:
 
 
 class ReferrerTree:
-    """The referrers of one digest, as far as they were read. `limit` says why some were not; empty if all were."""
+    """The referrers of an image and of its children, as far as they were read. `limit` says why some were not; empty if
+    all were."""
 
-    def __init__(self, registry: Registry, repository: Repository, subject: Digest, tags: Iterable[Tag]) -> None:
-        """`tags`: those of the repository."""
+    def __init__(
+        self,
+        registry: Registry,
+        repository: Repository,
+        subject: Digest,
+        tags: Iterable[Tag],
+        children: Iterable[Digest] = (),
+    ) -> None:
+        """`tags`: those of the repository. Of `children` at most 100 are looked at."""
         self.limit = ""
         self._registry = registry
         self._repository = repository
         self._top = _Node(subject)
-        self._seen = {subject}
+        below = [child for child in dict.fromkeys(children) if child != subject]
+        if len(below) > MOST_CHILDREN:
+            self.limit = f"only the referrers of the first {MOST_CHILDREN:,} children are read"
+        self._children = [_Node(child) for child in below[:MOST_CHILDREN]]
+        self._seen = {subject, *below}
+        self._most = MOST_REFERRERS + len(self._seen)
         self._named: dict[str, list[Tag]] = defaultdict(list)
         for tag in tags:
             signature = parse_signature_tag(tag)
@@ -60,9 +74,14 @@ class ReferrerTree:
     def referrers(self) -> tuple[Referrer, ...]:
         return self._top.referrers()
 
+    @property
+    def children(self) -> Mapping[Digest, tuple[Referrer, ...]]:
+        """The referrers of each child that has any."""
+        return {node.digest: node.referrers() for node in self._children if node.below}
+
     async def read(self) -> None:
         """Read level by level. Raises DregutilError; what was read before that is kept."""
-        level = [self._top]
+        level = [self._top, *self._children]
         for _ in range(DEEPEST_REFERRER):
             await for_each(level, self._expand)
             level = [below for node in level for below in node.below]
@@ -102,7 +121,7 @@ class ReferrerTree:
             self._add(node, one)
 
     def _within_limit(self, digests: Sequence[Digest]) -> Sequence[Digest]:
-        room = max(0, MOST_REFERRERS + 1 - len(self._seen))
+        room = max(0, self._most - len(self._seen))
         if len(digests) > room:
             self.limit = f"only the first {MOST_REFERRERS:,} referrers are read"
         return digests[:room]

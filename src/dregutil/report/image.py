@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from dregutil.inventory.inspect import InspectedImage
@@ -23,11 +23,11 @@ def image_object(image: InspectedImage) -> dict[str, object]:
         "image": image.name,
         "repository": image.repository,
         "tags": list(image.tags),
-        **_described(image.details, image.manifests),
+        **_described(image.details, image),
         "missing": [{"digest": child.digest, "platform": child.platform or None} for child in image.missing],
         "annotations": dict(image.manifest.annotations),
         "referrers": [_referrer(found) for found in image.referrers],
-        "attestations": [_attestation(found) for found in image.attestations],
+        "attestations": [_attestation(found, image) for found in image.attestations],
     }
 
 
@@ -62,11 +62,15 @@ def image_lines(
     yield from _section("layers", _layer_rows(image.manifest), width)
     yield from _section("labels", sorted(details.labels.items()), width)
     yield from _section("annotations", sorted(image.manifest.annotations.items()), width)
-    yield from _section("referrers", list(_referrer_rows(image.referrers, tag_text, is_short=width is not None)), width)
+    referrers = [
+        *_referrer_rows(image.referrers, tag_text, is_short=width is not None),
+        *_child_referrer_rows(image, tag_text, is_short=width is not None),
+    ]
+    yield from _section("referrers", referrers, width)
 
 
-def _described(details: ImageDetails, manifests: Mapping[Digest, Manifest]) -> dict[str, object]:
-    manifest = manifests[details.digest]
+def _described(details: ImageDetails, image: InspectedImage) -> dict[str, object]:
+    manifest = image.manifests[details.digest]
     return {
         "digest": details.digest,
         "media_type": details.media_type,
@@ -78,8 +82,14 @@ def _described(details: ImageDetails, manifests: Mapping[Digest, Manifest]) -> d
         "labels": dict(details.labels),
         "config": None if manifest.config is None else manifest.config.digest,
         "layers": [_descriptor(layer) for layer in manifest.layers],
-        "children": [_described(child, manifests) for child in details.children],
+        "children": [
+            {**_described(child, image), "referrers": _referrers_of(child.digest, image)} for child in details.children
+        ],
     }
+
+
+def _referrers_of(child: Digest, image: InspectedImage) -> list[dict[str, object]]:
+    return [_referrer(found) for found in image.referrers_of.get(child, ())]
 
 
 def _referrer(found: Referrer) -> dict[str, object]:
@@ -101,7 +111,19 @@ def _referrer_rows(
         yield from _referrer_rows(found.referrers, tag_text, is_short=is_short, depth=depth + 1)
 
 
-def _attestation(found: Attestation) -> dict[str, object]:
+def _child_referrer_rows(
+    image: InspectedImage, tag_text: Callable[[str], str], *, is_short: bool
+) -> Iterator[tuple[str, str, str]]:
+    """For each child that has any, a row with its platform or digest, then its referrers, indented."""
+    about = {found.digest: f"attestation of {found.platform}" for found in image.attestations if found.platform}
+    for manifest in image.manifests.values():
+        about.update((child.digest, child.platform) for child in manifest.children if child.platform)
+    for child, referrers in image.referrers_of.items():
+        yield about.get(child, child.short), "", ""
+        yield from _referrer_rows(referrers, tag_text, is_short=is_short, depth=1)
+
+
+def _attestation(found: Attestation, image: InspectedImage) -> dict[str, object]:
     return {
         "digest": found.digest,
         "subject": found.subject,
@@ -111,6 +133,7 @@ def _attestation(found: Attestation) -> dict[str, object]:
             {"digest": one.digest, "predicate_type": one.predicate_type or None, "name": one.name, "size": one.size}
             for one in found.statements
         ],
+        "referrers": _referrers_of(found.digest, image),
     }
 
 
