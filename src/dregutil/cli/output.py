@@ -10,6 +10,7 @@ from dregutil.cli.settings import Settings
 from dregutil.errors import escaped
 from dregutil.report.terminal import width_of, write_data
 from dregutil.report.text import short_tag
+from dregutil.report.units import plural
 
 __all__ = ["count", "emit", "note", "plural", "tag_text"]
 
@@ -45,9 +46,3 @@ def count(settings: Settings, what: str, number: int) -> None:
 def tag_text(where: TextIO) -> Callable[[str], str]:
     """How tags are shown: on a terminal signature tags are shortened, for a program they are not."""
     return short_tag if where.isatty() else str
-
-
-def plural(number: int, noun: str) -> str:
-    if number == 1:
-        return f"1 {noun}"
-    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"

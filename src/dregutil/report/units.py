@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["age_text", "duration_text", "size_text"]
+__all__ = ["age_text", "duration_text", "plural", "size_text"]
 
 _STEP = 1000
 _DAY = 86400  # seconds
@@ -40,3 +40,10 @@ def age_text(seconds: float) -> str:
             number = int(seconds // unit)
             return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
     return f"{max(0, int(seconds))} s"
+
+
+def plural(number: int, noun: str) -> str:
+    """`3 tags`, `1 tag`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"

@@ -7,11 +7,12 @@ from datetime import datetime
 
 from dregutil.inventory.contents.measured import TotalUsage, UsageRow
 from dregutil.oci.names import Digest
+from dregutil.plan.listed_waste import ListedWaste
 from dregutil.report.layout import cut
-from dregutil.report.units import size_text
+from dregutil.report.units import plural, size_text
 from dregutil.select.usage_by import LABEL
 
-__all__ = ["row_name", "unowned_name", "usage_lines", "usage_object"]
+__all__ = ["listed_waste_lines", "row_name", "total_object", "unowned_name", "usage_lines", "usage_object"]
 
 _BAR = 12  # characters
 _SHARED_WIDTH = 8
@@ -66,6 +67,41 @@ def usage_object(row: UsageRow, by: str, created: Callable[[Digest], datetime | 
         built = created(row.digest)
         found |= {"digest": row.digest, "created": None if built is None else built.isoformat()}
     return found
+
+
+def total_object(total: TotalUsage, untagged: ListedWaste | None) -> dict[str, object]:
+    """The object that ends the list: `untagged` is a key of it only where the registry's service lists that."""
+    if untagged is None:
+        return {"total": total.size}
+    return {
+        "total": total.size,
+        "untagged": {
+            "manifests": untagged.manifests,
+            "size": untagged.size,
+            "exact": untagged.is_exact,
+            "unread": untagged.unread,
+            "unjudged_repositories": untagged.unjudged,
+            "repositories": untagged.repositories,
+        },
+    }
+
+
+def listed_waste_lines(found: ListedWaste | None) -> Iterator[str]:
+    """What no row counts, because no tag needs it, and why some of that is not known."""
+    if found is None:
+        return
+    if found.manifests:
+        most = "" if found.is_exact else "at most "
+        yield f"{_manifests(found.manifests)}, which alone hold {most}{size_text(found.size)}"
+    if found.unread:
+        why = ", never read: reading counts as a pull here" if found.counts_pulls else " that could not be read"
+        yield f"{_manifests(found.unread)}{why}"
+    if found.unjudged:
+        yield f"manifests without a tag in {plural(found.unjudged, 'repository')} with one of an unknown type"
+
+
+def _manifests(number: int) -> str:
+    return f"{plural(number, 'manifest')} without a tag"
 
 
 def usage_lines(

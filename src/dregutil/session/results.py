@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.health.storage import Finding
     from dregutil.oci.image import ImageDetails
+    from dregutil.plan.listed_waste import ListedWaste
     from dregutil.plan.waste import Waste
     from dregutil.select.content_selector import Match
     from dregutil.select.find import Use
@@ -102,7 +103,9 @@ class Weighed:
     listed, with the error. `left_behind` are tags that an interrupted run left on a placeholder.
 
     `listed`: when the oldest list of referrers was read that was not read now, in seconds since 1970; None if there is
-    none. `unasked`: why the registry could not be asked for the lists that were never read.
+    none. `unasked`: why the registry could not be asked for the lists that were never read. `untagged`: what the
+    registry's service lists without a tag, in the whole registry; None where it lists nothing of that kind, with tags
+    from the cache, and with the storage.
     """
 
     measured: Measured
@@ -112,6 +115,7 @@ class Weighed:
     left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
     listed: float | None = None
     unasked: DregutilError | None = None
+    untagged: ListedWaste | None = None
 
     @property
     def is_complete(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from dregutil.inventory.contents.usage_reading import ReferrersRead
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.tags import Inventory
+    from dregutil.plan.listed_waste import ListedWaste
     from dregutil.session.results import Weighed
 
 __all__ = ["AsyncSession"]
@@ -43,7 +45,7 @@ class AsyncSession(CleanupSession):
         check_usage_by(by)
         source = await self.usage_source()
         shown = self.named(repositories, source) if repositories else None
-        return await self.weigh(source, shown, by)
+        return await self.weigh(source, shown, by, untagged=True)
 
     async def usage_source(self) -> CrawlResult:
         """The tags to measure: those of the storage, otherwise those of the cache file, or read now."""
@@ -55,8 +57,11 @@ class AsyncSession(CleanupSession):
 
         return CrawlResult(stored_inventory(stored))
 
-    async def weigh(self, source: CrawlResult, shown: Sequence[Repository] | None, by: str) -> Weighed:
-        """Measure the tags of `source`, with rows for all repositories, or only for those in `shown`."""
+    async def weigh(
+        self, source: CrawlResult, shown: Sequence[Repository] | None, by: str, *, untagged: bool = False
+    ) -> Weighed:
+        """Measure the tags of `source`, with rows for all repositories, or only for those in `shown`; with `untagged`
+        also what the registry's service lists without a tag, in all."""
         from dregutil.inventory.contents.disk_usage import DiskUsage
         from dregutil.inventory.contents.from_storage import read_from_storage
         from dregutil.session.results import Weighed
@@ -78,7 +83,20 @@ class AsyncSession(CleanupSession):
         measured = usage.measure(line)
         if referrers is None:
             return Weighed(measured, source, unreadable, left_behind=left_behind)
-        return Weighed(measured, source, unreadable, referrers.unlisted, left_behind, listed, referrers.unasked)
+        found = Weighed(measured, source, unreadable, referrers.unlisted, left_behind, listed, referrers.unasked)
+        return replace(found, untagged=await self._listed_waste(found, usage)) if untagged else found
+
+    async def _listed_waste(self, found: Weighed, usage: DiskUsage) -> ListedWaste | None:
+        """What the service of the registry lists without a tag, and no tag needs; None where it lists none."""
+        listings = {name: one for name, one in found.source.listings.items() if one.has_untagged}
+        if not listings:
+            return None
+        from dregutil.inventory.contents.usage_reading import read_manifests
+        from dregutil.session.listed_waste import ListedWasteReading
+
+        reading = ListedWasteReading(listings, usage.reached())
+        read = await read_manifests(self.connected, self.database, reading.places())
+        return reading.weighed(found, self.database, read)
 
     async def _read_referrers(self, source: CrawlResult, usage: DiskUsage) -> tuple[ReferrersRead, float | None]:
         """Count what the referrers API lists, and when the oldest list was read that was not read now. With tags from

@@ -187,8 +187,10 @@ class Session:
     def usage_source(self) -> CrawlResult:
         return self._run(self._session.usage_source())
 
-    def weigh(self, source: CrawlResult, shown: Sequence[Repository] | None, by: str) -> Weighed:
-        return self._run(self._session.weigh(source, shown, by))
+    def weigh(
+        self, source: CrawlResult, shown: Sequence[Repository] | None, by: str, *, untagged: bool = False
+    ) -> Weighed:
+        return self._run(self._session.weigh(source, shown, by, untagged=untagged))
 
     def plan_removal(
         self,

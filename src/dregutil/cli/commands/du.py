@@ -16,12 +16,19 @@ from dregutil.cli.repositories import PARTIAL, expand
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored, storage_code
 from dregutil.errors import UsageError
-from dregutil.inventory.contents.measured import Measured, UsageRow
+from dregutil.inventory.contents.measured import UsageRow
 from dregutil.oci.names import Digest
 from dregutil.plan.waste import wasted
 from dregutil.report.terminal import width_of
 from dregutil.report.units import age_text, size_text
-from dregutil.report.usage import row_name, unowned_name, usage_lines, usage_object
+from dregutil.report.usage import (
+    listed_waste_lines,
+    row_name,
+    total_object,
+    unowned_name,
+    usage_lines,
+    usage_object,
+)
 from dregutil.select.named import parse_named
 from dregutil.select.usage_by import LABEL
 from dregutil.session.results import Weighed
@@ -51,12 +58,14 @@ def _du(args: argparse.Namespace, settings: Settings, registry: Session) -> int:
     code = max(code, storage_code(stored), PARTIAL if source.failed else 0)
     if not inventory.repositories and not source.failed:
         note(settings, f"{settings.address.name} has no tags")
-    found = registry.weigh(source, shown if named.names else None, args.by)
+    found = registry.weigh(source, shown if named.names else None, args.by, untagged=True)
     _tell(settings, found, stored)
     if found.unreadable or found.unlisted:
         code = PARTIAL
-    _show(args, settings, registry, found.measured)
+    _show(args, settings, registry, found)
     _tell_waste(settings, stored)
+    for line in listed_waste_lines(found.untagged):
+        note(settings, f"not counted: {line}")
     return code
 
 
@@ -101,7 +110,8 @@ def _tell_waste(settings: Settings, stored: StoredRegistry | None) -> None:
         note(settings, f"not counted: {free}, free {then}")
 
 
-def _show(args: argparse.Namespace, settings: Settings, registry: Session, measured: Measured) -> None:
+def _show(args: argparse.Namespace, settings: Settings, registry: Session, found: Weighed) -> None:
+    measured = found.measured
     sort = args.sort or ("size" if args.by == "layer" else "unique")
     rows, total = measured.rows(sort, args.top), measured.total
     if args.by.startswith(LABEL) and total.rows == 1 and not next(measured.rows(sort)).owner:
@@ -117,11 +127,12 @@ def _show(args: argparse.Namespace, settings: Settings, registry: Session, measu
             longest = max(longest, len(unowned_name(args.by))) if measured.by == "owner" else longest
         emit(settings, (), usage_lines(args.by, listed, total, longest=longest, bars=bars, width=width, tag_text=shown))
         return
-    emit(settings, _objects(settings, registry, args.by, rows, total.size), ())
+    last = total_object(total, found.untagged)
+    emit(settings, _objects(settings, registry, args.by, rows, last), ())
 
 
 def _objects(
-    settings: Settings, registry: Session, by: str, rows: Iterator[UsageRow], total: int
+    settings: Settings, registry: Session, by: str, rows: Iterator[UsageRow], last: dict[str, object]
 ) -> Iterator[dict[str, object]]:
     @cache
     def created(digest: Digest) -> datetime | None:
@@ -130,4 +141,4 @@ def _objects(
 
     yield from (usage_object(row, by, created) for row in rows)
     if settings.format in ("json", "jsonl"):
-        yield {"total": total}
+        yield last

@@ -6,10 +6,18 @@ file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dregutil.inventory.contents.database import CHILD, CONFIG, FOREIGN, LAYER, ContentDatabase, digest_of_key
+from dregutil.inventory.contents.database import (
+    CHILD,
+    CONFIG,
+    FOREIGN,
+    LAYER,
+    ContentDatabase,
+    digest_key,
+    digest_of_key,
+)
 from dregutil.oci.image import DEEPEST
 from dregutil.oci.manifest import Kind
 from dregutil.oci.names import Digest, Repository, Tag
@@ -110,6 +118,27 @@ class Measured:
                     freed,
                     name if self.by == "owner" else None,
                 )
+
+    def held_alone(self, manifests: Collection[Digest], others: Collection[Digest]) -> int:
+        """The bytes of the blobs that `manifests` have, and neither a line nor `others` have: each blob once, with the
+        manifests themselves. All are in the database. Raises CacheError."""
+        execute = self._database.connection.execute
+        with self._database.guarded(), self._database.temporary():
+            execute("DROP TABLE IF EXISTS temp.beside")
+            execute("CREATE TEMP TABLE beside (manifest INTEGER PRIMARY KEY, goes INTEGER NOT NULL)")
+            self._database.connection.executemany(
+                "INSERT OR REPLACE INTO beside SELECT id, ? FROM blob WHERE digest = ?",
+                ((goes, digest_key(one)) for goes, those in ((1, manifests), (0, others)) for one in those),
+            )
+            (size,) = execute(
+                "WITH has (blob, goes) AS (SELECT manifest, goes FROM beside UNION ALL SELECT part.blob, goes"
+                " FROM beside JOIN part USING (manifest) WHERE role IN (?, ?)"
+                " OR (role = ? AND part.blob IN (SELECT blob FROM real_size)))"
+                " SELECT total(size) FROM sized WHERE id IN (SELECT blob FROM has WHERE goes)"
+                f" AND id NOT IN (SELECT blob FROM has WHERE NOT goes) AND id NOT IN (SELECT blob FROM {self._owner})",
+                (CONFIG, LAYER, FOREIGN),
+            ).fetchone()
+        return int(size)
 
     def longest_name(self) -> int:
         """The characters of the longest name of a line. Raises CacheError."""

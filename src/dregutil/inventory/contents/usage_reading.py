@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,12 +12,16 @@ from dregutil.errors import AccessError, DregutilError, UnreachableError
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.contents.disk_usage import DiskUsage
 from dregutil.inventory.contents.referrer_lists import ReferrerLists
+from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository
+from dregutil.registry.pull_counts import reading_counts
 from dregutil.registry.reach import ends_all
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 
-__all__ = ["ReferrersRead", "read_foreign_sizes", "read_referrers"]
+__all__ = ["ManifestsRead", "ReferrersRead", "read_foreign_sizes", "read_manifests", "read_referrers"]
+
+_KEPT_AT_ONCE = 500  # manifests in a transaction of the content database
 
 Place = tuple[Repository, Digest]
 ReadContents = Callable[[Collection[Place]], Awaitable[Mapping[Digest, DregutilError]]]
@@ -58,6 +62,52 @@ async def read_referrers(
         seen |= new
         places = [(repository, digest) for repository, one in sorted(new) for digest in _below(database, one)]
     return ReferrersRead()
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestsRead:
+    """`absent`: those that the registry does not have, `unread`: those that it was not asked for, because that
+    `counts_pulls`, or that could not be read."""
+
+    absent: Set[Place] = frozenset()
+    unread: Set[Place] = frozenset()
+    counts_pulls: bool = False
+
+
+async def read_manifests(connect: Connect, database: ContentDatabase, places: Iterable[Place]) -> ManifestsRead:
+    """Read the manifests that were never read into the content database, without what is below them; none of them where
+    a GET counts as a pull. Raises UnreachableError and LoginError."""
+    missing = [place for place in places if database.manifest(place[1]) is None]
+    if not missing:
+        return ManifestsRead()
+    absent: set[Place] = set()
+    unread: set[Place] = set()
+    found: list[Manifest] = []
+    async with connect() as registry:
+        if reading_counts(registry):
+            return ManifestsRead(unread=frozenset(missing), counts_pulls=True)
+
+        async def read(place: Place) -> None:
+            try:
+                manifest = await registry.manifest(*place)
+            except DregutilError as error:
+                if await ends_all(registry, error):
+                    raise
+                unread.add(place)
+                return
+            if manifest is None:
+                absent.add(place)
+                return
+            found.append(manifest)
+            if len(found) >= _KEPT_AT_ONCE:
+                kept, found[:] = list(found), []
+                database.add(kept)
+
+        try:
+            await for_each(missing, read)
+        finally:
+            database.add(found)
+    return ManifestsRead(absent, unread)
 
 
 async def read_foreign_sizes(registry: Registry, layers: Sequence[Place]) -> Mapping[Digest, int]:
