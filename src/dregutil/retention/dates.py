@@ -131,10 +131,13 @@ class _Key(NamedTuple):
 
 
 def is_old_enough(facts: TagFacts, date: datetime | None, min_age: timedelta, now: datetime) -> bool:
-    """Whether a tag is known to have existed for `min_age`: by its (plausible) date, or by the records."""
+    """Whether a tag is known to have existed for `min_age`: by its (plausible) date, or by the records. The registry's
+    service may say that it was pushed since."""
     if min_age <= timedelta(0):
         return True
     if facts.young_since is not None and now - facts.young_since < min_age:
+        return False
+    if facts.served.pushed is not None and now - facts.served.pushed < min_age:
         return False
     arrival = latest_arrival(facts, date)
     if arrival is not None and now - arrival >= min_age:

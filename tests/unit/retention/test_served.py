@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from dregutil.oci.names import Repository, Tag
@@ -80,3 +81,16 @@ def test_why_says_when_an_image_was_pulled_and_what_to_know_about_that() -> None
     assert Factor("pulled", keeps=False, text="never, by the registry") in why(policies, never, facts("new", 20))
     assert not any(factor.what == "pulled" for factor in why(policies, facts("old", 300), facts("new", 20)))
     assert judged(policies, pulled, facts("new", 20))["old"].decision is Decision.REMOVE  # a pull keeps nothing
+
+
+def test_no_tag_is_older_than_its_push_however_long_the_records_know_it() -> None:
+    """It was moved away and back, or pushed again, between two crawls; with and without a date."""
+    policies = policy("last: 1", ", min_age: 7d, unknown_date: first_seen, allow_empty: true")
+    for built in (days(300), None):
+        known = TagFacts(Tag("old"), digest_of("old"), built, seen=days(60), known_since=days(60))
+        pushed = replace(known, served=Served(pushed=days(1)))
+
+        assert judged(policies, known, facts("new", 20))["old"].decision is Decision.REMOVE
+        found = judged(policies, pushed, facts("new", 20))["old"]
+        assert found.decision is Decision.KEEP
+        assert [reason.kind for reason in found.reasons] == [ReasonKind.MIN_AGE]
