@@ -46,7 +46,7 @@ class Resolver:
         """From now on, and for the open connection and the cached address."""
         self.knows = False
         for registry in self.registry:
-            registry._transport._session.connector.clear_dns_cache()  # type: ignore[union-attr]
+            registry._transport._connections._session.connector.clear_dns_cache()  # type: ignore[union-attr]
         return LOST
 
 

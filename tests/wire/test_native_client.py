@@ -108,7 +108,7 @@ def test_the_certificate_of_another_host_is_always_verified(is_named: bool) -> N
     async def opened() -> ssl.SSLContext:
         base = "https://hub.docker.com" if api is None else api.base
         transport = _other_host(options, READING, transports, base, ApiLogin())
-        found: ssl.SSLContext = transport._session.connector._ssl  # type: ignore[union-attr]
+        found: ssl.SSLContext = transport._connections._session.connector._ssl  # type: ignore[union-attr]
         await transport.close()
         return found
 

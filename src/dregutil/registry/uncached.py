@@ -38,12 +38,12 @@ class Uncached:
         self, method: str, repository: Repository, reference: Tag | Digest, scopes: tuple[str, ...]
     ) -> Answer:
         """The answer to GET or HEAD of a manifest. Raises as `Transport.send` does."""
-        url = self._transport.url(f"/v2/{repository}/manifests/{reference}")
+        path = f"/v2/{repository}/manifests/{reference}"
         is_tag = isinstance(reference, Tag)
-        answer = await self._manifest(method, url, scopes, is_tag=is_tag)
+        answer = await self._manifest(method, path, scopes, is_tag=is_tag)
         # The content of a digest never changes: a cache may have it, but cannot know that it is missing.
         if is_aged(answer) and (is_tag or answer.status == 404):
-            answer = await self._manifest(method, url, scopes, is_tag=is_tag)
+            answer = await self._manifest(method, path, scopes, is_tag=is_tag)
             if is_aged(answer):
                 self.cached.add(repository)
         return answer
@@ -60,18 +60,18 @@ class Uncached:
                 self.cached.add(repository)
         return answer
 
-    async def _manifest(self, method: str, url: URL, scopes: tuple[str, ...], *, is_tag: bool) -> Answer:
-        asked = self._unseen(url) if is_tag else url
-        answer = await self._send_manifest(method, asked, scopes)
-        if answer.status == 400 and asked is not url:
-            plain = await self._send_manifest(method, url, scopes)
+    async def _manifest(self, method: str, path: str, scopes: tuple[str, ...], *, is_tag: bool) -> Answer:
+        is_unseen = is_tag and self._takes_queries
+        url = self._transport.url(f"{path}?{self._query()}" if is_unseen else path)
+        answer = await self._transport.send(method, url, scopes, headers=_ACCEPT_MANIFESTS, longest=MAX_MANIFEST_BYTES)
+        if answer.status == 400 and is_unseen:
+            plain = await self._transport.send(
+                method, self._transport.url(path), scopes, headers=_ACCEPT_MANIFESTS, longest=MAX_MANIFEST_BYTES
+            )
             if plain.status != 400:
                 self._takes_queries = False
                 return plain
         return answer
-
-    async def _send_manifest(self, method: str, url: URL, scopes: tuple[str, ...]) -> Answer:
-        return await self._transport.send(method, url, scopes, headers=_ACCEPT_MANIFESTS, longest=MAX_MANIFEST_BYTES)
 
     async def _page(self, url: URL, scopes: tuple[str, ...]) -> Answer:
         asked = self._unseen(url)
@@ -88,5 +88,7 @@ class Uncached:
         if not self._takes_queries:
             return url
         query = url.raw_query_string
-        more = f"{_QUERY}={self._mark}{next(self._number):x}"
-        return URL(f"{url.origin()}{url.raw_path}?{query}{'&' if query else ''}{more}", encoded=True)
+        return URL(f"{url.origin()}{url.raw_path}?{query}{'&' if query else ''}{self._query()}", encoded=True)
+
+    def _query(self) -> str:
+        return f"{_QUERY}={self._mark}{next(self._number):x}"

@@ -6,7 +6,10 @@ import ssl
 
 import aiohttp
 
-__all__ = ["new_session"]
+__all__ = ["HEADERS", "new_session"]
+
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": "dregutil"}
+"""Those of each request."""
 
 
 def new_session(*, tls: ssl.SSLContext | bool, timeout: float) -> aiohttp.ClientSession:
@@ -16,7 +19,7 @@ def new_session(*, tls: ssl.SSLContext | bool, timeout: float) -> aiohttp.Client
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept-Encoding": "identity", "User-Agent": "dregutil"},
+        headers=HEADERS,
     )
     # aiohttp sends PUT and DELETE once more on a connection that was dropped: the first may have been carried out.
     session._retry_connection = False  # noqa: SLF001 - there is no public switch; a test counts the requests

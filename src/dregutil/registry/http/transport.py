@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import logging
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import aiohttp
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from dregutil.errors import (
@@ -34,10 +33,10 @@ from dregutil.errors import (
 from dregutil.registry.auth.authenticator import Authenticator, TokenRequest
 from dregutil.registry.auth.keyring import Keyring
 from dregutil.registry.auth.logins import Logins
-from dregutil.registry.http.body import Limits, read_content
+from dregutil.registry.http.body import Limits
+from dregutil.registry.http.connections import Answer, Connections
 from dregutil.registry.http.deadline import Watch
 from dregutil.registry.http.network_errors import as_own_error, connection_was_refused, host_and_port
-from dregutil.registry.http.new_session import new_session
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.server_warnings import ServerWarnings
 from dregutil.registry.http.throttle import PATIENCE, Gate
@@ -58,17 +57,8 @@ _CHALLENGED = (401, 403)
 # repository, nothing needs to arrive before that. A dead server is still detected.
 _LONGEST_ANSWER = 20
 _FIRST_ATTEMPTS = 3  # as long as the server has never answered
+_NO_END = float("inf")
 MOST_REFUSALS = 12  # of one request, while others are answered
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response, with a body no longer than the caller allowed."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-    url: URL
 
 
 class Transport:
@@ -98,11 +88,10 @@ class Transport:
         self.gate = Gate(concurrency)
         self.pace = Pace()
         self._logins: Logins = Keyring(logins) if isinstance(logins, Authenticator) else logins
-        self._proxy = proxy
         self._wait = timeout
         self._patience = patience
         self._watch = Watch(timeout)
-        self._session = new_session(tls=tls, timeout=timeout)
+        self._connections = Connections(self.base, tls=tls, timeout=timeout, proxy=proxy, most=max(1, concurrency))
         self._has_answered = False
         self.examine: Callable[[Answer], Awaitable[None]] | None = None
         """Called with the answer to each read; it may raise."""
@@ -122,7 +111,7 @@ class Transport:
         return found
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._connections.close()
 
     @property
     def scoped_paths(self) -> tuple[str, ...]:
@@ -151,7 +140,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         longest: int = LONGEST_BODY,
-        begun_by: float = float("inf"),
+        begun_by: float = _NO_END,
         urgent: bool = False,
         follow: bool = True,
     ) -> Answer:
@@ -163,7 +152,7 @@ class Transport:
         CertificateError, ThrottledError, LoginError, ProtocolError, and OutcomeUnknownError for a write whose answer
         was lost. An answer with any status that is not temporary is returned, unless `examine` raises.
         """
-        limits = Limits(longest, begun_by=begun_by, urgent=urgent)
+        limits = _limits(longest, urgent) if begun_by == _NO_END else Limits(longest, begun_by=begun_by, urgent=urgent)
         answer = await self._sent(method, url, scopes, headers or {}, body, limits, follow=follow)
         if self.examine is not None and method in READING:
             await self.examine(answer)
@@ -348,18 +337,14 @@ class Transport:
         try:
             if started > limits.begun_by:
                 raise PushedBackError(f"{host_and_port(url)} is limiting requests: the {method} was not sent")
-            response = await self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False, proxy=self._proxy
-            )
-            watched.heard_at = time.monotonic()
-            content = await read_content(method, response, limits, watched)
+            answer = await self._connections.exchange(method, url, headers, body, limits, watched)
             now = time.monotonic()
-            self._learn_pace(response, started, now)
-            if "Warning" in response.headers and url.origin() == self.base.origin():
-                self.warnings.note(response.headers.getall("Warning"))
+            self._learn_pace(answer, started, now)
+            if "Warning" in answer.headers and url.origin() == self.base.origin():
+                self.warnings.note(answer.headers.getall("Warning"))
             if _log.isEnabledFor(logging.DEBUG):
-                self._log(method, url, response.status, now - started)
-            return Answer(response.status, response.headers, content, url)
+                self._log(method, url, answer.status, now - started)
+            return answer
         except asyncio.CancelledError:
             if watched.error is None or not watched.uncancel():
                 raise
@@ -372,11 +357,11 @@ class Transport:
             self._watch.end(watched)
             gate.leave()
 
-    def _learn_pace(self, response: aiohttp.ClientResponse, started: float, now: float) -> None:
+    def _learn_pace(self, answer: Answer, started: float, now: float) -> None:
         """Note how long an answer took, and whether the server limits requests."""
         self.pace.took(now - started)
-        if response.status in (429, 503):
-            asked = asked_wait(response.headers, datetime.now(UTC))
+        if answer.status in (429, 503):
+            asked = asked_wait(answer.headers, datetime.now(UTC))
             self.gate.throttle.pushed_back(started, now, asked)
         else:
             self.gate.throttle.succeeded(started, now)
@@ -385,6 +370,12 @@ class Transport:
         """Log an exchange: with another origin, only its host, since the rest of the URL may be a signature."""
         shown = self.redacted(url.raw_path if url.origin() == self.base.origin() else host_and_port(url))
         _log.debug("%s %s: %d in %.0f ms", method, shown, status, seconds * 1000)
+
+
+@functools.lru_cache(maxsize=16)
+def _limits(longest: int, urgent: bool) -> Limits:  # noqa: FBT001 - by position it is cached once
+    """The limits of most requests, made once."""
+    return Limits(longest, urgent=urgent)
 
 
 def _shown(method: str, limits: Limits) -> str:
