@@ -11,8 +11,9 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.retention import TagFacts, judge
+from dregutil.retention.judge import judge
 from dregutil.retention.policyfile import read_policy
+from dregutil.retention.verdict import TagFacts
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 POLICY = """version: 1

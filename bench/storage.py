@@ -15,8 +15,8 @@ from pathlib import Path
 from support import fill
 
 from dregutil.inventory.health.storage import examine_storage
-from dregutil.storage import read_storage
 from dregutil.storage.garbage_collector import GarbageCollector, Generation, Marks, mark, marked_repositories
+from dregutil.storage.opened import read_storage
 from dregutil.storage.stored import StoredRegistry
 from servers import new_folder
 

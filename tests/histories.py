@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.retention import Former, TagFacts
 from dregutil.retention.holds import Hold
+from dregutil.retention.verdict import Former, TagFacts
 from dregutil.select.quantity import parse_duration
 
 HOLD = Hold(Repository("app"), datetime(2026, 11, 1, tzinfo=UTC), until=datetime(2026, 11, 15, tzinfo=UTC), run="1")

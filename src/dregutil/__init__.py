@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     from dregutil.session.base import Options, Progress
     from dregutil.session.results import Found, ImageTag, StorageCheckup, Weighed
     from dregutil.session.stop import Stop
-    from dregutil.storage.garbage_collector import Collector
+    from dregutil.storage.collector import Collector
 
 __version__ = "3.0.0"
 
@@ -223,7 +223,7 @@ _PLACES = {
         "Weighed",
     ),
     "dregutil.session.stop": ("Stop",),
-    "dregutil.storage.garbage_collector": ("Collector",),
+    "dregutil.storage.collector": ("Collector",),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 

@@ -13,7 +13,7 @@ from obstore.store import from_url
 from test_storage import data_of, tag_link
 
 from dregutil.oci.names import Digest, Repository
-from dregutil.storage import Storage
+from dregutil.storage.opened import Storage
 from images import CONFIG, IMAGE, LAYER, Pusher
 from program import Program, on_terminal
 from servers import DistributionServer

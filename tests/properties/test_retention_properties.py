@@ -13,31 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.oci.names import Repository, Tag
-from dregutil.retention import (
-    Decision,
-    Former,
-    ParsedPolicy,
-    ParsedProtect,
-    PolicySet,
-    ReasonKind,
-    Served,
-    TagFacts,
-    Verdict,
-    judge,
-)
 from dregutil.retention.dates import date_of, latest_arrival
+from dregutil.retention.judge import judge
 from dregutil.retention.policy import (
     All,
     Calendar,
     KeepRule,
     Last,
     Order,
+    ParsedPolicy,
+    ParsedProtect,
     ParsedSelect,
     Period,
+    PolicySet,
     TagGlobs,
     UnknownDate,
     Within,
 )
+from dregutil.retention.verdict import Decision, Former, ReasonKind, Served, TagFacts, Verdict
 from dregutil.select.glob import parse_glob
 from dregutil.select.version import parse_version
 from histories import NOW, digest_of

@@ -15,8 +15,9 @@ import pytest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Plan, Step, StepKind
 from dregutil.report.cleanup import going_lines
-from dregutil.retention import TagFacts, judge
+from dregutil.retention.judge import judge
 from dregutil.retention.policyfile import read_policy
+from dregutil.retention.verdict import TagFacts
 from histories import NOW
 from images import Pusher, created
 from program import Program, on_terminal

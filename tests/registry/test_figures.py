@@ -30,8 +30,9 @@ from dregutil.plan.reclaim import possible_collectors, with_reclaim
 from dregutil.registry import connect
 from dregutil.select.selection import Selected, Selection, select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.storage import read_storage
-from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation, stops_at
+from dregutil.storage.collector import Collector
+from dregutil.storage.garbage_collector import GarbageCollector, Generation, stops_at
+from dregutil.storage.opened import read_storage
 from dregutil.storage.stored import StoredRegistry
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher, created
 from program import Program, on_terminal

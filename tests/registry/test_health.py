@@ -13,7 +13,7 @@ from test_storage import data_of, root_of, snapshot
 from dregutil.inventory.health.storage import Flaw, examine_storage
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.waste import Waste, wasted
-from dregutil.storage import read_storage
+from dregutil.storage.opened import read_storage
 from dregutil.storage.stored import StoredRegistry, StoredRepository, Upload
 from images import Pusher
 from program import Program

@@ -29,8 +29,9 @@ from dregutil.plan.outcome import NoRecorder
 from dregutil.registry import connect_writable
 from dregutil.select.selection import MatchRules, select_repositories, select_tags
 from dregutil.select.selector import TagSelector
-from dregutil.storage import Storage, read_storage
-from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation, mark, marked_repositories
+from dregutil.storage.collector import Collector
+from dregutil.storage.garbage_collector import GarbageCollector, Generation, mark, marked_repositories
+from dregutil.storage.opened import Storage, read_storage
 from dregutil.storage.stored import StoredRegistry
 from images import CONFIG, IMAGE, INDEX, LAYER, Pusher
 from remembering import plan_removal

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from dregutil.oci.names import Repository, Tag
-from dregutil.retention import ParsedPolicy, PolicySet, TagFacts, judge
-from dregutil.retention.policy import Calendar, KeepRule, Last, Period, Within
+from dregutil.retention.judge import judge
+from dregutil.retention.policy import Calendar, KeepRule, Last, ParsedPolicy, Period, PolicySet, Within
+from dregutil.retention.verdict import TagFacts
 from dregutil.select.glob import parse_glob
 from histories import digest_of
 

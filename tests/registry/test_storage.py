@@ -18,7 +18,7 @@ import pytest
 from dregutil.errors import StorageError, UsageError
 from dregutil.oci.manifest import Kind
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.storage import Storage, read_storage
+from dregutil.storage.opened import Storage, read_storage
 from images import Pusher
 from servers import DistributionServer
 
@@ -179,7 +179,7 @@ def test_nothing_is_opened_for_writing(filled: Path, tmp_path: Path) -> None:
         "    elif event == 'open':\n"
         "        print('reads')\n"
         "sys.addaudithook(hook)\n"
-        "from dregutil.storage import read_storage\n"
+        "from dregutil.storage.opened import read_storage\n"
         "read_storage(place)\n"
     )
     done = subprocess.run([sys.executable, str(watch), str(filled)], capture_output=True, text=True, check=True)

@@ -12,9 +12,9 @@ from test_health import found_lines
 
 from dregutil.inventory.health.storage import examine_storage
 from dregutil.plan.waste import wasted
-from dregutil.storage import read_storage
 from dregutil.storage.garbage_collector import GarbageCollector, Generation, stops_at
 from dregutil.storage.objects import ObjectFiles
+from dregutil.storage.opened import read_storage
 from dregutil.storage.reading import read_files
 from images import Pusher
 from program import Program

@@ -12,7 +12,7 @@ import pytest
 from test_storage import data_of
 
 from dregutil.oci.names import Digest
-from dregutil.storage import read_storage
+from dregutil.storage.opened import read_storage
 from images import Pusher, created
 from program import Program
 from servers import DistributionServer

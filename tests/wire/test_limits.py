@@ -9,9 +9,10 @@ import pytest
 
 from dregutil.errors import UsageError
 from dregutil.oci.names import Repository, Tag
-from dregutil.retention import Judgement, TagFacts, judge
+from dregutil.retention.judge import judge
 from dregutil.retention.policyfile import read_policy
 from dregutil.retention.proposal import limited
+from dregutil.retention.verdict import Judgement, TagFacts
 from histories import NOW, digest_of
 from images import Pusher, created
 from program import Program

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
-from dregutil.retention import PolicySet
+from dregutil.retention.policy import PolicySet
 from dregutil.session.cleanup import load_policy
 
 __all__ = ["ChosenPolicy", "chosen_policy"]

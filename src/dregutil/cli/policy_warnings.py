@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from dregutil.inventory.tags import Inventory
 from dregutil.inventory.untagged import UntaggedManifests
-from dregutil.retention import PolicySet
-from dregutil.retention.policy import applies_to
+from dregutil.retention.policy import PolicySet, applies_to
 from dregutil.retention.policyfile import Mistake
 from dregutil.retention.select import matching_tags
 

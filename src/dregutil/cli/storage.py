@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.report.terminal import over_line
-from dregutil.storage.garbage_collector import Collector
+from dregutil.storage.collector import Collector
 
 if TYPE_CHECKING:
     from dregutil.session.sync import Session

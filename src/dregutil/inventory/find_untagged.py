@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.known import Known
     from dregutil.registry.reader import Registry
-    from dregutil.storage import Storage
+    from dregutil.storage.opened import Storage
 
 __all__ = ["find_known_untagged", "find_stored_untagged", "survey_repositories"]
 

@@ -35,7 +35,7 @@ from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.plan.file import decode_step, options_from
 from dregutil.plan.model import Plan, Reclaim, Step
 from dregutil.plan.outcome import Intent, LostTag, Result, Unanswered
-from dregutil.storage.garbage_collector import Collector
+from dregutil.storage.collector import Collector
 
 __all__ = ["ENDED", "read_header", "read_indexes", "read_journal", "read_moved"]
 

@@ -10,18 +10,19 @@ from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dregutil.inventory.crawl_result import CrawlResult
 from dregutil.inventory.tag_history import Missing, TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.crawl_mark import CrawlMark
 from dregutil.journal.history import RunHistory
-from dregutil.journal.last_cleanup import LastCleanupFile
 from dregutil.journal.placeholder_tags import resolve_placeholders
-from dregutil.journal.recent_changes import RecentChanges, recent_changes
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.retention.holds import HELD_FOR
+
+if TYPE_CHECKING:
+    from dregutil.journal.recent_changes import RecentChanges
 
 __all__ = ["CrawlNote", "TagRecords"]
 
@@ -51,6 +52,8 @@ class TagRecords:
 
     def recent(self) -> RecentChanges:
         """What runs on the registry did in the last days. Raises JournalError."""
+        from dregutil.journal.recent_changes import recent_changes
+
         return recent_changes(self._runs, self._registry, datetime.now(UTC))
 
     def note(self, found: CrawlResult, listed: Collection[Repository] | None, policy: Path | None = None) -> CrawlNote:
@@ -88,6 +91,8 @@ class TagRecords:
     ) -> Mapping[Repository, Mapping[Tag, Missing]]:
         """The tags of repositories that the last crawls no longer found, for 14 days, without those that our own runs
         took. A registry that leaves tags out of its lists for a night looks the same. Raises JournalError."""
+        from dregutil.retention.holds import HELD_FOR  # with the whole room, which a crawl does not need
+
         now = datetime.now(UTC)
         found: dict[Repository, Mapping[Tag, Missing]] = {}
         for name in names:
@@ -130,4 +135,8 @@ class TagRecords:
             return False  # no crawl has read every repository yet, so that they have never begun
         if marked is not None or next(iter(self._runs.headers(self._registry)), None) is not None:
             return True
-        return policy is not None and LastCleanupFile(self._state, self._registry, policy).read() is not None
+        if policy is None:
+            return False
+        from dregutil.journal.last_cleanup import LastCleanupFile  # likewise
+
+        return LastCleanupFile(self._state, self._registry, policy).read() is not None

@@ -39,7 +39,7 @@ from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.plan.file import encode_step, options_object
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import Intent, LostTag, Outcome
-from dregutil.storage.garbage_collector import Collector
+from dregutil.storage.collector import Collector
 
 __all__ = ["Journal", "write_advice"]
 

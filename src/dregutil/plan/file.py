@@ -20,7 +20,7 @@ from dregutil.errors import PlanRefusedError, UsageError
 from dregutil.files import bounded_lines, others_link, write_atomically
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Kept, Plan, Reclaim, RemovalOptions, Step, StepKind
-from dregutil.storage.garbage_collector import Collector
+from dregutil.storage.collector import Collector
 
 __all__ = [
     "decode_plan",

@@ -23,7 +23,8 @@ from dregutil.plan.reclaim import possible_collectors, with_reclaim, with_stored
 from dregutil.registry.reader import Registry
 from dregutil.retention.holds import Holds
 from dregutil.select.selection import Selection
-from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation
+from dregutil.storage.collector import Collector
+from dregutil.storage.garbage_collector import GarbageCollector, Generation
 from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["plan_removal"]

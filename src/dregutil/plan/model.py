@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.storage.garbage_collector import Collector
+from dregutil.storage.collector import Collector
 
 __all__ = [
     "Action",

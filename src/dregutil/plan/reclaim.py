@@ -18,8 +18,8 @@ from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import Kind, Manifest
 from dregutil.oci.names import Digest, Repository
 from dregutil.plan.model import Action, Plan, Reclaim, Step
+from dregutil.storage.collector import Collector
 from dregutil.storage.garbage_collector import (
-    Collector,
     GarbageCollector,
     Generation,
     MarkedRepository,

@@ -15,9 +15,9 @@ from dregutil.report.layout import Column, table_lines
 from dregutil.report.removal import dangling_lines, going_text, held_back, reclaim_lines
 from dregutil.report.text import short_tag
 from dregutil.report.units import duration_text, size_text
-from dregutil.retention import Judgement, Verdict
 from dregutil.retention.in_use import ListReport
 from dregutil.retention.proposal import PolicySummary, RuleSummary
+from dregutil.retention.verdict import Judgement, Verdict
 from dregutil.select.quantity import age_as_written
 from dregutil.select.version import tag_order
 

@@ -13,7 +13,7 @@ from dregutil.plan.outcome import LostTag, Outcome, Result, RunResult
 from dregutil.report.plan_table import in_version_order, kept_lines, repository_lines, step_lines, tags_text
 from dregutil.report.text import column_lines, pair_lines
 from dregutil.report.units import duration_text, size_text
-from dregutil.storage.garbage_collector import Collector
+from dregutil.storage.collector import Collector
 
 __all__ = [
     "brake_lines",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.retention import Decision, Judgement, PolicySet, ReasonKind, Verdict
+from dregutil.retention.policy import PolicySet
+from dregutil.retention.verdict import Decision, Judgement, ReasonKind, Verdict
 from dregutil.select.selection import HeldBack, Selected, Selection
 
 __all__ = [

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dregutil.journal.store import RunStore
     from dregutil.journal.tag_records import CrawlNote, TagRecords
     from dregutil.registry.reader import Registry
-    from dregutil.storage import Storage
+    from dregutil.storage.opened import Storage
     from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["Options", "Progress", "SessionBase"]
@@ -223,7 +223,7 @@ class SessionBase:
         """The registry's own storage, opened; None if none was named. Raises StorageError."""
         place = self._options.get("storage")
         if self._storage is None and place is not None:
-            from dregutil.storage import Storage
+            from dregutil.storage.opened import Storage
 
             self._storage = Storage(place)
         return self._storage

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dregutil.retention.policy import PolicySet
     from dregutil.retention.proposal import RuleSummary
     from dregutil.retention.verdict import Verdict
-    from dregutil.storage.garbage_collector import Collector
+    from dregutil.storage.collector import Collector
 
 __all__ = ["CleanupSession", "load_policy"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dregutil.select.digests import Beginning
     from dregutil.select.query import Query, Selectors
     from dregutil.select.selection import MatchRules, Selection
-    from dregutil.storage.garbage_collector import Collector
+    from dregutil.storage.collector import Collector
 
 __all__ = ["PlanningSession"]
 
@@ -201,7 +201,7 @@ class PlanningSession(HoldSession):
         """The plan that removes a selection made from `inventory`. Raises UnreachableError and LoginError; a repository
         that cannot be read completely is left out, and named in the plan."""
         from dregutil.plan.live import plan_removal
-        from dregutil.storage.garbage_collector import Collector
+        from dregutil.storage.collector import Collector
 
         self._forget()
         named = {entry.repository for entry in selection.selected if entry.is_named and not entry.tags}

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from dregutil.session.base import Options
     from dregutil.session.results import Found, ImageTag, SearchResult, StorageCheckup, Weighed
     from dregutil.session.stop import Stop
-    from dregutil.storage.garbage_collector import Collector
+    from dregutil.storage.collector import Collector
     from dregutil.storage.stored import StoredRegistry
 
 __all__ = ["Session"]

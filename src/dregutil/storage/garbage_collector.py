@@ -25,10 +25,10 @@ from dataclasses import dataclass, field
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import OCI_ARTIFACT, Kind, Manifest
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.storage.collector import Collector
 from dregutil.storage.stored import Stops, StoredRegistry, StoredRepository, references
 
 __all__ = [
-    "Collector",
     "GarbageCollector",
     "Generation",
     "MarkedRepository",
@@ -45,18 +45,6 @@ class Generation(enum.Enum):
 
     V2 = "2.8"
     V3 = "3"
-
-
-class Collector(enum.Enum):
-    """How the registry's garbage collector is run. UNTAGGED: with `-m` (`--delete-untagged`), which deletes manifests
-    that no tag names."""
-
-    DEFAULT = "default"
-    UNTAGGED = "untagged"
-
-    @classmethod
-    def of(cls, *, untagged: bool) -> Collector:
-        return cls.UNTAGGED if untagged else cls.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)

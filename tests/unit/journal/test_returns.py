@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from test_retention_properties import histories, kept, policies, verdicts
 
 from dregutil.oci.names import Tag
-from dregutil.retention import Former, ParsedPolicy, TagFacts
-from dregutil.retention.policy import Calendar, Last, Order, Period, Within
+from dregutil.retention.policy import Calendar, Last, Order, ParsedPolicy, Period, Within
+from dregutil.retention.verdict import Former, TagFacts
 from dregutil.select.glob import parse_glob
 from histories import NOW, digest_of
 

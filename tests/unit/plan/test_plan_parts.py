@@ -16,7 +16,7 @@ from dregutil.oci.placeholder import placeholder
 from dregutil.plan.make import make_plan
 from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind
 from dregutil.select.selection import HeldBack, Selected, Selection
-from dregutil.storage.garbage_collector import Collector
+from dregutil.storage.collector import Collector
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -16,8 +16,8 @@ from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Kind, Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Plan, RemovalOptions, Step, StepKind
 from dregutil.plan.reclaim import Evidence, freed_digests, possible_collectors, with_reclaim, with_stored_reclaim
+from dregutil.storage.collector import Collector
 from dregutil.storage.garbage_collector import (
-    Collector,
     GarbageCollector,
     Generation,
     MarkedRepository,

@@ -13,7 +13,8 @@ from dregutil.oci.manifest import OCI_MANIFEST, Manifest, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Plan
 from dregutil.plan.reclaim import freed_digests, with_reclaim, with_stored_reclaim
-from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation, MarkedRepository
+from dregutil.storage.collector import Collector
+from dregutil.storage.garbage_collector import GarbageCollector, Generation, MarkedRepository
 from dregutil.storage.stored import StoredRepository
 
 V2, V2_UNTAGGED, V3, V3_UNTAGGED = (

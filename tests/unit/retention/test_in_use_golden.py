@@ -13,11 +13,10 @@ import yaml
 
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
-from dregutil.retention import TagFacts
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in
 from dregutil.retention.policy import InUseList, ParsedProtect
-from dregutil.retention.verdict import InUse
+from dregutil.retention.verdict import InUse, TagFacts
 
 FOLDER = Path(__file__).parents[2] / "in_use"
 EXPECTED: dict[str, Any] = yaml.safe_load((FOLDER / "expected.yml").read_text(encoding="utf-8"))

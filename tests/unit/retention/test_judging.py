@@ -8,7 +8,7 @@ import pytest
 from test_retention_parts import APP, ONE, THREE, TWO, ago, facts
 
 from dregutil.oci.names import Tag
-from dregutil.retention import judge
+from dregutil.retention.judge import judge
 from dregutil.retention.policy import (
     KeepRule,
     Last,

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from dregutil.oci.names import Repository, Tag
-from dregutil.retention import TagFacts, Verdict, judge
 from dregutil.retention.explain import explain
+from dregutil.retention.judge import judge
 from dregutil.retention.policyfile import read_policy
+from dregutil.retention.verdict import TagFacts, Verdict
 from histories import NOW, digest_of, moment
 
 APP = Repository("app")

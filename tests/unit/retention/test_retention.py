@@ -10,10 +10,11 @@ import pytest
 
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import RegistryAddress
-from dregutil.retention import InUse, judge
 from dregutil.retention.in_use import ListFile, find_in_use, images_in
+from dregutil.retention.judge import judge
 from dregutil.retention.policy import InUseList
 from dregutil.retention.policyfile import read_policy
+from dregutil.retention.verdict import InUse
 from histories import NOW, Case, cases
 
 CASES = cases()

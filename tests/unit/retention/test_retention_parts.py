@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.retention import judge
 from dregutil.retention.dates import (
     bucket,
     came_as_built,
@@ -23,6 +22,7 @@ from dregutil.retention.dates import (
     shared_dates,
 )
 from dregutil.retention.follow import follow, subjects_of
+from dregutil.retention.judge import judge
 from dregutil.retention.keep import Group, kept_by, reading_of
 from dregutil.retention.late import by_date, late_last
 from dregutil.retention.policy import (

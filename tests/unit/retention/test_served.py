@@ -6,9 +6,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from dregutil.oci.names import Repository, Tag
-from dregutil.retention import Decision, PolicySet, ReasonKind, Served, TagFacts, Verdict, judge
 from dregutil.retention.explain import Factor, explain
+from dregutil.retention.judge import judge
+from dregutil.retention.policy import PolicySet
 from dregutil.retention.policyfile import read_policy
+from dregutil.retention.verdict import Decision, ReasonKind, Served, TagFacts, Verdict
 from histories import NOW, digest_of
 
 WEB = Repository("web")

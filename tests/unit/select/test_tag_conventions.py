@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 import odd_tags
 from dregutil.errors import UsageError
 from dregutil.oci.names import Reference, Repository, Tag
-from dregutil.retention import ParsedPolicy, PolicySet, TagFacts, judge
-from dregutil.retention.policy import KeepRule, Last, Order, ParsedSelect, VersionRule
+from dregutil.retention.judge import judge
+from dregutil.retention.policy import KeepRule, Last, Order, ParsedPolicy, ParsedSelect, PolicySet, VersionRule
+from dregutil.retention.verdict import TagFacts
 from dregutil.select.glob import parse_glob
 from dregutil.select.selector import Comparison, Exact, TagSelector, parse_selector
 from dregutil.select.version import parse_version, read_version, tag_order

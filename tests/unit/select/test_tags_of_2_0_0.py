@@ -12,9 +12,20 @@ from hypothesis import strategies as st
 
 import odd_tags
 from dregutil.oci.names import Repository, Tag
-from dregutil.retention import ParsedPolicy, PolicySet, TagFacts
-from dregutil.retention import judge as judge_now
-from dregutil.retention.policy import All, Calendar, KeepRule, Last, Order, ParsedSelect, Period, VersionRule
+from dregutil.retention.judge import judge as judge_now
+from dregutil.retention.policy import (
+    All,
+    Calendar,
+    KeepRule,
+    Last,
+    Order,
+    ParsedPolicy,
+    ParsedSelect,
+    Period,
+    PolicySet,
+    VersionRule,
+)
+from dregutil.retention.verdict import TagFacts
 from dregutil.select.glob import parse_glob
 from dregutil.select.selector import parse_selector
 from histories import NOW, digest_of

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.retention import ParsedPolicy, PolicySet, TagFacts, judge
-from dregutil.retention.policy import Last, Order
+from dregutil.retention.judge import judge
+from dregutil.retention.policy import Last, Order, ParsedPolicy, PolicySet
+from dregutil.retention.verdict import TagFacts
 from dregutil.select.glob import parse_glob
 from dregutil.select.selector import parse_selector
 from histories import NOW

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from dregutil.oci.manifest import OCI_ARTIFACT, OCI_MANIFEST, Kind
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.storage.collector import Collector
 from dregutil.storage.garbage_collector import (
-    Collector,
     GarbageCollector,
     Generation,
     MarkedRepository,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dregutil.oci.manifest import OCI_MANIFEST, Kind
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.storage.garbage_collector import Collector, GarbageCollector, Generation, Marks, mark, marked_repositories
+from dregutil.storage.collector import Collector
+from dregutil.storage.garbage_collector import GarbageCollector, Generation, Marks, mark, marked_repositories
 from dregutil.storage.stored import StoredManifest, StoredRegistry, StoredRepository
 
 V2, V3 = (GarbageCollector(generation) for generation in Generation)

@@ -37,8 +37,8 @@ from dregutil.report.cleanup import (
 )
 from dregutil.report.removal import brake_lines
 from dregutil.report.terminal import width_of
-from dregutil.retention import Decision
 from dregutil.retention.proposal import surprises
+from dregutil.retention.verdict import Decision
 from dregutil.select.quantity import parse_duration
 from dregutil.session.sync import Session
 

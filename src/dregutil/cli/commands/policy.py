@@ -17,13 +17,13 @@ from dregutil.errors import DregutilError, PartialError, UsageError
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import RegistryAddress
-from dregutil.retention import PolicySet, TagFacts
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
-from dregutil.retention.policy import ParsedPolicy, ParsedSelect
+from dregutil.retention.policy import ParsedPolicy, ParsedSelect, PolicySet
 from dregutil.retention.policyfile import Mistake, PolicyError
 from dregutil.retention.read_lists import manifests_of, read_list
 from dregutil.retention.select import overlaps
+from dregutil.retention.verdict import TagFacts
 from dregutil.session.cleanup import load_policy
 
 __all__ = ["policy_command"]

@@ -13,8 +13,8 @@ from dregutil.cli.storage import read_stored
 from dregutil.report.terminal import width_of
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
-from dregutil.retention import Verdict
 from dregutil.retention.explain import Factor
+from dregutil.retention.verdict import Verdict
 
 __all__ = ["why"]
 

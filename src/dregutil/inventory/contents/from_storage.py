@@ -12,7 +12,7 @@ from dregutil.oci.names import Digest
 from dregutil.storage.stored import StoredRegistry
 
 if TYPE_CHECKING:
-    from dregutil.storage import Storage
+    from dregutil.storage.opened import Storage
 
 __all__ = ["read_from_storage", "stored_inventory"]
 
