@@ -210,6 +210,28 @@ async def test_without_a_list_all_is_read(place: Place) -> None:
     assert set(place.read) == set(digests.values())
 
 
+async def test_a_list_that_is_refused_is_asked_for_once(place: Place) -> None:
+    fill(place)
+    original = place.server.answer
+    asked: list[Request] = []
+
+    def answer(request: Request) -> Answer:
+        if request.path != "/" and not request.path.startswith("/api/"):
+            return original(request)
+        asked.append(request)
+        return Answer(403)
+
+    place.server.answer = answer  # type: ignore[method-assign]
+    user, password = place.login
+    async with (
+        dregutil.connect(place.server.url, user=user, password=password, state_dir=None, contents=None) as session,
+        session.connected() as registry,
+    ):
+        for _ in range(3):
+            await survey_repository(registry, WEB, [])
+    assert len(asked) == 1
+
+
 async def test_on_docker_hub_head_is_believed_unless_the_list_contradicts_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with HubRegistry() as registry, HubApi(registry) as api:
         at_another_host(monkeypatch, registry, api, DockerHub)

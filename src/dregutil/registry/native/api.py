@@ -93,4 +93,4 @@ class NativeApi:
         if repository not in self._media_types:
             with suppress(NoListingError):
                 await self.listing(repository)
-        return self._media_types.get(repository, {})
+        return self._media_types.setdefault(repository, {})
