@@ -56,6 +56,7 @@ class Nexus(ListOnly):
 
     name = _NAME
     page = _PAGE
+    reading_counts = True
 
     async def listing(self, repository: Repository) -> Listing:
         """All tags. Raises NoListingError, and what reading a registry raises.
