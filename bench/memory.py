@@ -1,7 +1,8 @@
-"""`python bench/memory.py`: a crawl of 1,000,000 tags of a simulated server, compared with 10,000.
+"""`python bench/memory.py [TAGS …]`: a registry of 10,000, 1,000,000 and 10,000,000 tags, 100 in each repository: two
+refreshes, and what reads the cache of the last one. CPU time, and the peak memory of the whole process.
 
-The server runs in a separate process and answers each request with a few prepared bytes. Prints peak memory and time
-per tag.
+The server is simulated: it runs in a separate process and answers each request with a few prepared bytes. Ten million
+tags take about an hour.
 """
 
 from __future__ import annotations
@@ -20,13 +21,23 @@ from support import OURS
 
 from servers import Process, free_port
 
-TAGS = 1000
+TAGS = 100
+COMMANDS = {
+    "refresh": ["refresh"],
+    "refresh again": ["refresh"],
+    "`ls --top 20`": ["ls", "--top", "20", "--no-read"],
+    "`list-tag-names` of one repository": ["list-tag-names", "r7"],
+    "`query-tags` of a tenth": ["query-tags", "-r", "**", "-t", "<1.10"],
+}
+SPREAD = 2**255 // 7 | 1  # so that digests begin differently
+_PAGE = 10_000  # repositories in a page of the catalog
 
 
 class Simulated(asyncio.Protocol):
-    """A registry of `repositories`, each with TAGS tags; all digests differ."""
+    """A registry of `repositories`, each with the same TAGS tags; all digests differ."""
 
     repositories = 0
+    tags = json.dumps({"tags": [f"1.{number}" for number in range(TAGS)]})
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -34,16 +45,18 @@ class Simulated(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         path = data.split(b" ", 2)[1].decode()
         if "/manifests/" in path:
-            name, _, tag = path.removeprefix("/v2/r").partition("/manifests/t")
-            head = f"Docker-Content-Digest: sha256:{int(name) * TAGS + int(tag):064x}\r\n"
+            name, _, tag = path.removeprefix("/v2/r").partition("?")[0].partition("/manifests/1.")
+            head = f"Docker-Content-Digest: sha256:{(int(name) * TAGS + int(tag) + 1) * SPREAD % 2**256:064x}\r\n"
             head += "Content-Type: application/vnd.oci.image.manifest.v1+json\r\nContent-Length: 400"
             body = ""
         else:
-            listed = {"repositories": [f"r{number}" for number in range(self.repositories)]}
-            if "/tags/" in path:
-                listed = {"tags": [f"t{number}" for number in range(TAGS)]}
-            body = json.dumps(listed)
-            head = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+            body, link = self.tags, ""
+            if "/tags/" not in path:
+                first = int(path.partition("last=r")[2].partition("&")[0] or -1) + 1
+                names = [f"r{number}" for number in range(first, min(first + _PAGE, self.repositories))]
+                body = json.dumps({"repositories": names})
+                link = f'Link: </v2/_catalog?n=10000&last={names[-1]}>; rel="next"\r\n' if len(names) == _PAGE else ""
+            head = f"{link}Content-Type: application/json\r\nContent-Length: {len(body)}"
         self.transport.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode())
 
 
@@ -62,22 +75,32 @@ async def serve(port: int, repositories: int) -> None:
     await server.serve_forever()
 
 
-def main() -> None:
-    print("| tags | time per tag | peak memory |\n|---|---|---|")
-    for repositories in (10, 1000):
-        with tempfile.TemporaryDirectory() as folder, SimulatedServer(Path(folder), repositories) as server:
+def measure(tags: int) -> None:
+    with tempfile.TemporaryDirectory() as name, SimulatedServer(folder := Path(name), tags // TAGS) as server:
+        env = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")}
+        for what, arguments in COMMANDS.items():
             started = time.perf_counter()
-            command = [str(OURS), "-reg", f"http://{server.host}", "refresh"]
-            child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+            command = [str(OURS), "-reg", f"http://{server.host}", *arguments]
+            child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=env)
             _, status, used = os.wait4(child.pid, 0)
             child.returncode = status
-            wall = time.perf_counter() - started
-        tags = repositories * TAGS
-        print(f"| {tags:,} | {wall / tags * 1e6:.0f} µs | {used.ru_maxrss / 1024:.0f} MB |", flush=True)
+            wall, cpu = time.perf_counter() - started, used.ru_utime + used.ru_stime
+            failed = f", **exit {os.waitstatus_to_exitcode(status)}**" if status else ""
+            print(
+                f"| {tags:,} | {what}{failed} | {cpu:.2f} s, {cpu / tags * 1e6:.1f} µs a tag | {wall:.2f} s "
+                f"| {used.ru_maxrss / 1024:.0f} MB |",
+                flush=True,
+            )
+
+
+def main(sizes: list[int]) -> None:
+    print("| tags | what | CPU | wall clock | peak memory |\n|---|---|---|---|---|")
+    for tags in sizes:
+        measure(tags)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["serve"]:
         asyncio.run(serve(int(sys.argv[2]), int(sys.argv[3])))
     else:
-        main()
+        main([int(size) for size in sys.argv[1:]] or [10_000, 1_000_000, 10_000_000])

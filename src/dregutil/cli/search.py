@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence, Set
-from dataclasses import replace
+from collections.abc import Callable, Collection, Container, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from dregutil.cli.output import note, plural
@@ -22,9 +23,11 @@ from dregutil.select.version import tag_order
 
 if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
+    from dregutil.inventory.tags import Inventory
     from dregutil.session.sync import Session
 
 __all__ = [
+    "MatchingTags",
     "matching_tags",
     "note_unmatched",
     "read_search",
@@ -103,9 +106,15 @@ def read_tag_selector(args: argparse.Namespace, search: Search, *, is_listing: b
     return selector if args.tags or args.regex else replace(selector, include=(Every(),))
 
 
-def note_unmatched(args: argparse.Namespace, settings: Settings, selector: TagSelector, there: Set[str]) -> None:
+def note_unmatched(
+    args: argparse.Namespace,
+    settings: Settings,
+    selector: TagSelector,
+    inventory: Inventory,
+    repositories: Sequence[Repository],
+) -> None:
     """Name the selectors that match no tag, and the excluded tags that do not exist."""
-    for line in unmatched_lines([*(args.tags or ()), *(args.regex or ())], selector, there):
+    for line in unmatched_lines([*(args.tags or ()), *(args.regex or ())], selector, inventory, repositories):
         note(settings, line)
 
 
@@ -121,38 +130,64 @@ def tell_every_version(args: argparse.Namespace, settings: Settings, selector: T
         note(settings, f"warning: {every.text('-x', 'exclude')}")
 
 
-def matching_tags(
-    args: argparse.Namespace, settings: Settings, registry: Session
-) -> tuple[CrawlResult, list[tuple[Repository, Tag, Digest]], int]:
-    """The tags that a listing shows, those of each repository in version order, with the exit code so far. Nothing is
-    held back or left out: without -t and -re, signature tags are listed, too. Raises UsageError before anything is
-    read, and NotFoundError."""
+@dataclass(frozen=True, slots=True)
+class MatchingTags:
+    """The tags of `repositories` (sorted) that a listing shows, one repository at a time: there may be millions. `code`
+    is the exit code so far."""
+
+    source: CrawlResult
+    inventory: Inventory
+    repositories: Sequence[Repository]
+    matches: Callable[[Tag], bool]
+    digests: Container[Digest] | None = None
+    code: int = 0
+
+    def of(self, repository: Repository) -> list[tuple[Repository, Tag, Digest]]:
+        """Those of one repository, in version order."""
+        found = [
+            (repository, tag, digest)
+            for tag, digest in self.inventory.tags(repository).items()
+            if self.matches(tag) and (self.digests is None or digest in self.digests)
+        ]
+        return sorted(found, key=lambda one: tag_order(one[1]))
+
+    def __iter__(self) -> Iterator[tuple[Repository, Tag, Digest]]:
+        return chain.from_iterable(map(self.of, self.repositories))
+
+    @property
+    def number(self) -> int:
+        return sum(
+            self.matches(tag) and (self.digests is None or digest in self.digests)
+            for name in self.repositories
+            for tag, digest in self.inventory.tags(name).items()
+        )
+
+
+def matching_tags(args: argparse.Namespace, settings: Settings, registry: Session) -> MatchingTags:
+    """The tags that a listing shows. Nothing is held back or left out: without -t and -re, signature tags are listed,
+    too. Raises UsageError before anything is read, and NotFoundError."""
     named = parse_named(args.repo, settings.address)
     search = read_search(args, settings)
     selector, is_named = read_tag_selector(args, search, is_listing=True), bool(args.tags or args.regex)
     tell_every_version(args, settings, selector, shown=True)
     source = registry.inventory(only=search.with_bases(named.only))
     inventory = source.shown
-    found, code = expand(named, inventory, source)
+    names, code = expand(named, inventory, source)
     if not named.names:
-        found, code = tuple(inventory.repositories), PARTIAL if source.failed else 0
+        names, code = tuple(inventory.repositories), PARTIAL if source.failed else 0
     if not code:  # repositories that could not be read may have those tags
-        note_unmatched(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
-    tags = [
-        (name, tag, inventory.tags(name)[tag])
-        for name in found
-        for tag in sorted(inventory.tags(name), key=tag_order)
-        if (selector.matches(tag) if is_named else not selector.excludes(tag))
-    ]
+        note_unmatched(args, settings, selector, inventory, names)
+    matches = selector.matches if is_named else lambda tag: not selector.excludes(tag)
+    found = MatchingTags(source, inventory, names, matches, code=code)
     if search.is_asked:
-        digests, searched = search_contents(registry, settings, source, search, tags)
-        tags = [one for one in tags if one[2] in digests]
-        code = max(code, searched)
-    if not tags and (is_named or search.is_asked or args.exclude or args.exclude_regex):
-        note(settings, "no tag is selected")
-    elif not tags and not source.failed:
-        note(settings, f"{settings.address.name} has no tags")
-    return source, tags, code
+        digests, searched = search_contents(registry, settings, source, search, [*found])
+        found = replace(found, digests=digests, code=max(code, searched))
+    if next(iter(found), None) is None:
+        if is_named or search.is_asked or args.exclude or args.exclude_regex:
+            note(settings, "no tag is selected")
+        elif not source.failed:
+            note(settings, f"{settings.address.name} has no tags")
+    return found
 
 
 def _not_empty(option: str, values: Sequence[str] | None) -> Sequence[str]:

@@ -6,8 +6,10 @@ import contextlib
 import errno
 import json
 import mmap
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from dregutil.errors import CacheError, UsageError
 from dregutil.files import check_is_file, lock_file, others_link, write_atomically
@@ -15,6 +17,8 @@ from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 
 __all__ = ["CacheFile"]
+
+_LARGE = 8_000_000  # bytes
 
 
 class CacheFile:
@@ -28,36 +32,15 @@ class CacheFile:
         self._check_links()
         try:
             with self.path.open("rb") as file:
-                found = json.load(file)
+                if os.fstat(file.fileno()).st_size < _LARGE:
+                    return _inventory(json.load(file))
+                return _read_large(file)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise self.unusable(error.strerror or str(error)) from error
         except (ValueError, RecursionError) as error:
             raise self.unusable("it is not JSON, or was cut short") from error
-        try:
-            return Inventory(_checked(found))
-        except UsageError as error:
-            raise self.unusable(error.message) from error
-
-    def stream(self) -> Inventory | None:
-        """As `read`, but the tags of a repository are parsed when they are accessed, and not kept: for one pass over a
-        registry that does not fit into memory. CacheError for damaged tags is raised then."""
-        import msgspec  # a query from the cache does without
-
-        self._check_links()
-        try:
-            with self.path.open("rb") as file:
-                # An empty file cannot be mapped, which raises ValueError.
-                raw = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            found = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-            return _StreamedInventory(self, {Repository.parse(name): tags for name, tags in found.items()})
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self.unusable(error.strerror or str(error)) from error
-        except (ValueError, RecursionError) as error:
-            raise self.unusable("it is not JSON of repositories, or was cut short") from error
         except UsageError as error:
             raise self.unusable(error.message) from error
 
@@ -119,64 +102,49 @@ class CacheFile:
         )
 
 
-class _StreamedInventory(Inventory):
-    """Tags in a file, parsed on each access. It cannot be changed."""
+def _read_large(file: BinaryIO) -> Inventory:
+    """The file is mapped, and the tags of each repository are parsed and packed alone: it may be larger than what holds
+    its tags."""
+    import msgspec  # to import it takes longer than to read a small file
 
-    def __init__(self, file: CacheFile, raw: Mapping[Repository, bytes]) -> None:
-        super().__init__()
-        self._mapping = _StreamedTags(file, {name: tags for name, tags in raw.items() if not _is_empty(tags)})
-
-    def as_mapping(self) -> Mapping[Repository, Mapping[Tag, Digest]]:
-        return self._mapping
-
-
-class _StreamedTags(Mapping[Repository, Mapping[Tag, Digest]]):
-    def __init__(self, file: CacheFile, raw: Mapping[Repository, bytes]) -> None:
-        self._file = file
-        self._raw = raw
-
-    def __getitem__(self, repository: Repository) -> Mapping[Tag, Digest]:
-        import msgspec
-
-        try:
-            return _checked({repository: msgspec.json.decode(self._raw[repository])})[repository]
-        except (ValueError, RecursionError) as error:
-            raise self._file.unusable(f"the tags of {repository} are not JSON") from error
-        except UsageError as error:
-            raise self._file.unusable(error.message) from error
-
-    def __iter__(self) -> Iterator[Repository]:
-        return iter(self._raw)
-
-    def __len__(self) -> int:
-        return len(self._raw)
-
-
-def _is_empty(raw: bytes) -> bool:
-    return len(memoryview(raw)) < 16 and not bytes(raw).strip(b"{} \t\r\n")
+    raw = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    found, inventory = msgspec.json.decode(raw, type=dict[str, msgspec.Raw]), Inventory()
+    done = 0
+    for name, tags in found.items():
+        inventory.replace(*_checked(name, msgspec.json.decode(tags), {}))
+        done += len(memoryview(tags))
+        if done > _LARGE:
+            raw.madvise(mmap.MADV_DONTNEED)  # the pages that were read no longer count as memory
+            done = 0
+    return inventory
 
 
 def _texts(inventory: Inventory) -> Iterator[str]:
     """The file's text, a repository at a time: that of a large registry is never whole in memory."""
     separator = "{"
     for repository, tags in inventory.as_mapping().items():
-        yield f"{separator}{json.dumps(repository)}: {json.dumps(tags, ensure_ascii=False)}"
+        yield f"{separator}{json.dumps(repository)}: {json.dumps(dict(tags.items()), ensure_ascii=False)}"
         separator = ", "
     yield "{}" if separator == "{" else "}"
 
 
-def _checked(found: object) -> dict[Repository, dict[Tag, Digest]]:
+def _inventory(found: object) -> Inventory:
     if not isinstance(found, dict):
         raise UsageError("it is not an object of repositories")
-    digests: dict[str, Digest] = {}
-    checked: dict[Repository, dict[Tag, Digest]] = {}
-    for repository, tags in found.items():
-        if not isinstance(tags, dict):
-            raise UsageError(f"the tags of {repository!r} are not an object")
-        if not all(isinstance(digest, str) for digest in tags.values()):
-            raise UsageError(f"a digest of {repository!r} is not a string")
-        checked[Repository.parse(repository)] = {
-            Tag.parse(tag): digests.get(digest) or digests.setdefault(digest, Digest.parse(digest))
-            for tag, digest in tags.items()
-        }
-    return checked
+    inventory, digests = Inventory(), dict[str, Digest]()
+    for name, tags in found.items():
+        inventory.replace(*_checked(name, tags, digests))
+    return inventory
+
+
+def _checked(name: str, tags: object, parsed: dict[str, Digest]) -> tuple[Repository, Mapping[Tag, Digest]]:
+    """A repository and its tags. `parsed` has the digests so far: many tags are on the same."""
+    if not isinstance(tags, dict):
+        raise UsageError(f"the tags of {name!r} are not an object")
+    if not all(isinstance(digest, str) for digest in tags.values()):
+        raise UsageError(f"a digest of {name!r} is not a string")
+    checked = {
+        Tag.parse(tag): parsed.get(digest) or parsed.setdefault(digest, Digest.parse(digest))
+        for tag, digest in tags.items()
+    }
+    return Repository.parse(name), checked

@@ -40,20 +40,22 @@ async def crawl(
     registry: Registry,
     repositories: Sequence[Repository] | None = None,
     *,
+    known: Inventory | None = None,
     on_progress: Callable[[CrawlProgress], None] | None = None,
     for_policy: bool = False,
 ) -> CrawlResult:
-    """Read all tags of the registry, or of `repositories` only; the result is then not `complete`. `for_policy`: a
-    policy is applied to them, see `ListedTags`.
+    """Read all tags of the registry, or of `repositories` only; the result is then not `complete`. Tags in `known` that
+    are listed are not resolved: they keep the digest that they have there. `for_policy`: a policy is applied to them,
+    see `ListedTags`.
 
     A repository that fails is named in the result. Raises UnreachableError if the registry does not answer, LoginError
     if it accepts the login for nothing, and what `Registry.repositories` raises.
     """
-    work = _Crawl(registry, on_progress, ListedTags(registry, for_policy=for_policy))
+    work = _Crawl(registry, known or Inventory(), on_progress, ListedTags(registry, for_policy=for_policy))
     started, began = time.monotonic(), datetime.now(UTC)
     await work.run(repositories)
     return CrawlResult(
-        Inventory(work.found),
+        work.found,
         work.failed,
         time.monotonic() - started,
         repositories is None and not work.failed,
@@ -72,20 +74,25 @@ class _RepositoryCrawl:
 
     __slots__ = ("found", "name", "open", "unread", "waiting")
 
-    def __init__(self, name: Repository, tags: Sequence[Tag]) -> None:
+    def __init__(self, name: Repository, tags: Sequence[Tag], found: dict[Tag, Digest]) -> None:
         self.name = name
         self.waiting = iter(tags)
         self.open = len(tags)
-        self.found: dict[Tag, Digest] = {}
+        self.found = found
         self.unread: dict[Tag, DregutilError] = {}
 
 
 class _Crawl:
     def __init__(
-        self, registry: Registry, on_progress: Callable[[CrawlProgress], None] | None, listed: ListedTags
+        self,
+        registry: Registry,
+        known: Inventory,
+        on_progress: Callable[[CrawlProgress], None] | None,
+        listed: ListedTags,
     ) -> None:
         self.registry = registry
-        self.found: dict[Repository, dict[Tag, Digest]] = {}
+        self.known = known
+        self.found = Inventory()
         self.failed: dict[Repository, DregutilError] = {}
         self.partly: dict[Repository, Mapping[Tag, Digest]] = {}
         self.unread: dict[Repository, Mapping[Tag, DregutilError]] = {}
@@ -93,7 +100,6 @@ class _Crawl:
         self.listed = listed
         self._on_progress = on_progress
         self._reported_at = 0.0
-        self._digests: dict[Digest, Digest] = {}
         self._missing: list[tuple[_RepositoryCrawl, Tag]] = []
         self._queue: asyncio.Queue[_RepositoryCrawl | None] = asyncio.Queue(_LISTED_AHEAD)
         self._current: _RepositoryCrawl | None = None
@@ -151,8 +157,14 @@ class _Crawl:
         if not tags:
             self._repositories_done += 1
             return
+        known = self.known.tags(name)
+        kept = {tag: known[tag] for tag in tags if tag in known} if known else {}
+        if len(kept) == len(tags):
+            self._take(name, kept)
+            return
         self._tags_known += len(tags)
-        await self._queue.put(_RepositoryCrawl(name, tags))
+        self._tags_done += len(kept)
+        await self._queue.put(_RepositoryCrawl(name, [tag for tag in tags if tag not in kept], kept))
 
     def _take(self, name: Repository, tags: Mapping[Tag, Digest]) -> None:
         """Keep a repository whose tags need not be resolved."""
@@ -160,7 +172,7 @@ class _Crawl:
         self._tags_known += len(tags)
         self._tags_done += len(tags)
         if tags:
-            self.found[name] = {tag: self._digests.setdefault(digest, digest) for tag, digest in tags.items()}
+            self.found.replace(name, tags)
         if self._on_progress is not None:
             self._report()
 
@@ -181,7 +193,7 @@ class _Crawl:
                 if resolved is None:
                     self._missing.append((repository, tag))
             if resolved is not None:
-                repository.found[tag] = self._digests.setdefault(resolved.digest, resolved.digest)
+                repository.found[tag] = resolved.digest
             self._done(repository)
 
     async def _ask_again(self) -> None:
@@ -195,11 +207,11 @@ class _Crawl:
             try:
                 resolved = await self.registry.resolve(repository.name, tag)
             except DregutilError as error:
-                self.found.pop(repository.name, None)
+                self.found.replace(repository.name, {})
                 await self._fail(repository.name, error)
                 return
             if resolved is not None:
-                repository.found[tag] = self._digests.setdefault(resolved.digest, resolved.digest)
+                repository.found[tag] = resolved.digest
 
         async def ask_all(
             missing: Collection[tuple[_RepositoryCrawl, Tag]],
@@ -208,6 +220,9 @@ class _Crawl:
             return [(repository, tag) for repository, tag in missing if tag not in repository.found]
 
         await denied_again(self._missing, ask_all)
+        for name, repository in {repository.name: repository for repository, _ in self._missing}.items():
+            if name not in self.failed:
+                self.found.replace(name, repository.found)
 
     async def _next(self) -> tuple[_RepositoryCrawl, Tag] | None:
         while True:
@@ -235,7 +250,7 @@ class _Crawl:
 
     def _keep(self, repository: _RepositoryCrawl) -> None:
         if not repository.unread:
-            self.found[repository.name] = repository.found
+            self.found.replace(repository.name, repository.found)
             return
         self.partly[repository.name] = repository.found
         self.unread[repository.name] = repository.unread

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -116,7 +117,9 @@ class CrawlResult:
 
     def with_tags(self, found: Mapping[tuple[Repository, Tag], Digest]) -> CrawlResult:
         """And these tags, which the lists leave out."""
-        tags = {name: dict(there) for name, there in self.inventory.as_mapping().items()}
+        inventory, more = Inventory(self.inventory.as_mapping()), defaultdict[Repository, dict[Tag, Digest]](dict)
         for (name, tag), digest in found.items():
-            tags.setdefault(name, {})[tag] = digest
-        return replace(self, inventory=Inventory(tags), omitted=tuple(sorted(found)))
+            more[name][tag] = digest
+        for name, tags in more.items():
+            inventory.replace(name, {**inventory.tags(name), **tags})
+        return replace(self, inventory=inventory, omitted=tuple(sorted(found)))

@@ -52,11 +52,11 @@ async def with_unlisted_tags(
     """`found`, and the tags of the last complete crawl that a list leaves out and that resolve. `taken`: the tags that
     our own runs removed."""
     try:
+        read = {*found.named, *found.inventory.repositories} - found.failed.keys()
         omitted = [
             (name, tag)
-            for name in {*found.named, *found.inventory.repositories} - found.failed.keys()
-            for tag, digest in history.tags(name).items()
-            if tag not in found.inventory.tags(name) and (name, tag, digest) not in taken
+            for name, tag, digest in history.absent_from(found.inventory)
+            if name in read and (name, tag, digest) not in taken
         ]
     except JournalError:
         return found

@@ -25,10 +25,7 @@ from dregutil.files import create_private, file_of, make_private_folder
 from dregutil.inventory.tag_history_tables import (
     FORMER_LENGTH,
     VERSION,
-    digest_of,
     has_begun,
-    images,
-    key_of,
     lay_out,
     same,
     version_of,
@@ -95,14 +92,19 @@ class TagHistory:
             )
         )
 
-    def tags(self, repository: Repository) -> Mapping[Tag, Digest]:
-        """The tags that the last complete crawl found in a repository."""
-        rows = self._rows(
-            "SELECT tag.name, digest FROM tag JOIN repository ON repository.id = tag.repository "
-            "WHERE repository.name = ? AND length(digest) > ?",
-            (repository, FORMER_LENGTH),
-        )
-        return {Tag(name): digest_of(key) for name, key in rows}
+    def absent_from(self, inventory: Inventory) -> Iterator[tuple[Repository, Tag, Digest]]:
+        """The tags that the last complete crawl found and `inventory` does not have, with what they named."""
+        if not self.path.exists():
+            return
+        with self._open() as database:
+            if not has_begun(database):
+                return
+            for number, name in database.execute("SELECT id, name FROM repository").fetchall():
+                here = inventory.tags(Repository(name))
+                rows = database.execute("SELECT name, digest FROM tag WHERE repository = ?", (number,))
+                for tag, key in rows:
+                    if tag not in here and len(key) > FORMER_LENGTH:
+                        yield Repository(name), Tag(tag), Digest.of_key(key)
 
     def missing(self, repository: Repository) -> Mapping[Tag, Missing]:
         """The tags that an earlier crawl found in a repository, and the last complete one did not."""
@@ -112,7 +114,7 @@ class TagHistory:
             (repository,),
             since_version=4,
         )
-        return {Tag(name): Missing(digest_of(key), _moment(since)) for name, key, since in rows}
+        return {Tag(name): Missing(Digest.of_key(key), _moment(since)) for name, key, since in rows}
 
     def last_crawl(self) -> datetime | None:
         """When the last crawl was recorded; None if none was, or by a version that did not record when."""
@@ -143,14 +145,14 @@ class TagHistory:
             (repository,),
             since_version=2,
         )
-        return {digest_of(key): _moment(since) for key, since in rows}
+        return {Digest.of_key(key): _moment(since) for key, since in rows}
 
     def forget_untagged(self, repository: Repository, digests: Iterable[Digest]) -> None:
         """Forget digests that are no longer there."""
         with self._open() as database:
             database.executemany(
                 "DELETE FROM untagged WHERE digest = ? AND repository = (SELECT id FROM repository WHERE name = ?)",
-                [(key_of(digest), repository) for digest in digests],
+                [(digest.key, repository) for digest in digests],
             )
 
     def record(
@@ -177,8 +179,7 @@ class TagHistory:
                 database.execute("ROLLBACK")
                 return
             lay_out(database, int(now.timestamp()), first=first)
-            known = set() if first else images(database)
-            crawl = Crawl(int((began or now).timestamp()), int(now.timestamp()), first, known)
+            crawl = Crawl(int((began or now).timestamp()), int(now.timestamp()), first)
             write_crawl(database, inventory, crawl, {*unread, *unasked})
             if not unread:
                 (whole,) = database.execute("SELECT whole FROM state").fetchone()

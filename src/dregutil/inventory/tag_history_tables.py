@@ -10,11 +10,9 @@ from dregutil.oci.names import Digest
 __all__ = [
     "FORMER_LENGTH",
     "VERSION",
-    "digest_of",
     "has_begun",
-    "images",
     "is_among",
-    "key_of",
+    "known_images",
     "lay_out",
     "same",
     "version_of",
@@ -77,24 +75,19 @@ def has_begun(database: sqlite3.Connection) -> bool:
     return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone() is not None
 
 
-def images(database: sqlite3.Connection) -> Set[bytes]:
-    """Every digest that is known, in any repository, with or without a tag."""
-    return {key for (key,) in database.execute("SELECT digest FROM tag UNION ALL SELECT digest FROM untagged")}
+def known_images(database: sqlite3.Connection, wanted: Set[bytes]) -> Set[bytes]:
+    """Those of `wanted` (keys) that are known, in any repository, with or without a tag; see `is_among`."""
+    if not wanted:
+        return set()
+    short = {key[:FORMER_LENGTH] for key in wanted}
+    known = database.execute("SELECT digest FROM tag UNION ALL SELECT digest FROM untagged")
+    return {key for (key,) in known if key in wanted or key in short}
 
 
 def is_among(digest: Digest, known: Set[bytes]) -> bool:
-    key = key_of(digest)
+    key = digest.key
     return key in known or key[:FORMER_LENGTH] in known
 
 
-def key_of(digest: Digest) -> bytes:
-    """A digest as the tables store it: its bytes. Their number implies the algorithm."""
-    return bytes.fromhex(digest.hex)
-
-
-def digest_of(key: bytes) -> Digest:
-    return Digest(f"sha{len(key) * 8}:{key.hex()}")
-
-
 def same(key: bytes, digest: Digest) -> bool:
-    return key == (key_of(digest)[:FORMER_LENGTH] if len(key) == FORMER_LENGTH else key_of(digest))
+    return key == (digest.key[:FORMER_LENGTH] if len(key) == FORMER_LENGTH else digest.key)

@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
-from dregutil.inventory.tag_history_tables import FORMER_LENGTH, is_among, key_of, same
+from dregutil.inventory.packed_tags import PackedTags
+from dregutil.inventory.tag_history_tables import FORMER_LENGTH, is_among, known_images, same
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 
@@ -26,12 +27,11 @@ _FORGET_EMPTY = (
 
 @dataclass(frozen=True, slots=True)
 class Crawl:
-    """When a crawl began and ended, in seconds, and the images known before it. `first`: the history begins with it."""
+    """When a crawl began and ended, in seconds. `first`: the history begins with it."""
 
     began: int
     ended: int
     first: bool
-    known: Set[bytes]
 
     def after(self, former: int | None) -> int | None:
         """The moment of the crawl before; None if it is not known, or the clock was set back since."""
@@ -49,38 +49,68 @@ def write_crawl(database: sqlite3.Connection, inventory: Inventory, crawl: Crawl
     """
     (whole,) = database.execute("SELECT whole FROM state").fetchone()
     known = {name: (number, read) for name, number, read in database.execute("SELECT name, id, read FROM repository")}
+    images = set[bytes]() if crawl.first else known_images(database, _came(database, inventory, known, passed_over))
     for name in known.keys() - inventory.as_mapping().keys() - passed_over:
-        _RepositoryRows(database, known[name][0], crawl).write(known[name][1], {})
+        _RepositoryRows(database, known[name][0], crawl, images).write(known[name][1], {})
     for repository, tags in inventory.as_mapping().items():
         if repository in passed_over:
             continue
         number, read = known.get(repository, (None, whole))
         if number is None:
             number = database.execute("INSERT INTO repository (name) VALUES (?)", (repository,)).lastrowid
-        _RepositoryRows(database, number, crawl).write(read, tags)
+        _RepositoryRows(database, number, crawl, images).write(read, tags)
     for forget in _FORGET:
         database.execute(forget, (_MOST_UNTAGGED - 1,))
     database.execute(_FORGET_EMPTY)
 
 
-class _RepositoryRows:
-    """The rows of one repository, which has the id `number`."""
+def _came(
+    database: sqlite3.Connection,
+    inventory: Inventory,
+    known: Mapping[str, tuple[int, int | None]],
+    passed_over: Set[Repository],
+) -> Set[bytes]:
+    """The keys of the digests that tags were not on before."""
+    return {
+        digest.key
+        for repository, tags in inventory.as_mapping().items()
+        if repository not in passed_over
+        for before in (_before(database, known.get(repository, (None, None))[0]),)
+        if before != _keys(tags)
+        for tag, digest in tags.items()
+        if tag not in before or not same(before[tag], digest)
+    }
 
-    def __init__(self, database: sqlite3.Connection, number: int | None, crawl: Crawl) -> None:
+
+def _before(database: sqlite3.Connection, number: int | None) -> dict[str, bytes]:
+    return dict(database.execute("SELECT name, digest FROM tag WHERE repository = ?", (number,)).fetchall())
+
+
+def _keys(tags: Mapping[Tag, Digest]) -> dict[Tag, bytes]:
+    return dict(zip(tags, PackedTags.of(tags).keys_of_digests(), strict=True))
+
+
+class _RepositoryRows:
+    """The rows of one repository, which has the id `number`. `images`: those known before the crawl, of those that tags
+    came on."""
+
+    def __init__(self, database: sqlite3.Connection, number: int | None, crawl: Crawl, images: Set[bytes]) -> None:
         self._database = database
         self._number = number
         self._crawl = crawl
+        self._images = images
 
     def write(self, read: int | None, tags: Mapping[Tag, Digest]) -> None:
         """Record the tags that the crawl found; the crawl before read the repository at `read`."""
-        rows = self._database.execute("SELECT name, digest FROM tag WHERE repository = ?", (self._number,)).fetchall()
-        before: dict[str, bytes] = dict(rows)
+        before = _before(self._database, self._number)
+        self._database.execute("UPDATE repository SET read = ? WHERE id = ?", (self._crawl.stamp(read), self._number))
+        if before == _keys(tags):
+            return
         gone = before.keys() - tags.keys()
         returned = self._returned(tags.keys() - before.keys(), tags)
         self._write_missing(gone, tags)
         self._write_changed(before, tags, returned, None if self._crawl.first else self._crawl.after(read))
         self._complete_digests(before, tags)
-        self._database.execute("UPDATE repository SET read = ? WHERE id = ?", (self._crawl.stamp(read), self._number))
         self._write_untagged(before, tags)
 
     def _returned(self, came: Collection[Tag], tags: Mapping[Tag, Digest]) -> Mapping[Tag, tuple[int | None, ...]]:
@@ -126,10 +156,10 @@ class _RepositoryRows:
                 (
                     self._number,
                     tag,
-                    key_of(digest),
+                    digest.key,
                     crawl.ended,
                     int(not crawl.first),
-                    crawl.ended if crawl.known and is_among(digest, crawl.known) else unseen,
+                    crawl.ended if is_among(digest, self._images) else unseen,
                     *returned.get(tag, (None, None, None)),
                 )
                 for tag, digest in tags.items()
@@ -142,7 +172,7 @@ class _RepositoryRows:
         self._database.executemany(
             "UPDATE tag SET digest = ? WHERE repository = ? AND name = ?",
             [
-                (key_of(digest), self._number, tag)
+                (digest.key, self._number, tag)
                 for tag, digest in tags.items()
                 if len(before.get(tag, b"")) == FORMER_LENGTH and same(before[tag], digest)
             ],
@@ -150,7 +180,7 @@ class _RepositoryRows:
 
     def _write_untagged(self, before: Mapping[str, bytes], tags: Mapping[Tag, Digest]) -> None:
         number = self._number
-        tagged = {key_of(digest) for digest in tags.values()}
+        tagged = {digest.key for digest in tags.values()}
         lost = {key for key in before.values() if len(key) > FORMER_LENGTH} - tagged
         self._database.executemany(
             "INSERT OR IGNORE INTO untagged VALUES (?, ?, ?)", [(number, key, self._crawl.ended) for key in lost]

@@ -63,6 +63,16 @@ class Digest(str):
         """The digest of `raw`."""
         return cls(f"{algorithm}:{hashlib.new(algorithm, raw).hexdigest()}")
 
+    @classmethod
+    def of_key(cls, key: bytes) -> Self:
+        """The digest with this `key`."""
+        return cls(f"sha{len(key) * 8}:{key.hex()}")
+
+    @property
+    def key(self) -> bytes:
+        """Its bytes: 32 of a sha256. Their number implies the algorithm."""
+        return bytes.fromhex(self[self.index(":") + 1 :])
+
     @property
     def algorithm(self) -> str:
         return self.partition(":")[0]

@@ -152,10 +152,10 @@ def _elsewhere(selection: Selection, inventory: Inventory) -> Mapping[Digest, tu
     """For each selected digest, the repositories outside the selection that have it."""
     chosen = {entry.repository for entry in selection.selected}
     found: dict[Digest, tuple[Repository, ...]] = {}
-    for entry in selection.selected:
-        others = {repository for repository, _ in inventory.holders(entry.digest)} - chosen
+    for digest, holders in inventory.holders_of({entry.digest for entry in selection.selected}).items():
+        others = {repository for repository, _ in holders} - chosen
         if others:
-            found[entry.digest] = tuple(sorted(others))
+            found[digest] = tuple(sorted(others))
     return found
 
 

@@ -138,7 +138,7 @@ class _Found:
             above = (image.digest, *self.above(image.digest.hex))
             for digest in above:
                 self.digests.setdefault((place, digest), name)
-            if any(where == place for digest in above for where, _ in self.inventory.holders(digest)):
+            if any(self.inventory.names(place, digest) for digest in above):
                 found = _Here.THERE
             elif there and found is _Here.ABSENT:
                 found = _Here.UNTAGGED
@@ -149,7 +149,7 @@ class _Found:
         above = (*self.above(value), *(() if image.digest is None else (image.digest,)))
         for digest in above:
             self.anywhere.setdefault(digest, name)
-        return _Here.THERE if any(self.inventory.holders(digest) for digest in above) else _Here.FOREIGN
+        return _Here.THERE if any(self.inventory.has(digest) for digest in above) else _Here.FOREIGN
 
     def above(self, value: str) -> tuple[Digest, ...]:
         if self.lookup is None:

@@ -66,7 +66,9 @@ def judge_repository(
     """The verdicts of one repository, in the order of `facts`."""
     work = _Work(policies, repository, [_Draft(one) for one in facts], now)
     work.own()
-    for (policy, _), drafts in work.groups().items():
+    for (policy, group), drafts in work.groups().items():
+        for draft in drafts:
+            draft.group = group  # one tuple for all
         work.judge_group(work.policy(policy), drafts)
     work.protect(in_use)
     work.keep_one()
@@ -108,6 +110,8 @@ class _Work:
         self._applying = {policy.name: policy for policy in policies.policies if applies_to(policy, repository)}
         self._counted: list[_Draft] = []
         self._missing_on: dict[Digest, TagFacts] = {}
+        self._by_rule: dict[str, Reason] = {}
+        self._reasons: dict[tuple[int, ...], tuple[Reason, ...]] = {}
         self._no_rule: dict[str, tuple[Reason, ...]] = {}
 
     def policy(self, name: str) -> ParsedPolicy:
@@ -159,7 +163,7 @@ class _Work:
             [() if draft.dates is None else draft.dates.late for draft in drafts],
         )
         for rule in policy.keep:
-            reason = Reason(ReasonKind.RULE, rule.text)
+            reason = self._by_rule.setdefault(rule.text, Reason(ReasonKind.RULE, rule.text))
             for place in kept_by(rule, group):
                 drafts[place].reasons.append(reason)
         needs_version = policy.order is Order.VERSION and policy.ranks
@@ -243,7 +247,9 @@ class _Work:
         return tuple(found) if len(self._counted) == len(found) else follow(found)
 
     def _verdict(self, draft: _Draft, holders: Mapping[Digest, Tag]) -> Verdict:
-        policy, reasons, decision = draft.policy, tuple(draft.reasons), Decision.KEEP
+        policy, decision = draft.policy, Decision.KEEP
+        # Most tags of a repository have the same few reasons, each of which is one object: they share the tuple.
+        reasons = self._reasons.setdefault(tuple(map(id, draft.reasons)), tuple(draft.reasons))
         if not is_counted(draft.facts):
             return Verdict(self.repository, draft.facts, Decision.FOLLOW, ())
         if not reasons and policy is not None:

@@ -30,7 +30,7 @@ def is_counted(facts: TagFacts) -> bool:
 
 def selects_name(select: ParsedSelect, tag: str) -> bool:
     """Whether a selector matches a tag, judging by its name."""
-    return _names(select, tag) and (not select.versions or takes_range(reading_of(tag), select.versions))
+    return _names(select, tag) and _takes(select, tag)
 
 
 def may_select_name(select: ParsedSelect, tag: str) -> bool:
@@ -74,8 +74,13 @@ def owner_of(policies: Iterable[ParsedPolicy], facts: TagFacts) -> tuple[ParsedP
             if select.labels and facts.unread:
                 return policy, False
             if _has_label(select, facts):
-                return policy, selects_name(select, facts.tag)
+                return policy, _takes(select, facts.tag)
     return None, True
+
+
+def _takes(select: ParsedSelect, tag: str) -> bool:
+    """Whether a tag is certainly in one of the ranges, if there are any."""
+    return not select.versions or takes_range(reading_of(tag), select.versions)
 
 
 def _has_label(select: ParsedSelect, facts: TagFacts) -> bool:

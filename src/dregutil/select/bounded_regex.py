@@ -11,13 +11,16 @@ import re
 import signal
 import threading
 import warnings
+from collections.abc import Mapping
 from types import FrameType
 
 from dregutil.errors import UsageError
 
 __all__ = ["BoundedRegex"]
 
-_SIMPLE = re.compile(r"[^*+?{|()]*(?:[*+?|][^*+?{|()]*){0,2}")  # at most quadratic in the tag's length
+# Without a repetition of a group, and with two repetitions or alternatives: at most quadratic in the tag's length.
+_SIMPLE = re.compile(r"[^*+?{|()]*(?:[*+?{|][^*+?{|()]*){0,2}")
+_GROUP = re.compile(r"\((?:\?:|\?P<\w+>)?|\)(?![*+?{])")
 _SLOW = 0.01  # seconds
 
 
@@ -44,7 +47,7 @@ class BoundedRegex:
         with warnings.catch_warnings():  # `[[a]` keeps its meaning, whatever a later Python makes of it
             warnings.simplefilter("ignore")
             self._compiled = re.compile(text)
-        self._is_simple = _SIMPLE.fullmatch(text) is not None
+        self._is_simple = _SIMPLE.fullmatch(_GROUP.sub("", text)) is not None
         self._slow = 0.0
 
     @property
@@ -52,8 +55,8 @@ class BoundedRegex:
         return self._compiled.pattern
 
     @property
-    def groupindex(self) -> dict[str, int]:
-        return dict(self._compiled.groupindex)
+    def groupindex(self) -> Mapping[str, int]:
+        return self._compiled.groupindex
 
     def match(self, text: str) -> re.Match[str] | None:
         """Match at the start. Raises UsageError if it takes too long."""

@@ -54,8 +54,7 @@ def tagged_digest(what: str, found: CrawlResult, address: RegistryAddress) -> Di
     prefix, inventory = _PREFIX.fullmatch(what), found.shown
     if prefix is None or (prefix[1] is None and inventory.tags(Repository(what))):
         return digest_of_image(Reference.parse(what, registry=address), found, address)
-    known = {digest for tags in inventory.as_mapping().values() for digest in tags.values()}
-    return _only(what, [digest for digest in known if _begins(digest, prefix)])
+    return _only(what, [*{digest for _, digest in inventory.held() if _begins(digest, prefix)}])
 
 
 def used_digest(what: str, inventory: Inventory, database: ContentDatabase, *, whole: bool) -> Digest | None:
@@ -98,10 +97,12 @@ def _signatures(digest: Digest, inventory: Inventory) -> Iterator[Use]:
 
 def _users(digest: Digest, inventory: Inventory, database: ContentDatabase) -> Iterator[Use]:
     """Tags of images and indexes that have it as a part, as far as they were read."""
+    users = find_users(database, digest)
     found = [
         Use(repository, tag, user, f"{_ROLES[how.role]}{' of a child' if how.depth > 1 and how.role != CHILD else ''}")
-        for user, how in find_users(database, digest).items()
-        for repository, tag in inventory.holders(user)
+        for user, holders in inventory.holders_of(users).items()
+        for how in (users[user],)
+        for repository, tag in holders
     ]
     yield from sorted(found, key=lambda use: (use.repository, tag_order(use.tag)))
 

@@ -6,6 +6,7 @@ A digest is selected only if all of its tags are, in every repository. The other
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -113,18 +114,15 @@ def select_tags(
     def matches(tag: Tag, digest: Digest) -> bool:
         return selector.matches(tag) and (digests is None or digest in digests)
 
-    found = _select(inventory, repositories, matches, selector.excludes, rules or MatchRules())
     names = {selected.name for selected in selector.include if isinstance(selected, Exact)}
-    return replace(
-        found, selected=tuple(replace(entry, is_named=names.issuperset(entry.tags)) for entry in found.selected)
-    )
+    return _select(inventory, repositories, matches, selector.excludes, rules or MatchRules(), names)
 
 
 def select_repositories(
     inventory: Inventory, repositories: Sequence[Repository], rules: MatchRules | None = None
 ) -> Selection:
     """Select all digests of `repositories`. Raises IntersectionError if `rules` say so."""
-    found = _select(inventory, repositories, lambda *_: True, lambda _: False, rules or MatchRules())
+    found = _select(inventory, repositories, lambda *_: True, lambda _: False, rules or MatchRules(), ())
     return replace(found, names_repositories=True)
 
 
@@ -134,7 +132,9 @@ def _select(
     matches: Callable[[Tag, Digest], bool],
     excludes: Callable[[str], bool],
     rules: MatchRules,
+    names: Collection[str],
 ) -> Selection:
+    """`names`: the tags that were given by name."""
     if isinstance(repositories, str):
         raise TypeError(f"expected a list of repositories, such as [{repositories!r}]")
     named = tuple(dict.fromkeys(repositories))
@@ -142,6 +142,7 @@ def _select(
         repository: {tag for tag, digest in inventory.tags(repository).items() if matches(tag, digest)}
         for repository in named
     }
+    shared = inventory.shared({inventory.tags(name)[tag] for name, tags in matching.items() for tag in tags})
     found: list[Selected] = []
     held: list[HeldBack] = []
     for repository in named:
@@ -149,14 +150,18 @@ def _select(
         groups: dict[Digest, list[Tag]] = {}
         for tag in sorted(matching[repository], key=tag_order):
             groups.setdefault(tags[tag], []).append(tag)
+        here: dict[Digest, list[tuple[Repository, Tag]]] = defaultdict(list)
+        for tag, digest in tags.items():
+            here[digest].append((repository, tag))
         for digest, chosen in groups.items():
-            holding = _Holding(inventory.holders(digest), repository, matching, excludes)
+            holding = _Holding(shared.get(digest) or here[digest], repository, matching, excludes)
             reason, holders = holding.judge(rules, digest)
             if reason:
                 held.append(HeldBack(repository, digest, tuple(chosen), reason, holders))
             else:
                 others = tuple(sorted(holding.here - set(chosen), key=tag_order))
-                found.append(Selected(repository, digest, tuple(chosen), others))
+                is_named = bool(names) and all(tag in names for tag in chosen)
+                found.append(Selected(repository, digest, tuple(chosen), others, is_named=is_named))
     return Selection(
         tuple(found),
         tuple(held),

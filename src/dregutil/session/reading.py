@@ -46,16 +46,14 @@ _MOST_DOUBTED = 3
 class ReadingSession(CheckingSession):
     """A session that reads."""
 
-    async def inventory(
-        self, *, only: Sequence[Repository] | None = None, streamed: bool = False, for_policy: bool = False
-    ) -> CrawlResult:
+    async def inventory(self, *, only: Sequence[Repository] | None = None, for_policy: bool = False) -> CrawlResult:
         """The registry's tags: from the cache file if there is one, otherwise read now.
 
         `only`: the repositories that the answer depends on; without a cache only these are read, and nothing is saved.
-        `streamed`: tags from the cache can only be iterated over, and take no memory. `for_policy`: a policy is applied
-        to what is read now, see `crawl_whole`. Raises CacheError, and the errors of reading.
+        `for_policy`: a policy is applied to what is read now, see `crawl_whole`. Raises CacheError, and the errors of
+        reading.
         """
-        cached = self.cached(streamed=streamed)
+        cached = self.cached()
         if cached is not None:
             return cached
         asked = None if self._options.get("refresh") else only
@@ -72,28 +70,38 @@ class ReadingSession(CheckingSession):
         except CacheError:
             return None
 
-    def cached(self, *, streamed: bool = False) -> CrawlResult | None:
+    def cached(self) -> CrawlResult | None:
         """The registry's tags from the cache file; None if there is none, or with the option `refresh`. Raises
         CacheError."""
         if self.cache is None or self._options.get("refresh"):
             return None
-        known = self.cache.stream() if streamed else self.cache.read()
+        known = self.cache.read()
         if known is None:
             return None
-        found = CrawlResult(known, age=self.cache.age(time.time()))
-        return self._tell_read(found) if streamed else self._learn(found)
+        return self._learn(CrawlResult(known, age=self.cache.age(time.time())))
 
-    async def crawl(self, *repositories: str) -> CrawlResult:
+    async def crawl(self, *repositories: str, only_new: bool = False) -> CrawlResult:
         """Read the tags of the registry, or of some repositories. The cache file, if there is one, is updated.
+
+        `only_new`: read the lists, and resolve only the tags that the cache file does not have. The others keep the
+        digest that they have there, also if they were moved; so the age of the cache file stays, and nothing is noted.
 
         A crawl of the whole registry is compared with the last one, because a catalog or a list may omit entries, and
         noted in the records of when tags came. A repository that could not be read is named in the result. Raises
         UnreachableError and LoginError, and CatalogClosedError if the registry lists no repositories.
         """
-        if repositories:
-            names = parse_repositories(repositories, self.address)
-            found = self._learn(await self._crawl(names))
-            fresh = {name: found.inventory.tags(name) for name in names if name not in found.failed}
+        names = parse_repositories(repositories, self.address) if repositories else None
+        known = self.in_cache() if only_new else None
+        if names is not None or known is not None:
+            if names is None:
+                found = await self.crawl_whole(known=known)
+            else:
+                found = self._learn(await self._crawl(names, known=known))
+            gone = known.repositories if names is None and known is not None and found.complete else ()
+            fresh = {
+                name: found.inventory.tags(name)
+                for name in {*(names or found.inventory.repositories), *gone} - found.failed.keys()
+            }
             self._update_cache(lambda _: fresh)
             return found
         found = await self.crawl_whole()
@@ -102,12 +110,15 @@ class ReadingSession(CheckingSession):
         self._note(found)
         return found
 
-    async def crawl_whole(self, *, for_policy: bool = False) -> CrawlResult:
+    async def crawl_whole(self, *, known: Inventory | None = None, for_policy: bool = False) -> CrawlResult:
         """Read all tags of the registry, also those that its catalog or lists omit; nothing is saved or noted.
-        `for_policy`: a policy counts them, so a service's list that may have tags without a manifest is not used."""
+
+        Tags in `known` are only listed. `for_policy`: a policy counts them, so a service's list that may have tags
+        without a manifest is not used.
+        """
         from dregutil.inventory.crawl_whole import with_unlisted_repositories, with_unlisted_tags
 
-        found = await self._crawl(None, for_policy=for_policy)
+        found = await self._crawl(None, known=known, for_policy=for_policy)
         records = self.records
         async with self.connected() as registry:
             if self.listed is None:
@@ -152,8 +163,7 @@ class ReadingSession(CheckingSession):
         """Warn of selectors that match no tag."""
         from dregutil.select.unmatched import unmatched_lines
 
-        there = {tag for name in names for tag in inventory.tags(name)}
-        for line in unmatched_lines(query.given, query.tags, there, exclude="exclude:"):
+        for line in unmatched_lines(query.given, query.tags, inventory, names, exclude="exclude:"):
             self._warn(line)
 
     async def contents(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
@@ -333,14 +343,16 @@ class ReadingSession(CheckingSession):
             self._warn(f"{what} could not be read: {error.message}", error.advice)
         return found
 
-    async def _crawl(self, only: Sequence[Repository] | None, *, for_policy: bool = False) -> CrawlResult:
-        """Crawl the registry, or some repositories. Without a catalog, the repositories are those of the option, or
-        otherwise those of the storage."""
+    async def _crawl(
+        self, only: Sequence[Repository] | None, *, known: Inventory | None = None, for_policy: bool = False
+    ) -> CrawlResult:
+        """Crawl the registry, or some repositories; tags in `known` are only listed. Without a catalog, the
+        repositories are those of the option, or otherwise those of the storage."""
         from dregutil.inventory.crawl import crawl
 
         wanted = self.listed if only is None else only
         async with self.connected() as registry:
-            read = partial(crawl, registry, on_progress=self._tell, for_policy=for_policy)
+            read = partial(crawl, registry, known=known, on_progress=self._tell, for_policy=for_policy)
             try:
                 found = await read(wanted)
             except (AccessError, RegistryError) as closed:

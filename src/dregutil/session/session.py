@@ -51,7 +51,7 @@ class AsyncSession(CleanupSession):
         """The tags to measure: those of the storage, otherwise those of the cache file, or read now."""
         stored = self.stored()
         if stored is None:
-            return await self.inventory(streamed=True)
+            return await self.inventory()
         from dregutil.inventory.contents.from_storage import stored_inventory
         from dregutil.inventory.crawl_result import CrawlResult
 

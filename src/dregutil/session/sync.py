@@ -125,20 +125,18 @@ class Session:
     def braked(self, plan: Plan) -> tuple[Repository, ...]:
         return self._session.braked(plan)
 
-    def cached(self, *, streamed: bool = False) -> CrawlResult | None:
-        return self._session.cached(streamed=streamed)
+    def cached(self) -> CrawlResult | None:
+        return self._session.cached()
 
-    def inventory(
-        self, *, only: Sequence[Repository] | None = None, streamed: bool = False, for_policy: bool = False
-    ) -> CrawlResult:
-        cached = self._session.cached(streamed=streamed)  # needs no event loop
-        return cached or self._run(self._session.inventory(only=only, streamed=streamed, for_policy=for_policy))
+    def inventory(self, *, only: Sequence[Repository] | None = None, for_policy: bool = False) -> CrawlResult:
+        cached = self._session.cached()  # needs no event loop
+        return cached or self._run(self._session.inventory(only=only, for_policy=for_policy))
 
-    def crawl(self, *repositories: str) -> CrawlResult:
-        return self._run(self._session.crawl(*repositories))
+    def crawl(self, *repositories: str, only_new: bool = False) -> CrawlResult:
+        return self._run(self._session.crawl(*repositories, only_new=only_new))
 
-    def crawl_whole(self, *, for_policy: bool = False) -> CrawlResult:
-        return self._run(self._session.crawl_whole(for_policy=for_policy))
+    def crawl_whole(self, *, known: Inventory | None = None, for_policy: bool = False) -> CrawlResult:
+        return self._run(self._session.crawl_whole(known=known, for_policy=for_policy))
 
     def tags(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
         return self._run(self._session.tags(*repositories, **selectors))

@@ -30,7 +30,8 @@ def list_repo_names(_args: argparse.Namespace, settings: Settings) -> int:
 
 def list_tag_names(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as registry:
-        _, tags, code = matching_tags(args, settings, registry)
+        found = matching_tags(args, settings, registry)
+    tags = [*found]
     if args.reverse_sort:
         tags = [one for _, group in groupby(tags, key=lambda one: one[0]) for one in reversed(list(group))]
     images = [f"{settings.address.name}/{repository}:{tag}" for repository, tag, _ in tags]
@@ -40,4 +41,4 @@ def list_tag_names(args: argparse.Namespace, settings: Settings) -> int:
     ]
     emit(settings, objects, images if args.image_names else pair_lines([(name, tag) for name, tag, _ in tags]))
     count(settings, "tags", len(tags))
-    return code
+    return found.code

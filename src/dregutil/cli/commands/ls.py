@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note
 from dregutil.cli.repositories import PARTIAL
-from dregutil.cli.search import matching_tags
+from dregutil.cli.search import MatchingTags, matching_tags
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored, storage_code
 from dregutil.errors import UsageError
@@ -36,12 +37,13 @@ def ls(args: argparse.Namespace, settings: Settings) -> int:
     columns: Sequence[str] = args.columns or _DEFAULT.get(settings.format, _DATA)
     with opened(settings) as registry:
         stored = read_stored(registry, settings)
-        source, found, code = matching_tags(args, settings, registry)
-        tags = [ListedTag(*one) for one in found]
-        number, now, reads = len(tags), datetime.now(UTC), not args.no_read
+        found = matching_tags(args, settings, registry)
+        source, code, number, now, reads = found.source, found.code, found.number, datetime.now(UTC), not args.no_read
         if args.sort in ("age", "size"):
-            tags, code = _described(registry, tags, code, reads=reads)
-        tags = sorted_tags(tags, args.sort, now, is_reversed=args.reverse)[: args.top]
+            tags, code = _described(registry, [ListedTag(*one) for one in found], code, reads=reads)
+            tags = sorted_tags(tags, args.sort, now, is_reversed=args.reverse)[: args.top]
+        else:
+            tags = [*islice(_in_order(found, args.sort, now, is_reversed=args.reverse), args.top)]
         if args.sort not in ("age", "size") and _OF_CONTENTS.intersection(columns):
             tags, code = _described(registry, tags, code, reads=reads)
         if "pushed" in columns:
@@ -55,6 +57,12 @@ def ls(args: argparse.Namespace, settings: Settings) -> int:
         note(settings, f"{len(tags):,} of {number:,} tags are shown")
     count(settings, "tags", len(tags))
     return max(code, storage_code(stored))
+
+
+def _in_order(found: MatchingTags, by: str, now: datetime, *, is_reversed: bool) -> Iterator[ListedTag]:
+    """Tags by name or version: one repository after another."""
+    for repository in found.repositories[:: -1 if is_reversed else 1]:
+        yield from sorted_tags([ListedTag(*one) for one in found.of(repository)], by, now, is_reversed=is_reversed)
 
 
 def _described(registry: Session, tags: Sequence[ListedTag], code: int, *, reads: bool) -> tuple[list[ListedTag], int]:

@@ -77,7 +77,7 @@ def select(
     inventory = source.shown if shown else source.inventory
     found, code = expand(named, inventory, source)
     if not code:  # repositories that could not be read may have those tags
-        note_unmatched(args, settings, selector, {tag for name in found for tag in inventory.tags(name)})
+        note_unmatched(args, settings, selector, inventory, found)
     digests = None
     if search.is_asked:
         tags = [

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from dregutil.cli.opened import opened
-from dregutil.cli.output import emit, plural
+from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL, absent_lines
 from dregutil.cli.settings import Settings
 from dregutil.inventory.tags import Inventory
@@ -21,7 +21,8 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
     named = parse_repositories(args.repo, settings.address)
     with opened(settings) as registry:
         before, started = registry.in_cache(), time.monotonic()
-        source = registry.crawl(*named)
+        is_partial = args.new and before is not None
+        source = registry.crawl(*named, only_new=args.new)
     seconds = time.monotonic() - started
     merged = source.inventory
     if named or source.failed:
@@ -33,8 +34,11 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
     for text in absent_lines(source.inventory, named, source):
         sys.stderr.write(f"dregutil: {text}\n")
     change = None if before is None else _change(before, merged)
-    line = f"{_summary(source.inventory)}, read in {seconds:.1f} s{'' if change is None else change.text}"
-    emit(settings, [_object(source.inventory, seconds, change)], [line])
+    if is_partial:
+        note(settings, "tags that were moved keep their old digest: refresh without --new reads them again")
+    text = "" if change is None else change.text(are_moved_known=not is_partial)
+    line = f"{_summary(source.inventory)}, read in {seconds:.1f} s{text}"
+    emit(settings, [_object(source.inventory, seconds, change, are_moved_known=not is_partial)], [line])
     return PARTIAL if source.failed else 0
 
 
@@ -49,18 +53,22 @@ def _summary(inventory: Inventory) -> str:
 class _Change:
     """How many tags are new, gone and moved compared with the cache."""
 
-    new: int
-    gone: int
-    moved: int
+    new: int = 0
+    gone: int = 0
+    moved: int = 0
 
-    @property
-    def text(self) -> str:
+    def __add__(self, other: _Change) -> _Change:
+        return _Change(self.new + other.new, self.gone + other.gone, self.moved + other.moved)
+
+    def text(self, *, are_moved_known: bool) -> str:
         if not (self.new or self.gone or self.moved):
-            return "; nothing has changed"
-        return f"; tags: {self.new:,} new, {self.gone:,} gone, {self.moved:,} moved"
+            return "; nothing has changed" if are_moved_known else "; no tag is new or gone"
+        return f"; tags: {self.new:,} new, {self.gone:,} gone" + (f", {self.moved:,} moved" if are_moved_known else "")
 
 
-def _object(inventory: Inventory, seconds: float, change: _Change | None) -> dict[str, object]:
+def _object(
+    inventory: Inventory, seconds: float, change: _Change | None, *, are_moved_known: bool
+) -> dict[str, object]:
     return {
         "repositories": len(inventory.repositories),
         "tags": inventory.tag_count,
@@ -68,12 +76,15 @@ def _object(inventory: Inventory, seconds: float, change: _Change | None) -> dic
         "seconds": round(seconds, 3),
         "new": None if change is None else change.new,
         "gone": None if change is None else change.gone,
-        "moved": None if change is None else change.moved,
+        "moved": change.moved if change is not None and are_moved_known else None,
     }
 
 
 def _change(before: Inventory, after: Inventory) -> _Change:
-    old = {(name, tag): digest for name, tags in before.as_mapping().items() for tag, digest in tags.items()}
-    new = {(name, tag): digest for name, tags in after.as_mapping().items() for tag, digest in tags.items()}
-    moved = sum(old[key] != new[key] for key in old.keys() & new.keys())
-    return _Change(len(new.keys() - old.keys()), len(old.keys() - new.keys()), moved)
+    found, old, new = _Change(), before.as_mapping(), after.as_mapping()
+    for name in old.keys() | new.keys():
+        were, are = before.tags(name), after.tags(name)
+        if were != are:
+            moved = sum(were[tag] != are[tag] for tag in were.keys() & are.keys())
+            found += _Change(len(are.keys() - were.keys()), len(were.keys() - are.keys()), moved)
+    return found

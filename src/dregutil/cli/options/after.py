@@ -19,6 +19,11 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 def _add_refresh(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("repo", nargs="*", metavar="REPO", help="repositories (default: all)")
+    parser.add_argument(
+        "--new",
+        action="store_true",
+        help="read the lists, and resolve only tags that the cache does not have; moved tags keep their old digest",
+    )
 
 
 def _add_completion(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +64,7 @@ COMMANDS = (
         examples=(
             ("refresh", "read every repository"),
             ("refresh shop/web", "read one repository"),
+            ("refresh --new", "find tags that are new or gone, in a few requests"),
         ),
     ),
     Command(

@@ -39,8 +39,6 @@ __all__ = [
     "FOREIGN",
     "LAYER",
     "ContentDatabase",
-    "digest_key",
-    "digest_of_key",
     "in_batches",
     "needs_config",
 ]
@@ -117,10 +115,10 @@ class ContentDatabase:
         found: list[Digest] = []
         with self.guarded():
             for some in in_batches(dict.fromkeys(digests)):
-                here = self._whole(list(map(digest_key, some)))
+                here = self._whole([digest.key for digest in some])
                 if self._drop_damaged(here):
                     here = self._whole(list(here))
-                found += [digest for digest in some if digest_key(digest) not in here]
+                found += [digest for digest in some if digest.key not in here]
         return found
 
     def _whole(self, keys: list[bytes]) -> set[bytes]:
@@ -129,7 +127,7 @@ class ContentDatabase:
         return {key for (key,) in self.connection.execute(query, keys)}
 
     def check(self, keys: Iterable[bytes]) -> None:
-        """Drop what is damaged of the digests that are here whole; `keys` are theirs (`digest_key`)."""
+        """Drop what is damaged of the digests that are here whole; `keys` are theirs (`Digest.key`)."""
         with self.guarded():
             for some in in_batches(keys):
                 self._drop_damaged(self._whole(some))
@@ -143,7 +141,7 @@ class ContentDatabase:
     def _damaged(self, keys: set[bytes]) -> set[int]:
         """The rows of the manifests, at or below `keys`, that are incomplete or damaged."""
         lacking = without_config(self.connection, keys)
-        read = ((identity, self.manifest(digest_of_key(key))) for identity, key in lacking.items())
+        read = ((identity, self.manifest(Digest.of_key(key))) for identity, key in lacking.items())
         return unsound(self.connection, keys) | {
             identity for identity, manifest in read if manifest is not None and needs_config(manifest)
         }
@@ -159,7 +157,7 @@ class ContentDatabase:
             row = self.connection.execute(
                 f"SELECT id, CASE WHEN manifest.sum IS {MANIFEST_SUM} THEN media_type END, deflated"
                 " FROM blob JOIN manifest USING (id) JOIN content USING (id) WHERE digest = ?",
-                (digest_key(digest),),
+                (digest.key,),
             ).fetchone()
             if row is None:
                 return None
@@ -174,7 +172,7 @@ class ContentDatabase:
         """The bytes of an image's config; None if they were not read."""
         with self.guarded():
             row = self.connection.execute(
-                "SELECT id, deflated FROM blob JOIN content USING (id) WHERE digest = ?", (digest_key(digest),)
+                "SELECT id, deflated FROM blob JOIN content USING (id) WHERE digest = ?", (digest.key,)
             ).fetchone()
             raw = None if row is None else _inflated(digest, row[1], "")
             if row is not None and raw is None:
@@ -217,7 +215,7 @@ class ContentDatabase:
             self.connection.executemany(
                 "UPDATE manifest SET whole = 1, sum = sum + 1"
                 " WHERE NOT whole AND id = (SELECT id FROM blob WHERE digest = ?)",
-                [(digest_key(digest),) for digest in whole],
+                [(digest.key,) for digest in whole],
             )
 
     @contextlib.contextmanager
@@ -253,7 +251,7 @@ class ContentDatabase:
         self.connection.execute("COMMIT")
 
     def _add_content(self, digest: Digest, raw: bytes) -> None:
-        key = digest_key(digest)
+        key = digest.key
         self.connection.execute(
             f"{_INSERT_BLOB} ON CONFLICT (digest) DO UPDATE SET size = excluded.size, sum = excluded.sum",
             (key, len(raw)),
@@ -264,13 +262,13 @@ class ContentDatabase:
         )
 
     def _add_manifest(self, manifest: Manifest) -> None:
-        key = digest_key(manifest.digest)
+        key = manifest.digest.key
         self._add_content(manifest.digest, manifest.raw)
         self.connection.execute(
             "INSERT OR IGNORE INTO manifest (id, media_type, kind) SELECT id, ?, ? FROM blob WHERE digest = ?",
             (manifest.media_type, manifest.kind.value, key),
         )
-        parts = [(digest_key(blob.digest), blob.size, role) for blob, role in _parts(manifest)]
+        parts = [(blob.digest.key, blob.size, role) for blob, role in _parts(manifest)]
         self.connection.executemany(
             f"{_INSERT_BLOB} ON CONFLICT (digest) DO UPDATE SET size = excluded.size, sum = excluded.sum"
             " WHERE excluded.size > size AND NOT EXISTS (SELECT 1 FROM content WHERE content.id = blob.id)",
@@ -308,15 +306,6 @@ def _inflated(digest: Digest, deflated: bytes, media_type: str) -> bytes | None:
 def needs_config(manifest: Manifest) -> bool:
     """Whether the manifest is an image's whose config has its date, platform and labels."""
     return manifest.kind is Kind.IMAGE and manifest.config is not None and holds_image_config(manifest.config)
-
-
-def digest_key(digest: Digest) -> bytes:
-    """A digest as the database stores it: its bytes. Their number implies the algorithm."""
-    return bytes.fromhex(digest.hex)
-
-
-def digest_of_key(key: bytes) -> Digest:
-    return Digest(f"sha{len(key) * 8}:{key.hex()}")
 
 
 def _parts(manifest: Manifest) -> Iterator[tuple[Descriptor, int]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from dregutil.inventory.contents.database import CHILD, FOREIGN, ContentDatabase, digest_key, digest_of_key
+from dregutil.inventory.contents.database import CHILD, FOREIGN, ContentDatabase
 from dregutil.inventory.contents.measured import Measured, measure_lines
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.oci.placeholder import is_placeholder
@@ -88,7 +88,7 @@ class DiskUsage:
         with self.database.guarded():
             lines = []
             for tag, name, key, shown in self._connection.execute(query):
-                owner = owner_of(Repository(name), digest_of_key(key)) if shown else ""
+                owner = owner_of(Repository(name), Digest.of_key(key)) if shown else ""
                 lines.append((tag, owners.setdefault((owner, shown), len(owners) + 1)))
             for statement in _OWNERS:
                 self._connection.execute(statement)
@@ -106,7 +106,7 @@ class DiskUsage:
         )
         with self.database.guarded():
             self.database.check(key for (key,) in self._connection.execute("SELECT DISTINCT digest FROM tag"))
-            return [(Repository(name), digest_of_key(key)) for name, key in self._connection.execute(query)]
+            return [(Repository(name), Digest.of_key(key)) for name, key in self._connection.execute(query)]
 
     def on_placeholders(self) -> list[tuple[Repository, Tag, Digest]]:
         """The tags that an interrupted run left on a placeholder: they weigh nothing that anybody pushed."""
@@ -116,7 +116,7 @@ class DiskUsage:
         )
         with self.database.guarded():
             small = self._connection.execute(query, (_LARGEST_PLACEHOLDER,)).fetchall()
-        found = ((Repository(name), Tag(tag), digest_of_key(key)) for name, tag, key in small)
+        found = ((Repository(name), Tag(tag), Digest.of_key(key)) for name, tag, key in small)
         return [(name, tag, digest) for name, tag, digest in found if is_placeholder(self.database.manifest(digest))]
 
     def reached(self) -> Iterator[tuple[Repository, Digest]]:
@@ -124,7 +124,7 @@ class DiskUsage:
         with self.database.guarded():
             named = "SELECT place.name, blob.digest FROM below JOIN blob USING (id) JOIN place ON place.id = place"
             for name, key in self._connection.execute(f"{_BELOW} {named}", {"child": CHILD}):
-                yield Repository(name), digest_of_key(key)
+                yield Repository(name), Digest.of_key(key)
 
     def add_referrers(self, found: Iterable[tuple[Repository, Digest, Digest]]) -> None:
         """Count referrers with their subjects. Each is a repository, a subject, a referrer, both in the database."""
@@ -132,7 +132,7 @@ class DiskUsage:
             self._connection.executemany(
                 "INSERT OR IGNORE INTO referrer SELECT place.id, subject.id, blob.id FROM place, blob AS subject, blob"
                 " WHERE place.name = ? AND subject.digest = ? AND blob.digest = ?",
-                ((name, digest_key(subject), digest_key(referrer)) for name, subject, referrer in found),
+                ((name, subject.key, referrer.key) for name, subject, referrer in found),
             )
 
     def foreign_layers(self) -> list[tuple[Repository, Digest]]:
@@ -146,7 +146,7 @@ class DiskUsage:
             if not self._connection.execute("SELECT 1 FROM part WHERE role = ? LIMIT 1", (FOREIGN,)).fetchone():
                 return []
             found = self._connection.execute(query, {"child": CHILD, "foreign": FOREIGN}).fetchall()
-        return [(Repository(name), digest_of_key(key)) for name, key in found]
+        return [(Repository(name), Digest.of_key(key)) for name, key in found]
 
     def add_sizes(self, sizes: Iterable[tuple[Digest, int]]) -> None:
         """Count blobs with their real size, in bytes, instead of the one that manifests state.
@@ -156,7 +156,7 @@ class DiskUsage:
         with self.database.guarded(), self.database.temporary():
             self._connection.executemany(
                 "INSERT OR REPLACE INTO real_size SELECT id, ? FROM blob WHERE digest = ?",
-                ((size, digest_key(digest)) for digest, size in sizes),
+                ((size, digest.key) for digest, size in sizes),
             )
 
     def _placed(
@@ -169,4 +169,4 @@ class DiskUsage:
                 place = places[repository] = len(places) + 1
                 is_shown = shown is None or repository in shown
                 self._connection.execute("INSERT INTO place VALUES (?, ?, ?)", (place, repository, is_shown))
-            yield place, tag, digest_key(digest)
+            yield place, tag, digest.key

@@ -9,15 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dregutil.inventory.contents.database import (
-    CHILD,
-    CONFIG,
-    FOREIGN,
-    LAYER,
-    ContentDatabase,
-    digest_key,
-    digest_of_key,
-)
+from dregutil.inventory.contents.database import CHILD, CONFIG, FOREIGN, LAYER, ContentDatabase
 from dregutil.oci.image import DEEPEST
 from dregutil.oci.manifest import Kind
 from dregutil.oci.names import Digest, Repository, Tag
@@ -110,7 +102,7 @@ class Measured:
                 yield UsageRow(
                     Repository(name) if self.by in ("repo", "tag") else None,
                     Tag(tag) if tag else None,
-                    None if key is None else digest_of_key(key),
+                    None if key is None else Digest.of_key(key),
                     repositories,
                     tags,
                     images,

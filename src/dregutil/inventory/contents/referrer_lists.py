@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from dregutil.inventory.contents.database import ContentDatabase, digest_key
+from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.oci.names import Digest, Repository
 
 __all__ = ["ROW_SUM", "ReferrerLists"]
@@ -44,7 +44,7 @@ class ReferrerLists:
 
     def recall(self, place: Place) -> Sequence[Digest] | None:
         """What refers to a digest in a repository; None if that was not read."""
-        found = self._recall(place[0], digest_key(place[1]))
+        found = self._recall(place[0], place[1].key)
         if found is None:
             return None
         read_at, referrers = found
@@ -53,7 +53,7 @@ class ReferrerLists:
 
     def remember(self, place: Place, referrers: Sequence[Digest]) -> None:
         """Note a list that was read now; `write` keeps it."""
-        self._note(place[0], digest_key(place[1]), " ".join(referrers))
+        self._note(place[0], place[1].key, " ".join(referrers))
 
     def write(self, *, has_api: bool | None) -> None:
         """Keep the lists that were read. `has_api`: whether the registry has the API; None if that is not known."""

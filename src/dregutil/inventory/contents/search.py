@@ -12,8 +12,6 @@ from dregutil.inventory.contents.database import (
     CHILD,
     FOREIGN,
     ContentDatabase,
-    digest_key,
-    digest_of_key,
     in_batches,
 )
 from dregutil.inventory.contents.sums import MANIFEST_SUM
@@ -44,7 +42,7 @@ def digests_beginning_with(database: ContentDatabase, value: str, algorithm: str
         found = database.connection.execute(
             "SELECT digest FROM blob WHERE digest BETWEEN ? AND ? LIMIT 50", (low, high)
         ).fetchall()
-    digests = [digest_of_key(key) for (key,) in found]
+    digests = [Digest.of_key(key) for (key,) in found]
     return [digest for digest in digests if algorithm in (None, digest.algorithm)]
 
 
@@ -58,8 +56,8 @@ def find_users(database: ContentDatabase, blob: Digest) -> dict[Digest, Use]:
         " SELECT digest, role, min(floor) FROM above JOIN blob USING (id) GROUP BY blob.id"
     )
     with database.guarded():
-        found = database.connection.execute(query, (digest_key(blob), CHILD, DEEPEST)).fetchall()
-    return {digest_of_key(key): Use(role, depth) for key, role, depth in found}
+        found = database.connection.execute(query, (blob.key, CHILD, DEEPEST)).fetchall()
+    return {Digest.of_key(key): Use(role, depth) for key, role, depth in found}
 
 
 def find_images(database: ContentDatabase, digests: Iterable[Digest]) -> dict[Digest, str]:
@@ -73,8 +71,8 @@ def find_images(database: ContentDatabase, digests: Iterable[Digest]) -> dict[Di
                 f" WHERE kind IN (?, ?) AND digest IN ({','.join('?' * len(some))})"
                 f" AND manifest.sum IS {MANIFEST_SUM}"  # an index that a damaged row calls an image would hold nothing
             )
-            rows = database.connection.execute(query, [*kinds, *map(digest_key, some)])
-            found.update((digest_of_key(key), media_type) for key, media_type in rows)
+            rows = database.connection.execute(query, [*kinds, *(digest.key for digest in some)])
+            found.update((Digest.of_key(key), media_type) for key, media_type in rows)
     return found
 
 
@@ -94,6 +92,6 @@ def holders_above(database: ContentDatabase, digests: Iterable[Digest]) -> froze
                 " JOIN part ON part.blob = above.id AND part.role = ? WHERE floor < ?)"
                 " SELECT DISTINCT digest FROM above JOIN blob USING (id)"
             )
-            values = [*map(digest_key, some), FOREIGN, CHILD, DEEPEST]
+            values = [*(digest.key for digest in some), FOREIGN, CHILD, DEEPEST]
             found.update(key for (key,) in database.connection.execute(query, values))
-    return frozenset(map(digest_of_key, found))
+    return frozenset(map(Digest.of_key, found))
