@@ -801,11 +801,15 @@ async def test_each_pair_of_names_may_be_one_store(memory: MemoryServer, aside: 
         aside.push_image("b", f"1.{number}", seed=str(number))
     memory.repositories["alias"] = memory.repositories["b"]
     before = aside.tags("alias")
-    looked = threading.Event()
+    begun, looked = threading.Event(), threading.Event()
 
     def first_a_then_b(request: Request) -> None:
-        if request.method == "DELETE" and request.reference in before.values():
-            assert looked.wait(20)
+        """Once the run has begun, `b` waits before it takes its turn to delete."""
+        is_preflight = request.method == "DELETE" and request.reference not in before.values()
+        if is_preflight:
+            begun.set()
+        elif begun.is_set() and request.path.startswith("/v2/b/"):
+            assert looked.wait(60)
 
     def note(request: Request, answer: Answer) -> Answer:
         if request.method == "HEAD" and request.path.startswith("/v2/apart/manifests/sha256:"):

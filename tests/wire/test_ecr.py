@@ -328,7 +328,8 @@ async def test_a_batch_that_did_not_begin_is_sent_again(server: EcrServer, monke
         writer = found.writing()
         assert await writer.delete_manifest(WEB, Digest(one))
         server.throttled = 1000
-        monkeypatch.setattr(ecr, "_FRESH", 0.05)
+        monkeypatch.setattr(ecr, "_FRESH", 2.0)
+        monkeypatch.setattr(ecr, "wait_before", lambda *_: 3.0)  # longer than that, and not waited for
         with pytest.raises(PushedBackError, match="nothing was deleted"):
             await writer.delete_manifest(WEB, Digest(one))
     assert len(server.called("BatchDeleteImage")) == 1

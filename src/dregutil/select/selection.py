@@ -150,9 +150,7 @@ def _select(
         groups: dict[Digest, list[Tag]] = {}
         for tag in sorted(matching[repository], key=tag_order):
             groups.setdefault(tags[tag], []).append(tag)
-        here: dict[Digest, list[tuple[Repository, Tag]]] = defaultdict(list)
-        for tag, digest in tags.items():
-            here[digest].append((repository, tag))
+        here = _holders(repository, tags)
         for digest, chosen in groups.items():
             holding = _Holding(shared.get(digest) or here[digest], repository, matching, excludes)
             reason, holders = holding.judge(rules, digest)
@@ -168,6 +166,13 @@ def _select(
         tuple(repository for repository in named if not inventory.tags(repository)),
         sum(len(inventory.tags(repository)) - len(matching[repository]) for repository in named),
     )
+
+
+def _holders(repository: Repository, tags: Mapping[Tag, Digest]) -> Mapping[Digest, Sequence[tuple[Repository, Tag]]]:
+    found: dict[Digest, list[tuple[Repository, Tag]]] = defaultdict(list)
+    for tag, digest in tags.items():
+        found[digest].append((repository, tag))
+    return found
 
 
 def unmatched_tags(selection: Selection, inventory: Inventory, live: Mapping[Repository, Collection[Tag]]) -> int:

@@ -120,7 +120,7 @@ class Measured:
             execute("CREATE TEMP TABLE beside (manifest INTEGER PRIMARY KEY, goes INTEGER NOT NULL)")
             self._database.connection.executemany(
                 "INSERT OR REPLACE INTO beside SELECT id, ? FROM blob WHERE digest = ?",
-                ((goes, digest_key(one)) for goes, those in ((1, manifests), (0, others)) for one in those),
+                ((goes, one.key) for goes, those in ((1, manifests), (0, others)) for one in those),
             )
             (size,) = execute(
                 "WITH has (blob, goes) AS (SELECT manifest, goes FROM beside UNION ALL SELECT part.blob, goes"
