@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from yarl import URL
 
 from dregutil.errors import (
     DeletionDisabledError,
@@ -267,3 +268,29 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
 async def _collect(registry: Registry, found: list[str]) -> None:
     async for name in registry.repositories():
         found.append(name)  # noqa: PERF401 - what came before an error is looked at
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "http://127.0.0.1:5000",
+        "https://a.example",
+        "https://a.example:443/",
+        "http://[::1]:80/a/b",
+        "https://a.example/p/",
+    ],
+)
+async def test_a_url_is_the_one_that_its_text_says(base: str) -> None:
+    async with connect(base) as registry:
+        transport = registry._transport
+        before = base.rstrip("/")
+        for path in (
+            "/v2/",
+            "/v2/_catalog?n=1",
+            "/v2/a/tags/list?n=x&last=a%2Fb",
+            "/v2/a/blobs/sha256:0a",
+            "/v2/a?b?c=d",
+        ):
+            found, said = transport.url(path), URL(before + path, encoded=True)
+            assert found == said
+            assert (str(found), found.raw_path_qs, found.origin()) == (str(said), said.raw_path_qs, said.origin())

@@ -1,6 +1,7 @@
 """The connections to a registry: aiohttp's, and a lane for HEADs (`lane`).
 
-Together there are never more of them than requests that may be sent at once: some servers accept no more.
+Some servers accept only a few. So together there are at most an eighth more of them than requests that may be sent at
+once (none more if those are fewer than 8): enough for GETs and HEADs in turn without opening connections each time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dregutil.registry.http.new_session import HEADERS, new_session
 
 __all__ = ["Answer", "Connections"]
 
-_FOR_ONE_GET = 32  # connections, of which aiohttp keeps one for the next GET while there are HEADs
+_FOR_ONE_MORE = 8  # requests at once, for which there may be one more connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,12 @@ class Answer:
 
 
 class Connections:
-    """At most `most` to the origin of `base`, and those to others."""
+    """Those to the origin of `base`, and to others. At most `most` requests are sent at once."""
 
     def __init__(self, base: URL, *, tls: ssl.SSLContext | bool, timeout: float, proxy: str | None, most: int) -> None:
-        self._origin = base.origin()
+        self._base = base
         self._proxy = proxy
-        self._most = most
+        self._most = most + most // _FOR_ONE_MORE
         self._session = new_session(tls=tls, timeout=timeout)
         self._lane = lane_to(base, HEADERS, tls=tls) if proxy is None else None
         # aiohttp's to the origin: in use, and kept for the next request (no more than that: the server closes some).
@@ -55,7 +56,7 @@ class Connections:
     ) -> Answer:
         """Send a request, and read its answer. Raises aiohttp's errors, and ProtocolError as `read_content` does."""
         lane = self._lane
-        if lane is None or url.origin() != self._origin:
+        if lane is None or not self._is_here(url):
             return await self._by_aiohttp(method, url, headers, body, limits, watched)
         if method == "HEAD" and lane.is_open and (lane.has_idle or self._in_all(lane) < self._most):
             found = await lane.head(url.raw_path_qs, headers)
@@ -67,13 +68,18 @@ class Connections:
                 self._kept -= 1
             elif self._in_all(lane) > self._most:
                 await lane.drop_idle()
-            if method == "HEAD" and lane.is_open and self._kept >= max(1, self._most // _FOR_ONE_GET):
-                headers = {**headers, "Connection": "close"}  # then the lane may open one
+            if method == "HEAD" and lane.is_open and self._kept:
+                headers = {**headers, "Connection": "close"}  # so that the lane may open one
             answer = await self._by_aiohttp(method, url, headers, body, limits, watched)
             self._kept += answer.headers.get("Connection", "").lower() != "close"
         finally:
             self._used -= 1
         return answer
+
+    def _is_here(self, url: URL) -> bool:
+        """Whether a URL has the origin of the registry. `origin` alone takes as long as parsing a head."""
+        base = self._base
+        return (url.raw_authority == base.raw_authority and url.scheme == base.scheme) or url.origin() == base.origin()
 
     def _in_all(self, lane: Lane) -> int:
         return lane.size + self._used + self._kept

@@ -82,8 +82,8 @@ class Transport:
 
         `patience`: for how many seconds the server may refuse everything. `on_warning` receives the server's warnings.
         """
-        self._base = base_url.rstrip("/")
-        self.base = URL(self._base, encoded=True)
+        self.base = URL(base_url.rstrip("/"), encoded=True)
+        self._prefix = self.base.raw_path.rstrip("/")
         self.methods = methods
         self.gate = Gate(concurrency)
         self.pace = Pace()
@@ -129,7 +129,14 @@ class Transport:
 
     def url(self, path: str) -> URL:
         """The URL of `path`, which begins with a slash and is encoded."""
-        return URL(self._base + path, encoded=True)
+        path, _, query = path.partition("?")
+        return URL.build(
+            scheme=self.base.scheme,
+            authority=self.base.raw_authority,
+            path=self._prefix + path,
+            query_string=query,
+            encoded=True,
+        )
 
     async def send(
         self,
