@@ -1,7 +1,8 @@
 """`python bench/crawl.py`: `refresh` compared with the older tool and the server's maximum rate; a query from the
 cache.
 
-200 repositories of 51 tags in a real registry, on loopback and with 20 ms delay; prints a Markdown table.
+200 repositories of 51 tags in real registries (distribution 2.8 and 3), on loopback and with 20 ms delay; prints a
+Markdown table. `python bench/crawl.py loopback` leaves out the delay and the query.
 """
 
 from __future__ import annotations
@@ -13,19 +14,26 @@ import sys
 import tempfile
 from pathlib import Path
 
-from support import OURS, UNHURRIED, DelayProxy, fill, older_tool, timed, wrk_rate
+from support import OURS, UNHURRIED, DelayProxy, Timed, compile_ours, fill, older_tool, timed, wrk_rate
 
 from servers import DistributionServer
+from servers.real import Distribution3Server
 
 REPOSITORIES, TAGS = 200, 51
 FEW = 4  # repositories that the older tool reads with the delay: all 200 would take minutes
 TOTAL = REPOSITORIES * TAGS
+START = 10  # tags of the refresh that is taken off as start-up
+ROUNDS = 5
+SERVERS = {"2.8": DistributionServer, "3": Distribution3Server}
 
 
 def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="dregutil-bench-"))
+    compile_ours()
     try:
-        rows = [*_loopback(folder), *_delayed(folder), *_query(folder)]
+        rows = [row for name in SERVERS for row in _loopback(folder, name)]
+        if "loopback" not in sys.argv:
+            rows += [*_delayed(folder), *_query(folder)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print("| what | measured | target |\n|---|---|---|")
@@ -33,45 +41,64 @@ def main() -> None:
         print(f"| {' | '.join(row)} |")
 
 
-def _ours(folder: Path, url: str, connections: int, tags: int) -> tuple[float, float]:
-    """Tags per second, and CPU microseconds per tag, of the whole process without its start-up; the median of three."""
+def _refresh(folder: Path, url: str, connections: int) -> Timed:
+    return timed([OURS, "-reg", url, "-c", "c.json", "--concurrency", str(connections), "refresh"], folder)
+
+
+def _ours(folder: Path, url: str, connections: int) -> float:
+    """Tags per second, without the start of the program; the median of three."""
     start = min((timed([OURS, "--version"], folder) for _ in range(3)), key=lambda found: found.wall)
-    runs = [timed([OURS, "-reg", url, "--concurrency", str(connections), "refresh"], folder) for _ in range(3)]
-    wall = statistics.median(run.wall for run in runs) - start.wall
-    cpu = statistics.median(run.cpu for run in runs) - start.cpu
-    return tags / wall, cpu / tags * 1e6
+    return TOTAL / (statistics.median(_refresh(folder, url, connections).wall for _ in range(3)) - start.wall)
 
 
 def _paths() -> list[str]:
     return [f"/v2/team{n % 10}/app{n}/manifests/1.{tag}" for n in range(REPOSITORIES) for tag in range(TAGS)]
 
 
-def _loopback(folder: Path) -> list[tuple[str, str, str]]:
-    server = DistributionServer(folder / "full", cache=True)
+def _loopback(folder: Path, name: str) -> list[tuple[str, str, str]]:
+    """One server; wrk, `refresh`, and a refresh of another one with ten tags, in turn."""
+    kind = SERVERS[name]
+    server = kind(folder / f"full-{name}", cache=True, variables=UNHURRIED)
+    few = kind(folder / f"few-{name}", cache=True, variables=UNHURRIED)
     fill(server.storage, REPOSITORIES, TAGS)
-    with server:
-        rate = wrk_rate(server.url, _paths(), 32, folder)
-        ours, cpu = _ours(folder, server.url, 32, TOTAL)
-        # The older tool reads the first page of the catalog only: 100 repositories.
-        old = timed([older_tool(), "-reg", server.url, "--refresh", "-c", "old.json", "list-repo-names"], folder)
-        old_tags = sum(map(len, json.loads((folder / "old.json").read_text()).values()))
-    older = old_tags / old.wall
-    return [
-        ("loopback: maximum rate of the server (wrk, 32 connections)", f"{rate:,.0f}/s", ""),
-        ("loopback: dregutil, share of the server's maximum rate", f"{ours:,.0f} tags/s, {ours / rate:.0%}", "80 %"),
-        ("loopback: dregutil compared with the older tool, per tag", f"{ours / older:.1f} × ({older:,.0f}/s)", "2.5 ×"),
-        ("CPU of dregutil per tag", f"{cpu:.0f} µs", "150 µs"),
+    fill(few.storage, 1, START)
+    rates, starts, runs = [], [], []
+    with server, few:
+        for _ in range(ROUNDS):
+            rates.append(wrk_rate(server.url, _paths(), 32, folder, seconds=3))
+            starts.append(_refresh(folder, few.url, 32))
+            runs.append(_refresh(folder, server.url, 32))
+        older = _older_rate(folder, server.url) if name == "2.8" else None
+    rate = statistics.median(rates)
+    start, start_cpu = (statistics.median(getattr(one, what) for one in starts) for what in ("wall", "cpu"))
+    ours = (TOTAL - START) / (statistics.median(run.wall for run in runs) - start)
+    cpu = (statistics.median(run.cpu for run in runs) - start_cpu) / (TOTAL - START) * 1e6
+    rows = [
+        (f"distribution {name}: maximum rate of the server (wrk, 32 connections)", f"{rate:,.0f}/s", ""),
+        (f"distribution {name}: dregutil, share of that rate", f"{ours:,.0f} tags/s, {ours / rate:.0%}", "80 %"),
+        (f"distribution {name}: CPU of dregutil per tag", f"{cpu:.0f} µs", "65 µs" if name == "3" else "115 µs"),
+        (f"distribution {name}: CPU of a refresh of {START} tags", f"{start_cpu:.2f} s", "0.20 s"),
     ]
+    if older:
+        what = f"distribution {name}: dregutil compared with the older tool, per tag"
+        rows.append((what, f"{ours / older:.1f} × ({older:,.0f}/s)", "2.5 ×"))
+    return rows
+
+
+def _older_rate(folder: Path, url: str) -> float:
+    """Tags per second of the older tool, which reads the first page of the catalog only: 100 repositories."""
+    old = timed([older_tool(), "-reg", url, "--refresh", "-c", "old.json", "list-repo-names"], folder)
+    return sum(map(len, json.loads((folder / "old.json").read_text()).values())) / old.wall
 
 
 def _delayed(folder: Path) -> list[tuple[str, str, str]]:
-    server, few = (DistributionServer(folder / name, cache=True, variables=UNHURRIED) for name in ("full", "few"))
+    server, few = (DistributionServer(folder / name, cache=True, variables=UNHURRIED) for name in ("full-2.8", "few"))
     fill(few.storage, FEW, TAGS)
     with server, few:
         with DelayProxy(folder / "proxy", server.port, 0.02) as proxy:
             url = f"http://{proxy.host}"
             rate = wrk_rate(url, _paths(), 64, folder)
-            ours, _ = _ours(folder, url, 64, TOTAL)
+            ours = _ours(folder, url, 64)
         with DelayProxy(folder / "proxy", few.port, 0.02) as proxy:
             url = f"http://{proxy.host}"
             old = timed([older_tool(), "-reg", url, "--refresh", "-c", "few.json", "list-repo-names"], folder)

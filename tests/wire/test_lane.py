@@ -350,6 +350,8 @@ async def test_nothing_stays_open_after_the_session(recwarn: pytest.WarningsReco
             await asyncio.gather(*(registry.resolve(REPOSITORY, TAG) for _ in range(9)))
             lane = _lane(registry)
             assert lane.size == 9
+            await lane.close()
+            assert not lane._closing  # their sockets are closed, not only about to be
         assert lane.size == 0
         assert await lane.head(PATH, {}) is None
     assert not [warning for warning in recwarn if issubclass(warning.category, ResourceWarning)]
