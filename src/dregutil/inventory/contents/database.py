@@ -11,7 +11,7 @@ import os
 import sqlite3
 import stat
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,15 @@ from typing import Self, TypeVar
 from dregutil.errors import CacheError
 from dregutil.files import make_private_folder
 from dregutil.inventory.contents.migrations import ADVICE, migrate
-from dregutil.inventory.contents.sums import MANIFEST_SUM, drop, install, unsound, without_config
+from dregutil.inventory.contents.sums import (
+    MANIFEST_SUM,
+    begin_check,
+    checksum,
+    drop,
+    install,
+    unsound,
+    without_config,
+)
 from dregutil.oci.image import ImageConfig, ImageDetails, describe, parse_config
 from dregutil.oci.manifest import (
     DOCKER_SCHEMA1_SIGNED,
@@ -46,7 +54,7 @@ __all__ = [
 CHILD, CONFIG, LAYER, FOREIGN = 1, 2, 3, 4
 """The role of a part in its manifest. A foreign layer is kept outside of the registry."""
 
-_INSERT_BLOB = "INSERT INTO blob (digest, size, sum) VALUES (?1, ?2, row_sum(?1, CAST(?2 AS BLOB)))"
+_INSERT_BLOB = f"INSERT INTO blob (digest, size, sum) VALUES (?1, ?2, {checksum('?1', '?2')})"
 _BUSY_TIMEOUT = 30.0  # seconds to wait for another process that writes
 _CHECKED_WHOLE = 1 << 25  # bytes: a file up to this size is checked whole, in a few hundredths of a second
 _BATCH = 500  # digests in a query; SQLite allows 32,766 values
@@ -115,36 +123,35 @@ class ContentDatabase:
         found: list[Digest] = []
         with self.guarded():
             for some in in_batches(dict.fromkeys(digests)):
-                here = self._whole([digest.key for digest in some])
-                if self._drop_damaged(here):
-                    here = self._whole(list(here))
+                keys = [digest.key for digest in some]
+                here = self._whole(keys)
+                if here and self._drop_damaged(_rows_of(len(keys)), keys):
+                    here = self._whole(keys)
                 found += [digest for digest in some if digest.key not in here]
         return found
 
     def _whole(self, keys: list[bytes]) -> set[bytes]:
-        marks = ",".join("?" * len(keys))
-        query = f"SELECT digest FROM manifest JOIN blob USING (id) WHERE whole AND digest IN ({marks})"
+        query = f"SELECT digest FROM blob WHERE id IN ({_rows_of(len(keys))})"
         return {key for (key,) in self.connection.execute(query, keys)}
 
-    def check(self, keys: Iterable[bytes]) -> None:
-        """Drop what is damaged of the digests that are here whole; `keys` are theirs (`Digest.key`)."""
+    def check(self, rows: str) -> None:
+        """Drop what is damaged of the manifests whose `id` the query `rows` names, and of those below them."""
         with self.guarded():
-            for some in in_batches(keys):
-                self._drop_damaged(self._whole(some))
+            self._drop_damaged(rows)
 
-    def _drop_damaged(self, keys: set[bytes]) -> bool:
-        damaged = self._damaged(keys) if self.path is not None else set()
+    def _drop_damaged(self, rows: str, values: Sequence[bytes] = ()) -> bool:
+        damaged = self._damaged(rows, values) if self.path is not None else set()
         if damaged:
             self._drop(damaged)
         return bool(damaged)
 
-    def _damaged(self, keys: set[bytes]) -> set[int]:
-        """The rows of the manifests, at or below `keys`, that are incomplete or damaged."""
-        lacking = without_config(self.connection, keys)
+    def _damaged(self, rows: str, values: Sequence[bytes]) -> set[int]:
+        """The rows of the manifests, at or below those that `rows` names, that are incomplete or damaged."""
+        with self.temporary():
+            begin_check(self.connection, rows, values)
+            found, lacking = unsound(self.connection), without_config(self.connection)
         read = ((identity, self.manifest(Digest.of_key(key))) for identity, key in lacking.items())
-        return unsound(self.connection, keys) | {
-            identity for identity, manifest in read if manifest is not None and needs_config(manifest)
-        }
+        return found | {identity for identity, manifest in read if manifest is not None and needs_config(manifest)}
 
     def _drop(self, identities: Collection[int]) -> None:
         with self._transaction():
@@ -257,7 +264,7 @@ class ContentDatabase:
             (key, len(raw)),
         )
         self.connection.execute(
-            "INSERT OR IGNORE INTO content SELECT id, ?1, row_sum(?1) FROM blob WHERE digest = ?2",
+            f"INSERT OR IGNORE INTO content SELECT id, ?1, {checksum('?1')} FROM blob WHERE digest = ?2",
             (zlib.compress(raw), key),
         )
 
@@ -284,6 +291,12 @@ class ContentDatabase:
             " WHERE sum IS NULL AND id = (SELECT id FROM blob WHERE digest = ?)",
             (key,),
         )
+
+
+def _rows_of(number: int) -> str:
+    """The query for the rows of the manifests that are here whole, of so many digests."""
+    marks = ",".join("?" * number)
+    return f"SELECT id FROM manifest JOIN blob USING (id) WHERE whole AND digest IN ({marks})"
 
 
 def in_batches(values: Iterable[_Value]) -> Iterator[list[_Value]]:

@@ -105,7 +105,10 @@ class DiskUsage:
             " WHERE whole IS NOT 1"
         )
         with self.database.guarded():
-            self.database.check(key for (key,) in self._connection.execute("SELECT DISTINCT digest FROM tag"))
+            self.database.check(
+                "SELECT manifest.id FROM tag CROSS JOIN blob USING (digest)"
+                " CROSS JOIN manifest ON manifest.id = blob.id WHERE whole"
+            )
             return [(Repository(name), Digest.of_key(key)) for name, key in self._connection.execute(query)]
 
     def on_placeholders(self) -> list[tuple[Repository, Tag, Digest]]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.contents.sums import checksum
 from dregutil.oci.names import Digest, Repository
 
 __all__ = ["ROW_SUM", "ReferrerLists"]
@@ -18,7 +19,7 @@ Place = tuple[Repository, Digest]
 _WRITTEN_AT_ONCE = 1000
 _COLUMNS = "registry, repository, subject, read_at, referrers"
 _NONE = ("", b"")  # the place that says that the registry had no referrers API
-ROW_SUM = "row_sum(CAST(repository AS BLOB), subject, CAST(read_at AS BLOB), CAST(referrers AS BLOB))"
+ROW_SUM = checksum("repository", "subject", "read_at", "referrers")
 
 
 class ReferrerLists:

@@ -8,20 +8,43 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from dregutil.oci.image import DEEPEST
 
-__all__ = ["BLOB_SUM", "CONTENT_SUM", "MANIFEST_SUM", "SUMS", "drop", "install", "unsound", "without_config"]
+__all__ = [
+    "BLOB_SUM",
+    "CONTENT_SUM",
+    "MANIFEST_SUM",
+    "SUMS",
+    "begin_check",
+    "checksum",
+    "drop",
+    "install",
+    "unsound",
+    "without_config",
+]
 
 _CHILD, _CONFIG = 1, 2  # roles of parts
-BLOB_SUM = "row_sum(CAST(blob.digest AS BLOB), CAST(blob.size AS BLOB))"
-CONTENT_SUM = "row_sum(CAST(content.deflated AS BLOB))"
+_ROLES = "(1, 2, 3, 4)"
+
+
+def checksum(*values: str) -> str:
+    """SQL for the checksum of values: the CRC-32 of all of them, each as bytes after their number and a colon.
+
+    Damaged text may not decode, so every value is cast to bytes.
+    """
+    parts = " || ".join(f"length(CAST({value} AS BLOB)) || ':' || ({value})" for value in values)
+    return f"crc32(coalesce(CAST({parts} AS BLOB), x''))"
+
+
+BLOB_SUM = checksum("blob.digest", "blob.size")
+CONTENT_SUM = checksum("content.deflated")
+_PART_SUM = checksum("named.digest", "part.role")
+_OWN_SUM = checksum("(SELECT digest FROM blob WHERE blob.id = manifest.id)", "manifest.media_type", "manifest.kind")
 MANIFEST_SUM = (
-    "(row_sum((SELECT CAST(digest AS BLOB) FROM blob WHERE blob.id = manifest.id), CAST(manifest.media_type AS BLOB),"
-    " CAST(manifest.kind AS BLOB)) + manifest.whole + coalesce((SELECT sum(row_sum(CAST(named.digest AS BLOB),"
-    " CAST(part.role AS BLOB))) FROM part JOIN blob AS named ON named.id = part.blob"
-    " WHERE part.manifest = manifest.id), 0))"
+    f"({_OWN_SUM} + manifest.whole + coalesce((SELECT sum({_PART_SUM}) FROM part"
+    " JOIN blob AS named ON named.id = part.blob WHERE part.manifest = manifest.id), 0))"
 )
 
 # A migration: the rows that are there are trusted.
@@ -34,57 +57,74 @@ SUMS = (
     f"UPDATE manifest SET sum = {MANIFEST_SUM}",
 )
 
+# What a check looks at. Many manifests have the same parts, and each is looked at once. `pair` is a blob and its role
+# in one number; its checksum goes into that of a manifest.
+_CHECKED = (
+    "CREATE TEMP TABLE IF NOT EXISTS sought (id INTEGER PRIMARY KEY)",
+    "CREATE TEMP TABLE IF NOT EXISTS pair (id INTEGER PRIMARY KEY)",
+    "CREATE TEMP TABLE IF NOT EXISTS pair_sum (id INTEGER PRIMARY KEY, sum INTEGER NOT NULL)",
+    "DELETE FROM sought",
+    "DELETE FROM pair",
+    "DELETE FROM pair_sum",
+)
+_PAIR = "part.blob * 8 + part.role"
+
 
 def install(connection: sqlite3.Connection) -> None:
-    """Give a connection the function `row_sum`."""
-    connection.create_function("row_sum", -1, _row_sum, deterministic=True)
+    """Give a connection the function `crc32`."""
+    connection.create_function("crc32", 1, zlib.crc32, deterministic=True)
 
 
-def _row_sum(*values: bytes | None) -> int:
-    """All values are bytes: damaged text may not decode."""
-    found = 0
-    for value in values:
-        part = value or b""
-        found = zlib.crc32(b"%d:" % len(part) + part, found)
-    return found
+def begin_check(connection: sqlite3.Connection, rows: str, values: Sequence[bytes] = ()) -> None:
+    """Gather what `unsound` and `without_config` look at: the manifests that the query `rows` names, and those below.
+
+    The caller holds a transaction.
+    """
+    for statement in _CHECKED:
+        connection.execute(statement)
+    connection.execute(f"INSERT OR IGNORE INTO sought {rows}", values)
+    for _ in range(DEEPEST):
+        connection.execute(
+            f"INSERT OR IGNORE INTO pair SELECT {_PAIR} FROM sought CROSS JOIN part ON part.manifest = sought.id"
+            f" WHERE part.role IN {_ROLES} AND typeof(part.blob) = 'integer' AND part.blob BETWEEN 1 AND 1 << 56"
+        )
+        children = f"SELECT id / 8 FROM pair WHERE id % 8 = {_CHILD}"
+        if not connection.execute(f"INSERT OR IGNORE INTO sought {children}").rowcount:
+            break
+    connection.execute(
+        f"INSERT INTO pair_sum SELECT pair.id, {checksum('named.digest', 'pair.id % 8')} FROM pair"
+        " CROSS JOIN blob AS named ON named.id = pair.id / 8"
+    )
 
 
-def unsound(connection: sqlite3.Connection, keys: Collection[bytes]) -> set[int]:
-    """The rows of the manifests, at or below `keys` (digests), that are damaged or incomplete: the row, a part, a size,
-    or the bytes of the manifest or its config."""
+def unsound(connection: sqlite3.Connection) -> set[int]:
+    """The rows of the manifests that are damaged or incomplete: the row, a part, a size, or the bytes of the manifest
+    or its config."""
     queries = (
         # Its own row, its bytes.
-        "SELECT reached.id FROM reached LEFT JOIN manifest USING (id) LEFT JOIN content USING (id)"
-        f" LEFT JOIN blob USING (id) WHERE manifest.sum IS NOT {MANIFEST_SUM} OR content.sum IS NOT {CONTENT_SUM}"
-        f" OR content.id IS NULL OR manifest.id IS NULL OR blob.sum IS NOT {BLOB_SUM}",
+        "SELECT sought.id FROM sought LEFT JOIN manifest USING (id) LEFT JOIN content USING (id)"
+        f" LEFT JOIN blob USING (id) WHERE content.id IS NULL OR manifest.id IS NULL OR manifest.sum IS NOT ({_OWN_SUM}"
+        " + manifest.whole + coalesce((SELECT sum(pair_sum.sum) FROM part CROSS JOIN pair_sum"
+        f" ON pair_sum.id = {_PAIR} WHERE part.manifest = manifest.id), 0))"
+        f" OR content.sum IS NOT {CONTENT_SUM} OR blob.sum IS NOT {BLOB_SUM}",
         # What it names: sizes, and the bytes of a config that was read.
-        "SELECT reached.id FROM reached JOIN part ON part.manifest = reached.id LEFT JOIN blob ON blob.id = part.blob"
-        f" LEFT JOIN content ON content.id = part.blob WHERE blob.sum IS NOT {BLOB_SUM}"
-        f" OR (content.id IS NOT NULL AND content.sum IS NOT {CONTENT_SUM})",
+        "SELECT part.manifest FROM part JOIN sought ON sought.id = part.manifest WHERE part.blob IN"
+        " (SELECT pair.id / 8 FROM pair LEFT JOIN blob ON blob.id = pair.id / 8"
+        f" LEFT JOIN content ON content.id = pair.id / 8 WHERE blob.sum IS NOT {BLOB_SUM}"
+        f" OR (content.id IS NOT NULL AND content.sum IS NOT {CONTENT_SUM}))",
     )
-    return {identity for query in queries for (identity,) in _below(connection, keys, query)}
+    return {identity for query in queries for (identity,) in connection.execute(query)}
 
 
-def without_config(connection: sqlite3.Connection, keys: Collection[bytes]) -> dict[int, bytes]:
-    """The rows of the manifests, at or below `keys`, whose config is not here, with their digests. It is not read for
-    every kind of manifest."""
+def without_config(connection: sqlite3.Connection) -> dict[int, bytes]:
+    """The rows of the manifests whose config is not here, with their digests. It is not read for every kind of
+    manifest."""
     query = (
-        "SELECT reached.id, blob.digest FROM reached JOIN blob USING (id)"
-        f" JOIN part ON part.manifest = reached.id AND part.role = {_CONFIG}"
-        " LEFT JOIN content ON content.id = part.blob WHERE content.id IS NULL"
+        "SELECT sought.id, blob.digest FROM part JOIN sought ON sought.id = part.manifest JOIN blob USING (id)"
+        f" WHERE part.role = {_CONFIG} AND part.blob IN (SELECT pair.id / 8 FROM pair"
+        f" LEFT JOIN content ON content.id = pair.id / 8 WHERE pair.id % 8 = {_CONFIG} AND content.id IS NULL)"
     )
-    return dict(_below(connection, keys, query))
-
-
-def _below(connection: sqlite3.Connection, keys: Collection[bytes], query: str) -> sqlite3.Cursor:
-    """Runs `query`, in which `reached` has the manifests at or below `keys`."""
-    reached = (
-        "WITH RECURSIVE below (id, floor) AS ("
-        f" SELECT id, 0 FROM blob WHERE digest IN ({','.join('?' * len(keys))})"
-        " UNION SELECT part.blob, floor + 1 FROM below JOIN part ON part.manifest = below.id AND role = ?"
-        " WHERE floor < ?), reached (id) AS (SELECT DISTINCT id FROM below) "
-    )
-    return connection.execute(reached + query, [*keys, _CHILD, DEEPEST])
+    return dict(connection.execute(query).fetchall())
 
 
 def drop(connection: sqlite3.Connection, identities: Collection[int]) -> None:
