@@ -16,7 +16,7 @@ from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.contents.disk_usage import DiskUsage
 from dregutil.inventory.contents.measured import BY, SORTS, Measured, UsageRow
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manifest
-from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository
 from images import Pusher
 from program import Program, on_terminal
 from servers.http import Answer, Proxy, Request
@@ -81,7 +81,7 @@ def gathered(
     database = ContentDatabase.private()
     for tree in registry.values():
         database.add(tree, whole=[one.digest for one in tree])
-    tags = [(Repository(name), Tag(tag), tree[0].digest) for (name, tag), tree in sorted(registry.items())]
+    tags = [(Repository(name), [(tag, tree[0].digest.key)]) for (name, tag), tree in sorted(registry.items())]
     usage = DiskUsage(database, tags, None if shown is None else [Repository(name) for name in shown])
     assert usage.missing() == []
     usage.own(lambda repository, _: repository[:1])

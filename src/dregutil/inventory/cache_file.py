@@ -9,10 +9,11 @@ import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeGuard
 
 from dregutil.errors import CacheError, UsageError
 from dregutil.files import check_is_file, lock_file, others_link, write_atomically
+from dregutil.inventory.packed_tags import PackedTags
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
 
@@ -111,12 +112,18 @@ def _read_large(file: BinaryIO) -> Inventory:
     found, inventory = msgspec.json.decode(raw, type=dict[str, msgspec.Raw]), Inventory()
     done = 0
     for name, tags in found.items():
-        inventory.replace(*_checked(name, msgspec.json.decode(tags), {}))
+        read = msgspec.json.decode(tags)
+        packed = PackedTags.parse(read) if _is_of_text(read) else None
+        inventory.replace(*(_checked(name, read, {}) if packed is None else (Repository.parse(name), packed)))
         done += len(memoryview(tags))
         if done > _LARGE:
             raw.madvise(mmap.MADV_DONTNEED)  # the pages that were read no longer count as memory
             done = 0
     return inventory
+
+
+def _is_of_text(tags: object) -> TypeGuard[dict[str, str]]:
+    return isinstance(tags, dict) and {str}.issuperset(map(type, tags.values()))
 
 
 def _texts(inventory: Inventory) -> Iterator[str]:

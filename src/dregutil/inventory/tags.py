@@ -82,6 +82,11 @@ class Inventory:
             for digest in dict.fromkeys(tags.values()):
                 yield repository, digest
 
+    def keyed(self) -> Iterator[tuple[Repository, Iterator[tuple[str, bytes]]]]:
+        """Each repository with its tags and the keys of their digests."""
+        for repository, tags in self._tags.items():
+            yield repository, tags.keyed()
+
     def replace(self, repository: Repository, tags: Mapping[Tag, Digest]) -> None:
         """Replace all tags of a repository; without any, the repository is dropped."""
         if tags:

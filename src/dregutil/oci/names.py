@@ -104,6 +104,10 @@ class Tag(str):
         return cls(text)
 
 
+is_tag = _TAG.fullmatch
+"""Whether text is a tag."""
+
+
 def as_tag(text: str) -> str:
     """A version as a tag: a tag cannot contain `+`, and Helm writes it as `_`."""
     return text.replace("+", "_")

@@ -160,11 +160,11 @@ def held_by_rules(database: ContentDatabase, judgement: Judgement) -> Mapping[tu
     because not everything that stays was read."""
     keys: dict[tuple[str, str] | None, int] = {}
 
-    def lines() -> Iterator[tuple[Repository, Tag, Digest]]:
+    def lines() -> Iterator[tuple[Repository, list[tuple[str, bytes]]]]:
         for verdict in judgement:
             if not verdict.goes:
                 number = keys.setdefault(kept_alone(verdict), len(keys))
-                yield Repository(str(number)), verdict.facts.tag or Tag(""), verdict.facts.digest
+                yield Repository(str(number)), [(verdict.facts.tag or "", verdict.facts.digest.key)]
 
     held = {row.repository: row.unique for row in DiskUsage(database, lines()).measure("repo").rows()}
     return {key: held.get(Repository(str(number)), 0) for key, number in keys.items() if key is not None}

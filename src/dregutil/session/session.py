@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.oci.names import Digest, Repository
 from dregutil.select.usage_by import LABEL, check_usage_by
 from dregutil.session.cleanup import CleanupSession
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from dregutil.inventory.contents.disk_usage import DiskUsage
     from dregutil.inventory.contents.usage_reading import ReferrersRead
     from dregutil.inventory.crawl_result import CrawlResult
-    from dregutil.inventory.tags import Inventory
     from dregutil.plan.listed_waste import ListedWaste
     from dregutil.session.results import Weighed
 
@@ -67,7 +66,7 @@ class AsyncSession(CleanupSession):
         from dregutil.session.results import Weighed
 
         stored, database = self.stored(), self.database
-        usage = DiskUsage(database, _tags(source.shown), shown)
+        usage = DiskUsage(database, source.shown.keyed(), shown)
         missing = usage.missing()
         if stored is not None and self.storage is not None:
             read_from_storage(self.storage, stored, database, {digest for _, digest in missing})
@@ -131,9 +130,3 @@ class AsyncSession(CleanupSession):
 
         async with self.connected() as registry:
             return (await read_foreign_sizes(registry, foreign)).items()
-
-
-def _tags(inventory: Inventory) -> Iterator[tuple[Repository, Tag, Digest]]:
-    for repository, tags in inventory.as_mapping().items():
-        for tag, digest in tags.items():
-            yield repository, tag, digest

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dregutil.errors import UsageError
 from dregutil.inventory.packed_tags import PackedTags
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag
@@ -103,3 +104,22 @@ def test_an_inventory_finds_the_holders_of_digests(
         for name in map(Repository, "af")
         for digest in DIGESTS
     )
+
+
+TEXTS = st.sampled_from([*DIGESTS, "", "sha256:", f"sha256:{'AB' * 32}", f"sha256:{' ' * 64}", f"sha256:{'ab ' * 21}a"])
+ODD = ["", "sha256:" * 2 + "ab" * 28 + "c", "ab" * 35 + "c", f"sha256:{'ab' * 31}", f"sha256:{'ab' * 31}é0"]
+NAMES = st.sampled_from(["1", "2", "v1.0", "_", "", "-1", "a\nb", "a\n", "é", "a" * 128, "b" * 129])
+
+
+@given(st.dictionaries(NAMES, TEXTS | st.sampled_from(ODD)) | MAPPINGS)
+def test_text_is_packed_where_each_name_and_digest_parses(tags: dict[str, str]) -> None:
+    try:
+        parsed = {Tag.parse(tag): Digest.parse(digest) for tag, digest in tags.items()}
+    except UsageError:
+        assert PackedTags.parse(tags) is None
+        return
+    packed = PackedTags.parse(tags)
+    assert (packed is not None) == (bool(tags) and all(one.algorithm == "sha256" for one in parsed.values()))
+    if packed is not None:
+        assert packed == PackedTags(parsed)
+        assert list(packed.keyed()) == [(tag, digest.key) for tag, digest in parsed.items()]

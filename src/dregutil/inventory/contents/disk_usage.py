@@ -29,11 +29,14 @@ _TABLES = (
     "CREATE TEMP TABLE real_size (blob INTEGER PRIMARY KEY, size INTEGER NOT NULL)",
     "CREATE TEMP VIEW sized AS SELECT blob.id, blob.digest, coalesce(real_size.size, blob.size) AS size FROM blob"
     " LEFT JOIN real_size ON real_size.blob = blob.id",
-    "CREATE TEMP TABLE tag (id INTEGER PRIMARY KEY, place INTEGER NOT NULL, name TEXT NOT NULL, digest BLOB NOT NULL)",
+    # `blob`: the row of its digest; NULL if nothing is known of it yet.
+    "CREATE TEMP TABLE tag (id INTEGER PRIMARY KEY, place INTEGER NOT NULL, blob INTEGER, name TEXT NOT NULL,"
+    " digest BLOB NOT NULL)",
     # What goes with its subject, as the referrers API says.
     "CREATE TEMP TABLE referrer (place INTEGER, subject INTEGER, manifest INTEGER,"
     " PRIMARY KEY (subject, place, manifest)) WITHOUT ROWID",
 )
+_ROW = "(SELECT blob.id FROM blob WHERE blob.digest = tag.digest)"
 # Whose each tag is. What is not shown has an owner without a name, with whom the others may share blobs.
 _OWNERS = (
     "DROP TABLE IF EXISTS temp.owned",
@@ -44,7 +47,7 @@ _OWNERS = (
 # The manifests that tags reach, by repository.
 _BELOW = (
     "WITH RECURSIVE below (place, id) AS ("
-    " SELECT DISTINCT tag.place, blob.id FROM tag JOIN blob ON blob.digest = tag.digest"
+    " SELECT DISTINCT tag.place, tag.blob FROM tag WHERE tag.blob IS NOT NULL"
     " UNION SELECT below.place, part.blob FROM below JOIN part ON part.manifest = below.id AND role = :child"
     " UNION SELECT below.place, referrer.manifest FROM below"
     " JOIN referrer ON referrer.subject = below.id AND referrer.place = below.place)"
@@ -61,24 +64,27 @@ class DiskUsage:
     def __init__(
         self,
         database: ContentDatabase,
-        tags: Iterable[tuple[Repository, Tag, Digest]],
+        tags: Iterable[tuple[Repository, Iterable[tuple[str, bytes]]]],
         shown: Collection[Repository] | None = None,
     ) -> None:
-        """`tags` are those of the whole registry, one repository after another. `shown`: only these get rows, though
-        what they share with others counts as shared."""
+        """`tags` are those of the whole registry: repositories, each with its tags and the keys of their digests.
+        `shown`: only these get rows, though what they share with others counts as shared."""
         self.database = database
         self._connection = database.connection
         self._is_filtered = shown is not None
         self._measurements = 0
+        self._dropped = database.dropped
+        self._is_known = False
         with database.guarded():
             for statement in _TABLES:
                 self._connection.execute(statement)
             with database.temporary():
-                self._connection.executemany("INSERT INTO tag VALUES (NULL, ?, ?, ?)", self._placed(tags, shown))
+                self._place(tags, shown)
 
     def measure(self, by: str) -> Measured:
         """What each line of `by` weighs: "repo", "tag", "layer", or "owner" after `own`."""
         self._measurements += 1
+        self._find_rows()
         return measure_lines(self.database, by, number=self._measurements, is_filtered=self._is_filtered)
 
     def own(self, owner_of: Callable[[Repository, Digest], str]) -> None:
@@ -101,22 +107,22 @@ class DiskUsage:
         """The digests that the content database does not have whole, with each repository that has a tag on it."""
         query = (
             "SELECT DISTINCT place.name, tag.digest FROM tag JOIN place ON place.id = tag.place"
-            " LEFT JOIN blob ON blob.digest = tag.digest LEFT JOIN manifest ON manifest.id = blob.id"
-            " WHERE whole IS NOT 1"
+            " LEFT JOIN manifest ON manifest.id = tag.blob WHERE whole IS NOT 1"
         )
         with self.database.guarded():
-            self.database.check(
-                "SELECT manifest.id FROM tag CROSS JOIN blob USING (digest)"
-                " CROSS JOIN manifest ON manifest.id = blob.id WHERE whole"
-            )
-            return [(Repository(name), Digest.of_key(key)) for name, key in self._connection.execute(query)]
+            self.database.check("SELECT tag.blob FROM tag CROSS JOIN manifest ON manifest.id = tag.blob WHERE whole")
+            self._find_rows()
+            found = [(Repository(name), Digest.of_key(key)) for name, key in self._connection.execute(query)]
+        self._is_known = not found
+        return found
 
     def on_placeholders(self) -> list[tuple[Repository, Tag, Digest]]:
         """The tags that an interrupted run left on a placeholder: they weigh nothing that anybody pushed."""
         query = (
             "SELECT place.name, tag.name, tag.digest FROM tag JOIN place ON place.id = tag.place"
-            " JOIN blob ON blob.digest = tag.digest JOIN manifest USING (id) WHERE blob.size < ?"
+            " JOIN blob ON blob.id = tag.blob JOIN manifest ON manifest.id = blob.id WHERE blob.size < ?"
         )
+        self._find_rows()
         with self.database.guarded():
             small = self._connection.execute(query, (_LARGEST_PLACEHOLDER,)).fetchall()
         found = ((Repository(name), Tag(tag), Digest.of_key(key)) for name, tag, key in small)
@@ -124,6 +130,7 @@ class DiskUsage:
 
     def reached(self) -> Iterator[tuple[Repository, Digest]]:
         """The manifests that tags reach, in each repository: what they name, its children, and the referrers added."""
+        self._find_rows()
         with self.database.guarded():
             named = "SELECT place.name, blob.digest FROM below JOIN blob USING (id) JOIN place ON place.id = place"
             for name, key in self._connection.execute(f"{_BELOW} {named}", {"child": CHILD}):
@@ -145,6 +152,7 @@ class DiskUsage:
             " JOIN part ON part.manifest = below.id AND role = :foreign"
             " JOIN blob ON blob.id = part.blob JOIN place ON place.id = below.place"
         )
+        self._find_rows()
         with self.database.guarded():
             if not self._connection.execute("SELECT 1 FROM part WHERE role = ? LIMIT 1", (FOREIGN,)).fetchone():
                 return []
@@ -162,14 +170,25 @@ class DiskUsage:
                 ((size, digest.key) for digest, size in sizes),
             )
 
-    def _placed(
-        self, tags: Iterable[tuple[Repository, Tag, Digest]], shown: Collection[Repository] | None
-    ) -> Iterator[tuple[int, Tag, bytes]]:
+    def _place(
+        self, tags: Iterable[tuple[Repository, Iterable[tuple[str, bytes]]]], shown: Collection[Repository] | None
+    ) -> None:
         places: dict[Repository, int] = {}
-        for repository, tag, digest in tags:
+        for repository, keyed in tags:
             place = places.get(repository)
             if place is None:
                 place = places[repository] = len(places) + 1
                 is_shown = shown is None or repository in shown
                 self._connection.execute("INSERT INTO place VALUES (?, ?, ?)", (place, repository, is_shown))
-            yield place, tag, digest.key
+            self._connection.executemany(
+                f"INSERT INTO tag VALUES (NULL, {place}, (SELECT id FROM blob WHERE digest = ?2), ?1, ?2)", keyed
+            )
+
+    def _find_rows(self) -> None:
+        """Find the rows of digests that were read, or dropped and read again, since they were last looked for."""
+        was_dropped = self.database.dropped != self._dropped
+        if not self._is_known or was_dropped:
+            with self.database.guarded(), self.database.temporary():
+                where = "" if was_dropped else " WHERE tag.blob IS NULL"
+                self._connection.execute(f"UPDATE tag SET blob = {_ROW}{where}")
+            self._dropped = self.database.dropped

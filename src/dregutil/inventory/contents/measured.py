@@ -220,8 +220,7 @@ class _Measurement:
             " WHERE owner_of.line = held.line)",
         }.get(self.by, "= line")
         self._execute(
-            f"INSERT OR IGNORE INTO held SELECT {line}, blob.id FROM tag"
-            " CROSS JOIN blob ON blob.digest = tag.digest CROSS JOIN manifest ON manifest.id = blob.id"
+            f"INSERT OR IGNORE INTO held SELECT {line}, tag.blob FROM tag CROSS JOIN manifest ON manifest.id = tag.blob"
         )
         for _ in range(DEEPEST):
             children = self._execute(

@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 _CHILD, _CONFIG = 1, 2  # roles of parts
-_ROLES = "(1, 2, 3, 4)"
 
 
 def checksum(*values: str) -> str:
@@ -41,7 +40,8 @@ def checksum(*values: str) -> str:
 BLOB_SUM = checksum("blob.digest", "blob.size")
 CONTENT_SUM = checksum("content.deflated")
 _PART_SUM = checksum("named.digest", "part.role")
-_OWN_SUM = checksum("(SELECT digest FROM blob WHERE blob.id = manifest.id)", "manifest.media_type", "manifest.kind")
+_TYPE = ("manifest.media_type", "manifest.kind")
+_OWN_SUM = checksum("(SELECT digest FROM blob WHERE blob.id = manifest.id)", *_TYPE)
 MANIFEST_SUM = (
     f"({_OWN_SUM} + manifest.whole + coalesce((SELECT sum({_PART_SUM}) FROM part"
     " JOIN blob AS named ON named.id = part.blob WHERE part.manifest = manifest.id), 0))"
@@ -85,8 +85,9 @@ def begin_check(connection: sqlite3.Connection, rows: str, values: Sequence[byte
     connection.execute(f"INSERT OR IGNORE INTO sought {rows}", values)
     for _ in range(DEEPEST):
         connection.execute(
-            f"INSERT OR IGNORE INTO pair SELECT {_PAIR} FROM sought CROSS JOIN part ON part.manifest = sought.id"
-            f" WHERE part.role IN {_ROLES} AND typeof(part.blob) = 'integer' AND part.blob BETWEEN 1 AND 1 << 56"
+            # A damaged part may not be a number.
+            f"INSERT OR IGNORE INTO pair SELECT CAST({_PAIR} AS INTEGER) FROM sought"
+            " CROSS JOIN part ON part.manifest = sought.id"
         )
         children = f"SELECT id / 8 FROM pair WHERE id % 8 = {_CHILD}"
         if not connection.execute(f"INSERT OR IGNORE INTO sought {children}").rowcount:
@@ -103,7 +104,8 @@ def unsound(connection: sqlite3.Connection) -> set[int]:
     queries = (
         # Its own row, its bytes.
         "SELECT sought.id FROM sought LEFT JOIN manifest USING (id) LEFT JOIN content USING (id)"
-        f" LEFT JOIN blob USING (id) WHERE content.id IS NULL OR manifest.id IS NULL OR manifest.sum IS NOT ({_OWN_SUM}"
+        f" LEFT JOIN blob USING (id) WHERE content.id IS NULL OR manifest.id IS NULL OR manifest.sum IS NOT"
+        f" ({checksum('blob.digest', *_TYPE)}"
         " + manifest.whole + coalesce((SELECT sum(pair_sum.sum) FROM part CROSS JOIN pair_sum"
         f" ON pair_sum.id = {_PAIR} WHERE part.manifest = manifest.id), 0))"
         f" OR content.sum IS NOT {CONTENT_SUM} OR blob.sum IS NOT {BLOB_SUM}",
