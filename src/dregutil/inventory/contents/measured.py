@@ -246,9 +246,9 @@ class _Measurement:
             (CONFIG, LAYER, FOREIGN),
         )
         self._execute(
-            f"INSERT INTO {self.owner}"
-            " SELECT reach.blob, CASE WHEN count(*) = 1 THEN min(line) ELSE 0 END, size, count(*)"
-            " FROM reach JOIN sized ON sized.id = reach.blob GROUP BY reach.blob"
+            # In the order of the lines: those of one line have blobs that were read together, and nothing is sorted.
+            f"INSERT INTO {self.owner} SELECT reach.blob, line, size, 1 FROM reach CROSS JOIN sized"
+            " ON sized.id = reach.blob WHERE true ON CONFLICT (blob) DO UPDATE SET line = 0, lines = lines + 1"
         )
 
     def weigh(self) -> None:
