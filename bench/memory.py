@@ -2,7 +2,7 @@
 refreshes, and what reads the cache of the last one. CPU time, and the peak memory of the whole process.
 
 The server is simulated: it runs in a separate process and answers each request with a few prepared bytes. Ten million
-tags take about an hour.
+tags are read once only, which takes about 20 minutes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from support import OURS
 from servers import Process, free_port
 
 TAGS = 100
+AGAIN = "refresh again"
 COMMANDS = {
     "refresh": ["refresh"],
-    "refresh again": ["refresh"],
+    AGAIN: ["refresh"],
     "`ls --top 20`": ["ls", "--top", "20", "--no-read"],
     "`list-tag-names` of one repository": ["list-tag-names", "r7"],
     "`query-tags` of a tenth": ["query-tags", "-r", "**", "-t", "<1.10"],
 }
 SPREAD = 2**255 // 7 | 1  # so that digests begin differently
+_MOST_AGAIN = 1_000_000
 _PAGE = 10_000  # repositories in a page of the catalog
 
 
@@ -79,6 +81,8 @@ def measure(tags: int) -> None:
     with tempfile.TemporaryDirectory() as name, SimulatedServer(folder := Path(name), tags // TAGS) as server:
         env = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")}
         for what, arguments in COMMANDS.items():
+            if what == AGAIN and tags > _MOST_AGAIN:
+                continue
             started = time.perf_counter()
             command = [str(OURS), "-reg", f"http://{server.host}", *arguments]
             child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=env)
