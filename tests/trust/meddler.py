@@ -112,6 +112,8 @@ class Meddler:
             self.done.append(Push(kind, name, tag, digest, goes_with or digest, began, time.monotonic(), was_on))
 
     def _put_index(self, name: Repository, digest: str) -> None:
+        if not self.world.pusher.has(name, digest):
+            return  # clients push a child first; olareg and zot take an index without it
         raw, media_type = self.world.raws[digest]
         entry = {"mediaType": media_type, "digest": digest, "size": len(raw)}
         self._put("index over", name, f"over-{next(_numbers)}", self.world.note_index([entry]))
@@ -132,6 +134,8 @@ def why_lost(push: Push, events: Sequence[Event], *, killed: bool) -> str:
     # The tag was on a placeholder, where the run had moved it, and the DELETE of that overtook the push.
     moved = [event.ended for event in here if event.method == "PUT" and event.reference == push.tag]
     overtaken = [event for event in here if _is_at_once(event, push) and min(moved, default=event.ended) < event.began]
+    # Or the server had looked up the tags of the digest that it deletes before the push moved one of them away.
+    overtaken += [event for event in here if _is_at_once(event, push) and event.reference == push.was_on]
     if push.kind == "own elsewhere" and overtaken:
         return "a tag was lost in the gap"
     hits = [event for event in here if event.ended >= push.began and _hits(event, push)]
@@ -153,9 +157,9 @@ def why_lost(push: Push, events: Sequence[Event], *, killed: bool) -> str:
 def gap_before(push: Push, events: Sequence[Event]) -> float:
     """Seconds between the last list before a push and the write that overwrote it."""
     here = [event for event in events if event.repository == push.repository]
-    hit = next(event for event in here if event.ended >= push.began and _hits(event, push))
+    hit = next((event.began for event in here if event.ended >= push.began and _hits(event, push)), push.ended)
     lists = [event.began for event in here if event.is_list and event.began <= push.ended]
-    return max(0.0, hit.began - max(lists, default=hit.began))
+    return max(0.0, hit - max(lists, default=hit))
 
 
 def _is_at_once(event: Event, push: Push) -> bool:
