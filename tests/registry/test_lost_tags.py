@@ -825,6 +825,30 @@ async def test_each_pair_of_names_may_be_one_store(memory: MemoryServer, aside: 
     assert all(aside.is_whole("alias", tag) for tag in before)
 
 
+@pytest.mark.parametrize("untags", [False, True])
+async def test_a_tag_pushed_again_after_the_look_is_not_one_that_outlives_its_digest(
+    memory: MemoryServer, aside: Pusher, tmp_path: Path, *, untags: bool
+) -> None:
+    """Its digest was gone, and the tag answers: a push looks like a server that keeps the tags of deleted digests."""
+    memory.switches.untags = untags
+    image = aside.push_image("r", "1.0", seed="one")
+    aside.push_image("r", "2.0", seed="two")
+    looks: list[int] = []
+
+    def push(request: Request, answer: Answer) -> Answer:
+        if request.path == f"/v2/r/manifests/{image['digest']}" and answer.status in (202, 404):
+            looks.append(answer.status)
+            if looks == [202, 404]:
+                aside.push_image("r", "1.0", seed="one")
+        return answer
+
+    with Proxy(memory.port, after=push) as proxy:
+        await Removing(proxy.url, tmp_path).remove("<2")
+    assert looks[:2] == [202, 404]
+    assert aside.tags("r")["1.0"] == image["digest"]
+    assert aside.is_whole("r", "1.0")
+
+
 # Unusual content
 
 

@@ -225,8 +225,8 @@ async def _still_answers(work: Work, state: StepState) -> bool:
         run.tags_stay = run.tags_stay or (False if step.tags and not state.is_swept else None)
         return False
     await asyncio.sleep(_SETTLE)
-    if not await _answers(work, step):
-        return False
+    if not await _answers(work, step) or await run.registry.find(work.repository, step.digest) is not None:
+        return False  # the tag went after all, or somebody has pushed the image again
     run.tags_stay = True
     return not await run.untagger.untag_recorded(state.intent) or await _answers(work, step)
 
