@@ -104,6 +104,9 @@ class Meddler:
         self, kind: str, name: Repository, tag: str, digest: str, *, goes_with: str = "", was_on: str = ""
     ) -> None:
         raw, media_type = self.world.raws[digest]
+        children = [entry["digest"] for entry in json.loads(raw).get("manifests") or ()]
+        if not all(self.world.pusher.has(name, child) for child in children):
+            return  # a client pushes them first; olareg and zot take an index without its children
         began = time.monotonic()
         path = f"/v2/{name}/manifests/{tag}"
         status, _, _ = self.world.pusher.request("PUT", path, raw, {"Content-Type": media_type})
@@ -112,8 +115,6 @@ class Meddler:
             self.done.append(Push(kind, name, tag, digest, goes_with or digest, began, time.monotonic(), was_on))
 
     def _put_index(self, name: Repository, digest: str) -> None:
-        if not self.world.pusher.has(name, digest):
-            return  # clients push a child first; olareg and zot take an index without it
         raw, media_type = self.world.raws[digest]
         entry = {"mediaType": media_type, "digest": digest, "size": len(raw)}
         self._put("index over", name, f"over-{next(_numbers)}", self.world.note_index([entry]))
