@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 __all__ = ["LOST", "Answer", "Endpoint", "Proxy", "Request"]
 
 _LONGEST_START = 20.0
+_TURNS = 5  # of the loop, in which accepted connections are made, and aborted ones are closed
 _TLS = b"\x16"  # the first byte of a TLS handshake
 
 
@@ -101,8 +102,10 @@ class Endpoint:
         ready.set()
         await self._stopped.wait()
         server.close()
-        for connection in list(connections):
-            connection.abort()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)  # connections that were accepted just now
+            for connection in list(connections):
+                connection.abort()
 
 
 class _Connection(asyncio.Protocol):
