@@ -2,23 +2,27 @@
 cache.
 
 200 repositories of 51 tags in real registries (distribution 2.8 and 3), on loopback and with 20 ms delay; prints a
-Markdown table. `python bench/crawl.py loopback` leaves out the delay and the query.
+Markdown table. `python bench/crawl.py loopback` leaves out the delay and the query; with the `src` folder of another
+version after it, that version reads the same registries, in turn with this one.
 """
 
 from __future__ import annotations
 
+import compileall
 import json
 import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from support import OURS, UNHURRIED, DelayProxy, Timed, compile_ours, fill, older_tool, timed, wrk_rate
+from support import OURS, ROOT, UNHURRIED, DelayProxy, Timed, compile_ours, fill, older_tool, timed, wrk_rate
 
 from servers import DistributionServer
 from servers.real import Distribution3Server
 
+OUR_SOURCE = ROOT / "src"
 REPOSITORIES, TAGS = 200, 51
 FEW = 4  # repositories that the older tool reads with the delay: all 200 would take minutes
 TOTAL = REPOSITORIES * TAGS
@@ -41,8 +45,11 @@ def main() -> None:
         print(f"| {' | '.join(row)} |")
 
 
-def _refresh(folder: Path, url: str, connections: int) -> Timed:
-    return timed([OURS, "-reg", url, "-c", "c.json", "--concurrency", str(connections), "refresh"], folder)
+def _refresh(folder: Path, url: str, connections: int, source: Path = OUR_SOURCE) -> Timed:
+    """A refresh by the version in `source`; each has its own cache and records."""
+    own = "ours" if source == OUR_SOURCE else "other"
+    options = ["-reg", url, "-c", f"{own}.json", "--concurrency", str(connections), "--state-dir", own, "refresh"]
+    return timed([sys.executable, "-m", "dregutil", *options], folder, PYTHONPATH=str(source))
 
 
 def _ours(folder: Path, url: str, connections: int) -> float:
@@ -62,27 +69,45 @@ def _loopback(folder: Path, name: str) -> list[tuple[str, str, str]]:
     few = kind(folder / f"few-{name}", cache=True, variables=UNHURRIED)
     fill(server.storage, REPOSITORIES, TAGS)
     fill(few.storage, 1, START)
-    rates, starts, runs = [], [], []
+    other = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else OUR_SOURCE
+    compileall.compile_dir(other, quiet=1)
+    rates: list[float] = []
+    pairs: dict[Path, list[tuple[Timed, Timed]]] = {OUR_SOURCE: [], other: []}  # a few tags and all, by either version
     with server, few:
         for _ in range(ROUNDS):
             rates.append(wrk_rate(server.url, _paths(), 32, folder, seconds=3))
-            starts.append(_refresh(folder, few.url, 32))
-            runs.append(_refresh(folder, server.url, 32))
+            for one, found in pairs.items():
+                found.append((_refresh(folder, few.url, 32, one), _refresh(folder, server.url, 32, one)))
         older = _older_rate(folder, server.url) if name == "2.8" else None
     rate = statistics.median(rates)
-    start, start_cpu = (statistics.median(getattr(one, what) for one in starts) for what in ("wall", "cpu"))
-    ours = (TOTAL - START) / (statistics.median(run.wall for run in runs) - start)
-    cpu = (statistics.median(run.cpu for run in runs) - start_cpu) / (TOTAL - START) * 1e6
+    ours = (TOTAL - START) / (_median(pairs[OUR_SOURCE], "wall", 1) - _median(pairs[OUR_SOURCE], "wall", 0))
+    start_cpu, cpu = _start_and_tag(pairs[OUR_SOURCE])
     rows = [
         (f"distribution {name}: maximum rate of the server (wrk, 32 connections)", f"{rate:,.0f}/s", ""),
         (f"distribution {name}: dregutil, share of that rate", f"{ours:,.0f} tags/s, {ours / rate:.0%}", "80 %"),
         (f"distribution {name}: CPU of dregutil per tag", f"{cpu:.0f} µs", "65 µs" if name == "3" else "115 µs"),
         (f"distribution {name}: CPU of a refresh of {START} tags", f"{start_cpu:.2f} s", "0.20 s"),
     ]
+    if other != OUR_SOURCE:
+        other_start, other_cpu = _start_and_tag(pairs[other])
+        what = f"distribution {name}: CPU compared with the other version"
+        compared = f"{cpu / other_cpu:.2f} × ({other_cpu:.0f} µs)"
+        rows.append((f"{what}, per tag", compared, ""))
+        rows.append((f"{what}, {START} tags", f"{start_cpu / other_start:.2f} × ({other_start:.2f} s)", ""))
     if older:
         what = f"distribution {name}: dregutil compared with the older tool, per tag"
         rows.append((what, f"{ours / older:.1f} × ({older:,.0f}/s)", "2.5 ×"))
     return rows
+
+
+def _median(pairs: Sequence[tuple[Timed, Timed]], what: str, which: int) -> float:
+    return statistics.median(getattr(pair[which], what) for pair in pairs)
+
+
+def _start_and_tag(pairs: Sequence[tuple[Timed, Timed]]) -> tuple[float, float]:
+    """CPU seconds of a refresh of a few tags, and microseconds of each further tag."""
+    start = _median(pairs, "cpu", 0)
+    return start, (_median(pairs, "cpu", 1) - start) / (TOTAL - START) * 1e6
 
 
 def _older_rate(folder: Path, url: str) -> float:

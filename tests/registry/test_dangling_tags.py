@@ -10,6 +10,7 @@ import pytest
 
 from dregutil.apply import last_look
 from dregutil.plan.outcome import Result
+from dregutil.registry import ConnectOptions
 from images import Pusher
 from removing import Removing, results
 from servers.http import Answer, Request
@@ -77,7 +78,9 @@ async def test_requests_grow_with_deleted_digests_and_not_with_dangling_tags(tmp
     (none, _), (few, _), (many, _) = [await cost(tmp_path, 200, number) for number in (0, 5, 50)]
     tries = 200 // 64 + 1
     assert few - none <= 4 * 200 + 5 * (tries + 3) + 20, "each digest is put, read, and deleted once more"
-    assert many - few <= 45 * (tries + 3), "a tag is asked for once for many digests"
+    # Until a HEAD was answered in the repository, a denied one is followed by a GET: at most one for each in flight.
+    in_flight = ConnectOptions().concurrency
+    assert many - few <= 45 * (tries + 3) + in_flight, "a tag is asked for once for many digests"
 
 
 async def test_a_tag_overtaken_by_a_delete_gets_its_image_back(tmp_path: Path) -> None:

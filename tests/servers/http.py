@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-__all__ = ["LOST", "Answer", "Endpoint", "Proxy", "Request"]
+__all__ = ["LOST", "Answer", "Endpoint", "Proxy", "Request", "Stranger"]
 
 _LONGEST_START = 20.0
 _TURNS = 5  # of the loop, in which accepted connections are made, and aborted ones are closed
@@ -180,6 +180,19 @@ class _Connection(asyncio.Protocol):
             return
         self._transport.write(whole)
         self._next()
+
+
+class Stranger(Endpoint):
+    """A host that should get no request. It answers 200 with `body`; `seen` has what it was sent."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+        self.seen: list[Request] = []
+
+    def answer(self, request: Request) -> Answer:
+        self.seen.append(request)
+        return Answer(200, self.body)
 
 
 class Proxy(Endpoint):

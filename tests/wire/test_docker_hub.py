@@ -17,7 +17,7 @@ from dregutil.registry.server_kind import Evidence
 from elsewhere import api_elsewhere
 from images import INDEX
 from native_access import access_to, hold_image, hold_index, listing_of, service_of
-from servers.http import Answer, Endpoint, Request
+from servers.http import Answer, Stranger
 from servers.native.hub import HubApi, HubRegistry
 from servers.native.tokens import User
 
@@ -210,21 +210,9 @@ def test_the_wait_in_seconds_and_as_a_time(headers: dict[str, str], seconds: flo
 # --- where the password goes
 
 
-class Stranger(Endpoint):
-    """Keeps what it is sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Request] = []
-
-    def answer(self, request: Request) -> Answer:
-        self.seen.append(request)
-        return Answer(200, b'{"count": 0, "next": null, "results": []}')
-
-
 async def test_the_next_page_is_not_sought_where_an_answer_says(registry: HubRegistry, api: HubApi) -> None:
     digests = fill(registry, 250)
-    with Stranger() as stranger:
+    with Stranger(b'{"count": 0, "next": null, "results": []}') as stranger:
         api.next_host = stranger.url
         assert dict((await listed(registry)).tags) == digests
         assert stranger.seen == []
@@ -232,7 +220,7 @@ async def test_the_next_page_is_not_sought_where_an_answer_says(registry: HubReg
 
 async def test_a_redirect_takes_no_token_along(registry: HubRegistry, api: HubApi) -> None:
     fill(registry, 1)
-    with Stranger() as stranger:
+    with Stranger(b'{"count": 0, "next": null, "results": []}') as stranger:
         original = api._answer
         api._answer = lambda request: (  # type: ignore[method-assign]
             original(request)

@@ -17,7 +17,7 @@ from dregutil.registry.native.points import Points
 from dregutil.registry.server_kind import Evidence
 from elsewhere import api_elsewhere
 from native_access import access_to, hold_image, hold_index, listing_of, service_of
-from servers.http import Answer, Endpoint, Request
+from servers.http import Answer, Stranger
 from servers.native import github as github_sim
 from servers.native.github import GhcrRegistry, GitHubApi
 from servers.native.tokens import User
@@ -317,22 +317,10 @@ async def test_what_is_pushed_back_for_too_long_is_looked_at_again(
 # --- where the token goes
 
 
-class Stranger(Endpoint):
-    """Keeps what it is sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Request] = []
-
-    def answer(self, request: Request) -> Answer:
-        self.seen.append(request)
-        return Answer(200, b"[]")
-
-
 async def test_the_last_page_is_a_number_and_no_address(registry: GhcrRegistry, api: GitHubApi) -> None:
     for one in range(250):
         hold_image(registry, WEB, f"1.{one}", seed=str(one))
-    with Stranger() as stranger:
+    with Stranger(b"[]") as stranger:
         api.last_host = stranger.url
         assert len((await listed(registry)).entries) == 250
         assert stranger.seen == []

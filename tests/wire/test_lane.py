@@ -279,10 +279,12 @@ class _Counted(asyncio.Protocol):
 
     connected = largest = 0
     obeys = True  # `Connection: close`
+    none = asyncio.Event()  # set while none is open
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         _Counted.connected += 1
+        _Counted.none.clear()
 
     def data_received(self, data: bytes) -> None:
         # By now, a connection that the client closed before it opened this one has been noticed.
@@ -291,6 +293,8 @@ class _Counted(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         _Counted.connected -= 1
+        if not _Counted.connected:
+            _Counted.none.set()
 
     def _answer(self, data: bytes) -> None:
         closes = _Counted.obeys and b"Connection: close" in data
@@ -306,7 +310,7 @@ async def test_there_are_few_more_connections_than_requests_at_once(
     most: int, obeys: bool, by_aiohttp: list[str]
 ) -> None:
     server = await asyncio.get_running_loop().create_server(_Counted, "127.0.0.1", 0)
-    _Counted.connected, _Counted.largest, _Counted.obeys = 0, 0, obeys
+    _Counted.connected, _Counted.largest, _Counted.obeys, _Counted.none = 0, 0, obeys, asyncio.Event()
     options = ConnectOptions(concurrency=most)
     async with server, connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", options) as registry:
         for gets in (1, 40, 3, 0):
@@ -320,6 +324,8 @@ async def test_there_are_few_more_connections_than_requests_at_once(
         # The lane has got the connections back, but for one that aiohttp may keep.
         assert not obeys or len(by_aiohttp) <= (0 if most >= 8 else 40 / most + 2)
     assert _Counted.largest <= most + most // 8
+    async with asyncio.timeout(10):
+        await _Counted.none.wait()  # the server has seen that the client closed them all
 
 
 async def test_with_one_connection_there_is_no_second_one() -> None:

@@ -226,8 +226,6 @@ async def test_a_password_that_changes_under_basic(keychain: Path, *, helped: bo
     assert times_asked(keychain) == 2
 
 
-# The proxy of the test may end before it has closed the connections of a client that gave up.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_token_with_less_than_the_requested_scope(guarded: Guarded, tmp_path: Path) -> None:
     """A denied repository is reported, and the others are read. A removal ends before anything is sent."""
     push(guarded, "private/x", ["1.0"])

@@ -16,7 +16,7 @@ from dregutil.registry.native import nexus as module
 from dregutil.registry.native.nexus import Nexus
 from images import IMAGE, INDEX
 from native_access import access_to, entry, hold_image, hold_index
-from servers.http import Answer, Endpoint, Request
+from servers.http import Answer, Request, Stranger
 from servers.native.nexus import NexusApi, NexusRegistry
 
 WEB = Repository("shop/web")
@@ -246,21 +246,9 @@ async def test_a_repository_may_be_open_to_everybody(registry: NexusRegistry, ap
     assert "authorization" not in api.requests[0].headers
 
 
-class Stranger(Endpoint):
-    """Keeps what it is sent."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Request] = []
-
-    def answer(self, request: Request) -> Answer:
-        self.seen.append(request)
-        return Answer(200, b'{"items": [], "continuationToken": null}')
-
-
 async def test_a_redirect_of_the_search_takes_no_login_along(registry: NexusRegistry, api: NexusApi) -> None:
     fill(registry, 1)
-    with Stranger() as stranger:
+    with Stranger(b'{"items": [], "continuationToken": null}') as stranger:
         api.answer = lambda request: Answer(307, headers={"Location": f"{stranger.url}{request.target}"})  # type: ignore[method-assign]
         with pytest.raises(NoListingError):
             await listed(api)

@@ -38,5 +38,5 @@ def absent_image(
 
 
 def absent_text(there: Sequence[Repository], name: Repository) -> str:
-    near = difflib.get_close_matches(name, there, n=3)
+    near = difflib.get_close_matches(name, [one for one in there if one != name], n=3)  # a catalog may have it, empty
     return f"there is no repository {name} with tags" + (f" (did you mean {', '.join(near)}?)" if near else "")

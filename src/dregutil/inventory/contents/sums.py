@@ -119,8 +119,7 @@ def unsound(connection: sqlite3.Connection) -> set[int]:
 
 
 def without_config(connection: sqlite3.Connection) -> dict[int, bytes]:
-    """The rows of the manifests whose config is not here, with their digests. It is not read for every kind of
-    manifest."""
+    """The sought manifests whose config is not stored: row id to digest. The configs of some kinds are never read."""
     query = (
         "SELECT sought.id, blob.digest FROM part JOIN sought ON sought.id = part.manifest JOIN blob USING (id)"
         f" WHERE part.role = {_CONFIG} AND part.blob IN (SELECT pair.id / 8 FROM pair"

@@ -1,7 +1,7 @@
 """The head of an answer to HEAD, read, and the bytes of the request. Pure.
 
-Only what cannot be read in two ways is taken; for everything else aiohttp is asked, which has the words for what is not
-HTTP. What is taken here, aiohttp reads as the same (`tests/properties/test_head.py`).
+Accepts only heads that have a single reading. The caller repeats any other request with aiohttp, which reports what is
+wrong. aiohttp reads every accepted head the same way (`tests/properties/test_head.py`).
 """
 
 from __future__ import annotations

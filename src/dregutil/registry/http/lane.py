@@ -85,7 +85,7 @@ class Lane:
             return None
         try:
             found = await connection.send(request)
-        except BaseException:
+        except BaseException:  # when cancelled, too: the answer to this request may still arrive on this connection
             self._drop(connection)
             raise
         if found is not None and found.keeps:
@@ -211,7 +211,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport = transport
         self._opened(self)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - all of it
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:

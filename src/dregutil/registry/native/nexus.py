@@ -7,8 +7,8 @@ AssetXO.java and SqlTableSearchService.java. The code of the format docker is no
 A component is a tag, its asset the manifest. Manifests without a tag are not listed (nexus-public#550). A tag whose
 manifest was deleted by its digest may stay (#925): what is listed may name nothing, see `Listing.may_dangle`.
 
-Nothing is deleted by this API. No source says what a deleted component takes along; and where the user names another
-repository of Nexus than the registry's, the same image may be in both.
+This API deletes nothing. What else a component's deletion removes is not documented, and if the user names the wrong
+Nexus repository, that repository may hold the same image.
 
 `Entry.pushed` is the later one of `blobCreated` and `lastModified`: either may move with a push that the other does not
 show. There is no `size`: `fileSize` is that of the manifest.
