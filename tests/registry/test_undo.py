@@ -76,6 +76,20 @@ def test_a_tag_that_has_moved_is_left_alone(pusher: Pusher, program: Program) ->
     assert pusher.tags("shop/web") == {**before, "0.3": new["digest"]}
 
 
+def test_what_came_back_stays_in_its_index_when_its_tag_moves(pusher: Pusher, program: Program) -> None:
+    """zot 1.4.3 keeps what was put by a tag alone only until that tag moves, whatever index lists it."""
+    inner = pusher.push_index("shop/web", "1.0", children=[pusher.push_image("shop/web", "0.1", seed="amd")])
+    pusher.push_index("shop/web", "nested", children=[inner, pusher.push_image("shop/web", "0.2", seed="more")])
+    pusher.push_image("shop/web", "2.0", seed="stays")
+    remove(program)
+    found = program.run("undo", "-y")
+    assert found.returncode == 0, found.stderr
+    pusher.push_index("shop/web", "1.0", children=[pusher.push_image("shop/web", seed="new")])
+    for tag in ("0.1", "0.2"):
+        pusher.push_image("shop/web", tag, seed=f"new {tag}")
+    assert pusher.is_whole("shop/web", "nested")
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_after_garbage_collection(tmp_path: Path, restarted: bool) -> None:
     """The server keeps running with its old cache, and is restarted: it accepts what it cannot serve."""

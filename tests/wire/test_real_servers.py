@@ -35,6 +35,7 @@ class Known:
     `nowhere`: its status where there is no such repository. `size_x`: the status of `tags/list?n=x`. `pages`: lists of
     tags have pages. `has_referrers`: the referrers API. `keeps_sha512`: what is put by a sha512 digest is there by it.
     `mounts`: a blob of another repository can be mounted. `retypes`: a tag moves from an image to an index.
+    `outlives_tag`: what an index lists is there by its digest when it was put by a tag only, and the tag moved.
     """
 
     fake: Switches
@@ -51,6 +52,7 @@ class Known:
     keeps_sha512: bool = True
     mounts: bool = True
     retypes: bool = True
+    outlives_tag: bool = True
 
 
 _OTHERS = Switches(untags=True, pages_tags=True, unlinks_blobs=False)
@@ -81,6 +83,7 @@ KNOWN = {
         keeps_sha512=False,
         mounts=False,
         retypes=False,
+        outlives_tag=False,
     ),
 }
 
@@ -227,6 +230,24 @@ def test_a_tag_that_moves_from_an_image_to_an_index(pusher: Pusher, known: Known
     status = pusher.request("PUT", f"/v2/{name}/manifests/1.0", raw, {"Content-Type": INDEX})[0]
     assert (status == 201) == known.retypes
     assert pusher.tags(name) == {"1.0": (index if known.retypes else image)["digest"]}
+
+
+@pytest.mark.parametrize("first_by_digest", [False, True])
+def test_what_an_index_lists_and_its_tag_moves(
+    pusher: Pusher, known: Known, name: str, *, first_by_digest: bool
+) -> None:
+    """An undo puts what an index lists by its digest first."""
+    new = pusher.push_image(name, seed="new")
+    raw = pusher.raw(name, new["digest"]).replace(b'"schemaVersion": 2', b'"schemaVersion": 2, "annotations": {}')
+    child = {**new, "digest": Pusher.digest_of(raw), "size": len(raw)}
+    for reference in (child["digest"], "1.0")[not first_by_digest :]:
+        pusher.push_manifest(name, reference, raw, child["mediaType"])
+    pusher.push_index(name, "2.0", children=[child])
+    assert pusher.is_whole(name, "2.0")
+    pusher.push_image(name, "1.0", seed="new")
+    stays = first_by_digest or known.outlives_tag
+    assert status_of(pusher, "GET", f"/v2/{name}/manifests/{child['digest']}") == (200 if stays else 404)
+    assert pusher.is_whole(name, "2.0") == stays
 
 
 def test_the_documented_versions_are_those_that_run() -> None:

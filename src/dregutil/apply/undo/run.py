@@ -30,7 +30,7 @@ from dregutil.registry.writer import WritableRegistry
 __all__ = ["RestoreRecorder", "UndoResult", "UndoRun", "apply_undo"]
 
 _AT_ONCE = 16  # manifests put, or blobs read, in one repository
-_BY_TAG = "sha256"  # what is put by a tag has this digest, whatever digest it had
+_BY_TAG = "sha256"  # the algorithm of the digest that a manifest has when it is put by a tag
 _FALSE_SUCCESS = (
     "the registry accepted its manifest and does not have it: its memory is of before its garbage collection, "
     "restart it and undo again"
@@ -140,12 +140,15 @@ class _PutBack:
         self.repaired: list[tuple[Repository, Tag, Digest]] = []
         self.unclear: list[tuple[Repository, Tag, tuple[Digest, ...]]] = []
         self.error: DregutilError | None = None
+        self._listed: set[tuple[Repository, Digest]] = set()  # by an index that comes back
         self._has_denied = False  # the registry, what it had accepted
 
     async def repository(
         self, repository: Repository, levels: Sequence[Sequence[UndoEntry]], on_placeholders: Sequence[Intent]
     ) -> None:
         """Put back what one repository lost. No answer, no login or no record ends it in all repositories."""
+        entries = (entry for level in levels for entry in level)
+        self._listed |= {(repository, child.digest) for entry in entries for child in entry.manifest.children}
         try:
             await self._clear(repository, on_placeholders)
             put: list[UndoEntry] = []
@@ -200,7 +203,8 @@ class _PutBack:
         for blob, holder in entry.mounts:
             if not await self.registry.mount_blob(entry.repository, blob, holder):
                 raise DregutilError(f"its blob {blob.short} is gone here, and could not be brought from {holder}")
-        by_tag = manifest.digest.algorithm == _BY_TAG
+        # zot 1.4.3 drops what was put by a tag alone when that tag moves, although an index lists it.
+        by_tag = manifest.digest.algorithm == _BY_TAG and (entry.repository, manifest.digest) not in self._listed
         if not by_tag:
             await put_back_unread(self.registry, entry.repository, manifest)
         put = await put_back_tags(
