@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from dregutil.oci.image import known_date
 from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arrival
 from dregutil.retention.follow import subjects_of
-from dregutil.retention.keep import Group, kept_by, reading_of
+from dregutil.retention.keep import Group, kept_by
 from dregutil.retention.policy import Calendar, KeepRule, Last, Order, ParsedPolicy, PolicySet, Within
 from dregutil.retention.verdict import Decision, ReasonKind, Served, Verdict
 from dregutil.select.quantity import age_as_written, duration_as_written
+from dregutil.select.version import read_version
 
 __all__ = ["Factor", "explain"]
 
@@ -71,7 +72,7 @@ def _rules(
     group = Group(
         [one.facts for one in mates],
         [None if one.dates is None else one.dates.others for one in mates],
-        [None if one.facts.tag is None else reading_of(one.facts.tag) for one in mates],
+        [None if one.facts.tag is None else read_version(one.facts.tag) for one in mates],
         policy.order,
         now,
         policies.zone,

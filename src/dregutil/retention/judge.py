@@ -13,12 +13,12 @@ from datetime import datetime
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.dates import dates_of, is_new, is_old_enough, shared_dates
 from dregutil.retention.follow import follow
-from dregutil.retention.keep import Group, kept_by, reading_of
+from dregutil.retention.keep import Group, kept_by
 from dregutil.retention.policy import Order, ParsedPolicy, PolicySet, applies_to
 from dregutil.retention.select import group_of, is_counted, owner_of
 from dregutil.retention.verdict import Dates, Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
 from dregutil.select.quantity import duration_as_written
-from dregutil.select.version import Reading
+from dregutil.select.version import Reading, read_version
 
 __all__ = ["judge", "judge_repository"]
 
@@ -142,7 +142,7 @@ class _Work:
             if policy is None or not draft.is_certain:
                 continue
             if draft.facts.tag is not None and (policy.order is Order.VERSION or policy.group_by):
-                draft.reading = reading_of(draft.facts.tag)
+                draft.reading = read_version(draft.facts.tag)
             draft.group = group_of(policy, draft.facts.tag, draft.reading)
             if draft.group is None:
                 draft.reasons.append(_NO_GROUP)
@@ -294,7 +294,7 @@ def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
 
     By version, these are the newest of each way to read them.
     """
-    readings = [reading_of(draft.facts.tag) if draft.facts.tag is not None else None for draft in drafts]
+    readings = [read_version(draft.facts.tag) if draft.facts.tag is not None else None for draft in drafts]
     best = {
         max((version for version in versions if version is not None), default=None)
         for versions in (

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from dregutil.retention.dates import bucket, latest_arrival
@@ -16,9 +16,7 @@ from dregutil.retention.verdict import Late, TagFacts
 from dregutil.select.selector import Comparison
 from dregutil.select.version import Reading, read_version
 
-__all__ = ["Group", "kept_by", "may_be_in_range", "reading_of", "takes_range"]
-
-reading_of = lru_cache(maxsize=1 << 16)(read_version)  # each tag is read several times
+__all__ = ["Group", "kept_by", "may_be_in_range", "takes_range"]
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ def _versions(rule: VersionRule, group: Group) -> Set[int]:
     return {
         place
         for place, one in enumerate(group.facts)
-        if one.tag is not None and may_be_in_range(reading_of(one.tag), rule.ranges)
+        if one.tag is not None and may_be_in_range(read_version(one.tag), rule.ranges)
     }
 
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dregutil.oci.names import Repository, parse_signature_tag
-from dregutil.retention.keep import may_be_in_range, reading_of, takes_range
+from dregutil.retention.keep import may_be_in_range, takes_range
 from dregutil.retention.policy import Order, ParsedPolicy, ParsedSelect, PolicySet, applies_to
 from dregutil.retention.verdict import TagFacts
-from dregutil.select.version import Reading, Version
+from dregutil.select.version import Reading, Version, read_version
 
 __all__ = [
     "group_of",
@@ -37,7 +37,7 @@ def may_select_name(select: ParsedSelect, tag: str) -> bool:
     """Whether a selector may match a tag, judging by its name, also if its version is doubtful."""
     if not _names(select, tag):
         return False
-    reading = reading_of(tag)
+    reading = read_version(tag)
     return (
         not select.versions
         or takes_range(reading, select.versions)
@@ -80,7 +80,7 @@ def owner_of(policies: Iterable[ParsedPolicy], facts: TagFacts) -> tuple[ParsedP
 
 def _takes(select: ParsedSelect, tag: str) -> bool:
     """Whether a tag is certainly in one of the ranges, if there are any."""
-    return not select.versions or takes_range(reading_of(tag), select.versions)
+    return not select.versions or takes_range(read_version(tag), select.versions)
 
 
 def _has_label(select: ParsedSelect, facts: TagFacts) -> bool:

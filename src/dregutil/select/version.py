@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import lru_cache
 
 from dregutil.oci.names import parse_signature_tag
 
@@ -138,6 +139,7 @@ def parse_version(tag: str) -> Version | None:
     return read_version(tag).meant
 
 
+@lru_cache(maxsize=1 << 14)  # a tag is read several times: to select it, to judge it, to sort it
 def read_version(tag: str) -> Reading:
     """Read the version in a tag."""
     if len(tag) > _LONGEST or tag.isalpha() or parse_signature_tag(tag) is not None:

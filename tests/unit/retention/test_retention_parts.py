@@ -23,7 +23,7 @@ from dregutil.retention.dates import (
 )
 from dregutil.retention.follow import follow, subjects_of
 from dregutil.retention.judge import judge
-from dregutil.retention.keep import Group, kept_by, reading_of
+from dregutil.retention.keep import Group, kept_by
 from dregutil.retention.late import by_date, late_last
 from dregutil.retention.policy import (
     All,
@@ -69,6 +69,7 @@ from dregutil.retention.verdict import (
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.glob import parse_glob
 from dregutil.select.selector import Comparison, parse_selector
+from dregutil.select.version import read_version
 from histories import NOW, digest_of
 
 APP, WEB = Repository("app"), Repository("shop/web")
@@ -299,7 +300,7 @@ def group(
 ) -> Group:
     names = list(tags) or [f"t{number}" for number in range(len(dates))]
     found = [facts(name, digest_of(name), date) for name, date in zip(names, dates, strict=True)]
-    return Group(found, dates, [reading_of(name) for name in names], order, NOW, ZoneInfo(zone), late)
+    return Group(found, dates, [read_version(name) for name in names], order, NOW, ZoneInfo(zone), late)
 
 
 def test_a_day_is_that_of_the_time_zone() -> None:
@@ -385,7 +386,7 @@ def at_least(text: str) -> tuple[tuple[Comparison, ...], ...]:
 
 
 def test_an_untagged_manifest_matches_no_name() -> None:
-    found = Group([facts(None), facts("1.4")], [ago(1)] * 2, [None, reading_of("1.4")], Order.TIME, NOW, UTC)
+    found = Group([facts(None), facts("1.4")], [ago(1)] * 2, [None, read_version("1.4")], Order.TIME, NOW, UTC)
     assert kept_by(TagGlobs((parse_glob("**"), parse_glob("*")), ""), found) == {1}
     assert kept_by(VersionRule(at_least(">=1.0"), ""), found) == {1}
     assert kept_by(All((Last(5, ""), TagGlobs((parse_glob("1.*"),), "")), ""), found) == {1}
@@ -474,7 +475,7 @@ def test_an_owner_is_in_doubt_if_a_label_or_a_version_is() -> None:
 def grouped(tag: str | None, *keys: str, order: Order = Order.TIME, pattern: str = "") -> tuple[str, ...] | None:
     select = ParsedSelect(regexes=(regex(pattern),)) if pattern else ParsedSelect()
     one = policy("p", select, group_by=keys, order=order)
-    return group_of(one, tag, None if tag is None else reading_of(tag))
+    return group_of(one, tag, None if tag is None else read_version(tag))
 
 
 def test_groups_by_the_parts_of_a_version() -> None:
