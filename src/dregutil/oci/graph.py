@@ -118,6 +118,8 @@ class RepositoryGraph:
 
     def tags_named_for(self, subject: Digest) -> tuple[Tag, ...]:
         """As `signature_tags_of`, with any suffix, also on an image that can run or that was not read."""
+        if not self._named:
+            return ()
         keys = dict.fromkeys(((subject.algorithm, subject.hex), (subject.algorithm, subject.hex[:_FALLBACK_HEX])))
         return tuple(tag for key in keys for tag in self._named.get(key, ()) if self.tags.get(tag) != subject)
 
@@ -126,9 +128,10 @@ class RepositoryGraph:
 
         An entry counts only if its manifest was read and, if it comes from a list, has this subject.
         """
-        found = dict.fromkeys(self.tags[tag] for tag in self.signature_tags_of(subject))
+        signatures = self.signature_tags_of(subject)
+        found = dict.fromkeys(self.tags[tag] for tag in signatures)
         listed = dict.fromkeys(self.referrers.get(subject, ()))
-        for tag in self.signature_tags_of(subject):
+        for tag in signatures:
             signature = self.signature(tag)
             fallback = self.manifests.get(self.tags[tag])
             if signature is not None and not signature.suffix and fallback is not None:

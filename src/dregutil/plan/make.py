@@ -149,11 +149,8 @@ class _RepositoryPlan:
             self._untags.append(replace(step, platforms=manifest.platforms, size=self._size(manifest)))
 
     def steps(self) -> list[Step]:
-        numbers = {step.number: self.first + place for place, step in enumerate(self._deletes)}
-        return [
-            replace(step, number=self.first + place, needs=tuple(sorted(numbers[need] for need in step.needs)))
-            for place, step in enumerate((*self._deletes, *self._untags))
-        ]
+        after = self.first + len(self._deletes)
+        return [*self._deletes, *(replace(step, number=after + place) for place, step in enumerate(self._untags))]
 
     def _still(self, digest: Digest, tags: Sequence[Tag]) -> tuple[Tag, ...]:
         """Those of `tags` that are still on `digest`. A tag that has moved is noted as kept."""
@@ -207,7 +204,7 @@ class _RepositoryPlan:
                 break
             for digest in ready:
                 kind, because = reasons[digest]
-                numbers[digest] = len(numbers) + 1
+                numbers[digest] = self.first + len(numbers)
                 self._deletes.append(self._step(digest, kind, because, {numbers[need] for need in needs[digest]}))
         return frozenset(numbers)
 
@@ -223,7 +220,7 @@ class _RepositoryPlan:
     def _step(self, digest: Digest, kind: StepKind, because: str, needs: set[int]) -> Step:
         manifest = self.graph.manifests[digest]
         return Step(
-            number=len(self._deletes) + 1,
+            number=self.first + len(self._deletes),
             action=Action.DELETE,
             repository=self.graph.repository,
             digest=digest,
