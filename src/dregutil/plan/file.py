@@ -65,11 +65,11 @@ class _Header(msgspec.Struct, kw_only=True):
 class _Step(msgspec.Struct, kw_only=True, omit_defaults=True):
     step: int
     needs: list[int]
-    action: str
+    action: Action
     repository: str
     digest: str
     tags: list[str]
-    kind: str
+    kind: StepKind
     because: str
     platforms: list[str] = []
     size: int = 0
@@ -165,7 +165,7 @@ def decode_plan(lines: Iterable[bytes]) -> tuple[Plan, str]:
             if header is None:
                 header = _read_header(before)
             else:
-                steps.append(_read_step(before, len(steps) + 1))
+                steps.append(_read_step(before, len(steps) + 1, steps[-1] if steps else None))
         before = line
     try:
         trailer = _trailer.decode(before)
@@ -183,11 +183,11 @@ def encode_step(step: Step) -> bytes:
         _Step(
             step=step.number,
             needs=list(step.needs),
-            action=step.action.value,
+            action=step.action,
             repository=step.repository,
             digest=step.digest,
             tags=list(step.tags),
-            kind=step.kind.value,
+            kind=step.kind,
             because=step.because,
             platforms=list(step.platforms),
             size=step.size,
@@ -199,20 +199,25 @@ def encode_step(step: Step) -> bytes:
     )
 
 
-def decode_step(line: bytes) -> Step:
-    """Decode a step. Raises UsageError, ValueError or msgspec.MsgspecError if it is not valid."""
+def decode_step(line: bytes, last: Step | None = None) -> Step:
+    """Decode a step. With the `last` one, it shares that one's texts: a plan may have millions of steps. Raises
+    UsageError, ValueError or msgspec.MsgspecError if it is not valid."""
     try:
         found = _step.decode(line)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    if last is not None and last.repository == found.repository:
+        repository = last.repository
+    else:
+        repository = Repository.parse(found.repository)
     step = Step(
         number=found.step,
-        action=Action(found.action),
-        repository=Repository.parse(found.repository),
+        action=found.action,
+        repository=repository,
         digest=Digest.parse(found.digest),
         tags=tuple(Tag.parse(tag) for tag in found.tags),
-        kind=StepKind(found.kind),
-        because=found.because,
+        kind=found.kind,
+        because=last.because if last and last.because == found.because else found.because,
         needs=tuple(found.needs),
         platforms=tuple(found.platforms),
         size=found.size,
@@ -280,9 +285,9 @@ def _read_header(line: bytes) -> _Header:
         raise PlanRefusedError("this is not a plan: its first line is not a header", advice=_ADVICE) from error
 
 
-def _read_step(line: bytes, number: int) -> Step:
+def _read_step(line: bytes, number: int, last: Step | None) -> Step:
     try:
-        step = decode_step(line)
+        step = decode_step(line, last)
     except (msgspec.MsgspecError, UnicodeDecodeError, UsageError, ValueError) as error:
         raise PlanRefusedError(f"the plan was altered: line {number + 1} is not a step", advice=_ADVICE) from error
     if step.number != number:
