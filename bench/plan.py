@@ -8,6 +8,7 @@ process and read in another, as by two commands.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -43,16 +44,17 @@ _Found = TypeVar("_Found")
 
 
 def main(arguments: list[str]) -> int:
+    gc.set_threshold(50_000, 20, 20)  # as the program
     if arguments[:1] == ["--make"]:
         make(Path(arguments[1]), int(arguments[2]) * 2 // TAGS)
     elif arguments[:1] == ["--apply"]:
-        apply(Path(arguments[1]))
+        apply(Path(arguments[1]), int(arguments[2]))
     else:
         print("| steps | what | CPU | peak memory |\n|---|---|---|---|", flush=True)
         for steps in arguments or ["40000"]:
             with tempfile.TemporaryDirectory() as folder:
                 path = str(Path(folder) / "plan.jsonl")
-                for what in (["--make", path, steps], ["--apply", path]):
+                for what in (["--make", path, steps], ["--apply", path, steps]):
                     subprocess.run([sys.executable, __file__, *what], check=True)
     return 0
 
@@ -75,8 +77,8 @@ def make(path: Path, repositories: int) -> None:
     timed("write it", lambda: write_plan(path, plan))
 
 
-def apply(path: Path) -> None:
-    timed = _Timed(int(json.loads(path.read_bytes().splitlines()[-1])["steps"]))
+def apply(path: Path, steps: int) -> None:
+    timed = _Timed(steps)
     plan = timed("read it", lambda: read_plan(path)[0])
     registry = _Registry()
     now = timed("check it again", lambda: registry.still_planned(plan), besides=lambda: registry.seconds)

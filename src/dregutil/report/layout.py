@@ -148,9 +148,12 @@ def _row(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -
 
 
 def _placed(column: Column, cell: str, width: int) -> str:
-    shown = cut(cell, width, column.cut or "end")
-    space = " " * (width - cells(shown))
-    return f"{space}{shown}" if column.right else f"{shown}{space}"
+    taken = cells(cell)
+    if taken > width:
+        cell = cut(cell, width, column.cut or "end")
+        taken = cells(cell)
+    space = " " * (width - taken)
+    return f"{space}{cell}" if column.right else f"{cell}{space}"
 
 
 def _cells(character: str) -> int:

@@ -125,8 +125,8 @@ class _Rows:
 
     def __init__(self, plan: Plan, *, is_short: bool) -> None:
         self.is_short = is_short
-        self.repositories = tuple(sorted(plan.by_repository))
         self._steps = plan.by_repository
+        self.repositories = tuple(sorted(self._steps))
         self._freed = freed_with(plan.steps)
         self._owner = along_of(plan.steps)
         self.have_reasons = any(step.because != "selected" for step in plan.steps if step.number not in self._owner)

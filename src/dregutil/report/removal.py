@@ -142,11 +142,11 @@ def _as_of(moment: datetime | None) -> str:
     return "" if moment is None else f", as of {moment:%Y-%m-%d %H:%M} UTC, when the plan was made"
 
 
-def plan_objects(plan: Plan) -> list[dict[str, object]]:
+def plan_objects(plan: Plan) -> Iterator[dict[str, object]]:
     """The plan as `--format json` shows it: its steps, with the keys of the plan file, then what was selected but
     stays, then the repositories that were left out."""
-    steps: list[dict[str, object]] = [
-        {
+    for step in plan.steps:
+        yield {
             "step": step.number,
             "needs": list(step.needs),
             "action": step.action.value,
@@ -159,22 +159,16 @@ def plan_objects(plan: Plan) -> list[dict[str, object]]:
             "size": step.size,
             "created": None if step.created is None else step.created.isoformat(),
         }
-        for step in plan.steps
-    ]
-    kept: list[dict[str, object]] = [
-        {
+    for entry in plan.kept:
+        yield {
             "action": "keep",
             "repository": entry.repository,
             "digest": entry.digest,
             "tags": list(entry.tags),
             "because": entry.reason,
         }
-        for entry in plan.kept
-    ]
-    left: list[dict[str, object]] = [
-        {"action": "leave", "repository": repository, "because": why} for repository, why in plan.left_out.items()
-    ]
-    return [*steps, *kept, *left]
+    for repository, why in plan.left_out.items():
+        yield {"action": "leave", "repository": repository, "because": why}
 
 
 def removed_steps(result: RunResult) -> list[Step]:

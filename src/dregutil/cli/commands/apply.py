@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from itertools import chain
 from pathlib import Path
 
 from dregutil.cli.consent import check_consent
@@ -55,7 +56,7 @@ def _show(args: argparse.Namespace, settings: Settings, registry: Session, plan:
     now = registry.still_planned(plan)
     head = f"DRY RUN, nothing is removed · {settings.address.name} · checked again just now"
     lines = plan_lines(now, undo=settings.advised("undo"), width=width_of(sys.stdout), is_saved=True)
-    emit(settings, plan_objects(now), [head, *lines, *brake_lines(now)])
+    emit(settings, plan_objects(now), chain([head], lines, brake_lines(now)))
     if plan.steps and not now.steps:
         raise PlanRefusedError("none of the plan's steps applies any more", advice="make the plan again")
     return PARTIAL if args.strict and len(now.steps) < len(plan.steps) else 0

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from dregutil.cli.commands.query import select
@@ -133,15 +134,15 @@ def _show(args: argparse.Namespace, settings: Settings, plan: Plan, unmatched: i
     if args.plan_out:
         write_plan(Path(args.plan_out), plan)
         note(settings, f"the plan is in {args.plan_out}, {plan_sum(plan)}; {_apply(args, settings)} carries it out")
-    lines = [f"DRY RUN, nothing is removed · {settings.address.name} · read live just now"]
-    lines += plan_lines(
+    head = f"DRY RUN, nothing is removed · {settings.address.name} · read live just now"
+    lines = plan_lines(
         plan,
         unmatched=unmatched,
         undo=settings.advised("undo"),
         seconds=seconds,
         width=width_of(sys.stdout),
     )
-    emit(settings, plan_objects(plan), [*lines, *brake_lines(plan)])
+    emit(settings, plan_objects(plan), chain([head], lines, brake_lines(plan)))
 
 
 def _apply(args: argparse.Namespace, settings: Settings) -> str:
