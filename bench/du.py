@@ -1,4 +1,4 @@
-"""`python bench/du.py [TAGS …]`: `du` with a warm content database; by default with 10,200 and 5,000,000 tags.
+"""`python bench/du.py [TAGS …]`: `du` and `find` with a warm content database; by default of 10,200 and 5,000,000 tags.
 
 The database and the cache file are generated: repositories of up to 51 tags, or of 5,000. Each tag has its own
 manifest, config and top layer, on nine layers, some of which are shared by the tags of a repository or of a team.
@@ -20,32 +20,41 @@ from pathlib import Path
 from support import OURS
 
 from dregutil.inventory.contents.database import CONFIG, LAYER, ContentDatabase
-from dregutil.inventory.contents.sums import BLOB_SUM, CONTENT_SUM, MANIFEST_SUM
+from dregutil.inventory.contents.sums import BLOB_SUM, CONTENT_SUM, MANIFEST_SUM, SUM_USERS
 
 NAME = "registry_example_com_cache.json"
 LAYERS = 10
 
 
 def main(sizes: list[int]) -> None:
-    print("| tags | by | CPU | wall clock | peak memory | content database |\n|---|---|---|---|---|---|")
+    print("| tags | what | CPU | wall clock | peak memory | content database |\n|---|---|---|---|---|---|")
     for tags in sizes:
         folder = Path(tempfile.mkdtemp(prefix="dregutil-bench-"))
         try:
             size = generate(folder, tags)
-            for by in ("repo", "tag", "layer"):
-                cpu, wall, memory = measure(folder, by)
+            for what, command in commands().items():
+                cpu, wall, memory = measure(folder, command)
                 took = f"{cpu:.2f} s | {wall:.2f} s | {memory:,.0f} MB"
-                print(f"| {tags:,} | {by} | {took} | {size / 1e9:.2f} GB |", flush=True)
+                print(f"| {tags:,} | {what} | {took} | {size / 1e9:.2f} GB |", flush=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def measure(folder: Path, by: str) -> tuple[float, float, float]:
+def commands() -> dict[str, list[str]]:
+    """`find` of a layer that one tag has and of one that twenty have. The first `find` reads all tags, and is measured
+    alone."""
+    alone, shared = (f"sha256:{key('layer', *names).hex()}" for names in ((LAYERS - 1, 0, 7), (5, 0, 0)))
+    found = {f"du, {by}": ["du", "--top", "20", "--by", by] for by in ("repo", "tag", "layer")}
+    return {**found, "find, first": ["find", alone], "find": ["find", alone], "find of 20": ["find", shared]}
+
+
+def measure(folder: Path, asked: list[str]) -> tuple[float, float, float]:
     """Seconds of CPU and of wall clock, and MB: the best of three runs if one takes less than ten seconds."""
     least, best, memory = float("inf"), float("inf"), 0.0
-    for _ in range(3):
+    is_first = not any(folder.glob("cache/dregutil/tags/*"))
+    for _ in range(1 if asked[0] == "find" and is_first else 3):
         started = time.perf_counter()
-        command = [OURS, "-reg", "registry.example.com", "du", "--top", "20", "--by", by, "--quiet"]
+        command = [OURS, "-reg", "registry.example.com", *asked, "--quiet"]
         script = (
             "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL);"
             "used = resource.getrusage(resource.RUSAGE_CHILDREN);"
@@ -87,6 +96,7 @@ def generate(folder: Path, tags: int) -> int:
         cache.write("}")
     for table, found in (("blob", BLOB_SUM), ("content", CONTENT_SUM), ("manifest", MANIFEST_SUM)):
         connection.execute(f"UPDATE {table} SET sum = {found}")
+    connection.execute(SUM_USERS)
     connection.execute("COMMIT")
     connection.execute("CREATE INDEX part_blob ON part (blob)")
     connection.execute("PRAGMA journal_mode = WAL")

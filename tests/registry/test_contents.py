@@ -231,7 +231,7 @@ def test_a_migration_is_recorded_and_a_newer_file_is_left_alone(tmp_path: Path) 
     ContentDatabase.open(path).close()
     with sqlite3.connect(path) as connection:
         done = [name for (name,) in connection.execute("SELECT name FROM migration")]
-        assert done == ["contents", "referrer lists", "sums"]
+        assert done == ["contents", "referrer lists", "sums", "user sums"]
         connection.execute("INSERT INTO migration VALUES ('from the future')")
     connection.close()
     with pytest.raises(CacheError, match="newer version"):

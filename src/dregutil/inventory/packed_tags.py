@@ -17,6 +17,7 @@ _SHA256 = "sha256:"
 _TEXT = len(_SHA256) + 64  # characters of a sha256 digest
 KEY = 32  # bytes of its key
 _MOST_OPEN = 4
+_PACKED = b"="  # no digest begins so
 
 
 class PackedTags(Mapping[Tag, Digest]):
@@ -62,6 +63,21 @@ class PackedTags(Mapping[Tag, Digest]):
         found = cls({})
         found._names, found._digests = "\n".join(tags).encode(), packed
         return found
+
+    @classmethod
+    def unpack(cls, names: bytes, digests: bytes) -> Self:
+        """The reverse of `pack`."""
+        found = cls({})
+        found._names = names
+        is_sha256 = digests.startswith(_PACKED)
+        found._digests = digests[1:] if is_sha256 else tuple(map(Digest, digests.decode().split("\n")))
+        return found
+
+    def pack(self) -> tuple[bytes, bytes]:
+        """The names and the digests, each as bytes."""
+        if isinstance(self._digests, bytes):
+            return self._names, _PACKED + self._digests
+        return self._names, "\n".join(self._digests).encode()
 
     @property
     def is_open(self) -> bool:

@@ -82,6 +82,10 @@ class Inventory:
             for digest in dict.fromkeys(tags.values()):
                 yield repository, digest
 
+    def beginning_with(self, value: str) -> Set[Digest]:
+        """The digests with tags on them whose hexadecimal digits begin with `value`."""
+        return {digest for _, digest in self.held() if digest.hex.startswith(value)}
+
     def keyed(self) -> Iterator[tuple[Repository, Iterator[tuple[str, bytes]]]]:
         """Each repository with its tags and the keys of their digests."""
         for repository, tags in self._tags.items():
@@ -93,6 +97,9 @@ class Inventory:
             self._tags[repository] = PackedTags.of(tags)
         else:
             self._tags.pop(repository, None)
+
+    def packed(self) -> Mapping[Repository, PackedTags]:
+        return self._tags
 
     def as_mapping(self) -> Mapping[Repository, Mapping[Tag, Digest]]:
         return self._tags

@@ -1,4 +1,4 @@
-"""What a session reads and finds: tags by selectors, the contents of images, what uses a digest. Nothing is changed."""
+"""What a session reads: tags by selectors, and the contents of images. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dregutil.select.content_selector import ContentSelector, Match
     from dregutil.select.query import Query, Selectors
     from dregutil.select.search import Search
-    from dregutil.session.results import Found, ImageTag, SearchResult
+    from dregutil.session.results import ImageTag, SearchResult
 
 __all__ = ["ReadingSession"]
 
@@ -128,32 +128,6 @@ class ReadingSession(CrawlingSession):
                 matches[digest] = selector.match(details, now)
                 hints.add(details)
         return SearchResult(matches, unreadable, tuple(hints.lines()))
-
-    async def find(self, what: str, *, source: CrawlResult | None = None) -> Found:
-        """Every tag that uses a manifest, layer or config. `what` is its digest, a unique prefix of it, or an image
-        such as `shop/web:1.3`.
-
-        `source`: the tags to search, if they were read before. Raises NotFoundError, and UsageError if several digests
-        have the prefix.
-        """
-        from dregutil.select.find import tagged_digest, used_digest, uses
-        from dregutil.session.results import Found
-
-        source = source or await self.inventory()
-        tags = source.shown
-        holders = [*tags.held()]
-        unreadable: Mapping[Digest, DregutilError] = {}
-        not_read = 0
-        digest = tagged_digest(what, source, self.address)
-        if digest is None:
-            # No tag points to it, so the contents of the tags are needed.
-            unreadable = await self.read_contents(holders)
-            digest = used_digest(what, tags, self.database, whole=not source.failed and not unreadable)
-            if digest is None:
-                return Found(None, (), source, 0, unreadable)
-        else:
-            not_read = len(self.database.missing(held for _, held in holders))
-        return Found(digest, uses(digest, tags, self.database), source, not_read, unreadable)
 
     async def inspect(self, image: str) -> InspectedImage:
         """An image, resolved live; the contents of its digest may come from the content database. Raises

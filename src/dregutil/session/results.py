@@ -70,7 +70,8 @@ class Found:
     """The tags that use a digest. `digest` is None if no tag that could be read uses it, and some could not be read.
 
     `not_read` counts the tagged digests whose content was never read: an index among them that has it as a child would
-    be missing. `unreadable` are those that could not be read now, with the error.
+    be missing. `unreadable` are those that could not be read now, with the error. `source` are the tags that were
+    searched; of a large cache file, only those that use the digest.
     """
 
     digest: Digest | None

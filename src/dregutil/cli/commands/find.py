@@ -18,8 +18,7 @@ __all__ = ["find"]
 
 def find(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as registry:
-        source = registry.inventory()
-        found = registry.find(args.what, source=source)
+        found = registry.find(args.what)
     if found.digest is None:
         raise PartialError(
             f"no tag that could be read uses {args.what}", advice="what could not be read is named above"
@@ -39,4 +38,4 @@ def find(args: argparse.Namespace, settings: Settings) -> int:
     rows = [(use.repository, use.tag, use.digest, use.how) for use in found.uses]
     emit(settings, objects, (line.rstrip() for line in column_lines(rows, width=width_of(sys.stdout))) if rows else ())
     count(settings, "tags", len(rows))
-    return PARTIAL if source.failed or found.unreadable else 0
+    return PARTIAL if found.source.failed or found.unreadable else 0

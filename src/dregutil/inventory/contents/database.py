@@ -134,6 +134,17 @@ class ContentDatabase:
         query = f"SELECT digest FROM blob WHERE id IN ({_rows_of(len(keys))})"
         return {key for (key,) in self.connection.execute(query, keys)}
 
+    def was_all_read(self, tags: str, token: bytes) -> bool:
+        """Whether all contents of these tags were read when they got this token, and no row was dropped since."""
+        with self.guarded():
+            found = self.connection.execute("SELECT 1 FROM all_read WHERE (tags, token) = (?, ?)", (tags, token))
+            return found.fetchone() is not None
+
+    def mark_all_read(self, tags: str, token: bytes) -> None:
+        """Note that all contents of some tags are read. The index with the token is written once they were."""
+        with self.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO all_read VALUES (?, ?)", (tags, token))
+
     def check(self, rows: str) -> None:
         """Drop what is damaged of the manifests whose `id` the query `rows` names, and of those below them."""
         with self.guarded():
@@ -152,6 +163,12 @@ class ContentDatabase:
             found, lacking = unsound(self.connection), without_config(self.connection)
         read = ((identity, self.manifest(Digest.of_key(key))) for identity, key in lacking.items())
         return found | {identity for identity, manifest in read if manifest is not None and needs_config(manifest)}
+
+    def drop(self, identities: Collection[int]) -> None:
+        """Drop the manifests in these rows, which are damaged."""
+        if identities:
+            with self.guarded():
+                self._drop(identities)
 
     def _drop(self, identities: Collection[int]) -> None:
         with self._transaction():
@@ -230,7 +247,7 @@ class ContentDatabase:
         """Raise errors of SQLite as CacheError."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of a message with a damaged name
             raise _unusable(self.path, str(error)) from error
 
     @contextlib.contextmanager
@@ -281,11 +298,18 @@ class ContentDatabase:
             " WHERE excluded.size > size AND NOT EXISTS (SELECT 1 FROM content WHERE content.id = blob.id)",
             [(blob, min(size, _LARGEST)) for blob, size, _ in parts],
         )
-        self.connection.executemany(
-            "INSERT OR IGNORE INTO part SELECT whole.id, blob.id, ? FROM blob AS whole, blob"
-            " WHERE whole.digest = ? AND blob.digest = ?",
-            [(role, key, blob) for blob, _, role in parts],
-        )
+        for blob, _, role in parts:
+            added = self.connection.execute(
+                "INSERT OR IGNORE INTO part SELECT whole.id, blob.id, ? FROM blob AS whole, blob"
+                " WHERE whole.digest = ? AND blob.digest = ?",
+                (role, key, blob),
+            )
+            if added.rowcount:
+                self.connection.execute(
+                    "INSERT INTO user_sum SELECT blob.id, whole.id FROM blob AS whole, blob WHERE whole.digest = ?"
+                    " AND blob.digest = ? ON CONFLICT (blob) DO UPDATE SET sum = sum + excluded.sum",
+                    (key, blob),
+                )
         self.connection.execute(
             f"UPDATE manifest SET sum = {MANIFEST_SUM}"
             " WHERE sum IS NULL AND id = (SELECT id FROM blob WHERE digest = ?)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from dregutil.errors import CacheError
-from dregutil.inventory.contents.sums import SUMS
+from dregutil.inventory.contents.sums import SUM_USERS, SUMS
 
 __all__ = ["ADVICE", "migrate"]
 
@@ -39,11 +39,39 @@ _MIGRATIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
             " PRIMARY KEY (registry, repository, subject)) WITHOUT ROWID",
         ),
     ),
+    (
+        "user sums",
+        (
+            # The sum of the ids of the manifests that have a blob as a part: a lost row of `part` is found without
+            # looking at the others. `all_read` has the token of each index of tags whose contents were all read; a row
+            # that is dropped takes them with it.
+            "CREATE TABLE user_sum (blob INTEGER PRIMARY KEY, sum INTEGER NOT NULL)",
+            SUM_USERS,
+            "CREATE TABLE all_read (tags TEXT PRIMARY KEY, token BLOB NOT NULL) WITHOUT ROWID",
+        ),
+    ),
+)
+
+_NAMES = (
+    "SELECT id, digest, size, sum FROM blob LIMIT 0",
+    "SELECT id, media_type, kind, whole, sum FROM manifest LIMIT 0",
+    "SELECT manifest, blob, role FROM part LIMIT 0",
+    "SELECT id, deflated, sum FROM content LIMIT 0",
+    "SELECT registry, repository, subject, read_at, referrers, sum FROM referrer_list LIMIT 0",
+    "SELECT blob, sum FROM user_sum LIMIT 0",
+    "SELECT tags, token FROM all_read LIMIT 0",
 )
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the tables up to date. Raises CacheError if a newer version made them."""
+    """Bring the tables up to date. Raises CacheError if a newer version made them, and sqlite3.Error if they are not as
+    they were made."""
+    _bring_up_to_date(connection)
+    for query in _NAMES:
+        connection.execute(query)  # SQLite's own checks do not find a damaged name
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
     done = _recorded(connection)
     names = {name for name, _ in _MIGRATIONS}
     if done - names:

@@ -14,12 +14,21 @@ from dregutil.inventory.contents.database import (
     ContentDatabase,
     in_batches,
 )
-from dregutil.inventory.contents.sums import MANIFEST_SUM
+from dregutil.inventory.contents.sums import BLOB_SUM, MANIFEST_SUM, SUM_USERS
 from dregutil.oci.image import DEEPEST
 from dregutil.oci.manifest import Kind
 from dregutil.oci.names import Digest
 
-__all__ = ["Use", "digests_beginning_with", "find_images", "find_users", "holders_above"]
+__all__ = ["Use", "digests_beginning_with", "everything_above", "find_images", "find_users", "holders_above"]
+
+_EVERYTHING_ABOVE = (
+    "WITH RECURSIVE above (id, floor) AS (SELECT id, 0 FROM blob WHERE digest = ?"
+    " UNION SELECT part.manifest, floor + 1 FROM above JOIN part ON part.blob = above.id WHERE floor < ?)"
+    f" SELECT seen.id, digest, blob.sum IS {BLOB_SUM}, coalesce(user_sum.sum, 0) IS"
+    " (SELECT CAST(total(manifest) AS INTEGER) FROM part WHERE part.blob = seen.id)"
+    " FROM (SELECT DISTINCT id FROM above) AS seen LEFT JOIN blob ON blob.id = seen.id"
+    " LEFT JOIN user_sum ON user_sum.blob = seen.id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ def digests_beginning_with(database: ContentDatabase, value: str, algorithm: str
 
 def find_users(database: ContentDatabase, blob: Digest) -> dict[Digest, Use]:
     """The manifests that have a blob or manifest as a part, and the indexes above those, each with how it uses it."""
+    _repair_users(database, blob)
     query = (
         "WITH RECURSIVE above (id, role, floor) AS ("
         " SELECT manifest, role, 1 FROM part JOIN blob ON blob.id = part.blob WHERE digest = ?"
@@ -58,6 +68,28 @@ def find_users(database: ContentDatabase, blob: Digest) -> dict[Digest, Use]:
     with database.guarded():
         found = database.connection.execute(query, (blob.key, CHILD, DEEPEST)).fetchall()
     return {Digest.of_key(key): Use(role, depth) for key, role, depth in found}
+
+
+def everything_above(database: ContentDatabase, blob: Digest) -> frozenset[Digest] | None:
+    """The manifests that have a blob as a part in any role, and those above them; None if some of these may be lost:
+    the blob is not known, or a row does not match its checksum."""
+    with database.guarded():
+        found = database.connection.execute(_EVERYTHING_ABOVE, (blob.key, DEEPEST)).fetchall()
+    if not found or not all(is_sound and is_complete for _, _, is_sound, is_complete in found):
+        return None
+    return frozenset(Digest.of_key(key) for _, key, _, _ in found) - {blob}
+
+
+def _repair_users(database: ContentDatabase, blob: Digest) -> None:
+    """Drop damaged manifests above a blob, which no tag reaches if the tags were checked; and rebuild the index of what
+    uses what, and the sums of users, if those do not match."""
+    with database.guarded():
+        found = database.connection.execute(_EVERYTHING_ABOVE, (blob.key, DEEPEST)).fetchall()
+    database.drop([identity for identity, key, is_sound, _ in found if not is_sound and key != blob.key])
+    if not all(is_complete for _, _, _, is_complete in found):
+        with database.writing() as connection:
+            for statement in ("REINDEX part_blob", "DELETE FROM all_read", "DELETE FROM user_sum", SUM_USERS):
+                connection.execute(statement)
 
 
 def find_images(database: ContentDatabase, digests: Iterable[Digest]) -> dict[Digest, str]:

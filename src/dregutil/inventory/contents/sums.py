@@ -17,6 +17,7 @@ __all__ = [
     "CONTENT_SUM",
     "MANIFEST_SUM",
     "SUMS",
+    "SUM_USERS",
     "begin_check",
     "checksum",
     "drop",
@@ -56,6 +57,9 @@ SUMS = (
     f"UPDATE content SET sum = {CONTENT_SUM}",
     f"UPDATE manifest SET sum = {MANIFEST_SUM}",
 )
+
+# A migration as well: what `user_sum` holds is the sum of the ids of the manifests that have a blob as a part.
+SUM_USERS = "INSERT INTO user_sum SELECT blob, CAST(total(manifest) AS INTEGER) FROM part GROUP BY blob"
 
 # What a check looks at. Many manifests have the same parts, and each is looked at once. `pair` is a blob and its role
 # in one number; its checksum goes into that of a manifest.
@@ -129,7 +133,9 @@ def without_config(connection: sqlite3.Connection) -> dict[int, bytes]:
 
 
 def drop(connection: sqlite3.Connection, identities: Collection[int]) -> None:
-    """Delete manifests, damaged rows of their parts, and the mark `whole` of all manifests above them."""
+    """Delete manifests, damaged rows of their parts, the mark `whole` of all manifests above them, and every mark that
+    all tags were read."""
+    connection.execute("DELETE FROM all_read")
     for identity in identities:
         parts = [blob for (blob,) in connection.execute("SELECT blob FROM part WHERE manifest = ?", (identity,))]
         for blob in (identity, *parts):
@@ -139,6 +145,9 @@ def drop(connection: sqlite3.Connection, identities: Collection[int]) -> None:
             " JOIN part ON part.blob = above.id WHERE floor < ?)"
             " UPDATE manifest SET whole = 0, sum = sum - 1 WHERE whole AND id IN (SELECT id FROM above)",
             (identity, DEEPEST),
+        )
+        connection.execute(
+            "UPDATE user_sum SET sum = sum - ?1 WHERE blob IN (SELECT blob FROM part WHERE manifest = ?1)", (identity,)
         )
         connection.execute("DELETE FROM part WHERE manifest = ?", (identity,))
         connection.execute("DELETE FROM content WHERE id = ?", (identity,))
