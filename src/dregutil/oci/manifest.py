@@ -84,11 +84,23 @@ _KINDS = {
 
 
 _IMAGE_LAYERS = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+_COMMON = {
+    name: name
+    for name in (
+        *_KINDS,
+        *_IMAGE_CONFIGS,
+        "application/vnd.oci.image.layer.v1.tar+gzip",
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    )
+}
+_NO_ANNOTATIONS: Mapping[str, str] = {}
 _BLOB_TYPES = (*_IMAGE_LAYERS, "application/vnd.buildkit.cacheconfig.")
 
 
 def bare_media_type(content_type: str) -> str:
-    """A Content-Type without its parameters, in lower case."""
+    """A Content-Type without its parameters, in lower case. Those that most manifests have are one object each."""
+    if content_type in _COMMON:
+        return _COMMON[content_type]
     return content_type.partition(";")[0].strip().lower()
 
 
@@ -294,7 +306,7 @@ def _manifest(body: _Manifest, raw: bytes, media_type: str, digest: Digest) -> M
         ),
         subject=None if body.subject is None else _descriptor(body.subject),
         artifact_type=body.artifact_type or "",
-        annotations=body.annotations or {},
+        annotations=body.annotations or _NO_ANNOTATIONS,
     )
 
 
@@ -375,7 +387,7 @@ def _descriptor(found: _Descriptor) -> Descriptor:
         media_type=bare_media_type(found.media_type),
         size=max(found.size, 0),
         platform="" if found.platform is None else found.platform.text(),
-        annotations=found.annotations or {},
+        annotations=found.annotations or _NO_ANNOTATIONS,
         urls=tuple(found.urls or ()),
         os_version=_os_version(found.platform),
     )

@@ -31,6 +31,7 @@ __all__ = [
 
 # The spec registers sha256 and sha512. Its grammar allows others, but no server that was tested stores them.
 _DIGEST_HEX = {"sha256": 64, "sha384": 96, "sha512": 128}
+_HASHES = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 _HEX = re.compile(r"[0-9a-f]+")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
@@ -88,7 +89,8 @@ class Digest(str):
 
     def matches(self, raw: bytes) -> bool:
         """Whether `raw` has this digest."""
-        return hashlib.new(self.algorithm, raw).hexdigest() == self.hex
+        algorithm, _, value = self.partition(":")
+        return _HASHES[algorithm](raw).hexdigest() == value
 
 
 class Tag(str):
