@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dregutil.errors import StorageError, UsageError
 
 __all__ = ["Entry", "Files", "FolderFiles", "TooLongError", "UnreadError"]
+
+
+_TO_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_FIRST = 1 << 14  # bytes: nearly all manifests; room for the longest is not made for each
 
 
 class UnreadError(Exception):
@@ -23,8 +26,7 @@ class TooLongError(UnreadError):
     """A file that is longer than it can be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A name in a folder."""
 
     name: str
@@ -110,11 +112,14 @@ class FolderFiles:
 
 
 def _read(path: str, longest: int) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # Less than was asked for is the end of a file. Were it not, a digest would not match, so nothing would be free.
+    descriptor = os.open(path, _TO_READ)
     try:
-        found = os.read(descriptor, longest + 1)
-        while found and len(found) <= longest and (more := os.read(descriptor, longest + 1 - len(found))):
-            found += more
+        asked = min(longest + 1, _FIRST)
+        found = os.read(descriptor, asked)
+        if len(found) == asked:
+            while len(found) <= longest and (more := os.read(descriptor, longest + 1 - len(found))):
+                found += more
     finally:
         os.close(descriptor)
     if len(found) > longest:

@@ -103,7 +103,7 @@ class _StorageReader:
         self.files = files
         self.base = base
         self.oddities: list[Oddity] = []
-        self._digests: dict[Digest, Digest] = {}
+        self._digests: dict[str, Digest] = {}
         self._unread: set[Digest] = set()
         self._is_listed = True
 
@@ -175,6 +175,9 @@ class _StorageReader:
                 yield path, digest
 
     def _digest(self, text: str) -> Digest | None:
+        known = self._digests.get(text)
+        if known is not None:
+            return known
         try:
             found = Digest.parse(text)
         except UsageError:
@@ -331,20 +334,23 @@ class _StorageReader:
     def _stored(self, manifest: Manifest) -> StoredManifest:
         one = self._digests.setdefault
         subject = None if manifest.subject is None else one(manifest.subject.digest, manifest.subject.digest)
-        named = tuple(one(digest, digest) for digest in references(manifest))
-        found = dict.fromkeys(descriptor.digest for descriptor in (*manifest.children, *manifest.blobs))
-        elsewhere = frozenset(layer.digest for layer in manifest.layers if layer.urls or "foreign" in layer.media_type)
-        listed = frozenset(layer.digest for layer in manifest.layers) if manifest.kind is Kind.INDEX else frozenset()
+        named = tuple([one(digest, digest) for digest in references(manifest)])
+        others: tuple[Digest, ...] = ()
+        if manifest.is_ambiguous:
+            found = dict.fromkeys(descriptor.digest for descriptor in (*manifest.children, *manifest.blobs))
+            others = tuple(one(digest, digest) for digest in found if digest not in named)
+        elsewhere = [layer.digest for layer in manifest.layers if layer.urls or "foreign" in layer.media_type]
+        listed = [layer.digest for layer in manifest.layers] if manifest.kind is Kind.INDEX else []
         return StoredManifest(
             manifest.digest,
             manifest.kind,
             manifest.media_type,
             named,
             subject,
-            elsewhere,
+            frozenset(elsewhere),
             is_placeholder(manifest),
-            listed - {child.digest for child in manifest.children},
-            tuple(one(digest, digest) for digest in found if digest not in named),
+            frozenset(listed).difference(child.digest for child in manifest.children) if listed else frozenset(),
+            others,
             manifest.is_runnable,
             manifest.is_ambiguous,
         )

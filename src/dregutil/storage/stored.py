@@ -20,7 +20,7 @@ def references(manifest: Manifest) -> tuple[Digest, ...]:
     """What a collector marks with a manifest, each once: every entry of an index, be it a manifest or a blob (as in
     BuildKit's caches), the config and the layers of an image. Never a subject."""
     found = as_go_reads(manifest)
-    return tuple(dict.fromkeys(descriptor.digest for descriptor in (*found.children, *found.blobs)))
+    return tuple(dict.fromkeys([descriptor.digest for descriptor in (*found.children, *found.blobs)]))
 
 
 @dataclass(frozen=True, slots=True)
