@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.holds import Hold
 from dregutil.retention.verdict import Former, TagFacts
@@ -89,10 +90,12 @@ def _facts(words: list[str]) -> tuple[Repository, TagFacts]:
     if tag.startswith("@"):
         return Repository(place if colon else "app"), _untagged(tag.removeprefix("@"), words)
     more = _more(words)
-    labels = dict([more["label"].split(":")]) if "label" in more else {}
+    labels = _pairs(more.get("label", ""))
+    digest, unread = digest_of(more.get("digest", tag)), "unread" in more
+    content = ImageDetails(digest, "", 1000, moment(words[1]), labels, annotations=_pairs(more.get("annotation", "")))
     return Repository(place if colon else "app"), TagFacts(
         Tag(tag),
-        digest_of(more.get("digest", tag)),
+        digest,
         moment(words[1]),
         moment(more.get("seen", "-")),
         moment(more.get("since", more.get("seen", "-"))),
@@ -100,13 +103,19 @@ def _facts(words: list[str]) -> tuple[Repository, TagFacts]:
         labels,
         tuple(digest_of(name) for name in more.get("children", "").split("+") if name),
         digest_of(more["referrer"]) if "referrer" in more else None,
-        "the registry gave nothing" if "unread" in more else "",
+        "the registry gave nothing" if unread else "",
         moment(more.get("unseen", "-")),
         None if (former := moment(more.get("former", "-"))) is None else Former(former),
         moment(more.get("young", "-")),
         HOLD if "held" in more else None,
         moment(more.get("missing", "-")),
+        content=None if unread else content,
     )
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """`team:web+keep:true` as a mapping."""
+    return dict(pair.split(":", 1) for pair in text.split("+") if pair)
 
 
 def _untagged(name: str, words: list[str]) -> TagFacts:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Repository, Tag
 from dregutil.retention.dates import date_of, latest_arrival
 from dregutil.retention.judge import judge
@@ -19,6 +20,8 @@ from dregutil.retention.policy import (
     All,
     Calendar,
     KeepRule,
+    Label,
+    LabelRule,
     Last,
     Order,
     ParsedPolicy,
@@ -50,6 +53,7 @@ ages = st.one_of(
     st.none(),
 )
 pushes = st.one_of(st.none(), st.integers(0, 8 * 24).map(lambda hours: NOW - timedelta(hours=hours)), ages)
+labels = st.dictionaries(st.sampled_from(("team", "keep")), st.sampled_from("ab"))
 simple_rules = st.one_of(
     st.integers(1, 5).map(lambda number: Last(number, f"last: {number}")),
     st.builds(
@@ -59,6 +63,9 @@ simple_rules = st.one_of(
     ),
     st.integers(1, 60).map(lambda days: Within(timedelta(days=days), f"within: {days}d")),
     st.sampled_from(("1.*", "main-*", "x")).map(lambda text: TagGlobs((parse_glob(text),), f"tags: {text}")),
+    st.sampled_from(("team=a", "team=b", "team", "keep")).map(
+        lambda text: LabelRule((Label(*text.split("=")),), f"label: {text}")
+    ),
 )
 rules: st.SearchStrategy[KeepRule] = st.one_of(
     simple_rules,
@@ -93,6 +100,7 @@ def histories(draw: st.DrawFn) -> list[TagFacts]:
     began = NOW - timedelta(days=draw(st.integers(0, 30)))
     found = []
     contents = {name: draw(ages) for name in "abcdefgh"}
+    marks = {name: (draw(labels), draw(labels)) for name in "abcdefgh"}
     for name in draw(st.lists(names, unique=True, max_size=14)):
         content = draw(st.sampled_from([*"abcdefgh", name, name, name]))
         created = contents.get(content) if content in contents else draw(ages)
@@ -102,7 +110,11 @@ def histories(draw: st.DrawFn) -> list[TagFacts]:
         unseen = seen - timedelta(hours=draw(st.integers(0, 100))) if seen and draw(st.booleans()) else None
         former = seen - timedelta(hours=draw(st.integers(0, 900))) if seen and draw(st.booleans()) else None
         was = None if former is None else Former(former, draw(st.sampled_from((None, former))))
-        found.append(TagFacts(Tag(name), digest_of(content), created, seen, known_since, unseen=unseen, former=was))
+        labelled, annotated = marks.get(content, ({}, {}))
+        details = ImageDetails(digest_of(content), "", 1, created, labelled, annotations=annotated)
+        found.append(
+            TagFacts(Tag(name), details.digest, created, seen, known_since, unseen=unseen, former=was, content=details)
+        )
     return found
 
 
@@ -288,6 +300,10 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
         return all(_keeps(one, facts, mates, policy) for one in rule.rules)
     if isinstance(rule, TagGlobs):
         return any(glob.matches(str(facts.tag)) for glob in rule.globs)
+    if isinstance(rule, LabelRule):
+        assert facts.content is not None
+        own = {*facts.content.labels.items(), *facts.content.annotations.items()}
+        return any(key == label.key and label.value in (None, value) for key, value in own for label in rule.labels)
     dates = _date(facts, mates, policy)
     if isinstance(rule, Within):
         arrival = _arrival(dates[1], facts) if dates is not None else None

@@ -33,7 +33,8 @@ class ImageDetails:
     config, otherwise in its annotation, in UTC; for an index the latest of its children; None if there is none.
     `labels` are those of its config; for an index those of its children, the first value of each. `layers` start with
     the base, and are empty for an index. `children` are an index's images, without attestations. `artifact_type` is the
-    manifest's own, otherwise the media type of its config. `os_version` is that of Windows.
+    manifest's own, otherwise the media type of its config. `os_version` is that of Windows. `annotations` are those of
+    the manifest itself.
     """
 
     digest: Digest
@@ -46,6 +47,17 @@ class ImageDetails:
     children: tuple[ImageDetails, ...] = ()
     artifact_type: str = ""
     os_version: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def marked(self, key: str) -> frozenset[str]:
+        """The values of a label or annotation of this name; several if they differ.
+
+        An index has its own annotations, and the labels and annotations that all of its images have.
+        """
+        own = frozenset({self.annotations[key]} if key in self.annotations else ())
+        if self.children:
+            return own | frozenset[str].intersection(*(child.marked(key) for child in self.children))
+        return own | ({self.labels[key]} if key in self.labels else frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,7 @@ class _Describer:
             tuple(layer.digest for layer in manifest.layers),
             artifact_type=_artifact_type(manifest),
             os_version=config.os_version,
+            annotations=manifest.annotations,
         )
 
     def _describe_index(self, manifest: Manifest, deepest: int) -> ImageDetails | None:
@@ -145,6 +158,7 @@ class _Describer:
             tuple(platforms),
             children=tuple(children.values()),
             artifact_type=_artifact_type(manifest),
+            annotations=manifest.annotations,
         )
 
     def _config(self, manifest: Manifest) -> ImageConfig:

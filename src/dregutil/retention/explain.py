@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dregutil.oci.image import known_date
+from dregutil.oci.image import ImageDetails, known_date
 from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arrival
 from dregutil.retention.follow import subjects_of
 from dregutil.retention.keep import Group, kept_by
-from dregutil.retention.policy import Calendar, KeepRule, Last, Order, ParsedPolicy, PolicySet, Within
+from dregutil.retention.policy import Calendar, KeepRule, LabelRule, Last, Order, ParsedPolicy, PolicySet, Within
 from dregutil.retention.verdict import Decision, ReasonKind, Served, Verdict
 from dregutil.select.quantity import age_as_written, duration_as_written
 from dregutil.select.version import read_version
@@ -106,7 +106,16 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
             return f"it is {age} old"
         by_service = arrival == group.facts[place].served.pushed
         return f"it was pushed {age} ago, by the registry" if by_service else f"the records saw it appear {age} ago"
+    if isinstance(rule, LabelRule):
+        return _labels_of(rule, group.facts[place].content)
     return "it matches" if place in kept_by(rule, group) else "it does not match"
+
+
+def _labels_of(rule: LabelRule, content: ImageDetails | None) -> str:
+    """The values that an image has of the labels of a rule."""
+    keys = dict.fromkeys(label.key for label in rule.labels)
+    found = [f"{key}={value}" for key in keys if content is not None for value in sorted(content.marked(key))]
+    return f"it has {', '.join(found)}" if found else f"it has no {' and no '.join(keys)}"
 
 
 def _date(verdict: Verdict, now: datetime) -> list[Factor]:

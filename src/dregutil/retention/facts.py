@@ -113,6 +113,7 @@ class Facts:
             young_since=self.young_since,
             held=held,
             served=served,
+            content=details,
         )
 
     def _served(self, repository: Repository, tag: Tag | None, digest: Digest) -> Served:

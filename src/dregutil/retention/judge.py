@@ -206,6 +206,12 @@ class _Work:
                 for glob in protect.tags
                 if draft.facts.tag is not None and glob.matches(draft.facts.tag)
             ]
+            content = draft.facts.content
+            found += [
+                Reason(ReasonKind.PROTECTED, f"protected: label {label.text}")
+                for label in protect.labels
+                if content is not None and label.marks(content)
+            ]
             used = in_use.list_of(self.repository, draft.facts)
             if used:
                 found.append(Reason(ReasonKind.IN_USE, f"in use: {used}"))

@@ -11,7 +11,17 @@ from typing import Any
 
 from dregutil.retention.dates import bucket, latest_arrival
 from dregutil.retention.late import by_date, late_last
-from dregutil.retention.policy import All, Calendar, KeepRule, Last, Order, TagGlobs, VersionRule, Within
+from dregutil.retention.policy import (
+    All,
+    Calendar,
+    KeepRule,
+    LabelRule,
+    Last,
+    Order,
+    TagGlobs,
+    VersionRule,
+    Within,
+)
 from dregutil.retention.verdict import Late, TagFacts
 from dregutil.select.selector import Comparison
 from dregutil.select.version import Reading, read_version
@@ -170,6 +180,14 @@ def _versions(rule: VersionRule, group: Group) -> Set[int]:
     }
 
 
+def _labels(rule: LabelRule, group: Group) -> Set[int]:
+    return {
+        place
+        for place, one in enumerate(group.facts)
+        if one.content is not None and any(label.marks(one.content) for label in rule.labels)
+    }
+
+
 def _all(rule: All, group: Group) -> Set[int]:
     kept = set(kept_by(rule.rules[0], group))
     for other in rule.rules[1:]:
@@ -192,5 +210,6 @@ _KEEPERS: Mapping[type[object], Callable[..., Set[int]]] = {
     Within: _within,
     TagGlobs: _tags,
     VersionRule: _versions,
+    LabelRule: _labels,
     All: _all,
 }

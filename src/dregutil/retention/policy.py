@@ -9,6 +9,7 @@ from enum import Enum
 from fractions import Fraction
 from typing import TypeAlias
 
+from dregutil.oci.image import ImageDetails
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.glob import Glob
 from dregutil.select.selector import Comparison
@@ -19,6 +20,7 @@ __all__ = [
     "InUseList",
     "KeepRule",
     "Label",
+    "LabelRule",
     "Last",
     "Limit",
     "Order",
@@ -103,15 +105,32 @@ class All:
     text: str
 
 
-KeepRule: TypeAlias = Last | Calendar | Within | TagGlobs | VersionRule | All
-
-
 @dataclass(frozen=True, slots=True)
 class Label:
     """A label that must exist; with `value`, equal to it."""
 
     key: str
     value: str | None = None
+
+    @property
+    def text(self) -> str:
+        return self.key if self.value is None else f"{self.key}={self.value}"
+
+    def marks(self, content: ImageDetails) -> bool:
+        """Whether an image has it, as a label or as an annotation; of an index, all images."""
+        found = content.marked(self.key)
+        return bool(found) if self.value is None else self.value in found
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRule:
+    """Images with any of `labels`."""
+
+    labels: tuple[Label, ...]
+    text: str
+
+
+KeepRule: TypeAlias = Last | Calendar | Within | TagGlobs | VersionRule | LabelRule | All
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +222,7 @@ class ParsedProtect:
     repositories: tuple[Glob, ...] = ()
     in_use: tuple[InUseList, ...] = ()
     aliases: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

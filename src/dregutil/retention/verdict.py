@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
+from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.holds import Hold
 
@@ -68,7 +69,7 @@ class TagFacts:
     `former`: what the records knew about a tag that was missing for a while and returned on the same digest.
     `young_since`: the records were lost, and the new ones began then. `held`: what keeps it regardless of the rules.
     `missing_since`: the tag has not been found since; it is not judged, and its image stays. `served`: what the
-    registry's service says about it.
+    registry's service says about it. `content`: what is behind it, if it was read.
     """
 
     tag: Tag | None
@@ -87,6 +88,7 @@ class TagFacts:
     held: Hold | None = None
     missing_since: datetime | None = None
     served: Served = _NOTHING_SERVED
+    content: ImageDetails | None = None
 
     @property
     def before(self) -> TagFacts:

@@ -8,11 +8,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.explain import Factor, explain
 from dregutil.retention.policy import (
     Calendar,
     KeepRule,
+    Label,
+    LabelRule,
     Last,
     Order,
     ParsedPolicy,
@@ -346,3 +349,17 @@ def test_min_age_shows_the_age_it_uses() -> None:
     assert min_age(known, UnknownDate.FIRST_SEEN) == (False, "it is 4d old, known to the records for 4d")
     lost = image(None, ONE, ago(9), seen=ago(3), known_since=ago(3))
     assert min_age(lost) == (False, "it is 3d old, and here without a tag for 3d")
+
+
+def test_a_label_rule_says_what_the_image_has() -> None:
+    rule = LabelRule((Label("team", "web"), Label("keep")), "label: team=web, keep")
+    policies = PolicySet((ParsedPolicy("p", (parse_glob("**"),), (rule,)),))
+
+    def told(labels: dict[str, str]) -> Factor:
+        facts = TagFacts(Tag("a"), ONE, content=ImageDetails(ONE, "", 1, labels=labels))
+        verdict = Verdict(APP, facts, Decision.KEEP, (RULE,), "p")
+        return next(one for one in explain(policies, [verdict], verdict, NOW) if one.what == rule.text)
+
+    assert told({"team": "web"}) == Factor(rule.text, keeps=True, text="it has team=web")
+    assert told({"team": "shop"}) == Factor(rule.text, keeps=False, text="it has team=shop")
+    assert told({}) == Factor(rule.text, keeps=False, text="it has no team and no keep")

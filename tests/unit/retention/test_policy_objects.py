@@ -37,6 +37,12 @@ def files(*, valid: bool) -> st.SearchStrategy[Written]:
     number = st.integers(1 if valid else -1, 12)
     seconds = st.integers(0, 10**7).map(lambda number: timedelta(seconds=number))
     duration = st.one_of(st.sampled_from(["30d", "1d12h", "2w", *also("soon", "1001y")]), seconds)
+    labels = st.one_of(
+        listed(["team", "team=shop", "a=b=c"], also("", "=shop")),
+        st.fixed_dictionaries(
+            {}, optional={"team": st.sampled_from(["web", "1.10"]), "stage": listed(["a", "b", "c"], [])}
+        ).filter(bool),
+    )
     rules = {
         "last": number,
         "daily": number,
@@ -46,6 +52,7 @@ def files(*, valid: bool) -> st.SearchStrategy[Written]:
         "within": duration,
         "tags": globs,
         "versions": ranges,
+        "label": labels,
     }
     rule = st.fixed_dictionaries({}, optional=rules).filter(lambda rule: bool(rule) or not valid)
     keep = st.one_of(
@@ -83,6 +90,7 @@ def files(*, valid: bool) -> st.SearchStrategy[Written]:
         "repositories": globs,
         "in_use": st.lists(in_use, min_size=1, max_size=2),
         "aliases": st.just(["registry.internal:5000"]),
+        "labels": labels,
     }
     name = (lambda policy: policy["name"]) if valid else None
     return st.fixed_dictionaries(
@@ -195,6 +203,10 @@ def test_mistakes_of_the_whole_say_where_they_are() -> None:
         lambda: Policy(name="p", repositories=["**"], keep=KEEP, select={"tags": "x"}),  # type: ignore[arg-type]
         lambda: Keep(tags="rc-*"),
         lambda: Keep(versions=">=1.0"),
+        lambda: Keep(label="team"),
+        lambda: Keep(label={"team": 1}),  # type: ignore[dict-item]
+        lambda: Keep(label={"team=web": "x"}),
+        lambda: Protect(labels={"team": ["web", None]}),  # type: ignore[list-item]
         lambda: Keep(all=[{"last": 1}]),  # type: ignore[list-item]
         lambda: Select(tags="nightly-*"),
         lambda: Select(regex="v.*"),

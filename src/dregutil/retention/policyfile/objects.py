@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import yaml
 
@@ -20,6 +20,9 @@ from dregutil.retention.policyfile.tree import Tree
 from dregutil.select.quantity import duration_as_written
 
 __all__ = ["Keep", "Policy", "Protect", "Select", "policy_set"]
+
+Labels: TypeAlias = Mapping[str, str | Sequence[str]] | Sequence[str]
+"""Values, or lists of values, by key; or a list of `key` and `key=value`."""
 
 _Found = TypeVar("_Found")
 _PLACE = -1  # line and column of a value that is not from a text
@@ -31,7 +34,8 @@ class Keep:
 
     `last`: the newest images, in the policy's order. `daily`, `weekly`, `monthly`, `yearly`: the newest of each of the
     last so many that have any. `within`: what is younger. `tags`: globs. `versions`: comparisons (`>=2.0`). `all`:
-    rules that must keep a tag together. `none=True`: nothing, explicitly. A duration is a `timedelta` or a string
+    rules that must keep a tag together. `label`: labels or annotations that an image has, `{"team": "platform"}` or
+    `["team"]`; any of them is enough. `none=True`: nothing, explicitly. A duration is a `timedelta` or a string
     (`90d`).
 
     The values are checked by `Policy`. Raises TypeError if a list is expected and something else given.
@@ -45,11 +49,13 @@ class Keep:
     within: timedelta | str | None = None
     tags: Sequence[str] | None = None
     versions: Sequence[str] | None = None
+    label: Labels | None = None
     all: Sequence[Keep] | None = None
     none: bool | None = None
 
     def __post_init__(self) -> None:
         _take_lists(self, "tags", "versions")
+        _take_labels(self, "label")
         _take_lists(self, "all", of=Keep)
 
 
@@ -110,7 +116,8 @@ class Policy:
 class Protect:
     """What no policy can remove: `tags` and `repositories` (globs), and the images in the lists `in_use`.
 
-    `aliases`: other host names of the registry, for reading those lists.
+    `labels`: labels or annotations of images, as in `Keep`. `aliases`: other host names of the registry, for reading
+    those lists.
 
     The values are checked by `policy_set`. Raises TypeError if a list is expected and something else given.
     """
@@ -119,9 +126,11 @@ class Protect:
     repositories: Sequence[str] | None = None
     in_use: Sequence[InUseList] | None = None
     aliases: Sequence[str] | None = None
+    labels: Labels | None = None
 
     def __post_init__(self) -> None:
         _take_lists(self, "tags", "repositories", "aliases")
+        _take_labels(self, "labels")
         _take_lists(self, "in_use", of=InUseList)
 
 
@@ -186,9 +195,21 @@ def _take_lists(section: object, *names: str, of: type = str) -> None:
             object.__setattr__(section, name, _listed(name, value, of))
 
 
+def _take_labels(section: object, name: str) -> None:
+    """Turn labels of a section into a tuple of `key=value`. Raises TypeError for another type."""
+    value = getattr(section, name)
+    if isinstance(value, Mapping):
+        if any(not isinstance(key, str) or "=" in key for key in value):
+            raise TypeError(f"{name!r} must be a mapping of keys without '=', not {value!r}")
+        pairs = ((key, (one,) if isinstance(one, str) else one) for key, one in value.items())
+        value = [f"{key}={text}" for key, texts in pairs for text in _listed(name, texts, str)]
+        object.__setattr__(section, name, value)
+    _take_lists(section, name)
+
+
 def _listed(name: str, value: Iterable[object], of: type) -> tuple[object, ...]:
-    found = tuple(value)
-    if isinstance(value, str) or not all(isinstance(one, of) for one in found):
+    found = tuple(value) if isinstance(value, Iterable) else ()
+    if isinstance(value, str) or not isinstance(value, Iterable) or not all(isinstance(one, of) for one in found):
         raise TypeError(f"{name!r} must be a list of {of.__name__}, not {value!r}")
     return found
 

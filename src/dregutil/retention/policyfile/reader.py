@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, timedelta, tzinfo
+from datetime import UTC, tzinfo
 from fractions import Fraction
 from typing import Any
 
@@ -12,29 +12,20 @@ import yaml
 
 from dregutil.errors import UsageError, escaped
 from dregutil.retention.policy import (
-    All,
-    Calendar,
     InUseList,
-    KeepRule,
-    Label,
-    Last,
     Limit,
     Order,
     ParsedPolicy,
     ParsedProtect,
     ParsedSelect,
-    Period,
     PolicySet,
-    TagGlobs,
     UnknownDate,
-    VersionRule,
-    Within,
 )
-from dregutil.retention.policyfile.tree import Mistake, Tree, parse_choice, parse_number
+from dregutil.retention.policyfile.rules import KeepReader, parse_label, parse_range, read_labels
+from dregutil.retention.policyfile.tree import Mistake, Tree, parse_choice
 from dregutil.select.bounded_regex import BoundedRegex
-from dregutil.select.glob import Glob, parse_glob
+from dregutil.select.glob import parse_glob
 from dregutil.select.quantity import parse_duration
-from dregutil.select.selector import Comparison, parse_comparisons
 
 __all__ = ["PolicyError", "Reader", "read_policy"]
 
@@ -121,6 +112,7 @@ class Reader:
             tree.read_all(keys.get("repositories"), parse_glob),
             tuple(lists),
             tree.read_all(keys.get("aliases"), str),
+            read_labels(tree, keys.get("labels")),
         )
 
     def policy(self, node: Any, defaults: dict[str, Any]) -> ParsedPolicy:
@@ -133,7 +125,7 @@ class Reader:
         return ParsedPolicy(
             name=tree.text(keys.get("name")) or "",
             repositories=tree.read_all(keys.get("repositories"), parse_glob),
-            keep=self._keep(keys.get("keep")),
+            keep=KeepReader(tree).read(keys.get("keep")),
             select=select,
             group_by=self._group_by(keys.get("group_by"), select),
             order=Order(order or "time"),
@@ -150,7 +142,7 @@ class Reader:
             if key in keys and plain not in ("time", "repository"):
                 tree.wrong(keys[key], f"{key!r} cannot be used here: {_NO_NAME}")
         kept = tree.section(keys["keep"], "keep") if isinstance(keys.get("keep"), yaml.MappingNode) else {}
-        together = [tree.section(item, "rule") for item in self._all(kept)]
+        together = [tree.section(item, "rule") for item in KeepReader(tree).together(kept)]
         for rules in (kept, *together):
             for key in ("tags", "versions"):
                 if key in rules:
@@ -171,7 +163,7 @@ class Reader:
             tree.read_all(keys.get("tags"), parse_glob),
             tree.read_all(keys.get("regex"), _regex),
             tree.read_all(keys.get("version"), parse_range),
-            tree.read_all(keys.get("label"), _label),
+            tree.read_all(keys.get("label"), parse_label),
             untagged,
         )
 
@@ -189,73 +181,12 @@ class Reader:
         found = self.tree.read_all(node, read)
         return tuple(name for name in found if name != "repository")
 
-    def _keep(self, node: Any) -> tuple[KeepRule, ...]:
-        tree = self.tree
-        keys = tree.section(node, "keep")
-        none = tree.switch(keys.get("none"), default=False)
-        if none and len(keys) > 1:
-            tree.wrong(keys["none"], "'none' cannot be combined with other rules")
-        elif node is not None and not keys and not getattr(node, "value", None):
-            tree.wrong(node, "'keep' is empty: say what to keep, or `none: true` if nothing is")
-        elif "none" in keys and not none:
-            tree.wrong(keys["none"], "'none: false' keeps nothing: say what to keep")
-        rules = self._rules(keys)
-        together = tuple(rule for item in self._all(keys) for rule in self._rules(self._rule(item)))
-        if together:
-            rules = (*rules, All(together, f"all: {' + '.join(rule.text for rule in together)}"))
-        return rules
-
-    def _all(self, keys: dict[str, Any]) -> Sequence[Any]:
-        node = keys.get("all")
-        return self.tree.items(node) if node is not None else ()
-
-    def _rule(self, node: Any) -> dict[str, Any]:
-        keys = self.tree.section(node, "rule")
-        if isinstance(node, yaml.MappingNode) and not node.value:
-            self.tree.wrong(node, "the rule is empty: say what to keep")
-        return keys
-
-    def _rules(self, keys: dict[str, Any]) -> tuple[KeepRule, ...]:
-        tree = self.tree
-        found: list[KeepRule] = []
-        for key, node in keys.items():
-            if key == "last":
-                number = tree.read(node, parse_number)
-                found += [] if number is None else [Last(number, f"last: {number}")]
-            elif key in ("daily", "weekly", "monthly", "yearly"):
-                number = tree.read(node, parse_number)
-                found += [] if number is None else [Calendar(Period(key), number, f"{key}: {number}")]
-            elif key == "within":
-                age: timedelta | None = tree.read(node, parse_duration)
-                found += [] if age is None else [Within(age, f"within: {node.value}")]
-            elif key == "tags":
-                globs: tuple[Glob, ...] = tree.read_all(node, parse_glob)
-                found.append(TagGlobs(globs, f"tags: {', '.join(glob.text for glob in globs)}"))
-            elif key == "versions":
-                ranges = tree.read_all(node, parse_range)
-                texts = [str(item.value) for item in tree.items(node)]
-                found.append(VersionRule(ranges, f"versions: {', '.join(texts)}"))
-        return tuple(found)
-
-
-def parse_range(text: str) -> tuple[Comparison, ...]:
-    """Parse `>=1.0`, or several comparisons that must all match: `>=1.0, <2`. Raises ValueError."""
-    try:
-        return parse_comparisons(text)
-    except UsageError as error:
-        raise ValueError(error.message) from error
-
 
 def _regex(text: str) -> BoundedRegex:
     try:
         return BoundedRegex(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"the regular expression {text!r} does not compile: {error}") from error
-
-
-def _label(text: str) -> Label:
-    key, equals, value = text.partition("=")
-    return Label(key.strip(), value.strip() if equals else None)
 
 
 def _limit(text: str) -> Limit:

@@ -14,6 +14,13 @@ def _texts(description: str) -> _Schema:
     return {"description": description, "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 
+def _labels(description: str) -> _Schema:
+    text: _Schema = {"type": "string"}
+    values: _Schema = {"anyOf": [text, {"type": "array", "items": text}]}
+    either = [text, {"type": "array", "items": text}, {"type": "object", "additionalProperties": values}]
+    return {"description": f"{description}; any of them is enough", "anyOf": either}
+
+
 def _number(description: str) -> _Schema:
     return {"description": description, "type": "integer", "minimum": 1}
 
@@ -56,6 +63,7 @@ _RULES: Mapping[str, _Schema] = {
     "within": _duration("everything younger"),
     "tags": _texts("globs of tags"),
     "versions": _texts("comparisons of versions, such as '>=2.0'"),
+    "label": _labels("labels and annotations by key, or 'key' and 'key=value'; an index has those of all its images"),
 }
 KEYS: Mapping[str, Mapping[str, _Schema]] = {
     "policy file": {
@@ -70,6 +78,7 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
         "tags": _texts("globs of tags that no policy can remove"),
         "repositories": _texts("globs of repositories from which no policy can remove anything"),
         "in_use": _list("in_use", "lists of images in use"),
+        "labels": _labels("labels and annotations of images that no policy can remove, as in keep"),
         "aliases": _texts("other host names of this registry, for reading the lists"),
     },
     "in_use": {
