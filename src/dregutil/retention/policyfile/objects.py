@@ -207,7 +207,7 @@ def _take_labels(section: object, name: str) -> None:
     _take_lists(section, name)
 
 
-def _listed(name: str, value: Iterable[object], of: type) -> tuple[object, ...]:
+def _listed(name: str, value: object, of: type) -> tuple[object, ...]:
     found = tuple(value) if isinstance(value, Iterable) else ()
     if isinstance(value, str) or not isinstance(value, Iterable) or not all(isinstance(one, of) for one in found):
         raise TypeError(f"{name!r} must be a list of {of.__name__}, not {value!r}")
