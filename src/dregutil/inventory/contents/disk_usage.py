@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
+from dregutil.inventory.contents.checked import check_rows
 from dregutil.inventory.contents.database import CHILD, FOREIGN, ContentDatabase
 from dregutil.inventory.contents.measured import Measured, measure_lines
 from dregutil.oci.names import Digest, Repository, Tag
@@ -110,7 +111,9 @@ class DiskUsage:
             " LEFT JOIN manifest ON manifest.id = tag.blob WHERE whole IS NOT 1"
         )
         with self.database.guarded():
-            self.database.check("SELECT tag.blob FROM tag CROSS JOIN manifest ON manifest.id = tag.blob WHERE whole")
+            (number,) = self._connection.execute("SELECT count(*) FROM tag").fetchone()
+            whole = "SELECT tag.blob FROM tag CROSS JOIN manifest ON manifest.id = tag.blob WHERE whole"
+            check_rows(self.database, whole, number)
             self._find_rows()
             found = [(Repository(name), Digest.of_key(key)) for name, key in self._connection.execute(query)]
         self._is_known = not found
