@@ -43,7 +43,7 @@ from dregutil.select.named import parse_named
 from dregutil.select.quantity import parse_duration, parse_size
 from dregutil.select.selector import parse_selector
 from dregutil.select.version import parse_version, tag_order
-from heads import HEAD, read_alike
+from heads import HEAD, read_alike, read_body_alike
 
 _NOW = datetime(2026, 11, 24, tzinfo=UTC)
 _URL = URL("https://registry.example.com/v2/r/tags/list?n=1000")
@@ -198,6 +198,13 @@ PARSERS: dict[str, Parser] = {
     "error body": Parser(lambda raw: (error_details(raw), failure(_answer(raw, 403), "read", "u")), (_ERRORS,)),
     "token": Parser(lambda raw: _read_answer(raw, "h"), (b'{"token":"t","expires_in":60}', b'{"access_token":"a"}')),
     "Link": Parser(_header(lambda text: next_page([text], _URL)), (b'</v2/_catalog?n=1&last=a>; rel="next"', b"<x>")),
+    "answer with a body": Parser(
+        read_body_alike,
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        ),
+    ),
     "head of an answer": Parser(read_alike, (HEAD, b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n")),
     "WWW-Authenticate": Parser(_header(lambda text: parse_challenges([text])), (_CHALLENGE, _DIGEST_CHALLENGE)),
     "HTTP Digest": Parser(_header(_digest_login), (_DIGEST_CHALLENGE,)),

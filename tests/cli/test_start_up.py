@@ -13,6 +13,7 @@ from servers.memory import MemoryServer
 
 # Rooms and libraries; each of them would add to the start-up of every refresh.
 NEEDLESS = (
+    "aiohttp",
     "botocore",
     "dregutil.apply.apply",
     "dregutil.inventory.contents",

@@ -46,7 +46,9 @@ class Resolver:
         """From now on, and for the open connection and the cached address."""
         self.knows = False
         for registry in self.registry:
-            registry._transport._connections._session.connector.clear_dns_cache()  # type: ignore[union-attr]
+            session = vars(registry._transport._connections).get("_session")
+            if session is not None:  # nothing but plain requests needs none
+                session.connector.clear_dns_cache()
         return LOST
 
 

@@ -1,10 +1,11 @@
-"""HEADs on their own connections: the same bytes are sent, the same errors raised, and no more connections opened."""
+"""Plain requests on their own connections: the same bytes are sent, the same errors raised, and no more connections
+opened."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +18,9 @@ from dregutil.oci.manifest import ACCEPT, OCI_MANIFEST
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry import ConnectOptions, Registry, connect, connect_writable
 from dregutil.registry.http import lane as lane_module
+from dregutil.registry.http import transport as transport_module
 from dregutil.registry.http.connections import Connections
+from dregutil.registry.http.deadline import Watched
 from dregutil.registry.http.lane import Lane
 from dregutil.registry.http.transport import Answer
 from heads import HEAD
@@ -53,9 +56,9 @@ async def _plain(_: str, writer: asyncio.StreamWriter) -> None:
     writer.write(HEAD)
 
 
-async def _head(registry: Registry, path: str = PATH, **headers: str) -> Answer:
+async def _sent(registry: Registry, method: str, path: str = PATH, **headers: str) -> Answer:
     transport = registry._transport
-    return await transport.send("HEAD", transport.url(path), (f"repository:{REPOSITORY}:pull",), headers=headers)
+    return await transport.send(method, transport.url(path), (f"repository:{REPOSITORY}:pull",), headers=headers)
 
 
 @asynccontextmanager
@@ -88,56 +91,61 @@ async def test_heads_go_by_the_lane_over_one_connection(by_aiohttp: list[str]) -
     "headers",
     [{}, {"Accept": ACCEPT, "Cache-Control": "no-cache"}, {"accept": "a/b"}, {"User-Agent": "other", "X-A": "1 2"}],
 )
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
 async def test_both_ways_send_the_same_bytes(
-    options: ConnectOptions, challenge: str | None, headers: dict[str, str], by_aiohttp: list[str]
+    options: ConnectOptions, challenge: str | None, headers: dict[str, str], method: str, by_aiohttp: list[str]
 ) -> None:
-    async def handle(_: str, writer: asyncio.StreamWriter) -> None:
+    async def handle(line: str, writer: asyncio.StreamWriter) -> None:
         asks = challenge is not None and "Authorization" not in server.headers[-1]
-        writer.write(answer("401 Who", f"WWW-Authenticate: {challenge}") if asks else HEAD)
+        plain = LIST if line.startswith("GET") else HEAD
+        writer.write(answer("401 Who", f"WWW-Authenticate: {challenge}") if asks else plain)
 
     sent: list[list[tuple[str, str]]] = []
     for opened in (connect, _without_lane):
         async with raw_server(handle) as server, opened(server.url, options) as registry:
             for path in (PATH, "/v2/r/blobs/sha256:0a?a=%2F&b=~"):
-                assert (await _head(registry, path, **headers)).status == 200
+                assert (await _sent(registry, method, path, **headers)).status == 200
             port = server.url.rpartition(":")[2]
             heads = [head.replace(port, "PORT") for head in server.headers]
             sent.append(list(zip(server.seen, heads, strict=True)))
         if opened is connect:
             assert by_aiohttp == []
     assert sent[0] == sent[1]
-    assert len(sent[0]) == (2 if challenge is None else 3)
+    assert sum(line.startswith(f"{method} /v2/r/") for line, _ in sent[0]) == (2 if challenge is None else 3)
     assert "Host: 127.0.0.1:PORT\r\n" in sent[0][0][1]
 
 
-async def _outcome(registry: Registry) -> object:
-    """What `resolve` finds, or the text of its error."""
+async def _outcome(asked: Awaitable[object], registry: Registry) -> object:
+    """What was found, or the text of the error."""
     try:
-        found = await registry.resolve(REPOSITORY, TAG)
+        found = await asked
     except DregutilError as error:
         return type(error), error.message.replace(str(registry.address.port), "PORT")
     return found
 
 
 @pytest.mark.parametrize("name", [name for name in ODD if name not in ("nothing", "not whole")])
-async def test_an_odd_answer_is_read_by_aiohttp(name: str, by_aiohttp: list[str]) -> None:
+async def test_an_odd_answer_is_read_by_aiohttp(
+    name: str, by_aiohttp: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The outcome is the one without the lane, and after a few such answers HEADs are no longer sent twice."""
+    monkeypatch.setattr(transport_module, "wait_before", lambda *_: 0)
 
-    async def handle(_: str, writer: asyncio.StreamWriter) -> None:
-        writer.write(ODD[name])
+    async def handle(line: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(ODD[name] if line.startswith("HEAD") else answer("404 No"))
 
     outcomes = []
     for opened in (connect, _without_lane):
-        async with raw_server(handle) as server, opened(server.url, ConnectOptions(timeout=0.5)) as registry:
-            outcomes.append(await _outcome(registry))
+        async with raw_server(handle) as server, opened(server.url, ConnectOptions(timeout=0.2)) as registry:
+            outcomes.append(await _outcome(registry.resolve(REPOSITORY, TAG), registry))
             if opened is connect:
                 assert "HEAD" in by_aiohttp
                 for _ in range(3):
-                    await _outcome(registry)
+                    await _outcome(registry.resolve(REPOSITORY, TAG), registry)
                 server.seen.clear()
                 by_aiohttp.clear()
-                await _outcome(registry)
-                assert len(server.seen) == len(by_aiohttp)
+                await _outcome(registry.resolve(REPOSITORY, TAG), registry)
+                assert sum(line.startswith("HEAD") for line in server.seen) == by_aiohttp.count("HEAD") > 0
     assert outcomes[0] == outcomes[1]
 
 
@@ -150,6 +158,107 @@ async def test_a_single_odd_answer_costs_one_more_request(by_aiohttp: list[str])
             assert await registry.resolve(REPOSITORY, TAG)
         assert len(server.seen) == 4
     assert by_aiohttp == ["HEAD"]
+
+
+CHUNKS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
+    b"%x\r\n%s\r\n" % (len(part), part) for part in (b'{"name": "r", ', b'"tags": ["1.0"]}', b"")
+)
+
+
+@pytest.mark.parametrize("plain", [LIST, CHUNKS])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_lists_go_by_the_lane_over_one_connection(plain: bytes, size: int, by_aiohttp: list[str]) -> None:
+    async def handle(_: str, writer: asyncio.StreamWriter) -> None:
+        for place in range(0, len(plain), size):
+            writer.write(plain[place : place + size])
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    async with raw_server(handle) as server, connect(server.url) as registry:
+        for _ in range(3):
+            assert await registry.tags(REPOSITORY) == (TAG,)
+        assert len(server.seen) == 3
+        assert _lane(registry).size == 1
+    assert by_aiohttp == []
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        LIST.replace(b"1.1", b"1.0", 1),
+        LIST.replace(b"Content-Type", b"Content-Encoding: identity\r\nContent-Type"),
+        CHUNKS.replace(b"\r\n0\r\n\r\n", b"\r\n0\r\nA: b\r\n\r\n"),
+        CHUNKS.replace(b"\r\ne\r\n", b"\r\ne;a=b\r\n"),
+        CHUNKS.replace(b"\r\ne\r\n", b"\r\nx\r\n"),
+        LIST.replace(b"Content-Length", b"X-Length"),
+    ],
+)
+async def test_an_odd_list_is_read_by_aiohttp(
+    odd: bytes, by_aiohttp: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outcome is the one without the lane, and after a few such answers GETs are no longer sent twice; HEADs still
+    go by the lane."""
+    monkeypatch.setattr(transport_module, "wait_before", lambda *_: 0)
+
+    async def handle(line: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD if line.startswith("HEAD") else odd)
+        if line.startswith("GET") and (odd.startswith(b"HTTP/1.0") or b"X-Length" in odd):
+            writer.close()  # which ends the body
+
+    outcomes = []
+    for opened in (connect, _without_lane):
+        async with raw_server(handle) as server, opened(server.url) as registry:
+            outcomes.append(await _outcome(registry.tags(REPOSITORY), registry))
+            if opened is connect:
+                for _ in range(2):
+                    await _outcome(registry.tags(REPOSITORY), registry)
+                server.seen.clear()
+                by_aiohttp.clear()
+                await _outcome(registry.tags(REPOSITORY), registry)
+                assert len(server.seen) == by_aiohttp.count("GET") > 0
+                assert await registry.resolve(REPOSITORY, TAG)
+                assert "HEAD" not in by_aiohttp
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("plain", [LIST, CHUNKS])
+@pytest.mark.parametrize("how", ["reset", "closed", "silent"])
+async def test_a_list_that_is_cut_is_the_same_error(
+    plain: bytes, how: str, by_aiohttp: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the head and in the body, and as many requests."""
+    monkeypatch.setattr(transport_module, "wait_before", lambda *_: 0)
+    for cut in (10, len(plain) - 3):
+
+        async def handle(_: str, writer: asyncio.StreamWriter, cut: int = cut) -> None:
+            writer.write(plain[:cut])
+            await writer.drain()
+            if how == "reset":
+                reset(writer)
+            elif how == "closed":
+                writer.close()
+
+        outcomes = []
+        for opened in (connect, _without_lane):
+            async with raw_server(handle) as server, opened(server.url, ConnectOptions(timeout=0.2)) as registry:
+                outcomes.append((await _outcome(registry.tags(REPOSITORY), registry), len(server.seen)))
+            if opened is connect:
+                assert by_aiohttp == []
+            by_aiohttp.clear()
+        assert outcomes[0] == outcomes[1]
+
+
+async def test_a_list_that_is_too_long_is_the_same_error() -> None:
+    async def handle(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(LIST)
+
+    outcomes = []
+    for opened in (connect, _without_lane):
+        async with raw_server(handle) as server, opened(server.url) as registry:
+            transport = registry._transport
+            outcomes.append(await _outcome(transport.send("GET", transport.url(PATH), (), longest=5), registry))
+    assert outcomes[0] == outcomes[1]
+    assert "more than 5 bytes" in str(outcomes[0])
 
 
 async def test_a_head_may_arrive_byte_by_byte(by_aiohttp: list[str]) -> None:
@@ -210,7 +319,9 @@ async def test_a_broken_connection_is_the_same_error(how: str, by_aiohttp: list[
     outcomes = []
     for opened in (connect, _without_lane):
         async with raw_server(handle) as server, opened(server.url, ConnectOptions(timeout=0.3)) as registry:
-            outcomes.append((await _outcome(registry), len(server.seen), type(registry)))
+            outcomes.append(
+                (await _outcome(registry.resolve(REPOSITORY, TAG), registry), len(server.seen), type(registry))
+            )
         if opened is connect:
             assert by_aiohttp == []
     assert outcomes[0] == outcomes[1]
@@ -279,6 +390,7 @@ class _Counted(asyncio.Protocol):
 
     connected = largest = 0
     obeys = True  # `Connection: close`
+    lists = LIST
     none = asyncio.Event()  # set while none is open
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -298,19 +410,22 @@ class _Counted(asyncio.Protocol):
 
     def _answer(self, data: bytes) -> None:
         closes = _Counted.obeys and b"Connection: close" in data
-        found = HEAD if data.startswith(b"HEAD") else LIST
+        found = HEAD if data.startswith(b"HEAD") else _Counted.lists
         self.transport.write(found.replace(b"Content-Type", b"Connection: close\r\nContent-Type") if closes else found)  # type: ignore[attr-defined]
         if closes:
             self.transport.close()
 
 
+@pytest.mark.parametrize("lists", [LIST, LIST.replace(b"Content-Type", b"Content-Encoding: identity\r\nContent-Type")])
 @pytest.mark.parametrize("obeys", [True, False])
 @pytest.mark.parametrize("most", [1, 2, 8])
 async def test_there_are_few_more_connections_than_requests_at_once(
-    most: int, obeys: bool, by_aiohttp: list[str]
+    most: int, obeys: bool, lists: bytes, by_aiohttp: list[str]
 ) -> None:
+    """Also where aiohttp reads the lists."""
     server = await asyncio.get_running_loop().create_server(_Counted, "127.0.0.1", 0)
     _Counted.connected, _Counted.largest, _Counted.obeys, _Counted.none = 0, 0, obeys, asyncio.Event()
+    _Counted.lists = lists
     options = ConnectOptions(concurrency=most)
     async with server, connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", options) as registry:
         for gets in (1, 40, 3, 0):
@@ -359,7 +474,7 @@ async def test_nothing_stays_open_after_the_session(recwarn: pytest.WarningsReco
             await lane.close()
             assert not lane._closing  # their sockets are closed, not only about to be
         assert lane.size == 0
-        assert await lane.head(PATH, {}) is None
+        assert await lane.exchange("HEAD", PATH, {}, 0, Watched(1, 1, 0)) is None
     assert not [warning for warning in recwarn if issubclass(warning.category, ResourceWarning)]
 
 
@@ -396,7 +511,7 @@ async def test_a_certificate_that_is_not_trusted_is_the_same_error() -> None:
     async with raw_server(_plain, context) as server:
         for opened in (connect, _without_lane):
             async with opened(server.url) as registry:
-                outcomes.append(await _outcome(registry))
+                outcomes.append(await _outcome(registry.resolve(REPOSITORY, TAG), registry))
         assert server.seen == []
     assert outcomes[0] == outcomes[1]
     assert outcomes[0][0] is CertificateError  # type: ignore[index]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import aiohttp
 from yarl import URL
 
 from dregutil.errors import ProtocolError
+from dregutil.registry.http.arriving import LONGEST_ERROR
 from dregutil.registry.http.deadline import Watched
 from dregutil.registry.http.network_errors import host_and_port
 
-__all__ = ["Limits", "read_content"]
+if TYPE_CHECKING:
+    import aiohttp
 
-_LONGEST_ERROR = 64 * 1024  # bytes
+__all__ = ["Limits", "read_content"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ async def read_content(method: str, response: aiohttp.ClientResponse, limits: Li
 async def _read(response: aiohttp.ClientResponse, limits: Limits, watched: Watched) -> bytes:
     """The complete body, if it is no longer than allowed; the body of an error is cut instead."""
     is_error = response.status >= 400 or limits.cuts
-    most = _LONGEST_ERROR if response.status >= 400 else limits.longest
+    most = LONGEST_ERROR if response.status >= 400 else limits.longest
     announced = response.content_length
     chunks: list[bytes] = []
     size = 0

@@ -1,4 +1,4 @@
-"""The head of an answer to HEAD, read, and the bytes of the request. Pure.
+"""The head of an answer, read, and the bytes of the request. Pure.
 
 Accepts only heads that have a single reading. The caller repeats any other request with aiohttp, which reports what is
 wrong. aiohttp reads every accepted head the same way (`tests/properties/test_head.py`).
@@ -12,7 +12,17 @@ from typing import NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 
-__all__ = ["LONGEST_HEAD", "Head", "is_odd", "is_whole", "read_head", "request_fields", "request_line"]
+__all__ = [
+    "LONGEST_HEAD",
+    "Framing",
+    "Head",
+    "is_odd",
+    "is_whole",
+    "read_framing",
+    "read_head",
+    "request_fields",
+    "request_line",
+]
 
 LONGEST_HEAD = 64 * 1024  # bytes
 _LONGEST_LINE = 8000  # bytes; aiohttp refuses lines of more than 8190, and more than 128 of them
@@ -27,7 +37,8 @@ _BEGUN = re.compile(rb"(?:[\t -~]|\r(?:\n|\Z)|(?<=\r)\n)*+")
 _FIELD = re.compile(r"([^:]++):[\t ]*+([\t -~]*+)\r\n")
 _CONNECTION, _LENGTH = istr("Connection"), istr("Content-Length")
 # What makes aiohttp read an answer in another way, or refuse it.
-_ODD = tuple(map(istr, ("Transfer-Encoding", "Upgrade", "Proxy-Connection", "Sec-WebSocket-Key1")))
+_ODD = tuple(map(istr, ("Upgrade", "Proxy-Connection", "Sec-WebSocket-Key1")))
+_TRANSFER_ENCODING, _CONTENT_ENCODING = istr("Transfer-Encoding"), istr("Content-Encoding")
 _WITHOUT_LENGTH = frozenset((204, 304))
 _TARGET = re.compile(r"/[!-~]*+")
 _VALUE = re.compile(r"[\t -~]*+")
@@ -35,15 +46,50 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]++")
 
 
 class Head(NamedTuple):
-    """A whole head. `keeps`: the connection may be used again."""
+    """A whole head, and the body after it. `keeps`: the connection may be used again."""
 
     status: int
     headers: CIMultiDictProxy[str]
     keeps: bool
+    body: bytes = b""
+
+
+class Framing(NamedTuple):
+    """A head before its body, which has `length` bytes; None if it comes in chunks."""
+
+    head: Head
+    length: int | None
 
 
 def read_head(raw: bytes) -> Head | None:
-    """The head that `raw` is; None if it is not a whole plain one, or has anything after it."""
+    """The head that `raw` is, for a request without a body in its answer; None if it is not a whole plain one, or has
+    anything after it."""
+    read = _read(raw)
+    if read is None or _TRANSFER_ENCODING in read[1]:
+        return None
+    status, headers, lengths, is_last = read
+    # As aiohttp does: an answer without a length may be meant to end with the connection.
+    keeps = not is_last and bool(lengths or status in _WITHOUT_LENGTH)
+    return Head(status, CIMultiDictProxy(headers), keeps)
+
+
+def read_framing(raw: bytes) -> Framing | None:
+    """The head that `raw` is, before a body that ends by itself and is not compressed; None for any other one."""
+    read = _read(raw)
+    if read is None or _CONTENT_ENCODING in read[1]:
+        return None
+    status, headers, lengths, is_last = read
+    codings = headers.getall(_TRANSFER_ENCODING, ())
+    head = Head(status, CIMultiDictProxy(headers), not is_last)
+    if status in _WITHOUT_LENGTH:
+        return None if codings or lengths not in ((), ["0"]) else Framing(head, 0)
+    if codings:
+        return Framing(head, None) if not lengths and [name.lower() for name in codings] == ["chunked"] else None
+    return Framing(head, int(lengths[0])) if lengths else None
+
+
+def _read(raw: bytes) -> tuple[int, CIMultiDict[str], Sequence[str], bool] | None:
+    """Status, headers, lengths, and whether the connection is closed after it; None if `raw` is no plain head."""
     found = _PLAIN.fullmatch(raw.decode("latin-1")) if len(raw) <= LONGEST_HEAD else None
     if found is None or (len(raw) > _LONGEST_LINE and max(map(len, raw.split(b"\r\n"))) > _LONGEST_LINE):
         return None
@@ -58,9 +104,7 @@ def read_head(raw: bytes) -> Head | None:
     kept = [value.lower() for value in headers.getall(_CONNECTION, ())]
     if any(name in headers for name in _ODD) or not _is_plain(lengths) or kept not in ([], ["close"], ["keep-alive"]):
         return None
-    # As aiohttp does: an answer without a length may be meant to end with the connection.
-    keeps = kept != ["close"] and bool(lengths or int(status) in _WITHOUT_LENGTH)
-    return Head(int(status), CIMultiDictProxy(headers), keeps)
+    return int(status), headers, lengths, kept == ["close"]
 
 
 def is_whole(raw: bytes | bytearray, since: int = 0) -> bool:
@@ -77,9 +121,9 @@ def is_odd(raw: bytes | bytearray, since: int = 0) -> bool:
     return not (raw[: len(_START)] == _START[: len(raw)] and _BEGUN.fullmatch(raw, start))
 
 
-def request_line(target: str) -> bytes | None:
+def request_line(method: str, target: str) -> bytes | None:
     """The first line of the request for `target`; None if it has a character that a URL cannot have."""
-    return f"HEAD {target} HTTP/1.1\r\n".encode() if _TARGET.fullmatch(target) else None
+    return f"{method} {target} HTTP/1.1\r\n".encode() if _TARGET.fullmatch(target) else None
 
 
 def request_fields(host: str, defaults: Mapping[str, str], headers: Mapping[str, str]) -> bytes | None:

@@ -1,9 +1,9 @@
-"""A lane for HEADs: HTTP/1.1 connections to one registry that carry nothing else.
+"""A lane for plain requests: HTTP/1.1 connections to one registry that carry HEADs, and GETs of what is not large.
 
-A crawl consists of HEADs, and aiohttp spends most of its time for one on what a HEAD does not have. The lane takes only
-whole, plain heads (`head.read_head`). For anything else it closes the connection and returns None, and so it does where
-no connection can be made: the caller then sends the request by aiohttp, whose answer or error counts. A connection that
-breaks raises aiohttp's own errors.
+A crawl consists of them, and aiohttp spends most of its time for one on what they do not have. The lane takes only
+whole, plain heads (`head`) and bodies that end by themselves (`arriving`). For anything else it closes the connection
+and returns None, and so it does where no connection can be made: the caller then sends the request by aiohttp, whose
+answer or error counts.
 
 All connections read into one buffer: what has arrived is copied before another one reads.
 """
@@ -12,18 +12,24 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Mapping
 
-import aiohttp
 from yarl import URL
 
+from dregutil.registry.http.arriving import Arriving
+from dregutil.registry.http.deadline import Watched
 from dregutil.registry.http.head import LONGEST_HEAD, Head, is_odd, is_whole, read_head, request_fields, request_line
 
-__all__ = ["Lane", "lane_to"]
+__all__ = ["BodyLostError", "Lane", "lane_to"]
 
 KEPT_FOR = 60.0  # seconds for which a connection is kept without a request
-_MOST_ODD = 3  # heads that were not plain, after which all HEADs are left to aiohttp
+_MOST_ODD = 3  # answers to one method that were not plain, after which aiohttp sends all its requests
 _NEXT_ADDRESS_AFTER = 0.25  # seconds, as aiohttp
+
+
+class BodyLostError(ConnectionError):
+    """The connection was lost in the middle of a body."""
 
 
 def lane_to(base: URL, defaults: Mapping[str, str], *, tls: ssl.SSLContext | bool) -> Lane | None:
@@ -56,7 +62,7 @@ class Lane:
         self._closing: set[_Connection] = set()
         self._idle: list[_Connection] = []
         self._connecting = 0
-        self._odd = 0
+        self._odd = {"HEAD": 0, "GET": 0}
         self._headers: Mapping[str, str] | None = None  # of the last request, and its fields
         self._fields: bytes | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -66,32 +72,34 @@ class Lane:
     def size(self) -> int:
         return len(self._open) + self._connecting
 
-    @property
-    def is_open(self) -> bool:
-        """Whether HEADs are taken: not after a few answers that were odd."""
-        return self._odd < _MOST_ODD and self._closed is None
+    def takes(self, method: str) -> bool:
+        """Whether requests of a method are taken: not after a few answers that were odd."""
+        return self._odd.get(method, _MOST_ODD) < _MOST_ODD and self._closed is None
 
     @property
     def has_idle(self) -> bool:
         return bool(self._idle)
 
-    async def head(self, target: str, headers: Mapping[str, str]) -> Head | None:
-        """The answer to a HEAD; None if the request is to be sent by aiohttp. Raises aiohttp.ClientError."""
-        request = self._request(target, headers)
-        if request is None or not self.is_open:
+    async def exchange(
+        self, method: str, target: str, headers: Mapping[str, str], longest: int, watched: Watched
+    ) -> Head | None:
+        """The answer to a HEAD or GET, with a body of at most `longest` bytes; None if the request is to be sent by
+        aiohttp. Raises OSError if the connection is lost, BodyLostError in the middle of a body."""
+        request = self._request(method, target, headers)
+        if request is None or not self.takes(method):
             return None
         connection = self._kept() or await self._connect()
         if connection is None:
             return None
         try:
-            found = await connection.send(request)
+            found = await connection.send(request, None if method == "HEAD" else Arriving(longest), watched)
         except BaseException:  # when cancelled, too: the answer to this request may still arrive on this connection
             self._drop(connection)
             raise
         if found is not None and found.keeps:
             self._keep(connection)
         else:
-            self._odd += found is None
+            self._odd[method] += found is None
             self._drop(connection)
         return found
 
@@ -111,10 +119,10 @@ class Lane:
         if self._closing:
             await self._closed
 
-    def _request(self, target: str, headers: Mapping[str, str]) -> bytes | None:
+    def _request(self, method: str, target: str, headers: Mapping[str, str]) -> bytes | None:
         if headers != self._headers:
             self._headers, self._fields = headers, request_fields(self._authority, self._defaults, headers)
-        line = request_line(target)
+        line = request_line(method, target)
         return None if line is None or self._fields is None else line + self._fields
 
     def _kept(self) -> _Connection | None:
@@ -186,18 +194,23 @@ class _Connection(asyncio.BufferedProtocol):
         self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Head | None] | None = None
-        self._begun = bytearray()  # a head that has not arrived as a whole
+        self._begun = bytearray()  # the head of an answer to HEAD that has not arrived as a whole
+        self._arriving: Arriving | None = None  # the answer to a GET
+        self._watched: Watched | None = None
 
     @property
     def is_usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, request: bytes) -> asyncio.Future[Head | None]:
-        """Send a request. Returns the future of its answer: None for anything but one plain head, aiohttp.ClientError
-        if the connection is lost."""
+    def send(self, request: bytes, arriving: Arriving | None, watched: Watched) -> asyncio.Future[Head | None]:
+        """Send a request, whose answer has a body if it is read by `arriving`.
+
+        Returns the future of its answer: None for anything but one plain answer, OSError if the connection is lost.
+        """
         self._answer = asyncio.get_running_loop().create_future()
+        self._arriving, self._watched = arriving, watched
         if self._transport is None:
-            self._answer.set_exception(aiohttp.ServerDisconnectedError())
+            self._answer.set_exception(ConnectionResetError())
         else:
             self._transport.write(request)
         return self._answer
@@ -220,6 +233,9 @@ class _Connection(asyncio.BufferedProtocol):
             self.abort()  # more than was asked for
             return
         found = bytes(self._buffer[:nbytes])
+        if self._arriving is not None:
+            self._take(answer, self._arriving, found)
+            return
         if self._begun or not is_whole(found):
             seen = len(self._begun)
             self._begun += found
@@ -230,11 +246,19 @@ class _Connection(asyncio.BufferedProtocol):
             self._begun.clear()
         answer.set_result(read_head(found))
 
+    def _take(self, answer: asyncio.Future[Head | None], arriving: Arriving, data: bytes) -> None:
+        """Read a part of the answer to a GET."""
+        if arriving.take(data):
+            answer.set_result(arriving.found)
+        elif arriving.has_begun and self._watched is not None:
+            self._watched.heard_at = time.monotonic()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         answer = self._answer
         if answer is not None and not answer.done():
-            error = aiohttp.ClientOSError(*exc.args) if isinstance(exc, OSError) else aiohttp.ServerDisconnectedError()
+            is_in_body = self._arriving is not None and self._arriving.has_begun
+            error = BodyLostError() if is_in_body else ConnectionResetError()
             error.__cause__ = exc
             answer.set_exception(error)
         self._lost(self)

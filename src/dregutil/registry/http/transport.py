@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-import aiohttp
 from yarl import URL
 
 from dregutil.errors import (
@@ -36,7 +35,12 @@ from dregutil.registry.auth.logins import Logins
 from dregutil.registry.http.body import Limits
 from dregutil.registry.http.connections import Answer, Connections
 from dregutil.registry.http.deadline import Watch
-from dregutil.registry.http.network_errors import as_own_error, connection_was_refused, host_and_port
+from dregutil.registry.http.network_errors import (
+    as_own_error,
+    connection_was_refused,
+    host_and_port,
+    is_of_the_network,
+)
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.server_warnings import ServerWarnings
 from dregutil.registry.http.throttle import PATIENCE, Gate
@@ -357,7 +361,9 @@ class Transport:
                 raise
             gate.throttle.connection_lost(started, time.monotonic())
             raise as_own_error(watched.error, _shown(method, limits), url, self._wait) from None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except Exception as error:
+            if not is_of_the_network(error):
+                raise
             gate.throttle.connection_lost(started, time.monotonic())
             raise as_own_error(error, _shown(method, limits), url, self._wait) from error
         finally:
