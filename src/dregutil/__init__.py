@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from dregutil.plan.why import Explanation
     from dregutil.retention.explain import Factor
     from dregutil.retention.holds import Hold
-    from dregutil.retention.policy import InUseList, PolicySet
+    from dregutil.retention.policy import Expires, InUseList, PolicySet
     from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set
     from dregutil.retention.verdict import Decision, Verdict
     from dregutil.select.find import Use
@@ -191,6 +191,7 @@ _PLACES = {
         "Verdict",
     ),
     "dregutil.retention.policy": (
+        "Expires",
         "InUseList",
         "PolicySet",
     ),
@@ -251,6 +252,7 @@ __all__ = [
     "DigestMismatchError",
     "DregutilError",
     "ErrorDetail",
+    "Expires",
     "Explanation",
     "Factor",
     "Finding",

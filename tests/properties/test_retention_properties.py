@@ -19,6 +19,7 @@ from dregutil.retention.judge import judge
 from dregutil.retention.policy import (
     All,
     Calendar,
+    Expires,
     KeepRule,
     Label,
     LabelRule,
@@ -53,7 +54,16 @@ ages = st.one_of(
     st.none(),
 )
 pushes = st.one_of(st.none(), st.integers(0, 8 * 24).map(lambda hours: NOW - timedelta(hours=hours)), ages)
-labels = st.dictionaries(st.sampled_from(("team", "keep")), st.sampled_from("ab"))
+LIVES = {"12h": timedelta(hours=12), "3d": timedelta(days=3), "4w": timedelta(weeks=4)}
+DAYS = {"2025-12-31": datetime(2026, 1, 1, tzinfo=ZONE), "2026-11-30": datetime(2026, 12, 1, tzinfo=ZONE)}
+labels = st.fixed_dictionaries(
+    {},
+    optional={
+        "team": st.sampled_from("ab"),
+        "keep": st.sampled_from("ab"),
+        "ttl": st.sampled_from((*LIVES, *LIVES, *DAYS, "soon")),
+    },
+)
 simple_rules = st.one_of(
     st.integers(1, 5).map(lambda number: Last(number, f"last: {number}")),
     st.builds(
@@ -72,7 +82,7 @@ rules: st.SearchStrategy[KeepRule] = st.one_of(
     st.tuples(simple_rules, simple_rules).map(lambda both: All(both, f"all: {both[0].text} + {both[1].text}")),
 )
 policies = st.builds(
-    lambda keep, order, unknown, age, untag, empty, group: ParsedPolicy(
+    lambda keep, order, unknown, age, untag, empty, group, expires: ParsedPolicy(
         "p",
         (parse_glob("**"),),
         tuple(keep),
@@ -82,6 +92,7 @@ policies = st.builds(
         untag=untag,
         allow_empty=empty,
         group_by=group,
+        expires=expires,
     ),
     st.lists(rules, max_size=3),
     st.sampled_from(Order),
@@ -90,6 +101,7 @@ policies = st.builds(
     st.booleans(),
     st.booleans(),
     st.sampled_from(((), ("minor",), ("major",))),
+    st.sampled_from((None, None, Expires("ttl"), Expires("ttl", from_seen=True))),
 )
 
 
@@ -223,6 +235,10 @@ def test_every_reason_is_true(policy: ParsedPolicy, facts: list[TagFacts]) -> No
         assert (ReasonKind.UNKNOWN_DATE in kinds or ReasonKind.SAME_DATE in kinds) == (
             policy.uses_dates and believed is None
         )
+        if policy.expires is not None:
+            assert bool(kinds & {ReasonKind.NO_EXPIRY, ReasonKind.NOT_EXPIRED}) != _is_over(
+                verdict.facts, believed, policy, shared=believed is None and _moment(verdict.facts, policy) is not None
+            )
         assert (ReasonKind.MIN_AGE in kinds) == _young(verdict.facts, believed, policy)
         if verdict.decision is Decision.REMOVE:
             assert not [one for one in found.values() if not one.goes and one.facts.digest == verdict.facts.digest]
@@ -292,6 +308,20 @@ def _arrival(date: datetime | None, facts: TagFacts) -> datetime | None:
 def _young(facts: TagFacts, date: datetime | None, policy: ParsedPolicy) -> bool:
     moments = [moment for moment in (_arrival(date, facts), facts.known_since) if moment is not None]
     return policy.min_age > timedelta(0) and not any(NOW - moment >= policy.min_age for moment in moments)
+
+
+def _is_over(facts: TagFacts, date: datetime | None, policy: ParsedPolicy, *, shared: bool) -> bool:
+    """Whether an image has expired, by each of the values of its label and of its annotation."""
+    assert facts.content is not None
+    values = {marks["ttl"] for marks in (facts.content.labels, facts.content.annotations) if "ttl" in marks}
+    came = _arrival(date, facts)
+    known = [came, facts.known_since, facts.seen] if policy.expires == Expires("ttl", from_seen=True) else [came]
+    begun = max((one for one in known if one is not None), default=None)
+    ends = [DAYS[value] if value in DAYS else begun and begun + LIVES[value] for value in values if value != "soon"]
+    if shared or not values or "soon" in values or None in ends:
+        return False
+    end = max(one for one in ends if one is not None)
+    return end <= NOW and (came is None or end > came)
 
 
 def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: ParsedPolicy) -> bool:

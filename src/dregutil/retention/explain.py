@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from dregutil.oci.image import ImageDetails, known_date
 from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arrival
+from dregutil.retention.expiry import expiry_of
 from dregutil.retention.follow import subjects_of
 from dregutil.retention.keep import Group, kept_by
 from dregutil.retention.policy import Calendar, KeepRule, LabelRule, Last, Order, ParsedPolicy, PolicySet, Within
@@ -16,6 +17,15 @@ from dregutil.select.quantity import age_as_written, duration_as_written
 from dregutil.select.version import read_version
 
 __all__ = ["Factor", "explain"]
+
+_EXPLAINED = (  # by factors of their own
+    ReasonKind.RULE,
+    ReasonKind.NO_RULE,
+    ReasonKind.NO_EXPIRY,
+    ReasonKind.NOT_EXPIRED,
+    ReasonKind.MIN_AGE,
+    ReasonKind.HELD,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,13 @@ def explain(policies: PolicySet, verdicts: Sequence[Verdict], verdict: Verdict, 
     found = [
         Factor(reason.kind.value, keeps=True, text=reason.text)
         for reason in verdict.reasons
-        if reason.kind not in (ReasonKind.RULE, ReasonKind.NO_RULE, ReasonKind.MIN_AGE, ReasonKind.HELD)
+        if reason.kind not in _EXPLAINED
     ]
     policy = next((one for one in policies.policies if one.name == verdict.policy), None)
     if policy is not None:
         found += _rules(policies, policy, verdicts, verdict, now)
         found += _date(verdict, now)
+        found += _expires(policies, policy, verdict, now)
         found.append(_min_age(policy, verdict, now))
     found += _served(verdict.facts.served)
     for other in verdicts:
@@ -80,6 +91,14 @@ def _rules(
     )
     place = mates.index(verdict)
     return [Factor(rule.text, place in kept_by(rule, group), _standing(rule, group, place)) for rule in policy.keep]
+
+
+def _expires(policies: PolicySet, policy: ParsedPolicy, verdict: Verdict, now: datetime) -> list[Factor]:
+    if policy.expires is None:
+        return []
+    shares = verdict.date is None and date_of(verdict.facts, policy.unknown_date, now) is not None
+    found = expiry_of(policy.expires, verdict.facts, verdict.date, policies.zone, now, shares_date=shares)
+    return [Factor(f"expires: {policy.expires.label}", not found.is_over(now), found.text)]
 
 
 def _standing(rule: KeepRule, group: Group, place: int) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.dates import dates_of, is_new, is_old_enough, shared_dates
+from dregutil.retention.expiry import expiry_of
 from dregutil.retention.follow import follow
 from dregutil.retention.keep import Group, kept_by
 from dregutil.retention.policy import Order, ParsedPolicy, PolicySet, applies_to
@@ -39,6 +40,7 @@ _WITHOUT_RULES = (
     ReasonKind.IN_USE,
     ReasonKind.UNREAD,
     ReasonKind.MIN_AGE,
+    ReasonKind.NO_EXPIRY,
 )
 
 
@@ -87,6 +89,7 @@ class _Draft:
     dates: Dates | None = None  # if they are plausible
     shares_date: bool = False
     is_new: bool = True
+    expired: str = ""
     reasons: list[Reason] = field(default_factory=list)
 
     @property
@@ -166,6 +169,7 @@ class _Work:
             reason = self._by_rule.setdefault(rule.text, Reason(ReasonKind.RULE, rule.text))
             for place in kept_by(rule, group):
                 drafts[place].reasons.append(reason)
+        self._expire(policy, drafts)
         needs_version = policy.order is Order.VERSION and policy.ranks
         uses_dates = policy.uses_dates
         for draft in drafts:
@@ -177,6 +181,21 @@ class _Work:
             if not is_old_enough(draft.facts, draft.date, policy.min_age, self.now):
                 draft.reasons.append(_young(policy, draft, self.now))
                 draft.is_new = is_new(draft.facts, draft.dates, policy.min_age, self.now)
+
+    def _expire(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> None:
+        """Add the reasons of what has not expired, if the policy removes what has."""
+        if policy.expires is None:
+            return
+        for draft in drafts:
+            shares = draft.shares_date
+            found = expiry_of(policy.expires, draft.facts, draft.date, self.policies.zone, self.now, shares_date=shares)
+            if found.is_over(self.now):
+                draft.expired = found.text
+                continue
+            if draft.facts.unread:
+                continue
+            kind = ReasonKind.NO_EXPIRY if found.by_content else ReasonKind.NOT_EXPIRED
+            draft.reasons.append(self._by_rule.setdefault(found.text, Reason(kind, found.text)))
 
     def _dated(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> Sequence[_Draft]:
         """The tags of a group that are not missing, with their dates.
@@ -259,7 +278,7 @@ class _Work:
         if not is_counted(draft.facts):
             return Verdict(self.repository, draft.facts, Decision.FOLLOW, ())
         if not reasons and policy is not None:
-            reasons = self._no_rule.get(policy.name) or self._no_rule.setdefault(policy.name, (_no_rule(policy),))
+            reasons = self._removing(policy, draft)
             holder = holders.get(draft.facts.digest)
             missing = self._missing_on.get(draft.facts.digest)
             if missing is not None:
@@ -273,6 +292,11 @@ class _Work:
         name = "" if policy is None else policy.name
         dates = (draft.date, draft.dates)
         return Verdict(self.repository, draft.facts, decision, reasons, name, draft.group or (), *dates)
+
+    def _removing(self, policy: ParsedPolicy, draft: _Draft) -> tuple[Reason, ...]:
+        """Why nothing keeps a tag."""
+        beyond = () if draft.expired and not policy.keep else self._no_rule.setdefault(policy.name, (_no_rule(policy),))
+        return (Reason(ReasonKind.NO_RULE, draft.expired), *beyond) if draft.expired else beyond
 
 
 def _held_by_missing(missing: TagFacts) -> Reason:

@@ -17,6 +17,7 @@ from dregutil.select.selector import Comparison
 __all__ = [
     "All",
     "Calendar",
+    "Expires",
     "InUseList",
     "KeepRule",
     "Label",
@@ -169,8 +170,19 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Expires:
+    """The label or annotation that says when an image expires. A duration counts from the creation date, or from when
+    the image came here if that is later; `from_seen`: from when the records know it here."""
+
+    label: str
+    from_seen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedPolicy:
     """An entry of `policies`. `group_by` has `major`, `minor`, `variant` or names of groups of the regex.
+
+    With `expires`, only what has expired is removed, and only if no rule keeps it.
 
     `line` and `column` are its place in the file, from 1; 0 if it was written in Python.
     """
@@ -186,6 +198,7 @@ class ParsedPolicy:
     max_remove: Limit = Limit(share=Fraction(30, 100))
     untag: bool = False
     allow_empty: bool = False
+    expires: Expires | None = None
     line: int = 0
     column: int = 0
 

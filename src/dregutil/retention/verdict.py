@@ -150,6 +150,8 @@ class ReasonKind(Enum):
     PROTECTED = "protected"
     IN_USE = "in use"
     RULE = "rule"
+    NO_EXPIRY = "no expiry"
+    NOT_EXPIRED = "not expired"
     MIN_AGE = "min_age"
     UNKNOWN_DATE = "unknown date"
     SAME_DATE = "same date"

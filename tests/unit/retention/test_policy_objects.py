@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.retention.policy import InUseList, PolicySet
+from dregutil.retention.policy import Expires, InUseList, PolicySet
 from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set, read_policy
 from dregutil.select.quantity import duration_as_written
 
@@ -78,6 +78,9 @@ def files(*, valid: bool) -> st.SearchStrategy[Written]:
         "max_remove": st.sampled_from(["30%", "12.5%", 40, 0, *also("130%", -1)]),
         "untag": st.booleans(),
         "allow_empty": st.booleans(),
+        "expires": st.fixed_dictionaries(
+            {"label": st.sampled_from(["quay.expires-after", *also("")]), "from": st.sampled_from(["created", "seen"])}
+        ),
     }
     named = {"name": st.sampled_from(["nightly", "releases", *also(" ")]), "repositories": globs}
     policy = st.fixed_dictionaries({**named, "keep": keep}, optional={"select": select, **settings})
@@ -124,7 +127,13 @@ def in_python(file: Written) -> PolicySet:
         return section(Keep, written, all=lambda rules: [Keep(**rule) for rule in rules])
 
     def policy(written: Written) -> Any:
-        return section(Policy, written, keep=keep, select=lambda keys: Select(**keys))
+        return section(
+            Policy,
+            written,
+            keep=keep,
+            select=lambda keys: Select(**keys),
+            expires=lambda keys: Expires(keys["label"], keys["from"] == "seen"),
+        )
 
     def protect(written: Written) -> Any:
         return section(Protect, written, in_use=lambda lists: [InUseList(**one) for one in lists])

@@ -16,7 +16,7 @@ from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.policies import ChosenPolicy, chosen_policy
-from dregutil.cli.policy_warnings import unmatched_selectors
+from dregutil.cli.policy_warnings import expiry_warnings, unmatched_selectors
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import collector_of, read_stored, storage_code
@@ -104,6 +104,8 @@ def _tell(settings: Settings, proposal: Proposal) -> None:
     for mistake in (
         () if judged.source.failed else unmatched_selectors(judged.policies, judged.source.inventory, untagged)
     ):
+        sys.stderr.write(f"dregutil: warning: {mistake.shown(str(settings.policy))}\n")
+    for mistake in expiry_warnings(judged.policies, judged.facts):
         sys.stderr.write(f"dregutil: warning: {mistake.shown(str(settings.policy))}\n")
     for line in left_behind_lines(settings, judged.left_behind):
         note(settings, line)

@@ -10,7 +10,7 @@ from pathlib import Path
 from dregutil.cli.configurable import Source
 from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, plural
-from dregutil.cli.policy_warnings import unmatched_selectors
+from dregutil.cli.policy_warnings import expiry_warnings, unmatched_selectors
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored
 from dregutil.errors import DregutilError, PartialError, UsageError
@@ -19,7 +19,7 @@ from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import RegistryAddress
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
-from dregutil.retention.policy import ParsedPolicy, ParsedSelect, PolicySet
+from dregutil.retention.policy import ParsedPolicy, ParsedSelect, PolicySet, applies_to
 from dregutil.retention.policyfile import Mistake, PolicyError
 from dregutil.retention.read_lists import manifests_of, read_list
 from dregutil.retention.select import overlaps
@@ -53,12 +53,28 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
             untagged = registry.find_untagged(policies, source)
         found += [("warning", warning) for warning in unmatched_selectors(policies, source.inventory, untagged)]
         found += [("warning", warning) for warning in _overlaps(policies, source.inventory)]
+        found += [("warning", warning) for warning in _expiries(policies, source.inventory, registry.database)]
         where = f" against {address.name}"
     faults.sort(key=lambda fault: (fault.line, fault.column))
     number = plural(len(faults), _MISTAKEN) if faults else "no mistakes"
     summary = f"{plural(len(policies.policies), 'policy')}, {number}, {plural(len(found), 'warning')}{where}"
     _emit(args, settings, [*((_MISTAKEN, fault) for fault in faults), *found], f"{args.file}: {summary}")
     return _USAGE if faults else 0
+
+
+def _expiries(policies: PolicySet, inventory: Inventory, database: ContentDatabase) -> Iterator[Mistake]:
+    """Warnings about expiry dates in the images that were read before; this reads none."""
+    asking = [policy for policy in policies.policies if policy.expires is not None]
+    tags = {
+        name: found for name, found in inventory.as_mapping().items() if any(applies_to(one, name) for one in asking)
+    }
+    return expiry_warnings(
+        policies,
+        {
+            name: [TagFacts(tag, digest, content=database.details(digest)) for tag, digest in found.items()]
+            for name, found in tags.items()
+        },
+    )
 
 
 def _against(named: str, settings: Settings) -> Settings:

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import yaml
 
-from dregutil.retention.policy import InUseList, PolicySet
+from dregutil.retention.policy import Expires, InUseList, PolicySet
 from dregutil.retention.policyfile.reader import PolicyError, Reader
 from dregutil.retention.policyfile.tree import Tree
 from dregutil.select.quantity import duration_as_written
@@ -87,7 +87,7 @@ class Policy:
     `variant`, or named groups of the regex. `order`: what makes a tag newer. `min_age`: nothing younger is removed.
     `max_remove`: the most that may be removed at once, as a share (`30%`) or a number of tags. `untag`: remove a tag
     alone if its digest stays. `allow_empty`: a repository may be emptied. `unknown_date`: what replaces a missing
-    creation date.
+    creation date. `expires`: only what has expired is removed; `keep` is optional then.
 
     Raises PolicyError with all mistakes, and TypeError if a list, `Keep` or `Select` is expected and something else
     given.
@@ -95,7 +95,7 @@ class Policy:
 
     name: str
     repositories: Sequence[str]
-    keep: Keep
+    keep: Keep | None = None
     select: Select | None = None
     group_by: Sequence[str] | None = None
     order: Literal["time", "version"] = "time"
@@ -104,11 +104,13 @@ class Policy:
     max_remove: str | int = "30%"
     untag: bool = False
     allow_empty: bool = False
+    expires: Expires | None = None
 
     def __post_init__(self) -> None:
         _take_lists(self, "repositories", "group_by")
         _take_type(self, "keep", Keep)
         _take_type(self, "select", Select)
+        _take_type(self, "expires", Expires)
         _read(self, self.name, lambda reader, node: reader.policy(node, {}))
 
 
@@ -176,6 +178,8 @@ def _keys(value: object) -> Mapping[str, object] | None:
     """The keys of a section of the file, or None if `value` is not a section."""
     if isinstance(value, InUseList):
         return {"file": value.file, "max_age": value.max_age}
+    if isinstance(value, Expires):
+        return {"label": value.label, "from": "seen" if value.from_seen else "created"}
     if isinstance(value, Keep | Select | Policy | Protect):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     return value if isinstance(value, Mapping) else None

@@ -12,6 +12,7 @@ import yaml
 
 from dregutil.errors import UsageError, escaped
 from dregutil.retention.policy import (
+    Expires,
     InUseList,
     Limit,
     Order,
@@ -22,6 +23,7 @@ from dregutil.retention.policy import (
     UnknownDate,
 )
 from dregutil.retention.policyfile.rules import KeepReader, parse_label, parse_range, read_labels
+from dregutil.retention.policyfile.shape import REMOVING
 from dregutil.retention.policyfile.tree import Mistake, Tree, parse_choice
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.glob import parse_glob
@@ -120,6 +122,8 @@ class Reader:
         keys = tree.section(node, "policy")
         select = self._select(keys.get("select"))
         order = tree.read(keys.get("order"), parse_choice("time", "version"))
+        if not any(key in keys for key in REMOVING):
+            tree.wrong(node, "the policy has no 'keep'")
         if select.untagged:
             self._only_by_time(keys)
         return ParsedPolicy(
@@ -129,10 +133,20 @@ class Reader:
             select=select,
             group_by=self._group_by(keys.get("group_by"), select),
             order=Order(order or "time"),
+            expires=self._expires(keys.get("expires")),
             line=node.start_mark.line + 1,
             column=node.start_mark.column + 1,
             **self._settings(keys, defaults),
         )
+
+    def _expires(self, node: Any) -> Expires | None:
+        tree = self.tree
+        if node is None:
+            return None
+        keys = tree.section(node, "expires")
+        label = tree.text(keys.get("label"))
+        start = tree.read(keys.get("from"), parse_choice("created", "seen"))
+        return Expires(label or "", start == "seen")
 
     def _only_by_time(self, keys: dict[str, Any]) -> None:
         """Note keys that need a tag's name or version: for manifests without a tag they could never keep anything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["KEYS", "REQUIRED", "policy_schema"]
+__all__ = ["KEYS", "REMOVING", "REQUIRED", "policy_schema"]
 
 _Schema = Mapping[str, Any]
 
@@ -92,7 +92,12 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
         "group_by": _texts("repository, major, minor, variant, or named groups of the regex"),
         "keep": _section("keep"),
         "order": {"description": "what makes a tag newer (default time)", "enum": ["time", "version"]},
+        "expires": _section("expires"),
         **_SETTINGS,
+    },
+    "expires": {
+        "label": {"description": "the label or annotation with a duration (2w) or a date", "type": "string"},
+        "from": {"description": "what a duration counts from (default created)", "enum": ["created", "seen"]},
     },
     "select": {
         "tags": _texts("globs of tags"),
@@ -108,9 +113,12 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
     },
     "rule": _RULES,
 }
+REMOVING = ("keep", "expires")
+"""A policy must have at least one of these: it says what is removed."""
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "policy file": ("version", "policies"),
-    "policy": ("name", "repositories", "keep"),
+    "policy": ("name", "repositories"),
+    "expires": ("label",),
     "in_use": ("file",),
 }
 
@@ -131,6 +139,8 @@ def _object(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {"type": "object", "additionalProperties": False, "properties": dict(KEYS[name])}
     if name in REQUIRED:
         found["required"] = list(REQUIRED[name])
+    if name == "policy":
+        found["anyOf"] = [{"required": [key]} for key in REMOVING]
     if name in ("keep", "rule"):
         found["minProperties"] = 1
     return found
