@@ -28,6 +28,10 @@ __all__ = [
 
 def dates_of(facts: TagFacts, unknown_date: UnknownDate, now: datetime) -> Dates | None:
     """The dates of a tag; None if they are unknown."""
+    if facts.seen is None and facts.former is None:  # most tags are older than the records, and have one date
+        created = known_date(facts.created, now)
+        if created is not None:
+            return Dates(created, created)
     own, others = date_of(facts, unknown_date, now), date_for_others(facts, unknown_date, now)
     if own is None or others is None:
         return None
@@ -90,8 +94,10 @@ def latest_arrival(facts: TagFacts, date: datetime | None) -> datetime | None:
     Ages count from it, so that a wrong clock makes nothing older than the records have known it, or than the registry's
     service saw it pushed.
     """
-    known = (date, facts.seen, facts.served.pushed)
-    return None if date is None else max(one for one in known if one is not None)
+    seen, pushed = facts.seen, facts.served.pushed
+    if date is None or (seen is None and pushed is None):
+        return date
+    return max(one for one in (date, seen, pushed) if one is not None)
 
 
 def shared_dates(facts: Sequence[TagFacts], dates: Sequence[Dates | None]) -> Set[int]:
@@ -101,6 +107,9 @@ def shared_dates(facts: Sequence[TagFacts], dates: Sequence[Dates | None]) -> Se
     For a tag that returned, the time of its return means nothing: it counts together with all that have its date for
     others. Manifests without a tag are exempt if they have the date of a crawl: many can lose their last tag in one.
     """
+    others = [found.others for found in dates if found is not None]
+    if len({*others}) == len(others):
+        return frozenset()
     keys = [
         None if found is None or (one.tag is None and found.own == one.seen) else _Key.of(one, found)
         for one, found in zip(facts, dates, strict=True)

@@ -79,11 +79,12 @@ def judge_repository(
 
 @dataclass(slots=True, eq=False)
 class _Draft:
-    """A verdict in progress. `is_certain`: its policy certainly selects the tag."""
+    """A verdict in progress. `is_certain`: its policy certainly selects the tag. `is_counted`: rules judge it."""
 
     facts: TagFacts
     policy: ParsedPolicy | None = None
     is_certain: bool = True
+    is_counted: bool = True
     reading: Reading | None = None
     group: tuple[str, ...] | None = None
     dates: Dates | None = None  # if they are plausible
@@ -124,7 +125,8 @@ class _Work:
         """Assign each tag to the first policy that selects it."""
         applying = tuple(self._applying.values())
         for draft in (*self.drafts, *self.missing):
-            if not is_counted(draft.facts):
+            draft.is_counted = is_counted(draft.facts)
+            if not draft.is_counted:
                 continue
             draft.policy, draft.is_certain = owner_of(applying, draft.facts)
             if draft.facts.missing_since is not None:
@@ -173,12 +175,13 @@ class _Work:
         needs_version = policy.order is Order.VERSION and policy.ranks
         uses_dates = policy.uses_dates
         for draft in drafts:
-            if uses_dates and draft.date is None:
+            date = draft.date
+            if uses_dates and date is None:
                 not_dated = _UNREAD_DATE if draft.facts.unread else _UNKNOWN_DATE
                 draft.reasons.append(_SAME_DATE if draft.shares_date else not_dated)
             if needs_version and (draft.reading is None or draft.reading.meant is None):
                 draft.reasons.append(_NO_VERSION)
-            if not is_old_enough(draft.facts, draft.date, policy.min_age, self.now):
+            if not is_old_enough(draft.facts, date, policy.min_age, self.now):
                 draft.reasons.append(_young(policy, draft, self.now))
                 draft.is_new = is_new(draft.facts, draft.dates, policy.min_age, self.now)
 
@@ -239,7 +242,8 @@ class _Work:
                 found.append(Reason(kind, draft.facts.held.reason))
             if draft.facts.served.locked:
                 found.append(Reason(ReasonKind.LOCKED, f"the registry does not delete it: {draft.facts.served.locked}"))
-            draft.reasons[:0] = found
+            if found:
+                draft.reasons[:0] = found
 
     def keep_one(self) -> None:
         """Keep the newest, unless something in this repository is kept for another reason than rules and their dates.
@@ -263,7 +267,7 @@ class _Work:
         holders: dict[Digest, Tag] = {}
         for draft in self.drafts:
             digest, tag = draft.facts.digest, draft.facts.tag
-            if tag is not None and (draft.reasons or not is_counted(draft.facts)):
+            if tag is not None and (draft.reasons or not draft.is_counted):
                 holders[digest] = min(tag, holders.get(digest, tag))
         for draft in self.missing:
             if draft.facts.tag is not None:
@@ -275,7 +279,7 @@ class _Work:
         policy, decision = draft.policy, Decision.KEEP
         # Most tags of a repository have the same few reasons, each of which is one object: they share the tuple.
         reasons = self._reasons.setdefault(tuple(map(id, draft.reasons)), tuple(draft.reasons))
-        if not is_counted(draft.facts):
+        if not draft.is_counted:
             return Verdict(self.repository, draft.facts, Decision.FOLLOW, ())
         if not reasons and policy is not None:
             reasons = self._removing(policy, draft)
@@ -324,6 +328,12 @@ def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
 
     By version, these are the newest of each way to read them.
     """
+    if all(draft.policy is not None and draft.policy.order is Order.VERSION for draft in drafts):
+        return _newest_by_version(drafts) or _newest_by_date(drafts, now) or drafts
+    return _newest_by_date(drafts, now) or _newest_by_version(drafts) or drafts
+
+
+def _newest_by_version(drafts: Sequence[_Draft]) -> Sequence[_Draft]:
     readings = [read_version(draft.facts.tag) if draft.facts.tag is not None else None for draft in drafts]
     best = {
         max((version for version in versions if version is not None), default=None)
@@ -332,27 +342,28 @@ def _newest(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
             [None if reading is None else reading.literal for reading in readings],
         )
     } - {None}
+    return [
+        draft
+        for draft, reading in zip(drafts, readings, strict=True)
+        if best and reading is not None and {reading.meant, reading.literal} & best
+    ]
+
+
+def _newest_by_date(drafts: Sequence[_Draft], now: datetime) -> Sequence[_Draft]:
     dates = [
         (found, draft)
         for draft in drafts
         if draft.policy is not None and (found := dates_of(draft.facts, draft.policy.unknown_date, now)) is not None
     ]
-    by_version = all(draft.policy is not None and draft.policy.order is Order.VERSION for draft in drafts)
-    if best and (by_version or not dates):
-        return [
-            draft
-            for draft, reading in zip(drafts, readings, strict=True)
-            if reading is not None and {reading.meant, reading.literal} & best
-        ]
-    if dates:
-        latest = max(found.others for found, _ in dates)
-        came_last = max((found.first, found.others) for found, _ in dates)
-        came_back_last = max((found.own, found.others) for found, _ in dates)
-        return [
-            draft
-            for found, draft in dates
-            if found.others == latest
-            or (found.first, found.others) == came_last
-            or (found.own, found.others) == came_back_last
-        ]
-    return drafts
+    if not dates:
+        return ()
+    latest = max(found.others for found, _ in dates)
+    came_last = max((found.first, found.others) for found, _ in dates)
+    came_back_last = max((found.own, found.others) for found, _ in dates)
+    return [
+        draft
+        for found, draft in dates
+        if found.others == latest
+        or (found.first, found.others) == came_last
+        or (found.own, found.others) == came_back_last
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import cached_property
@@ -66,8 +66,8 @@ class Group:
 
         Images are counted: several tags of one image count once, and so do versions that share a place.
         """
-        found: dict[int, int] = {}
-        for ranking in self.rankings:
+        found = dict(self._newer(self.rankings[0]))
+        for ranking in self.rankings[1:]:
             for place, number in self._newer(ranking):
                 found[place] = min(number, found.get(place, number))
         return found
@@ -85,6 +85,11 @@ class Group:
         return max(self.late[place]).date if self.late and self.late[place] else self.dates[place]
 
     @cached_property
+    def late_crawls(self) -> Mapping[Late, Sequence[int]]:
+        """The tags that appeared, or returned, in the same crawl; the latest crawl first."""
+        return by_date(self.late)
+
+    @cached_property
     def local(self) -> Sequence[datetime | None]:
         """The dates in the time zone of the calendar rules."""
         return [None if date is None else date.astimezone(self.zone) for date in self.dates]
@@ -97,7 +102,13 @@ def kept_by(rule: KeepRule, group: Group) -> Set[int]:
 
 def takes_range(reading: Reading, ranges: Sequence[Sequence[Comparison]]) -> bool:
     """Whether all comparisons of one of `ranges` certainly match."""
-    return any(all(part.takes(reading) for part in parts) for parts in ranges)
+    for parts in ranges:
+        for part in parts:
+            if not part.takes(reading):
+                break
+        else:
+            return True
+    return False
 
 
 def may_be_in_range(reading: Reading, ranges: Sequence[Sequence[Comparison]]) -> bool:
@@ -107,7 +118,7 @@ def may_be_in_range(reading: Reading, ranges: Sequence[Sequence[Comparison]]) ->
 
 def _last(rule: Last, group: Group) -> Set[int]:
     kept = {place for place, number in group.newer.items() if number < rule.number}
-    if group.order is Order.TIME:
+    if group.order is Order.TIME and group.late_crawls:
         kept |= late_last(rule.number, group.facts, group.dates, group.late)
     return kept
 
@@ -117,17 +128,26 @@ def _calendar(rule: Calendar, group: Group) -> Set[int]:
     for ranking in group.rankings:
         newest: dict[tuple[int, ...], list[int]] = {}
         for tied in ranking:
-            dated: dict[tuple[int, ...], list[int]] = defaultdict(list)
-            for place in tied:
-                date = group.local[place]
-                if date is not None:
-                    dated[bucket(date, rule.period)].append(place)
-            for key, places in dated.items():
+            for key, places in _by_bucket(rule, group, tied):
                 newest.setdefault(key, places)
         for key in sorted(newest, reverse=True)[: rule.number]:
             kept.update(newest[key])
-        kept |= _late_calendar(rule, group, ranking, newest)
+        if group.late_crawls:
+            kept |= _late_calendar(rule, group, ranking, newest)
     return kept
+
+
+def _by_bucket(rule: Calendar, group: Group, tied: Sequence[int]) -> Iterable[tuple[tuple[int, ...], list[int]]]:
+    """The days (weeks, months, years) of tags that share a place in the order, each with its tags."""
+    if len(tied) == 1:
+        date = group.local[tied[0]]
+        return () if date is None else ((bucket(date, rule.period), [tied[0]]),)
+    dated: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place in tied:
+        date = group.local[place]
+        if date is not None:
+            dated[bucket(date, rule.period)].append(place)
+    return dated.items()
 
 
 def _late_calendar(
@@ -138,9 +158,8 @@ def _late_calendar(
     `newest`: the newest of each day among the others, by their dates.
     """
     kept: set[int] = set()
-    classes = by_date(group.late)
-    rank = {place: number for number, tied in enumerate(ranking) for place in tied} if classes else {}
-    for (date, _), places in classes.items():
+    rank = {place: number for number, tied in enumerate(ranking) for place in tied}
+    for (date, _), places in group.late_crawls.items():
         key = bucket(date.astimezone(group.zone), rule.period)
         mates = [place for place in places if place in rank]
         if not mates or sum(other > key for other in newest) >= rule.number:

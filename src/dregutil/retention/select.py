@@ -35,14 +35,19 @@ def selects_name(select: ParsedSelect, tag: str) -> bool:
 
 def may_select_name(select: ParsedSelect, tag: str) -> bool:
     """Whether a selector may match a tag, judging by its name, also if its version is doubtful."""
+    return _match(select, tag) is not None
+
+
+def _match(select: ParsedSelect, tag: str) -> bool | None:
+    """Whether a selector certainly matches a tag, judging by its name; None if it does not match."""
     if not _names(select, tag):
-        return False
+        return None
+    if not select.versions:
+        return True
     reading = read_version(tag)
-    return (
-        not select.versions
-        or takes_range(reading, select.versions)
-        or (reading.is_doubtful and may_be_in_range(reading, select.versions))
-    )
+    if takes_range(reading, select.versions):
+        return True
+    return False if reading.is_doubtful and may_be_in_range(reading, select.versions) else None
 
 
 def _names(select: ParsedSelect, tag: str) -> bool:
@@ -70,11 +75,11 @@ def owner_of(policies: Iterable[ParsedPolicy], facts: TagFacts) -> tuple[ParsedP
         if facts.tag is None:
             if select.untagged:
                 return policy, True
-        elif may_select_name(select, facts.tag):
+        elif (is_certain := _match(select, facts.tag)) is not None:
             if select.labels and facts.unread:
                 return policy, False
             if _has_label(select, facts):
-                return policy, _takes(select, facts.tag)
+                return policy, is_certain
     return None, True
 
 

@@ -130,6 +130,8 @@ class Dates(NamedTuple):
     @property
     def late(self) -> Sequence[Late]:
         """The additional dates that may keep the tag itself."""
+        if self.former is None and self.own is self.others:
+            return ()
         found = [Late(self.first, back=False)] if self.first != self.others else []
         return [*found, Late(self.own, back=True)] if self.former is not None else found
 
