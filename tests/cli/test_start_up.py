@@ -28,6 +28,7 @@ NEEDLESS = (
     "dregutil.storage.garbage_collector",
     "dregutil.storage.objects",
     "dregutil.storage.reading",
+    "http.client",
     "obstore",
     "yaml",
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import ssl
-import urllib.request
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -256,6 +257,11 @@ def _no_password() -> str:
 
 def _proxy(address: RegistryAddress) -> str | None:
     """The proxy for this address from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), by curl's rules."""
-    if address.is_loopback or urllib.request.proxy_bypass(address.netloc):
+    is_system_wide = sys.platform in ("darwin", "win32")  # where settings of the system count, too
+    if address.is_loopback or not (is_system_wide or any(name.lower().endswith("_proxy") for name in os.environ)):
+        return None
+    import urllib.request  # with http.client, which is not needed otherwise
+
+    if urllib.request.proxy_bypass(address.netloc):
         return None
     return urllib.request.getproxies().get(address.scheme)
