@@ -37,7 +37,7 @@ _BEGUN = re.compile(rb"(?:[\t -~]|\r(?:\n|\Z)|(?<=\r)\n)*+")
 _FIELD = re.compile(r"([^:]++):[\t ]*+([\t -~]*+)\r\n")
 _CONNECTION, _LENGTH = istr("Connection"), istr("Content-Length")
 # What makes aiohttp read an answer in another way, or refuse it.
-_ODD = tuple(map(istr, ("Upgrade", "Proxy-Connection", "Sec-WebSocket-Key1")))
+_UPGRADE, _PROXY_CONNECTION, _WEB_SOCKET = istr("Upgrade"), istr("Proxy-Connection"), istr("Sec-WebSocket-Key1")
 _TRANSFER_ENCODING, _CONTENT_ENCODING = istr("Transfer-Encoding"), istr("Content-Encoding")
 _WITHOUT_LENGTH = frozenset((204, 304))
 _TARGET = re.compile(r"/[!-~]*+")
@@ -100,16 +100,20 @@ def _read(raw: bytes) -> tuple[int, CIMultiDict[str], Sequence[str], bool] | Non
     if " \r\n" in lines or "\t\r\n" in lines:
         fields = [(name, value.rstrip(" \t")) for name, value in fields]
     headers = CIMultiDict(fields)
+    if _UPGRADE in headers or _PROXY_CONNECTION in headers or _WEB_SOCKET in headers:
+        return None
     lengths = headers.getall(_LENGTH, ())
-    kept = [value.lower() for value in headers.getall(_CONNECTION, ())]
-    if any(name in headers for name in _ODD) or not _is_plain(lengths) or kept not in ([], ["close"], ["keep-alive"]):
+    if lengths and not _is_plain(lengths):
+        return None
+    kept = [value.lower() for value in headers.getall(_CONNECTION)] if _CONNECTION in headers else []
+    if kept not in ([], ["close"], ["keep-alive"]):
         return None
     return int(status), headers, lengths, kept == ["close"]
 
 
 def is_whole(raw: bytes | bytearray, since: int = 0) -> bool:
     """Whether `raw` has the end of a head, which was not in its first `since` bytes."""
-    return raw.find(_END, max(0, since - len(_END) + 1)) >= 0
+    return raw.endswith(_END) or raw.find(_END, max(0, since - len(_END) + 1)) >= 0
 
 
 def is_odd(raw: bytes | bytearray, since: int = 0) -> bool:
@@ -137,5 +141,5 @@ def request_fields(host: str, defaults: Mapping[str, str], headers: Mapping[str,
 
 
 def _is_plain(lengths: Sequence[str]) -> bool:
-    """Whether there is no Content-Length, or one number of at most 18 digits."""
-    return not lengths or (len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) < 19)
+    """Whether there is one Content-Length, a number of at most 18 digits."""
+    return len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) < 19
