@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,11 +18,10 @@ from dregutil.errors import CertificateError, DregutilError, UnreachableError
 from dregutil.oci.manifest import ACCEPT, OCI_MANIFEST
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry import ConnectOptions, Registry, connect, connect_writable
-from dregutil.registry.http import lane as lane_module
 from dregutil.registry.http import transport as transport_module
 from dregutil.registry.http.connections import Connections
 from dregutil.registry.http.deadline import Watched
-from dregutil.registry.http.lane import Lane
+from dregutil.registry.http.lane import KEPT_FOR, Lane
 from dregutil.registry.http.transport import Answer
 from heads import HEAD
 from servers.raw import answer, raw_server, reset
@@ -36,6 +36,13 @@ def _lane(registry: Registry) -> Lane:
     found = registry._transport._connections._lane
     assert found is not None
     return found
+
+
+async def _open(registry: Registry, size: int) -> None:
+    """Wait until the lane has so many connections."""
+    async with asyncio.timeout(20):
+        for _ in iter(lambda: _lane(registry).size == size, True):
+            await asyncio.sleep(0)  # a turn of the loop
 
 
 @pytest.fixture
@@ -287,10 +294,12 @@ async def test_an_endless_head_is_given_up() -> None:
 
 
 async def test_a_body_that_comes_late_is_no_answer_to_the_next_request(by_aiohttp: list[str]) -> None:
+    is_read = asyncio.Event()
+
     async def handle(_: str, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD)
-        await writer.drain()
-        await asyncio.sleep(0.05)
+        await is_read.wait()
+        is_read.clear()
         writer.write(HEAD.replace(b"0a" * 32, b"0b" * 32))
 
     async with raw_server(handle) as server, connect(server.url) as registry:
@@ -298,8 +307,8 @@ async def test_a_body_that_comes_late_is_no_answer_to_the_next_request(by_aiohtt
             found = await registry.resolve(REPOSITORY, TAG)
             assert found is not None
             assert found.digest == DIGEST
-            await asyncio.sleep(0.2)
-        assert _lane(registry).size == 0
+            is_read.set()
+            await _open(registry, 0)
 
 
 @pytest.mark.parametrize("how", ["reset", "closed", "cut", "silent"])
@@ -337,7 +346,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> No
     async with raw_server(handle) as server, connect(server.url) as registry:
         for _ in range(3):
             assert await registry.resolve(REPOSITORY, TAG)
-            await asyncio.sleep(0.05)
+            await _open(registry, 0)
         assert len(server.seen) == 3
         assert registry._transport.gate.throttle._losses == 0
 
@@ -353,23 +362,27 @@ async def test_a_connection_that_the_server_will_close_is_not_kept() -> None:
 
 
 async def test_a_connection_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane_module, "KEPT_FOR", 0.2)
+    ahead = 0.0  # seconds of the loop's clock, with which its timers end
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: time.monotonic() + ahead)
     async with raw_server(_plain) as server, connect(server.url) as registry:
         await asyncio.gather(*(registry.resolve(REPOSITORY, TAG) for _ in range(4)))
         assert _lane(registry).size == 4
-        await asyncio.sleep(0.1)
+        ahead += KEPT_FOR / 2
         await registry.resolve(REPOSITORY, TAG)
-        await asyncio.sleep(0.15)
-        assert _lane(registry).size == 1
-        await asyncio.sleep(0.3)
-        assert _lane(registry).size == 0
+        assert _lane(registry).size == 4
+        ahead += KEPT_FOR / 2
+        await _open(registry, 1)
+        ahead += KEPT_FOR / 2
+        await _open(registry, 0)
         assert await registry.resolve(REPOSITORY, TAG)
 
 
 async def test_cancellation_closes_the_connection_in_use() -> None:
-    closed = asyncio.Event()
+    received, closed = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        received.set()
         await reader.read(-1)  # until the client closes it
         writer.close()
         closed.set()
@@ -377,7 +390,7 @@ async def test_cancellation_closes_the_connection_in_use() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as registry:
         task = asyncio.create_task(registry.resolve(REPOSITORY, TAG))
-        await asyncio.sleep(0.1)
+        await received.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
