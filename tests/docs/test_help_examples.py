@@ -14,9 +14,11 @@ from test_seed_examples import shell
 from documents import blocks, fill, here
 from dregutil.cli.parser import COMMANDS
 from images import Pusher
+from program import Program
 from servers import DistributionServer
 
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{5}")
+ENDLESS = ("listen",)
 
 
 @pytest.fixture
@@ -46,10 +48,28 @@ def example(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_example_runs(name: str, example: Callable[[str], str], tmp_path: Path) -> None:
-    for line, _ in COMMANDS[name].examples:
+    for line, _ in COMMANDS[name].examples if name not in ENDLESS else ():
         shown = example(line)
         written = shlex.split(line)[-1] if " > " in line else ""
         assert shown or (tmp_path / written).stat().st_size, line
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_every_example_of_a_command_without_end_runs(
+    name: str, registry_server: DistributionServer, tmp_path: Path
+) -> None:
+    program = Program(registry_server.url, tmp_path)
+    (tmp_path / "token").write_text("secret\n")
+    for line, _ in COMMANDS[name].examples:
+        words = shlex.split(line)
+        if "--addr" not in words:
+            words += ["--addr", "127.0.0.1:0"]
+        running = program.start(*(word.replace(":5099", ":0") for word in words))
+        assert running.stderr is not None
+        assert "listening on" in running.stderr.readline(), line
+        running.terminate()
+        running.communicate(timeout=30)
+        assert running.returncode == 0, line
 
 
 def test_what_an_example_writes_is_a_script(example: Callable[[str], str], tmp_path: Path) -> None:

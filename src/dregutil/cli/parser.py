@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from dregutil import __version__
 from dregutil.cli.grammar import OLDER, Parser
-from dregutil.cli.options import after, back, clean, keep, look
+from dregutil.cli.options import after, back, clean, keep, look, pulls
 from dregutil.cli.options.common import add_global_options
 
 __all__ = ["COMMANDS", "GROUPS", "build_parser"]
 
-GROUPS = (look, clean, keep, back, after)
+GROUPS = (look, clean, keep, back, pulls, after)
 COMMANDS = {command.name: command for group in GROUPS for command in group.COMMANDS}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Reference
-from dregutil.session.finding import FindingSession
+from dregutil.session.pulls import PullSession
 
 if TYPE_CHECKING:
     from dregutil.journal.holds import RegistryHolds
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["HoldSession"]
 
 
-class HoldSession(FindingSession):
-    """A session that reads and holds."""
+class HoldSession(PullSession):
+    """A session that reads, knows of pulls, and holds."""
 
     async def hold(self, image: str, *, for_: str | timedelta | None = None, because: str = "") -> Hold:
         """Hold an image, so that nothing removes it: `repository:tag`, wherever the tag points, or `repository@digest`

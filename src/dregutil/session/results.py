@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from dregutil.oci.names import Digest, Repository, Tag
@@ -17,11 +17,23 @@ if TYPE_CHECKING:
     from dregutil.oci.image import ImageDetails
     from dregutil.plan.listed_waste import ListedWaste
     from dregutil.plan.waste import Waste
+    from dregutil.pulls.pull import Pull, Source
     from dregutil.select.content_selector import Match
     from dregutil.select.find import Use
 
-__all__ = ["Found", "ImageTag", "SearchResult", "StorageCheckup", "UsageSort", "Weighed"]
+__all__ = [
+    "MAX_GAP",
+    "Found",
+    "ImagePull",
+    "ImageTag",
+    "PullReport",
+    "SearchResult",
+    "StorageCheckup",
+    "UsageSort",
+    "Weighed",
+]
 
+MAX_GAP = timedelta(days=1)  # a shorter gap of a source of pulls is not shown
 UsageSort = Literal["unique", "size", "shared", "tags", "name"]
 
 
@@ -48,6 +60,33 @@ class ImageTag:
     def created(self) -> datetime | None:
         """When the image was built, as it says itself, in UTC."""
         return None if self.details is None else self.details.created
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePull:
+    """A tag, its digest, and its last pull; None if none is recorded."""
+
+    repository: Repository
+    tag: Tag
+    digest: Digest
+    pull: Pull | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PullReport:
+    """The last pulls of tags, what has recorded them, and the time of the report."""
+
+    images: tuple[ImagePull, ...]
+    sources: tuple[Source, ...]
+    now: datetime
+
+    @property
+    def recorded_since(self) -> datetime | None:
+        """Since when at least one source has recorded without a gap of more than a day; None if none does now."""
+        from dregutil.pulls.coverage import source_since
+
+        found = [source_since(source, self.now, MAX_GAP) for source in self.sources]
+        return min((since for since in found if since is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from dregutil.session.session import AsyncSession
+from dregutil.session.sync_pulls import PullVerbs
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,7 +54,7 @@ __all__ = ["Session"]
 _Found = TypeVar("_Found")
 
 
-class Session:
+class Session(PullVerbs):
     """A connection to one registry, with everything that can be done there.
 
     with dregutil.open("registry.example.com") as registry:
@@ -62,8 +63,8 @@ class Session:
 
     To read: `tags`, `contents`, `inspect`, `find`, `disk_usage`, `check`, `why`. To plan, which changes nothing:
     `plan_removal`, `plan_repository_removal`, `plan_cleanup`. To remove and put back: `apply`, `resume`, `undo`; `runs`
-    lists what is recorded, `removed_images` what can still come back. To keep: `hold`, `holds`, `end_hold`. The other
-    methods are the parts of these.
+    lists what is recorded, `removed_images` what can still come back. To keep: `hold`, `holds`, `end_hold`. When images
+    were last pulled: `pulls`, `listen`. The other methods are the parts of these.
 
     If an event loop is running, as in Jupyter, use `async with dregutil.connect(…)`.
     """
@@ -379,6 +380,6 @@ def _check_no_loop() -> None:
         raise RuntimeError("an event loop is running here: use `async with dregutil.connect(…)`")
 
 
-for _name, _method in vars(Session).items():
+for _name, _method in {**vars(PullVerbs), **vars(Session)}.items():
     if not _name.startswith("_") and inspect.isfunction(_method):
         _method.__doc__ = getattr(AsyncSession, _name).__doc__  # for help(), which shows no other class

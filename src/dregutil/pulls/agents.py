@@ -1,0 +1,31 @@
+"""Agents whose pulls do not count. Pure.
+
+A scanner looks at every tag, and so does this program: their pulls say nothing about use. Mirrors and proxies count, as
+they stand for clients behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["IGNORED", "IgnoredAgents", "agent_name"]
+
+IGNORED = ("dregutil", "trivy", "grype", "clair", "renovate", "renovatebot", "diun")
+_LONGEST = 80  # characters of an agent that are kept
+
+
+def agent_name(user_agent: str) -> str:
+    """The first product of a User-Agent with its version (`containerd/2.1`); empty if there is none."""
+    first = user_agent.strip().partition(" ")[0]
+    return "" if first == "-" else first[:_LONGEST]
+
+
+class IgnoredAgents:
+    """The names of agents that do not count, compared in full and without regard to case."""
+
+    def __init__(self, names: Iterable[str] = IGNORED) -> None:
+        self._names = frozenset(name.strip().lower() for name in names) | {"dregutil"}
+
+    def ignores(self, agent: str) -> bool:
+        """Whether the pulls of an agent, `name` or `name/version`, do not count."""
+        return agent.partition("/")[0].lower() in self._names

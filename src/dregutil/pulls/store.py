@@ -1,0 +1,114 @@
+"""The recorded pulls of one registry: a durable file in the state folder that one process writes while others read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dregutil.errors import JournalError
+from dregutil.files import create_private, file_of, make_private_folder
+from dregutil.oci.names import Digest, Repository, Tag, registry_spellings
+from dregutil.pulls.pull import Gap, Pull, RepositoryPulls, Source, SourceKind, Span
+from dregutil.pulls.tables import VERSION, has_begun, version_of
+from dregutil.pulls.writer import PullWriter
+
+__all__ = ["PullStore"]
+
+_ADVICE = "move it away to record again from now on; what was pulled before is then not known"
+_NO_SPACE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # a file that may not grow is an I/O error to SQLite
+_OF_REPOSITORY = (
+    "SELECT reference, at, agent.name, source.kind FROM pull JOIN repository ON repository.id = pull.repository"
+    " JOIN agent ON agent.id = pull.agent JOIN source ON source.id = pull.source WHERE repository.name = ?"
+)
+
+
+class PullStore:
+    """The pulls of one registry. Every method raises JournalError if the file cannot be used."""
+
+    def __init__(self, state: Path, registry: str) -> None:
+        """`state` is the state folder, `registry` the registry's identity."""
+        self.path = file_of(state / "pulls", registry_spellings(registry), ".sqlite")
+
+    @contextmanager
+    def writer(self, kind: SourceKind, name: str) -> Iterator[PullWriter]:
+        """Writes for one source, from any thread, one call at a time."""
+        try:
+            make_private_folder(self.path.parent)
+            create_private(self.path)
+        except OSError as error:
+            raise JournalError(
+                f"{self.path} cannot be written: {error.strerror or error}",
+                advice="name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)",
+            ) from error
+        with self._open() as database:
+            yield PullWriter(database, kind, name)
+
+    def pulls(self, repository: Repository) -> RepositoryPulls:
+        """The last pulls in a repository."""
+        digests: dict[Digest, Pull] = {}
+        tags: dict[Tag, Pull] = {}
+        for reference, at, agent, kind in self._rows(_OF_REPOSITORY, (repository,)):
+            source = SourceKind(kind)
+            if isinstance(reference, bytes):
+                digest = Digest.of_key(reference)
+                digests[digest] = Pull(repository, digest, _moment(at), agent, source)
+            else:
+                tags[Tag(reference)] = Pull(repository, Tag(reference), _moment(at), agent, source)
+        return RepositoryPulls(digests, tags)
+
+    def sources(self) -> tuple[Source, ...]:
+        """What has recorded pulls, and when."""
+        spans, gaps = (
+            self._rows("SELECT source, since, until, '' FROM span ORDER BY source, since"),
+            self._rows("SELECT source, since, until, why FROM gap ORDER BY source, since"),
+        )
+        return tuple(
+            Source(
+                SourceKind(kind),
+                name,
+                tuple(Span(_moment(since), _moment(until)) for of, since, until, _ in spans if of == number),
+                tuple(Gap(_moment(since), _moment(until), why) for of, since, until, why in gaps if of == number),
+            )
+            for number, kind, name in self._rows("SELECT id, kind, name FROM source ORDER BY id")
+        )
+
+    def changed(self) -> Mapping[Repository, datetime]:
+        """The repositories of which a push, mount or delete was notified, with the time of the last one."""
+        rows = self._rows("SELECT name, changed FROM repository WHERE changed IS NOT NULL ORDER BY name")
+        return {Repository(name): _moment(at) for name, at in rows}
+
+    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query; none if nothing was recorded."""
+        if not self.path.exists():
+            return []
+        with self._open() as database:
+            return database.execute(query, values).fetchall() if has_begun(database) else []
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with (
+            self.guarded(),
+            closing(sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)) as database,
+        ):
+            database.execute("PRAGMA synchronous = FULL")
+            if version_of(database) > VERSION:
+                raise JournalError(f"{self.path} was made by a newer version", advice="use that version")
+            yield database
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Errors of SQLite become a JournalError that names the file."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            full = getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_SPACE
+            advice = "free space on its file system; the records are unchanged" if full else _ADVICE
+            raise JournalError(f"the recorded pulls {self.path} cannot be used: {error}", advice=advice) from error
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,193 @@
+"""Adds to the recorded pulls: each call is one transaction, durable when it returns."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.pulls.agents import IgnoredAgents
+from dregutil.pulls.event import Event
+from dregutil.pulls.pull import SourceKind
+from dregutil.pulls.tables import lay_out
+
+__all__ = ["Batch", "PullWriter", "batch_of"]
+
+_MOST_AGENTS = 500  # names; those that no pull refers to any more are dropped beyond that
+_MOST_INSTANCES = 200
+_PULL = (
+    "INSERT INTO pull VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+    " SET at = excluded.at, agent = excluded.agent, source = excluded.source WHERE excluded.at >= at"
+)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is recorded together. `pulls`: the last time and its agent; `changed`: repositories that were pushed to, or
+    deleted from; `instances`: processes of the registry by name and address, with their first and last time. Times are
+    in seconds since 1970."""
+
+    pulls: dict[tuple[Repository, Tag | Digest], tuple[int, str]] = field(default_factory=dict)
+    changed: dict[Repository, int] = field(default_factory=dict)
+    instances: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, repository: Repository, reference: Tag | Digest, at: int, agent: str) -> None:
+        known = self.pulls.get((repository, reference))
+        if known is None or known[0] <= at:
+            self.pulls[repository, reference] = (at, agent)
+
+
+def batch_of(events: Iterable[Event], ignored: IgnoredAgents, now: datetime) -> Batch:
+    """What events say. A time after `now` is `now`: clocks differ. A pull counts for the digest that it got."""
+    batch, latest = Batch(), int(now.timestamp())
+    for event in events:
+        at = min(int(event.time.timestamp()), latest)
+        key = (event.instance, event.address)
+        first, last = batch.instances.get(key, (at, at))
+        batch.instances[key] = (min(first, at), max(last, at))
+        if event.action != "pull":
+            batch.changed[event.repository] = max(at, batch.changed.get(event.repository, 0))
+        elif event.digest is not None and event.is_of_manifest and not ignored.ignores(event.agent):
+            batch.add(event.repository, event.digest, at, event.agent)
+    return batch
+
+
+class PullWriter:
+    """Writes what one source knows. Every method may raise sqlite3.Error, and has then changed nothing."""
+
+    def __init__(self, database: sqlite3.Connection, kind: SourceKind, name: str) -> None:
+        self._database = database
+        self._source = (kind.value, name)
+        self._known: dict[tuple[str, str], int] = {}
+
+    def prepare(self) -> None:
+        """Make the tables, and the row of the source."""
+        with self.transaction():
+            self._source_id()
+
+    def write(self, batch: Batch, span: tuple[int, int] | None = None) -> None:
+        """Record a batch. `span`: a time that the source has recorded entirely; with instances, it follows from
+        them."""
+        with self.transaction():
+            source = self._source_id()
+            self._write_pulls(batch, source)
+            rows = [(at, self._id("repository", name)) for name, at in batch.changed.items()]
+            self._database.executemany(
+                "UPDATE repository SET changed = max(?1, coalesce(changed, 0)) WHERE id = ?2", rows
+            )
+            for (instance, address), (first, last) in sorted(batch.instances.items(), key=lambda one: one[1]):
+                self._write_instance(source, instance, address, first, last)
+            if batch.instances:
+                times = batch.instances.values()
+                span = min(first for first, _ in times), max(last for _, last in times)
+                self._extend(source, *span)
+            elif span is not None:
+                self._merge(source, *span)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One transaction, with the tables in place."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            lay_out(self._database)
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._known.clear()
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    def _write_pulls(self, batch: Batch, source: int) -> None:
+        rows = [
+            (
+                self._id("repository", repository),
+                reference.key if isinstance(reference, Digest) else reference,
+                at,
+                self._id("agent", agent),
+                source,
+            )
+            for (repository, reference), (at, agent) in batch.pulls.items()
+        ]
+        rows.sort(key=lambda row: (row[0], isinstance(row[1], bytes), row[1]))  # pages of the table are filled better
+        self._database.executemany(_PULL, rows)
+        if self._database.execute("SELECT count(*) FROM agent").fetchone()[0] > _MOST_AGENTS:
+            self._database.execute("DELETE FROM agent WHERE id NOT IN (SELECT agent FROM pull)")
+            self._known.clear()
+
+    def _write_instance(self, source: int, name: str, address: str, first: int, last: int) -> None:
+        """Note that a process of the registry sent events. A new one may have replaced one whose last events are lost,
+        as a registry keeps its queue in memory: that is a gap."""
+        is_known = self._database.execute(
+            "UPDATE instance SET last = max(last, ?), replaced = 0 WHERE source = ? AND name = ?", (last, source, name)
+        ).rowcount
+        if is_known:
+            return
+        before = self._database.execute(
+            "SELECT name, last FROM instance WHERE source = ? AND NOT replaced ORDER BY address <> ?, last LIMIT 1",
+            (source, address),
+        ).fetchone()
+        if before is not None:
+            self._database.execute(
+                "UPDATE instance SET replaced = 1 WHERE source = ? AND name = ?", (source, before[0])
+            )
+            if before[1] < first:
+                self._database.execute(
+                    "INSERT INTO gap VALUES (?, ?, ?, 'the registry was started again') ON CONFLICT DO UPDATE"
+                    " SET until = max(until, excluded.until)",
+                    (source, before[1], first),
+                )
+        self._database.execute("INSERT INTO instance VALUES (?, ?, ?, ?, 0)", (source, name, address, last))
+        self._database.execute(
+            "DELETE FROM instance WHERE source = ?1 AND replaced AND name NOT IN"
+            " (SELECT name FROM instance WHERE source = ?1 ORDER BY last DESC LIMIT ?2)",
+            (source, _MOST_INSTANCES),
+        )
+
+    def _extend(self, source: int, since: int, until: int) -> None:
+        """Events are one span, whose gaps are noted."""
+        known = self._database.execute("SELECT min(since), max(until) FROM span WHERE source = ?", (source,)).fetchone()
+        if known[0] is not None:
+            since, until = min(since, known[0]), max(until, known[1])
+        self._merge(source, since, until)
+
+    def _merge(self, source: int, since: int, until: int) -> None:
+        """Add a span; those that it touches become one with it."""
+        touched = self._database.execute(
+            "SELECT min(since), max(until) FROM span WHERE source = ? AND since <= ? AND until >= ?",
+            (source, until, since),
+        ).fetchone()
+        if touched[0] is not None:
+            since, until = min(since, touched[0]), max(until, touched[1])
+        self._database.execute(
+            "DELETE FROM span WHERE source = ? AND since >= ? AND until <= ?", (source, since, until)
+        )
+        self._database.execute("INSERT INTO span VALUES (?, ?, ?)", (source, since, until))
+
+    def _source_id(self) -> int:
+        self._database.execute("INSERT INTO source (kind, name) VALUES (?, ?) ON CONFLICT DO NOTHING", self._source)
+        found: int = self._database.execute(
+            "SELECT id FROM source WHERE kind = ? AND name = ?", self._source
+        ).fetchone()[0]
+        return found
+
+    def _id(self, table: str, name: str) -> int:
+        """The row of a name in the table `repository` or `agent`, which gets one."""
+        found = self._known.get((table, name))
+        if found is None:
+            insert, select = _NAMES[table]
+            self._database.execute(insert, (name,))
+            found = self._known[table, name] = int(self._database.execute(select, (name,)).fetchone()[0])
+        return found
+
+
+_NAMES = {
+    "repository": (
+        "INSERT INTO repository (name) VALUES (?) ON CONFLICT DO NOTHING",
+        "SELECT id FROM repository WHERE name = ?",
+    ),
+    "agent": ("INSERT INTO agent (name) VALUES (?) ON CONFLICT DO NOTHING", "SELECT id FROM agent WHERE name = ?"),
+}

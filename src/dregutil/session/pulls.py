@@ -1,0 +1,109 @@
+"""When images were last pulled: what a session receives, reads and shows of it. The registry is only read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dregutil.oci.names import Digest, Reference
+from dregutil.session.finding import FindingSession
+
+if TYPE_CHECKING:
+    from dregutil.pulls.listener import ListenerCounts
+    from dregutil.pulls.store import PullStore
+    from dregutil.session.results import ImagePull, ImageTag, PullReport
+    from dregutil.session.stop import Stop
+
+__all__ = ["PullSession"]
+
+_EVENTS = "notifications"  # the name of the source of events
+
+
+class PullSession(FindingSession):
+    """A session that reads, and knows of pulls."""
+
+    async def pulls(self, *images: str) -> PullReport:
+        """The last recorded pull of each tag: of repositories (names or globs), single images (`repository:tag`), or by
+        default all. A pull of what a tag refers to, such as one platform of an index, is a pull of the tag.
+
+        Raises NotFoundError, JournalError if the records cannot be used, and the errors of `tags`.
+        """
+        from dregutil.pulls.evidence import last_pull
+        from dregutil.session.results import ImagePull, PullReport
+
+        tags = await self._pulled_tags(images)
+        await self.read_contents([(one.repository, one.digest) for one in tags])
+        store = self._pull_store
+        recorded = {name: store.pulls(name) for name in dict.fromkeys(one.repository for one in tags)}
+        found: list[ImagePull] = []
+        for one in tags:
+            pull = last_pull(recorded[one.repository], one.tag, one.digest, self._below(one.digest))
+            found.append(ImagePull(one.repository, one.tag, one.digest, pull))
+        return PullReport(tuple(found), store.sources(), datetime.now(UTC))
+
+    async def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 5099,
+        *,
+        token: str = "",
+        ignore: Iterable[str] | None = None,
+        on_ready: Callable[[str, int], None] | None = None,
+        stop: Stop | None = None,
+    ) -> ListenerCounts:
+        """Receive the notifications of the registry and record pulls, until `stop` is set; returns what was received.
+
+        `token` is what the registry must send as its bearer token; `ignore` are the names of agents whose pulls do not
+        count, in place of known scanners; `on_ready` is called with the address. Raises JournalError and UsageError.
+        """
+        from dregutil.pulls.agents import IGNORED, IgnoredAgents
+        from dregutil.pulls.listener import Listener
+        from dregutil.session.stop import Stop
+
+        ignored = IgnoredAgents(IGNORED if ignore is None else ignore)
+        listener = Listener(self._pull_store, _EVENTS, token=token, ignored=ignored)
+        with (stop or Stop()).event() as stopped:
+            async with listener.listening(host, port) as address:
+                if on_ready is not None:
+                    on_ready(*address)
+                await stopped.wait()
+        return listener.counts
+
+    @property
+    def _pull_store(self) -> PullStore:
+        from dregutil.pulls.store import PullStore
+
+        return PullStore(self.state, self.identity)
+
+    def _below(self, digest: Digest) -> Iterator[Digest]:
+        """What a digest refers to, at any depth, as far as it was read."""
+        seen, waiting = {digest}, [digest]
+        while waiting:
+            manifest = self.manifests.manifest(waiting.pop())
+            for child in () if manifest is None else manifest.children:
+                if child.digest not in seen:
+                    seen.add(child.digest)
+                    waiting.append(child.digest)
+                    yield child.digest
+
+    async def _pulled_tags(self, images: Iterable[str]) -> tuple[ImageTag, ...]:
+        """The tags that names mean, each once. Raises NotFoundError."""
+        named = {text: Reference.parse(text, registry=self.address) for text in images if _is_image(text)}
+        whole = [text for text in images if text not in named]
+        found = {(one.repository, one.tag): one for one in (await self.tags(*whole) if whole or not named else ())}
+        for reference in named.values():
+            here = [
+                one
+                for one in await self.tags(reference.repository)
+                if reference.tag in (None, one.tag) and reference.digest in (None, one.digest)
+            ]
+            if not here:
+                raise await self._absent(reference)
+            found.update({(one.repository, one.tag): one for one in here})
+        return tuple(found.values())
+
+
+def _is_image(text: str) -> bool:
+    """Whether a name has a tag or a digest."""
+    return "@" in text or ":" in text.rpartition("/")[2]

@@ -1,0 +1,40 @@
+"""The methods of the session without an event loop that are about pulls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from dregutil.pulls.listener import ListenerCounts
+    from dregutil.session.results import PullReport
+    from dregutil.session.session import AsyncSession
+    from dregutil.session.stop import Stop
+
+__all__ = ["PullVerbs"]
+
+_Found = TypeVar("_Found")
+
+
+class PullVerbs:
+    """A part of `Session`."""
+
+    _session: AsyncSession
+
+    def _run(self, work: Coroutine[Any, Any, _Found]) -> _Found:
+        raise NotImplementedError
+
+    def pulls(self, *images: str) -> PullReport:
+        return self._run(self._session.pulls(*images))
+
+    def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 5099,
+        *,
+        token: str = "",
+        ignore: Iterable[str] | None = None,
+        on_ready: Callable[[str, int], None] | None = None,
+        stop: Stop | None = None,
+    ) -> ListenerCounts:
+        return self._run(self._session.listen(host, port, token=token, ignore=ignore, on_ready=on_ready, stop=stop))
