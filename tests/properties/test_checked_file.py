@@ -121,7 +121,6 @@ def test_damaged_rows_are_not_kept_as_checked(tmp_path: Path, of_any_size: list[
             reader.connection.execute("BEGIN")
             reader.connection.execute("SELECT * FROM blob").fetchone()
             database.connection.execute("UPDATE blob SET size = size - 1024 WHERE id = (SELECT max(blob) FROM part)")
-            database.connection.execute("PRAGMA busy_timeout = 10")
             checked.check_rows(database, "SELECT id FROM manifest WHERE whole", NUMBER)
             assert not path.with_name("contents.sqlite.checked").exists()
             reader.connection.execute("ROLLBACK")

@@ -60,8 +60,8 @@ def _file_sum(database: ContentDatabase, path: Path) -> bytes | None:
     import subprocess
 
     with database.guarded():
-        (is_busy, *_) = database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    if is_busy:
+        _, written, moved = database.connection.execute("PRAGMA wal_checkpoint").fetchone()
+    if written != moved:
         return None
     size, number = _size(path), min(2, os.cpu_count() or 1)
     ends = [size * one // number for one in range(number + 1)]
