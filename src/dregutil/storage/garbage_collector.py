@@ -191,10 +191,7 @@ class Marks:
         place = (repository, manifest)
         if found is None:
             return frozenset()
-        tags = self._tags[repository]
-        for tag in [tag for tag, digest in tags.items() if digest == manifest]:
-            del tags[tag]
-        if not self._reasons.pop(place, 0):
+        if not self._reasons.pop(place, 0):  # its tags are no reasons from now on
             return frozenset()
         gone = frozenset(self._withdraw(found, manifest))
         return gone | frozenset(self._leave(found, self._gone_into(found, manifest)))
@@ -216,7 +213,8 @@ class Marks:
             place = (repository.repository, digest)
             self._reasons[place] += 1
             if self._reasons[place] == 1:
-                self._marking.update((digest, *repository.references[digest]))
+                for marked in (digest, *repository.references[digest]):
+                    self._marking[marked] = self._marking.get(marked, 0) + 1
                 pending.extend(self._gone_into(repository, digest))
 
     def _leave(self, repository: MarkedRepository, manifests: Iterable[Digest]) -> Iterator[Digest]:
