@@ -40,6 +40,7 @@ class Case:
     expected: Mapping[tuple[str, str], tuple[str, str]]
     in_use: str = ""
     meaning: int = 0
+    names: str = ""
 
 
 def cases() -> list[Case]:
@@ -82,6 +83,7 @@ def _case(file: str, document: Any) -> Case:
         expected,
         document.get("in_use", ""),
         int(document.get("meaning", 0)),
+        document.get("names", ""),
     )
 
 

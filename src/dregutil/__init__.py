@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from dregutil.plan.why import Explanation
     from dregutil.retention.explain import Factor
     from dregutil.retention.holds import Hold
-    from dregutil.retention.policy import Expires, InUseList, PolicySet
+    from dregutil.retention.policy import Expires, InUseList, NameList, PolicySet
     from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set
     from dregutil.retention.verdict import Decision, Verdict
     from dregutil.select.find import Use
@@ -193,6 +193,7 @@ _PLACES = {
     "dregutil.retention.policy": (
         "Expires",
         "InUseList",
+        "NameList",
         "PolicySet",
     ),
     "dregutil.retention.policyfile": (
@@ -272,6 +273,7 @@ __all__ = [
     "LoginError",
     "ManifestError",
     "MatchRules",
+    "NameList",
     "NoCatalogError",
     "NoListingError",
     "NoRegistryError",

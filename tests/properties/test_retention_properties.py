@@ -24,6 +24,7 @@ from dregutil.retention.policy import (
     Label,
     LabelRule,
     Last,
+    NamedIn,
     Order,
     ParsedPolicy,
     ParsedProtect,
@@ -35,6 +36,7 @@ from dregutil.retention.policy import (
     Within,
 )
 from dregutil.retention.verdict import Decision, Former, ReasonKind, Served, TagFacts, Verdict
+from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.glob import parse_glob
 from dregutil.select.version import parse_version
 from histories import NOW, digest_of
@@ -64,6 +66,7 @@ labels = st.fixed_dictionaries(
         "ttl": st.sampled_from((*LIVES, *LIVES, *DAYS, "soon")),
     },
 )
+WORD = BoundedRegex("(?P<word>[^.-]*).*")
 simple_rules = st.one_of(
     st.integers(1, 5).map(lambda number: Last(number, f"last: {number}")),
     st.builds(
@@ -73,6 +76,9 @@ simple_rules = st.one_of(
     ),
     st.integers(1, 60).map(lambda days: Within(timedelta(days=days), f"within: {days}d")),
     st.sampled_from(("1.*", "main-*", "x")).map(lambda text: TagGlobs((parse_glob(text),), f"tags: {text}")),
+    st.sampled_from((None, frozenset({"main"}), frozenset({"1", "x"}))).map(
+        lambda names: NamedIn("alive.txt", "word", (WORD,), f"named_in: {names}", names=names)
+    ),
     st.sampled_from(("team=a", "team=b", "team", "keep")).map(
         lambda text: LabelRule((Label(*text.split("=")),), f"label: {text}")
     ),
@@ -330,6 +336,9 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
         return all(_keeps(one, facts, mates, policy) for one in rule.rules)
     if isinstance(rule, TagGlobs):
         return any(glob.matches(str(facts.tag)) for glob in rule.globs)
+    if isinstance(rule, NamedIn):
+        word = str(facts.tag).replace("-", ".").split(".")[0]
+        return rule.names is None or word in rule.names
     if isinstance(rule, LabelRule):
         assert facts.content is not None
         own = {*facts.content.labels.items(), *facts.content.annotations.items()}

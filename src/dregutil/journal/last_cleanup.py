@@ -30,8 +30,14 @@ class LastCleanupFile:
         except (OSError, msgspec.MsgspecError):
             return None
 
-    def write(self, when: datetime, selected: Mapping[str, int], removed: Mapping[str, int]) -> None:
+    def write(
+        self,
+        when: datetime,
+        selected: Mapping[str, int],
+        removed: Mapping[str, int],
+        lists: Mapping[str, int] | None = None,
+    ) -> None:
         """Raises OSError."""
-        content = msgspec.json.encode(LastCleanup(when, dict(selected), dict(removed)))
+        content = msgspec.json.encode(LastCleanup(when, dict(selected), dict(removed), dict(lists or {})))
         make_private_folder(self.path.parent)
         write_atomically(self.path, [content], durable=False)

@@ -123,11 +123,12 @@ def _facts(
 
 @dataclass(frozen=True, slots=True)
 class LastCleanup:
-    """The counts of the last cleanup by a policy, for comparison: tags, by policy."""
+    """The counts of the last cleanup by a policy, for comparison: tags, by policy; and names, by list."""
 
     when: datetime
     selected: Mapping[str, int]
     removed: Mapping[str, int]
+    lists: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

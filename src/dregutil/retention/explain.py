@@ -11,7 +11,18 @@ from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arri
 from dregutil.retention.expiry import expiry_of
 from dregutil.retention.follow import subjects_of
 from dregutil.retention.keep import Group, kept_by
-from dregutil.retention.policy import Calendar, KeepRule, LabelRule, Last, Order, ParsedPolicy, PolicySet, Within
+from dregutil.retention.policy import (
+    Calendar,
+    KeepRule,
+    LabelRule,
+    Last,
+    NamedIn,
+    Order,
+    ParsedPolicy,
+    PolicySet,
+    Within,
+    named_group,
+)
 from dregutil.retention.verdict import Decision, ReasonKind, Served, Verdict
 from dregutil.select.quantity import age_as_written, duration_as_written
 from dregutil.select.version import read_version
@@ -127,6 +138,9 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
         return f"it was pushed {age} ago, by the registry" if by_service else f"the records saw it appear {age} ago"
     if isinstance(rule, LabelRule):
         return _labels_of(rule, group.facts[place].content)
+    if isinstance(rule, NamedIn):
+        name = named_group(rule.regexes, rule.by, group.facts[place].tag or "") or "its group"
+        return f"{name} is {'' if place in kept_by(rule, group) else 'not '}in the list"
     return "it matches" if place in kept_by(rule, group) else "it does not match"
 
 

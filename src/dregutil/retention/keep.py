@@ -11,12 +11,14 @@ from typing import Any
 
 from dregutil.retention.dates import bucket, latest_arrival
 from dregutil.retention.late import by_date, late_last
+from dregutil.retention.names import is_named
 from dregutil.retention.policy import (
     All,
     Calendar,
     KeepRule,
     LabelRule,
     Last,
+    NamedIn,
     Order,
     TagGlobs,
     VersionRule,
@@ -207,6 +209,10 @@ def _labels(rule: LabelRule, group: Group) -> Set[int]:
     }
 
 
+def _named_in(rule: NamedIn, group: Group) -> Set[int]:
+    return {place for place, one in enumerate(group.facts) if one.tag is not None and is_named(rule, one.tag)}
+
+
 def _all(rule: All, group: Group) -> Set[int]:
     kept = set(kept_by(rule.rules[0], group))
     for other in rule.rules[1:]:
@@ -230,5 +236,6 @@ _KEEPERS: Mapping[type[object], Callable[..., Set[int]]] = {
     TagGlobs: _tags,
     VersionRule: _versions,
     LabelRule: _labels,
+    NamedIn: _named_in,
     All: _all,
 }

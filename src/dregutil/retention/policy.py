@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, timedelta, tzinfo
 from enum import Enum
 from fractions import Fraction
@@ -24,6 +24,8 @@ __all__ = [
     "LabelRule",
     "Last",
     "Limit",
+    "NameList",
+    "NamedIn",
     "Order",
     "ParsedPolicy",
     "ParsedProtect",
@@ -35,6 +37,8 @@ __all__ = [
     "VersionRule",
     "Within",
     "applies_to",
+    "flat",
+    "named_group",
 ]
 
 DAY = timedelta(days=1)
@@ -131,7 +135,35 @@ class LabelRule:
     text: str
 
 
-KeepRule: TypeAlias = Last | Calendar | Within | TagGlobs | VersionRule | LabelRule | All
+@dataclass(frozen=True, slots=True)
+class NameList:
+    """A file with a name in each line. `max_shrink`: a run is refused if it has lost this share since the last one."""
+
+    file: str
+    max_age: timedelta | None = None
+    max_shrink: str = "30%"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedIn:
+    """Groups whose name, the group `by` of the regex, is in the list `file`.
+
+    `names` are those of the list, None until it is read; `size` is how many it has.
+    """
+
+    file: str
+    by: str
+    regexes: tuple[BoundedRegex, ...]
+    text: str
+    max_age: timedelta | None = None
+    max_shrink: Fraction = Fraction(30, 100)
+    names: frozenset[str] | None = None
+    size: int = 0
+    line: int = field(default=0, compare=False)
+    column: int = field(default=0, compare=False)
+
+
+KeepRule: TypeAlias = Last | Calendar | Within | TagGlobs | VersionRule | LabelRule | NamedIn | All
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,3 +290,12 @@ def flat(rules: Sequence[KeepRule]) -> Sequence[KeepRule]:
 
 def applies_to(policy: ParsedPolicy, repository: str) -> bool:
     return any(glob.matches(repository) for glob in policy.repositories)
+
+
+def named_group(regexes: Sequence[BoundedRegex], name: str, tag: str) -> str | None:
+    """What a named group of the first expression that matches the whole tag has found; None if none matches."""
+    for regex in regexes:
+        found = regex.fullmatch(tag)
+        if found is not None and name in regex.groupindex:
+            return found[name] or ""
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -15,9 +15,10 @@ from dregutil.inventory.contents.search import digests_beginning_with, find_user
 from dregutil.oci.names import Digest
 from dregutil.retention.in_use import ListFile, Lookup
 from dregutil.retention.list_tree import LONGEST
-from dregutil.retention.policy import InUseList, PolicySet
+from dregutil.retention.names import NamesFile, read_names, with_names
+from dregutil.retention.policy import InUseList, NamedIn, PolicySet
 
-__all__ = ["manifests_of", "read_list", "read_lists"]
+__all__ = ["manifests_of", "read_list", "read_lists", "read_name_lists"]
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # as written by `>` in PowerShell
 
@@ -43,6 +44,30 @@ def read_list(entry: InUseList, folder: Path) -> ListFile:
         ) from error
     except ValueError as error:
         raise RefusedError(f"the list {entry.file} of what is in use is no UTF-8 text") from error
+
+
+def read_name_lists(policies: PolicySet, folder: Path, before: Mapping[str, int]) -> PolicySet:
+    """Policies with the names in their lists; paths are relative to `folder`. `before`: how many each list had.
+
+    Raises RefusedError if one cannot be read, is empty, too old, or much shorter.
+    """
+
+    def read(rule: NamedIn) -> NamedIn:
+        try:
+            path = folder / Path(rule.file).expanduser()
+            with path.open("rb") as file:
+                age = max(time.time() - path.stat().st_mtime, 0.0)
+                names = NamesFile(_text(file), timedelta(seconds=age))
+        except OSError as error:
+            raise RefusedError(
+                f"the list {rule.file} of names cannot be read: {error.strerror or error}",
+                advice="nothing was removed: without it, all groups would go",
+            ) from error
+        except ValueError as error:
+            raise RefusedError(f"the list {rule.file} of names is no UTF-8 text") from error
+        return read_names(rule, names, before.get(rule.file, 0))
+
+    return with_names(policies, read)
 
 
 def _text(file: BinaryIO) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dregutil.oci.names import Repository, parse_signature_tag
 from dregutil.retention.keep import may_be_in_range, takes_range
-from dregutil.retention.policy import Order, ParsedPolicy, ParsedSelect, PolicySet, applies_to
+from dregutil.retention.policy import Order, ParsedPolicy, ParsedSelect, PolicySet, applies_to, named_group
 from dregutil.retention.verdict import TagFacts
 from dregutil.select.version import Reading, Version, read_version
 
@@ -106,7 +106,11 @@ def group_of(policy: ParsedPolicy, tag: str | None, reading: Reading | None) -> 
     if policy.order is Order.VERSION and version is not None and version.word:
         found.append(version.word)  # `release-1.0` and `1.0` have no order between them
     for key in policy.group_by:
-        name = _GROUPERS[key](version) if key in _GROUPERS and version is not None else _named(policy, key, tag)
+        name = (
+            _GROUPERS[key](version)
+            if key in _GROUPERS and version is not None
+            else named_group(policy.select.regexes, key, tag)
+        )
         if name is None:
             return None
         found.append(name)
@@ -140,14 +144,6 @@ def matching_tags(policy: ParsedPolicy, repositories: Mapping[Repository, Iterab
         if applies_to(policy, repository)
         for tag in tags
     )
-
-
-def _named(policy: ParsedPolicy, name: str, tag: str) -> str | None:
-    for regex in policy.select.regexes:
-        found = regex.fullmatch(tag)
-        if found is not None and name in regex.groupindex:
-            return found[name] or ""
-    return None
 
 
 def _prefix(length: int) -> Callable[[Version], str]:

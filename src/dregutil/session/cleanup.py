@@ -104,7 +104,7 @@ class CleanupSession(UndoSession):
         from dregutil.plan.cleanup import ToJudge
 
         self.stored()
-        lists = self._lists(policies, path)
+        lists, policies = self._lists(policies, path), self._with_names(policies, path)
         source = await self.crawl_whole(for_policy=True)
         if source.complete:
             self._save(source.inventory)
@@ -176,7 +176,7 @@ class CleanupSession(UndoSession):
         if reference.tag is None and reference.digest is None:
             raise UsageError(f"{image} names no tag", advice="name one image: repository:tag or repository@digest")
         policies, path = self._policies(policy, file)
-        lists = self._lists(policies, path)
+        lists, policies = self._lists(policies, path), self._with_names(policies, path)
         repository = reference.repository
         source = await self.inventory(only=None if lists else [repository], for_policy=True)
         untagged = await self.find_untagged(policies, source, [repository])
@@ -215,6 +215,14 @@ class CleanupSession(UndoSession):
         from dregutil.retention.read_lists import read_lists
 
         return read_lists(policies, Path.cwd() if path is None else path.absolute().parent)
+
+    def _with_names(self, policies: PolicySet, path: Path | None) -> PolicySet:
+        """Policies with the names in their lists, which are compared with those of the last cleanup."""
+        from dregutil.retention.read_lists import read_name_lists
+
+        last = self._last_cleanup(path)
+        folder = Path.cwd() if path is None else path.absolute().parent
+        return read_name_lists(policies, folder, {} if last is None else last.lists)
 
     async def _survey(
         self, repository: Repository, digest: Digest, source: CrawlResult, untagged: UntaggedManifests

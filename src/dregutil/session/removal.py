@@ -134,6 +134,7 @@ class RemovalSession(PlanningSession):
     def remember(self, proposal: Proposal) -> None:
         """Save the counts of a cleanup that was carried out, to compare with the next by the same policy file."""
         from dregutil.journal.last_cleanup import LastCleanupFile
+        from dregutil.retention.names import list_sizes
 
         if proposal.path is None:
             return
@@ -141,7 +142,7 @@ class RemovalSession(PlanningSession):
         selected = {one.name: one.selected for one in proposal.summaries}
         removed = {one.name: one.removed for one in proposal.summaries}
         try:
-            file.write(datetime.now(UTC), selected, removed)
+            file.write(datetime.now(UTC), selected, removed, list_sizes(proposal.judged.policies))
         except OSError as error:
             self._warn(f"{file.path} was not written: {error.strerror or error}")
 

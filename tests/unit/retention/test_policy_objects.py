@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.retention.policy import Expires, InUseList, PolicySet
+from dregutil.retention.policy import Expires, InUseList, NameList, PolicySet
 from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set, read_policy
 from dregutil.select.quantity import duration_as_written
 
@@ -169,6 +169,18 @@ def test_what_is_wrong_in_a_file_is_wrong_in_python(file: Written) -> None:
     in_a_file = mistakes(lambda: in_yaml(file))
     assert mistakes(lambda: in_python(file)) <= in_a_file
     assert bool(mistakes(lambda: in_python(file))) is bool(in_a_file)
+
+
+def test_a_list_of_names_in_python_is_that_of_a_file() -> None:
+    keep = Keep(named_in=NameList("alive.txt", max_age="24h", max_shrink="50%"), by="branch")  # type: ignore[arg-type]
+    regex = "(?P<branch>.+)-[0-9]"
+    select = Select(regex=[regex])
+    found = policy_set([Policy(name="p", repositories=["**"], select=select, keep=keep)], name="a file")
+    written = "{named_in: {file: alive.txt, max_age: 24h, max_shrink: 50%}, by: branch}"
+    text = f"policies: [{{name: p, repositories: ['**'], select: {{regex: '{regex}'}}, keep: {written}}}]\nversion: 1"
+    assert found == without_places(read_policy(text, "a file"))
+    short = Policy(name="p", repositories=["**"], select=select, keep=Keep(named_in="alive.txt", by="branch"))
+    assert policy_set([short]).policies[0].keep[0].text == "named_in: alive.txt"
 
 
 def test_a_mistake_says_where_it_is() -> None:

@@ -19,9 +19,10 @@ from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import RegistryAddress
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
+from dregutil.retention.names import name_rules
 from dregutil.retention.policy import ParsedPolicy, ParsedSelect, PolicySet, applies_to
 from dregutil.retention.policyfile import Mistake, PolicyError
-from dregutil.retention.read_lists import manifests_of, read_list
+from dregutil.retention.read_lists import manifests_of, read_list, read_name_lists
 from dregutil.retention.select import overlaps
 from dregutil.retention.verdict import TagFacts
 from dregutil.session.cleanup import load_policy
@@ -38,6 +39,7 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
         _emit(args, settings, [(_MISTAKEN, mistake) for mistake in error.mistakes])
         return _USAGE
     lists, faults = _lists(policies, Path(args.file).absolute().parent)
+    faults += _name_faults(policies, Path(args.file).absolute().parent)
     found = [("warning", warning) for warning in _shadowed(policies)]
     where = ""
     if args.against is not None:
@@ -106,6 +108,15 @@ def _lists(policies: PolicySet, folder: Path) -> tuple[list[ListFile], list[Mist
             except DregutilError as error:
                 faults.append(Mistake(entry.line, entry.column, error.message))
     return lists, faults
+
+
+def _name_faults(policies: PolicySet, folder: Path) -> Iterator[Mistake]:
+    """The mistakes for which `cleanup` would refuse lists of names; how long they were is not known here."""
+    for rule in name_rules(policies):
+        try:
+            read_name_lists(replace(policies, policies=(replace(policies.policies[0], keep=(rule,)),)), folder, {})
+        except DregutilError as error:
+            yield Mistake(rule.line, rule.column, error.message)
 
 
 def _strangers(

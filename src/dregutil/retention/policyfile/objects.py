@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import yaml
 
-from dregutil.retention.policy import Expires, InUseList, PolicySet
+from dregutil.retention.policy import Expires, InUseList, NameList, PolicySet
 from dregutil.retention.policyfile.reader import PolicyError, Reader
 from dregutil.retention.policyfile.tree import Tree
 from dregutil.select.quantity import duration_as_written
@@ -32,11 +32,11 @@ _PLACE = -1  # line and column of a value that is not from a text
 class Keep:
     """The rules of a policy. A tag that any of them keeps stays.
 
-    `last`: the newest images, in the policy's order. `daily`, `weekly`, `monthly`, `yearly`: the newest of each of the
-    last so many that have any. `within`: what is younger. `tags`: globs. `versions`: comparisons (`>=2.0`). `all`:
-    rules that must keep a tag together. `label`: labels or annotations that an image has, `{"team": "platform"}` or
-    `["team"]`; any of them is enough. `none=True`: nothing, explicitly. A duration is a `timedelta` or a string
-    (`90d`).
+    `last`: the newest images, in the policy's order. `daily`, `weekly`, `monthly`, `yearly`: the newest of each of
+    the last so many that have any. `within`: what is younger. `tags`: globs. `versions`: comparisons (`>=2.0`).
+    `all`: rules that must keep a tag together. `label`: labels or annotations that an image has, `{"team":
+    "platform"}` or `["team"]`; any of them is enough. `named_in`: groups whose name, the group `by` of the regex, is
+    in a list. `none=True`: nothing, explicitly. A duration is a `timedelta` or a string (`90d`).
 
     The values are checked by `Policy`. Raises TypeError if a list is expected and something else given.
     """
@@ -49,6 +49,8 @@ class Keep:
     within: timedelta | str | None = None
     tags: Sequence[str] | None = None
     versions: Sequence[str] | None = None
+    named_in: str | NameList | None = None
+    by: str | None = None
     label: Labels | None = None
     all: Sequence[Keep] | None = None
     none: bool | None = None
@@ -178,6 +180,8 @@ def _keys(value: object) -> Mapping[str, object] | None:
     """The keys of a section of the file, or None if `value` is not a section."""
     if isinstance(value, InUseList):
         return {"file": value.file, "max_age": value.max_age}
+    if isinstance(value, NameList):
+        return {"file": value.file, "max_age": value.max_age, "max_shrink": value.max_shrink}
     if isinstance(value, Expires):
         return {"label": value.label, "from": "seen" if value.from_seen else "created"}
     if isinstance(value, Keep | Select | Policy | Protect):

@@ -129,7 +129,7 @@ class Reader:
         return ParsedPolicy(
             name=tree.text(keys.get("name")) or "",
             repositories=tree.read_all(keys.get("repositories"), parse_glob),
-            keep=KeepReader(tree).read(keys.get("keep")),
+            keep=KeepReader(tree, select.regexes).read(keys.get("keep")),
             select=select,
             group_by=self._group_by(keys.get("group_by"), select),
             order=Order(order or "time"),
@@ -158,7 +158,7 @@ class Reader:
         kept = tree.section(keys["keep"], "keep") if isinstance(keys.get("keep"), yaml.MappingNode) else {}
         together = [tree.section(item, "rule") for item in KeepReader(tree).together(kept)]
         for rules in (kept, *together):
-            for key in ("tags", "versions"):
+            for key in ("tags", "versions", "named_in"):
                 if key in rules:
                     tree.wrong(rules[key], f"{key!r} keeps nothing here: {_NO_NAME}")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
+from fractions import Fraction
 from typing import Any
 
 import yaml
@@ -16,12 +18,14 @@ from dregutil.retention.policy import (
     Label,
     LabelRule,
     Last,
+    NamedIn,
     Period,
     TagGlobs,
     VersionRule,
     Within,
 )
 from dregutil.retention.policyfile.tree import Tree, parse_number
+from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.glob import Glob, parse_glob
 from dregutil.select.quantity import parse_duration
 from dregutil.select.selector import Comparison, parse_comparisons
@@ -32,8 +36,10 @@ __all__ = ["KeepReader", "parse_label", "parse_range", "read_labels"]
 class KeepReader:
     """Reads the section `keep`."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, regexes: Sequence[BoundedRegex] = ()) -> None:
+        """`regexes` are those of the policy's `select`."""
         self.tree = tree
+        self.regexes = regexes
 
     def read(self, node: Any) -> tuple[KeepRule, ...]:
         tree = self.tree
@@ -85,7 +91,43 @@ class KeepReader:
             elif key == "label":
                 labels = read_labels(tree, node)
                 found.append(LabelRule(labels, f"label: {', '.join(label.text for label in labels)}"))
+            elif key == "named_in":
+                found.append(self._named_in(node, keys.get("by")))
+        if "by" in keys and "named_in" not in keys:
+            tree.wrong(keys["by"], "'by' belongs to 'named_in', which is missing")
         return tuple(found)
+
+    def _named_in(self, node: Any, by: Any) -> NamedIn:
+        tree = self.tree
+        keys = tree.section(node, "named_in") if isinstance(node, yaml.MappingNode) else {"file": node}
+        file = tree.text(keys.get("file")) or ""
+        if file == "-":
+            tree.wrong(keys["file"], "a list of names is a file, not standard input")
+        if by is None:
+            tree.wrong(node, "'named_in' needs 'by', a named group of the regex in 'select'")
+        everywhere = [set(regex.groupindex) for regex in self.regexes]
+        name = tree.text(by) or ""
+        if name and not (everywhere and name in set.intersection(*everywhere)):
+            tree.wrong(by, f"{name!r} is no named group of every regular expression in 'select'")
+        place = keys.get("file", node).start_mark
+        return NamedIn(
+            file,
+            name,
+            tuple(self.regexes),
+            f"named_in: {file}",
+            tree.read(keys.get("max_age"), parse_duration),
+            tree.read(keys.get("max_shrink"), parse_share) or Fraction(30, 100),
+            line=place.line + 1,
+            column=place.column + 1,
+        )
+
+
+def parse_share(text: str) -> Fraction:
+    """`30%` as a fraction. Raises ValueError."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
+    if found is None or not 0 < Fraction(found[1]) <= 100:
+        raise ValueError(f"{text!r} is not a share, such as 30%")
+    return Fraction(found[1]) / 100
 
 
 def parse_range(text: str) -> tuple[Comparison, ...]:

@@ -63,6 +63,11 @@ _RULES: Mapping[str, _Schema] = {
     "within": _duration("everything younger"),
     "tags": _texts("globs of tags"),
     "versions": _texts("comparisons of versions, such as '>=2.0'"),
+    "named_in": {
+        "description": "groups whose name is in this list: a path from the policy file's folder, or a section",
+        "anyOf": [{"type": "string"}, _section("named_in")],
+    },
+    "by": {"description": "the named group of the regex that named_in looks up", "type": "string"},
     "label": _labels("labels and annotations by key, or 'key' and 'key=value'; an index has those of all its images"),
 }
 KEYS: Mapping[str, Mapping[str, _Schema]] = {
@@ -84,6 +89,15 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
     "in_use": {
         "file": {"description": "a path, from the policy file's folder; - is standard input", "type": "string"},
         "max_age": _duration("the run is refused if the file is older"),
+    },
+    "named_in": {
+        "file": {"description": "a path, from the policy file's folder: a name in each line", "type": "string"},
+        "max_age": _duration("the run is refused if the file is older"),
+        "max_shrink": {
+            "description": "the run is refused if the list has lost this share since the last cleanup (default 30%)",
+            "type": "string",
+            "pattern": "^[0-9]+(\\.[0-9]+)?%$",
+        },
     },
     "policy": {
         "name": {"description": "the policy's name in reports", "type": "string"},
@@ -120,6 +134,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "policy": ("name", "repositories"),
     "expires": ("label",),
     "in_use": ("file",),
+    "named_in": ("file",),
 }
 
 

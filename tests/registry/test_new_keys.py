@@ -1,0 +1,48 @@
+"""Lists of names, expiry labels and other keys of policies, end to end on the real registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from images import Pusher, created
+from program import Program
+from servers import DistributionServer
+
+BRANCHES = """version: 1
+defaults: {max_remove: 100%}
+policies:
+  - name: branches
+    repositories: ["**"]
+    select: {regex: '(?P<branch>.+)-[0-9a-f]{7}'}
+    keep: {named_in: {file: alive.txt, max_age: 24h}, by: branch}
+"""
+
+
+@pytest.fixture
+def program(registry_server: DistributionServer, tmp_path: Path) -> Program:
+    return Program(registry_server.url, tmp_path)
+
+
+def test_a_list_of_branches_that_lost_most_of_them_refuses_the_next_cleanup(program: Program, pusher: Pusher) -> None:
+    for number in range(6):
+        pusher.push_image("app", f"b{number}-0000001", seed=str(number), config=created(30 + number))
+    (program.folder / "policy.yml").write_text(BRANCHES)
+    (program.folder / "alive.txt").write_text("b0\nb1\nb2\nb3\nb4\n")
+    assert program.run("policy", "check", "policy.yml").returncode == 0
+    done = program.run("cleanup", "-f", "policy.yml", "-y")
+    assert (done.returncode, set(pusher.tags("app"))) == (0, {f"b{number}-0000001" for number in range(5)})
+    (program.folder / "alive.txt").write_text("b0\nb1\n")
+    for more in (["-y"], ["--dry-run"]):
+        done = program.run("cleanup", "-f", "policy.yml", *more)
+        assert (done.returncode, "alive.txt of names has 2 names, and had 5" in done.stderr) == (5, True), done.stderr
+    assert len(pusher.tags("app")) == 5
+    (program.folder / "policy.yml").write_text(BRANCHES.replace("24h}", "24h, max_shrink: 100%}"))
+    told = program.run("why", "app:b3-0000001", "-f", "policy.yml")
+    assert "b3 is not in the list" in told.stdout
+    assert program.run("cleanup", "-f", "policy.yml", "-y").returncode == 0
+    assert set(pusher.tags("app")) == {"b0-0000001", "b1-0000001"}
+    (program.folder / "alive.txt").unlink()
+    done = program.run("policy", "check", "policy.yml")
+    assert (done.returncode, "policy.yml:7:29: the list alive.txt of names cannot be read" in done.stdout) == (2, True)
