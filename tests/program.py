@@ -38,14 +38,15 @@ class Program:
         return sorted(folder.iterdir()) if folder.exists() else []
 
     def run(
-        self, *arguments: str, longest_file: int | None = None, state: Path | None = None
+        self, *arguments: str, longest_file: int | None = None, state: Path | None = None, piped: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end. `longest_file`: no file may grow beyond so many bytes, as on a full disk."""
+        """Run to the end, with `piped` on standard input. `longest_file`: no file may grow beyond so many bytes, as on
+        a full disk."""
         return subprocess.run(
             self.command(arguments, state),
             cwd=self.folder,
             env=self.environment(),
-            stdin=subprocess.DEVNULL,
+            input=piped,
             capture_output=True,
             text=True,
             check=False,

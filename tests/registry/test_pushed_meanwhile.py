@@ -205,6 +205,41 @@ async def test_a_tag_copied_from_one_that_is_being_untagged(proxy: Proxy, pusher
     assert results(result) == [Result.REMOVED]
 
 
+@pytest.mark.every_server
+@pytest.mark.only_on("olareg", "zot")  # others delete no tag by its name: there the lost tag itself is put back
+async def test_what_an_index_that_came_needs_is_back_before_a_replica_lags(
+    proxy: Proxy, pusher: Pusher, tmp_path: Path
+) -> None:
+    """A look sees the index; the last one asks a replica that has not heard of it."""
+    image = pusher.push_image("r", "1.0", seed="needed")
+    child = pusher.push_image("r", seed="child")
+    pusher.push_index("r", "1.1", children=[child])  # the child goes after it, so there is a look between
+    pusher.push_image("r", "2.0", seed="stays")
+    seen: list[str] = []
+
+    def push(request: Request) -> None:
+        if deletes(image["digest"])(request) and not seen:
+            pusher.push_index("r", "over", children=[image])
+            seen.append("pushed")
+
+    def lag(request: Request, answer: Answer) -> Answer:
+        if deletes(child["digest"])(request):
+            seen.append("lags")
+        if "lags" not in seen or request.method == "DELETE":
+            return answer
+        if request.target.startswith("/v2/r/tags/list"):
+            tags = [tag for tag in json.loads(answer.body)["tags"] if tag != "over"]
+            return Answer(200, json.dumps({"name": "r", "tags": tags}).encode(), {"Content-Type": "application/json"})
+        return Answer(404) if request.reference == "over" else answer
+
+    proxy.before, proxy.after = push, lag
+    result = await Removing(proxy.url, tmp_path).remove("<2")
+    assert result is not None
+    assert seen == ["pushed", "lags"]
+    assert pusher.is_whole("r", "over")
+    assert set(pusher.tags("r")) == {"2.0", "over"}
+
+
 async def test_a_tag_removed_by_another_client_with_its_image_is_not_put_back(
     proxy: Proxy, pusher: Pusher, tmp_path: Path
 ) -> None:

@@ -68,10 +68,12 @@ class Looks:
         self._counted: set[Digest] = set()  # of what was removed, what an earlier look has answered for
         self._by_name: bool | None = None  # whether tags can be deleted by name; None: not asked yet
         self._untagged: dict[Digest, StepState] = {}  # digests that stay, of tags that went alone
+        self._came: dict[Tag, Digest] = {}  # tags that came or moved, until `take_came`
 
     def begin(self) -> None:
         """Take the live reading for a look."""
         self._take_reading()
+        self._came = {}
         self._note_between()
         self._looked(self._live.read_at, self._live.read_at + self._live.took + self._after_reading())
 
@@ -82,6 +84,11 @@ class Looks:
     def note_untagged(self, state: StepState) -> None:
         """A tag went by way of a placeholder: a tag that was copied from it meanwhile went too."""
         self._untagged[state.step.digest] = state
+
+    def take_came(self) -> Mapping[Tag, Digest]:
+        """The tags that came or moved since this was called before."""
+        found, self._came = self._came, {}
+        return found
 
     @property
     def is_over(self) -> bool:
@@ -117,7 +124,7 @@ class Looks:
         changed = {tag: now for tag, now in found.items() if now is not None and self._staying.get(tag) != now}
         if changed:
             await self._live.update(changed)
-            self._staying.update(changed)
+            self._stay(changed)
         ended = time.monotonic()
         self._looked(started, ended + batch_seconds(ended - started))
         self._count()
@@ -203,7 +210,12 @@ class Looks:
         with suppress(RegistryError, ProtocolError, ManifestError, DeniedError):  # the next look reads what it can
             if changed:
                 await self._live.update(changed)
-                self._staying.update(changed)
+                self._stay(changed)
+
+    def _stay(self, tags: Mapping[Tag, Digest]) -> None:
+        """Take in what tags that are to stay are on."""
+        self._came |= {tag: digest for tag, digest in tags.items() if self._staying.get(tag) != digest}
+        self._staying.update(tags)
 
     async def _list(self) -> tuple[frozenset[Tag], set[Tag]]:
         """The tags that are listed, and those of the ones that were to stay that are not."""
@@ -241,7 +253,7 @@ class Looks:
     def _take_reading(self) -> None:
         """Take in a whole reading that was made since the last one."""
         if self._live.read_at != self._taken_at and not self._live.graph.unjudgeable:
-            self._staying.update(self._live.staying)
+            self._stay(self._live.staying)
             self._known |= self._live.graph.tags.keys() | self._live.graph.dangling
             self._taken_at = self._live.read_at
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dregutil.apply.dangling import clear_left_behind, find_homes
 from dregutil.apply.put_back import (
@@ -17,13 +17,39 @@ from dregutil.apply.put_back import (
 from dregutil.apply.run import ends_run
 from dregutil.apply.work import Work
 from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
+from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Tag
 from dregutil.plan.model import Step, StepKind
 from dregutil.plan.outcome import BrokenTag, Intent, Result
 
-__all__ = ["Repair"]
+__all__ = ["Repair", "bring_what_came_needs"]
 
 _THERE_AGAIN = "is still there, or there again"
+
+
+async def bring_what_came_needs(work: Work) -> None:
+    """Put back at once what indexes need that came since the last look: the last one may not see them, where a replica
+    lags. Raises DregutilError."""
+    removed = work.steps.removed
+    came = {tag: digest for tag, digest in work.looks.take_came().items() if tag not in work.live.own_tags}
+    if not came or not removed:
+        return
+    manifests = work.live.graph.manifests
+    for tag, digest in sorted(came.items()):
+        if not removed.keys().isdisjoint(_below(digest, manifests)):
+            await Repair(work, {}).tag(tag, digest)
+
+
+def _below(digest: Digest, manifests: Mapping[Digest, Manifest]) -> set[Digest]:
+    """A digest, and what it needs at any depth, as far as `manifests` tell."""
+    found, pending = {digest}, [digest]
+    while pending:
+        manifest = manifests.get(pending.pop())
+        children = () if manifest is None else (child.digest for child in manifest.children)
+        new = set(children) - found
+        found |= new
+        pending += new
+    return found
 
 
 class Repair:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from dregutil.apply.delete import delete
 from dregutil.apply.last_look import LastLook
+from dregutil.apply.repair import bring_what_came_needs
 from dregutil.apply.resume import complete
 from dregutil.apply.run import Run, StopRepositoryError
 from dregutil.apply.steps import StepState
@@ -90,13 +91,17 @@ class RepositoryRun:
         at_once = max(at_once, self._run.registry.deletes_at_once)
         ready = self._ready()
         if ready and work.looks.is_over and not stop.is_set():
-            await work.looks.look()
+            await self._look()
         while ready and not stop.is_set():
             await for_each(ready[:1] if work.looks.one_by_one else ready, self._in_batch, at_once=at_once)
             ready = self._ready()
             if ready and not stop.is_set():
-                await work.looks.look()
+                await self._look()
         await for_each(work.steps.pending, self._carry_out)  # where the run was stopped
+
+    async def _look(self) -> None:
+        await self.work.looks.look()
+        await bring_what_came_needs(self.work)
 
     def _ready(self) -> list[StepState]:
         """The steps that may be next: what they need has an outcome, and a look was made since."""

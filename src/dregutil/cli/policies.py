@@ -8,7 +8,7 @@ from pathlib import Path
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.retention.policy import PolicySet
-from dregutil.session.cleanup import load_policy
+from dregutil.session.protected import load_policy
 
 __all__ = ["ChosenPolicy", "chosen_policy"]
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from dregutil.plan.file import PolicyEntry
+
 __all__ = [
     "FILE_NAME",
     "VERSION",
@@ -56,6 +58,7 @@ class RunLine(msgspec.Struct, tag="run", kw_only=True):
     images: list[str] = []  # of an undo: the only images that it puts back; empty for all of its run
     user: str = ""  # who ran it, and where; empty from 2.0.0
     host: str = ""
+    policy: PolicyEntry | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Version(msgspec.Struct):

@@ -32,7 +32,7 @@ from dregutil.journal.lines import (
 from dregutil.journal.record import RunHeader, RunRecord, Settled
 from dregutil.oci.manifest import DOCKER_LIST, OCI_INDEX, parse_manifest
 from dregutil.oci.names import Digest, Reference, Repository, Tag
-from dregutil.plan.file import decode_step, options_from
+from dregutil.plan.file import PolicyEntry, decode_step, options_from
 from dregutil.plan.model import Plan, Reclaim, Step
 from dregutil.plan.outcome import Intent, LostTag, Result, Unanswered
 from dregutil.storage.collector import Collector
@@ -228,6 +228,7 @@ class _RecordReader:
                 is_of_another=header.other_collector,
             ),
             names_repositories=header.names_repositories,
+            policy=header.policy.source if isinstance(header.policy, PolicyEntry) else None,
         )
         return RunRecord(
             self.folder.name,

@@ -36,7 +36,7 @@ from dregutil.journal.lines import (
     encode_line,
 )
 from dregutil.oci.names import Digest, Reference, Repository, Tag
-from dregutil.plan.file import encode_step, options_object
+from dregutil.plan.file import PolicyEntry, encode_step, options_object
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import Intent, LostTag, Outcome
 from dregutil.storage.collector import Collector
@@ -100,6 +100,7 @@ class Journal:
             number=self.number,
             user=user_name(),
             host=host_name(),
+            policy=msgspec.UNSET if plan.policy is None else PolicyEntry.of(plan.policy),
         )
         self._write([encode_line(header)])
         if not undoes:

@@ -19,10 +19,11 @@ import msgspec
 from dregutil.errors import PlanRefusedError, UsageError
 from dregutil.files import bounded_lines, others_link, write_atomically
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Action, Kept, Plan, Reclaim, RemovalOptions, Step, StepKind
+from dregutil.plan.model import Action, Kept, Plan, PolicySource, Reclaim, RemovalOptions, Step, StepKind
 from dregutil.storage.collector import Collector
 
 __all__ = [
+    "PolicyEntry",
     "decode_plan",
     "decode_step",
     "encode_plan",
@@ -48,6 +49,22 @@ class _Reclaim(msgspec.Struct, omit_defaults=True):
     other_collector: bool = False
 
 
+class PolicyEntry(msgspec.Struct, omit_defaults=True):
+    """The policy file of a plan, as plans and records keep it."""
+
+    file: str
+    lists: dict[str, float] = {}
+    aliases: list[str] = []
+
+    @classmethod
+    def of(cls, found: PolicySource) -> PolicyEntry:
+        return cls(found.file, dict(found.lists), list(found.aliases))
+
+    @property
+    def source(self) -> PolicySource:
+        return PolicySource(self.file, tuple(self.lists.items()), tuple(self.aliases))
+
+
 class _Header(msgspec.Struct, kw_only=True):
     version: int
     registry: str
@@ -60,6 +77,7 @@ class _Header(msgspec.Struct, kw_only=True):
     names_repositories: bool = False
     left_out: dict[str, str] = {}
     dangling: dict[str, list[str]] = {}
+    policy: PolicyEntry | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Step(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -269,6 +287,7 @@ def _lines(plan: Plan) -> Iterator[bytes]:
         names_repositories=plan.names_repositories,
         left_out={str(name): why for name, why in plan.left_out.items()},
         dangling={str(name): list(tags) for name, tags in plan.dangling.items()},
+        policy=msgspec.UNSET if plan.policy is None else PolicyEntry.of(plan.policy),
     )
     yield _encode(header) + b"\n"
     for step in plan.steps:
@@ -315,6 +334,7 @@ def _plan(header: _Header, steps: list[Step]) -> Plan:
         left_out={Repository(name): why for name, why in header.left_out.items()},
         dangling={Repository(name): tuple(map(Tag, tags)) for name, tags in header.dangling.items()},
         kept_before=header.kept,
+        policy=header.policy.source if isinstance(header.policy, PolicyEntry) else None,
     )
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "Action",
     "Kept",
     "Plan",
+    "PolicySource",
     "Reclaim",
     "RemovalOptions",
     "Step",
@@ -112,13 +113,26 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicySource:
+    """The policy file that a plan was made from, and what its `protect` named then; a run reads both again.
+
+    `file` is its absolute path, `aliases` are other host names of the registry. `lists`: the name of each list of
+    images in use, and its age in seconds when the plan was made.
+    """
+
+    file: str
+    lists: tuple[tuple[str, float], ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Steps in a safe order. `left_out`: repositories that are left as they are, and why.
 
     `tags_before` is the number of tags of each repository when the plan was made. `reclaim` and the steps' `frees` are
     filled in by `plan.reclaim`. `names_repositories`: the user named whole repositories to be emptied. `dangling`: tags
     that are listed and resolve to nothing. `kept_before`: of a saved plan, which does not name them, how many tags and
-    untagged manifests were held back when it was made, by the kind of reason.
+    untagged manifests were held back when it was made, by the kind of reason. `policy`: the file that it was made from.
     """
 
     registry: str
@@ -133,6 +147,7 @@ class Plan:
     names_repositories: bool = False
     dangling: Mapping[Repository, tuple[Tag, ...]] = field(default_factory=dict)
     kept_before: Mapping[str, int] = field(default_factory=dict)
+    policy: PolicySource | None = None
 
     @property
     def by_repository(self) -> Mapping[Repository, Sequence[Step]]:

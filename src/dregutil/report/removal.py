@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dregutil.oci.names import Digest, parse_signature_tag
 from dregutil.plan.brake import braked_repositories
@@ -12,7 +12,7 @@ from dregutil.plan.model import Action, Plan, Reclaim, Step, StepKind
 from dregutil.plan.outcome import LostTag, Outcome, Result, RunResult
 from dregutil.report.plan_table import in_version_order, kept_lines, repository_lines, step_lines, tags_text
 from dregutil.report.text import column_lines, pair_lines
-from dregutil.report.units import duration_text, size_text
+from dregutil.report.units import age_text, duration_text, size_text
 from dregutil.storage.collector import Collector
 
 __all__ = [
@@ -89,6 +89,18 @@ def brake_lines(plan: Plan) -> Iterator[str]:
         more = "" if len(braked) == 1 else f" and {_count(len(braked) - 1, 'other')}"
         counted = f" ({going_text(plan.steps)})" if signature_tags(plan.steps) else ""
         yield f"needs --yes-remove {plan.removed_tags}{counted}: it takes most of {braked[0]}{more}"
+
+
+def policy_source_lines(plan: Plan, now: datetime) -> Iterator[str]:
+    """What protected images when a saved plan was made from a policy, and how long ago that was."""
+    if plan.policy is None:
+        return
+    age = age_text((now - plan.made_at).total_seconds())
+    yield f"made from {plan.policy.file}, read {age} ago; a run reads again what it protects"
+    for name, seconds in plan.policy.lists:
+        since = plan.made_at - timedelta(seconds=seconds)
+        age = age_text((now - since).total_seconds())
+        yield f"in use, by {name}: as of {since:%Y-%m-%d %H:%M} UTC, {age} ago; a run reads it again"
 
 
 def question(plan: Plan, registry: str) -> str:

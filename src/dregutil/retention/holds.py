@@ -26,6 +26,7 @@ class Hold:
     `digest` is None for the hold of a tag. `until`: when it ends; None if it does not end by itself. `by` is who made
     it (user@host), `because` what they said. `run`: the undo that put the image back, if that is why it is held; `tags`
     are those that it put, `company` is what came back with the image (children, referrers), and is held as long.
+    `protected`: why a policy protects the image, if that is why it is held; such a hold is in no file.
     """
 
     repository: Repository
@@ -38,6 +39,7 @@ class Hold:
     run: str = ""
     tags: tuple[Tag, ...] = ()
     company: tuple[Digest, ...] = ()
+    protected: str = ""
 
     @property
     def image(self) -> str:
@@ -58,7 +60,7 @@ class Hold:
     @property
     def reason(self) -> str:
         """Why the image stays, and how to end that."""
-        return f"{self.text} {_END}"
+        return self.protected or f"{self.text} {_END}"
 
     def is_active(self, now: datetime) -> bool:
         return self.until is None or now < self.until

@@ -16,7 +16,7 @@ from dregutil.retention.policy import InUseList, ParsedProtect
 from dregutil.retention.verdict import InUse
 from dregutil.select.quantity import age_as_written, duration_as_written
 
-__all__ = ["ListFile", "ListReport", "Lookup", "find_in_use", "images_in", "refuse_caches_alone"]
+__all__ = ["ListFile", "ListReport", "Lookup", "find_in_use", "images_in", "in_use_of", "refuse_caches_alone"]
 
 Lookup = Callable[[str], Collection[Digest]]
 """The manifests with a digest that begins with these hexadecimal digits, or with such a child or config."""
@@ -72,6 +72,20 @@ def find_in_use(
     found = _Found(own, address.prefix.strip("/"), inventory, lookup)
     reports = [_report(file, images, found, address, is_whole=is_whole) for file, images in lists]
     return InUse(found.tags, found.digests, found.anywhere), tuple(reports)
+
+
+def in_use_of(
+    protect: ParsedProtect,
+    lists: Sequence[tuple[ListFile, ImageList]],
+    inventory: Inventory,
+    address: RegistryAddress,
+    lookup: Lookup | None = None,
+) -> InUse:
+    """What lists protect of an inventory that is a part of the registry: a list may name nothing in it."""
+    found = _Found(registry_hosts(address, protect.aliases), address.prefix.strip("/"), inventory, lookup)
+    for file, images in lists:
+        _protected(file.name, images, found)
+    return InUse(found.tags, found.digests, found.anywhere)
 
 
 def images_in(file: ListFile, own: OwnNames | None = None) -> ImageList:

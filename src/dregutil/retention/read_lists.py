@@ -18,20 +18,21 @@ from dregutil.retention.list_tree import LONGEST
 from dregutil.retention.names import NamesFile, read_names, with_names
 from dregutil.retention.policy import InUseList, NamedIn, PolicySet
 
-__all__ = ["manifests_of", "read_list", "read_lists", "read_name_lists"]
+__all__ = ["STANDARD_INPUT", "manifests_of", "read_list", "read_name_lists"]
 
+STANDARD_INPUT = "-"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # as written by `>` in PowerShell
 
 
-def read_lists(policies: PolicySet, folder: Path) -> tuple[ListFile, ...]:
-    """Read the lists of images in use; paths are relative to `folder`. Raises RefusedError if one cannot be read."""
-    return tuple(read_list(entry, folder) for entry in policies.protect.in_use)
-
-
 def read_list(entry: InUseList, folder: Path) -> ListFile:
-    """Read one list. Raises RefusedError if it cannot be read."""
+    """Read one list of images in use; its path is relative to `folder`. Raises RefusedError if it cannot be read."""
     try:
-        if entry.file == "-":
+        if entry.file == STANDARD_INPUT:
+            if sys.stdin is None or sys.stdin.isatty():
+                raise RefusedError(
+                    "the list of what is in use is standard input, which is a terminal",
+                    advice="pipe the list into this command; nothing was removed",
+                )
             return ListFile(entry, _text(sys.stdin.buffer), timedelta(0))
         path = folder / Path(entry.file).expanduser()
         with path.open("rb") as file:

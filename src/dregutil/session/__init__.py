@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from dregutil.session.cleanup import load_policy
+from dregutil.session.protected import load_policy
 from dregutil.session.session import AsyncSession
 from dregutil.session.sync import Session
 

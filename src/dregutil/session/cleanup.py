@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Reference, Repository
+from dregutil.session.protected import load_policy
 from dregutil.session.undo import UndoSession
 
 if TYPE_CHECKING:
@@ -16,34 +17,25 @@ if TYPE_CHECKING:
     from dregutil.inventory.untagged import UntaggedManifests
     from dregutil.oci.graph import RepositoryGraph
     from dregutil.plan.cleanup import Judged, LastCleanup, Proposal, Remembered, ToJudge
-    from dregutil.plan.model import Plan, RemovalOptions
+    from dregutil.plan.model import Plan, PolicySource, RemovalOptions
     from dregutil.plan.why import Explanation
-    from dregutil.retention.in_use import ListFile
+    from dregutil.retention.in_use import ListReport
     from dregutil.retention.policy import PolicySet
     from dregutil.retention.proposal import RuleSummary
     from dregutil.retention.verdict import Verdict
     from dregutil.storage.collector import Collector
 
-__all__ = ["CleanupSession", "load_policy"]
-
-_LONGEST_POLICY = 16 << 20  # bytes
+__all__ = ["CleanupSession"]
 
 
-def load_policy(path: str | Path) -> PolicySet:
-    """The policies of a file. Raises UsageError if it cannot be read, PolicyError if it has mistakes."""
-    from dregutil.files import read_text
-    from dregutil.retention.policyfile import read_policy
+def _source(path: Path | None, policies: PolicySet, lists: Sequence[ListReport]) -> PolicySource | None:
+    """The policy of a plan, by which a run reads again what is protected; None for one that is in no file."""
+    from dregutil.plan.model import PolicySource
 
-    try:
-        text = read_text(Path(path), _LONGEST_POLICY)
-    except OSError as error:
-        raise UsageError(
-            f"the policy {path} cannot be read: {error.strerror or error}",
-            advice="-f names a policy file, in YAML; the README shows the shortest useful one",
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"the policy {path} is not UTF-8 text") from error
-    return read_policy(text, str(path))
+    if path is None:
+        return None
+    ages = {one.name: one.age.total_seconds() for one in lists}
+    return PolicySource(str(path.absolute()), tuple(ages.items()), policies.protect.aliases)
 
 
 class CleanupSession(UndoSession):
@@ -69,25 +61,23 @@ class CleanupSession(UndoSession):
         nothing here, JournalError, and the errors of reading.
         """
         from dregutil.plan.cleanup import Proposal
-        from dregutil.plan.model import RemovalOptions
         from dregutil.retention.proposal import summaries
 
         policies, path = self._policies(policy, file)
         judged, untagged = await self._judge_live(policies, path, must_note=not only_shown)
-        if any(one.untag for one in policies.policies):
-            options = replace(options or RemovalOptions(), untag=True)
         going, plan = await self._plan_judged(judged, limit, options, collector)
+        plan = replace(plan, policy=_source(path, policies, judged.lists))
         plan = self._called(plan, "plan_cleanup", [path or ", ".join(one.name for one in policies.policies)], {})
         return Proposal(
             judged,
             untagged,
             summaries(policies, judged.judgement, going),
             plan,
-            self.seconds_for(plan),
-            self._rules(judged) if details else (),
-            self._last_cleanup(path),
-            len(tuple(judged.judgement.removed())) - len(going),
-            path,
+            seconds=self.seconds_for(plan),
+            rules=self._rules(judged) if details else (),
+            last=self._last_cleanup(path),
+            left_by_limit=len(tuple(judged.judgement.removed())) - len(going),
+            path=path,
         )
 
     def _rules(self, judged: Judged) -> tuple[RuleSummary, ...]:
@@ -119,7 +109,11 @@ class CleanupSession(UndoSession):
     ) -> tuple[Sequence[Verdict], Plan]:
         """The verdicts to carry out, all of them or the oldest images within a limit, and their plan."""
         from dregutil.plan.cleanup import not_taken
+        from dregutil.plan.model import RemovalOptions
         from dregutil.retention.proposal import limited, selection_of
+
+        if any(one.untag for one in judged.policies.policies):
+            options = replace(options or RemovalOptions(), untag=True)
 
         async def make(going: Sequence[Verdict]) -> Plan:
             selection = selection_of(judged.policies, going)
@@ -209,12 +203,6 @@ class CleanupSession(UndoSession):
             return Remembered(records.history, missing, self._current_holds(), records.young_since(path))
 
         return await judge_registry(self.address, self.database, asked, remember, self.read_contents)
-
-    def _lists(self, policies: PolicySet, path: Path | None) -> Sequence[ListFile]:
-        """The lists of images in use; their paths are relative to the file of the policies."""
-        from dregutil.retention.read_lists import read_lists
-
-        return read_lists(policies, Path.cwd() if path is None else path.absolute().parent)
 
     def _with_names(self, policies: PolicySet, path: Path | None) -> PolicySet:
         """Policies with the names in their lists, which are compared with those of the last cleanup."""

@@ -260,5 +260,5 @@ class PlanningSession(HoldSession):
         if "command" not in self._options:
             given = (*(repr(str(one)) for one in positional), *(f"{name}={value!r}" for name, value in named.items()))
             plan = replace(plan, command=f"{method}({', '.join(given)})")
-            self._planned = plan
+        self._planned = plan
         return plan

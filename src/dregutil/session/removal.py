@@ -19,7 +19,7 @@ from dregutil.errors import (
     UsageError,
 )
 from dregutil.oci.names import registry_key
-from dregutil.session.planning import PlanningSession
+from dregutil.session.protected import ProtectedSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["RemovalSession", "damaged_error"]
 
 
-class RemovalSession(PlanningSession):
+class RemovalSession(ProtectedSession):
     """A session that reads and removes."""
 
     async def still_planned(self, plan: Plan) -> Plan:
@@ -42,12 +42,13 @@ class RemovalSession(PlanningSession):
         from dregutil.plan.still import still_planned
 
         self.check_is_own(plan.registry, "plan")
+        holds = await self._with_protected(plan, self._current_holds)
         known = self.known()
         if plan.removed_untagged:
             lost = {name: self.records.history.untagged(name) for name in plan.repositories}
             known = known.with_indexes({name: frozenset(since) for name, since in lost.items()})
         async with self.connected() as registry:
-            return await still_planned(registry, plan, known, self._current_holds())
+            return await still_planned(registry, plan, known, holds())
 
     async def apply(
         self,
@@ -168,7 +169,7 @@ class RemovalSession(PlanningSession):
         self._recall()
         untagged_in = plan.repositories if plan.removed_untagged else ()
         with self._working(), (stop or Stop()).event() as event:
-            holds = self._watched_holds()  # under the lock, so that no undo comes between
+            holds = await self._with_protected(plan, self._watched_holds())  # under the lock: no undo comes between
             known = self._known_untagged(*untagged_in)
             async with self.connected() as registry:
                 if not record:

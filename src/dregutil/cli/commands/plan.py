@@ -14,7 +14,7 @@ from dregutil.oci.names import registry_key
 from dregutil.plan.diff import plan_changes
 from dregutil.plan.file import read_plan
 from dregutil.report.plan_diff import change_lines, change_objects
-from dregutil.report.removal import brake_lines, plan_lines, plan_objects
+from dregutil.report.removal import brake_lines, plan_lines, plan_objects, policy_source_lines
 from dregutil.report.terminal import width_of
 from dregutil.report.units import age_text
 
@@ -47,6 +47,7 @@ def _show(args: argparse.Namespace, settings: Settings) -> int:
             most=None if args.details else _MOST_SHOWN,
         ),
         *brake_lines(plan),
+        *policy_source_lines(plan, datetime.now(UTC)),
     ]
     emit(settings, plan_objects(plan), lines)
     return 0

@@ -25,7 +25,7 @@ from dregutil.retention.policyfile import Mistake, PolicyError
 from dregutil.retention.read_lists import manifests_of, read_list, read_name_lists
 from dregutil.retention.select import overlaps
 from dregutil.retention.verdict import TagFacts
-from dregutil.session.cleanup import load_policy
+from dregutil.session.protected import load_policy
 
 __all__ = ["policy_command"]
 
