@@ -156,7 +156,8 @@ def test_every_output_in_the_manual_is_that_of_the_commands(
     assert len(shown) == 6
     for line, output in shown:
         if "--storage" in line:
-            (tmp_path / "strays.yml").write_text(_yaml_blocks()[2])
+            (strays,) = (block for block in _yaml_blocks() if "name: strays" in block)
+            (tmp_path / "strays.yml").write_text(strays)
             _push_strays(pusher, registry_server.storage)
         found = manual(line)
         if "DREGUTIL_SHOW" in os.environ:
