@@ -53,6 +53,7 @@ ODD = {
     "no size": CHUNKED + b"\r\nabc\r\n",
     "a size of many digits": CHUNKED + b"000000003\r\nabc\r\n",
     "a chunk longer than its size": CHUNKED + b"3\r\nabcd\r\n",
+    "no line end after a chunk": CHUNKED + b"3\r\nabcde0\r\n\r\n",
     "a bare line feed": CHUNKED + b"3\nabc\n",
     "not a size": CHUNKED + b"<html>",
     "HTTP/1.0": LONG.replace(b"1.1", b"1.0"),
@@ -103,7 +104,7 @@ def test_an_answer_that_is_cut_is_not_whole(name: str) -> None:
 _SIZES = st.sampled_from(
     ["0", "1", "3", "5", "A", "a", "03", "+3", "-1", "3;a=b", " 3", "3 ", "", "0x3", "3_0", "ffffffff"]
 )
-_ENDS = st.sampled_from(["\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r", ""])
+_ENDS = st.sampled_from(["\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r", "", "ab"])
 
 
 @st.composite

@@ -69,9 +69,8 @@ class Arriving:
             digits = raw[start:line]
             size = int(digits, 16) if _SIZE.fullmatch(digits) else self._longest + 1
             first, end = line + len(_LINE_END), line + len(_LINE_END) + size
-            if len(self._body) + size > self._longest or not _LINE_END.startswith(
-                bytes(raw[end : end + len(_LINE_END)])
-            ):
+            after = bytes(raw[end : end + len(_LINE_END)])
+            if len(self._body) + size > self._longest or not _LINE_END.startswith(after):
                 return True
             if len(raw) < end + len(_LINE_END):  # the chunk has not arrived as a whole
                 del raw[:start]
