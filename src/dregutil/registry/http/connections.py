@@ -58,6 +58,10 @@ class Connections:
         if "_session" in self.__dict__:
             await self._session.close()
 
+    def prepare(self) -> None:
+        """Import aiohttp and make its session now, as the import takes 0.1 s: not between a look and its DELETE."""
+        self._session  # noqa: B018 - made by the first access
+
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
         """aiohttp's connections, made when they are first needed: importing it takes half of a short command's time."""

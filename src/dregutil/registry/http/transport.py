@@ -96,6 +96,8 @@ class Transport:
         self._patience = patience
         self._watch = Watch(timeout)
         self._connections = Connections(self.base, tls=tls, timeout=timeout, proxy=proxy, most=max(1, concurrency))
+        if methods & WRITING:
+            self._connections.prepare()
         self._has_answered = False
         self.examine: Callable[[Answer], Awaitable[None]] | None = None
         """Called with the answer to each read; it may raise."""
@@ -105,6 +107,7 @@ class Transport:
         """The same connections, logins and pace, for one who may change the registry."""
         found = copy.copy(self)
         found.methods = READING | WRITING
+        self._connections.prepare()
         return found
 
     def logged_in(self, logins: Logins) -> Transport:
