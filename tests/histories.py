@@ -94,7 +94,16 @@ def _facts(words: list[str]) -> tuple[Repository, TagFacts]:
     more = _more(words)
     labels = _pairs(more.get("label", ""))
     digest, unread = digest_of(more.get("digest", tag)), "unread" in more
-    content = ImageDetails(digest, "", 1000, moment(words[1]), labels, annotations=_pairs(more.get("annotation", "")))
+    content = ImageDetails(
+        digest,
+        more.get("type", ""),
+        int(more.get("size", 1000)),
+        moment(words[1]),
+        labels,
+        tuple(platform for platform in more.get("platform", "").split("+") if platform),
+        artifact_type=more.get("artifact", ""),
+        annotations=_pairs(more.get("annotation", "")),
+    )
     return Repository(place if colon else "app"), TagFacts(
         Tag(tag),
         digest,

@@ -37,6 +37,7 @@ from dregutil.retention.policy import (
 )
 from dregutil.retention.verdict import Decision, Former, ReasonKind, Served, TagFacts, Verdict
 from dregutil.select.bounded_regex import BoundedRegex
+from dregutil.select.content_selector import ContentSelector, Match
 from dregutil.select.glob import parse_glob
 from dregutil.select.version import parse_version
 from histories import NOW, digest_of
@@ -66,6 +67,7 @@ labels = st.fixed_dictionaries(
         "ttl": st.sampled_from((*LIVES, *LIVES, *DAYS, "soon")),
     },
 )
+ANY = ContentSelector()
 WORD = BoundedRegex("(?P<word>[^.-]*).*")
 simple_rules = st.one_of(
     st.integers(1, 5).map(lambda number: Last(number, f"last: {number}")),
@@ -88,10 +90,11 @@ rules: st.SearchStrategy[KeepRule] = st.one_of(
     st.tuples(simple_rules, simple_rules).map(lambda both: All(both, f"all: {both[0].text} + {both[1].text}")),
 )
 policies = st.builds(
-    lambda keep, order, unknown, age, untag, empty, group, expires: ParsedPolicy(
+    lambda keep, order, unknown, age, untag, empty, group, expires, content: ParsedPolicy(
         "p",
         (parse_glob("**"),),
         tuple(keep),
+        ParsedSelect(content=content),
         order=order,
         unknown_date=unknown,
         min_age=age,
@@ -108,6 +111,7 @@ policies = st.builds(
     st.booleans(),
     st.sampled_from(((), ("minor",), ("major",))),
     st.sampled_from((None, None, Expires("ttl"), Expires("ttl", from_seen=True))),
+    st.sampled_from((ANY, ANY, ANY, ContentSelector(older_than=timedelta(days=9)), ContentSelector(larger_than=50))),
 )
 
 
@@ -129,7 +133,9 @@ def histories(draw: st.DrawFn) -> list[TagFacts]:
         former = seen - timedelta(hours=draw(st.integers(0, 900))) if seen and draw(st.booleans()) else None
         was = None if former is None else Former(former, draw(st.sampled_from((None, former))))
         labelled, annotated = marks.get(content, ({}, {}))
-        details = ImageDetails(digest_of(content), "", 1, created, labelled, annotations=annotated)
+        details = ImageDetails(
+            digest_of(content), "", digest_of(content).key[1] % 100, created, labelled, annotations=annotated
+        )
         found.append(
             TagFacts(Tag(name), details.digest, created, seen, known_since, unseen=unseen, former=was, content=details)
         )
@@ -230,9 +236,17 @@ def test_every_reason_is_true(policy: ParsedPolicy, facts: list[TagFacts]) -> No
     found = verdicts(policy, facts)
     for verdict in found.values():
         assert verdict.reasons
-        mates = [one.facts for one in found.values() if one.group == verdict.group]
+        mates = [
+            one.facts
+            for one in found.values()
+            if one.group == verdict.group and policy.select.content.match(_dated(one.facts, policy), NOW) is Match.YES
+        ]
         said = {reason.text for reason in verdict.reasons if reason.kind is ReasonKind.RULE}
         kinds = {reason.kind for reason in verdict.reasons}
+        content = policy.select.content
+        assert (verdict.policy == "p") == (content.match(_dated(verdict.facts, policy), NOW) is not Match.NO)
+        if verdict.policy != "p" or content.match(_dated(verdict.facts, policy), NOW) is not Match.YES:
+            continue
         if ReasonKind.NO_VERSION in kinds and not said and verdict.group == ():
             continue  # it belongs to no group, so no rule applies
         assert said == {rule.text for rule in policy.keep if _keeps(rule, verdict.facts, mates, policy)}
@@ -264,6 +278,12 @@ def test_the_previous_crawl_distinguishes_new_builds_and_makes_nothing_older(
             assert one.seen is not None
             assert date is not None
             assert one.unseen <= date < one.seen
+
+
+def _dated(facts: TagFacts, policy: ParsedPolicy) -> ImageDetails:
+    """What is behind a tag, with the date that counts for others."""
+    assert facts.content is not None
+    return replace(facts.content, created=_others(facts, policy))
 
 
 def _moment(facts: TagFacts, policy: ParsedPolicy) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 from dregutil.cli.output import plural
 from dregutil.inventory.tags import Inventory
@@ -49,13 +50,14 @@ def unmatched_selectors(policies: PolicySet, inventory: Inventory, untagged: Unt
 
 def expiry_warnings(policies: PolicySet, repositories: Mapping[Repository, Sequence[TagFacts]]) -> Iterator[Mistake]:
     """Expiry dates that cannot be read, and those that most images of a repository share, for each policy."""
+    now = datetime.now(UTC)
     for policy in policies.policies:
         if policy.expires is None:
             continue
         label, unreadable = policy.expires.label, list[str]()
         for repository, facts in repositories.items():
             applying = [one for one in policies.policies if applies_to(one, repository)]
-            own = [one for one in facts if is_counted(one) and owner_of(applying, one)[0] is policy]
+            own = [one for one in facts if is_counted(one) and owner_of(applying, one, now)[0] is policy]
             found = unreadable_values(policy.expires, own, policies.zone)
             unreadable += [f"{repository}{one.name} ({value})" for one, value in found]
             shared = inherited_value(policy.expires, own)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.retention.dates import dates_of, is_new, is_old_enough, shared_dates
+from dregutil.retention.dates import date_for_others, dates_of, is_new, is_old_enough, latest_arrival, shared_dates
 from dregutil.retention.expiry import expiry_of
 from dregutil.retention.follow import follow
 from dregutil.retention.keep import Group, kept_by
@@ -29,6 +29,7 @@ _UNREAD_DATE = Reason(ReasonKind.UNKNOWN_DATE, "its date was not read")
 _SAME_DATE = Reason(ReasonKind.SAME_DATE, "most of its group has the same date")
 _NO_VERSION = Reason(ReasonKind.NO_VERSION, "it is no version, so it has no place in the order")
 _DOUBTFUL = Reason(ReasonKind.NO_VERSION, "whether it is a version that its policy selects is doubtful")
+_DOUBTFUL_AGE = Reason(ReasonKind.UNKNOWN_DATE, "its date is unknown, so whether its policy selects it is doubtful")
 _NO_GROUP = Reason(ReasonKind.NO_VERSION, "it is no version, so it belongs to no group")
 _NOT_EMPTIED = Reason(ReasonKind.NOT_EMPTIED, "the newest of its repository, which is never emptied")
 _PROTECTED_REPOSITORY = Reason(ReasonKind.PROTECTED, "its repository is protected")
@@ -128,7 +129,7 @@ class _Work:
             draft.is_counted = is_counted(draft.facts)
             if not draft.is_counted:
                 continue
-            draft.policy, draft.is_certain = owner_of(applying, draft.facts)
+            draft.policy, draft.is_certain = owner_of(applying, draft.facts, self.now)
             if draft.facts.missing_since is not None:
                 continue
             self._counted.append(draft)
@@ -136,8 +137,10 @@ class _Work:
                 draft.reasons.append(_NOT_SELECTED)
             if draft.facts.unread:
                 draft.reasons.append(Reason(ReasonKind.UNREAD, f"its content was not read: {draft.facts.unread}"))
-            elif not draft.is_certain:
-                draft.reasons.append(_DOUBTFUL)
+            elif draft.policy is not None and not draft.is_certain:
+                needs_date = draft.policy.select.content.older_than is not None
+                date = date_for_others(draft.facts, draft.policy.unknown_date, self.now)
+                draft.reasons.append(_DOUBTFUL_AGE if needs_date and date is None else _DOUBTFUL)
 
     def groups(self) -> Mapping[tuple[str, tuple[str, ...]], list[_Draft]]:
         """The tags of each policy and group, including missing ones. A tag without a group is kept."""
@@ -172,6 +175,7 @@ class _Work:
             for place in kept_by(rule, group):
                 drafts[place].reasons.append(reason)
         self._expire(policy, drafts)
+        self._came_later(policy, drafts)
         needs_version = policy.order is Order.VERSION and policy.ranks
         uses_dates = policy.uses_dates
         for draft in drafts:
@@ -199,6 +203,15 @@ class _Work:
                 continue
             kind = ReasonKind.NO_EXPIRY if found.by_content else ReasonKind.NOT_EXPIRED
             draft.reasons.append(self._by_rule.setdefault(found.text, Reason(kind, found.text)))
+
+    def _came_later(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> None:
+        """Add the reason of what the policy selects as old and came here less long ago than that."""
+        age = policy.select.content.older_than
+        for draft in drafts if age is not None else ():
+            arrival = latest_arrival(draft.facts, draft.date)
+            if age is not None and (arrival is None or self.now - arrival <= age):
+                text = f"not known to be here for {duration_as_written(age)}"
+                draft.reasons.append(self._by_rule.setdefault(text, Reason(ReasonKind.CAME_LATER, text)))
 
     def _dated(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> Sequence[_Draft]:
         """The tags of a group that are not missing, with their dates.

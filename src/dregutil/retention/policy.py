@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from dregutil.oci.image import ImageDetails
 from dregutil.select.bounded_regex import BoundedRegex
+from dregutil.select.content_selector import ContentSelector
 from dregutil.select.glob import Glob
 from dregutil.select.selector import Comparison
 
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 DAY = timedelta(days=1)
+_ANYTHING = ContentSelector()
 
 
 class Order(Enum):
@@ -170,7 +172,8 @@ KeepRule: TypeAlias = Last | Calendar | Within | TagGlobs | VersionRule | LabelR
 class ParsedSelect:
     """Which tags a policy applies to. All given conditions must match, each with any of its values.
 
-    `untagged` selects manifests without a tag, and nothing else.
+    `content` is asked of what is behind a tag; its ages count by the creation date. `untagged` selects manifests
+    without a tag, and nothing else.
     """
 
     tags: tuple[Glob, ...] = ()
@@ -178,6 +181,11 @@ class ParsedSelect:
     versions: tuple[tuple[Comparison, ...], ...] = ()
     labels: tuple[Label, ...] = ()
     untagged: bool = False
+    content: ContentSelector = _ANYTHING
+
+    @property
+    def reads_content(self) -> bool:
+        return bool(self.labels or self.content)
 
 
 @dataclass(frozen=True, slots=True)

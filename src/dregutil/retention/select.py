@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 from dregutil.oci.names import Repository, parse_signature_tag
+from dregutil.retention.dates import date_for_others
 from dregutil.retention.keep import may_be_in_range, takes_range
 from dregutil.retention.policy import Order, ParsedPolicy, ParsedSelect, PolicySet, applies_to, named_group
 from dregutil.retention.verdict import TagFacts
+from dregutil.select.content_selector import Match
 from dregutil.select.version import Reading, Version, read_version
 
 __all__ = [
@@ -59,16 +63,17 @@ def _names(select: ParsedSelect, tag: str) -> bool:
 
 
 def selects(select: ParsedSelect, facts: TagFacts) -> bool:
-    """Whether a selector matches a tag. If it has labels, the content must have been read."""
+    """Whether a selector matches a tag, apart from its content. If it has labels, the content must have been read."""
     if facts.tag is None:
         return select.untagged
     return selects_name(select, facts.tag) and _has_label(select, facts)
 
 
-def owner_of(policies: Iterable[ParsedPolicy], facts: TagFacts) -> tuple[ParsedPolicy | None, bool]:
+def owner_of(policies: Iterable[ParsedPolicy], facts: TagFacts, now: datetime) -> tuple[ParsedPolicy | None, bool]:
     """The first of a repository's `policies` that selects a tag, and whether that is certain.
 
-    It is not certain if a label decides and the content could not be read, or if the version is doubtful.
+    It is not certain if the content decides and could not be read, or has no date and the age decides, or if the
+    version is doubtful.
     """
     for policy in policies:
         select = policy.select
@@ -76,16 +81,28 @@ def owner_of(policies: Iterable[ParsedPolicy], facts: TagFacts) -> tuple[ParsedP
             if select.untagged:
                 return policy, True
         elif (is_certain := _match(select, facts.tag)) is not None:
-            if select.labels and facts.unread:
+            if select.reads_content and facts.unread:
                 return policy, False
-            if _has_label(select, facts):
-                return policy, is_certain
+            found = _content(policy, facts, now) if _has_label(select, facts) else Match.NO
+            if found is not Match.NO:
+                return policy, is_certain and found is Match.YES
     return None, True
 
 
 def _takes(select: ParsedSelect, tag: str) -> bool:
     """Whether a tag is certainly in one of the ranges, if there are any."""
     return not select.versions or takes_range(read_version(tag), select.versions)
+
+
+def _content(policy: ParsedPolicy, facts: TagFacts, now: datetime) -> Match:
+    """Whether the content of a tag is what its policy selects. Its date is the one by which others are judged: when it
+    came here makes no difference, so that a tag that comes late or returns changes no selection."""
+    content, details = policy.select.content, facts.content
+    if not content:
+        return Match.YES
+    if details is None:
+        return Match.NO
+    return content.match(replace(details, created=date_for_others(facts, policy.unknown_date, now)), now)
 
 
 def _has_label(select: ParsedSelect, facts: TagFacts) -> bool:

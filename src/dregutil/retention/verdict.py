@@ -152,6 +152,7 @@ class ReasonKind(Enum):
     PROTECTED = "protected"
     IN_USE = "in use"
     RULE = "rule"
+    CAME_LATER = "came later"
     NO_EXPIRY = "no expiry"
     NOT_EXPIRED = "not expired"
     MIN_AGE = "min_age"

@@ -61,6 +61,7 @@ class ContentSelector:
     platforms: tuple[str, ...] = ()
     media_types: tuple[Glob, ...] = ()
     bases: tuple[tuple[Digest, ...], ...] = ()
+    artifact_types: tuple[Glob, ...] = ()
 
     def __bool__(self) -> bool:
         return self != ContentSelector()
@@ -84,6 +85,7 @@ class ContentSelector:
             and all(label.matches(details) for label in self.labels)
             and (not self.platforms or any(map(self._has_platform, details.platforms)))
             and (not self.media_types or any(map(self._has_media_type, (details.media_type, details.artifact_type))))
+            and (not self.artifact_types or any(one.matches(details.artifact_type) for one in self.artifact_types))
             and (not self.bases or any(self._is_based(layers) for layers in _layers(details)))
         )
 

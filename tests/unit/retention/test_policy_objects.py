@@ -67,6 +67,11 @@ def files(*, valid: bool) -> st.SearchStrategy[Written]:
             "regex": listed(["(?P<branch>.+)-[0-9a-f]+", "v[0-9]+"], also("(")),
             "version": ranges,
             "label": listed(["team", "team=shop"], also("")),
+            "media_type": listed(["application/*", "**helm**"], also("helm")),
+            "artifact_type": listed(["application/*"], also("helm")),
+            "platform": listed(["linux/arm64", "arm64"], []),
+            "older_than": duration,
+            "larger_than": st.sampled_from(["1GB", 1000, *also("big")]),
         },
     ).filter(bool)
     untagged = st.fixed_dictionaries({"untagged": st.just(True)}, optional={} if valid else {"tags": globs})
@@ -233,6 +238,7 @@ def test_mistakes_of_the_whole_say_where_they_are() -> None:
         lambda: Select(regex="v.*"),
         lambda: Select(version=">=1.0"),
         lambda: Select(label="team"),
+        lambda: Select(platform="arm64"),
         lambda: Protect(tags="latest"),
         lambda: Protect(repositories="prod/**"),
         lambda: Protect(aliases="registry.internal"),

@@ -453,23 +453,23 @@ def policy(name: str, select: ParsedSelect | None = None, where: str = "**", **m
 def test_the_first_policy_that_selects_a_tag_owns_it() -> None:
     first = policy("first", ParsedSelect(tags=(parse_glob("a*"),)))
     untagged, rest = policy("untagged", ParsedSelect(untagged=True)), policy("rest")
-    assert owner_of([first, untagged, rest], facts("a1")) == (first, True)
-    assert owner_of([first, untagged, rest], facts("b")) == (rest, True)
-    assert owner_of([first, rest, untagged], facts(None)) == (untagged, True)
-    assert owner_of([first, rest], facts(None)) == (None, True)
-    assert owner_of([first], facts("b")) == (None, True)
+    assert owner_of([first, untagged, rest], facts("a1"), NOW) == (first, True)
+    assert owner_of([first, untagged, rest], facts("b"), NOW) == (rest, True)
+    assert owner_of([first, rest, untagged], facts(None), NOW) == (untagged, True)
+    assert owner_of([first, rest], facts(None), NOW) == (None, True)
+    assert owner_of([first], facts("b"), NOW) == (None, True)
 
 
 def test_an_owner_is_in_doubt_if_a_label_or_a_version_is() -> None:
     labelled = policy("labelled", ParsedSelect(tags=(parse_glob("a"),), labels=(Label("team"),)))
     rest = policy("rest")
-    assert owner_of([labelled, rest], facts("a", unread="broken")) == (labelled, False)
-    assert owner_of([labelled, rest], facts("b", unread="broken")) == (rest, True)
-    assert owner_of([labelled, rest], facts("a")) == (rest, True)
-    assert owner_of([labelled, rest], facts("a", labels={"team": "x"})) == (labelled, True)
+    assert owner_of([labelled, rest], facts("a", unread="broken"), NOW) == (labelled, False)
+    assert owner_of([labelled, rest], facts("b", unread="broken"), NOW) == (rest, True)
+    assert owner_of([labelled, rest], facts("a"), NOW) == (rest, True)
+    assert owner_of([labelled, rest], facts("a", labels={"team": "x"}), NOW) == (labelled, True)
     versions = policy("versions", ParsedSelect(versions=at_least(">=1.0")))
-    assert owner_of([versions, rest], facts("4829103")) == (versions, False)
-    assert owner_of([versions, rest], facts("1.0")) == (versions, True)
+    assert owner_of([versions, rest], facts("4829103"), NOW) == (versions, False)
+    assert owner_of([versions, rest], facts("1.0"), NOW) == (versions, True)
 
 
 def grouped(tag: str | None, *keys: str, order: Order = Order.TIME, pattern: str = "") -> tuple[str, ...] | None:

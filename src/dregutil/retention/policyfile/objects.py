@@ -65,8 +65,10 @@ class Keep:
 class Select:
     """Which tags a policy applies to: those that match all of the given keys, each with any of its values.
 
-    `tags`: globs. `regex`: expressions for the whole tag. `version`: comparisons; several in one string must all match.
-    `label`: `key` or `key=value`. `untagged=True`: manifests without a tag; cannot be combined with other keys.
+    `tags`: globs. `regex`: expressions for the whole tag. `version`: comparisons; several in one string must all
+    match. `label`: `key` or `key=value`. `media_type` (or artifact type) and `artifact_type`: globs. `platform`: such
+    as `linux/arm64` or `arm64`. `older_than`: by the creation date. `larger_than`: bytes, or `1GB`. `untagged=True`:
+    manifests without a tag; cannot be combined with other keys.
 
     The values are checked by `Policy`. Raises TypeError if a list is expected and something else given.
     """
@@ -76,9 +78,14 @@ class Select:
     version: Sequence[str] | None = None
     label: Sequence[str] | None = None
     untagged: bool | None = None
+    media_type: Sequence[str] | None = None
+    artifact_type: Sequence[str] | None = None
+    platform: Sequence[str] | None = None
+    older_than: timedelta | str | None = None
+    larger_than: int | str | None = None
 
     def __post_init__(self) -> None:
-        _take_lists(self, "tags", "regex", "version", "label")
+        _take_lists(self, "tags", "regex", "version", "label", "media_type", "artifact_type", "platform")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,8 +26,9 @@ from dregutil.retention.policyfile.rules import KeepReader, parse_label, parse_r
 from dregutil.retention.policyfile.shape import REMOVING
 from dregutil.retention.policyfile.tree import Mistake, Tree, parse_choice
 from dregutil.select.bounded_regex import BoundedRegex
-from dregutil.select.glob import parse_glob
-from dregutil.select.quantity import parse_duration
+from dregutil.select.content_selector import ContentSelector
+from dregutil.select.glob import Glob, parse_glob
+from dregutil.select.quantity import parse_duration, parse_size
 
 __all__ = ["PolicyError", "Reader", "read_policy"]
 
@@ -179,6 +180,13 @@ class Reader:
             tree.read_all(keys.get("version"), parse_range),
             tree.read_all(keys.get("label"), parse_label),
             untagged,
+            ContentSelector(
+                older_than=tree.read(keys.get("older_than"), parse_duration),
+                larger_than=tree.read(keys.get("larger_than"), parse_size),
+                platforms=tree.read_all(keys.get("platform"), str),
+                media_types=tree.read_all(keys.get("media_type"), _media_type),
+                artifact_types=tree.read_all(keys.get("artifact_type"), _media_type),
+            ),
         )
 
     def _group_by(self, node: Any, select: ParsedSelect) -> tuple[str, ...]:
@@ -201,6 +209,12 @@ def _regex(text: str) -> BoundedRegex:
         return BoundedRegex(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"the regular expression {text!r} does not compile: {error}") from error
+
+
+def _media_type(text: str) -> Glob:
+    if "/" not in text and "**" not in text:
+        raise ValueError(f"{text!r} can match none: types have a slash, and '*' stops there")
+    return parse_glob(text)
 
 
 def _limit(text: str) -> Limit:

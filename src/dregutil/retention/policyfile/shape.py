@@ -118,6 +118,14 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
         "regex": _texts("regular expressions for the whole tag"),
         "version": _texts("comparisons of versions, such as '>=1.0'; several in one string must all match"),
         "label": _texts("labels: key, or key=value"),
+        "media_type": _texts("globs of media types or artifact types, such as 'application/vnd.oci.*'"),
+        "artifact_type": _texts("globs of artifact types"),
+        "platform": _texts("platforms, such as linux/arm64, linux or arm64"),
+        "older_than": _duration("images created longer ago, which have been here as long"),
+        "larger_than": {
+            "description": "images larger than this, in bytes or with a unit, such as 1GB",
+            "type": ["string", "integer"],
+        },
         "untagged": _switch("manifests without a tag that belong to nothing else; cannot be combined with other keys"),
     },
     "keep": {
