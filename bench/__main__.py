@@ -26,6 +26,7 @@ QUICK: dict[str, list[str] | None] = {
     "native": [],
     "dangling": [],
     "tokens": [],
+    "pulls": ["2", "50"],
     "faults": None,
     "clients": None,
     "removal": None,

@@ -28,6 +28,8 @@ def example(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
     (policy,) = (block for block in blocks("README.md", "yaml") if "policies:" in block)
     (tmp_path / "policy.yml").write_text(policy)
     names: list[str] = []
+    line = '127.0.0.1 - - [26/Nov/2026:16:12:30 +0000] "GET /v2/shop/web/manifests/1.1 HTTP/1.1" 200 5 "" "docker/28"\n'
+    (tmp_path / "access.log").write_text(line)
 
     def run(line: str) -> str:
         line = RUN.sub(lambda _: names[0], here(line, registry_server))

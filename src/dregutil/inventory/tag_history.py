@@ -83,6 +83,18 @@ class TagHistory:
             found = self._tags(database, repository)
         return {tag: _sighting(row) for tag, row in found.items() if tag in tags and same(row["digest"], tags[tag])}
 
+    def named(self, repository: Repository) -> Mapping[Tag, tuple[Digest, datetime]]:
+        """What each tag of a repository named at the last complete crawl, and since when it is known to."""
+        if not self.path.exists():
+            return {}
+        with self._open() as database:
+            found = self._tags(database, repository)
+        return {
+            tag: (Digest.of_key(row["digest"]), _moment(row["since"]))
+            for tag, row in found.items()
+            if len(row["digest"]) > FORMER_LENGTH
+        }
+
     def repositories(self) -> tuple[Repository, ...]:
         """The repositories in which the last complete crawl found tags."""
         return tuple(

@@ -14,10 +14,11 @@ from dregutil.pulls.event import Event
 from dregutil.pulls.pull import SourceKind
 from dregutil.pulls.tables import lay_out
 
-__all__ = ["Batch", "PullWriter", "batch_of"]
+__all__ = ["Batch", "LogPosition", "PullWriter", "batch_of"]
 
 _MOST_AGENTS = 500  # names; those that no pull refers to any more are dropped beyond that
 _MOST_INSTANCES = 200
+_MOST_LOG_FILES = 1000
 _PULL = (
     "INSERT INTO pull VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
     " SET at = excluded.at, agent = excluded.agent, source = excluded.source WHERE excluded.at >= at"
@@ -38,6 +39,17 @@ class Batch:
         known = self.pulls.get((repository, reference))
         if known is None or known[0] <= at:
             self.pulls[repository, reference] = (at, agent)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPosition:
+    """How far a log file was read. `head`: the sum of its first line; `offset`: bytes, of the text that is in it;
+    `before`: the sum of the last of them; `until`: the time of the last line, in seconds since 1970."""
+
+    head: bytes
+    offset: int
+    before: bytes
+    until: int | None
 
 
 def batch_of(events: Iterable[Event], ignored: IgnoredAgents, now: datetime) -> Batch:
@@ -68,9 +80,16 @@ class PullWriter:
         with self.transaction():
             self._source_id()
 
-    def write(self, batch: Batch, span: tuple[int, int] | None = None) -> None:
+    def position(self, head: bytes) -> LogPosition | None:
+        """How far a log file was read, by the sum of its first line; None if it is not known. After `prepare`."""
+        row = self._database.execute(
+            "SELECT head, offset, before, until FROM log_file WHERE head = ?", (head,)
+        ).fetchone()
+        return None if row is None else LogPosition(*row)
+
+    def write(self, batch: Batch, span: tuple[int, int] | None = None, position: LogPosition | None = None) -> None:
         """Record a batch. `span`: a time that the source has recorded entirely; with instances, it follows from
-        them."""
+        them. `position`: how far a log file is read with that."""
         with self.transaction():
             source = self._source_id()
             self._write_pulls(batch, source)
@@ -86,6 +105,8 @@ class PullWriter:
                 self._extend(source, *span)
             elif span is not None:
                 self._merge(source, *span)
+            if position is not None:
+                self._write_position(position)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -145,6 +166,16 @@ class PullWriter:
             "DELETE FROM instance WHERE source = ?1 AND replaced AND name NOT IN"
             " (SELECT name FROM instance WHERE source = ?1 ORDER BY last DESC LIMIT ?2)",
             (source, _MOST_INSTANCES),
+        )
+
+    def _write_position(self, position: LogPosition) -> None:
+        self._database.execute(
+            "INSERT OR REPLACE INTO log_file VALUES (?, ?, ?, ?, CAST(strftime('%s') AS INTEGER))",
+            (position.head, position.offset, position.before, position.until),
+        )
+        self._database.execute(
+            "DELETE FROM log_file WHERE head NOT IN (SELECT head FROM log_file ORDER BY read DESC LIMIT ?)",
+            (_MOST_LOG_FILES,),
         )
 
     def _extend(self, source: int, since: int, until: int) -> None:

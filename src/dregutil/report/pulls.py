@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from dregutil.pulls.coverage import source_since
+from dregutil.pulls.log_files import LogRead
 from dregutil.pulls.pull import Source
 from dregutil.report.layout import Column, table_lines
 from dregutil.report.text import short_tag
 from dregutil.report.units import age_text, plural
 from dregutil.session.results import MAX_GAP, ImagePull, PullReport
 
-__all__ = ["notification_lines", "pull_lines", "pull_objects", "source_lines"]
+__all__ = ["log_objects", "log_text", "notification_lines", "pull_lines", "pull_objects", "source_lines"]
 
 _COLUMNS = (
     Column("IMAGE", cut="middle", least=20),
@@ -69,6 +71,26 @@ def _source_line(source: Source, report: PullReport) -> str:
         text += f"recorded since {since:%Y-%m-%d %H:%M} UTC"
     gaps = [gap for gap in source.gaps if gap.until - gap.since > MAX_GAP]
     return f"{text}, {plural(len(gaps), 'gap')} of more than a day" if gaps else text
+
+
+def log_text(path: str, read: LogRead) -> str:
+    """What was read of a file of logs."""
+    text = f"{path}: {plural(read.pulls, 'pull')} in {plural(read.lines, 'new line')}"
+    if read.span is None:
+        return text if not read.lines else f"{text}, none with a time that is known: see --line-format"
+    since, until = (datetime.fromtimestamp(one, UTC) for one in read.span)
+    return f"{text}, from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC"
+
+
+def log_objects(paths: Sequence[str], reads: Sequence[LogRead]) -> Iterator[dict[str, object]]:
+    """An object for each file; `since` and `until` are None without a line that has a time."""
+    for path, read in zip(paths, reads, strict=True):
+        since, until = (None, None) if read.span is None else map(_time, read.span)
+        yield {"file": path, "lines": read.lines, "pulls": read.pulls, "since": since, "until": until}
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def notification_lines(address: str, *, has_token: bool) -> Iterator[str]:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dregutil.oci.names import Digest, Reference
+from dregutil.oci.names import Digest, Reference, Tag
 from dregutil.session.finding import FindingSession
 
 if TYPE_CHECKING:
     from dregutil.pulls.listener import ListenerCounts
+    from dregutil.pulls.log_files import LogRead
     from dregutil.pulls.store import PullStore
+    from dregutil.pulls.writer import Batch
     from dregutil.session.results import ImagePull, ImageTag, PullReport
     from dregutil.session.stop import Stop
 
@@ -69,6 +71,40 @@ class PullSession(FindingSession):
                     on_ready(*address)
                 await stopped.wait()
         return listener.counts
+
+    async def read_pulls(
+        self, *files: str, line_format: str | None = None, ignore: Iterable[str] | None = None
+    ) -> tuple[LogRead, ...]:
+        """Read access logs of the registry, or of a proxy before it, and record the pulls; "-" is standard input.
+        Returns what was new in each file. What was read before is not read again, also after a rotation.
+
+        `line_format` is a regular expression for logs in no known format, with the groups `time`, `method`, `path`,
+        `status` and `agent`; `ignore` as for `listen`. Raises StorageError, UsageError and JournalError.
+        """
+        from dregutil.pulls.agents import IGNORED, IgnoredAgents
+        from dregutil.pulls.log_files import log_name, read_log
+        from dregutil.pulls.pull import SourceKind
+
+        ignored, now = IgnoredAgents(IGNORED if ignore is None else ignore), int(datetime.now(UTC).timestamp())
+        found = []
+        for path in files:
+            with self._pull_store.writer(SourceKind.LOG, log_name(path)) as writer:
+                writer.prepare()
+                read = read_log(path, writer.position, line_format=line_format, ignored=ignored, now=now)
+                self._add_digests(read.batch)
+                writer.write(read.batch, read.span, read.position)
+            found.append(read)
+        return tuple(found)
+
+    def _add_digests(self, batch: Batch) -> None:
+        """A pull by tag in a log names no digest: where the records know what the tag named then, it counts for that,
+        too, and will when the tag moves."""
+        history = self.records.history
+        named = {name: history.named(name) for name in dict.fromkeys(name for name, _ in batch.pulls)}
+        for (name, reference), (at, agent) in [*batch.pulls.items()]:
+            known = named[name].get(reference) if isinstance(reference, Tag) else None
+            if known is not None and known[1].timestamp() <= at:
+                batch.add(name, known[0], at, agent)
 
     @property
     def _pull_store(self) -> PullStore:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from dregutil.pulls.listener import ListenerCounts
+    from dregutil.pulls.log_files import LogRead
     from dregutil.session.results import PullReport
     from dregutil.session.session import AsyncSession
     from dregutil.session.stop import Stop
@@ -26,6 +27,11 @@ class PullVerbs:
 
     def pulls(self, *images: str) -> PullReport:
         return self._run(self._session.pulls(*images))
+
+    def read_pulls(
+        self, *files: str, line_format: str | None = None, ignore: Iterable[str] | None = None
+    ) -> tuple[LogRead, ...]:
+        return self._run(self._session.read_pulls(*files, line_format=line_format, ignore=ignore))
 
     def listen(
         self,

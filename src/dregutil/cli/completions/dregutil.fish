@@ -59,7 +59,7 @@ function _shtab_dregutil_using
 end
 
 set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor refresh config completion help
-set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --gc --ignore-agent --label --larger-than --limit --log-format --log-level --max-time --media-type --newer-than --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --repositories-from --resume --sort --state-dir --storage --tags --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --gc --ignore-agent --label --larger-than --limit --line-format --log-format --log-level --max-time --media-type --newer-than --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --repositories-from --resume --sort --state-dir --storage --tags --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -826,6 +826,8 @@ complete -c dregutil -n '_shtab_dregutil_using undo' -l log-format -xka "text js
 complete -c dregutil -n '_shtab_dregutil_using undo; and test $_shtab_dregutil_npos -ge 0' -ka "(_dregutil_values runs-or-images)" -d 'a run (default: the newest removal not yet undone), then images (repository:tag or repository@digest) to put back only these, with their children and signatures; without a run, each from the newest that took it'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a pulls -d 'Show when images were last pulled.'
 complete -c dregutil -n '_shtab_dregutil_using pulls' -s h -l help -d 'show this help message and exit'
+complete -c dregutil -n '_shtab_dregutil_using pulls' -l line-format -x -d 'for logs in another format: a regular expression with the groups (?P<time>…), method, path, status, agent'
+complete -c dregutil -n '_shtab_dregutil_using pulls' -l ignore-agent -x -d 'an agent whose pulls do not count; repeat it. In place of: trivy, grype, clair, renovate, diun'
 complete -c dregutil -n '_shtab_dregutil_using pulls' -l registry -o reg -xka "(_dregutil_values registries)" -d 'the registry: host[:port], a URL or a configured name [REGISTRY]'
 complete -c dregutil -n '_shtab_dregutil_using pulls' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'configuration file [DREGUTIL_CONFIG]; '"'"'None'"'"' for none'
 complete -c dregutil -n '_shtab_dregutil_using pulls' -l insecure -d 'allow plain HTTP and unknown certificates'
@@ -854,7 +856,7 @@ complete -c dregutil -n '_shtab_dregutil_using pulls' -l count -d 'show the numb
 complete -c dregutil -n '_shtab_dregutil_using pulls' -l color -xka "auto always never" -d 'colored output (default: auto) [NO_COLOR]'
 complete -c dregutil -n '_shtab_dregutil_using pulls' -l log-level -s l -x -d 'log level on standard error (default: warning)'
 complete -c dregutil -n '_shtab_dregutil_using pulls' -l log-format -xka "text json" -d 'log format: text, or a JSON object per line (default: text)'
-complete -c dregutil -n '_shtab_dregutil_using pulls; and test $_shtab_dregutil_npos -ge 0' -ka "(_dregutil_values images)" -d 'repositories, globs of them, or repository:tag (default: all)'
+complete -c dregutil -n '_shtab_dregutil_using pulls; and test $_shtab_dregutil_npos -ge 0' -ka "(_dregutil_values images)" -d 'repositories, globs of them, or repository:tag (default: all); or `read` and files of access logs, plain or .gz, '"'"'-'"'"' for standard input'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a listen -d 'Record pulls from the registry'"'"'s notifications.'
 complete -c dregutil -n '_shtab_dregutil_using listen' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using listen' -l addr -x -d 'where to listen (default: 127.0.0.1:5099)'

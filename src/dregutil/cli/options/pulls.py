@@ -12,14 +12,20 @@ __all__ = ["COMMANDS", "TITLE"]
 _IGNORE = "an agent whose pulls do not count; repeat it. In place of: trivy, grype, clair, renovate, diun"
 
 
+_WORDS = (
+    "repositories, globs of them, or repository:tag (default: all); or `read` and files of access logs, plain or .gz, "
+    "'-' for standard input"
+)
+_LINE_FORMAT = (
+    "for logs in another format: a regular expression with the groups (?P<time>…), method, path, status, agent"
+)
+
+
 def _add_pulls(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "images",
-        nargs="*",
-        type=nonempty,
-        metavar="IMAGE",
-        help="repositories, globs of them, or repository:tag (default: all)",
-    )
+    add = parser.add_argument
+    add("images", nargs="*", type=nonempty, metavar="IMAGE", help=_WORDS)
+    add("--line-format", type=nonempty, metavar="REGEX", help=_LINE_FORMAT)
+    add("--ignore-agent", action="append", type=nonempty, metavar="NAME", help=_IGNORE)
 
 
 def _add_listen(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +42,15 @@ COMMANDS = (
         "Show when images were last pulled.",
         "pulls:pulls",
         _add_pulls,
-        about="Show when images were last pulled, and by what, as far as it was recorded.",
+        about=(
+            "Show when images were last pulled, and by what, as far as it was recorded; or record it from access logs "
+            "of the registry or a proxy. These formats are known: distribution, nginx, Apache, Traefik, Envoy, and the "
+            "load balancers of AWS and Google."
+        ),
         examples=(
             ("pulls shop/web", "the last pull of each tag of a repository"),
             ("pulls shop/web:1.3 --format json", "that of one image, as JSON"),
+            ("pulls read access.log", "record the pulls in an access log; what was read before is not read again"),
         ),
     ),
     Command(
