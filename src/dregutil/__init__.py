@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from dregutil.retention.explain import Factor
     from dregutil.retention.holds import Hold
     from dregutil.retention.policy import Expires, InUseList, NameList, PolicySet
-    from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set
+    from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, RegexGroup, Select, policy_set
     from dregutil.retention.verdict import Decision, Verdict
     from dregutil.select.find import Use
     from dregutil.select.query import Selectors
@@ -201,6 +201,7 @@ _PLACES = {
         "Policy",
         "PolicyError",
         "Protect",
+        "RegexGroup",
         "Select",
         "policy_set",
     ),
@@ -296,6 +297,7 @@ __all__ = [
     "Reclaim",
     "Reference",
     "RefusedError",
+    "RegexGroup",
     "RegistryAddress",
     "RegistryError",
     "RemovalOptions",

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -68,9 +69,9 @@ labels = st.fixed_dictionaries(
     },
 )
 ANY = ContentSelector()
-WORD = BoundedRegex("(?P<word>[^.-]*).*")
+WORD = BoundedRegex("(?P<word>[^.-]*)[.-]?(?P<number>.*)")
 simple_rules = st.one_of(
-    st.integers(1, 5).map(lambda number: Last(number, f"last: {number}")),
+    st.builds(lambda number, tags: Last(number, f"last: {number} {tags}", tags), st.integers(1, 5), st.booleans()),
     st.builds(
         lambda period, number: Calendar(period, number, f"{period}: {number}"),
         st.sampled_from(Period),
@@ -94,8 +95,9 @@ policies = st.builds(
         "p",
         (parse_glob("**"),),
         tuple(keep),
-        ParsedSelect(content=content),
+        ParsedSelect(content=content, regexes=(WORD,)),
         order=order,
+        order_by="number",
         unknown_date=unknown,
         min_age=age,
         untag=untag,
@@ -367,12 +369,16 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
     if isinstance(rule, Within):
         arrival = _arrival(dates[1], facts) if dates is not None else None
         return arrival is not None and NOW - arrival < rule.age
-    if isinstance(rule, Last) and policy.order is Order.VERSION:
-        mine = parse_version(str(facts.tag))
-        others = [(one, parse_version(str(one.tag))) for one in mates]
-        newer = {one.digest for one, other in others if mine is not None and other is not None and other > mine}
+    if isinstance(rule, Last) and policy.order is not Order.TIME:
+        mine = _rank(facts, policy)
+        others = [(one, _rank(one, policy)) for one in mates]
+        newer = {
+            str(one.tag) if rule.counts_tags else str(one.digest)
+            for one, other in others
+            if mine is not None and other is not None and other > mine
+        }
         return mine is not None and len(newer) < rule.number
-    if dates is None or (policy.order is Order.VERSION and parse_version(str(facts.tag)) is None):
+    if dates is None or (policy.order is not Order.TIME and _rank(facts, policy) is None):
         return False
     before = _moment(facts.before, policy)
     found = [(dates[0], False), (before or dates[1], False), *([(dates[1], True)] if facts.former is not None else [])]
@@ -392,7 +398,7 @@ def _keeps_at(
 
     def place(one: TagFacts) -> tuple[datetime, datetime] | None:
         dates = _date(one, mates, policy)
-        if dates is None or (policy.order is Order.VERSION and parse_version(str(one.tag)) is None):
+        if dates is None or (policy.order is not Order.TIME and _rank(one, policy) is None):
             return None
         its = dates[1] if back else _moment(one.before, policy)
         beside = is_late and dates[0] != at and at == its and (one.former is not None or not back)
@@ -402,7 +408,7 @@ def _keeps_at(
     placed = [(one, found) for one in mates if (found := place(one)) is not None]
     newer = [one for one, other in placed if _is_newer(one, other, facts, here, policy)]
     if isinstance(rule, Last):
-        return len({one.digest for one in newer}) < rule.number
+        return len({str(one.tag) if rule.counts_tags else str(one.digest) for one in newer}) < rule.number
     assert isinstance(rule, Calendar)
     bucket = _bucket(at, rule.period)
     # What arrived late beside it is in its own bucket; so the dates of the others decide which buckets are later.
@@ -419,14 +425,22 @@ def _is_newer(
     mine: tuple[datetime, datetime],
     policy: ParsedPolicy,
 ) -> bool:
-    if policy.order is Order.VERSION:
-        version, other = parse_version(str(facts.tag)), parse_version(str(one.tag))
+    if policy.order is not Order.TIME:
+        version, other = _rank(facts, policy), _rank(one, policy)
         assert version is not None
         assert other is not None
-        return other > version
+        return bool(other > version)
     if mine[0] == mine[1]:
         return its[0] > mine[0]
     return its[0] > mine[0] or (its[0] == mine[0] != its[1] and its[1] > mine[1])
+
+
+def _rank(facts: TagFacts, policy: ParsedPolicy) -> Any:
+    """The version of a tag, or the number in it, whichever orders the tags."""
+    if policy.order is Order.VERSION:
+        return parse_version(str(facts.tag))
+    number = str(facts.tag).replace("-", ".").partition(".")[2]
+    return int(number) if number.isdigit() else None
 
 
 def _bucket(date: datetime, period: Period) -> str:

@@ -10,7 +10,7 @@ from dregutil.oci.image import ImageDetails, known_date
 from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arrival
 from dregutil.retention.expiry import expiry_of
 from dregutil.retention.follow import subjects_of
-from dregutil.retention.keep import Group, kept_by
+from dregutil.retention.keep import Group, kept_by, number_of
 from dregutil.retention.policy import (
     Calendar,
     KeepRule,
@@ -99,6 +99,7 @@ def _rules(
         now,
         policies.zone,
         [() if one.dates is None else one.dates.late for one in mates],
+        [number_of(policy, one.facts.tag) for one in mates],
     )
     place = mates.index(verdict)
     return [Factor(rule.text, place in kept_by(rule, group), _standing(rule, group, place)) for rule in policy.keep]
@@ -115,12 +116,7 @@ def _expires(policies: PolicySet, policy: ParsedPolicy, verdict: Verdict, now: d
 def _standing(rule: KeepRule, group: Group, place: int) -> str:
     newer = group.newer.get(place)
     if isinstance(rule, Last):
-        if newer is None:
-            return "it has no place in the order"
-        by = "date" if group.order is Order.TIME else "version"
-        if newer >= rule.number and place in kept_by(rule, group):
-            by = "when it appeared; by date"
-        return f"by {by}, {newer} newer of {len({one.digest for one in group.facts})} images in its group"
+        return _place_in_order(rule, group, place)
     date = group.own_date(place)
     if isinstance(rule, Calendar):
         if date is None or newer is None:
@@ -142,6 +138,17 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
         name = named_group(rule.regexes, rule.by, group.facts[place].tag or "") or "its group"
         return f"{name} is {'' if place in kept_by(rule, group) else 'not '}in the list"
     return "it matches" if place in kept_by(rule, group) else "it does not match"
+
+
+def _place_in_order(rule: Last, group: Group, place: int) -> str:
+    newer = (group.newer_tags if rule.counts_tags else group.newer).get(place)
+    if newer is None:
+        return "it has no place in the order"
+    by = {Order.TIME: "date", Order.VERSION: "version", Order.GROUP: "number"}[group.order]
+    if newer >= rule.number and place in kept_by(rule, group):
+        by = "when it appeared; by date"
+    number = len(group.facts) if rule.counts_tags else len({one.digest for one in group.facts})
+    return f"by {by}, {newer} newer of {number} {'tags' if rule.counts_tags else 'images'} in its group"
 
 
 def _labels_of(rule: LabelRule, content: ImageDetails | None) -> str:

@@ -14,7 +14,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.dates import date_for_others, dates_of, is_new, is_old_enough, latest_arrival, shared_dates
 from dregutil.retention.expiry import expiry_of
 from dregutil.retention.follow import follow
-from dregutil.retention.keep import Group, kept_by
+from dregutil.retention.keep import Group, kept_by, number_of
 from dregutil.retention.policy import Order, ParsedPolicy, PolicySet, applies_to
 from dregutil.retention.select import group_of, is_counted, owner_of
 from dregutil.retention.verdict import Dates, Decision, InUse, Judgement, Reason, ReasonKind, TagFacts, Verdict
@@ -28,6 +28,7 @@ _UNKNOWN_DATE = Reason(ReasonKind.UNKNOWN_DATE, "its date is unknown")
 _UNREAD_DATE = Reason(ReasonKind.UNKNOWN_DATE, "its date was not read")
 _SAME_DATE = Reason(ReasonKind.SAME_DATE, "most of its group has the same date")
 _NO_VERSION = Reason(ReasonKind.NO_VERSION, "it is no version, so it has no place in the order")
+_NO_NUMBER = Reason(ReasonKind.NO_VERSION, "it has no number, so it has no place in the order")
 _DOUBTFUL = Reason(ReasonKind.NO_VERSION, "whether it is a version that its policy selects is doubtful")
 _DOUBTFUL_AGE = Reason(ReasonKind.UNKNOWN_DATE, "its date is unknown, so whether its policy selects it is doubtful")
 _NO_GROUP = Reason(ReasonKind.NO_VERSION, "it is no version, so it belongs to no group")
@@ -169,6 +170,7 @@ class _Work:
             self.now,
             self.policies.zone,
             [() if draft.dates is None else draft.dates.late for draft in drafts],
+            [number_of(policy, draft.facts.tag) for draft in drafts] if policy.order is Order.GROUP else (),
         )
         for rule in policy.keep:
             reason = self._by_rule.setdefault(rule.text, Reason(ReasonKind.RULE, rule.text))
@@ -176,6 +178,9 @@ class _Work:
                 drafts[place].reasons.append(reason)
         self._expire(policy, drafts)
         self._came_later(policy, drafts)
+        if policy.order is Order.GROUP and policy.ranks:
+            for draft, number in zip(drafts, group.numbers, strict=True):
+                draft.reasons += [_NO_NUMBER] if number is None else []
         needs_version = policy.order is Order.VERSION and policy.ranks
         uses_dates = policy.uses_dates
         for draft in drafts:

@@ -20,15 +20,19 @@ from dregutil.retention.policy import (
     Last,
     NamedIn,
     Order,
+    ParsedPolicy,
     TagGlobs,
     VersionRule,
     Within,
+    named_group,
 )
 from dregutil.retention.verdict import Late, TagFacts
 from dregutil.select.selector import Comparison
 from dregutil.select.version import Reading, read_version
 
-__all__ = ["Group", "kept_by", "may_be_in_range", "takes_range"]
+__all__ = ["Group", "kept_by", "may_be_in_range", "number_of", "takes_range"]
+
+_MOST_DIGITS = 100
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Group:
 
     A tag whose date or reading is None, or whose reading is not a version, has no place in the order. `dates` are those
     by which others are judged. `late`: for each tag that appeared late or returned, the later dates that may keep it.
+    `numbers`: those of the regex group, if that is the order; a tag without one has no place.
     """
 
     facts: Sequence[TagFacts]
@@ -46,6 +51,7 @@ class Group:
     now: datetime
     zone: tzinfo
     late: Sequence[Sequence[Late]] = ()
+    numbers: Sequence[int | None] = ()
 
     @cached_property
     def rankings(self) -> Sequence[list[list[int]]]:
@@ -55,6 +61,8 @@ class Group:
         """
         if self.order is Order.TIME:
             return [_tied(self.dates)]
+        if self.order is Order.GROUP:
+            return [_tied(self.numbers)]
         meant = [None if one is None else one.meant for one in self.readings]
         found = [_tied([None if version is None else version.place for version in meant])]
         rivals = [None if one is None else one.rival for one in self.readings]
@@ -66,21 +74,30 @@ class Group:
     def newer(self) -> Mapping[int, int]:
         """For each tag with a place, how many are newer, in the order where these are fewest.
 
-        Images are counted: several tags of one image count once, and so do versions that share a place.
+        Images are counted: several tags of one image count once, and so do versions or numbers that share a place.
         """
-        found = dict(self._newer(self.rankings[0]))
+        return self._fewest([one.digest for one in self.facts])
+
+    @cached_property
+    def newer_tags(self) -> Mapping[int, int]:
+        """As `newer`, with every tag of an image counted."""
+        return self._fewest(range(len(self.facts)))
+
+    def _fewest(self, counted: Sequence[Hashable]) -> Mapping[int, int]:
+        """`counted`: for each tag, what is counted once."""
+        found = dict(self._newer(self.rankings[0], counted))
         for ranking in self.rankings[1:]:
-            for place, number in self._newer(ranking):
+            for place, number in self._newer(ranking, counted):
                 found[place] = min(number, found.get(place, number))
         return found
 
-    def _newer(self, ranking: list[list[int]]) -> Iterator[tuple[int, int]]:
-        passed: set[str] = set()
+    def _newer(self, ranking: list[list[int]], counted: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
+        passed: set[Hashable] = set()
         for rank, tied in enumerate(ranking):
             number = len(passed) if self.order is Order.TIME else min(len(passed), rank)
             for place in tied:
                 yield place, number
-            passed.update(self.facts[place].digest for place in tied)
+            passed.update(counted[place] for place in tied)
 
     def own_date(self, place: int) -> datetime | None:
         """The date by which the tag itself is judged."""
@@ -102,6 +119,14 @@ def kept_by(rule: KeepRule, group: Group) -> Set[int]:
     return _KEEPERS[type(rule)](rule, group)
 
 
+def number_of(policy: ParsedPolicy, tag: str | None) -> int | None:
+    """The number in the regex group that orders the tags of a policy; None if it is not a number."""
+    if policy.order is not Order.GROUP or tag is None:
+        return None
+    text = named_group(policy.select.regexes, policy.order_by, tag) or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
+
 def takes_range(reading: Reading, ranges: Sequence[Sequence[Comparison]]) -> bool:
     """Whether all comparisons of one of `ranges` certainly match."""
     for parts in ranges:
@@ -119,9 +144,10 @@ def may_be_in_range(reading: Reading, ranges: Sequence[Sequence[Comparison]]) ->
 
 
 def _last(rule: Last, group: Group) -> Set[int]:
-    kept = {place for place, number in group.newer.items() if number < rule.number}
+    newer = group.newer_tags if rule.counts_tags else group.newer
+    kept = {place for place, number in newer.items() if number < rule.number}
     if group.order is Order.TIME and group.late_crawls:
-        kept |= late_last(rule.number, group.facts, group.dates, group.late)
+        kept |= late_last(rule.number, group.facts, group.dates, group.late, count_tags=rule.counts_tags)
     return kept
 
 
@@ -169,7 +195,7 @@ def _late_calendar(
         best = min(rank[place] for place in mates)
         for place in newest.get(key, ())[:1]:
             other = group.dates[place]
-            if rank[place] < best if group.order is Order.VERSION else other is not None and other > date:
+            if rank[place] < best if group.order is not Order.TIME else other is not None and other > date:
                 break
         else:
             kept.update(place for place in mates if rank[place] == best)

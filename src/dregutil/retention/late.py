@@ -27,23 +27,29 @@ def by_date(late: Sequence[Sequence[Late]]) -> Mapping[Late, list[int]]:
 
 
 def late_last(
-    number: int, facts: Sequence[TagFacts], dates: Sequence[datetime | None], late: Sequence[Sequence[Late]]
+    number: int,
+    facts: Sequence[TagFacts],
+    dates: Sequence[datetime | None],
+    late: Sequence[Sequence[Late]],
+    *,
+    count_tags: bool = False,
 ) -> Set[int]:
     """The indexes of the tags that are among the last `number` images by the date on which they appeared.
 
     Newer than such a tag are images whose `dates` are later than that, and images that appeared (or returned) in the
-    same crawl and whose `dates` are later than its own.
+    same crawl and whose `dates` are later than its own. With `count_tags`, every tag of an image counts.
     """
     classes = by_date(late)
     if not classes:
         return set()
     kept: set[int] = set()
-    passed: set[Digest] = set()
+    passed: set[Digest | int] = set()
+    counted: Sequence[Digest | int] = range(len(facts)) if count_tags else [one.digest for one in facts]
     others = sorted(((date, place) for place, date in enumerate(dates) if date is not None), reverse=True)
     following = 0
     for (date, _), places in classes.items():
         while following < len(others) and others[following][0] > date:
-            passed.add(facts[others[following][1]].digest)
+            passed.add(counted[others[following][1]])
             following += 1
         if len(passed) >= number:
             break
@@ -52,7 +58,7 @@ def late_last(
             if len(newer) >= number:
                 break
             kept.update(tied)
-            newer.update(facts[place].digest for place in tied)
+            newer.update(counted[place] for place in tied)
     return kept
 
 

@@ -49,6 +49,7 @@ _ANYTHING = ContentSelector()
 class Order(Enum):
     TIME = "time"
     VERSION = "version"
+    GROUP = "regex_group"
 
 
 class UnknownDate(Enum):
@@ -67,10 +68,11 @@ class Period(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The newest tags in the policy's order, until `number` images are counted."""
+    """The newest tags in the policy's order, until `number` images are counted, or tags."""
 
     number: int
     text: str
+    counts_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,8 @@ class Expires:
 class ParsedPolicy:
     """An entry of `policies`. `group_by` has `major`, `minor`, `variant` or names of groups of the regex.
 
-    With `expires`, only what has expired is removed, and only if no rule keeps it.
+    `order_by` is the group of the regex whose number orders the tags. With `expires`, only what has expired is removed,
+    and only if no rule keeps it.
 
     `line` and `column` are its place in the file, from 1; 0 if it was written in Python.
     """
@@ -239,6 +242,7 @@ class ParsedPolicy:
     untag: bool = False
     allow_empty: bool = False
     expires: Expires | None = None
+    order_by: str = ""
     line: int = 0
     column: int = 0
 

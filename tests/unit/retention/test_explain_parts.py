@@ -11,6 +11,7 @@ import pytest
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.explain import Factor, explain
+from dregutil.retention.judge import judge
 from dregutil.retention.policy import (
     Calendar,
     KeepRule,
@@ -25,6 +26,7 @@ from dregutil.retention.policy import (
     UnknownDate,
     Within,
 )
+from dregutil.retention.policyfile import read_policy
 from dregutil.retention.verdict import Dates, Decision, Former, Reason, ReasonKind, TagFacts, Verdict
 from dregutil.select.glob import parse_glob
 from histories import NOW, digest_of
@@ -363,3 +365,23 @@ def test_a_label_rule_says_what_the_image_has() -> None:
     assert told({"team": "web"}) == Factor(rule.text, keeps=True, text="it has team=web")
     assert told({"team": "shop"}) == Factor(rule.text, keeps=False, text="it has team=shop")
     assert told({}) == Factor(rule.text, keeps=False, text="it has no team and no keep")
+
+
+def test_last_says_what_it_counts_and_by_what() -> None:
+    text = """version: 1
+policies:
+  - name: p
+    repositories: ["**"]
+    select: {regex: 'b(?P<build>[0-9]+)'}
+    order: {regex_group: build}
+    keep: {last: 1, count: tags}
+"""
+    facts = [TagFacts(Tag(f"b{number}"), ONE, ago(9)) for number in (9, 10)]
+    policies = read_policy(text)
+    verdicts = judge(policies, {APP: facts}, now=NOW).verdicts[APP]
+    factors = [explain(policies, verdicts, verdict, NOW) for verdict in verdicts]
+    told = [next(one for one in found if one.what.startswith("last")) for found in factors]
+    assert told == [
+        Factor("last: 1 tag", keeps=False, text="by number, 1 newer of 2 tags in its group"),
+        Factor("last: 1 tag", keeps=True, text="by number, 0 newer of 2 tags in its group"),
+    ]

@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dregutil.retention.policy import Expires, InUseList, NameList, PolicySet
-from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, Select, policy_set, read_policy
+from dregutil.retention.policyfile import (
+    Keep,
+    Policy,
+    PolicyError,
+    Protect,
+    RegexGroup,
+    Select,
+    policy_set,
+    read_policy,
+)
 from dregutil.select.quantity import duration_as_written
 
 Written = dict[str, Any]  # a section, as in a file
@@ -186,6 +195,15 @@ def test_a_list_of_names_in_python_is_that_of_a_file() -> None:
     assert found == without_places(read_policy(text, "a file"))
     short = Policy(name="p", repositories=["**"], select=select, keep=Keep(named_in="alive.txt", by="branch"))
     assert policy_set([short]).policies[0].keep[0].text == "named_in: alive.txt"
+
+
+def test_an_order_by_a_number_in_python_is_that_of_a_file() -> None:
+    select = Select(regex=["b(?P<build>[0-9]+)"])
+    keep = Keep(last=2, count="tags")
+    made = Policy(name="p", repositories=["**"], select=select, keep=keep, order=RegexGroup("build"))
+    more = "select: {regex: 'b(?P<build>[0-9]+)'}, order: {regex_group: build}, keep: {last: 2, count: tags}"
+    text = f"version: 1\npolicies: [{{name: p, repositories: ['**'], {more}}}]"
+    assert policy_set([made], name="a file") == without_places(read_policy(text, "a file"))
 
 
 def test_a_mistake_says_where_it_is() -> None:

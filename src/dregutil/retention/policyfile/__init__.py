@@ -5,7 +5,7 @@ Parses text and values; reads no file and no registry.
 
 from __future__ import annotations
 
-from dregutil.retention.policyfile.objects import Keep, Policy, Protect, Select, policy_set
+from dregutil.retention.policyfile.objects import Keep, Policy, Protect, RegexGroup, Select, policy_set
 from dregutil.retention.policyfile.reader import PolicyError, read_policy
 from dregutil.retention.policyfile.shape import policy_schema
 from dregutil.retention.policyfile.tree import Mistake
@@ -16,6 +16,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "Protect",
+    "RegexGroup",
     "Select",
     "policy_schema",
     "policy_set",

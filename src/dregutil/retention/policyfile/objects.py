@@ -19,7 +19,7 @@ from dregutil.retention.policyfile.reader import PolicyError, Reader
 from dregutil.retention.policyfile.tree import Tree
 from dregutil.select.quantity import duration_as_written
 
-__all__ = ["Keep", "Policy", "Protect", "Select", "policy_set"]
+__all__ = ["Keep", "Policy", "Protect", "RegexGroup", "Select", "policy_set"]
 
 Labels: TypeAlias = Mapping[str, str | Sequence[str]] | Sequence[str]
 """Values, or lists of values, by key; or a list of `key` and `key=value`."""
@@ -32,16 +32,18 @@ _PLACE = -1  # line and column of a value that is not from a text
 class Keep:
     """The rules of a policy. A tag that any of them keeps stays.
 
-    `last`: the newest images, in the policy's order. `daily`, `weekly`, `monthly`, `yearly`: the newest of each of
-    the last so many that have any. `within`: what is younger. `tags`: globs. `versions`: comparisons (`>=2.0`).
-    `all`: rules that must keep a tag together. `label`: labels or annotations that an image has, `{"team":
-    "platform"}` or `["team"]`; any of them is enough. `named_in`: groups whose name, the group `by` of the regex, is
-    in a list. `none=True`: nothing, explicitly. A duration is a `timedelta` or a string (`90d`).
+    `last`: the newest images, in the policy's order; with `count="tags"`, the newest tags. `daily`, `weekly`,
+    `monthly`, `yearly`: the newest of each of the last so many that have any. `within`: what is younger. `tags`:
+    globs. `versions`: comparisons (`>=2.0`). `all`: rules that must keep a tag together. `label`: labels or
+    annotations that an image has, `{"team": "platform"}` or `["team"]`; any of them is enough. `named_in`: groups
+    whose name, the group `by` of the regex, is in a list. `none=True`: nothing, explicitly. A duration is a
+    `timedelta` or a string (`90d`).
 
     The values are checked by `Policy`. Raises TypeError if a list is expected and something else given.
     """
 
     last: int | None = None
+    count: Literal["images", "tags"] | None = None
     daily: int | None = None
     weekly: int | None = None
     monthly: int | None = None
@@ -88,6 +90,13 @@ class Select:
         _take_lists(self, "tags", "regex", "version", "label", "media_type", "artifact_type", "platform")
 
 
+@dataclass(frozen=True, slots=True)
+class RegexGroup:
+    """The order of tags by the number in a named group of the regex."""
+
+    regex_group: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What to keep of the tags that it selects. The keys and their defaults are those of the policy file.
@@ -107,7 +116,7 @@ class Policy:
     keep: Keep | None = None
     select: Select | None = None
     group_by: Sequence[str] | None = None
-    order: Literal["time", "version"] = "time"
+    order: Literal["time", "version"] | RegexGroup = "time"
     unknown_date: Literal["keep", "first_seen"] = "keep"
     min_age: timedelta | str = timedelta(days=1)
     max_remove: str | int = "30%"
@@ -191,7 +200,7 @@ def _keys(value: object) -> Mapping[str, object] | None:
         return {"file": value.file, "max_age": value.max_age, "max_shrink": value.max_shrink}
     if isinstance(value, Expires):
         return {"label": value.label, "from": "seen" if value.from_seen else "created"}
-    if isinstance(value, Keep | Select | Policy | Protect):
+    if isinstance(value, Keep | Select | Policy | Protect | RegexGroup):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     return value if isinstance(value, Mapping) else None
 

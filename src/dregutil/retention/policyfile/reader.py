@@ -122,7 +122,7 @@ class Reader:
         tree = self.tree
         keys = tree.section(node, "policy")
         select = self._select(keys.get("select"))
-        order = tree.read(keys.get("order"), parse_choice("time", "version"))
+        order, order_by = self._order(keys.get("order"), select)
         if not any(key in keys for key in REMOVING):
             tree.wrong(node, "the policy has no 'keep'")
         if select.untagged:
@@ -133,12 +133,27 @@ class Reader:
             keep=KeepReader(tree, select.regexes).read(keys.get("keep")),
             select=select,
             group_by=self._group_by(keys.get("group_by"), select),
-            order=Order(order or "time"),
+            order=order,
+            order_by=order_by,
             expires=self._expires(keys.get("expires")),
             line=node.start_mark.line + 1,
             column=node.start_mark.column + 1,
             **self._settings(keys, defaults),
         )
+
+    def _order(self, node: Any, select: ParsedSelect) -> tuple[Order, str]:
+        tree = self.tree
+        if not isinstance(node, yaml.MappingNode):
+            return Order(tree.read(node, parse_choice("time", "version")) or "time"), ""
+        group = tree.section(node, "order").get("regex_group")
+        name = tree.text(group) or ""
+        if (
+            group is not None
+            and name
+            and not (select.regexes and all(name in regex.groupindex for regex in select.regexes))
+        ):
+            tree.wrong(group, f"{name!r} is no named group of every regular expression in 'select'")
+        return Order.GROUP, name
 
     def _expires(self, node: Any) -> Expires | None:
         tree = self.tree

@@ -24,7 +24,7 @@ from dregutil.retention.policy import (
     VersionRule,
     Within,
 )
-from dregutil.retention.policyfile.tree import Tree, parse_number
+from dregutil.retention.policyfile.tree import Tree, parse_choice, parse_number
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.glob import Glob, parse_glob
 from dregutil.select.quantity import parse_duration
@@ -74,7 +74,7 @@ class KeepReader:
         for key, node in keys.items():
             if key == "last":
                 number = tree.read(node, parse_number)
-                found += [] if number is None else [Last(number, f"last: {number}")]
+                found += [] if number is None else [self._last(number, keys.get("count"))]
             elif key in ("daily", "weekly", "monthly", "yearly"):
                 number = tree.read(node, parse_number)
                 found += [] if number is None else [Calendar(Period(key), number, f"{key}: {number}")]
@@ -93,9 +93,16 @@ class KeepReader:
                 found.append(LabelRule(labels, f"label: {', '.join(label.text for label in labels)}"))
             elif key == "named_in":
                 found.append(self._named_in(node, keys.get("by")))
+        if "count" in keys and "last" not in keys:
+            tree.wrong(keys["count"], "'count' belongs to 'last', which is missing")
         if "by" in keys and "named_in" not in keys:
             tree.wrong(keys["by"], "'by' belongs to 'named_in', which is missing")
         return tuple(found)
+
+    def _last(self, number: int, count: Any) -> Last:
+        counts_tags = self.tree.read(count, parse_choice("images", "tags")) == "tags"
+        what = f" tag{'' if number == 1 else 's'}" if counts_tags else ""
+        return Last(number, f"last: {number}{what}", counts_tags)
 
     def _named_in(self, node: Any, by: Any) -> NamedIn:
         tree = self.tree

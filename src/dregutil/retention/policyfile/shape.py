@@ -56,6 +56,7 @@ _SETTINGS: Mapping[str, _Schema] = {
 }
 _RULES: Mapping[str, _Schema] = {
     "last": _number("the newest images, in the policy's order, up to this number"),
+    "count": {"description": "what last counts (default images)", "enum": ["images", "tags"]},
     "daily": _number("the newest of each of the last days that have any, for this many days"),
     "weekly": _number("the newest of each of the last ISO weeks that have any, for this many weeks"),
     "monthly": _number("the newest of each of the last months that have any, for this many months"),
@@ -105,10 +106,14 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
         "select": _section("select"),
         "group_by": _texts("repository, major, minor, variant, or named groups of the regex"),
         "keep": _section("keep"),
-        "order": {"description": "what makes a tag newer (default time)", "enum": ["time", "version"]},
+        "order": {
+            "description": "what makes a tag newer (default time)",
+            "anyOf": [{"enum": ["time", "version"]}, _section("order")],
+        },
         "expires": _section("expires"),
         **_SETTINGS,
     },
+    "order": {"regex_group": {"description": "the named group of the regex that has a number", "type": "string"}},
     "expires": {
         "label": {"description": "the label or annotation with a duration (2w) or a date", "type": "string"},
         "from": {"description": "what a duration counts from (default created)", "enum": ["created", "seen"]},
@@ -141,6 +146,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "policy file": ("version", "policies"),
     "policy": ("name", "repositories"),
     "expires": ("label",),
+    "order": ("regex_group",),
     "in_use": ("file",),
     "named_in": ("file",),
 }
