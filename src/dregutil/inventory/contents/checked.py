@@ -66,16 +66,21 @@ def _file_sum(database: ContentDatabase, path: Path) -> bytes | None:
     size, number = _size(path), min(2, os.cpu_count() or 1)
     ends = [size * one // number for one in range(number + 1)]
     command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(path)]
+    readers: list[subprocess.Popen[bytes]] = []
+    quiet = subprocess.DEVNULL
     try:
-        readers = [
-            subprocess.Popen(  # noqa: S603 - this interpreter
-                [*command, str(begin), str(end)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        for begin, end in pairwise(ends):
+            readers.append(
+                subprocess.Popen(  # noqa: S603 - this interpreter
+                    [*command, str(begin), str(end)], stdin=quiet, stdout=subprocess.PIPE, stderr=quiet
+                )
             )
-            for begin, end in pairwise(ends)
-        ]
         sums = [reader.communicate()[0] for reader in readers]
     except OSError:
         return None
+    finally:
+        for reader in readers:
+            reader.kill()  # of those that still run, after an interrupt
     if any(reader.returncode for reader in readers):
         return None
     return f"{_FORM} {size} {hashlib.sha256(b''.join(sums)).hexdigest()}\n".encode()
