@@ -41,6 +41,7 @@ class Case:
     in_use: str = ""
     meaning: int = 0
     names: str = ""
+    doomed: str = ""
 
 
 def cases() -> list[Case]:
@@ -84,6 +85,7 @@ def _case(file: str, document: Any) -> Case:
         document.get("in_use", ""),
         int(document.get("meaning", 0)),
         document.get("names", ""),
+        document.get("doomed", ""),
     )
 
 

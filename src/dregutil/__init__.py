@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from dregutil.plan.why import Explanation
     from dregutil.retention.explain import Factor
     from dregutil.retention.holds import Hold
-    from dregutil.retention.policy import Expires, InUseList, NameList, PolicySet
+    from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
     from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, RegexGroup, Select, policy_set
     from dregutil.retention.verdict import Decision, Verdict
     from dregutil.select.find import Use
@@ -191,6 +191,7 @@ _PLACES = {
         "Verdict",
     ),
     "dregutil.retention.policy": (
+        "DoomedList",
         "Expires",
         "InUseList",
         "NameList",
@@ -252,6 +253,7 @@ __all__ = [
     "DeniedError",
     "Digest",
     "DigestMismatchError",
+    "DoomedList",
     "DregutilError",
     "ErrorDetail",
     "Expires",

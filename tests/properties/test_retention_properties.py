@@ -20,6 +20,7 @@ from dregutil.retention.judge import judge
 from dregutil.retention.policy import (
     All,
     Calendar,
+    DoomedList,
     Expires,
     KeepRule,
     Label,
@@ -69,6 +70,10 @@ labels = st.fixed_dictionaries(
     },
 )
 ANY = ContentSelector()
+DOOMED = DoomedList(
+    "bad.txt",
+    images=frozenset({(APP, None, digest_of("a")), (APP, Tag("x"), digest_of("b")), (APP, None, digest_of("latest"))}),
+)
 WORD = BoundedRegex("(?P<word>[^.-]*)[.-]?(?P<number>.*)")
 simple_rules = st.one_of(
     st.builds(lambda number, tags: Last(number, f"last: {number} {tags}", tags), st.integers(1, 5), st.booleans()),
@@ -91,7 +96,7 @@ rules: st.SearchStrategy[KeepRule] = st.one_of(
     st.tuples(simple_rules, simple_rules).map(lambda both: All(both, f"all: {both[0].text} + {both[1].text}")),
 )
 policies = st.builds(
-    lambda keep, order, unknown, age, untag, empty, group, expires, content: ParsedPolicy(
+    lambda keep, order, unknown, age, untag, empty, group, expires, content, doomed: ParsedPolicy(
         "p",
         (parse_glob("**"),),
         tuple(keep),
@@ -104,6 +109,7 @@ policies = st.builds(
         allow_empty=empty,
         group_by=group,
         expires=expires,
+        doomed=doomed,
     ),
     st.lists(rules, max_size=3),
     st.sampled_from(Order),
@@ -114,6 +120,7 @@ policies = st.builds(
     st.sampled_from(((), ("minor",), ("major",))),
     st.sampled_from((None, None, Expires("ttl"), Expires("ttl", from_seen=True))),
     st.sampled_from((ANY, ANY, ANY, ContentSelector(older_than=timedelta(days=9)), ContentSelector(larger_than=50))),
+    st.sampled_from(((), (), (DOOMED,), (DoomedList("bad.txt"),))),
 )
 
 
@@ -257,10 +264,13 @@ def test_every_reason_is_true(policy: ParsedPolicy, facts: list[TagFacts]) -> No
         assert (ReasonKind.UNKNOWN_DATE in kinds or ReasonKind.SAME_DATE in kinds) == (
             policy.uses_dates and believed is None
         )
-        if policy.expires is not None:
-            assert bool(kinds & {ReasonKind.NO_EXPIRY, ReasonKind.NOT_EXPIRED}) != _is_over(
-                verdict.facts, believed, policy, shared=believed is None and _moment(verdict.facts, policy) is not None
-            )
+        if policy.expires is not None or policy.doomed:
+            shared = believed is None and _moment(verdict.facts, policy) is not None
+            over = policy.expires is not None and _is_over(verdict.facts, believed, policy, shared=shared)
+            tag, digest = verdict.facts.tag, verdict.facts.digest
+            listed = any({(APP, None, digest), (APP, tag, digest)} & (one.images or set()) for one in policy.doomed)
+            stays = {ReasonKind.NO_EXPIRY, ReasonKind.NOT_EXPIRED, ReasonKind.NOT_DOOMED}
+            assert bool(kinds & stays) != (over or listed)
         assert (ReasonKind.MIN_AGE in kinds) == _young(verdict.facts, believed, policy)
         if verdict.decision is Decision.REMOVE:
             assert not [one for one in found.values() if not one.goes and one.facts.digest == verdict.facts.digest]

@@ -46,3 +46,23 @@ def test_a_list_of_branches_that_lost_most_of_them_refuses_the_next_cleanup(prog
     (program.folder / "alive.txt").unlink()
     done = program.run("policy", "check", "policy.yml")
     assert (done.returncode, "policy.yml:7:29: the list alive.txt of names cannot be read" in done.stdout) == (2, True)
+
+
+def test_what_a_scanner_lists_by_digest_goes_and_a_tag_that_moved_stays(program: Program, pusher: Pusher) -> None:
+    ages = {"bad": 30, "good": 31, "moved": 32}
+    found = {name: pusher.push_image("app", name, seed=name, config=created(days)) for name, days in ages.items()}
+    pusher.push_image("app", "moved", seed="mended", config=created(29))
+    (program.folder / "policy.yml").write_text(
+        "version: 1\ndefaults: {max_remove: 100%}\n"
+        "policies: [{name: p, repositories: ['**'], doomed: [{file: bad.txt, max_age: 24h}]}]\n"
+    )
+    (program.folder / "bad.txt").write_text(f"app@{found['bad']['digest']}\napp:moved@{found['moved']['digest']}\n")
+    told = program.run("why", "app:bad", "-f", "policy.yml")
+    assert "it is in bad.txt" in told.stdout, told.stderr
+    assert program.run("cleanup", "-f", "policy.yml", "-y").returncode == 0
+    assert set(pusher.tags("app")) == {"good", "moved"}
+    (program.folder / "bad.txt").write_text("app:good\n")
+    done = program.run("cleanup", "-f", "policy.yml", "-y")
+    assert (done.returncode, "line 1: 'app:good' has no repository with a digest" in done.stderr) == (5, True)
+    done = program.run("policy", "check", "policy.yml")
+    assert (done.returncode, "policy.yml:3:60: the list bad.txt, line 1" in done.stdout) == (2, True), done.stdout

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from dregutil.oci.image import ImageDetails, known_date
 from dregutil.retention.dates import bucket, came_as_built, date_of, latest_arrival
-from dregutil.retention.expiry import expiry_of
+from dregutil.retention.ended import ended
 from dregutil.retention.follow import subjects_of
 from dregutil.retention.keep import Group, kept_by, number_of
 from dregutil.retention.policy import (
@@ -34,6 +34,7 @@ _EXPLAINED = (  # by factors of their own
     ReasonKind.NO_RULE,
     ReasonKind.NO_EXPIRY,
     ReasonKind.NOT_EXPIRED,
+    ReasonKind.NOT_DOOMED,
     ReasonKind.MIN_AGE,
     ReasonKind.HELD,
 )
@@ -61,7 +62,7 @@ def explain(policies: PolicySet, verdicts: Sequence[Verdict], verdict: Verdict, 
     if policy is not None:
         found += _rules(policies, policy, verdicts, verdict, now)
         found += _date(verdict, now)
-        found += _expires(policies, policy, verdict, now)
+        found += _ended(policies, policy, verdict, now)
         found.append(_min_age(policy, verdict, now))
     found += _served(verdict.facts.served)
     for other in verdicts:
@@ -105,12 +106,20 @@ def _rules(
     return [Factor(rule.text, place in kept_by(rule, group), _standing(rule, group, place)) for rule in policy.keep]
 
 
-def _expires(policies: PolicySet, policy: ParsedPolicy, verdict: Verdict, now: datetime) -> list[Factor]:
-    if policy.expires is None:
-        return []
+def _ended(policies: PolicySet, policy: ParsedPolicy, verdict: Verdict, now: datetime) -> list[Factor]:
+    """Whether the tag has expired, and which lists name it; one of them is enough."""
     shares = verdict.date is None and date_of(verdict.facts, policy.unknown_date, now) is not None
-    found = expiry_of(policy.expires, verdict.facts, verdict.date, policies.zone, now, shares_date=shares)
-    return [Factor(f"expires: {policy.expires.label}", not found.is_over(now), found.text)]
+    found = ended(
+        policy,
+        verdict.repository,
+        verdict.facts,
+        verdict.date,
+        shares_date=shares,
+        zone=policies.zone,
+        now=now,
+    )
+    goes = any(one.goes for one in found)
+    return [Factor(one.key, not goes, one.text) for one in found]
 
 
 def _standing(rule: KeepRule, group: Group, place: int) -> str:

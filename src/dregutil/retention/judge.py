@@ -12,7 +12,7 @@ from datetime import datetime
 
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.dates import date_for_others, dates_of, is_new, is_old_enough, latest_arrival, shared_dates
-from dregutil.retention.expiry import expiry_of
+from dregutil.retention.ended import ended, removes_only_some
 from dregutil.retention.follow import follow
 from dregutil.retention.keep import Group, kept_by, number_of
 from dregutil.retention.policy import Order, ParsedPolicy, PolicySet, applies_to
@@ -43,6 +43,7 @@ _WITHOUT_RULES = (
     ReasonKind.UNREAD,
     ReasonKind.MIN_AGE,
     ReasonKind.NO_EXPIRY,
+    ReasonKind.NOT_DOOMED,
 )
 
 
@@ -92,7 +93,7 @@ class _Draft:
     dates: Dates | None = None  # if they are plausible
     shares_date: bool = False
     is_new: bool = True
-    expired: str = ""
+    ended: str = ""
     reasons: list[Reason] = field(default_factory=list)
 
     @property
@@ -176,7 +177,7 @@ class _Work:
             reason = self._by_rule.setdefault(rule.text, Reason(ReasonKind.RULE, rule.text))
             for place in kept_by(rule, group):
                 drafts[place].reasons.append(reason)
-        self._expire(policy, drafts)
+        self._end(policy, drafts)
         self._came_later(policy, drafts)
         if policy.order is Order.GROUP and policy.ranks:
             for draft, number in zip(drafts, group.numbers, strict=True):
@@ -194,20 +195,21 @@ class _Work:
                 draft.reasons.append(_young(policy, draft, self.now))
                 draft.is_new = is_new(draft.facts, draft.dates, policy.min_age, self.now)
 
-    def _expire(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> None:
-        """Add the reasons of what has not expired, if the policy removes what has."""
-        if policy.expires is None:
-            return
-        for draft in drafts:
-            shares = draft.shares_date
-            found = expiry_of(policy.expires, draft.facts, draft.date, self.policies.zone, self.now, shares_date=shares)
-            if found.is_over(self.now):
-                draft.expired = found.text
-                continue
-            if draft.facts.unread:
-                continue
-            kind = ReasonKind.NO_EXPIRY if found.by_content else ReasonKind.NOT_EXPIRED
-            draft.reasons.append(self._by_rule.setdefault(found.text, Reason(kind, found.text)))
+    def _end(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> None:
+        """Add the reasons of what has not expired and is in no list, if the policy removes only what is."""
+        for draft in drafts if removes_only_some(policy) else ():
+            found = ended(
+                policy,
+                self.repository,
+                draft.facts,
+                draft.date,
+                shares_date=draft.shares_date,
+                zone=self.policies.zone,
+                now=self.now,
+            )
+            draft.ended = ", ".join(one.text for one in found if one.goes)
+            if not draft.ended and not draft.facts.unread:
+                draft.reasons.append(self._by_rule.setdefault(found[-1].text, Reason(found[-1].kind, found[-1].text)))
 
     def _came_later(self, policy: ParsedPolicy, drafts: Sequence[_Draft]) -> None:
         """Add the reason of what the policy selects as old and came here less long ago than that."""
@@ -317,8 +319,8 @@ class _Work:
 
     def _removing(self, policy: ParsedPolicy, draft: _Draft) -> tuple[Reason, ...]:
         """Why nothing keeps a tag."""
-        beyond = () if draft.expired and not policy.keep else self._no_rule.setdefault(policy.name, (_no_rule(policy),))
-        return (Reason(ReasonKind.NO_RULE, draft.expired), *beyond) if draft.expired else beyond
+        beyond = () if draft.ended and not policy.keep else self._no_rule.setdefault(policy.name, (_no_rule(policy),))
+        return (Reason(ReasonKind.NO_RULE, draft.ended), *beyond) if draft.ended else beyond
 
 
 def _held_by_missing(missing: TagFacts) -> Reason:

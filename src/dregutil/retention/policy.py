@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from dregutil.oci.image import ImageDetails
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.content_selector import ContentSelector
 from dregutil.select.glob import Glob
@@ -18,6 +19,7 @@ from dregutil.select.selector import Comparison
 __all__ = [
     "All",
     "Calendar",
+    "DoomedList",
     "Expires",
     "InUseList",
     "KeepRule",
@@ -221,11 +223,22 @@ class Expires:
 
 
 @dataclass(frozen=True, slots=True)
+class DoomedList:
+    """A file with images to remove, by digest. `images` are those of this registry; None until it is read."""
+
+    file: str
+    max_age: timedelta | None = None
+    images: frozenset[tuple[Repository, Tag | None, Digest]] | None = None
+    line: int = field(default=0, compare=False)
+    column: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedPolicy:
     """An entry of `policies`. `group_by` has `major`, `minor`, `variant` or names of groups of the regex.
 
-    `order_by` is the group of the regex whose number orders the tags. With `expires`, only what has expired is removed,
-    and only if no rule keeps it.
+    `order_by` is the group of the regex whose number orders the tags. With `expires` or `doomed`, only what has
+    expired or is in these lists is removed, and only if no rule keeps it.
 
     `line` and `column` are its place in the file, from 1; 0 if it was written in Python.
     """
@@ -243,6 +256,7 @@ class ParsedPolicy:
     allow_empty: bool = False
     expires: Expires | None = None
     order_by: str = ""
+    doomed: tuple[DoomedList, ...] = ()
     line: int = 0
     column: int = 0
 

@@ -12,13 +12,15 @@ from typing import BinaryIO
 from dregutil.errors import RefusedError
 from dregutil.inventory.contents.database import CHILD, CONFIG, ContentDatabase
 from dregutil.inventory.contents.search import digests_beginning_with, find_users
-from dregutil.oci.names import Digest
+from dregutil.oci.names import Digest, RegistryAddress
+from dregutil.retention.doomed import read_doomed, with_doomed
+from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, Lookup
 from dregutil.retention.list_tree import LONGEST
 from dregutil.retention.names import NamesFile, read_names, with_names
-from dregutil.retention.policy import InUseList, NamedIn, PolicySet
+from dregutil.retention.policy import DoomedList, InUseList, NamedIn, PolicySet
 
-__all__ = ["STANDARD_INPUT", "manifests_of", "read_list", "read_name_lists"]
+__all__ = ["STANDARD_INPUT", "manifests_of", "read_doomed_lists", "read_list", "read_name_lists"]
 
 STANDARD_INPUT = "-"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # as written by `>` in PowerShell
@@ -54,21 +56,36 @@ def read_name_lists(policies: PolicySet, folder: Path, before: Mapping[str, int]
     """
 
     def read(rule: NamedIn) -> NamedIn:
-        try:
-            path = folder / Path(rule.file).expanduser()
-            with path.open("rb") as file:
-                age = max(time.time() - path.stat().st_mtime, 0.0)
-                names = NamesFile(_text(file), timedelta(seconds=age))
-        except OSError as error:
-            raise RefusedError(
-                f"the list {rule.file} of names cannot be read: {error.strerror or error}",
-                advice="nothing was removed: without it, all groups would go",
-            ) from error
-        except ValueError as error:
-            raise RefusedError(f"the list {rule.file} of names is no UTF-8 text") from error
+        names = NamesFile(*_read(folder, rule.file, f"the list {rule.file} of names"))
         return read_names(rule, names, before.get(rule.file, 0))
 
     return with_names(policies, read)
+
+
+def read_doomed_lists(policies: PolicySet, folder: Path, address: RegistryAddress) -> PolicySet:
+    """Policies with the images in their lists of what is to go; paths are relative to `folder`.
+
+    Raises RefusedError if one cannot be read, or is too old.
+    """
+    own = registry_hosts(address, policies.protect.aliases)
+
+    def read(entry: DoomedList) -> DoomedList:
+        return read_doomed(entry, *_read(folder, entry.file, f"the list {entry.file}"), own, address)
+
+    return with_doomed(policies, read)
+
+
+def _read(folder: Path, name: str, what: str) -> tuple[str, timedelta]:
+    """The text of a file and its age. Raises RefusedError."""
+    try:
+        path = folder / Path(name).expanduser()
+        with path.open("rb") as file:
+            age = max(time.time() - path.stat().st_mtime, 0.0)
+            return _text(file), timedelta(seconds=age)
+    except OSError as error:
+        raise RefusedError(f"{what} cannot be read: {error.strerror or error}", advice="nothing was removed") from error
+    except ValueError as error:
+        raise RefusedError(f"{what} is no UTF-8 text", advice="nothing was removed") from error
 
 
 def _text(file: BinaryIO) -> str:

@@ -153,6 +153,7 @@ class ReasonKind(Enum):
     IN_USE = "in use"
     RULE = "rule"
     CAME_LATER = "came later"
+    NOT_DOOMED = "not doomed"
     NO_EXPIRY = "no expiry"
     NOT_EXPIRED = "not expired"
     MIN_AGE = "min_age"

@@ -94,7 +94,7 @@ class CleanupSession(UndoSession):
         from dregutil.plan.cleanup import ToJudge
 
         self.stored()
-        lists, policies = self._lists(policies, path), self._with_names(policies, path)
+        lists, policies = self._lists(policies, path), self._with_lists(policies, path)
         source = await self.crawl_whole(for_policy=True)
         if source.complete:
             self._save(source.inventory)
@@ -170,7 +170,7 @@ class CleanupSession(UndoSession):
         if reference.tag is None and reference.digest is None:
             raise UsageError(f"{image} names no tag", advice="name one image: repository:tag or repository@digest")
         policies, path = self._policies(policy, file)
-        lists, policies = self._lists(policies, path), self._with_names(policies, path)
+        lists, policies = self._lists(policies, path), self._with_lists(policies, path)
         repository = reference.repository
         source = await self.inventory(only=None if lists else [repository], for_policy=True)
         untagged = await self.find_untagged(policies, source, [repository])
@@ -204,12 +204,13 @@ class CleanupSession(UndoSession):
 
         return await judge_registry(self.address, self.database, asked, remember, self.read_contents)
 
-    def _with_names(self, policies: PolicySet, path: Path | None) -> PolicySet:
-        """Policies with the names in their lists, which are compared with those of the last cleanup."""
-        from dregutil.retention.read_lists import read_name_lists
+    def _with_lists(self, policies: PolicySet, path: Path | None) -> PolicySet:
+        """Policies with what is in their lists; names are compared with those of the last cleanup."""
+        from dregutil.retention.read_lists import read_doomed_lists, read_name_lists
 
         last = self._last_cleanup(path)
         folder = Path.cwd() if path is None else path.absolute().parent
+        policies = read_doomed_lists(policies, folder, self.address)
         return read_name_lists(policies, folder, {} if last is None else last.lists)
 
     async def _survey(

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.retention.policy import Expires, InUseList, NameList, PolicySet
+from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
 from dregutil.retention.policyfile import (
     Keep,
     Policy,
@@ -92,6 +92,11 @@ def files(*, valid: bool) -> st.SearchStrategy[Written]:
         "max_remove": st.sampled_from(["30%", "12.5%", 40, 0, *also("130%", -1)]),
         "untag": st.booleans(),
         "allow_empty": st.booleans(),
+        "doomed": st.lists(
+            st.fixed_dictionaries({"file": st.sampled_from(["a.txt", *also("")])}, optional={"max_age": duration}),
+            min_size=1,
+            max_size=2,
+        ),
         "expires": st.fixed_dictionaries(
             {"label": st.sampled_from(["quay.expires-after", *also("")]), "from": st.sampled_from(["created", "seen"])}
         ),
@@ -146,6 +151,7 @@ def in_python(file: Written) -> PolicySet:
             written,
             keep=keep,
             select=lambda keys: Select(**keys),
+            doomed=lambda lists: [DoomedList(**one) for one in lists],
             expires=lambda keys: Expires(keys["label"], keys["from"] == "seen"),
         )
 

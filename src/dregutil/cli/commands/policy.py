@@ -22,7 +22,7 @@ from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_
 from dregutil.retention.names import name_rules
 from dregutil.retention.policy import ParsedPolicy, ParsedSelect, PolicySet, applies_to
 from dregutil.retention.policyfile import Mistake, PolicyError
-from dregutil.retention.read_lists import manifests_of, read_list, read_name_lists
+from dregutil.retention.read_lists import manifests_of, read_doomed_lists, read_list, read_name_lists
 from dregutil.retention.select import overlaps
 from dregutil.retention.verdict import TagFacts
 from dregutil.session.protected import load_policy
@@ -40,6 +40,7 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
         return _USAGE
     lists, faults = _lists(policies, Path(args.file).absolute().parent)
     faults += _name_faults(policies, Path(args.file).absolute().parent)
+    faults += _doomed_faults(policies, Path(args.file).absolute().parent)
     found = [("warning", warning) for warning in _shadowed(policies)]
     where = ""
     if args.against is not None:
@@ -117,6 +118,17 @@ def _name_faults(policies: PolicySet, folder: Path) -> Iterator[Mistake]:
             read_name_lists(replace(policies, policies=(replace(policies.policies[0], keep=(rule,)),)), folder, {})
         except DregutilError as error:
             yield Mistake(rule.line, rule.column, error.message)
+
+
+def _doomed_faults(policies: PolicySet, folder: Path) -> Iterator[Mistake]:
+    """The mistakes for which `cleanup` would refuse lists of images to remove, whatever the registry."""
+    for policy in policies.policies:
+        for entry in policy.doomed:
+            one = replace(policies, policies=(replace(policy, doomed=(entry,)),))
+            try:
+                read_doomed_lists(one, folder, RegistryAddress.parse("localhost"))
+            except DregutilError as error:
+                yield Mistake(entry.line, entry.column, error.message)
 
 
 def _strangers(

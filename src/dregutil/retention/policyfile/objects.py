@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import yaml
 
-from dregutil.retention.policy import Expires, InUseList, NameList, PolicySet
+from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
 from dregutil.retention.policyfile.reader import PolicyError, Reader
 from dregutil.retention.policyfile.tree import Tree
 from dregutil.select.quantity import duration_as_written
@@ -105,7 +105,8 @@ class Policy:
     `variant`, or named groups of the regex. `order`: what makes a tag newer. `min_age`: nothing younger is removed.
     `max_remove`: the most that may be removed at once, as a share (`30%`) or a number of tags. `untag`: remove a tag
     alone if its digest stays. `allow_empty`: a repository may be emptied. `unknown_date`: what replaces a missing
-    creation date. `expires`: only what has expired is removed; `keep` is optional then.
+    creation date. `expires`: only what has expired is removed; `keep` is optional then. `doomed`: as
+    `expires`, for what is in a list.
 
     Raises PolicyError with all mistakes, and TypeError if a list, `Keep` or `Select` is expected and something else
     given.
@@ -123,12 +124,14 @@ class Policy:
     untag: bool = False
     allow_empty: bool = False
     expires: Expires | None = None
+    doomed: Sequence[DoomedList] | None = None
 
     def __post_init__(self) -> None:
         _take_lists(self, "repositories", "group_by")
         _take_type(self, "keep", Keep)
         _take_type(self, "select", Select)
         _take_type(self, "expires", Expires)
+        _take_lists(self, "doomed", of=DoomedList)
         _read(self, self.name, lambda reader, node: reader.policy(node, {}))
 
 
@@ -194,7 +197,7 @@ def _node(value: object, path: str) -> yaml.Node:
 
 def _keys(value: object) -> Mapping[str, object] | None:
     """The keys of a section of the file, or None if `value` is not a section."""
-    if isinstance(value, InUseList):
+    if isinstance(value, InUseList | DoomedList):
         return {"file": value.file, "max_age": value.max_age}
     if isinstance(value, NameList):
         return {"file": value.file, "max_age": value.max_age, "max_shrink": value.max_shrink}

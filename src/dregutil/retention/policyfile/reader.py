@@ -12,6 +12,7 @@ import yaml
 
 from dregutil.errors import UsageError, escaped
 from dregutil.retention.policy import (
+    DoomedList,
     Expires,
     InUseList,
     Limit,
@@ -136,6 +137,7 @@ class Reader:
             order=order,
             order_by=order_by,
             expires=self._expires(keys.get("expires")),
+            doomed=tuple(map(self._doomed, tree.items(keys.get("doomed")))),
             line=node.start_mark.line + 1,
             column=node.start_mark.column + 1,
             **self._settings(keys, defaults),
@@ -163,6 +165,15 @@ class Reader:
         label = tree.text(keys.get("label"))
         start = tree.read(keys.get("from"), parse_choice("created", "seen"))
         return Expires(label or "", start == "seen")
+
+    def _doomed(self, node: Any) -> DoomedList:
+        keys = self.tree.section(node, "doomed")
+        file = self.tree.text(keys.get("file")) or ""
+        if file == "-":
+            self.tree.wrong(keys["file"], "a list of images to remove is a file, not standard input")
+        max_age = self.tree.read(keys.get("max_age"), parse_duration)
+        place = keys.get("file", node).start_mark
+        return DoomedList(file, max_age, line=place.line + 1, column=place.column + 1)
 
     def _only_by_time(self, keys: dict[str, Any]) -> None:
         """Note keys that need a tag's name or version: for manifests without a tag they could never keep anything."""

@@ -111,9 +111,17 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
             "anyOf": [{"enum": ["time", "version"]}, _section("order")],
         },
         "expires": _section("expires"),
+        "doomed": _list("doomed", "lists of images to remove, by digest; only these and what has expired go"),
         **_SETTINGS,
     },
     "order": {"regex_group": {"description": "the named group of the regex that has a number", "type": "string"}},
+    "doomed": {
+        "file": {
+            "description": "a path, from the policy file's folder: repository@digest in each line",
+            "type": "string",
+        },
+        "max_age": _duration("the run is refused if the file is older"),
+    },
     "expires": {
         "label": {"description": "the label or annotation with a duration (2w) or a date", "type": "string"},
         "from": {"description": "what a duration counts from (default created)", "enum": ["created", "seen"]},
@@ -140,12 +148,13 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
     },
     "rule": _RULES,
 }
-REMOVING = ("keep", "expires")
+REMOVING = ("keep", "expires", "doomed")
 """A policy must have at least one of these: it says what is removed."""
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "policy file": ("version", "policies"),
     "policy": ("name", "repositories"),
     "expires": ("label",),
+    "doomed": ("file",),
     "order": ("regex_group",),
     "in_use": ("file",),
     "named_in": ("file",),
