@@ -19,6 +19,7 @@ import yaml
 
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.pulls.pull import Pull, Source, SourceKind, Span
 from dregutil.retention.holds import Hold
 from dregutil.retention.verdict import Former, TagFacts
 from dregutil.select.quantity import parse_duration
@@ -42,6 +43,7 @@ class Case:
     meaning: int = 0
     names: str = ""
     doomed: str = ""
+    recorded: str = ""  # for how long pulls are recorded
 
 
 def cases() -> list[Case]:
@@ -86,6 +88,7 @@ def _case(file: str, document: Any) -> Case:
         int(document.get("meaning", 0)),
         document.get("names", ""),
         document.get("doomed", ""),
+        document.get("recorded", ""),
     )
 
 
@@ -123,7 +126,18 @@ def _facts(words: list[str]) -> tuple[Repository, TagFacts]:
         HOLD if "held" in more else None,
         moment(more.get("missing", "-")),
         content=None if unread else content,
+        pull=_pull(Repository(place if colon else "app"), Tag(tag), more.get("pulled", "")),
     )
+
+
+def _pull(repository: Repository, tag: Tag, age: str) -> Pull | None:
+    return Pull(repository, tag, NOW - parse_duration(age), "podman/5", SourceKind.EVENTS) if age else None
+
+
+def sources_of(case: Case) -> list[Source]:
+    """What has recorded pulls in a case."""
+    since = NOW - parse_duration(case.recorded) if case.recorded else None
+    return [] if since is None else [Source(SourceKind.EVENTS, "one", (Span(since, NOW),))]
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -73,10 +73,12 @@ if TYPE_CHECKING:
     from dregutil.plan.model import Action, Kept, Plan, Reclaim, RemovalOptions, Step, StepKind
     from dregutil.plan.outcome import Outcome, Result, RunResult
     from dregutil.plan.why import Explanation
+    from dregutil.pulls.pull import SourceKind
     from dregutil.retention.explain import Factor
     from dregutil.retention.holds import Hold
     from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
     from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, RegexGroup, Select, policy_set
+    from dregutil.retention.pull_rules import PullSource
     from dregutil.retention.verdict import Decision, Verdict
     from dregutil.select.find import Use
     from dregutil.select.query import Selectors
@@ -197,6 +199,8 @@ _PLACES = {
         "NameList",
         "PolicySet",
     ),
+    "dregutil.retention.pull_rules": ("PullSource",),
+    "dregutil.pulls.pull": ("SourceKind",),
     "dregutil.retention.policyfile": (
         "Keep",
         "Policy",
@@ -295,6 +299,7 @@ __all__ = [
     "Proposal",
     "Protect",
     "ProtocolError",
+    "PullSource",
     "PushedBackError",
     "Reclaim",
     "Reference",
@@ -312,6 +317,7 @@ __all__ = [
     "Select",
     "Selectors",
     "Session",
+    "SourceKind",
     "Step",
     "StepKind",
     "Stop",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Repository, Tag
+from dregutil.pulls.pull import Pull, SourceKind
 from dregutil.retention.dates import date_of, latest_arrival
 from dregutil.retention.judge import judge
 from dregutil.retention.policy import (
@@ -37,6 +38,7 @@ from dregutil.retention.policy import (
     UnknownDate,
     Within,
 )
+from dregutil.retention.pull_rules import PulledWithin
 from dregutil.retention.verdict import Decision, Former, ReasonKind, Served, TagFacts, Verdict
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.content_selector import ContentSelector, Match
@@ -84,6 +86,11 @@ simple_rules = st.one_of(
     ),
     st.integers(1, 60).map(lambda days: Within(timedelta(days=days), f"within: {days}d")),
     st.sampled_from(("1.*", "main-*", "x")).map(lambda text: TagGlobs((parse_glob(text),), f"tags: {text}")),
+    st.builds(
+        lambda days, since: PulledWithin(timedelta(days=days), f"pulled_within: {days}d {since}", since),
+        st.integers(1, 60),
+        st.sampled_from((None, NOW - timedelta(days=10), NOW - timedelta(days=100))),
+    ),
     st.sampled_from((None, frozenset({"main"}), frozenset({"1", "x"}))).map(
         lambda names: NamedIn("alive.txt", "word", (WORD,), f"named_in: {names}", names=names)
     ),
@@ -145,9 +152,13 @@ def histories(draw: st.DrawFn) -> list[TagFacts]:
         details = ImageDetails(
             digest_of(content), "", digest_of(content).key[1] % 100, created, labelled, annotations=annotated
         )
-        found.append(
-            TagFacts(Tag(name), details.digest, created, seen, known_since, unseen=unseen, former=was, content=details)
+        pulled = draw(st.sampled_from((None, None, 1, 8, 20, 50)))
+        at = None if pulled is None else NOW - timedelta(days=pulled)
+        pull = None if at is None else Pull(APP, details.digest, at, "", SourceKind.EVENTS)
+        facts = TagFacts(
+            Tag(name), details.digest, created, seen, known_since, unseen=unseen, former=was, content=details
         )
+        found.append(replace(facts, pull=pull))
     return found
 
 
@@ -376,6 +387,11 @@ def _keeps(rule: KeepRule, facts: TagFacts, mates: Sequence[TagFacts], policy: P
         own = {*facts.content.labels.items(), *facts.content.annotations.items()}
         return any(key == label.key and label.value in (None, value) for key, value in own for label in rule.labels)
     dates = _date(facts, mates, policy)
+    if isinstance(rule, PulledWithin):
+        after = NOW - rule.age
+        came = (_arrival(dates[1], facts) if dates is not None else None) or facts.known_since
+        known = rule.since is not None and rule.since <= after
+        return not known or came is None or came > after or (facts.pull is not None and facts.pull.at > after)
     if isinstance(rule, Within):
         arrival = _arrival(dates[1], facts) if dates is not None else None
         return arrival is not None and NOW - arrival < rule.age

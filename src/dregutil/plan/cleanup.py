@@ -18,6 +18,7 @@ from dregutil.inventory.tag_history import Missing, TagHistory
 from dregutil.inventory.untagged import UntaggedManifests
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.plan.model import Plan
+from dregutil.pulls.pull import RepositoryPulls, Source
 from dregutil.retention.facts import Facts, wanted_digests
 from dregutil.retention.holds import Holds
 from dregutil.retention.image_name import registry_hosts
@@ -25,6 +26,7 @@ from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_
 from dregutil.retention.judge import judge
 from dregutil.retention.policy import PolicySet
 from dregutil.retention.proposal import PolicySummary, RuleSummary, kept_alone
+from dregutil.retention.pulled import with_pulls
 from dregutil.retention.read_lists import manifests_of
 from dregutil.retention.verdict import Judgement, TagFacts, Verdict
 
@@ -37,12 +39,15 @@ ReadMissing = Callable[[Collection[tuple[Repository, Digest]]], Awaitable[Mappin
 @dataclass(frozen=True, slots=True)
 class Remembered:
     """What the records of this machine know: when tags appeared, which tags the last crawls no longer found, what is
-    held, and, if earlier records were lost, when the new ones began."""
+    held, and, if earlier records were lost, when the new ones began. `pulls`, if a policy asks for them, returns those
+    of a repository, from what has recorded them: `sources`."""
 
     history: TagHistory
     missing: Mapping[Repository, Mapping[Tag, Missing]] = field(default_factory=dict)
     holds: Holds = field(default_factory=Holds)
     young_since: datetime | None = None
+    pulls: Callable[[Repository], RepositoryPulls] | None = None
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +106,12 @@ async def judge_registry(
     refuse_caches_alone(reports)
     records = remember(tuple(wanted))
     digests = {digest for _, digest in holders}
-    read = Facts(database, unread, digests, records.holds, records.young_since, source.listings)
+    read = Facts(database, unread, digests, records.holds, records.young_since, source.listings, records.pulls)
     left_behind = tuple((name, tag, tags[tag]) for name, tags in wanted.items() for tag in read.on_placeholders(tags))
     facts = _facts(read, asked.untagged, records, _without(wanted, {digest for _, _, digest in left_behind}))
-    judgement = judge(policies, facts, now=datetime.now(UTC), in_use=in_use)
+    now = datetime.now(UTC)
+    policies = with_pulls(policies, records.sources, now)
+    judgement = judge(policies, facts, now=now, in_use=in_use)
     return Judged(policies, source, facts, judgement, reports, unread, left_behind)
 
 

@@ -23,6 +23,8 @@ from dregutil.retention.policy import (
     Within,
     named_group,
 )
+from dregutil.retention.pull_rules import PulledWithin
+from dregutil.retention.pulled import pulled_text
 from dregutil.retention.verdict import Decision, ReasonKind, Served, Verdict
 from dregutil.select.quantity import age_as_written, duration_as_written
 from dregutil.select.version import read_version
@@ -146,6 +148,8 @@ def _standing(rule: KeepRule, group: Group, place: int) -> str:
     if isinstance(rule, NamedIn):
         name = named_group(rule.regexes, rule.by, group.facts[place].tag or "") or "its group"
         return f"{name} is {'' if place in kept_by(rule, group) else 'not '}in the list"
+    if isinstance(rule, PulledWithin):
+        return pulled_text(rule, group.facts[place], group.now)
     return "it matches" if place in kept_by(rule, group) else "it does not match"
 
 

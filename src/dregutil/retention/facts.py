@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,6 +13,8 @@ from dregutil.oci.image import ImageDetails
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, Repository, Tag, parse_accessory_tag, parse_signature_tag
 from dregutil.oci.placeholder import is_placeholder
+from dregutil.pulls.evidence import last_pull
+from dregutil.pulls.pull import RepositoryPulls
 from dregutil.retention.holds import Holds
 from dregutil.retention.policy import PolicySet, applies_to
 from dregutil.retention.select import may_select_name
@@ -43,14 +45,16 @@ class Facts:
         holds: Holds,
         young_since: datetime | None,
         listings: Mapping[Repository, Listing] | None = None,
+        pulls: Callable[[Repository], RepositoryPulls] | None = None,
     ) -> None:
-        """`listings`: what the registry's service says."""
+        """`listings`: what the registry's service says; `pulls`: those that are recorded, if a rule asks for them."""
         self.database = database
         self.unread = unread
         self.wanted = wanted
         self.holds = holds
         self.young_since = young_since
         self._listings = listings or {}
+        self._pulls = pulls
         self._entries: dict[Repository, Mapping[Digest, Entry]] = {}
         self._known: dict[Digest, tuple[ImageDetails | None, Digest | None]] = {}
         self._placeholders: set[Digest] = set()
@@ -69,8 +73,11 @@ class Facts:
         self, repository: Repository, tags: Mapping[Tag, Digest], seen: Mapping[Tag, Sighting]
     ) -> Iterator[TagFacts]:
         digests = set(tags.values())
+        pulls = None if self._pulls is None else self._pulls(repository)
         for tag, digest in tags.items():
             facts, one = self._fact(repository, tag, digest), seen.get(tag)
+            if pulls is not None:
+                facts = replace(facts, pull=last_pull(pulls, tag, digest, facts.contains))
             if facts.subject is None and digest in self._accessories:
                 facts = replace(facts, subject=_subject_of(tag, digests))
             if one is not None:
@@ -85,8 +92,11 @@ class Facts:
 
     def of_untagged(self, repository: Repository, roots: Mapping[Digest, datetime | None]) -> Iterator[TagFacts]:
         """The facts of manifests without a tag. Their subject does not exist, so they have none."""
+        pulls = None if self._pulls is None or not roots else self._pulls(repository)
         for digest, since in roots.items():
-            yield replace(self._fact(repository, None, digest), seen=since, known_since=since, subject=None)
+            facts = self._fact(repository, None, digest)
+            pull = None if pulls is None else last_pull(pulls, None, digest, facts.contains)
+            yield replace(facts, seen=since, known_since=since, subject=None, pull=pull)
 
     def of_missing(self, repository: Repository, missing: Mapping[Tag, Missing]) -> Iterator[TagFacts]:
         """The facts of tags that are missing now, as far as known: nothing is read for them."""

@@ -26,6 +26,8 @@ from dregutil.retention.policy import (
     Within,
     named_group,
 )
+from dregutil.retention.pull_rules import PulledWithin
+from dregutil.retention.pulled import was_pulled
 from dregutil.retention.verdict import Late, TagFacts
 from dregutil.select.selector import Comparison
 from dregutil.select.version import Reading, read_version
@@ -239,6 +241,22 @@ def _named_in(rule: NamedIn, group: Group) -> Set[int]:
     return {place for place, one in enumerate(group.facts) if one.tag is not None and is_named(rule, one.tag)}
 
 
+def _pulled_within(rule: PulledWithin, group: Group) -> Set[int]:
+    """What may have come within the time is kept, too: nobody can have pulled it for longer."""
+    after = group.now - rule.age
+    return {
+        place
+        for place, (one, date) in enumerate(zip(group.facts, group.dates, strict=True))
+        if was_pulled(rule, one, group.now) or _may_have_come(one, date, after)
+    }
+
+
+def _may_have_come(facts: TagFacts, date: datetime | None, after: datetime) -> bool:
+    """Whether a tag came after a time; without a plausible date, the records must have known it before."""
+    arrival = latest_arrival(facts, date) or facts.known_since
+    return arrival is None or arrival > after
+
+
 def _all(rule: All, group: Group) -> Set[int]:
     kept = set(kept_by(rule.rules[0], group))
     for other in rule.rules[1:]:
@@ -263,5 +281,6 @@ _KEEPERS: Mapping[type[object], Callable[..., Set[int]]] = {
     VersionRule: _versions,
     LabelRule: _labels,
     NamedIn: _named_in,
+    PulledWithin: _pulled_within,
     All: _all,
 }

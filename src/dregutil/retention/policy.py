@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.retention.pull_rules import PulledWithin, PullSource
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.content_selector import ContentSelector
 from dregutil.select.glob import Glob
@@ -169,7 +170,7 @@ class NamedIn:
     column: int = field(default=0, compare=False)
 
 
-KeepRule: TypeAlias = Last | Calendar | Within | TagGlobs | VersionRule | LabelRule | NamedIn | All
+KeepRule: TypeAlias = Last | Calendar | Within | TagGlobs | VersionRule | LabelRule | NamedIn | PulledWithin | All
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,13 +288,15 @@ class InUseList:
 
 @dataclass(frozen=True, slots=True)
 class ParsedProtect:
-    """What no policy can remove. `aliases` are other host names of the registry, for reading `in_use`."""
+    """What no policy can remove. `aliases` are other host names of the registry, for reading `in_use`. `pulls`: what
+    `pulled_within` relies on."""
 
     tags: tuple[Glob, ...] = ()
     repositories: tuple[Glob, ...] = ()
     in_use: tuple[InUseList, ...] = ()
     aliases: tuple[str, ...] = ()
     labels: tuple[Label, ...] = ()
+    pulls: tuple[PullSource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ held while the run is at work.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -36,11 +36,14 @@ def protected_by(
     doomed: Iterable[_Doomed],
     unread: Mapping[Digest, DregutilError],
     now: datetime,
+    pulled: Container[tuple[Repository, Digest]] = frozenset(),
 ) -> Iterator[Hold]:
     """A hold for each of `doomed` that the policy protects, that is in use, or of which that is not known, because it
-    is `unread`. What is not there any more needs no hold."""
+    is `unread`; and for those that were `pulled` since the plan was made. What is not there any more needs no hold."""
     for one in doomed:
         why = _protects_digest(protect, used, one, unread)
+        if not why and (one.repository, one.digest) in pulled:
+            why = "pulled since the plan was made"
         if why:
             # Its tags as well: where the digest cannot be read, they stay all the same.
             yield Hold(one.repository, now, digest=one.digest, protected=why)

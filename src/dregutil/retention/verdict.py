@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.pulls.pull import Pull
 from dregutil.retention.holds import Hold
 
 __all__ = [
@@ -69,7 +70,8 @@ class TagFacts:
     `former`: what the records knew about a tag that was missing for a while and returned on the same digest.
     `young_since`: the records were lost, and the new ones began then. `held`: what keeps it regardless of the rules.
     `missing_since`: the tag has not been found since; it is not judged, and its image stays. `served`: what the
-    registry's service says about it. `content`: what is behind it, if it was read.
+    registry's service says about it. `content`: what is behind it, if it was read. `pull`: the last recorded
+    pull of it, or of something that it contains.
     """
 
     tag: Tag | None
@@ -89,6 +91,7 @@ class TagFacts:
     missing_since: datetime | None = None
     served: Served = _NOTHING_SERVED
     content: ImageDetails | None = None
+    pull: Pull | None = None
 
     @property
     def before(self) -> TagFacts:

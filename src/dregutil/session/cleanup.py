@@ -71,7 +71,7 @@ class CleanupSession(UndoSession):
         return Proposal(
             judged,
             untagged,
-            summaries(policies, judged.judgement, going),
+            summaries(judged.policies, judged.judgement, going),
             plan,
             seconds=self.seconds_for(plan),
             rules=self._rules(judged) if details else (),
@@ -179,7 +179,7 @@ class CleanupSession(UndoSession):
         verdict = verdict_on(reference, verdicts)
         found: Explanation | None = None
         if verdict is not None:
-            found = Explanation(verdict, tuple(explain(policies, verdicts, verdict, judged.judgement.now)))
+            found = Explanation(verdict, tuple(explain(judged.policies, verdicts, verdict, judged.judgement.now)))
         elif reference.tag is None and reference.digest is not None:
             graph = await self._survey(repository, reference.digest, source, untagged)
             found = unjudged(graph, reference.digest, verdicts, untagged.left_out.get(repository, ""))
@@ -195,12 +195,17 @@ class CleanupSession(UndoSession):
     async def _judge(self, asked: ToJudge, path: Path | None) -> Judged:
         """Judge the registry with the records of this machine; `path` is the file of the policies."""
         from dregutil.plan.cleanup import Remembered, judge_registry
+        from dregutil.retention.pulled import asks_for_pulls
 
         def remember(names: Collection[Repository]) -> Remembered:
             records = self.records
             runs = records.recent()
             missing = records.missing(asked.source.inventory, names, runs)
-            return Remembered(records.history, missing, self._current_holds(), records.young_since(path))
+            found = Remembered(records.history, missing, self._current_holds(), records.young_since(path))
+            if not asks_for_pulls(asked.policies):
+                return found
+            store = self._pull_store
+            return replace(found, pulls=store.pulls, sources=store.sources())
 
         return await judge_registry(self.address, self.database, asked, remember, self.read_contents)
 

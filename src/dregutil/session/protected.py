@@ -92,6 +92,7 @@ class ProtectedSession(PlanningSession):
         from dregutil.retention.image_name import registry_hosts
         from dregutil.retention.in_use import images_in, in_use_of
         from dregutil.retention.protected import protected_by
+        from dregutil.retention.pulled import asks_for_pulls
         from dregutil.retention.read_lists import manifests_of
 
         try:
@@ -109,9 +110,27 @@ class ProtectedSession(PlanningSession):
         doomed: dict[Repository, dict[Tag, Digest]] = {}
         for step in plan.steps:
             doomed.setdefault(step.repository, {}).update(dict.fromkeys(step.tags, step.digest))
-        # A list may name an image's ID or a child: only their contents say which manifests these are.
-        read = [(step.repository, step.digest) for step in plan.steps if images and step.kind is not StepKind.REFERRER]
+        # A list may name an image's ID or a child, and a child may be pulled: only contents say what these belong to.
+        by_pulls = asks_for_pulls(policies)
+        asks = by_pulls or bool(images)
+        read = [(step.repository, step.digest) for step in plan.steps if asks and step.kind is not StepKind.REFERRER]
         unread = await self.read_contents(read)
         lookup = manifests_of(self.database) if images else None
         used = in_use_of(protect, images, Inventory(doomed), self.address, lookup)
-        return Holds(tuple(protected_by(protect, used, plan.steps, unread, datetime.now(UTC))))
+        pulled = self._pulled_since(plan) if by_pulls else frozenset()
+        return Holds(tuple(protected_by(protect, used, plan.steps, unread, datetime.now(UTC), pulled)))
+
+    def _pulled_since(self, plan: Plan) -> frozenset[tuple[Repository, Digest]]:
+        """The digests of a plan that were pulled since it was made, or something below them, or one of their tags."""
+        from dregutil.pulls.evidence import last_pull
+
+        store, found = self._pull_store, set[tuple["Repository", "Digest"]]()
+        for repository, steps in plan.by_repository.items():
+            pulls = store.pulls(repository)
+            for step in steps:
+                below = tuple(self._below(step.digest))
+                last = [last_pull(pulls, tag, step.digest, below) for tag in step.tags or (None,)]
+                # To the second: what was pulled in the second of the plan may have been pulled after it.
+                if any(pull is not None and pull.at >= plan.made_at.replace(microsecond=0) for pull in last):
+                    found.add((repository, step.digest))
+        return frozenset(found)

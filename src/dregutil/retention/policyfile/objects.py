@@ -17,6 +17,7 @@ import yaml
 from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
 from dregutil.retention.policyfile.reader import PolicyError, Reader
 from dregutil.retention.policyfile.tree import Tree
+from dregutil.retention.pull_rules import PullSource
 from dregutil.select.quantity import duration_as_written
 
 __all__ = ["Keep", "Policy", "Protect", "RegexGroup", "Select", "policy_set"]
@@ -33,13 +34,13 @@ class Keep:
     """The rules of a policy. A tag that any of them keeps stays.
 
     `last`: the newest images, in the policy's order; with `count="tags"`, the newest tags. `daily`, `weekly`,
-    `monthly`, `yearly`: the newest of each of the last so many that have any. `within`: what is younger. `tags`:
-    globs. `versions`: comparisons (`>=2.0`). `all`: rules that must keep a tag together. `label`: labels or
-    annotations that an image has, `{"team": "platform"}` or `["team"]`; any of them is enough. `named_in`: groups
-    whose name, the group `by` of the regex, is in a list. `none=True`: nothing, explicitly. A duration is a
-    `timedelta` or a string (`90d`).
+    `monthly`, `yearly`: the newest of each of the last so many that have any. `within`: what is younger.
+    `pulled_within`: what was pulled or came since then; `protect` says what records pulls. `tags`: globs. `versions`:
+    comparisons (`>=2.0`). `all`: rules that must keep a tag together. `label`: labels or annotations that an image has,
+    `{"team": "platform"}` or `["team"]`; any of them is enough. `named_in`: groups whose name, the group `by` of the
+    regex, is in a list. `none=True`: nothing, explicitly. A duration is a `timedelta` or a string (`90d`).
 
-    The values are checked by `Policy`. Raises TypeError if a list is expected and something else given.
+        The values are checked by `Policy`. Raises TypeError if a list is expected and something else given.
     """
 
     last: int | None = None
@@ -49,6 +50,7 @@ class Keep:
     monthly: int | None = None
     yearly: int | None = None
     within: timedelta | str | None = None
+    pulled_within: timedelta | str | None = None
     tags: Sequence[str] | None = None
     versions: Sequence[str] | None = None
     named_in: str | NameList | None = None
@@ -150,9 +152,11 @@ class Protect:
     in_use: Sequence[InUseList] | None = None
     aliases: Sequence[str] | None = None
     labels: Labels | None = None
+    pulls: Sequence[PullSource] | None = None
 
     def __post_init__(self) -> None:
         _take_lists(self, "tags", "repositories", "aliases")
+        _take_lists(self, "pulls", of=PullSource)
         _take_labels(self, "labels")
         _take_lists(self, "in_use", of=InUseList)
 
@@ -199,6 +203,9 @@ def _keys(value: object) -> Mapping[str, object] | None:
     """The keys of a section of the file, or None if `value` is not a section."""
     if isinstance(value, InUseList | DoomedList):
         return {"file": value.file, "max_age": value.max_age}
+    if isinstance(value, PullSource):
+        since = None if value.since is None else value.since.isoformat()
+        return {value.kind.value: "true", "since": since, "max_gap": value.max_gap}
     if isinstance(value, NameList):
         return {"file": value.file, "max_age": value.max_age, "max_shrink": value.max_shrink}
     if isinstance(value, Expires):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from fractions import Fraction
 from typing import Any
 
 import yaml
 
 from dregutil.errors import UsageError, escaped
+from dregutil.pulls.pull import SourceKind
 from dregutil.retention.policy import (
+    DAY,
     DoomedList,
     Expires,
     InUseList,
@@ -26,6 +28,8 @@ from dregutil.retention.policy import (
 from dregutil.retention.policyfile.rules import KeepReader, parse_label, parse_range, read_labels
 from dregutil.retention.policyfile.shape import REMOVING
 from dregutil.retention.policyfile.tree import Mistake, Tree, parse_choice
+from dregutil.retention.pull_rules import PullSource
+from dregutil.retention.pulled import asks_for_pulls
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.content_selector import ContentSelector
 from dregutil.select.glob import Glob, parse_glob
@@ -82,7 +86,10 @@ class Reader:
             names.add(policy.name)
             policies.append(policy)
         zone = tree.read(keys.get("timezone"), _zone)
-        return PolicySet(tuple(policies), self._protect(keys.get("protect")), zone or UTC, name)
+        found = PolicySet(tuple(policies), self._protect(keys.get("protect")), zone or UTC, name)
+        if tree.root is not None and asks_for_pulls(found) and not found.protect.pulls:
+            tree.wrong(tree.root, "'pulled_within' needs `protect: {pulls: …}`, which says what records pulls")
+        return found
 
     def _settings(self, keys: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         tree = self.tree
@@ -117,6 +124,22 @@ class Reader:
             tuple(lists),
             tree.read_all(keys.get("aliases"), str),
             read_labels(tree, keys.get("labels")),
+            tuple(self._pull_source(item) for item in tree.items(keys.get("pulls"))),
+        )
+
+    def _pull_source(self, node: Any) -> PullSource:
+        tree = self.tree
+        keys = tree.section(node, "pulls")
+        kinds = [kind for kind in SourceKind if tree.switch(keys.get(kind.value), default=False)]
+        if len(kinds) != 1 and not tree.mistakes:
+            names = ", ".join(f"{kind.value}: true" for kind in SourceKind)
+            tree.wrong(node, f"a source of pulls has one of {names}")
+        return PullSource(
+            kinds[0] if kinds else SourceKind.EVENTS,
+            tree.read(keys.get("since"), _day),
+            tree.read(keys.get("max_gap"), parse_duration) or DAY,
+            node.start_mark.line + 1,
+            node.start_mark.column + 1,
         )
 
     def policy(self, node: Any, defaults: dict[str, Any]) -> ParsedPolicy:
@@ -228,6 +251,14 @@ class Reader:
 
         found = self.tree.read_all(node, read)
         return tuple(name for name in found if name != "repository")
+
+
+def _day(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a date, such as 2026-08-01") from error
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _regex(text: str) -> BoundedRegex:

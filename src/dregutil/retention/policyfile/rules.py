@@ -25,6 +25,7 @@ from dregutil.retention.policy import (
     Within,
 )
 from dregutil.retention.policyfile.tree import Tree, parse_choice, parse_number
+from dregutil.retention.pull_rules import PulledWithin
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.glob import Glob, parse_glob
 from dregutil.select.quantity import parse_duration
@@ -81,6 +82,9 @@ class KeepReader:
             elif key == "within":
                 age: timedelta | None = tree.read(node, parse_duration)
                 found += [] if age is None else [Within(age, f"within: {node.value}")]
+            elif key == "pulled_within":
+                lately: timedelta | None = tree.read(node, parse_duration)
+                found += [] if lately is None else [PulledWithin(lately, f"pulled_within: {node.value}")]
             elif key == "tags":
                 globs: tuple[Glob, ...] = tree.read_all(node, parse_glob)
                 found.append(TagGlobs(globs, f"tags: {', '.join(glob.text for glob in globs)}"))

@@ -62,6 +62,7 @@ _RULES: Mapping[str, _Schema] = {
     "monthly": _number("the newest of each of the last months that have any, for this many months"),
     "yearly": _number("the newest of each of the last years that have any, for this many years"),
     "within": _duration("everything younger"),
+    "pulled_within": _duration("everything that was pulled or came since; needs protect: pulls"),
     "tags": _texts("globs of tags"),
     "versions": _texts("comparisons of versions, such as '>=2.0'"),
     "named_in": {
@@ -85,11 +86,19 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
         "repositories": _texts("globs of repositories from which no policy can remove anything"),
         "in_use": _list("in_use", "lists of images in use"),
         "labels": _labels("labels and annotations of images that no policy can remove, as in keep"),
+        "pulls": _list("pulls", "what records pulls, for pulled_within: all of these must have recorded them"),
         "aliases": _texts("other host names of this registry, for reading the lists"),
     },
     "in_use": {
         "file": {"description": "a path, from the policy file's folder; - is standard input", "type": "string"},
         "max_age": _duration("the run is refused if the file is older"),
+    },
+    "pulls": {
+        "events": _switch("the registry's notifications, as `dregutil listen` records them"),
+        "log": _switch("access logs, as `dregutil pulls read` records them"),
+        "server": _switch("the API of the registry's service"),
+        "since": {"description": "a date; nothing before it counts as recorded", "type": "string"},
+        "max_gap": _duration("what was before a longer gap is not known (default 24h)"),
     },
     "named_in": {
         "file": {"description": "a path, from the policy file's folder: a name in each line", "type": "string"},
