@@ -14,6 +14,7 @@ import pytest
 from dregutil.pulls.pull import SourceKind
 from images import ACCEPT, Pusher
 from listening import Listening, until
+from program import Program
 from servers import DistributionServer, find_program
 from servers.real import KINDS
 
@@ -177,3 +178,52 @@ def test_a_registry_that_was_restarted_leaves_a_gap(listening: Listening) -> Non
     assert first <= gap.since < gap.until
     assert gap.why == "the registry was started again"
     assert listening.pulled("shop/web", one["digest"], "containerd/2.2.0") or gap.until > first
+
+
+def test_ls_and_why_show_the_last_pull(listening: Listening, tmp_path: Path) -> None:
+    with Pusher(listening.server.url) as pusher:
+        one = pusher.push_image("shop/web", "1.0", seed="one")
+        pusher.push_image("shop/web", "2.0", seed="two")
+    pull(listening, "shop/web", "1.0", "containerd/2.1.0")
+    until(lambda: listening.pulled("shop/web", one["digest"], "containerd/2.1.0"))
+    (tmp_path / "policy.yml").write_text('version: 1\npolicies: [{name: p, repositories: ["**"], keep: {last: 1}}]\n')
+    listed = listening.program.run("ls", "--columns", "tag,pulled", "--format", "json")
+    assert listed.returncode == 0, listed.stderr
+    pulled = {found["tag"]: found["pulled"] for found in json.loads(listed.stdout)}
+    assert pulled["1.0"] is not None
+    assert pulled["2.0"] is None
+    explained = listening.program.run("why", "shop/web:1.0", "-f", "policy.yml")
+    assert "ago by containerd/2.1.0 (events since" in explained.stdout
+    never = listening.program.run("why", "shop/web:2.0", "-f", "policy.yml")
+    assert "no pull is recorded (events since" in never.stdout
+
+
+def test_a_warning_where_everyone_may_send(tmp_path: Path) -> None:
+    program = Program("http://127.0.0.1:1", tmp_path)
+    running = program.start("listen", "--addr", "0.0.0.0:0")
+    assert running.stderr is not None
+    assert "warning" in running.stderr.readline()
+    assert "--token-file" in running.stderr.readline()
+    assert "listening on" in running.stderr.readline()
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=30)[0] == ""
+    assert running.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("listen", "--addr", "nowhere"),
+        ("listen", "--addr", "127.0.0.1:99999"),
+        ("listen", "--token-file", "absent"),
+        ("listen", "--token-file", "empty"),
+        ("pulls", "read"),
+        ("pulls", "--line-format", "x"),
+        ("pulls", "read", "empty", "--line-format", "("),
+    ],
+)
+def test_usage(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    done = Program("http://127.0.0.1:1", tmp_path).run(*arguments)
+    assert done.returncode == 2
+    assert "defect" not in done.stderr

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import sizes_below
 from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.oci.placeholder import LEFT_BEHIND
+from dregutil.pulls.coverage import source_since
+from dregutil.pulls.pull import Pull, Source
 from dregutil.retention.explain import Factor
 from dregutil.retention.holds import Hold
 from dregutil.retention.verdict import Decision, Reason, ReasonKind, TagFacts, Verdict
+from dregutil.select.quantity import age_as_written
 
-__all__ = ["Explanation", "left_behind", "unjudged", "verdict_on", "with_elsewhere", "with_hold"]
+__all__ = ["Explanation", "left_behind", "unjudged", "verdict_on", "with_elsewhere", "with_hold", "with_pull"]
+
+_LONGEST_GAP = timedelta(days=1)
 
 _NOT_KNOWN = (
     "it has no tag, and no policy with `untagged: true` knows of it; our records know what lost its last tag since "
@@ -79,6 +85,23 @@ def with_hold(found: Explanation, hold: Hold | None) -> Explanation:
         return found
     kind = ReasonKind.PUT_BACK if hold.run else ReasonKind.ON_HOLD
     return Explanation(found.verdict, (Factor(kind.value, keeps=True, text=hold.reason), *found.factors))
+
+
+def with_pull(found: Explanation, pull: Pull | None, sources: Sequence[Source], now: datetime) -> Explanation:
+    """Add the last recorded pull, which keeps nothing by itself; nothing if no pulls are recorded at all."""
+    since = [
+        f"{source.kind.value} since {began:%Y-%m-%d}"
+        for source in sources
+        if (began := source_since(source, now, _LONGEST_GAP)) is not None
+    ]
+    if pull is None and not since:
+        return found
+    text = "no pull is recorded"
+    if pull is not None:
+        by = f" by {pull.agent}" if pull.agent else ""
+        text = f"{age_as_written(now - pull.at)} ago{by}"
+    text += f" ({', '.join(since)})" if since else " (nothing records pulls now)"
+    return Explanation(found.verdict, (*found.factors, Factor("last pull", keeps=False, text=text)))
 
 
 def with_elsewhere(found: Explanation, inventory: Inventory) -> Explanation:

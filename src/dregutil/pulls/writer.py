@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from dregutil.oci.listing import Listing
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.pulls.agents import IgnoredAgents
 from dregutil.pulls.event import Event
 from dregutil.pulls.pull import SourceKind
 from dregutil.pulls.tables import lay_out
 
-__all__ = ["Batch", "LogPosition", "PullWriter", "batch_of"]
+__all__ = ["Batch", "LogPosition", "PullWriter", "batch_of", "batch_of_listings"]
 
 _MOST_AGENTS = 500  # names; those that no pull refers to any more are dropped beyond that
 _MOST_INSTANCES = 200
@@ -52,6 +53,16 @@ class LogPosition:
     until: int | None
 
 
+def batch_of_listings(listings: Mapping[Repository, Listing], now: datetime) -> Batch:
+    """What a registry's service says of its manifests, with and without a tag."""
+    batch, latest = Batch(), int(now.timestamp())
+    for repository, listing in listings.items():
+        for entry in listing.entries:
+            if entry.pulled is not None and entry.pulled.timestamp() >= 0:
+                batch.add(repository, entry.digest, min(int(entry.pulled.timestamp()), latest), "")
+    return batch
+
+
 def batch_of(events: Iterable[Event], ignored: IgnoredAgents, now: datetime) -> Batch:
     """What events say. A time after `now` is `now`: clocks differ. A pull counts for the digest that it got."""
     batch, latest = Batch(), int(now.timestamp())
@@ -86,6 +97,13 @@ class PullWriter:
             "SELECT head, offset, before, until FROM log_file WHERE head = ?", (head,)
         ).fetchone()
         return None if row is None else LogPosition(*row)
+
+    def extend(self, batch: Batch, at: int) -> None:
+        """Record a batch, and that it holds for the whole time from the first such batch up to `at`."""
+        with self.transaction():
+            source = self._source_id()
+            self._write_pulls(batch, source)
+            self._extend(source, at, at)
 
     def write(self, batch: Batch, span: tuple[int, int] | None = None, position: LogPosition | None = None) -> None:
         """Record a batch. `span`: a time that the source has recorded entirely; with instances, it follows from

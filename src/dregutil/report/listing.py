@@ -9,6 +9,7 @@ from datetime import datetime
 from dregutil.inventory.tag_history import Sighting
 from dregutil.oci.image import ImageDetails, known_date
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.pulls.pull import Pull
 from dregutil.report.layout import Column, table_lines
 from dregutil.report.text import short_tag
 from dregutil.report.units import age_text, size_text
@@ -18,7 +19,7 @@ __all__ = ["COLUMNS", "DEFAULT", "SORTS", "ListedTag", "listing_lines", "listing
 
 COLUMNS = (
     *("repository", "tag", "image", "age", "created", "size", "platforms", "digest"),
-    *("type", "labels", "pushed", "freed"),
+    *("type", "labels", "pushed", "pulled", "freed"),
 )
 DEFAULT = ("repository", "tag", "age", "size", "platforms", "digest")
 SORTS = ("name", "version", "age", "size")
@@ -27,7 +28,8 @@ SORTS = ("name", "version", "age", "size")
 @dataclass(frozen=True, slots=True)
 class ListedTag:
     """A tag as it is listed. `details` is what its image contains; None if it was not read. `sighting`: what the
-    records know of when it came. `freed`: bytes that removing this tag alone would free."""
+    records know of when it came. `freed`: bytes that removing this tag alone would free. `pull`: the
+    last one that is recorded."""
 
     repository: Repository
     tag: Tag
@@ -35,6 +37,7 @@ class ListedTag:
     details: ImageDetails | None = None
     sighting: Sighting | None = None
     freed: int | None = None
+    pull: Pull | None = None
 
 
 def sorted_tags(tags: Iterable[ListedTag], by: str, now: datetime, *, is_reversed: bool = False) -> list[ListedTag]:
@@ -93,6 +96,7 @@ _LAYOUT = {
     "type": Column("TYPE", cut="middle", least=12),
     "labels": Column("LABELS", cut="end", least=10),
     "pushed": Column("PUSHED"),
+    "pulled": Column("PULLED"),
     "freed": Column("FREED", right=True),
 }
 
@@ -105,6 +109,7 @@ def _cell(name: str, now: datetime, address: str, *, is_short: bool) -> Callable
         "image": lambda one: f"{one.repository}:{one.tag}" if is_short else f"{address}/{one.repository}:{one.tag}",
         "digest": lambda one: one.digest.hex[:12] if is_short else one.digest,
         "pushed": lambda one: _pushed_text(one.sighting, now),
+        "pulled": lambda one: "-" if one.pull is None else f"{age_text((now - one.pull.at).total_seconds())} ago",
         "freed": lambda one: "-" if one.freed is None else size_text(one.freed),
     }
     return plain.get(name) or (lambda one: "-" if one.details is None else _content(name, one.details, now))
@@ -144,6 +149,8 @@ def _values(name: str, one: ListedTag, address: str) -> dict[str, object]:
             "pushed_after": sighting.unseen.isoformat() if sighting and came and sighting.unseen else None,
             "pushed_before": None if sighting is None else sighting.known_since.isoformat(),
         }
+    if name == "pulled":
+        return {"pulled": None if one.pull is None else one.pull.at.isoformat()}
     if name in ("age", "created"):
         created = None if details is None else details.created
         return {"created": None if created is None else created.isoformat()}

@@ -29,7 +29,8 @@ def pull_lines(report: PullReport, *, width: int | None) -> Iterator[str]:
 
 
 def _row(one: ImagePull, report: PullReport, *, is_short: bool) -> tuple[str, ...]:
-    image = f"{one.repository}:{short_tag(one.tag) if is_short else one.tag}"
+    tag = one.tag or ""
+    image = f"{one.repository}:{short_tag(tag) if is_short else tag}"
     if one.pull is None:
         return image, "not recorded", "-", "-"
     when = f"{age_text((report.now - one.pull.at).total_seconds())} ago"

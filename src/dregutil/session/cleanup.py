@@ -162,7 +162,12 @@ class CleanupSession(UndoSession):
         """Every rule and reference that keeps or removes an image, `repository:tag` or `repository@digest`. Raises
         UsageError for an image without tag and digest, NotFoundError, and the errors of `plan_cleanup`."""
         from dregutil.plan.cleanup import ToJudge
-        from dregutil.plan.why import Explanation, left_behind, unjudged, verdict_on, with_elsewhere, with_hold
+        from dregutil.plan.why import (
+            Explanation,
+            left_behind,
+            unjudged,
+            verdict_on,
+        )
         from dregutil.retention.explain import explain
         from dregutil.select.find import check_was_read
 
@@ -189,7 +194,16 @@ class CleanupSession(UndoSession):
         if found is None:
             check_was_read(reference, source)
             raise await self._absent(reference)
-        held = self._current_holds().on(repository, found.verdict.facts.tag, found.verdict.facts.digest)
+        return self._with_records(found, repository, source)
+
+    def _with_records(self, found: Explanation, repository: Repository, source: CrawlResult) -> Explanation:
+        """Add the hold of the image, its last pull, and where else it is. Raises JournalError."""
+        from dregutil.plan.why import with_elsewhere, with_hold, with_pull
+
+        facts = found.verdict.facts
+        held = self._current_holds().on(repository, facts.tag, facts.digest)
+        report = self.last_pulls([(repository, facts.tag, facts.digest)])
+        found = with_pull(found, report.images[0].pull, report.sources, report.now)
         return with_elsewhere(with_hold(found, held), source.inventory)
 
     async def _judge(self, asked: ToJudge, path: Path | None) -> Judged:

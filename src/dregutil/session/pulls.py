@@ -6,20 +6,23 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dregutil.oci.names import Digest, Reference, Tag
+from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.session.finding import FindingSession
 
 if TYPE_CHECKING:
     from dregutil.pulls.listener import ListenerCounts
     from dregutil.pulls.log_files import LogRead
+    from dregutil.pulls.pull import RepositoryPulls
     from dregutil.pulls.store import PullStore
     from dregutil.pulls.writer import Batch
-    from dregutil.session.results import ImagePull, ImageTag, PullReport
+    from dregutil.session.results import ImageTag, PullReport, PullSync
     from dregutil.session.stop import Stop
 
 __all__ = ["PullSession"]
 
-_EVENTS = "notifications"  # the name of the source of events
+# Names of sources.
+_EVENTS = "notifications"
+_SERVICE = "service"
 
 
 class PullSession(FindingSession):
@@ -31,17 +34,22 @@ class PullSession(FindingSession):
 
         Raises NotFoundError, JournalError if the records cannot be used, and the errors of `tags`.
         """
+        tags = await self._pulled_tags(images)
+        await self.read_contents([(one.repository, one.digest) for one in tags])
+        return self.last_pulls([(one.repository, one.tag, one.digest) for one in tags])
+
+    def last_pulls(self, images: Iterable[tuple[Repository, Tag | None, Digest]]) -> PullReport:
+        """The last recorded pull of images whose contents were read. Raises JournalError."""
         from dregutil.pulls.evidence import last_pull
         from dregutil.session.results import ImagePull, PullReport
 
-        tags = await self._pulled_tags(images)
-        await self.read_contents([(one.repository, one.digest) for one in tags])
-        store = self._pull_store
-        recorded = {name: store.pulls(name) for name in dict.fromkeys(one.repository for one in tags)}
-        found: list[ImagePull] = []
-        for one in tags:
-            pull = last_pull(recorded[one.repository], one.tag, one.digest, self._below(one.digest))
-            found.append(ImagePull(one.repository, one.tag, one.digest, pull))
+        store, found = self._pull_store, []
+        recorded: dict[Repository, RepositoryPulls] = {}
+        for name, tag, digest in images:
+            if name not in recorded:
+                recorded[name] = store.pulls(name)
+            pull = last_pull(recorded[name], tag, digest, self._below(digest))
+            found.append(ImagePull(name, tag, digest, pull))
         return PullReport(tuple(found), store.sources(), datetime.now(UTC))
 
     async def listen(
@@ -95,6 +103,39 @@ class PullSession(FindingSession):
                 writer.write(read.batch, read.span, read.position)
             found.append(read)
         return tuple(found)
+
+    async def sync_pulls(self, *repositories: str) -> PullSync:
+        """Record what the API of the registry's service says of pulls, now, of all repositories or of some (names).
+
+        Raises NoListingError if there is no such API, or it says nothing of pulls; JournalError and the errors of
+        `crawl`.
+        """
+        from dregutil.errors import NoListingError
+        from dregutil.pulls.pull import SourceKind
+        from dregutil.pulls.writer import batch_of_listings
+        from dregutil.select.named import parse_repositories
+        from dregutil.session.results import PullSync
+
+        names = parse_repositories(repositories, self.address) if repositories else None
+        async with self.connected() as registry:
+            await registry.ping()
+            if registry.native is not None:
+                await registry.native.discover()  # otherwise small repositories are read without it
+        found, now = await self._crawl(names), datetime.now(UTC)
+        batch = batch_of_listings(found.listings, now)
+        knows_all = [name for name, one in found.listings.items() if one.has_pulls]
+        if not batch.pulls and not knows_all:
+            raise NoListingError(
+                f"{self.address.name} does not say when images were pulled",
+                advice=f"{self._advise('listen')} records them from notifications, and `pulls read` from access logs",
+            )
+        with self._pull_store.writer(SourceKind.SERVER, _SERVICE) as writer:
+            if found.complete and len(knows_all) == len(found.inventory.repositories):
+                writer.extend(batch, int(now.timestamp()))
+            else:
+                writer.write(batch)
+        doubts = dict.fromkeys(doubt for one in found.listings.values() for doubt in one.doubts)
+        return PullSync(len(found.listings), len(batch.pulls), tuple(doubts))
 
     def _add_digests(self, batch: Batch) -> None:
         """A pull by tag in a log names no digest: where the records know what the tag named then, it counts for that,

@@ -27,6 +27,7 @@ __all__ = [
     "ImagePull",
     "ImageTag",
     "PullReport",
+    "PullSync",
     "SearchResult",
     "StorageCheckup",
     "UsageSort",
@@ -64,12 +65,22 @@ class ImageTag:
 
 @dataclass(frozen=True, slots=True)
 class ImagePull:
-    """A tag, its digest, and its last pull; None if none is recorded."""
+    """A tag, or None for a digest alone, its digest, and its last pull; None if none is recorded."""
 
     repository: Repository
-    tag: Tag
+    tag: Tag | None
     digest: Digest
     pull: Pull | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PullSync:
+    """What the registry's service said: the number of repositories that it listed, and of manifests that were pulled.
+    `doubts` says what to know about these values."""
+
+    repositories: int
+    pulls: int
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

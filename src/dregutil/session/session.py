@@ -31,7 +31,8 @@ class AsyncSession(CleanupSession):
     To read: `tags`, `contents`, `inspect`, `find`, `disk_usage`, `check`, `why`. To plan, which changes nothing:
     `plan_removal`, `plan_repository_removal`, `plan_cleanup`. To remove and put back: `apply`, `resume`, `undo`; `runs`
     lists what is recorded, `removed_images` what can still come back. To keep: `hold`, `holds`, `end_hold`. When images
-    were last pulled: `pulls`, `listen`, `read_pulls`. The other methods are the parts of these.
+    were last pulled: `pulls`, `listen`, `read_pulls`,
+    `sync_pulls`. The other methods are the parts of these.
     """
 
     async def disk_usage(self, *repositories: str, by: str = "repo") -> Weighed:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from dregutil.oci.names import Digest, Repository, Tag
     from dregutil.pulls.listener import ListenerCounts
     from dregutil.pulls.log_files import LogRead
-    from dregutil.session.results import PullReport
+    from dregutil.session.results import PullReport, PullSync
     from dregutil.session.session import AsyncSession
     from dregutil.session.stop import Stop
 
@@ -28,10 +29,16 @@ class PullVerbs:
     def pulls(self, *images: str) -> PullReport:
         return self._run(self._session.pulls(*images))
 
+    def last_pulls(self, images: Iterable[tuple[Repository, Tag | None, Digest]]) -> PullReport:
+        return self._session.last_pulls(images)
+
     def read_pulls(
         self, *files: str, line_format: str | None = None, ignore: Iterable[str] | None = None
     ) -> tuple[LogRead, ...]:
         return self._run(self._session.read_pulls(*files, line_format=line_format, ignore=ignore))
+
+    def sync_pulls(self, *repositories: str) -> PullSync:
+        return self._run(self._session.sync_pulls(*repositories))
 
     def listen(
         self,

@@ -26,7 +26,7 @@ from dregutil.session.sync import Session
 
 __all__ = ["ls"]
 
-_OF_CONTENTS = {"age", "created", "size", "platforms", "type", "labels"}
+_OF_CONTENTS = {"age", "created", "size", "platforms", "type", "labels", "pulled"}
 _DEFAULT = {"text": DEFAULT, "table": ("repository", "tag", "created", "size", "platforms", "digest")}
 _DATA = ("repository", "tag", "image", "digest", "created", "size", "platforms")
 
@@ -48,6 +48,8 @@ def ls(args: argparse.Namespace, settings: Settings) -> int:
             tags, code = _described(registry, tags, code, reads=reads)
         if "pushed" in columns:
             tags = _sighted(registry, tags)
+        if "pulled" in columns:
+            tags = _pulled(registry, tags)
         if "freed" in columns:
             tags, code = _weighed(registry, source, tags, code)
     address = settings.address.name
@@ -81,6 +83,11 @@ def _sighted(registry: Session, tags: Collection[ListedTag]) -> list[ListedTag]:
         listed[one.repository][one.tag] = one.digest
     seen = {name: history.of(name, found) for name, found in listed.items()}
     return [replace(one, sighting=seen[one.repository].get(one.tag)) for one in tags]
+
+
+def _pulled(registry: Session, tags: Collection[ListedTag]) -> list[ListedTag]:
+    images = registry.last_pulls([(one.repository, one.tag, one.digest) for one in tags]).images
+    return [replace(one, pull=image.pull) for one, image in zip(tags, images, strict=True)]
 
 
 def _weighed(

@@ -12,8 +12,8 @@ __all__ = ["COMMANDS", "TITLE", "add_tag_query"]
 
 _SORT = "age: oldest first; size: largest first; default: version, within each repository"
 _COLUMNS = (
-    "such as repository,tag,created; '+pushed,labels' adds to the usual ones; also image, type, freed (what removing "
-    "the tag alone would free)"
+    "such as repository,tag,created; '+pushed,labels' adds to the usual ones; also image, type, pulled (see "
+    "`pulls`), freed (what removing the tag alone would free)"
 )
 
 

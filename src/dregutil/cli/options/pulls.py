@@ -14,7 +14,7 @@ _IGNORE = "an agent whose pulls do not count; repeat it. In place of: trivy, gry
 
 _WORDS = (
     "repositories, globs of them, or repository:tag (default: all); or `read` and files of access logs, plain or .gz, "
-    "'-' for standard input"
+    "'-' for standard input; or `sync`, to record what the registry's service knows"
 )
 _LINE_FORMAT = (
     "for logs in another format: a regular expression with the groups (?P<time>…), method, path, status, agent"

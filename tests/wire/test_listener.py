@@ -1,0 +1,135 @@
+"""What answers a registry's notifications: who may send them, what is refused, and what shares a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from dregutil.errors import UsageError
+from dregutil.oci.names import Digest, Repository
+from dregutil.pulls.event import LARGEST_ENVELOPE
+from dregutil.pulls.listener import Listener
+from dregutil.pulls.store import PullStore
+
+WEB = Repository("shop/web")
+
+
+def notification(*numbers: int) -> bytes:
+    def event(number: int) -> dict[str, Any]:
+        return {
+            "id": f"id-{number}",
+            "timestamp": "2026-11-26T16:12:30Z",
+            "action": "pull",
+            "target": {"repository": WEB, "digest": Digest.of(str(number).encode())},
+            "request": {"useragent": "docker/28"},
+            "source": {"addr": "vm:5000", "instanceID": "a"},
+        }
+
+    return json.dumps({"events": [event(number) for number in numbers]}).encode()
+
+
+@asynccontextmanager
+async def listening(store: PullStore, token: str = "") -> AsyncIterator[tuple[Listener, str, aiohttp.ClientSession]]:
+    listener = Listener(store, "notifications", token=token)
+    async with listener.listening("127.0.0.1", 0) as (host, port), aiohttp.ClientSession() as session:
+        yield listener, f"http://{host}:{port}", session
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PullStore:
+    return PullStore(tmp_path, "registry.example.com")
+
+
+async def send(session: aiohttp.ClientSession, url: str, body: bytes, **headers: str) -> int:
+    async with session.post(url, data=io.BytesIO(body), headers=headers) as answer:
+        return answer.status
+
+
+async def test_what_is_answered_with_204_is_on_the_disk(store: PullStore) -> None:
+    async with listening(store) as (listener, url, session):
+        for number in range(5):
+            assert await send(session, f"{url}/events", notification(number)) == 204
+            assert Digest.of(str(number).encode()) in store.pulls(WEB).digests
+        assert listener.counts.events == 5
+
+
+async def test_notifications_at_once_share_a_transaction(store: PullStore) -> None:
+    async with listening(store) as (listener, url, session):
+        answers = await asyncio.gather(*(send(session, f"{url}/events", notification(number)) for number in range(60)))
+        assert set(answers) == {204}
+        assert listener.counts.events == 60
+        assert listener.counts.commits < 60
+    assert len(store.pulls(WEB).digests) == 60
+
+
+async def test_what_comes_twice_counts_once(store: PullStore) -> None:
+    async with listening(store) as (listener, url, session):
+        for _ in range(3):
+            assert await send(session, f"{url}/events", notification(1, 2)) == 204
+        assert (listener.counts.events, listener.counts.doubles) == (2, 4)
+
+
+@pytest.mark.parametrize("given", ["", "Bearer", "Bearer wrong", "Basic secret", "Bearer secret2", "Bearer sécret"])
+async def test_without_the_token_nothing_is_recorded(store: PullStore, given: str) -> None:
+    async with listening(store, "secret") as (_, url, session):
+        assert await send(session, f"{url}/events", notification(1), Authorization=given) == 401
+        assert store.pulls(WEB).digests == {}
+        assert await send(session, f"{url}/events", notification(1), Authorization="Bearer secret") == 204
+        assert len(store.pulls(WEB).digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{}", 400),
+        (b"\xff", 400),
+        (b" " * (LARGEST_ENVELOPE + 1), 413),
+        (b'{"events": []}', 204),
+        (b'{"events": [1, {"action": "pull"}]}', 204),
+    ],
+)
+async def test_what_is_no_notification_is_refused(store: PullStore, body: bytes, status: int) -> None:
+    """A malformed event alone is not: the registry would send it again for ever."""
+    async with listening(store) as (listener, url, session):
+        assert await send(session, f"{url}/events", body) == status
+        assert listener.counts.malformed == (2 if b"action" in body else 0)
+        assert await send(session, f"{url}/events", notification(1)) == 204
+
+
+async def test_other_addresses_and_methods(store: PullStore) -> None:
+    async with listening(store, "secret") as (_, url, session):
+        for path, status in (("/healthz", 200), ("/events", 405), ("/other", 404)):
+            async with session.get(url + path) as answer:
+                assert answer.status == status, path
+
+
+async def test_what_cannot_be_recorded_is_no_success(store: PullStore) -> None:
+    async with listening(store) as (_, url, session):
+        assert await send(session, f"{url}/events", notification(1)) == 204
+        whole = store.path.read_bytes()
+        store.path.write_bytes(b"damaged" * 1000)
+        assert await send(session, f"{url}/events", notification(2)) == 503
+        async with session.get(f"{url}/healthz") as answer:
+            assert answer.status == 503
+        store.path.write_bytes(whole)
+        assert await send(session, f"{url}/events", notification(2)) == 204
+        async with session.get(f"{url}/healthz") as answer:
+            assert answer.status == 200
+    assert len(store.pulls(WEB).digests) == 2
+
+
+async def test_an_address_in_use_is_an_error(store: PullStore) -> None:
+    async with listening(store) as (_, url, _):
+        port = int(url.rpartition(":")[2])
+        with pytest.raises(UsageError, match="cannot listen"):
+            async with Listener(store, "other").listening("127.0.0.1", port):
+                pass
