@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from dregutil.retention.explain import Factor
     from dregutil.retention.holds import Hold
     from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
-    from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, RegexGroup, Select, policy_set
+    from dregutil.retention.policyfile import Floor, Keep, Policy, PolicyError, Protect, RegexGroup, Select, policy_set
     from dregutil.retention.pull_rules import PullSource
     from dregutil.retention.verdict import Decision, Verdict
     from dregutil.select.find import Use
@@ -202,6 +202,7 @@ _PLACES = {
     "dregutil.retention.pull_rules": ("PullSource",),
     "dregutil.pulls.pull": ("SourceKind",),
     "dregutil.retention.policyfile": (
+        "Floor",
         "Keep",
         "Policy",
         "PolicyError",
@@ -265,6 +266,7 @@ __all__ = [
     "Factor",
     "Finding",
     "Flaw",
+    "Floor",
     "Found",
     "Hold",
     "ImageDetails",

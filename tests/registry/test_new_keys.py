@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,37 @@ def test_what_a_scanner_lists_by_digest_goes_and_a_tag_that_moved_stays(program:
     assert (done.returncode, "line 1: 'app:good' has no repository with a digest" in done.stderr) == (5, True)
     done = program.run("policy", "check", "policy.yml")
     assert (done.returncode, "policy.yml:3:60: the list bad.txt, line 1" in done.stdout) == (2, True), done.stdout
+
+
+def test_a_folder_of_policies_is_applied_under_its_floor(program: Program, pusher: Pusher) -> None:
+    for team, age in itertools.product(("web", "api"), range(20, 25)):
+        pusher.push_image(f"{team}/app", f"t{age}", seed=f"{team} {age}", config=created(age))
+    folder = program.folder / "policies.d"
+    folder.mkdir()
+    (folder / "floor.yaml").write_text("version: 1\nfloor: {keep: {last: 2}, protect: {tags: [t24]}}\n")
+    for team in ("web", "api"):
+        rules = "keep: {named_in: names.txt, by: n}, select: {regex: 't(?P<n>.+)'}, max_remove: 100%"
+        text = f"version: 1\npolicies:\n  - {{name: {team}, repositories: ['{team}/**'], {rules}}}\n"
+        (folder / f"{team}.yaml").write_text(text)
+    (folder / "names.txt").write_text("22\n")
+    assert program.run("policy", "check", "policies.d").returncode == 0
+    done = program.run("cleanup", "-f", "policies.d", "-y")
+    assert done.returncode == 0, done.stderr
+    for team in ("web", "api"):
+        assert set(pusher.tags(f"{team}/app")) == {"t20", "t21", "t22", "t24"}
+    (folder / "other.yaml").write_text("version: 1\npolicies: [{name: x, repositories: ['*/app'], keep: {last: 1}}]\n")
+    done = program.run("cleanup", "-f", "policies.d", "-y")
+    assert (done.returncode, "both apply to repositories such as 'web/app'" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_label_that_the_policy_protects_since_the_plan_keeps_its_image(program: Program, pusher: Pusher) -> None:
+    labelled = {**created(30), "config": {"Labels": {"keep": "true"}}}
+    pusher.push_image("app", "a", seed="a", config=labelled)
+    pusher.push_image("app", "b", seed="b", config=created(31))
+    pusher.push_image("app", "c", seed="c", config=created(32))
+    text = "version: 1\npolicies: [{name: p, repositories: ['**'], select: {tags: '[ab]'}, keep: {none: true}}]\n"
+    (program.folder / "policy.yml").write_text(text)
+    assert program.run("cleanup", "-f", "policy.yml", "--plan-out", "plan.json").returncode == 0
+    (program.folder / "policy.yml").write_text(text + "protect: {labels: {keep: 'true'}}\n")
+    program.run("apply", "plan.json", "-y")
+    assert set(pusher.tags("app")) == {"a", "c"}

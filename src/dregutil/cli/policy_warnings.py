@@ -10,12 +10,12 @@ from dregutil.inventory.tags import Inventory
 from dregutil.inventory.untagged import UntaggedManifests
 from dregutil.oci.names import Repository
 from dregutil.retention.expiry import inherited_value, unreadable_values
-from dregutil.retention.policy import PolicySet, applies_to
+from dregutil.retention.policy import ParsedPolicy, PolicySet, applies_to
 from dregutil.retention.policyfile import Mistake
 from dregutil.retention.select import is_counted, matching_tags, owner_of
 from dregutil.retention.verdict import TagFacts
 
-__all__ = ["expiry_warnings", "unmatched_selectors"]
+__all__ = ["at", "expiry_warnings", "unmatched_selectors"]
 
 _MOST_NAMED = 3
 
@@ -25,21 +25,22 @@ _NONE_UNTAGGED = (
 )
 
 
+def at(policy: ParsedPolicy, text: str) -> Mistake:
+    """A warning at the place of a policy."""
+    return Mistake(policy.line, policy.column, text, file=policy.file)
+
+
 def unmatched_selectors(policies: PolicySet, inventory: Inventory, untagged: UntaggedManifests) -> Iterator[Mistake]:
     """The selectors of a policy that match nothing in this registry: usually a mistake in the policy."""
     tags = inventory.as_mapping()
     for policy in policies.policies:
         if not any(applies_to(policy, repository) for repository in (*tags, *untagged.found)):
-            yield Mistake(
-                policy.line, policy.column, f"{policy.name!r} selects nothing: none of its globs names a repository"
-            )
+            yield at(policy, f"{policy.name!r} selects nothing: none of its globs names a repository")
         elif policy.select.untagged:
             if not any(untagged.roots(name) for name in untagged.found if applies_to(policy, name)):
-                yield Mistake(policy.line, policy.column, f"{policy.name!r} selects nothing: {_NONE_UNTAGGED}")
+                yield at(policy, f"{policy.name!r} selects nothing: {_NONE_UNTAGGED}")
         elif not matching_tags(policy, tags):
-            yield Mistake(
-                policy.line, policy.column, f"{policy.name!r} selects nothing: no tag in its repositories matches"
-            )
+            yield at(policy, f"{policy.name!r} selects nothing: no tag in its repositories matches")
     for glob in policies.protect.repositories:
         if not any(glob.matches(repository) for repository in tags):
             yield Mistake(1, 1, f"protect: no repository matches {glob.text!r}")
@@ -64,10 +65,10 @@ def expiry_warnings(policies: PolicySet, repositories: Mapping[Repository, Seque
             if shared is not None:
                 value, having, images = shared
                 text = f"{policy.name!r}: {having:,} of {images:,} images of {repository} have {label}={value}"
-                yield Mistake(policy.line, policy.column, f"{text}; is it inherited from their base image?")
+                yield at(policy, f"{text}; is it inherited from their base image?")
         if unreadable:
             named = ", ".join(sorted(unreadable)[:_MOST_NAMED])
             more = f" and {len(unreadable) - _MOST_NAMED:,} more" if len(unreadable) > _MOST_NAMED else ""
             number = plural(len(unreadable), "tag")
             text = f"{policy.name!r}: {number} with a {label} that cannot be read, kept: {named}{more}"
-            yield Mistake(policy.line, policy.column, text)
+            yield at(policy, text)

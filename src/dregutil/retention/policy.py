@@ -22,6 +22,7 @@ __all__ = [
     "Calendar",
     "DoomedList",
     "Expires",
+    "Floor",
     "InUseList",
     "KeepRule",
     "Label",
@@ -195,7 +196,7 @@ class ParsedSelect:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most that may be removed: an exact share of the selected tags (0.29 is 29/100), or a number of tags."""
+    """The most that may be removed: an exact share of the selected tags (0.29 is 29/100), a number of tags, or both."""
 
     share: Fraction | float | None = None
     number: int | None = None
@@ -206,12 +207,20 @@ class Limit:
 
     @property
     def text(self) -> str:
-        return f"{float(self.share * 100):g}%" if self.share is not None else f"{self.number} tags"
+        share = "" if self.share is None else f"{float(self.share * 100):g}%"
+        number = "" if self.number is None else f"{self.number} tags"
+        return " and ".join(filter(None, (share, number)))
 
     def allows(self, removed: int, selected: int) -> bool:
-        if self.share is not None:
-            return removed <= Fraction(self.share) * selected
+        if self.share is not None and removed > Fraction(self.share) * selected:
+            return False
         return self.number is None or removed <= self.number
+
+    def joined(self, other: Limit) -> Limit:
+        """What both limits allow."""
+        shares = [Fraction(one.share) for one in (self, other) if one.share is not None]
+        numbers = [one.number for one in (self, other) if one.number is not None]
+        return Limit(min(shares, default=None), min(numbers, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +250,8 @@ class ParsedPolicy:
     `order_by` is the group of the regex whose number orders the tags. With `expires` or `doomed`, only what has
     expired or is in these lists is removed, and only if no rule keeps it.
 
-    `line` and `column` are its place in the file, from 1; 0 if it was written in Python.
+    `line` and `column` are its place in the file, from 1; 0 if it was written in Python. `file` is named only if the
+    policies are from several.
     """
 
     name: str
@@ -260,6 +270,7 @@ class ParsedPolicy:
     doomed: tuple[DoomedList, ...] = ()
     line: int = 0
     column: int = 0
+    file: str = ""
 
     @property
     def ranks(self) -> bool:
@@ -298,15 +309,38 @@ class ParsedProtect:
     labels: tuple[Label, ...] = ()
     pulls: tuple[PullSource, ...] = ()
 
+    def joined(self, other: ParsedProtect) -> ParsedProtect:
+        """What either of the two protects."""
+        return ParsedProtect(
+            tags=(*self.tags, *other.tags),
+            repositories=(*self.repositories, *other.repositories),
+            in_use=(*self.in_use, *other.in_use),
+            aliases=(*self.aliases, *other.aliases),
+            labels=(*self.labels, *other.labels),
+            pulls=tuple(dict.fromkeys((*self.pulls, *other.pulls))),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What no policy under it can go below."""
+
+    keep: tuple[KeepRule, ...] = ()
+    protect: ParsedProtect = ParsedProtect()
+    min_age: timedelta | None = None
+    max_remove: Limit | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """A parsed policy file. `zone` is the time zone of the calendar rules."""
+    """A parsed policy file, or several. `zone` is the time zone of the calendar rules. `floor` is in the policies
+    already."""
 
     policies: tuple[ParsedPolicy, ...]
     protect: ParsedProtect = ParsedProtect()
     zone: tzinfo = UTC
     name: str = ""
+    floor: Floor | None = None
 
 
 def flat(rules: Sequence[KeepRule]) -> Sequence[KeepRule]:

@@ -6,11 +6,12 @@ held while the run is at work.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from dregutil.errors import DregutilError, NotFoundError
+from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.holds import Hold
 from dregutil.retention.policy import ParsedProtect
@@ -36,12 +37,14 @@ def protected_by(
     doomed: Iterable[_Doomed],
     unread: Mapping[Digest, DregutilError],
     now: datetime,
+    details: Callable[[Digest], ImageDetails | None],
     pulled: Container[tuple[Repository, Digest]] = frozenset(),
 ) -> Iterator[Hold]:
     """A hold for each of `doomed` that the policy protects, that is in use, or of which that is not known, because it
-    is `unread`; and for those that were `pulled` since the plan was made. What is not there any more needs no hold."""
+    is `unread`; and for those that were `pulled` since the plan was made. What is not there any more needs no hold.
+    `details` returns what was read, for labels."""
     for one in doomed:
-        why = _protects_digest(protect, used, one, unread)
+        why = _protects_digest(protect, used, one, unread) or _protects_label(protect, details, one.digest)
         if not why and (one.repository, one.digest) in pulled:
             why = "pulled since the plan was made"
         if why:
@@ -63,6 +66,12 @@ def _protects_digest(protect: ParsedProtect, used: InUse, one: _Doomed, unread: 
     if error is None or isinstance(error, NotFoundError):
         return ""
     return f"whether it is in use is not known, because it was not read: {error.message}"
+
+
+def _protects_label(protect: ParsedProtect, details: Callable[[Digest], ImageDetails | None], digest: Digest) -> str:
+    content = details(digest) if protect.labels else None
+    found = [label.text for label in protect.labels if content is not None and label.marks(content)]
+    return f"protected by now: label {found[0]}" if found else ""
 
 
 def _protects_tag(protect: ParsedProtect, used: InUse, repository: Repository, tag: Tag) -> str:

@@ -20,10 +20,18 @@ from dregutil.retention.list_tree import LONGEST
 from dregutil.retention.names import NamesFile, read_names, with_names
 from dregutil.retention.policy import DoomedList, InUseList, NamedIn, PolicySet
 
-__all__ = ["STANDARD_INPUT", "manifests_of", "read_doomed_lists", "read_list", "read_name_lists"]
+__all__ = ["STANDARD_INPUT", "manifests_of", "policy_folder", "read_doomed_lists", "read_list", "read_name_lists"]
 
 STANDARD_INPUT = "-"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")  # as written by `>` in PowerShell
+
+
+def policy_folder(path: Path | None) -> Path:
+    """The folder to which paths in policies are relative: that of their file, or the folder of several files. Without
+    one, the current folder."""
+    if path is None:
+        return Path.cwd()
+    return path.absolute() if path.is_dir() else path.absolute().parent
 
 
 def read_list(entry: InUseList, folder: Path) -> ListFile:

@@ -20,6 +20,8 @@ _MOST_PLACES = 2000  # sets of places that are cached
 _STARS = re.compile(r"\*+")
 _SPECIAL = re.compile(r"[*?\[\]{}\\]")
 
+_NAMES = "abcdefghijklmnopqrstuvwxyz0123456789/-_."  # the characters of repositories' names
+
 _Test = Callable[[str], bool]
 
 
@@ -33,6 +35,10 @@ class Glob:
 
     def matches(self, name: str) -> bool:
         return name == self.text if self.is_plain else self._places.match(name)
+
+    def shared(self, other: Glob) -> str:
+        """A shortest text that both match, of the characters of repositories' names; empty if there is none."""
+        return self._places.shared(other._places)
 
 
 def is_glob(text: str) -> bool:
@@ -89,6 +95,23 @@ class _Places:
             if not row.places:
                 return False
         return row.is_end
+
+    def shared(self, other: _Places) -> str:
+        """A shortest text that both match, of the characters of repositories' names; empty if there is none."""
+        first = (self._first.places, other._first.places)
+        waiting, seen = [(first, "")], {first}
+        for (mine, its), text in waiting:  # grows while it is read
+            for sign in _NAMES:
+                after = (self._after(mine, sign), other._after(its, sign))
+                if after[0] and after[1] and after not in seen:
+                    seen.add(after)
+                    waiting.append((after, text + sign))
+                    if self._end in after[0] and other._end in after[1]:
+                        return text + sign
+        return ""
+
+    def _after(self, places: frozenset[int], sign: str) -> frozenset[int]:
+        return self._follow(self._row(places), sign).places
 
     def _follow(self, row: _Row, sign: str) -> _Row:
         after = (to for place in row.places for test, to in self._steps.get(place, ()) if test(sign))

@@ -225,10 +225,10 @@ class CleanupSession(UndoSession):
 
     def _with_lists(self, policies: PolicySet, path: Path | None) -> PolicySet:
         """Policies with what is in their lists; names are compared with those of the last cleanup."""
-        from dregutil.retention.read_lists import read_doomed_lists, read_name_lists
+        from dregutil.retention.read_lists import policy_folder, read_doomed_lists, read_name_lists
 
         last = self._last_cleanup(path)
-        folder = Path.cwd() if path is None else path.absolute().parent
+        folder = policy_folder(path)
         policies = read_doomed_lists(policies, folder, self.address)
         return read_name_lists(policies, folder, {} if last is None else last.lists)
 

@@ -25,12 +25,26 @@ _LONGEST_POLICY = 16 << 20  # bytes
 
 
 def load_policy(path: str | Path) -> PolicySet:
-    """The policies of a file. Raises UsageError if it cannot be read, PolicyError if it has mistakes."""
+    """The policies of a file, or of all files in a folder that end in `.yaml` or `.yml`.
+
+    Raises UsageError if one cannot be read, or there is none, PolicyError if they have mistakes.
+    """
+    from dregutil.retention.policyfile import read_policies, read_policy
+
+    if not Path(path).is_dir():
+        return read_policy(_text(path), str(path))
+    files = sorted(file for file in Path(path).iterdir() if file.suffix in (".yaml", ".yml"))
+    texts = {str(file): _text(file) for file in files if not file.name.startswith(".")}
+    if not texts:
+        raise UsageError(f"there is no policy in {path}", advice="write files that end in .yaml into it")
+    return read_policies(texts, str(path))
+
+
+def _text(path: str | Path) -> str:
     from dregutil.files import read_text
-    from dregutil.retention.policyfile import read_policy
 
     try:
-        text = read_text(Path(path), _LONGEST_POLICY)
+        return read_text(Path(path), _LONGEST_POLICY)
     except OSError as error:
         raise UsageError(
             f"the policy {path} cannot be read: {error.strerror or error}",
@@ -38,7 +52,6 @@ def load_policy(path: str | Path) -> PolicySet:
         ) from error
     except ValueError as error:
         raise UsageError(f"the policy {path} is not UTF-8 text") from error
-    return read_policy(text, str(path))
 
 
 class ProtectedSession(PlanningSession):
@@ -48,9 +61,9 @@ class ProtectedSession(PlanningSession):
 
     def _lists(self, policies: PolicySet, path: Path | None) -> Sequence[ListFile]:
         """The lists of images in use; their paths are relative to the file of the policies."""
-        from dregutil.retention.read_lists import STANDARD_INPUT, read_list
+        from dregutil.retention.read_lists import STANDARD_INPUT, policy_folder, read_list
 
-        folder = Path.cwd() if path is None else path.absolute().parent
+        folder = policy_folder(path)
         found = []
         for entry in policies.protect.in_use:
             if entry.file != STANDARD_INPUT:
@@ -110,15 +123,18 @@ class ProtectedSession(PlanningSession):
         doomed: dict[Repository, dict[Tag, Digest]] = {}
         for step in plan.steps:
             doomed.setdefault(step.repository, {}).update(dict.fromkeys(step.tags, step.digest))
-        # A list may name an image's ID or a child, and a child may be pulled: only contents say what these belong to.
+        # A list may name an image's ID or a child, a child may be pulled, and labels are in contents: only these say
+        # what they belong to.
         by_pulls = asks_for_pulls(policies)
-        asks = by_pulls or bool(images)
+        asks = by_pulls or bool(images or protect.labels)
         read = [(step.repository, step.digest) for step in plan.steps if asks and step.kind is not StepKind.REFERRER]
         unread = await self.read_contents(read)
         lookup = manifests_of(self.database) if images else None
         used = in_use_of(protect, images, Inventory(doomed), self.address, lookup)
         pulled = self._pulled_since(plan) if by_pulls else frozenset()
-        return Holds(tuple(protected_by(protect, used, plan.steps, unread, datetime.now(UTC), pulled)))
+        return Holds(
+            tuple(protected_by(protect, used, plan.steps, unread, datetime.now(UTC), self.database.details, pulled))
+        )
 
     def _pulled_since(self, plan: Plan) -> frozenset[tuple[Repository, Digest]]:
         """The digests of a plan that were pulled since it was made, or something below them, or one of their tags."""

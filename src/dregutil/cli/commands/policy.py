@@ -10,7 +10,7 @@ from pathlib import Path
 from dregutil.cli.configurable import Source
 from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, plural
-from dregutil.cli.policy_warnings import expiry_warnings, unmatched_selectors
+from dregutil.cli.policy_warnings import at, expiry_warnings, unmatched_selectors
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored
 from dregutil.errors import DregutilError, PartialError, UsageError
@@ -20,9 +20,9 @@ from dregutil.oci.names import RegistryAddress
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
 from dregutil.retention.names import name_rules
-from dregutil.retention.policy import ParsedPolicy, ParsedSelect, PolicySet, applies_to
+from dregutil.retention.policy import ParsedSelect, PolicySet, applies_to
 from dregutil.retention.policyfile import Mistake, PolicyError
-from dregutil.retention.read_lists import manifests_of, read_doomed_lists, read_list, read_name_lists
+from dregutil.retention.read_lists import manifests_of, policy_folder, read_doomed_lists, read_list, read_name_lists
 from dregutil.retention.select import overlaps
 from dregutil.retention.verdict import TagFacts
 from dregutil.session.protected import load_policy
@@ -38,9 +38,11 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
     except PolicyError as error:
         _emit(args, settings, [(_MISTAKEN, mistake) for mistake in error.mistakes])
         return _USAGE
-    lists, faults = _lists(policies, Path(args.file).absolute().parent)
-    faults += _name_faults(policies, Path(args.file).absolute().parent)
-    faults += _doomed_faults(policies, Path(args.file).absolute().parent)
+    folder = policy_folder(Path(args.file))
+    lists, faults = _lists(policies, folder)
+    faults += _name_faults(policies, folder)
+    faults += _doomed_faults(policies, folder)
+    owners = [("owner", owner) for owner in _owners(policies)]
     found = [("warning", warning) for warning in _shadowed(policies)]
     where = ""
     if args.against is not None:
@@ -61,7 +63,7 @@ def policy_command(args: argparse.Namespace, settings: Settings) -> int:
     faults.sort(key=lambda fault: (fault.line, fault.column))
     number = plural(len(faults), _MISTAKEN) if faults else "no mistakes"
     summary = f"{plural(len(policies.policies), 'policy')}, {number}, {plural(len(found), 'warning')}{where}"
-    _emit(args, settings, [*((_MISTAKEN, fault) for fault in faults), *found], f"{args.file}: {summary}")
+    _emit(args, settings, [*((_MISTAKEN, fault) for fault in faults), *owners, *found], f"{args.file}: {summary}")
     return _USAGE if faults else 0
 
 
@@ -156,15 +158,18 @@ def _strangers(
 
 def _emit(args: argparse.Namespace, settings: Settings, found: list[tuple[str, Mistake]], *more: str) -> None:
     objects: list[dict[str, object]] = [
-        {"file": args.file, "line": one.line, "column": one.column, "kind": kind, "text": one.text}
+        {"file": one.file or args.file, "line": one.line, "column": one.column, "kind": kind, "text": one.text}
         for kind, one in found
     ]
     lines = [one.shown(args.file) if kind == _MISTAKEN else f"{one.shown(args.file)} ({kind})" for kind, one in found]
     emit(settings, objects, [*lines, *more])
 
 
-def _at(policy: ParsedPolicy, text: str) -> Mistake:
-    return Mistake(policy.line, policy.column, text)
+def _owners(policies: PolicySet) -> Iterator[Mistake]:
+    """Which policy of which file applies to which repositories, if there are several files."""
+    for policy in policies.policies:
+        for glob in policy.repositories if policy.file else ():
+            yield at(policy, f"{glob.text} belongs to {policy.name!r}")
 
 
 def _shadowed(policies: PolicySet) -> Iterator[Mistake]:
@@ -174,9 +179,7 @@ def _shadowed(policies: PolicySet) -> Iterator[Mistake]:
         globs = [glob.text for glob in policy.repositories]
         by = takes_all.get("**") or next((takes_all[text] for text in globs if text in takes_all), None)
         if by is not None and ("**" in takes_all or all(text in takes_all for text in globs)):
-            yield Mistake(
-                policy.line, policy.column, f"{policy.name!r} owns nothing: {by!r} before it selects every tag there"
-            )
+            yield at(policy, f"{policy.name!r} owns nothing: {by!r} before it selects every tag there")
         if policy.select == ParsedSelect():
             takes_all.update((text, policy.name) for text in globs if text not in takes_all)
 
@@ -191,4 +194,4 @@ def _overlaps(policies: PolicySet, inventory: Inventory) -> Iterator[Mistake]:
     )
     for (first, second), number in overlaps(by_name, facts).items():
         text = f"{second!r} overlaps {first!r} on {plural(number, 'tag')}, which {first!r} owns"
-        yield _at(named[second], text)
+        yield at(named[second], text)

@@ -5,12 +5,14 @@ Parses text and values; reads no file and no registry.
 
 from __future__ import annotations
 
-from dregutil.retention.policyfile.objects import Keep, Policy, Protect, RegexGroup, Select, policy_set
+from dregutil.retention.policyfile.folder import read_policies
+from dregutil.retention.policyfile.objects import Floor, Keep, Policy, Protect, RegexGroup, Select, policy_set
 from dregutil.retention.policyfile.reader import PolicyError, read_policy
 from dregutil.retention.policyfile.shape import policy_schema
 from dregutil.retention.policyfile.tree import Mistake
 
 __all__ = [
+    "Floor",
     "Keep",
     "Mistake",
     "Policy",
@@ -20,5 +22,6 @@ __all__ = [
     "Select",
     "policy_schema",
     "policy_set",
+    "read_policies",
     "read_policy",
 ]

@@ -14,13 +14,14 @@ from typing import Literal, TypeAlias, TypeVar
 
 import yaml
 
+from dregutil.retention.floor import with_floor
 from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
 from dregutil.retention.policyfile.reader import PolicyError, Reader
 from dregutil.retention.policyfile.tree import Tree
 from dregutil.retention.pull_rules import PullSource
 from dregutil.select.quantity import duration_as_written
 
-__all__ = ["Keep", "Policy", "Protect", "RegexGroup", "Select", "policy_set"]
+__all__ = ["Floor", "Keep", "Policy", "Protect", "RegexGroup", "Select", "policy_set"]
 
 Labels: TypeAlias = Mapping[str, str | Sequence[str]] | Sequence[str]
 """Values, or lists of values, by key; or a list of `key` and `key=value`."""
@@ -161,10 +162,28 @@ class Protect:
         _take_lists(self, "in_use", of=InUseList)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """What no policy can go below: rules, protection, and the safer of each value of `min_age` and `max_remove`.
+
+    The values are checked by `policy_set`. Raises TypeError if something else is given for `keep` or `protect`.
+    """
+
+    keep: Keep | None = None
+    protect: Protect | None = None
+    min_age: timedelta | str | None = None
+    max_remove: str | int | None = None
+
+    def __post_init__(self) -> None:
+        _take_type(self, "keep", Keep)
+        _take_type(self, "protect", Protect)
+
+
 def policy_set(
     policies: Sequence[Policy],
     *,
     protect: Protect | None = None,
+    floor: Floor | None = None,
     timezone: str = "UTC",
     name: str = "written in Python",
 ) -> PolicySet:
@@ -173,8 +192,10 @@ def policy_set(
     The first policy that selects a tag owns it. `timezone` is for the days, weeks, months and years of `keep`; `name`
     is used in errors. Raises PolicyError with all mistakes, and TypeError if `policies` has anything else.
     """
-    whole = {"version": 1, "timezone": timezone, "protect": protect, "policies": _listed("policies", policies, Policy)}
-    return _read(whole, name, lambda reader, _: reader.policy_set(name))
+    whole: dict[str, object] = {"version": 1, "timezone": timezone, "protect": protect, "floor": floor}
+    whole["policies"] = _listed("policies", policies, Policy)
+    found = _read(whole, name, lambda reader, _: reader.policy_set(name))
+    return found if found.floor is None else with_floor(found, found.floor)
 
 
 def _read(value: object, name: str, read: Callable[[Reader, yaml.Node], _Found]) -> _Found:
@@ -210,7 +231,7 @@ def _keys(value: object) -> Mapping[str, object] | None:
         return {"file": value.file, "max_age": value.max_age, "max_shrink": value.max_shrink}
     if isinstance(value, Expires):
         return {"label": value.label, "from": "seen" if value.from_seen else "created"}
-    if isinstance(value, Keep | Select | Policy | Protect | RegexGroup):
+    if isinstance(value, Keep | Select | Policy | Protect | RegexGroup | Floor):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     return value if isinstance(value, Mapping) else None
 

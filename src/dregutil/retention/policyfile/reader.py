@@ -12,10 +12,12 @@ import yaml
 
 from dregutil.errors import UsageError, escaped
 from dregutil.pulls.pull import SourceKind
+from dregutil.retention.floor import with_floor
 from dregutil.retention.policy import (
     DAY,
     DoomedList,
     Expires,
+    Floor,
     InUseList,
     Limit,
     Order,
@@ -48,7 +50,7 @@ class PolicyError(UsageError):
 
     def __init__(self, name: str, mistakes: Sequence[Mistake]) -> None:
         self.name = name
-        self.mistakes = tuple(sorted(set(mistakes)))
+        self.mistakes = tuple(sorted(set(mistakes), key=lambda one: (one.file, one)))
         self.lines = tuple(escaped(mistake.shown(name)) for mistake in self.mistakes)
         number = f"{len(self.lines)} mistakes" if len(self.lines) != 1 else "a mistake"
         super().__init__(
@@ -63,7 +65,7 @@ def read_policy(text: str, name: str = "policy.yml") -> PolicySet:
     found = Reader(tree).policy_set(name)
     if tree.mistakes:
         raise PolicyError(name, tree.mistakes)
-    return found
+    return found if found.floor is None else with_floor(found, found.floor)
 
 
 class Reader:
@@ -85,11 +87,27 @@ class Reader:
                 tree.wrong(node, f"two policies are called {policy.name!r}")
             names.add(policy.name)
             policies.append(policy)
+        if tree.root is not None and "policies" not in keys and "floor" not in keys:
+            tree.wrong(tree.root, "the policy file has no 'policies'")
         zone = tree.read(keys.get("timezone"), _zone)
-        found = PolicySet(tuple(policies), self._protect(keys.get("protect")), zone or UTC, name)
-        if tree.root is not None and asks_for_pulls(found) and not found.protect.pulls:
+        protect, floor = self._protect(keys.get("protect")), self._floor(keys.get("floor"))
+        found = PolicySet(tuple(policies), protect, zone or UTC, name, floor)
+        records = protect.pulls or (floor is not None and floor.protect.pulls)
+        if tree.root is not None and asks_for_pulls(found) and not records:
             tree.wrong(tree.root, "'pulled_within' needs `protect: {pulls: …}`, which says what records pulls")
         return found
+
+    def _floor(self, node: Any) -> Floor | None:
+        if node is None:
+            return None
+        tree = self.tree
+        keys = tree.section(node, "floor")
+        return Floor(
+            KeepReader(tree).read(keys["keep"]) if "keep" in keys else (),
+            self._protect(keys.get("protect")),
+            tree.read(keys.get("min_age"), parse_duration),
+            tree.read(keys.get("max_remove"), _limit),
+        )
 
     def _settings(self, keys: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
         tree = self.tree

@@ -78,9 +78,16 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
         "timezone": {"description": "time zone of the calendar rules (default UTC)", "type": "string"},
         "defaults": _section("defaults"),
         "protect": _section("protect"),
+        "floor": _section("floor"),
         "policies": _list("policy", "the first policy that selects a tag owns it"),
     },
     "defaults": _SETTINGS,
+    "floor": {
+        "keep": _section("keep"),
+        "protect": _section("protect"),
+        "min_age": _SETTINGS["min_age"],
+        "max_remove": _SETTINGS["max_remove"],
+    },
     "protect": {
         "tags": _texts("globs of tags that no policy can remove"),
         "repositories": _texts("globs of repositories from which no policy can remove anything"),
@@ -160,7 +167,7 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
 REMOVING = ("keep", "expires", "doomed")
 """A policy must have at least one of these: it says what is removed."""
 REQUIRED: Mapping[str, tuple[str, ...]] = {
-    "policy file": ("version", "policies"),
+    "policy file": ("version",),
     "policy": ("name", "repositories"),
     "expires": ("label",),
     "doomed": ("file",),
@@ -174,6 +181,7 @@ def policy_schema() -> dict[str, Any]:
     """The JSON Schema of a policy file."""
     sections = {name: _object(name) for name in KEYS}
     whole = sections.pop("policy file")
+    whole = {**whole, "anyOf": [{"required": [key]} for key in ("policies", "floor")]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "dregutil policy",

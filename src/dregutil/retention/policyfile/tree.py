@@ -22,14 +22,17 @@ _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
     """What is wrong, and where. Lines and columns count from 1; for a policy written in Python both are 0, and `path`
-    is the place (`keep.last`)."""
+    is the place (`keep.last`). `file`: which of several files, if there are."""
 
     line: int
     column: int
     text: str
     path: str = ""
+    file: str = ""
 
     def shown(self, name: str) -> str:
+        """The mistake with its place; `name` is the file's, unless it has one of its own."""
+        name = self.file or name
         place = f"{self.line}:{self.column}" if self.line else f" {self.path}"
         return f"{name}:{place}: {self.text}"
 
