@@ -29,12 +29,14 @@ _PULL = (
 @dataclass(slots=True)
 class Batch:
     """What is recorded together. `pulls`: the last time and its agent; `changed`: repositories that were pushed to, or
-    deleted from; `instances`: processes of the registry by name and address, with their first and last time. Times are
-    in seconds since 1970."""
+    deleted from; `instances`: processes of the registry by name and address, with their first and last time.
+    `recorded`: a time that belongs to all that the source has recorded since it began. Times are in seconds since
+    1970."""
 
     pulls: dict[tuple[Repository, Tag | Digest], tuple[int, str]] = field(default_factory=dict)
     changed: dict[Repository, int] = field(default_factory=dict)
     instances: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    recorded: tuple[int, int] | None = None
 
     def add(self, repository: Repository, reference: Tag | Digest, at: int, agent: str) -> None:
         known = self.pulls.get((repository, reference))
@@ -64,7 +66,11 @@ def batch_of_listings(listings: Mapping[Repository, Listing], now: datetime) -> 
 
 
 def batch_of(events: Iterable[Event], ignored: IgnoredAgents, now: datetime) -> Batch:
-    """What events say. A time after `now` is `now`: clocks differ. A pull counts for the digest that it got."""
+    """What events say. A time after `now` is `now`: clocks differ. A pull counts for the digest that it got.
+
+    Any pull of a manifest shows that pulls are recorded, whoever sent it; a push does not, as a registry can be told to
+    leave pulls out.
+    """
     batch, latest = Batch(), int(now.timestamp())
     for event in events:
         at = min(int(event.time.timestamp()), latest)
@@ -73,8 +79,11 @@ def batch_of(events: Iterable[Event], ignored: IgnoredAgents, now: datetime) -> 
         batch.instances[key] = (min(first, at), max(last, at))
         if event.action != "pull":
             batch.changed[event.repository] = max(at, batch.changed.get(event.repository, 0))
-        elif event.digest is not None and event.is_of_manifest and not ignored.ignores(event.agent):
-            batch.add(event.repository, event.digest, at, event.agent)
+        elif event.digest is not None and event.is_of_manifest:
+            since, until = batch.recorded or (at, at)
+            batch.recorded = (min(since, at), max(until, at))
+            if not ignored.ignores(event.agent):
+                batch.add(event.repository, event.digest, at, event.agent)
     return batch
 
 
@@ -98,16 +107,9 @@ class PullWriter:
         ).fetchone()
         return None if row is None else LogPosition(*row)
 
-    def extend(self, batch: Batch, at: int) -> None:
-        """Record a batch, and that it holds for the whole time from the first such batch up to `at`."""
-        with self.transaction():
-            source = self._source_id()
-            self._write_pulls(batch, source)
-            self._extend(source, at, at)
-
     def write(self, batch: Batch, span: tuple[int, int] | None = None, position: LogPosition | None = None) -> None:
-        """Record a batch. `span`: a time that the source has recorded entirely; with instances, it follows from
-        them. `position`: how far a log file is read with that."""
+        """Record a batch. `span`: a time that the source has recorded entirely; `position`: how far a log file is
+        read with that."""
         with self.transaction():
             source = self._source_id()
             self._write_pulls(batch, source)
@@ -117,11 +119,9 @@ class PullWriter:
             )
             for (instance, address), (first, last) in sorted(batch.instances.items(), key=lambda one: one[1]):
                 self._write_instance(source, instance, address, first, last)
-            if batch.instances:
-                times = batch.instances.values()
-                span = min(first for first, _ in times), max(last for _, last in times)
-                self._extend(source, *span)
-            elif span is not None:
+            if batch.recorded is not None:
+                self._extend(source, *batch.recorded)
+            if span is not None:
                 self._merge(source, *span)
             if position is not None:
                 self._write_position(position)

@@ -131,9 +131,8 @@ class PullSession(FindingSession):
             )
         with self._pull_store.writer(SourceKind.SERVER, _SERVICE) as writer:
             if found.complete and len(knows_all) == len(found.inventory.repositories):
-                writer.extend(batch, int(now.timestamp()))
-            else:
-                writer.write(batch)
+                batch.recorded = (int(now.timestamp()), int(now.timestamp()))
+            writer.write(batch)
         doubts = dict.fromkeys(doubt for one in found.listings.values() for doubt in one.doubts)
         return PullSync(len(found.listings), len(batch.pulls), tuple(doubts))
 

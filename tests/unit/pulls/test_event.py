@@ -140,6 +140,8 @@ def test_what_counts_as_a_pull() -> None:
         )
     ).events
     batch = batch_of(listed, IgnoredAgents(), now)
+    assert batch_of(listed[2:4], IgnoredAgents(), now).recorded is None, "pulls may be left out of the notifications"
+    assert batch_of(listed[5:], IgnoredAgents(), now).recorded is not None
     at = int(datetime(2026, 11, 26, 16, 12, 30, tzinfo=UTC).timestamp())
     assert {digest: when for (_, digest), (when, _) in batch.pulls.items()} == {
         DIGEST: at,

@@ -108,7 +108,8 @@ def test_a_new_instance_of_the_registry_leaves_a_gap(tmp_path: Path) -> None:
     store = PullStore(tmp_path, "registry.example.com")
     with store.writer(SourceKind.EVENTS, "one") as writer:
         for instance, first, last in (("a", 0, 50), ("a", 60, 100), ("b", 300, 400)):
-            writer.write(Batch(instances={(instance, "vm:5000"): (NOON + first, NOON + last)}))
+            times = (NOON + first, NOON + last)
+            writer.write(Batch(instances={(instance, "vm:5000"): times}, recorded=times))
     (source,) = store.sources()
     assert source.spans == (Span(moment(NOON), moment(NOON + 400)),)
     assert [(gap.since, gap.until) for gap in source.gaps] == [(moment(NOON + 100), moment(NOON + 300))]
