@@ -43,7 +43,7 @@ def _recorded(source: Source) -> list[Span]:
                 continue
             if gap.since >= since:
                 found.append(Span(since, gap.since))
-            since = max(since, gap.until)
+            since = gap.until
         if since <= span.until:
             found.append(Span(since, span.until))
     return found
