@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -30,6 +31,8 @@ def example(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
     names: list[str] = []
     line = '127.0.0.1 - - [26/Nov/2026:16:12:30 +0000] "GET /v2/shop/web/manifests/1.1 HTTP/1.1" 200 5 "" "docker/28"\n'
     (tmp_path / "access.log").write_text(line)
+    selection = {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 30}
+    (tmp_path / "lifecycle.json").write_text(json.dumps({"rules": [{"rulePriority": 1, "selection": selection}]}))
 
     def run(line: str) -> str:
         line = RUN.sub(lambda _: names[0], here(line, registry_server))

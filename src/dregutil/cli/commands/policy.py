@@ -1,8 +1,9 @@
-"""`policy check`: the mistakes in a policy file, and selectors that match nothing in a registry."""
+"""`policy check`: the mistakes in a policy file, and selectors that match nothing in a registry. `policy import`."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from dregutil.cli.output import emit, plural
 from dregutil.cli.policy_warnings import at, expiry_warnings, unmatched_selectors
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored
-from dregutil.errors import DregutilError, PartialError, UsageError
+from dregutil.errors import DregutilError, PartialError, UsageError, escaped
+from dregutil.files import read_text
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import RegistryAddress
@@ -24,15 +26,47 @@ from dregutil.retention.policy import ParsedSelect, PolicySet, applies_to
 from dregutil.retention.policyfile import Mistake, PolicyError
 from dregutil.retention.read_lists import manifests_of, policy_folder, read_doomed_lists, read_list, read_name_lists
 from dregutil.retention.select import overlaps
+from dregutil.retention.translate import SERVICES, translate
 from dregutil.retention.verdict import TagFacts
 from dregutil.session.protected import load_policy
 
 __all__ = ["policy_command"]
 
 _MISTAKEN, _USAGE = "mistake", 2
+_LONGEST = 16 << 20  # bytes of an export
 
 
 def policy_command(args: argparse.Namespace, settings: Settings) -> int:
+    if args.action == "import":
+        return _import(args.words)
+    if len(args.words) != 1:
+        raise UsageError("policy check takes one file, or one folder", advice=f"not {len(args.words)}")
+    args.file = args.words[0]
+    return _check(args, settings)
+
+
+def _import(words: Sequence[str]) -> int:
+    """Print the rules of another registry as a policy, and on standard error what that cannot say."""
+    if len(words) != 2 or words[0] not in SERVICES:
+        raise UsageError(
+            f"policy import takes a service and a file: {', '.join(SERVICES)}",
+            advice="such as `policy import ecr lifecycle.json`",
+        )
+    service, file = words
+    try:
+        text = read_text(Path(file), _LONGEST)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{file} is not UTF-8 text") from error
+    found = translate(service, text)
+    sys.stdout.write(found.text)
+    for one in found.lost:
+        sys.stderr.write(f"dregutil: not translated: {escaped(one)}\n")
+    return 0
+
+
+def _check(args: argparse.Namespace, settings: Settings) -> int:
     try:
         policies = load_policy(args.file)
     except PolicyError as error:

@@ -17,8 +17,17 @@ def _add_why(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("check",), help="check: look for mistakes")
-    parser.add_argument("file", metavar="FILE", help="the policy file")
+    parser.add_argument(
+        "action",
+        choices=("check", "import"),
+        help="check: look for mistakes; import: translate the rules of another registry into a policy",
+    )
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="FILE",
+        help="a policy file, or a folder of them; for import: harbor, ecr, gitlab, acr or zot, and a file of its rules",
+    )
     parser.add_argument("--against", metavar="HOST", help="show what its selectors match in this registry")
     add_storage(parser)
 
@@ -55,7 +64,7 @@ COMMANDS = (
     ),
     Command(
         "policy",
-        "Look for mistakes in a policy file.",
+        "Look for mistakes in a policy file, or make one.",
         "policy:policy_command",
         _add_policy,
         registry=False,
@@ -63,6 +72,7 @@ COMMANDS = (
         examples=(
             ("policy check policy.yml", "look for mistakes in the file alone"),
             ("policy check policy.yml --against registry.example.com", "and show what its selectors match"),
+            ("policy import ecr lifecycle.json", "the rules of another registry as a policy, on standard output"),
         ),
     ),
     Command(
