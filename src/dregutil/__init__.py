@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from dregutil.pulls.pull import SourceKind
     from dregutil.retention.explain import Factor
     from dregutil.retention.holds import Hold
-    from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
+    from dregutil.retention.policy import DoomedList, Expires, InUseList, Kubernetes, NameList, PolicySet
     from dregutil.retention.policyfile import Floor, Keep, Policy, PolicyError, Protect, RegexGroup, Select, policy_set
     from dregutil.retention.pull_rules import PullSource
     from dregutil.retention.verdict import Decision, Verdict
@@ -174,6 +174,7 @@ _PLACES = {
     "dregutil.plan.model": (
         "Action",
         "Kept",
+        "Kubernetes",
         "Plan",
         "Reclaim",
         "RemovalOptions",
@@ -196,6 +197,7 @@ _PLACES = {
         "DoomedList",
         "Expires",
         "InUseList",
+        "Kubernetes",
         "NameList",
         "PolicySet",
     ),
@@ -279,6 +281,7 @@ __all__ = [
     "JournalError",
     "Keep",
     "Kept",
+    "Kubernetes",
     "LoginError",
     "ManifestError",
     "MatchRules",

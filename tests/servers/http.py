@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.port = 0
+        self.tls: ssl.SSLContext | None = None
         self.failures: list[Exception] = []  # from the server itself, or from the actions of a test
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -70,7 +72,7 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"http{'s' if self.tls else ''}://{self.host}"
 
     def start(self) -> None:
         ready = threading.Event()
@@ -97,7 +99,9 @@ class Endpoint:
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         connections: set[_Connection] = set()
-        server = await self._loop.create_server(lambda: _Connection(self, connections), "127.0.0.1", self.port)
+        server = await self._loop.create_server(
+            lambda: _Connection(self, connections), "127.0.0.1", self.port, ssl=self.tls
+        )
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         await self._stopped.wait()
@@ -128,7 +132,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if self._buffer[:1] == _TLS:  # as Go's server answers where TLS is tried
+        if self._endpoint.tls is None and self._buffer[:1] == _TLS:  # as Go's server answers where TLS is tried
             self._transport.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
             self._transport.close()
         elif self._work is None:

@@ -83,12 +83,13 @@ class ImageList:
         return tuple(entry for entry in self.entries if not entry.names)
 
 
-def read_image_list(text: str, name: str, own: OwnNames | None = None) -> ImageList:
+def read_image_list(text: str, name: str, own: OwnNames | None = None, *, refuse_variables: bool = True) -> ImageList:
     """All images in a list. Raises RefusedError if it cannot be read completely, or names none.
 
     `own`: the host names of the registry; without them only the places where tools write images are read.
+    Without `refuse_variables`, an image that is a variable is an entry that was not understood.
     """
-    reader = _ListReader(own or OwnNames(), name)
+    reader = _ListReader(own or OwnNames(), name, refuse_variables=refuse_variables)
     for document in read_tree(text, name):
         key = "image" if isinstance(document, list) else ""
         reader.visit(document, key, Place())
@@ -100,9 +101,10 @@ def read_image_list(text: str, name: str, own: OwnNames | None = None) -> ImageL
 class _ListReader:
     """Reads one list."""
 
-    def __init__(self, own: OwnNames, name: str) -> None:
+    def __init__(self, own: OwnNames, name: str, *, refuse_variables: bool) -> None:
         self.own = own
         self.name = name
+        self.refuse_variables = refuse_variables
         self.entries: dict[Entry, None] = {}
         self.registry_alone = False
         self._visits: Counter[int] = Counter()
@@ -189,14 +191,17 @@ class _ListReader:
         """Read a text where an image, or a list of images, is expected."""
         for part in re.split(r"[\s,]+", text.strip()):
             mentions = list(dict.fromkeys(self.own.mentions(part)))
-            if ("$" in part or "{{" in part) and plain_key(key) in ("image", "imageid") and not self._within:
+            is_variable = ("$" in part or "{{" in part) and plain_key(key) in ("image", "imageid")
+            if is_variable and self.refuse_variables and not self._within:
                 raise RefusedError(
                     f"{self.name}: the image {text[:100]!r} contains a variable, so it is not known which image it is",
                     advice="give the rendered form: `docker compose config`, `helm template`, `kubectl get … -o json`",
                 )
             for mention in mentions:
                 self._mention(mention, place, is_image=True)
-            if part and not mentions:
+            if is_variable and not self.refuse_variables and not mentions:
+                self._add(Entry(part[:_LONGEST_BESIDE], (), weight=Weight.PASSING))
+            elif part and not mentions:
                 try:
                     self._other(part, place)
                 except UsageError:

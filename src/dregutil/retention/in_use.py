@@ -12,7 +12,7 @@ from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.retention.image_list import Entry, ImageList, Weight, read_image_list
 from dregutil.retention.image_name import ImageName, OwnNames, registry_hosts
-from dregutil.retention.policy import InUseList, ParsedProtect
+from dregutil.retention.policy import InUseList, Kubernetes, ParsedProtect
 from dregutil.retention.verdict import InUse
 from dregutil.select.quantity import age_as_written, duration_as_written
 
@@ -26,14 +26,18 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class ListFile:
-    """A list as it was read: its text and its age, which is zero for standard input."""
+    """A list as it was read: its text and its age, which is zero for standard input. `cluster`: the cluster that made
+    it, for one that is in no file."""
 
-    entry: InUseList
+    entry: InUseList | Kubernetes
     text: str
     age: timedelta
+    cluster: str = ""
 
     @property
     def name(self) -> str:
+        if not isinstance(self.entry, InUseList):
+            return self.cluster
         return "standard input" if self.entry.file == "-" else self.entry.file
 
 
@@ -90,13 +94,14 @@ def in_use_of(
 
 def images_in(file: ListFile, own: OwnNames | None = None) -> ImageList:
     """All images that a list names. Raises RefusedError if it is too old, empty, or cannot be read completely."""
-    max_age = file.entry.max_age
+    max_age = file.entry.max_age if isinstance(file.entry, InUseList) else None
     if max_age is not None and file.age > max_age:
         raise RefusedError(
             f"the list {file.name} is {age_as_written(file.age)} old, and max_age is {duration_as_written(max_age)}",
             advice="make it again; nothing was removed",
         )
-    return read_image_list(file.text, file.name, own)
+    # Templates of custom resources (`image: $(params.image)`) are part of a cluster: they are listed.
+    return read_image_list(file.text, file.name, own, refuse_variables=isinstance(file.entry, InUseList))
 
 
 def refuse_caches_alone(reports: Iterable[ListReport]) -> None:

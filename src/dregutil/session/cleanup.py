@@ -94,7 +94,7 @@ class CleanupSession(UndoSession):
         from dregutil.plan.cleanup import ToJudge
 
         self.stored()
-        lists, policies = self._lists(policies, path), self._with_lists(policies, path)
+        lists, policies = await self._lists(policies, path), self._with_lists(policies, path)
         source = await self.crawl_whole(for_policy=True)
         if source.complete:
             self._save(source.inventory)
@@ -175,7 +175,7 @@ class CleanupSession(UndoSession):
         if reference.tag is None and reference.digest is None:
             raise UsageError(f"{image} names no tag", advice="name one image: repository:tag or repository@digest")
         policies, path = self._policies(policy, file)
-        lists, policies = self._lists(policies, path), self._with_lists(policies, path)
+        lists, policies = await self._lists(policies, path), self._with_lists(policies, path)
         repository = reference.repository
         source = await self.inventory(only=None if lists else [repository], for_policy=True)
         untagged = await self.find_untagged(policies, source, [repository])

@@ -59,18 +59,26 @@ class ProtectedSession(PlanningSession):
 
     _piped: ListFile | None = None  # the list on standard input, which can be read only once
 
-    def _lists(self, policies: PolicySet, path: Path | None) -> Sequence[ListFile]:
-        """The lists of images in use; their paths are relative to the file of the policies."""
+    async def _lists(self, policies: PolicySet, path: Path | None) -> Sequence[ListFile]:
+        """The lists of images in use; their paths are relative to the file of the policies. Clusters are asked.
+
+        Raises RefusedError if one cannot be read completely.
+        """
+        from dregutil.retention.policy import Kubernetes
         from dregutil.retention.read_lists import STANDARD_INPUT, policy_folder, read_list
 
         folder = policy_folder(path)
-        found = []
+        found: list[ListFile] = []
         for entry in policies.protect.in_use:
-            if entry.file != STANDARD_INPUT:
+            if isinstance(entry, Kubernetes):
+                from dregutil.clusters.read import read_clusters
+
+                found += await read_clusters(entry)
+            elif entry.file != STANDARD_INPUT:
                 found.append(read_list(entry, folder))
-                continue
-            self._piped = self._piped or read_list(entry, folder)
-            found.append(replace(self._piped, entry=entry))
+            else:
+                self._piped = self._piped or read_list(entry, folder)
+                found.append(replace(self._piped, entry=entry))
         return found
 
     async def _with_protected(self, plan: Plan, holds: Callable[[], Holds]) -> Callable[[], Holds]:
@@ -117,7 +125,7 @@ class ProtectedSession(PlanningSession):
             ) from error
         aliases = tuple(dict.fromkeys((*policies.protect.aliases, *source.aliases)))
         protect = replace(policies.protect, aliases=aliases)
-        lists = self._lists(policies, Path(source.file))
+        lists = await self._lists(policies, Path(source.file))
         own = registry_hosts(self.address, aliases)
         images = [(file, images_in(file, own)) for file in lists]
         doomed: dict[Repository, dict[Tag, Digest]] = {}

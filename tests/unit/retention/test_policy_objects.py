@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
+from dregutil.retention.policy import DoomedList, Expires, InUseList, Kubernetes, NameList, PolicySet
 from dregutil.retention.policyfile import (
     Keep,
     Policy,
@@ -104,9 +104,15 @@ def files(*, valid: bool) -> st.SearchStrategy[Written]:
     named = {"name": st.sampled_from(["nightly", "releases", *also(" ")]), "repositories": globs}
     policy = st.fixed_dictionaries({**named, "keep": keep}, optional={"select": select, **settings})
     strays = st.fixed_dictionaries({**named, "keep": st.just({"within": "14d"}), "select": untagged})
-    in_use = st.fixed_dictionaries(
+    lists = st.fixed_dictionaries(
         {"file": st.sampled_from(["images.txt", "-", *also("")])}, optional={"max_age": duration}
     )
+    clusters = {
+        "contexts": listed(["prod", "stage"], also("")),
+        "finished": st.booleans(),
+        "ignore": listed(["pods", "*.tekton.dev"], []).filter(bool),
+    }
+    in_use = st.one_of(lists, st.fixed_dictionaries({"kubernetes": st.fixed_dictionaries({}, optional=clusters)}))
     protect = {
         "tags": globs,
         "repositories": globs,
@@ -156,7 +162,10 @@ def in_python(file: Written) -> PolicySet:
         )
 
     def protect(written: Written) -> Any:
-        return section(Protect, written, in_use=lambda lists: [InUseList(**one) for one in lists])
+        def source(one: Written) -> Any:
+            return Kubernetes(**one["kubernetes"]) if "kubernetes" in one else InUseList(**one)
+
+        return section(Protect, written, in_use=lambda sources: [source(one) for one in sources])
 
     more = {key: protect(one) if key == "protect" else one for key, one in file.items() if key != "policies"}
     return policy_set([policy(one) for one in file["policies"]], name="a file", **more)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.retention.policy import Limit, Order, TagGlobs, UnknownDate
+from dregutil.retention.policy import InUseList, Kubernetes, Limit, Order, TagGlobs, UnknownDate
 from dregutil.retention.policyfile import PolicyError, policy_schema, read_policy
 
 WHOLE = """version: 1
@@ -51,6 +51,25 @@ def policy(lines: str) -> str:
     return f"version: 1\npolicies:\n  - name: p\n    repositories: ['**']\n{lines}"
 
 
+def in_use(item: str) -> str:
+    return f"version: 1\nprotect: {{in_use: [{item}]}}\npolicies: [{{name: p, repositories: [a], keep: {{last: 1}}}}]"
+
+
+@pytest.mark.parametrize(
+    ("item", "entry"),
+    [
+        ("{}", Kubernetes(line=2, column=33)),
+        (
+            "{contexts: [prod, stage], finished: false, ignore: [pods, Pipeline.tekton.dev, '*.example.com']}",
+            Kubernetes(("prod", "stage"), False, ("pods", "Pipeline.tekton.dev", "*.example.com"), 2, 33),
+        ),
+        ("{contexts: prod}", Kubernetes(("prod",), line=2, column=33)),
+    ],
+)
+def test_clusters_are_read(item: str, entry: Kubernetes) -> None:
+    assert read_policy(in_use(f"{{kubernetes: {item}}}")).protect.in_use == (entry,)
+
+
 def test_a_complete_policy_is_read() -> None:
     found = read_policy(WHOLE)
     releases, branches = found.policies
@@ -58,7 +77,9 @@ def test_a_complete_policy_is_read() -> None:
     assert (releases.max_remove, releases.untag, releases.order) == (Limit(share=0.125), True, Order.VERSION)
     assert (branches.min_age, branches.max_remove) == (timedelta(days=3), Limit(number=40))
     assert (branches.allow_empty, branches.group_by, branches.line) == (True, ("branch",), 16)
-    assert found.protect.in_use[0].max_age == timedelta(days=1)
+    (entry,) = found.protect.in_use
+    assert isinstance(entry, InUseList)
+    assert entry.max_age == timedelta(days=1)
     assert str(found.zone) == "Europe/Berlin"
 
 
@@ -127,6 +148,14 @@ def test_all_mistakes_are_reported_at_once_in_order() -> None:
         (policy("    keep: {last: 1, count: layers}"), "policy.yml:5:28: 'layers' is none of images, tags"),
         (policy("    doomed: [{max_age: 1d}]"), "policy.yml:5:14: 'doomed' has no 'file'"),
         (policy("    doomed: []"), "policy.yml:5:13: the list is empty"),
+        (in_use("{max_age: 1d}"), "policy.yml:2:20: 'in_use' must have one of file, kubernetes"),
+        (in_use("{file: a, kubernetes: {}}"), "policy.yml:2:20: 'in_use' must have one of file, kubernetes"),
+        (in_use("{kubernetes: prod}"), "policy.yml:2:33: 'kubernetes' must be a mapping of keys, not 'prod'"),
+        (in_use("{kubernetes: {context: a}}"), "policy.yml:2:34: unknown key 'context' in 'kubernetes': did you mean"),
+        (in_use("{kubernetes: {contexts: []}}"), "policy.yml:2:44: the list is empty"),
+        (in_use("{kubernetes: {finished: maybe}}"), "policy.yml:2:44: 'maybe' is neither true nor false"),
+        (in_use("{kubernetes: {ignore: '*'}}"), "policy.yml:2:42: '*' is not a kind: 'pods'"),
+        (in_use("{max_age: 1d, kubernetes: {}}"), "policy.yml:2:30: 'max_age' is for a file"),
         (policy("    doomed: [{file: '-'}]"), "policy.yml:5:21: a list of images to remove is a file"),
         (policy("    keep: {label: {}}"), "policy.yml:5:19: there is no label; write key: value"),
         (policy("    keep: {label: {a: x, a: y}}"), "policy.yml:5:26: duplicate label 'a'"),

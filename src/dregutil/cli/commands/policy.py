@@ -22,7 +22,7 @@ from dregutil.oci.names import RegistryAddress
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
 from dregutil.retention.names import name_rules
-from dregutil.retention.policy import ParsedSelect, PolicySet, applies_to
+from dregutil.retention.policy import InUseList, ParsedSelect, PolicySet, applies_to
 from dregutil.retention.policyfile import Mistake, PolicyError
 from dregutil.retention.read_lists import manifests_of, policy_folder, read_doomed_lists, read_list, read_name_lists
 from dregutil.retention.select import overlaps
@@ -132,12 +132,12 @@ def _against(named: str, settings: Settings) -> Settings:
 def _lists(policies: PolicySet, folder: Path) -> tuple[list[ListFile], list[Mistake]]:
     """The lists of images in use that can be read, and the mistakes for which `cleanup` would refuse the others.
 
-    Standard input is not read: its content at the time of the `cleanup` is not known.
+    Standard input is not read, and no cluster is asked: what they will name at the time of the `cleanup` is not known.
     """
     lists: list[ListFile] = []
     faults: list[Mistake] = []
     for entry in policies.protect.in_use:
-        if entry.file != "-":
+        if isinstance(entry, InUseList) and entry.file != "-":
             try:
                 file = read_list(entry, folder)
                 images_in(file)

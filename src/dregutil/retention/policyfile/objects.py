@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias, TypeVar
 import yaml
 
 from dregutil.retention.floor import with_floor
-from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
+from dregutil.retention.policy import DoomedList, Expires, InUseList, Kubernetes, NameList, PolicySet
 from dregutil.retention.policyfile.reader import PolicyError, Reader
 from dregutil.retention.policyfile.tree import Tree
 from dregutil.retention.pull_rules import PullSource
@@ -140,7 +140,8 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protect:
-    """What no policy can remove: `tags` and `repositories` (globs), and the images in the lists `in_use`.
+    """What no policy can remove: `tags` and `repositories` (globs), and the images `in_use`: of lists, and of
+    Kubernetes clusters.
 
     `labels`: labels or annotations of images, as in `Keep`. `aliases`: other host names of the registry, for reading
     those lists.
@@ -150,7 +151,7 @@ class Protect:
 
     tags: Sequence[str] | None = None
     repositories: Sequence[str] | None = None
-    in_use: Sequence[InUseList] | None = None
+    in_use: Sequence[InUseList | Kubernetes] | None = None
     aliases: Sequence[str] | None = None
     labels: Labels | None = None
     pulls: Sequence[PullSource] | None = None
@@ -159,7 +160,7 @@ class Protect:
         _take_lists(self, "tags", "repositories", "aliases")
         _take_lists(self, "pulls", of=PullSource)
         _take_labels(self, "labels")
-        _take_lists(self, "in_use", of=InUseList)
+        _take_lists(self, "in_use", of=(InUseList, Kubernetes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +225,10 @@ def _keys(value: object) -> Mapping[str, object] | None:
     """The keys of a section of the file, or None if `value` is not a section."""
     if isinstance(value, InUseList | DoomedList):
         return {"file": value.file, "max_age": value.max_age}
+    if isinstance(value, Kubernetes):
+        contexts = None if value.contexts is None else _listed("contexts", value.contexts, str)
+        ignore = _listed("ignore", value.ignore, str)
+        return {"kubernetes": {"contexts": contexts, "finished": value.finished, "ignore": ignore or None}}
     if isinstance(value, PullSource):
         since = None if value.since is None else value.since.isoformat()
         return {value.kind.value: "true", "since": since, "max_gap": value.max_gap}
@@ -242,7 +247,7 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _take_lists(section: object, *names: str, of: type = str) -> None:
+def _take_lists(section: object, *names: str, of: type | tuple[type, ...] = str) -> None:
     """Turn lists of a section into tuples. Raises TypeError if one is a string or has items of another type."""
     for name in names:
         value = getattr(section, name)
@@ -262,10 +267,11 @@ def _take_labels(section: object, name: str) -> None:
     _take_lists(section, name)
 
 
-def _listed(name: str, value: object, of: type) -> tuple[object, ...]:
+def _listed(name: str, value: object, of: type | tuple[type, ...]) -> tuple[object, ...]:
     found = tuple(value) if isinstance(value, Iterable) else ()
     if isinstance(value, str) or not isinstance(value, Iterable) or not all(isinstance(one, of) for one in found):
-        raise TypeError(f"{name!r} must be a list of {of.__name__}, not {value!r}")
+        names = " or ".join(one.__name__ for one in (of if isinstance(of, tuple) else (of,)))
+        raise TypeError(f"{name!r} must be a list of {names}, not {value!r}")
     return found
 
 

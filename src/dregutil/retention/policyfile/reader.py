@@ -18,7 +18,6 @@ from dregutil.retention.policy import (
     DoomedList,
     Expires,
     Floor,
-    InUseList,
     Limit,
     Order,
     ParsedPolicy,
@@ -27,6 +26,7 @@ from dregutil.retention.policy import (
     PolicySet,
     UnknownDate,
 )
+from dregutil.retention.policyfile.in_use import read_in_use
 from dregutil.retention.policyfile.rules import KeepReader, parse_label, parse_range, read_labels
 from dregutil.retention.policyfile.shape import REMOVING
 from dregutil.retention.policyfile.tree import Mistake, Tree, parse_choice
@@ -129,17 +129,10 @@ class Reader:
     def _protect(self, node: Any) -> ParsedProtect:
         tree = self.tree
         keys = tree.section(node, "protect")
-        lists: list[InUseList] = []
-        for item in tree.items(keys.get("in_use")):
-            inner = tree.section(item, "in_use")
-            file = tree.text(inner.get("file"))
-            max_age = tree.read(inner.get("max_age"), parse_duration)
-            place = inner.get("file", item).start_mark
-            lists.append(InUseList(file or "", max_age, place.line + 1, place.column + 1))
         return ParsedProtect(
             tree.read_all(keys.get("tags"), parse_glob),
             tree.read_all(keys.get("repositories"), parse_glob),
-            tuple(lists),
+            tuple(read_in_use(tree, item) for item in tree.items(keys.get("in_use"))),
             tree.read_all(keys.get("aliases"), str),
             read_labels(tree, keys.get("labels")),
             tuple(self._pull_source(item) for item in tree.items(keys.get("pulls"))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["KEYS", "REMOVING", "REQUIRED", "policy_schema"]
+__all__ = ["IN_USE", "KEYS", "REMOVING", "REQUIRED", "policy_schema"]
 
 _Schema = Mapping[str, Any]
 
@@ -91,7 +91,7 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
     "protect": {
         "tags": _texts("globs of tags that no policy can remove"),
         "repositories": _texts("globs of repositories from which no policy can remove anything"),
-        "in_use": _list("in_use", "lists of images in use"),
+        "in_use": _list("in_use", "what is in use: lists of images, and Kubernetes clusters"),
         "labels": _labels("labels and annotations of images that no policy can remove, as in keep"),
         "pulls": _list("pulls", "what records pulls, for pulled_within: all of these must have recorded them"),
         "aliases": _texts("other host names of this registry, for reading the lists"),
@@ -99,6 +99,12 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
     "in_use": {
         "file": {"description": "a path, from the policy file's folder; - is standard input", "type": "string"},
         "max_age": _duration("the run is refused if the file is older"),
+        "kubernetes": _section("kubernetes"),
+    },
+    "kubernetes": {
+        "contexts": _texts("contexts of the kubeconfig (default: the current one, or the cluster that this runs in)"),
+        "finished": _switch("completed jobs and pods count (default true)"),
+        "ignore": _texts("kinds that are not asked for, such as 'pipelines.tekton.dev' or '*.tekton.dev'"),
     },
     "pulls": {
         "events": _switch("the registry's notifications, as `dregutil listen` records them"),
@@ -166,13 +172,14 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
 }
 REMOVING = ("keep", "expires", "doomed")
 """A policy must have at least one of these: it says what is removed."""
+IN_USE = ("file", "kubernetes")
+"""An item of `in_use` has exactly one of these."""
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "policy file": ("version",),
     "policy": ("name", "repositories"),
     "expires": ("label",),
     "doomed": ("file",),
     "order": ("regex_group",),
-    "in_use": ("file",),
     "named_in": ("file",),
 }
 
@@ -196,6 +203,8 @@ def _object(name: str) -> dict[str, Any]:
         found["required"] = list(REQUIRED[name])
     if name == "policy":
         found["anyOf"] = [{"required": [key]} for key in REMOVING]
+    if name == "in_use":
+        found["oneOf"] = [{"required": [key]} for key in IN_USE]
     if name in ("keep", "rule"):
         found["minProperties"] = 1
     return found
