@@ -82,6 +82,21 @@ async def test_every_kind_that_can_name_images_is_asked(cluster: KubernetesServe
     assert file.name == "kubernetes prod"
 
 
+async def test_the_role_among_the_examples_permits_what_is_asked(cluster: KubernetesServer, tmp_path: Path) -> None:
+    role = yaml.safe_load((Path(__file__).parents[2] / "examples" / "cluster-role.yaml").read_text())
+    allowed = {
+        (group, resource) for rule in role["rules"] for group in rule["apiGroups"] for resource in rule["resources"]
+    }
+    cluster.objects["tasks.tekton.dev"] = [pod(f"{HOST}/shop/web:2.0")]
+    await read(environment(tmp_path, cluster))
+    paths = [path.partition("?")[0].split("/") for path in cluster.asked if "limit=" in path]
+    asked = {("", parts[3]) if parts[1] == "api" else (parts[2], parts[4]) for parts in paths}
+    assert len(asked) == 11
+    assert [one for one in asked if one not in allowed and (one[0], "*") not in allowed] == []
+    assert {rule_verb for rule in role["rules"] for rule_verb in rule["verbs"]} == {"list"}
+    assert ("", "*") not in allowed
+
+
 async def test_the_cache_of_a_node_does_not_suffice(cluster: KubernetesServer, tmp_path: Path) -> None:
     from dregutil.retention.in_use import find_in_use, refuse_caches_alone
     from dregutil.retention.policy import ParsedProtect
@@ -316,6 +331,15 @@ async def test_a_client_certificate(authority: trustme.CA, tmp_path: Path) -> No
 async def test_a_login_is_not_sent_without_tls(tmp_path: Path) -> None:
     env = {"KUBECONFIG": str(kubeconfig(tmp_path / "c", {"prod": "http://api.example.com"}, {"token": SECRET}))}
     await refused(env, "without TLS")
+
+
+async def test_the_proxy_of_the_environment(
+    cluster: KubernetesServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", cluster.url)  # as a proxy, it is sent whole addresses
+    monkeypatch.setattr(cluster, "answer", lambda request: Answer(418, request.target.encode()))
+    env = {"KUBECONFIG": str(kubeconfig(tmp_path / "config", {"prod": "http://api.example.com"}))}
+    await refused(env, "418")
 
 
 def plugin(tmp_path: Path, status: Mapping[str, Any] | None, *, code: int = 0, version: str = "v1") -> dict[str, Any]:
