@@ -172,6 +172,8 @@ def test_every_key_of_a_registry_is_shown_with_its_value(machine: Machine) -> No
         "concurrency": "2", "timeout": "1.5", "repositories_from": '"names"', "storage": '"s3://bucket/registry"',
         "policy": '"p.yml"', "aliases": '["b.example.com"]', "confirm": '"always"',
         "api": '"https://n.example.com"', "api_repository": '"docker-hosted"',
+        "report": '"report"', "team_label": '"owner"', "metrics": '"/m.prom"', "notify": '"https://hooks/s3cret"',
+        "notify_file": "false", "notify_format": '"slack"',
     }  # fmt: skip
     assert values.keys() == {option.name for option in OPTIONS if option.place is Place.REGISTRY}
     machine.write(prod("a.example.com", *(f"{key} = {value}" for key, value in values.items())))
@@ -184,6 +186,8 @@ def test_every_key_of_a_registry_is_shown_with_its_value(machine: Machine) -> No
         "concurrency": 2, "timeout": 1.5, "repositories_from": str(folder / "names"),
         "storage": "s3://bucket/registry", "policy": str(folder / "p.yml"), "aliases": ["b.example.com"],
         "confirm": "always", "api": "https://n.example.com", "api_repository": "docker-hosted",
+        "report": str(folder / "report"), "team_label": "owner", "metrics": "/m.prom", "notify": "set",
+        "notify_file": None, "notify_format": "slack",
     }  # fmt: skip
 
 

@@ -129,6 +129,10 @@ def _verify(value: object, folder: Path) -> Path | bool:
     return value if isinstance(value, bool) else _path(value, folder)
 
 
+def _url(value: object, folder: Path) -> str | None:
+    return None if value is False else _text(value, folder)
+
+
 def _unless_off(value: object, folder: Path) -> Path | None:
     return None if value is False else _path(value, folder)
 
@@ -161,6 +165,12 @@ def _color(value: object, _folder: Path) -> str:
 
 def _confirm(value: object, _folder: Path) -> str:
     if value not in ("auto", "always"):
+        raise ValueError
+    return str(value)
+
+
+def _message_format(value: object, _folder: Path) -> str:
+    if value not in ("generic", "slack", "teams"):
         raise ValueError
     return str(value)
 
@@ -212,6 +222,8 @@ WHOLE = Form("a whole number of at least 1", _given_whole, _whole)
 SECONDS = Form("a number above 0", _given_seconds, _seconds)
 WORDS = Form("a command, with its quotes closed", shlex.split, _words)
 CONFIRM = Form('"auto" or "always"', str, _confirm, off_is_unset=True)
+URL = Form("a URL or false", lambda text: None if is_off(text) else text, _url)
+MESSAGE_FORMAT = Form('"generic", "slack" or "teams"', str, _message_format)
 COLOR = Form('"auto" or "never"', str, _color)
 
 OPTIONS = (
@@ -232,6 +244,12 @@ OPTIONS = (
     Option("storage", LOCATION, "--storage"),
     Option("policy", PATH, "-f"),
     Option("aliases", NAMES, default=()),
+    Option("report", UNLESS_OFF, "--report"),
+    Option("team_label", TEXT, "--team-label"),
+    Option("metrics", UNLESS_OFF, "--metrics"),
+    Option("notify", URL, "--notify", "DREGUTIL_NOTIFY"),
+    Option("notify_file", UNLESS_OFF, "--notify-file"),
+    Option("notify_format", MESSAGE_FORMAT, "--notify-format"),
     Option("confirm", CONFIRM, "--confirm", "DREGUTIL_CONFIRM", default="auto", means="always"),
     Option("state_dir", FOLDER, "--state-dir", "DREGUTIL_STATE_DIR", Place.TOP),
     Option("color", COLOR, "--color", "NO_COLOR", Place.TOP, "auto", means="never"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from dregutil.cli.consent import agreed, is_on_terminal
@@ -45,7 +45,8 @@ class Undertaking:
 
     `earlier`: the record of an interrupted run of this plan. `reviewed`: the user named the plan's checksum. `saved`:
     the plan comes from a file. `deadline` is on the clock of `time.monotonic`: no step starts after it, and the rest
-    is dropped. `shown` replaces the plan before the question; `proposal` is that of a cleanup.
+    is dropped. `shown` replaces the plan before the question; `proposal` is that of a cleanup. `on_result` gets the
+    result before it is shown.
     """
 
     plan: Plan
@@ -57,6 +58,7 @@ class Undertaking:
     deadline: float | None = None
     shown: tuple[str, ...] = ()
     proposal: Proposal | None = None
+    on_result: Callable[[RunResult], None] | None = None
 
     @property
     def rest(self) -> Plan:
@@ -87,6 +89,8 @@ def carry_out(args: argparse.Namespace, settings: Settings, registry: Session, w
             result = registry.apply(
                 work.proposal or work.plan, confirm_tags=work.plan.removed_tags, stop=stop, ends_at=work.deadline
             )
+    if work.on_result is not None:
+        work.on_result(result)
     return _report(args, settings, work, result)
 
 

@@ -67,6 +67,12 @@ class Settings:
     aliases: tuple[str, ...] = ()
     api: str | None = None
     api_repository: str | None = None
+    report: Path | None = None
+    team_label: str | None = None
+    metrics: Path | None = None
+    notify: str | None = field(default=None, repr=False)
+    notify_file: Path | None = None
+    notify_format: str | None = None
     confirm: str = "auto"
     name: str = ""
     hint: str = ""
@@ -166,12 +172,12 @@ def _login_source(login: Login, registry: ChosenRegistry) -> str:
 
 
 def shown_command(arguments: Sequence[str]) -> str:
-    """A command line as it may be recorded: without a password, on one line, in UTF-8."""
+    """A command line as it may be recorded: without a password or the URL of a webhook, on one line, in UTF-8."""
     shown: list[str] = []
     waiting = iter(arguments)
     for argument in waiting:
         name, equals, _ = argument.partition("=")
-        is_long = len(name) > 2 and name.startswith("--p") and "--password".startswith(name)
+        is_long = (len(name) > 2 and name.startswith("--p") and "--password".startswith(name)) or name == "--notify"
         if is_long and equals:
             shown.append(f"{name}=…")
         elif is_long or argument == "-p":

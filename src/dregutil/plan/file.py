@@ -28,6 +28,7 @@ __all__ = [
     "decode_step",
     "encode_plan",
     "encode_step",
+    "kind_of_reason",
     "load_plan",
     "plan_sum",
     "read_plan",
@@ -255,7 +256,7 @@ def kept_counts(kept: Iterable[Kept]) -> dict[str, int]:
     """How many tags, and manifests without a tag, stay, by the kind of reason."""
     counts: Counter[str] = Counter()
     for entry in kept:
-        counts[_kind_of_reason(entry.reason)] += max(len(entry.tags), 1)
+        counts[kind_of_reason(entry.reason)] += max(len(entry.tags), 1)
     return dict(counts)
 
 
@@ -338,7 +339,8 @@ def _plan(header: _Header, steps: list[Step]) -> Plan:
     )
 
 
-def _kind_of_reason(reason: str) -> str:
+def kind_of_reason(reason: str) -> str:
+    """A reason why something stays, without the names in it."""
     for beginning, kind in (
         ("also ", "shared with tags that stay"),
         ("excluded by", "excluded"),

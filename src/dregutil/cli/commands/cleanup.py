@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from dregutil.cli.after_cleanup import RunAccount
 from dregutil.cli.consent import check_consent, is_on_terminal
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.in_use import tell_doubts
@@ -46,6 +47,17 @@ __all__ = ["cleanup"]
 
 
 def cleanup(args: argparse.Namespace, settings: Settings) -> int:
+    account = RunAccount(settings, is_dry=bool(args.dry_run), only_shows=bool(args.dry_run or args.plan_out))
+    try:
+        code = _clean(args, settings, account)
+    except (Exception, KeyboardInterrupt) as error:
+        account.close(error=error)
+        raise
+    account.close(code)
+    return code
+
+
+def _clean(args: argparse.Namespace, settings: Settings, account: RunAccount) -> int:
     started = time.monotonic()
     policy = chosen_policy(settings)
     check_consent(args, "--dry-run shows what would go; -y removes without asking")
@@ -53,11 +65,16 @@ def cleanup(args: argparse.Namespace, settings: Settings) -> int:
         raise UsageError(f"--limit {args.limit}: it must be at least 1")
     deadline = None if args.max_time is None else started + parse_duration(args.max_time).total_seconds()
     with opened(settings) as registry:
-        return _cleanup(args, settings, registry, policy, deadline)
+        return _cleanup(args, settings, registry, policy, deadline, account)
 
 
 def _cleanup(
-    args: argparse.Namespace, settings: Settings, registry: Session, policy: ChosenPolicy, deadline: float | None
+    args: argparse.Namespace,
+    settings: Settings,
+    registry: Session,
+    policy: ChosenPolicy,
+    deadline: float | None,
+    account: RunAccount,
 ) -> int:
     only_shows = bool(args.dry_run or args.plan_out)
     stored = read_stored(registry, settings)
@@ -74,6 +91,7 @@ def _cleanup(
         details=args.details,
         only_shown=only_shows,
     )
+    account.proposal = proposal
     _tell(settings, proposal)
     code = max(storage_code(stored), PARTIAL if _is_partial(args, proposal) else 0)
     if only_shows:
@@ -85,6 +103,7 @@ def _cleanup(
         deadline=deadline,
         shown=(*_named(args, proposal), *_lines(args, settings, proposal)),
         proposal=proposal,
+        on_result=account.keep_result,
     )
     return max(code, _carry_out(args, settings, registry, proposal, work))
 

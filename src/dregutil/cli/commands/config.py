@@ -44,6 +44,8 @@ def _rows(settings: Settings) -> Iterator[SettingRow]:
         one, value = found[option.name], found[option.name].value
         if option.name == "password_command":
             value = " ".join((*value[:1], *(["…"] if value[1:] else []))) or None
+        if option.name == "notify":
+            value = "set" if value else value
         if option.name == "cache":
             value = False if one.source is not Source.DEFAULT and one.value is None else settings.cache
         if option.name == "state_dir":

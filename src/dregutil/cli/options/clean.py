@@ -71,6 +71,28 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     )
     add("--limit", type=int, metavar="N", help="remove at most N tags, the oldest; the next runs remove the rest")
     add_extent(parser)
+    _add_after(parser.add_argument_group("After the run"))
+
+
+def _add_after(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--report", metavar="DIR", help="write cleanup.md, cleanup.html and cleanup.json into a folder")
+    add(
+        "--team-label",
+        type=nonempty,
+        metavar="LABEL",
+        help="the label of an image that names its team (default: the first part of the repository's name)",
+    )
+    add("--metrics", metavar="FILE", help="write metrics for the textfile collector of Prometheus' node_exporter")
+    add("--notify", metavar="URL", help="send the result to a webhook; its URL is a secret [DREGUTIL_NOTIFY]")
+    add(
+        "--notify-file", metavar="FILE", help="the file with the webhook's URL, and on a line of its own a bearer token"
+    )
+    add(
+        "--notify-format",
+        choices=("generic", "slack", "teams"),
+        help="the form of the message (default: by the URL's host)",
+    )
 
 
 def _add_apply(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +169,7 @@ COMMANDS = (
         examples=(
             ("cleanup -f policy.yml --dry-run --details", "show the verdict on each tag"),
             ("cleanup -f policy.yml -y --max-time 3h", "every night, without being asked"),
+            ("cleanup -f policy.yml -y --report report", "with a report as Markdown, HTML and JSON"),
         ),
     ),
     Command(

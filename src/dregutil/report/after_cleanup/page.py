@@ -1,0 +1,66 @@
+"""A report as one HTML file: without a script, without any request, with every name as text. Pure."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+
+from dregutil.errors import escaped
+from dregutil.report.after_cleanup.model import CleanupReport
+from dregutil.report.after_cleanup.sections import Section, facts, headline, sections
+
+__all__ = ["page"]
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+_STYLE = """:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+div { overflow-x: auto; }
+table { border-collapse: collapse; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .75rem; border-bottom: 1px solid #8884; }
+td { overflow-wrap: anywhere; unicode-bidi: isolate; }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }"""
+
+
+def page(report: CleanupReport) -> str:
+    """The whole document."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: CleanupReport) -> Iterator[str]:
+    title = _text(headline(report))
+    yield from ("<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">')
+    yield f'<meta http-equiv="Content-Security-Policy" content="{html.escape(_POLICY)}">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield '<meta name="referrer" content="no-referrer">'
+    yield '<link rel="icon" href="data:,">'  # otherwise a browser asks the server for one
+    yield from (f"<title>{title}</title>", f"<style>\n{_STYLE}\n</style>", "</head>", "<body>", f"<h1>{title}</h1>")
+    yield "<div><table>"
+    for name, value in facts(report):
+        yield f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td></tr>'
+    yield "</table></div>"
+    for section in sections(report):
+        yield from _section(section)
+    yield from ("</body>", "</html>")
+
+
+def _section(section: Section) -> Iterator[str]:
+    yield from (
+        f"<h2>{_text(section.title)}</h2>",
+        "<div><table>",
+        f"<thead>{_row(section, section.columns, 'th')}</thead>",
+    )
+    yield from ("<tbody>", *(_row(section, row, "td") for row in section.rows), "</tbody>", "</table></div>")
+    if section.note:
+        yield f"<p>{_text(section.note)}</p>"
+
+
+def _row(section: Section, cells: tuple[str, ...], element: str) -> str:
+    """A row of a table; `element` is that of its cells."""
+    attributes = [' class="n"' if place in section.numbers else "" for place in range(len(cells))]
+    shown = (f"<{element}{one}>{_text(cell)}</{element}>" for one, cell in zip(attributes, cells, strict=True))
+    return f"<tr>{''.join(shown)}</tr>"
+
+
+def _text(text: str) -> str:
+    return html.escape(escaped(text))
