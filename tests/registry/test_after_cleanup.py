@@ -120,7 +120,7 @@ def test_a_run_leaves_a_report_metrics_and_a_message(program: Program, hook: Hoo
     assert modes == [0o600, 0o644]
 
 
-def test_what_is_said_to_free_is_what_the_run_said(program: Program) -> None:
+def test_a_dry_run_writes_a_report_and_no_metrics(program: Program) -> None:
     done = program.run(
         "cleanup", "-f", "policy.yml", "-y", "--dry-run", "--report", "out", "--metrics", "dregutil.prom"
     )

@@ -59,7 +59,7 @@ function _shtab_dregutil_using
 end
 
 set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor refresh config completion help
-set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --gc --ignore-agent --label --larger-than --limit --line-format --log-format --log-level --max-time --media-type --newer-than --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --repositories-from --resume --sort --state-dir --storage --tags --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --gc --ignore-agent --label --larger-than --limit --line-format --log-format --log-level --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -555,6 +555,12 @@ complete -c dregutil -n '_shtab_dregutil_using cleanup' -l allow-irreversible -d
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l strict -d 'exit 3 if something was held back'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l storage -x -d 'the registry'"'"'s own storage, read only: a folder, s3://, gs:// or az://'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l gc -xka "default untagged" -d 'how the registry collects garbage; '"'"'untagged'"'"': with -m'
+complete -c dregutil -n '_shtab_dregutil_using cleanup' -l report -xka "(__fish_complete_directories)" -d 'write cleanup.md, cleanup.html and cleanup.json into a folder'
+complete -c dregutil -n '_shtab_dregutil_using cleanup' -l team-label -x -d 'the label of an image that names its team (default: the first part of the repository'"'"'s name)'
+complete -c dregutil -n '_shtab_dregutil_using cleanup' -l metrics -xka "(__fish_complete_path (commandline -ct))" -d 'write metrics for the textfile collector of Prometheus'"'"' node_exporter'
+complete -c dregutil -n '_shtab_dregutil_using cleanup' -l notify -x -d 'send the result to a webhook; its URL is a secret [DREGUTIL_NOTIFY]'
+complete -c dregutil -n '_shtab_dregutil_using cleanup' -l notify-file -xka "(__fish_complete_path (commandline -ct))" -d 'the file with the webhook'"'"'s URL, and on a line of its own a bearer token'
+complete -c dregutil -n '_shtab_dregutil_using cleanup' -l notify-format -xka "generic slack teams" -d 'the form of the message (default: by the URL'"'"'s host)'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l registry -o reg -xka "(_dregutil_values registries)" -d 'the registry: host[:port], a URL or a configured name [REGISTRY]'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'configuration file [DREGUTIL_CONFIG]; '"'"'None'"'"' for none'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l insecure -d 'allow plain HTTP and unknown certificates'

@@ -32,7 +32,7 @@ class Section:
 
 def headline(report: CleanupReport) -> str:
     """The result in a line: `registry.example.com: removed 12 tags`."""
-    number = plural(report.total.removed, "tag")
+    number = _tags(report, report.total.removed)
     if report.state in (State.REMOVED, State.PARTLY_FAILED, State.INTERRUPTED):
         how = "" if report.state is State.REMOVED else f"{report.state.value}, "
         return f"{report.registry}: {how}removed {number}"
@@ -52,18 +52,25 @@ def facts(report: CleanupReport) -> Iterator[tuple[str, str]]:
     total = report.total
     if total.selected:
         verb = "Would go" if report.is_dry else "Removed"
-        yield verb, f"{total.removed:,} of {plural(total.selected, 'tag')} that the policies select"
+        yield verb, f"{total.removed:,} of {_tags(report, total.selected)} that the policies select"
         if total.removed or report.total.bytes_freed:
             yield "Frees", f"{_amount(report)} when the registry collects its garbage"
         yield "Kept", f"{total.kept:,}"
     if total.gone:
-        yield "Gone before", f"{total.gone:,}"
+        yield "Already gone", f"{total.gone:,}"
     if report.failures:
         yield "Failures", f"{len(report.failures) + report.more_failures:,}"
     if report.run:
         yield "Run", report.run
     if report.undo:
         yield "To undo it", report.undo
+
+
+def _tags(report: CleanupReport, number: int) -> str:
+    """`3 tags`; with a policy for manifests without a tag, these are among them."""
+    if any(one.untagged for one in report.policies):
+        return f"{number:,} tags and untagged manifests"
+    return plural(number, "tag")
 
 
 def _amount(report: CleanupReport) -> str:
