@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from textwrap import indent
+from textwrap import indent, wrap
 from typing import Any
 
 import yaml
@@ -19,6 +19,8 @@ from dregutil.retention.translate.rules import Rule, Rules
 from dregutil.retention.translate.zot import zot
 
 __all__ = ["SERVICES", "Translation", "translate"]
+
+_WIDTH = 74  # of comments
 
 SERVICES: Mapping[str, Callable[[Any], Rules]] = {
     "harbor": harbor,
@@ -57,13 +59,13 @@ def translate(service: str, text: str) -> Translation:
     if not written:
         what = "; ".join(rules.lost) or "JSON or YAML as its API exports it is expected"
         raise UsageError(f"there are no rules of {service} to translate: {what}")
-    lines = [f"# Translated from the rules of {service}; `policy check --against` shows what it selects.\n"]
-    lines += [f"# {_plain(one)}\n" for one in rules.lost]
+    lines = [_comment(f"Translated from the rules of {service}; `policy check --against` shows what it selects.")]
+    lines += map(_comment, rules.lost)
     lines.append("version: 1\n")
     lines += [_section({"protect": rules.protect})] if rules.protect else []
     lines.append("policies:\n")
     for policy, rule in written:
-        lines += [f"  # {_plain(comment)}\n" for comment in rule.comments]
+        lines += [indent(_comment(comment), "  ") for comment in rule.comments]
         lines.append(indent(_section([policy]), "  "))
     return Translation("".join(lines), tuple(rules.lost))
 
@@ -81,6 +83,8 @@ def _section(value: Any) -> str:
     return found
 
 
-def _plain(text: str) -> str:
-    """A comment in one line."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+def _comment(text: str) -> str:
+    """A comment, in lines that fit a terminal."""
+    plain = "".join(sign if sign.isprintable() else " " for sign in text)
+    lines = wrap(plain, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "".join(f"# {line}\n" for line in lines)
