@@ -20,8 +20,9 @@ _SECOND = (
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Stop]:
-    """A `Stop` that the first signal sets. After the second, which says so, a third ends the process.
+def stop_on_signals(first: str = _FIRST, second: str = _SECOND) -> Iterator[Stop]:
+    """A `Stop` that the first signal sets. After the second, which says so, a third ends the process. `first` and
+    `second` are what is said then.
 
     A signal that is ignored (nohup) stays ignored.
     """
@@ -32,7 +33,7 @@ def stop_on_signals() -> Iterator[Stop]:
     def end_early(_number: int, _frame: FrameType | None) -> None:
         is_first = not stop.is_set
         stop.set()
-        _tell(_FIRST if is_first else _SECOND)
+        _tell(first if is_first else second)
         if not is_first:
             restore()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from dregutil.journal.record import RunRecord
 from dregutil.oci.graph import RepositoryGraph
@@ -120,13 +121,14 @@ def undo_states(records: Collection[RunRecord]) -> Mapping[str, bool]:
     return found
 
 
-def collected_runs(records: Iterable[RunRecord]) -> frozenset[str]:
-    """The runs of which an undo found that the registry has collected the garbage. Of the others nothing is known."""
-    return frozenset(
-        record.undoes
-        for record in records
-        if record.undoes and any(COLLECTED in why for _, _, _, why in record.restored)
-    )
+def collected_runs(records: Iterable[RunRecord]) -> Mapping[str, datetime]:
+    """The runs of which an undo found that the registry has collected the garbage, and when the first one found it. Of
+    the others nothing is known."""
+    found: dict[str, datetime] = {}
+    for record in records:
+        if record.undoes and any(COLLECTED in why for _, _, _, why in record.restored):
+            found[record.undoes] = min(record.started, found.get(record.undoes, record.started))
+    return found
 
 
 def without(removed: Removed, back: Mapping[tuple[Repository, Digest], Collection[Tag]]) -> Removed:

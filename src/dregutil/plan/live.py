@@ -27,7 +27,7 @@ from dregutil.storage.collector import Collector
 from dregutil.storage.garbage_collector import GarbageCollector, Generation
 from dregutil.storage.stored import StoredRegistry
 
-__all__ = ["plan_removal"]
+__all__ = ["collector_generation", "plan_removal"]
 
 
 async def plan_removal(
@@ -105,7 +105,7 @@ class _Surveys:
 
     async def read_all(self, selection: Selection) -> tuple[Mapping[Repository, RepositoryGraph], Generation | None]:
         """The repositories of `selection`, and the generation of the registry's garbage collector, read meanwhile."""
-        generation = asyncio.ensure_future(_generation(self.registry, dict(selection.touched())))
+        generation = asyncio.ensure_future(collector_generation(self.registry, dict(selection.touched())))
         try:
             return await self._read(selection), await generation
         finally:
@@ -138,7 +138,7 @@ class _Surveys:
         return {graph.repository: graph for graph in graphs}
 
 
-async def _generation(registry: Registry, repositories: Iterable[Repository]) -> Generation | None:
+async def collector_generation(registry: Registry, repositories: Iterable[Repository]) -> Generation | None:
     """The generation of distribution's garbage collector that the registry has; None if it may have another one."""
     if registry.kind.is_particular:
         return None

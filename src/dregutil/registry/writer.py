@@ -273,12 +273,7 @@ class WritableRegistry(Registry):
         what = f"upload a blob to {repository}"
         started = await self._write("POST", self._transport.url(f"/v2/{repository}/blobs/uploads/"), scopes)
         self._check_written(started, what, repository)
-        try:
-            location = started.url.join(URL(started.headers.get("Location", ""), encoded=True))
-            if location.origin() != started.url.origin():
-                raise ProtocolError(f"could not {what}: the upload's URL is at another address")
-        except ValueError as error:
-            raise ProtocolError(f"could not {what}: the upload's URL is invalid") from error
+        location = _upload_url(started, what)
         answer = await self._write(
             "PUT",
             location.update_query(digest=digest),
@@ -288,6 +283,24 @@ class WritableRegistry(Registry):
         )
         self._check_written(answer, what, repository)
         return digest
+
+    async def begin_upload(self, repository: Repository) -> tuple[int, URL | None]:
+        """Begin an upload, sent once; returns HTTP's status, and where the upload goes on if it was accepted.
+
+        Raises LoginError, DeniedError, UnreachableError, and ProtocolError for a URL at another address.
+        """
+        url, scopes = self._transport.url(f"/v2/{repository}/blobs/uploads/"), (f"repository:{repository}:pull,push",)
+        answer = await self._write("POST", url, scopes)
+        if answer.status in (401, 403):
+            raise self._failure(answer, f"begin an upload to {repository}", repository)
+        if not 200 <= answer.status < 300:
+            return answer.status, None
+        return answer.status, _upload_url(answer, f"begin an upload to {repository}")
+
+    async def cancel_upload(self, upload: URL, repository: Repository) -> None:
+        """Cancel an upload that was begun. Raises as `put_manifest` does."""
+        answer = await self._write("DELETE", upload, (f"repository:{repository}:pull,push",))
+        self._check_written(answer, f"cancel an upload to {repository}", repository)
 
     async def mount_blob(self, repository: Repository, digest: Digest, source: Repository) -> bool:
         """Mount a blob from another repository of the registry; False if the server does not.
@@ -363,6 +376,17 @@ def _check_digest(answer: Answer, wanted: Digest | None, what: str) -> None:
         other = named.partition(":")[0]
         why = f"by a digest of {other}" if other != wanted.algorithm else "by another digest"
         raise ProtocolError(f"put {what}, and the registry keeps it {why}, not by {wanted.short}")
+
+
+def _upload_url(answer: Answer, what: str) -> URL:
+    """Where an upload that was begun goes on. Raises ProtocolError unless it is at the same address."""
+    try:
+        location = answer.url.join(URL(answer.headers.get("Location", ""), encoded=True))
+        if location.origin() != answer.url.origin():
+            raise ProtocolError(f"could not {what}: the upload's URL is at another address")
+    except ValueError as error:
+        raise ProtocolError(f"could not {what}: the upload's URL is invalid") from error
+    return location
 
 
 def _codes(answer: Answer) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from dregutil.journal.record import RunRecord
 from dregutil.oci.names import Digest
@@ -15,9 +16,12 @@ __all__ = ["damage_text", "run_head_lines", "run_lines", "run_object", "step_lin
 _WIDE = 100  # cells of a terminal from which on there is room for the command
 
 
-def run_object(record: RunRecord, undone: Mapping[str, bool], collected: Collection[str] = ()) -> dict[str, object]:
+def run_object(
+    record: RunRecord, undone: Mapping[str, bool], collected: Mapping[str, datetime] | None = None
+) -> dict[str, object]:
     """The object of a run. `removed` counts the removed tags. `undone` has the runs that were put back; True if all of
-    it was. `collected`: the runs whose garbage the registry is known to have collected."""
+    it was. `collected`: the runs whose garbage the registry is known to have collected, and since when."""
+    since = (collected or {}).get(record.run)
     return {
         "run": record.run,
         "when": record.started.isoformat(timespec="seconds"),
@@ -33,7 +37,7 @@ def run_object(record: RunRecord, undone: Mapping[str, bool], collected: Collect
         "undoes": record.undoes or None,
         "by": record.user or None,
         "host": record.host or None,
-        "collected": True if record.run in collected else None,
+        "collected": None if since is None else since.isoformat(timespec="seconds"),
     }
 
 

@@ -138,6 +138,7 @@ class SessionBase:
         self._recorded_indexes: Mapping[Repository, frozenset[Digest]] | None = None
         self._is_whole = True
         self._is_locked = self._is_working = False
+        self._locks = 0  # how often the lock was taken
         self._locked_by: object = None  # the task that holds the lock; None: it was taken outside of any task
 
     def __repr__(self) -> str:
@@ -247,6 +248,7 @@ class SessionBase:
             return
         with self.store.lock(self.identity):
             self._is_locked, self._locked_by = True, task
+            self._locks += 1
             try:
                 yield
             finally:

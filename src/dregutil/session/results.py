@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Literal
 from dregutil.oci.names import Digest, Repository, Tag
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dregutil.apply.collector_run import CollectorExit
     from dregutil.errors import DregutilError
     from dregutil.inventory.contents.measured import Measured, TotalUsage, UsageRow
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.health.storage import Finding
     from dregutil.oci.image import ImageDetails
+    from dregutil.plan.collection import CollectionPlan, Comparison
     from dregutil.plan.listed_waste import ListedWaste
     from dregutil.plan.waste import Waste
     from dregutil.pulls.pull import Pull, Source
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_GAP",
+    "CollectionRun",
     "Found",
     "ImagePull",
     "ImageTag",
@@ -61,6 +66,33 @@ class ImageTag:
     def created(self) -> datetime | None:
         """When the image was built, as it says itself, in UTC."""
         return None if self.details is None else self.details.created
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRun:
+    """A garbage collection that ran. `id` names its record, `output` is the file of what the collector printed.
+    `comparison` is what it did; None if the storage could not be read completely after it: `unread` says why.
+    `seconds`: how long the reading before it took (0 if it was read for the plan), the collector, and the reading
+    after it."""
+
+    id: str
+    plan: CollectionPlan
+    exit: CollectorExit
+    output: Path
+    comparison: Comparison | None
+    unread: str = ""
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def final(self) -> tuple[str, ...]:
+        """The runs that can no longer be undone, or not wholly; if that is not known, those that were predicted."""
+        freed = None if self.comparison is None else self.comparison.freed.keys()
+        return tuple(one.run for one in self.plan.final if freed is None or not one.digests.isdisjoint(freed))
+
+    @property
+    def is_as_predicted(self) -> bool:
+        """Whether the collector ended well, and did exactly what was predicted."""
+        return self.exit.code == 0 and self.comparison is not None and self.comparison.is_as_predicted
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dregutil.oci.names import Digest, Repository
 from dregutil.select.usage_by import LABEL, check_usage_by
-from dregutil.session.cleanup import CleanupSession
+from dregutil.session.collecting import CollectingSession
 
 if TYPE_CHECKING:
     from dregutil.inventory.contents.disk_usage import DiskUsage
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSession"]
 
 
-class AsyncSession(CleanupSession):
+class AsyncSession(CollectingSession):
     """A connection to one registry, with everything that can be done there.
 
     async with dregutil.connect("registry.example.com") as registry:
@@ -30,7 +30,8 @@ class AsyncSession(CleanupSession):
 
     To read: `tags`, `contents`, `inspect`, `find`, `disk_usage`, `check`, `why`. To plan, which changes nothing:
     `plan_removal`, `plan_repository_removal`, `plan_cleanup`. To remove and put back: `apply`, `resume`, `undo`; `runs`
-    lists what is recorded, `removed_images` what can still come back. To keep: `hold`, `holds`, `end_hold`. When images
+    lists what is recorded, `removed_images` what can still come back. To collect the garbage of a registry:
+    `plan_collection`, `collect`. To keep: `hold`, `holds`, `end_hold`. When images
     were last pulled: `pulls`, `listen`, `read_pulls`,
     `sync_pulls`. The other methods are the parts of these.
     """

@@ -12,6 +12,7 @@ from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
+from dregutil.journal.collections import Collections, collected_by
 from dregutil.journal.oci_layout import write_layout
 from dregutil.journal.record import RunRecord
 from dregutil.journal.removed import collected_runs, undo_states
@@ -49,7 +50,10 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
     damaged = [record for record in records if record.damaged]
     for record in damaged:
         note(settings, damage_text(record))
-    collected = collected_runs(records)
+    collections, unread = Collections(settings.state_dir).read()
+    for why in unread:
+        note(settings, why)
+    collected = {**collected_runs(records), **collected_by(collections)}
     lines = run_lines(records, undone, collected, width=width_of(sys.stdout))
     emit(settings, [run_object(record, undone, collected) for record in records], lines)
     return PARTIAL if damaged or newer else 0

@@ -20,6 +20,7 @@ from dregutil.cli.removed import list_removed
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import NotFoundError, UsageError
+from dregutil.journal.collections import collected_by
 from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.report.removal import lost_by_interruption_line
@@ -75,8 +76,9 @@ def undo(args: argparse.Namespace, settings: Settings) -> int:
 def _undo(args: argparse.Namespace, settings: Settings, registry: Session, work: Sequence[_Work]) -> int:
     needed = [entry for one in work for entry in one.needed]
     code = PARTIAL if any(one.is_partial for one in work) else 0
+    collected = collected_by(registry.collections())
     for one in work:
-        _tell(settings, one, details=args.details)
+        _tell(settings, one, collected.get(one.record.run), details=args.details)
     if args.dry_run:
         emit(
             settings,
@@ -126,10 +128,13 @@ def _record(args: argparse.Namespace, settings: Settings, registry: Session) -> 
         raise
 
 
-def _tell(settings: Settings, work: _Work, *, details: bool) -> None:
+def _tell(settings: Settings, work: _Work, collected: datetime | None, *, details: bool) -> None:
     record, plan = work.record, work.plan
     images = f", {', '.join(map(str, plan.images))}" if plan.images else ""
     note(settings, f"{record.run}{images}: {record.plan.command}")
+    if collected is not None:
+        when = f"{collected:%Y-%m-%d %H:%M} UTC"
+        note(settings, f"the registry's garbage was collected since, {when}: what is still there can come back")
     if record.damaged:
         note(settings, f"{damage_text(record)}; what only these lines recorded does not come back")
     for line in plan_problem_lines(plan, details=details):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dregutil.cli.options.command import Command
-from dregutil.cli.options.common import add_storage
+from dregutil.cli.options.common import add_storage, nonempty
 
 __all__ = ["COMMANDS", "SHELLS", "TITLE"]
 
@@ -15,6 +15,22 @@ SHELLS = {"bash": "dregutil.bash", "zsh": "_dregutil", "fish": "dregutil.fish"}
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="check the connection only, not every tag")
     add_storage(parser)
+
+
+def _add_collect(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "collector_command",
+        nargs="+",
+        type=nonempty,
+        metavar="COMMAND",
+        help="after `--`: the command that runs the registry's collector, with `garbage-collect` as one of its words",
+    )
+    add_storage(parser)
+    add("--keep-undo", default="7d", metavar="AGE", help="refuse if a younger run could not be undone (default: 7d)")
+    add("--assume-read-only", action="store_true", help="collect where it is not known whether pushes are refused")
+    add("--dry-run", action="store_true", help="show what would be freed, and why it would be refused")
+    add("--yes", "-y", action="store_true", help="do not ask")
 
 
 def _add_refresh(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +69,29 @@ COMMANDS = (
         examples=(
             ("doctor --quick", "the connection, the login, and whether deletion is enabled"),
             ("doctor --storage /var/lib/registry", "every tag and index, and the registry's own storage"),
+        ),
+    ),
+    Command(
+        "collect",
+        "Run the registry's own garbage collector.",
+        "collect:collect",
+        _add_collect,
+        changes=True,
+        about=(
+            "Run the registry's own garbage collector (distribution's), and compare what it frees with what was "
+            "predicted. The registry must be stopped or read-only. It is refused, before anything runs, where a tag "
+            "would lose something, where something could be pushed meanwhile, and where a recent run could not be "
+            "undone any more."
+        ),
+        examples=(
+            (
+                "collect --storage /var/lib/registry --dry-run -- registry garbage-collect /etc/registry.yml",
+                "show what would be freed, and which runs could not be undone any more",
+            ),
+            (
+                "collect --storage /var/lib/registry -y -- registry garbage-collect /etc/registry.yml",
+                "collect, without being asked",
+            ),
         ),
     ),
     Command(

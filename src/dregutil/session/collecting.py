@@ -1,0 +1,263 @@
+"""Garbage collections in a session: what the registry's own collector would sweep, and running it.
+
+A plan only reads; to learn whether the registry takes pushes, it begins an upload and cancels it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dregutil.errors import JournalError, RefusedError, StorageError, UsageError
+from dregutil.oci.names import Digest, Repository
+from dregutil.session.cleanup import CleanupSession
+
+if TYPE_CHECKING:
+    from dregutil.journal.collections import CollectionRecord
+    from dregutil.plan.collection import CollectionPlan, Comparison, FinalRun, Prediction, Refusal
+    from dregutil.session.results import CollectionRun
+    from dregutil.session.stop import Stop
+    from dregutil.storage.collector_command import CollectorCommand
+    from dregutil.storage.garbage_collector import Generation
+    from dregutil.storage.stored import StoredRegistry
+
+__all__ = ["CollectingSession"]
+
+_PROBE = Repository("dregutil-probe")
+_FRESH = 60.0  # seconds after which a plan is made again before it runs
+_READ_ONLY = "set storage.maintenance.readonly.enabled to true and restart the registry, or stop it"
+
+
+class CollectingSession(CleanupSession):
+    """A session that also runs the garbage collector of a registry."""
+
+    _to_collect: tuple[CollectionPlan | None, int, float] = (None, 0, 0.0)  # the last plan, under which lock, and when
+
+    async def plan_collection(
+        self,
+        command: Sequence[str],
+        *,
+        keep_undo: str | timedelta = "7d",
+        assume_read_only: bool = False,
+    ) -> CollectionPlan:
+        """What a garbage collection by `command` (the words of `registry garbage-collect [-m] CONFIG`) would sweep, and
+        why it is refused, if it is. The session needs the option `storage`, which is read anew. Nothing is collected;
+        whether the registry takes pushes is found out with an upload that is cancelled at once.
+
+        It is refused while a run is unfinished, or if one younger than `keep_undo` ("7d", or a timedelta) could no
+        longer be undone. `assume_read_only`: it is not refused where it cannot be found out whether the registry takes
+        pushes. Raises UsageError, StorageError, JournalError, and RefusedError if nothing can be predicted because the
+        storage is damaged or cannot be read completely.
+        """
+        from dregutil.plan.collection import CollectionPlan, check_is_whole, predicted
+        from dregutil.plan.reclaim import possible_collectors
+        from dregutil.select.quantity import parse_duration
+        from dregutil.storage.collector_command import CollectorCommand
+
+        if isinstance(command, str):
+            raise TypeError(f"command is a list of words: {command.split()!r}")
+        parsed = CollectorCommand.parse(command)
+        kept = parse_duration(keep_undo) if isinstance(keep_undo, str) else keep_undo
+        stored = self._read_anew()
+        check_is_whole(stored)
+        generation = await self._collector_generation(parsed, stored)
+        collectors = possible_collectors(generation, parsed.collector)
+        predictions = tuple(predicted(stored, collector) for collector in collectors)
+        final = tuple(self._made_final({digest for one in predictions for digest in one.swept}))
+        not_writable, is_running = await self._state_of_registry(stored, assumed=assume_read_only)
+        refusals = (*_prevented(predictions), *not_writable, *self._needed_records(final, kept))
+        found = CollectionPlan(parsed, stored, predictions, final, refusals, kept, assume_read_only, is_running)
+        self._to_collect = (found, self._locks if self._is_locked else 0, time.monotonic())
+        return found
+
+    async def collect(self, plan: CollectionPlan, *, stop: Stop | None = None) -> CollectionRun:
+        """Run the collector of a `plan`, locked and recorded, then read the storage again and compare. Once `stop` is
+        set, SIGINT is sent to the collector. A plan that is not fresh is made again first.
+
+        Raises, before anything runs: RefusedError if the plan is refused, if what it would sweep has changed, or if the
+        command cannot be started; StorageError and JournalError. What fails later is in the result.
+        """
+        from dregutil.apply.collector_run import run_collector
+        from dregutil.journal.collections import Collections
+        from dregutil.session.results import CollectionRun
+        from dregutil.session.stop import Stop
+
+        with self._working(), (stop or Stop()).event() as event:
+            began = time.monotonic()
+            plan = await self._fresh(plan)
+            read = time.monotonic()
+            for refusal in plan.refusals:
+                raise RefusedError(f"{refusal.why}; nothing was collected", advice=refusal.advice)
+            collections = Collections(self.state)
+            record = self._begun(plan, collections.new_name(datetime.now(UTC)))
+            collections.write(record)
+            output = collections.output(record.name)
+            try:
+                ended = await run_collector(plan.command.words, output, event)
+            except (RefusedError, OSError):
+                collections.discard(record.name)
+                raise
+            collected = time.monotonic()
+            comparison, unread = self._compared(plan)
+            seconds = (read - began, collected - read, time.monotonic() - collected)
+            result = CollectionRun(record.name, plan, ended, output, comparison, unread, seconds)
+            try:
+                collections.write(_ended(record, result))
+            except JournalError as error:
+                self._warn(error.message, error.advice)
+        return result
+
+    def collections(self) -> tuple[CollectionRecord, ...]:
+        """The recorded garbage collections of this registry, oldest first; a warning names what cannot be read."""
+        from dregutil.journal.collections import Collections
+
+        found, unread = Collections(self.state).read(self.identity)
+        for why in unread:
+            self._warn(why)
+        return tuple(found)
+
+    def _read_anew(self) -> StoredRegistry:
+        """The storage as it is now: an object store is listed when it is opened."""
+        self._storage = self._stored = None
+        stored = self.stored()
+        if stored is None:
+            raise UsageError("no storage was named", advice="name it with --storage PATH (storage=PATH)")
+        return stored
+
+    async def _collector_generation(self, command: CollectorCommand, stored: StoredRegistry) -> Generation | None:
+        """The generation of the collector: as its program says, or as the registry shows; None if neither does."""
+        from dregutil.apply.collector_run import command_generation
+        from dregutil.plan.live import collector_generation
+
+        found = await command_generation(command)
+        if found is not None:
+            return found
+        async with self.connected() as registry:
+            return await collector_generation(registry, stored.repositories)
+
+    async def _state_of_registry(self, stored: StoredRegistry, *, assumed: bool) -> tuple[tuple[Refusal, ...], bool]:
+        """Why the registry is in no state to be collected (it takes pushes, that is not known, or the storage is not
+        its own), and whether it runs."""
+        from dregutil.apply.uploads import Uploads, uploads_answer
+        from dregutil.plan.collection import Refusal
+
+        probed = next((held for held in stored.repositories.values() if held.tags), None)
+        async with self.connected() as registry:
+            answer = await uploads_answer(registry, _PROBE if probed is None else probed.repository)
+            name, is_running = registry.address.name, answer.uploads is not Uploads.STOPPED
+            if answer.uploads is Uploads.TAKEN:
+                what = f"{name} is not read-only: a push while garbage is collected loses blobs{answer.why}"
+                return (Refusal(what, _READ_ONLY),), is_running
+            if answer.uploads is Uploads.UNKNOWN and not assumed:
+                what = f"it is not known whether {name} is read-only: {answer.why}"
+                return (
+                    Refusal(what, "make sure that nothing can be pushed, then give --assume-read-only"),
+                ), is_running
+            if answer.uploads is Uploads.READ_ONLY and probed is not None:
+                differing = sorted({*await registry.tags(probed.repository)} ^ probed.tags.keys())
+                if differing:
+                    what = f"{stored.place} differs from {name} in {probed.repository}:{differing[0]}"
+                    return (Refusal(what, "name this registry's own storage with --storage"),), is_running
+        return (), is_running
+
+    def _made_final(self, swept: set[Digest]) -> Iterator[FinalRun]:
+        """The removals that cannot be undone, or not wholly, once `swept` is gone; newest first."""
+        from dregutil.plan.collection import FinalRun
+        from dregutil.storage.stored import references
+
+        for record, left in self.history.not_undone():
+            manifests = [intent.manifest for intents in left.values() for intent in intents]
+            needed = {digest for one in manifests for digest in (one.digest, *references(one))}
+            if not needed.isdisjoint(swept):
+                yield FinalRun(record.run, record.started, frozenset(needed & swept))
+
+    def _needed_records(self, final: Sequence[FinalRun], kept: timedelta) -> Iterator[Refusal]:
+        """Why what runs removed may not become final now."""
+        from dregutil.plan.collection import Refusal, named
+        from dregutil.select.quantity import duration_as_written
+
+        open_runs = self.interrupted()
+        if open_runs:
+            names = named([header.run for header, _ in open_runs])
+            how = f"{self._advise(open_runs[0][1])} continues it"
+            yield Refusal(f"a run is not finished: {names}", how)
+        after = datetime.now(UTC) - kept
+        young = [one.run for one in final if one.started > after]
+        damaged = [one.run for one in self.history.headers() if one.is_damaged and one.started > after]
+        age = duration_as_written(kept)
+        if young:
+            how = "wait, or give a shorter --keep-undo (0d: all of them become final)"
+            yield Refusal(f"runs of the last {age} could not be undone any more: {named(young)}", how)
+        if damaged:
+            how = "`dregutil history` says what is wrong with it; --keep-undo 0d collects anyway"
+            yield Refusal(f"runs of the last {age} have records that cannot be read: {named(damaged)}", how)
+
+    async def _fresh(self, plan: CollectionPlan) -> CollectionPlan:
+        """The plan, or the same made again. Raises RefusedError if another set of blobs would be swept."""
+        last, lock, when = self._to_collect
+        if plan is last and lock == self._locks and time.monotonic() - when < _FRESH:
+            return plan
+        again = await self.plan_collection(
+            plan.command.words, keep_undo=plan.keep_undo, assume_read_only=plan.assume_read_only
+        )
+        if [one.swept.keys() for one in again.predictions] != [one.swept.keys() for one in plan.predictions]:
+            raise RefusedError(
+                "the storage has changed since the plan was made; nothing was collected", advice="plan it again"
+            )
+        return again
+
+    def _begun(self, plan: CollectionPlan, name: str) -> CollectionRecord:
+        from dregutil.journal.collections import CollectionRecord, Freed
+
+        return CollectionRecord(
+            name,
+            self.identity,
+            datetime.now(UTC).replace(microsecond=0),
+            list(plan.command.words),
+            {str(one.collector): Freed(len(one.swept), one.size) for one in plan.predictions},
+            [one.run for one in plan.final],
+        )
+
+    def _compared(self, plan: CollectionPlan) -> tuple[Comparison | None, str]:
+        """What the collection did, by the storage as it is now; or why that cannot be known."""
+        from dregutil.plan.collection import compared, first_of
+
+        try:
+            after = self._read_anew()
+        except StorageError as error:
+            return None, error.message
+        if after.is_partial:
+            return None, first_of([odd for odd in after.oddities if odd.unread])
+        return compared(plan.before, after, plan.predictions), ""
+
+
+def _prevented(predictions: Sequence[Prediction]) -> Iterator[Refusal]:
+    """Why the collector itself may not run: it would stop, or sweep what a tag needs."""
+    from dregutil.plan.collection import Refusal, named
+
+    for one in predictions:
+        if one.stops:
+            what = f"the collector of {one.collector} stops with an error at {one.stops}, and frees nothing"
+            yield Refusal(what, "repair that first; `dregutil doctor --storage PATH` shows all of it")
+        if one.tags:
+            what = f"the collector of {one.collector} would sweep what tags need: {named(one.tags)}"
+            how = "run it without -m" if one.collector.deletes_untagged else "push these images again first"
+            yield Refusal(what, how)
+
+
+def _ended(record: CollectionRecord, result: CollectionRun) -> CollectionRecord:
+    import msgspec
+
+    from dregutil.journal.collections import Freed
+
+    found = result.comparison
+    return msgspec.structs.replace(
+        record,
+        ended=datetime.now(UTC).replace(microsecond=0),
+        runs=list(result.final),
+        freed=None if found is None else Freed(len(found.freed), found.size),
+        exit_code=result.exit.code,
+        differs=None if found is None else not found.is_as_predicted,
+    )
