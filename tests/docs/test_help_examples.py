@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,11 @@ from documents import blocks, fill, here
 from dregutil.cli.parser import COMMANDS
 from images import Pusher
 from program import Program
-from servers import DistributionServer
+from servers import DistributionServer, find_program
 
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{5}")
 ENDLESS = ("listen",)
+STOPPED = ("collect",)  # with the registry stopped
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def example(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_example_runs(name: str, example: Callable[[str], str], tmp_path: Path) -> None:
-    for line, _ in COMMANDS[name].examples if name not in ENDLESS else ():
+    for line, _ in COMMANDS[name].examples if name not in (*ENDLESS, *STOPPED) else ():
         shown = example(line)
         written = shlex.split(line)[-1] if " > " in line else ""
         assert shown or (tmp_path / written).stat().st_size, line
@@ -75,6 +77,26 @@ def test_every_example_of_a_command_without_end_runs(
         running.terminate()
         running.communicate(timeout=30)
         assert running.returncode == 0, line
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_every_example_with_the_registry_stopped_runs(
+    name: str, registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+) -> None:
+    fill(pusher)
+    program = Program(registry_server.url, tmp_path)
+    registry_server.stop()
+    with socket.socket() as reserved:  # so that no other server gets the port
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", registry_server.port))
+        for line, _ in COMMANDS[name].examples:
+            words = {
+                "/var/lib/registry": str(registry_server.storage),
+                "/etc/registry.yml": str(registry_server.configuration),
+                "registry": find_program(*registry_server.program),
+            }
+            done = program.run(*(words.get(word, word) for word in shlex.split(line)))
+            assert done.returncode == 0, done.stderr
 
 
 def test_what_an_example_writes_is_a_script(example: Callable[[str], str], tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ recorded. A run that ends anywhere leaves enough to complete it (`resume`) or to
     resume, clearing, cut_off   what an interrupted run left
     lost_answer            what became of a DELETE whose answer was lost
     undo/                  what a run removed comes back
+    uploads, collector_run   whether the registry takes pushes; the command that runs its garbage collector
     put_back, placeholder  the two modules that put manifests: one puts what was there before, the other a placeholder
 
 It writes to a registry through `registry.writer`, and to the disk through `journal`. All other rooms only read;
-`doctor` sends one DELETE, of a digest that does not exist, to learn whether deletion is allowed.
+`doctor` sends one DELETE, of a digest that does not exist, to learn whether deletion is allowed; `collect` begins an
+upload, and cancels it.
 """

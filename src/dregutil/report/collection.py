@@ -36,8 +36,10 @@ def problem_lines(run: CollectionRun) -> Iterator[tuple[str, str]]:
     """What went wrong, the worst first, each with what to do."""
     found = run.comparison
     if found is not None and found.broken:
-        tags = f"{plural(len(found.broken), 'tag')} {'lacks' if len(found.broken) == 1 else 'lack'} what they need"
-        yield f"DAMAGED: {tags} since this collection: {named(found.broken)}", "push these images again"
+        lack = (
+            "1 tag lacks what it needs" if len(found.broken) == 1 else f"{len(found.broken):,} tags lack what they need"
+        )
+        yield f"DAMAGED: {lack} since this collection: {named(found.broken)}", "push these images again"
     if run.exit.interrupted:
         yield "interrupted: the collector was sent SIGINT", _where(run)
     elif run.exit.code:

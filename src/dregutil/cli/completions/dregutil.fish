@@ -58,8 +58,8 @@ function _shtab_dregutil_using
   test "$_shtab_dregutil_cmdpath" = "$argv"
 end
 
-set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor refresh config completion help
-set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --gc --ignore-agent --label --larger-than --limit --line-format --log-format --log-level --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help
+set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --gc --ignore-agent --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -928,6 +928,41 @@ complete -c dregutil -n '_shtab_dregutil_using doctor' -l count -d 'show the num
 complete -c dregutil -n '_shtab_dregutil_using doctor' -l color -xka "auto always never" -d 'colored output (default: auto) [NO_COLOR]'
 complete -c dregutil -n '_shtab_dregutil_using doctor' -l log-level -s l -x -d 'log level on standard error (default: warning)'
 complete -c dregutil -n '_shtab_dregutil_using doctor' -l log-format -xka "text json" -d 'log format: text, or a JSON object per line (default: text)'
+complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a collect -d 'Run the registry'"'"'s own garbage collector.'
+complete -c dregutil -n '_shtab_dregutil_using collect' -s h -l help -d 'show this help message and exit'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l storage -x -d 'the registry'"'"'s own storage, read only: a folder, s3://, gs:// or az://'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l keep-undo -x -d 'refuse if a younger run could not be undone (default: 7d)'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l assume-read-only -d 'collect where it is not known whether pushes are refused'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l dry-run -d 'show what would be freed, and why it would be refused'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l yes -s y -d 'do not ask'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l registry -o reg -xka "(_dregutil_values registries)" -d 'the registry: host[:port], a URL or a configured name [REGISTRY]'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'configuration file [DREGUTIL_CONFIG]; '"'"'None'"'"' for none'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l insecure -d 'allow plain HTTP and unknown certificates'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l verify -s v -xka "(__fish_complete_path (commandline -ct))" -d 'CA bundle [REQUESTS_CA_BUNDLE]; '"'"'None'"'"' switches verification off'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l client-cert -o cert -xka "(__fish_complete_path (commandline -ct))" -d 'client certificate, PEM [REGISTRY_CLIENT_CERT]'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l client-key -o key -xka "(__fish_complete_path (commandline -ct))" -d 'its key, if not in the same file [REGISTRY_CLIENT_KEY]'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l concurrency -x -d 'most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l timeout -x -d 'seconds without an answer (default: 30)'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l api -x -d 'the API of Sonatype Nexus or GitHub Enterprise Server; the login is sent there'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l api-repository -x -d 'the repository of Nexus that has the images, for --api'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l use-get-manifest -d 'GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l user -s u -x -d 'user name [REGISTRY_USER]; without one, Docker'"'"'s and podman'"'"'s logins are used'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l password -s p -x -d 'password [REGISTRY_PASSWORD]'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l password-stdin -d 'read the password from standard input'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l authfile -xka "(__fish_complete_path (commandline -ct))" -d 'podman'"'"'s file of logins, read first [REGISTRY_AUTH_FILE]'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l digest-auth -x -d 'HTTP Digest [REGISTRY_USE_DIGEST_AUTH]'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l refresh -d 'read the registry again before the command'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l cache -s c -xka "(__fish_complete_path (commandline -ct))" -d 'cache file [DOCKER_UTIL_CACHEFILE]; '"'"'None'"'"' for none'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l repositories-from -xka "(__fish_complete_path (commandline -ct))" -d 'repositories, one per line, for a registry without a catalog; '"'"'-'"'"' is stdin'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l state-dir -xka "(__fish_complete_directories)" -d 'where runs are recorded for undo [DREGUTIL_STATE_DIR]'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l raise-intersecting-repo -d 'a digest shared with others is an error'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l no-raise-intersecting-repo -d 'the default; still accepted'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l format -xka "text table json jsonl csv" -d 'output format (default: text)'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l quiet -d 'no progress, no notes'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l count -d 'show the number of results at the end'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l color -xka "auto always never" -d 'colored output (default: auto) [NO_COLOR]'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l log-level -s l -x -d 'log level on standard error (default: warning)'
+complete -c dregutil -n '_shtab_dregutil_using collect' -l log-format -xka "text json" -d 'log format: text, or a JSON object per line (default: text)'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a refresh -d 'Read the registry again and show what changed.'
 complete -c dregutil -n '_shtab_dregutil_using refresh' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using refresh' -l new -d 'read the lists, and resolve only tags that the cache does not have; moved tags keep their old digest'
@@ -1052,4 +1087,4 @@ complete -c dregutil -n '_shtab_dregutil_using help' -l count -d 'show the numbe
 complete -c dregutil -n '_shtab_dregutil_using help' -l color -xka "auto always never" -d 'colored output (default: auto) [NO_COLOR]'
 complete -c dregutil -n '_shtab_dregutil_using help' -l log-level -s l -x -d 'log level on standard error (default: warning)'
 complete -c dregutil -n '_shtab_dregutil_using help' -l log-format -xka "text json" -d 'log format: text, or a JSON object per line (default: text)'
-complete -c dregutil -n '_shtab_dregutil_using help; and test $_shtab_dregutil_npos -eq 0' -ka "ls list-repo-names list-tag-names query-repos query-tags find inspect du remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor refresh config completion help options" -d 'a command; or '"'"'options'"'"': the global options'
+complete -c dregutil -n '_shtab_dregutil_using help; and test $_shtab_dregutil_npos -eq 0' -ka "ls list-repo-names list-tag-names query-repos query-tags find inspect du remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help options" -d 'a command; or '"'"'options'"'"': the global options'
