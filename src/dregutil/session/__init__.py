@@ -2,8 +2,8 @@
 
 Everything that the command line and the library do is a method of `AsyncSession`; `Session` has the same methods for
 code without an event loop. Methods read the registry through a client that sends nothing but GET and HEAD; `apply` and
-`undo` create the one that writes. `examine` and `plan_collection` create it to try what the registry allows. Modules for the network are imported when they are first needed: a query from the
-cache file needs no HTTP client.
+`undo` create the one that writes, and `examine` and `plan_collection`, to try what the registry allows. Modules for the
+network are imported when they are first needed: a query from the cache file needs no HTTP client.
 """
 
 from __future__ import annotations
