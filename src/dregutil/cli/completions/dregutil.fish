@@ -832,7 +832,7 @@ complete -c dregutil -n '_shtab_dregutil_using undo' -l log-format -xka "text js
 complete -c dregutil -n '_shtab_dregutil_using undo; and test $_shtab_dregutil_npos -ge 0' -ka "(_dregutil_values runs-or-images)" -d 'a run (default: the newest removal not yet undone), then images (repository:tag or repository@digest) to put back only these, with their children and signatures; without a run, each from the newest that took it'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a pulls -d 'Show when images were last pulled.'
 complete -c dregutil -n '_shtab_dregutil_using pulls' -s h -l help -d 'show this help message and exit'
-complete -c dregutil -n '_shtab_dregutil_using pulls' -l line-format -x -d 'for logs in another format: a regular expression with the groups (?P<time>…), method, path, status, agent'
+complete -c dregutil -n '_shtab_dregutil_using pulls' -l line-format -x -d 'for logs in another format: a regular expression with the groups (?P<time>...), method, path, status, agent'
 complete -c dregutil -n '_shtab_dregutil_using pulls' -l ignore-agent -x -d 'an agent whose pulls do not count; repeat it. In place of: trivy, grype, clair, renovate, diun'
 complete -c dregutil -n '_shtab_dregutil_using pulls' -l registry -o reg -xka "(_dregutil_values registries)" -d 'the registry: host[:port], a URL or a configured name [REGISTRY]'
 complete -c dregutil -n '_shtab_dregutil_using pulls' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'configuration file [DREGUTIL_CONFIG]; '"'"'None'"'"' for none'

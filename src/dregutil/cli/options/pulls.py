@@ -17,7 +17,7 @@ _WORDS = (
     "'-' for standard input; or `sync`, to record what the registry's service knows"
 )
 _LINE_FORMAT = (
-    "for logs in another format: a regular expression with the groups (?P<time>…), method, path, status, agent"
+    "for logs in another format: a regular expression with the groups (?P<time>...), method, path, status, agent"
 )
 
 
