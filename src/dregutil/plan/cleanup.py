@@ -19,6 +19,7 @@ from dregutil.inventory.untagged import UntaggedManifests
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
 from dregutil.plan.model import Plan
 from dregutil.pulls.pull import RepositoryPulls, Source
+from dregutil.retention.budget import BudgetReport, Reach, within_budgets
 from dregutil.retention.facts import Facts, wanted_digests
 from dregutil.retention.holds import Holds
 from dregutil.retention.image_name import registry_hosts
@@ -30,7 +31,17 @@ from dregutil.retention.pulled import with_pulls
 from dregutil.retention.read_lists import manifests_of
 from dregutil.retention.verdict import Judgement, TagFacts, Verdict
 
-__all__ = ["Judged", "LastCleanup", "Proposal", "Remembered", "ToJudge", "held_by_rules", "judge_registry", "not_taken"]
+__all__ = [
+    "Judged",
+    "LastCleanup",
+    "Proposal",
+    "Remembered",
+    "ToJudge",
+    "held_by_rules",
+    "judge_registry",
+    "not_taken",
+    "reach_in",
+]
 
 ReadMissing = Callable[[Collection[tuple[Repository, Digest]]], Awaitable[Mapping[Digest, DregutilError]]]
 """Reads the content of digests into the content database; returns those that could not be read, and why."""
@@ -62,6 +73,7 @@ class Judged:
     lists: tuple[ListReport, ...] = ()
     unread: Mapping[Digest, DregutilError] = field(default_factory=dict)
     left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
+    budgets: tuple[BudgetReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +123,26 @@ async def judge_registry(
     facts = _facts(read, asked.untagged, records, _without(wanted, {digest for _, _, digest in left_behind}))
     now = datetime.now(UTC)
     policies = with_pulls(policies, records.sources, now)
-    judgement = judge(policies, facts, now=now, in_use=in_use)
-    return Judged(policies, source, facts, judgement, reports, unread, left_behind)
+    judgement, budgets = within_budgets(policies, judge(policies, facts, now=now, in_use=in_use), reach_in(database))
+    return Judged(policies, source, facts, judgement, reports, unread, left_behind, budgets)
+
+
+def reach_in(database: ContentDatabase) -> Reach:
+    """What digests refer to, as far as their contents were read."""
+
+    def reach(digest: Digest) -> Mapping[Digest, int]:
+        found: dict[Digest, int] = {}
+        pending = [digest]
+        while pending:
+            one = pending.pop()
+            manifest = None if one in found else database.manifest(one)
+            if manifest is not None:
+                found[one] = len(manifest.raw)
+                found.update((blob.digest, blob.size or 0) for blob in manifest.blobs if blob.digest not in found)
+                pending += [child.digest for child in manifest.children]
+        return found
+
+    return reach
 
 
 def _facts(
@@ -144,7 +174,7 @@ class Proposal:
 
     `untagged` are the manifests that were found without a tag. `left_by_limit`: how many tags a limit leaves for later
     runs. `last`: the counts of the last cleanup with this policy file. `path`: that file; None if the policies were
-    made in Python.
+    made in Python. `uncollected`: bytes that earlier runs removed and the registry has not collected, if they count.
     """
 
     judged: Judged
@@ -156,6 +186,7 @@ class Proposal:
     last: LastCleanup | None = None
     left_by_limit: int = 0
     path: Path | None = None
+    uncollected: int = 0
 
     @property
     def refused(self) -> tuple[PolicySummary, ...]:

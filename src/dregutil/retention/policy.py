@@ -19,6 +19,7 @@ from dregutil.select.selector import Comparison
 
 __all__ = [
     "All",
+    "Budget",
     "Calendar",
     "DoomedList",
     "Expires",
@@ -245,6 +246,14 @@ class DoomedList:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """The most bytes that the tags of a policy may reach, and how that was written."""
+
+    size: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedPolicy:
     """An entry of `policies`. `group_by` has `major`, `minor`, `variant` or names of groups of the regex.
 
@@ -269,6 +278,7 @@ class ParsedPolicy:
     expires: Expires | None = None
     order_by: str = ""
     doomed: tuple[DoomedList, ...] = ()
+    keep_under: Budget | None = None
     line: int = 0
     column: int = 0
     file: str = ""
@@ -281,9 +291,13 @@ class ParsedPolicy:
     @property
     def uses_dates(self) -> bool:
         """Whether a date can decide, apart from `min_age`. For manifests without a tag it always does."""
-        return self.select.untagged or any(
-            isinstance(rule, Calendar | Within) or (isinstance(rule, Last) and self.order is Order.TIME)
-            for rule in flat(self.keep)
+        return (
+            self.select.untagged
+            or self.keep_under is not None
+            or any(
+                isinstance(rule, Calendar | Within) or (isinstance(rule, Last) and self.order is Order.TIME)
+                for rule in flat(self.keep)
+            )
         )
 
 

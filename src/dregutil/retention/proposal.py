@@ -15,6 +15,7 @@ from dregutil.select.selection import HeldBack, Selected, Selection
 __all__ = [
     "PolicySummary",
     "RuleSummary",
+    "by_age",
     "kept_alone",
     "limited",
     "rule_summaries",
@@ -71,12 +72,18 @@ def limited(
     if number is None or len(going) <= number:
         return tuple(going)
     chosen: list[Verdict] = []
-    for together in sorted(_units(going), key=lambda found: max(verdict.date or _FIRST for verdict in found)):
+    for together in by_age(going):
         if any((verdict.repository, verdict.facts.digest) in held for verdict in together):
             continue
         if len(chosen) + len(together) <= number:
             chosen += together
     return tuple(chosen)
+
+
+def by_age(going: Iterable[Verdict]) -> Sequence[Sequence[Verdict]]:
+    """Verdicts that remove a tag, in groups that can only go together, the oldest first: an image goes with all of its
+    tags, and an index with those of its children that go."""
+    return sorted(_units(going), key=lambda found: max(verdict.date or _FIRST for verdict in found))
 
 
 def _units(going: Iterable[Verdict]) -> Iterable[Sequence[Verdict]]:

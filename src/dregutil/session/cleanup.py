@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ class CleanupSession(UndoSession):
         *,
         file: Path | None = None,
         limit: int | None = None,
+        free: int | None = None,
         options: RemovalOptions | None = None,
         collector: Collector | None = None,
         details: bool = False,
@@ -56,18 +58,34 @@ class CleanupSession(UndoSession):
         registry live, and notes the tags in the records; the registry is not changed.
 
         `file` is the file of policies that were read before. At most `limit` tags are removed, those of the oldest
-        images. With `details`, the size that each rule keeps is computed. `only_shown`: nothing will be removed, so
-        records may be missing. Raises PolicyError, RefusedError if a list of images in use cannot be read or protects
-        nothing here, JournalError, and the errors of reading.
+        images; or no more of these than until `free` bytes are freed, together with what earlier runs have removed and
+        the registry has not collected yet. With `details`, the size that each rule keeps is computed. `only_shown`:
+        nothing will be removed, so records may be missing. Raises PolicyError, RefusedError if a list of images in use
+        cannot be read or protects nothing here, JournalError, and the errors of reading.
         """
+        policies, path = self._policies(policy, file)
+        judged, untagged = await self._judge_live(policies, path, must_note=not only_shown)
+        uncollected = 0 if free is None else await self._uncollected()
+        most = (limit, None if free is None else free - uncollected)
+        going, plan = await self._plan_judged(judged, most, options, collector)
+        plan = replace(plan, policy=_source(path, policies, judged.lists))
+        plan = self._called(plan, "plan_cleanup", [path or ", ".join(one.name for one in policies.policies)], {})
+        return self._proposal(judged, untagged, going, plan, path, details=details, uncollected=uncollected)
+
+    def _proposal(
+        self,
+        judged: Judged,
+        untagged: UntaggedManifests,
+        going: Sequence[Verdict],
+        plan: Plan,
+        path: Path | None,
+        *,
+        details: bool,
+        uncollected: int,
+    ) -> Proposal:
         from dregutil.plan.cleanup import Proposal
         from dregutil.retention.proposal import summaries
 
-        policies, path = self._policies(policy, file)
-        judged, untagged = await self._judge_live(policies, path, must_note=not only_shown)
-        going, plan = await self._plan_judged(judged, limit, options, collector)
-        plan = replace(plan, policy=_source(path, policies, judged.lists))
-        plan = self._called(plan, "plan_cleanup", [path or ", ".join(one.name for one in policies.policies)], {})
         return Proposal(
             judged,
             untagged,
@@ -78,7 +96,20 @@ class CleanupSession(UndoSession):
             last=self._last_cleanup(path),
             left_by_limit=len(tuple(judged.judgement.removed())) - len(going),
             path=path,
+            uncollected=uncollected,
         )
+
+    async def _uncollected(self) -> int:
+        """The bytes that were removed and that the registry has not collected: exactly with its storage; otherwise
+        those of the recorded runs of which a blob is still there. Raises JournalError, UnreachableError, LoginError."""
+        from dregutil.plan.waste import wasted
+        from dregutil.session.uncollected import uncollected_bytes
+
+        stored = self.stored()
+        if stored is not None:
+            return wasted(stored, datetime.now(UTC)).orphan_bytes
+        async with self.connected() as registry:
+            return await uncollected_bytes(registry, self.history.not_undone())
 
     def _rules(self, judged: Judged) -> tuple[RuleSummary, ...]:
         """What each rule keeps, with sizes."""
@@ -105,12 +136,18 @@ class CleanupSession(UndoSession):
         return await self._judge(ToJudge(policies, lists, source, untagged), path), untagged
 
     async def _plan_judged(
-        self, judged: Judged, limit: int | None, options: RemovalOptions | None, collector: Collector | None
+        self,
+        judged: Judged,
+        most: tuple[int | None, int | None],
+        options: RemovalOptions | None,
+        collector: Collector | None,
     ) -> tuple[Sequence[Verdict], Plan]:
-        """The verdicts to carry out, all of them or the oldest images within a limit, and their plan."""
-        from dregutil.plan.cleanup import not_taken
+        """The verdicts to carry out, all of them or the oldest images, at `most` so many tags and bytes, and their
+        plan."""
+        from dregutil.plan.cleanup import not_taken, reach_in
         from dregutil.plan.model import RemovalOptions
-        from dregutil.retention.proposal import limited, selection_of
+        from dregutil.retention.budget import oldest_within
+        from dregutil.retention.proposal import selection_of
 
         if any(one.untag for one in judged.policies.policies):
             options = replace(options or RemovalOptions(), untag=True)
@@ -119,12 +156,12 @@ class CleanupSession(UndoSession):
             selection = selection_of(judged.policies, going)
             return await self.plan_selection(selection, judged.source.inventory, options, collector)
 
-        everything = tuple(judged.judgement.removed())
-        going = limited(judged.judgement, limit)
+        everything, reach = tuple(judged.judgement.removed()), reach_in(self.database)
+        going = oldest_within(judged.judgement, most, reach)
         plan = await make(going)
         if len(going) < len(everything) and not_taken(going, plan):
             # Otherwise images that are held back would use up the limit in every run.
-            going = limited(judged.judgement, limit, not_taken(everything, await make(everything)))
+            going = oldest_within(judged.judgement, most, reach, not_taken(everything, await make(everything)))
             plan = await make(going)
         return going, plan
 

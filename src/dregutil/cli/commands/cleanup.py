@@ -25,6 +25,7 @@ from dregutil.errors import BrakeError, UsageError
 from dregutil.plan.cleanup import Proposal
 from dregutil.plan.file import plan_sum, write_plan
 from dregutil.plan.model import RemovalOptions
+from dregutil.report.budget import budget_lines, free_lines
 from dregutil.report.cleanup import (
     detail_lines,
     detail_objects,
@@ -40,7 +41,7 @@ from dregutil.report.removal import brake_lines
 from dregutil.report.terminal import width_of
 from dregutil.retention.proposal import surprises
 from dregutil.retention.verdict import Decision
-from dregutil.select.quantity import parse_duration
+from dregutil.select.quantity import parse_duration, parse_size
 from dregutil.session.sync import Session
 
 __all__ = ["cleanup"]
@@ -63,6 +64,8 @@ def _clean(args: argparse.Namespace, settings: Settings, account: RunAccount) ->
     check_consent(args, "--dry-run shows what would go; -y removes without asking")
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit}: it must be at least 1")
+    if args.limit is not None and args.free is not None:
+        raise UsageError("--limit and --free are two limits", advice="give one of them")
     deadline = None if args.max_time is None else started + parse_duration(args.max_time).total_seconds()
     with opened(settings) as registry:
         return _cleanup(args, settings, registry, policy, deadline, account)
@@ -82,6 +85,7 @@ def _cleanup(
         policy.policies,
         file=policy.file,
         limit=args.limit,
+        free=None if args.free is None else parse_size(args.free),
         options=RemovalOptions(
             keep_children=args.keep_children,
             keep_referrers=args.keep_referrers,
@@ -212,7 +216,10 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> 
     held = sum(verdict.is_held for verdict in judgement)
     refused = () if args.plan_out else proposal.refused
     undo = settings.advised("undo")
-    if proposal.left_by_limit:
+    found += budget_lines(proposal)
+    if args.free is not None:
+        found += free_lines(args.free, parse_size(args.free), proposal)
+    elif proposal.left_by_limit:
         found.append(f"--limit {args.limit} leaves {plural(proposal.left_by_limit, 'tag')} for later runs")
         if not proposal.plan.steps:
             found.append("  no image to remove fits within it, or all are held back: a higher --limit removes more")

@@ -59,7 +59,7 @@ function _shtab_dregutil_using
 end
 
 set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help
-set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --gc --ignore-agent --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --ignore-agent --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -549,6 +549,7 @@ complete -c dregutil -n '_shtab_dregutil_using cleanup' -l yes -s y -d 'do not a
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l yes-remove -x -d 'allow a plan that removes most of a repository: exactly N tags'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l max-time -x -d 'start no deletion after this time, such as 3h; the next run removes the rest'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l limit -x -d 'remove at most N tags, the oldest; the next runs remove the rest'
+complete -c dregutil -n '_shtab_dregutil_using cleanup' -l free -x -d 'remove no more than the oldest images until this is freed, such as 200GB'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l keep-children -d 'leave the children of a removed index'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l keep-referrers -d 'leave signatures and other referrers'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l allow-irreversible -d 'also remove what could not be put back'

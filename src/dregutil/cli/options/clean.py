@@ -70,6 +70,7 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
         "--max-time", metavar="AGE", help="start no deletion after this time, such as 3h; the next run removes the rest"
     )
     add("--limit", type=int, metavar="N", help="remove at most N tags, the oldest; the next runs remove the rest")
+    add("--free", metavar="SIZE", help="remove no more than the oldest images until this is freed, such as 200GB")
     add_extent(parser)
     _add_after(parser.add_argument_group("After the run"))
 

@@ -108,7 +108,8 @@ class Policy:
     `variant`, or named groups of the regex. `order`: what makes a tag newer. `min_age`: nothing younger is removed.
     `max_remove`: the most that may be removed at once, as a share (`30%`) or a number of tags. `untag`: remove a tag
     alone if its digest stays. `allow_empty`: a repository may be emptied. `unknown_date`: what replaces a missing
-    creation date. `expires`: only what has expired is removed; `keep` is optional then. `doomed`: as
+    creation date. `keep_under`: of what nothing keeps, the oldest is removed until the rest refers to less than so many
+    bytes (`2TB`). `expires`: only what has expired is removed; `keep` is optional then. `doomed`: as
     `expires`, for what is in a list.
 
     Raises PolicyError with all mistakes, and TypeError if a list, `Keep` or `Select` is expected and something else
@@ -128,6 +129,7 @@ class Policy:
     allow_empty: bool = False
     expires: Expires | None = None
     doomed: Sequence[DoomedList] | None = None
+    keep_under: str | int | None = None
 
     def __post_init__(self) -> None:
         _take_lists(self, "repositories", "group_by")

@@ -15,6 +15,7 @@ from dregutil.pulls.pull import SourceKind
 from dregutil.retention.floor import with_floor
 from dregutil.retention.policy import (
     DAY,
+    Budget,
     DoomedList,
     Expires,
     Floor,
@@ -172,6 +173,7 @@ class Reader:
             order_by=order_by,
             expires=self._expires(keys.get("expires")),
             doomed=tuple(map(self._doomed, tree.items(keys.get("doomed")))),
+            keep_under=tree.read(keys.get("keep_under"), _budget),
             line=node.start_mark.line + 1,
             column=node.start_mark.column + 1,
             **self._settings(keys, defaults),
@@ -262,6 +264,10 @@ class Reader:
 
         found = self.tree.read_all(node, read)
         return tuple(name for name in found if name != "repository")
+
+
+def _budget(text: str) -> Budget:
+    return Budget(parse_size(text), text)
 
 
 def _day(text: str) -> datetime:

@@ -133,6 +133,11 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
             "anyOf": [{"enum": ["time", "version"]}, _section("order")],
         },
         "expires": _section("expires"),
+        "keep_under": {
+            "description": "remove the oldest that nothing keeps until the rest refers to less than this",
+            "type": ["string", "integer"],
+            "examples": ["2TB", "500GiB"],
+        },
         "doomed": _list("doomed", "lists of images to remove, by digest; only these and what has expired go"),
         **_SETTINGS,
     },
@@ -170,7 +175,7 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
     },
     "rule": _RULES,
 }
-REMOVING = ("keep", "expires", "doomed")
+REMOVING = ("keep", "expires", "doomed", "keep_under")
 """A policy must have at least one of these: it says what is removed."""
 IN_USE = ("file", "kubernetes")
 """An item of `in_use` has exactly one of these."""
