@@ -14,7 +14,9 @@ import pytest
 import trustme
 import yaml
 
+from dregutil.clusters.discovery import groups_in, kinds_in, to_ask
 from dregutil.clusters.kubeconfig import access_to
+from dregutil.clusters.objects import as_document
 from dregutil.clusters.read import read_clusters
 from dregutil.errors import RefusedError
 from dregutil.inventory.tags import Inventory
@@ -239,14 +241,33 @@ async def test_the_releases_that_helm_stores_are_read(cluster: KubernetesServer,
     assert "fieldSelector=type%3Dhelm.sh/release.v1" in asked or "fieldSelector=type=helm.sh/release.v1" in asked
 
 
-@pytest.mark.parametrize("release", ["", "%%%", base64.b64encode(b"no release").decode(), None, "cut"])
+def test_no_other_secret_is_read_even_if_a_server_lists_it() -> None:
+    other = {"type": "Opaque", "data": {"release": helm_release("kind: Pod\n")["data"]["release"]}}
+    assert json.loads(as_document("secrets", [other], finished=True))["items"] == []
+
+
+def test_a_kind_of_several_versions_is_asked_for_once_and_in_the_preferred_one() -> None:
+    versions = [{"version": "v1beta1"}, {"version": "v1"}]
+    groups = {"groups": [{"name": "batch", "versions": versions, "preferredVersion": {"version": "v1"}}]}
+    places = groups_in({"versions": ["v1"]}, groups, ())
+    assert places == [("", "v1"), ("batch", "v1"), ("batch", "v1beta1")]
+    answers = {"v1": ["jobs"], "v1beta1": ["jobs", "cronjobs"]}  # as on Kubernetes 1.20
+    found = [
+        kind
+        for group, version in places[1:]
+        for kind in kinds_in(group, version, {"resources": [{"name": n, "verbs": ["list"]} for n in answers[version]]})
+    ]
+    assert [kind.path for kind in to_ask(found, ())] == ["/apis/batch/v1/jobs", "/apis/batch/v1beta1/cronjobs"]
+
+
+@pytest.mark.parametrize("release", ["", "%%%", base64.b64encode(b"no release").decode(), None, "half", "end"])
 async def test_a_release_that_cannot_be_read_refuses(
     cluster: KubernetesServer, tmp_path: Path, release: str | None
 ) -> None:
     secret = helm_release("kind: Pod\n" * 100)
     whole = base64.b64decode(base64.b64decode(secret["data"]["release"]))
-    cut = base64.b64encode(base64.b64encode(whole[: len(whole) // 2])).decode()
-    secret["data"]["release"] = cut if release == "cut" else release
+    kept = {"half": len(whole) // 2, "end": len(whole) - 8}.get(release or "")  # gzip ends with a sum and a length
+    secret["data"]["release"] = base64.b64encode(base64.b64encode(whole[:kept])).decode() if kept else release
     cluster.objects["secrets"] = [secret]
     await refused(environment(tmp_path, cluster), "secrets", "shop/sh.helm.release.v1.web.v1")
 
