@@ -413,6 +413,8 @@ def test_history_and_undo_say_what_was_collected(older: Stage) -> None:
     assert run["collected"][:19] == record["started"][:19]
     assert ", collected" in older.program.run("history").stdout
     with older.running():
+        listed = older.program.run("undo", "--list")
+        assert f"garbage was collected since these runs, and not all may be left: {older.removal}" in listed.stderr
         undone = older.program.run("undo", "-y")
     assert undone.returncode == 3
     said = undone.stderr.splitlines()

@@ -10,6 +10,8 @@ from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
+from dregutil.journal.collections import collected_by
+from dregutil.plan.collection import named
 from dregutil.report.removed import removed_lines, removed_object
 from dregutil.report.runs import damage_text
 from dregutil.report.terminal import width_of
@@ -32,6 +34,10 @@ def list_removed(args: argparse.Namespace, settings: Settings) -> int:
         note(settings, f"{plural(able, 'image')} of {len(images):,} can be put back now")
     else:
         note(settings, "can be put back until the registry collects its garbage; --check asks the registry")
+        collected = collected_by(registry.collections())
+        runs = list(dict.fromkeys(image.run for image in images if image.run in collected))
+        if runs:
+            note(settings, f"garbage was collected since these runs, and not all may be left: {named(runs)}")
     emit(settings, map(removed_object, images), removed_lines(images, checked=args.check, width=width_of(sys.stdout)))
     return code
 

@@ -190,7 +190,8 @@ def _lacks(stored: StoredRegistry, held: StoredRepository, top: Digest) -> Itera
 
 
 def _has(stored: StoredRegistry, held: StoredRepository, manifest: Digest) -> bool:
-    return manifest in held.revisions and manifest in stored.blobs
+    """Whether it can be pulled, with data that matches its digest."""
+    return manifest in held.revisions and manifest in stored.blobs and manifest in stored.manifests
 
 
 def _changed(before: StoredRegistry, after: StoredRegistry) -> Iterator[str]:

@@ -56,6 +56,13 @@ def test_a_tag_that_lost_anything_at_any_depth_is_found(lost: Digest) -> None:
     assert not found.is_as_predicted
 
 
+def test_a_manifest_whose_data_changed_is_lost() -> None:
+    before = nested()
+    damaged = {digest: found for digest, found in before.manifests.items() if digest != INNER}
+    after = without(replace(before, manifests=damaged), ORPHAN)
+    assert compared(before, after, [predicted(before, GarbageCollector(Generation.V3))]).broken == ("shop/web:1.0",)
+
+
 def test_what_was_broken_before_is_not_blamed_on_the_collection() -> None:
     before = without(nested(), LAYER)
     found = compared(before, without(before, ORPHAN), [predicted(before, GarbageCollector(Generation.V3))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 from dregutil.cli.consent import agreed, check_consent
@@ -57,7 +58,7 @@ def collect(args: argparse.Namespace, settings: Settings) -> int:
 def _question(settings: Settings, plan: CollectionPlan) -> str:
     up_to = "" if plan.is_exact else "up to "
     what = f"{up_to}{plural(plan.blobs, 'blob')} ({size_text(plan.size)})"
-    return f"Run `{' '.join(plan.command.words)}`, which frees {what} of {settings.address.name}?"
+    return f"Run `{shlex.join(plan.command.words)}`, which frees {what} of {settings.address.name}?"
 
 
 def _report(settings: Settings, run: CollectionRun) -> int:
