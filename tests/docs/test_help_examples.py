@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from test_seed_examples import shell
 
-from documents import blocks, fill, here
+from documents import blocks, commands, fill, here
 from dregutil.cli.parser import COMMANDS
 from images import Pusher
 from program import Program
@@ -89,7 +89,9 @@ def test_every_example_with_the_registry_stopped_runs(
     with socket.socket() as reserved:  # so that no other server gets the port
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(("127.0.0.1", registry_server.port))
-        for line, _ in COMMANDS[name].examples:
+        (in_docs,) = commands("docs/operations.md")
+        in_docs = in_docs.removeprefix("dregutil -reg registry.example.com ").replace(name, f"{name} -y", 1)
+        for line in (*(line for line, _ in COMMANDS[name].examples), in_docs):
             words = {
                 "/var/lib/registry": str(registry_server.storage),
                 "/etc/registry.yml": str(registry_server.configuration),
