@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dregutil.cli import run
+from dregutil.notify import deliver
 from images import Pusher, created
 from program import Program
 from servers import DistributionServer
-from servers.http import LOST, Answer, Endpoint, Request
+from servers.http import LOST, Answer, Endpoint, Proxy, Request
 
 SECRET = "T0-s3cr3t-B1"
 POLICY = """version: 1
@@ -41,10 +45,12 @@ class Hook(Endpoint):
     def __init__(self) -> None:
         super().__init__()
         self.answers: list[Answer] = []
+        self.delay = 0.0  # seconds
         self.seen: list[Request] = []
 
-    def answer(self, request: Request) -> Answer:
+    async def respond(self, request: Request) -> Answer:
         self.seen.append(request)
+        await asyncio.sleep(self.delay)
         return self.answers.pop(0) if self.answers else Answer(200)
 
     @property
@@ -95,8 +101,8 @@ def test_a_run_leaves_a_report_metrics_and_a_message(program: Program, hook: Hoo
     done = program.run("-l", "debug", "cleanup", "-f", "policy.yml", "-y", *wanted)
     assert done.returncode == 0, done.stderr
     found = report(program)
-    (run,) = program.runs
-    assert (found["result"], found["success"], found["run"]) == ("removed", True, run.stem.partition(".")[0])
+    (record,) = program.runs
+    assert (found["result"], found["success"], found["run"]) == ("removed", True, record.stem.partition(".")[0])
     assert found["undo"].startswith(f"dregutil undo {found['run']} -reg ")
     rows = {one["policy"]: (one["selected"], one["removed"], one["kept"]) for one in found["policies"]}
     assert rows == {"releases": (5, 2, 3), "branches": (4, 2, 2)}
@@ -198,6 +204,61 @@ def test_a_redirect_to_another_host_is_not_followed(program: Program, hook: Hook
     assert [request.path for request in hook.seen[1:]] == [f"/services/{SECRET}", "/moved"]
 
 
+def test_an_endpoint_that_hangs_delays_and_does_not_fail_the_run(
+    program: Program, hook: Hook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(program.folder)
+    monkeypatch.setattr("dregutil.cli.after_cleanup.deliver", partial(deliver, timeout=0.3, pause=0))
+    hook.delay = 30
+    wanted = ("cleanup", "-f", "policy.yml", "-y", "--notify", hook.secret_url)
+    assert run(program.command(wanted)[1:]) == 0
+    shown = capsys.readouterr()
+    assert f"was not delivered to {hook.host}: no answer within 0.3 s\n" in shown.err
+    assert SECRET not in shown.out + shown.err
+    assert len(hook.seen) == 2
+
+
+def test_what_a_limit_leaves_is_said(program: Program) -> None:
+    program.run("cleanup", "-f", "policy.yml", "-y", "--limit", "1", "--report", "out")
+    found = report(program)
+    assert (found["total"]["removed"], found["total"]["kept"]) == (1, 8)
+    assert {"because": "left by --limit for later runs", "tags": 3} in found["stayed"]
+
+
+def test_what_fails_is_named_with_the_reason(
+    program: Program, registry_server: DistributionServer, pusher: Pusher
+) -> None:
+    there = set(pusher.tags("team/app").values())
+
+    def refuse(request: Request) -> Answer | None:
+        return Answer(400) if request.method == "DELETE" and request.reference in there else None
+
+    with Proxy(registry_server.port, before=refuse) as proxy:
+        refused = Program(proxy.url, program.folder)
+        done = refused.run("cleanup", "-f", "policy.yml", "-y", "--report", "out", "--metrics", "dregutil.prom")
+    found = report(program)
+    assert (done.returncode, found["result"], found["success"]) == (3, "partly failed", False)
+    rows = {one["policy"]: (one["removed"], one["failed"], one["kept"]) for one in found["policies"]}
+    assert rows == {"releases": (2, 0, 3), "branches": (0, 2, 2)}
+    assert {one["what"] for one in found["failures"]} == {"team/app:main-0000000", "team/app:main-0000001"}
+    assert value(program, "tags_failed", 'policy="branches"') == 2
+    assert value(program, "last_success_timestamp_seconds") == 0
+    assert found["undo"]
+
+
+def test_manifests_without_a_tag_are_counted_with_their_policy(program: Program, pusher: Pusher) -> None:
+    program.folder.joinpath("policy.yml").write_text(
+        "version: 1\npolicies:\n  - {name: orphans, repositories: ['**'], select: {untagged: true}, "
+        "keep: {none: true}, min_age: 0s, max_remove: 100%}\n"
+    )
+    program.run("cleanup", "-f", "policy.yml", "-y")
+    pusher.push_image("shop/web", "latest", seed="moved", config=created(1))
+    program.run("cleanup", "-f", "policy.yml", "-y", "--report", "out")
+    (row,) = report(program)["policies"]
+    assert (row["untagged"], row["selected"], row["removed"]) == (True, 1, 1)
+    assert [one["tag"] for one in report(program)["removed"]] == [None]
+
+
 def test_teams_by_a_label(program: Program, pusher: Pusher) -> None:
     for number, team in enumerate(("red", "blue", None)):
         labels = {} if team is None else {"Labels": {"owner": team}}
@@ -218,6 +279,8 @@ def test_teams_by_a_label(program: Program, pusher: Pusher) -> None:
         (("--metrics", "missing/a.prom"), "there is no folder"),
         (("--notify", f"mailto:{SECRET}"), "not a URL of a webhook"),
         (("--notify", f"http://example.com/{SECRET}"), "would be readable on its way"),
+        (("--notif", f"https://example.com/{SECRET}"), "unrecognized arguments: --notif …"),
+        ((f"--notif=https://example.com/{SECRET}",), "unrecognized arguments: --notif=…"),
         (("--notify-file", "missing"), "cannot be read"),
         (("--notify-file", "policy.yml"), "it holds one URL, one token, or both"),
     ],
@@ -258,14 +321,14 @@ def test_the_configuration_file_sets_them(program: Program, hook: Hook) -> None:
         f'metrics = "dregutil.prom"\nnotify = "{hook.secret_url}"\nnotify_format = "slack"\nteam_label = "owner"\n'
     )
     file.chmod(0o600)
-    run = Program("prod", program.folder).run
-    shown = run("--config", "config.toml", "config", "show", "--format", "json").stdout
+    prod = Program("prod", program.folder).run
+    shown = prod("--config", "config.toml", "config", "show", "--format", "json").stdout
     assert SECRET not in shown
     assert {"key": "notify", "value": "set"}.items() <= next(
         one for one in json.loads(shown) if one["key"] == "notify"
     ).items()
-    assert run("--config", "config.toml", "cleanup", "-y").returncode == 0
+    assert prod("--config", "config.toml", "cleanup", "-y").returncode == 0
     assert report(program)["team_label"] == "owner"
     assert json.loads(hook.seen[0].body).keys() == {"text", "blocks"}
-    assert run("--config", "config.toml", "cleanup", "-y", "--notify", "None").returncode == 0
+    assert prod("--config", "config.toml", "cleanup", "-y", "--notify", "None").returncode == 0
     assert len(hook.seen) == 1

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -65,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             raise UsageError(
-                f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0], found)}",
+                f"unrecognized arguments: {_without_webhook(' '.join(unknown))}{self._meant(unknown[0], found)}",
                 advice=f"see `{self.prog} {f'{found.command} ' if found.command else ''}--help`",
             )
         return found
@@ -126,6 +127,11 @@ class Parser(argparse.ArgumentParser):
             if meant:
                 return []
         return []
+
+
+def _without_webhook(text: str) -> str:
+    """Arguments without a URL after a cut `--notify`, which several options begin with: it is a secret."""
+    return re.sub(r"((?:^| )--no[a-z-]*[= ]).*://.*", r"\1…", text)
 
 
 def prepare(arguments: Sequence[str]) -> list[str]:

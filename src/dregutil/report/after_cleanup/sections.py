@@ -38,6 +38,8 @@ def headline(report: CleanupReport) -> str:
         return f"{report.registry}: {how}removed {number}"
     if report.is_dry:
         return f"{report.registry}: dry run, {number} would go"
+    if report.state is State.NOTHING:
+        return f"{report.registry}: nothing to remove"
     return f"{report.registry}: cleanup {_STATES.get(report.state, report.state.value)}"
 
 
