@@ -74,9 +74,10 @@ if TYPE_CHECKING:
     from dregutil.plan.outcome import Outcome, Result, RunResult
     from dregutil.plan.why import Explanation
     from dregutil.pulls.pull import SourceKind
+    from dregutil.retention.asked import Engine, Kubernetes
     from dregutil.retention.explain import Factor
     from dregutil.retention.holds import Hold
-    from dregutil.retention.policy import DoomedList, Expires, InUseList, Kubernetes, NameList, PolicySet
+    from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
     from dregutil.retention.policyfile import Floor, Keep, Policy, PolicyError, Protect, RegexGroup, Select, policy_set
     from dregutil.retention.pull_rules import PullSource
     from dregutil.retention.verdict import Decision, Verdict
@@ -193,11 +194,14 @@ _PLACES = {
         "Decision",
         "Verdict",
     ),
+    "dregutil.retention.asked": (
+        "Engine",
+        "Kubernetes",
+    ),
     "dregutil.retention.policy": (
         "DoomedList",
         "Expires",
         "InUseList",
-        "Kubernetes",
         "NameList",
         "PolicySet",
     ),
@@ -262,6 +266,7 @@ __all__ = [
     "DigestMismatchError",
     "DoomedList",
     "DregutilError",
+    "Engine",
     "ErrorDetail",
     "Expires",
     "Explanation",

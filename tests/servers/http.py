@@ -53,6 +53,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.port = 0
+        self.socket: str | None = None  # the path of a Unix socket that it listens on as well
         self.tls: ssl.SSLContext | None = None
         self.failures: list[Exception] = []  # from the server itself, or from the actions of a test
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -103,9 +104,14 @@ class Endpoint:
             lambda: _Connection(self, connections), "127.0.0.1", self.port, ssl=self.tls
         )
         self.port = server.sockets[0].getsockname()[1]
+        local = None
+        if self.socket is not None:
+            local = await self._loop.create_unix_server(lambda: _Connection(self, connections), self.socket)
         ready.set()
         await self._stopped.wait()
         server.close()
+        if local is not None:
+            local.close()
         for _ in range(_TURNS):
             await asyncio.sleep(0)  # connections that were accepted just now
             for connection in list(connections):

@@ -21,9 +21,9 @@ from dregutil.clusters.read import read_clusters
 from dregutil.errors import RefusedError
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import RegistryAddress
+from dregutil.retention.asked import Kubernetes
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, images_in
-from dregutil.retention.policy import Kubernetes
 from servers.http import Answer, Endpoint, Request
 from servers.kubernetes import KubernetesServer, helm_release, kubeconfig, pod
 

@@ -15,9 +15,9 @@ from dregutil.clusters.kubeconfig import SERVICE_ACCOUNT, access_to
 from dregutil.clusters.objects import HELM_RELEASES, HelmError, as_document
 from dregutil.errors import RefusedError
 from dregutil.registry.workers import for_each
+from dregutil.retention.asked import Kubernetes
 from dregutil.retention.in_use import ListFile
 from dregutil.retention.list_tree import LONGEST
-from dregutil.retention.policy import Kubernetes
 
 __all__ = ["read_clusters"]
 

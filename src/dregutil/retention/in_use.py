@@ -10,9 +10,10 @@ from enum import Enum
 from dregutil.errors import RefusedError
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+from dregutil.retention.asked import Engine, Kubernetes
 from dregutil.retention.image_list import Entry, ImageList, Weight, read_image_list
 from dregutil.retention.image_name import ImageName, OwnNames, registry_hosts
-from dregutil.retention.policy import InUseList, Kubernetes, ParsedProtect
+from dregutil.retention.policy import InUseList, ParsedProtect
 from dregutil.retention.verdict import InUse
 from dregutil.select.quantity import age_as_written, duration_as_written
 
@@ -26,10 +27,10 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class ListFile:
-    """A list as it was read: its text and its age, which is zero for standard input. `cluster`: the cluster that made
-    it, for one that is in no file."""
+    """A list as it was read: its text and its age, which is zero for standard input. `cluster`: the cluster or
+    engine that made it, for one that is in no file."""
 
-    entry: InUseList | Kubernetes
+    entry: InUseList | Kubernetes | Engine
     text: str
     age: timedelta
     cluster: str = ""

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.retention.asked import Engine, Kubernetes
 from dregutil.retention.pull_rules import PulledWithin, PullSource
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.content_selector import ContentSelector
@@ -26,7 +27,6 @@ __all__ = [
     "Floor",
     "InUseList",
     "KeepRule",
-    "Kubernetes",
     "Label",
     "LabelRule",
     "Last",
@@ -313,29 +313,13 @@ class InUseList:
 
 
 @dataclass(frozen=True, slots=True)
-class Kubernetes:
-    """Clusters that are asked what is in use, by the contexts of kubeconfig files.
-
-    Without `contexts`, the current one; without a kubeconfig, the cluster that this runs in. `finished`: completed jobs
-    and pods count. `ignore`: kinds that are not asked for, `kind.group`, or all of a group, `*.group`. `line` and
-    `column` are its place in the policy file.
-    """
-
-    contexts: Sequence[str] | None = None
-    finished: bool = True
-    ignore: Sequence[str] = ()
-    line: int = 0
-    column: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class ParsedProtect:
     """What no policy can remove. `aliases` are other host names of the registry, for reading `in_use`. `pulls`: what
     `pulled_within` relies on."""
 
     tags: tuple[Glob, ...] = ()
     repositories: tuple[Glob, ...] = ()
-    in_use: tuple[InUseList | Kubernetes, ...] = ()
+    in_use: tuple[InUseList | Kubernetes | Engine, ...] = ()
     aliases: tuple[str, ...] = ()
     labels: tuple[Label, ...] = ()
     pulls: tuple[PullSource, ...] = ()

@@ -64,7 +64,7 @@ class ProtectedSession(PlanningSession):
 
         Raises RefusedError if one cannot be read completely.
         """
-        from dregutil.retention.policy import Kubernetes
+        from dregutil.retention.asked import Engine, Kubernetes
         from dregutil.retention.read_lists import STANDARD_INPUT, policy_folder, read_list
 
         folder = policy_folder(path)
@@ -74,6 +74,10 @@ class ProtectedSession(PlanningSession):
                 from dregutil.clusters.read import read_clusters
 
                 found += await read_clusters(entry)
+            elif isinstance(entry, Engine):
+                from dregutil.clusters.engine import read_engine
+
+                found.append(await read_engine(entry))
             elif entry.file != STANDARD_INPUT:
                 found.append(read_list(entry, folder))
             else:

@@ -12,7 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.retention.policy import DoomedList, Expires, InUseList, Kubernetes, NameList, PolicySet
+from dregutil.retention.asked import Kubernetes
+from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
 from dregutil.retention.policyfile import (
     Keep,
     Policy,

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.retention.policy import InUseList, Kubernetes, Limit, Order, TagGlobs, UnknownDate
-from dregutil.retention.policyfile import PolicyError, policy_schema, read_policy
+from dregutil.retention.asked import Engine, Kubernetes
+from dregutil.retention.policy import InUseList, Limit, Order, TagGlobs, UnknownDate
+from dregutil.retention.policyfile import Keep, Policy, PolicyError, Protect, policy_schema, policy_set, read_policy
 
 WHOLE = """version: 1
 timezone: Europe/Berlin
@@ -68,6 +69,17 @@ def in_use(item: str) -> str:
 )
 def test_clusters_are_read(item: str, entry: Kubernetes) -> None:
     assert read_policy(in_use(f"{{kubernetes: {item}}}")).protect.in_use == (entry,)
+
+
+def test_engines_are_read() -> None:
+    assert read_policy(in_use("{docker: true}, {podman: yes}")).protect.in_use == (
+        Engine("docker", 2, 29),
+        Engine("podman", 2, 45),
+    )
+    written = policy_set(
+        [Policy(name="p", repositories=["a"], keep=Keep(last=1))], protect=Protect(in_use=[Engine("docker")])
+    )
+    assert [one.name for one in written.protect.in_use if isinstance(one, Engine)] == ["docker"]
 
 
 def test_a_complete_policy_is_read() -> None:
@@ -148,8 +160,13 @@ def test_all_mistakes_are_reported_at_once_in_order() -> None:
         (policy("    keep: {last: 1, count: layers}"), "policy.yml:5:28: 'layers' is none of images, tags"),
         (policy("    doomed: [{max_age: 1d}]"), "policy.yml:5:14: 'doomed' has no 'file'"),
         (policy("    doomed: []"), "policy.yml:5:13: the list is empty"),
-        (in_use("{max_age: 1d}"), "policy.yml:2:20: 'in_use' must have one of file, kubernetes"),
-        (in_use("{file: a, kubernetes: {}}"), "policy.yml:2:20: 'in_use' must have one of file, kubernetes"),
+        (in_use("{max_age: 1d}"), "policy.yml:2:20: 'in_use' must have one of file, kubernetes, docker, podman"),
+        (
+            in_use("{file: a, kubernetes: {}}"),
+            "policy.yml:2:20: 'in_use' must have one of file, kubernetes, docker, podman",
+        ),
+        (in_use("{docker: false}"), "policy.yml:2:29: 'docker' can only be true"),
+        (in_use("{docker: true, podman: true}"), "policy.yml:2:20: 'in_use' must have one of file, kubernetes"),
         (in_use("{kubernetes: prod}"), "policy.yml:2:33: 'kubernetes' must be a mapping of keys, not 'prod'"),
         (in_use("{kubernetes: {context: a}}"), "policy.yml:2:34: unknown key 'context' in 'kubernetes': did you mean"),
         (in_use("{kubernetes: {contexts: []}}"), "policy.yml:2:44: the list is empty"),

@@ -14,8 +14,9 @@ from typing import Literal, TypeAlias, TypeVar
 
 import yaml
 
+from dregutil.retention.asked import Engine, Kubernetes
 from dregutil.retention.floor import with_floor
-from dregutil.retention.policy import DoomedList, Expires, InUseList, Kubernetes, NameList, PolicySet
+from dregutil.retention.policy import DoomedList, Expires, InUseList, NameList, PolicySet
 from dregutil.retention.policyfile.reader import PolicyError, Reader
 from dregutil.retention.policyfile.tree import Tree
 from dregutil.retention.pull_rules import PullSource
@@ -153,7 +154,7 @@ class Protect:
 
     tags: Sequence[str] | None = None
     repositories: Sequence[str] | None = None
-    in_use: Sequence[InUseList | Kubernetes] | None = None
+    in_use: Sequence[InUseList | Kubernetes | Engine] | None = None
     aliases: Sequence[str] | None = None
     labels: Labels | None = None
     pulls: Sequence[PullSource] | None = None
@@ -162,7 +163,7 @@ class Protect:
         _take_lists(self, "tags", "repositories", "aliases")
         _take_lists(self, "pulls", of=PullSource)
         _take_labels(self, "labels")
-        _take_lists(self, "in_use", of=(InUseList, Kubernetes))
+        _take_lists(self, "in_use", of=(InUseList, Kubernetes, Engine))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +228,8 @@ def _keys(value: object) -> Mapping[str, object] | None:
     """The keys of a section of the file, or None if `value` is not a section."""
     if isinstance(value, InUseList | DoomedList):
         return {"file": value.file, "max_age": value.max_age}
+    if isinstance(value, Engine):
+        return {value.name: "true"}
     if isinstance(value, Kubernetes):
         contexts = None if value.contexts is None else _listed("contexts", value.contexts, str)
         ignore = _listed("ignore", value.ignore, str)

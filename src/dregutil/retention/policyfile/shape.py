@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["IN_USE", "KEYS", "REMOVING", "REQUIRED", "policy_schema"]
+__all__ = ["ENGINES", "IN_USE", "KEYS", "REMOVING", "REQUIRED", "policy_schema"]
 
 _Schema = Mapping[str, Any]
 
@@ -100,6 +100,8 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
         "file": {"description": "a path, from the policy file's folder; - is standard input", "type": "string"},
         "max_age": _duration("the run is refused if the file is older"),
         "kubernetes": _section("kubernetes"),
+        "docker": {"description": "the containers of the local Docker", "const": True},
+        "podman": {"description": "the containers of the local podman", "const": True},
     },
     "kubernetes": {
         "contexts": _texts("contexts of the kubeconfig (default: the current one, or the cluster that this runs in)"),
@@ -177,7 +179,8 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
 }
 REMOVING = ("keep", "expires", "doomed", "keep_under")
 """A policy must have at least one of these: it says what is removed."""
-IN_USE = ("file", "kubernetes")
+ENGINES = ("docker", "podman")
+IN_USE = ("file", "kubernetes", *ENGINES)
 """An item of `in_use` has exactly one of these."""
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "policy file": ("version",),

@@ -1,0 +1,82 @@
+"""The containers of a local Docker or podman, asked through its socket.
+
+The answers have the form of https://docs.docker.com/reference/api/engine/ (ContainerList, ImageInspect).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dregutil.clusters.engine import read_engine
+from dregutil.errors import RefusedError
+from dregutil.oci.names import RegistryAddress
+from dregutil.retention.asked import Engine
+from dregutil.retention.image_name import registry_hosts
+from dregutil.retention.in_use import images_in
+from servers.http import Answer, Endpoint, Request
+
+HOST, ID, DIGEST = "registry.example.com", f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+
+
+class Daemon(Endpoint):
+    """A Docker daemon with one running and one stopped container."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.socket = str(folder / "docker.sock")
+        self.failing: dict[str, Answer] = {}
+
+    def answer(self, request: Request) -> Answer:
+        if request.path in self.failing:
+            return self.failing[request.path]
+        found: Any
+        if request.path == "/containers/json":
+            found = [{"Id": "a", "Image": f"{HOST}/shop/web:1.0", "ImageID": ID, "State": "running"}]
+            if request.query.get("all") == "1":
+                found.append({"Id": "b", "Image": f"{HOST}/shop/web:2.0", "ImageID": ID, "State": "exited"})
+        elif request.path == f"/images/{ID}/json":
+            found = {"Id": ID, "RepoTags": [], "RepoDigests": [f"{HOST}/shop/web@{DIGEST}"]}
+        else:
+            return Answer(404, b'{"message": "page not found"}')
+        return Answer(200, json.dumps(found).encode())
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with Daemon(tmp_path) as server:
+        yield server
+
+
+@pytest.mark.parametrize(("name", "variable"), [("docker", "DOCKER_HOST"), ("podman", "CONTAINER_HOST")])
+async def test_names_ids_and_digests_of_all_containers(daemon: Daemon, name: str, variable: str) -> None:
+    file = await read_engine(Engine(name), {variable: f"unix://{daemon.socket}"})
+    assert file.name == name
+    found = images_in(file, registry_hosts(RegistryAddress.parse(HOST), ())).understood
+    images = [one for entry in found for one in entry.names]
+    assert {one.tag for one in images if one.digest is None} >= {"1.0", "2.0"}
+    assert {one.digest for one in images if one.digest is not None} == {ID, DIGEST}
+
+
+async def test_the_socket_in_the_users_folder(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "podman").mkdir()
+    (tmp_path / "podman" / "podman.sock").symlink_to(str(daemon.socket))
+    assert (await read_engine(Engine("podman"), {"XDG_RUNTIME_DIR": str(tmp_path)})).text
+
+
+@pytest.mark.parametrize("path", ["/containers/json", f"/images/{ID}/json"])
+@pytest.mark.parametrize("answer", [Answer(500), Answer(200, b"[{"), Answer(200, b"[" + b" " * 99 + b"]", cut=True)])
+async def test_an_answer_that_is_not_whole_refuses(daemon: Daemon, path: str, answer: Answer) -> None:
+    daemon.failing[path] = answer
+    with pytest.raises(RefusedError, match="docker: its containers cannot be read"):
+        await read_engine(Engine("docker"), {"DOCKER_HOST": f"unix://{daemon.socket}"})
+
+
+@pytest.mark.parametrize("host", ["unix:///no/such.sock", "tcp://127.0.0.1:2375", "ssh://host"])
+async def test_an_engine_that_cannot_be_reached_refuses(host: str) -> None:
+    with pytest.raises(RefusedError):
+        await read_engine(Engine("docker"), {"DOCKER_HOST": host})
