@@ -62,6 +62,15 @@ async def test_names_ids_and_digests_of_all_containers(daemon: Daemon, name: str
     assert {one.digest for one in images if one.digest is not None} == {ID, DIGEST}
 
 
+async def test_an_image_that_was_removed_under_its_container(daemon: Daemon) -> None:
+    daemon.failing[f"/images/{ID}/json"] = Answer(404, b'{"message": "No such image"}')
+    file = await read_engine(Engine("docker"), {"DOCKER_HOST": f"unix://{daemon.socket}"})
+    assert "2.0" in file.text
+    daemon.failing["/containers/json"] = Answer(404)
+    with pytest.raises(RefusedError):
+        await read_engine(Engine("docker"), {"DOCKER_HOST": f"unix://{daemon.socket}"})
+
+
 async def test_the_socket_in_the_users_folder(daemon: Daemon, tmp_path: Path) -> None:
     (tmp_path / "podman").mkdir()
     (tmp_path / "podman" / "podman.sock").symlink_to(str(daemon.socket))
@@ -69,7 +78,10 @@ async def test_the_socket_in_the_users_folder(daemon: Daemon, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("path", ["/containers/json", f"/images/{ID}/json"])
-@pytest.mark.parametrize("answer", [Answer(500), Answer(200, b"[{"), Answer(200, b"[" + b" " * 99 + b"]", cut=True)])
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(500, b"{}"), Answer(200, b"1"), Answer(200, b"[{"), Answer(200, b"[" + b" " * 99 + b"]", cut=True)],
+)
 async def test_an_answer_that_is_not_whole_refuses(daemon: Daemon, path: str, answer: Answer) -> None:
     daemon.failing[path] = answer
     with pytest.raises(RefusedError, match="docker: its containers cannot be read"):

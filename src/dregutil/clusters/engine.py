@@ -21,6 +21,7 @@ __all__ = ["read_engine"]
 
 _LONGEST = 64 << 20  # bytes of an answer
 _LIMITS = aiohttp.ClientTimeout(total=60.0)
+_ABSENT = 404
 _SCHEME = "unix://"
 
 
@@ -34,7 +35,9 @@ async def read_engine(entry: Engine, env: Mapping[str, str] = os.environ) -> Lis
             raise _refused(entry, path, "the answer is not a list of containers")
         ids = dict.fromkeys(str(one.get("ImageID", "")) for one in containers)
         images = [await _get(entry, session, path, f"/images/{one}/json") for one in ids if one]
-    digests = [name for image in images if isinstance(image, dict) for name in image.get("RepoDigests") or ()]
+        if not all(isinstance(one, dict) for one in images):
+            raise _refused(entry, path, "the answer is not an image")
+    digests = [name for image in images for name in image.get("RepoDigests") or ()]
     text = json.dumps(containers) + json.dumps([{"Image": name} for name in digests])
     return ListFile(entry, text, timedelta(0), entry.name)
 
@@ -69,6 +72,8 @@ async def _get(entry: Engine, session: aiohttp.ClientSession, path: str, target:
         raise _refused(
             entry, path, f"no whole answer ({getattr(error, 'strerror', None) or type(error).__name__})"
         ) from error
+    if answer.status == _ABSENT and target.startswith("/images/"):
+        return {}  # removed by force, under a container that is still there
     if answer.status != 200:
         raise _refused(entry, path, f"HTTP {answer.status} to {target.partition('?')[0]}")
     try:
