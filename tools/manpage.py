@@ -10,6 +10,7 @@ from dregutil.cli.help import command_topic, global_options_topic
 from dregutil.cli.parser import GROUPS, build_parser
 from dregutil.report.help import Section, Topic
 
+_WIDEST = 72  # of an example, which is indented
 PAGE = Path(__file__).parents[1] / "man" / "dregutil.1"
 
 DESCRIPTION = (
@@ -62,7 +63,20 @@ def _command(topic: Topic, name: str) -> Iterator[str]:
     yield from _sections(topic.sections)
     yield from (".PP", "Examples:")
     for line, comment in topic.examples:
-        yield from (".PP", _prose(comment), ".PP", ".nf", _escaped(f"dregutil {line}"), ".fi")
+        yield from (".PP", _prose(comment), ".PP", ".nf", *map(_escaped, _broken(f"dregutil {line}")), ".fi")
+
+
+def _broken(command: str) -> Iterator[str]:
+    """A command in lines that fit into 80 columns; the others continue the first."""
+    words = command.split(" ")
+    line = words[0]
+    for word in words[1:]:
+        if len(line) + len(word) + len("  \\") > _WIDEST:
+            yield f"{line} \\"
+            line = f"    {word}"
+        else:
+            line = f"{line} {word}"
+    yield line
 
 
 def _sections(sections: Iterable[Section]) -> Iterator[str]:
