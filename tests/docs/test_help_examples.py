@@ -93,8 +93,8 @@ def test_every_example_with_the_registry_stopped_runs(
         in_docs = in_docs.removeprefix("dregutil -reg registry.example.com ").replace(name, f"{name} -y", 1)
         for line in (*(line for line, _ in COMMANDS[name].examples), in_docs):
             words = {
-                "/var/lib/registry": str(registry_server.storage),
-                "/etc/registry.yml": str(registry_server.configuration),
+                **dict.fromkeys(("/var/lib/registry", "."), str(registry_server.storage)),
+                **dict.fromkeys(("/etc/registry.yml", "gc.yml"), str(registry_server.configuration)),
                 "registry": find_program(*registry_server.program),
             }
             done = program.run(*(words.get(word, word) for word in shlex.split(line)))

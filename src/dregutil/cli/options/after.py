@@ -85,11 +85,11 @@ COMMANDS = (
         ),
         examples=(
             (
-                "collect --storage /var/lib/registry --dry-run -- registry garbage-collect /etc/registry.yml",
-                "show what would be freed, and which runs could not be undone any more",
+                "collect --storage . --dry-run -- registry garbage-collect gc.yml",
+                "in the registry's storage: show what would be freed, and which runs could not be undone any more",
             ),
             (
-                "collect --storage /var/lib/registry -y -- registry garbage-collect /etc/registry.yml",
+                "collect --storage . -y -- registry garbage-collect gc.yml",
                 "collect, without being asked",
             ),
         ),
