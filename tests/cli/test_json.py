@@ -11,7 +11,7 @@ import pytest
 
 from images import Pusher
 from program import Program
-from servers import DistributionServer
+from servers import DistributionServer, find_program
 
 TEXT = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
 SECTIONS = re.findall(r"^## `([^\n]*)`\n(.*?)```json\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE)
@@ -49,6 +49,17 @@ LINES = {
     "cleanup --dry-run --details": ["cleanup", "-f", "policy.yml", "--dry-run", "--details"],
     "why": ["why", "shop/web:1.0", "-f", "policy.yml"],
     "policy check": ["policy", "check", "policy.yml"],
+    "pulls": ["pulls", "shop/web:1.0"],
+    "collect": [
+        "collect",
+        "-y",
+        "--keep-undo",
+        "0d",
+        "--storage",
+        "STORAGE",
+        "--",
+        *["COLLECTOR", "garbage-collect", "CONFIG"],
+    ],
     "config show": ["config", "show"],
     "config path": ["config", "path"],
 }
@@ -69,9 +80,11 @@ def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
 
 
 @pytest.mark.parametrize("title", EXAMPLES)
-def test_an_example_has_the_shape_of_the_output(title: str, program: Program) -> None:
-    line = prepared(title, program)
-    done = program.run("-c", "cache.json", *line, "--format", "json")
+def test_an_example_has_the_shape_of_the_output(
+    title: str, program: Program, registry_server: DistributionServer
+) -> None:
+    line = prepared(title, program, registry_server)
+    done = program.run("-c", "cache.json", "--format", "json", *line)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert isinstance(found, list)
@@ -81,16 +94,16 @@ def test_an_example_has_the_shape_of_the_output(title: str, program: Program) ->
     for one in found:
         mixed = {"value": one["value"]} if title == "config show" else {}  # a string, a number, a list
         compare({**EXAMPLES[title], **mixed}, one)
-    lines = program.run("-c", "cache.json", *line, "--format", "jsonl") if "undo" not in title else None
+    lines = program.run("-c", "cache.json", "--format", "jsonl", *line) if "undo" not in title else None
     assert lines is None or all(isinstance(json.loads(text), dict) for text in lines.stdout.splitlines())
 
 
-def prepared(title: str, program: Program) -> list[str]:
+def prepared(title: str, program: Program, server: DistributionServer) -> list[str]:
     """The command line, after its preparation."""
     if title.startswith(("apply", "plan")):
         program.run(*LINES["remove-tags"], "--plan-out", "plan.jsonl")
         program.run(*LINES["remove-tags"], "-x", "1.0", "also", "--plan-out", "none.jsonl")
-    if title in ("history", "history RUN", "undo", "undo --list"):
+    if title in ("history", "history RUN", "undo", "undo --list", "collect"):
         assert program.run(*LINES["remove-tags"]).returncode == 0
     if title == "hold --list":
         assert program.run(*LINES["hold"]).returncode == 0
@@ -99,7 +112,15 @@ def prepared(title: str, program: Program) -> list[str]:
     if title == "remove-digests":
         image = json.loads(program.run("inspect", "shop/web:1.0", "--format", "json").stdout)[0]
         return [image["digest"] if word == "DIGEST" else word for word in LINES[title]]
-    return [program.runs[0].name if word == "RUN" else word for word in LINES[title]]
+    if title == "collect":
+        server.stop()
+    words = {
+        "RUN": program.runs[0].name if program.runs else "",
+        "STORAGE": str(server.storage),
+        "COLLECTOR": find_program(*server.program),
+        "CONFIG": str(server.configuration),
+    }
+    return [words.get(word, word) for word in LINES[title]]
 
 
 def compare(example: Any, found: Any) -> None:

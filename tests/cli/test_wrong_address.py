@@ -47,8 +47,10 @@ ASKING: dict[str, list[tuple[str, ...]]] = {
     "undo": [("-y",), ("--dry-run",)],
     "doctor": [(), ("--quick",)],
     "refresh": [(), (SHOP,)],
+    "pulls": [()],
 }
-NOT_ASKING = {"plan", "history", "config", "completion", "help"}
+# `collect` collects where no registry answers, too: it may be stopped.
+NOT_ASKING = {"plan", "history", "config", "completion", "help", "listen", "collect"}
 LINES = [(name, *arguments) for name, lines in ASKING.items() for arguments in lines]
 
 
