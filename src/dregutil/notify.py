@@ -42,7 +42,7 @@ class Webhook:
 
     @property
     def is_private(self) -> bool:
-        """Whether nobody between here and there can read it."""
+        """Whether it is sent encrypted, or does not leave this machine."""
         parts = urlsplit(self.url)
         return parts.scheme == "https" or parts.hostname in _LOOPBACK
 

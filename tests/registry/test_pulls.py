@@ -22,10 +22,7 @@ from servers.real import KINDS
 @pytest.fixture(params=["distribution-2.8", "distribution-3"])
 def listening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Listening]:
     kind = KINDS[request.param]
-    try:
-        find_program(kind.program)
-    except FileNotFoundError:
-        pytest.skip(f"{kind.name} was not built: ./test says why")
+    kind.require()
     assert issubclass(kind.server, DistributionServer)
     with Listening(tmp_path, kind.server) as found:
         yield found

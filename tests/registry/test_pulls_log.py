@@ -11,7 +11,7 @@ import pytest
 from images import ACCEPT, Pusher
 from listening import until
 from program import Program
-from servers import DistributionServer, find_program
+from servers import DistributionServer
 from servers.real import KINDS
 
 _QUIET = "log: {level: warn, accesslog: {disabled: true}}"
@@ -26,10 +26,7 @@ LOGS = {
 @pytest.mark.parametrize("name", ["distribution-2.8", "distribution-3"])
 def test_the_log_of_a_registry(name: str, log: str, tmp_path: Path) -> None:
     kind = KINDS[name]
-    try:
-        find_program(kind.program)
-    except FileNotFoundError:
-        pytest.skip(f"{name} was not built: ./test says why")
+    kind.require()
     assert issubclass(kind.server, DistributionServer)
     server = kind.server(tmp_path / "registry")
     text = server.configuration.read_text()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,11 +193,10 @@ class _Reader:
             raise self._refused(f"{command} needs a terminal (interactiveMode: Always)")
         if os.sep in command:
             command = str(folder / command)
-        listed: Callable[[str], list[Any]] = lambda key: fields[key] if isinstance(fields.get(key), list) else []  # noqa: E731
-        variables = [_mapping(one) for one in listed("env")]
+        variables = [_mapping(one) for one in _list(fields.get("env"))]
         return ExecPlugin(
             command,
-            tuple(map(_string, listed("args"))),
+            tuple(map(_string, _list(fields.get("args")))),
             tuple((_string(one.get("name")), _string(one.get("value"))) for one in variables),
             _string(fields.get("apiVersion")),
             _string(fields.get("installHint")),
@@ -225,6 +224,10 @@ def _text(raw: bytes, what: str) -> str:
 
 def _token(raw: bytes, context: str) -> str:
     return _text(raw, f"{context}: its token").strip()
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

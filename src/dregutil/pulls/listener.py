@@ -2,7 +2,7 @@
 
 An answer 204 means that the events are on the disk: the registry keeps them in memory until then. Notifications that
 arrive while a transaction is written share the next one. A notification with a malformed event is accepted, without
-that event: the registry would send it again for ever, and nothing after it.
+that event. If it were refused, the registry would retry it endlessly and send nothing else.
 """
 
 from __future__ import annotations

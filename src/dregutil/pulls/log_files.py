@@ -107,7 +107,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
             yield file
             return
         with gzip.GzipFile(fileobj=file) as inner:
-            yield inner  # type: ignore[misc]
+            yield inner  # type: ignore[misc]  # it reads like a BinaryIO
 
 
 class _Reading:

@@ -134,7 +134,7 @@ class PullWriter:
             lay_out(self._database)
             yield
             self._database.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # an interruption, too, must leave no transaction open
             self._known.clear()
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -101,13 +101,21 @@ class Holds:
             return None
         return (names.get(tag) if tag is not None else None) or names.get(digest)
 
+    @cached_property
+    def _of(self) -> Mapping[Repository, Sequence[Hold]]:
+        """The holds in each repository, in their order: a saved plan may have as many as steps."""
+        found: dict[Repository, list[Hold]] = defaultdict(list)
+        for hold in self.all:
+            found[hold.repository].append(hold)
+        return {**found}
+
     def tags(self, repository: Repository) -> frozenset[Tag]:
         """The tags of a repository that are held by their own name."""
-        return frozenset(hold.tag for hold in self.all if hold.tag is not None and hold.repository == repository)
+        return frozenset(hold.tag for hold in self._of.get(repository, ()) if hold.tag is not None)
 
     def digests(self, repository: Repository) -> frozenset[Digest]:
         """The digests of a repository that are held by their own name."""
-        return frozenset(hold.digest for hold in self.all if hold.digest is not None and hold.repository == repository)
+        return frozenset(hold.digest for hold in self._of.get(repository, ()) if hold.digest is not None)
 
     def are_read(self, graph: RepositoryGraph) -> bool:
         """Whether `graph` has the manifests of what is held, as far as they exist: only they say what it refers to."""
@@ -120,7 +128,7 @@ class Holds:
         their tags, and the subjects of all that. What else they need stays because they do."""
         tags: dict[Tag, str] = {}
         digests: dict[Digest, str] = {}
-        for hold in (hold for hold in self.all if hold.repository == graph.repository):
+        for hold in self._of.get(graph.repository, ()):
             if hold.tag is not None:
                 tags[hold.tag] = hold.reason
             root = hold.digest or (hold.tag and graph.tags.get(hold.tag, graph.presumed.get(hold.tag)))

@@ -28,7 +28,7 @@ def listen(args: argparse.Namespace, settings: Settings) -> int:
     token = "" if args.token_file is None else _token(args.token_file)
     if not token and not _is_loopback(host):
         sys.stderr.write(
-            f"dregutil: warning: whoever reaches {args.addr} can make images look used\n"
+            f"dregutil: warning: anyone who can reach {args.addr} can make images look used\n"
             "  name a file with a token with --token-file\n"
         )
 
