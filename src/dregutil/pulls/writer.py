@@ -159,25 +159,27 @@ class PullWriter:
 
     def _write_instance(self, source: int, name: str, address: str, first: int, last: int) -> None:
         """Note that a process of the registry sent events. A new one may have replaced one whose last events are lost,
-        as a registry keeps its queue in memory: that is a gap."""
+        as a registry keeps its queue in memory: that is a gap, of a second at least. At another address, in the same
+        second, it is a replica."""
         is_known = self._database.execute(
             "UPDATE instance SET last = max(last, ?), replaced = 0 WHERE source = ? AND name = ?", (last, source, name)
         ).rowcount
         if is_known:
             return
         before = self._database.execute(
-            "SELECT name, last FROM instance WHERE source = ? AND NOT replaced ORDER BY address <> ?, last LIMIT 1",
+            "SELECT name, last, address FROM instance WHERE source = ? AND NOT replaced"
+            " ORDER BY address <> ?, last LIMIT 1",
             (source, address),
         ).fetchone()
         if before is not None:
             self._database.execute(
                 "UPDATE instance SET replaced = 1 WHERE source = ? AND name = ?", (source, before[0])
             )
-            if before[1] < first:
+            if before[1] < first or (before[1], before[2]) == (first, address):
                 self._database.execute(
                     "INSERT INTO gap VALUES (?, ?, ?, 'the registry was started again') ON CONFLICT DO UPDATE"
                     " SET until = max(until, excluded.until)",
-                    (source, before[1], first),
+                    (source, before[1], max(first, before[1] + 1)),
                 )
         self._database.execute("INSERT INTO instance VALUES (?, ?, ?, ?, 0)", (source, name, address, last))
         self._database.execute(

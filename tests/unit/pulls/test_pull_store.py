@@ -125,6 +125,16 @@ def test_replicas_are_no_gaps_but_one_that_was_replaced_is(tmp_path: Path) -> No
     assert [(gap.since, gap.until) for gap in source.gaps] == [(moment(NOON + 100), moment(NOON + 300))]
 
 
+def test_a_restart_within_a_second_is_a_gap_of_a_second(tmp_path: Path) -> None:
+    """Times are whole seconds, and a registry is up again sooner than that."""
+    store = PullStore(tmp_path, "registry.example.com")
+    with store.writer(SourceKind.EVENTS, "one") as writer:
+        for instance in "ab":
+            writer.write(Batch(instances={(instance, "vm:5000"): (NOON, NOON)}, recorded=(NOON, NOON)))
+    (source,) = store.sources()
+    assert [(gap.since, gap.until) for gap in source.gaps] == [(moment(NOON), moment(NOON + 1))]
+
+
 @pytest.mark.property
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=6))
 def test_spans_are_joined_where_they_touch(
