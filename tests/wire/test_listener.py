@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Repository
+from dregutil.pulls.coverage import source_since
 from dregutil.pulls.event import LARGEST_ENVELOPE
 from dregutil.pulls.listener import Listener
 from dregutil.pulls.store import PullStore
@@ -22,11 +24,13 @@ from dregutil.pulls.store import PullStore
 WEB = Repository("shop/web")
 
 
-def notification(*numbers: int) -> bytes:
+def notification(*numbers: int, times: Mapping[int, datetime] | None = None) -> bytes:
+    """Pulls, each of an image of its own; `times`: when, by number, if not all at once."""
+
     def event(number: int) -> dict[str, Any]:
         return {
             "id": f"id-{number}",
-            "timestamp": "2026-11-26T16:12:30Z",
+            "timestamp": times[number].isoformat() if times else "2026-11-26T16:12:30Z",
             "action": "pull",
             "target": {"repository": WEB, "digest": Digest.of(str(number).encode())},
             "request": {"useragent": "docker/28"},
@@ -75,6 +79,29 @@ async def test_what_comes_twice_counts_once(store: PullStore) -> None:
         for _ in range(3):
             assert await send(session, f"{url}/events", notification(1, 2)) == 204
         assert (listener.counts.events, listener.counts.doubles) == (2, 4)
+
+
+async def test_what_waited_for_an_hour_counts_at_its_own_time_and_leaves_no_gap(store: PullStore) -> None:
+    """A registry sends what it kept while nothing listened, in its order, and then what happens now."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    number, together = 10_000, 50
+    times = {one: now - timedelta(hours=1) + timedelta(hours=1) * one / number for one in range(number)}
+    before, after = {number: now - timedelta(hours=2)}, {number + 1: now}
+    async with listening(store) as (_, url, session):
+        assert await send(session, f"{url}/events", notification(*before, times=before)) == 204
+    async with listening(store) as (listener, url, session):
+        for start in range(0, number, together):
+            late = notification(*range(start, start + together), times=times)
+            assert await send(session, f"{url}/events", late) == 204
+        assert await send(session, f"{url}/events", notification(*after, times=after)) == 204
+        assert listener.counts.events == number + 1
+    found = store.pulls(WEB).digests
+    pulled = {one: found[Digest.of(str(one).encode())].at for one in (*before, *times, *after)}
+    assert pulled == {one: at.replace(microsecond=0) for one, at in (before | times | after).items()}
+    (source,) = store.sources()
+    assert source.gaps == ()
+    assert [(span.since, span.until) for span in source.spans] == [(now - timedelta(hours=2), now)]
+    assert source_since(source, now, timedelta(minutes=1)) == now - timedelta(hours=2)
 
 
 @pytest.mark.parametrize("given", ["", "Bearer", "Bearer wrong", "Basic secret", "Bearer secret2", "Bearer sécret"])
