@@ -19,7 +19,7 @@ import msgspec
 from dregutil.errors import PlanRefusedError, UsageError
 from dregutil.files import bounded_lines, others_link, write_atomically
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Action, Kept, Plan, PolicySource, Reclaim, RemovalOptions, Step, StepKind
+from dregutil.plan.model import Action, Grounds, Kept, Plan, PolicySource, Reclaim, RemovalOptions, Step, StepKind
 from dregutil.storage.collector import Collector
 
 __all__ = [
@@ -50,20 +50,31 @@ class _Reclaim(msgspec.Struct, omit_defaults=True):
     other_collector: bool = False
 
 
+class _NameList(msgspec.Struct):
+    age: float
+    names: int
+
+
 class PolicyEntry(msgspec.Struct, omit_defaults=True):
     """The policy file of a plan, as plans and records keep it."""
 
     file: str
     lists: dict[str, float] = {}
     aliases: list[str] = []
+    names: dict[str, _NameList] = {}
+    doomed: dict[str, float] = {}
 
     @classmethod
     def of(cls, found: PolicySource) -> PolicyEntry:
-        return cls(found.file, dict(found.lists), list(found.aliases))
+        names = {file: _NameList(age, number) for file, age, number in found.names}
+        return cls(found.file, dict(found.lists), list(found.aliases), names, dict(found.doomed))
 
     @property
     def source(self) -> PolicySource:
-        return PolicySource(self.file, tuple(self.lists.items()), tuple(self.aliases))
+        names = tuple((file, one.age, one.names) for file, one in self.names.items())
+        return PolicySource(
+            self.file, tuple(self.lists.items()), tuple(self.aliases), names, tuple(self.doomed.items())
+        )
 
 
 class _Header(msgspec.Struct, kw_only=True):
@@ -81,6 +92,20 @@ class _Header(msgspec.Struct, kw_only=True):
     policy: PolicyEntry | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Grounds(msgspec.Struct, omit_defaults=True):
+    named_in: dict[str, tuple[str, ...]] = {}
+    doomed_by: dict[str, tuple[str, ...]] = {}
+    pulled: datetime | None = None
+
+    @classmethod
+    def of(cls, found: Grounds) -> _Grounds:
+        return cls(dict(found.named_in), dict(found.doomed_by), found.pulled)
+
+    @property
+    def grounds(self) -> Grounds:
+        return Grounds(tuple(self.named_in.items()), tuple(self.doomed_by.items()), self.pulled)
+
+
 class _Step(msgspec.Struct, kw_only=True, omit_defaults=True):
     step: int
     needs: list[int]
@@ -96,6 +121,7 @@ class _Step(msgspec.Struct, kw_only=True, omit_defaults=True):
     frees: int = 0
     named: bool = False
     created: datetime | None = None
+    grounds: _Grounds | None = None
 
 
 class _Trailer(msgspec.Struct):
@@ -106,6 +132,7 @@ class _Trailer(msgspec.Struct):
 _encode = msgspec.json.Encoder(enc_hook=str).encode  # Digest, Tag and Repository are subclasses of str
 _header = msgspec.json.Decoder(_Header)
 _step = msgspec.json.Decoder(_Step)
+_NO_GROUNDS = Grounds()
 _trailer = msgspec.json.Decoder(_Trailer)
 
 
@@ -214,6 +241,7 @@ def encode_step(step: Step) -> bytes:
             frees=step.frees,
             named=step.is_named,
             created=step.created,
+            grounds=None if step.grounds == _NO_GROUNDS else _Grounds.of(step.grounds),
         )
     )
 
@@ -244,6 +272,7 @@ def decode_step(line: bytes, last: Step | None = None) -> Step:
         frees=found.frees,
         is_named=found.named,
         created=found.created,
+        grounds=_NO_GROUNDS if found.grounds is None else found.grounds.grounds,
     )
     if step.action is Action.UNTAG and len(step.tags) != 1:
         raise UsageError("an untag step has exactly one tag")

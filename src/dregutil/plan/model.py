@@ -14,6 +14,7 @@ from dregutil.storage.collector import Collector
 
 __all__ = [
     "Action",
+    "Grounds",
     "Kept",
     "Plan",
     "PolicySource",
@@ -54,6 +55,22 @@ class RemovalOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Grounds:
+    """What lists and recorded pulls said of an image when a policy planned to remove it; a run compares.
+
+    `named_in`: by tag, the lists of names that had its group. `doomed_by`: by tag (empty for a manifest without one),
+    the lists of images to remove without which it would stay. `pulled`: its last known pull.
+    """
+
+    named_in: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    doomed_by: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    pulled: datetime | None = None
+
+
+_NO_GROUNDS = Grounds()
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One change of the registry. `needs` are the numbers of the steps that must be done before it.
 
@@ -61,7 +78,7 @@ class Step:
     the digest. `size` is in bytes. `frees` is how many bytes this step, after those before it, gives back at the
     registry's garbage collection. `is_named`: the user named it by its digest or by the exact names of its tags, so it
     may go although its subject stays. `created`: when the image was built, in UTC; None if that is not known or was not
-    read.
+    read. `grounds` are those of a policy.
     """
 
     number: int
@@ -78,6 +95,7 @@ class Step:
     frees: int = 0
     is_named: bool = False
     created: datetime | None = None
+    grounds: Grounds = _NO_GROUNDS
 
     @property
     def is_untagged(self) -> bool:
@@ -114,15 +132,18 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class PolicySource:
-    """The policy file that a plan was made from, and what its `protect` named then; a run reads both again.
+    """The policy file that a plan was made from, and its lists; a run reads both again.
 
     `file` is its absolute path, `aliases` are other host names of the registry. `lists`: the name of each list of
-    images in use, and its age in seconds when the plan was made.
+    images in use, and its age in seconds when the plan was made. `names`: each list of names with its age, and how many
+    names it had; `doomed`: each list of images to remove, with its age.
     """
 
     file: str
     lists: tuple[tuple[str, float], ...] = ()
     aliases: tuple[str, ...] = ()
+    names: tuple[tuple[str, float, int], ...] = ()
+    doomed: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

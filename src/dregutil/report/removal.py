@@ -92,15 +92,20 @@ def brake_lines(plan: Plan) -> Iterator[str]:
 
 
 def policy_source_lines(plan: Plan, now: datetime) -> Iterator[str]:
-    """What protected images when a saved plan was made from a policy, and how long ago that was."""
+    """The policy and the lists that a saved plan was made from, and how long ago that was."""
     if plan.policy is None:
         return
     age = age_text((now - plan.made_at).total_seconds())
     yield f"made from {plan.policy.file}, read {age} ago; a run reads again what it protects"
-    for name, seconds in plan.policy.lists:
-        since = plan.made_at - timedelta(seconds=seconds)
-        age = age_text((now - since).total_seconds())
-        yield f"in use, by {name}: as of {since:%Y-%m-%d %H:%M} UTC, {age} ago; a run reads it again"
+    for what, lists in (
+        ("in use, by", plan.policy.lists),
+        ("names, by", tuple((name, seconds) for name, seconds, _ in plan.policy.names)),
+        ("to remove, by", plan.policy.doomed),
+    ):
+        for name, seconds in lists:
+            since = plan.made_at - timedelta(seconds=seconds)
+            age = age_text((now - since).total_seconds())
+            yield f"{what} {name}: as of {since:%Y-%m-%d %H:%M} UTC, {age} ago; a run reads it again"
 
 
 def question(plan: Plan, registry: str) -> str:

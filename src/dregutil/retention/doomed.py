@@ -31,7 +31,7 @@ def read_doomed(entry: DoomedList, text: str, age: timedelta, own: OwnNames, add
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             images.update(_images(f"the list {entry.file}, line {number}", line.strip(), own, address))
-    return replace(entry, images=frozenset(images))
+    return replace(entry, images=frozenset(images), age=age)
 
 
 def _images(

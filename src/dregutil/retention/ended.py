@@ -16,12 +16,14 @@ __all__ = ["Ended", "ended", "removes_only_some"]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Whether an image may go, and why or why not. `kind` is for the reason that keeps it; `key` is the policy's."""
+    """Whether an image may go, and why or why not. `kind` is for the reason that keeps it; `key` is the policy's.
+    `file`: the list that says it, if one does."""
 
     key: str
     goes: bool
     text: str
     kind: ReasonKind = ReasonKind.NO_RULE
+    file: str = ""
 
 
 def removes_only_some(policy: ParsedPolicy) -> bool:
@@ -44,7 +46,7 @@ def ended(
     for entry in policy.doomed:
         named = names_image(entry, repository, facts.tag, facts.digest)
         text = f"it is {'' if named else 'not '}in {entry.file}"
-        found.append(Ended(f"doomed: {entry.file}", named, text, ReasonKind.NOT_DOOMED))
+        found.append(Ended(f"doomed: {entry.file}", named, text, ReasonKind.NOT_DOOMED, entry.file))
     if policy.expires is not None:
         expiry = expiry_of(policy.expires, facts, date, zone, now, shares_date=shares_date)
         kind = ReasonKind.NO_EXPIRY if expiry.by_content else ReasonKind.NOT_EXPIRED

@@ -94,6 +94,7 @@ class _Draft:
     shares_date: bool = False
     is_new: bool = True
     ended: str = ""
+    doomed_by: tuple[str, ...] = ()
     reasons: list[Reason] = field(default_factory=list)
 
     @property
@@ -207,7 +208,9 @@ class _Work:
                 zone=self.policies.zone,
                 now=self.now,
             )
-            draft.ended = ", ".join(one.text for one in found if one.goes)
+            going = [one for one in found if one.goes]
+            draft.ended = ", ".join(one.text for one in going)
+            draft.doomed_by = tuple(one.file for one in going) if all(one.file for one in going) else ()
             if not draft.ended and not draft.facts.unread:
                 draft.reasons.append(self._by_rule.setdefault(found[-1].text, Reason(found[-1].kind, found[-1].text)))
 
@@ -315,7 +318,8 @@ class _Work:
                 reasons = (*reasons, held) if policy.untag else (held, *reasons)
         name = "" if policy is None else policy.name
         dates = (draft.date, draft.dates)
-        return Verdict(self.repository, draft.facts, decision, reasons, name, draft.group or (), *dates)
+        doomed_by = draft.doomed_by
+        return Verdict(self.repository, draft.facts, decision, reasons, name, draft.group or (), *dates, doomed_by)
 
     def _removing(self, policy: ParsedPolicy, draft: _Draft) -> tuple[Reason, ...]:
         """Why nothing keeps a tag."""

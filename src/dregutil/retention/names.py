@@ -35,9 +35,9 @@ def slug(name: str) -> str:
     return re.sub("[^a-z0-9]", "-", name.lower())[:_LONGEST_SLUG].strip("-")
 
 
-def read_names(rule: NamedIn, file: NamesFile, before: int = 0) -> NamedIn:
+def read_names(rule: NamedIn, file: NamesFile, before: int = 0, when: str = "at the last cleanup") -> NamedIn:
     """`rule` with the names of its list: one in each line, as they are or as `git branch` and `git ls-remote` print
-    them. `before`: how many it had at the last cleanup.
+    them. `before`: how many it had, and `when`.
 
     Raises RefusedError if the list is empty, too old, JSON, or much shorter than it was.
     """
@@ -54,10 +54,11 @@ def read_names(rule: NamedIn, file: NamesFile, before: int = 0) -> NamedIn:
         raise RefusedError(f"{what} is JSON", advice="write one name in each line, such as with jq -r '.[].name'")
     if before - len(names) >= _FEWEST_LOST and before - len(names) >= rule.max_shrink * before:
         raise RefusedError(
-            f"{what} has {len(names):,} names, and had {before:,} at the last cleanup",
+            f"{what} has {len(names):,} names, and had {before:,} {when}",
             advice="is it one page of a longer list? if not, set max_shrink: 100% for one run; nothing was removed",
         )
-    return replace(rule, names=frozenset(slug(one) for name in names for one in _spellings(name)), size=len(names))
+    slugs = frozenset(slug(one) for name in names for one in _spellings(name))
+    return replace(rule, names=slugs, size=len(names), age=file.age)
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -158,7 +158,7 @@ class NameList:
 class NamedIn:
     """Groups whose name, the group `by` of the regex, is in the list `file`.
 
-    `names` are those of the list, None until it is read; `size` is how many it has.
+    `names` are those of the list, None until it is read; `size` is how many it has, `age` how old the list is.
     """
 
     file: str
@@ -169,6 +169,7 @@ class NamedIn:
     max_shrink: Fraction = Fraction(30, 100)
     names: frozenset[str] | None = None
     size: int = 0
+    age: timedelta | None = field(default=None, compare=False)
     line: int = field(default=0, compare=False)
     column: int = field(default=0, compare=False)
 
@@ -236,11 +237,13 @@ class Expires:
 
 @dataclass(frozen=True, slots=True)
 class DoomedList:
-    """A file with images to remove, by digest. `images` are those of this registry; None until it is read."""
+    """A file with images to remove, by digest. `images` are those of this registry, and `age` is how old the list is;
+    None until it is read."""
 
     file: str
     max_age: timedelta | None = None
     images: frozenset[tuple[Repository, Tag | None, Digest]] | None = None
+    age: timedelta | None = field(default=None, compare=False)
     line: int = field(default=0, compare=False)
     column: int = field(default=0, compare=False)
 

@@ -6,7 +6,7 @@ held while the run is at work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -38,20 +38,20 @@ def protected_by(
     unread: Mapping[Digest, DregutilError],
     now: datetime,
     details: Callable[[Digest], ImageDetails | None],
-    pulled: Container[tuple[Repository, Digest]] = frozenset(),
+    since: Mapping[tuple[Repository, Digest], Mapping[Tag | None, str]] | None = None,
 ) -> Iterator[Hold]:
     """A hold for each of `doomed` that the policy protects, that is in use, or of which that is not known, because it
-    is `unread`; and for those that were `pulled` since the plan was made. What is not there any more needs no hold.
-    `details` returns what was read, for labels."""
+    is `unread`; and for those with a reason to stay `since` the plan was made: by tag, or None for the digest. What is
+    not there any more needs no hold. `details` returns what was read, for labels."""
     for one in doomed:
+        later = (since or {}).get((one.repository, one.digest), {})
         why = _protects_digest(protect, used, one, unread) or _protects_label(protect, details, one.digest)
-        if not why and (one.repository, one.digest) in pulled:
-            why = "pulled since the plan was made"
+        why = why or later.get(None, "")
         if why:
             # Its tags as well: where the digest cannot be read, they stay all the same.
             yield Hold(one.repository, now, digest=one.digest, protected=why)
         for tag in one.tags:
-            held = why or _protects_tag(protect, used, one.repository, tag)
+            held = why or _protects_tag(protect, used, one.repository, tag) or later.get(tag)
             if held:
                 yield Hold(one.repository, now, tag, protected=held)
 

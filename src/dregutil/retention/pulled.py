@@ -10,14 +10,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from dregutil.oci.names import Repository
 from dregutil.pulls.coverage import recorded_since
 from dregutil.pulls.pull import Source, SourceKind
-from dregutil.retention.policy import All, KeepRule, PolicySet
+from dregutil.retention.policy import All, KeepRule, ParsedPolicy, PolicySet, applies_to
 from dregutil.retention.pull_rules import PulledWithin, PullSource
 from dregutil.retention.verdict import TagFacts
 from dregutil.select.quantity import age_as_written
 
-__all__ = ["asks_for_pulls", "is_unknown", "known_since", "pulled_text", "was_pulled", "with_pulls"]
+__all__ = [
+    "asks_for_pulls",
+    "is_unknown",
+    "known_since",
+    "longest_pulled_within",
+    "newly_unknown",
+    "pulled_text",
+    "was_pulled",
+    "with_pulls",
+]
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 
@@ -58,6 +68,27 @@ def known_since(relied_on: Sequence[PullSource], sources: Sequence[Source], now:
             return None
         found.append(since if one.since is None else max(since, one.since))
     return max(found, default=None)
+
+
+def longest_pulled_within(policies: PolicySet, repository: Repository) -> timedelta:
+    """The longest time for which a pull keeps anything in a repository; zero if none does."""
+    applying = (policy for policy in policies.policies if applies_to(policy, repository))
+    return max((rule.age for policy in applying for rule in _rules(policy.keep)), default=timedelta(0))
+
+
+def newly_unknown(
+    policies: PolicySet, sources: Sequence[Source], made_at: datetime, now: datetime
+) -> tuple[ParsedPolicy, ...]:
+    """The policies with a rule for which pulls were recorded long enough when a plan was made, and are not now."""
+    before, after = (with_pulls(policies, sources, moment).policies for moment in (made_at, now))
+    return tuple(
+        policy
+        for policy, then, since in zip(policies.policies, before, after, strict=True)
+        if any(
+            is_unknown(later, now) and not is_unknown(earlier, made_at)
+            for earlier, later in zip(_rules(then.keep), _rules(since.keep), strict=True)
+        )
+    )
 
 
 def is_unknown(rule: PulledWithin, now: datetime) -> bool:

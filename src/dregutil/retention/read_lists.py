@@ -57,14 +57,20 @@ def read_list(entry: InUseList, folder: Path) -> ListFile:
         raise RefusedError(f"the list {entry.file} of what is in use is no UTF-8 text") from error
 
 
-def read_name_lists(policies: PolicySet, folder: Path, before: Mapping[str, int]) -> PolicySet:
-    """Policies with the names in their lists; paths are relative to `folder`. `before`: how many each list had.
+def read_name_lists(
+    policies: PolicySet, folder: Path, before: Mapping[str, int], planned: Mapping[str, int] | None = None
+) -> PolicySet:
+    """Policies with the names in their lists; paths are relative to `folder`. `before`: how many each list had at the
+    last cleanup; `planned`: how many when the plan was made that is to be carried out, which count instead.
 
     Raises RefusedError if one cannot be read, is empty, too old, or much shorter.
     """
+    planned = planned or {}
 
     def read(rule: NamedIn) -> NamedIn:
         names = NamesFile(*_read(folder, rule.file, f"the list {rule.file} of names"))
+        if rule.file in planned:
+            return read_names(rule, names, planned[rule.file], "when the plan was made")
         return read_names(rule, names, before.get(rule.file, 0))
 
     return with_names(policies, read)

@@ -186,7 +186,8 @@ class Reason:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The decision about a tag. `policy` owns the tag, or is empty. `date` is the one by which it was judged, if
-    plausible; `dates` also has the one by which others were judged."""
+    plausible; `dates` also has the one by which others were judged. `doomed_by`: the lists of images to remove that
+    name it, if nothing else says that it may go."""
 
     repository: Repository
     facts: TagFacts
@@ -196,6 +197,7 @@ class Verdict:
     group: tuple[str, ...] = ()
     date: datetime | None = None
     dates: Dates | None = None
+    doomed_by: tuple[str, ...] = ()
 
     @property
     def goes(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.untagged import UntaggedManifests
     from dregutil.oci.graph import RepositoryGraph
-    from dregutil.plan.cleanup import Judged, LastCleanup, Proposal, Remembered, ToJudge
+    from dregutil.plan.cleanup import Judged, Proposal, Remembered, ToJudge
     from dregutil.plan.model import Plan, PolicySource, RemovalOptions
     from dregutil.plan.why import Explanation
-    from dregutil.retention.in_use import ListReport
     from dregutil.retention.policy import PolicySet
     from dregutil.retention.proposal import RuleSummary
     from dregutil.retention.verdict import Verdict
@@ -29,14 +28,25 @@ if TYPE_CHECKING:
 __all__ = ["CleanupSession"]
 
 
-def _source(path: Path | None, policies: PolicySet, lists: Sequence[ListReport]) -> PolicySource | None:
-    """The policy of a plan, by which a run reads again what is protected; None for one that is in no file."""
+def _source(path: Path | None, judged: Judged) -> PolicySource | None:
+    """The policy of a plan, by which a run reads its lists again; None for one that is in no file."""
     from dregutil.plan.model import PolicySource
+    from dregutil.retention.names import name_rules
 
     if path is None:
         return None
-    ages = {one.name: one.age.total_seconds() for one in lists}
-    return PolicySource(str(path.absolute()), tuple(ages.items()), policies.protect.aliases)
+    policies = judged.policies
+    ages = {one.name: one.age.total_seconds() for one in judged.lists}
+    names = {one.file: (one.file, _seconds(one.age), one.size) for one in name_rules(policies)}
+    doomed = {one.file: _seconds(one.age) for policy in policies.policies for one in policy.doomed}
+    aliases = policies.protect.aliases
+    return PolicySource(
+        str(path.absolute()), tuple(ages.items()), aliases, tuple(names.values()), tuple(doomed.items())
+    )
+
+
+def _seconds(age: timedelta | None) -> float:
+    return 0.0 if age is None else age.total_seconds()
 
 
 class CleanupSession(UndoSession):
@@ -63,12 +73,14 @@ class CleanupSession(UndoSession):
         nothing will be removed, so records may be missing. Raises PolicyError, RefusedError if a list of images in use
         cannot be read or protects nothing here, JournalError, and the errors of reading.
         """
+        from dregutil.plan.grounds import with_grounds
+
         policies, path = self._policies(policy, file)
         judged, untagged = await self._judge_live(policies, path, must_note=not only_shown)
         uncollected = 0 if free is None else await self._uncollected()
         most = (limit, None if free is None else free - uncollected)
         going, plan = await self._plan_judged(judged, most, options, collector)
-        plan = replace(plan, policy=_source(path, policies, judged.lists))
+        plan = replace(with_grounds(plan, judged.policies, judged.judgement), policy=_source(path, judged))
         plan = self._called(plan, "plan_cleanup", [path or ", ".join(one.name for one in policies.policies)], {})
         return self._proposal(judged, untagged, going, plan, path, details=details, uncollected=uncollected)
 
@@ -260,15 +272,6 @@ class CleanupSession(UndoSession):
 
         return await judge_registry(self.address, self.database, asked, remember, self.read_contents)
 
-    def _with_lists(self, policies: PolicySet, path: Path | None) -> PolicySet:
-        """Policies with what is in their lists; names are compared with those of the last cleanup."""
-        from dregutil.retention.read_lists import policy_folder, read_doomed_lists, read_name_lists
-
-        last = self._last_cleanup(path)
-        folder = policy_folder(path)
-        policies = read_doomed_lists(policies, folder, self.address)
-        return read_name_lists(policies, folder, {} if last is None else last.lists)
-
     async def _survey(
         self, repository: Repository, digest: Digest, source: CrawlResult, untagged: UntaggedManifests
     ) -> RepositoryGraph:
@@ -282,8 +285,3 @@ class CleanupSession(UndoSession):
     def _policies(self, policy: PolicySet | str | Path, file: Path | None) -> tuple[PolicySet, Path | None]:
         """The policies, and their file."""
         return (load_policy(policy), Path(policy)) if isinstance(policy, str | Path) else (policy, file)
-
-    def _last_cleanup(self, path: Path | None) -> LastCleanup | None:
-        from dregutil.journal.last_cleanup import LastCleanupFile
-
-        return None if path is None else LastCleanupFile(self.state, self.identity, path).read()

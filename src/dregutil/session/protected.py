@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dregutil.oci.names import Digest, Repository, Tag
-    from dregutil.plan.model import Plan, PolicySource
+    from dregutil.plan.cleanup import LastCleanup
+    from dregutil.plan.grounds import Since
+    from dregutil.plan.model import Plan, PolicySource, Step
+    from dregutil.pulls.pull import Pull, RepositoryPulls
     from dregutil.retention.holds import Holds
     from dregutil.retention.in_use import ListFile
     from dregutil.retention.policy import PolicySet
@@ -85,6 +88,27 @@ class ProtectedSession(PlanningSession):
                 found.append(replace(self._piped, entry=entry))
         return found
 
+    def _with_lists(self, policies: PolicySet, path: Path | None, made: Plan | None = None) -> PolicySet:
+        """Policies with what is in their lists of names and of images to remove; how many names there are is compared
+        with the last cleanup or, if that was before, with the plan that was `made`.
+
+        Raises RefusedError if a list cannot be read, is too old, or has lost too many names.
+        """
+        from dregutil.retention.read_lists import policy_folder, read_doomed_lists, read_name_lists
+
+        last, folder = self._last_cleanup(path), policy_folder(path)
+        before = {} if last is None else last.lists
+        planned: dict[str, int] = {}
+        if made is not None and made.policy is not None and (last is None or last.when < made.made_at):
+            planned = {file: number for file, _, number in made.policy.names}
+        policies = read_doomed_lists(policies, folder, self.address)
+        return read_name_lists(policies, folder, before, planned)
+
+    def _last_cleanup(self, path: Path | None) -> LastCleanup | None:
+        from dregutil.journal.last_cleanup import LastCleanupFile
+
+        return None if path is None else LastCleanupFile(self.state, self.identity, path).read()
+
     async def _with_protected(self, plan: Plan, holds: Callable[[], Holds]) -> Callable[[], Holds]:
         """`holds` with what the policy of a plan protects by now: its file and its lists are read.
 
@@ -112,6 +136,7 @@ class ProtectedSession(PlanningSession):
     async def _protected(self, plan: Plan, source: PolicySource) -> Holds:
         """What of a plan its policy protects by now, as holds."""
         from dregutil.inventory.tags import Inventory
+        from dregutil.plan.grounds import since_by_lists
         from dregutil.plan.model import StepKind
         from dregutil.retention.holds import Holds
         from dregutil.retention.image_name import registry_hosts
@@ -120,17 +145,10 @@ class ProtectedSession(PlanningSession):
         from dregutil.retention.pulled import asks_for_pulls
         from dregutil.retention.read_lists import manifests_of
 
-        try:
-            policies = load_policy(source.file)
-        except UsageError as error:
-            raise RefusedError(
-                f"{error.message}; the plan was made from it, and it says what is protected",
-                advice="put it back where it was, or make the plan again; nothing was removed",
-            ) from error
-        aliases = tuple(dict.fromkeys((*policies.protect.aliases, *source.aliases)))
-        protect = replace(policies.protect, aliases=aliases)
-        lists = await self._lists(policies, Path(source.file))
-        own = registry_hosts(self.address, aliases)
+        policies, path = self._policies_by_now(source), Path(source.file)
+        protect = policies.protect
+        lists, policies = await self._lists(policies, path), self._with_lists(policies, path, plan)
+        own = registry_hosts(self.address, protect.aliases)
         images = [(file, images_in(file, own)) for file in lists]
         doomed: dict[Repository, dict[Tag, Digest]] = {}
         for step in plan.steps:
@@ -143,22 +161,36 @@ class ProtectedSession(PlanningSession):
         unread = await self.read_contents(read)
         lookup = manifests_of(self.database) if images else None
         used = in_use_of(protect, images, Inventory(doomed), self.address, lookup)
-        pulled = self._pulled_since(plan) if by_pulls else frozenset()
+        since = {**since_by_lists(plan, policies), **(self._since_by_pulls(plan, policies) if by_pulls else {})}
         return Holds(
-            tuple(protected_by(protect, used, plan.steps, unread, datetime.now(UTC), self.database.details, pulled))
+            tuple(protected_by(protect, used, plan.steps, unread, datetime.now(UTC), self.database.details, since))
         )
 
-    def _pulled_since(self, plan: Plan) -> frozenset[tuple[Repository, Digest]]:
-        """The digests of a plan that were pulled since it was made, or something below them, or one of their tags."""
+    def _policies_by_now(self, source: PolicySource) -> PolicySet:
+        """The policies of a plan as their file is now. Raises RefusedError."""
+        try:
+            policies = load_policy(source.file)
+        except UsageError as error:
+            raise RefusedError(
+                f"{error.message}; the plan was made from it, and it says what is protected",
+                advice="put it back where it was, or make the plan again; nothing was removed",
+            ) from error
+        aliases = tuple(dict.fromkeys((*policies.protect.aliases, *source.aliases)))
+        return replace(policies, protect=replace(policies.protect, aliases=aliases))
+
+    def _since_by_pulls(self, plan: Plan, policies: PolicySet) -> Since:
+        """What of a plan stays by the pulls that are known now: of a digest, something below it, or one of its tags."""
+        from dregutil.plan.grounds import since_by_pulls
         from dregutil.pulls.evidence import last_pull
 
-        store, found = self._pull_store, set[tuple["Repository", "Digest"]]()
-        for repository, steps in plan.by_repository.items():
-            pulls = store.pulls(repository)
-            for step in steps:
-                below = tuple(self._below(step.digest))
-                last = [last_pull(pulls, tag, step.digest, below) for tag in step.tags or (None,)]
-                # To the second: what was pulled in the second of the plan may have been pulled after it.
-                if any(pull is not None and pull.at >= plan.made_at.replace(microsecond=0) for pull in last):
-                    found.add((repository, step.digest))
-        return frozenset(found)
+        store, known = self._pull_store, dict["Repository", "RepositoryPulls"]()
+
+        def last(step: Step) -> Pull | None:
+            if step.repository not in known:
+                known.clear()  # the steps of a repository come together
+                known[step.repository] = store.pulls(step.repository)
+            below = tuple(self._below(step.digest))
+            pulls = (last_pull(known[step.repository], tag, step.digest, below) for tag in step.tags or (None,))
+            return max((pull for pull in pulls if pull is not None), key=lambda pull: pull.at, default=None)
+
+        return since_by_pulls(plan, policies, store.sources(), datetime.now(UTC), last)

@@ -14,11 +14,27 @@ from hypothesis import strategies as st
 from dregutil.errors import PlanRefusedError
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.file import decode_plan, encode_plan, plan_sum
-from dregutil.plan.model import Action, Kept, Plan, Reclaim, RemovalOptions, Step, StepKind
+from dregutil.plan.model import Action, Grounds, Kept, Plan, PolicySource, Reclaim, RemovalOptions, Step, StepKind
 
 REPOSITORIES = st.sampled_from(["shop/web", "shop/api", "a"]).map(Repository)
 DIGESTS = st.integers(0, 30).map(lambda number: Digest(f"sha256:{number:064x}"))
 TAGS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,12}", fullmatch=True).map(Tag)
+LISTS = st.dictionaries(st.text(max_size=5), st.floats(0, 1e6), max_size=2).map(lambda found: tuple(found.items()))
+NAMED = st.dictionaries(TAGS, st.lists(st.text(max_size=5), max_size=2).map(tuple), max_size=2)
+GROUNDS = st.builds(
+    Grounds,
+    NAMED.map(lambda found: tuple(found.items())),
+    NAMED.map(lambda found: tuple(found.items())),
+    st.none() | st.datetimes(timezones=st.just(UTC)),
+)
+POLICIES = st.none() | st.builds(
+    PolicySource,
+    st.text(max_size=5),
+    LISTS,
+    st.lists(st.text(max_size=5), max_size=2).map(tuple),
+    LISTS.map(lambda found: tuple((name, age, 3) for name, age in found)),
+    LISTS,
+)
 
 
 @st.composite
@@ -42,6 +58,7 @@ def plans(draw: st.DrawFn) -> Plan:
                 tuple(draw(st.lists(st.sampled_from(["linux/amd64", "linux/arm64"]), max_size=2))),
                 draw(st.integers(0, 10**12)),
                 tuple(draw(st.lists(REPOSITORIES, max_size=2))),
+                grounds=draw(GROUNDS),
             )
         )
     return Plan(
@@ -53,6 +70,7 @@ def plans(draw: st.DrawFn) -> Plan:
         tags_before=draw(st.dictionaries(REPOSITORIES, st.integers(0, 99), max_size=3)),
         reclaim=draw(st.builds(Reclaim, st.integers(0, 10**12), st.booleans(), st.text(max_size=9))),
         names_repositories=draw(st.booleans()),
+        policy=draw(POLICIES),
     )
 
 
