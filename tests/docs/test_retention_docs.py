@@ -1,32 +1,26 @@
-"""The retention manual and the examples: everything in them is valid, and every key is documented."""
+"""The retention manual: everything in it is valid, and every key is documented."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
-import subprocess
-import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from test_policy_objects import without_places
 
-from dregutil.cli.parser import build_parser
 from dregutil.retention.policyfile import read_policy
 from dregutil.retention.policyfile.shape import KEYS
 from images import Pusher, created
-from program import PROGRAM, Program
+from program import Program
 from servers import DistributionServer
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "retention.md").read_text()
-EXAMPLES = ROOT / "examples"
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL))
@@ -51,69 +45,6 @@ def test_keep_rules_in_the_comparison_are_valid() -> None:
     assert len(rules) > 8
     for rule in rules:
         read_policy(f"version: 1\npolicies: [{{name: p, repositories: [x], {rule}}}]")
-
-
-def test_the_example_policy_is_valid() -> None:
-    assert len(read_policy((EXAMPLES / "policy.yml").read_text()).policies) == 2
-
-
-def test_the_nightly_commands_are_valid() -> None:
-    lines = [line for line in (EXAMPLES / "nightly-cleanup").read_text().splitlines() if line.startswith("dregutil ")]
-    assert [build_parser().parse_args(shlex.split(line)[1:]).command for line in lines] == ["policy", "cleanup"]
-
-
-def test_the_kubernetes_cron_job_is_complete() -> None:
-    job, role, *_ = _cron_job()
-    pod: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    program, *arguments = container["args"]
-    assert program == "dregutil"
-    assert build_parser().parse_args(arguments).command == "cleanup"
-    volumes = {volume["name"] for volume in pod["volumes"]}
-    mounted = {mount["name"] for one in (*pod["initContainers"], container) for mount in one["volumeMounts"]}
-    assert mounted == volumes
-    asked = re.search(r"kubectl get (\S+) -A", pod["initContainers"][0]["args"][0])
-    assert asked is not None
-    assert set(asked[1].split(",")) == {kind for rule in role["rules"] for kind in rule["resources"]}
-
-
-def test_every_object_in_the_cron_job_is_defined_or_its_creation_is_documented() -> None:
-    text = (EXAMPLES / "cronjob.yaml").read_text()
-    job, *others = _cron_job()
-    made = {(one["kind"], one["metadata"]["name"]) for one in others}
-    told = re.findall(
-        r"^#   kubectl create (configmap|secret generic) (\S+) -n registry-cleanup --from-", text, re.MULTILINE
-    )
-    made |= {({"configmap": "ConfigMap"}.get(kind, "Secret"), name) for kind, name in told}
-    pod: dict[str, Any] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    (binding,) = [one for one in others if one["kind"] == "ClusterRoleBinding"]
-    named = {("ServiceAccount", pod["serviceAccountName"])}
-    named |= {("ConfigMap", one["configMap"]["name"]) for one in pod["volumes"] if "configMap" in one}
-    claims = [one["persistentVolumeClaim"] for one in pod["volumes"] if "persistentVolumeClaim" in one]
-    named |= {("PersistentVolumeClaim", claim["claimName"]) for claim in claims}
-    values = [one["valueFrom"]["secretKeyRef"] for one in pod["containers"][0]["env"] if "valueFrom" in one]
-    named |= {("Secret", value["name"]) for value in values}
-    named |= {(one["kind"], one["name"]) for one in (binding["roleRef"], *binding["subjects"])}
-    assert named == made - {("ClusterRoleBinding", binding["metadata"]["name"])}
-    assert all(f"--from-literal={value['key']}=" in text or f"--from-file={value['key']}=" in text for value in values)
-    images = {one["image"] for one in (*pod["initContainers"], *pod["containers"])}
-    assert images == set(re.findall(r"docker push (\S+)", text))
-    assert "namespace: registry-cleanup" in text
-
-
-def test_the_image_of_the_cron_job_has_both_programs() -> None:
-    lines = [line for line in (EXAMPLES / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
-    assert [line.split()[0] for line in lines] == ["FROM", "COPY", "COPY", "COPY", "COPY", "RUN", "USER"]
-    assert lines[1].endswith("/kubectl")
-    copied = [name for line in lines[2:5] for name in line.split()[1:-1]]
-    assert all((EXAMPLES.parent / name).exists() for name in copied)
-    project = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())["project"]
-    assert {"pyproject.toml", "src", "man", project["readme"], *project["license-files"]} <= set(copied)
-    assert lines[5].endswith(" /dregutil")
-
-
-def _cron_job() -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((EXAMPLES / "cronjob.yaml").read_text()))
 
 
 # Ages in days.
@@ -225,26 +156,3 @@ def _fits(shown: list[str], found: list[str]) -> bool:
     if shown[0] == "…":
         return any(_fits(shown[1:], found[place:]) for place in range(len(found) + 1))
     return bool(found) and shown[0] == found[0] and _fits(shown[1:], found[1:])
-
-
-def test_the_nightly_example_runs(
-    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(8):
-        pusher.push_image("shop/web", f"main-{number:07x}", seed=str(number), config=created(60 - number))
-    host = registry_server.url.partition("://")[2]
-    pod = {"spec": {"containers": [{"image": f"{host}/shop/web:main-0000000"}]}}
-    kubectl = tmp_path / "bin" / "kubectl"
-    kubectl.parent.mkdir()
-    kubectl.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps({'kind': 'List', 'items': [pod]})}\nEND\n")
-    kubectl.chmod(0o755)
-    (tmp_path / "policy.yml").write_text((EXAMPLES / "policy.yml").read_text())
-    for name, value in {
-        "PATH": f"{kubectl.parent}:{PROGRAM.parent}:{os.environ['PATH']}",
-        "POLICY_DIR": str(tmp_path),
-        "REGISTRY": registry_server.url,
-    }.items():
-        monkeypatch.setenv(name, value)
-    done = subprocess.run(["sh", EXAMPLES / "nightly-cleanup"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert set(pusher.tags("shop/web")) == {f"main-{number:07x}" for number in (0, 3, 4, 5, 6, 7)}

@@ -85,7 +85,7 @@ async def test_every_kind_that_can_name_images_is_asked(cluster: KubernetesServe
 
 
 async def test_the_role_among_the_examples_permits_what_is_asked(cluster: KubernetesServer, tmp_path: Path) -> None:
-    role = yaml.safe_load((Path(__file__).parents[2] / "examples" / "cluster-role.yaml").read_text())
+    role = yaml.safe_load((Path(__file__).parents[2] / "examples" / "kubernetes" / "cluster-role.yaml").read_text())
     allowed = {
         (group, resource) for rule in role["rules"] for group in rule["apiGroups"] for resource in rule["resources"]
     }

@@ -1,14 +1,9 @@
-"""The containers of a local Docker or podman, asked through its socket.
-
-The answers have the form of https://docs.docker.com/reference/api/engine/ (ContainerList, ImageInspect).
-"""
+"""The containers of a local Docker or podman, asked through its socket."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,37 +13,17 @@ from dregutil.oci.names import RegistryAddress
 from dregutil.retention.asked import Engine
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import images_in
-from servers.http import Answer, Endpoint, Request
+from servers.engine import Engine as Daemon
+from servers.http import Answer
 
 HOST, ID, DIGEST = "registry.example.com", f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 
 
-class Daemon(Endpoint):
-    """A Docker daemon with one running and one stopped container."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.socket = str(folder / "docker.sock")
-        self.failing: dict[str, Answer] = {}
-
-    def answer(self, request: Request) -> Answer:
-        if request.path in self.failing:
-            return self.failing[request.path]
-        found: Any
-        if request.path == "/containers/json":
-            found = [{"Id": "a", "Image": f"{HOST}/shop/web:1.0", "ImageID": ID, "State": "running"}]
-            if request.query.get("all") == "1":
-                found.append({"Id": "b", "Image": f"{HOST}/shop/web:2.0", "ImageID": ID, "State": "exited"})
-        elif request.path == f"/images/{ID}/json":
-            found = {"Id": ID, "RepoTags": [], "RepoDigests": [f"{HOST}/shop/web@{DIGEST}"]}
-        else:
-            return Answer(404, b'{"message": "page not found"}')
-        return Answer(200, json.dumps(found).encode())
-
-
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path) as server:
+    """With one running and one stopped container."""
+    with Daemon(tmp_path, ID, digests=[f"{HOST}/shop/web@{DIGEST}"]) as server:
+        server.images, server.ended = [f"{HOST}/shop/web:1.0"], [f"{HOST}/shop/web:2.0"]
         yield server
 
 

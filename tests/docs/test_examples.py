@@ -1,0 +1,221 @@
+"""The examples: each file is valid, what it names is defined, and its commands are those of the program."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from dregutil.cli.parser import build_parser
+from dregutil.retention.policyfile import read_policy
+from images import Pusher, created
+from program import PROGRAM
+from servers import DistributionServer
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+COMPOSE = EXAMPLES / "compose" / "compose.yml"
+KUBERNETES = sorted((EXAMPLES / "kubernetes").glob("*.yaml"))
+NEWEST = "1.37"  # of Kubernetes
+NAMESPACE = "registry-cleanup"
+
+
+def test_every_policy_is_valid() -> None:
+    found = {path.relative_to(EXAMPLES).as_posix(): path.read_text() for path in EXAMPLES.rglob("policy.yml")}
+    assert {name: len(read_policy(text).policies) for name, text in found.items()} == {
+        "policy.yml": 2,
+        "compose/policy/policy.yml": 1,
+        "kubernetes/policy.yml": 1,
+    }
+
+
+def test_the_nightly_commands_are_valid() -> None:
+    lines = [line for line in (EXAMPLES / "nightly-cleanup").read_text().splitlines() if line.startswith("dregutil ")]
+    assert [build_parser().parse_args(shlex.split(line)[1:]).command for line in lines] == ["policy", "cleanup"]
+
+
+# Compose
+
+
+def test_the_compose_file_is_valid() -> None:
+    """By the schema of the Compose specification."""
+    checker = Path(sys.executable).with_name("check-jsonschema")
+    command = [str(checker), "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_the_compose_file_names_is_there() -> None:
+    document = yaml.safe_load(COMPOSE.read_text())
+    for service in document["services"].values():
+        assert {*service.get("secrets", ())} <= document["secrets"].keys()
+        sources = {volume.rpartition(":/")[0].partition(":/")[0] for volume in service["volumes"]}
+        assert {*sources} <= {"./config.yml", "./images", "./policy", "./state", "${DOCKER_SOCKET:?run ./setup first}"}
+    made = (EXAMPLES / "compose" / "setup").read_text()
+    assert "mkdir -p images state\n" in made
+    assert [secret["file"] for secret in document["secrets"].values()] == ["./token"]
+    named = {name for name, operator in re.findall(r"\$\{(\w+)(:[-?])?", COMPOSE.read_text()) if operator == ":?"}
+    assert named == set(re.findall(r"^(\w+)=.*\$", made.partition(".env <<END")[2], re.MULTILINE))
+
+
+def test_the_services_share_the_records_and_name_the_registry_alike() -> None:
+    services = yaml.safe_load(COMPOSE.read_text())["services"]
+    own = [service for name, service in services.items() if name != "registry"]
+    assert len({json.dumps(service["environment"]) for service in own}) == 1
+    assert all("./state:/state" in service["volumes"] for service in own)
+    assert all(service["image"] == "dregutil" and service["pull_policy"] == "never" for service in own)
+    assert len({service["user"] for service in services.values()}) == 1
+
+
+def test_the_scripts_are_posix_shell() -> None:
+    for name in ("setup", "collect"):
+        path = EXAMPLES / "compose" / name
+        assert os.access(path, os.X_OK)
+        assert path.read_text().startswith("#!/bin/sh\n")
+        subprocess.run(["sh", "-n", path], check=True)
+
+
+# Kubernetes
+
+
+def _objects() -> list[dict[str, Any]]:
+    return [one for path in KUBERNETES for one in yaml.safe_load_all(path.read_text())]
+
+
+def _of(kind: str) -> dict[str, Any]:
+    (found,) = (one for one in _objects() if one["kind"] == kind)
+    return found
+
+
+def _pods() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The pods of the cleanup and of the listener."""
+    job, deployment = _of("CronJob"), _of("Deployment")
+    return job["spec"]["jobTemplate"]["spec"]["template"]["spec"], deployment["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("manifest", _objects(), ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")
+@pytest.mark.parametrize("version", [NEWEST, "1.30"])
+def test_every_manifest_is_valid(manifest: dict[str, Any], version: str) -> None:
+    kubernetes_validate.validate(manifest, version, strict=True)
+    assert (manifest["kind"] == "ClusterRole" or "Binding" in manifest["kind"]) != (
+        manifest["metadata"].get("namespace") == NAMESPACE
+    )
+
+
+def test_the_containers_run_commands_with_their_volumes() -> None:
+    for pod, command in zip(_pods(), ("cleanup", "listen"), strict=True):
+        (container,) = pod["containers"]
+        program, *arguments = container["args"]
+        assert program == "dregutil"
+        assert build_parser().parse_args(arguments).command == command
+        assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
+
+
+def test_the_cleanup_and_the_listener_share_the_records() -> None:
+    cleanup, listen = _pods()
+    plain = [{one["name"]: one.get("value") for one in pod["containers"][0]["env"]} for pod in (cleanup, listen)]
+    for name in ("REGISTRY", "DREGUTIL_STATE_DIR", "HOME"):
+        assert plain[0][name] == plain[1][name] is not None
+    labels = _of("Deployment")["spec"]["template"]["metadata"]["labels"]
+    (near,) = cleanup["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert near["labelSelector"]["matchLabels"] == labels  # the volume can be mounted on one node only
+    assert _of("Deployment")["spec"]["selector"]["matchLabels"] == labels == _of("Service")["spec"]["selector"]
+
+
+def test_the_address_for_notifications_is_that_of_the_service() -> None:
+    service, text = _of("Service"), (EXAMPLES / "kubernetes" / "listen.yaml").read_text()
+    (port,) = service["spec"]["ports"]
+    assert f"url: http://{service['metadata']['name']}.{NAMESPACE}.svc:{port['port']}/events\n" in text
+    (container,) = _pods()[1]["containers"]
+    (exposed,) = container["ports"]
+    assert port["targetPort"] == exposed["name"]
+    assert f"0.0.0.0:{exposed['containerPort']}" in container["args"]
+
+
+def _named() -> Iterator[tuple[str, str]]:
+    """The objects that others refer to, by kind and name."""
+    for pod in _pods():
+        if "serviceAccountName" in pod:
+            yield "ServiceAccount", pod["serviceAccountName"]
+        for one in pod["volumes"]:
+            for key, kind, name in (
+                ("configMap", "ConfigMap", "name"),
+                ("secret", "Secret", "secretName"),
+                ("persistentVolumeClaim", "PersistentVolumeClaim", "claimName"),
+            ):
+                if key in one:
+                    yield kind, one[key][name]
+        for one in pod["containers"][0]["env"]:
+            if "valueFrom" in one:
+                yield "Secret", one["valueFrom"]["secretKeyRef"]["name"]
+    binding = _of("ClusterRoleBinding")
+    for one in (binding["roleRef"], *binding["subjects"]):
+        yield one["kind"], one["name"]
+
+
+def test_every_object_is_defined_or_its_creation_is_documented() -> None:
+    text = (EXAMPLES / "kubernetes" / "cronjob.yaml").read_text()
+    made = {(one["kind"], one["metadata"]["name"]) for one in _objects()}
+    told = re.findall(
+        rf"^#   kubectl create (configmap|secret generic) (\S+) -n {NAMESPACE} --from-", text, re.MULTILINE
+    )
+    made |= {({"configmap": "ConfigMap"}.get(kind, "Secret"), name) for kind, name in told}
+    roots = {(kind, name) for kind, name in made if kind in ("CronJob", "Deployment", "Service", "ClusterRoleBinding")}
+    assert {*_named()} == made - roots
+    keys = [
+        one["valueFrom"]["secretKeyRef"]["key"]
+        for pod in _pods()
+        for one in pod["containers"][0]["env"]
+        if "valueFrom" in one
+    ]
+    assert all(f"--from-literal={key}=" in text or f"--from-file={key}=" in text for key in (*keys, "token"))
+    images = {pod["containers"][0]["image"] for pod in _pods()}
+    assert images == set(re.findall(r"docker push (\S+)", text))
+    (applied,) = re.findall(r"^#   kubectl apply (.*)$", text, re.MULTILINE)
+    assert sorted(applied.replace("-f ", "").split()) == [path.name for path in KUBERNETES]
+
+
+def test_the_image_has_both_programs() -> None:
+    lines = [line for line in (EXAMPLES / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    assert [line.split()[0] for line in lines] == ["ARG", "FROM", "FROM", "COPY", "COPY", "COPY", "COPY", "RUN", "USER"]
+    assert lines[3].split()[1:3] == ["--from=registry", "/bin/registry"]
+    copied = [name for line in lines[4:7] for name in line.split()[1:-1]]
+    assert all((EXAMPLES.parent / name).exists() for name in copied)
+    project = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())["project"]
+    assert {"pyproject.toml", "src", "man", project["readme"], *project["license-files"]} <= set(copied)
+    assert lines[7].endswith(" /dregutil")
+    user = lines[8].split()[1]
+    assert {str(pod["securityContext"]["runAsUser"]) for pod in _pods()} == {user}
+
+
+def test_the_nightly_example_runs(
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        pusher.push_image("shop/web", f"main-{number:07x}", seed=str(number), config=created(60 - number))
+    host = registry_server.url.partition("://")[2]
+    pod = {"spec": {"containers": [{"image": f"{host}/shop/web:main-0000000"}]}}
+    kubectl = tmp_path / "bin" / "kubectl"
+    kubectl.parent.mkdir()
+    kubectl.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps({'kind': 'List', 'items': [pod]})}\nEND\n")
+    kubectl.chmod(0o755)
+    (tmp_path / "policy.yml").write_text((EXAMPLES / "policy.yml").read_text())
+    for name, value in {
+        "PATH": f"{kubectl.parent}:{PROGRAM.parent}:{os.environ['PATH']}",
+        "POLICY_DIR": str(tmp_path),
+        "REGISTRY": registry_server.url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    done = subprocess.run(["sh", EXAMPLES / "nightly-cleanup"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(pusher.tags("shop/web")) == {f"main-{number:07x}" for number in (0, 3, 4, 5, 6, 7)}
