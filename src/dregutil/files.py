@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from dregutil.errors import UsageError
+
 __all__ = [
     "absolute",
     "bounded_lines",
@@ -34,6 +36,7 @@ __all__ = [
     "sync_folder",
     "trusted_owners",
     "write_atomically",
+    "write_named",
     "write_private",
 ]
 
@@ -136,6 +139,29 @@ def lock_file(path: Path, *, wait: bool) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def write_named(path: Path, chunks: Iterable[bytes], what: str) -> None:
+    """Write `what` ("the plan") to the file that the user named, through one beside it: a crash leaves no part of it.
+
+    Only its owner may read it. A link is followed; a pipe or device is written directly. Raises UsageError.
+    """
+    try:
+        link = others_link(path)
+        if link is not None:
+            raise UsageError(
+                f"{what} is not written to {path}: {link} is another user's link, or leads to another user's file"
+            )
+        target = path.resolve()
+        if target.is_dir():
+            raise UsageError(f"{what} cannot be written to {path}: it is a folder", advice="name a file in it")
+        if target.exists() and not target.is_file():
+            with os.fdopen(os.open(target, os.O_WRONLY | os.O_NOCTTY), "wb") as file:
+                file.writelines(chunks)
+            return
+        write_atomically(target, chunks)
+    except OSError as error:
+        raise UsageError(f"{what} cannot be written to {path}: {error.strerror or error}") from error
 
 
 def sync_folder(folder: Path) -> None:

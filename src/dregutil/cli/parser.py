@@ -33,5 +33,5 @@ def build_parser(arguments: Sequence[str] | None = None) -> Parser:
         if arguments is None or name in arguments:
             made.older = OLDER.get(name, ())
             command.options(made)
-            add_global_options(made)
+            add_global_options(made, command.own)
     return parser

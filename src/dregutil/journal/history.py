@@ -61,6 +61,12 @@ class RunHistory:
                     return record
         return None
 
+    def last_removal(self) -> RunRecord | None:
+        """The newest removal that began to delete, whether it was undone or not. Damaged ones are left out."""
+        with suppress(JournalError):
+            return self._newest_removal(reversed(self.headers()))
+        return None
+
     def undos_of(self, run: str) -> list[RunHeader]:
         """The undos of a run, finished or not, also of some of its images, oldest first."""
         return [header for header in self.headers() if header.undoes == run]

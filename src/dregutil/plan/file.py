@@ -7,7 +7,6 @@ another version, is refused before anything in it is used.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -17,7 +16,7 @@ from typing import Any
 import msgspec
 
 from dregutil.errors import PlanRefusedError, UsageError
-from dregutil.files import bounded_lines, others_link, write_atomically
+from dregutil.files import bounded_lines, write_named
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Action, Grounds, Kept, Plan, PolicySource, Reclaim, RemovalOptions, Step, StepKind
 from dregutil.storage.collector import Collector
@@ -158,22 +157,7 @@ def write_plan(path: Path, plan: Plan) -> None:
 
     A link is followed. A pipe or device is written directly. Raises UsageError.
     """
-    try:
-        link = others_link(path)
-        if link is not None:
-            raise UsageError(
-                f"the plan is not written to {path}: {link} is another user's link, or leads to another user's file"
-            )
-        target = path.resolve()
-        if target.is_dir():
-            raise UsageError(f"the plan cannot be written to {path}: it is a folder", advice="name a file in it")
-        if target.exists() and not target.is_file():
-            with os.fdopen(os.open(target, os.O_WRONLY | os.O_NOCTTY), "wb") as file:
-                file.writelines(encode_plan(plan))
-            return
-        write_atomically(target, encode_plan(plan))
-    except OSError as error:
-        raise UsageError(f"the plan cannot be written to {path}: {error.strerror or error}") from error
+    write_named(path, encode_plan(plan), "the plan")
 
 
 def read_plan(path: Path) -> tuple[Plan, str]:

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from dregutil.apply.collector_run import CollectorExit
     from dregutil.errors import DregutilError
     from dregutil.inventory.contents.measured import Measured, TotalUsage, UsageRow
+    from dregutil.inventory.contents.space import MeasuredSpace
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.inventory.health.storage import Finding
+    from dregutil.journal.measures import Measure
+    from dregutil.journal.pending import PendingRun
+    from dregutil.journal.record import RunHeader, RunRecord
+    from dregutil.journal.removed import Removed
     from dregutil.oci.image import ImageDetails
     from dregutil.plan.collection import CollectionPlan, Comparison
     from dregutil.plan.listed_waste import ListedWaste
@@ -31,6 +36,7 @@ __all__ = [
     "Found",
     "ImagePull",
     "ImageTag",
+    "Overview",
     "PullReport",
     "PullSync",
     "SearchResult",
@@ -214,3 +220,32 @@ class Weighed:
     def total(self) -> TotalUsage:
         """All rows together."""
         return self.measured.total
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What is known about a registry, as of `now`.
+
+    `space` is readable until the session is closed. What could not be read is not counted: `unreadable`; `is_complete`:
+    everything was. `left_behind` are tags that an interrupted run left on a placeholder.
+
+    `before`: an earlier measure; None if there is none. `last` is the newest removal, `last_left` what of it is not put
+    back. `compared` is the removal that a plan is compared with, `compared_left` what of that is not put back.
+    `pending` are the runs that wait for the collector, newest first; `collected`: the runs that are known to be
+    collected, and since when. `interrupted`: runs that did not end, each with the command that continues it.
+    """
+
+    now: datetime
+    source: CrawlResult
+    space: MeasuredSpace
+    is_complete: bool
+    unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
+    left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
+    before: Measure | None = None
+    last: RunRecord | None = None
+    last_left: Removed = field(default_factory=dict)
+    compared: RunRecord | None = None
+    compared_left: Removed = field(default_factory=dict)
+    pending: tuple[PendingRun, ...] = ()
+    collected: Mapping[str, datetime] = field(default_factory=dict)
+    interrupted: tuple[tuple[RunHeader, str], ...] = ()

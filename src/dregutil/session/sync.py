@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from dregutil.session.session import AsyncSession
 from dregutil.session.sync_collecting import CollectionVerbs
+from dregutil.session.sync_overview import OverviewVerbs
 from dregutil.session.sync_pulls import PullVerbs
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ __all__ = ["Session"]
 _Found = TypeVar("_Found")
 
 
-class Session(CollectionVerbs, PullVerbs):
+class Session(CollectionVerbs, OverviewVerbs, PullVerbs):
     """A connection to one registry, with everything that can be done there.
 
     with dregutil.open("registry.example.com") as registry:
@@ -384,6 +385,6 @@ def _check_no_loop() -> None:
         raise RuntimeError("an event loop is running here: use `async with dregutil.connect(…)`")
 
 
-for _name, _method in {**vars(CollectionVerbs), **vars(PullVerbs), **vars(Session)}.items():
+for _name, _method in {**vars(CollectionVerbs), **vars(OverviewVerbs), **vars(PullVerbs), **vars(Session)}.items():
     if not _name.startswith("_") and inspect.isfunction(_method):
         _method.__doc__ = getattr(AsyncSession, _name).__doc__  # for help(), which shows no other class

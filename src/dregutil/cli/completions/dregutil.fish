@@ -58,8 +58,8 @@ function _shtab_dregutil_using
   test "$_shtab_dregutil_cmdpath" = "$argv"
 end
 
-set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help
-set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --ignore-agent --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --password --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du report remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help
+set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --ignore-agent --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --output --password --plan --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --since --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -o -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -395,6 +395,42 @@ complete -c dregutil -n '_shtab_dregutil_using du' -l color -xka "auto always ne
 complete -c dregutil -n '_shtab_dregutil_using du' -l log-level -s l -x -d 'log level on standard error (default: warning)'
 complete -c dregutil -n '_shtab_dregutil_using du' -l log-format -xka "text json" -d 'log format: text, or a JSON object per line (default: text)'
 complete -c dregutil -n '_shtab_dregutil_using du; and test $_shtab_dregutil_npos -ge 0' -ka "(_dregutil_values repositories)" -d 'repositories, or globs of them (default: all)'
+complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a report -d 'Write one page: sizes, the last run, a plan.'
+complete -c dregutil -n '_shtab_dregutil_using report' -s h -l help -d 'show this help message and exit'
+complete -c dregutil -n '_shtab_dregutil_using report' -l output -s o -xka "(__fish_complete_path (commandline -ct))" -d 'the file; '"'"'-'"'"' is standard output (default)'
+complete -c dregutil -n '_shtab_dregutil_using report' -l plan -xka "(__fish_complete_path (commandline -ct))" -d 'show this plan, as --plan-out wrote it, with its reasons'
+complete -c dregutil -n '_shtab_dregutil_using report' -l policy -s f -xka "(__fish_complete_path (commandline -ct))" -d 'the policy file (default: the configured one)'
+complete -c dregutil -n '_shtab_dregutil_using report' -l since -xka "(_dregutil_values runs)" -d 'compare with this run (default: the last; sizes of a week ago)'
+complete -c dregutil -n '_shtab_dregutil_using report' -l check -d 'read every tag and index to see what is broken, as doctor does'
+complete -c dregutil -n '_shtab_dregutil_using report' -l storage -x -d 'the registry'"'"'s own storage, read only: a folder, s3://, gs:// or az://'
+complete -c dregutil -n '_shtab_dregutil_using report' -l format -xka "html md json" -d 'md for a chat or a merge request (default: by the name of the file, otherwise html)'
+complete -c dregutil -n '_shtab_dregutil_using report' -l registry -o reg -xka "(_dregutil_values registries)" -d 'the registry: host[:port], a URL or a configured name [REGISTRY]'
+complete -c dregutil -n '_shtab_dregutil_using report' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'configuration file [DREGUTIL_CONFIG]; '"'"'None'"'"' for none'
+complete -c dregutil -n '_shtab_dregutil_using report' -l insecure -d 'allow plain HTTP and unknown certificates'
+complete -c dregutil -n '_shtab_dregutil_using report' -l verify -s v -xka "(__fish_complete_path (commandline -ct))" -d 'CA bundle [REQUESTS_CA_BUNDLE]; '"'"'None'"'"' switches verification off'
+complete -c dregutil -n '_shtab_dregutil_using report' -l client-cert -o cert -xka "(__fish_complete_path (commandline -ct))" -d 'client certificate, PEM [REGISTRY_CLIENT_CERT]'
+complete -c dregutil -n '_shtab_dregutil_using report' -l client-key -o key -xka "(__fish_complete_path (commandline -ct))" -d 'its key, if not in the same file [REGISTRY_CLIENT_KEY]'
+complete -c dregutil -n '_shtab_dregutil_using report' -l concurrency -x -d 'most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]'
+complete -c dregutil -n '_shtab_dregutil_using report' -l timeout -x -d 'seconds without an answer (default: 30)'
+complete -c dregutil -n '_shtab_dregutil_using report' -l api -x -d 'the API of Sonatype Nexus or GitHub Enterprise Server; the login is sent there'
+complete -c dregutil -n '_shtab_dregutil_using report' -l api-repository -x -d 'the repository of Nexus that has the images, for --api'
+complete -c dregutil -n '_shtab_dregutil_using report' -l use-get-manifest -d 'GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]'
+complete -c dregutil -n '_shtab_dregutil_using report' -l user -s u -x -d 'user name [REGISTRY_USER]; without one, Docker'"'"'s and podman'"'"'s logins are used'
+complete -c dregutil -n '_shtab_dregutil_using report' -l password -s p -x -d 'password [REGISTRY_PASSWORD]'
+complete -c dregutil -n '_shtab_dregutil_using report' -l password-stdin -d 'read the password from standard input'
+complete -c dregutil -n '_shtab_dregutil_using report' -l authfile -xka "(__fish_complete_path (commandline -ct))" -d 'podman'"'"'s file of logins, read first [REGISTRY_AUTH_FILE]'
+complete -c dregutil -n '_shtab_dregutil_using report' -l digest-auth -x -d 'HTTP Digest [REGISTRY_USE_DIGEST_AUTH]'
+complete -c dregutil -n '_shtab_dregutil_using report' -l refresh -d 'read the registry again before the command'
+complete -c dregutil -n '_shtab_dregutil_using report' -l cache -s c -xka "(__fish_complete_path (commandline -ct))" -d 'cache file [DOCKER_UTIL_CACHEFILE]; '"'"'None'"'"' for none'
+complete -c dregutil -n '_shtab_dregutil_using report' -l repositories-from -xka "(__fish_complete_path (commandline -ct))" -d 'repositories, one per line, for a registry without a catalog; '"'"'-'"'"' is stdin'
+complete -c dregutil -n '_shtab_dregutil_using report' -l state-dir -xka "(__fish_complete_directories)" -d 'where runs are recorded for undo [DREGUTIL_STATE_DIR]'
+complete -c dregutil -n '_shtab_dregutil_using report' -l raise-intersecting-repo -d 'a digest shared with others is an error'
+complete -c dregutil -n '_shtab_dregutil_using report' -l no-raise-intersecting-repo -d 'the default; still accepted'
+complete -c dregutil -n '_shtab_dregutil_using report' -l quiet -d 'no progress, no notes'
+complete -c dregutil -n '_shtab_dregutil_using report' -l count -d 'show the number of results at the end'
+complete -c dregutil -n '_shtab_dregutil_using report' -l color -xka "auto always never" -d 'colored output (default: auto) [NO_COLOR]'
+complete -c dregutil -n '_shtab_dregutil_using report' -l log-level -s l -x -d 'log level on standard error (default: warning)'
+complete -c dregutil -n '_shtab_dregutil_using report' -l log-format -xka "text json" -d 'log format: text, or a JSON object per line (default: text)'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a remove-tags -d 'Remove the digests of the selected tags.'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l repo -s r -xka "(_dregutil_values repositories)" -d 'repositories, or globs of them such as '"'"'team/*'"'"''
@@ -1088,4 +1124,4 @@ complete -c dregutil -n '_shtab_dregutil_using help' -l count -d 'show the numbe
 complete -c dregutil -n '_shtab_dregutil_using help' -l color -xka "auto always never" -d 'colored output (default: auto) [NO_COLOR]'
 complete -c dregutil -n '_shtab_dregutil_using help' -l log-level -s l -x -d 'log level on standard error (default: warning)'
 complete -c dregutil -n '_shtab_dregutil_using help' -l log-format -xka "text json" -d 'log format: text, or a JSON object per line (default: text)'
-complete -c dregutil -n '_shtab_dregutil_using help; and test $_shtab_dregutil_npos -eq 0' -ka "ls list-repo-names list-tag-names query-repos query-tags find inspect du remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help options" -d 'a command; or '"'"'options'"'"': the global options'
+complete -c dregutil -n '_shtab_dregutil_using help; and test $_shtab_dregutil_npos -eq 0' -ka "ls list-repo-names list-tag-names query-repos query-tags find inspect du report remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help options" -d 'a command; or '"'"'options'"'"': the global options'

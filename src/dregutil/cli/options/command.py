@@ -22,8 +22,8 @@ class Command:
     command runs. `options` adds the command's own options to its parser. `changes`: it changes the registry or a file;
     if its output cannot be written, its exit code stays. `registry`: it needs the name of a registry, otherwise it does
     not start. `default`: without one, it takes the default registry of the configuration file. `settings`: its function
-    takes the settings, too. `examples` are two or more pairs of a command line
-    (without `dregutil`) and what it does; a test runs them in order.
+    takes the settings, too. `own`: the global options that it defines in another way. `examples` are two or more pairs
+    of a command line (without `dregutil`) and what it does; a test runs them in order.
     """
 
     name: str
@@ -34,5 +34,6 @@ class Command:
     registry: bool = True
     default: bool = True
     settings: bool = True
+    own: tuple[str, ...] = ()
     about: str = ""
     examples: tuple[tuple[str, str], ...] = ()

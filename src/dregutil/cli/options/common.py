@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from dregutil.cli.log import LOG_FORMATS
@@ -50,11 +50,17 @@ def nonempty(text: str) -> str:
     return text
 
 
-def add_global_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every command has, and the program before it, in the groups of `dregutil help options`."""
+def add_global_options(parser: argparse.ArgumentParser, own: Sequence[str] = ()) -> None:
+    """The options that every command has, and the program before it, in the groups of `dregutil help options`; without
+    those that a command defines as its `own`."""
     for title, fill in GLOBAL_GROUPS.items():
         group = parser.add_argument_group(title)
-        fill(functools.partial(group.add_argument, default=argparse.SUPPRESS))
+        fill(functools.partial(_add_global, group, own))
+
+
+def _add_global(group: Options, own: Sequence[str], *names: str, **options: Any) -> None:
+    if names[0] not in own:
+        group.add_argument(*names, default=argparse.SUPPRESS, **options)
 
 
 def _add_connection(add: Callable[..., Any]) -> None:

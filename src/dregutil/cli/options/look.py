@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 
 from dregutil.cli.options.command import Command
-from dregutil.cli.options.common import add_repositories, add_rules, add_search, add_selectors, add_storage
+from dregutil.cli.options.common import (
+    add_policy_file,
+    add_repositories,
+    add_rules,
+    add_search,
+    add_selectors,
+    add_storage,
+    nonempty,
+)
 from dregutil.errors import UsageError
 
 __all__ = ["COMMANDS", "TITLE", "add_tag_query"]
@@ -102,6 +110,22 @@ def _add_usage(parser: argparse.ArgumentParser) -> None:
     add_storage(parser)
 
 
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--output", "-o", type=nonempty, default="-", metavar="FILE", help="the file; '-' is standard output (default)")
+    add("--plan", type=nonempty, metavar="FILE", help="show this plan, as --plan-out wrote it, with its reasons")
+    add_policy_file(parser)
+    add("--since", type=nonempty, metavar="RUN", help="compare with this run (default: the last; sizes of a week ago)")
+    add("--check", action="store_true", help="read every tag and index to see what is broken, as doctor does")
+    add_storage(parser)
+    add(
+        "--format",
+        choices=("html", "md", "json"),
+        default=argparse.SUPPRESS,
+        help="md for a chat or a merge request (default: by the name of the file, otherwise html)",
+    )
+
+
 TITLE = "look"
 COMMANDS = (
     Command(
@@ -190,6 +214,18 @@ COMMANDS = (
         examples=(
             ("du --top 10", "the ten repositories whose removal would free most"),
             ("du shop/web --by tag --sort size", "the tags of a repository, the largest first"),
+        ),
+    ),
+    Command(
+        "report",
+        "Write one page: sizes, the last run, a plan.",
+        "report:report",
+        _add_report,
+        own=("--format",),
+        about="Write one page about a registry: this week, where the bytes are, a plan with its reasons, and health.",
+        examples=(
+            ("report -o report.html", "a file that opens in a browser, and loads nothing"),
+            ("report -f policy.yml --format md", "what a cleanup would remove, for a chat or a merge request"),
         ),
     ),
 )

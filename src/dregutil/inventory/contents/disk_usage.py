@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dregutil.inventory.contents.checked import check_rows
 from dregutil.inventory.contents.database import CHILD, FOREIGN, ContentDatabase
 from dregutil.inventory.contents.measured import Measured, measure_lines
+from dregutil.inventory.contents.space import MeasuredSpace, measure_space
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.oci.placeholder import is_placeholder
 
@@ -87,6 +88,10 @@ class DiskUsage:
         self._measurements += 1
         self._find_rows()
         return measure_lines(self.database, by, number=self._measurements, is_filtered=self._is_filtered)
+
+    def space(self) -> MeasuredSpace:
+        """What each namespace, repository and tag reaches and alone frees."""
+        return measure_space(self.database, self.measure("tag"))
 
     def own(self, owner_of: Callable[[Repository, Digest], str]) -> None:
         """Give each tag an owner, by its repository and digest; empty for none."""

@@ -90,6 +90,16 @@ class Measured:
     _weight: str = field(repr=False)
     _owner: str = field(repr=False)
 
+    @property
+    def weights(self) -> str:
+        """The table with the size of each line, and what removing it frees."""
+        return self._weight
+
+    @property
+    def owners(self) -> str:
+        """The table with the size of each blob, and how many lines have it."""
+        return self._owner
+
     def rows(self, sort: str = "unique", top: int | None = None) -> Iterator[UsageRow]:
         """The lines in the order `sort` (one of SORTS); at most `top` of them. Raises CacheError."""
         with self._database.guarded():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 
-from dregutil.errors import escaped
 from dregutil.report.after_cleanup.model import CleanupReport
 from dregutil.report.after_cleanup.sections import Section, facts, headline, sections
+from dregutil.report.markup import html_row, html_text
 
 __all__ = ["page"]
 
@@ -28,7 +28,7 @@ def page(report: CleanupReport) -> str:
 
 
 def _lines(report: CleanupReport) -> Iterator[str]:
-    title = _text(headline(report))
+    title = html_text(headline(report))
     yield from ("<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">')
     yield f'<meta http-equiv="Content-Security-Policy" content="{html.escape(_POLICY)}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -37,7 +37,7 @@ def _lines(report: CleanupReport) -> Iterator[str]:
     yield from (f"<title>{title}</title>", f"<style>\n{_STYLE}\n</style>", "</head>", "<body>", f"<h1>{title}</h1>")
     yield "<div><table>"
     for name, value in facts(report):
-        yield f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td></tr>'
+        yield f'<tr><th scope="row">{html_text(name)}</th><td>{html_text(value)}</td></tr>'
     yield "</table></div>"
     for section in sections(report):
         yield from _section(section)
@@ -46,21 +46,15 @@ def _lines(report: CleanupReport) -> Iterator[str]:
 
 def _section(section: Section) -> Iterator[str]:
     yield from (
-        f"<h2>{_text(section.title)}</h2>",
+        f"<h2>{html_text(section.title)}</h2>",
         "<div><table>",
-        f"<thead>{_row(section, section.columns, 'th')}</thead>",
+        f"<thead>{html_row(section.columns, 'th', section.numbers)}</thead>",
     )
-    yield from ("<tbody>", *(_row(section, row, "td") for row in section.rows), "</tbody>", "</table></div>")
+    yield from (
+        "<tbody>",
+        *(html_row(row, "td", section.numbers) for row in section.rows),
+        "</tbody>",
+        "</table></div>",
+    )
     if section.note:
-        yield f"<p>{_text(section.note)}</p>"
-
-
-def _row(section: Section, cells: tuple[str, ...], element: str) -> str:
-    """A row of a table; `element` is that of its cells."""
-    attributes = [' class="n"' if place in section.numbers else "" for place in range(len(cells))]
-    shown = (f"<{element}{one}>{_text(cell)}</{element}>" for one, cell in zip(attributes, cells, strict=True))
-    return f"<tr>{''.join(shown)}</tr>"
-
-
-def _text(text: str) -> str:
-    return html.escape(escaped(text))
+        yield f"<p>{html_text(section.note)}</p>"

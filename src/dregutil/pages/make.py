@@ -1,0 +1,65 @@
+"""What a session returned → the document of a report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dregutil.pages import model
+from dregutil.pages.limits import Limits
+from dregutil.pages.plan import PlanFound, plan_part
+from dregutil.pages.space import Measured, space_tree
+from dregutil.pages.week import Checked, ListSeen, alarm, health_part, read_at, week_part
+from dregutil.session.results import Overview
+
+__all__ = ["Found", "report_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything that a report shows. `program` is its name and version, `command` what makes the report; `advised`
+    returns a command to copy. `notes` are lines that the reading left."""
+
+    program: str
+    registry: str
+    command: str
+    overview: Overview
+    plan: PlanFound | None = None
+    checked: Checked | None = None
+    lists: Sequence[ListSeen] = ()
+    notes: Sequence[str] = ()
+    advised: Callable[[str], str] = str
+
+
+def report_of(found: Found, limits: Limits) -> model.Report:
+    """The document, with as much as `limits` allow."""
+    overview, measured = found.overview, found.overview.space
+    plan = None if found.plan is None else plan_part(found.plan, limits)
+    health = health_part(overview, found.checked, found.advised, limits)
+    first = alarm(overview, health, plan, found.lists, found.advised)
+    space = space_tree(
+        Measured(measured.total, measured.namespaces, measured.repositories, measured.tags, measured.layers), limits
+    )
+    return model.Report(
+        program=found.program,
+        registry=found.registry,
+        made=overview.now,
+        read=read_at(overview),
+        command=found.command,
+        notes=[*found.notes, *_notes(space, plan)],
+        week=week_part(overview, found.lists, health, found.advised, first),
+        space=space,
+        plan=plan,
+        health=health,
+    )
+
+
+def _notes(space: model.Space, plan: model.Plan | None) -> list[str]:
+    """What the document leaves out."""
+    found = []
+    if space.summed:
+        found.append(f"{space.summed:,} small repositories, tags and layers are summed, each in the line of its rest.")
+    named = 0 if plan is None else sum(row.more for group in plan.groups for row in group.rows if row.action != "KEEP")
+    if named:
+        found.append(f"{named:,} more images of the plan are counted and not named.")
+    return found

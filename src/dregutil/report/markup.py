@@ -1,0 +1,48 @@
+"""Texts and tables in HTML and in Markdown, with every name as text. Pure."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from dregutil.errors import escaped
+
+__all__ = ["html_row", "html_text", "markdown_table", "markdown_text"]
+
+# What begins markup inside a line; `:` and `@` begin links and mentions where a renderer looks for them.
+_MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~$]")
+_LINK = re.compile(r"(?<=[A-Za-z]):(?=//)|(?<=\bwww)\.|@")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def html_text(text: str) -> str:
+    """`text` for the content of an element or the value of a quoted attribute, on one line."""
+    return html.escape(escaped(text))
+
+
+def html_row(cells: Sequence[str], element: str, numbers: Collection[int] = ()) -> str:
+    """A row of a table; `element` is that of its cells, and those in `numbers` have the class `n`."""
+    attributes = [' class="n"' if place in numbers else "" for place in range(len(cells))]
+    shown = (f"<{element}{one}>{html_text(cell)}</{element}>" for one, cell in zip(attributes, cells, strict=True))
+    return f"<tr>{''.join(shown)}</tr>"
+
+
+def markdown_text(text: str) -> str:
+    """`text` so that Markdown shows it as it is, on one line."""
+    text = re.sub("[&<>]", lambda found: _ENTITIES[found[0]], escaped(text))
+    text = _MARKUP.sub(r"\\\g<0>", text)
+    return _LINK.sub(lambda found: f"&#{ord(found[0])};", text)
+
+
+def markdown_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[int] = ()
+) -> Iterator[str]:
+    """The lines of a table as GitHub writes them; the columns in `numbers` are aligned to the right."""
+    yield _row(columns)
+    yield _row("---:" if place in numbers else "---" for place in range(len(columns)))
+    yield from (_row(map(markdown_text, row)) for row in rows)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

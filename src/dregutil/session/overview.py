@@ -1,0 +1,81 @@
+"""What a report on a registry shows beside a plan: where the bytes are, what runs did, what waits for the collector."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from dregutil.errors import UsageError
+from dregutil.session.usage import UsageSession
+
+if TYPE_CHECKING:
+    from dregutil.inventory.crawl_result import CrawlResult
+    from dregutil.journal.measures import Measure
+    from dregutil.journal.record import RunRecord
+    from dregutil.session.results import Overview
+
+__all__ = ["OverviewSession"]
+
+_WEEK = timedelta(days=7)
+
+
+class OverviewSession(UsageSession):
+    """A session that also sums up what is known about a registry."""
+
+    async def overview(self, *, since: str | None = None, source: CrawlResult | None = None) -> Overview:
+        """Where the bytes of the registry are, what recorded runs did, and what waits for the collector.
+
+        The tags are those of `source`, otherwise those of `usage_source`; contents that were never read are read. It
+        is compared with an earlier one: from before the run `since`, by default of a week ago, and noted for a later
+        one. Raises NotFoundError for a run that is not recorded, UsageError for an undo, JournalError, and the errors
+        of reading.
+        """
+        from dregutil.journal.pending import known_collected, pending_runs
+        from dregutil.session.results import Overview
+
+        named = None if since is None else self._removal(since)
+        source = source or await self.usage_source()
+        gathered = await self._gather(source)
+        now = datetime.now(UTC)
+        found = Overview(
+            now, source, gathered.usage.space(), gathered.is_complete, gathered.unreadable, gathered.left_behind
+        )
+        history = self.history
+        last = history.last_removal()
+        compared = named or last
+        collected = known_collected(history)
+        return replace(
+            found,
+            before=self._measured_before(found, now - _WEEK if named is None else named.started),
+            last=last,
+            last_left={} if last is None else history.left_by(last),
+            compared=compared,
+            compared_left={} if compared is None else history.left_by(compared),
+            pending=tuple(pending_runs(history, collected)),
+            collected=collected,
+            interrupted=tuple(history.interrupted()),
+        )
+
+    def _removal(self, run: str) -> RunRecord:
+        """The record of a removal on this registry. Raises NotFoundError, UsageError, PlanRefusedError and
+        JournalError."""
+        found = self.store.get(run)
+        self.check_is_own(found.plan.registry, "run")
+        if found.undoes:
+            raise UsageError(f"{found.run} is an undo", advice=f"name the removal that it put back: {found.undoes}")
+        return found
+
+    def _measured_before(self, found: Overview, moment: datetime) -> Measure | None:
+        """The measure of `moment`, or the oldest one; and note that of `found`. That it cannot be noted is a
+        warning."""
+        from dregutil.journal.measures import Measure, Measures, earlier
+
+        measures = Measures(self.state, self.identity)
+        before = earlier(measures.read(), moment)
+        if found.is_complete:
+            try:
+                measures.add(Measure(found.now, found.space.total, found.source.shown.tag_count))
+            except OSError as error:
+                self._warn(f"the size of the registry was not noted: {error.strerror or error}")
+        return before

@@ -1,0 +1,27 @@
+"""The method of the session without an event loop that sums up what is known about a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from dregutil.inventory.crawl_result import CrawlResult
+    from dregutil.session.results import Overview
+    from dregutil.session.session import AsyncSession
+
+__all__ = ["OverviewVerbs"]
+
+_Found = TypeVar("_Found")
+
+
+class OverviewVerbs:
+    """A part of `Session`."""
+
+    _session: AsyncSession
+
+    def _run(self, work: Coroutine[Any, Any, _Found]) -> _Found:
+        raise NotImplementedError
+
+    def overview(self, *, since: str | None = None, source: CrawlResult | None = None) -> Overview:
+        return self._run(self._session.overview(since=since, source=source))
