@@ -283,11 +283,20 @@ def _options(words: Sequence[str], known: Sequence[str]) -> Iterator[str]:
     yield from rest
 
 
+def _check_build(words: Sequence[str]) -> int:
+    """Nothing is built: what would be has to be there."""
+    tag, name, file, dockerfile, context = words
+    found = Path(context, dockerfile).is_file() and Path(context, "pyproject.toml").is_file()
+    return 0 if (tag, name, file) == ("-t", "dregutil", "-f") and found else 1
+
+
 def main(words: Sequence[str]) -> int:
-    composed = Composed(Path.cwd(), Path(os.environ["COMPOSED"]))
-    command, *rest = words[1:]
+    if words[0] == "build":
+        return _check_build(words[1:])
     if words[0] != "compose":
         raise SystemExit(f"docker {words[0]} is not known to the tests")
+    composed = Composed(Path.cwd(), Path(os.environ["COMPOSED"]))
+    command, *rest = words[1:]
     if command == "up":
         composed.up(list(_options(rest, ("-d", "--wait"))))
     elif command == "run":

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +14,6 @@ import pytest
 
 from composed import Composed
 from documents import ROOT
-from dregutil.journal.lines import RunLine, decode_line, encode_line
 from dregutil.oci.names import Digest, RegistryAddress, Repository
 from dregutil.pulls.coverage import source_since
 from dregutil.pulls.store import PullStore
@@ -25,6 +22,7 @@ from listening import until
 from servers import DistributionServer
 from servers.engine import Engine
 from servers.real import KINDS
+from time_passed import record_since, runs_are_older
 
 WEB = Repository("shop/web")
 VERSIONS = [f"1.{number}" for number in range(9)]
@@ -39,11 +37,11 @@ class Server:
         self.composed = composed
         self.engine = engine
 
-    def run(self, line: str, code: int = 0) -> str:
-        """What a line prints in the folder of the example."""
+    def run(self, line: str, code: int = 0, *, folder: Path | None = None) -> str:
+        """What a line prints in the folder of the example, or another one."""
         done = subprocess.run(
-            ["sh", "-c", line],
-            cwd=self.composed.project,
+            ["sh", "-e", "-c", line],
+            cwd=folder or self.composed.project,
             env={**os.environ, "PATH": self.composed.path, "DOCKER_HOST": f"unix://{self.engine.socket}"},
             capture_output=True,
             text=True,
@@ -65,34 +63,9 @@ class Server:
         name = digest.partition(":")[2]
         return self.composed.project / "images/docker/registry/v2/blobs/sha256" / name[:2] / name / "data"
 
-    def record_since(self, days: int) -> None:
-        """Send the listener a notification of the running registry that it should have sent `days` days ago."""
-        with sqlite3.connect(self.store.path) as database:
-            ((instance, address),) = database.execute("SELECT name, address FROM instance WHERE NOT replaced")
-        event = {
-            "id": "early",
-            "timestamp": (datetime.now(UTC) - timedelta(days=days)).isoformat(),
-            "action": "pull",
-            "target": {"repository": "tools/ci", "digest": Digest.of(b"early")},
-            "source": {"addr": address, "instanceID": instance},
-        }
-        token = (self.composed.project / "token").read_text()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.composed.ports['listen']}/events",
-            json.dumps({"events": [event]}).encode(),
-            {"Authorization": f"Bearer {token}"},
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            assert answer.status == 204
-
-    def runs_are_older(self, by: timedelta) -> None:
-        """As if all recorded runs had begun earlier."""
-        for journal in self.state.glob("runs/*/journal.jsonl"):
-            first, *rest = journal.read_bytes().splitlines(keepends=True)
-            line = decode_line(first)
-            assert isinstance(line, RunLine)
-            line.started -= by
-            journal.write_bytes(b"".join([encode_line(line), *rest]))
+    def record_since(self, *, days: int) -> None:
+        listener = f"http://127.0.0.1:{self.composed.ports['listen']}/events"
+        record_since(self.store, listener, (self.composed.project / "token").read_text(), days=days)
 
 
 @pytest.fixture(params=["distribution-2.8", "distribution-3"])
@@ -154,7 +127,7 @@ def test_what_is_new_or_pulled_or_runs_stays(running: tuple[Server, Pusher]) -> 
 
     refused = server.run("./collect", code=5)
     assert "could not be undone" in refused
-    server.runs_are_older(timedelta(hours=21))
+    runs_are_older(server.state, timedelta(hours=21))
     gone = [digest for tag, digest in before.items() if tag in REMOVED]
     assert all(server.blob(digest).exists() for digest in gone)
     server.run("./collect")

@@ -71,6 +71,10 @@ def test_a_recording_that_is_too_short_keeps_everything_and_says_so(program: Pro
     record(program, 1, before["1.0"], since=12)
     shown = ok(program, "cleanup", "-f", "policy.yml", "-y", "--details").stderr
     assert "pulled_within: 90d (recorded for 12 of 90 days)" in shown
+    assert (
+        "everything counts as pulled: pulled_within: 90d (recorded for 12 of 90 days)"
+        in ok(program, "cleanup", "-f", "policy.yml", "--dry-run").stdout.splitlines()
+    )
     assert pusher.tags("shop/web") == before
 
 

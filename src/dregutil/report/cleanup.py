@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from itertools import groupby
 
 from dregutil.oci.names import Repository
@@ -16,7 +16,9 @@ from dregutil.report.removal import dangling_lines, going_text, held_back, recla
 from dregutil.report.text import short_tag
 from dregutil.report.units import duration_text, size_text
 from dregutil.retention.in_use import ListReport
+from dregutil.retention.policy import PolicySet
 from dregutil.retention.proposal import PolicySummary, RuleSummary
+from dregutil.retention.pulled import unknown_rules
 from dregutil.retention.verdict import Judgement, Verdict
 from dregutil.select.quantity import age_as_written
 from dregutil.select.version import tag_order
@@ -31,6 +33,7 @@ __all__ = [
     "policy_lines",
     "policy_objects",
     "rule_lines",
+    "unknown_pull_lines",
 ]
 
 _MOST_NAMED = 5  # entries of lists that are not in the registry, repositories that lose most of their tags
@@ -101,6 +104,12 @@ def list_lines(lists: Iterable[ListReport], *, details: bool = False) -> Iterato
                 shown = names if details else names[:_MOST_NAMED]
                 more = f" and {len(names) - len(shown):,} more: --details" if len(shown) < len(names) else ""
                 yield f"  {what}: {len(names):,}: {', '.join(shown)}{more}"
+
+
+def unknown_pull_lines(policies: PolicySet, now: datetime) -> Iterator[str]:
+    """A line for each rule that cannot know yet what was pulled."""
+    for rule in unknown_rules(policies, now):
+        yield f"everything counts as pulled: {rule}"
 
 
 def plan_end_lines(

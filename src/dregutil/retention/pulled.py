@@ -96,6 +96,12 @@ def is_unknown(rule: PulledWithin, now: datetime) -> bool:
     return rule.since is None or rule.since > now - rule.age
 
 
+def unknown_rules(policies: PolicySet, now: datetime) -> tuple[str, ...]:
+    """The rules of `with_pulls` for which everything counts as pulled, each with the reason."""
+    rules = (rule for policy in policies.policies for rule in _rules(policy.keep))
+    return tuple(dict.fromkeys(rule.text for rule in rules if is_unknown(rule, now)))
+
+
 def was_pulled(rule: PulledWithin, facts: TagFacts, now: datetime) -> bool:
     """Whether a tag was pulled lately, or that is not known. A tag that came lately is for the caller."""
     after = now - rule.age

@@ -17,7 +17,7 @@ from dregutil.retention.explain import explain
 from dregutil.retention.judge import judge
 from dregutil.retention.policy import PolicySet
 from dregutil.retention.policyfile import PolicyError, read_policy
-from dregutil.retention.pulled import with_pulls
+from dregutil.retention.pulled import unknown_rules, with_pulls
 from dregutil.retention.verdict import Served, TagFacts
 from histories import NOW, digest_of
 
@@ -121,6 +121,15 @@ def test_why_says_who_pulled_it_and_since_when_pulls_are_recorded() -> None:
     ]
     assert found[1][2] == "no pull of it is known; recorded for 12 of 90 days"
     assert found[2][2] == "no pull of it is known; pulls are not recorded"
+
+
+def test_the_rules_for_which_everything_counts_as_pulled() -> None:
+    def found(*sources: Source) -> tuple[str, ...]:
+        return unknown_rules(with_pulls(policy(), sources, NOW), NOW)
+
+    assert found(recorded(91)) == ()
+    assert found(recorded(12)) == ("pulled_within: 90d (recorded for 12 of 90 days)",)
+    assert found() == ("pulled_within: 90d (pulls are not recorded)",)
 
 
 def test_a_reason_says_that_the_recording_is_too_short() -> None:

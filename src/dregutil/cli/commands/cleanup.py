@@ -36,6 +36,7 @@ from dregutil.report.cleanup import (
     policy_lines,
     policy_objects,
     rule_lines,
+    unknown_pull_lines,
 )
 from dregutil.report.removal import brake_lines
 from dregutil.report.terminal import width_of
@@ -207,6 +208,7 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> 
     if args.details:
         found += ["", *rule_lines(proposal.rules, width=width), ""]
     found += list_lines(proposal.judged.lists, details=args.details)
+    found += unknown_pull_lines(proposal.judged.policies, judgement.now)
     if proposal.judged.source.failed:
         number = plural(len(proposal.judged.source.failed), "repository")
         names = ", ".join(sorted(proposal.judged.source.failed)[:5])
