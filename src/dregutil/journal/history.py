@@ -16,6 +16,8 @@ from dregutil.plan.outcome import Intent
 
 __all__ = ["RunHistory"]
 
+_MOST_READ = 50  # records
+
 
 class RunHistory:
     """The runs on one registry. Every method raises JournalError if the state folder cannot be read."""
@@ -61,10 +63,16 @@ class RunHistory:
                     return record
         return None
 
-    def last_removal(self) -> RunRecord | None:
-        """The newest removal that began to delete, whether it was undone or not. Damaged ones are left out."""
-        with suppress(JournalError):
-            return self._newest_removal(reversed(self.headers()))
+    def last_removal(self, policy: str = "") -> RunRecord | None:
+        """The newest removal that began to delete, whether it was undone or not; with `policy`, by this policy file, of
+        the 50 newest runs. Damaged ones are left out."""
+        headers = [header for header in self.headers() if not header.is_damaged and not header.undoes]
+        for header in reversed(headers[-_MOST_READ:]):
+            with suppress(JournalError):
+                record = self.store.get(header.run)
+                source = record.plan.policy
+                if record.intents and (not policy or (source is not None and source.file == policy)):
+                    return record
         return None
 
     def undos_of(self, run: str) -> list[RunHeader]:

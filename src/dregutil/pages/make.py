@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dregutil.pages import model
+from dregutil.pages.health import Checked, findings, health_part
 from dregutil.pages.limits import Limits
 from dregutil.pages.plan import PlanFound, plan_part
 from dregutil.pages.space import Measured, space_tree
-from dregutil.pages.week import Checked, ListSeen, alarm, health_part, read_at, week_part
+from dregutil.pages.week import Command, ListSeen, alarm, read_at, week_part
 from dregutil.session.results import Overview
 
 __all__ = ["Found", "report_of"]
@@ -28,15 +29,16 @@ class Found:
     checked: Checked | None = None
     lists: Sequence[ListSeen] = ()
     notes: Sequence[str] = ()
-    advised: Callable[[str], str] = str
+    advised: Command = str
 
 
 def report_of(found: Found, limits: Limits) -> model.Report:
     """The document, with as much as `limits` allow."""
     overview, measured = found.overview, found.overview.space
     plan = None if found.plan is None else plan_part(found.plan, limits)
-    health = health_part(overview, found.checked, found.advised, limits)
-    first = alarm(overview, health, plan, found.lists, found.advised)
+    rows = findings(overview, found.checked, found.advised)
+    broken = sum(one.broken for one in rows)
+    first = alarm(overview, broken, None if plan is None else plan.refused, found.lists, found.advised)
     space = space_tree(
         Measured(measured.total, measured.namespaces, measured.repositories, measured.tags, measured.layers), limits
     )
@@ -47,10 +49,10 @@ def report_of(found: Found, limits: Limits) -> model.Report:
         read=read_at(overview),
         command=found.command,
         notes=[*found.notes, *_notes(space, plan)],
-        week=week_part(overview, found.lists, health, found.advised, first),
+        week=week_part(overview, found.lists, None if found.checked is None else broken, first, found.advised),
         space=space,
         plan=plan,
-        health=health,
+        health=health_part(rows, found.checked, limits),
     )
 
 

@@ -10,6 +10,8 @@ from dregutil.report.markup import markdown_table, markdown_text
 
 __all__ = ["markdown"]
 
+_MOST_IMAGES = 5
+
 
 def markdown(report: Report) -> str:
     """The whole text."""
@@ -26,7 +28,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"**{markdown_text(alarm.what)}**" + (
             "" if alarm.command is None else f": {markdown_text(alarm.command)}"
         )
-    for part in parts(report):
+    for part in parts(report, most_images=_MOST_IMAGES):
         yield from _part(part)
     for note in report.notes:
         yield from ("", markdown_text(note))

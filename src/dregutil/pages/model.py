@@ -92,7 +92,8 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Week(msgspec.Struct, frozen=True, kw_only=True):
-    """`stored` is what tags reach, each blob once; `exact`: everything was read. `broken` is None if nothing looked."""
+    """`stored` is what tags reach, each blob once; `exact`: everything was read. `broken` counts images
+    that cannot be pulled whole; None if nothing looked."""
 
     stored: int
     exact: bool
@@ -223,7 +224,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to look at, and the command that mends it or shows more. `broken`: an image cannot be pulled."""
+    """Something to look at, and the command that mends it or shows more. `broken`: an image cannot be pulled
+    whole."""
 
     check: str
     found: str

@@ -105,9 +105,9 @@ def _part(part: Part, report: Report) -> Iterator[str]:
 
 def _table(table: Table) -> Iterator[str]:
     yield f'<div class="table" tabindex="0"><table><caption>{html_text(table.caption)}</caption>'
-    yield f"<thead>{html_row(table.columns, 'th', table.numbers)}</thead><tbody>"
+    yield f"<thead>{html_row(table.columns, 'th', table.numbers, scoped=True)}</thead><tbody>"
     for row in table.rows:
-        yield html_row(row, "td", table.numbers)
+        yield html_row(row, "td", table.numbers, scoped=True)
     yield "</tbody></table></div>"
 
 

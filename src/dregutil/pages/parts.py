@@ -36,12 +36,12 @@ class Part:
     tables: tuple[Table, ...] = field(default_factory=tuple)
 
 
-def parts(report: Report) -> Iterator[Part]:
-    """The parts, in the order of a report."""
+def parts(report: Report, *, most_images: int | None = None) -> Iterator[Part]:
+    """The parts, in the order of a report. `most_images`: so many of each reason are named."""
     yield Part("week", "This week", tables=(_week(report.week, report.made), *_lists(report.week)))
     yield _space(report)
     if report.plan is not None:
-        yield _plan(report.plan)
+        yield _plan(report.plan, most_images)
     yield _health(report)
 
 
@@ -68,7 +68,7 @@ def _facts(week: Week, made: datetime) -> Iterator[tuple[str, str]]:
         yield "Undo holds", f"until the registry collects its garbage; the oldest run was {age} ago: {pending.undo}"
     else:
         yield "Waits for the garbage collection", "nothing that is recorded"
-    yield "Broken", "not checked" if week.broken is None else plural(week.broken, "thing") if week.broken else "nothing"
+    yield "Broken", "not checked" if week.broken is None else plural(week.broken, "image") if week.broken else "nothing"
 
 
 def _run_facts(week: Week) -> Iterator[tuple[str, str]]:
@@ -147,9 +147,9 @@ def _space_row(name: str, node: Node) -> tuple[str, ...]:
     return name, f"{node.tags:,}", size_text(node.frees), size_text(node.shared), size_text(node.reaches)
 
 
-def _plan(plan: Plan) -> Part:
+def _plan(plan: Plan, most: int | None) -> Part:
     lines = [*_plan_lines(plan)]
-    tables = [*_changes(plan), *_groups(plan)]
+    tables = [*_changes(plan), *_groups(plan, most)]
     return Part("plan", "The next cleanup" if plan.kind == "policy" else "The plan", tuple(lines), tuple(tables))
 
 
@@ -181,32 +181,41 @@ def _changes(plan: Plan) -> Iterator[Table]:
     more = f"; {changes.left_out:,} are not shown" if changes.left_out else ""
     rows = tuple(map(_change, changes.rows))
     caption = f"Since the run {changes.run} of {changes.when:{_WHEN}}: {counts}{more}"
-    yield Table(caption, ("", "Image", "Frees", "What"), rows, frozenset((2,)))
+    yield Table(caption, ("Image", "", "Frees", "What"), rows, frozenset((2,)))
 
 
 def _change(one: Change) -> tuple[str, ...]:
     image = f"{one.repository}@{one.digest[:19]}" if one.tag is None else f"{one.repository}:{one.tag}"
     sign = "KEEP" if one.change == "no longer to go" else "REMOVE"
-    return sign, image, size_text(one.frees), one.change
+    return image, sign, size_text(one.frees), one.change
 
 
-def _groups(plan: Plan) -> Iterator[Table]:
-    rows = tuple((group.policy or "-", group.repository, *_row(row)) for group in plan.groups for row in group.rows)
+def _groups(plan: Plan, most: int | None) -> Iterator[Table]:
+    rows = tuple(
+        (group.repository, group.policy or "-", *_row(row, most)) for group in plan.groups for row in group.rows
+    )
     if rows:
         left = plan.groups_left_out
         caption = "By policy and repository" + (f"; {left:,} that remove the least are not shown" if left else "")
-        columns = ("Policy", "Repository", "", "Tags", "Frees", "Because", "Images")
-        yield Table(caption, columns, rows, frozenset((3, 4)))
+        columns = ("Repository", "Policy", "", "Tags", "Frees", "Because", "Images")
+        yield Table(caption, columns, rows, frozenset((3, 4)), most=25)
 
 
-def _row(row: PlanRow) -> tuple[str, ...]:
+def _row(row: PlanRow, most: int | None) -> tuple[str, ...]:
     number = row.tags + row.untagged
-    return row.action, f"{number:,}", "" if row.action == "KEEP" else size_text(row.frees), row.because, _images(row)
+    return (
+        row.action,
+        f"{number:,}",
+        "" if row.action == "KEEP" else size_text(row.frees),
+        row.because,
+        _images(row, most),
+    )
 
 
-def _images(row: PlanRow) -> str:
-    names = [_image(one) for one in row.images]
-    return ", ".join(names) + (f" and {row.more:,} more" if row.more else "")
+def _images(row: PlanRow, most: int | None) -> str:
+    names = [*map(_image, row.images[:most])]
+    left = row.tags + row.untagged - sum(max(1, len(one.tags)) for one in row.images[:most])
+    return ", ".join(names) + (f" and {left:,} more" if left and names else "")
 
 
 def _image(one: PlanImage) -> str:

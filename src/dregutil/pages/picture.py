@@ -8,27 +8,28 @@ from dataclasses import dataclass
 from dregutil.pages.model import Node
 from dregutil.pages.treemap import Frame, squarified
 from dregutil.report.markup import html_text
-from dregutil.report.units import plural, size_text
+from dregutil.report.units import size_text
 
 __all__ = ["picture"]
 
 _WIDTH, _HEIGHT = 1000.0, 520.0
 _SMALLEST = 9.0  # square units: a smaller part is drawn with its parent
 _LETTER, _LINE = 7.4, 15.0  # a character, and a line of text
-_DEEPEST = 3  # namespace, repository, tag
+_UNLABELED = 2  # from this depth on: tags
 _COLORS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A rectangle; `shared`: what several parts of the node around it share."""
+    """A rectangle. `is_shared`: what several parts of the node around it share; `is_parent`: others are within it."""
 
     frame: Frame
     title: str
     label: str
     color: int
     depth: int
-    shared: bool = False
+    is_shared: bool = False
+    is_parent: bool = False
 
 
 def picture(root: Node) -> Iterator[str]:
@@ -44,8 +45,8 @@ def picture(root: Node) -> Iterator[str]:
         ' patternTransform="rotate(45)"><line x1="0" y1="0" x2="0" y2="6"/></pattern></defs>'
     )
     parts = [*_parts(root, Frame(0.0, 0.0, _WIDTH, _HEIGHT), 0, 0)]
-    for part in parts:
-        yield _rectangle(part)
+    yield from map(_rectangle, parts)
+    yield from (_outline(part) for part in sorted(parts, key=lambda one: -one.depth) if part.is_parent)
     for part in parts:
         if part.label:
             yield f'<text x="{part.frame.x + 4:.1f}" y="{part.frame.y + 14:.1f}">{html_text(part.label)}</text>'
@@ -53,28 +54,37 @@ def picture(root: Node) -> Iterator[str]:
 
 
 def _parts(node: Node, frame: Frame, depth: int, color: int, above: str = "") -> Iterator[_Part]:
-    children = sorted((child for child in node.children if child.frees > 0), key=lambda one: -one.frees)
-    frames = squarified([*(child.frees for child in children), node.between], frame)
-    for place, (child, found) in enumerate(zip(children, frames[:-1], strict=True)):
-        shade = place % _COLORS if depth == 0 else color
-        name = _name(child, above)
+    """What is drawn within `frame`: the children of a node, and what they share. `above` is the name of the node."""
+    weights: list[tuple[int, Node | None]] = [(child.frees, child) for child in node.children if child.frees > 0]
+    weights = sorted([*weights, (node.between, None)], key=lambda one: -one[0])
+    frames = squarified([weight for weight, _ in weights], frame)
+    for place, ((_, child), found) in enumerate(zip(weights, frames, strict=True)):
         if found.area < _SMALLEST:
             continue
-        deeper = child.kind not in ("rest", "tag", "layer") and depth < _DEEPEST and (child.children or child.between)
-        has_label = depth < 2 and not (deeper and depth == 0)
-        shown = _fitted(name, found) if has_label else ""
-        yield _Part(found, f"{name}: {size_text(child.frees)}", shown, shade, depth)
-        if deeper:
-            yield from _parts(child, found, depth + 1, shade, name)
-    if node.between > 0 and frames[-1].area >= _SMALLEST:
-        what = f"shared within {above or 'the registry'}: {size_text(node.between)}"
-        yield _Part(frames[-1], what, _fitted("shared", frames[-1]) if depth < 2 else "", color, depth, shared=True)
+        shade = place % _COLORS if depth == 0 else color
+        if child is None:
+            yield _shared(node, found, depth, above)
+        else:
+            yield from _child(child, found, depth, shade, above)
+
+
+def _shared(node: Node, frame: Frame, depth: int, above: str) -> _Part:
+    title = f"shared within {above or 'the registry'}: {size_text(node.between)}"
+    return _Part(frame, title, _fitted("shared", frame) if depth < _UNLABELED else "", 0, depth, is_shared=True)
+
+
+def _child(child: Node, frame: Frame, depth: int, color: int, above: str) -> Iterator[_Part]:
+    name = _name(child, above)
+    is_parent = child.kind in ("namespace", "repository") and bool(child.children)
+    label = _fitted(name, frame) if depth < _UNLABELED and child.kind != "namespace" else ""
+    yield _Part(frame, f"{name}: {size_text(child.frees)}", label, color, depth, is_parent=is_parent)
+    if is_parent:
+        yield from _parts(child, frame, depth + 1, color, name)
 
 
 def _name(node: Node, above: str) -> str:
     if node.kind == "rest":
-        noun = {"": "namespace"}.get(above, "repository or tag")
-        return plural(node.number, noun) if noun == "namespace" else f"{node.number:,} more"
+        return f"{node.number:,} more"
     if node.kind == "namespace":
         return node.name or "(no namespace)"
     return f"{above}:{node.name}" if node.kind == "tag" else node.name
@@ -89,7 +99,14 @@ def _fitted(text: str, frame: Frame) -> str:
 
 
 def _rectangle(part: _Part) -> str:
-    frame = part.frame
-    box = f'x="{frame.x:.1f}" y="{frame.y:.1f}" width="{frame.width:.1f}" height="{frame.height:.1f}"'
-    kind = "s" if part.shared else f"c{part.color} d{part.depth}"
-    return f'<rect {box} class="{kind}"><title>{html_text(part.title)}</title></rect>'
+    kind = "s" if part.is_shared else f"c{part.color}"
+    return f'<rect {_box(part.frame)} class="{kind}"><title>{html_text(part.title)}</title></rect>'
+
+
+def _outline(part: _Part) -> str:
+    """The border of a part, drawn over what is within it."""
+    return f'<rect {_box(part.frame)} class="o{part.depth}"/>'
+
+
+def _box(frame: Frame) -> str:
+    return f'x="{frame.x:.1f}" y="{frame.y:.1f}" width="{frame.width:.1f}" height="{frame.height:.1f}"'

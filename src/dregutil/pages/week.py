@@ -1,35 +1,24 @@
-"""What is known about a registry → the first part of a report, and its health. Pure."""
+"""What is known about a registry → the first part of a report: numbers, the last run, what to do first. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dregutil.inventory.health.storage import Finding
 from dregutil.journal.record import RunRecord
-from dregutil.oci.names import Repository
 from dregutil.pages import model
 from dregutil.pages.label import label
-from dregutil.pages.limits import Limits
 from dregutil.plan.outcome import Result
-from dregutil.report.units import plural
+from dregutil.report.units import age_text, plural
 from dregutil.session.results import Overview
 
-__all__ = ["Checked", "ListSeen", "alarm", "health_part", "week_part"]
+__all__ = ["Command", "ListSeen", "alarm", "read_at", "week_part"]
 
 _DAY = 86400  # seconds after which a list without a max_age is stale
 
 Command = Callable[[str], str]
 """A command of this program as it is copied, with the options that name the registry."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What doctor's check found; `by` says what was read."""
-
-    by: str
-    findings: Sequence[Finding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +35,32 @@ class ListSeen:
 def week_part(
     found: Overview,
     lists: Sequence[ListSeen],
-    health: model.Health,
-    command: Command,
+    broken: int | None,
     first: model.Alarm | None,
+    command: Command,
 ) -> model.Week:
-    """The numbers of a registry, what its last run did, and the one thing to do first."""
+    """The numbers of a registry, what its last run did, and the one thing to do first. `broken`: how many things are;
+    None if nothing looked."""
     tags = found.source.shown.tag_count
-    before = found.before
     return model.Week(
         stored=found.space.total,
         exact=found.is_complete,
         repositories=len(found.space.repositories),
         tags=tags,
-        growth=None
-        if before is None
-        else model.Growth(since=before.when, bytes=found.space.total - before.bytes, tags=tags - before.tags),
+        growth=_growth(found, tags),
         last_run=None if found.last is None else _last_run(found, found.last, command),
         pending=_pending(found, command),
-        broken=None if health.checked == "records" else sum(one.broken for one in health.findings) + health.left_out,
+        broken=broken,
         lists=[_list(one) for one in lists],
         alarm=first,
     )
+
+
+def _growth(found: Overview, tags: int) -> model.Growth | None:
+    before = found.before
+    if before is None:
+        return None
+    return model.Growth(since=before.when, bytes=found.space.total - before.bytes, tags=tags - before.tags)
 
 
 def _list(one: ListSeen) -> model.ListAge:
@@ -81,14 +75,13 @@ def _list(one: ListSeen) -> model.ListAge:
 
 
 def _last_run(found: Overview, record: RunRecord, command: Command) -> model.LastRun:
-    failed = sum(one.result in (Result.FAILED, Result.LEFT) for one in record.outcomes.values())
     return model.LastRun(
         run=record.run,
         when=record.started,
         age_seconds=round((found.now - record.started).total_seconds()),
         command=label(record.plan.command),
         result="unfinished" if record.is_unfinished else "finished",
-        failed=failed,
+        failed=_failed(record),
         tags=record.removed_tags,
         manifests=record.removed_digests,
         frees=max(0, record.reclaimable_bytes or 0),
@@ -110,66 +103,26 @@ def _pending(found: Overview, command: Command) -> model.Pending:
     )
 
 
-def health_part(found: Overview, checked: Checked | None, command: Command, limits: Limits) -> model.Health:
-    """What is to be looked at: what doctor's check found, and what the reading and the records show."""
-    findings = [*_of_records(found, command), *(() if checked is None else _of_check(checked, command))]
-    return model.Health(
-        checked="records" if checked is None else "storage" if checked.by == "storage" else "registry",
-        findings=findings[: limits.findings],
-        left_out=len(findings[limits.findings :]),
-    )
-
-
-def _of_records(found: Overview, command: Command) -> Iterator[model.Finding]:
-    for header, how in found.interrupted:
-        yield _finding("unfinished run", f"{header.run} did not end", command(how))
-    for repository, tag, _ in found.left_behind:
-        text = f"{repository}:{tag} is on a placeholder of an interrupted run"
-        yield _finding("interrupted run", text, command("history"), broken=True)
-    for name, error in sorted(found.source.failed.items()):
-        yield _finding("not read", f"{name}: {error.message}", command("doctor"))
-    places = _places(found)
-    for digest, error in sorted(found.unreadable.items()):
-        yield _finding("not read", f"{places.get(digest, '')}@{digest.short}: {error.message}", command("doctor"))
-
-
-def _places(found: Overview) -> dict[str, Repository]:
-    if not found.unreadable:
-        return {}
-    held = found.source.shown.holders_of([*found.unreadable])
-    return {digest: holders[0][0] for digest, holders in held.items()}
-
-
-def _of_check(checked: Checked, command: Command) -> Iterator[model.Finding]:
-    again = command("doctor")
-    for one in checked.findings:
-        yield _finding(one.flaw.value, f"{one.repository}  {one.what}".strip(), again, broken=True)
-
-
-def _finding(check: str, what: str, command: str, *, broken: bool = False) -> model.Finding:
-    return model.Finding(check=check, found=label(what), broken=broken, command=command)
-
-
 def alarm(
-    found: Overview, health: model.Health, plan: model.Plan | None, lists: Sequence[ListSeen], command: Command
+    found: Overview, broken: int, refused: str | None, lists: Sequence[ListSeen], command: Command
 ) -> model.Alarm | None:
-    """The worst of what is wrong; None if nothing is."""
+    """The worst of what is wrong; None if nothing is. `refused`: why a run of the plan would be."""
     if found.interrupted:
         header, how = found.interrupted[0]
-        return model.Alarm(what=f"The run {header.run} did not end", command=command(how))
-    broken = sum(one.broken for one in health.findings)
+        return model.Alarm(what=f"The run {header.run} did not end.", command=command(how))
     if broken:
-        return model.Alarm(what=f"{plural(broken, 'thing')} broken", command=command("doctor"))
-    if plan is not None and plan.refused:
-        return model.Alarm(what=f"A cleanup is refused: {plan.refused}", command=None)
+        return model.Alarm(what=f"{plural(broken, 'image')} cannot be pulled whole.", command=command("doctor"))
+    if refused:
+        return model.Alarm(what=f"A cleanup would be refused: {refused}", command=None)
     stale = [one for one in map(_list, lists) if one.stale]
     if stale:
-        return model.Alarm(what=f"The list {stale[0].name} is out of date: make it again", command=None)
+        age = age_text(stale[0].age_seconds)
+        return model.Alarm(what=f"The list {stale[0].name} is {age} old: make it again.", command=None)
     if found.last is not None and _failed(found.last):
-        what = f"{plural(_failed(found.last), 'step')} of the last run failed"
+        what = f"{plural(_failed(found.last), 'step')} of the last run failed."
         return model.Alarm(what=what, command=command(f"history {found.last.run}"))
     if not found.is_complete:
-        return model.Alarm(what="The registry could not be read completely", command=command("doctor"))
+        return model.Alarm(what="The registry could not be read completely.", command=command("doctor"))
     return None
 
 

@@ -21,11 +21,19 @@ def html_text(text: str) -> str:
     return html.escape(escaped(text))
 
 
-def html_row(cells: Sequence[str], element: str, numbers: Collection[int] = ()) -> str:
-    """A row of a table; `element` is that of its cells, and those in `numbers` have the class `n`."""
-    attributes = [' class="n"' if place in numbers else "" for place in range(len(cells))]
-    shown = (f"<{element}{one}>{html_text(cell)}</{element}>" for one, cell in zip(attributes, cells, strict=True))
-    return f"<tr>{''.join(shown)}</tr>"
+def html_row(cells: Sequence[str], element: str, numbers: Collection[int] = (), *, scoped: bool = False) -> str:
+    """A row of a table; `element` is that of its cells, and those in `numbers` have the class `n`. `scoped`: the first
+    cell of each row is its header, and every header says of what."""
+    return f"<tr>{''.join(_cells(cells, element, numbers, scoped=scoped))}</tr>"
+
+
+def _cells(cells: Sequence[str], element: str, numbers: Collection[int], *, scoped: bool) -> Iterator[str]:
+    for place, cell in enumerate(cells):
+        is_header = scoped and (element == "th" or place == 0)
+        scope = f' scope="{"col" if element == "th" else "row"}"' if is_header else ""
+        name = "th" if is_header else element
+        number = ' class="n"' if place in numbers else ""
+        yield f"<{name}{scope}{number}>{html_text(cell)}</{name}>"
 
 
 def markdown_text(text: str) -> str:

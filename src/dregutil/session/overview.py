@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dregutil.errors import UsageError
+from dregutil.files import absolute
 from dregutil.session.usage import UsageSession
 
 if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.journal.measures import Measure
     from dregutil.journal.record import RunRecord
+    from dregutil.oci.names import Digest, Repository, Tag
     from dregutil.session.results import Overview
 
 __all__ = ["OverviewSession"]
@@ -23,13 +27,17 @@ _WEEK = timedelta(days=7)
 class OverviewSession(UsageSession):
     """A session that also sums up what is known about a registry."""
 
-    async def overview(self, *, since: str | None = None, source: CrawlResult | None = None) -> Overview:
+    async def overview(
+        self, *, since: str | None = None, policy: str | Path | None = None, source: CrawlResult | None = None
+    ) -> Overview:
         """Where the bytes of the registry are, what recorded runs did, and what waits for the collector.
 
-        The tags are those of `source`, otherwise those of `usage_source`; contents that were never read are read. It
-        is compared with an earlier one: from before the run `since`, by default of a week ago, and noted for a later
-        one. Raises NotFoundError for a run that is not recorded, UsageError for an undo, JournalError, and the errors
-        of reading.
+        The tags are those of `source`, otherwise those of `usage_source`; contents that were never read are read. It is
+        compared with an earlier overview: from before the run `since`, by default of a week ago; and noted for a later
+        one. A plan can be compared with that run, by default with the last one, or the last by a `policy` file.
+
+        Raises NotFoundError for a run that is not recorded, UsageError for an undo, JournalError, and the errors of
+        reading.
         """
         from dregutil.journal.pending import known_collected, pending_runs
         from dregutil.session.results import Overview
@@ -39,11 +47,16 @@ class OverviewSession(UsageSession):
         gathered = await self._gather(source)
         now = datetime.now(UTC)
         found = Overview(
-            now, source, gathered.usage.space(), gathered.is_complete, gathered.unreadable, gathered.left_behind
+            now,
+            source,
+            gathered.usage.space(),
+            gathered.is_complete,
+            gathered.unreadable,
+            self._with_runs(gathered.left_behind),
         )
         history = self.history
         last = history.last_removal()
-        compared = named or last
+        compared = named or (last if policy is None else history.last_removal(str(absolute(Path(policy)))))
         collected = known_collected(history)
         return replace(
             found,
@@ -56,6 +69,12 @@ class OverviewSession(UsageSession):
             collected=collected,
             interrupted=tuple(history.interrupted()),
         )
+
+    def _with_runs(self, left: Iterable[tuple[Repository, Tag, Digest]]) -> tuple[tuple[Repository, Tag, str], ...]:
+        """Tags on placeholders, each with the run that left it there."""
+        found = tuple(left)
+        runs = self.history.placeholders() if found else {}
+        return tuple((name, tag, runs.get(digest, "")) for name, tag, digest in found)
 
     def _removal(self, run: str) -> RunRecord:
         """The record of a removal on this registry. Raises NotFoundError, UsageError, PlanRefusedError and

@@ -186,7 +186,7 @@ class StorageCheckup:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """The sizes of tags, readable until the session is closed.
+    """The sizes of tags, readable until the session is closed or weighs something else.
 
     What could not be read is not counted: `unreadable` digests, and `unlisted` digests whose referrers could not be
     listed, with the error. `left_behind` are tags that an interrupted run left on a placeholder.
@@ -226,8 +226,9 @@ class Weighed:
 class Overview:
     """What is known about a registry, as of `now`.
 
-    `space` is readable until the session is closed. What could not be read is not counted: `unreadable`; `is_complete`:
-    everything was. `left_behind` are tags that an interrupted run left on a placeholder.
+    `space` is readable until the session is closed or weighs something else. What could not be read is not counted:
+    `unreadable`; `is_complete`: everything was. `left_behind` are tags that an interrupted run left on a placeholder,
+    each with that run, or an empty name if it is not recorded here.
 
     `before`: an earlier measure; None if there is none. `last` is the newest removal, `last_left` what of it is not put
     back. `compared` is the removal that a plan is compared with, `compared_left` what of that is not put back.
@@ -240,7 +241,7 @@ class Overview:
     space: MeasuredSpace
     is_complete: bool
     unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
-    left_behind: tuple[tuple[Repository, Tag, Digest], ...] = ()
+    left_behind: tuple[tuple[Repository, Tag, str], ...] = ()
     before: Measure | None = None
     last: RunRecord | None = None
     last_left: Removed = field(default_factory=dict)

@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.session.results import Overview
     from dregutil.session.session import AsyncSession
@@ -23,5 +25,7 @@ class OverviewVerbs:
     def _run(self, work: Coroutine[Any, Any, _Found]) -> _Found:
         raise NotImplementedError
 
-    def overview(self, *, since: str | None = None, source: CrawlResult | None = None) -> Overview:
-        return self._run(self._session.overview(since=since, source=source))
+    def overview(
+        self, *, since: str | None = None, policy: str | Path | None = None, source: CrawlResult | None = None
+    ) -> Overview:
+        return self._run(self._session.overview(since=since, policy=policy, source=source))

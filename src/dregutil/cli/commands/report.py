@@ -6,7 +6,8 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dregutil import __version__
@@ -20,12 +21,13 @@ from dregutil.errors import RefusedError, UsageError
 from dregutil.files import write_named
 from dregutil.inventory.crawl_result import CrawlResult
 from dregutil.pages.bundle_files import bundle
+from dregutil.pages.health import Checked
 from dregutil.pages.limits import Limits
 from dregutil.pages.make import Found, report_of
 from dregutil.pages.markdown import markdown
 from dregutil.pages.page import encoded, fitted
 from dregutil.pages.plan import PlanFound
-from dregutil.pages.week import Checked, ListSeen
+from dregutil.pages.week import ListSeen
 from dregutil.plan.cleanup import Proposal
 from dregutil.plan.file import read_plan
 from dregutil.plan.model import Plan
@@ -48,8 +50,8 @@ def report(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as registry:
         stored = read_stored(registry, settings)
         made = _planned(args, settings, registry)
-        overview = registry.overview(since=args.since, source=made.source)
-        checked = _checked(registry, stored) if args.check else None
+        overview = registry.overview(since=args.since, policy=made.policy, source=made.source)
+        checked = _checked(registry, settings, stored) if args.check else None
         found = Found(
             program=f"dregutil {__version__}",
             registry=settings.address.name,
@@ -81,11 +83,12 @@ def _form(args: argparse.Namespace) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """The plan of a report, and what was read for it."""
+    """The plan of a report, what was read for it, and the file of its policy."""
 
     found: PlanFound | None = None
     source: CrawlResult | None = None
     lists: Sequence[ListSeen] = ()
+    policy: str | None = None
 
     @property
     def is_refused(self) -> bool:
@@ -93,8 +96,6 @@ class _Planned:
 
     def compared(self, overview: Overview) -> PlanFound | None:
         """The plan with the run that it is compared with."""
-        from dataclasses import replace
-
         if self.found is None:
             return None
         return replace(self.found, compared=overview.compared, compared_left=overview.compared_left)
@@ -105,7 +106,8 @@ def _planned(args: argparse.Namespace, settings: Settings, registry: Session) ->
         plan, _ = read_plan(Path(args.plan))
         registry.check_is_own(plan.registry, "plan")
         command = settings.advised(f"apply {shlex.quote(args.plan)}").strip("`")
-        return _Planned(PlanFound(args.plan, is_file=True, plan=plan, command=command), lists=_lists_of(plan))
+        policy = None if plan.policy is None else plan.policy.file
+        return _Planned(PlanFound(args.plan, is_file=True, plan=plan, command=command), None, _lists_of(plan), policy)
     if settings.policy is None:
         return _Planned()
     chosen = chosen_policy(settings)
@@ -113,7 +115,7 @@ def _planned(args: argparse.Namespace, settings: Settings, registry: Session) ->
     try:
         proposal = registry.plan_cleanup(chosen.policies, file=chosen.file, only_shown=True)
     except RefusedError as error:
-        return _Planned(PlanFound(name, is_file=False, refused=error.message))
+        return _Planned(PlanFound(name, is_file=False, refused=error.message), policy=name)
     return _proposed(settings, name, proposal)
 
 
@@ -132,7 +134,7 @@ def _proposed(settings: Settings, name: str, proposal: Proposal) -> _Planned:
         ListSeen(one.name, one.age.total_seconds(), _max_age(proposal, one.name), one.images, one.matched)
         for one in judged.lists
     ]
-    return _Planned(found, judged.source, lists)
+    return _Planned(found, judged.source, lists, name)
 
 
 def _max_age(proposal: Proposal, name: str) -> float | None:
@@ -143,17 +145,16 @@ def _max_age(proposal: Proposal, name: str) -> float | None:
 
 def _lists_of(plan: Plan) -> list[ListSeen]:
     """The lists that protected images when a plan was made, with their age now."""
-    from datetime import UTC, datetime
-
     if plan.policy is None:
         return []
     since = (datetime.now(UTC) - plan.made_at).total_seconds()
     return [ListSeen(name, age + since) for name, age in plan.policy.lists]
 
 
-def _checked(registry: Session, stored: StoredRegistry | None) -> Checked:
+def _checked(registry: Session, settings: Settings, stored: StoredRegistry | None) -> Checked:
     if stored is not None:
-        return Checked("storage", registry.check_storage().findings)
+        command = f"doctor --storage {shlex.quote(settings.storage or '')}"
+        return Checked("storage", registry.check_storage().findings, command)
     return Checked("registry", registry.check().findings)
 
 

@@ -67,13 +67,15 @@ class ContentDatabase:
     """One file, or a private database of this process. Every method raises CacheError if it cannot be used.
 
     A row that does not match its checksum is dropped when it is met, as if it had never been read; `dropped` counts
-    them. `connection` is for queries over several tables, under `guarded`.
+    them. `connection` is for queries over several tables, under `guarded`; `usages` counts the DiskUsages whose
+    temporary tables it has had.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
         self.connection = connection
         self.path = path
         self.dropped = 0
+        self.usages = 0
         install(connection)
         with self.guarded():
             connection.isolation_level = None  # transactions begin and end explicitly

@@ -60,7 +60,8 @@ class DiskUsage:
     """The tags of a registry, and what is known about their contents; `measure` says what they weigh.
 
     A measurement counts what is in the database, and what was added, by then; there may be several. The tags lie in
-    temporary tables of the database's connection, so a database takes one DiskUsage. Every method raises CacheError.
+    temporary tables of the database's connection: what was measured with an earlier DiskUsage of it can no longer be
+    read. Every method raises CacheError.
     """
 
     def __init__(
@@ -78,10 +79,18 @@ class DiskUsage:
         self._dropped = database.dropped
         self._is_known = False
         with database.guarded():
-            for statement in _TABLES:
-                self._connection.execute(statement)
+            self._begin()
             with database.temporary():
                 self._place(tags, shown)
+
+    def _begin(self) -> None:
+        """Make the temporary tables, in place of those of an earlier DiskUsage."""
+        self.database.usages += 1
+        former = self._connection.execute("SELECT type, name FROM temp.sqlite_master WHERE type IN ('table', 'view')")
+        for kind, name in former.fetchall():
+            self._connection.execute(f"DROP {kind} temp.{name}")
+        for statement in _TABLES:
+            self._connection.execute(statement)
 
     def measure(self, by: str) -> Measured:
         """What each line of `by` weighs: "repo", "tag", "layer", or "owner" after `own`."""

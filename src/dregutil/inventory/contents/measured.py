@@ -7,8 +7,10 @@ file.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from dregutil.errors import CacheError
 from dregutil.inventory.contents.database import CHILD, CONFIG, FOREIGN, LAYER, ContentDatabase
 from dregutil.oci.image import DEEPEST
 from dregutil.oci.manifest import Kind
@@ -80,8 +82,8 @@ class TotalUsage:
 class Measured:
     """What each line of `by` (one of BY) weighs, and `total` all together.
 
-    The rows stay in the temporary tables of the content database, so they can be read as long as it is open. A later
-    measurement does not change them.
+    The rows stay in the temporary tables of the content database, so they can be read as long as it is open and takes
+    no other DiskUsage. A later measurement of the same one does not change them.
     """
 
     by: str
@@ -89,6 +91,7 @@ class Measured:
     _database: ContentDatabase = field(repr=False)
     _weight: str = field(repr=False)
     _owner: str = field(repr=False)
+    _usage: int = field(repr=False)
 
     @property
     def weights(self) -> str:
@@ -100,9 +103,19 @@ class Measured:
         """The table with the size of each blob, and how many lines have it."""
         return self._owner
 
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Raises CacheError if the tables are those of a later DiskUsage, or cannot be read."""
+        if self._database.usages != self._usage:
+            raise CacheError(
+                "these sizes can no longer be read: others were measured since", advice="read all of them before"
+            )
+        with self._database.guarded():
+            yield
+
     def rows(self, sort: str = "unique", top: int | None = None) -> Iterator[UsageRow]:
         """The lines in the order `sort` (one of SORTS); at most `top` of them. Raises CacheError."""
-        with self._database.guarded():
+        with self.readable():
             found = self._database.connection.execute(
                 f"SELECT name, tag, digest, repositories, tags, images, size, freed FROM ({self._lines()})"
                 f" ORDER BY {SORTS[sort]} LIMIT ?",
@@ -125,7 +138,7 @@ class Measured:
         """The bytes of the blobs that `manifests` have, and neither a line nor `others` have: each blob once, with the
         manifests themselves. All are in the database. Raises CacheError."""
         execute = self._database.connection.execute
-        with self._database.guarded(), self._database.temporary():
+        with self.readable(), self._database.temporary():
             execute("DROP TABLE IF EXISTS temp.beside")
             execute("CREATE TEMP TABLE beside (manifest INTEGER PRIMARY KEY, goes INTEGER NOT NULL)")
             self._database.connection.executemany(
@@ -151,7 +164,7 @@ class Measured:
             "owner": "SELECT max(length(name)) FROM owned WHERE shown",
             "layer": f"SELECT max(7 + 2 * length(digest)) FROM {self._weight} JOIN blob ON blob.id = line",
         }[self.by]
-        with self._database.guarded():
+        with self.readable():
             (longest,) = self._database.connection.execute(query).fetchone()
         return longest or 0
 
@@ -193,7 +206,7 @@ def measure_lines(database: ContentDatabase, by: str, *, number: int, is_filtere
             measurement.hold()
             measurement.reach()
             measurement.weigh()
-        return Measured(by, measurement.total(), database, measurement.weight, measurement.owner)
+        return Measured(by, measurement.total(), database, measurement.weight, measurement.owner, database.usages)
 
 
 class _Measurement:

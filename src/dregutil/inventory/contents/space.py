@@ -77,7 +77,7 @@ class MeasuredSpace:
             " JOIN tag ON tag.id = line JOIN place ON place.id = tag.place"
             " ORDER BY freed DESC, size DESC, place.name, tag.name LIMIT ?"
         )
-        with self._database.guarded():
+        with self._measured.readable():
             for name, tag, key, size, freed, row in self._database.connection.execute(query, (most,)):
                 yield TagSpace(Repository(name), Tag(tag), Digest.of_key(key), size, freed, row)
 
@@ -85,7 +85,7 @@ class MeasuredSpace:
         """The layers of tags, by the tag's row, the largest first. Raises CacheError."""
         rows = [one.row for one in tags]
         found: dict[int, list[LayerSpace]] = {row: [] for row in rows}
-        with self._database.guarded():
+        with self._measured.readable():
             for place in range(0, len(rows), _MOST_KEYS):
                 some = rows[place : place + _MOST_KEYS]
                 query = (
