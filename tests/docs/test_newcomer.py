@@ -63,6 +63,14 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
         yield found
 
 
+def _check_look(shown: str) -> None:
+    """What a newcomer is asked to look at."""
+    assert re.search(r"^deletion +allowed$", shown, re.MULTILINE)
+    assert "everything counts as pulled: pulled_within: 90d" in shown
+    assert "0 tags to go" in shown
+    assert "shop/web:1.0  not recorded" in shown
+
+
 def test_with_compose(tmp_path: Path, engine: Engine) -> None:
     (tmp_path / "srv").mkdir()
     composed = Composed.make(tmp_path / "srv" / "registry", tmp_path / "composed", DistributionServer)
@@ -78,11 +86,11 @@ def test_with_compose(tmp_path: Path, engine: Engine) -> None:
         run(start, folder=ROOT)
         with Pusher(composed.url, headers=NO_PULL) as pusher:
             fill(pusher)
+            (dry_run,) = (line for line in look.splitlines() if "--dry-run" in line)
             runs, engine.images = engine.images, ["registry:2"]
-            assert "the list docker names nothing that is in" in run(look.splitlines()[0], code=5)
+            assert "the list docker names nothing that is in" in run(dry_run, code=5)
             engine.images = runs
-            shown = run(look)
-            assert "everything counts as pulled: pulled_within: 90d" in shown
+            _check_look(run(look))
             cleanup, collect = cron_commands(nightly)
             run(cleanup)
             server.record_since(days=100)
@@ -193,7 +201,7 @@ def test_without_compose(registry_server: DistributionServer, engine: Engine, tm
         fill(pusher)
     with machine.listening(listen):
         machine.configure(configuration)
-        assert "everything counts as pulled: pulled_within: 90d" in machine.run(look)
+        _check_look(machine.run(look))
         until(machine.store.sources)
     (service,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     assert re.search(rf"^WorkingDirectory={machine.folder}$", machine.here(unit), re.MULTILINE)

@@ -113,6 +113,14 @@ async def test_without_the_token_nothing_is_recorded(store: PullStore, given: st
         assert len(store.pulls(WEB).digests) == 1
 
 
+async def test_a_wrong_token_is_reported_once(store: PullStore, caplog: pytest.LogCaptureFixture) -> None:
+    async with listening(store, "secret") as (_, url, session):
+        for given in ("wrong", "wrong", "secret", "wrong"):
+            await send(session, f"{url}/events", notification(1), Authorization=f"Bearer {given}")
+    told = "a notification from 127.0.0.1 was refused: its token is wrong or missing"
+    assert [record.getMessage() for record in caplog.records] == [told, told]
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

@@ -60,6 +60,7 @@ class Listener:
         self._written: asyncio.Future[None] | None = None
         self._has_more = asyncio.Event()
         self._failure = ""
+        self._refuses = False  # the last notification lacked the token
 
     @asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[tuple[str, int]]:
@@ -97,7 +98,11 @@ class Listener:
     async def _receive(self, request: web.Request) -> web.Response:
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         if self._token and not hmac.compare_digest(given, self._token):
+            if not self._refuses:  # a registry repeats it for ever
+                _log.warning("a notification from %s was refused: its token is wrong or missing", request.remote)
+            self._refuses = True
             return web.Response(status=401, text="the token is wrong or missing\n")
+        self._refuses = False
         try:
             envelope = parse_envelope(await request.read())
         except UsageError as error:
