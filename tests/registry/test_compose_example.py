@@ -143,3 +143,20 @@ def test_what_is_new_or_pulled_or_runs_stays(running: tuple[Server, Pusher]) -> 
     since = source_since(source, now, timedelta(minutes=5))
     assert since is not None
     assert since < now - timedelta(days=99), "the restarts left no gap that matters"
+
+
+def test_setup_makes_private_files_and_can_be_run_again(server: Server) -> None:
+    server.run("./setup")
+    project = server.composed.project
+    first = {name: (project / name).read_text() for name in ("token", "config.yml", ".env")}
+    assert f"Bearer {first['token']}" in first["config.yml"]
+    assert len(first["token"]) == 64
+    assert not [name for name in (*first, "images", "state") if (project / name).stat().st_mode & 0o077]
+    server.run("./setup")
+    assert {name: (project / name).read_text() for name in first} == first
+
+
+def test_without_setup_or_docker_nothing_starts(server: Server) -> None:
+    assert "run ./setup first" in server.run("docker compose up -d --wait", code=1)
+    server.run("DOCKER_HOST=unix:///not/here ./setup", code=1)
+    assert not (server.composed.project / ".env").exists()
