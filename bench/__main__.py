@@ -20,6 +20,7 @@ QUICK: dict[str, list[str] | None] = {
     "memory": ["10000", "100000"],
     "inventory": ["1000000"],
     "du": ["10200", "200000"],
+    "report": ["10200"],
     "plan": [],
     "retention": ["200", "500"],
     "storage": [],

@@ -20,6 +20,7 @@ from pathlib import Path
 from support import OURS
 
 from dregutil.inventory.contents.database import CONFIG, LAYER, ContentDatabase
+from dregutil.inventory.contents.referrer_lists import ReferrerLists
 from dregutil.inventory.contents.sums import BLOB_SUM, CONTENT_SUM, MANIFEST_SUM, SUM_USERS
 
 NAME = "registry_example_com_cache.json"
@@ -101,6 +102,7 @@ def generate(folder: Path, tags: int) -> int:
     connection.execute("COMMIT")
     connection.execute("CREATE INDEX part_blob ON part (blob)")
     connection.execute("PRAGMA journal_mode = WAL")
+    ReferrerLists(database, "registry.example.com").write(has_api=False)  # nothing is asked
     database.close()
     return path.stat().st_size
 

@@ -12,11 +12,11 @@ class Limits:
     """The most rows of each kind. `layered`: tags with their layers, `layers` of each."""
 
     repositories: int = 400
-    tags: int = 1000
-    layered: int = 150
-    layers: int = 8
-    groups: int = 300
-    images: int = 1000
+    tags: int = 500
+    layered: int = 100
+    layers: int = 6
+    groups: int = 200
+    images: int = 500
     changes: int = 300
     findings: int = 200
 

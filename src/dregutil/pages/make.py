@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dregutil.pages import model
 from dregutil.pages.health import Checked, findings, health_part
+from dregutil.pages.label import label
 from dregutil.pages.limits import Limits
 from dregutil.pages.plan import PlanFound, plan_part
 from dregutil.pages.space import Measured, space_tree
@@ -15,11 +16,13 @@ from dregutil.session.results import Overview
 
 __all__ = ["Found", "report_of"]
 
+_LONGEST_COMMAND = 4000  # characters: one that is cut cannot be copied
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Everything that a report shows. `program` is its name and version, `command` what makes the report; `advised`
-    returns a command to copy. `notes` are lines that the reading left."""
+    returns a command to copy."""
 
     program: str
     registry: str
@@ -28,32 +31,42 @@ class Found:
     plan: PlanFound | None = None
     checked: Checked | None = None
     lists: Sequence[ListSeen] = ()
-    notes: Sequence[str] = ()
     advised: Command = str
 
 
 def report_of(found: Found, limits: Limits) -> model.Report:
     """The document, with as much as `limits` allow."""
     overview, measured = found.overview, found.overview.space
+
+    def advised(command: str) -> str:
+        return label(found.advised(command), _LONGEST_COMMAND)
+
     plan = None if found.plan is None else plan_part(found.plan, limits)
-    rows = findings(overview, found.checked, found.advised)
+    rows = findings(overview, found.checked, advised)
     broken = sum(one.broken for one in rows)
-    first = alarm(overview, broken, None if plan is None else plan.refused, found.lists, found.advised)
+    first = alarm(overview, broken, None if plan is None else plan.refused, found.lists, advised)
     space = space_tree(
         Measured(measured.total, measured.namespaces, measured.repositories, measured.tags, measured.layers), limits
     )
     return model.Report(
         program=found.program,
-        registry=found.registry,
+        registry=label(found.registry),
         made=overview.now,
         read=read_at(overview),
-        command=found.command,
-        notes=[*found.notes, *_notes(space, plan)],
-        week=week_part(overview, found.lists, None if found.checked is None else broken, first, found.advised),
+        command=label(found.command, _LONGEST_COMMAND),
+        notes=[*_unread(overview), *_notes(space, plan)],
+        week=week_part(overview, found.lists, None if found.checked is None else broken, first, advised),
         space=space,
         plan=plan,
         health=health_part(rows, found.checked, limits),
     )
+
+
+def _unread(found: Overview) -> list[str]:
+    """What is not counted."""
+    if found.unasked is None:
+        return []
+    return [label(f"What only the referrers API lists is not counted: {found.unasked.message}")]
 
 
 def _notes(space: model.Space, plan: model.Plan | None) -> list[str]:

@@ -13,7 +13,7 @@ from dregutil.report.units import size_text
 __all__ = ["picture"]
 
 _WIDTH, _HEIGHT = 1000.0, 520.0
-_SMALLEST = 9.0  # square units: a smaller part is drawn with its parent
+_SMALLEST = 25.0  # square units: a smaller part is drawn with its parent
 _LETTER, _LINE = 7.4, 15.0  # a character, and a line of text
 _UNLABELED = 2  # from this depth on: tags
 _COLORS = 8

@@ -152,7 +152,7 @@ class _Groups:
         row.tags += len(tags)
         row.untagged += not tags
         if len(row.images) < _MOST_KEPT:
-            row.images.append(model.PlanImage(tags=[*tags], digest=digest))
+            row.images.append(model.PlanImage(tags=[*map(label, tags)], digest=digest))
 
     def _reason(self, because: str) -> tuple[str, str]:
         """The policy and the reason of a step."""
@@ -167,7 +167,12 @@ def _kept_by(verdict: Verdict) -> str:
 
 def _image(step: Step, frees: int, along: int) -> model.PlanImage:
     return model.PlanImage(
-        tags=[*step.tags], digest=step.digest, frees=frees, size=step.size, along=along, created=step.created
+        tags=[*map(label, step.tags)],
+        digest=step.digest,
+        frees=frees,
+        size=step.size,
+        along=along,
+        created=step.created,
     )
 
 
@@ -208,7 +213,7 @@ def _changes(plan: Plan, found: PlanFound, limits: Limits) -> model.PlanChanges 
     counts = Counter(one.change for one in changes)
     shown = [*map(_change, changes[: limits.changes])]
     return model.PlanChanges(
-        run=record.run,
+        run=label(record.run),
         when=record.started,
         new=counts[Change.NEW],
         moved=counts[Change.OTHER],
@@ -222,7 +227,7 @@ def _change(one: PlanChange) -> model.Change:
     return model.Change(
         change=one.change.value,
         repository=one.repository,
-        tag=one.tag,
+        tag=None if one.tag is None else label(one.tag),
         digest=one.digest,
         was=one.was,
         frees=one.frees,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dregutil.inventory.contents.space import LayerSpace, NodeSpace, TagSpace, namespace_of
+from dregutil.pages.label import label
 from dregutil.pages.limits import Limits
 from dregutil.pages.model import Kind, Node, Space
 
@@ -80,7 +81,7 @@ class _Tree:
     def _node(self, kind: Kind, one: NodeSpace, children: list[Node]) -> Node:
         return Node(
             kind=kind,
-            name=one.name,
+            name=label(one.name),
             tags=one.tags,
             reaches=one.reaches,
             frees=one.frees,
@@ -95,7 +96,7 @@ class _Tree:
         self._sum(children, len(layers), freed)
         return Node(
             kind="tag",
-            name=one.tag,
+            name=label(one.tag),
             digest=one.digest,
             tags=1,
             reaches=one.reaches,

@@ -121,7 +121,7 @@ def alarm(
     if found.last is not None and _failed(found.last):
         what = f"{plural(_failed(found.last), 'step')} of the last run failed."
         return model.Alarm(what=what, command=command(f"history {found.last.run}"))
-    if not found.is_complete:
+    if not found.is_read:
         return model.Alarm(what="The registry could not be read completely.", command=command("doctor"))
     return None
 

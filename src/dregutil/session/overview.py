@@ -52,6 +52,7 @@ class OverviewSession(UsageSession):
             gathered.usage.space(),
             gathered.is_complete,
             gathered.unreadable,
+            None if gathered.referrers is None else gathered.referrers.unasked,
             self._with_runs(gathered.left_behind),
         )
         history = self.history

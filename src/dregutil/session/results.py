@@ -227,7 +227,8 @@ class Overview:
     """What is known about a registry, as of `now`.
 
     `space` is readable until the session is closed or weighs something else. What could not be read is not counted:
-    `unreadable`; `is_complete`: everything was. `left_behind` are tags that an interrupted run left on a placeholder,
+    `unreadable`, and what only the referrers API lists, if the registry was `unasked`, with why; `is_complete`: all
+    was read. `left_behind` are tags that an interrupted run left on a placeholder,
     each with that run, or an empty name if it is not recorded here.
 
     `before`: an earlier measure; None if there is none. `last` is the newest removal, `last_left` what of it is not put
@@ -241,6 +242,7 @@ class Overview:
     space: MeasuredSpace
     is_complete: bool
     unreadable: Mapping[Digest, DregutilError] = field(default_factory=dict)
+    unasked: DregutilError | None = None
     left_behind: tuple[tuple[Repository, Tag, str], ...] = ()
     before: Measure | None = None
     last: RunRecord | None = None
@@ -250,3 +252,8 @@ class Overview:
     pending: tuple[PendingRun, ...] = ()
     collected: Mapping[str, datetime] = field(default_factory=dict)
     interrupted: tuple[tuple[RunHeader, str], ...] = ()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether every tag was read, and what it refers to."""
+        return not (self.source.failed or self.unreadable)

@@ -64,7 +64,7 @@ def report(args: argparse.Namespace, settings: Settings) -> int:
         )
         text = _rendered(found, form)
     _write(args, settings, text)
-    is_partial = not overview.is_complete or bool(checked is not None and checked.findings) or made.is_refused
+    is_partial = not overview.is_read or bool(checked is not None and checked.findings) or made.is_refused
     return max(storage_code(stored), PARTIAL if is_partial else 0)
 
 

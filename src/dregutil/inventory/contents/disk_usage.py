@@ -38,6 +38,7 @@ _TABLES = (
     "CREATE TEMP TABLE referrer (place INTEGER, subject INTEGER, manifest INTEGER,"
     " PRIMARY KEY (subject, place, manifest)) WITHOUT ROWID",
 )
+_NAMES = ("place", "real_size", "sized", "tag", "referrer", "owned", "held", "reach", "placed", "spread", "beside")
 _ROW = "(SELECT blob.id FROM blob WHERE blob.digest = tag.digest)"
 # Whose each tag is. What is not shown has an owner without a name, with whom the others may share blobs.
 _OWNERS = (
@@ -88,7 +89,8 @@ class DiskUsage:
         self.database.usages += 1
         former = self._connection.execute("SELECT type, name FROM temp.sqlite_master WHERE type IN ('table', 'view')")
         for kind, name in former.fetchall():
-            self._connection.execute(f"DROP {kind} temp.{name}")
+            if name in _NAMES or name.startswith(("weight_", "owner_")):
+                self._connection.execute(f"DROP {kind} temp.{name}")
         for statement in _TABLES:
             self._connection.execute(statement)
 

@@ -82,7 +82,8 @@ class MeasuredSpace:
                 yield TagSpace(Repository(name), Tag(tag), Digest.of_key(key), size, freed, row)
 
     def layers(self, tags: Iterable[TagSpace]) -> dict[int, list[LayerSpace]]:
-        """The layers of tags, by the tag's row, the largest first. Raises CacheError."""
+        """The layers of tags, by the tag's row: those that only this tag has first, the largest of them at the
+        beginning. Raises CacheError."""
         rows = [one.row for one in tags]
         found: dict[int, list[LayerSpace]] = {row: [] for row in rows}
         with self._measured.readable():
@@ -93,7 +94,8 @@ class MeasuredSpace:
                     " CROSS JOIN part ON part.manifest = held.manifest AND role IN (?, ?)"
                     f" CROSS JOIN {self._measured.owners} AS owner ON owner.blob = part.blob"
                     " CROSS JOIN blob ON blob.id = part.blob"
-                    f" WHERE held.line IN ({', '.join('?' * len(some))}) ORDER BY owner.size DESC, blob.digest"
+                    f" WHERE held.line IN ({', '.join('?' * len(some))}) "
+                    " ORDER BY CASE owner.lines WHEN 1 THEN owner.size ELSE 0 END DESC, owner.size DESC, blob.digest"
                 )
                 for line, key, size, lines in self._database.connection.execute(query, (LAYER, FOREIGN, *some)):
                     found[line].append(LayerSpace(Digest.of_key(key), size, lines))
