@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -44,6 +45,7 @@ def code(text: str, language: str = "") -> list[str]:
 
 
 def cron_commands(block: str) -> list[str]:
+    """What follows the five fields of a crontab."""
     return [line.split(maxsplit=5)[5] for line in block.splitlines()]
 
 
@@ -71,14 +73,11 @@ def _check_look(shown: str) -> None:
     assert "shop/web:1.0  not recorded" in shown
 
 
-def test_with_compose(tmp_path: Path, engine: Engine) -> None:
-    (tmp_path / "srv").mkdir()
-    composed = Composed.make(tmp_path / "srv" / "registry", tmp_path / "composed", DistributionServer)
+def test_with_compose(tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    composed = Composed.make(tmp_path / "registry", tmp_path / "composed", DistributionServer)
     server = Server(composed, engine)
-
-    def run(text: str, code: int = 0, *, folder: Path | None = None) -> str:
-        return server.run(text.replace("/srv/", f"{tmp_path}/srv/"), code, folder=folder)
-
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = server.run
     start, look = code(section("With Docker Compose"), "bash")
     (nightly,) = code(section("With Docker Compose"))
     _, review = code(section("When something goes"), "bash")
@@ -223,6 +222,30 @@ def test_without_compose(registry_server: DistributionServer, engine: Engine, tm
     registry_server.start()
     with Pusher(registry_server.url, headers=NO_PULL) as pusher:
         assert all(pusher.is_whole("shop/web", tag) for tag in KEPT)
+
+
+def test_lists_of_other_machines(
+    registry_server: DistributionServer, pusher: Pusher, engine: Engine, tmp_path: Path
+) -> None:
+    machine = Machine(registry_server, tmp_path / "registry" / "policy", engine)
+    machine.folder.mkdir(parents=True)
+    fill(pusher)
+    text = section("What runs elsewhere")
+    (hourly,), (policy,) = code(text), code(text, "yaml")
+    (machine.folder / "policy.yml").write_text(policy)
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    container = json.dumps({"Image": "registry.example.com/shop/web:1.2", "State": "running"})
+    ssh.write_text(f"#!/bin/sh\n[ \"$*\" = 'web1 docker ps -a --no-trunc --format json' ] && echo '{container}'\n")
+    ssh.chmod(0o755)
+    machine.environment |= {"HOME": str(tmp_path), "PATH": f"{ssh.parent}{os.pathsep}{machine.environment['PATH']}"}
+    engine.images = ["registry.example.com/shop/web:1.1"]
+    (line,) = cron_commands(hourly)
+    machine.run(line)
+    assert not (machine.folder / "web1.new").exists()
+    shown = machine.run("dregutil -reg http://localhost:5000 cleanup -f policy.yml --dry-run")
+    assert re.search(r"^in use: web1\.json, \d+s old: 1 of its 1 images are here$", shown, re.MULTILINE)
+    assert re.search(r"^in use: docker, 0s old: 1 of its", shown, re.MULTILINE)
 
 
 def test_the_policies_are_those_of_the_examples() -> None:

@@ -5,6 +5,7 @@ The answers have the form of https://docs.docker.com/reference/api/engine/ (Cont
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,11 +34,15 @@ class Engine(Endpoint):
             return self.failing[request.path]
         found: Any
         if request.path == "/containers/json":
-            found = [{"Id": name, "Image": name, "ImageID": self.id, "State": "running"} for name in self.images]
+            found = [self._container(name, "running") for name in self.images]
             if request.query.get("all") == "1":
-                found += [{"Id": name, "Image": name, "ImageID": self.id, "State": "exited"} for name in self.ended]
+                found += [self._container(name, "exited") for name in self.ended]
         elif request.path == f"/images/{self.id}/json":
             found = {"Id": self.id, "RepoTags": [], "RepoDigests": self.digests}
         else:
             return Answer(404, b'{"message": "page not found"}')
         return Answer(200, json.dumps(found).encode())
+
+    def _container(self, name: str, state: str) -> dict[str, str]:
+        own = hashlib.sha256(name.encode()).hexdigest()
+        return {"Id": own, "Image": name, "ImageID": self.id, "State": state}
