@@ -116,3 +116,21 @@ def test_why_finds_an_image_by_its_id_and_does_not_refuse_because_of_unread_cont
     assert "in use: list" in program.run("why", "shop/web:2.0", "-f", "policy.yml").stdout
     done = program.run("why", "team/app:1.0", "-f", "policy.yml", "-c", "None")
     assert (done.returncode, "in use" in done.stdout) == (0, False)
+
+
+def test_a_check_says_what_it_has_not_asked(tmp_path: Path) -> None:
+    program = Program("http://127.0.0.1:9", tmp_path)
+    for entries, told in (
+        ("{kubernetes: {contexts: [prod, stage]}}, {docker: true}", "kubernetes prod, kubernetes stage, docker"),
+        ("{kubernetes: {}}, {file: LIST}", "kubernetes"),
+        ("{file: LIST}", ""),
+    ):
+        text = POLICY.replace("{file: LIST}", entries).replace("LIST", "list")
+        (tmp_path / "policy.yml").write_text(text)
+        (tmp_path / "list").write_text("shop/web:1.0\n")
+        done = program.run("policy", "check", "policy.yml")
+        assert done.returncode == 0, done.stdout
+        assert done.stderr == (f"not asked what is in use: {told}; each run asks\n" if told else "")
+    (tmp_path / "policy.yml").write_text(POLICY.replace("LIST", "'-'"))
+    done = program.run("policy", "check", "policy.yml")
+    assert done.stderr == "the list on standard input was not read: each run reads it\n"

@@ -35,9 +35,12 @@ _ALB = re.compile(
     rb'(?:http|https|h2) ([0-9]{4}-[0-9T:.-]+Z) [^ ]+ [^ ]+ [^ ]+ [^ ]+ [^ ]+ [^ ]+ (200|304) [^"]*'
     rb'"(GET|HEAD) ([^ "]+)[^"]*" "((?:[^"\\]|\\.)*)"'
 )
-_TIME = re.compile(
-    rb"\[([0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9:]{8} [+-][0-9]{4})\]|"
-    rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,20}(?:Z|[+-][0-9:]{5,6}))"
+# The time before a request is looked for first: the name of a user, which a client chooses, may look like a time, but
+# a quote in it is escaped.
+_TIMES = (
+    re.compile(rb'\[([0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9:]{8} [+-][0-9]{4})\] "'),
+    re.compile(rb"\[([0-9]{2}/[A-Z][a-z]{2}/[0-9]{4}:[0-9:]{8} [+-][0-9]{4})\]"),
+    re.compile(rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,20}(?:Z|[+-][0-9:]{5,6}))"),
 )
 _GROUPS = ("time", "method", "path", "status")
 
@@ -67,8 +70,8 @@ def line_time(line: bytes) -> int | None:
     line = unwrapped(line)
     if is_structured(line):
         return structured_time(line)
-    found = _TIME.search(line)
-    return None if found is None else log_time(found[1] or found[2])
+    found = next(filter(None, (time.search(line) for time in _TIMES)), None)
+    return None if found is None else log_time(found[1])
 
 
 KNOWN = LineReader(parse_line, line_time)

@@ -28,9 +28,13 @@ __all__ = ["LogRead", "log_name", "read_log"]
 STDIN = "-"
 _BLOCK = 4 * 1024 * 1024
 _BEFORE = 256  # bytes before the position that must be the same
+_CLOCK = 300  # seconds by which clocks may differ: a line of a later time says nothing of what is recorded
 _GZIP = b"\x1f\x8b"
-# What a rotation adds to a file's name: `.1`, `-20261126`, `.2.gz`.
-_ROTATED = re.compile(r"(?:[.-][0-9]{1,14})?(?:\.gz)?$")
+# What a rotation adds to a file's name: `.1`, `-20261126`, `.2026-11-26`, `.2.gz`; a date also before `.log`.
+_ROTATED = re.compile(
+    r"(?:[.-](?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,14}))?(?:\.gz)?$"
+    r"|[._-](?:[0-9]{8}|[0-9]{4}-[0-9]{2}-[0-9]{2})(?=\.log(?:\.gz)?$)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +178,9 @@ class _Reading:
             self._until = max(last, self._until or 0)
 
     def _time(self, lines: Iterator[bytes] | list[bytes]) -> int | None:
+        latest = self._now + _CLOCK
         times = (self._reader.time(line) for line in lines)
-        return next((min(time, self._now) for time in times if time is not None), None)
+        return next((min(time, self._now) for time in times if time is not None and time <= latest), None)
 
     def result(self, path: str, head: bytes | None) -> LogRead:
         span = None

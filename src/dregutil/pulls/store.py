@@ -29,16 +29,27 @@ _OF_REPOSITORY = (
 class PullStore:
     """The pulls of one registry. Every method raises JournalError if the file cannot be used."""
 
-    def __init__(self, state: Path, registry: str) -> None:
-        """`state` is the state folder, `registry` the registry's identity."""
+    def __init__(self, state: Path, registry: str, copy: sqlite3.Connection | None = None) -> None:
+        """`state` is the state folder, `registry` the registry's identity. `copy` is used in place of the file."""
+        self._state, self._registry = state, registry
         self.path = file_of(state / "pulls", registry_spellings(registry), ".sqlite")
+        self._copy = copy
+
+    def copy_in_memory(self) -> PullStore:
+        """A copy of these pulls in memory: what is written to it is in no file."""
+        copied = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        if self.path.exists():
+            with self._open() as database:
+                database.backup(copied)
+        return PullStore(self._state, self._registry, copied)
 
     @contextmanager
     def writer(self, kind: SourceKind, name: str) -> Iterator[PullWriter]:
         """Writes for one source, from any thread, one call at a time."""
         try:
-            make_private_folder(self.path.parent)
-            create_private(self.path)
+            if self._copy is None:
+                make_private_folder(self.path.parent)
+                create_private(self.path)
         except OSError as error:
             raise JournalError(
                 f"{self.path} cannot be written: {error.strerror or error}",
@@ -83,13 +94,17 @@ class PullStore:
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query; none if nothing was recorded."""
-        if not self.path.exists():
+        if self._copy is None and not self.path.exists():
             return []
         with self._open() as database:
             return database.execute(query, values).fetchall() if has_begun(database) else []
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        if self._copy is not None:
+            with self.guarded():
+                yield self._copy
+            return
         with (
             self.guarded(),
             closing(sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)) as database,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from dregutil.pulls.pull import SourceKind
@@ -29,11 +30,16 @@ class PullSource:
     """What records pulls: the registry's notifications, access logs, or the API of the registry's service.
 
     `since`: nothing before it counts as recorded, even if it is. A gap longer than `max_gap` makes what was before it
-    unknown. `line` and `column` are its place in the policy file.
+    unknown. `files`: paths and globs of access logs, which each run reads first; `line_format`: the regular expression
+    for their lines, if they are in no known format. `names`: those of the recorded sources that these logs are; None
+    until they are read. `line` and `column` are its place in the policy file.
     """
 
     kind: SourceKind
     since: datetime | None = None
     max_gap: timedelta = timedelta(days=1)
+    files: Sequence[str] = ()
+    line_format: str | None = None
+    names: frozenset[str] | None = field(default=None, compare=False)
     line: int = 0
     column: int = 0

@@ -63,11 +63,21 @@ def known_since(relied_on: Sequence[PullSource], sources: Sequence[Source], now:
         if one.kind is SourceKind.SERVER:
             since: datetime | None = _ALWAYS
         else:
-            since = recorded_since([source for source in sources if source.kind is one.kind], now, one.max_gap)
+            since = recorded_since(_relied_on(one, sources), now, one.max_gap)
         if since is None:
             return None
         found.append(since if one.since is None else max(since, one.since))
     return max(found, default=None)
+
+
+def _relied_on(entry: PullSource, sources: Sequence[Source]) -> Sequence[Source]:
+    """The sources that must have recorded: all of a kind, or those of the logs that are named, also one that has
+    recorded nothing."""
+    found = [source for source in sources if source.kind is entry.kind]
+    if entry.names is None:
+        return found
+    missing = entry.names - {source.name for source in found}
+    return [*(one for one in found if one.name in entry.names), *(Source(entry.kind, name) for name in missing)]
 
 
 def longest_pulled_within(policies: PolicySet, repository: Repository) -> timedelta:

@@ -138,6 +138,7 @@ class CleanupSession(UndoSession):
 
         self.stored()
         lists, policies = await self._lists(policies, path), self._with_lists(policies, path)
+        policies = self._with_logs(policies, path)
         source = await self.crawl_whole(for_policy=True)
         if source.complete:
             self._save(source.inventory)
@@ -225,6 +226,7 @@ class CleanupSession(UndoSession):
             raise UsageError(f"{image} names no tag", advice="name one image: repository:tag or repository@digest")
         policies, path = self._policies(policy, file)
         lists, policies = await self._lists(policies, path), self._with_lists(policies, path)
+        policies = self._with_logs(policies, path)
         repository = reference.repository
         source = await self.inventory(only=None if lists else [repository], for_policy=True)
         untagged = await self.find_untagged(policies, source, [repository])
@@ -267,7 +269,7 @@ class CleanupSession(UndoSession):
             found = Remembered(records.history, missing, self._current_holds(), records.young_since(path))
             if not asks_for_pulls(asked.policies):
                 return found
-            store = self._pull_store
+            store = self._known_pulls
             return replace(found, pulls=store.pulls, sources=store.sources())
 
         return await judge_registry(self.address, self.database, asked, remember, self.read_contents)

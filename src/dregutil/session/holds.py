@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dregutil.errors import UsageError
 from dregutil.oci.names import Digest, Reference
-from dregutil.session.pulls import PullSession
+from dregutil.session.logs import LogSession
 
 if TYPE_CHECKING:
     from dregutil.journal.holds import RegistryHolds
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["HoldSession"]
 
 
-class HoldSession(PullSession):
+class HoldSession(LogSession):
     """A session that reads, knows of pulls, and holds."""
 
     async def hold(self, image: str, *, for_: str | timedelta | None = None, because: str = "") -> Hold:

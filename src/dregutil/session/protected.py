@@ -148,6 +148,7 @@ class ProtectedSession(PlanningSession):
         policies, path = self._policies_by_now(source), Path(source.file)
         protect = policies.protect
         lists, policies = await self._lists(policies, path), self._with_lists(policies, path, plan)
+        policies = self._with_logs(policies, path)
         own = registry_hosts(self.address, protect.aliases)
         images = [(file, images_in(file, own)) for file in lists]
         doomed: dict[Repository, dict[Tag, Digest]] = {}
@@ -183,7 +184,7 @@ class ProtectedSession(PlanningSession):
         from dregutil.plan.grounds import since_by_pulls
         from dregutil.pulls.evidence import last_pull
 
-        store, known = self._pull_store, dict["Repository", "RepositoryPulls"]()
+        store, known = self._known_pulls, dict["Repository", "RepositoryPulls"]()
 
         def last(step: Step) -> Pull | None:
             if step.repository not in known:

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dregutil.oci.names import Digest, Reference, Repository, Tag
+from dregutil.select.named import parse_named
 from dregutil.session.finding import FindingSession
 
 if TYPE_CHECKING:
+    from dregutil.pulls.agents import IgnoredAgents
     from dregutil.pulls.listener import ListenerCounts
     from dregutil.pulls.log_files import LogRead
     from dregutil.pulls.pull import RepositoryPulls
@@ -28,6 +30,8 @@ _SERVICE = "service"
 class PullSession(FindingSession):
     """A session that reads, and knows of pulls."""
 
+    _copied_pulls: PullStore | None = None  # if those of the state folder cannot be written
+
     async def pulls(self, *images: str) -> PullReport:
         """The last recorded pull of each tag: of repositories (names or globs), single images (`repository:tag`), or by
         default all. A pull of what a tag refers to, such as one platform of an index, is a pull of the tag.
@@ -43,7 +47,7 @@ class PullSession(FindingSession):
         from dregutil.pulls.evidence import last_pull
         from dregutil.session.results import ImagePull, PullReport
 
-        store, found = self._pull_store, []
+        store, found = self._known_pulls, []
         recorded: dict[Repository, RepositoryPulls] = {}
         for name, tag, digest in images:
             if name not in recorded:
@@ -90,19 +94,22 @@ class PullSession(FindingSession):
         `status` and `agent`; `ignore` as for `listen`. Raises StorageError, UsageError and JournalError.
         """
         from dregutil.pulls.agents import IGNORED, IgnoredAgents
+
+        ignored = IgnoredAgents(IGNORED if ignore is None else ignore)
+        return tuple(self._read_log(self._pull_store, path, line_format, ignored) for path in files)
+
+    def _read_log(self, store: PullStore, path: str, line_format: str | None, ignored: IgnoredAgents) -> LogRead:
+        """Record in `store` what is new in a file."""
         from dregutil.pulls.log_files import log_name, read_log
         from dregutil.pulls.pull import SourceKind
 
-        ignored, now = IgnoredAgents(IGNORED if ignore is None else ignore), int(datetime.now(UTC).timestamp())
-        found = []
-        for path in files:
-            with self._pull_store.writer(SourceKind.LOG, log_name(path)) as writer:
-                writer.prepare()
-                read = read_log(path, writer.position, line_format=line_format, ignored=ignored, now=now)
-                self._add_digests(read.batch)
-                writer.write(read.batch, read.span, read.position)
-            found.append(read)
-        return tuple(found)
+        now = int(datetime.now(UTC).timestamp())
+        with store.writer(SourceKind.LOG, log_name(path)) as writer:
+            writer.prepare()
+            found = read_log(path, writer.position, line_format=line_format, ignored=ignored, now=now)
+            self._add_digests(found.batch)
+            writer.write(found.batch, found.span, found.position)
+        return found
 
     async def sync_pulls(self, *repositories: str) -> PullSync:
         """Record what the API of the registry's service says of pulls, now, of all repositories or of some (names).
@@ -147,6 +154,11 @@ class PullSession(FindingSession):
                 batch.add(name, known[0], at, agent)
 
     @property
+    def _known_pulls(self) -> PullStore:
+        """The recorded pulls, with what this session could not record."""
+        return self._copied_pulls or self._pull_store
+
+    @property
     def _pull_store(self) -> PullStore:
         from dregutil.pulls.store import PullStore
 
@@ -165,14 +177,24 @@ class PullSession(FindingSession):
 
     async def _pulled_tags(self, images: Iterable[str]) -> tuple[ImageTag, ...]:
         """The tags that names mean, each once. Raises NotFoundError."""
-        named = {text: Reference.parse(text, registry=self.address) for text in images if _is_image(text)}
-        whole = [text for text in images if text not in named]
-        found = {(one.repository, one.tag): one for one in (await self.tags(*whole) if whole or not named else ())}
-        for reference in named.values():
+        images = tuple(images)
+        references = [Reference.parse(text, registry=self.address) for text in images if _is_image(text)]
+        whole = [text for text in images if not _is_image(text)]
+        # All are read at once, so that a warning about what was read comes once.
+        tags = await self.tags(*whole, *dict.fromkeys(reference.repository for reference in references))
+        repositories = {one.repository for one in tags}
+        if whole:
+            repositories = set(parse_named(whole, self.address).matching(tuple(repositories))[0])
+        elif references:
+            repositories = set()
+        found = {(one.repository, one.tag): one for one in tags if one.repository in repositories}
+        for reference in references:
             here = [
                 one
-                for one in await self.tags(reference.repository)
-                if reference.tag in (None, one.tag) and reference.digest in (None, one.digest)
+                for one in tags
+                if one.repository == reference.repository
+                and reference.tag in (None, one.tag)
+                and reference.digest in (None, one.digest)
             ]
             if not here:
                 raise await self._absent(reference)

@@ -158,6 +158,23 @@ def test_agents_that_do_not_count_and_times_to_come(tmp_path: Path) -> None:
     assert [at for at, _ in found.batch.pulls.values()] == [NOW]
 
 
+def test_a_line_of_a_time_to_come_says_nothing_of_what_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    path.write_text(line(3_000_000) + line(1) + line(2) + line(3_000_000))
+    assert Reader().read(path).span == (NOON + 1, NOON + 2)
+    path.write_text(line(1) + line(1_000_060))
+    assert Reader().read(path).span == (NOON + 1, NOW), "clocks differ"
+
+
+@pytest.mark.parametrize(
+    "user", ["[01/Jan/2020:00:00:00 +0000]", "2020-01-01T00:00:00Z", "[01/Jan/2020:00:00:00 +0000] \\x22GET"]
+)
+def test_the_name_of_a_user_is_no_time(tmp_path: Path, user: str) -> None:
+    path = tmp_path / "access.log"
+    path.write_text(line(1).replace(" - - ", f" - {user} ") + line(2))
+    assert Reader().read(path).span == (NOON + 1, NOON + 2)
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -166,7 +183,11 @@ def test_agents_that_do_not_count_and_times_to_come(tmp_path: Path) -> None:
         ("/l/access.log.12.gz", "/l/access.log"),
         ("/l/access.log-20261126", "/l/access.log"),
         ("/l/access.log-20261126.gz", "/l/access.log"),
+        ("/l/access_log.2026-11-26", "/l/access_log"),
+        ("/l/access-20261126.log", "/l/access.log"),
+        ("/l/access.2026-11-26.log.gz", "/l/access.log"),
         ("/l/node7.log", "/l/node7.log"),
+        ("/l/node-7.log", "/l/node-7.log"),
         ("-", "standard input"),
     ],
 )

@@ -187,3 +187,17 @@ def test_nothing_is_written_if_a_part_fails(tmp_path: Path) -> None:
         writer.write(batch)
     assert store.pulls(WEB).digests[ONE].at == moment(NOON)
     assert store.changed() == {}
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_copy_in_memory_is_in_no_file(tmp_path: Path, recorded: bool) -> None:
+    store = PullStore(tmp_path, "registry.example.com")
+    if recorded:
+        record(store, (ONE, NOON, "docker/28"))
+    before = store.path.read_bytes() if recorded else None
+    copy = store.copy_in_memory()
+    record(copy, (TWO, NOON, "podman/5"))
+    assert copy.pulls(WEB).digests.keys() == ({ONE, TWO} if recorded else {TWO})
+    assert [source.name for source in copy.sources()] == ["one"]
+    assert (store.path.read_bytes() if store.path.exists() else None) == before
+    assert TWO not in store.pulls(WEB).digests

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dregutil
 from dregutil.oci.names import Repository, Tag
 from dregutil.pulls.evidence import last_pull
 from dregutil.pulls.pull import Gap, Pull, RepositoryPulls, Source, SourceKind, Span
@@ -95,6 +96,36 @@ def test_all_sources_must_have_recorded() -> None:
     assert kept(both, [recorded(200), recorded(100, SourceKind.LOG)], *ALL) == {"lately", "new"}
 
 
+def test_logs_that_are_named_must_have_recorded_and_no_others() -> None:
+    named = policy("{log: access.log*}")
+    entry = replace(named.protect.pulls[0], names=frozenset(("one", "two")))
+    named = replace(named, protect=replace(named.protect, pulls=(entry,)))
+    one = recorded(100, SourceKind.LOG)
+    two, other = replace(one, name="two"), replace(recorded(5, SourceKind.LOG), name="other")
+    assert kept(named, [one, two, other], *ALL) == {"lately", "new"}
+    assert len(kept(named, [one, other], *ALL)) == 4, "one of them has recorded nothing"
+    assert len(kept(named, [one, replace(two, kind=SourceKind.EVENTS)], *ALL)) == 4
+    assert len(kept(named, [one, replace(other, name="two")], *ALL)) == 4
+    assert len(kept(policy("{log: access.log*}"), [one, other], *ALL)) == 4, "which logs it names is not known"
+
+
+@pytest.mark.parametrize(
+    ("written", "files"),
+    [
+        ("access.log", ("access.log",)),
+        ("[a.log, /var/log/b.log*]", ("a.log", "/var/log/b.log*")),
+        ("true", ()),
+    ],
+)
+def test_logs_as_they_are_written(written: str, files: tuple[str, ...]) -> None:
+    (entry,) = policy(f"{{log: {written}, since: 2026-08-01, max_gap: 2h}}").protect.pulls
+    assert (entry.kind, entry.files, entry.max_gap) == (SourceKind.LOG, files, timedelta(hours=2))
+    made = dregutil.Protect(pulls=[replace(entry, files=list(entry.files))])
+    keep = dregutil.Keep(pulled_within="90d")
+    found = dregutil.policy_set([dregutil.Policy(name="p", repositories=["**"], keep=keep)], protect=made)
+    assert replace(found.protect.pulls[0], line=entry.line, column=entry.column) == entry
+
+
 def test_the_services_api() -> None:
     server = policy("{server: true}")
     known = Served(has_pulls=True)
@@ -145,6 +176,15 @@ def test_a_reason_says_that_the_recording_is_too_short() -> None:
         (POLICY.format(sources="{max_gap: 1d}"), "a source of pulls has one of"),
         (POLICY.format(sources="{events: true, since: yesterday}"), "'yesterday' is not a date"),
         (POLICY.format(sources="{events: true}").replace("90d", "ninety"), "ninety"),
+        (POLICY.format(sources="{events: true, log: a.log}"), "a source of pulls has one of"),
+        (POLICY.format(sources="{log: '-'}"), "a log is a file, not standard input"),
+        (POLICY.format(sources="{log: []}"), "the list is empty"),
+        (POLICY.format(sources="{log: [a.log, [b.log]]}"), "a string is expected"),
+        (POLICY.format(sources="{log: 'a/**/b.log'}"), r"'\*\*' is not known in paths of logs"),
+        (POLICY.format(sources="{log: '[a'}"), "is not closed"),
+        (POLICY.format(sources="{log: true, line_format: 'x'}"), "'line_format' is for the files of 'log'"),
+        (POLICY.format(sources="{log: a.log, line_format: '('}"), "not a regular expression"),
+        (POLICY.format(sources="{log: a.log, line_format: '(?P<time>.)'}"), "has no group 'method'"),
     ],
 )
 def test_mistakes(text: str, told: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dregutil.cli.configurable import Source
 from dregutil.cli.opened import opened
-from dregutil.cli.output import emit, plural
+from dregutil.cli.output import emit, note, plural
 from dregutil.cli.policy_warnings import at, expiry_warnings, unmatched_selectors
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored
@@ -19,12 +19,21 @@ from dregutil.files import read_text
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import RegistryAddress
+from dregutil.pulls.find_logs import check_logs
+from dregutil.retention.asked import Engine, Kubernetes
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, ListReport, find_in_use, images_in, refuse_caches_alone
 from dregutil.retention.names import name_rules
 from dregutil.retention.policy import InUseList, ParsedSelect, PolicySet, applies_to
 from dregutil.retention.policyfile import Mistake, PolicyError
-from dregutil.retention.read_lists import manifests_of, policy_folder, read_doomed_lists, read_list, read_name_lists
+from dregutil.retention.read_lists import (
+    STANDARD_INPUT,
+    manifests_of,
+    policy_folder,
+    read_doomed_lists,
+    read_list,
+    read_name_lists,
+)
 from dregutil.retention.select import overlaps
 from dregutil.retention.translate import SERVICES, translate
 from dregutil.retention.verdict import TagFacts
@@ -76,6 +85,7 @@ def _check(args: argparse.Namespace, settings: Settings) -> int:
     lists, faults = _lists(policies, folder)
     faults += _name_faults(policies, folder)
     faults += _doomed_faults(policies, folder)
+    faults += _log_faults(policies, folder)
     owners = [("owner", owner) for owner in _owners(policies)]
     found = [("warning", warning) for warning in _shadowed(policies)]
     where = ""
@@ -98,6 +108,8 @@ def _check(args: argparse.Namespace, settings: Settings) -> int:
     number = plural(len(faults), _MISTAKEN) if faults else "no mistakes"
     summary = f"{plural(len(policies.policies), 'policy')}, {number}, {plural(len(found), 'warning')}{where}"
     _emit(args, settings, [*((_MISTAKEN, fault) for fault in faults), *owners, *found], f"{args.file}: {summary}")
+    for line in _unasked(policies):
+        note(settings, line)
     return _USAGE if faults else 0
 
 
@@ -137,7 +149,7 @@ def _lists(policies: PolicySet, folder: Path) -> tuple[list[ListFile], list[Mist
     lists: list[ListFile] = []
     faults: list[Mistake] = []
     for entry in policies.protect.in_use:
-        if isinstance(entry, InUseList) and entry.file != "-":
+        if isinstance(entry, InUseList) and entry.file != STANDARD_INPUT:
             try:
                 file = read_list(entry, folder)
                 images_in(file)
@@ -145,6 +157,20 @@ def _lists(policies: PolicySet, folder: Path) -> tuple[list[ListFile], list[Mist
             except DregutilError as error:
                 faults.append(Mistake(entry.line, entry.column, error.message))
     return lists, faults
+
+
+def _unasked(policies: PolicySet) -> Iterator[str]:
+    """What says what is in use and is left to the runs: a check may be made where clusters cannot be reached."""
+    asked: list[str] = []
+    for entry in policies.protect.in_use:
+        if isinstance(entry, Kubernetes):
+            asked += [f"kubernetes {context}" for context in entry.contexts or ()] or ["kubernetes"]
+        elif isinstance(entry, Engine):
+            asked.append(entry.name)
+        elif entry.file == STANDARD_INPUT:
+            yield "the list on standard input was not read: each run reads it"
+    if asked:
+        yield f"not asked what is in use: {', '.join(asked)}; each run asks"
 
 
 def _name_faults(policies: PolicySet, folder: Path) -> Iterator[Mistake]:
@@ -165,6 +191,15 @@ def _doomed_faults(policies: PolicySet, folder: Path) -> Iterator[Mistake]:
                 read_doomed_lists(one, folder, RegistryAddress.parse("localhost"))
             except DregutilError as error:
                 yield Mistake(entry.line, entry.column, error.message)
+
+
+def _log_faults(policies: PolicySet, folder: Path) -> Iterator[Mistake]:
+    """The access logs of `pulls` for which `cleanup` would refuse to run; what is in them is not read."""
+    for entry in policies.protect.pulls:
+        try:
+            check_logs(entry.files, folder)
+        except DregutilError as error:
+            yield Mistake(entry.line, entry.column, error.message)
 
 
 def _strangers(

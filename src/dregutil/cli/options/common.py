@@ -228,5 +228,9 @@ def add_storage(parser: Options) -> None:
 
 def add_policy_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--policy", "-f", type=nonempty, metavar="FILE", help="the policy file (default: the configured one)"
+        "--policy",
+        "-f",
+        type=nonempty,
+        metavar="FILE",
+        help="the policy file, or a folder of them, such as policies.d (default: the configured one)",
     )

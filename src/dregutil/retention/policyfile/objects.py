@@ -236,7 +236,10 @@ def _keys(value: object) -> Mapping[str, object] | None:
         return {"kubernetes": {"contexts": contexts, "finished": value.finished, "ignore": ignore or None}}
     if isinstance(value, PullSource):
         since = None if value.since is None else value.since.isoformat()
-        return {value.kind.value: "true", "since": since, "max_gap": value.max_gap}
+        files = _listed("files", value.files, str)
+        found: dict[str, object] = {value.kind.value: "true"}
+        found |= {"log": files} if files else {}
+        return {**found, "line_format": value.line_format, "since": since, "max_gap": value.max_gap}
     if isinstance(value, NameList):
         return {"file": value.file, "max_age": value.max_age, "max_shrink": value.max_shrink}
     if isinstance(value, Expires):

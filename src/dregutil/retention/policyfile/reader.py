@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from fractions import Fraction
 from typing import Any
 
 import yaml
 
 from dregutil.errors import UsageError, escaped
-from dregutil.pulls.pull import SourceKind
 from dregutil.retention.floor import with_floor
 from dregutil.retention.policy import (
-    DAY,
     Budget,
     DoomedList,
     Expires,
@@ -28,10 +26,10 @@ from dregutil.retention.policy import (
     UnknownDate,
 )
 from dregutil.retention.policyfile.in_use import read_in_use
+from dregutil.retention.policyfile.pulls import read_pull_source
 from dregutil.retention.policyfile.rules import KeepReader, parse_label, parse_range, read_labels
 from dregutil.retention.policyfile.shape import REMOVING
 from dregutil.retention.policyfile.tree import Mistake, Tree, parse_choice
-from dregutil.retention.pull_rules import PullSource
 from dregutil.retention.pulled import asks_for_pulls
 from dregutil.select.bounded_regex import BoundedRegex
 from dregutil.select.content_selector import ContentSelector
@@ -136,22 +134,7 @@ class Reader:
             tuple(read_in_use(tree, item) for item in tree.items(keys.get("in_use"))),
             tree.read_all(keys.get("aliases"), str),
             read_labels(tree, keys.get("labels")),
-            tuple(self._pull_source(item) for item in tree.items(keys.get("pulls"))),
-        )
-
-    def _pull_source(self, node: Any) -> PullSource:
-        tree = self.tree
-        keys = tree.section(node, "pulls")
-        kinds = [kind for kind in SourceKind if tree.switch(keys.get(kind.value), default=False)]
-        if len(kinds) != 1 and not tree.mistakes:
-            names = ", ".join(f"{kind.value}: true" for kind in SourceKind)
-            tree.wrong(node, f"a source of pulls has one of {names}")
-        return PullSource(
-            kinds[0] if kinds else SourceKind.EVENTS,
-            tree.read(keys.get("since"), _day),
-            tree.read(keys.get("max_gap"), parse_duration) or DAY,
-            node.start_mark.line + 1,
-            node.start_mark.column + 1,
+            tuple(read_pull_source(tree, item) for item in tree.items(keys.get("pulls"))),
         )
 
     def policy(self, node: Any, defaults: dict[str, Any]) -> ParsedPolicy:
@@ -268,14 +251,6 @@ class Reader:
 
 def _budget(text: str) -> Budget:
     return Budget(parse_size(text), text)
-
-
-def _day(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not a date, such as 2026-08-01") from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _regex(text: str) -> BoundedRegex:

@@ -110,7 +110,16 @@ KEYS: Mapping[str, Mapping[str, _Schema]] = {
     },
     "pulls": {
         "events": _switch("the registry's notifications, as `dregutil listen` records them"),
-        "log": _switch("access logs, as `dregutil pulls read` records them"),
+        "log": {
+            "description": "access logs: true for those that `dregutil pulls read` records, or paths and globs, from "
+            "the policy file's folder, of logs that each run reads first",
+            "anyOf": [{"type": "boolean"}, *_texts("")["anyOf"]],
+        },
+        "line_format": {
+            "description": "a regular expression for lines of the logs, with the groups time, method, path, status and "
+            "agent, if they are in no known format",
+            "type": "string",
+        },
         "server": _switch("the API of the registry's service"),
         "since": {"description": "a date; nothing before it counts as recorded", "type": "string"},
         "max_gap": _duration("what was before a longer gap is not known (default 24h)"),

@@ -13,7 +13,7 @@ import yaml
 from dregutil.errors import UsageError
 from dregutil.retention.policyfile.shape import KEYS, REQUIRED
 
-__all__ = ["Mistake", "Tree"]
+__all__ = ["Mistake", "Tree", "is_switch"]
 
 _Found = TypeVar("_Found")
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
@@ -125,8 +125,13 @@ class Tree:
         return default if found is None else found
 
 
+def is_switch(text: str) -> bool:
+    """Whether a text says true or false."""
+    return text.lower() in (*_TRUE, *_FALSE)
+
+
 def parse_switch(text: str) -> bool:
-    if text.lower() in (*_TRUE, *_FALSE):
+    if is_switch(text):
         return text.lower() in _TRUE
     raise ValueError(f"{text!r} is neither true nor false")
 
