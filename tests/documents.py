@@ -20,6 +20,7 @@ DOCUMENTS = (
     "docs/search.md",
     "docs/disk-usage.md",
     "docs/removal.md",
+    "docs/report.md",
     "docs/library.md",
 )
 HOST = "registry.example.com"

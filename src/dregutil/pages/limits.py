@@ -20,10 +20,10 @@ class Limits:
     changes: int = 300
     findings: int = 200
 
-    def halved(self) -> Limits:
-        """Half of each, at least one."""
-        return Limits(*(max(1, getattr(self, one.name) // 2) for one in fields(self)))
+    def smaller(self) -> Limits:
+        """Seven tenths of each, at least one."""
+        return Limits(*(max(1, getattr(self, one.name) * 7 // 10) for one in fields(self)))
 
     @property
     def is_least(self) -> bool:
-        return self == self.halved()
+        return self == self.smaller()

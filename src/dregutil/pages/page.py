@@ -39,7 +39,7 @@ def fitted(make: Callable[[Limits], Report], script: str = "", style: str = "") 
         found = page(make(limits), script, style)
         if len(found.encode()) <= LARGEST or limits.is_least:
             return found
-        limits = limits.halved()
+        limits = limits.smaller()
 
 
 def page(report: Report, script: str = "", style: str = "") -> str:
