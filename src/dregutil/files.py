@@ -25,6 +25,7 @@ __all__ = [
     "contents_file",
     "create_private",
     "file_of",
+    "is_locked",
     "lock_file",
     "make_private_folder",
     "others_link",
@@ -162,6 +163,21 @@ def write_named(path: Path, chunks: Iterable[bytes], what: str) -> None:
         write_atomically(target, chunks)
     except OSError as error:
         raise UsageError(f"{what} cannot be written to {path}: {error.strerror or error}") from error
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock of a file; False if there is no such file. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dregutil.errors import RefusedError
+from dregutil.errors import InterruptedRunError, RefusedError
+from dregutil.files import is_locked
 from dregutil.storage.collector_command import CollectorCommand, generation_of
 from dregutil.storage.garbage_collector import Generation
 
 __all__ = ["CollectorExit", "command_generation", "run_collector"]
 
 _LONGEST_VERSION = 10.0  # seconds
+_BETWEEN_LOOKS = 0.05  # seconds
+_LAST_LOOKS = 20  # how often it is asked whether a child of the command still runs
+_LAST_LOOKS_AFTER_SIGINT = 200  # as often if nobody waits for the result
 _LONGEST_LINE = 4096  # bytes at the end of the output in which its last line is searched
 
 
 @dataclass(frozen=True, slots=True)
 class CollectorExit:
-    """How the command ended: its exit code (negative: the signal that ended it), and the last line of its output."""
+    """How the command ended: its exit code (negative: the signal that ended it), and the last line of its output.
+
+    `interrupted`: it was to end early; `unheard` if it could not be sent the signal. `goes_on`: a process that the
+    command started still writes to its output.
+    """
 
     code: int
     last_line: str = ""
     interrupted: bool = False
+    unheard: bool = False
+    goes_on: bool = False
 
 
 async def command_generation(command: CollectorCommand) -> Generation | None:
@@ -57,32 +69,62 @@ async def command_generation(command: CollectorCommand) -> Generation | None:
 async def run_collector(words: Sequence[str], output: Path, stop: asyncio.Event) -> CollectorExit:
     """Run a command to its end; its output is appended to the file `output`. Once `stop` is set, SIGINT is sent to it.
 
-    Raises RefusedError if it cannot be started, and OSError if the file cannot be written.
+    All its processes that write to `output` hold the lock of that file, also when this program was killed. If this is
+    cancelled after `stop` was set, the command goes on; else it is sent SIGINT, and waited for a few seconds. Raises
+    InterruptedRunError if `stop` is set already, RefusedError if the command cannot be started, and OSError if the file
+    cannot be written.
     """
+    if stop.is_set():
+        raise InterruptedRunError("interrupted before the collector was started; nothing was collected")
+    process = _started(words, output)
+    unheard = was_sent = False
+    try:
+        while (code := process.poll()) is None:
+            if stop.is_set() and not was_sent:
+                unheard, was_sent = not _interrupt(process), True
+            await asyncio.sleep(_BETWEEN_LOOKS)
+    except asyncio.CancelledError:
+        if not was_sent and _interrupt(process):
+            await _ended(process)
+        raise
+    last_line = _last_line(output) if code else ""
+    return CollectorExit(code, last_line, stop.is_set(), unheard, await _goes_on(output))
+
+
+def _started(words: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
+    """Not asyncio's: its loop kills the processes that are left when it is closed."""
     with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *words, stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file
-            )
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file)  # noqa: S603 - as given
         except OSError as error:
             raise _cannot_start(words, error) from error
-        stopping = asyncio.ensure_future(_pass_on(process, stop))
-        try:
-            code = await process.wait()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
-            await process.wait()  # no collector goes on behind the back of its caller
-            raise
-        finally:
-            stopping.cancel()
-    return CollectorExit(code, _last_line(output) if code else "", stop.is_set())
 
 
-async def _pass_on(process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
-    await stop.wait()
-    with contextlib.suppress(ProcessLookupError):
+def _interrupt(process: subprocess.Popen[bytes]) -> bool:
+    """Send SIGINT; False if that is not permitted, because the process is another user's."""
+    try:
         process.send_signal(signal.SIGINT)
+    except PermissionError:
+        return False
+    return True
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a few seconds until it has ended."""
+    for _ in range(_LAST_LOOKS_AFTER_SIGINT):
+        if process.poll() is not None:
+            return
+        await asyncio.sleep(_BETWEEN_LOOKS)
+
+
+async def _goes_on(output: Path) -> bool:
+    """Whether a process still writes to `output` once the command has ended: a child that it left running."""
+    for _ in range(_LAST_LOOKS):
+        if not is_locked(output):
+            return False
+        await asyncio.sleep(_BETWEEN_LOOKS)
+    return is_locked(output)
 
 
 def _last_line(path: Path) -> str:

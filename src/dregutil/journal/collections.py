@@ -1,23 +1,25 @@
 """The records of garbage collections: STATE/collections/<name>.json, and the collector's output beside it (.log).
 
-A record is written before the collector runs, and again after it: one that did not end says so.
+A record is written before the collector runs, and again after it. If dregutil was killed in between, the record has no
+end: what the collector took is not known until the next collection reads the storage. The collector may go on without
+dregutil; it holds the lock of its output file as long as it runs.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from dregutil.errors import JournalError
-from dregutil.files import make_private_folder, others_link, sync_folder, write_atomically
+from dregutil.files import is_locked, make_private_folder, others_link, sync_folder, write_atomically
 from dregutil.oci.names import registry_key
 
-__all__ = ["CollectionRecord", "Collections", "Freed", "collected_by"]
+__all__ = ["Collected", "CollectionRecord", "Collections", "Freed", "collected_by"]
 
 _VERSION = 1
 _ADVICE = "name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)"
@@ -33,7 +35,8 @@ class Freed(msgspec.Struct, frozen=True):
 class CollectionRecord(msgspec.Struct, frozen=True):
     """One garbage collection. `predicted` has a figure for each collector that it might have been. `runs` can no longer
     be undone, or not wholly; until it `ended`, those that were predicted. `freed` is None where that is not known.
-    `exit_code` is that of the collector. `differs`: it did not free exactly what was predicted."""
+    `exit_code` is that of the collector; None in an ended record if dregutil was killed, and a later collection found
+    out which runs it took. `differs`: it did not free exactly what was predicted."""
 
     name: str
     registry: str
@@ -74,6 +77,16 @@ class Collections:
             why = error.strerror or error
             raise JournalError(f"collections cannot be recorded in {self._folder}: {why}", advice=_ADVICE) from error
 
+    def running(self, registry: str) -> CollectionRecord | None:
+        """The collection of a registry that did not end and whose collector still runs, as far as records can be read.
+        Raises JournalError."""
+        try:
+            unended = (record for record in self.read(registry)[0] if record.ended is None)
+            return next((record for record in unended if is_locked(self.output(record.name))), None)
+        except OSError as error:
+            why = error.strerror or error
+            raise JournalError(f"it is not known whether a collector runs: {self._folder}: {why}") from error
+
     def discard(self, name: str) -> None:
         """Remove the record of a collection that did not begin."""
         for path in (self._folder / f"{name}.json", self.output(name)):
@@ -113,11 +126,18 @@ class _Version(msgspec.Struct):
     version: int
 
 
-def collected_by(records: Sequence[CollectionRecord]) -> Mapping[str, datetime]:
-    """When the first collection began that took what a run removed, by the run's name."""
-    found: dict[str, datetime] = {}
-    for record in records:
+class Collected(msgspec.Struct, frozen=True):
+    """When the first collection began that took some of what a run removed; `maybe`, if it did not end, and none that
+    ended took something of that run."""
+
+    since: datetime
+    maybe: bool = False
+
+
+def collected_by(records: Iterable[CollectionRecord]) -> Mapping[str, Collected]:
+    """What collections took of runs, by the run's name."""
+    found: dict[str, Collected] = {}
+    for record in sorted(records, key=lambda record: (record.ended is None, record.started)):
         for run in record.runs:
-            started = record.started.astimezone(UTC)
-            found[run] = min(started, found.get(run, started))
+            found.setdefault(run, Collected(record.started, record.ended is None))
     return found

@@ -104,14 +104,15 @@ def undone_by(undo: RunRecord, removed: Removed) -> Removed:
 
 
 def undo_states(records: Collection[RunRecord]) -> Mapping[str, bool]:
-    """The runs among `records` of which an undo put something back; True for those of which all was."""
+    """The runs among `records` of which an undo put something back; True for those of which all was. An undo that ended
+    may have found that some of it is lost."""
     undos: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         if record.undoes:
             undos[record.undoes].append(record)
     found = {run: any(not (one.is_unfinished or one.images) for one in ones) for run, ones in undos.items()}
     for record in records:
-        if found.get(record.run) is False:
+        if record.run in undos:
             left = removed = removed_by(record)
             for undo in undos[record.run]:
                 left = without(left, put_back_by(undo, removed))

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
 from dregutil.files import lock_file, make_private_folder, others_link, sync_folder
+from dregutil.journal.collections import Collections
 from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.oci_layout import laid_out, laid_out_names
 from dregutil.journal.reader import ENDED, read_header, read_journal
@@ -159,12 +160,25 @@ class RunStore:
 
     @contextlib.contextmanager
     def lock(self, registry: str) -> Iterator[None]:
-        """Keep other runs on this registry out. Raises RefusedError if one holds the lock, and JournalError."""
+        """Keep other runs on this registry out. Raises RefusedError if one holds the lock, or a collector of an earlier
+        collection still runs; and JournalError."""
         self._check_links()
         with contextlib.ExitStack() as locks:
             for spelling in registry_spellings(registry):  # 2.0.0 locks the name as it was given
                 locks.enter_context(self._lock(spelling, registry))
+            self._check_no_collector(registry)
             yield
+
+    def _check_no_collector(self, registry: str) -> None:
+        """A collector goes on if dregutil was killed: what is pushed or put back meanwhile may lose blobs."""
+        collections = Collections(self.folder)
+        running = collections.running(registry)
+        if running is not None:
+            since = f"{running.started:%Y-%m-%d %H:%M} UTC"
+            raise RefusedError(
+                f"the garbage collector that `dregutil collect` started on {registry} at {since} still runs",
+                advice=f"wait until it has ended; its output is in {collections.output(running.name)}",
+            )
 
     @contextlib.contextmanager
     def _lock(self, name: str, registry: str) -> Iterator[None]:

@@ -6,16 +6,16 @@ among them: the manifest, children at any depth, configs, and the layers that ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 
 from dregutil.errors import RefusedError
 from dregutil.inventory.stored_graph import missing_blobs
-from dregutil.oci.names import Digest
+from dregutil.oci.names import Digest, Repository
 from dregutil.storage.collector_command import CollectorCommand
-from dregutil.storage.garbage_collector import GarbageCollector, mark, marked_repositories, stops_at
+from dregutil.storage.garbage_collector import GarbageCollector, after_collection, stops_at
 from dregutil.storage.stored import Oddity, StoredRegistry, StoredRepository
 
 __all__ = [
@@ -37,12 +37,14 @@ _MOST_NAMED = 5
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What a collector would do. `swept`: the bytes of each blob that goes. `stops`: where it would end with an error
-    before it frees anything. `tags`: those that would lose something that they need, as `repository:tag`."""
+    before it frees anything. `tags`: those that would lose something that they need, as `repository:tag`. `left`: the
+    storage as the collector would leave it."""
 
     collector: GarbageCollector
     swept: Mapping[Digest, int]
-    stops: str = ""
-    tags: tuple[str, ...] = ()
+    stops: str
+    tags: tuple[str, ...]
+    left: StoredRegistry = field(repr=False)
 
     @property
     def size(self) -> int:
@@ -52,11 +54,12 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class FinalRun:
-    """A recorded run that cannot be undone, or not wholly, once the blobs `digests` are gone."""
+    """A recorded run that a collection makes impossible to undo, or to undo wholly. `changed`: when it last removed
+    something, as far as that is recorded."""
 
     run: str
     started: datetime
-    digests: frozenset[Digest] = field(default=frozenset(), repr=False)
+    changed: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +127,25 @@ class Comparison:
 
 def predicted(stored: StoredRegistry, collector: GarbageCollector) -> Prediction:
     """What `collector` would do in a storage."""
-    marked = mark(marked_repositories(stored, collector), collector)
-    swept = {digest: size for digest, size in stored.blobs.items() if digest not in marked}
-    tags = tuple(name for name, needed in _needs(stored) if not swept.keys().isdisjoint(needed))
-    return Prediction(collector, swept, next(stops_at(stored, collector), ""), tags)
+    left = after_collection(stored, collector)
+    swept = {digest: size for digest, size in stored.blobs.items() if digest not in left.blobs}
+    tags = {name for name, needed in _needs(stored) if not swept.keys().isdisjoint(needed)}
+    changed = [name for name, held in stored.repositories.items() if left.repositories[name] is not held]
+    tags.update(_newly_lacking(stored, left, changed))
+    return Prediction(collector, swept, next(stops_at(stored, collector), ""), tuple(sorted(tags)), left)
 
 
 def compared(before: StoredRegistry, after: StoredRegistry, predictions: Sequence[Prediction]) -> Comparison:
     """What a collection between `before` and `after` did, next to the prediction that is nearest."""
     freed = {digest: size for digest, size in before.blobs.items() if digest not in after.blobs}
     nearest = min(predictions, key=lambda one: len(one.swept.keys() ^ freed.keys())).swept
-    then, now = _lacking(before), _lacking(after)
     return Comparison(
         freed,
         {digest: size for digest, size in nearest.items() if digest not in freed},
         {digest: size for digest, size in freed.items() if digest not in nearest},
         {digest: size for digest, size in after.blobs.items() if digest not in before.blobs},
         tuple(_changed(before, after)),
-        tuple(name for name, lacks in now.items() if lacks - then.get(name, frozenset())),
+        tuple(_newly_lacking(before, after, after.repositories)),
     )
 
 
@@ -169,10 +173,18 @@ def _reached(stored: StoredRegistry, held: StoredRepository, top: Digest) -> fro
     return frozenset(found)
 
 
-def _lacking(stored: StoredRegistry) -> dict[str, frozenset[Digest]]:
-    """For each tag what it needs and cannot be pulled; itself, if it resolves to nothing."""
+def _newly_lacking(before: StoredRegistry, after: StoredRegistry, names: Collection[Repository]) -> Iterator[str]:
+    """The tags of some repositories that lack something which they did not lack before."""
+    then = _lacking(before, names)
+    for name, lacks in _lacking(after, names).items():
+        if lacks - then.get(name, frozenset()):
+            yield name
+
+
+def _lacking(stored: StoredRegistry, names: Collection[Repository]) -> dict[str, frozenset[Digest]]:
+    """For each tag of some repositories what it needs and cannot be pulled; itself, if it resolves to nothing."""
     found = {}
-    for held in stored.repositories.values():
+    for held in (stored.repositories[name] for name in names if name in stored.repositories):
         lacking = cache(lambda digest, held=held: frozenset(_lacks(stored, held, digest)))
         for tag, digest in sorted(held.tags.items()):
             found[f"{held.repository}:{tag}"] = lacking(digest)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from dregutil.journal.collections import CollectionRecord
 from dregutil.oci.names import Digest
 from dregutil.plan.collection import CollectionPlan, Comparison, Prediction, named
 from dregutil.report.units import plural, size_text
 from dregutil.session.results import CollectionRun
 
-__all__ = ["collection_object", "final_lines", "freed_lines", "plan_object", "predicted_lines", "problem_lines"]
+__all__ = [
+    "collection_object",
+    "final_lines",
+    "freed_lines",
+    "plan_object",
+    "predicted_lines",
+    "problem_lines",
+    "unended_lines",
+]
 
 
 def predicted_lines(plan: CollectionPlan) -> Iterator[str]:
@@ -40,7 +49,11 @@ def problem_lines(run: CollectionRun) -> Iterator[tuple[str, str]]:
             "1 tag lacks what it needs" if len(found.broken) == 1 else f"{len(found.broken):,} tags lack what they need"
         )
         yield f"DAMAGED: {lack} since this collection: {named(found.broken)}", "push these images again"
-    if run.exit.interrupted:
+    if run.exit.goes_on:
+        yield "the command ended, and a process that it started still runs: it may go on collecting", _where(run)
+    if run.exit.unheard:
+        yield "interrupted, and the collector could not be sent SIGINT: it runs as another user", _where(run)
+    elif run.exit.interrupted:
         yield "interrupted: the collector was sent SIGINT", _where(run)
     elif run.exit.code:
         how = f"exit code {run.exit.code}" if run.exit.code > 0 else f"signal {-run.exit.code}"
@@ -50,6 +63,14 @@ def problem_lines(run: CollectionRun) -> Iterator[tuple[str, str]]:
         yield f"what was freed is not known, the storage cannot be read: {run.unread}", "run `dregutil doctor`"
     elif not found.is_as_predicted:
         yield f"the collection differs from what was predicted: {'; '.join(_differences(found))}", _where(run)
+
+
+def unended_lines(records: Iterable[CollectionRecord]) -> Iterator[str]:
+    """The collections of which it is not known what they took."""
+    for one in records:
+        if one.ended is None:
+            when = f"{one.started:%Y-%m-%d %H:%M} UTC"
+            yield f"the garbage collection of {when} did not end; the next `dregutil collect` finds out what it took"
 
 
 def plan_object(plan: CollectionPlan) -> dict[str, object]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
 
+from dregutil.journal.collections import Collected
 from dregutil.journal.record import RunRecord
 from dregutil.oci.names import Digest
 from dregutil.report.layout import Column, table_lines
@@ -17,11 +17,13 @@ _WIDE = 100  # cells of a terminal from which on there is room for the command
 
 
 def run_object(
-    record: RunRecord, undone: Mapping[str, bool], collected: Mapping[str, datetime] | None = None
+    record: RunRecord, undone: Mapping[str, bool], collected: Mapping[str, Collected] | None = None
 ) -> dict[str, object]:
     """The object of a run. `removed` counts the removed tags. `undone` has the runs that were put back; True if all of
-    it was. `collected`: the runs whose garbage the registry is known to have collected, and since when."""
-    since = (collected or {}).get(record.run)
+    it was. `collected`: the runs whose garbage the registry has collected, or may have."""
+    found = (collected or {}).get(record.run)
+    since = None if found is None else found.since.isoformat(timespec="seconds")
+    is_certain = found is not None and not found.maybe
     return {
         "run": record.run,
         "when": record.started.isoformat(timespec="seconds"),
@@ -37,7 +39,8 @@ def run_object(
         "undoes": record.undoes or None,
         "by": record.user or None,
         "host": record.host or None,
-        "collected": None if since is None else since.isoformat(timespec="seconds"),
+        "collected": since if is_certain else None,
+        "maybe_collected": None if is_certain else since,
     }
 
 
@@ -49,7 +52,7 @@ def damage_text(record: RunRecord) -> str:
 def run_lines(
     records: Sequence[RunRecord],
     undone: Mapping[str, bool],
-    collected: Collection[str] = (),
+    collected: Mapping[str, Collected] | None = None,
     *,
     width: int | None = None,
 ) -> Iterator[str]:
@@ -72,7 +75,7 @@ def run_lines(
             _tags(record),
             _size(record),
             f"{record.user}@{record.host}" if has_hosts and record.host else record.user or "-",
-            _state(record, undone, is_short=width is not None) + (", collected" if record.run in collected else ""),
+            _state(record, undone, is_short=width is not None) + _collected((collected or {}).get(record.run)),
         ]
         for record in records
     ]
@@ -158,6 +161,10 @@ def _tags(record: RunRecord) -> str:
 def _size(record: RunRecord) -> str:
     size = record.reclaimable_bytes
     return "-" if size is None else size_text(max(size, 0))
+
+
+def _collected(found: Collected | None) -> str:
+    return "" if found is None else ", maybe collected" if found.maybe else ", collected"
 
 
 def _state(record: RunRecord, undone: Mapping[str, bool], *, is_short: bool) -> str:

@@ -6,16 +6,17 @@ A plan only reads; to learn whether the registry takes pushes, it begins an uplo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dregutil.errors import JournalError, RefusedError, StorageError, UsageError
-from dregutil.oci.names import Digest, Repository
+from dregutil.errors import InterruptedRunError, JournalError, RefusedError, StorageError, UsageError
+from dregutil.oci.names import Repository
 from dregutil.session.cleanup import CleanupSession
 
 if TYPE_CHECKING:
-    from dregutil.journal.collections import CollectionRecord
+    from dregutil.journal.collections import CollectionRecord, Collections
+    from dregutil.journal.record import RunRecord
     from dregutil.plan.collection import CollectionPlan, Comparison, FinalRun, Prediction, Refusal
     from dregutil.session.results import CollectionRun
     from dregutil.session.stop import Stop
@@ -65,7 +66,7 @@ class CollectingSession(CleanupSession):
         generation = await self._collector_generation(parsed, stored)
         collectors = possible_collectors(generation, parsed.collector)
         predictions = tuple(predicted(stored, collector) for collector in collectors)
-        final = tuple(self._made_final({digest for one in predictions for digest in one.swept}))
+        final = tuple(self._made_final(stored, [one.left for one in predictions]))
         not_writable, is_running = await self._state_of_registry(stored, assumed=assume_read_only)
         refusals = (*_prevented(predictions), *not_writable, *self._needed_records(final, kept))
         found = CollectionPlan(parsed, stored, predictions, final, refusals, kept, assume_read_only, is_running)
@@ -91,22 +92,25 @@ class CollectingSession(CleanupSession):
             for refusal in plan.refusals:
                 raise RefusedError(f"{refusal.why}; nothing was collected", advice=refusal.advice)
             collections = Collections(self.state)
+            self._settle(collections, plan.before)
             record = self._begun(plan, collections.new_name(datetime.now(UTC)))
             collections.write(record)
             output = collections.output(record.name)
             try:
                 ended = await run_collector(plan.command.words, output, event)
-            except (RefusedError, OSError):
+            except (InterruptedRunError, RefusedError, OSError):
                 collections.discard(record.name)
                 raise
             collected = time.monotonic()
             comparison, unread = self._compared(plan)
+            final = self._final_after(plan, is_known=comparison is not None and not ended.goes_on)
             seconds = (read - began, collected - read, time.monotonic() - collected)
-            result = CollectionRun(record.name, plan, ended, output, comparison, unread, seconds)
-            try:
-                collections.write(_ended(record, result))
-            except JournalError as error:
-                self._warn(error.message, error.advice)
+            result = CollectionRun(record.name, plan, ended, output, comparison, final, unread, seconds)
+            if not ended.goes_on:
+                try:
+                    collections.write(_ended(record, result))
+                except JournalError as error:
+                    self._warn(error.message, error.advice)
         return result
 
     def collections(self) -> tuple[CollectionRecord, ...]:
@@ -162,16 +166,18 @@ class CollectingSession(CleanupSession):
                     return (Refusal(what, "name this registry's own storage with --storage"),), is_running
         return (), is_running
 
-    def _made_final(self, swept: set[Digest]) -> Iterator[FinalRun]:
-        """The removals that cannot be undone, or not wholly, once `swept` is gone; newest first."""
+    def _made_final(self, before: StoredRegistry, after: Sequence[StoredRegistry]) -> Iterator[FinalRun]:
+        """The removals of which an undo can put back less in one of the storages `after` than in `before`; newest
+        first."""
+        from dregutil.journal.removed import removed_by
         from dregutil.plan.collection import FinalRun
-        from dregutil.storage.stored import references
+        from dregutil.plan.undoable import lost_to_undo
 
         for record, left in self.history.not_undone():
-            manifests = [intent.manifest for intents in left.values() for intent in intents]
-            needed = {digest for one in manifests for digest in (one.digest, *references(one))}
-            if not needed.isdisjoint(swept):
-                yield FinalRun(record.run, record.started, frozenset(needed & swept))
+            removed, others = removed_by(record), _others(record)
+            then = lost_to_undo(before, left, removed, others)
+            if any(lost_to_undo(stored, left, removed, others) - then for stored in after):
+                yield FinalRun(record.run, record.started, record.finished or record.started)
 
     def _needed_records(self, final: Sequence[FinalRun], kept: timedelta) -> Iterator[Refusal]:
         """Why what runs removed may not become final now."""
@@ -184,7 +190,7 @@ class CollectingSession(CleanupSession):
             how = f"{self._advise(open_runs[0][1])} continues it"
             yield Refusal(f"a run is not finished: {names}", how)
         after = datetime.now(UTC) - kept
-        young = [one.run for one in final if one.started > after]
+        young = [one.run for one in final if one.changed > after]
         damaged = [one.run for one in self.history.headers() if one.is_damaged and one.started > after]
         age = duration_as_written(kept)
         if young:
@@ -220,6 +226,32 @@ class CollectingSession(CleanupSession):
             [one.run for one in plan.final],
         )
 
+    def _settle(self, collections: Collections, stored: StoredRegistry) -> None:
+        """Find out what was taken by earlier collections that did not end, and record that."""
+        import msgspec
+
+        from dregutil.journal.removed import removed_by
+        from dregutil.plan.undoable import lost_to_undo
+
+        unended = [one for one in self.collections() if one.ended is None]
+        if not unended:
+            return
+        lost = {
+            record.run
+            for record, left in self.history.not_undone()
+            if lost_to_undo(stored, left, removed_by(record), _others(record))
+        }
+        for one in unended:
+            taken = [run for run in one.runs if run in lost]
+            now = datetime.now(UTC).replace(microsecond=0)
+            collections.write(msgspec.structs.replace(one, ended=now, runs=taken))
+
+    def _final_after(self, plan: CollectionPlan, *, is_known: bool) -> tuple[str, ...]:
+        """The runs that the collection took something of; if that is not known, those that were predicted."""
+        after = self._stored if is_known else None
+        predicted = tuple(one.run for one in plan.final)
+        return predicted if after is None else tuple(one.run for one in self._made_final(plan.before, [after]))
+
     def _compared(self, plan: CollectionPlan) -> tuple[Comparison | None, str]:
         """What the collection did, by the storage as it is now; or why that cannot be known."""
         from dregutil.plan.collection import compared, first_of
@@ -231,6 +263,14 @@ class CollectingSession(CleanupSession):
         if after.is_partial:
             return None, first_of([odd for odd in after.oddities if odd.unread])
         return compared(plan.before, after, plan.predictions), ""
+
+
+def _others(record: RunRecord) -> Mapping[Repository, Sequence[Repository]]:
+    """For each repository of a run those that its plan knew to have the same digests."""
+    found: dict[Repository, list[Repository]] = {}
+    for step in record.plan.steps:
+        found.setdefault(step.repository, []).extend(step.also_in)
+    return found
 
 
 def _prevented(predictions: Sequence[Prediction]) -> Iterator[Refusal]:

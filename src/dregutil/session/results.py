@@ -77,7 +77,8 @@ class ImageTag:
 @dataclass(frozen=True, slots=True)
 class CollectionRun:
     """A garbage collection that ran. `id` names its record, `output` is the file of what the collector printed.
-    `comparison` is what it did; None if the storage could not be read completely after it: `unread` says why.
+    `comparison` is what it did; None if the storage could not be read completely after it: `unread` says why. `final`:
+    the runs that can no longer be undone, or not wholly; if that is not known, those that were predicted.
     `seconds`: how long the reading before it took (0 if it was read for the plan), the collector, and the reading
     after it."""
 
@@ -86,19 +87,15 @@ class CollectionRun:
     exit: CollectorExit
     output: Path
     comparison: Comparison | None
+    final: tuple[str, ...] = ()
     unread: str = ""
     seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
-    def final(self) -> tuple[str, ...]:
-        """The runs that can no longer be undone, or not wholly; if that is not known, those that were predicted."""
-        freed = None if self.comparison is None else self.comparison.freed.keys()
-        return tuple(one.run for one in self.plan.final if freed is None or not one.digests.isdisjoint(freed))
-
-    @property
     def is_as_predicted(self) -> bool:
         """Whether the collector ended well, and did exactly what was predicted."""
-        return self.exit.code == 0 and self.comparison is not None and self.comparison.is_as_predicted
+        has_ended = self.exit.code == 0 and not self.exit.goes_on
+        return has_ended and self.comparison is not None and self.comparison.is_as_predicted
 
 
 @dataclass(frozen=True, slots=True)

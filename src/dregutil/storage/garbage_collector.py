@@ -9,7 +9,10 @@ blob that is not marked. Its generations differ (as read in `registry/storage/ga
   repository too. 3 goes down into the entries that the repository has, except into what it has marked already.
   Entries that are no manifests (BuildKit's caches) are marked like any other.
 - With `-m` only manifests that a tag of their repository names are gone into. On 2.8 the children of a tagged index
-  are thus swept, and the index is destroyed (distribution#3178).
+  are thus swept, and the index is destroyed (distribution#3178). The others lose their link: on 2.8 each, even if
+  another repository has a tag on it, on 3 those that are swept.
+- 3 deletes a repository's links to layers that were not marked when it had gone through that repository, even if a
+  later repository marks them: these blobs stay, and cannot be pulled there any more.
 
 `mark` does that in the collector's own order. `Marks` keeps the same marks up to date while manifests and tags go, in
 time that grows with what goes.
@@ -20,7 +23,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.manifest import OCI_ARTIFACT, Kind, Manifest
@@ -33,6 +36,7 @@ __all__ = [
     "Generation",
     "MarkedRepository",
     "Marks",
+    "after_collection",
     "is_untidy",
     "mark",
     "marked_repositories",
@@ -102,12 +106,34 @@ def mark(repositories: Iterable[MarkedRepository], collector: GarbageCollector) 
     """Everything that the collector marks, going through `repositories` in their order."""
     marked: set[Digest] = set()
     for repository in repositories:
-        tagged = set(repository.tags.values())
-        for manifest in repository.references:
-            if not collector.deletes_untagged or manifest in tagged:
-                marked.add(manifest)
-                _mark_references(repository, manifest, marked, collector)
+        _mark_repository(repository, marked, collector)
     return marked
+
+
+def after_collection(registry: StoredRegistry, collector: GarbageCollector) -> StoredRegistry:
+    """The storage as the collector leaves it, if it does not stop: blobs, manifests and links to layers."""
+    marked: set[Digest] = set()
+    left = dict(registry.repositories)
+    for repository in marked_repositories(registry, collector):
+        _mark_repository(repository, marked, collector)
+        held = left[repository.repository]
+        if collector.generation is Generation.V3 and not held.layers <= marked:
+            left[repository.repository] = replace(held, layers=held.layers & marked)
+    if collector.deletes_untagged:
+        kept = marked if collector.generation is Generation.V3 else frozenset[Digest]()
+        for name, held in left.items():
+            if _finds(collector, held):
+                left[name] = replace(held, revisions=held.revisions & {*kept, *held.tags.values()})
+    blobs = {digest: size for digest, size in registry.blobs.items() if digest in marked}
+    return replace(registry, repositories=left, blobs=blobs)
+
+
+def _mark_repository(repository: MarkedRepository, marked: set[Digest], collector: GarbageCollector) -> None:
+    tagged = set(repository.tags.values())
+    for manifest in repository.references:
+        if not collector.deletes_untagged or manifest in tagged:
+            marked.add(manifest)
+            _mark_references(repository, manifest, marked, collector)
 
 
 def _mark_references(

@@ -110,8 +110,7 @@ class _StorageReader:
     def read(self, place: str) -> StoredRegistry:
         repositories = {found.name: found for found in self._repositories()}
         for found in repositories.values():
-            layers = (digest for _, digest in self._linked(f"repositories/{found.name}/_layers"))
-            found.layers = frozenset(digest for digest in layers if digest is not None)
+            found.layers = frozenset(self._layers(f"repositories/{found.name}/_layers"))
         self._read_revisions(repositories.values())
         self._read_tags(repositories.values())
         self._read_uploads(repositories.values())
@@ -173,6 +172,14 @@ class _StorageReader:
                 if digest is None:
                     self._odd(path, "its name is not a digest")
                 yield path, digest
+
+    def _layers(self, folder: str) -> Iterator[Digest]:
+        """The layers that a repository has links to. The collector of 3 deletes a link and leaves its folder."""
+        linked = list(self._linked(folder))
+        sizes = self.files.sizes([f"{self.base}{path}/link" for path, _ in linked])
+        for (_, digest), size in zip(linked, sizes, strict=True):
+            if digest is not None and size is not None:
+                yield digest
 
     def _digest(self, text: str) -> Digest | None:
         known = self._digests.get(text)

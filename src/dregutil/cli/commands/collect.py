@@ -12,7 +12,7 @@ from dregutil.cli.interrupt import stop_on_signals
 from dregutil.cli.opened import opened
 from dregutil.cli.output import emit, note
 from dregutil.cli.settings import Settings
-from dregutil.errors import RefusedError, UsageError
+from dregutil.errors import RefusedError, UsageError, escaped
 from dregutil.plan.collection import CollectionPlan
 from dregutil.report.collection import (
     collection_object,
@@ -27,7 +27,7 @@ from dregutil.session.results import CollectionRun
 
 __all__ = ["collect"]
 
-_FIRST = "interrupted: the collector was sent SIGINT; what it freed is compared when it has ended"
+_FIRST = "interrupted: the collector is sent SIGINT; what it freed is compared when it has ended"
 _SECOND = "still waiting for the collector; another signal ends dregutil at once, and the collector may go on"
 
 
@@ -64,7 +64,7 @@ def _question(settings: Settings, plan: CollectionPlan) -> str:
 def _report(settings: Settings, run: CollectionRun) -> int:
     emit(settings, [collection_object(run)], freed_lines(run))
     for why, advice in problem_lines(run):
-        sys.stderr.write(f"dregutil: {why}\n  {advice}\n")
+        sys.stderr.write(f"dregutil: {escaped(why)}\n  {escaped(advice)}\n")
     if run.plan.is_running and run.comparison is not None and run.comparison.freed:
         note(settings, "restart the registry before it takes pushes: its cache may name what is gone")
     if run.is_as_predicted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -12,11 +13,12 @@ from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
-from dregutil.journal.collections import Collections, collected_by
+from dregutil.journal.collections import Collected, CollectionRecord, Collections, collected_by
 from dregutil.journal.oci_layout import write_layout
 from dregutil.journal.record import RunRecord
 from dregutil.journal.removed import collected_runs, undo_states
 from dregutil.journal.store import RunStore
+from dregutil.report.collection import unended_lines
 from dregutil.report.runs import damage_text, run_head_lines, run_lines, run_object, step_lines, step_objects
 from dregutil.report.terminal import width_of
 from dregutil.retention.holds import HELD_FOR
@@ -53,10 +55,21 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
     collections, unread = Collections(settings.state_dir).read()
     for why in unread:
         note(settings, why)
-    collected = {**collected_runs(records), **collected_by(collections)}
+    for line in unended_lines(collections):
+        note(settings, line)
+    collected = _collected(records, collections)
     lines = run_lines(records, undone, collected, width=width_of(sys.stdout))
     emit(settings, [run_object(record, undone, collected) for record in records], lines)
     return PARTIAL if damaged or newer else 0
+
+
+def _collected(records: Sequence[RunRecord], collections: Sequence[CollectionRecord]) -> Mapping[str, Collected]:
+    """What of the runs was collected: by collections that ended, as undos found it, or maybe by one that did not."""
+    found = dict(collected_by(collections))
+    for run, since in collected_runs(records).items():
+        if run not in found or found[run].maybe:
+            found[run] = Collected(since)
+    return found
 
 
 def _show(record: RunRecord, settings: Settings, store: RunStore) -> int:

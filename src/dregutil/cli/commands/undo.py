@@ -20,7 +20,7 @@ from dregutil.cli.removed import list_removed
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import NotFoundError, UsageError
-from dregutil.journal.collections import collected_by
+from dregutil.journal.collections import Collected, collected_by
 from dregutil.journal.record import RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.report.removal import lost_by_interruption_line
@@ -128,13 +128,18 @@ def _record(args: argparse.Namespace, settings: Settings, registry: Session) -> 
         raise
 
 
-def _tell(settings: Settings, work: _Work, collected: datetime | None, *, details: bool) -> None:
+def _tell(settings: Settings, work: _Work, collected: Collected | None, *, details: bool) -> None:
     record, plan = work.record, work.plan
     images = f", {', '.join(map(str, plan.images))}" if plan.images else ""
     note(settings, f"{record.run}{images}: {record.plan.command}")
     if collected is not None:
-        when = f"{collected:%Y-%m-%d %H:%M} UTC"
-        note(settings, f"the registry's garbage was collected since, {when}: what is still there can come back")
+        when = f"{collected.since:%Y-%m-%d %H:%M} UTC"
+        how = (
+            f"a garbage collection of {when} did not end"
+            if collected.maybe
+            else (f"the registry's garbage was collected since, {when}")
+        )
+        note(settings, f"{how}: what is still there can come back")
     if record.damaged:
         note(settings, f"{damage_text(record)}; what only these lines recorded does not come back")
     for line in plan_problem_lines(plan, details=details):
