@@ -35,7 +35,8 @@ def known_collected(history: RunHistory) -> Mapping[str, datetime]:
             with suppress(JournalError):
                 undos.append(history.store.get(header.run))
     recorded, _ = Collections(history.store.folder).read(history.registry)
-    return {**collected_runs(undos), **collected_by(recorded)}
+    certain = {run: found.since for run, found in collected_by(recorded).items() if not found.maybe}
+    return {**collected_runs(undos), **certain}
 
 
 def pending_runs(history: RunHistory, collected: Mapping[str, datetime]) -> Iterator[PendingRun]:
