@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 QUICK: dict[str, list[str] | None] = {
     "crawl": [],
     "memory": ["10000", "100000"],
+    "refresh": ["100", "20"],
     "inventory": ["1000000"],
     "du": ["10200", "200000"],
     "report": ["10200"],

@@ -44,10 +44,12 @@ def until(look: Callable[[], _Found]) -> _Found:
 class Listening:
     """A registry of the kind `server` and what listens to it; both are started by `with`."""
 
-    def __init__(self, folder: Path, server: type[DistributionServer] = DistributionServer) -> None:
+    def __init__(
+        self, folder: Path, server: type[DistributionServer] = DistributionServer, endpoint: str = ENDPOINT
+    ) -> None:
         self.port = free_port()
         self.folder = folder
-        self.server = server(folder / "registry", auth=ENDPOINT.format(port=self.port))
+        self.server = server(folder / "registry", auth=endpoint.format(port=self.port))
         self.program = Program(self.server.url, folder)
         (folder / "token").write_text("secret\n")
         self.listener: subprocess.Popen[str] | None = None

@@ -24,16 +24,18 @@ from dregutil.pulls.store import PullStore
 WEB = Repository("shop/web")
 
 
-def notification(*numbers: int, times: Mapping[int, datetime] | None = None) -> bytes:
+def notification(
+    *numbers: int, agent: str = "docker/28", second: int = 30, times: Mapping[int, datetime] | None = None
+) -> bytes:
     """Pulls, each of an image of its own; `times`: when, by number, if not all at once."""
 
     def event(number: int) -> dict[str, Any]:
         return {
             "id": f"id-{number}",
-            "timestamp": times[number].isoformat() if times else "2026-11-26T16:12:30Z",
+            "timestamp": times[number].isoformat() if times else f"2026-11-26T16:12:{second}Z",
             "action": "pull",
             "target": {"repository": WEB, "digest": Digest.of(str(number).encode())},
-            "request": {"useragent": "docker/28"},
+            "request": {"useragent": agent},
             "source": {"addr": "vm:5000", "instanceID": "a"},
         }
 
@@ -72,6 +74,23 @@ async def test_notifications_at_once_share_a_transaction(store: PullStore) -> No
         assert listener.counts.events == 60
         assert listener.counts.commits < 60
     assert len(store.pulls(WEB).digests) == 60
+
+
+async def test_pulls_that_do_not_count_are_written_once_a_second(store: PullStore) -> None:
+    """A refresh of ours, and a scanner, cause one for each tag. What is marked is waited for."""
+    async with listening(store) as (listener, url, session):
+        for number in range(20):
+            agent = "dregutil" if number % 2 else "trivy/0.60"
+            assert await send(session, f"{url}/events", notification(number, agent=agent)) == 204
+        assert listener.counts.commits == 1
+        assert await send(session, f"{url}/events", notification(20, agent="dregutil", second=31)) == 204
+        assert listener.counts.commits == 2
+        assert await send(session, f"{url}/events", notification(21, agent="dregutil/ab12", second=31)) == 204
+        assert store.has_marked("dregutil/ab12")
+        assert await send(session, f"{url}/events", notification(22, second=31)) == 204
+        assert [*store.pulls(WEB).digests] == [Digest.of(b"22")]
+    (source,) = store.sources()
+    assert [(span.since.second, span.until.second) for span in source.spans] == [(30, 31)]
 
 
 async def test_what_comes_twice_counts_once(store: PullStore) -> None:

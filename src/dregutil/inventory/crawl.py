@@ -41,17 +41,20 @@ async def crawl(
     repositories: Sequence[Repository] | None = None,
     *,
     known: Inventory | None = None,
+    believed: Inventory | None = None,
     on_progress: Callable[[CrawlProgress], None] | None = None,
     for_policy: bool = False,
 ) -> CrawlResult:
     """Read all tags of the registry, or of `repositories` only; the result is then not `complete`. Tags in `known` that
-    are listed are not resolved: they keep the digest that they have there. `for_policy`: a policy is applied to them,
+    are listed are not resolved: they keep the digest that they have there. So do all tags of a repository if they are
+    those that `believed` has of it. `for_policy`: a policy is applied to them,
     see `ListedTags`.
 
     A repository that fails is named in the result. Raises UnreachableError if the registry does not answer, LoginError
     if it accepts the login for nothing, and what `Registry.repositories` raises.
     """
     work = _Crawl(registry, known or Inventory(), on_progress, ListedTags(registry, for_policy=for_policy))
+    work.believed = believed or Inventory()
     started, began = time.monotonic(), datetime.now(UTC)
     await work.run(repositories)
     return CrawlResult(
@@ -66,6 +69,7 @@ async def crawl(
         began,
         listings=work.listed.listings,
         doubted=work.listed.doubted,
+        believed=work.believed_tags,
     )
 
 
@@ -92,6 +96,8 @@ class _Crawl:
     ) -> None:
         self.registry = registry
         self.known = known
+        self.believed = Inventory()
+        self.believed_tags = 0
         self.found = Inventory()
         self.failed: dict[Repository, DregutilError] = {}
         self.partly: dict[Repository, Mapping[Tag, Digest]] = {}
@@ -156,6 +162,11 @@ class _Crawl:
             return
         if not tags:
             self._repositories_done += 1
+            return
+        believed = self.believed.tags(name)
+        if believed and believed.keys() == set(tags):
+            self.believed_tags += len(believed)
+            self._take(name, believed)
             return
         known = self.known.tags(name)
         kept = {tag: known[tag] for tag in tags if tag in known} if known else {}

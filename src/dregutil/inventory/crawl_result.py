@@ -72,7 +72,8 @@ class CrawlResult:
     `doubted` says of others how that list differs from the registry's: it was not used.
 
     `others` are repositories of the catalog (the first 10,000), if one that was asked for has no tags: its name may be
-    mistyped.
+    mistyped. `mark` is what had been notified when a crawl of the whole registry began (`NotifiedChanges`). `believed`:
+    how many tags were not read, because no change of them was notified, or the list of their repository is unchanged.
     """
 
     inventory: Inventory
@@ -92,6 +93,8 @@ class CrawlResult:
     doubted: Mapping[Repository, str] = field(default_factory=dict)
     others: Sequence[Repository] = ()
     age: float | None = None
+    mark: tuple[int, int] = (0, 0)
+    believed: int = 0
 
     @property
     def shown(self) -> Inventory:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["IGNORED", "IgnoredAgents", "agent_name"]
+__all__ = ["IGNORED", "IgnoredAgents", "agent_name", "marked_agent"]
 
-IGNORED = ("dregutil", "trivy", "grype", "clair", "renovate", "renovatebot", "diun")
+_OWN = "dregutil"
+IGNORED = (_OWN, "trivy", "grype", "clair", "renovate", "renovatebot", "diun")
 _LONGEST = 80  # characters of an agent that are kept
 
 
@@ -20,11 +21,21 @@ def agent_name(user_agent: str) -> str:
     return "" if first == "-" else first[:_LONGEST]
 
 
+def marked_agent(mark: str) -> str:
+    """The User-Agent of a request of this program that is known again by its mark."""
+    return f"{_OWN}/{mark}"
+
+
 class IgnoredAgents:
     """The names of agents that do not count, compared in full and without regard to case."""
 
     def __init__(self, names: Iterable[str] = IGNORED) -> None:
-        self._names = frozenset(name.strip().lower() for name in names) | {"dregutil"}
+        self._names = frozenset(name.strip().lower() for name in names) | {_OWN}
+
+    @staticmethod
+    def is_marked(agent: str) -> bool:
+        """Whether it is a `marked_agent`."""
+        return agent.startswith(f"{_OWN}/")
 
     def ignores(self, agent: str) -> bool:
         """Whether the pulls of an agent, `name` or `name/version`, do not count."""

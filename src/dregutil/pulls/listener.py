@@ -1,6 +1,7 @@
 """Receives a registry's notifications over HTTP and records them.
 
-An answer 204 means that the events are on the disk: the registry keeps them in memory until then. Notifications that
+An answer 204 means that the events are on the disk: the registry keeps them in memory until then. Pulls that do not
+count are written once a second: a refresh of ours, and a scanner, cause one for each tag. Notifications that
 arrive while a transaction is written share the next one. A notification with a malformed event is accepted, without
 that event. If it were refused, the registry would retry it endlessly and send nothing else.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +32,7 @@ __all__ = ["PATH", "Listener", "ListenerCounts"]
 
 PATH = "/events"
 _MOST_IDS = 100_000  # identities of events that are remembered: a registry repeats what it got no answer to
+_MOST_PROCESSES = 1000  # of a registry
 _LONGEST_STOP = 10.0  # seconds for requests in progress
 
 _log = logging.getLogger("dregutil.pulls")
@@ -56,6 +59,7 @@ class Listener:
         self._token = f"Bearer {token}".encode() if token else b""
         self._ignored = ignored or IgnoredAgents()
         self._seen: OrderedDict[str, None] = OrderedDict()
+        self._heard: dict[str, int] = {}  # the last written second of each process of the registry
         self._waiting: list[Event] = []
         self._written: asyncio.Future[None] | None = None
         self._has_more = asyncio.Event()
@@ -111,10 +115,16 @@ class Listener:
             self.counts.malformed += envelope.malformed
             _log.warning("%d malformed events were left out", envelope.malformed)
         try:
-            await self._record(envelope.events)
+            await self._record([event for event in envelope.events if self._says_something(event)])
         except DregutilError as error:
             return web.Response(status=503, text=f"{error.message}\n")
         return web.Response(status=204)
+
+    def _says_something(self, event: Event) -> bool:
+        """False for a pull that does not count, in a second of which it is written that pulls are notified."""
+        if event.action != "pull" or self._ignored.is_marked(event.agent) or not self._ignored.ignores(event.agent):
+            return True
+        return self._heard.get(event.instance, -1) < _second(event)
 
     async def _record(self, events: Sequence[Event]) -> None:
         """Return once the events are durable. Raises JournalError."""
@@ -157,6 +167,15 @@ class Listener:
         self.counts.commits += 1
         self.counts.events += len(fresh)
         self.counts.doubles += len(events) - len(fresh)
+        if len(self._heard) > _MOST_PROCESSES:
+            self._heard.clear()
+        for event in fresh:
+            self._heard[event.instance] = max(_second(event), self._heard.get(event.instance, 0))
         self._seen.update((event.id, None) for event in fresh if event.id)
         while len(self._seen) > _MOST_IDS:
             self._seen.popitem(last=False)
+
+
+def _second(event: Event) -> int:
+    """When it happened, in seconds since 1970; a time in the future is now."""
+    return int(min(event.time.timestamp(), time.time()))

@@ -87,10 +87,26 @@ class PullStore:
             for number, kind, name in self._rows("SELECT id, kind, name FROM source ORDER BY id")
         )
 
-    def changed(self) -> Mapping[Repository, datetime]:
-        """The repositories of which a push, mount or delete was notified, with the time of the last one."""
-        rows = self._rows("SELECT name, changed FROM repository WHERE changed IS NOT NULL ORDER BY name")
-        return {Repository(name): _moment(at) for name, at in rows}
+    def counted(self, name: str) -> int:
+        """A counter: of notifications with a `change`, and of the processes of a registry that came after another one
+        (`instance`); also the last change that is `forgotten`."""
+        found = self._rows("SELECT value FROM counter WHERE name = ?", (name,))
+        return int(found[0][0]) if found else 0
+
+    def has_marked(self, agent: str) -> bool:
+        """Whether a request with a `marked_agent` was notified, of the last hundred."""
+        return bool(self._rows("SELECT 1 FROM marked WHERE agent = ?", (agent,)))
+
+    def changed_since(self, number: int) -> Mapping[Repository, frozenset[Tag]]:
+        """The repositories of which a change was notified after that with a number, each with the tags that were pushed
+        or deleted. Changes may have been forgotten."""
+        found: dict[Repository, set[Tag]] = {}
+        for name, tag in self._rows(
+            "SELECT name, tag FROM change JOIN repository ON repository.id = change.repository WHERE number > ?",
+            (number,),
+        ):
+            found.setdefault(Repository(name), set()).update([Tag(tag)] if tag else [])
+        return {name: frozenset(tags) for name, tags in found.items()}
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query; none if nothing was recorded."""

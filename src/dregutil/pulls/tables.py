@@ -14,7 +14,7 @@ __all__ = ["VERSION", "has_begun", "lay_out", "version_of"]
 
 VERSION = 1
 _SCHEMA = (
-    "CREATE TABLE repository (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, changed INTEGER)",
+    "CREATE TABLE repository (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     "CREATE TABLE agent (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     "CREATE TABLE source (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, name))",
     # `reference` is the bytes of a digest, or the text of a tag: SQLite does not take one for the other.
@@ -24,6 +24,13 @@ _SCHEMA = (
     " PRIMARY KEY (source, since)) WITHOUT ROWID",
     "CREATE TABLE gap (source INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL, why TEXT NOT NULL,"
     " PRIMARY KEY (source, since)) WITHOUT ROWID",
+    # A tag that was pushed or deleted, or, with an empty name, a repository of which something else changed. `number`
+    # grows with each notification that says so; those up to `forgotten` were dropped.
+    "CREATE TABLE change (repository INTEGER NOT NULL, tag TEXT NOT NULL, number INTEGER NOT NULL,"
+    " PRIMARY KEY (repository, tag)) WITHOUT ROWID",
+    "CREATE INDEX change_number ON change (number)",
+    "CREATE TABLE marked (id INTEGER PRIMARY KEY, agent TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     # A process of the registry that sends events; `replaced`: another one took its place.
     "CREATE TABLE instance (source INTEGER NOT NULL, name TEXT NOT NULL, address TEXT NOT NULL,"
     " last INTEGER NOT NULL, replaced INTEGER NOT NULL, PRIMARY KEY (source, name)) WITHOUT ROWID",

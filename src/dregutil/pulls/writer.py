@@ -19,6 +19,10 @@ __all__ = ["Batch", "LogPosition", "PullWriter", "batch_of", "batch_of_listings"
 
 _MOST_AGENTS = 500  # names; those that no pull refers to any more are dropped beyond that
 _MOST_INSTANCES = 200
+_MOST_CHANGES = 200_000
+_MOST_MARKED = 100
+_COUNTED_EVERY = 1000  # numbers of changes
+_CHANGE = "INSERT OR REPLACE INTO change VALUES (?, ?, ?)"
 _MOST_LOG_FILES = 1000
 _PULL = (
     "INSERT INTO pull VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
@@ -28,15 +32,16 @@ _PULL = (
 
 @dataclass(slots=True)
 class Batch:
-    """What is recorded together. `pulls`: the last time and its agent; `changed`: repositories that were pushed to, or
-    deleted from; `instances`: processes of the registry by name and address, with their first and last time.
-    `recorded`: a time that belongs to all that the source has recorded since it began. Times are in seconds since
-    1970."""
+    """What is recorded together. `pulls`: the last time and its agent; `changed`: tags that were pushed or deleted, and
+    with None repositories of which something else changed; `instances`: processes of the registry by name and address,
+    with their first and last time. `recorded`: a time that belongs to all that the source has recorded since it began.
+    `marked`: the agents of requests that this program has marked. Times are in seconds since 1970."""
 
     pulls: dict[tuple[Repository, Tag | Digest], tuple[int, str]] = field(default_factory=dict)
-    changed: dict[Repository, int] = field(default_factory=dict)
+    changed: set[tuple[Repository, Tag | None]] = field(default_factory=set)
     instances: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     recorded: tuple[int, int] | None = None
+    marked: set[str] = field(default_factory=set)
 
     def add(self, repository: Repository, reference: Tag | Digest, at: int, agent: str) -> None:
         known = self.pulls.get((repository, reference))
@@ -78,10 +83,12 @@ def batch_of(events: Iterable[Event], ignored: IgnoredAgents, now: datetime) -> 
         first, last = batch.instances.get(key, (at, at))
         batch.instances[key] = (min(first, at), max(last, at))
         if event.action != "pull":
-            batch.changed[event.repository] = max(at, batch.changed.get(event.repository, 0))
+            batch.changed.add((event.repository, event.tag))
         elif event.digest is not None and event.is_of_manifest:
             since, until = batch.recorded or (at, at)
             batch.recorded = (min(since, at), max(until, at))
+            if ignored.is_marked(event.agent):
+                batch.marked.add(event.agent)
             if not ignored.ignores(event.agent):
                 batch.add(event.repository, event.digest, at, event.agent)
     return batch
@@ -113,10 +120,10 @@ class PullWriter:
         with self.transaction():
             source = self._source_id()
             self._write_pulls(batch, source)
-            rows = [(at, self._id("repository", name)) for name, at in batch.changed.items()]
-            self._database.executemany(
-                "UPDATE repository SET changed = max(?1, coalesce(changed, 0)) WHERE id = ?2", rows
-            )
+            if batch.changed:
+                self._write_changes(batch)
+            if batch.marked:
+                self._write_marked(batch.marked)
             for (instance, address), (first, last) in sorted(batch.instances.items(), key=lambda one: one[1]):
                 self._write_instance(source, instance, address, first, last)
             if batch.recorded is not None:
@@ -157,6 +164,31 @@ class PullWriter:
             self._database.execute("DELETE FROM agent WHERE id NOT IN (SELECT agent FROM pull)")
             self._known.clear()
 
+    def _write_changes(self, batch: Batch) -> None:
+        number = self._count("change")
+        rows = [(self._id("repository", name), tag or "", number) for name, tag in batch.changed]
+        self._database.executemany(_CHANGE, rows)
+        if number % _COUNTED_EVERY:
+            return
+        kept = self._database.execute("SELECT count(*) FROM change").fetchone()[0]
+        if kept > _MOST_CHANGES:
+            middle = self._database.execute(
+                "SELECT number FROM change ORDER BY number LIMIT 1 OFFSET ?", (kept // 2,)
+            ).fetchone()[0]
+            self._database.execute("DELETE FROM change WHERE number <= ?", (middle,))
+            self._database.execute("INSERT OR REPLACE INTO counter VALUES ('forgotten', ?)", (middle,))
+
+    def _write_marked(self, agents: Iterable[str]) -> None:
+        self._database.executemany("INSERT OR IGNORE INTO marked (agent) VALUES (?)", [(one,) for one in agents])
+        self._database.execute("DELETE FROM marked WHERE id <= (SELECT max(id) FROM marked) - ?", (_MOST_MARKED,))
+
+    def _count(self, name: str) -> int:
+        """Count one more, and return the number."""
+        found = self._database.execute(
+            "INSERT INTO counter VALUES (?, 1) ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value", (name,)
+        )
+        return int(found.fetchone()[0])
+
     def _write_instance(self, source: int, name: str, address: str, first: int, last: int) -> None:
         """Note that a process of the registry sent events. A new one may have replaced one whose last events are lost,
         as a registry keeps its queue in memory: that is a gap, of a second at least. At another address, in the same
@@ -172,6 +204,7 @@ class PullWriter:
             (source, address),
         ).fetchone()
         if before is not None:
+            self._count("instance")
             self._database.execute(
                 "UPDATE instance SET replaced = 1 WHERE source = ? AND name = ?", (source, before[0])
             )

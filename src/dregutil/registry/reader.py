@@ -188,14 +188,14 @@ class Registry:
         async for page, last in self._pages(path, self._pull(repository), what, repository, size):
             yield names_of(page, "tags", Tag.parse), last
 
-    async def resolve(self, repository: Repository, reference: Tag | Digest) -> Resolved | None:
-        """The digest that `reference` names; None if the registry has no such manifest.
+    async def resolve(self, repository: Repository, reference: Tag | Digest, *, agent: str = "") -> Resolved | None:
+        """The digest that `reference` names; None if the registry has no such manifest. `agent` is sent as User-Agent.
 
         If the server names no digest, the manifest is read and hashed. Old Nexus answers 404 to every HEAD: until one
         was answered in a repository, a denied HEAD is followed by a GET, and if that works no HEAD is sent again.
         """
         method = self._learnt.manifest_method
-        answer = await self._learnt.uncached.manifest(method, repository, reference, self._pull(repository))
+        answer = await self._learnt.uncached.manifest(method, repository, reference, self._pull(repository), agent)
         if method == "HEAD" and answer.status == 200:
             self._learnt.heads_worked.add(repository)
         elif method == "HEAD" and answer.status in _DENIED_HEAD and repository not in self._learnt.heads_worked:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from collections.abc import Mapping
 
 from yarl import URL
 
@@ -35,15 +36,17 @@ class Uncached:
         self._takes_queries = True
 
     async def manifest(
-        self, method: str, repository: Repository, reference: Tag | Digest, scopes: tuple[str, ...]
+        self, method: str, repository: Repository, reference: Tag | Digest, scopes: tuple[str, ...], agent: str = ""
     ) -> Answer:
         """The answer to GET or HEAD of a manifest. Raises as `Transport.send` does."""
         path = f"/v2/{repository}/manifests/{reference}"
-        is_tag = isinstance(reference, Tag)
-        answer = await self._manifest(method, path, scopes, is_tag=is_tag)
+        is_tag, headers = isinstance(reference, Tag), _ACCEPT_MANIFESTS
+        if agent:
+            headers = {**headers, "User-Agent": agent}
+        answer = await self._manifest(method, path, scopes, headers, is_tag=is_tag)
         # The content of a digest never changes: a cache may have it, but cannot know that it is missing.
         if is_aged(answer) and (is_tag or answer.status == 404):
-            answer = await self._manifest(method, path, scopes, is_tag=is_tag)
+            answer = await self._manifest(method, path, scopes, headers, is_tag=is_tag)
             if is_aged(answer):
                 self.cached.add(repository)
         return answer
@@ -60,13 +63,15 @@ class Uncached:
                 self.cached.add(repository)
         return answer
 
-    async def _manifest(self, method: str, path: str, scopes: tuple[str, ...], *, is_tag: bool) -> Answer:
+    async def _manifest(
+        self, method: str, path: str, scopes: tuple[str, ...], headers: Mapping[str, str], *, is_tag: bool
+    ) -> Answer:
         is_unseen = is_tag and self._takes_queries
         url = self._transport.url(f"{path}?{self._query()}" if is_unseen else path)
-        answer = await self._transport.send(method, url, scopes, headers=_ACCEPT_MANIFESTS, longest=MAX_MANIFEST_BYTES)
+        answer = await self._transport.send(method, url, scopes, headers=headers, longest=MAX_MANIFEST_BYTES)
         if answer.status == 400 and is_unseen:
             plain = await self._transport.send(
-                method, self._transport.url(path), scopes, headers=_ACCEPT_MANIFESTS, longest=MAX_MANIFEST_BYTES
+                method, self._transport.url(path), scopes, headers=headers, longest=MAX_MANIFEST_BYTES
             )
             if plain.status != 400:
                 self._takes_queries = False

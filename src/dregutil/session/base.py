@@ -323,15 +323,6 @@ class SessionBase:
         for name, digests in found.items():
             self._indexes[name] = self._indexes.get(name, frozenset()) | digests
 
-    def _save(self, inventory: Inventory) -> None:
-        """Write the cache file; an error is a warning."""
-        if self.cache is not None:
-            try:
-                with self.cache.lock():
-                    self.cache.write(inventory)
-            except OSError as error:
-                self._warn_of_cache(error.strerror or error)
-
     def _update_cache(self, changed: Callable[[Inventory], Mapping[Repository, Mapping[Any, Digest]]]) -> None:
         """Replace some repositories in the cache file, if there is one; an error is a warning."""
         if self.cache is not None:

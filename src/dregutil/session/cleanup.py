@@ -141,7 +141,7 @@ class CleanupSession(UndoSession):
         policies = self._with_logs(policies, path)
         source = await self.crawl_whole(for_policy=True)
         if source.complete:
-            self._save(source.inventory)
+            self._save(source)
         self._note(source, path, must=must_note)
         self._learn_indexes(self.records.missing_digests(source.inventory))
         untagged = await self.find_untagged(policies, source)

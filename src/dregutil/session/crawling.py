@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from dregutil.errors import (
@@ -19,14 +19,15 @@ from dregutil.errors import (
     RegistryError,
 )
 from dregutil.inventory.crawl_result import CrawlResult
+from dregutil.inventory.refreshed import Refreshed, RefreshedFile
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Repository
-from dregutil.select.named import parse_repositories
 from dregutil.session.checking import CheckingSession
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dregutil.session.notified import NotifiedChanges
 
 __all__ = ["CrawlingSession"]
 
@@ -50,7 +51,7 @@ class CrawlingSession(CheckingSession):
         asked = None if self._options.get("refresh") else only
         found = self._learn(await self._crawl(asked, for_policy=for_policy))
         if found.complete:
-            self._save(found.inventory)
+            self._save(found)
         return found
 
     def in_cache(self) -> Inventory | None:
@@ -71,45 +72,18 @@ class CrawlingSession(CheckingSession):
             return None
         return self._learn(CrawlResult(known, age=self.cache.age(time.time())))
 
-    async def crawl(self, *repositories: str, only_new: bool = False) -> CrawlResult:
-        """Read the tags of the registry, or of some repositories. The cache file, if there is one, is updated.
-
-        `only_new`: read the lists, and resolve only the tags that the cache file does not have. The others keep the
-        digest that they have there, also if they were moved; so the age of the cache file stays, and nothing is noted.
-
-        A crawl of the whole registry is compared with the last one, because a catalog or a list may omit entries, and
-        noted in the records of when tags came. A repository that could not be read is named in the result. Raises
-        UnreachableError and LoginError, and CatalogClosedError if the registry lists no repositories.
-        """
-        names = parse_repositories(repositories, self.address) if repositories else None
-        known = self.in_cache() if only_new else None
-        if names is not None or known is not None:
-            if names is None:
-                found = await self.crawl_whole(known=known)
-            else:
-                found = self._learn(await self._crawl(names, known=known))
-            gone = known.repositories if names is None and known is not None and found.complete else ()
-            fresh = {
-                name: found.inventory.tags(name)
-                for name in {*(names or found.inventory.repositories), *gone} - found.failed.keys()
-            }
-            self._update_cache(lambda _: fresh)
-            return found
-        found = await self.crawl_whole()
-        if found.complete:
-            self._save(found.inventory)
-        self._note(found)
-        return found
-
-    async def crawl_whole(self, *, known: Inventory | None = None, for_policy: bool = False) -> CrawlResult:
+    async def crawl_whole(
+        self, *, known: Inventory | None = None, believed: Inventory | None = None, for_policy: bool = False
+    ) -> CrawlResult:
         """Read all tags of the registry, also those that its catalog or lists omit; nothing is saved or noted.
 
-        Tags in `known` are only listed. `for_policy`: a policy counts them, so a service's list that may have tags
+        Tags in `known` are only listed, and so are repositories whose tags in `believed` are those of their list.
+        `for_policy`: a policy counts them, so a service's list that may have tags
         without a manifest is not used.
         """
         from dregutil.inventory.crawl_whole import with_unlisted_repositories, with_unlisted_tags
 
-        found = await self._crawl(None, known=known, for_policy=for_policy)
+        found = await self._crawl(None, known=known, believed=believed, for_policy=for_policy)
         records = self.records
         async with self.connected() as registry:
             if self.listed is None:
@@ -150,15 +124,23 @@ class CrawlingSession(CheckingSession):
         return found
 
     async def _crawl(
-        self, only: Sequence[Repository] | None, *, known: Inventory | None = None, for_policy: bool = False
+        self,
+        only: Sequence[Repository] | None,
+        *,
+        known: Inventory | None = None,
+        believed: Inventory | None = None,
+        for_policy: bool = False,
     ) -> CrawlResult:
-        """Crawl the registry, or some repositories; tags in `known` are only listed. Without a catalog, the
+        """Crawl the registry, or some repositories; `known` and `believed` as in `crawl_whole`. Without a catalog, the
         repositories are those of the option, or otherwise those of the storage."""
         from dregutil.inventory.crawl import crawl
 
         wanted = self.listed if only is None else only
+        mark = self._notified.mark() if only is None else (0, 0)
         async with self.connected() as registry:
-            read = partial(crawl, registry, known=known, on_progress=self._tell, for_policy=for_policy)
+            read = partial(
+                crawl, registry, known=known, believed=believed, on_progress=self._tell, for_policy=for_policy
+            )
             try:
                 found = await read(wanted)
             except (AccessError, RegistryError) as closed:
@@ -169,7 +151,34 @@ class CrawlingSession(CheckingSession):
                 found = replace(found, without_catalog=closed.message)
         absent = any(name not in found.failed and not found.inventory.tags(name) for name in only or ())
         others = (self.listed or await self._near_names()) if absent else ()
-        return replace(found, complete=only is None and not found.failed, others=others)
+        return replace(found, complete=only is None and not found.failed, others=others, mark=mark)
+
+    @cached_property
+    def _notified(self) -> NotifiedChanges:
+        from dregutil.session.notified import NotifiedChanges
+
+        return NotifiedChanges(self.state, self.identity)
+
+    def _save(self, found: CrawlResult, last: Refreshed | None = None) -> None:
+        """Write the cache file; an error is a warning. `last`: what is noted of the refresh, by default that the whole
+        registry was read."""
+        if self.cache is None:
+            return
+        try:
+            with self.cache.lock():
+                self.cache.write(found.inventory)
+        except OSError as error:
+            self._warn_of_cache(error.strerror or error)
+            return
+        if last is None and found.began is not None:
+            last = Refreshed(found.began, *found.mark)
+        if last is not None:
+            with suppress(OSError):  # the next refresh then reads the whole registry
+                self._refreshed.write(self.cache.path, last)
+
+    @property
+    def _refreshed(self) -> RefreshedFile:
+        return RefreshedFile(self.state, self.identity)
 
     def _note(self, found: CrawlResult, path: Path | None = None, *, must: bool = False) -> None:
         """Note a crawl of the whole registry in the records; `path` is the file of the policy that uses them. Raises

@@ -17,7 +17,7 @@ from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Reference, Repository, Tag
 from dregutil.select.named import parse_named
 from dregutil.select.version import tag_order
-from dregutil.session.crawling import CrawlingSession
+from dregutil.session.refreshing import RefreshingSession
 
 if TYPE_CHECKING:
     from dregutil.inventory.inspect import InspectedImage
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ReadingSession"]
 
 
-class ReadingSession(CrawlingSession):
+class ReadingSession(RefreshingSession):
     """A session that reads."""
 
     async def tags(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:

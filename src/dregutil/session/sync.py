@@ -136,8 +136,10 @@ class Session(CollectionVerbs, OverviewVerbs, PullVerbs):
         cached = self._session.cached()  # needs no event loop
         return cached or self._run(self._session.inventory(only=only, for_policy=for_policy))
 
-    def crawl(self, *repositories: str, only_new: bool = False) -> CrawlResult:
-        return self._run(self._session.crawl(*repositories, only_new=only_new))
+    def crawl(
+        self, *repositories: str, only_new: bool = False, full: bool = False, max_age: timedelta | None = None
+    ) -> CrawlResult:
+        return self._run(self._session.crawl(*repositories, only_new=only_new, full=full, max_age=max_age))
 
     def crawl_whole(self, *, known: Inventory | None = None, for_policy: bool = False) -> CrawlResult:
         return self._run(self._session.crawl_whole(known=known, for_policy=for_policy))

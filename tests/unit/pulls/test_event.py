@@ -137,6 +137,7 @@ def test_what_counts_as_a_pull() -> None:
             event(action="delete", target={"repository": "shop/api", "tag": "1.0"}),
             event(timestamp="2099-01-01T00:00:00Z", target={**event()["target"], "digest": Digest.of(b"two")}),
             event(request={"useragent": "dregutil"}, target={**event()["target"], "digest": Digest.of(b"three")}),
+            event(request={"useragent": "dregutil/ab12"}, target={**event()["target"], "digest": Digest.of(b"four")}),
         )
     ).events
     batch = batch_of(listed, IgnoredAgents(), now)
@@ -147,4 +148,5 @@ def test_what_counts_as_a_pull() -> None:
         DIGEST: at,
         Digest.of(b"two"): int(now.timestamp()),  # a clock that is wrong
     }
-    assert batch.changed == {"shop/web": at, "shop/api": at}
+    assert {name for name, _ in batch.changed} == {"shop/web", "shop/api"}
+    assert batch.marked == {"dregutil/ab12"}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dregutil.errors import JournalError
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.pulls import writer as writer_module
 from dregutil.pulls.pull import SourceKind, Span
 from dregutil.pulls.store import PullStore
 from dregutil.pulls.writer import Batch
@@ -132,6 +133,7 @@ def test_a_restart_within_a_second_is_a_gap_of_a_second(tmp_path: Path) -> None:
         for instance in "ab":
             writer.write(Batch(instances={(instance, "vm:5000"): (NOON, NOON)}, recorded=(NOON, NOON)))
     (source,) = store.sources()
+    assert store.counted("instance") == 1
     assert [(gap.since, gap.until) for gap in source.gaps] == [(moment(NOON), moment(NOON + 1))]
 
 
@@ -155,9 +157,26 @@ def test_spans_are_joined_where_they_touch(
 def test_a_push_is_kept_as_a_change(tmp_path: Path) -> None:
     store = PullStore(tmp_path, "registry.example.com")
     with store.writer(SourceKind.EVENTS, "one") as writer:
-        writer.write(Batch(changed={WEB: NOON}))
-        writer.write(Batch(changed={WEB: NOON - 5, Repository("shop/api"): NOON}))
-    assert store.changed() == {WEB: moment(NOON), Repository("shop/api"): moment(NOON)}
+        writer.write(Batch(changed={(WEB, Tag("1.0"))}))
+        writer.write(Batch(changed={(WEB, None), (Repository("shop/api"), None)}, marked={"dregutil/ab"}))
+    assert store.changed_since(0) == {WEB: {"1.0"}, Repository("shop/api"): frozenset()}
+    assert store.changed_since(1) == {WEB: frozenset(), Repository("shop/api"): frozenset()}
+    assert store.changed_since(2) == {}
+    assert (store.counted("change"), store.counted("forgotten")) == (2, 0)
+    assert store.has_marked("dregutil/ab")
+    assert not store.has_marked("dregutil/cd")
+
+
+def test_old_changes_are_forgotten_and_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "_MOST_CHANGES", 10)
+    monkeypatch.setattr(writer_module, "_COUNTED_EVERY", 4)
+    store = PullStore(tmp_path, "registry.example.com")
+    with store.writer(SourceKind.EVENTS, "one") as writer:
+        for number in range(15):
+            writer.write(Batch(changed={(WEB, Tag(f"1.{number}"))}))
+    forgotten = store.counted("forgotten")
+    assert 0 < forgotten < 15
+    assert store.changed_since(forgotten) == {WEB: {f"1.{number}" for number in range(forgotten, 15)}}
 
 
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -181,12 +200,13 @@ def test_a_newer_version_is_not_touched(tmp_path: Path) -> None:
 def test_nothing_is_written_if_a_part_fails(tmp_path: Path) -> None:
     store = PullStore(tmp_path, "registry.example.com")
     record(store, (ONE, NOON, "docker/28"))
-    batch = Batch(changed={WEB: NOON, Repository("shop/api"): 2**70})  # SQLite has no such number
+    batch = Batch(changed={(WEB, None)}, instances={("a", "vm:5000"): (NOON, 2**70)})  # SQLite has no such number
     batch.add(WEB, ONE, NOON + 5, "docker/29")
     with store.writer(SourceKind.EVENTS, "one") as writer, pytest.raises(OverflowError):
         writer.write(batch)
     assert store.pulls(WEB).digests[ONE].at == moment(NOON)
-    assert store.changed() == {}
+    assert store.changed_since(0) == {}
+    assert store.counted("change") == 0
 
 
 @pytest.mark.parametrize("recorded", [True, False])

@@ -13,16 +13,18 @@ from dregutil.cli.repositories import PARTIAL, absent_lines
 from dregutil.cli.settings import Settings
 from dregutil.inventory.tags import Inventory
 from dregutil.select.named import parse_repositories
+from dregutil.select.quantity import parse_duration
 
 __all__ = ["refresh"]
 
 
 def refresh(args: argparse.Namespace, settings: Settings) -> int:
     named = parse_repositories(args.repo, settings.address)
+    max_age = None if args.max_age is None else parse_duration(args.max_age)
     with opened(settings) as registry:
         before, started = registry.in_cache(), time.monotonic()
         is_partial = args.new and before is not None
-        source = registry.crawl(*named, only_new=args.new)
+        source = registry.crawl(*named, only_new=args.new, full=args.full, max_age=max_age)
     seconds = time.monotonic() - started
     merged = source.inventory
     if named or source.failed:
@@ -36,10 +38,26 @@ def refresh(args: argparse.Namespace, settings: Settings) -> int:
     change = None if before is None else _change(before, merged)
     if is_partial:
         note(settings, "tags that were moved keep their old digest: refresh without --new reads them again")
-    text = "" if change is None else change.text(are_moved_known=not is_partial)
+    if source.believed:
+        note(
+            settings,
+            f"{plural(source.believed, 'tag')} not read: {_why_not(args)}; refresh --full reads all",
+        )
+    are_moved_known = not is_partial and (args.max_age is None or not source.believed)
+    text = "" if change is None else change.text(are_moved_known=are_moved_known)
     line = f"{_summary(source.inventory)}, read in {seconds:.1f} s{text}"
-    emit(settings, [_object(source.inventory, seconds, change, are_moved_known=not is_partial)], [line])
+    emit(
+        settings,
+        [_object(source.inventory, seconds, change, are_moved_known=are_moved_known, believed=source.believed)],
+        [line],
+    )
     return PARTIAL if source.failed else 0
+
+
+def _why_not(args: argparse.Namespace) -> str:
+    if args.max_age is None:
+        return "no change of them was notified"
+    return f"the list of their repository is unchanged, and all was read less than {args.max_age} ago"
 
 
 def _summary(inventory: Inventory) -> str:
@@ -67,7 +85,7 @@ class _Change:
 
 
 def _object(
-    inventory: Inventory, seconds: float, change: _Change | None, *, are_moved_known: bool
+    inventory: Inventory, seconds: float, change: _Change | None, *, are_moved_known: bool, believed: int
 ) -> dict[str, object]:
     return {
         "repositories": len(inventory.repositories),
@@ -77,6 +95,7 @@ def _object(
         "new": None if change is None else change.new,
         "gone": None if change is None else change.gone,
         "moved": change.moved if change is not None and are_moved_known else None,
+        "believed": believed,
     }
 
 

@@ -59,7 +59,7 @@ function _shtab_dregutil_using
 end
 
 set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du report remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help
-set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --ignore-agent --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --output --password --plan --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --since --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -o -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --ignore-agent --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-age --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --output --password --plan --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --since --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -o -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -399,7 +399,7 @@ complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -
 complete -c dregutil -n '_shtab_dregutil_using report' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using report' -l output -s o -xka "(__fish_complete_path (commandline -ct))" -d 'the file; '"'"'-'"'"' is standard output (default)'
 complete -c dregutil -n '_shtab_dregutil_using report' -l plan -xka "(__fish_complete_path (commandline -ct))" -d 'show this plan, as --plan-out wrote it, with its reasons'
-complete -c dregutil -n '_shtab_dregutil_using report' -l policy -s f -xka "(__fish_complete_path (commandline -ct))" -d 'the policy file (default: the configured one)'
+complete -c dregutil -n '_shtab_dregutil_using report' -l policy -s f -xka "(__fish_complete_path (commandline -ct))" -d 'the policy file, or a folder of them, such as policies.d (default: the configured one)'
 complete -c dregutil -n '_shtab_dregutil_using report' -l since -xka "(_dregutil_values runs)" -d 'compare with this run (default: the last; sizes of a week ago)'
 complete -c dregutil -n '_shtab_dregutil_using report' -l check -d 'read every tag and index to see what is broken, as doctor does'
 complete -c dregutil -n '_shtab_dregutil_using report' -l storage -x -d 'the registry'"'"'s own storage, read only: a folder, s3://, gs:// or az://'
@@ -1003,6 +1003,8 @@ complete -c dregutil -n '_shtab_dregutil_using collect' -l log-format -xka "text
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a refresh -d 'Read the registry again and show what changed.'
 complete -c dregutil -n '_shtab_dregutil_using refresh' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using refresh' -l new -d 'read the lists, and resolve only tags that the cache does not have; moved tags keep their old digest'
+complete -c dregutil -n '_shtab_dregutil_using refresh' -l full -d 'read everything, also what was not notified as changed (see listen)'
+complete -c dregutil -n '_shtab_dregutil_using refresh' -l max-age -x -d 'if all was read less than that ago (12h), resolve only the tags of repositories whose list has changed'
 complete -c dregutil -n '_shtab_dregutil_using refresh' -l registry -o reg -xka "(_dregutil_values registries)" -d 'the registry: host[:port], a URL or a configured name [REGISTRY]'
 complete -c dregutil -n '_shtab_dregutil_using refresh' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'configuration file [DREGUTIL_CONFIG]; '"'"'None'"'"' for none'
 complete -c dregutil -n '_shtab_dregutil_using refresh' -l insecure -d 'allow plain HTTP and unknown certificates'

@@ -35,10 +35,19 @@ def _add_collect(parser: argparse.ArgumentParser) -> None:
 
 def _add_refresh(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("repo", nargs="*", metavar="REPO", help="repositories (default: all)")
-    parser.add_argument(
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument(
         "--new",
         action="store_true",
         help="read the lists, and resolve only tags that the cache does not have; moved tags keep their old digest",
+    )
+    extent.add_argument(
+        "--full", action="store_true", help="read everything, also what was not notified as changed (see listen)"
+    )
+    extent.add_argument(
+        "--max-age",
+        metavar="AGE",
+        help="if all was read less than that ago (12h), resolve only the tags of repositories whose list has changed",
     )
 
 
