@@ -141,8 +141,10 @@ class Session(CollectionVerbs, OverviewVerbs, PullVerbs):
     ) -> CrawlResult:
         return self._run(self._session.crawl(*repositories, only_new=only_new, full=full, max_age=max_age))
 
-    def crawl_whole(self, *, known: Inventory | None = None, for_policy: bool = False) -> CrawlResult:
-        return self._run(self._session.crawl_whole(known=known, for_policy=for_policy))
+    def crawl_whole(
+        self, *, known: Inventory | None = None, believed: Inventory | None = None, for_policy: bool = False
+    ) -> CrawlResult:
+        return self._run(self._session.crawl_whole(known=known, believed=believed, for_policy=for_policy))
 
     def tags(self, *repositories: str, **selectors: Unpack[Selectors]) -> tuple[ImageTag, ...]:
         return self._run(self._session.tags(*repositories, **selectors))
