@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from dregutil.select.selection import MatchRules
     from dregutil.session import AsyncSession, Session, connect, load_policy, open  # noqa: A004 - as one opens a file
     from dregutil.session.base import Options, Progress
-    from dregutil.session.results import Found, ImageTag, StorageCheckup, Weighed
+    from dregutil.session.results import Found, ImageTag, Overview, StorageCheckup, Weighed
     from dregutil.session.stop import Stop
     from dregutil.storage.collector import Collector
 
@@ -234,6 +234,7 @@ _PLACES = {
     "dregutil.session.results": (
         "Found",
         "ImageTag",
+        "Overview",
         "StorageCheckup",
         "Weighed",
     ),
@@ -299,6 +300,7 @@ __all__ = [
     "Options",
     "Outcome",
     "OutcomeUnknownError",
+    "Overview",
     "PartialError",
     "Plan",
     "PlanRefusedError",

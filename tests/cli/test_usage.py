@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dregutil
+from dregutil.errors import CacheError
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.contents.disk_usage import DiskUsage
 from dregutil.inventory.contents.measured import BY, SORTS, Measured, UsageRow
@@ -19,6 +21,7 @@ from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, Manifest, parse_manif
 from dregutil.oci.names import Digest, Repository
 from images import Pusher
 from program import Program, on_terminal
+from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
 from servers.memory import MemoryServer
 
@@ -365,3 +368,23 @@ def test_mistakes_are_usage_errors(program: Program, arguments: tuple[str, ...])
 def test_rows_show_what_is_shared() -> None:
     row = UsageRow(Repository("r"), None, None, 1, 1, 1, size=10, unique=4)
     assert row.shared == 6
+
+
+def test_sizes_are_measured_twice_and_those_of_before_are_not_mixed_up() -> None:
+    one, other = image((0, 1)), image((1, 2))
+    with ContentDatabase.private() as database:
+        database.add([one, other])
+        first = DiskUsage(database, [(Repository("a"), [("1", one.digest.key)])]).measure("repo")
+        assert [row.repository for row in first.rows()] == ["a"]
+        second = DiskUsage(database, [(Repository("b"), [("1", other.digest.key)])]).measure("repo")
+        assert [row.repository for row in second.rows()] == ["b"]
+        with pytest.raises(CacheError, match="can no longer be read"):
+            list(first.rows())
+
+
+def test_a_session_weighs_more_than_once(registry_server: DistributionServer, pusher: Pusher) -> None:
+    pusher.push_image("shop/web", "1.0", seed="one")
+    with dregutil.open(registry_server.url) as registry:
+        by_tag = [row.size for row in registry.disk_usage(by="tag").rows()]
+        assert [row.size for row in registry.disk_usage().rows()] == by_tag
+        assert registry.overview().space.total == sum(by_tag)

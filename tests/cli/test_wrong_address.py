@@ -48,6 +48,7 @@ ASKING: dict[str, list[tuple[str, ...]]] = {
     "doctor": [(), ("--quick",)],
     "refresh": [(), (SHOP,)],
     "pulls": [()],
+    "report": [(), ("-f", "policy.yml", "--format", "md")],
 }
 # `collect` collects where no registry answers, too: it may be stopped.
 NOT_ASKING = {"plan", "history", "config", "completion", "help", "listen", "collect"}

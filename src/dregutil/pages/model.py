@@ -206,21 +206,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     source: str
     kind: Literal["plan", "policy"]
-    made: datetime | None
-    sum: str | None
-    command: str | None
-    refused: str | None
-    tags: int
-    untagged: int
-    signature_tags: int
-    held_back: int
-    frees: int
-    exact: bool
-    because: str
-    groups: list[PlanGroup]
-    groups_left_out: int
-    left_out: dict[str, str]
-    changes: PlanChanges | None
+    made: datetime | None = None
+    sum: str | None = None
+    command: str | None = None
+    refused: str | None = None
+    tags: int = 0
+    untagged: int = 0
+    signature_tags: int = 0
+    held_back: int = 0
+    frees: int = 0
+    exact: bool = False
+    because: str = ""
+    groups: list[PlanGroup] = []
+    groups_left_out: int = 0
+    left_out: dict[str, str] = {}
+    changes: PlanChanges | None = None
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

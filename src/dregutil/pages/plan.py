@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from dregutil.journal.record import RunRecord
 from dregutil.journal.removed import Removed
@@ -43,13 +44,13 @@ class PlanFound:
 
 def plan_part(found: PlanFound, limits: Limits) -> model.Plan:
     """The plan as a report shows it."""
-    plan = found.plan
+    plan, kind = found.plan, _kind(found)
     if plan is None:
-        return _no_plan(found)
+        return model.Plan(source=label(found.source), kind=kind, refused=label(found.refused))
     groups = _Groups(plan, found.judgement, limits).groups()
     return model.Plan(
         source=label(found.source),
-        kind="plan" if found.is_file else "policy",
+        kind=kind,
         made=plan.made_at,
         sum=plan_sum(plan),
         command=label(found.command) or None,
@@ -68,26 +69,8 @@ def plan_part(found: PlanFound, limits: Limits) -> model.Plan:
     )
 
 
-def _no_plan(found: PlanFound) -> model.Plan:
-    return model.Plan(
-        source=label(found.source),
-        kind="plan" if found.is_file else "policy",
-        made=None,
-        sum=None,
-        command=None,
-        refused=label(found.refused) or None,
-        tags=0,
-        untagged=0,
-        signature_tags=0,
-        held_back=0,
-        frees=0,
-        exact=False,
-        because="",
-        groups=[],
-        groups_left_out=0,
-        left_out={},
-        changes=None,
-    )
+def _kind(found: PlanFound) -> Literal["plan", "policy"]:
+    return "plan" if found.is_file else "policy"
 
 
 _Group = tuple[str, str]  # policy, repository

@@ -26,7 +26,8 @@ rect.s { fill: url(#hatch); } #hatch line { stroke: var(--hatch); stroke-width: 
 .c0 { fill: #a8c7e6; } .c1 { fill: #f2c894; } .c2 { fill: #b4d9ae; } .c3 { fill: #e6b3b3; }
 .c4 { fill: #cdbce3; } .c5 { fill: #d8c3b0; } .c6 { fill: #efc1de; } .c7 { fill: #bfe0df; }
 @media (prefers-color-scheme: dark) { :root { --alarm: #f2b8b5; --outline: #eee; --hatch: #999; --paper: #222; } }
-@media (max-width: 40rem) { body { margin: .75rem auto; padding: 0 .6rem; } th, td { padding: .2rem .35rem; } }
+@media (max-width: 40rem) { body { margin: .75rem auto; padding: 0 .6rem; } th, td { padding: .2rem .35rem; }
+  svg text { display: none; } }
 @media print {
   @page { size: A4; margin: 14mm; }
   body { font-size: 9.5pt; max-width: none; margin: 0; padding: 0; }

@@ -39,7 +39,6 @@ class OverviewSession(UsageSession):
         Raises NotFoundError for a run that is not recorded, UsageError for an undo, JournalError, and the errors of
         reading.
         """
-        from dregutil.journal.pending import known_collected, pending_runs
         from dregutil.session.results import Overview
 
         named = None if since is None else self._removal(since)
@@ -55,13 +54,19 @@ class OverviewSession(UsageSession):
             None if gathered.referrers is None else gathered.referrers.unasked,
             self._with_runs(gathered.left_behind),
         )
+        before = self._measured_before(found, now - _WEEK if named is None else named.started)
+        return self._with_past(replace(found, before=before), named, policy)
+
+    def _with_past(self, found: Overview, named: RunRecord | None, policy: str | Path | None) -> Overview:
+        """Add what recorded runs did."""
+        from dregutil.journal.pending import known_collected, pending_runs
+
         history = self.history
         last = history.last_removal()
         compared = named or (last if policy is None else history.last_removal(str(absolute(Path(policy)))))
         collected = known_collected(history)
         return replace(
             found,
-            before=self._measured_before(found, now - _WEEK if named is None else named.started),
             last=last,
             last_left={} if last is None else history.left_by(last),
             compared=compared,
