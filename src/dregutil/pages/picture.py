@@ -91,11 +91,12 @@ def _name(node: Node, above: str) -> str:
 
 
 def _fitted(text: str, frame: Frame) -> str:
-    """`text` if it fits into a frame, or what fits of its end."""
+    """`text` if it fits into a frame, or its last part if that does; otherwise what fits of that."""
     room = int((frame.width - 8) / _LETTER)
     if frame.height < _LINE + 4 or room < 4:
         return ""
-    return text if len(text) <= room else f"…{text[-(room - 1) :]}"
+    last = text.rpartition("/")[2]
+    return next((one for one in (text, last) if len(one) <= room), f"{last[: room - 1]}…")
 
 
 def _rectangle(part: _Part) -> str:

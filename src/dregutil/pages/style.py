@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["STYLE"]
 
 STYLE = """:root { color-scheme: light dark; --line: #8886; --alarm: #b3261e; }
-:root { --ink: #1b1b1b; --outline: #1b1b1b; --hatch: #555; --paper: #fff; }
+:root { --outline: #1b1b1b; --hatch: #555; --paper: #fff; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 1.5rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 header p, footer { opacity: .8; } footer { margin-top: 2rem; font-size: .85rem; }
@@ -19,7 +19,8 @@ th, td { text-align: left; vertical-align: top; padding: .2rem .6rem; border-bot
 tbody th { font-weight: inherit; min-width: 6rem; overflow-wrap: anywhere; unicode-bidi: isolate; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 svg { width: 100%; height: auto; display: block; border: 1px solid var(--line); }
-svg text { font: 12px system-ui, sans-serif; fill: var(--ink); pointer-events: none; }
+svg text { font: 12px system-ui, sans-serif; fill: #1b1b1b; pointer-events: none; }
+svg text { paint-order: stroke; stroke: #fffc; stroke-width: 3px; }
 rect { stroke: var(--paper); stroke-width: .6; } .o0, .o1 { fill: none; pointer-events: none; stroke: var(--outline); }
 .o0 { stroke-width: 2.4; } .o1 { stroke-width: 1; }
 rect.s { fill: url(#hatch); } #hatch line { stroke: var(--hatch); stroke-width: 2.5; }

@@ -119,6 +119,7 @@ def test_what_could_not_be_read_is_a_finding() -> None:
     failed = CrawlResult(Inventory({WEB: {Tag("1"): digest("1")}}), failed={API: DregutilError("500")})
     unreadable = {digest("1"): DregutilError("gone"), digest("2"): DregutilError("gone")}
     rows = findings(overview(source=failed, unreadable=unreadable), None, "dregutil {}".format)
+    assert findings(overview(source=failed), Checked("registry", ()), str) == []  # the check says it
     assert {one.found for one in rows} == {
         "shop/api: 500",
         f"shop/web@{digest('1').short}: gone",
