@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -18,7 +17,7 @@ from dregutil.pages.model import Report
 from dregutil.pages.parts import Part, Table, parts
 from dregutil.pages.picture import picture
 from dregutil.pages.style import STYLE
-from dregutil.report.markup import html_row, html_text
+from dregutil.report.markup import html_head, html_row, html_text
 
 __all__ = ["LARGEST", "encoded", "fitted", "page"]
 
@@ -48,13 +47,9 @@ def page(report: Report, script: str = "", style: str = "") -> str:
 
 
 def _lines(report: Report, script: str, style: str) -> Iterator[str]:
-    title = html_text(f"{report.registry}: report of {report.made:%Y-%m-%d}")
-    yield from ("<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">')
-    yield f'<meta http-equiv="Content-Security-Policy" content="{html.escape(_policy(script))}">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield '<meta name="referrer" content="no-referrer">'
-    yield '<link rel="icon" href="data:,">'  # otherwise a browser asks the server for one
-    yield from (f"<title>{title}</title>", f"<style>\n{STYLE}\n{style}</style>", "</head>", "<body>")
+    title = f"{report.registry}: report of {report.made:%Y-%m-%d}"
+    yield from html_head(title, f"{STYLE}\n{style}".rstrip(), _policy(script))
+    yield "<body>"
     yield '<main id="report">'
     yield from _head(report)
     for part in parts(report):

@@ -227,7 +227,7 @@ def _health(report: Report) -> Part:
     how = {
         "registry": "Every tag and index was read.",
         "storage": "The registry's own storage was read.",
-        "records": "Only what the last reading and the records show; `--check` reads every tag and index.",
+        "records": "Only what the last reading and the records show; with --check every tag and index is read.",
     }[health.checked]
     rows = tuple((one.check, one.found, one.command or "-") for one in health.findings)
     tables = (Table("Findings", ("What", "Found", "Command"), rows),) if rows else ()

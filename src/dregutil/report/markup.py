@@ -8,12 +8,22 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from dregutil.errors import escaped
 
-__all__ = ["html_row", "html_text", "markdown_table", "markdown_text"]
+__all__ = ["html_head", "html_row", "html_text", "markdown_table", "markdown_text"]
 
 # What begins markup inside a line; `:` and `@` begin links and mentions where a renderer looks for them.
 _MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~$]")
 _LINK = re.compile(r"(?<=[A-Za-z]):(?=//)|(?<=\bwww)\.|@")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def html_head(title: str, style: str, policy: str) -> Iterator[str]:
+    """The lines of a page up to its body. `policy` is its Content-Security-Policy."""
+    yield from ("<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">')
+    yield f'<meta http-equiv="Content-Security-Policy" content="{html.escape(policy)}">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield '<meta name="referrer" content="no-referrer">'
+    yield '<link rel="icon" href="data:,">'  # otherwise a browser asks the server for one
+    yield from (f"<title>{html_text(title)}</title>", f"<style>\n{style}\n</style>", "</head>")
 
 
 def html_text(text: str) -> str:

@@ -165,7 +165,7 @@ def test_the_script_of_the_bundle_is_allowed_by_its_hash_alone() -> None:
     summed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{summed}';" in html.unescape(text)
     assert f"<script>{script}</script>" in text
-    assert "p { color: red }</style>" in text
+    assert "p { color: red }\n</style>" in text
 
 
 def test_every_table_has_a_caption_and_headers() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 
 from dregutil.report.after_cleanup.model import CleanupReport
 from dregutil.report.after_cleanup.sections import Section, facts, headline, sections
-from dregutil.report.markup import html_row, html_text
+from dregutil.report.markup import html_head, html_row, html_text
 
 __all__ = ["page"]
 
@@ -28,13 +27,9 @@ def page(report: CleanupReport) -> str:
 
 
 def _lines(report: CleanupReport) -> Iterator[str]:
-    title = html_text(headline(report))
-    yield from ("<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">')
-    yield f'<meta http-equiv="Content-Security-Policy" content="{html.escape(_POLICY)}">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield '<meta name="referrer" content="no-referrer">'
-    yield '<link rel="icon" href="data:,">'  # otherwise a browser asks the server for one
-    yield from (f"<title>{title}</title>", f"<style>\n{_STYLE}\n</style>", "</head>", "<body>", f"<h1>{title}</h1>")
+    title = headline(report)
+    yield from html_head(title, _STYLE, _POLICY)
+    yield from ("<body>", f"<h1>{html_text(title)}</h1>")
     yield "<div><table>"
     for name, value in facts(report):
         yield f'<tr><th scope="row">{html_text(name)}</th><td>{html_text(value)}</td></tr>'
