@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Grounds, Plan, Step
+from dregutil.plan.model import Grounds, Plan, Step, StepKind
 from dregutil.pulls.pull import Pull, Source
 from dregutil.retention.lists_since import lists_naming, named_since, no_longer_doomed
 from dregutil.retention.names import name_rules
@@ -19,6 +19,7 @@ from dregutil.retention.verdict import Judgement, Verdict
 
 __all__ = ["Since", "since_by_lists", "since_by_pulls", "with_grounds"]
 
+_ROOTS = (StepKind.IMAGE, StepKind.INDEX)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 Since: TypeAlias = Mapping[tuple[Repository, Digest], Mapping[Tag | None, str]]
@@ -78,22 +79,27 @@ def since_by_pulls(
 ) -> Since:
     """What of a plan stays by what is known of pulls now: it was pulled since the plan was made, a pull that counts
     became known since then, or pulls are not recorded any more. `last` returns the last pull of a step."""
-    made = plan.made_at.replace(
-        microsecond=0
-    )  # what was pulled in the second of the plan may have been pulled after it
+    made = plan.made_at.replace(microsecond=0)  # a pull in the second of the plan may have come after it
     unknown = newly_unknown(policies, sources, made, now)
     found: dict[tuple[Repository, Digest], Mapping[Tag | None, str]] = {}
     for repository, steps in plan.by_repository.items():
-        longest = longest_pulled_within(policies, repository)
+        counts_since = made - longest_pulled_within(policies, repository)
         is_unknown = any(applies_to(policy, repository) for policy in unknown)
         for step in steps:
-            pull = last(step)
-            if pull is not None and pull.at >= made:
-                why = "pulled since the plan was made"
-            elif pull is not None and pull.at > (step.grounds.pulled or _NEVER) and pull.at > made - longest:
-                why = f"known by now: pulled on {pull.at:%Y-%m-%d %H:%M} UTC"
-            else:
-                why = "whether it was pulled since the plan was made is not recorded" if is_unknown else ""
+            why = _pulled_text(step, last(step), made, counts_since)
+            if not why and is_unknown and step.kind in _ROOTS:
+                why = "whether it was pulled since the plan was made is not recorded"
             if why:
                 found[repository, step.digest] = {None: why}
     return found
+
+
+def _pulled_text(step: Step, pull: Pull | None, made: datetime, counts_since: datetime) -> str:
+    """Why a pull keeps the image of a step; empty if it does not. `counts_since`: from when pulls keep anything."""
+    if pull is None:
+        return ""
+    if pull.at >= made:
+        return "pulled since the plan was made"
+    # Pulls of what goes along with a root are among those of the root.
+    is_new = step.kind in _ROOTS and pull.at > (step.grounds.pulled or _NEVER)
+    return f"known by now: pulled on {pull.at:%Y-%m-%d %H:%M} UTC" if is_new and pull.at > counts_since else ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dregutil.oci.names import Repository, Tag
 from dregutil.plan.grounds import since_by_pulls
@@ -29,6 +31,7 @@ def kept(
     until: float = 0.0,
     since: float = 100,
     repository: str = "app",
+    kind: StepKind = StepKind.IMAGE,
 ) -> str:
     """Why the one image of a plan that was made 5 days ago stays. `pulled`: its last pull, days ago; `before`: that
     which was known when the plan was made; `since` and `until`: what is recorded."""
@@ -39,7 +42,7 @@ def kept(
     known = None if before is None else ago(before)
     digest = digest_of("1")
     grounds = Grounds(pulled=known)
-    step = Step(1, Action.DELETE, Repository(repository), digest, (Tag("1"),), StepKind.IMAGE, "p", grounds=grounds)
+    step = Step(1, Action.DELETE, Repository(repository), digest, (Tag("1"),), kind, "p", grounds=grounds)
     pull = None if pulled is None else Pull(APP, digest, ago(pulled), "", SourceKind.LOG)
     sources = [Source(SourceKind.LOG, "one", (Span(ago(since), ago(until)),))]
     found = since_by_pulls(Plan("r", ago(5), "", (step,)), POLICY, sources, NOW, lambda _: pull)
@@ -72,3 +75,23 @@ def test_everything_stays_if_pulls_were_not_recorded_since() -> None:
 def test_what_was_not_recorded_when_the_plan_was_made_is_no_reason_now() -> None:
     assert kept(pulled=None, since=12) == ""
     assert kept(pulled=None, since=12, until=3) == ""
+
+
+@pytest.mark.parametrize("kind", [StepKind.CHILD, StepKind.REFERRER])
+def test_what_goes_along_stays_only_with_what_it_belongs_to(kind: StepKind) -> None:
+    """A pull of a child is one of its index, whose step says what was known of it."""
+    assert kept(pulled=40, kind=kind) == ""
+    assert kept(pulled=None, until=3, kind=kind) == ""
+    assert kept(pulled=4, kind=kind) == "pulled since the plan was made"
+
+
+ages = st.none() | st.floats(0, 120)
+
+
+@given(ages, ages, ages, st.floats(0, 4), st.sampled_from(StepKind))
+def test_more_evidence_of_pulls_keeps_no_less(
+    before: float | None, some: float | None, more: float | None, until: float, kind: StepKind
+) -> None:
+    latest = min((one for one in (some, more) if one is not None), default=None)
+    if kept(pulled=some, before=before, until=until, kind=kind):
+        assert kept(pulled=latest, before=before, until=until, kind=kind)
