@@ -7,6 +7,7 @@
     tables       the file in the state folder; writer adds to it, store opens and reads it
     listener     receives notifications over HTTP
     log_files    reads files of logs, and remembers how far
+    find_logs    finds the logs that a policy names
     coverage     since when everything was recorded
     evidence     the last pull of a tag, with what it refers to
 

@@ -21,6 +21,8 @@ __all__ = ["LogSession"]
 class LogSession(PullSession):
     """A session that reads, knows of pulls, and reads the access logs of policies."""
 
+    _warned_of_copy = False
+
     def _with_logs(self, policies: PolicySet, path: Path | None) -> PolicySet:
         """Policies that know which recorded sources their access logs are; what is new in these is recorded first.
         `path` is the file of the policies. What cannot be recorded counts in this session, and a warning says so.
@@ -34,6 +36,7 @@ class LogSession(PullSession):
         if not asks_for_pulls(policies) or not any(entry.files for entry in entries):
             return policies
         folder = policy_folder(path)
+        self._copied_pulls = None  # something else may have recorded pulls since
         read = (replace(entry, names=self._read_logs(entry, folder)) if entry.files else entry for entry in entries)
         return replace(policies, protect=replace(policies.protect, pulls=tuple(read)))
 
@@ -65,5 +68,7 @@ class LogSession(PullSession):
             if self._copied_pulls is not None:
                 raise
             self._copied_pulls = self._pull_store.copy_in_memory()
-            self._warn(f"{error.message}; what the access logs say counts in this run only", error.advice)
+            if not self._warned_of_copy:
+                self._warn(f"{error.message}; what the access logs say counts in this run only", error.advice)
+            self._warned_of_copy = True
             return self._read_log(self._copied_pulls, path, line_format, ignored)
