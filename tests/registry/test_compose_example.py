@@ -127,12 +127,14 @@ def test_what_is_new_or_pulled_or_runs_stays(running: tuple[Server, Pusher]) -> 
 
     refused = server.run("./collect", code=5)
     assert "could not be undone" in refused
+    with Pusher(server.composed.url, headers=NO_PULL) as again:  # the registry was started again, twice
+        again.push_image("tools/ci", "3", seed="it takes pushes")
     runs_are_older(server.state, timedelta(hours=21))
     gone = [digest for tag, digest in before.items() if tag in REMOVED]
     assert all(server.blob(digest).exists() for digest in gone)
     server.run("./collect")
     assert not [digest for digest in gone if server.blob(digest).exists()]
-    with Pusher(server.composed.url, headers=NO_PULL) as again:  # the registry was started again
+    with Pusher(server.composed.url, headers=NO_PULL) as again:
         assert {tag: again.tags("shop/web")[tag] for tag in kept} == {tag: before[tag] for tag in kept}
         assert all(again.is_whole("shop/web", tag) for tag in kept)
         again.push_image("shop/web", "2.0", seed="after")
