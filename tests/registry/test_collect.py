@@ -147,7 +147,8 @@ def test_where_pushes_are_denied_it_is_not_known(older: Stage, tmp_path: Path) -
 
     def answer(request: Request) -> Answer | None:
         denied = b'{"errors": [{"code": "DENIED", "message": "no"}]}'
-        return Answer(403, denied, {"Content-Type": "application/json"}) if request.method == "POST" else None
+        is_upload = request.method in ("POST", "PUT")
+        return Answer(403, denied, {"Content-Type": "application/json"}) if is_upload else None
 
     with older.running(), Proxy(older.server.port, before=answer) as proxy:
         program = Program(proxy.url, tmp_path)
@@ -282,6 +283,8 @@ def test_a_push_during_the_collection_is_reported(stage: Stage) -> None:
     assert done.returncode == 1
     assert "tags pushed, moved or deleted meanwhile: shop/late:1.0" in done.stderr
     assert "pushed meanwhile" in done.stderr
+    assert "the registry was not read-only during the collection" in done.stderr
+    assert "differs from what was predicted: " not in done.stderr  # what was predicted to go went, and nothing else
     assert "DAMAGED" not in done.stderr
     stage.pull("shop/late:1.0")
 

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -14,11 +16,13 @@ from pathlib import Path
 
 from dregutil.errors import InterruptedRunError, RefusedError
 from dregutil.files import is_locked
+from dregutil.oci.names import Digest
 from dregutil.storage.collector_command import CollectorCommand, generation_of
 from dregutil.storage.garbage_collector import Generation
 
-__all__ = ["CollectorExit", "command_generation", "run_collector"]
+__all__ = ["CollectorExit", "command_generation", "dry_run", "run_collector"]
 
+_ELIGIBLE = "blob eligible for deletion: "
 _LONGEST_VERSION = 10.0  # seconds
 _BETWEEN_LOOKS = 0.05  # seconds
 _LAST_LOOKS = 20  # how often it is asked whether a child of the command still runs
@@ -42,9 +46,9 @@ class CollectorExit:
 
 
 async def command_generation(command: CollectorCommand) -> Generation | None:
-    """Which generation the command's program says that it is; None if it does not say, or other words come before
-    `garbage-collect`: those may do anything."""
-    if not command.is_plain:
+    """Which generation the command's program says that it is; None if it does not say, is a script, or other words come
+    before `garbage-collect`: those may do anything, a collection too."""
+    if not command.is_plain or _is_script(command.words[0]):
         return None
     try:
         process = await asyncio.create_subprocess_exec(
@@ -64,6 +68,49 @@ async def command_generation(command: CollectorCommand) -> Generation | None:
         await process.wait()
         return None
     return generation_of(shown.decode(errors="replace"))
+
+
+async def dry_run(command: CollectorCommand) -> frozenset[Digest] | None:
+    """The blobs that the command's own dry run names; None if it is to be quiet. Raises RefusedError if it fails."""
+    if command.is_quiet:
+        return None
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command.dry_run,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except OSError as error:
+        raise _cannot_start(command.words, error) from error
+    found: set[Digest] = set()
+    last = ""
+    try:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            last = line.decode(errors="replace").strip() or last
+            if last.startswith(_ELIGIBLE):
+                found.add(Digest(last.removeprefix(_ELIGIBLE)))
+        code = await process.wait()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        raise
+    if code:
+        raise RefusedError(
+            f"the collector's dry run fails: {last or f'exit code {code}'}; nothing was collected",
+            advice=f"`{shlex.join(command.dry_run)}` shows all of it",
+        )
+    return frozenset(found)
+
+
+def _is_script(program: str) -> bool:
+    path = shutil.which(program)
+    try:
+        with Path(path or program).open("rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
 
 
 async def run_collector(words: Sequence[str], output: Path, stop: asyncio.Event) -> CollectorExit:

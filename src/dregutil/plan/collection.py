@@ -29,6 +29,7 @@ __all__ = [
     "first_of",
     "named",
     "predicted",
+    "tags_on_placeholders",
 ]
 
 _MOST_NAMED = 5
@@ -106,7 +107,8 @@ class CollectionPlan:
 class Comparison:
     """What a collection did. `freed`: the bytes of each blob that is gone. `kept` was predicted to go and is there,
     `taken` is gone and was to stay, `added` came meanwhile. `changed`: tags that came, moved or went meanwhile.
-    `broken`: tags that lack something now and did not before. Tags are `repository:tag`."""
+    `broken`: tags that lack something now and did not before, as `repository:tag`, and `broken_untagged`: manifests
+    without a tag that came meanwhile and lack something, as `repository@digest`."""
 
     freed: Mapping[Digest, int]
     kept: Mapping[Digest, int]
@@ -114,6 +116,7 @@ class Comparison:
     added: Mapping[Digest, int]
     changed: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    broken_untagged: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -122,7 +125,12 @@ class Comparison:
 
     @property
     def is_as_predicted(self) -> bool:
-        return not (self.kept or self.taken or self.added or self.changed or self.broken)
+        return not (self.kept or self.taken or self.has_pushes or self.broken or self.broken_untagged)
+
+    @property
+    def has_pushes(self) -> bool:
+        """Whether something was pushed or deleted meanwhile."""
+        return bool(self.added or self.changed)
 
 
 def predicted(stored: StoredRegistry, collector: GarbageCollector) -> Prediction:
@@ -146,6 +154,18 @@ def compared(before: StoredRegistry, after: StoredRegistry, predictions: Sequenc
         {digest: size for digest, size in after.blobs.items() if digest not in before.blobs},
         tuple(_changed(before, after)),
         tuple(_newly_lacking(before, after, after.repositories)),
+        tuple(_new_and_lacking(before, after)),
+    )
+
+
+def tags_on_placeholders(stored: StoredRegistry) -> tuple[str, ...]:
+    """The tags that an interrupted run left on a placeholder, as `repository:tag`."""
+    placeholders = {digest for digest, manifest in stored.manifests.items() if manifest.is_placeholder}
+    return tuple(
+        f"{held.repository}:{tag}"
+        for held in (stored.repositories.values() if placeholders else ())
+        for tag, digest in sorted(held.tags.items())
+        if digest in placeholders
     )
 
 
@@ -179,6 +199,16 @@ def _newly_lacking(before: StoredRegistry, after: StoredRegistry, names: Collect
     for name, lacks in _lacking(after, names).items():
         if lacks - then.get(name, frozenset()):
             yield name
+
+
+def _new_and_lacking(before: StoredRegistry, after: StoredRegistry) -> Iterator[str]:
+    """The manifests without a tag that came meanwhile, and lack something."""
+    for name, held in after.repositories.items():
+        then = before.repositories.get(name)
+        new = held.revisions if then is None else held.revisions - then.revisions
+        for digest in sorted(new.difference(held.tags.values())):
+            if any(_lacks(after, held, digest)):
+                yield f"{name}@{digest}"
 
 
 def _lacking(stored: StoredRegistry, names: Collection[Repository]) -> dict[str, frozenset[Digest]]:

@@ -284,6 +284,18 @@ class WritableRegistry(Registry):
         self._check_written(answer, what, repository)
         return digest
 
+    async def complete_no_upload(self, repository: Repository) -> tuple[int, frozenset[str]]:
+        """Ask to complete an upload without naming one, which begins none: HTTP's status, and the codes of the errors.
+        Distribution answers 405 if it is read-only, else BLOB_UPLOAD_UNKNOWN.
+
+        Raises LoginError, DeniedError, UnreachableError.
+        """
+        url, scopes = self._transport.url(f"/v2/{repository}/blobs/uploads/"), (f"repository:{repository}:pull,push",)
+        answer = await self._write("PUT", url, scopes)
+        if answer.status in (401, 403):
+            raise self._failure(answer, f"upload to {repository}", repository)
+        return answer.status, _codes(answer)
+
     async def begin_upload(self, repository: Repository) -> tuple[int, URL | None]:
         """Begin an upload, sent once; returns HTTP's status, and where the upload goes on if it was accepted.
 

@@ -49,6 +49,9 @@ def problem_lines(run: CollectionRun) -> Iterator[tuple[str, str]]:
             "1 tag lacks what it needs" if len(found.broken) == 1 else f"{len(found.broken):,} tags lack what they need"
         )
         yield f"DAMAGED: {lack} since this collection: {named(found.broken)}", "push these images again"
+    if found is not None and found.broken_untagged:
+        what = f"{plural(len(found.broken_untagged), 'manifest')} without a tag, pushed meanwhile, lack what they need"
+        yield f"DAMAGED: {what}: {named(found.broken_untagged)}", "push these images again"
     if run.exit.goes_on:
         yield "the command ended, and a process that it started still runs: it may go on collecting", _where(run)
     if run.exit.unheard:
@@ -61,8 +64,12 @@ def problem_lines(run: CollectionRun) -> Iterator[tuple[str, str]]:
         yield f"the collector failed ({how}){said}", _where(run)
     if found is None:
         yield f"what was freed is not known, the storage cannot be read: {run.unread}", "run `dregutil doctor`"
-    elif not found.is_as_predicted:
+        return
+    if found.taken or found.kept:
         yield f"the collection differs from what was predicted: {'; '.join(_differences(found))}", _where(run)
+    if found.has_pushes:
+        what = f"the registry was not read-only during the collection: {'; '.join(_meanwhile(found))}"
+        yield what, "`dregutil doctor --storage PATH` shows what is damaged, now or by pushes that went on"
 
 
 def unended_lines(records: Iterable[CollectionRecord]) -> Iterator[str]:
@@ -103,6 +110,7 @@ def collection_object(run: CollectionRun) -> dict[str, object]:
         "added": [] if found is None else sorted(found.added),
         "changed_tags": [] if found is None else list(found.changed),
         "damaged_tags": [] if found is None else list(found.broken),
+        "damaged_untagged": [] if found is None else list(found.broken_untagged),
         "output": str(run.output),
         "seconds": dict(zip(("read", "collect", "compare"), (round(one, 3) for one in run.seconds), strict=True)),
     }
@@ -118,15 +126,16 @@ def _prediction_object(one: Prediction) -> dict[str, object]:
 
 
 def _differences(found: Comparison) -> Iterator[str]:
-    for blobs, what in (
-        (found.taken, "gone, and not predicted"),
-        (found.kept, "predicted to go, and there"),
-        (found.added, "pushed meanwhile"),
-    ):
+    for blobs, what in ((found.taken, "gone, and not predicted"), (found.kept, "predicted to go, and there")):
         if blobs:
             yield f"{_counted(blobs)} {what}: {named(sorted(blobs))}"
+
+
+def _meanwhile(found: Comparison) -> Iterator[str]:
     if found.changed:
         yield f"tags pushed, moved or deleted meanwhile: {named(found.changed)}"
+    if found.added:
+        yield f"{_counted(found.added)} pushed meanwhile: {named(sorted(found.added))}"
 
 
 def _counted(blobs: Mapping[Digest, int]) -> str:

@@ -6,7 +6,7 @@ A plan only reads; to learn whether the registry takes pushes, it begins an uplo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from dregutil.session.cleanup import CleanupSession
 
 if TYPE_CHECKING:
     from dregutil.journal.collections import CollectionRecord, Collections
-    from dregutil.journal.record import RunRecord
+    from dregutil.journal.record import RunHeader, RunRecord
     from dregutil.plan.collection import CollectionPlan, Comparison, FinalRun, Prediction, Refusal
     from dregutil.session.results import CollectionRun
     from dregutil.session.stop import Stop
@@ -52,6 +52,7 @@ class CollectingSession(CleanupSession):
         pushes. Raises UsageError, StorageError, JournalError, and RefusedError if nothing can be predicted because the
         storage is damaged or cannot be read completely.
         """
+        from dregutil.apply.collector_run import command_generation
         from dregutil.plan.collection import CollectionPlan, check_is_whole, predicted
         from dregutil.plan.reclaim import possible_collectors
         from dregutil.select.quantity import parse_duration
@@ -63,12 +64,15 @@ class CollectingSession(CleanupSession):
         kept = parse_duration(keep_undo) if isinstance(keep_undo, str) else keep_undo
         stored = self._read_anew()
         check_is_whole(stored)
-        generation = await self._collector_generation(parsed, stored)
+        own = await command_generation(parsed)
+        generation = await self._registry_generation(stored) if own is None else own
         collectors = possible_collectors(generation, parsed.collector)
         predictions = tuple(predicted(stored, collector) for collector in collectors)
         final = tuple(self._made_final(stored, [one.left for one in predictions]))
         not_writable, is_running = await self._state_of_registry(stored, assumed=assume_read_only)
-        refusals = (*_prevented(predictions), *not_writable, *self._needed_records(final, kept))
+        refusals = (*_prevented(stored, predictions), *not_writable, *self._needed_records(final, kept))
+        if own is not None and not refusals:
+            refusals = tuple([one async for one in _contradicted(parsed, stored, predictions[0])])
         found = CollectionPlan(parsed, stored, predictions, final, refusals, kept, assume_read_only, is_running)
         self._to_collect = (found, self._locks if self._is_locked else 0, time.monotonic())
         return found
@@ -130,14 +134,10 @@ class CollectingSession(CleanupSession):
             raise UsageError("no storage was named", advice="name it with --storage PATH (storage=PATH)")
         return stored
 
-    async def _collector_generation(self, command: CollectorCommand, stored: StoredRegistry) -> Generation | None:
-        """The generation of the collector: as its program says, or as the registry shows; None if neither does."""
-        from dregutil.apply.collector_run import command_generation
+    async def _registry_generation(self, stored: StoredRegistry) -> Generation | None:
+        """The generation of the registry's collector, as it shows."""
         from dregutil.plan.live import collector_generation
 
-        found = await command_generation(command)
-        if found is not None:
-            return found
         async with self.connected() as registry:
             return await collector_generation(registry, stored.repositories)
 
@@ -148,21 +148,22 @@ class CollectingSession(CleanupSession):
         from dregutil.plan.collection import Refusal
 
         probed = next((held for held in stored.repositories.values() if held.tags), None)
+        name = next(iter(stored.repositories), _PROBE) if probed is None else probed.repository
         async with self.connected() as registry:
-            answer = await uploads_answer(registry, _PROBE if probed is None else probed.repository)
-            name, is_running = registry.address.name, answer.uploads is not Uploads.STOPPED
+            answer = await uploads_answer(registry, name, is_there=name in stored.repositories)
+            at, is_running = registry.address.name, answer.uploads is not Uploads.STOPPED
             if answer.uploads is Uploads.TAKEN:
-                what = f"{name} is not read-only: a push while garbage is collected loses blobs{answer.why}"
+                what = f"{at} is not read-only: a push while garbage is collected loses blobs{answer.why}"
                 return (Refusal(what, _READ_ONLY),), is_running
             if answer.uploads is Uploads.UNKNOWN and not assumed:
-                what = f"it is not known whether {name} is read-only: {answer.why}"
+                what = f"it is not known whether {at} is read-only: {answer.why}"
                 return (
                     Refusal(what, "make sure that nothing can be pushed, then give --assume-read-only"),
                 ), is_running
             if answer.uploads is Uploads.READ_ONLY and probed is not None:
                 differing = sorted({*await registry.tags(probed.repository)} ^ probed.tags.keys())
                 if differing:
-                    what = f"{stored.place} differs from {name} in {probed.repository}:{differing[0]}"
+                    what = f"{stored.place} differs from {at} in {probed.repository}:{differing[0]}"
                     return (Refusal(what, "name this registry's own storage with --storage"),), is_running
         return (), is_running
 
@@ -191,7 +192,7 @@ class CollectingSession(CleanupSession):
             yield Refusal(f"a run is not finished: {names}", how)
         after = datetime.now(UTC) - kept
         young = [one.run for one in final if one.changed > after]
-        damaged = [one.run for one in self.history.headers() if one.is_damaged and one.started > after]
+        damaged = [one.run for one in self.history.headers() if one.started > after and not self._is_readable(one)]
         age = duration_as_written(kept)
         if young:
             how = "wait, or give a shorter --keep-undo (0d: all of them become final)"
@@ -199,6 +200,15 @@ class CollectingSession(CleanupSession):
         if damaged:
             how = "`dregutil history` says what is wrong with it; --keep-undo 0d collects anyway"
             yield Refusal(f"runs of the last {age} have records that cannot be read: {named(damaged)}", how)
+
+    def _is_readable(self, header: RunHeader) -> bool:
+        """Whether the whole record of a run can be read."""
+        if header.is_damaged or header.is_newer:
+            return False
+        try:
+            return not self.store.get(header.run).damaged
+        except JournalError:
+            return False
 
     async def _fresh(self, plan: CollectionPlan) -> CollectionPlan:
         """The plan, or the same made again. Raises RefusedError if another set of blobs would be swept."""
@@ -273,9 +283,9 @@ def _others(record: RunRecord) -> Mapping[Repository, Sequence[Repository]]:
     return found
 
 
-def _prevented(predictions: Sequence[Prediction]) -> Iterator[Refusal]:
-    """Why the collector itself may not run: it would stop, or sweep what a tag needs."""
-    from dregutil.plan.collection import Refusal, named
+def _prevented(stored: StoredRegistry, predictions: Sequence[Prediction]) -> Iterator[Refusal]:
+    """Why the collector may not run on this storage: it would stop, or sweep what a tag needs or stands for."""
+    from dregutil.plan.collection import Refusal, named, tags_on_placeholders
 
     for one in predictions:
         if one.stops:
@@ -285,6 +295,30 @@ def _prevented(predictions: Sequence[Prediction]) -> Iterator[Refusal]:
             what = f"the collector of {one.collector} would sweep what tags need: {named(one.tags)}"
             how = "run it without -m" if one.collector.deletes_untagged else "push these images again first"
             yield Refusal(what, how)
+    moved = tags_on_placeholders(stored)
+    if moved:
+        what = f"an interrupted run left tags on a placeholder, and what they named would be swept: {named(moved)}"
+        yield Refusal(what, "resume or undo that run first, with its state folder; or push or remove these tags")
+
+
+async def _contradicted(
+    command: CollectorCommand, stored: StoredRegistry, prediction: Prediction
+) -> AsyncIterator[Refusal]:
+    """Whether the collector's own dry run names other blobs: another storage than `stored`, or a wrong prediction."""
+    from dregutil.apply.collector_run import dry_run
+    from dregutil.plan.collection import Refusal, named
+
+    found = await dry_run(command)
+    if found is None:
+        return
+    strange = sorted(found - stored.blobs.keys())
+    other = sorted(found ^ prediction.swept.keys())
+    if strange:
+        what = f"the collector would sweep blobs that {stored.place} does not have: {named(strange)}"
+        yield Refusal(what, "name the storage of the collector's own configuration with --storage")
+    elif other:
+        what = f"by its own dry run the collector would not sweep what {stored.place} shows: {named(other)}"
+        yield Refusal(what, "name the storage of the collector's own configuration with --storage")
 
 
 def _ended(record: CollectionRecord, result: CollectionRun) -> CollectionRecord:

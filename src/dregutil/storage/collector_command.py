@@ -24,6 +24,7 @@ class CollectorCommand:
 
     words: tuple[str, ...]
     collector: Collector
+    is_quiet: bool = False
 
     @classmethod
     def parse(cls, words: Sequence[str]) -> CollectorCommand:
@@ -37,17 +38,24 @@ class CollectorCommand:
         given = dict(_flags(words[place + 1 :]))
         if given.get("dry-run"):
             raise UsageError("the collector's own --dry-run frees nothing", advice="use `dregutil collect --dry-run`")
-        return cls(tuple(words), Collector.of(untagged=given.get("delete-untagged", False)))
+        untagged, quiet = given.get("delete-untagged", False), given.get("quiet", False)
+        return cls(tuple(words), Collector.of(untagged=untagged), quiet)
 
     @property
     def is_plain(self) -> bool:
         """Whether its first word is the registry's own program, or passes all words on to it."""
         return self.words[1] == _SUBCOMMAND
 
+    @property
+    def dry_run(self) -> tuple[str, ...]:
+        """The same command as a dry run, which deletes nothing."""
+        place = self.words.index(_SUBCOMMAND, 1) + 1
+        return (*self.words[:place], "--dry-run", *self.words[place:])
+
 
 def _flags(words: Sequence[str]) -> Iterator[tuple[str, bool]]:
     """The options of `garbage-collect` by their long names, as Go's pflag reads them; the last of a name counts."""
-    names = {"m": "delete-untagged", "d": "dry-run"}
+    names = {"m": "delete-untagged", "d": "dry-run", "q": "quiet"}
     for word in words:
         if word == "--":
             return

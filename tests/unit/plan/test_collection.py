@@ -82,6 +82,23 @@ def test_what_stayed_and_what_came_is_a_difference() -> None:
     assert compared(before, changed, prediction).changed == ("shop/web:1.0", "shop/web:2.0")
 
 
+def test_a_manifest_without_a_tag_that_came_and_lost_a_blob_is_named() -> None:
+    """A child that was pushed by its digest: its index, and so its tag, would have come later."""
+    before = nested()
+    new = Digest.of(b"new")
+    child = StoredManifest(new, Kind.IMAGE, OCI_MANIFEST, (ORPHAN,))
+    held = before.repositories[NAME]
+    linked = replace(held, revisions=held.revisions | {new}, layers=held.layers | {ORPHAN})
+    blobs = {**before.blobs, new: 100}
+    after = replace(before, repositories={NAME: linked}, blobs=blobs, manifests={**before.manifests, new: child})
+    prediction = [predicted(before, GarbageCollector(Generation.V3))]
+    found = compared(before, without(after, ORPHAN), prediction)
+    assert (found.broken, found.broken_untagged) == ((), (f"shop/web@{new}",))
+    assert not found.taken
+    assert not found.kept
+    assert compared(before, after, prediction).broken_untagged == ()
+
+
 def test_a_storage_that_is_not_read_wholly_is_refused() -> None:
     check_is_whole(nested())
     unread = Oddity("blobs/x", "cannot be read: permission denied", unread=True)

@@ -41,6 +41,8 @@ def collect(args: argparse.Namespace, settings: Settings) -> int:
         )
         for line in final_lines(plan) if args.dry_run or not plan.refusals else ():
             note(settings, line)
+        if not plan.is_running:
+            note(settings, f"nothing listens at {settings.address.name}: the registry counts as stopped")
         if args.dry_run:
             emit(settings, [plan_object(plan)], predicted_lines(plan))
         for refusal in plan.refusals:
@@ -69,5 +71,5 @@ def _report(settings: Settings, run: CollectionRun) -> int:
         note(settings, "restart the registry before it takes pushes: its cache may name what is gone")
     if run.is_as_predicted:
         return 0
-    damaged = run.comparison is None or run.comparison.broken or run.comparison.taken
+    damaged = run.comparison is None or run.comparison.broken or run.comparison.taken or run.comparison.broken_untagged
     return INTERRUPTED if run.exit.interrupted and not damaged else 1
