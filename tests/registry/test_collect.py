@@ -289,6 +289,16 @@ def test_a_push_during_the_collection_is_reported(stage: Stage) -> None:
     stage.pull("shop/late:1.0")
 
 
+def test_garbage_that_is_pushed_again_during_the_collection_is_no_difference(stage: Stage) -> None:
+    """The new image is of the very blobs that were to go: the collector marks them."""
+    command = stage.script(f'{push_meanwhile(stage)} 1.0; "$@"')
+    found = stage.object("-y", "--keep-undo", "0d", command=command, code=1)
+    assert (found["not_freed"], found["also_freed"], found["damaged_tags"]) == ([], [], [])
+    assert found["changed_tags"] == ["shop/late:1.0"]
+    assert len(found["added"]) == 4
+    stage.pull("shop/late:1.0")
+
+
 def test_an_image_that_is_pushed_during_the_collection_and_damaged_is_named(stage: Stage) -> None:
     """What the collector does if a push comes between its marks and its sweep: the blobs of a new image go."""
     sweep = f"""

@@ -106,9 +106,9 @@ class CollectionPlan:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What a collection did. `freed`: the bytes of each blob that is gone. `kept` was predicted to go and is there,
-    `taken` is gone and was to stay, `added` came meanwhile. `changed`: tags that came, moved or went meanwhile.
-    `broken`: tags that lack something now and did not before, as `repository:tag`, and `broken_untagged`: manifests
-    without a tag that came meanwhile and lack something, as `repository@digest`."""
+    `taken` is gone and was to stay, `added` was pushed meanwhile, anew or again. `changed`: tags that came, moved
+    or went meanwhile. `broken`: tags that lack something now and did not before, as `repository:tag`, and
+    `broken_untagged`: manifests without a tag that came meanwhile and lack something, as `repository@digest`."""
 
     freed: Mapping[Digest, int]
     kept: Mapping[Digest, int]
@@ -146,12 +146,14 @@ def predicted(stored: StoredRegistry, collector: GarbageCollector) -> Prediction
 def compared(before: StoredRegistry, after: StoredRegistry, predictions: Sequence[Prediction]) -> Comparison:
     """What a collection between `before` and `after` did, next to the prediction that is nearest."""
     freed = {digest: size for digest, size in before.blobs.items() if digest not in after.blobs}
-    nearest = min(predictions, key=lambda one: len(one.swept.keys() ^ freed.keys())).swept
+    nearest = min(predictions, key=lambda one: len(one.swept.keys() ^ freed.keys()))
+    kept = {digest: size for digest, size in nearest.swept.items() if digest not in freed}
+    used = after_collection(after, nearest.collector).blobs.keys() & kept.keys() if kept else frozenset[Digest]()
     return Comparison(
         freed,
-        {digest: size for digest, size in nearest.items() if digest not in freed},
-        {digest: size for digest, size in freed.items() if digest not in nearest},
-        {digest: size for digest, size in after.blobs.items() if digest not in before.blobs},
+        {digest: size for digest, size in kept.items() if digest not in used},
+        {digest: size for digest, size in freed.items() if digest not in nearest.swept},
+        {digest: size for digest, size in after.blobs.items() if digest in used or digest not in before.blobs},
         tuple(_changed(before, after)),
         tuple(_newly_lacking(before, after, after.repositories)),
         tuple(_new_and_lacking(before, after)),
