@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from dregutil.errors import JournalError
-from dregutil.files import create_private, file_of, make_private_folder
-from dregutil.oci.names import Digest, Repository, Tag, registry_spellings
+from dregutil.files import create_private, make_private_folder
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.pulls.pull import Gap, Pull, RepositoryPulls, Source, SourceKind, Span
-from dregutil.pulls.tables import VERSION, has_begun, version_of
+from dregutil.pulls.tables import VERSION, has_begun, pulls_file, version_of
 from dregutil.pulls.writer import PullWriter
 
 __all__ = ["PullStore"]
@@ -32,7 +32,7 @@ class PullStore:
     def __init__(self, state: Path, registry: str, copy: sqlite3.Connection | None = None) -> None:
         """`state` is the state folder, `registry` the registry's identity. `copy` is used in place of the file."""
         self._state, self._registry = state, registry
-        self.path = file_of(state / "pulls", registry_spellings(registry), ".sqlite")
+        self.path = pulls_file(state, registry)
         self._copy = copy
 
     def copy_in_memory(self) -> PullStore:

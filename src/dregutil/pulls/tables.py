@@ -9,8 +9,12 @@ are pulled. Times are in seconds since 1970. Not pure: it changes the file.
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
-__all__ = ["VERSION", "has_begun", "lay_out", "version_of"]
+from dregutil.files import file_of
+from dregutil.oci.names import registry_spellings
+
+__all__ = ["VERSION", "has_begun", "lay_out", "pulls_file", "version_of"]
 
 VERSION = 1
 _SCHEMA = (
@@ -39,6 +43,11 @@ _SCHEMA = (
     "CREATE TABLE log_file (head BLOB PRIMARY KEY, offset INTEGER NOT NULL, before BLOB NOT NULL, until INTEGER,"
     " read INTEGER NOT NULL) WITHOUT ROWID",
 )
+
+
+def pulls_file(state: Path, registry: str) -> Path:
+    """The file of a registry's recorded pulls. `state` is the state folder, `registry` the registry's identity."""
+    return file_of(state / "pulls", registry_spellings(registry), ".sqlite")
 
 
 def lay_out(database: sqlite3.Connection) -> None:

@@ -136,7 +136,7 @@ class CrawlingSession(CheckingSession):
         from dregutil.inventory.crawl import crawl
 
         wanted = self.listed if only is None else only
-        mark = self._notified.mark() if only is None else (0, 0)
+        mark = (0, 0) if only is not None or self._notified is None else self._notified.mark()
         async with self.connected() as registry:
             read = partial(
                 crawl, registry, known=known, believed=believed, on_progress=self._tell, for_policy=for_policy
@@ -154,7 +154,12 @@ class CrawlingSession(CheckingSession):
         return replace(found, complete=only is None and not found.failed, others=others, mark=mark)
 
     @cached_property
-    def _notified(self) -> NotifiedChanges:
+    def _notified(self) -> NotifiedChanges | None:
+        """The registry's recorded notifications, if anything was recorded."""
+        from dregutil.pulls.tables import pulls_file
+
+        if not pulls_file(self.state, self.identity).exists():
+            return None
         from dregutil.session.notified import NotifiedChanges
 
         return NotifiedChanges(self.state, self.identity)

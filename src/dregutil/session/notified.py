@@ -59,8 +59,6 @@ class NotifiedChanges:
     async def are_arriving(self, registry: Registry, known: Inventory) -> bool:
         """Whether the registry notifies, and something listens: a HEAD of ours arrives as a notification, and so has
         all that the registry queued before it."""
-        if not self._store.path.exists():
-            return False
         agent = marked_agent(secrets.token_hex(8))
         tried = ((name, tag) for name in known.repositories for tag in known.tags(name))
         try:

@@ -70,6 +70,8 @@ class RefreshingSession(CrawlingSession):
 
     async def _crawl_notified(self, known: Inventory, last: Refreshed) -> CrawlResult | None:
         """Read what was notified as changed; None if a notification may be missing."""
+        if self._notified is None:
+            return None
         from dregutil.session.notified import merged, without
 
         async with self.connected() as registry:
@@ -105,6 +107,8 @@ class RefreshingSession(CrawlingSession):
         """Whether a registry does not notify all changes, as its configuration may say, or not all of its processes do.
         As before if that is not known; then notifications are not relied on until they name all changes between two
         readings."""
+        if self._notified is None:
+            return False
         from dregutil.session.notified import not_notified
 
         async with self.connected() as registry:
