@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
@@ -17,18 +16,12 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Result
 from dregutil.retention.holds import HELD_FOR
 
-__all__ = ["RecentChanges", "recent_changes"]
+__all__ = ["recently_taken"]
 
 
-@dataclass(frozen=True, slots=True)
-class RecentChanges:
-    """`taken`: tags that a run removed from a digest, and no `undo` has put back since."""
-
-    taken: Set[tuple[Repository, Tag, Digest]] = frozenset()
-
-
-def recent_changes(store: RunStore, registry: str, now: datetime) -> RecentChanges:
-    """What runs on a registry (its identity) did in the last 14 days. Records that cannot be read are left out.
+def recently_taken(store: RunStore, registry: str, now: datetime) -> Set[tuple[Repository, Tag, Digest]]:
+    """The tags that runs on a registry (its identity) removed from a digest in the last 14 days, and that no `undo` has
+    put back since. Records that cannot be read are left out.
 
     Raises JournalError if the state folder cannot be read.
     """
@@ -44,7 +37,7 @@ def recent_changes(store: RunStore, registry: str, now: datetime) -> RecentChang
             taken |= _taken(record)
         for repository, digest, tags in _put_back(store, record):
             taken -= {(repository, tag, digest) for tag in tags}
-    return RecentChanges(taken)
+    return taken
 
 
 def _put_back(store: RunStore, undo: RunRecord) -> Iterator[tuple[Repository, Digest, tuple[Tag, ...]]]:

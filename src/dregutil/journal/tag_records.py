@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,10 @@ from dregutil.inventory.crawl_result import CrawlResult
 from dregutil.inventory.tag_history import Missing, TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.crawl_mark import CrawlMark
-from dregutil.journal.history import RunHistory
-from dregutil.journal.placeholder_tags import resolve_placeholders
-from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
 
 if TYPE_CHECKING:
-    from dregutil.journal.recent_changes import RecentChanges
+    from dregutil.journal.store import RunStore
 
 __all__ = ["CrawlNote", "TagRecords"]
 
@@ -46,24 +44,45 @@ class TagRecords:
 
     def __init__(self, state: Path, registry: str) -> None:
         self.history = TagHistory(state, registry)
-        self._runs = RunStore(state)
         self._state = state
         self._registry = registry
 
-    def recent(self) -> RecentChanges:
-        """What runs on the registry did in the last days. Raises JournalError."""
-        from dregutil.journal.recent_changes import recent_changes
+    @cached_property
+    def _runs(self) -> RunStore | None:
+        """The records of runs; None without any, and then what reads them need not be imported."""
+        try:
+            (self._state / "runs").lstat()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            pass  # the store says why
+        from dregutil.journal.store import RunStore
 
-        return recent_changes(self._runs, self._registry, datetime.now(UTC))
+        return RunStore(self._state)
+
+    @property
+    def _has_runs(self) -> bool:
+        return self._runs is not None and any(self._runs.headers(self._registry))
+
+    def taken(self) -> Set[tuple[Repository, Tag, Digest]]:
+        """The tags that runs on the registry removed in the last days. Raises JournalError."""
+        if self._runs is None:
+            return frozenset()
+        from dregutil.journal.recent_changes import recently_taken
+
+        return recently_taken(self._runs, self._registry, datetime.now(UTC))
 
     def note(self, found: CrawlResult, listed: Collection[Repository] | None, policy: Path | None = None) -> CrawlNote:
         """Note what a crawl of the whole registry saw. `listed`: the only repositories that were to be read; `policy`:
         the file of the policy that is about to judge. Raises JournalError."""
         now, begun, lost = datetime.now(UTC), self.history.has_begun(), self._are_lost(policy)
         unasked: Set[Repository] = set() if listed is None else set(self.history.repositories()) - set(listed)
-        inventory = resolve_placeholders(
-            found.inventory, RunHistory(self._runs, self._registry).moved_to_placeholders()
-        )
+        inventory = found.inventory
+        if self._runs is not None:
+            from dregutil.journal.history import RunHistory
+            from dregutil.journal.placeholder_tags import resolve_placeholders
+
+            inventory = resolve_placeholders(inventory, RunHistory(self._runs, self._registry).moved_to_placeholders())
         self.history.record(
             inventory, now=now, began=found.began, unread=tuple(found.failed), unasked=unasked, lost=lost
         )
@@ -78,7 +97,7 @@ class TagRecords:
     def wait(self) -> None:
         """Before the first run on a registry: note that no records were there yet. Otherwise the first crawl after it
         would take them for lost, and hold back every tag. Raises JournalError."""
-        if not (self.history.path.exists() or self._mark.read() or any(self._runs.headers(self._registry))):
+        if not (self.history.path.exists() or self._mark.read() or self._has_runs):
             self.history.create()
 
     def young_since(self, policy: Path | None = None) -> datetime | None:
@@ -87,10 +106,10 @@ class TagRecords:
         return datetime.now(UTC) if self._are_lost(policy) else self.history.lost_since()
 
     def missing(
-        self, inventory: Inventory, names: Iterable[Repository], runs: RecentChanges
+        self, inventory: Inventory, names: Iterable[Repository], taken: Set[tuple[Repository, Tag, Digest]]
     ) -> Mapping[Repository, Mapping[Tag, Missing]]:
-        """The tags of repositories that the last crawls no longer found, for 14 days, without those that our own runs
-        took. A registry that leaves tags out of its lists for a night looks the same. Raises JournalError."""
+        """The tags of repositories that the last crawls no longer found, for 14 days, without `taken`. A registry that
+        leaves tags out of its lists for a night looks the same. Raises JournalError."""
         from dregutil.retention.holds import HELD_FOR  # with the whole room, which a crawl does not need
 
         now = datetime.now(UTC)
@@ -100,7 +119,7 @@ class TagRecords:
             tags = {
                 tag: one
                 for tag, one in self.history.missing(name).items()
-                if tag not in here and now - one.since < HELD_FOR and (name, tag, one.digest) not in runs.taken
+                if tag not in here and now - one.since < HELD_FOR and (name, tag, one.digest) not in taken
             }
             if tags:
                 found[name] = tags
@@ -111,7 +130,7 @@ class TagRecords:
 
         Raises JournalError.
         """
-        missing = self.missing(inventory, inventory.repositories, self.recent())
+        missing = self.missing(inventory, inventory.repositories, self.taken())
         return {name: frozenset(one.digest for one in tags.values()) for name, tags in missing.items()}
 
     @property
@@ -133,7 +152,7 @@ class TagRecords:
             return marked is not None and (last is None or last < marked)
         if marked is None and self.history.path.exists():
             return False  # no crawl has read every repository yet, so that they have never begun
-        if marked is not None or next(iter(self._runs.headers(self._registry)), None) is not None:
+        if marked is not None or self._has_runs:
             return True
         if policy is None:
             return False

@@ -264,8 +264,8 @@ class CleanupSession(UndoSession):
 
         def remember(names: Collection[Repository]) -> Remembered:
             records = self.records
-            runs = records.recent()
-            missing = records.missing(asked.source.inventory, names, runs)
+            taken = records.taken()
+            missing = records.missing(asked.source.inventory, names, taken)
             found = Remembered(records.history, missing, self._current_holds(), records.young_since(path))
             if not asks_for_pulls(asked.policies):
                 return found

@@ -19,7 +19,6 @@ from dregutil.errors import (
     RegistryError,
 )
 from dregutil.inventory.crawl_result import CrawlResult
-from dregutil.inventory.refreshed import Refreshed, RefreshedFile
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Repository
 from dregutil.session.checking import CheckingSession
@@ -27,6 +26,7 @@ from dregutil.session.checking import CheckingSession
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dregutil.inventory.refreshed import Refreshed, RefreshedFile
     from dregutil.session.notified import NotifiedChanges
 
 __all__ = ["CrawlingSession"]
@@ -91,7 +91,7 @@ class CrawlingSession(CheckingSession):
                     registry, found, records.history, on_progress=self._tell, for_policy=for_policy
                 )
             try:
-                taken = records.recent().taken
+                taken = records.taken()
             except JournalError:
                 return self._learn(found)
             found = await with_unlisted_tags(registry, found, records.history, taken)
@@ -175,6 +175,8 @@ class CrawlingSession(CheckingSession):
         except OSError as error:
             self._warn_of_cache(error.strerror or error)
             return
+        from dregutil.inventory.refreshed import Refreshed
+
         if last is None and found.began is not None:
             last = Refreshed(found.began, *found.mark)
         if last is not None:
@@ -183,6 +185,8 @@ class CrawlingSession(CheckingSession):
 
     @property
     def _refreshed(self) -> RefreshedFile:
+        from dregutil.inventory.refreshed import RefreshedFile  # with msgspec, which a query does not need
+
         return RefreshedFile(self.state, self.identity)
 
     def _note(self, found: CrawlResult, path: Path | None = None, *, must: bool = False) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from dregutil.inventory.crawl_result import CrawlResult
-from dregutil.inventory.refreshed import Refreshed
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Repository
 from dregutil.select.named import parse_repositories
 from dregutil.session.crawling import CrawlingSession
+
+if TYPE_CHECKING:
+    from dregutil.inventory.refreshed import Refreshed
 
 __all__ = ["WHOLE_AFTER", "RefreshingSession"]
 
@@ -72,6 +75,7 @@ class RefreshingSession(CrawlingSession):
         """Read what was notified as changed; None if a notification may be missing."""
         if self._notified is None:
             return None
+        from dregutil.inventory.refreshed import Refreshed
         from dregutil.session.notified import merged, without
 
         async with self.connected() as registry:
@@ -93,6 +97,8 @@ class RefreshingSession(CrawlingSession):
 
     async def _crawl_all(self, last: Refreshed | None) -> CrawlResult:
         """Read everything. `last` is a refresh, to compare with it what was notified since."""
+        from dregutil.inventory.refreshed import Refreshed
+
         before = None if last is None else self.in_cache()
         found = await self.crawl_whole()
         if found.complete and found.began is not None:
