@@ -8,7 +8,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dregutil.journal.lines import RunLine, decode_line, encode_line
+from dregutil.journal.lines import EndLine, RunLine, decode_line, encode_line
 from dregutil.oci.names import Digest
 from dregutil.pulls.store import PullStore
 
@@ -34,10 +34,17 @@ def record_since(store: PullStore, listener: str, token: str, *, days: int) -> N
 
 
 def runs_are_older(state: Path, by: timedelta) -> None:
-    """As if every run that is recorded in a state folder had begun earlier."""
+    """As if every run that is recorded in a state folder had begun and ended earlier."""
     for journal in state.glob("runs/*/journal.jsonl"):
-        first, *rest = journal.read_bytes().splitlines(keepends=True)
-        line = decode_line(first)
-        assert isinstance(line, RunLine)
+        journal.write_bytes(b"".join(_older(one, by) for one in journal.read_bytes().splitlines(keepends=True)))
+
+
+def _older(raw: bytes, by: timedelta) -> bytes:
+    line = decode_line(raw)
+    if isinstance(line, RunLine):
         line.started -= by
-        journal.write_bytes(b"".join([encode_line(line), *rest]))
+    elif isinstance(line, EndLine):
+        line.finished -= by
+    else:
+        return raw
+    return encode_line(line)
