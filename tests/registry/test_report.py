@@ -74,7 +74,9 @@ def test_the_sizes_are_those_of_du(program: Program) -> None:
 
 
 def test_the_plan_of_a_policy_has_a_row_for_each_reason(program: Program) -> None:
-    found = reported(program, "-f", "policy.yml")["plan"]
+    document = reported(program, "-f", "policy.yml")
+    assert document["notes"] == ["2 tags that no policy selects: they stay."]
+    found = document["plan"]
     details = json.loads(program.run("cleanup", "-f", "policy.yml", "--dry-run", "--format", "json").stdout)
     assert (found["kind"], found["source"], found["refused"]) == ("policy", "policy.yml", None)
     assert found["frees"] == details[0]["reclaimable_bytes"] > 0

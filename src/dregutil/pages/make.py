@@ -12,6 +12,8 @@ from dregutil.pages.limits import Limits
 from dregutil.pages.plan import PlanFound, plan_part
 from dregutil.pages.space import Measured, space_tree
 from dregutil.pages.week import Command, ListSeen, alarm, read_at, week_part
+from dregutil.report.units import plural
+from dregutil.retention.verdict import Decision
 from dregutil.session.results import Overview
 
 __all__ = ["Found", "report_of"]
@@ -54,7 +56,7 @@ def report_of(found: Found, limits: Limits) -> model.Report:
         made=overview.now,
         read=read_at(overview),
         command=label(found.command, _LONGEST_COMMAND),
-        notes=[*_unread(overview), *_notes(space, plan)],
+        notes=[*_unread(overview), *_notes(space, plan), *_unjudged(found.plan)],
         week=week_part(overview, found.lists, None if found.checked is None else broken, first, advised),
         space=space,
         plan=plan,
@@ -73,8 +75,15 @@ def _notes(space: model.Space, plan: model.Plan | None) -> list[str]:
     """What the document leaves out."""
     found = []
     if space.summed:
-        found.append(f"{space.summed:,} small repositories, tags and layers are summed, each in the line of its rest.")
+        found.append(f"{space.summed:,} of the smallest repositories, tags and layers are summed.")
     named = 0 if plan is None else sum(row.more for group in plan.groups for row in group.rows if row.action != "KEEP")
     if named:
         found.append(f"{named:,} more images of the plan are counted and not named.")
     return found
+
+
+def _unjudged(found: PlanFound | None) -> list[str]:
+    """What no policy decides."""
+    verdicts = () if found is None or found.judgement is None else found.judgement
+    number = sum(one.decision is Decision.KEEP and not one.policy for one in verdicts)
+    return [f"{plural(number, 'tag')} that no policy selects: they stay."] if number else []
