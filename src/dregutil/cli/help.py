@@ -24,8 +24,8 @@ def overview() -> str:
         "Usage: dregutil [OPTION ...] COMMAND ...",
         [*sections, options],
         (
-            "`dregutil help COMMAND` shows a command's options and examples, `dregutil help options` the other global "
-            "options. Start with `dregutil -reg HOST doctor`.",
+            "Start with `dregutil -reg HOST doctor`. `dregutil help COMMAND` shows options and examples, "
+            "`dregutil help options` the other global options.",
         ),
         _columns(),
     )

@@ -71,13 +71,13 @@ def report(args: argparse.Namespace, settings: Settings) -> int:
 def _form(args: argparse.Namespace) -> str:
     """The form of the report: that of --format, else that of the file's name. Raises UsageError."""
     named = args.format if "format" in args else None
-    form = named or _SUFFIXES.get(Path(args.output).suffix, "html")
+    form = named or _SUFFIXES.get(Path(args.out).suffix, "html")
     if form not in _FORMS:
         raise UsageError(f"--format {form}: a report is html, md or json")
-    if args.output == "-" and form == "html" and sys.stdout.isatty():
+    if args.out == "-" and form == "html" and sys.stdout.isatty():
         raise UsageError("a page is not for a terminal", advice="name a file: -o report.html, or take --format md")
-    if args.output != "-" and not Path(args.output).absolute().parent.is_dir():
-        raise UsageError(f"-o {args.output}: there is no folder {Path(args.output).parent}")
+    if args.out != "-" and not Path(args.out).absolute().parent.is_dir():
+        raise UsageError(f"-o {args.out}: there is no folder {Path(args.out).parent}")
     return form
 
 
@@ -167,8 +167,8 @@ def _rendered(found: Found, form: str) -> str:
 
 
 def _write(args: argparse.Namespace, settings: Settings, text: str) -> None:
-    if args.output == "-":
+    if args.out == "-":
         write_data(sys.stdout, text)
         return
-    write_named(Path(args.output), [text.encode()], "the report")
-    note(settings, f"the report is in {args.output}")
+    write_named(Path(args.out), [text.encode()], "the report")
+    note(settings, f"the report is in {args.out}")

@@ -59,7 +59,7 @@ function _shtab_dregutil_using
 end
 
 set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du report remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help
-set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --ignore-agent --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-age --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --output --password --plan --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --since --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -o -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --ignore-agent --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-age --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --out --password --plan --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --since --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -o -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -397,7 +397,7 @@ complete -c dregutil -n '_shtab_dregutil_using du' -l log-format -xka "text json
 complete -c dregutil -n '_shtab_dregutil_using du; and test $_shtab_dregutil_npos -ge 0' -ka "(_dregutil_values repositories)" -d 'repositories, or globs of them (default: all)'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a report -d 'Write one page: sizes, the last run, a plan.'
 complete -c dregutil -n '_shtab_dregutil_using report' -s h -l help -d 'show this help message and exit'
-complete -c dregutil -n '_shtab_dregutil_using report' -l output -s o -xka "(__fish_complete_path (commandline -ct))" -d 'the file; '"'"'-'"'"' is standard output (default)'
+complete -c dregutil -n '_shtab_dregutil_using report' -l out -s o -xka "(__fish_complete_path (commandline -ct))" -d 'the file; '"'"'-'"'"' is standard output (default)'
 complete -c dregutil -n '_shtab_dregutil_using report' -l plan -xka "(__fish_complete_path (commandline -ct))" -d 'show this plan, as --plan-out wrote it, with its reasons'
 complete -c dregutil -n '_shtab_dregutil_using report' -l policy -s f -xka "(__fish_complete_path (commandline -ct))" -d 'the policy file, or a folder of them, such as policies.d (default: the configured one)'
 complete -c dregutil -n '_shtab_dregutil_using report' -l since -xka "(_dregutil_values runs)" -d 'compare with this run (default: the last; sizes of a week ago)'

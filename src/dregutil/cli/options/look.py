@@ -112,7 +112,7 @@ def _add_usage(parser: argparse.ArgumentParser) -> None:
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--output", "-o", type=nonempty, default="-", metavar="FILE", help="the file; '-' is standard output (default)")
+    add("--out", "-o", type=nonempty, default="-", metavar="FILE", help="the file; '-' is standard output (default)")
     add("--plan", type=nonempty, metavar="FILE", help="show this plan, as --plan-out wrote it, with its reasons")
     add_policy_file(parser)
     add("--since", type=nonempty, metavar="RUN", help="compare with this run (default: the last; sizes of a week ago)")
