@@ -185,6 +185,21 @@ def test_what_is_broken_is_found_with_check(program: Program, pusher: Pusher) ->
     assert found["week"]["alarm"]["command"] == finding["command"]
 
 
+def test_the_storage_is_read_where_it_is_named(
+    program: Program, pusher: Pusher, registry_server: DistributionServer
+) -> None:
+    child = pusher.push_image("shop/api", seed="child")
+    pusher.push_index("shop/api", "2.0", children=[child])
+    pusher.request("DELETE", f"/v2/shop/api/manifests/{child['digest']}")
+    storage = str(registry_server.storage)
+    found = reported(program, "--check", "--storage", storage, code=3)
+    assert found["health"]["checked"] == "storage"
+    broken = [one for one in found["health"]["findings"] if one["broken"]]
+    assert {one["check"] for one in broken} == {"missing child"}
+    assert broken[0]["command"] == f"dregutil doctor --storage {storage}{program.named}"
+    assert found["week"]["broken"] == len(broken)
+
+
 def test_since_a_run(program: Program) -> None:
     assert program.run("remove-tags", "-r", "tools", "-t", "1.0", "-y", "--yes-remove", "1").returncode == 0
     run = program.runs[0].name

@@ -159,6 +159,23 @@ def test_a_page_loads_nothing_and_runs_nothing() -> None:
     assert "script-src" not in policy
 
 
+def test_every_element_is_closed_in_order() -> None:
+    open_ones: list[str] = []
+
+    class Nesting(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag not in ("meta", "link"):
+                open_ones.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_ones.pop() == tag
+
+    parser = Nesting()
+    parser.feed(page(REPORT))
+    parser.close()
+    assert open_ones == []
+
+
 def test_the_script_of_the_bundle_is_allowed_by_its_hash_alone() -> None:
     script = "document.title = 'x < y';"
     text = page(REPORT, script, "p { color: red }")
