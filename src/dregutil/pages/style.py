@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["STYLE"]
 
-STYLE = """:root { color-scheme: light dark; --line: #8886; --alarm: #b3261e; }
+STYLE = """:root { color-scheme: light dark; background: Canvas; --line: #8886; --alarm: #b3261e; }
 :root { --outline: #1b1b1b; --hatch: #555; --paper: #fff; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 1.5rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }

@@ -1,0 +1,68 @@
+"""The bundle in the package is what web/ builds, small, and fit for a page; its own checks pass."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from chromium import WEB, require_modules
+from dregutil.pages.bundle_files import bundle
+
+COMMITTED = Path(__file__).parents[2] / "src" / "dregutil" / "pages" / "bundle"
+BUDGET = 100_000  # bytes, gzipped
+
+
+def npm(script: str, **environment: str) -> None:
+    require_modules()
+    done = subprocess.run(
+        ["npm", "run", "--silent", script],
+        cwd=WEB,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_build_has_the_bytes_of_the_committed_bundle(tmp_path: Path) -> None:
+    npm("build", WEB_OUT=str(tmp_path))
+    built = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    assert built == {one.name: one.read_bytes() for one in COMMITTED.iterdir()}
+
+
+@pytest.mark.parametrize("script", ["check", "test"])
+def test_the_types_and_the_tests_of_the_pure_functions(script: str) -> None:
+    npm(script)
+
+
+def test_the_bundle_is_within_its_budget() -> None:
+    script, style = bundle()
+    assert script
+    assert style
+    assert len(gzip.compress((script + style).encode(), mtime=0)) <= BUDGET
+
+
+def test_the_bundle_ends_no_element_and_asks_for_nothing() -> None:
+    script, style = bundle()
+    assert not re.search(r"</script|<!--", script, re.IGNORECASE)
+    assert not re.search(r"</style|@import|url\((?!#)", style, re.IGNORECASE)
+    assert not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon|eval|import)\b\(", script)
+    assert script.isascii()
+
+
+def test_the_sources_write_no_markup() -> None:
+    for one in WEB.glob("src/*"):
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|dangerously", one.read_text())
+
+
+def test_the_lock_file_names_every_module_by_its_hash() -> None:
+    lock = (WEB / "package-lock.json").read_text()
+    assert lock.count('"integrity": "sha512-') == lock.count('"node_modules/')
+    assert '"resolved"' not in lock
