@@ -20,11 +20,9 @@ __all__ = ["WEB", "browser", "require_modules"]
 WEB = Path(__file__).parents[1] / "web"
 _FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd"><fontconfig>
 <dir>/usr/share/fonts</dir><dir>{unpacked}</dir><cachedir>{cache}</cachedir>
-<alias><family>system-ui</family><prefer><family>DejaVu Sans</family></prefer></alias>
-<alias><family>sans</family><prefer><family>DejaVu Sans</family></prefer></alias>
-<alias><family>sans-serif</family><prefer><family>DejaVu Sans</family></prefer></alias>
-<alias><family>ui-monospace</family><prefer><family>DejaVu Sans Mono</family></prefer></alias>
-<alias><family>monospace</family><prefer><family>DejaVu Sans Mono</family></prefer></alias></fontconfig>"""
+<match><test name="family" qual="any" compare="contains"><string>mono</string></test>
+<edit name="family" mode="assign" binding="strong"><string>DejaVu Sans Mono</string></edit></match>
+<match><edit name="family" mode="append_last"><string>DejaVu Sans</string></edit></match></fontconfig>"""
 
 
 def require_modules() -> Path:

@@ -136,7 +136,7 @@ function Drawn({ tile, id, color, isChosen, isFaint, onChoose, onOpen }: DrawnPr
 /** What is written on a tile, where there is room for it. */
 function Labels({ tile, isFaint }: { tile: Tile; isFaint: boolean }) {
   const { item } = tile;
-  const label = fitted(item.kind === "tag" ? (item.place?.node.name ?? "") : item.label, tile.width);
+  const label = fitted(shortOf(item), tile.width);
   if (label === "" || tile.height <= 20) return null;
   return (
     <g class={isFaint ? "faint" : undefined}>
@@ -151,6 +151,12 @@ function Labels({ tile, isFaint }: { tile: Tile; isFaint: boolean }) {
       )}
     </g>
   );
+}
+
+/** What tells an item from others of the same place. */
+function shortOf(item: Item): string {
+  if (item.kind === "layer") return item.label.slice(0, 19);
+  return item.kind === "tag" && item.place !== null ? item.place.node.name : item.label;
 }
 
 /** The label of a part within a tile, where there is room for it. */

@@ -53,7 +53,7 @@ function frame(one: { x0: number; y0: number; x1: number; y1: number }): Frame {
   return { x: one.x0, y: one.y0, width: one.x1 - one.x0, height: one.y1 - one.y0 };
 }
 
-const LETTER = 7.4; // px: a character of a label, on average
+const LETTER = 7.8; // px: a character of a label, on average
 
 /** `text` if it fits into so many pixels, otherwise its end; empty where there is no room for that. */
 export function fitted(text: string, width: number): string {
