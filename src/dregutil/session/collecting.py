@@ -11,13 +11,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dregutil.errors import InterruptedRunError, JournalError, RefusedError, StorageError, UsageError
-from dregutil.oci.names import Repository
+from dregutil.oci.names import Digest, Repository
 from dregutil.session.cleanup import CleanupSession
 
 if TYPE_CHECKING:
     from dregutil.journal.collections import CollectionRecord, Collections
     from dregutil.journal.record import RunHeader, RunRecord
+    from dregutil.oci.manifest import Manifest
     from dregutil.plan.collection import CollectionPlan, Comparison, FinalRun, Prediction, Refusal
+    from dregutil.plan.undoable import Undoable
     from dregutil.session.results import CollectionRun
     from dregutil.session.stop import Stop
     from dregutil.storage.collector_command import CollectorCommand
@@ -170,15 +172,34 @@ class CollectingSession(CleanupSession):
     def _made_final(self, before: StoredRegistry, after: Sequence[StoredRegistry]) -> Iterator[FinalRun]:
         """The removals of which an undo can put back less in one of the storages `after` than in `before`; newest
         first."""
-        from dregutil.journal.removed import removed_by
         from dregutil.plan.collection import FinalRun
         from dregutil.plan.undoable import lost_to_undo
 
-        for record, left in self.history.not_undone():
-            removed, others = removed_by(record), _others(record)
-            then = lost_to_undo(before, left, removed, others)
-            if any(lost_to_undo(stored, left, removed, others) - then for stored in after):
+        recorded = self._children_elsewhere()
+        for record, run in self._undoable():
+            then = lost_to_undo(before, run, recorded)
+            if any(lost_to_undo(stored, run, recorded) - then for stored in after):
                 yield FinalRun(record.run, record.started, record.finished or record.started)
+
+    def _undoable(self) -> Iterator[tuple[RunRecord, Undoable]]:
+        """The removals of which something can be put back, newest first."""
+        from dregutil.journal.removed import removed_by
+        from dregutil.plan.undoable import Undoable
+
+        for record, left in self.history.not_undone():
+            yield record, Undoable(removed_by(record), left, _others(record))
+
+    def _children_elsewhere(self) -> Mapping[tuple[Repository, Digest], Manifest]:
+        """The children of a removed index that another run removed: of two indexes that have a child the first leaves
+        it."""
+        wanted = {place for _, run in self._undoable() for place in run.children_of_others()}
+        return {
+            (name, intent.manifest.digest): intent.manifest
+            for _, run in (self._undoable() if wanted else ())
+            for name, intents in run.removed.items()
+            for intent in intents
+            if (name, intent.manifest.digest) in wanted
+        }
 
     def _needed_records(self, final: Sequence[FinalRun], kept: timedelta) -> Iterator[Refusal]:
         """Why what runs removed may not become final now."""
@@ -240,17 +261,13 @@ class CollectingSession(CleanupSession):
         """Find out what was taken by earlier collections that did not end, and record that."""
         import msgspec
 
-        from dregutil.journal.removed import removed_by
         from dregutil.plan.undoable import lost_to_undo
 
         unended = [one for one in self.collections() if one.ended is None]
         if not unended:
             return
-        lost = {
-            record.run
-            for record, left in self.history.not_undone()
-            if lost_to_undo(stored, left, removed_by(record), _others(record))
-        }
+        recorded = self._children_elsewhere()
+        lost = {record.run for record, run in self._undoable() if lost_to_undo(stored, run, recorded)}
         for one in unended:
             taken = [run for run in one.runs if run in lost]
             now = datetime.now(UTC).replace(microsecond=0)
