@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,7 +17,10 @@ from chromium import browser, require_modules
 from dregutil.pages.bundle_files import bundle
 from dregutil.pages.model import Report
 from dregutil.pages.page import page
+from images import Pusher
+from program import PROGRAM, Program
 from reported import report_document, report_of_shop
+from servers import DistributionServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
@@ -237,6 +242,25 @@ def test_each_place_has_its_command(opened: Opened) -> None:
             assert shown.locator("#space .same code").inner_text().startswith(f"dregutil {command}")
             for button in shown.locator("#space button.open").all()[:1]:
                 button.click()
+
+
+def test_the_commands_of_a_real_report_show_the_same(
+    registry_server: DistributionServer, pusher: Pusher, chromium: Browser, tmp_path: Path
+) -> None:
+    for version in ("1.0", "1.1"):
+        pusher.push_image("shop/web", version, seed=version, layers=[b"base" * 5000, version.encode() * 900])
+    program = Program(registry_server.url, tmp_path)
+    assert program.run("report", "-o", "report.html").returncode == 0
+    shown = chromium.new_page()
+    shown.goto((tmp_path / "report.html").as_uri())
+    for name in ("shop", "shop/web", "1.0", "shop/web:1.0"):
+        words = shlex.split(shown.locator("#space .same code").inner_text())
+        done = subprocess.run([PROGRAM, *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert name in done.stdout
+        for button in shown.locator("#space button.open").all()[:1]:
+            button.click()
+    shown.close()
 
 
 def poisoned(value: Any, name: str, key: str = "") -> Any:
