@@ -41,7 +41,7 @@ def collect(args: argparse.Namespace, settings: Settings) -> int:
         )
         for line in final_lines(plan) if args.dry_run or not plan.refusals else ():
             note(settings, line)
-        if not plan.is_running:
+        if not plan.is_running and (args.dry_run or not plan.refusals):
             note(settings, f"nothing listens at {settings.address.name}: the registry counts as stopped")
         if args.dry_run:
             emit(settings, [plan_object(plan)], predicted_lines(plan))
