@@ -63,7 +63,8 @@ def _environment(program: str, folder: Path) -> dict[str, str]:
     root = Path(program).parents[3]
     fonts = folder / "fonts.conf"
     fonts.write_text(_FONTS.format(unpacked=root / "usr" / "share" / "fonts", cache=folder / "fonts"))
-    libraries = [str(one) for one in root.glob("usr/lib/*-linux-gnu*/pulseaudio")]
+    folders = [] if root == Path("/") else [*root.glob("usr/lib/*-linux-gnu*")]
+    libraries = [str(one / part) for one in folders for part in ("", "pulseaudio")]
     paths = [os.environ.get("LD_LIBRARY_PATH", ""), *libraries]
     return {
         "FONTCONFIG_FILE": str(fonts),
