@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 _ROW = re.compile(r"\| ([\d,]+) \| (.+?) \| ([\d.]+) s, [\d.]+ µs a tag \| [\d.]+ s \| (\d+) MB \|")
-_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 440, 300, 70, 40, 20, 50
+_WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 460, 300, 70, 40, 40, 50
 _COLORS = ("#1f6feb", "#8250df", "#1a7f37", "#bf8700", "#cf222e")
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#57606a}.t{font-weight:600}line{stroke:#8c959f;stroke-opacity:.3}"

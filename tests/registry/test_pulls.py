@@ -177,6 +177,30 @@ def test_a_registry_that_was_restarted_leaves_a_gap(listening: Listening) -> Non
     assert listening.pulled("shop/web", one["digest"], "containerd/2.2.0") or gap.until > first
 
 
+def test_a_recording_that_has_stopped_is_seen(listening: Listening, tmp_path: Path) -> None:
+    """By `doctor` and by a cleanup whose policy asks for pulls: a HEAD of theirs is not notified."""
+    (tmp_path / "policy.yml").write_text(
+        "version: 1\nprotect: {pulls: [{events: true}]}\n"
+        "policies: [{name: p, repositories: ['**'], keep: {last: 1, pulled_within: 90d}}]\n"
+    )
+    cleanup = ("cleanup", "-f", "policy.yml", "--dry-run")
+    with Pusher(listening.server.url) as pusher:
+        pusher.push_image("shop/web", "1.0", seed="one")
+    pull(listening, "shop/web", "1.0", "containerd/2.1.0")
+    until(lambda: listening.store.sources() and listening.store.sources()[0].spans)
+    found = listening.program.run("doctor")
+    assert (found.returncode, "notifications arrive" in found.stdout) == (0, True), found.stdout
+    assert "do not arrive" not in listening.program.run(*cleanup).stderr
+    listening.end_listener()
+    found = listening.program.run("doctor")
+    assert (found.returncode, "NOT RECORDED" in found.stdout) == (3, True), found.stdout
+    done = listening.program.run(*cleanup)
+    assert "the registry's notifications do not arrive, the last one is of " in done.stderr
+    assert "see that dregutil listen runs" in done.stderr
+    listening.listen()
+    until(lambda: "notifications arrive" in listening.program.run("doctor").stdout)
+
+
 def test_ls_and_why_show_the_last_pull(listening: Listening, tmp_path: Path) -> None:
     with Pusher(listening.server.url) as pusher:
         one = pusher.push_image("shop/web", "1.0", seed="one")
@@ -193,6 +217,7 @@ def test_ls_and_why_show_the_last_pull(listening: Listening, tmp_path: Path) -> 
     assert "ago by containerd/2.1.0 (events since" in explained.stdout
     never = listening.program.run("why", "shop/web:2.0", "-f", "policy.yml")
     assert "no pull is recorded (events since" in never.stdout
+    assert "\nnote      last pull     no pull" in never.stdout, "it keeps nothing, and removes nothing"
 
 
 def test_a_warning_where_everyone_may_send(tmp_path: Path) -> None:

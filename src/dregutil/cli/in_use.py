@@ -12,6 +12,7 @@ __all__ = ["tell_doubts"]
 
 
 def tell_doubts(lists: Sequence[ListReport]) -> None:
-    """Name on standard error the entries that this registry does not have, or that were not understood."""
-    for line in list_lines([one for one in lists if one.absent or one.doubtful]):
+    """Name on standard error the entries that this registry does not have, that were not understood, or whose host may
+    be one of its names."""
+    for line in list_lines([one for one in lists if one.absent or one.doubtful or one.elsewhere]):
         sys.stderr.write(f"dregutil: {line.strip()}\n")

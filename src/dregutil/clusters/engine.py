@@ -85,5 +85,5 @@ async def _get(entry: Engine, session: aiohttp.ClientSession, path: str, target:
 def _refused(entry: Engine, path: str, why: str) -> RefusedError:
     return RefusedError(
         f"{entry.name}: its containers cannot be read from {path}: {why}",
-        advice="nothing was removed: without the answer, what is running might go",
+        advice="nothing was removed: what is running might go. Where nothing runs in it, name other lists in in_use",
     )

@@ -18,7 +18,7 @@ from dregutil.retention.holds import Hold
 from dregutil.retention.verdict import Decision, Reason, ReasonKind, TagFacts, Verdict
 from dregutil.select.quantity import age_as_written
 
-__all__ = ["Explanation", "left_behind", "unjudged", "verdict_on", "with_elsewhere", "with_hold", "with_pull"]
+__all__ = ["NOTES", "Explanation", "left_behind", "unjudged", "verdict_on", "with_elsewhere", "with_hold", "with_pull"]
 
 _LONGEST_GAP = timedelta(days=1)
 
@@ -85,6 +85,10 @@ def with_hold(found: Explanation, hold: Hold | None) -> Explanation:
         return found
     kind = ReasonKind.PUT_BACK if hold.run else ReasonKind.ON_HOLD
     return Explanation(found.verdict, (Factor(kind.value, keeps=True, text=hold.reason), *found.factors))
+
+
+NOTES = frozenset({"elsewhere", "last pull"})
+"""What is said of a tag and decides nothing by itself."""
 
 
 def with_pull(found: Explanation, pull: Pull | None, sources: Sequence[Source], now: datetime) -> Explanation:

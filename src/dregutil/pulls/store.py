@@ -93,6 +93,11 @@ class PullStore:
         found = self._rows("SELECT value FROM counter WHERE name = ?", (name,))
         return int(found[0][0]) if found else 0
 
+    def last_event(self) -> datetime | None:
+        """When the last notification was sent that was received; None if none was."""
+        (found,) = self._rows("SELECT max(last) FROM instance") or [(None,)]
+        return None if found[0] is None else _moment(found[0])
+
     def has_marked(self, agent: str) -> bool:
         """Whether a request with a `marked_agent` was notified, of the last hundred."""
         return bool(self._rows("SELECT 1 FROM marked WHERE agent = ?", (agent,)))

@@ -99,7 +99,11 @@ def list_lines(lists: Iterable[ListReport], *, details: bool = False) -> Iterato
             f"in use: {one.name}, {age_as_written(one.age)} old: {one.matched:,} of its {one.images:,} images are here"
         )
         yield f"{line}, {one.untagged:,} more by a digest that no tag has" if one.untagged else line
-        for what, names in (("of this registry, but not there", one.absent), ("not understood", one.doubtful)):
+        for what, names in (
+            ("of this registry, but not there", one.absent),
+            ("not understood", one.doubtful),
+            ("of another registry by its host, which may be missing in aliases, and here as well", one.elsewhere),
+        ):
             if names:
                 shown = names if details else names[:_MOST_NAMED]
                 more = f" and {len(names) - len(shown):,} more: --details" if len(shown) < len(names) else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
@@ -47,6 +47,7 @@ class ListReport:
     """How many images a list names, and how many of them are in this registry.
 
     `absent`: images of this registry that do not exist. `doubtful`: entries for this registry that were not understood.
+    `elsewhere`: images under the name of another registry that this one has as well: that may be a name of this one.
     `untagged`: how many are named by a digest without a tag. `only_cached`: all that were found are in caches of nodes.
     """
 
@@ -58,6 +59,7 @@ class ListReport:
     doubtful: tuple[str, ...] = ()
     untagged: int = 0
     only_cached: bool = False
+    elsewhere: tuple[str, ...] = ()
 
 
 def find_in_use(
@@ -203,6 +205,7 @@ def _report(
         tuple(dict.fromkeys(entry.text for entry in (*doubtful, *passing))),
         len(untagged),
         only_cached=bool(there) and all(entry.weight is Weight.CACHED for entry in there) and not untagged,
+        elsewhere=tuple(dict.fromkeys(_elsewhere(counted, found.inventory))),
     )
     has_ids = any(image.repository is None for entry in counted for image in entry.names)
     if not there and not untagged and not (has_ids and not is_whole):
@@ -229,6 +232,18 @@ def _protected(name: str, images: ImageList, found: _Found) -> dict[Entry, _Here
         if entry.weight is not Weight.HINT or here is _Here.THERE:
             counted[entry] = here
     return counted
+
+
+def _elsewhere(counted: Mapping[Entry, _Here], inventory: Inventory) -> Iterator[str]:
+    """The images under another registry's name that have the same name, and tag or digest, here."""
+    for entry, here in counted.items():
+        if here is _Here.FOREIGN:
+            for image in entry.names:
+                if image.host and image.repository is not None:
+                    there = inventory.tags(image.repository)
+                    is_here = image.digest is not None and inventory.names(image.repository, image.digest)
+                    if is_here or (image.tag is not None and image.tag in there):
+                        yield f"{image.host}/{_shown(entry)}"
 
 
 def _is_of_here(entry: Entry, found: _Found) -> bool:

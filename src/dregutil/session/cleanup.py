@@ -135,11 +135,15 @@ class CleanupSession(UndoSession):
     ) -> tuple[Judged, UntaggedManifests]:
         """Read the whole registry, note its tags in the records, and judge it."""
         from dregutil.plan.cleanup import ToJudge
+        from dregutil.retention.pulled import asks_for_pulls
 
         self.stored()
         lists, policies = await self._lists(policies, path), self._with_lists(policies, path)
         policies = self._with_logs(policies, path)
+        notified = self._notified.last() if self._notified is not None and asks_for_pulls(policies) else None
         source = await self.crawl_whole(for_policy=True)
+        if notified is not None and await self.notifications_arrive(notified, source.inventory) is False:
+            self._warn_not_notified(notified)
         if source.complete:
             self._save(source)
         self._note(source, path, must=must_note)
@@ -147,6 +151,14 @@ class CleanupSession(UndoSession):
         untagged = await self.find_untagged(policies, source)
         self._learn_indexes({name: one.indexes for name, one in untagged.found.items()})
         return await self._judge(ToJudge(policies, lists, source, untagged), path), untagged
+
+    def _warn_not_notified(self, last: datetime) -> None:
+        self._warn(
+            f"the registry's notifications do not arrive, the last one is of {last:%Y-%m-%d %H:%M} UTC: "
+            "what was pulled since is not known",
+            "see that dregutil listen runs, and what it and the registry's log say; "
+            "in a gap longer than max_gap everything counts as pulled",
+        )
 
     async def _plan_judged(
         self,

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.registry.reader import Registry
 
-__all__ = ["Changes", "NotifiedChanges", "merged", "not_notified", "without"]
+__all__ = ["Changes", "NotifiedChanges", "merged", "not_notified", "some_tags", "tags_of", "without"]
 
 Changes = Mapping[Repository, frozenset[Tag]]
 _LONGEST_WAIT = 5.0  # seconds for the notification of our own HEAD
+_MOST_LISTED = 20  # repositories
 _MOST_TRIED = 3  # tags: one that is gone is not notified
 
 
@@ -56,13 +59,19 @@ class NotifiedChanges:
         except JournalError:
             return None
 
-    async def are_arriving(self, registry: Registry, known: Inventory) -> bool:
+    def last(self) -> datetime | None:
+        """When the last notification was sent that was received; None if none was."""
+        try:
+            return self._store.last_event()
+        except JournalError:
+            return None
+
+    async def are_arriving(self, registry: Registry, known: Iterable[tuple[Repository, Tag]]) -> bool:
         """Whether the registry notifies, and something listens: a HEAD of ours arrives as a notification, and so has
         all that the registry queued before it."""
         agent = marked_agent(secrets.token_hex(8))
-        tried = ((name, tag) for name in known.repositories for tag in known.tags(name))
         try:
-            for name, tag in islice(tried, _MOST_TRIED):
+            for name, tag in islice(known, _MOST_TRIED):
                 if await registry.resolve(name, tag, agent=agent) is not None:
                     return await self._arrives(agent)
         except DregutilError:
@@ -82,6 +91,22 @@ class NotifiedChanges:
             return self._store.counted(name)
         except JournalError:
             return 0
+
+
+def tags_of(known: Inventory) -> Iterator[tuple[Repository, Tag]]:
+    return ((name, tag) for name in known.repositories for tag in known.tags(name))
+
+
+async def some_tags(registry: Registry) -> Sequence[tuple[Repository, Tag]]:
+    """The tags of the first repository that has any, of the first few; none if they cannot be read."""
+    tried = 0
+    with suppress(DregutilError):
+        async for name in registry.repositories():
+            tried += 1
+            tags = await registry.tags(name)
+            if tags or tried >= _MOST_LISTED:
+                return [(name, tag) for tag in tags]
+    return ()
 
 
 def merged(known: Inventory, read: CrawlResult, names: Sequence[Repository], unchanged: Inventory) -> CrawlResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from dregutil.inventory.crawl_result import CrawlResult
@@ -71,15 +72,31 @@ class RefreshingSession(CrawlingSession):
         self._update_cache(lambda _: {name: found.inventory.tags(name) for name in names})
         return found
 
+    async def notifications_arrive(self, since: datetime | None = None, known: Inventory | None = None) -> bool | None:
+        """Whether notifications of the registry arrive; None if none was ever recorded, or no tag is known to try it
+        with. They do if one was sent after the last one that had been received at `since`."""
+        notified = self._notified
+        if notified is None or (last := notified.last()) is None:
+            return None
+        if since is not None and last > since:
+            return True
+        from dregutil.session.notified import some_tags, tags_of
+
+        known = known or self.in_cache() or Inventory(self._tags)
+        async with self.connected() as registry:
+            tags = tags_of(known) if known.tag_count else iter(await some_tags(registry))
+            first = next(tags, None)
+            return None if first is None else await notified.are_arriving(registry, chain([first], tags))
+
     async def _crawl_notified(self, known: Inventory, last: Refreshed) -> CrawlResult | None:
         """Read what was notified as changed; None if a notification may be missing."""
         if self._notified is None:
             return None
         from dregutil.inventory.refreshed import Refreshed
-        from dregutil.session.notified import merged, without
+        from dregutil.session.notified import merged, tags_of, without
 
         async with self.connected() as registry:
-            if not await self._notified.are_arriving(registry, known):
+            if not await self._notified.are_arriving(registry, tags_of(known)):
                 return None
         mark, changed = self._notified.mark(), self._notified.since(last)
         if changed is None:
@@ -115,10 +132,10 @@ class RefreshingSession(CrawlingSession):
         readings."""
         if self._notified is None:
             return False
-        from dregutil.session.notified import not_notified
+        from dregutil.session.notified import not_notified, tags_of
 
         async with self.connected() as registry:
-            is_arriving = await self._notified.are_arriving(registry, found.inventory)
+            is_arriving = await self._notified.are_arriving(registry, tags_of(found.inventory))
         notified = self._notified.since(last) if is_arriving else None
         if notified is None:
             return last.silent

@@ -6,6 +6,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dregutil.inventory.tags import Inventory
     from dregutil.oci.names import Digest, Repository, Tag
     from dregutil.pulls.listener import ListenerCounts
     from dregutil.pulls.log_files import LogRead
@@ -39,6 +42,9 @@ class PullVerbs:
 
     def sync_pulls(self, *repositories: str) -> PullSync:
         return self._run(self._session.sync_pulls(*repositories))
+
+    def notifications_arrive(self, since: datetime | None = None, known: Inventory | None = None) -> bool | None:
+        return self._run(self._session.notifications_arrive(since, known))
 
     def listen(
         self,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dregutil.errors import RefusedError
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
+from dregutil.report.cleanup import list_lines
 from dregutil.retention.image_list import read_image_list
 from dregutil.retention.image_name import registry_hosts
 from dregutil.retention.in_use import ListFile, find_in_use, images_in
@@ -198,6 +199,14 @@ def test_a_list_older_than_max_age_is_refused() -> None:
 def test_entries_missing_from_this_registry_are_reported() -> None:
     _, (report,) = find("registry.example.com/shop/web:1.0 registry.example.com/shop/web:2.0 quay.io/x/y:1")
     assert (report.images, report.matched, report.absent) == (3, 1, ("shop/web:2.0",))
+    assert report.elsewhere == ()
+
+
+def test_an_image_that_is_here_under_the_name_of_another_host_is_reported() -> None:
+    """That host may be a name of this registry that is missing in `aliases`."""
+    _, (report,) = find("registry.example.com/shop/web:1.0 other.example.com/shop/web:1.0 other.example.com/shop/web:7")
+    assert (report.matched, report.elsewhere) == (1, ("other.example.com/shop/web:1.0",))
+    assert "which may be missing in aliases, and here as well: 1: other" in "\n".join(list_lines([report]))
 
 
 @pytest.mark.property

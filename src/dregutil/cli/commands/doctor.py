@@ -29,6 +29,11 @@ from dregutil.session.sync import Session
 __all__ = ["doctor"]
 
 Rows = list[tuple[str, str]]
+_ARRIVE = "the registry's notifications arrive"
+_DO_NOT_ARRIVE = (
+    "NOT RECORDED: the registry's notifications do not arrive; "
+    "see that `dregutil listen` runs, and what it and the registry's log say"
+)
 
 
 def doctor(args: argparse.Namespace, settings: Settings) -> int:
@@ -44,6 +49,9 @@ def doctor(args: argparse.Namespace, settings: Settings) -> int:
         code = 0
         if failed is None and not args.quick:
             more, code, failed = _health(registry, settings, found)
+        if failed is None and (arrive := registry.notifications_arrive()) is not None:
+            more = [*more, ("pulls", _ARRIVE if arrive else _DO_NOT_ARRIVE)]
+            code = code or (0 if arrive else 3)
     shown = more if settings.format == "text" else [*rows, *more]
     emit(settings, [{"check": check, "found": what} for check, what in shown], health_lines(more))
     if failed is not None:

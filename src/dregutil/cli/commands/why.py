@@ -10,6 +10,7 @@ from dregutil.cli.output import emit
 from dregutil.cli.policies import chosen_policy
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored
+from dregutil.plan.why import NOTES
 from dregutil.report.terminal import width_of
 from dregutil.report.text import column_lines
 from dregutil.report.units import size_text
@@ -65,5 +66,11 @@ def _date(verdict: Verdict) -> str:
 
 
 def _rows(factors: tuple[Factor, ...]) -> list[str]:
-    rows = [("keeps" if factor.keeps else "does not", factor.what, factor.text) for factor in factors]
+    rows = [(_effect(factor), factor.what, factor.text) for factor in factors]
     return [line.rstrip() for line in column_lines(rows, width=width_of(sys.stdout))] if rows else []
+
+
+def _effect(factor: Factor) -> str:
+    if factor.keeps:
+        return "keeps"
+    return "note" if factor.what in NOTES else "does not"
