@@ -7,6 +7,7 @@ A file that cannot be read says nothing: the registry is then read as a whole.
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Refreshed(msgspec.Struct, frozen=True):
 
 class _Noted(msgspec.Struct, frozen=True):
     version: int
-    cache: str
+    cache: bytes
     written_ns: int
     last: Refreshed
 
@@ -53,7 +54,9 @@ class RefreshedFile:
             written = cache.stat().st_mtime_ns
         except (OSError, ValueError):  # msgspec's errors are ValueErrors
             return None
-        is_same = found.version == _VERSION and found.cache == str(cache.absolute()) and found.written_ns == written
+        is_same = (
+            found.version == _VERSION and found.cache == os.fsencode(cache.absolute()) and found.written_ns == written
+        )
         return found.last if is_same else None
 
     def write(self, cache: Path, last: Refreshed) -> None:
@@ -61,5 +64,5 @@ class RefreshedFile:
         if others_link(self.path.parent) is not None:
             return
         make_private_folder(self.path.parent)
-        noted = _Noted(_VERSION, str(cache.absolute()), cache.stat().st_mtime_ns, last)
+        noted = _Noted(_VERSION, os.fsencode(cache.absolute()), cache.stat().st_mtime_ns, last)
         write_atomically(self.path, [msgspec.json.encode(noted)])

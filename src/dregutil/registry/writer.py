@@ -286,10 +286,7 @@ class WritableRegistry(Registry):
 
     async def complete_no_upload(self, repository: Repository) -> tuple[int, frozenset[str]]:
         """Ask to complete an upload without naming one, which begins none: HTTP's status, and the codes of the errors.
-        Distribution answers 405 if it is read-only, else BLOB_UPLOAD_UNKNOWN.
-
-        Raises LoginError, DeniedError, UnreachableError.
-        """
+        Distribution answers 405 if it is read-only, else BLOB_UPLOAD_UNKNOWN. Raises as `begin_upload` does."""
         url, scopes = self._transport.url(f"/v2/{repository}/blobs/uploads/"), (f"repository:{repository}:pull,push",)
         answer = await self._write("PUT", url, scopes)
         if answer.status in (401, 403):
@@ -315,10 +312,8 @@ class WritableRegistry(Registry):
         self._check_written(answer, f"cancel an upload to {repository}", repository)
 
     async def mount_blob(self, repository: Repository, digest: Digest, source: Repository) -> bool:
-        """Mount a blob from another repository of the registry; False if the server does not.
-
-        Raises as `put_manifest` does.
-        """
+        """Mount a blob from another repository of the registry; False if the server does not. Raises as `put_manifest`
+        does."""
         url = self._transport.url(f"/v2/{repository}/blobs/uploads/?mount={digest}&from={source}")
         scopes = (f"repository:{repository}:pull,push", f"repository:{source}:pull")
         answer = await self._write("POST", url, scopes)
