@@ -89,13 +89,13 @@ def _end(value: timedelta | datetime | None, start: datetime | None) -> datetime
 
 
 def _start(expires: Expires, facts: TagFacts, arrival: datetime | None) -> datetime | None:
-    """From when a duration counts: the latest that is known, so that a copy does not expire by the age of its image."""
+    """From when a duration counts: the latest that is known, so that a copy does not expire by the age of its image.
+    When the registry's service saw it pushed makes that later, and is no date for what has none."""
     known = [arrival] if arrival is not None else []
     if expires.from_seen:
-        known += [one for one in (facts.known_since, facts.seen, facts.served.pushed) if one is not None]
-    if known and facts.young_since is not None:
-        known.append(facts.young_since)
-    return max(known, default=None)
+        known += [one for one in (facts.known_since, facts.seen) if one is not None]
+    later = (facts.young_since, facts.served.pushed if expires.from_seen else None)
+    return max([*known, *(one for one in later if one is not None)]) if known else None
 
 
 def unreadable_values(expires: Expires, facts: Sequence[TagFacts], zone: tzinfo) -> Sequence[tuple[TagFacts, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from dregutil.cli.policy_warnings import expiry_warnings
 from dregutil.oci.image import ImageDetails
 from dregutil.oci.names import Repository, Tag
-from dregutil.retention.expiry import parse_expiry
+from dregutil.retention.expiry import expiry_of, parse_expiry
 from dregutil.retention.explain import Factor, explain
 from dregutil.retention.judge import judge
+from dregutil.retention.policy import Expires
 from dregutil.retention.policyfile import read_policy
-from dregutil.retention.verdict import TagFacts
+from dregutil.retention.verdict import Served, TagFacts
 from histories import NOW, digest_of
 
 APP = Repository("app")
@@ -61,3 +63,15 @@ def test_why_names_the_date() -> None:
         [Factor("expires: ttl", keeps=True, text="it expires 2026-11-28 12:00 UTC: ttl=1w")],
         [Factor("expires: ttl", keeps=True, text="it has no ttl")],
     ]
+
+
+def test_what_has_no_date_does_not_expire_by_when_it_was_pushed() -> None:
+    """That only makes a date later: what a service says never removes more."""
+    pushed = Served(pushed=NOW - timedelta(hours=12))
+    dated = replace(image("a", 30, ttl="12h"), served=pushed)
+    undated = replace(dated, created=None)
+    seen = replace(undated, seen=NOW - timedelta(days=1))
+    expires = Expires("ttl", from_seen=True)
+    assert expiry_of(expires, undated, None, UTC, NOW).at is None
+    assert expiry_of(expires, dated, dated.created, UTC, NOW).at == NOW
+    assert expiry_of(expires, seen, None, UTC, NOW).at == NOW
