@@ -93,6 +93,16 @@ async def test_pulls_that_do_not_count_are_written_once_a_second(store: PullStor
     assert [(span.since.second, span.until.second) for span in source.spans] == [(30, 31)]
 
 
+async def test_a_push_in_the_same_second_hides_no_pull(store: PullStore) -> None:
+    """It does not show that pulls are notified; the pull after it does, even if it does not count."""
+    push = notification(1).replace(b'"pull"', b'"push"')
+    blob = notification(2).replace(b'"repository"', b'"mediaType": "application/octet-stream", "repository"')
+    async with listening(store) as (_, url, session):
+        for body in (push, blob, notification(3, agent="dregutil")):
+            assert await send(session, f"{url}/events", body) == 204
+    assert [len(source.spans) for source in store.sources()] == [1]
+
+
 async def test_what_comes_twice_counts_once(store: PullStore) -> None:
     async with listening(store) as (listener, url, session):
         for _ in range(3):

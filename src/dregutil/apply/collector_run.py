@@ -26,7 +26,7 @@ _ELIGIBLE = "blob eligible for deletion: "
 _LONGEST_VERSION = 10.0  # seconds
 _BETWEEN_LOOKS = 0.05  # seconds
 _LAST_LOOKS = 20  # how often it is asked whether a child of the command still runs
-_LAST_LOOKS_AFTER_SIGINT = 200  # as often if nobody waits for the result
+_LAST_LOOKS_AFTER_SIGINT = 200  # the same, once the caller was cancelled
 _LONGEST_LINE = 4096  # bytes at the end of the output in which its last line is searched
 
 

@@ -1,9 +1,9 @@
 """Receives a registry's notifications over HTTP and records them.
 
 An answer 204 means that the events are on the disk: the registry keeps them in memory until then. Pulls that do not
-count are written once a second: a refresh of ours, and a scanner, cause one for each tag. Notifications that
-arrive while a transaction is written share the next one. A notification with a malformed event is accepted, without
-that event. If it were refused, the registry would retry it endlessly and send nothing else.
+count are recorded once a second: `refresh` and scanners cause one per tag. Notifications that arrive while a
+transaction is written share the next one. A notification with a malformed event is accepted, without that event. If it
+were refused, the registry would retry it endlessly and send nothing else.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Listener:
     async def _receive(self, request: web.Request) -> web.Response:
         given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
         if self._token and not hmac.compare_digest(given, self._token):
-            if not self._refuses:  # a registry repeats it for ever
+            if not self._refuses:  # the registry retries endlessly
                 _log.warning("a notification from %s was refused: its token is wrong or missing", request.remote)
             self._refuses = True
             return web.Response(status=401, text="the token is wrong or missing\n")
@@ -121,8 +121,9 @@ class Listener:
         return web.Response(status=204)
 
     def _says_something(self, event: Event) -> bool:
-        """False for a pull that does not count, in a second of which it is written that pulls are notified."""
-        if event.action != "pull" or self._ignored.is_marked(event.agent) or not self._ignored.ignores(event.agent):
+        """False for a pull that does not count if one was recorded in the same second."""
+        counts = event.is_of_manifest and not self._ignored.ignores(event.agent)
+        if event.action != "pull" or counts or self._ignored.is_marked(event.agent):
             return True
         return self._heard.get(event.instance, -1) < _second(event)
 
@@ -170,6 +171,8 @@ class Listener:
         if len(self._heard) > _MOST_PROCESSES:
             self._heard.clear()
         for event in fresh:
+            if event.action != "pull" or not event.is_of_manifest:
+                continue  # it does not show that pulls are recorded
             self._heard[event.instance] = max(_second(event), self._heard.get(event.instance, 0))
         self._seen.update((event.id, None) for event in fresh if event.id)
         while len(self._seen) > _MOST_IDS:

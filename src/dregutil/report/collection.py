@@ -73,7 +73,7 @@ def problem_lines(run: CollectionRun) -> Iterator[tuple[str, str]]:
 
 
 def unended_lines(records: Iterable[CollectionRecord]) -> Iterator[str]:
-    """The collections of which it is not known what they took."""
+    """A line for each collection whose result is unknown."""
     for one in records:
         if one.ended is None:
             when = f"{one.started:%Y-%m-%d %H:%M} UTC"

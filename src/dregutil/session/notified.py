@@ -67,8 +67,8 @@ class NotifiedChanges:
             return None
 
     async def are_arriving(self, registry: Registry, known: Iterable[tuple[Repository, Tag]]) -> bool:
-        """Whether the registry notifies, and something listens: a HEAD of ours arrives as a notification, and so has
-        all that the registry queued before it."""
+        """Send a HEAD, and return whether its notification arrives. Everything that the registry had queued before it
+        has then arrived as well."""
         agent = marked_agent(secrets.token_hex(8))
         try:
             for name, tag in islice(known, _MOST_TRIED):
