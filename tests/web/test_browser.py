@@ -99,12 +99,14 @@ def overflow(shown: Page) -> int:
 
 
 def place(shown: Page) -> str:
-    return shown.locator("#space .path strong").inner_text()
+    found: str = shown.locator("#space .path strong").inner_text()
+    return found
 
 
 def rows(shown: Page, section: str = "#space .space") -> list[str]:
     """The first cell of each row of a table."""
-    return shown.locator(f"{section} tbody th").all_inner_texts()
+    found: list[str] = shown.locator(f"{section} tbody th").all_inner_texts()
+    return found
 
 
 @pytest.mark.parametrize("dark", [False, True])
