@@ -25,7 +25,7 @@ QUICK: dict[str, list[str] | None] = {
     "plan": [],
     "retention": ["200", "500"],
     "storage": [],
-    "native": [],
+    "native": ["1000"],
     "dangling": [],
     "tokens": [],
     "pulls": ["2", "50"],
