@@ -1,7 +1,8 @@
-"""`python bench/native.py [TAGS]`: the tags of one repository through the API of the registry's service, and one by one.
+"""`python bench/native.py [TAGS]`: the tags of a repository through the API of the registry's service, and one by one.
 
-10,000 tags, for which the targets are, with 20 ms before each answer. The services are simulations (`tests/servers/native`) with the page sizes of
-the real ones; an answer is made once, and then repeated, so that making it costs nothing. Prints a Markdown table.
+10,000 tags, which the targets are for, with 20 ms before each answer. The services are simulations
+(`tests/servers/native`) with the page sizes of the real ones; an answer is made once, and then repeated, so that making
+it costs nothing. Prints a Markdown table.
 """
 
 from __future__ import annotations
