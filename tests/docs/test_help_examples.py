@@ -30,6 +30,7 @@ def example(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
     fill(pusher)
     (policy,) = (block for block in blocks("README.md", "yaml") if "policies:" in block)
     (tmp_path / "policy.yml").write_text(policy)
+    (tmp_path / "images.txt").write_text("shop/web:1.0\n")
     names: list[str] = []
     line = '127.0.0.1 - - [26/Nov/2026:16:12:30 +0000] "GET /v2/shop/web/manifests/1.1 HTTP/1.1" 200 5 "" "docker/28"\n'
     (tmp_path / "access.log").write_text(line)

@@ -105,7 +105,8 @@ def warn_of_state(registry: Session) -> None:
 
 
 def _agreed_to(args: argparse.Namespace, settings: Settings, registry: Session, work: Undertaking) -> bool:
-    braked = () if work.reviewed or work.earlier is not None else registry.braked(work.plan)
+    is_reviewed = work.reviewed and args.yes_remove is None  # a number that is given must be the right one
+    braked = () if is_reviewed or work.earlier is not None else registry.braked(work.plan)
     asks = is_on_terminal() and args.yes_remove is None and bool(braked or not args.yes)
     if asks:
         if work.rest is not work.plan:

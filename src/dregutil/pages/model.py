@@ -201,6 +201,8 @@ class PlanChanges(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A plan. `source` is its file, or that of the policy. `refused` says why a run would be refused, or why there is
     no plan; then `sum` may be None. `frees` is an upper bound unless `exact`; `because` says why it may be less.
+    `most_of`: the repositories of which it removes most; to carry it out, `confirm_tags` must then be confirmed: how
+    many tags go.
     `left_out`: repositories that are left as they are, with the reason. `groups_left_out` counts groups that are not
     among `groups`: those that remove the least."""
 
@@ -217,6 +219,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     frees: int = 0
     exact: bool = False
     because: str = ""
+    most_of: list[str] = []
+    confirm_tags: int | None = None
     groups: list[PlanGroup] = []
     groups_left_out: int = 0
     left_out: dict[str, str] = {}

@@ -13,7 +13,7 @@ import msgspec
 
 from dregutil.errors import escaped_json
 from dregutil.pages.limits import Limits
-from dregutil.pages.model import Report
+from dregutil.pages.model import Plan, Report
 from dregutil.pages.parts import Part, Table, parts
 from dregutil.pages.picture import picture
 from dregutil.pages.style import STYLE
@@ -26,9 +26,9 @@ LARGEST = 1 << 20  # bytes of a page
 _encode = msgspec.json.Encoder(enc_hook=str).encode  # Digest, Tag and Repository are subclasses of str
 
 
-def encoded(report: Report) -> str:
+def encoded(document: Report | Plan) -> str:
     """The document as JSON."""
-    return escaped_json(_encode(report).decode())
+    return escaped_json(_encode(document).decode())
 
 
 def fitted(make: Callable[[Limits], Report], script: str = "", style: str = "") -> str:

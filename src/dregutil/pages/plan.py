@@ -14,6 +14,7 @@ from dregutil.pages import model
 from dregutil.pages.label import label
 from dregutil.pages.limits import Limits
 from dregutil.plan.along import along_of, freed_with
+from dregutil.plan.brake import braked_repositories
 from dregutil.plan.diff import Change, PlanChange, plan_changes
 from dregutil.plan.file import kind_of_reason, plan_sum
 from dregutil.plan.model import Action, Plan, Step
@@ -48,6 +49,7 @@ def plan_part(found: PlanFound, limits: Limits) -> model.Plan:
     if plan is None:
         return model.Plan(source=label(found.source), kind=kind, refused=label(found.refused))
     groups = _Groups(plan, found.judgement, limits).groups()
+    braked = braked_repositories(plan)
     return model.Plan(
         source=label(found.source),
         kind=kind,
@@ -62,6 +64,8 @@ def plan_part(found: PlanFound, limits: Limits) -> model.Plan:
         frees=plan.reclaim.reclaimable_bytes,
         exact=plan.reclaim.exact,
         because=label(plan.reclaim.because),
+        most_of=[*braked[:_MOST_LEFT_OUT]],
+        confirm_tags=plan.removed_tags if braked else None,
         groups=groups[: limits.groups],
         groups_left_out=len(groups[limits.groups :]),
         left_out={name: label(why) for name, why in [*plan.left_out.items()][:_MOST_LEFT_OUT]},

@@ -22,6 +22,7 @@ __all__ = [
     "Selected",
     "Selection",
     "keep_digests",
+    "select_images",
     "select_repositories",
     "select_tags",
     "unmatched_tags",
@@ -115,33 +116,51 @@ def select_tags(
         return selector.matches(tag) and (digests is None or digest in digests)
 
     names = {selected.name for selected in selector.include if isinstance(selected, Exact)}
-    return _select(inventory, repositories, matches, selector.excludes, rules or MatchRules(), names)
+    return _select(
+        inventory, _matching(inventory, repositories, matches), selector.excludes, rules or MatchRules(), names
+    )
+
+
+def select_images(
+    inventory: Inventory, images: Mapping[Repository, Collection[Tag]], rules: MatchRules | None = None
+) -> Selection:
+    """Select the digests of single tags of several repositories. Tags that are not there select nothing. Raises
+    IntersectionError if `rules` say so."""
+    matching = {name: {tag for tag in tags if tag in inventory.tags(name)} for name, tags in images.items()}
+    names = {tag for tags in matching.values() for tag in tags}
+    return _select(inventory, matching, lambda _: False, rules or MatchRules(), names)
 
 
 def select_repositories(
     inventory: Inventory, repositories: Sequence[Repository], rules: MatchRules | None = None
 ) -> Selection:
     """Select all digests of `repositories`. Raises IntersectionError if `rules` say so."""
-    found = _select(inventory, repositories, lambda *_: True, lambda _: False, rules or MatchRules(), ())
+    matching = _matching(inventory, repositories, lambda *_: True)
+    found = _select(inventory, matching, lambda _: False, rules or MatchRules(), ())
     return replace(found, names_repositories=True)
+
+
+def _matching(
+    inventory: Inventory, repositories: Iterable[Repository], matches: Callable[[Tag, Digest], bool]
+) -> dict[Repository, set[Tag]]:
+    """The tags of each repository that match. Raises TypeError if `repositories` is a string."""
+    if isinstance(repositories, str):
+        raise TypeError(f"expected a list of repositories, such as [{repositories!r}]")
+    return {
+        repository: {tag for tag, digest in inventory.tags(repository).items() if matches(tag, digest)}
+        for repository in dict.fromkeys(repositories)
+    }
 
 
 def _select(
     inventory: Inventory,
-    repositories: Iterable[Repository],
-    matches: Callable[[Tag, Digest], bool],
+    matching: dict[Repository, set[Tag]],
     excludes: Callable[[str], bool],
     rules: MatchRules,
     names: Collection[str],
 ) -> Selection:
-    """`names`: the tags that were given by name."""
-    if isinstance(repositories, str):
-        raise TypeError(f"expected a list of repositories, such as [{repositories!r}]")
-    named = tuple(dict.fromkeys(repositories))
-    matching = {
-        repository: {tag for tag, digest in inventory.tags(repository).items() if matches(tag, digest)}
-        for repository in named
-    }
+    """Select the `matching` tags of each repository. `names`: the tags that were given by name."""
+    named = tuple(matching)
     shared = inventory.shared({inventory.tags(name)[tag] for name, tags in matching.items() for tag in tags})
     found: list[Selected] = []
     held: list[HeldBack] = []

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.journal.measures import Measure
     from dregutil.journal.record import RunRecord
+    from dregutil.journal.removed import Removed
     from dregutil.oci.names import Digest, Repository, Tag
     from dregutil.session.results import Overview
 
@@ -57,20 +58,29 @@ class OverviewSession(UsageSession):
         before = self._measured_before(found, now - _WEEK if named is None else named.started)
         return self._with_past(replace(found, before=before), named, policy)
 
+    def last_removal(self, policy: str | None = None) -> tuple[RunRecord | None, Removed]:
+        """The newest recorded removal, or the newest by a `policy` file, and what it removed that is not put back.
+        Raises JournalError."""
+        history = self.history
+        found = history.last_removal() if policy is None else history.last_removal(str(absolute(Path(policy))))
+        return found, {} if found is None else history.left_by(found)
+
     def _with_past(self, found: Overview, named: RunRecord | None, policy: str | Path | None) -> Overview:
         """Add what recorded runs did."""
         from dregutil.journal.pending import known_collected, pending_runs
 
         history = self.history
-        last = history.last_removal()
-        compared = named or (last if policy is None else history.last_removal(str(absolute(Path(policy)))))
+        last, last_left = self.last_removal()
+        compared, compared_left = (last, last_left) if policy is None else self.last_removal(str(policy))
+        if named is not None:
+            compared, compared_left = named, history.left_by(named)
         collected = known_collected(history)
         return replace(
             found,
             last=last,
-            last_left={} if last is None else history.left_by(last),
+            last_left=last_left,
             compared=compared,
-            compared_left={} if compared is None else history.left_by(compared),
+            compared_left=compared_left,
             pending=tuple(pending_runs(history, collected)),
             collected=collected,
             interrupted=tuple(history.interrupted()),

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dregutil.inventory.crawl_result import CrawlResult
+    from dregutil.journal.record import RunRecord
+    from dregutil.journal.removed import Removed
     from dregutil.session.results import Overview
     from dregutil.session.session import AsyncSession
 
@@ -29,3 +31,6 @@ class OverviewVerbs:
         self, *, since: str | None = None, policy: str | Path | None = None, source: CrawlResult | None = None
     ) -> Overview:
         return self._run(self._session.overview(since=since, policy=policy, source=source))
+
+    def last_removal(self, policy: str | None = None) -> tuple[RunRecord | None, Removed]:
+        return self._session.last_removal(policy)

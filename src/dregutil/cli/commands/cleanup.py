@@ -18,6 +18,7 @@ from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.policies import ChosenPolicy, chosen_policy
 from dregutil.cli.policy_warnings import expiry_warnings, unmatched_selectors
+from dregutil.cli.reasons import check_reasons, write_policy_reasons
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import collector_of, read_stored, storage_code
@@ -62,6 +63,7 @@ def cleanup(args: argparse.Namespace, settings: Settings) -> int:
 def _clean(args: argparse.Namespace, settings: Settings, account: RunAccount) -> int:
     started = time.monotonic()
     policy = chosen_policy(settings)
+    check_reasons(args)
     check_consent(args, "--dry-run shows what would go; -y removes without asking")
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit}: it must be at least 1")
@@ -100,7 +102,7 @@ def _cleanup(
     _tell(settings, proposal)
     code = max(storage_code(stored), PARTIAL if _is_partial(args, proposal) else 0)
     if only_shows:
-        _show(args, settings, proposal)
+        _show(args, settings, registry, proposal)
         return max(code, BrakeError.exit_code) if proposal.refused and not args.plan_out else code
     work = Undertaking(
         proposal.plan,
@@ -170,9 +172,10 @@ def _carry_out(
     return carry_out(args, settings, registry, work)
 
 
-def _show(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> None:
+def _show(args: argparse.Namespace, settings: Settings, registry: Session, proposal: Proposal) -> None:
     if args.plan_out:
         write_plan(Path(args.plan_out), proposal.plan)
+        write_policy_reasons(args, settings, registry, proposal)
         apply = settings.advised(f"apply {shlex.quote(args.plan_out)}")
         note(settings, f"the plan is in {args.plan_out}, {plan_sum(proposal.plan)}; {apply} carries it out")
     head = f"DRY RUN, nothing is removed · {settings.address.name} · read live just now"

@@ -13,9 +13,11 @@ from pathlib import Path
 from dregutil.cli.commands.query import select
 from dregutil.cli.consent import check_consent, check_older_consent, is_on_terminal
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
+from dregutil.cli.images import check_images, select_listed
 from dregutil.cli.left_behind import left_behind_lines
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note
+from dregutil.cli.reasons import check_reasons, write_reasons
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import collector_of, read_stored, storage_code
@@ -34,10 +36,16 @@ __all__ = ["remove_digests", "remove_repos", "remove_tags"]
 
 
 def remove_repos(args: argparse.Namespace, settings: Settings) -> int:
-    return remove_tags(args, settings)
+    return _remove_selected(args, settings)
 
 
 def remove_tags(args: argparse.Namespace, settings: Settings) -> int:
+    check_images(args)
+    return _remove_selected(args, settings)
+
+
+def _remove_selected(args: argparse.Namespace, settings: Settings) -> int:
+    check_reasons(args)
     check_older_consent(args, settings)
     with opened(settings) as registry:
         return _remove(args, settings, registry)
@@ -45,7 +53,8 @@ def remove_tags(args: argparse.Namespace, settings: Settings) -> int:
 
 def _remove(args: argparse.Namespace, settings: Settings, registry: Session) -> int:
     stored = read_stored(registry, settings)
-    source, selection, code = select(args, settings, registry)
+    chosen = select if getattr(args, "images", None) is None else select_listed
+    source, selection, code = chosen(args, settings, registry)
     if args.untag:
         selection = keep_digests(selection)
     plan = registry.plan_selection(selection, source.inventory, _options(args), collector_of(args))
@@ -56,6 +65,7 @@ def _remove(args: argparse.Namespace, settings: Settings, registry: Session) -> 
 
 
 def remove_digests(args: argparse.Namespace, settings: Settings) -> int:
+    check_reasons(args)
     check_consent(args, "--dry-run shows what would go; -y removes without asking")
     if len(args.repo) > 1:
         raise UsageError("-r is given twice, and digests are those of one repository")
@@ -133,6 +143,7 @@ def _execute(args: argparse.Namespace, settings: Settings, registry: Session, wo
 def _show(args: argparse.Namespace, settings: Settings, plan: Plan, unmatched: int, seconds: float) -> None:
     if args.plan_out:
         write_plan(Path(args.plan_out), plan)
+        write_reasons(args, settings, plan)
         note(settings, f"the plan is in {args.plan_out}, {plan_sum(plan)}; {_apply(args, settings)} carries it out")
     head = f"DRY RUN, nothing is removed · {settings.address.name} · read live just now"
     lines = plan_lines(

@@ -59,7 +59,7 @@ function _shtab_dregutil_using
 end
 
 set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du report remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help
-set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --ignore-agent --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-age --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --out --password --plan --plan-out --platform --policy --prune --regex --registry --repo --report --repositories-from --resume --since --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -o -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --ignore-agent --images --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-age --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --out --password --plan --plan-out --platform --policy --prune --reasons-out --regex --registry --repo --report --repositories-from --resume --since --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -o -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -434,6 +434,7 @@ complete -c dregutil -n '_shtab_dregutil_using report' -l log-format -xka "text 
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a remove-tags -d 'Remove the digests of the selected tags.'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l repo -s r -xka "(_dregutil_values repositories)" -d 'repositories, or globs of them such as '"'"'team/*'"'"''
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l images -xka "(__fish_complete_path (commandline -ct))" -d 'instead: a file that names the images, one repository:tag per line; '"'"'-'"'"' is standard input'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l tags -s t -xka "(_dregutil_values tags)" -d 'tags, or versions: '"'"'<1.4'"'"', '"'"'>=1.2 <1.3'"'"' (quote them)'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l regex -o re -x -d 'regular expressions, from the start of the tag'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l exclude -s x -xka "(_dregutil_values tags)" -d 'tags or versions to leave alone, also tags that may be such a version'
@@ -451,6 +452,7 @@ complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l no-match-all-tags
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l raise-intersecting-tag -d 'other tags on a digest are an error'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l dry-run -d 'show what would be removed; remove nothing'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l plan-out -xka "(__fish_complete_path (commandline -ct))" -d 'write the plan to a file; remove nothing'
+complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l reasons-out -xka "(__fish_complete_path (commandline -ct))" -d 'with --plan-out: write what goes and what stays, with the reasons, as JSON'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l yes -s y -d 'do not ask'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l yes-remove -x -d 'allow a plan that removes most of a repository: exactly N tags'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l confirm -xka "auto always" -d ''"'"'always'"'"': in a script, remove nothing without --yes (default: auto) [DREGUTIL_CONFIRM]'
@@ -495,6 +497,7 @@ complete -c dregutil -n '_shtab_dregutil_using remove-digests' -l repo -s r -xka
 complete -c dregutil -n '_shtab_dregutil_using remove-digests' -l with-tags -d 'remove their tags too; otherwise a digest that has tags stays'
 complete -c dregutil -n '_shtab_dregutil_using remove-digests' -l dry-run -d 'show what would be removed; remove nothing'
 complete -c dregutil -n '_shtab_dregutil_using remove-digests' -l plan-out -xka "(__fish_complete_path (commandline -ct))" -d 'write the plan to a file; remove nothing'
+complete -c dregutil -n '_shtab_dregutil_using remove-digests' -l reasons-out -xka "(__fish_complete_path (commandline -ct))" -d 'with --plan-out: write what goes and what stays, with the reasons, as JSON'
 complete -c dregutil -n '_shtab_dregutil_using remove-digests' -l yes -s y -d 'do not ask'
 complete -c dregutil -n '_shtab_dregutil_using remove-digests' -l yes-remove -x -d 'allow a plan that removes most of a repository: exactly N tags'
 complete -c dregutil -n '_shtab_dregutil_using remove-digests' -l keep-children -d 'leave the children of a removed index'
@@ -537,6 +540,7 @@ complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l repo -s r -xka "
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l ignore-other-repos -d 'other repositories do not hold a digest back'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l dry-run -d 'show what would be removed; remove nothing'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l plan-out -xka "(__fish_complete_path (commandline -ct))" -d 'write the plan to a file; remove nothing'
+complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l reasons-out -xka "(__fish_complete_path (commandline -ct))" -d 'with --plan-out: write what goes and what stays, with the reasons, as JSON'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l yes -s y -d 'do not ask'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l yes-remove -x -d 'allow a plan that removes most of a repository: exactly N tags'
 complete -c dregutil -n '_shtab_dregutil_using remove-repos' -l confirm -xka "auto always" -d ''"'"'always'"'"': in a script, remove nothing without --yes (default: auto) [DREGUTIL_CONFIRM]'
@@ -581,6 +585,7 @@ complete -c dregutil -n '_shtab_dregutil_using cleanup' -l policy -s f -xka "(__
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l dry-run -d 'show what would be removed; remove nothing'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l details -d 'one row per tag, also for kept ones, and what each rule keeps'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l plan-out -xka "(__fish_complete_path (commandline -ct))" -d 'write the plan to a file; remove nothing'
+complete -c dregutil -n '_shtab_dregutil_using cleanup' -l reasons-out -xka "(__fish_complete_path (commandline -ct))" -d 'with --plan-out: write what goes and what stays, with the reasons, as JSON'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l yes -s y -d 'do not ask'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l yes-remove -x -d 'allow a plan that removes most of a repository: exactly N tags'
 complete -c dregutil -n '_shtab_dregutil_using cleanup' -l max-time -x -d 'start no deletion after this time, such as 3h; the next run removes the rest'

@@ -8,6 +8,7 @@ from dregutil.cli.options.command import Command
 from dregutil.cli.options.common import (
     add_consent,
     add_extent,
+    add_plan_out,
     add_policy_file,
     add_repositories,
     add_rules,
@@ -20,7 +21,7 @@ __all__ = ["COMMANDS", "TITLE"]
 
 
 def _add_remove_tags(parser: argparse.ArgumentParser) -> None:
-    add_tag_query(parser)
+    add_tag_query(parser, listed=True)
     _add_removal(parser)
 
 
@@ -42,7 +43,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     removal = parser.add_argument_group("Removal")
     add = removal.add_argument
     add("--dry-run", action="store_true", help="show what would be removed; remove nothing")
-    add("--plan-out", type=nonempty, metavar="FILE", help="write the plan to a file; remove nothing")
+    add_plan_out(removal)
     add_consent(removal)
     return removal
 
@@ -64,7 +65,7 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     add_policy_file(parser)
     add("--dry-run", action="store_true", help="show what would be removed; remove nothing")
     add("--details", action="store_true", help="one row per tag, also for kept ones, and what each rule keeps")
-    add("--plan-out", type=nonempty, metavar="FILE", help="write the plan to a file; remove nothing")
+    add_plan_out(parser)
     add_consent(parser)
     add(
         "--max-time", metavar="AGE", help="start no deletion after this time, such as 3h; the next run removes the rest"
@@ -127,6 +128,7 @@ COMMANDS = (
         ),
         examples=(
             ("remove-tags -r shop/web -t '<1.4' --dry-run", "show what would be removed"),
+            ("remove-tags --images images.txt --dry-run", "images of several repositories, as a file lists them"),
             ("remove-tags -r shop/web -t 1.0 1.1 -y", "remove two tags without being asked"),
         ),
     ),

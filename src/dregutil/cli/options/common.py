@@ -16,6 +16,7 @@ __all__ = [
     "add_consent",
     "add_extent",
     "add_global_options",
+    "add_plan_out",
     "add_policy_file",
     "add_repositories",
     "add_rules",
@@ -121,8 +122,8 @@ GLOBAL_GROUPS: dict[str, Callable[[Callable[..., Any]], None]] = {
 }
 
 
-def add_repositories(parser: Options, text: str = "repositories") -> None:
-    parser.add_argument("--repo", "-r", nargs="+", action="extend", required=True, metavar="REPO", help=text)
+def add_repositories(parser: Options, text: str = "repositories", *, required: bool = True) -> None:
+    parser.add_argument("--repo", "-r", nargs="+", action="extend", required=required, metavar="REPO", help=text)
 
 
 def add_selectors(parser: Options) -> None:
@@ -203,6 +204,17 @@ def add_consent(parser: Options) -> None:
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
     parser.add_argument(
         "--yes-remove", type=int, metavar="N", help="allow a plan that removes most of a repository: exactly N tags"
+    )
+
+
+def add_plan_out(parser: Options) -> None:
+    add = parser.add_argument
+    add("--plan-out", type=nonempty, metavar="FILE", help="write the plan to a file; remove nothing")
+    add(
+        "--reasons-out",
+        type=nonempty,
+        metavar="FILE",
+        help="with --plan-out: write what goes and what stays, with the reasons, as JSON",
     )
 
 

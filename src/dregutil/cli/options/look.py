@@ -62,10 +62,13 @@ def _add_query_repos(parser: argparse.ArgumentParser) -> None:
     add_rules(parser)
 
 
-def add_tag_query(parser: argparse.ArgumentParser) -> None:
-    """Which tags a query or a removal of tags selects."""
+def add_tag_query(parser: argparse.ArgumentParser, *, listed: bool = False) -> None:
+    """Which tags a query or a removal of tags selects. `listed`: a file may list them instead."""
     selection = parser.add_argument_group("Selection")
-    add_repositories(selection, "repositories, or globs of them such as 'team/*'")
+    add_repositories(selection, "repositories, or globs of them such as 'team/*'", required=not listed)
+    if listed:
+        text = "instead: a file that names the images, one repository:tag per line; '-' is standard input"
+        selection.add_argument("--images", type=nonempty, metavar="FILE", help=text)
     add_selectors(selection)
     add_search(parser)
     add_rules(parser, tags=True)
