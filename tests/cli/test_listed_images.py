@@ -89,7 +89,7 @@ def test_nothing_is_removed_without_a_repository_or_a_list(program: Program) -> 
 
 def test_the_reasons_of_a_policy_have_what_stays_and_what_changed(program: Program) -> None:
     (program.folder / "policy.yml").write_text(
-        "version: 1\ndefaults: {max_remove: 90%}\n"
+        "version: 1\ndefaults: {max_remove: 90%, min_age: 0d}\n"
         "policies: [{name: api, repositories: [shop/api], keep: {last: 1}, order: version}]\n"
     )
     made = ("cleanup", "-f", "policy.yml", "--plan-out", "plan.jsonl", "--reasons-out", "reasons.json")
