@@ -47,6 +47,8 @@ def test_images_of_several_repositories_go_in_one_plan(program: Program, pusher:
     assert program.run("apply", "plan.jsonl", "--expect", reasons(program)["sum"], "-y").returncode == 0
     assert set(pusher.tags("shop/web")) == {"1.1", "2.0", "kept", "also"}
     assert set(pusher.tags("shop/api")) == {"1.0", "2.0"}
+    (run,) = json.loads(program.run("history", "--format", "json").stdout)
+    assert run["plan"] == reasons(program)["sum"]
 
 
 def test_images_come_from_standard_input_and_absent_ones_are_named(program: Program) -> None:

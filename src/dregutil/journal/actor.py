@@ -1,6 +1,8 @@
 """Who runs this program, and on which machine: records and holds name both.
 
-`DREGUTIL_ACTOR=USER@HOST` says it instead, for a job in a container, whose user and host say nothing.
+`DREGUTIL_ACTOR=USER@HOST` says it instead, for a job in a container, whose user and host say nothing; the user may be a
+mail address. `DREGUTIL_PLANNED_BY` and `DREGUTIL_APPROVED_BY` (a name per line) say who planned and who approved what
+is carried out: `serve` sets them.
 """
 
 from __future__ import annotations
@@ -9,12 +11,12 @@ import os
 import pwd
 import socket
 
-__all__ = ["host_name", "user_name"]
+__all__ = ["approvers", "host_name", "planner", "user_name"]
 
 
 def user_name() -> str:
     """The name of the user; of one without a name, as containers have, the number."""
-    given = os.environ.get("DREGUTIL_ACTOR", "").partition("@")[0]
+    given = _given()[0]
     if given:
         return given
     user = os.geteuid()
@@ -26,4 +28,20 @@ def user_name() -> str:
 
 def host_name() -> str:
     """The name of this machine."""
-    return os.environ.get("DREGUTIL_ACTOR", "").partition("@")[2] or socket.gethostname()
+    return _given()[1] or socket.gethostname()
+
+
+def planner() -> str:
+    """Who planned what is carried out; empty if nobody said it."""
+    return os.environ.get("DREGUTIL_PLANNED_BY", "").strip()
+
+
+def approvers() -> list[str]:
+    """Who approved what is carried out, each once."""
+    names = os.environ.get("DREGUTIL_APPROVED_BY", "").split("\n")
+    return list(dict.fromkeys(name.strip() for name in names if name.strip()))
+
+
+def _given() -> tuple[str, str]:
+    user, at, host = os.environ.get("DREGUTIL_ACTOR", "").rpartition("@")
+    return (user, host) if at else (host, "")

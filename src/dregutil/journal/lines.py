@@ -58,6 +58,9 @@ class RunLine(msgspec.Struct, tag="run", kw_only=True):
     images: list[str] = []  # of an undo: the only images that it puts back; empty for all of its run
     user: str = ""  # who ran it, and where; empty from 2.0.0
     host: str = ""
+    plan: str = ""  # the sum of the plan that it carries out; empty from before 3.0.0, and of an undo
+    planned_by: str = ""
+    approved_by: list[str] = []
     policy: PolicyEntry | msgspec.UnsetType = msgspec.UNSET
 
 

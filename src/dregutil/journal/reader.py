@@ -98,6 +98,7 @@ def read_header(folder: Path) -> RunHeader:
         line.number,
         is_newer=is_newer,
         images=tuple(line.images),
+        plan_sum=line.plan,
     )
 
 
@@ -249,6 +250,9 @@ class _RecordReader:
             self.images,
             header.user,
             header.host,
+            header.plan,
+            header.planned_by,
+            tuple(header.approved_by),
         )
 
 

@@ -31,7 +31,8 @@ class RunRecord:
     be read; if the first line is one, `plan.registry` is empty. `missing_steps`: the record of the plan is incomplete.
     `taken`: the steps that deleted something, or may have, even if the run put it back. `lost`: tags that went with
     what the run deleted, as the last line about each says. `unanswered`, by repository: deletions that may have taken
-    along a tag that was to stay. `user` ran it on `host`; both are empty in older records.
+    along a tag that was to stay. `user` ran it on `host`; both are empty in older records. `plan_sum` is that of the
+    plan that it carries out, which `planned_by` planned and `approved_by` approved, if somebody did.
     """
 
     run: str
@@ -52,6 +53,9 @@ class RunRecord:
     images: tuple[Reference, ...] = ()
     user: str = ""
     host: str = ""
+    plan_sum: str = ""
+    planned_by: str = ""
+    approved_by: tuple[str, ...] = ()
 
     @property
     def is_unfinished(self) -> bool:
@@ -102,7 +106,7 @@ class RunHeader:
 
     `number`: its place among the runs of the state folder, 0 for those of 2.0.0. `is_damaged`: the first line cannot be
     read, so the run may be on any registry. `is_newer`: a version wrote it that this program cannot read. `images`: the
-    only ones that an undo was to put back, or none for all.
+    only ones that an undo was to put back, or none for all. `plan_sum` is that of the plan that it carries out.
     """
 
     run: str
@@ -115,3 +119,4 @@ class RunHeader:
     is_damaged: bool = False
     is_newer: bool = False
     images: tuple[str, ...] = ()
+    plan_sum: str = ""

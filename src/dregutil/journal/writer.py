@@ -19,7 +19,7 @@ import msgspec
 
 from dregutil.errors import JournalError
 from dregutil.files import sync_folder
-from dregutil.journal.actor import host_name, user_name
+from dregutil.journal.actor import approvers, host_name, planner, user_name
 from dregutil.journal.lines import (
     FILE_NAME,
     VERSION,
@@ -36,7 +36,7 @@ from dregutil.journal.lines import (
     encode_line,
 )
 from dregutil.oci.names import Digest, Reference, Repository, Tag
-from dregutil.plan.file import PolicyEntry, encode_step, options_object
+from dregutil.plan.file import PolicyEntry, encode_step, options_object, plan_sum
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import Intent, LostTag, Outcome
 from dregutil.storage.collector import Collector
@@ -100,6 +100,9 @@ class Journal:
             number=self.number,
             user=user_name(),
             host=host_name(),
+            plan="" if undoes else plan_sum(plan),
+            planned_by="" if undoes else planner(),
+            approved_by=[] if undoes else approvers(),
             policy=msgspec.UNSET if plan.policy is None else PolicyEntry.of(plan.policy),
         )
         self._write([encode_line(header)])

@@ -39,6 +39,9 @@ def run_object(
         "undoes": record.undoes or None,
         "by": record.user or None,
         "host": record.host or None,
+        "plan": record.plan_sum or None,
+        "planned_by": record.planned_by or None,
+        "approved_by": list(record.approved_by),
         "collected": since if is_certain else None,
         "maybe_collected": None if is_certain else since,
     }
@@ -94,6 +97,8 @@ def run_head_lines(record: RunRecord, undone: Mapping[str, bool], *, command: st
     parts = [
         f"{record.started:%Y-%m-%d %H:%M} UTC",
         *([f"{record.user}@{record.host}"] if record.user and record.host else ()),
+        *([f"planned by {record.planned_by}"] if record.planned_by else ()),
+        *([f"approved by {', '.join(record.approved_by)}"] if record.approved_by else ()),
         record.plan.registry,
         f"{_tags(record)} tags, {_size(record)}",
         _state(record, undone, is_short=False),

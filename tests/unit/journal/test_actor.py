@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from dregutil.journal.actor import host_name, user_name
+from dregutil.journal.actor import approvers, host_name, planner, user_name
 
 
 def test_the_environment_says_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +20,17 @@ def test_otherwise_it_is_the_user_on_this_machine(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("DREGUTIL_ACTOR", raising=False)
     assert user_name()
     assert host_name() == socket.gethostname()
+
+
+def test_a_user_may_be_a_mail_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DREGUTIL_ACTOR", "kim@example.com@pipeline-7")
+    assert (user_name(), host_name()) == ("kim@example.com", "pipeline-7")
+
+
+def test_who_planned_and_who_approved(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DREGUTIL_PLANNED_BY", "DREGUTIL_APPROVED_BY"):
+        monkeypatch.delenv(name, raising=False)
+    assert (planner(), approvers()) == ("", [])
+    monkeypatch.setenv("DREGUTIL_PLANNED_BY", "kim")
+    monkeypatch.setenv("DREGUTIL_APPROVED_BY", "lee\n mo, the second \nlee\n\n")
+    assert (planner(), approvers()) == ("kim", ["lee", "mo, the second"])

@@ -25,8 +25,10 @@ from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.file import plan_sum
 from dregutil.plan.model import Action, Plan, Step, StepKind
 from dregutil.plan.outcome import Intent, Outcome, Result
+from dregutil.report.runs import run_head_lines, run_object
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 REPOSITORY = Repository("shop/web")
@@ -162,6 +164,29 @@ def test_a_full_disk_leaves_no_partial_line(tmp_path: Path, monkeypatch: pytest.
             asyncio.run(journal.intend(intent(2)))
     assert (tmp_path / "run" / FILE_NAME).read_bytes() == before
     journal.close(None)
+
+
+def test_a_record_says_which_plan_it_carries_out_who_planned_it_and_who_approved_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DREGUTIL_PLANNED_BY", "ann")
+    monkeypatch.setenv("DREGUTIL_APPROVED_BY", "bob\ncy")
+    found = record(tmp_path / "run", 2)
+    assert found.plan_sum == plan_sum(plan(2)) == read_header(tmp_path / "run").plan_sum
+    assert (found.planned_by, found.approved_by) == ("ann", ("bob", "cy"))
+    shown = run_object(found, {})
+    assert (shown["plan"], shown["planned_by"], shown["approved_by"]) == (found.plan_sum, "ann", ["bob", "cy"])
+    assert "planned by ann · approved by bob, cy" in "\n".join(run_head_lines(found, {}, command="x"))
+
+
+def test_an_undo_has_no_plan_and_no_approvals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DREGUTIL_APPROVED_BY", "bob")
+    (tmp_path / "run").mkdir()
+    journal = Journal(tmp_path / "run")
+    journal.begin(plan(1), started=NOW, undoes="20260301T020000Z-00001")
+    journal.close(NOW)
+    found = read_journal(tmp_path / "run")
+    assert (found.plan_sum, found.approved_by) == ("", ())
 
 
 def test_a_header_is_read_without_the_rest(tmp_path: Path) -> None:
