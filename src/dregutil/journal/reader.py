@@ -214,27 +214,10 @@ class _RecordReader:
 
     def record(self) -> RunRecord:
         header = self.header or self._without_header()
-        plan = Plan(
-            header.registry,
-            header.made_at or header.started,
-            header.command,
-            tuple(self.steps),
-            options=options_from(header.options),
-            tags_before={Repository(name): number for name, number in header.tags_before.items()},
-            reclaim=Reclaim(
-                header.reclaimable,
-                header.exact,
-                header.because,
-                Collector.of(untagged=header.untagged),
-                is_of_another=header.other_collector,
-            ),
-            names_repositories=header.names_repositories,
-            policy=header.policy.source if isinstance(header.policy, PolicyEntry) else None,
-        )
         return RunRecord(
             self.folder.name,
             self.folder,
-            plan,
+            _plan(header, self.steps),
             header.started.astimezone(UTC),
             header.undoes,
             tuple(self.intents),
@@ -254,6 +237,26 @@ class _RecordReader:
             header.planned_by,
             tuple(header.approved_by),
         )
+
+
+def _plan(header: RunLine, steps: Sequence[Step]) -> Plan:
+    return Plan(
+        header.registry,
+        header.made_at or header.started,
+        header.command,
+        tuple(steps),
+        options=options_from(header.options),
+        tags_before={Repository(name): number for name, number in header.tags_before.items()},
+        reclaim=Reclaim(
+            header.reclaimable,
+            header.exact,
+            header.because,
+            Collector.of(untagged=header.untagged),
+            is_of_another=header.other_collector,
+        ),
+        names_repositories=header.names_repositories,
+        policy=header.policy.source if isinstance(header.policy, PolicyEntry) else None,
+    )
 
 
 def _moment_in(name: str) -> datetime:
