@@ -23,10 +23,7 @@ def overview() -> str:
     return overview_text(
         "Usage: dregutil [OPTION ...] COMMAND ...",
         [*sections, options],
-        (
-            "Start with `dregutil -reg HOST doctor`. `dregutil help COMMAND` shows options and examples, "
-            "`dregutil help options` the other global options.",
-        ),
+        ("Start with `dregutil -reg HOST doctor`; more: `dregutil help COMMAND|options`.",),
         _columns(),
     )
 

@@ -10,6 +10,7 @@ from dregutil.cli.settings import Settings
 from dregutil.cli.source import tell_noted, tell_read, tell_unreadable
 from dregutil.files import make_private_folder
 from dregutil.report.progress import ProgressLine
+from dregutil.report.progress_pipe import progress_pipe
 from dregutil.session.sync import Session
 
 __all__ = ["opened"]
@@ -17,7 +18,7 @@ __all__ = ["opened"]
 
 def opened(settings: Settings) -> Session:
     """The registry that the command line names, with all its options. Raises UsageError if it names none."""
-    line = ProgressLine(show=sys.stderr.isatty() and not settings.quiet)
+    line = progress_pipe() or ProgressLine(show=sys.stderr.isatty() and not settings.quiet)
     path, address = settings.repositories_from, settings.address
     if settings.name and settings.cache is not None and not settings.cache.parent.exists():
         with suppress(OSError):  # it is a warning that the cache file cannot be written

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dregutil.cli.address import is_loopback, listening_address
 from dregutil.cli.opened import opened
 from dregutil.cli.output import note, plural
 from dregutil.cli.settings import Settings
@@ -24,9 +24,9 @@ _LONGEST_TOKEN = 64 * 1024
 
 
 def listen(args: argparse.Namespace, settings: Settings) -> int:
-    host, port = _address(args.addr)
+    host, port = listening_address(args.addr, "127.0.0.1:5099")
     token = "" if args.token_file is None else _token(args.token_file)
-    if not token and not _is_loopback(host):
+    if not token and not is_loopback(host):
         sys.stderr.write(
             f"dregutil: warning: anyone who can reach {args.addr} can make images look used\n"
             "  name a file with a token with --token-file\n"
@@ -43,21 +43,6 @@ def listen(args: argparse.Namespace, settings: Settings) -> int:
     malformed = f"; {plural(counts.malformed, 'malformed event')} left out" if counts.malformed else ""
     note(settings, f"{plural(counts.events, 'event')} recorded{malformed}")
     return 0
-
-
-def _address(text: str) -> tuple[str, int]:
-    """Raises UsageError."""
-    host, _, port = text.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--addr {text}: not an address to listen on", advice="give HOST:PORT, such as 127.0.0.1:5099")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _token(path: str) -> str:

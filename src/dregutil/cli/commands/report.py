@@ -47,6 +47,8 @@ def report(args: argparse.Namespace, settings: Settings) -> int:
     form = _form(args)
     if args.plan is not None and args.policy is not None:
         raise UsageError("--plan and -f are two plans", advice="give one of them")
+    if args.no_plan and (args.plan is not None or args.policy is not None):
+        raise UsageError("--no-plan, and a plan", advice="give one of them")
     with opened(settings) as registry:
         stored = read_stored(registry, settings)
         made = _planned(args, settings, registry)
@@ -108,7 +110,7 @@ def _planned(args: argparse.Namespace, settings: Settings, registry: Session) ->
         command = settings.advised(f"apply {shlex.quote(args.plan)}").strip("`")
         policy = None if plan.policy is None else plan.policy.file
         return _Planned(PlanFound(args.plan, is_file=True, plan=plan, command=command), None, _lists_of(plan), policy)
-    if settings.policy is None:
+    if settings.policy is None or args.no_plan:
         return _Planned()
     chosen = chosen_policy(settings)
     name = str(settings.policy)

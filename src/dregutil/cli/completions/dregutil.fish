@@ -58,8 +58,8 @@ function _shtab_dregutil_using
   test "$_shtab_dregutil_cmdpath" = "$argv"
 end
 
-set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du report remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help
-set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --ignore-agent --images --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-age --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --out --password --plan --plan-out --platform --policy --prune --reasons-out --regex --registry --repo --report --repositories-from --resume --since --sort --state-dir --storage --tags --team-label --timeout --token-file --top --user --verify --yes-remove -c -cert -f -key -l -o -p -r -re -reg -t -u -v -x -xre
+set -g _shtab_dregutil_commands ls list-repo-names list-tag-names query-repos query-tags find inspect du report serve remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help
+set -g _shtab_dregutil_opts_with_value --addr --against --api --api-repository --approvals --approver --authfile --based-on --because --by --cache --client-cert --client-key --color --columns --concurrency --config --confirm --digest-auth --exclude --exclude-regex --expect --for --format --free --gc --host --ignore-agent --images --keep-undo --label --larger-than --limit --line-format --log-format --log-level --max-age --max-time --media-type --metrics --newer-than --notify --notify-file --notify-format --older-than --out --password --plan --plan-out --planner --platform --policy --prune --reasons-out --refresh-every --regex --registry --repo --report --repositories-from --resume --since --sort --state-dir --storage --tags --team-label --timeout --token-file --top --trusted-proxy --user --user-header --verify --viewer --yes-remove -c -cert -f -key -l -o -p -r -re -reg -t -u -v -x -xre
 
 complete -c dregutil -e
 complete -c dregutil -f
@@ -400,6 +400,7 @@ complete -c dregutil -n '_shtab_dregutil_using report' -s h -l help -d 'show thi
 complete -c dregutil -n '_shtab_dregutil_using report' -l out -s o -xka "(__fish_complete_path (commandline -ct))" -d 'the file; '"'"'-'"'"' is standard output (default)'
 complete -c dregutil -n '_shtab_dregutil_using report' -l plan -xka "(__fish_complete_path (commandline -ct))" -d 'show this plan, as --plan-out wrote it, with its reasons'
 complete -c dregutil -n '_shtab_dregutil_using report' -l policy -s f -xka "(__fish_complete_path (commandline -ct))" -d 'the policy file, or a folder of them, such as policies.d (default: the configured one)'
+complete -c dregutil -n '_shtab_dregutil_using report' -l no-plan -d 'without the plan of the configured policy'
 complete -c dregutil -n '_shtab_dregutil_using report' -l since -xka "(_dregutil_values runs)" -d 'compare with this run (default: the last; sizes of a week ago)'
 complete -c dregutil -n '_shtab_dregutil_using report' -l check -d 'read every tag and index to see what is broken, as doctor does'
 complete -c dregutil -n '_shtab_dregutil_using report' -l storage -x -d 'the registry'"'"'s own storage, read only: a folder, s3://, gs:// or az://'
@@ -431,6 +432,46 @@ complete -c dregutil -n '_shtab_dregutil_using report' -l count -d 'show the num
 complete -c dregutil -n '_shtab_dregutil_using report' -l color -xka "auto always never" -d 'colored output (default: auto) [NO_COLOR]'
 complete -c dregutil -n '_shtab_dregutil_using report' -l log-level -s l -x -d 'log level on standard error (default: warning)'
 complete -c dregutil -n '_shtab_dregutil_using report' -l log-format -xka "text json" -d 'log format: text, or a JSON object per line (default: text)'
+complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a serve -d 'Show all of it in a browser, with plans to approve.'
+complete -c dregutil -n '_shtab_dregutil_using serve' -s h -l help -d 'show this help message and exit'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l addr -x -d 'where to listen (default: 127.0.0.1:8090)'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l policy -s f -xka "(__fish_complete_path (commandline -ct))" -d 'the policy file, or a folder of them, such as policies.d (default: the configured one)'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l refresh-every -x -d 'read the registry again when the tags are older (default: 1h); 0: only when asked'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l host -x -d 'also answer to this name, such as that of the proxy; repeat it'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l user-header -x -d 'the header in which the proxy names who asks'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l trusted-proxy -x -d 'the proxy'"'"'s address; repeat it'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l viewer -x -d 'who may look: a name, or '"'"'*'"'"' for everyone; repeat it'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l planner -x -d 'who may look and make plans: a name, or '"'"'*'"'"' for everyone; repeat it'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l approver -x -d 'who may do all: a name, or '"'"'*'"'"' for everyone; repeat it'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l approvals -x -d 'how many people must approve a plan (default: 1); with 2 or more, who made it is none of them'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l registry -o reg -xka "(_dregutil_values registries)" -d 'the registry: host[:port], a URL or a configured name [REGISTRY]'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'configuration file [DREGUTIL_CONFIG]; '"'"'None'"'"' for none'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l insecure -d 'allow plain HTTP and unknown certificates'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l verify -s v -xka "(__fish_complete_path (commandline -ct))" -d 'CA bundle [REQUESTS_CA_BUNDLE]; '"'"'None'"'"' switches verification off'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l client-cert -o cert -xka "(__fish_complete_path (commandline -ct))" -d 'client certificate, PEM [REGISTRY_CLIENT_CERT]'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l client-key -o key -xka "(__fish_complete_path (commandline -ct))" -d 'its key, if not in the same file [REGISTRY_CLIENT_KEY]'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l concurrency -x -d 'most requests in flight (default: 32) [DREGUTIL_CONCURRENCY]'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l timeout -x -d 'seconds without an answer (default: 30)'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l api -x -d 'the API of Sonatype Nexus or GitHub Enterprise Server; the login is sent there'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l api-repository -x -d 'the repository of Nexus that has the images, for --api'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l use-get-manifest -d 'GET instead of HEAD [DOCKER_UTIL_GET_MANIFEST]'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l user -s u -x -d 'user name [REGISTRY_USER]; without one, Docker'"'"'s and podman'"'"'s logins are used'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l password -s p -x -d 'password [REGISTRY_PASSWORD]'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l password-stdin -d 'read the password from standard input'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l authfile -xka "(__fish_complete_path (commandline -ct))" -d 'podman'"'"'s file of logins, read first [REGISTRY_AUTH_FILE]'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l digest-auth -x -d 'HTTP Digest [REGISTRY_USE_DIGEST_AUTH]'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l refresh -d 'read the registry again before the command'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l cache -s c -xka "(__fish_complete_path (commandline -ct))" -d 'cache file [DOCKER_UTIL_CACHEFILE]; '"'"'None'"'"' for none'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l repositories-from -xka "(__fish_complete_path (commandline -ct))" -d 'repositories, one per line, for a registry without a catalog; '"'"'-'"'"' is stdin'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l state-dir -xka "(__fish_complete_directories)" -d 'where runs are recorded for undo [DREGUTIL_STATE_DIR]'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l raise-intersecting-repo -d 'a digest shared with others is an error'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l no-raise-intersecting-repo -d 'the default; still accepted'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l format -xka "text table json jsonl csv" -d 'output format (default: text)'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l quiet -d 'no progress, no notes'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l count -d 'show the number of results at the end'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l color -xka "auto always never" -d 'colored output (default: auto) [NO_COLOR]'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l log-level -s l -x -d 'log level on standard error (default: warning)'
+complete -c dregutil -n '_shtab_dregutil_using serve' -l log-format -xka "text json" -d 'log format: text, or a JSON object per line (default: text)'
 complete -c dregutil -n '_shtab_dregutil_using; and test $_shtab_dregutil_npos -eq 0' -a remove-tags -d 'Remove the digests of the selected tags.'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -s h -l help -d 'show this help message and exit'
 complete -c dregutil -n '_shtab_dregutil_using remove-tags' -l repo -s r -xka "(_dregutil_values repositories)" -d 'repositories, or globs of them such as '"'"'team/*'"'"''
@@ -1131,4 +1172,4 @@ complete -c dregutil -n '_shtab_dregutil_using help' -l count -d 'show the numbe
 complete -c dregutil -n '_shtab_dregutil_using help' -l color -xka "auto always never" -d 'colored output (default: auto) [NO_COLOR]'
 complete -c dregutil -n '_shtab_dregutil_using help' -l log-level -s l -x -d 'log level on standard error (default: warning)'
 complete -c dregutil -n '_shtab_dregutil_using help' -l log-format -xka "text json" -d 'log format: text, or a JSON object per line (default: text)'
-complete -c dregutil -n '_shtab_dregutil_using help; and test $_shtab_dregutil_npos -eq 0' -ka "ls list-repo-names list-tag-names query-repos query-tags find inspect du report remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help options" -d 'a command; or '"'"'options'"'"': the global options'
+complete -c dregutil -n '_shtab_dregutil_using help; and test $_shtab_dregutil_npos -eq 0' -ka "ls list-repo-names list-tag-names query-repos query-tags find inspect du report serve remove-tags remove-digests remove-repos cleanup plan apply hold policy why history undo pulls listen doctor collect refresh config completion help options" -d 'a command; or '"'"'options'"'"': the global options'

@@ -118,6 +118,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     add("--out", "-o", type=nonempty, default="-", metavar="FILE", help="the file; '-' is standard output (default)")
     add("--plan", type=nonempty, metavar="FILE", help="show this plan, as --plan-out wrote it, with its reasons")
     add_policy_file(parser)
+    add("--no-plan", action="store_true", help="without the plan of the configured policy")
     add("--since", type=nonempty, metavar="RUN", help="compare with this run (default: the last; sizes of a week ago)")
     add("--check", action="store_true", help="read every tag and index to see what is broken, as doctor does")
     add_storage(parser)
@@ -127,6 +128,35 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="md for a chat or a merge request (default: by the name of the file, otherwise html)",
     )
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--addr", default="127.0.0.1:8090", metavar="HOST:PORT", help="where to listen (default: 127.0.0.1:8090)")
+    add_policy_file(parser)
+    add(
+        "--refresh-every",
+        default="1h",
+        metavar="AGE",
+        help="read the registry again when the tags are older (default: 1h); 0: only when asked",
+    )
+    add(
+        "--host",
+        action="append",
+        default=[],
+        type=nonempty,
+        metavar="NAME",
+        help="also answer to this name, such as that of the proxy; repeat it",
+    )
+    proxy = parser.add_argument_group("Behind a proxy", "names and patterns are those that the proxy's header holds")
+    add = proxy.add_argument
+    add("--user-header", type=nonempty, metavar="NAME", help="the header in which the proxy names who asks")
+    add("--trusted-proxy", action="append", default=[], metavar="CIDR", help="the proxy's address; repeat it")
+    for role, may in (("viewer", "look"), ("planner", "look and make plans"), ("approver", "do all")):
+        text = f"who may {may}: a name, or '*' for everyone; repeat it"
+        add(f"--{role}", action="append", default=[], type=nonempty, metavar="NAME", help=text)
+    text = "how many people must approve a plan (default: 1); with 2 or more, who made it is none of them"
+    add("--approvals", type=int, default=1, metavar="N", help=text)
 
 
 TITLE = "look"
@@ -229,6 +259,21 @@ COMMANDS = (
         examples=(
             ("report -o report.html", "a file that opens in a browser, and loads nothing"),
             ("report -f policy.yml --format md", "what a cleanup would remove, for a chat or a merge request"),
+        ),
+    ),
+    Command(
+        "serve",
+        "Show all of it in a browser, with plans to approve.",
+        "serve:serve",
+        _add_serve,
+        changes=True,
+        about=(
+            "Serve pages about a registry: this week, space, images, plans, runs, health; a plan that was approved is "
+            "carried out by `apply`. It prints the address to open, with a token that one browser can use."
+        ),
+        examples=(
+            ("serve", "on this machine, for the one who started it"),
+            ("serve -f policy.yml --refresh-every 15m", "with a policy, and tags of the last quarter of an hour"),
         ),
     ),
 )

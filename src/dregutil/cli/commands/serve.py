@@ -1,0 +1,115 @@
+"""`serve`: pages about a registry, until it is ended."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+
+from dregutil import __version__
+from dregutil.cli.address import is_loopback, listening_address
+from dregutil.cli.passed_on import global_options
+from dregutil.cli.settings import Settings
+from dregutil.errors import UsageError
+from dregutil.journal.actor import user_name
+from dregutil.select.quantity import parse_duration
+from dregutil.serve.app import run
+from dregutil.serve.files import ServeFolder
+from dregutil.serve.people import Person, Role, Roles
+from dregutil.serve.program import Program
+from dregutil.serve.site import Asked, Options
+
+__all__ = ["serve"]
+
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
+
+
+def serve(args: argparse.Namespace, settings: Settings) -> int:
+    options = _options(args)
+    address = settings.address
+    if settings.repositories_from == "-":
+        raise UsageError("standard input is read once, and serve reads the registry again", advice="name a file")
+
+    def shown(words: Sequence[str]) -> str:
+        return settings.advised(shlex.join(words)).strip("`")
+
+    asked = Asked(
+        registry=address.name,
+        identity=address.identity,
+        program=f"dregutil {__version__}",
+        command=f"dregutil {settings.command}",
+        policy=None if settings.policy is None else str(settings.policy),
+    )
+    program = Program(global_options(args), _environment(settings), shown)
+    run(options, asked, program, ServeFolder(settings.state_dir, address.identity), settings.cache, _tell)
+    return 0
+
+
+def _tell(address: str) -> None:
+    sys.stderr.write(f"open {address}\n")
+    if "?token=" in address:
+        sys.stderr.write("  the address works once; Ctrl-C ends the server\n")
+    sys.stderr.flush()
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """That of this process, with the password that was given or asked for: no command line ever has it."""
+    if isinstance(settings.password, str):
+        return {**os.environ, "REGISTRY_PASSWORD": settings.password}
+    return dict(os.environ)
+
+
+def _options(args: argparse.Namespace) -> Options:
+    """Raises UsageError."""
+    host, port = listening_address(args.addr, "127.0.0.1:8090")
+    names = {Role.VIEWER: args.viewer, Role.PLANNER: args.planner, Role.APPROVER: args.approver}
+    _check_proxy(args, host, has_roles=any(names.values()))
+    return Options(
+        host=host,
+        port=port,
+        owner=Person(user_name(), Role.APPROVER),
+        hosts=tuple(args.host),
+        user_header=args.user_header,
+        trusted=tuple(_network(text) for text in args.trusted_proxy),
+        roles=Roles(names),
+        approvals=args.approvals,
+        refresh_every=0.0 if args.refresh_every == "0" else parse_duration(args.refresh_every).total_seconds(),
+    )
+
+
+def _check_proxy(args: argparse.Namespace, host: str, *, has_roles: bool) -> None:
+    if args.approvals < 1:
+        raise UsageError(f"--approvals {args.approvals}: at least one person approves a plan")
+    if args.user_header is None:
+        if not is_loopback(host):
+            raise UsageError(
+                f"--addr {args.addr}: others could reach this, and it could not tell who asks",
+                advice="put a proxy with logins before it: --user-header and --trusted-proxy; or listen on 127.0.0.1",
+            )
+        if args.trusted_proxy or has_roles or args.approvals > 1:
+            raise UsageError(
+                "without --user-header there is one person, with all roles",
+                advice="name the header in which the proxy says who asks",
+            )
+        return
+    if not _HEADER.fullmatch(args.user_header):
+        raise UsageError(f"--user-header {args.user_header}: not the name of a header")
+    if not args.trusted_proxy:
+        raise UsageError(
+            "--user-header is believed from the proxy alone", advice="name its address with --trusted-proxy"
+        )
+    if not has_roles:
+        raise UsageError("nobody may look at anything", advice="give roles: --viewer '*' --approver NAME")
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise UsageError(
+            f"--trusted-proxy {text}: not an address", advice="such as 127.0.0.1 or 10.1.0.0/16"
+        ) from error

@@ -1,0 +1,109 @@
+"""The server: its parts put together, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from aiohttp import web
+
+from dregutil.errors import UsageError
+from dregutil.serve import basics, shell
+from dregutil.serve.events import Events
+from dregutil.serve.files import ServeFolder
+from dregutil.serve.guard import HEADERS, Guard
+from dregutil.serve.jobs import Jobs
+from dregutil.serve.program import Program
+from dregutil.serve.renewal import Renewal
+from dregutil.serve.reported import Reported
+from dregutil.serve.site import Asked, Options, Site
+
+__all__ = ["application", "made", "run", "serving"]
+
+_LARGEST_BODY = 1 << 20  # bytes of a request
+_LONGEST_STOP = 5.0  # seconds for requests in progress
+
+
+def made(options: Options, asked: Asked, program: Program, folder: ServeFolder, cache: Path | None) -> Site:
+    """The server's parts, with what was kept on the disk. `cache` is the file of the tags."""
+    events = Events()
+    jobs = Jobs(program, folder.work, events)
+    reported = Reported(folder.report)
+    reported.load()
+    renewal = Renewal(jobs, events, reported, cache=cache, every=options.refresh_every)
+    return Site(options, asked, program, folder, events, jobs, reported, renewal)
+
+
+def application(site: Site, guard: Guard) -> web.Application:
+    """All routes, behind the checks. Each part of the API is a module with its `routes`."""
+    found = web.Application(middlewares=[guard.middleware], client_max_size=_LARGEST_BODY)
+    for routes in (
+        basics.routes(site),
+        shell.routes(site.asked.registry),
+    ):
+        found.add_routes(routes)
+    found.on_response_prepare.append(_with_headers)
+    return found
+
+
+async def _with_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = "dregutil"
+
+
+@asynccontextmanager
+async def serving(site: Site) -> AsyncIterator[str]:
+    """Answer requests; yield the address to open. At the end, what runs is ended in good order and waited for.
+
+    Raises UsageError if the address cannot be used.
+    """
+    guard = Guard(site.options)
+    runner = web.AppRunner(application(site, guard), access_log=None, shutdown_timeout=_LONGEST_STOP)
+    await runner.setup()
+    renewing: asyncio.Task[None] | None = None
+    try:
+        try:
+            await web.TCPSite(runner, site.options.host, site.options.port).start()
+        except OSError as error:
+            where = f"{site.options.host}:{site.options.port}"
+            raise UsageError(f"cannot listen on {where}: {error.strerror or error}") from error
+        host, guard.port = runner.addresses[0][:2]
+        renewing = asyncio.create_task(site.renewal.run())
+        shown = f"[{host}]" if ":" in host else host
+        yield f"http://{shown}:{guard.port}/" + (f"?token={guard.token}" if guard.token else "")
+    finally:
+        await site.jobs.close()
+        if renewing is not None:
+            renewing.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await renewing
+        site.events.close()
+        await runner.cleanup()
+
+
+def run(
+    options: Options,
+    asked: Asked,
+    program: Program,
+    folder: ServeFolder,
+    cache: Path | None,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Serve until SIGINT, SIGTERM or SIGHUP; `on_ready` gets the address to open. Raises UsageError, and JournalError
+    or RefusedError if the folder cannot be used."""
+
+    async def until_stopped() -> None:
+        stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(one) is not signal.SIG_IGN:  # as with nohup
+                loop.add_signal_handler(one, stopped.set)
+        async with serving(made(options, asked, program, folder, cache)) as address:
+            on_ready(address)
+            await stopped.wait()
+
+    with folder.held():
+        asyncio.run(until_stopped())

@@ -1,0 +1,73 @@
+"""What the server keeps, for its owner alone; all of it survives a restart.
+
+STATE/serve/<sum of the registry's key>/   report.json, the document as it was last made
+                                           images.sqlite, the index of images
+                                           plans/SUM.jsonl, plan files; plans/SUM.json, who made and approved them
+                                           work/, files of jobs, removed with them
+                                           lock, held while a server runs
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dregutil.errors import JournalError, RefusedError
+from dregutil.files import lock_file, make_private_folder, others_link
+from dregutil.oci.names import registry_key
+
+__all__ = ["ServeFolder"]
+
+
+class ServeFolder:
+    """The folder of one registry."""
+
+    def __init__(self, state: Path, identity: str) -> None:
+        """`state` is the state folder, `identity` that of the registry."""
+        key = hashlib.sha256(registry_key(identity).encode()).hexdigest()[:24]
+        self.path = state / "serve" / key
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.json"
+
+    @property
+    def images(self) -> Path:
+        return self.path / "images.sqlite"
+
+    @property
+    def plans(self) -> Path:
+        return self.path / "plans"
+
+    @property
+    def work(self) -> Path:
+        """For files of jobs. It is empty when the server starts."""
+        return self.path / "work"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and keep other servers of the same registry out. Raises JournalError and RefusedError."""
+        try:
+            link = others_link(self.path)
+            if link is not None:
+                raise JournalError(f"{self.path} is not used: {link} is another user's link")
+            make_private_folder(self.path)
+            self.path.chmod(0o700)
+            with lock_file(self.path / "lock", wait=False):
+                shutil.rmtree(self.work, ignore_errors=True)
+                make_private_folder(self.work)
+                make_private_folder(self.plans)
+                yield
+        except BlockingIOError:
+            raise RefusedError(
+                "another `dregutil serve` is running for this registry, with the same state folder",
+                advice="use that one, or name another folder with --state-dir",
+            ) from None
+        except OSError as error:
+            raise JournalError(
+                f"{self.path} cannot be used: {error.strerror or os.strerror(error.errno or 0)}"
+            ) from error

@@ -1,0 +1,103 @@
+"""Keeps what is shown fresh: reads the registry again, makes the report again, and what follows from it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from dregutil.serve.child import Ended
+from dregutil.serve.events import Events
+from dregutil.serve.jobs import Jobs
+from dregutil.serve.model import Job, JobKind
+from dregutil.serve.reported import Reported
+
+__all__ = ["Renewal"]
+
+_READ_CODES = (0, 3)  # 3: some repositories could not be read, and the rest was
+_SERVER = "dregutil serve"
+_AGAIN_AFTER = 300.0  # seconds after one that failed
+
+
+class Renewal:
+    """The work in the background. `cache` is the file of the tags, None without one; `every` in seconds, 0: only when
+    asked for. `after` holds what is called, in order, once a new report is there."""
+
+    def __init__(self, jobs: Jobs, events: Events, reported: Reported, *, cache: Path | None, every: float) -> None:
+        self.after: list[Callable[[], Awaitable[object]]] = []
+        self._jobs = jobs
+        self._events = events
+        self._reported = reported
+        self._cache = cache
+        self._every = every
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Refresh at once if what is known is too old, and then again and again, until this task is cancelled."""
+        if self._reported.body is None and (self._seconds_left() or not self._every):
+            await self._jobs.ended(await self.report())
+        while self._every:
+            await asyncio.sleep(self._seconds_left())
+            ended = await self._jobs.ended(await self._begin())
+            if ended.state != "done":
+                await asyncio.sleep(min(self._every, _AGAIN_AFTER))
+
+    async def refresh(self, by: str = _SERVER, *, full: bool = False) -> Job:
+        """Begin to read the registry again; return the job, or the one that does so already. Raises RequestError."""
+        waiting = self._jobs.pending("refresh")
+        if waiting is not None:
+            return waiting
+        words = ("refresh", "--full") if full else ("refresh",)
+        return await self._jobs.start(
+            "refresh", "read the registry again", by, words, then=self._on_read, done_codes=_READ_CODES
+        )
+
+    async def report(self, by: str = _SERVER, *, check: bool = False) -> Job:
+        """Begin to make the report again; return the job, or the one that does so already. Raises RequestError."""
+        kind: JobKind = "check" if check else "report"
+        what = "look for what is broken" if check else "make the report"
+        waiting = self._jobs.pending(kind)
+        if waiting is not None and waiting.state == "waiting":
+            return waiting
+        out = self._reported.path.with_name("work") / f"report-{time.monotonic_ns()}.json"
+        words = ["report", "--no-plan", "--format", "json", "-o", str(out), *(["--check"] if check else [])]
+
+        async def then(_ended: Ended) -> None:
+            self._reported.replace(out)
+            self._events.changed("report")
+            for follow in self.after:
+                await follow()
+
+        return await self._jobs.start(kind, what, by, words, then=then, done_codes=_READ_CODES)
+
+    def changed(self) -> None:
+        """A run has ended: the report is made again."""
+        self._later(self._report())
+
+    async def _on_read(self, _ended: Ended) -> None:
+        self.changed()
+
+    async def _report(self) -> None:
+        await self.report()
+
+    async def _begin(self) -> Job:
+        """Without a file of tags, each report reads the registry."""
+        return await (self.report() if self._cache is None else self.refresh())
+
+    def _seconds_left(self) -> float:
+        """Until what is known is too old."""
+        try:
+            made = self._reported.made
+            read = self._cache.stat().st_mtime if self._cache is not None else made.timestamp() if made else 0.0
+        except OSError:
+            return 0.0
+        return max(0.0, read + self._every - time.time())
+
+    def _later(self, work: Awaitable[None]) -> None:
+        async def carry_out() -> None:
+            await work
+
+        task = asyncio.create_task(carry_out())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
