@@ -17,7 +17,7 @@ from typing import TextIO
 from dregutil.cli.grammar import prepare
 from dregutil.cli.log import set_up_log
 from dregutil.cli.options.command import Command
-from dregutil.cli.parser import COMMANDS, build_parser
+from dregutil.cli.parser import COMMANDS, EVERY_COMMAND, build_parser
 from dregutil.cli.settings import read_settings, shown_command
 from dregutil.cli.source import tell_registry
 from dregutil.errors import DregutilError, UsageError, escaped
@@ -66,7 +66,7 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
         if args.command is None:
             _explain_no_command(arguments, getattr(args, "verify", None))
         _color(getattr(args, "color", "auto"))
-        command = COMMANDS[args.command]
+        command = EVERY_COMMAND[args.command]
         if not command.settings:
             return _function(command)(args)
         settings = replace(read_settings(args), command=shown_command(arguments))
@@ -119,7 +119,7 @@ def _fill_closed() -> None:
 
 def _only_shows(args: argparse.Namespace) -> bool:
     """Whether a command changes nothing and only shows results."""
-    command = COMMANDS.get(getattr(args, "command", None) or "")
+    command = EVERY_COMMAND.get(getattr(args, "command", None) or "")
     changes = (command is not None and command.changes) or getattr(args, "prune", None) is not None
     return not changes or getattr(args, "dry_run", False)
 

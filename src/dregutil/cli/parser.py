@@ -9,13 +9,15 @@ from collections.abc import Sequence
 
 from dregutil import __version__
 from dregutil.cli.grammar import OLDER, Parser
-from dregutil.cli.options import after, back, clean, keep, look, pulls
+from dregutil.cli.options import after, back, clean, internal, keep, look, pulls
 from dregutil.cli.options.common import add_global_options
 
-__all__ = ["COMMANDS", "GROUPS", "build_parser"]
+__all__ = ["COMMANDS", "EVERY_COMMAND", "GROUPS", "build_parser"]
 
 GROUPS = (look, clean, keep, back, pulls, after)
 COMMANDS = {command.name: command for group in GROUPS for command in group.COMMANDS}
+EVERY_COMMAND = {**COMMANDS, **{command.name: command for command in internal.COMMANDS}}
+"""With those that the program runs for itself."""
 
 
 def build_parser(arguments: Sequence[str] | None = None) -> Parser:
@@ -27,7 +29,9 @@ def build_parser(arguments: Sequence[str] | None = None) -> Parser:
     parser.add_argument("--version", action="version", version=f"dregutil {__version__}", help="show the version")
     add_global_options(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for name, command in COMMANDS.items():
+    for name, command in EVERY_COMMAND.items():
+        if arguments is None and name not in COMMANDS:
+            continue
         made: Parser = commands.add_parser(name, help=command.summary)
         made.command = command
         if arguments is None or name in arguments:

@@ -14,7 +14,7 @@ from dregutil import files
 from dregutil.cli.chosen import ChosenRegistry, choose_registry
 from dregutil.cli.configurable import OPTIONS, Found, Place, Source, is_off, resolve
 from dregutil.cli.login import Login, Password, read_login
-from dregutil.cli.parser import COMMANDS
+from dregutil.cli.parser import EVERY_COMMAND
 from dregutil.errors import UsageError, escaped
 from dregutil.oci.names import RegistryAddress
 
@@ -102,7 +102,7 @@ class Settings:
 def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ) -> Settings:
     """The settings for a command line. Raises UsageError for an invalid value, and as `choose_registry` does."""
     given = vars(args)
-    command = COMMANDS[args.command]
+    command = EVERY_COMMAND[args.command]
     configuration = _configuration(given, env)
     path = None if configuration is None else configuration.path
     found = _resolved(Place.TOP, given, env, {} if configuration is None else configuration.top, path)

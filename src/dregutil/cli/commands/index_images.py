@@ -1,0 +1,96 @@
+"""`index-images`: builds the index that `serve` searches, from files alone."""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from dregutil.cli.settings import Settings
+from dregutil.errors import CacheError, JournalError, PlanRefusedError, UsageError, escaped
+from dregutil.inventory.cache_file import CacheFile
+from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.inventory.crawl_result import ContentsProgress
+from dregutil.journal.holds import RegistryHolds
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import Repository, registry_key
+from dregutil.plan.file import read_plan
+from dregutil.pulls.pull import RepositoryPulls
+from dregutil.pulls.store import PullStore
+from dregutil.report.progress import ProgressLine
+from dregutil.retention.holds import Holds
+from dregutil.retention.policy import PolicySet
+from dregutil.serve.images.build import Known, build_index
+from dregutil.serve.images.facts import Verdicts, verdicts_of
+from dregutil.session.protected import load_policy
+
+__all__ = ["index_images"]
+
+
+def index_images(args: argparse.Namespace, settings: Settings) -> int:
+    registry, now = settings.address.identity, datetime.now(UTC)
+    if settings.cache is None or settings.contents is None:
+        raise UsageError("the index of images is made from the cache file", advice="leave out -c None")
+    verdicts = Verdicts() if args.plan is None else _verdicts(Path(args.plan), registry)
+    file = CacheFile(settings.cache)
+    age, inventory = file.age(now.timestamp()), file.read()
+    if inventory is None or age is None:
+        raise CacheError("no tags were read yet", advice=settings.advised("refresh"))
+    read = datetime.fromtimestamp(now.timestamp() - age, UTC)
+    line = ProgressLine(show=sys.stderr.isatty() and not settings.quiet)
+    with _pulls(settings, registry) as pulls, ContentDatabase.open(settings.contents) as database:
+        holds = _holds(settings, registry, now)
+        known = Known(registry, inventory, database, pulls, holds, verdicts, read, now)
+        build_index(Path(args.out), known, lambda done, total: line(ContentsProgress(done, total)))
+    line(None)
+    return 0
+
+
+def _verdicts(path: Path, registry: str) -> Verdicts:
+    """Those of a saved plan. Without its policies, which are read again, only the repositories in which it removes
+    something have verdicts."""
+    plan, _ = read_plan(path)
+    if registry_key(plan.registry) != registry_key(registry):
+        raise PlanRefusedError(
+            f"the plan is for {plan.registry}, and -reg names {registry}", advice="name its registry"
+        )
+    policies: PolicySet | None = None
+    if plan.policy is not None:
+        try:
+            policies = load_policy(Path(plan.policy.file))
+        except UsageError as error:
+            _warn(f"what the policies keep is not shown: {error.message}")
+    return verdicts_of(plan, policies)
+
+
+@contextmanager
+def _pulls(settings: Settings, registry: str) -> Iterator[Callable[[Repository], RepositoryPulls]]:
+    """The last pulls of a repository. The file stays open: a registry may have a hundred thousand repositories."""
+    store = PullStore(settings.state_dir, registry)
+    try:
+        has_any = bool(store.sources())  # JournalError if it cannot be used
+    except JournalError as error:
+        _warn(f"when images were pulled is not shown: {error.message}")
+        has_any = False
+    if not has_any:
+        yield lambda _: RepositoryPulls()
+        return
+    with closing(sqlite3.connect(f"file:{quote(str(store.path.absolute()))}?mode=ro", uri=True)) as opened:
+        yield PullStore(settings.state_dir, registry, opened).pulls
+
+
+def _holds(settings: Settings, registry: str, now: datetime) -> Holds:
+    try:
+        return RegistryHolds(RunStore(settings.state_dir), registry).now(now)
+    except JournalError as error:
+        _warn(f"what is held is not shown: {error.message}")
+        return Holds()
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"dregutil: warning: {escaped(text)}\n")
