@@ -23,6 +23,7 @@ from dregutil.plan.file import read_plan
 from dregutil.pulls.pull import RepositoryPulls
 from dregutil.pulls.store import PullStore
 from dregutil.report.progress import ProgressLine
+from dregutil.report.progress_pipe import progress_pipe
 from dregutil.retention.holds import Holds
 from dregutil.retention.policy import PolicySet
 from dregutil.serve.images.build import Known, build_index
@@ -42,7 +43,7 @@ def index_images(args: argparse.Namespace, settings: Settings) -> int:
     if inventory is None or age is None:
         raise CacheError("no tags were read yet", advice=settings.advised("refresh"))
     read = datetime.fromtimestamp(now.timestamp() - age, UTC)
-    line = ProgressLine(show=sys.stderr.isatty() and not settings.quiet)
+    line = progress_pipe() or ProgressLine(show=sys.stderr.isatty() and not settings.quiet)
     with _pulls(settings, registry) as pulls, ContentDatabase.open(settings.contents) as database:
         holds = _holds(settings, registry, now)
         known = Known(registry, inventory, database, pulls, holds, verdicts, read, now)
