@@ -1,0 +1,233 @@
+"""Plans on the disk: for each its file, as `--plan-out` wrote it, its page with the reasons, and what people did.
+
+PLANS/SUM.jsonl   the plan; SUM are the 64 digits of its sum, without `sha256:`
+PLANS/SUM.page    what is shown of it: the JSON that `--reasons-out` wrote
+PLANS/SUM.json    who made and approved it, and its run; a plan without this file is none
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from dregutil.errors import JournalError, NotFoundError, PlanRefusedError
+from dregutil.files import bounded_lines, make_private_folder, read_bytes, sync_folder, write_atomically
+from dregutil.pages.model import Plan
+
+__all__ = ["Approval", "PlanStore", "StoredPlan", "examined", "parse_sum"]
+
+_SUM = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_LONGEST_PLAN = 8 << 30  # bytes
+_LONGEST_PAGE = 64 << 20
+_LONGEST_STATE = 1 << 20
+_KEPT_FOR = timedelta(days=30)
+_REPLACED_FOR = timedelta(days=1)
+_MOST = 200
+_ADVICE = "make the plan again"
+
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True):
+    """That `by` approved the plan with this sum, when."""
+
+    by: str
+    when: datetime
+    plan: str
+
+
+class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a plan besides its file. `by` is None if the program made it by itself. `effect` is the sum of
+    its steps alone: plans with the same effect remove the same. `applied`: when somebody last began to carry it out;
+    `run`: the run that did; `replaced`: since when a newer plan takes its place."""
+
+    version: Literal[1] = 1
+    sum: str
+    effect: str
+    title: str
+    kind: Literal["policy", "selection"]
+    by: str | None
+    made: datetime
+    tags: int
+    untagged: int
+    frees: int
+    exact: bool
+    steps: int
+    most_of: list[str] = []
+    confirm_tags: int | None = None
+    approvals: list[Approval] = []
+    applied: datetime | None = None
+    run: str | None = None
+    replaced: datetime | None = None
+
+
+class _Trailer(msgspec.Struct, forbid_unknown_fields=True):
+    steps: int
+    sha256: str
+
+
+def parse_sum(text: str) -> str | None:
+    """The sum as `sha256:…`, of the sum or its 64 digits; None for anything else."""
+    found = _SUM.fullmatch(text)
+    return None if found is None else f"sha256:{found[1]}"
+
+
+def examined(path: Path) -> tuple[str, str, int]:
+    """The sum of a plan file, that of its steps alone, and how many these are; a line at a time, whatever its size.
+
+    Raises PlanRefusedError if the file cannot be read or is not whole.
+    """
+    whole, effect, lines, before = hashlib.sha256(), hashlib.sha256(), 0, b""
+    try:
+        with path.open("rb") as file:
+            for line in bounded_lines(file, _LONGEST_PLAN):
+                if before:
+                    whole.update(before)
+                    if lines:  # the first one has the time and the command
+                        effect.update(before)
+                    lines += 1
+                before = line
+        trailer = msgspec.json.decode(before, type=_Trailer)
+    except OSError as error:
+        why = f"the file of the plan cannot be read: {error.strerror or error}"
+        raise PlanRefusedError(why, advice=_ADVICE) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise PlanRefusedError("the file of the plan is truncated", advice=_ADVICE) from error
+    if trailer.sha256 != whole.hexdigest() or trailer.steps != lines - 1:
+        raise PlanRefusedError("the file of the plan was altered: its checksum does not match", advice=_ADVICE)
+    return f"sha256:{trailer.sha256}", f"sha256:{effect.hexdigest()}", trailer.steps
+
+
+class PlanStore:
+    """The plans in a folder. One process writes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._plans: dict[str, StoredPlan] = {}
+
+    def load(self) -> None:
+        """Read what is there. Files without a readable state are no plans; they are removed. Raises OSError."""
+        make_private_folder(self.folder)
+        self._plans = {}
+        for path in self.folder.glob("*.json"):
+            with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, ValueError):
+                found = msgspec.json.decode(read_bytes(path, _LONGEST_STATE), type=StoredPlan)
+                if parse_sum(path.stem) == found.sum and self.file(found.sum).is_file():
+                    self._plans[found.sum] = found
+        for path in [*self.folder.glob("*.jsonl"), *self.folder.glob("*.page"), *self.folder.glob("*.json")]:
+            if parse_sum(path.stem) not in self._plans:
+                _remove(path)
+        for path in self.folder.glob(".*"):  # what a crash left of a file that was being written
+            _remove(path)
+
+    @property
+    def all(self) -> list[StoredPlan]:
+        """The newest first."""
+        return sorted(self._plans.values(), key=lambda one: (one.made, one.sum), reverse=True)
+
+    def get(self, text: str) -> StoredPlan:
+        """The plan with a sum. Raises NotFoundError, also for what is no sum."""
+        sum_ = parse_sum(text)
+        if sum_ is None or sum_ not in self._plans:
+            raise NotFoundError("there is no such plan", advice="it was discarded, or is older than 30 days")
+        return self._plans[sum_]
+
+    def file(self, sum_: str) -> Path:
+        return self._path(sum_, ".jsonl")
+
+    def page(self, sum_: str) -> Plan:
+        """What is shown of a plan. Raises JournalError if it cannot be read."""
+        return _page(self._path(sum_, ".page"))
+
+    def put(self, plan: StoredPlan) -> None:
+        """Keep the state of a plan; it is on the disk when this returns. Raises JournalError; then nothing changed."""
+        path = self._path(plan.sum, ".json")
+        try:
+            write_atomically(path, [msgspec.json.format(msgspec.json.encode(plan), indent=1), b"\n"])
+            sync_folder(self.folder)
+        except OSError as error:
+            raise _not_kept(error) from error
+        self._plans[plan.sum] = plan
+
+    def add(
+        self, file: Path, page: Path, *, title: str, kind: Literal["policy", "selection"], by: str | None
+    ) -> StoredPlan:
+        """Take over a plan and its page, which a process wrote into files beside. Returns it, or the one that is there
+        already. Raises PlanRefusedError and JournalError."""
+        sum_, effect, steps = examined(file)
+        shown = _page(page)
+        if shown.sum != sum_ or shown.made is None:
+            raise PlanRefusedError("the plan and its reasons do not belong together", advice=_ADVICE)
+        if sum_ in self._plans:
+            return self._plans[sum_]
+        found = StoredPlan(
+            sum=sum_,
+            effect=effect,
+            title=title,
+            kind=kind,
+            by=by,
+            made=shown.made,
+            tags=shown.tags,
+            untagged=shown.untagged,
+            frees=shown.frees,
+            exact=shown.exact,
+            steps=steps,
+            most_of=shown.most_of,
+            confirm_tags=shown.confirm_tags,
+        )
+        try:
+            file.replace(self.file(sum_))
+            page.replace(self._path(sum_, ".page"))
+        except OSError as error:
+            raise _not_kept(error) from error
+        self.put(found)
+        return found
+
+    def check(self, sum_: str) -> None:
+        """Raises PlanRefusedError unless the file still is the plan with this sum."""
+        if examined(self.file(sum_))[0] != sum_:
+            raise PlanRefusedError("the file of the plan has changed since it was approved", advice=_ADVICE)
+
+    def remove(self, sum_: str) -> None:
+        """Forget a plan and remove its files."""
+        self._plans.pop(sum_, None)
+        for suffix in (".json", ".jsonl", ".page"):  # without its state it is no plan
+            _remove(self._path(sum_, suffix))
+
+    def prune(self, now: datetime, kept: Collection[str]) -> None:
+        """Remove plans that are older than 30 days, replaced ones after a day, and the oldest of more than 200; but
+        none of `kept`, which people have approved or a run carries out."""
+        for number, plan in enumerate([one for one in self.all if one.sum not in kept]):
+            is_old = now - plan.made > _KEPT_FOR
+            is_replaced = plan.replaced is not None and now - plan.replaced > _REPLACED_FOR
+            if is_old or is_replaced or number >= _MOST - len(kept):
+                self.remove(plan.sum)
+
+    def _path(self, sum_: str, suffix: str) -> Path:
+        found = parse_sum(sum_)
+        if found is None:
+            raise NotFoundError("there is no such plan")
+        return self.folder / f"{found.partition(':')[2]}{suffix}"
+
+
+def _page(path: Path) -> Plan:
+    try:
+        return msgspec.json.decode(read_bytes(path, _LONGEST_PAGE), type=Plan)
+    except OSError as error:
+        raise JournalError(f"the reasons of the plan cannot be read: {error.strerror or error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise JournalError("the reasons of the plan cannot be read", advice=_ADVICE) from error
+
+
+def _not_kept(error: OSError) -> JournalError:
+    return JournalError(f"the plan cannot be kept: {error.strerror or error}", advice="free some space and try again")
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
