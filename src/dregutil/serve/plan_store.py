@@ -181,6 +181,8 @@ class PlanStore:
             confirm_tags=shown.confirm_tags,
         )
         try:
+            for path in (file, page):
+                path.chmod(0o600)
             file.replace(self.file(sum_))
             page.replace(self._path(sum_, ".page"))
         except OSError as error:
