@@ -1,5 +1,5 @@
-// One script and one style, with names that stay, which Python puts into the page. Both are the same bytes wherever they
-// are built from the lock file.
+// Two bundles, each one script and one style with names that stay: `report` is put into the page of a report, `serve`
+// (`--mode serve`) is what `dregutil serve` serves. Both are the same bytes wherever they are built from the lock file.
 import { existsSync, readFileSync } from "node:fs";
 import { defineConfig } from "vite";
 
@@ -18,17 +18,26 @@ const licences = {
   },
 };
 
-export default defineConfig({
-  plugins: [licences],
-  esbuild: { jsx: "automatic", jsxImportSource: "preact", legalComments: "none", charset: "ascii" },
-  build: {
-    target: "es2022",
-    outDir: process.env.WEB_OUT ?? "../src/dregutil/pages/bundle",
-    emptyOutDir: true,
-    modulePreload: false,
-    cssCodeSplit: false,
-    reportCompressedSize: false,
-    lib: { entry: "src/main.tsx", formats: ["iife"], name: "report", fileName: () => "report.js", cssFileName: "report" },
-  },
-  test: { include: ["tests/*.test.ts"], environment: "node" },
+const bundles = {
+  report: { entry: "src/main.tsx", room: "pages" },
+  serve: { entry: "src/serve/main.tsx", room: "serve" },
+};
+
+export default defineConfig(({ mode }) => {
+  const name = mode === "serve" ? "serve" : "report";
+  const { entry, room } = bundles[name];
+  return {
+    plugins: [licences],
+    esbuild: { jsx: "automatic", jsxImportSource: "preact", legalComments: "none", charset: "ascii" },
+    build: {
+      target: "es2022",
+      outDir: `${process.env.WEB_OUT ?? "../src/dregutil"}/${room}/bundle`,
+      emptyOutDir: true,
+      modulePreload: false,
+      cssCodeSplit: false,
+      reportCompressedSize: false,
+      lib: { entry, formats: ["iife"], name, fileName: () => `${name}.js`, cssFileName: name },
+    },
+    test: { include: ["tests/*.test.ts"], environment: "node" },
+  };
 });

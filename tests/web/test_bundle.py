@@ -1,4 +1,4 @@
-"""The bundle in the package is what web/ builds, small, and fit for a page; its own checks pass."""
+"""The bundles in the package are what web/ builds, small, and fit for their pages; their own checks pass."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import pytest
 
 from chromium import WEB, require_modules
 from dregutil.pages.bundle_files import bundle
+from dregutil.pages.style import STYLE
 
-COMMITTED = Path(__file__).parents[2] / "src" / "dregutil" / "pages" / "bundle"
+PACKAGE = Path(__file__).parents[2] / "src" / "dregutil"
+SERVED = PACKAGE / "serve" / "bundle"
 BUDGET = 100_000  # bytes, gzipped
 
 
@@ -31,10 +33,11 @@ def npm(script: str, **environment: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_build_has_the_bytes_of_the_committed_bundle(tmp_path: Path) -> None:
+def test_a_build_has_the_bytes_of_the_committed_bundles(tmp_path: Path) -> None:
     npm("build", WEB_OUT=str(tmp_path))
-    built = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
-    assert built == {one.name: one.read_bytes() for one in COMMITTED.iterdir()}
+    for room in ("pages", "serve"):
+        built = {one.name: one.read_bytes() for one in (tmp_path / room / "bundle").iterdir()}
+        assert built == {one.name: one.read_bytes() for one in (PACKAGE / room / "bundle").iterdir()}
 
 
 @pytest.mark.parametrize("script", ["check", "test"])
@@ -57,8 +60,33 @@ def test_the_bundle_ends_no_element_and_asks_for_nothing() -> None:
     assert script.isascii()
 
 
+def test_the_bundle_of_serve_is_within_its_budget_and_asks_only_its_server() -> None:
+    script, style = ((SERVED / name).read_text() for name in ("serve.js", "serve.css"))
+    assert len(gzip.compress((script + style).encode(), mtime=0)) <= BUDGET
+    assert not re.search(r"\b(XMLHttpRequest|WebSocket|sendBeacon|eval|import|Function)\(", script)
+    assert {*re.findall(r"https?://[\w./]+", script)} <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xhtml",
+        "http://www.w3.org/1998/Math/MathML",
+        "http://www.w3.org/2000/xmlns/",
+        "http://www.w3.org/1999/xlink",
+        "http://www.w3.org/XML/1998/namespace",
+    }
+    assert not re.search(r"@import|url\((?!#)", style, re.IGNORECASE)
+    assert script.isascii()
+
+
+def test_the_style_of_serve_begins_with_that_of_a_report() -> None:
+    assert (WEB / "src" / "serve" / "base.css").read_text().split("\n", 1)[1] == f"{STYLE}\n"
+
+
+def test_the_modules_are_small() -> None:
+    for one in WEB.glob("src/**/*.ts*"):
+        assert len(one.read_text().splitlines()) <= 300, one.name
+
+
 def test_the_sources_write_no_markup() -> None:
-    for one in WEB.glob("src/*"):
+    for one in filter(Path.is_file, WEB.glob("src/**/*")):
         assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|dangerously", one.read_text())
 
 

@@ -2,16 +2,18 @@
 
 import { useEffect, useRef } from "preact/hooks";
 
-const KEYS = [
+export type Keys = readonly (readonly [key: string, what: string])[];
+
+export const KEYS: Keys = [
   ["/", "to the filter, of the part that is on the screen"],
   ["← ↑ → ↓, Home, End", "choose a part of the picture, or a line of its table"],
   ["Enter", "open what is chosen"],
   ["Escape, Backspace", "back to what it is in; in a filter, clear it"],
   ["Tab", "to the next table, filter or button"],
   ["?", "this list"],
-] as const;
+];
 
-export function Help() {
+export function Help({ keys }: { keys: Keys }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const listen = (event: KeyboardEvent): void => onKey(event, dialog.current);
@@ -26,7 +28,7 @@ export function Help() {
       <dialog ref={dialog} aria-labelledby="keys-title">
         <h2 id="keys-title">Keys</h2>
         <dl>
-          {KEYS.map(([key, what]) => (
+          {keys.map(([key, what]) => (
             <div key={key}>
               <dt>{key}</dt>
               <dd>{what}</dd>

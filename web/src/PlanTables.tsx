@@ -2,12 +2,16 @@
 
 import { useSignal } from "@preact/signals";
 import type { Plan, PlanChanges, PlanImage, PlanRow } from "./model";
+import type { ComponentChild } from "preact";
 import { Table, type Row } from "./Table";
 import { numberText, sizeText } from "./text";
 
 const SOME = 5; // images that are named at first
 
-export function PlanTables({ plan }: { plan: Plan }) {
+/** What a page adds to an image that would go. */
+type Extra = ((image: string) => ComponentChild) | undefined;
+
+export function PlanTables({ plan, extra }: { plan: Plan; extra?: Extra }) {
   const rows: Row[] = plan.groups.flatMap((group) =>
     group.rows.map((row) => {
       const number = row.tags + row.untagged;
@@ -18,7 +22,7 @@ export function PlanTables({ plan }: { plan: Plan }) {
           { text: numberText(number), by: number },
           { text: row.action === "KEEP" ? "" : sizeText(row.frees), by: row.action === "KEEP" ? -1 : row.frees },
           { text: row.because },
-          { text: row.images.map(nameOf).join(" "), shown: <Images row={row} /> },
+          { text: row.images.map(nameOf).join(" "), shown: <Images row={row} repository={group.repository} extra={row.action === "KEEP" ? undefined : extra} /> },
           { text: group.policy ?? "-" },
         ],
       };
@@ -27,7 +31,7 @@ export function PlanTables({ plan }: { plan: Plan }) {
   const left = plan.groups_left_out;
   return (
     <>
-      {plan.changes !== null && <Changes changes={plan.changes} />}
+      {plan.changes !== null && <Changes changes={plan.changes} extra={extra} />}
       {rows.length > 0 && (
         <Table
           caption={`By policy and repository${left ? `; ${numberText(left)} that remove the least are not shown` : ""}`}
@@ -48,14 +52,16 @@ export function PlanTables({ plan }: { plan: Plan }) {
   );
 }
 
-function Changes({ changes }: { changes: PlanChanges }) {
+function Changes({ changes, extra }: { changes: PlanChanges; extra: Extra }) {
   const counts = `${numberText(changes.new)} new to go, ${numberText(changes.moved)} from another digest, ${numberText(changes.no_longer)} no longer to go`;
   const more = changes.left_out ? `; ${numberText(changes.left_out)} are not shown` : "";
   const rows: Row[] = changes.rows.map((one) => {
     const action = one.change === "no longer to go" ? "KEEP" : "REMOVE";
+    const name = one.tag === null ? `${one.repository}@${one.digest.slice(0, 19)}` : `${one.repository}:${one.tag}`;
+    const isHeld = extra !== undefined && action === "REMOVE" && one.tag !== null;
     return {
       cells: [
-        { text: one.tag === null ? `${one.repository}@${one.digest.slice(0, 19)}` : `${one.repository}:${one.tag}` },
+        { text: name, ...(isHeld ? { shown: [name, " ", extra(name)] } : {}) },
         { text: action, shown: <Action action={action} /> },
         { text: sizeText(one.frees), by: one.frees },
         { text: one.change },
@@ -77,7 +83,7 @@ function Action({ action }: { action: PlanRow["action"] }) {
   return <strong class={`action ${action}`}>{action}</strong>;
 }
 
-function Images({ row }: { row: PlanRow }) {
+function Images({ row, repository, extra }: { row: PlanRow; repository: string; extra: Extra }) {
   const all = useSignal(false);
   const names = row.images.map(nameOf);
   const shown = all.value ? names : names.slice(0, SOME);
@@ -85,7 +91,7 @@ function Images({ row }: { row: PlanRow }) {
   const left = row.tags + row.untagged - named;
   return (
     <>
-      {shown.join(", ")}
+      {extra === undefined ? shown.join(", ") : row.images.slice(0, shown.length).map((one) => <Extended key={one.digest} image={one} repository={repository} extra={extra} />)}
       {shown.length < names.length && (
         <>
           {" "}
@@ -95,6 +101,20 @@ function Images({ row }: { row: PlanRow }) {
         </>
       )}
       {left > 0 && names.length > 0 && ` and ${numberText(left)} more, not named`}
+    </>
+  );
+}
+
+/** An image in a line of its own, with what the page adds to each of its tags. */
+function Extended({ image, repository, extra }: { image: PlanImage; repository: string; extra: NonNullable<Extra> }) {
+  if (image.tags.length === 0) return <div>{nameOf(image)}</div>;
+  return (
+    <>
+      {image.tags.map((tag) => (
+        <div key={tag}>
+          {tag} {extra(`${repository}:${tag}`)}
+        </div>
+      ))}
     </>
   );
 }

@@ -1,6 +1,7 @@
 // The space of a registry: a treemap, and the same as a table.
 
 import { useSignal, type Signal } from "@preact/signals";
+import type { ComponentChild } from "preact";
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { commandOf } from "./command";
 import type { Node } from "./model";
@@ -12,7 +13,12 @@ import { below, items, matches, opens, path, placed, sharedOf, type Item, type P
 const SIZES = ["Frees", "Shared", "Reaches", "Tags"];
 const MOST = 200; // rows of a search
 
-export function Space({ root, command }: { root: Node; command: string }) {
+/** How a page shows a command. */
+type Shown = (command: string) => ComponentChild;
+
+const asCode: Shown = (command) => <code>{command}</code>;
+
+export function Space({ root, command, shown = asCode }: { root: Node; command: string; shown?: Shown }) {
   const top = useMemo(() => placed(root), [root]);
   const place = useSignal<Place>(top);
   const chosen = useSignal("");
@@ -50,7 +56,7 @@ export function Space({ root, command }: { root: Node; command: string }) {
   return (
     <div class="live space">
       <Path place={place.value} onOpen={open} />
-      <Facts place={place.value} command={command} />
+      <Facts place={place.value} command={command} shown={shown} />
       <Treemap
         place={place.value}
         chosen={chosen}
@@ -118,7 +124,7 @@ function Path({ place, onOpen }: { place: Place; onOpen: (to: Place) => void }) 
   );
 }
 
-function Facts({ place, command }: { place: Place; command: string }) {
+function Facts({ place, command, shown }: { place: Place; command: string; shown: Shown }) {
   const { node } = place;
   const shared = sharedOf(place) ?? 0;
   const same = commandOf(place, command);
@@ -132,7 +138,7 @@ function Facts({ place, command }: { place: Place; command: string }) {
       </p>
       {same !== null && (
         <p class="same">
-          The same in a terminal: <code>{same}</code>
+          The same in a terminal: {shown(same)}
         </p>
       )}
     </>

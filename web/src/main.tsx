@@ -2,7 +2,7 @@
 // whoever runs no script.
 
 import { render, type ComponentChild } from "preact";
-import { Help } from "./Help";
+import { Help, KEYS } from "./Help";
 import { read, type Report } from "./model";
 import { PlanTables } from "./PlanTables";
 import { Space, Tags } from "./Space";
@@ -17,7 +17,7 @@ function start(report: Report): void {
   ));
   const { plan } = report;
   if (plan !== null) put("#plan", ".table", <PlanTables plan={plan} />);
-  put("header", null, <Help />);
+  put("header", null, <Help keys={KEYS} />);
 }
 
 /** Render into a section, in place of what `replaced` selects there, which only paper shows from then on. */

@@ -1,0 +1,409 @@
+"""The screens of `serve` in Chromium, on answers that are made up: widths, colours, keyboard, hostile names, a million
+rows. What is real is in test_serve_removal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from test_browser import HOSTILE, overflow, violations
+from test_json import REPORT as EXAMPLE
+
+from chromium import browser
+from mock_serve import JOB, OTHER, RUN, SUM, Mock, answers, image, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+PATHS = {
+    "week": "/",
+    "space": "/space",
+    "images": "/images",
+    "plans": "/plans",
+    "plan": f"/plans/{SUM}",
+    "where": "/where?of=shop/web:1.0",
+    "runs": "/runs",
+    "run": f"/runs/{RUN}",
+    "health": "/health",
+}
+_WORDS = {
+    "kind",
+    "action",
+    "change",
+    "result",
+    "checked",
+    "verdict",
+    "state",
+    "what",
+    "roles",
+    "decision",
+    "sum",
+    "run",
+}
+_TIMES = {"made", "read", "when", "since", "until", "oldest", "created", "collected", "expires", "pulled", "undoes"}
+
+Opened = Callable[..., AbstractContextManager["Page"]]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("chromium")) as found:
+        yield found
+
+
+@pytest.fixture
+def mock() -> Iterator[Mock]:
+    with serving(Mock(answers(EXAMPLE))) as found:
+        yield found
+
+
+@pytest.fixture
+def opened(chromium: Browser, mock: Mock) -> Opened:
+    """Open a path of the server. Afterwards there was no error, no dialog of the browser, no message in the console (of
+    the policy, for example) but of what the test refused, and no request to anywhere else."""
+
+    @contextmanager
+    def opening(path: str = "/", *, width: int = 900, dark: bool = False, refused: int | None = None) -> Iterator[Page]:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
+        )
+        shown = context.new_page()
+        seen: list[str] = []
+        shown.on("console", lambda message: seen.append(f"console: {message.text}"))
+        shown.on("pageerror", lambda error: seen.append(f"error: {error}"))
+        shown.on("request", lambda one: None if one.url.startswith(mock.url) else seen.append(f"request: {one.url}"))
+        shown.goto(mock.url + path)
+        shown.locator("#title").wait_for()
+        shown.get_by_text("Loading…").first.wait_for(state="hidden")
+        yield shown
+        context.close()
+        assert [one for one in seen if refused is None or f"status of {refused}" not in one] == []
+
+    return opening
+
+
+def ready(shown: Page, name: str) -> None:
+    """Wait for what is read after the screen is there."""
+    if name == "images":
+        shown.locator(".row .cell-image a").first.wait_for()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 900, 1600])
+def test_axe_finds_nothing_and_nothing_sticks_out(opened: Opened, width: int, dark: bool) -> None:
+    with opened(width=width, dark=dark) as shown:
+        for name, path in PATHS.items():
+            shown.evaluate("path => { history.pushState(null, '', path); dispatchEvent(new Event('popstate')); }", path)
+            shown.locator("main h1").wait_for()
+            shown.get_by_text("Loading…").first.wait_for(state="hidden")
+            ready(shown, name)
+            assert violations(shown) == [], name
+            assert overflow(shown) <= 0, name
+
+
+def test_a_screen_has_a_title_its_focus_and_its_place(opened: Opened) -> None:
+    with opened() as shown:
+        assert shown.title() == "This week - registry.example.com"
+        shown.get_by_role("link", name="Images", exact=True).click()
+        ready(shown, "images")
+        assert shown.title() == "Images - registry.example.com"
+        assert shown.evaluate("document.activeElement.textContent") == "Images"
+        assert shown.locator("nav [aria-current=page]").inner_text() == "Images"
+        shown.go_back()
+        assert shown.locator("h1").inner_text() == "This week"
+        shown.goto(shown.url + "nothing")
+        assert shown.locator("h1").inner_text() == "There is no such page"
+
+
+def test_every_screen_shows_the_command_that_does_the_same(opened: Opened) -> None:
+    with opened() as shown:
+        for name, path in PATHS.items():
+            shown.evaluate("path => { history.pushState(null, '', path); dispatchEvent(new Event('popstate')); }", path)
+            shown.locator(".same code").first.wait_for()
+            assert shown.locator(".same code").first.inner_text().startswith("dregutil "), name
+            assert shown.locator(".same").get_by_role("button", name="Copy").count() > 0, name
+
+
+def test_what_is_not_made_yet_shows_how_far_it_is(opened: Opened, mock: Mock) -> None:
+    report = mock.answers["report"]
+    mock.answers["report"] = (503, {"error": "the report is being made", "advice": "it takes as long as reading"})
+    mock.answers["jobs"] = {"jobs": [JOB]}
+    with opened(refused=503) as shown:
+        pending = shown.locator(".pending")
+        pending.get_by_text("4,200 of 10,200 tags").wait_for()
+        assert "it takes as long as reading" in pending.inner_text()
+        assert violations(shown) == []
+        mock.tell("job", JOB | {"done": 9000})
+        pending.get_by_text("9,000 of 10,200 tags").wait_for()
+        mock.answers["report"] = report
+        mock.tell("changed", {"what": "report"})
+        shown.locator(".cards").wait_for()
+
+
+def test_who_is_not_known_is_told_how_to_come_in(opened: Opened, mock: Mock) -> None:
+    mock.answers["session"] = (401, {"error": "no", "advice": None})
+    with opened(refused=401) as shown:
+        assert "Open the URL that the terminal shows" in shown.locator("main").inner_text()
+        assert violations(shown) == []
+
+
+def test_a_viewer_is_offered_nothing_that_a_viewer_may_not(opened: Opened, mock: Mock) -> None:
+    mock.answers["session"] = mock.answers["session"] | {"roles": ["viewer"]}
+    mock.answers[f"plans/{SUM}"] = mock.answers[f"plans/{SUM}"] | {"may_approve": False}
+    with opened() as shown:
+        for name, path in PATHS.items():
+            shown.evaluate("path => { history.pushState(null, '', path); dispatchEvent(new Event('popstate')); }", path)
+            shown.locator(".same code").first.wait_for()
+            ready(shown, name)
+            words = "Refresh|Check now|Plan tonight|Make a plan|pprove|Carry out|Discard|Put|Resume|[Hh]old"
+            buttons = shown.get_by_role("button").all_inner_texts()
+            assert [one for one in buttons if any(word in one for word in words.split("|"))] == [], name
+        shown.goto(mock.url + "/images")
+        ready(shown, "images")
+        shown.locator("[role=grid]").focus()
+        shown.keyboard.press("Space")
+        assert shown.locator(".row.selected").count() == 0
+
+
+def test_what_is_refused_is_said_in_the_servers_words(opened: Opened, mock: Mock) -> None:
+    mock.answers["images"] = (400, {"error": "older: needs a duration", "advice": "write older:30d"})
+    with opened("/images?q=older:x", refused=400) as shown:
+        assert shown.get_by_role("alert").inner_text().split("\n") == ["older: needs a duration", "", "write older:30d"]
+
+
+def test_images_are_searched_sorted_and_selected_by_keyboard(opened: Opened, mock: Mock) -> None:
+    names = [f"{one['repository']}:{one['tag']}" for one in map(image, range(10))]
+    with opened("/images") as shown:
+        ready(shown, "images")
+        shown.keyboard.press("/")
+        shown.keyboard.type("web label:team=a")
+        shown.keyboard.press("Enter")
+        shown.get_by_text("2,500 images found").wait_for()
+        assert shown.url.endswith("/images?q=web+label%3Ateam%3Da")
+        for key in ("Space", "ArrowDown", "ArrowDown", "Shift+ArrowDown", "Shift+ArrowDown"):
+            shown.keyboard.press(key)
+        shown.get_by_text("4 selected").wait_for()
+        assert shown.locator("[role=row][aria-selected=true]").count() == 4
+        shown.keyboard.press("Shift+ArrowUp")
+        shown.get_by_text("3 selected").wait_for()
+        shown.keyboard.press("/")
+        shown.keyboard.press("Control+A")
+        shown.keyboard.type("none")
+        shown.get_by_text("0 images found", exact=True).wait_for()
+        assert shown.get_by_text("Nothing has all of this.").is_visible()
+        shown.get_by_role("button", name="Show them").click()
+        assert shown.locator("dialog bdi").all_inner_texts() == [names[0], names[2], names[3]]
+        assert violations(shown) == []
+        shown.keyboard.press("Escape")
+        shown.get_by_role("button", name="Make a plan").click()
+        shown.locator(".following").wait_for()
+        assert mock.posts == [("plans", {"images": [names[0], names[2], names[3]]})]
+        mock.tell("job", JOB | {"state": "done", "ended": "2026-11-26T12:00:01Z", "result": {"plan": SUM}})
+        shown.get_by_text("Plan: Cleanup by policy.yml").wait_for()
+
+
+def test_a_column_sorts_and_enter_opens_an_image(opened: Opened, mock: Mock) -> None:
+    with opened("/images") as shown:
+        ready(shown, "images")
+        shown.get_by_role("columnheader", name="Frees").get_by_role("button").click()
+        shown.locator("[aria-sort=descending]").get_by_text("Frees").wait_for()
+        shown.locator(".row .cell-image a").first.wait_for()
+        assert {"sort": "frees", "desc": "1"}.items() <= mock.queries[-1].items()
+        shown.locator("[role=grid]").focus()
+        shown.keyboard.press("Enter")
+        shown.get_by_role("heading", name="Where is my image").wait_for()
+        assert shown.url.endswith("/where?of=team-000%2Fservice-00:1.0.8")
+
+
+def test_no_more_are_selected_than_a_plan_may_have(opened: Opened, mock: Mock) -> None:
+    with opened("/images") as shown:
+        ready(shown, "images")
+        shown.get_by_role("button", name="Select all found").click()
+        shown.get_by_text("At most 10,000 images can be selected").wait_for()
+        assert shown.get_by_text("0 selected").is_visible()
+        mock.total = 2300
+        mock.tell("changed", {"what": "images"})
+        shown.get_by_text("2,300 images found").wait_for()
+        shown.get_by_role("button", name="Select all found").click()
+        shown.get_by_text("2,300 selected").wait_for()
+        shown.locator("[role=grid]").focus()
+        for key in ("End", "Space"):
+            shown.keyboard.press(key)
+        shown.get_by_text("2,299 selected").wait_for()
+
+
+_SCROLL = """async () => {
+    const grid = document.querySelector("[role=grid]");
+    const frames = [];
+    const way = grid.scrollHeight - grid.clientHeight;
+    let last = await new Promise(requestAnimationFrame);
+    for (let at = 0; at <= 240; at += 1) {
+        grid.scrollTop = at < 120 ? at * 90 : way * (at - 120) / 120;
+        const now = await new Promise(requestAnimationFrame);
+        frames.push(now - last);
+        last = now;
+    }
+    return {frames, rows: document.querySelectorAll("[role=row]").length};
+}"""
+
+
+def test_a_million_rows_are_scrolled_in_frames_of_50_ms_and_answers_of_2_mb(opened: Opened, mock: Mock) -> None:
+    with opened("/images", width=1600) as shown:
+        ready(shown, "images")
+        found: dict[str, Any] = shown.evaluate(_SCROLL)
+        frames = sorted(found["frames"])
+        assert found["rows"] < 60
+        assert frames[len(frames) * 99 // 100] <= 50, frames[-5:]
+        shown.locator("[role=grid]").focus()
+        shown.keyboard.press("End")
+        last = image(999_999)
+        shown.get_by_text(f"{last['repository']}:{last['tag']}").wait_for()
+        assert shown.locator("[role=row]").last.get_attribute("aria-rowindex") == "1000001"
+        shown.keyboard.press("PageUp")
+        shown.keyboard.press("Home")
+        first = image(0)
+        shown.get_by_text(f"{first['repository']}:{first['tag']}").wait_for()
+        assert mock.largest <= 2_000_000
+        assert len(mock.queries) < 60
+
+
+def test_a_plan_is_approved_and_carried_out(opened: Opened, mock: Mock) -> None:
+    detail = mock.answers[f"plans/{SUM}"]
+    mock.answers[f"POST plans/{SUM}/approve"] = detail
+    with opened(f"/plans/{SUM}") as shown:
+        assert shown.get_by_text("1 approval is missing.").is_visible()
+        assert shown.get_by_role("button", name="Carry out").count() == 0
+        mock.answers[f"plans/{SUM}"] = detail | {"may_approve": False, "may_apply": True}
+        shown.get_by_role("button", name="Approve").click()
+        shown.get_by_role("button", name="Carry out…").click()
+        dialog = shown.get_by_role("dialog")
+        assert SUM in dialog.inner_text()
+        assert "1,248 tags and 12 manifests without a tag" in dialog.inner_text()
+        assert dialog.get_by_role("textbox").count() == 0
+        assert violations(shown) == []
+        dialog.get_by_role("button", name="Carry out").click()
+        shown.get_by_text("4,200 of 10,200 tags").last.wait_for()
+        assert mock.posts[-1] == (f"plans/{SUM}/apply", {"confirm_tags": None})
+
+
+def test_what_removes_most_of_a_repository_wants_a_number_that_is_typed(opened: Opened, mock: Mock) -> None:
+    mock.answers[f"POST plans/{OTHER}/apply"] = (
+        409,
+        {"error": "this plan removes 3 tags, and more than half of what shop/web has", "advice": "look at the plan"},
+    )
+    with opened(f"/plans/{OTHER}", refused=409) as shown:
+        shown.get_by_role("button", name="Carry out…").click()
+        dialog = shown.get_by_role("dialog")
+        dialog.get_by_role("button", name="Carry out").click()
+        number = dialog.get_by_role("textbox", name="How many tags does it remove?")
+        assert number.input_value() == ""
+        assert dialog.get_by_role("button", name="Carry out").is_disabled()
+        assert violations(shown) == []
+        mock.answers[f"POST plans/{OTHER}/apply"] = (202, JOB | {"kind": "apply"})
+        number.fill("3")
+        number.press("Enter")
+        dialog.wait_for(state="hidden")
+        assert mock.posts[-1] == (f"plans/{OTHER}/apply", {"confirm_tags": 3})
+
+
+def test_an_image_of_a_plan_is_held(opened: Opened, mock: Mock) -> None:
+    with opened(f"/plans/{SUM}") as shown:
+        shown.get_by_role("button", name="hold 30 days: shop/web:1.0.0").click()
+        shown.locator(".following").wait_for()
+        path, body = mock.posts[-1]
+        assert (path, body["image"], body["days"]) == ("holds", "shop/web:1.0.0", 30)
+
+
+def test_an_image_is_put_back_held_and_explained(opened: Opened, mock: Mock) -> None:
+    with opened("/where?of=shop/web:1.0") as shown:
+        assert shown.locator(".timeline li").count() == 4
+        assert shown.locator(".timeline time").first.get_attribute("datetime") == "2026-03-01T10:00:00Z"
+        shown.get_by_role("button", name="Put it back…").click()
+        assert mock.posts == []
+        shown.get_by_role("dialog").get_by_role("button", name="Put it back").click()
+        shown.locator(".following").wait_for()
+        assert mock.posts == [(f"runs/{RUN}/undo", {"images": ["shop/web:1.0"]})]
+        shown.get_by_role("button", name="Hold…").click()
+        shown.get_by_role("textbox", name="Because").fill("the audit")
+        assert violations(shown) == []
+        shown.get_by_role("dialog").get_by_role("button", name="Hold").click()
+        shown.get_by_role("dialog").wait_for(state="hidden")
+        assert mock.posts[-1] == ("holds", {"image": "shop/web:1.0", "days": 30, "because": "the audit"})
+        shown.get_by_role("button", name="End the hold").click()
+        shown.get_by_role("button", name="Why it stays, or goes").click()
+        shown.get_by_text("keeps it: last: 3").first.wait_for()
+        assert mock.posts[-1] == ("holds/end", {"image": "shop/web:1.0"})
+
+
+def test_chosen_images_of_a_run_are_put_back(opened: Opened, mock: Mock) -> None:
+    with opened(f"/runs/{RUN}") as shown:
+        assert shown.get_by_text("100 of 240 steps").is_visible()
+        shown.get_by_role("checkbox", name="Choose shop/web:1.2", exact=True).check()
+        shown.get_by_role("button", name="Put 1 chosen back").click()
+        shown.get_by_role("dialog").get_by_role("button", name="Put back").click()
+        shown.locator(".following").wait_for()
+        assert mock.posts == [(f"runs/{RUN}/undo", {"images": ["shop/web:1.2"]})]
+        shown.get_by_role("button", name="Resume it").click()
+        assert violations(shown) == []
+        shown.get_by_role("dialog").get_by_role("button", name="Resume").click()
+        shown.get_by_role("dialog").wait_for(state="hidden")
+        assert mock.posts[-1] == (f"runs/{RUN}/resume", {})
+
+
+def test_the_health_is_checked_and_a_failure_is_told(opened: Opened, mock: Mock) -> None:
+    with opened("/health") as shown:
+        assert "did not end" in shown.locator("tbody").inner_text()
+        shown.get_by_role("button", name="Check now").click()
+        shown.locator(".following").wait_for()
+        mock.tell("job", JOB | {"state": "failed", "ended": "2026-11-26T12:00:01Z", "message": "no answer"})
+        shown.locator("main").get_by_role("alert").get_by_text("failed: no answer").wait_for()
+        assert violations(shown) == []
+
+
+def poisoned(value: Any, name: str, key: str = "") -> Any:
+    """An answer with `name` in place of every text that somebody else may have written."""
+    if isinstance(value, dict):
+        return {one: poisoned(found, name, one) for one, found in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(poisoned(one, name, key) for one in value)
+    return name if isinstance(value, str) and key not in _WORDS | _TIMES else value
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_names_are_text(opened: Opened, mock: Mock, name: str) -> None:
+    mock.answers = {path: poisoned(found, name) for path, found in mock.answers.items()}
+    mock.answers["jobs"] = {"jobs": [poisoned(JOB, name)]}
+    mock.change = lambda one: poisoned(one, name)
+    mock.total = 20
+    with opened(width=360) as shown:
+        for screen, path in PATHS.items():
+            shown.evaluate("path => { history.pushState(null, '', path); dispatchEvent(new Event('popstate')); }", path)
+            shown.locator("main h1").wait_for()
+            shown.get_by_text("Loading…").first.wait_for(state="hidden")
+            ready(shown, screen)
+            assert overflow(shown) <= 0, screen
+            text = shown.locator("#app").inner_text()
+            assert "\u202e" not in text, screen
+            assert name[:100].replace("\u202e", "\\u202e").replace("\u2066", "\\u2066").replace("\x1b", "\\x1b") in text
+            assert shown.locator("#app :is(img, iframe, script, object, form[action])").count() == 0, screen
+            links = shown.locator("#app a").evaluate_all("all => all.map(one => one.protocol + '//' + one.host)")
+            assert {one for one in links if one != mock.url} == set(), screen
+
+
+def test_the_page_listens_again_after_the_server_was_away(chromium: Browser) -> None:
+    made = answers(EXAMPLE)
+    with serving(Mock(made)) as first:
+        shown = chromium.new_page()
+        shown.goto(first.url)
+        shown.locator(".cards").wait_for()
+        port = int(first.url.rsplit(":", 1)[1])
+        first.tell("job", JOB)
+        shown.get_by_text("4,200 of 10,200 tags").wait_for()
+    shown.get_by_text("(no live connection)").wait_for()
+    made["jobs"] = {"jobs": [JOB | {"done": 9999}]}
+    with serving(Mock(made), port):
+        shown.get_by_text("9,999 of 10,200 tags").wait_for()
+        assert shown.get_by_text("(no live connection)").count() == 0
+        shown.close()

@@ -1,0 +1,162 @@
+// Images: one search over all, and what is selected for a plan.
+
+import { useSignal } from "@preact/signals";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { numberText, plural } from "../text";
+import type { Refused } from "./api";
+import { changes } from "./jobs";
+import { ImageGrid } from "./ImageGrid";
+import { Listing } from "./listing";
+import { Command, Failure, Read, Title, When } from "./parts";
+import { addressOf, queryOf, sorted, type Query, type Sort } from "./query";
+import { MOST, selection, withAll } from "./selection";
+import { SelectionBar } from "./SelectionBar";
+import { may, refused, replace, route } from "./state";
+
+const PAUSE = 150; // ms after the last key before the search
+
+const TERMS = [
+  ["web 1.4", "both words are in the name or the tag"],
+  ["sha256:04853d", "a digest that begins so"],
+  ["label:team=web", "an image with this label; label:team with any value"],
+  ["base:alpine", "built on this image"],
+  ["layer:sha256:9e0d", "has this layer"],
+  ["platform:linux/arm64", "for this platform"],
+  ["older:30d, larger:1GB", "made before, larger than"],
+  ["is:held, is:removed-tonight", "held; the next cleanup removes it"],
+] as const;
+
+export function Images() {
+  const query = useSignal<Query>(queryOf(route.value.search));
+  const shown = useListing(query.value);
+  const { total } = shown;
+  const failure = useSignal<Refused | null>(null);
+
+  function ask(next: Query): void {
+    query.value = next;
+    replace(addressOf(next));
+  }
+
+  async function selectAll(): Promise<void> {
+    const found = total.value ?? 0;
+    failure.value = null;
+    try {
+      const all = withAll(selection.value, await shown.names(0, Math.min(found, MOST + 1)));
+      if (all !== null) selection.value = all;
+      else failure.value = tooMany();
+    } catch (error) {
+      failure.value = refused(error);
+    }
+  }
+
+  return (
+    <div class="images">
+      <Title>Images</Title>
+      <Search words={query.value.words} onSearch={(words) => ask({ ...query.value, words })}>
+        {total.value === null ? "" : `${plural(total.value, "image")} found`}
+      </Search>
+      <Failure error={failure.value} />
+      {total.value === null || shown.error.value !== null ? (
+        <Read of={{ value: null, error: shown.error.value }}>{() => null}</Read>
+      ) : (
+        <ImageGrid
+          listing={shown}
+          query={query.value}
+          onSort={(sort: Sort) => ask(sorted(query.value, sort))}
+          onTooMany={() => (failure.value = tooMany())}
+        />
+      )}
+      {may("planner") && (
+        <SelectionBar
+          found={total.value}
+          onAll={() => {
+            if ((total.value ?? 0) > MOST) failure.value = tooMany();
+            else void selectAll();
+          }}
+        />
+      )}
+      <p class="quiet">
+        {shown.read.value !== null && (
+          <>
+            As read <When when={shown.read.value} />.
+          </>
+        )}
+      </p>
+      <Command command={shown.command.value} />
+    </div>
+  );
+}
+
+function tooMany(): Refused {
+  return {
+    name: "Refused",
+    status: 413,
+    message: `At most ${numberText(MOST)} images can be selected for one plan.`,
+    advice: "Search for fewer, or write a policy that removes them.",
+  };
+}
+
+/** The rows of a query. Until the first of them are there, those of the last query stay. */
+function useListing(query: Query): Listing {
+  const last = useRef<Listing | null>(null);
+  const times = changes.images.value;
+  const listing = useMemo(() => {
+    const made = new Listing(query);
+    made.need(0, 1);
+    return made;
+  }, [query.words.trim(), query.sort, query.isDown, times]);
+  useEffect(() => () => listing.stop(), [listing]);
+  const isThere = listing.total.value !== null || listing.error.value !== null;
+  if (isThere || last.current === null) last.current = listing;
+  return last.current;
+}
+
+interface SearchProps {
+  words: string;
+  onSearch: (words: string) => void;
+  children: string;
+}
+
+function Search({ words, onSearch, children }: SearchProps) {
+  const timer = useRef(0);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return (
+    <>
+      <p class="filter search">
+        <input
+          type="search"
+          aria-label="Search the images"
+          placeholder="name, tag, sha256:…, label:team=web, base:alpine, layer:…"
+          spellcheck={false}
+          autocomplete="off"
+          defaultValue={words}
+          onInput={(event) => {
+            const text = event.currentTarget.value;
+            clearTimeout(timer.current);
+            timer.current = setTimeout(() => onSearch(text), PAUSE);
+          }}
+          onKeyDown={(event) => {
+            if (event.key !== "Enter") return;
+            clearTimeout(timer.current);
+            onSearch(event.currentTarget.value);
+            document.querySelector<HTMLElement>("[role=grid]")?.focus();
+          }}
+        />
+        <span role="status">{children}</span>
+      </p>
+      <details class="terms">
+        <summary>What can be searched</summary>
+        <dl>
+          {TERMS.map(([term, what]) => (
+            <div key={term}>
+              <dt>
+                <code>{term}</code>
+              </dt>
+              <dd>{what}</dd>
+            </div>
+          ))}
+        </dl>
+      </details>
+    </>
+  );
+}

@@ -1,0 +1,205 @@
+// A plan: what it removes and why, who approved it, and carrying it out.
+
+import { useSignal, type Signal } from "@preact/signals";
+import { PlanTables } from "../PlanTables";
+import { numberText } from "../text";
+import { Refused, post } from "./api";
+import { CarryOut } from "./CarryOut";
+import { Following } from "./Following";
+import { removesText, sizeOr, stateText } from "./format";
+import { active, changed } from "./jobs";
+import type { Job, PlanDetail } from "./model";
+import { Command, Failure, Read, Title, When } from "./parts";
+import { runPath } from "./route";
+import { go, may, refused, session, start, useReading } from "./state";
+
+const HOLD = 30; // days
+
+export function PlanScreen({ sum }: { sum: string }) {
+  const detail = useReading<PlanDetail>(`plans/${encodeURIComponent(sum)}`, ["plans", "runs"]);
+  const found = detail.value.value;
+  return (
+    <>
+      <Title>{found === null ? "Plan" : `Plan: ${found.summary.title}`}</Title>
+      <Read of={detail.value}>{(one) => <Shown detail={one} />}</Read>
+      <Command command={found?.command ?? null} what="To carry it out in a terminal" />
+    </>
+  );
+}
+
+function Shown({ detail }: { detail: PlanDetail }) {
+  const { summary, plan } = detail;
+  const failure = useSignal<Refused | null>(null);
+  const job = useSignal<Job | null>(null);
+  const isAsked = useSignal(false);
+  // At most one job writes at a time, so that this one is of this plan.
+  const own = summary.state === "running" ? active.value.find((one) => one.kind === "apply") : undefined;
+  const at = `plans/${encodeURIComponent(summary.sum)}`;
+
+  async function act(what: "approve" | "withdraw" | "discard"): Promise<void> {
+    failure.value = null;
+    try {
+      await post(`${at}/${what}`, {});
+      changed("plans");
+      if (what === "discard") go("/plans");
+    } catch (error) {
+      failure.value = refused(error);
+    }
+  }
+
+  async function hold(image: string): Promise<void> {
+    job.value = await start("holds", { image, days: HOLD, because: `held on the page of ${summary.title}` }, failure);
+  }
+
+  return (
+    <>
+      <Facts detail={detail} />
+      {plan.refused !== null && (
+        <p class="alarm" role="alert">
+          <strong>REFUSED:</strong> {plan.refused}
+        </p>
+      )}
+      <Approvals detail={detail} />
+      <Failure error={failure.value} />
+      {(job.value ?? own) && <Following job={(job.value ?? own) as Job} />}
+      <Actions detail={detail} isAsked={isAsked} onAct={(what) => void act(what)} />
+      {isAsked.value && (
+        <CarryOut detail={detail} onStarted={(started) => (job.value = started)} onClose={() => (isAsked.value = false)} />
+      )}
+      <PlanTables plan={plan} extra={may("planner") ? (image) => <HoldButton image={image} onHold={() => void hold(image)} /> : undefined} />
+      <LeftOut left={plan.left_out} />
+    </>
+  );
+}
+
+function Facts({ detail: { summary, plan } }: { detail: PlanDetail }) {
+  return (
+    <dl class="facts-of">
+      <div>
+        <dt>State</dt>
+        <dd>
+          {stateText(summary)}
+          {summary.run !== null && (
+            <>
+              {" "}
+              by the run <a href={runPath(summary.run)}>{summary.run}</a>, where it can be undone
+            </>
+          )}
+        </dd>
+      </div>
+      <div>
+        <dt>Removes</dt>
+        <dd>
+          <strong>{removesText(summary.tags, summary.untagged)}</strong>
+          {plan.held_back > 0 && `; ${numberText(plan.held_back)} held back`}
+        </dd>
+      </div>
+      <div>
+        <dt>Frees</dt>
+        <dd>
+          {sizeOr(summary.frees, summary.exact)} when the registry collects its garbage
+          {!summary.exact && plan.because && ` (${plan.because})`}
+        </dd>
+      </div>
+      <div>
+        <dt>Made</dt>
+        <dd>
+          <When when={summary.made} /> by {summary.by}, {summary.kind === "policy" ? `from ${plan.source}` : "of selected images"}
+        </dd>
+      </div>
+      <div>
+        <dt>Sum</dt>
+        <dd>
+          <code>{summary.sum}</code>
+        </dd>
+      </div>
+    </dl>
+  );
+}
+
+function Approvals({ detail: { summary, why_not } }: { detail: PlanDetail }) {
+  const missing = Math.max(0, summary.needed - summary.approvals.length);
+  const isOver = summary.state === "done" || summary.state === "superseded";
+  return (
+    <section aria-labelledby="approvals">
+      <h2 id="approvals">Approvals</h2>
+      {summary.approvals.length > 0 && (
+        <ul>
+          {summary.approvals.map((one) => (
+            <li key={`${one.by} ${one.when}`}>
+              <bdi>{one.by}</bdi>, <When when={one.when} />; holds until <When when={one.expires} />
+            </li>
+          ))}
+        </ul>
+      )}
+      {!isOver && (
+        <p role="status">
+          {missing > 0 ? `${missing === 1 ? "1 approval is" : `${missing} approvals are`} missing. ` : "None is missing. "}
+          {why_not}
+        </p>
+      )}
+    </section>
+  );
+}
+
+interface ActionsProps {
+  detail: PlanDetail;
+  isAsked: Signal<boolean>;
+  onAct: (what: "approve" | "withdraw" | "discard") => void;
+}
+
+function Actions({ detail, isAsked, onAct }: ActionsProps) {
+  const { summary } = detail;
+  const user = session.value?.user;
+  const isOpen = summary.state !== "running" && summary.state !== "done";
+  const hasApproved = summary.approvals.some((one) => one.by === user);
+  return (
+    <p class="actions">
+      {detail.may_approve && (
+        <button type="button" class="main" onClick={() => onAct("approve")}>
+          Approve
+        </button>
+      )}
+      {isOpen && hasApproved && may("approver") && (
+        <button type="button" onClick={() => onAct("withdraw")}>
+          Withdraw my approval
+        </button>
+      )}
+      {detail.may_apply && (
+        <button type="button" class="main" onClick={() => (isAsked.value = true)}>
+          Carry out…
+        </button>
+      )}
+      {isOpen && (may("approver") || summary.by === user) && (
+        <button type="button" onClick={() => onAct("discard")}>
+          Discard
+        </button>
+      )}
+    </p>
+  );
+}
+
+function HoldButton({ image, onHold }: { image: string; onHold: () => void }) {
+  return (
+    <button type="button" class="small" aria-label={`hold ${HOLD} days: ${image}`} onClick={onHold}>
+      hold {HOLD} days
+    </button>
+  );
+}
+
+function LeftOut({ left }: { left: Record<string, string> }) {
+  const names = Object.entries(left);
+  if (names.length === 0) return null;
+  return (
+    <>
+      <h2>Left as they are</h2>
+      <ul>
+        {names.map(([name, why]) => (
+          <li key={name}>
+            <bdi>{name}</bdi>: {why}
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}

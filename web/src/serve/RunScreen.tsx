@@ -1,0 +1,228 @@
+// A run: its steps, how far it is, and putting back what it removed.
+
+import { useSignal, type Signal } from "@preact/signals";
+import { numberText, plural } from "../text";
+import type { Refused } from "./api";
+import { Following } from "./Following";
+import { runText, sizeOr } from "./format";
+import { jobs } from "./jobs";
+import type { Job, RunDetail, Step } from "./model";
+import { Pager } from "./Pager";
+import { Command, Dialog, Failure, Read, Title, When } from "./parts";
+import { runPath, wherePath } from "./route";
+import { may, start, useReading } from "./state";
+
+const LIMIT = 100;
+
+export function RunScreen({ run }: { run: string }) {
+  const offset = useSignal(0);
+  const detail = useReading<RunDetail>(`runs/${encodeURIComponent(run)}?offset=${offset.value}&limit=${LIMIT}`, ["runs"]);
+  return (
+    <>
+      <Title>Run {run}</Title>
+      <Read of={detail.value}>{(found) => <Shown found={found} offset={offset} />}</Read>
+      <Command command={detail.value.value?.command ?? null} />
+    </>
+  );
+}
+
+function Shown({ found, offset }: { found: RunDetail; offset: Signal<number> }) {
+  const { run } = found;
+  const chosen = useSignal<ReadonlySet<string>>(new Set());
+  const failure = useSignal<Refused | null>(null);
+  const job = useSignal<Job | null>(null);
+  const asked = useSignal<"all" | "chosen" | "resume" | null>(null);
+  const running = [...jobs.value.values()].find((one) => one.result?.run === run.run && one.state === "running");
+
+  async function act(): Promise<void> {
+    const what = asked.value;
+    asked.value = null;
+    const images = what === "chosen" ? [...chosen.value] : null;
+    const at = `runs/${encodeURIComponent(run.run)}`;
+    job.value =
+      what === "resume" ? await start(`${at}/resume`, {}, failure) : await start(`${at}/undo`, { images }, failure);
+    if (job.value !== null) chosen.value = new Set();
+  }
+
+  return (
+    <>
+      <Facts found={found} />
+      {found.progress !== null && run.unfinished && <RunProgress progress={found.progress} />}
+      <Failure error={failure.value} />
+      {(job.value ?? running) && <Following job={(job.value ?? running) as Job} />}
+      {may("approver") && (
+        <p class="actions">
+          {found.can_resume && (
+            <button type="button" class="main" onClick={() => (asked.value = "resume")}>
+              Resume it
+            </button>
+          )}
+          {found.can_undo && (
+            <>
+              <button type="button" onClick={() => (asked.value = "all")}>
+                Put everything back
+              </button>
+              <button type="button" disabled={chosen.value.size === 0} onClick={() => (asked.value = "chosen")}>
+                Put {numberText(chosen.value.size)} chosen back
+              </button>
+            </>
+          )}
+        </p>
+      )}
+      <Steps found={found} chosen={chosen} offset={offset} canChoose={found.can_undo && may("approver")} />
+      {asked.value !== null && (
+        <Dialog title={asked.value === "resume" ? "Resume this run?" : "Put back what this run removed?"} onClose={() => (asked.value = null)}>
+          <p>
+            {asked.value === "resume" && "What it began is finished: what is no longer as it was planned stays."}
+            {asked.value === "all" && `Everything that ${run.run} removed, and that the registry still has, gets its tags again.`}
+            {asked.value === "chosen" && `${plural(chosen.value.size, "image")}, if the registry still has them, get their tags again.`}
+          </p>
+          {asked.value === "chosen" && <ul class="names">{[...chosen.value].slice(0, 100).map((one) => <li key={one}>{one}</li>)}</ul>}
+          <form method="dialog" class="actions">
+            <button type="button" class="main" onClick={() => void act()}>
+              {asked.value === "resume" ? "Resume" : "Put back"}
+            </button>
+            <button type="submit">Cancel</button>
+          </form>
+        </Dialog>
+      )}
+    </>
+  );
+}
+
+function RunProgress({ progress }: { progress: { done: number; total: number } }) {
+  return (
+    <p class="progress">
+      <progress aria-label="Steps of this run" max={progress.total} value={progress.done} />
+      <span aria-live="polite">
+        {numberText(progress.done)} of {plural(progress.total, "step")}
+      </span>
+    </p>
+  );
+}
+
+function Facts({ found: { run } }: { found: RunDetail }) {
+  const by = [run.by, run.host].filter(Boolean).join("@");
+  return (
+    <dl class="facts-of">
+      <div>
+        <dt>State</dt>
+        <dd>{runText(run)}</dd>
+      </div>
+      <div>
+        <dt>When</dt>
+        <dd>
+          <When when={run.when} /> {by && `by ${by}`}
+        </dd>
+      </div>
+      <div>
+        <dt>Command</dt>
+        <dd>
+          <code>{run.command}</code>
+        </dd>
+      </div>
+      {run.undoes === null ? (
+        <div>
+          <dt>Removed</dt>
+          <dd>
+            {plural(run.removed, "tag")}, {plural(run.digests, "manifest")}
+            {run.reclaimable_bytes !== null && `; frees ${sizeOr(run.reclaimable_bytes, run.exact)}`}
+          </dd>
+        </div>
+      ) : (
+        <div>
+          <dt>Puts back</dt>
+          <dd>
+            <a href={runPath(run.undoes)}>{run.undoes}</a>
+          </dd>
+        </div>
+      )}
+      {run.collected !== null && (
+        <div>
+          <dt>Collected</dt>
+          <dd>
+            <When when={run.collected} />: its garbage is gone
+          </dd>
+        </div>
+      )}
+    </dl>
+  );
+}
+
+interface StepsProps {
+  found: RunDetail;
+  chosen: Signal<ReadonlySet<string>>;
+  offset: Signal<number>;
+  canChoose: boolean;
+}
+
+/** The images of a step, as a person names them. */
+export function namesOf(step: Pick<Step, "repository" | "tags" | "digest">): string[] {
+  return step.tags.length ? step.tags.map((tag) => `${step.repository}:${tag}`) : [`${step.repository}@${step.digest}`];
+}
+
+function Steps({ found, chosen, offset, canChoose }: StepsProps) {
+  const caption = `${plural(found.total, "step")}`;
+  return (
+    <>
+      <div class="table" tabIndex={0} role="region" aria-label={caption}>
+        <table class="stacked" role="table">
+          <caption>{caption}</caption>
+          <thead role="rowgroup" class="plain">
+            <tr role="row">
+              {["Image", "Result", "Because", "Digest"].map((title) => (
+                <th key={title} scope="col" role="columnheader">
+                  {title}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody role="rowgroup">
+            {found.steps.map((step, at) => (
+              <StepRow key={at} step={step} chosen={chosen} canChoose={canChoose && step.result === "removed"} />
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <Pager offset={offset} limit={LIMIT} total={found.total} of="steps" />
+    </>
+  );
+}
+
+function StepRow({ step, chosen, canChoose }: { step: Step; chosen: Signal<ReadonlySet<string>>; canChoose: boolean }) {
+  const names = namesOf(step);
+  const isChosen = names.every((one) => chosen.value.has(one));
+  function choose(): void {
+    const next = new Set(chosen.value);
+    for (const one of names) {
+      if (isChosen) next.delete(one);
+      else next.add(one);
+    }
+    chosen.value = next;
+  }
+  return (
+    <tr role="row">
+      <th scope="row" role="rowheader">
+        {canChoose && step.tags.length > 0 && (
+          <input type="checkbox" aria-label={`Choose ${names.join(", ")}`} checked={isChosen} onChange={choose} />
+        )}{" "}
+        {names.map((one, at) => (
+          <span key={one}>
+            {at > 0 && ", "}
+            <a href={wherePath(step.tags.length ? one : step.digest)}>{one}</a>
+          </span>
+        ))}
+      </th>
+      <td role="cell" data-of="Result">
+        {step.result === "failed" ? <strong class="action REMOVE">failed</strong> : step.result}
+        {step.why && `: ${step.why}`}
+      </td>
+      <td role="cell" data-of="Because">
+        {step.because ?? ""}
+      </td>
+      <td role="cell" data-of="Digest">
+        <code>{step.digest.slice(0, 19)}</code>
+      </td>
+    </tr>
+  );
+}

@@ -1,0 +1,87 @@
+// Times, ages and states, as the command line writes them.
+
+import { numberText, plural, sizeText } from "../text";
+import type { Job, PlanSummary, Run } from "./model";
+
+const AGES = [
+  [365 * 86400, "year", 2],
+  [30 * 86400, "month", 3],
+  [7 * 86400, "week", 2],
+  [86400, "day", 2],
+  [3600, "hour", 1],
+  [60, "minute", 1],
+] as const;
+
+/** An age of so many seconds, in the largest unit of which there are enough: `40 minutes`, `13 days`, `8 weeks`. */
+export function ageText(seconds: number): string {
+  for (const [unit, noun, least] of AGES) {
+    const number = Math.floor(seconds / unit);
+    if (number >= least) return `${numberText(number)} ${noun}${number === 1 ? "" : "s"}`;
+  }
+  return `${Math.max(0, Math.floor(seconds))} s`;
+}
+
+/** `3 days ago`; empty for no time. */
+export function agoText(when: string | null, now: number): string {
+  return when === null ? "" : `${ageText((now - Date.parse(when)) / 1000)} ago`;
+}
+
+/** `2026-11-26 12:00 UTC`; empty for no time. */
+export function timeText(when: string | null): string {
+  return when === null ? "" : `${when.slice(0, 16).replace("T", " ")} UTC`;
+}
+
+/** `2026-11-26`; empty for no time. */
+export function dayText(when: string | null): string {
+  return when === null ? "" : when.slice(0, 10);
+}
+
+/** A size; empty if it is not known. */
+export function sizeOr(size: number | null, exact = true): string {
+  return size === null ? "" : exact ? sizeText(size) : `at most ${sizeText(size)}`;
+}
+
+/** `+1.2 GB`, `-3 kB` */
+export function signed(size: number): string {
+  return `${size < 0 ? "-" : "+"}${sizeText(Math.abs(size))}`;
+}
+
+/** What a plan removes, in words: `1 tag and 2 manifests without a tag`. */
+export function removesText(tags: number, untagged: number): string {
+  const parts = [];
+  if (tags > 0 || untagged === 0) parts.push(plural(tags, "tag"));
+  if (untagged > 0) parts.push(`${plural(untagged, "manifest")} without a tag`);
+  return parts.join(" and ");
+}
+
+/** How far a job is; empty if it does not say. */
+export function progressText(job: Pick<Job, "done" | "total" | "noun">): string {
+  if (job.total > 0) return `${numberText(job.done)} of ${plural(job.total, job.noun || "step")}`;
+  return job.done > 0 ? plural(job.done, job.noun || "step") : "";
+}
+
+const STATES: Record<PlanSummary["state"], string> = {
+  waiting: "waits for approval",
+  approved: "approved",
+  running: "is carried out now",
+  done: "carried out",
+  failed: "failed",
+  expired: "its approval expired",
+  superseded: "a newer plan takes its place",
+};
+
+/** The state of a plan, in words. */
+export function stateText(plan: Pick<PlanSummary, "state" | "approvals" | "needed">): string {
+  const text = STATES[plan.state];
+  const isOpen = plan.state === "waiting" && plan.needed > 1;
+  return isOpen ? `${text}: ${plan.approvals.length} of ${plan.needed}` : text;
+}
+
+/** What became of a run, in words. */
+export function runText(run: Run): string {
+  if (run.unfinished) return "did not end";
+  if (run.undoes !== null) return `put back what ${run.undoes} removed`;
+  if (run.undone) return "undone";
+  const end = run.collected !== null ? "collected" : "finished";
+  return run.partly_undone ? `${end}, partly undone` : end;
+}

@@ -1,0 +1,42 @@
+// What runs, and what ran: the jobs as the server tells them.
+
+import { computed, signal } from "@preact/signals";
+import { get } from "./api";
+import type { Job, Topic } from "./model";
+
+export const jobs = signal<ReadonlyMap<string, Job>>(new Map());
+
+/** The jobs that wait or run; what writes to the registry first. */
+export const active = computed(() => activeOf([...jobs.value.values()]));
+
+/** How often each topic has changed since the page was opened: what shows it is read again. */
+export const changes = { report: signal(0), images: signal(0), plans: signal(0), runs: signal(0) };
+
+const WRITES = new Set(["apply", "undo", "resume"]);
+
+/** Those that wait or run: what runs first, and of these what writes. */
+export function activeOf(all: readonly Job[]): Job[] {
+  const order = (job: Job): number => (job.state === "running" ? 0 : 2) + (WRITES.has(job.kind) ? 0 : 1);
+  return all.filter(isActive).sort((one, other) => order(one) - order(other));
+}
+
+export function isActive(job: Job): boolean {
+  return job.state === "waiting" || job.state === "running";
+}
+
+export function hear(job: Job): void {
+  jobs.value = new Map(jobs.value).set(job.id, job);
+}
+
+export function changed(what: Topic): void {
+  const found = changes[what];
+  if (found) found.value += 1;
+}
+
+/** Read all jobs; what ended meanwhile, and what it changed, is seen. */
+export async function readJobs(): Promise<void> {
+  const found = await get<{ jobs: Job[] }>("jobs");
+  const ended = found.jobs.some((one) => !isActive(one) && isActive(jobs.value.get(one.id) ?? one));
+  jobs.value = new Map(found.jobs.map((one) => [one.id, one]));
+  if (ended) for (const one of Object.values(changes)) one.value += 1;
+}
