@@ -1,6 +1,6 @@
 """What `serve` answers, made up: for states that are hard to come by, hostile names, and a million images.
 
-Its answers are those of the API: test_serve_mock converts each into its type.
+Its answers have the shapes of the API: tests/unit/serve/test_mock.py converts each into its type.
 """
 
 from __future__ import annotations
@@ -283,7 +283,11 @@ class _Server:
 
     def tell(self, name: str, data: Any) -> None:
         text = f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
-        self._loop.call_soon_threadsafe(lambda: [one.put_nowait(text) for one in self._queues])
+        self._loop.call_soon_threadsafe(self._send, text)
+
+    def _send(self, text: bytes) -> None:
+        for one in self._queues:
+            one.put_nowait(text)
 
     async def _api(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 from test_json import REPORT as EXAMPLE
 
-from chromium import browser, require_modules
+from browsing import HOSTILE, overflow, violations
+from chromium import browser
 from dregutil.pages.bundle_files import bundle
 from dregutil.pages.model import Report
 from dregutil.pages.page import page
@@ -25,19 +26,7 @@ from servers import DistributionServer
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
 
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 SHOP = report_of_shop(EXAMPLE)
-HOSTILE = (
-    "<script>alert(1)</script>",
-    "</script><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    '" onmouseover="alert(1)',
-    "javascript:alert(1)",
-    "web\u202egpj.exe\u2066\x1b[31m",
-    "long" * 2500,
-    "{{constructor.constructor('alert(1)')()}}",
-    "__proto__",
-)
 _WORDS = {"kind", "action", "change", "result", "checked"}  # of the program
 _TIMES = {"made", "read", "when", "since", "oldest", "created", "collected"}
 
@@ -79,23 +68,6 @@ def opened(chromium: Browser, tmp_path: Path) -> Opened:
         assert seen == [f"request: {file.as_uri()}"]
 
     return opening
-
-
-def violations(shown: Page) -> list[str]:
-    """What axe finds wrong at WCAG 2.2 AA."""
-    shown.evaluate((require_modules() / "axe-core" / "axe.min.js").read_text())
-    found: list[dict[str, Any]] = shown.evaluate(
-        "tags => axe.run({runOnly: tags, resultTypes: ['violations']}).then(found => found.violations)"
-        ".then(all => all.map(one => ({id: one.id, where: one.nodes.map(node => node.html)})))",
-        WCAG,
-    )
-    return [f"{one['id']}: {[where[:200] for where in one['where'][:3]]}" for one in found]
-
-
-def overflow(shown: Page) -> int:
-    """By how many pixels the page is wider than the window."""
-    found: int = shown.evaluate("document.documentElement.scrollWidth - innerWidth")
-    return found
 
 
 def place(shown: Page) -> str:

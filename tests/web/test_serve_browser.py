@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from test_browser import HOSTILE, overflow, violations
 from test_json import REPORT as EXAMPLE
 
+from browsing import HOSTILE, overflow, violations
 from chromium import browser
 from mock_serve import JOB, OTHER, RUN, SUM, Mock, answers, image, serving
 
