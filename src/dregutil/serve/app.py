@@ -11,10 +11,11 @@ from pathlib import Path
 from aiohttp import web
 
 from dregutil.errors import UsageError
-from dregutil.serve import basics, shell
+from dregutil.serve import basics, searching, shell
 from dregutil.serve.events import Events
 from dregutil.serve.files import ServeFolder
 from dregutil.serve.guard import HEADERS, Guard
+from dregutil.serve.images.keeper import Images
 from dregutil.serve.jobs import Jobs
 from dregutil.serve.program import Program
 from dregutil.serve.renewal import Renewal
@@ -34,7 +35,11 @@ def made(options: Options, asked: Asked, program: Program, folder: ServeFolder, 
     reported = Reported(folder.report)
     reported.load()
     renewal = Renewal(jobs, events, reported, cache=cache, every=options.refresh_every)
-    return Site(options, asked, program, folder, events, jobs, reported, renewal)
+    images = Images(folder.images, jobs, events, has_cache=cache is not None)
+    images.load()
+    if cache is not None:
+        renewal.after.append(images.build)
+    return Site(options, asked, program, folder, events, jobs, reported, renewal, images)
 
 
 def application(site: Site, guard: Guard) -> web.Application:
@@ -42,6 +47,7 @@ def application(site: Site, guard: Guard) -> web.Application:
     found = web.Application(middlewares=[guard.middleware], client_max_size=_LARGEST_BODY)
     for routes in (
         basics.routes(site),
+        searching.routes(site),
         shell.routes(site.asked.registry),
     ):
         found.add_routes(routes)
@@ -72,6 +78,8 @@ async def serving(site: Site) -> AsyncIterator[str]:
             where = f"{site.options.host}:{site.options.port}"
             raise UsageError(f"cannot listen on {where}: {error.strerror or error}") from error
         host, guard.port = runner.addresses[0][:2]
+        if site.reported.body is not None and not site.images.is_there:
+            await site.renewal.follow()
         renewing = asyncio.create_task(site.renewal.run())
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{guard.port}/" + (f"?token={guard.token}" if guard.token else "")
@@ -83,6 +91,7 @@ async def serving(site: Site) -> AsyncIterator[str]:
                 await renewing
         site.events.close()
         await runner.cleanup()
+        site.images.close()
 
 
 def run(

@@ -49,7 +49,7 @@ class _Basics:
                 approvals=site.options.approvals,
                 policy=None if asked.policy is None else label(asked.policy),
                 read=site.reported.read,
-                images=site.images,
+                images=site.images.rows,
             )
         )
 

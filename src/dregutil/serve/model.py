@@ -126,12 +126,14 @@ class Image(Answer, frozen=True, kw_only=True):
 
 
 class ImagePage(Answer, frozen=True, kw_only=True):
-    """Some rows of a list of images. `command` lists the same in a terminal, None where there is none."""
+    """Some rows of a list of images. `command` lists the same in a terminal, None where there is none. `unread` counts
+    the tags of the registry whose contents are not known: if there are any, what others free is an upper bound."""
 
     total: int
     offset: int
     rows: list[Image]
     read: datetime | None
+    unread: int
     command: str | None
 
 

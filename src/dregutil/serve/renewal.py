@@ -66,10 +66,14 @@ class Renewal:
         async def then(_ended: Ended) -> None:
             self._reported.replace(out)
             self._events.changed("report")
-            for follow in self.after:
-                await follow()
+            await self.follow()
 
         return await self._jobs.start(kind, what, by, words, then=then, done_codes=_READ_CODES)
+
+    async def follow(self) -> None:
+        """Make what follows from a report."""
+        for begin in self.after:
+            await begin()
 
     def changed(self) -> None:
         """A run has ended: the report is made again."""

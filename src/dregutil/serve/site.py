@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from dregutil.pages.label import label
 from dregutil.serve.events import Events
 from dregutil.serve.files import ServeFolder
+from dregutil.serve.images.keeper import Images
 from dregutil.serve.jobs import Jobs
 from dregutil.serve.people import Person, Roles
 from dregutil.serve.program import Program
@@ -49,7 +50,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Site:
-    """One server. `images` is the number of rows in the index of images, None while there is none."""
+    """One server."""
 
     options: Options
     asked: Asked
@@ -59,7 +60,7 @@ class Site:
     jobs: Jobs
     reported: Reported
     renewal: Renewal
-    images: int | None = None
+    images: Images
 
     def advised(self, *words: str) -> str:
         """A command as a person types it, to be shown."""

@@ -55,6 +55,9 @@ def index_images(args: argparse.Namespace, settings: Settings) -> int:
 def _verdicts(path: Path, registry: str) -> Verdicts:
     """Those of a saved plan. Without its policies, which are read again, only the repositories in which it removes
     something have verdicts."""
+    if not path.exists():  # it was discarded meanwhile
+        _warn(f"what goes is not shown: there is no plan {path}")
+        return Verdicts()
     plan, _ = read_plan(path)
     if registry_key(plan.registry) != registry_key(registry):
         raise PlanRefusedError(

@@ -1,0 +1,98 @@
+"""The index that a server searches: opened, replaced when a job has built another, and searched in one thread.
+
+Searches run one after another in a thread of their own, so that events and other pages are answered meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from dregutil.errors import CacheError
+from dregutil.serve.answers import RequestError
+from dregutil.serve.child import Ended
+from dregutil.serve.events import Events
+from dregutil.serve.images.index import ImageIndex
+from dregutil.serve.images.search import Searcher
+from dregutil.serve.jobs import Jobs
+from dregutil.serve.model import Job
+
+__all__ = ["Images"]
+
+_Found = TypeVar("_Found")
+
+
+class Images:
+    """The index in a file. `tonight` returns the file of the plan whose verdicts are shown, None if there is none."""
+
+    def __init__(self, path: Path, jobs: Jobs, events: Events, *, has_cache: bool) -> None:
+        """`has_cache`: there is a cache file, of which the index is made."""
+        self.tonight: Callable[[], Path | None] = lambda: None
+        self._path = path
+        self._has_cache = has_cache
+        self._jobs = jobs
+        self._events = events
+        self._searcher: Searcher | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="images")
+
+    @property
+    def is_there(self) -> bool:
+        return self._searcher is not None
+
+    @property
+    def rows(self) -> int | None:
+        """How many tags are in the index; None while there is none."""
+        return None if self._searcher is None else self._searcher.index.rows
+
+    def load(self) -> None:
+        """Open what is on the disk; what cannot be used is built again."""
+        with suppress(CacheError):
+            index = ImageIndex.open(self._path)
+            if index is not None:
+                self._take(index)
+
+    async def build(self, by: str = "dregutil serve") -> Job:
+        """Begin to build the index again; return the job, or the one that waits to do so."""
+        waiting = self._jobs.pending("index")
+        if waiting is not None and waiting.state == "waiting":
+            return waiting
+        plan = self.tonight()
+        words = ["index-images", "--out", str(self._path), *(() if plan is None else ("--plan", str(plan)))]
+        return await self._jobs.start("index", "index the images", by, words, then=self._on_built)
+
+    async def ask(self, question: Callable[[Searcher], _Found]) -> _Found:
+        """The answer to a question about the index that is there. Raises RequestError (503) if none is, and what the
+        question raises; an index that turns out to be damaged is built again."""
+        searcher = self._searcher
+        if not self._has_cache:
+            raise RequestError(503, "without a cache file there is no search", "start the server without -c None")
+        if searcher is None:
+            raise RequestError(503, "the index of images is being made", "it is there when its job has ended")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, question, searcher)
+        except CacheError:
+            if self._searcher is searcher:
+                self._searcher = None
+                await self.build()
+            raise
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._searcher is not None:
+            self._searcher.index.close()
+
+    async def _on_built(self, _ended: Ended) -> None:
+        index = ImageIndex.open(self._path)
+        if index is None:
+            raise CacheError(f"the index of images {self._path} was not written")
+        self._take(index)
+        self._events.changed("images")
+
+    def _take(self, index: ImageIndex) -> None:
+        former, self._searcher = self._searcher, Searcher(index)
+        if former is not None:
+            self._thread.submit(former.index.close)  # after the searches that have it
