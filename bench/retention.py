@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import resource
 import subprocess
@@ -49,6 +50,7 @@ def facts(chance: random.Random, number: int) -> list[TagFacts]:
 
 
 def measure(repositories: int, tags: int) -> None:
+    gc.set_threshold(50_000, 20, 20)  # as the program
     chance = random.Random(1)
     registry = {Repository(f"team{n % 10}/app{n}"): facts(chance, tags) for n in range(repositories)}
     policies = read_policy(POLICY)

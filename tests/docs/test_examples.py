@@ -25,6 +25,7 @@ from servers import DistributionServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMPOSE = EXAMPLES / "compose" / "compose.yml"
+PAGES = EXAMPLES / "compose" / "serve.yml"
 KUBERNETES = sorted((EXAMPLES / "kubernetes").glob("*.yaml"))
 NEWEST = "1.37"  # of Kubernetes
 NAMESPACE = "registry-cleanup"
@@ -47,10 +48,11 @@ def test_the_nightly_commands_are_valid() -> None:
 # Compose
 
 
-def test_the_compose_file_is_valid() -> None:
+@pytest.mark.parametrize("path", [COMPOSE, PAGES], ids=lambda path: path.name)
+def test_the_compose_files_are_valid(path: Path) -> None:
     """By the schema of the Compose specification."""
     checker = Path(sys.executable).with_name("check-jsonschema")
-    command = [str(checker), "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    command = [str(checker), "--builtin-schema", "vendor.compose-spec", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -77,6 +79,22 @@ def test_the_services_share_the_records_and_name_the_registry_alike() -> None:
     assert len({service["user"] for service in services.values()}) == 1
 
 
+def test_the_pages_share_the_records_and_are_reached_through_the_login_alone() -> None:
+    services = yaml.safe_load(PAGES.read_text())["services"]
+    beside = yaml.safe_load(COMPOSE.read_text())["services"]["cleanup"]
+    serve, login = services["serve"], services["login"]
+    for key in ("image", "pull_policy", "user", "working_dir", "environment", "volumes", "group_add"):
+        assert serve[key] == beside[key], key
+    assert login["network_mode"] == "service:serve"
+    assert not login.keys() & {"ports", "networks"}
+    configuration = (PAGES.parent / "oauth2-proxy.cfg").read_text()
+    port = tomllib.loads(configuration)["http_address"].rpartition(":")[2]
+    assert serve["ports"] == [f"127.0.0.1:{port}:{port}"]
+    words = [*serve["entrypoint"][1:], *serve["command"]]
+    args = build_parser().parse_args(words)
+    assert (args.addr, args.trusted_proxy) == ("127.0.0.1:8090", ["127.0.0.1/32"])
+
+
 def test_the_scripts_are_posix_shell() -> None:
     for name in ("setup", "collect"):
         path = EXAMPLES / "compose" / name
@@ -92,15 +110,16 @@ def _objects() -> list[dict[str, Any]]:
     return [one for path in KUBERNETES for one in yaml.safe_load_all(path.read_text())]
 
 
-def _of(kind: str) -> dict[str, Any]:
-    (found,) = (one for one in _objects() if one["kind"] == kind)
+def _of(kind: str, name: str = "") -> dict[str, Any]:
+    (found,) = (one for one in _objects() if one["kind"] == kind and name in ("", one["metadata"]["name"]))
     return found
 
 
-def _pods() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The pods of the cleanup and of the listener."""
-    job, deployment = _of("CronJob"), _of("Deployment")
-    return job["spec"]["jobTemplate"]["spec"]["template"]["spec"], deployment["spec"]["template"]["spec"]
+def _pods() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The pods of the cleanup, of the listener and of the pages."""
+    job = _of("CronJob")["spec"]["jobTemplate"]["spec"]
+    listen, pages = _of("Deployment", "registry-listen"), _of("Deployment", "registry-pages")
+    return job["template"]["spec"], listen["spec"]["template"]["spec"], pages["spec"]["template"]["spec"]
 
 
 @pytest.mark.parametrize("manifest", _objects(), ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")
@@ -113,27 +132,46 @@ def test_every_manifest_is_valid(manifest: dict[str, Any], version: str) -> None
 
 
 def test_the_containers_run_commands_with_their_volumes() -> None:
-    for pod, command in zip(_pods(), ("cleanup", "listen"), strict=True):
-        (container,) = pod["containers"]
+    for pod, command in zip(_pods(), ("cleanup", "listen", "serve"), strict=True):
+        container = pod["containers"][0]
         program, *arguments = container["args"]
         assert program == "dregutil"
         assert build_parser().parse_args(arguments).command == command
         assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
 
 
-def test_the_cleanup_and_the_listener_share_the_records() -> None:
-    cleanup, listen = _pods()
-    plain = [{one["name"]: one.get("value") for one in pod["containers"][0]["env"]} for pod in (cleanup, listen)]
+def test_the_pods_share_the_records() -> None:
+    plain = [{one["name"]: one.get("value") for one in pod["containers"][0]["env"]} for pod in _pods()]
     for name in ("REGISTRY", "DREGUTIL_STATE_DIR", "HOME"):
-        assert plain[0][name] == plain[1][name] is not None
-    labels = _of("Deployment")["spec"]["template"]["metadata"]["labels"]
-    (near,) = cleanup["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    assert near["labelSelector"]["matchLabels"] == labels  # the volume can be mounted on one node only
-    assert _of("Deployment")["spec"]["selector"]["matchLabels"] == labels == _of("Service")["spec"]["selector"]
+        assert plain[0][name] == plain[1][name] == plain[2][name] is not None
+    labels = _of("Deployment", "registry-listen")["spec"]["template"]["metadata"]["labels"]
+    for pod in (_pods()[0], _pods()[2]):
+        (near,) = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert near["labelSelector"]["matchLabels"] == labels  # the volume can be mounted on one node only
+    for name in ("registry-listen", "registry-pages"):
+        deployment, service = _of("Deployment", name), _of("Service", name)
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        assert deployment["spec"]["selector"]["matchLabels"] == labels == service["spec"]["selector"]
+
+
+def test_the_pages_are_reached_through_the_login_alone() -> None:
+    serve, login = _pods()[2]["containers"]
+    assert "--addr=127.0.0.1:8090" in serve["args"]
+    assert "--trusted-proxy=127.0.0.1/32" in serve["args"]
+    assert "ports" not in serve
+    assert "--upstream=http://127.0.0.1:8090/" in login["args"]
+    (exposed,) = login["ports"]
+    assert f"--http-address=0.0.0.0:{exposed['containerPort']}" in login["args"]
+    (port,) = _of("Service", "registry-pages")["spec"]["ports"]
+    assert port["targetPort"] == exposed["name"]
+    image = yaml.safe_load(PAGES.read_text())["services"]["login"]["image"]
+    built = (Path(__file__).parents[1] / "servers" / "built.txt").read_text()
+    assert image == login["image"]
+    assert f"oauth2-proxy/v7 {image.rpartition(':')[2]} " in re.sub(" +", " ", built), "the tests run this version"
 
 
 def test_the_address_for_notifications_is_that_of_the_service() -> None:
-    service, text = _of("Service"), (EXAMPLES / "kubernetes" / "listen.yaml").read_text()
+    service, text = _of("Service", "registry-listen"), (EXAMPLES / "kubernetes" / "listen.yaml").read_text()
     (port,) = service["spec"]["ports"]
     assert f"url: http://{service['metadata']['name']}.{NAMESPACE}.svc:{port['port']}/events\n" in text
     (container,) = _pods()[1]["containers"]
@@ -155,7 +193,7 @@ def _named() -> Iterator[tuple[str, str]]:
             ):
                 if key in one:
                     yield kind, one[key][name]
-        for one in pod["containers"][0]["env"]:
+        for one in (variable for container in pod["containers"] for variable in container["env"]):
             if "valueFrom" in one:
                 yield "Secret", one["valueFrom"]["secretKeyRef"]["name"]
     binding = _of("ClusterRoleBinding")
@@ -164,7 +202,7 @@ def _named() -> Iterator[tuple[str, str]]:
 
 
 def test_every_object_is_defined_or_its_creation_is_documented() -> None:
-    text = (EXAMPLES / "kubernetes" / "cronjob.yaml").read_text()
+    text = "".join(path.read_text() for path in KUBERNETES)
     made = {(one["kind"], one["metadata"]["name"]) for one in _objects()}
     told = re.findall(
         rf"^#   kubectl create (configmap|secret generic) (\S+) -n {NAMESPACE} --from-", text, re.MULTILINE
@@ -175,13 +213,14 @@ def test_every_object_is_defined_or_its_creation_is_documented() -> None:
     keys = [
         one["valueFrom"]["secretKeyRef"]["key"]
         for pod in _pods()
-        for one in pod["containers"][0]["env"]
+        for container in pod["containers"]
+        for one in container["env"]
         if "valueFrom" in one
     ]
     assert all(f"--from-literal={key}=" in text or f"--from-file={key}=" in text for key in (*keys, "token"))
     images = {pod["containers"][0]["image"] for pod in _pods()}
     assert images == set(re.findall(r"docker push (\S+)", text))
-    (applied,) = re.findall(r"^#   kubectl apply (.*)$", text, re.MULTILINE)
+    applied = " ".join(re.findall(r"^#   kubectl apply (.*)$", text, re.MULTILINE))
     assert sorted(applied.replace("-f ", "").split()) == [path.name for path in KUBERNETES]
 
 

@@ -46,7 +46,7 @@ class Cluster:
             for one in yaml.safe_load_all(path.read_text()):
                 if one["kind"] == "CronJob":
                     found["CronJob"] = one["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-                elif one["kind"] == "Deployment":
+                elif one["kind"] == "Deployment" and one["metadata"]["name"] == "registry-listen":
                     found["Deployment"] = one["spec"]["template"]["spec"]
         return found
 
