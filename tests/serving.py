@@ -36,10 +36,16 @@ class Answered:
 
 
 def sent(
-    port: int, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
+    port: int,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    *,
+    source: str = "127.0.0.1",
 ) -> Answered:
-    """The answer to one request, whose `path` goes out as it is."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    """The answer to one request, whose `path` goes out as it is. `source` is the address that it comes from."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(source, 0))
     try:
         connection.request(method, path, body, headers or {})
         answered = connection.getresponse()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from dregutil.serve.files import ServeFolder
 from dregutil.serve.guard import HEADERS, Guard
 from dregutil.serve.images.keeper import Images
 from dregutil.serve.jobs import Jobs
+from dregutil.serve.patience import Patience
 from dregutil.serve.program import Program
 from dregutil.serve.renewal import Renewal
 from dregutil.serve.reported import Reported
@@ -25,6 +27,7 @@ from dregutil.serve.site import Asked, Options, Site
 __all__ = ["application", "made", "run", "serving"]
 
 _LARGEST_BODY = 1 << 20  # bytes of a request
+_KEPT_OPEN = 30.0  # seconds without a request
 _LONGEST_STOP = 5.0  # seconds for requests in progress
 
 
@@ -55,6 +58,13 @@ def application(site: Site, guard: Guard) -> web.Application:
     return found
 
 
+def _unlogged() -> logging.Logger:
+    """For what aiohttp says of requests that are no HTTP: it quotes them, with their cookies."""
+    found = logging.getLogger("dregutil.serve.http")
+    found.setLevel(logging.CRITICAL)
+    return found
+
+
 async def _with_headers(_request: web.Request, response: web.StreamResponse) -> None:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
@@ -67,10 +77,17 @@ async def serving(site: Site) -> AsyncIterator[str]:
 
     Raises UsageError if the address cannot be used.
     """
-    guard = Guard(site.options)
-    runner = web.AppRunner(application(site, guard), access_log=None, shutdown_timeout=_LONGEST_STOP)
+    patience = Patience()
+    guard = Guard(site.options, patience)
+    runner = web.AppRunner(
+        application(site, guard),
+        access_log=None,
+        logger=_unlogged(),
+        shutdown_timeout=_LONGEST_STOP,
+        keepalive_timeout=_KEPT_OPEN,
+    )
     await runner.setup()
-    renewing: asyncio.Task[None] | None = None
+    background: list[asyncio.Task[None]] = []
     try:
         try:
             await web.TCPSite(runner, site.options.host, site.options.port).start()
@@ -80,15 +97,17 @@ async def serving(site: Site) -> AsyncIterator[str]:
         host, guard.port = runner.addresses[0][:2]
         if site.reported.body is not None and not site.images.is_there:
             await site.renewal.follow()
-        renewing = asyncio.create_task(site.renewal.run())
+        background += [
+            asyncio.create_task(site.renewal.run()),
+            asyncio.create_task(patience.watch(lambda: runner.server.connections if runner.server else ())),
+        ]
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{guard.port}/" + (f"?token={guard.token}" if guard.token else "")
     finally:
         await site.jobs.close()
-        if renewing is not None:
-            renewing.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await renewing
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         site.events.close()
         await runner.cleanup()
         site.images.close()

@@ -23,7 +23,7 @@ def routes(site: Site) -> list[web.RouteDef]:
         web.get(f"{API}/jobs", basics.jobs),
         web.get(f"{API}/jobs/{{id}}", basics.job),
         web.post(f"{API}/jobs/{{id}}/cancel", basics.cancel),
-        web.get(f"{API}/events", site.events.stream),
+        web.get(f"{API}/events", site.events.stream, allow_head=False),
         web.post(f"{API}/refresh", basics.refresh),
         web.post(f"{API}/check", basics.check),
         web.get("/healthz", basics.health),

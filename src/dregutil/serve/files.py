@@ -10,10 +10,9 @@ STATE/serve/<sum of the registry's key>/   report.json, the document as it was l
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dregutil.errors import JournalError, RefusedError
@@ -51,23 +50,25 @@ class ServeFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Make the folder, and keep other servers of the same registry out. Raises JournalError and RefusedError."""
-        try:
-            link = others_link(self.path)
-            if link is not None:
-                raise JournalError(f"{self.path} is not used: {link} is another user's link")
-            make_private_folder(self.path)
-            self.path.chmod(0o700)
-            with lock_file(self.path / "lock", wait=False):
-                shutil.rmtree(self.work, ignore_errors=True)
-                make_private_folder(self.work)
-                make_private_folder(self.plans)
-                yield
-        except BlockingIOError:
-            raise RefusedError(
-                "another `dregutil serve` is running for this registry, with the same state folder",
-                advice="use that one, or name another folder with --state-dir",
-            ) from None
-        except OSError as error:
-            raise JournalError(
-                f"{self.path} cannot be used: {error.strerror or os.strerror(error.errno or 0)}"
-            ) from error
+        with ExitStack() as stack:
+            try:
+                self._make(stack)
+            except BlockingIOError:
+                raise RefusedError(
+                    "another `dregutil serve` is running for this registry, with the same state folder",
+                    advice="use that one, or name another folder with --state-dir",
+                ) from None
+            except OSError as error:
+                raise JournalError(f"{self.path} cannot be used: {error.strerror or error}") from error
+            yield
+
+    def _make(self, stack: ExitStack) -> None:
+        link = others_link(self.path)
+        if link is not None:
+            raise JournalError(f"{self.path} is not used: {link} is another user's link")
+        make_private_folder(self.path)
+        self.path.chmod(0o700)
+        stack.enter_context(lock_file(self.path / "lock", wait=False))
+        shutil.rmtree(self.work, ignore_errors=True)
+        make_private_folder(self.work)
+        make_private_folder(self.plans)

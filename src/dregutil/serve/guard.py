@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from dregutil.errors import DregutilError
-from dregutil.serve.answers import RequestError, failure
-from dregutil.serve.endpoints import API, Endpoint, endpoint
+from dregutil.serve.answers import Failed, RequestError, as_page, failure
+from dregutil.serve.endpoints import API, PAGES, Endpoint, endpoint
+from dregutil.serve.patience import Patience
 from dregutil.serve.people import PERSON, Person, Role
 from dregutil.serve.site import Options
 
@@ -39,7 +40,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
-_MOST_AT_ONCE = 256  # requests
+_MOST_AT_ONCE = 512  # requests, with the streams of events
 _LONGEST_BODY = 20.0  # seconds until the body of a request has arrived
 _STATUS_OF_EXIT = {2: 400, 4: 403, 5: 409}
 
@@ -49,8 +50,9 @@ _log = logging.getLogger("dregutil.serve")
 class Guard:
     """The checks. `token` is in the address that is printed, until a browser has exchanged it for a cookie."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, patience: Patience) -> None:
         self._options = options
+        self._patience = patience
         self._hosts = _LOOPBACK | {options.host.lower()} | {host.lower() for host in options.hosts}
         self._cookie = secrets.token_urlsafe(32)
         self._at_once = 0
@@ -59,14 +61,18 @@ class Guard:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The answer to a request: an error as JSON, whatever happened. Nothing that failed shows its traceback."""
+        """The answer to a request: an error as JSON, or as a page where a page was asked for. Nothing that failed shows
+        its traceback."""
         if self._at_once >= _MOST_AT_ONCE:
             return failure(503, "too many requests at once", "try again")
         self._at_once += 1
         try:
-            return await self._answered(request, handler)
+            with self._patience.busy(request):
+                found = await self._answered(request, handler)
         finally:
             self._at_once -= 1
+        is_page = not request.path.startswith(API) and "text/html" in request.headers.get("Accept", "")
+        return as_page(found) if is_page and isinstance(found, Failed) else found
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
@@ -101,13 +107,15 @@ class Guard:
     def _entered(self, request: web.Request) -> web.Response | None:
         """The answer to the address with the token: a cookie, and the way to the same page without the token."""
         given = request.query.get("token")
-        if given is None or request.method != "GET" or request.path.startswith(API):
+        if given is None or self._options.user_header or request.method != "GET" or request.path.startswith(API):
             return None
         if not self._has_cookie(request):
             if not self.token or not hmac.compare_digest(given.encode(), self.token.encode()):
                 raise RequestError(401, "this address was used before, or is wrong", "start `dregutil serve` again")
             self.token = ""
-        found = web.Response(status=303, headers={"Location": request.path})
+        resource = request.match_info.route.resource  # of what is no page, the path may lead elsewhere: //host
+        where = request.rel_url.raw_path if resource is not None and resource.canonical in PAGES else "/"
+        found = web.Response(status=303, headers={"Location": where})
         found.set_cookie(self._cookie_name, self._cookie, httponly=True, samesite="Strict", path="/")
         return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
@@ -46,7 +47,11 @@ class Person:
         return self.role >= role
 
 
-PERSON = "dregutil.person"
+def _plain(name: str, _kind: type) -> str:
+    return name
+
+
+PERSON: Any = getattr(web, "RequestKey", _plain)("dregutil.person", Person)  # aiohttp has keys with types since 3.14
 """The key of a request under which its `Person` is."""
 
 
