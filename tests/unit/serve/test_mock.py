@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from test_json import REPORT
 
+from chromium import WEB
 from dregutil.serve.endpoints import ENDPOINTS
+from dregutil.serve.images.query import parse_query
 from dregutil.serve.model import Image, ImagePage, Job
 from mock_serve import JOB, Mock, answers, image
 
@@ -40,3 +42,12 @@ def test_images_and_jobs_have_the_shapes_of_theirs() -> None:
     exact(Mock(ANSWERS).images({}), ImagePage)
     exact(image(7), Image)
     exact(JOB, Job)
+
+
+def test_what_the_page_says_can_be_searched_can_be() -> None:
+    text = (WEB / "src" / "serve" / "Images.tsx").read_text()
+    terms = re.findall(r'^  \["([^"]+)", "', text, re.MULTILINE)
+    assert len(terms) > 6
+    for one in terms:
+        query = parse_query(one.replace("\\u2026", "0" * 60))
+        assert one.startswith("web") or query.words == ()

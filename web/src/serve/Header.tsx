@@ -7,7 +7,7 @@ import { agoText, progressText } from "./format";
 import { active, jobs } from "./jobs";
 import { isLive } from "./events";
 import type { Job, Session } from "./model";
-import { Failure } from "./parts";
+import { Failure, Stop } from "./parts";
 import { partOf, SCREENS } from "./route";
 import { may, route, start } from "./state";
 
@@ -72,7 +72,7 @@ function Now({ session }: { session: Session }) {
         <>
           {" "}
           <progress aria-label={first.what} {...(first.total > 0 ? { max: first.total, value: first.done } : {})} />{" "}
-          {progressText(first)}
+          {progressText(first)} <Stop job={first} />
         </>
       )}
       {!isLive.value && <span class="quiet"> (no live connection)</span>}

@@ -18,12 +18,14 @@ const PAUSE = 150; // ms after the last key before the search
 const TERMS = [
   ["web 1.4", "both words are in the name or the tag"],
   ["sha256:04853d", "a digest that begins so"],
-  ["label:team=web", "an image with this label; label:team with any value"],
+  ["label:team=web", "has this label; label:team with any value"],
   ["base:alpine", "built on this image"],
-  ["layer:sha256:9e0d", "has this layer"],
+  ["layer:sha256:9e0d\u2026", "has this layer: the whole digest"],
   ["platform:linux/arm64", "for this platform"],
-  ["older:30d, larger:1GB", "made before, larger than"],
-  ["is:held, is:removed-tonight", "held; the next cleanup removes it"],
+  ["older:30d", "made so long ago"],
+  ["larger:1GB", "larger than that"],
+  ["is:held", "held by somebody"],
+  ["is:remove", "the policy removes it; is:keep: it keeps it"],
 ] as const;
 
 export function Images() {
@@ -56,7 +58,8 @@ export function Images() {
         {total.value === null ? "" : `${plural(total.value, "image")} found`}
       </Search>
       <Failure error={failure.value} />
-      {total.value === null || shown.error.value !== null ? (
+      {total.value !== null && <Failure error={shown.error.value} />}
+      {total.value === null ? (
         <Read of={{ value: null, error: shown.error.value }}>{() => null}</Read>
       ) : (
         <ImageGrid
@@ -102,7 +105,9 @@ function useListing(query: Query): Listing {
   const times = changes.images.value;
   const listing = useMemo(() => {
     const made = new Listing(query);
-    made.need(0, 1);
+    const before = last.current;
+    const isSame = before !== null && addressOf(before.query) === addressOf(query);
+    made.need(isSame ? before.first : 0, isSame ? before.end : 1);
     return made;
   }, [query.words.trim(), query.sort, query.isDown, times]);
   useEffect(() => () => listing.stop(), [listing]);

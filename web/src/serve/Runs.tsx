@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { repeated } from "../command";
 import { numberText } from "../text";
 import { runText, sizeOr } from "./format";
-import { active } from "./jobs";
+import { active, isWriting } from "./jobs";
 import type { Run } from "./model";
 import { Pager } from "./Pager";
 import { Command, Progress, Read, Title, When } from "./parts";
@@ -12,12 +12,11 @@ import { runPath } from "./route";
 import { session, useReading } from "./state";
 
 const LIMIT = 50;
-const CHANGES = new Set(["apply", "undo", "resume"]);
 
 export function Runs() {
   const offset = useSignal(0);
   const runs = useReading<{ total: number; runs: Run[] }>(`runs?offset=${offset.value}&limit=${LIMIT}`, ["runs"]);
-  const now = active.value.filter((job) => CHANGES.has(job.kind));
+  const now = active.value.filter(isWriting);
   return (
     <>
       <Title>Runs</Title>

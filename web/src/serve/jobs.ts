@@ -14,9 +14,14 @@ export const changes = { report: signal(0), images: signal(0), plans: signal(0),
 
 const WRITES = new Set(["apply", "undo", "resume"]);
 
+/** Whether a job changes the registry. */
+export function isWriting(job: Pick<Job, "kind">): boolean {
+  return WRITES.has(job.kind);
+}
+
 /** Those that wait or run: what runs first, and of these what writes. */
 export function activeOf(all: readonly Job[]): Job[] {
-  const order = (job: Job): number => (job.state === "running" ? 0 : 2) + (WRITES.has(job.kind) ? 0 : 1);
+  const order = (job: Job): number => (job.state === "running" ? 0 : 2) + (isWriting(job) ? 0 : 1);
   return all.filter(isActive).sort((one, other) => order(one) - order(other));
 }
 

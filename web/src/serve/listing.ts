@@ -18,6 +18,9 @@ export class Listing {
   readonly read = signal<string | null>(null);
   /** How many pages were answered: who draws rows draws them again. */
   readonly round = signal(0);
+  /** The rows that were needed last. */
+  first = 0;
+  end = 1;
   readonly #pages = new Pages<Image>();
   readonly #asked = new Map<number, AbortController>();
   #timer = 0;
@@ -30,6 +33,8 @@ export class Listing {
 
   /** Read the rows from `first` up to `end`, where they are not there. What is no longer needed is given up. */
   need(first: number, end: number): void {
+    this.first = first;
+    this.end = end;
     const wanted = pagesOf(first, end);
     for (const [page, stop] of this.#asked) {
       if (wanted.includes(page)) continue;

@@ -5,9 +5,9 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 import type { Refused } from "./api";
 import { agoText, progressText, timeText } from "./format";
-import { active, isActive } from "./jobs";
+import { active, isActive, isWriting } from "./jobs";
 import type { Job } from "./model";
-import { notice, type Reading } from "./state";
+import { may, notice, start, type Reading } from "./state";
 
 /** The command that shows or does the same, and a button that copies it. */
 export function Command({ command, what = "The same in a terminal" }: { command: string | null; what?: string }) {
@@ -84,12 +84,27 @@ export function Progress({ job }: { job: Job }) {
         <>
           <progress aria-labelledby={id} {...(job.total > 0 ? { max: job.total, value: job.done } : {})} />
           <span>{how}</span>
+          <Stop job={job} />
         </>
       ) : (
         <span>{job.state === "failed" ? `failed: ${job.message ?? "it does not say why"}` : "done"}</span>
       )}
       {job.state === "failed" && job.advice && <p>{job.advice}</p>}
     </div>
+  );
+}
+
+/** A button that ends a job in good order, as Ctrl-C does; for who may. */
+export function Stop({ job }: { job: Job }) {
+  const failure = useSignal<Refused | null>(null);
+  if (!may(isWriting(job) ? "approver" : "planner")) return null;
+  return (
+    <>
+      <button type="button" class="small" aria-label={`Stop: ${job.what}`} onClick={() => void start(`jobs/${encodeURIComponent(job.id)}/cancel`, {}, failure)}>
+        Stop
+      </button>
+      <Failure error={failure.value} />
+    </>
   );
 }
 
