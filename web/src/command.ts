@@ -2,7 +2,7 @@
 
 import type { Place } from "./tree";
 
-const REPEATED = new Set(["-reg", "--state-dir", "--config"]);
+const REPEATED = new Set(["-reg", "--registry", "--state-dir", "--config"]);
 const WORD = /(?:'[^']*'|"[^"]*"|\\.|[^\s'"\\])+/g;
 
 /** The options of the report's own command that other commands need too: the registry, the state folder. */

@@ -1,13 +1,12 @@
 // Health: what is wrong, and the command that mends it or shows more.
 
 import { useSignal } from "@preact/signals";
-import { repeated } from "../command";
 import { plural } from "../text";
 import type { Refused } from "./api";
 import { Following } from "./Following";
 import type { Finding, Job, Report } from "./model";
 import { Command, Copy, Failure, Read, Title, When } from "./parts";
-import { may, session, start, useReading } from "./state";
+import { commandFor, may, start, useReading } from "./state";
 
 const HOW = {
   registry: "Every tag and index was read.",
@@ -42,7 +41,7 @@ export function Health() {
           </>
         )}
       </Read>
-      <Command command={`dregutil doctor${repeated(session.value?.command ?? "")}`} />
+      <Command command={commandFor("doctor")} />
     </>
   );
 }

@@ -69,7 +69,7 @@ export function Images() {
           onTooMany={() => (failure.value = tooMany())}
         />
       )}
-      {may("planner") && (
+      {may("planner") && (total.value !== null || selection.value.size > 0) && (
         <SelectionBar
           found={total.value}
           onAll={() => {

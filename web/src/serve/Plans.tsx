@@ -1,7 +1,7 @@
 // The plans: tonight's first.
 
 import { useSignal } from "@preact/signals";
-import { quoted, repeated } from "../command";
+import { quoted } from "../command";
 import { numberText } from "../text";
 import type { Refused } from "./api";
 import { Following } from "./Following";
@@ -9,7 +9,7 @@ import { removesText, sizeOr, stateText } from "./format";
 import type { Job, PlanSummary } from "./model";
 import { Command, Failure, Read, Title, When } from "./parts";
 import { planPath } from "./route";
-import { go, may, session, start, useReading } from "./state";
+import { commandFor, go, may, session, start, useReading } from "./state";
 
 export function Plans() {
   const plans = useReading<{ plans: PlanSummary[] }>("plans", ["plans"]);
@@ -42,7 +42,7 @@ export function Plans() {
         {(found) => (found.plans.length ? <PlanList plans={tonightFirst(found.plans)} /> : <p>There is no plan yet.</p>)}
       </Read>
       <Command
-        command={name === null ? null : `dregutil cleanup -f ${name} --dry-run${repeated(session.value?.command ?? "")}`}
+        command={name === null ? null : commandFor(`cleanup -f ${name} --dry-run`)}
         what="To see tonight's in a terminal"
       />
     </>

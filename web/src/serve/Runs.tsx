@@ -1,7 +1,6 @@
 // The runs: what each removed, and what became of it.
 
 import { useSignal } from "@preact/signals";
-import { repeated } from "../command";
 import { numberText } from "../text";
 import { runText, sizeOr } from "./format";
 import { active, isWriting } from "./jobs";
@@ -9,7 +8,7 @@ import type { Run } from "./model";
 import { Pager } from "./Pager";
 import { Command, Progress, Read, Title, When } from "./parts";
 import { runPath } from "./route";
-import { session, useReading } from "./state";
+import { commandFor, useReading } from "./state";
 
 const LIMIT = 50;
 
@@ -35,7 +34,7 @@ export function Runs() {
           )
         }
       </Read>
-      <Command command={`dregutil history${repeated(session.value?.command ?? "")}`} />
+      <Command command={commandFor("history")} />
     </>
   );
 }

@@ -3,7 +3,7 @@
 import { Space, Tags } from "../Space";
 import type { Report } from "./model";
 import { Copy, Read, Title, When } from "./parts";
-import { useReading } from "./state";
+import { session, useReading } from "./state";
 
 export function SpaceScreen() {
   const report = useReading<Report>("report", ["report"]);
@@ -22,7 +22,7 @@ export function SpaceScreen() {
                 </>
               )}
             </p>
-            <Space root={found.space.root} command={found.command} shown={(command) => <Copy command={command} />} />
+            <Space root={found.space.root} command={session.value?.command ?? ""} shown={(command) => <Copy command={command} />} />
             <Tags root={found.space.root} />
           </>
         )}

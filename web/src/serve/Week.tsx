@@ -6,7 +6,7 @@ import type { Report, Run, Week as Numbers } from "./model";
 import { Command, Copy, Read, Title } from "./parts";
 import { runPath } from "./route";
 import { RunTable } from "./Runs";
-import { useReading } from "./state";
+import { commandFor, useReading } from "./state";
 
 export function Week() {
   const report = useReading<Report>("report", ["report"]);
@@ -31,7 +31,7 @@ export function Week() {
       <Read of={runs.value}>
         {(found) => (found.runs.length ? <RunTable runs={found.runs} caption="Recent runs" isTitled /> : <p>None is recorded.</p>)}
       </Read>
-      <Command command={report.value.value?.command ?? null} />
+      <Command command={commandFor("report -o report.html")} />
     </>
   );
 }

@@ -2,6 +2,7 @@
 
 import { signal, useSignal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
+import { repeated } from "../command";
 import { get, post, Refused } from "./api";
 import { changes, hear } from "./jobs";
 import type { Job, Role, Session, Topic } from "./model";
@@ -24,6 +25,11 @@ export function go(path: string): void {
 /** Change the address without going anywhere. */
 export function replace(path: string): void {
   history.replaceState(null, "", path);
+}
+
+/** A command for a terminal, of the registry and the records that this server shows. */
+export function commandFor(words: string): string {
+  return `dregutil ${words}${repeated(session.value?.command ?? "")}`;
 }
 
 /** Whether the person may do what a role may. */
