@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from described import Described
+from dregutil.serve.openapi import description
 from listening import until
 from program import Program
 
@@ -65,6 +67,7 @@ class Serving:
     process: subprocess.Popen[str] | None = None
     address: str = ""
     cookie: str = ""
+    _described: Described | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -113,12 +116,13 @@ class Serving:
 
     def get(self, path: str, **headers: str) -> Answered:
         """`path` below /api/v1, or from its root if it begins with a slash."""
-        return sent(self.port, "GET", self._path(path), self._headers(headers))
+        return self._checked("GET", self._path(path), sent(self.port, "GET", self._path(path), self._headers(headers)))
 
     def post(self, path: str, body: object = None, **headers: str) -> Answered:
         given = {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
         text = json.dumps({} if body is None else body).encode()
-        return sent(self.port, "POST", self._path(path), self._headers(given | headers), text)
+        answered = sent(self.port, "POST", self._path(path), self._headers(given | headers), text)
+        return self._checked("POST", self._path(path), answered)
 
     def job(self, answered: Answered) -> dict[str, Any]:
         """The job of an answer, once it has ended."""
@@ -131,6 +135,15 @@ class Serving:
         until(lambda: self.get("report").status == 200)
         found: dict[str, Any] = self.get("report").json
         return found
+
+    def _checked(self, method: str, path: str, answered: Answered) -> Answered:
+        """The same answer, which is as the server's description of it says."""
+        if path.startswith("/api/"):
+            if self._described is None:
+                self._described = Described(description("dregutil"))
+            has_body = answered.body and answered.headers["content-type"] == "application/json"
+            self._described.check(method, path, answered.status, answered.json if has_body else None)
+        return answered
 
     def _ended(self, job: str) -> list[dict[str, Any]]:
         found = self.get(f"jobs/{job}").json

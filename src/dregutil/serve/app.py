@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from dregutil.errors import UsageError
-from dregutil.serve import basics, searching, shell
+from dregutil.serve import basics, openapi, searching, shell
 from dregutil.serve.events import Events
 from dregutil.serve.files import ServeFolder
 from dregutil.serve.guard import HEADERS, Guard
@@ -50,6 +50,7 @@ def application(site: Site, guard: Guard) -> web.Application:
     found = web.Application(middlewares=[guard.middleware], client_max_size=_LARGEST_BODY)
     for routes in (
         basics.routes(site),
+        openapi.routes(site.asked.program),
         searching.routes(site),
         shell.routes(site.asked.registry),
     ):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
+from dregutil.serve.answers import RequestError
 from dregutil.serve.child import Ended
 from dregutil.serve.events import Events
 from dregutil.serve.jobs import Jobs
@@ -17,7 +19,8 @@ __all__ = ["Renewal"]
 
 _READ_CODES = (0, 3)  # 3: some repositories could not be read, and the rest was
 _SERVER = "dregutil serve"
-_AGAIN_AFTER = 300.0  # seconds after one that failed
+_AGAIN_AFTER = 300.0  # seconds, the least between two readings
+_ALL = "read all of the registry again"
 
 
 class Renewal:
@@ -36,21 +39,26 @@ class Renewal:
     async def run(self) -> None:
         """Refresh at once if what is known is too old, and then again and again, until this task is cancelled."""
         if self._reported.body is None and (self._seconds_left() or not self._every):
-            await self._jobs.ended(await self.report())
+            await self._attempt(self.report)
         while self._every:
             await asyncio.sleep(self._seconds_left())
-            ended = await self._jobs.ended(await self._begin())
-            if ended.state != "done":
-                await asyncio.sleep(min(self._every, _AGAIN_AFTER))
+            # Without a file of tags, each report reads the registry.
+            await self._attempt(self.report if self._cache is None else self.refresh)
+            await asyncio.sleep(min(self._every, _AGAIN_AFTER))  # also if it failed, or the file could not be written
 
     async def refresh(self, by: str = _SERVER, *, full: bool = False) -> Job:
         """Begin to read the registry again; return the job, or the one that does so already. Raises RequestError."""
         waiting = self._jobs.pending("refresh")
-        if waiting is not None:
-            return waiting
         words = ("refresh", "--full") if full else ("refresh",)
+        if waiting is not None and (not full or waiting.what == _ALL):
+            return waiting
         return await self._jobs.start(
-            "refresh", "read the registry again", by, words, then=self._on_read, done_codes=_READ_CODES
+            "refresh",
+            _ALL if full else "read the registry again",
+            by,
+            words,
+            then=self._on_read,
+            done_codes=_READ_CODES,
         )
 
     async def report(self, by: str = _SERVER, *, check: bool = False) -> Job:
@@ -76,18 +84,22 @@ class Renewal:
             await begin()
 
     def changed(self) -> None:
-        """A run has ended: the report is made again."""
-        self._later(self._report())
+        """A run has ended, or the registry was read: the report is made again."""
+
+        async def attempt() -> None:
+            with suppress(RequestError):  # the server ends
+                await self.report()
+
+        task = asyncio.create_task(attempt())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _on_read(self, _ended: Ended) -> None:
         self.changed()
 
-    async def _report(self) -> None:
-        await self.report()
-
-    async def _begin(self) -> Job:
-        """Without a file of tags, each report reads the registry."""
-        return await (self.report() if self._cache is None else self.refresh())
+    async def _attempt(self, begin: Callable[[], Awaitable[Job]]) -> None:
+        with suppress(RequestError):  # too many jobs wait
+            await self._jobs.ended(await begin())
 
     def _seconds_left(self) -> float:
         """Until what is known is too old."""
@@ -97,11 +109,3 @@ class Renewal:
         except OSError:
             return 0.0
         return max(0.0, read + self._every - time.time())
-
-    def _later(self, work: Awaitable[None]) -> None:
-        async def carry_out() -> None:
-            await work
-
-        task = asyncio.create_task(carry_out())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
