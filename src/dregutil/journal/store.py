@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
-from dregutil.files import lock_file, make_private_folder, others_link, sync_folder
+from dregutil.files import is_locked, lock_file, make_private_folder, others_link, sync_folder
 from dregutil.journal.collections import Collections
 from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.oci_layout import laid_out, laid_out_names
@@ -168,6 +168,14 @@ class RunStore:
                 locks.enter_context(self._lock(spelling, registry))
             self._check_no_collector(registry)
             yield
+
+    def is_locked(self, registry: str) -> bool:
+        """Whether a run is at work on this registry, on this machine. Raises JournalError."""
+        names = [hashlib.sha256(name.encode()).hexdigest()[:24] for name in registry_spellings(registry)]
+        try:
+            return any(is_locked(self.folder / "locks" / name) for name in names)
+        except OSError as error:
+            raise self._not_recorded(error) from error
 
     def _check_no_collector(self, registry: str) -> None:
         """A collector goes on if dregutil was killed: what is pushed or put back meanwhile may lose blobs."""

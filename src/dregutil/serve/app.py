@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from dregutil.errors import UsageError
-from dregutil.serve import basics, openapi, searching, shell
+from dregutil.serve import acting, basics, openapi, searching, shell
 from dregutil.serve.events import Events
 from dregutil.serve.files import ServeFolder
 from dregutil.serve.guard import HEADERS, Guard
@@ -52,6 +52,7 @@ def application(site: Site, guard: Guard) -> web.Application:
         basics.routes(site),
         openapi.routes(site.asked.program),
         searching.routes(site),
+        acting.routes(site),
         shell.routes(site.asked.registry),
     ):
         found.add_routes(routes)

@@ -16,6 +16,7 @@ __all__ = [
     "Facts",
     "RunState",
     "State",
+    "over",
     "standing",
     "state_of",
     "why_not_apply",
@@ -82,9 +83,9 @@ def state_of(facts: Facts, now: datetime) -> State:
 
 def why_not_approve(facts: Facts, name: str, now: datetime) -> str | None:
     """Why this person may not approve the plan; None if they may."""
-    over = _over(facts, now)
-    if over is not None:
-        return over
+    ended = over(facts, now)
+    if ended is not None:
+        return ended
     if not name or not facts.may_approve(name):
         return "only an approver approves plans"
     if facts.needed > 1 and name == facts.planner:
@@ -96,9 +97,9 @@ def why_not_approve(facts: Facts, name: str, now: datetime) -> str | None:
 
 def why_not_apply(facts: Facts, name: str, now: datetime) -> str | None:
     """Why this person may not carry out the plan; None if they may."""
-    over = _over(facts, now)
-    if over is not None:
-        return over
+    ended = over(facts, now)
+    if ended is not None:
+        return ended
     if not name or not facts.may_approve(name):
         return "only an approver carries out plans"
     missing = facts.needed - len(standing(facts, now))
@@ -109,7 +110,7 @@ def why_not_apply(facts: Facts, name: str, now: datetime) -> str | None:
     return f"{expired}{people} missing"
 
 
-def _over(facts: Facts, now: datetime) -> str | None:
+def over(facts: Facts, now: datetime) -> str | None:
     """Why nothing can be done with the plan any more, whoever asks."""
     state = state_of(facts, now)
     if state == "done":

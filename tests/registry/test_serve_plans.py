@@ -1,0 +1,193 @@
+"""Plans over HTTP on a real registry: selected, planned, approved, carried out by a process of its own, undone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images import Pusher, created
+from listening import until
+from program import Program
+from servers import DistributionServer
+from serving import Answered, Serving
+
+POLICY = """version: 1
+defaults: {max_remove: 90%, min_age: 0s}
+policies: [{name: web, repositories: [shop/web], keep: {last: 2}, order: version}]
+"""
+PROXY = ("--user-header", "X-User", "--trusted-proxy", "127.0.0.1", "--viewer", "*", "--planner", "ann")
+PEOPLE = (*PROXY, "--approver", "ann", "--approver", "bob", "--approver", "cy", "--approvals", "2")
+WEB = ("1.0", "1.1", "1.2", "2.0")
+
+
+@pytest.fixture
+def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Program:
+    for place, tag in enumerate(WEB):
+        pusher.push_image("shop/web", tag, seed=tag, config=created(400 - 100 * place))
+        pusher.push_image("shop/api", tag, seed=f"api {tag}", config=created(400 - 100 * place))
+    for tag in ("shared", "stays"):
+        pusher.push_image("shop/web", tag, seed="shared", config=created(10))
+    (tmp_path / "policy.yml").write_text(POLICY)
+    return Program(registry_server.url, tmp_path)
+
+
+@pytest.fixture
+def serving(program: Program) -> Iterator[Serving]:
+    with Serving(program, ("--refresh-every", "0")) as found:
+        found.report()
+        yield found
+
+
+def made(serving: Serving, *images: str, **who: str) -> dict[str, Any]:
+    """The detail of a plan that removes images."""
+    job = ended(serving, serving.post("plans", {"images": list(images)}, **who), **who)
+    assert job["state"] == "done", job
+    return detail(serving, job["result"]["plan"], **who)
+
+
+def detail(serving: Serving, sum_: str, **who: str) -> dict[str, Any]:
+    answered = serving.get(f"plans/{sum_}", **who)
+    assert answered.status == 200, answered
+    found: dict[str, Any] = answered.json
+    return found
+
+
+def ended(serving: Serving, answered: Answered, **who: str) -> dict[str, Any]:
+    """The job of an answer, once it has ended."""
+    assert answered.status == 202, answered
+    found: dict[str, Any] = {}
+
+    def has_ended() -> bool:
+        found.update(serving.get(f"jobs/{answered.json['id']}", **who).json)
+        return found["state"] in ("done", "failed")
+
+    until(has_ended)
+    return found
+
+
+def why(answered: Answered) -> tuple[int, str]:
+    return answered.status, answered.json["error"]
+
+
+def test_a_selection_is_planned_approved_carried_out_and_undone(serving: Serving, pusher: Pusher) -> None:
+    before = {name: pusher.tags(name) for name in ("shop/web", "shop/api")}
+    plan = made(serving, "shop/web:1.0", "shop/api:1.1", "shop/web:shared")
+    assert (plan["summary"]["tags"], plan["summary"]["state"], plan["may_apply"]) == (2, "waiting", False)
+    kept = [row for group in plan["plan"]["groups"] for row in group["rows"] if row["action"] == "KEEP"]
+    assert [(row["because"], row["images"][0]["tags"]) for row in kept] == [("shared with tags that stay", ["shared"])]
+    sum_ = plan["summary"]["sum"]
+    assert why(serving.post(f"plans/{sum_}/apply")) == (409, "1 approval is missing")
+    approved = serving.post(f"plans/{sum_}/approve")
+    assert (approved.status, approved.json["summary"]["state"], approved.json["may_apply"]) == (200, "approved", True)
+    job = serving.job(serving.post(f"plans/{sum_}/apply"))
+    assert job["state"] == "done", job
+    run = job["result"]["run"]
+    assert set(pusher.tags("shop/web")) == set(before["shop/web"]) - {"1.0"}
+    assert set(pusher.tags("shop/api")) == set(before["shop/api"]) - {"1.1"}
+    assert all(pusher.is_whole("shop/web", tag) for tag in pusher.tags("shop/web"))
+    after = detail(serving, sum_)
+    assert (after["summary"]["state"], after["summary"]["run"], after["may_apply"]) == ("done", run, False)
+    assert why(serving.post(f"plans/{sum_}/apply")) == (409, "it was carried out already")
+
+    shown = serving.get(f"runs/{run}").json
+    owner = serving.get("session").json["user"]
+    assert (shown["run"]["plan"], shown["run"]["approved_by"], shown["run"]["planned_by"]) == (sum_, [owner], owner)
+    assert (shown["total"], shown["can_undo"], shown["can_resume"]) == (2, True, False)
+    assert {step["result"] for step in shown["steps"]} == {"removed"}
+    assert [one["image"] for one in serving.get("removed?q=api").json["rows"]] == ["shop/api:1.1"]
+
+    one = serving.job(serving.post(f"runs/{run}/undo", {"images": ["shop/api:1.1"]}))
+    assert one["state"] == "done", one
+    assert pusher.tags("shop/api") == before["shop/api"]
+    assert set(pusher.tags("shop/web")) == set(before["shop/web"]) - {"1.0"}
+    assert serving.job(serving.post(f"runs/{run}/undo"))["state"] == "done"
+    assert {name: pusher.tags(name) for name in before} == before
+    assert serving.get(f"runs/{run}").json["can_undo"] is False
+    assert serving.get("runs").json["total"] == 3
+    assert why(serving.post(f"plans/{sum_}/apply")) == (409, "it was carried out already"), "an approval is of one run"
+
+
+def test_a_tag_that_moved_after_the_approval_stays(serving: Serving, pusher: Pusher) -> None:
+    sum_ = made(serving, "shop/web:1.0", "shop/web:1.1")["summary"]["sum"]
+    assert serving.post(f"plans/{sum_}/approve").status == 200
+    moved = pusher.push_image("shop/web", "1.1", seed="pushed since")
+    assert serving.job(serving.post(f"plans/{sum_}/apply"))["state"] == "done"
+    assert pusher.tags("shop/web")["1.1"] == moved["digest"]
+    assert "1.0" not in pusher.tags("shop/web")
+
+
+def test_the_plan_of_the_policy_has_its_reasons_and_the_next_takes_its_place(program: Program, pusher: Pusher) -> None:
+    with Serving(program, ("--refresh-every", "0", "-f", "policy.yml")) as serving:
+        serving.report()
+        first = serving.job(serving.post("plans", {"policy": True}))["result"]["plan"]
+        again = serving.job(serving.post("plans", {"policy": True}))["result"]["plan"]
+        assert again == first, "a plan that removes the same is not made twice"
+        shown = detail(serving, first)
+        rows = {(row["action"], row["because"]) for group in shown["plan"]["groups"] for row in group["rows"]}
+        assert rows >= {("REMOVE", "beyond last: 2"), ("KEEP", "last: 2")}, rows
+        assert shown["summary"]["tonight"] is True
+        pusher.push_image("shop/web", "3.0", seed="3.0", config=created(1))
+        assert serving.job(serving.post("refresh"))["state"] == "done"
+        later = serving.job(serving.post("plans", {"policy": True}))["result"]["plan"]
+        assert later != first
+        states = {one["sum"]: (one["state"], one["tonight"]) for one in serving.get("plans").json["plans"]}
+        assert states[first] == ("superseded", False)
+        assert states[later] == ("waiting", True)
+        assert why(serving.post(f"plans/{first}/approve")) == (409, "a newer plan by the policy takes its place")
+
+
+def test_two_people_approve_and_who_planned_is_none_of_them(program: Program, pusher: Pusher) -> None:
+    with Serving(program, ("--refresh-every", "0", *PEOPLE)) as serving:
+        sum_ = made(serving, "shop/web:1.0", X_User="ann")["summary"]["sum"]
+
+        def said(what: str, name: str) -> tuple[int, str]:
+            answered = serving.post(f"plans/{sum_}/{what}", X_User=name)
+            return (answered.status, answered.json.get("error", ""))
+
+        assert said("approve", "ann") == (403, "ann made this plan, and 2 others must approve it")
+        assert said("approve", "eve")[0] == 403
+        assert said("apply", "bob") == (409, "2 approvals are missing")
+        assert said("approve", "bob")[0] == 200
+        assert said("approve", "bob") == (409, "bob has approved it already")
+        assert said("apply", "bob") == (409, "1 approval is missing")
+        assert said("approve", "cy")[0] == 200
+        assert said("withdraw", "cy")[0] == 200
+        assert said("apply", "bob") == (409, "1 approval is missing")
+        assert said("approve", "cy")[0] == 200
+        assert said("apply", "eve")[0] == 403
+        assert "1.0" in pusher.tags("shop/web")
+        job = ended(serving, serving.post(f"plans/{sum_}/apply", X_User="ann"), X_User="bob")
+        assert job["state"] == "done", job
+        run = job["result"]["run"]
+        assert "1.0" not in pusher.tags("shop/web")
+        shown = serving.get(f"runs/{run}", X_User="eve").json["run"]
+        assert (shown["by"], shown["planned_by"], shown["approved_by"]) == ("ann", "ann", ["bob", "cy"])
+
+
+def test_an_expired_approval_and_a_changed_file_are_refused(program: Program, pusher: Pusher) -> None:
+    options = ("--refresh-every", "0")
+    with Serving(program, options) as serving:
+        sum_ = made(serving, "shop/web:1.0")["summary"]["sum"]
+        other = made(serving, "shop/web:1.1")["summary"]["sum"]
+        for one in (sum_, other):
+            assert serving.post(f"plans/{one}/approve").status == 200
+    (state,) = program.state.glob(f"serve/*/plans/{sum_.partition(':')[2]}.json")
+    kept = json.loads(state.read_text())
+    kept["approvals"][0]["when"] = "2026-01-01T00:00:00Z"
+    state.write_text(json.dumps(kept))
+    file = state.with_name(f"{other.partition(':')[2]}.jsonl")
+    file.write_bytes(file.read_bytes().replace(b'"1.1"', b'"2.0"'))
+    with Serving(program, options) as serving:
+        assert detail(serving, sum_)["summary"]["state"] == "expired"
+        assert why(serving.post(f"plans/{sum_}/apply")) == (409, "an approval has expired: 1 approval is missing")
+        assert detail(serving, other)["summary"]["state"] == "approved"
+        changed = (409, "the file of the plan was altered: its checksum does not match")
+        assert why(serving.post(f"plans/{other}/apply")) == changed
+        assert set(pusher.tags("shop/web")) == {*WEB, "shared", "stays"}
+        assert serving.post(f"plans/{sum_}/approve").status == 200
+        assert serving.job(serving.post(f"plans/{sum_}/apply"))["state"] == "done"
+    assert set(pusher.tags("shop/web")) == {*WEB, "shared", "stays"} - {"1.0"}
