@@ -30,7 +30,7 @@ class Described:
     def check(self, method: str, path: str, status: int, body: Any) -> None:
         """The answer is one of those that are described, and has no field that is not."""
         operation = self.operation(method, path)
-        if operation is None:
+        if operation is None or status == 404:
             assert status in (401, 403, 404, 405), (method, path, status)
             return
         assert str(status) in operation["responses"], (method, path, status, body)

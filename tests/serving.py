@@ -130,6 +130,9 @@ class Serving:
         found: list[dict[str, Any]] = until(lambda: self._ended(answered.json["id"]))
         return found[0]
 
+    def jobs_have_ended(self) -> bool:
+        return all(job["state"] in ("done", "failed") for job in self.get("jobs").json["jobs"])
+
     def report(self) -> dict[str, Any]:
         """The document, once it is there."""
         until(lambda: self.get("report").status == 200)

@@ -37,18 +37,19 @@ class ProgressPipe:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._written = 0.0
+        self._waiting: CrawlProgress | ContentsProgress | RunProgress | None = None
 
     def __call__(self, progress: CrawlProgress | ContentsProgress | RunProgress | None) -> None:
+        """None at the end: what was not written yet is written then."""
         now = time.monotonic()
-        if progress is None or (now - self._written < _WRITTEN_EVERY and not _is_last(progress)):
+        if progress is not None and now - self._written < _WRITTEN_EVERY:
+            self._waiting = progress
             return
-        self._written = now
-        with contextlib.suppress(OSError):
-            os.write(self._descriptor, (json.dumps(_counted(progress)) + "\n").encode())
-
-
-def _is_last(progress: CrawlProgress | ContentsProgress | RunProgress) -> bool:
-    return not isinstance(progress, CrawlProgress) and progress.done == progress.total
+        written = progress or self._waiting
+        self._waiting, self._written = None, now
+        if written is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._descriptor, (json.dumps(_counted(written)) + "\n").encode())
 
 
 def _counted(progress: CrawlProgress | ContentsProgress | RunProgress) -> dict[str, Any]:
