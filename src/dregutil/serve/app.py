@@ -23,6 +23,7 @@ from dregutil.serve.program import Program
 from dregutil.serve.renewal import Renewal
 from dregutil.serve.reported import Reported
 from dregutil.serve.site import Asked, Options, Site
+from dregutil.serve.where import routes as where
 
 __all__ = ["application", "made", "run", "serving"]
 
@@ -53,6 +54,7 @@ def application(site: Site, guard: Guard) -> web.Application:
         openapi.routes(site.asked.program),
         searching.routes(site),
         acting.routes(site),
+        where.routes(site),
         shell.routes(site.asked.registry),
     ):
         found.add_routes(routes)

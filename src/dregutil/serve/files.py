@@ -27,6 +27,7 @@ class ServeFolder:
 
     def __init__(self, state: Path, identity: str) -> None:
         """`state` is the state folder, `identity` that of the registry."""
+        self.state = state
         key = hashlib.sha256(registry_key(identity).encode()).hexdigest()[:24]
         self.state = state
         self.path = state / "serve" / key

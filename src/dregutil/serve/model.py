@@ -133,7 +133,7 @@ class ImagePage(Answer, frozen=True, kw_only=True):
     offset: int
     rows: list[Image]
     read: datetime | None
-    unread: int
+    unread: int = 0
     command: str | None
 
 
@@ -165,7 +165,7 @@ class UndoOffer(Answer, frozen=True, kw_only=True):
 
 
 class Timeline(Answer, frozen=True, kw_only=True):
-    """What is known of one tag, digest or layer, in the order of time."""
+    """What is known of one tag, digest or layer, in the order of time. `notes` say what is not known."""
 
     of: str
     kind: Literal["tag", "digest", "layer"]
@@ -175,6 +175,7 @@ class Timeline(Answer, frozen=True, kw_only=True):
     more_holders: int
     holds: list[Row]
     undo: UndoOffer | None
+    notes: list[str] = []
     command: str | None
 
 

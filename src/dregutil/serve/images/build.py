@@ -54,7 +54,7 @@ _KNOWN = "SELECT count(tag), count(created), count(pulled), count(size), count(f
 _INSERT = {
     "meta": "INSERT INTO meta VALUES (?, ?)",
     "repository": "INSERT INTO repository VALUES (?, ?, ?, ?)",
-    "image": "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "image": "INSERT INTO image VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "shared": "INSERT INTO shared VALUES (?, ?)",
     "names": "INSERT INTO names VALUES (?, ?, ?)",
     "ordered": "INSERT INTO ordered VALUES (?, ?, ?)",
@@ -185,6 +185,7 @@ class _Builder:
                     self._text(because),
                     is_held,
                     _packed_chains(found),
+                    " ".join(found.below) or None,
                 )
             )
             properties += [(term, row, 1) for term in found.terms]

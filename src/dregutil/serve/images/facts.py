@@ -49,8 +49,8 @@ def facts_of(details: ImageDetails | None, terms: Terms, now: datetime) -> Image
         *(terms.label(key) for key in details.labels),
         *(terms.label(key, value) for key, value in details.labels.items()),
         *map(terms.platform, details.platforms),
-        *(terms.part(layer) for image in images for layer in image.layers),
-        *map(terms.part, below),
+        *(terms.layer(layer) for image in images for layer in image.layers),
+        *map(terms.child, below),
     ]
     return ImageFacts(
         None if created is None else int(created.timestamp()),

@@ -23,7 +23,7 @@ __all__ = ["ImageIndex", "ImageRow"]
 _VERDICTS = {REMOVE: "REMOVE", KEEP: "KEEP"}
 _ROWS = (
     "SELECT image.id, repository.name, tag, digest, created, pulled, size, frees, platforms.text, verdict, reason.text,"
-    " held FROM image JOIN repository ON repository.id = image.repository"
+    " held, below FROM image JOIN repository ON repository.id = image.repository"
     " LEFT JOIN shared AS platforms ON platforms.id = image.platforms"
     " LEFT JOIN shared AS reason ON reason.id = image.because WHERE image.id IN ({})"
 )
@@ -32,7 +32,8 @@ _MOST = 500  # rows read at once
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """A tag. Times are in UTC, sizes in bytes; None: not known. `verdict` is REMOVE or KEEP."""
+    """A tag. Times are in UTC, sizes in bytes; None: not known. `verdict` is REMOVE or KEEP, `below` are the children
+    of an index."""
 
     repository: Repository
     tag: Tag
@@ -45,6 +46,7 @@ class ImageRow:
     verdict: str | None
     because: str | None
     held: bool
+    below: tuple[Digest, ...] = ()
 
 
 class ImageIndex:
@@ -146,18 +148,17 @@ class ImageIndex:
         raw = b"" if found is None or found[0] is None else found[0]
         return [int.from_bytes(raw[at : at + 8], "big") for at in range(0, len(raw), 8)]
 
-    def digest(self, repository: Repository, tag: Tag) -> Digest | None:
-        """What a tag is on; None if it is not in the index."""
+    def image(self, repository: Repository, tag: Tag) -> ImageRow | None:
+        """What is known of a tag; None if it is not in the index."""
         with self._guarded():
             place = self._connection.execute(
                 "SELECT first, rows FROM repository WHERE name = ?", (repository,)
             ).fetchone()
             if place is None:
                 return None
-            found = self._connection.execute(
-                "SELECT digest FROM image WHERE id >= ? AND id < ? AND tag = ?", (place[0], sum(place), tag)
-            ).fetchone()
-        return None if found is None else Digest.of_key(found[0])
+            query = "SELECT id FROM image WHERE id >= ? AND id < ? AND tag = ?"
+            found = self._connection.execute(query, (place[0], sum(place), tag)).fetchone()
+        return None if found is None else self.images(found)[0]
 
     def platforms(self) -> list[str]:
         """The platforms that any image has."""
@@ -194,7 +195,7 @@ class ImageIndex:
 
 
 def _image(row: tuple[Any, ...]) -> ImageRow:
-    _, name, tag, key, created, pulled, size, frees, platforms, verdict, because, held = row
+    _, name, tag, key, created, pulled, size, frees, platforms, verdict, because, held, below = row
     return ImageRow(
         Repository(name),
         Tag(tag),
@@ -207,6 +208,7 @@ def _image(row: tuple[Any, ...]) -> ImageRow:
         _VERDICTS.get(verdict),
         because,
         bool(held),
+        tuple(map(Digest, (below or "").split())),
     )
 
 

@@ -51,10 +51,11 @@ TABLES = (
     # `rows`: how many tags it has; `first`: the row of the first one.
     "CREATE TABLE repository (id INTEGER PRIMARY KEY, name TEXT NOT NULL, first INTEGER NOT NULL,"
     " rows INTEGER NOT NULL)",
-    # Times are seconds since 1970, sizes bytes, `digest` and `chains` bytes; NULL: not known.
+    # Times are seconds since 1970, sizes bytes, `digest` and `chains` bytes; NULL: not known. `below`: the digests of
+    # the children, with spaces between them.
     "CREATE TABLE image (id INTEGER PRIMARY KEY, repository INTEGER NOT NULL, tag TEXT NOT NULL, digest BLOB NOT NULL,"
     " created INTEGER, pulled INTEGER, size INTEGER, frees INTEGER, platforms INTEGER, verdict INTEGER NOT NULL,"
-    " because INTEGER, held INTEGER NOT NULL, chains BLOB)",
+    " because INTEGER, held INTEGER NOT NULL, chains BLOB, below TEXT)",
     # Texts that many rows share: platforms, separated by newlines, and reasons.
     "CREATE TABLE shared (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",
     # The tags of some rows in lower case, each after a newline.
@@ -87,9 +88,12 @@ class Terms:
     def platform(self, name: str) -> int:
         return self._of(b"p", name)
 
-    def part(self, digest: Digest) -> int:
-        """A layer, config or child."""
+    def layer(self, digest: Digest) -> int:
         return self._of(b"d", digest)
+
+    def child(self, digest: Digest) -> int:
+        """A manifest in an index."""
+        return self._of(b"i", digest)
 
     def chains(self, layers: Iterable[Digest]) -> list[int]:
         """Of layers from the base on: of the first, of the first two, and so on. The last stands for all of them."""

@@ -31,7 +31,7 @@ from dregutil.serve.images.index import ImageIndex, ImageRow
 from dregutil.serve.images.query import DigestPrefix, Query
 from dregutil.serve.images.schema import KEEP, ORDERS, REMOVE
 
-__all__ = ["SORTS", "Found", "Searcher", "holders"]
+__all__ = ["SORTS", "Found", "Holders", "Searcher", "holders"]
 
 SORTS = ("repository", *ORDERS)
 
@@ -98,7 +98,7 @@ class Searcher:
         index, terms = self.index, self.index.terms
         yield from map(self._beginning, query.digests)
         for layer in query.layers:
-            yield index.having(terms.part(layer))
+            yield index.having(terms.layer(layer))
         for label in query.labels:
             yield index.having(terms.label(label.key, label.value))
         for base in query.bases:
@@ -131,7 +131,8 @@ class Searcher:
 
     def _chains_of(self, base: Reference) -> list[int]:
         """What stands for the layers of a base. Raises UsageError if there are none to compare."""
-        digest = base.digest or self.index.digest(base.repository, base.tag or _LATEST)
+        image = None if base.digest is not None else self.index.image(base.repository, base.tag or _LATEST)
+        digest = base.digest or (None if image is None else image.digest)
         if digest is None:
             raise UsageError(f"base:{base}: there is no such image", advice="name a tag that the registry has")
         found = self.index.chains(digest)
@@ -174,15 +175,24 @@ class Searcher:
         return b"".join(found)
 
 
-def holders(index: ImageIndex, digest: Digest, most: int) -> tuple[list[ImageRow], int, bool]:
-    """The tags on a digest, or on what has it as a layer or child: at most so many, how many more there are, and
-    whether tags are on the digest itself."""
-    prefix = DigestPrefix(digest.hex, digest.algorithm)
-    on_it = _rows_beginning(index, prefix)
-    flags = index.having(index.terms.part(digest))
-    above = [*compress(range(index.rows), flags)] if flags.count(1) else []
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """The tags that lead to a digest: those on it, then those on what has it as a child or layer. `rows` are at most
+    as many as were asked for, `more` counts the others. `is_layer`: only as a layer."""
+
+    rows: list[ImageRow]
+    more: int
+    is_layer: bool
+
+
+def holders(index: ImageIndex, digest: Digest, most: int) -> Holders:
+    """The tags that lead to a digest: a manifest, or a layer."""
+    on_it = _rows_beginning(index, DigestPrefix(digest.hex, digest.algorithm))
+    child, layer = index.having(index.terms.child(digest)), index.having(index.terms.layer(digest))
+    above = [*compress(range(index.rows), either(child, layer))]
     rows = [*dict.fromkeys((*sorted(on_it), *above))]
-    return index.images(rows[:most]), len(rows[most:]), bool(on_it)
+    is_layer = not on_it and not child.count(1) and bool(above)
+    return Holders(index.images(rows[:most]), len(rows[most:]), is_layer)
 
 
 def _rows_beginning(index: ImageIndex, prefix: DigestPrefix) -> list[int]:
