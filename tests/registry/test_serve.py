@@ -36,7 +36,7 @@ def test_the_report_is_made_in_the_background_and_shown(
 
 
 def test_a_login_reaches_the_jobs_and_no_answer_no_log_and_no_file(tmp_path: Path) -> None:
-    config = "[registries.reg]\nurl = '{url}'\nuser = 'me'\npassword_command = 'sh -c \"printf %s 3bcc-w0rd\"'\n"
+    config = "[registries.reg]\naddress = '{url}'\nuser = 'me'\npassword_command = 'sh -c \"printf %s 3bcc-w0rd\"'\n"
     hashed = subprocess.run(
         [find_program("htpasswd"), "-nbB", "me", SECRET], check=True, capture_output=True, text=True
     )
