@@ -146,8 +146,19 @@ def test_why_an_image_stays_is_asked_in_a_process_of_its_own(filled: Program) ->
         for wrong in ("--help", "-f", "shop/web", "a b"):
             assert serving.get(f"why?image={quote(wrong)}").status == 400
     with Serving(filled, CACHE) as serving:
-        assert serving.get("why?image=shop/web:1.0").status == 409
+        assert serving.get("why?image=shop/web:1.0").status == 404
 
 
 def named(program: Program) -> str:
     return program.named
+
+
+def test_tonights_plan_gives_verdicts(filled: Program) -> None:
+    with Serving(filled, (*CACHE, "-f", "policy.yml")) as serving:
+        until(lambda: serving.get("images").status == 200 and images(serving, "q=is:remove")["total"])
+        rows = {row["image"]: row for row in images(serving)["rows"]}
+        removed = rows["shop/web:1.0"]
+        assert (removed["verdict"], removed["because"]) == ("REMOVE", "releases: beyond last: 1")
+        assert (rows["shop/web:1.1"]["verdict"], rows["shop/web:1.1"]["because"]) == ("KEEP", None)
+        assert rows["shop/copy:1.1"]["verdict"] is None, "no policy is for it"
+        assert "shop/web:latest" in names(images(serving, "q=is:keep"))

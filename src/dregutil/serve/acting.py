@@ -25,6 +25,7 @@ def routes(site: Site) -> list[web.RouteDef]:
     making, lists = PlanMaking(plans), Lists(site, records)
     carrying_out = CarryingOut(plans, lists.changed)
     site.renewal.after.append(making.tonight)
+    site.images.tonight = plans.tonights_file
     return [
         *plan_routes.routes(plans, making, carrying_out),
         *run_routes.routes(site, records, lists, carrying_out),

@@ -41,8 +41,6 @@ def made(options: Options, asked: Asked, program: Program, folder: ServeFolder, 
     renewal = Renewal(jobs, events, reported, cache=cache, every=options.refresh_every)
     images = Images(folder.images, jobs, events, has_cache=cache is not None)
     images.load()
-    if cache is not None:
-        renewal.after.append(images.build)
     return Site(options, asked, program, folder, events, jobs, reported, renewal, images)
 
 

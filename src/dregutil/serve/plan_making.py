@@ -54,7 +54,9 @@ class PlanMaking:
         if policy is None:
             raise RequestError(409, "no policy is configured", "start the server with -f FILE")
         wanted = _Wanted(f"policy {Path(policy).name}", "policy", by, ("cleanup", "-f", policy))
-        return await self._start("plan what the policy removes", wanted)
+        job = await self._start("plan what the policy removes", wanted)
+        self._site.images.build_after(job)  # with its verdicts
+        return job
 
     async def of_images(self, images: Sequence[str], by: str) -> Job:
         """Begin the plan that removes images. Raises RequestError (400, 413) and JournalError."""
@@ -70,8 +72,11 @@ class PlanMaking:
         return await self._start(f"plan the removal of {title}", wanted)
 
     async def tonight(self) -> None:
-        """Make the policy's plan again, because what it was made from has changed."""
-        if self._site.asked.policy is not None and self._site.jobs.pending("plan") is None:
+        """Make the policy's plan again, because what it was made from has changed; and then the index of images."""
+        has_policy = self._site.asked.policy is not None
+        if not has_policy or not self._site.images.is_there:
+            await self._site.images.build()
+        if has_policy and self._site.jobs.pending("plan") is None:
             await self.of_policy(None)
 
     async def _start(self, what: str, wanted: _Wanted) -> Job:

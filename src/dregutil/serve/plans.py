@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -113,6 +114,8 @@ class Plans:
                 raise RequestError(409, "it is being carried out", "cancel that first")
             await asyncio.to_thread(self.store.remove, plan.sum)
         self.site.events.changed("plans")
+        if plan.kind == "policy":
+            await self.site.images.build()  # it had the verdicts
 
     async def put(self, plan: StoredPlan) -> None:
         """Keep a changed plan, durably. The caller holds the lock. Raises JournalError."""
@@ -161,6 +164,11 @@ class Plans:
             if one.kind == "policy" and state in ("waiting", "approved", "expired"):
                 return one
         return None
+
+    async def tonights_file(self) -> Path | None:
+        """The file of tonight's plan; None if there is none."""
+        found = self.tonight(await asyncio.to_thread(self.records.by_plan), _now())
+        return None if found is None else self.store.file(found.sum)
 
     def refused(self, facts: Facts, why: str, now: datetime) -> RequestError:
         """The answer to who may not approve or carry out a plan: 409 for its state, 403 for the person."""

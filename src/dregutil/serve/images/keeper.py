@@ -6,13 +6,13 @@ Searches run one after another in a thread of their own, so that events and othe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from dregutil.errors import CacheError
+from dregutil.errors import CacheError, DregutilError
 from dregutil.serve.answers import RequestError
 from dregutil.serve.child import Ended
 from dregutil.serve.events import Events
@@ -26,12 +26,17 @@ __all__ = ["Images"]
 _Found = TypeVar("_Found")
 
 
+async def _no_plan() -> Path | None:
+    return None
+
+
 class Images:
     """The index in a file. `tonight` returns the file of the plan whose verdicts are shown, None if there is none."""
 
     def __init__(self, path: Path, jobs: Jobs, events: Events, *, has_cache: bool) -> None:
         """`has_cache`: there is a cache file, of which the index is made."""
-        self.tonight: Callable[[], Path | None] = lambda: None
+        self.tonight: Callable[[], Awaitable[Path | None]] = _no_plan
+        self._tasks: set[asyncio.Task[None]] = set()
         self._path = path
         self._has_cache = has_cache
         self._jobs = jobs
@@ -55,14 +60,27 @@ class Images:
             if index is not None:
                 self._take(index)
 
-    async def build(self, by: str = "dregutil serve") -> Job:
-        """Begin to build the index again; return the job, or the one that waits to do so."""
+    async def build(self, by: str = "dregutil serve") -> Job | None:
+        """Begin to build the index again; return the job, or the one that waits to do so. None without a cache file."""
+        if not self._has_cache:
+            return None
         waiting = self._jobs.pending("index")
         if waiting is not None and waiting.state == "waiting":
             return waiting
-        plan = self.tonight()
+        plan = await self.tonight()
         words = ["index-images", "--out", str(self._path), *(() if plan is None else ("--plan", str(plan)))]
         return await self._jobs.start("index", "index the images", by, words, then=self._on_built)
+
+    def build_after(self, job: Job) -> None:
+        """Build the index again when a job has ended, whether it was done or failed."""
+        task = asyncio.create_task(self._build_after(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _build_after(self, job: Job) -> None:
+        await self._jobs.ended(job)
+        with suppress(DregutilError):  # the server ends
+            await self.build()
 
     async def ask(self, question: Callable[[Searcher], _Found]) -> _Found:
         """The answer to a question about the index that is there. Raises RequestError (503) if none is, and what the

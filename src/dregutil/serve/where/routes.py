@@ -33,7 +33,7 @@ _MOST_EVENTS = 1000
 _MOST_ASKED = 2  # processes of `why` at once
 _LONGEST = 1000  # characters of a name
 _LATEST = Tag("latest")
-_STATUS = {1: 404, 2: 400, 4: 403, 5: 409}
+_STATUS_OF_EXIT = {1: 404, 2: 400, 4: 403}
 
 
 def routes(site: Site) -> list[web.RouteDef]:
@@ -92,13 +92,13 @@ class _Where:
     async def why(self, request: web.Request) -> web.Response:
         policy, image = self._site.asked.policy, _image(request.query.get("image", ""), self._address)
         if policy is None:
-            raise RequestError(409, "there is no policy to ask", "start the server with -f POLICY")
+            raise RequestError(404, "there is no policy to ask", "start the server with -f POLICY")
         if self._asking.locked():
             raise RequestError(503, "others are asking why at the moment", "try again")
         async with self._asking:
             ended, out = await self._asked(("why", image, "-f", policy, "--format", "json"))
         if ended.code:
-            raise RequestError(_STATUS.get(ended.code, 503), ended.message, ended.advice)
+            raise RequestError(_STATUS_OF_EXIT.get(ended.code, 503), ended.message, ended.advice)
         try:
             rows = msgspec.json.decode(out, type=list[dict[str, Any]])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
