@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +194,107 @@ def test_an_expired_approval_and_a_changed_file_are_refused(program: Program, pu
         assert serving.post(f"plans/{sum_}/approve").status == 200
         assert serving.job(serving.post(f"plans/{sum_}/apply"))["state"] == "done"
     assert set(pusher.tags("shop/web")) == {*WEB, "shared", "stays"} - {"1.0"}
+
+
+@pytest.fixture
+def killed(program: Program) -> Iterator[Serving]:
+    """A server that the test kills."""
+    found = Serving(program, ("--refresh-every", "0", "--concurrency", "1"))
+    found.start()
+    try:
+        found.report()
+        yield found
+    finally:
+        assert found.process is not None
+        found.process.kill()
+        found.process.wait(20)
+
+
+def test_a_killed_server_and_a_killed_run_are_continued(program: Program, killed: Serving, pusher: Pusher) -> None:
+    tags = [f"0.{number}" for number in range(150)]
+    for tag in tags:
+        pusher.push_image("many", tag, seed=tag)
+    pusher.push_image("many", "stays", seed="stays")
+    serving = killed
+    plan = made(serving, *(f"many:{tag}" for tag in tags))
+    sum_ = plan["summary"]["sum"]
+    assert (plan["plan"]["most_of"], plan["plan"]["confirm_tags"]) == (["many"], 150)
+    assert serving.post(f"plans/{sum_}/approve").status == 200
+    for typed in (None, 149):
+        refused = serving.post(f"plans/{sum_}/apply", {"confirm_tags": typed})
+        assert refused.status == 409
+        assert "more than half of what many has" in refused.json["error"]
+    assert program.runs == []
+    assert serving.post(f"plans/{sum_}/apply", {"confirm_tags": 150}).status == 202
+    until(lambda: has_begun(program))
+    (apply,) = children(serving)
+    assert serving.end(signal.SIGKILL) == -signal.SIGKILL
+    os.kill(apply, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{apply}").exists())
+    left = pusher.tags("many")
+    assert len(left) > 1, "it was killed too late"
+
+    with Serving(program, ("--refresh-every", "0")) as again:
+        shown = detail(again, sum_)
+        assert (shown["summary"]["state"], shown["may_apply"], shown["may_approve"]) == ("failed", False, False)
+        run = shown["summary"]["run"]
+        assert why(again.post(f"plans/{sum_}/apply", {"confirm_tags": 150}))[0] == 409
+        of_run = again.get(f"runs/{run}").json
+        assert (of_run["can_resume"], of_run["can_undo"], of_run["progress"]) == (True, True, None)
+        assert "apply --resume" in of_run["command"]
+        assert ended(again, again.post(f"runs/{run}/resume"))["state"] == "done"
+        assert [*pusher.tags("many")] == ["stays"]
+        until(lambda: detail(again, sum_)["summary"]["state"] == "done")
+        assert why(again.post(f"runs/{run}/resume"))[0] == 409
+        assert ended(again, again.post(f"runs/{run}/undo"))["state"] == "done"
+        assert set(pusher.tags("many")) == {*tags, "stays"}
+
+
+def test_a_run_goes_on_without_its_server_and_the_next_one_shows_it(
+    program: Program, killed: Serving, pusher: Pusher
+) -> None:
+    serving = killed
+    sum_ = made(serving, "shop/web:1.0", "shop/api:1.0")["summary"]["sum"]
+    assert serving.post(f"plans/{sum_}/approve").status == 200
+    assert serving.post(f"plans/{sum_}/apply").status == 202
+    until(lambda: children(serving))
+    assert serving.end(signal.SIGKILL) == -signal.SIGKILL
+    with Serving(program, ("--refresh-every", "0")) as again:
+        until(lambda: detail(again, sum_)["summary"]["state"] == "done")
+        assert why(again.post(f"plans/{sum_}/apply"))[0] == 409
+    assert "1.0" not in {*pusher.tags("shop/web"), *pusher.tags("shop/api")}
+
+
+def test_holds_are_made_and_ended_and_a_plan_keeps_what_is_held(serving: Serving, pusher: Pusher) -> None:
+    wanted = {"image": "shop/web:1.0", "days": 30, "because": "--yes\nfor the auditors"}
+    assert ended(serving, serving.post("holds", wanted))["state"] == "done"
+    (hold,) = serving.get("holds").json["holds"]
+    assert (hold["image"], hold["by"].partition("@")[0]) == ("shop/web:1.0", serving.get("session").json["user"])
+    assert "for the auditors" in hold["because"]
+    plan = made(serving, "shop/web:1.0", "shop/web:1.1")
+    assert plan["summary"]["tags"] == 1
+    assert ended(serving, serving.post("holds/end", {"image": "shop/web:1.0"}))["state"] == "done"
+    assert serving.get("holds").json["holds"] == []
+    assert made(serving, "shop/web:1.0", "shop/web:1.1")["summary"]["tags"] == 2
+    assert "1.0" in pusher.tags("shop/web")
+
+
+def has_begun(program: Program) -> bool:
+    """Whether a run of the program has begun to delete."""
+    for run in program.runs:
+        with suppress(OSError):
+            if b'"type":"intent"' in (run / "journal.jsonl").read_bytes():
+                return True
+    return False
+
+
+def children(serving: Serving) -> list[int]:
+    """The processes of the server that carry out a plan."""
+    assert serving.process is not None
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            if parent == serving.process.pid and b"apply" in path.with_name("cmdline").read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found

@@ -31,6 +31,7 @@ _KEPT_FOR = timedelta(days=30)
 _REPLACED_FOR = timedelta(days=1)
 _MOST = 200
 _ADVICE = "make the plan again"
+_MODULUS = 1 << 256
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,7 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
 
 class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a plan besides its file. `by` is None if the program made it by itself. `effect` is the sum of
-    its steps alone: plans with the same effect remove the same. `applied`: when somebody last began to carry it out;
+    what its steps remove: plans with the same effect remove the same. `applied`: when somebody last began to carry it out;
     `run`: the run that did; `replaced`: since when a newer plan takes its place."""
 
     version: Literal[1] = 1
@@ -66,9 +67,28 @@ class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
     replaced: datetime | None = None
 
 
+class _Step(msgspec.Struct):
+    """What of a step says what it removes: its number and what it frees depend on the order of the steps."""
+
+    action: str
+    repository: str
+    digest: str
+    tags: list[str]
+
+
+_step = msgspec.json.Decoder(_Step).decode
+
+
 class _Trailer(msgspec.Struct, forbid_unknown_fields=True):
     steps: int
     sha256: str
+
+
+def _effect(line: bytes) -> int:
+    """Raises msgspec.MsgspecError."""
+    found = _step(line)
+    found.tags.sort()
+    return int.from_bytes(hashlib.sha256(msgspec.json.encode(found)).digest(), "big")
 
 
 def parse_sum(text: str) -> str | None:
@@ -78,29 +98,29 @@ def parse_sum(text: str) -> str | None:
 
 
 def examined(path: Path) -> tuple[str, str, int]:
-    """The sum of a plan file, that of its steps alone, and how many these are; a line at a time, whatever its size.
+    """The sum of a plan file, that of what it removes in whatever order, and how many steps it has; a line at a time,
+    whatever its size.
 
     Raises PlanRefusedError if the file cannot be read or is not whole.
     """
-    whole, effect, lines, before = hashlib.sha256(), hashlib.sha256(), 0, b""
+    whole, effect, lines, before = hashlib.sha256(), 0, 0, b""
     try:
         with path.open("rb") as file:
             for line in bounded_lines(file, _LONGEST_PLAN):
                 if before:
                     whole.update(before)
-                    if lines:  # the first one has the time and the command
-                        effect.update(before)
+                    effect += _effect(before) if lines else 0  # the first one has the time and the command
                     lines += 1
                 before = line
         trailer = msgspec.json.decode(before, type=_Trailer)
     except OSError as error:
         why = f"the file of the plan cannot be read: {error.strerror or error}"
         raise PlanRefusedError(why, advice=_ADVICE) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise PlanRefusedError("the file of the plan is truncated", advice=_ADVICE) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise PlanRefusedError("the file of the plan was altered or truncated", advice=_ADVICE) from error
     if trailer.sha256 != whole.hexdigest() or trailer.steps != lines - 1:
         raise PlanRefusedError("the file of the plan was altered: its checksum does not match", advice=_ADVICE)
-    return f"sha256:{trailer.sha256}", f"sha256:{effect.hexdigest()}", trailer.steps
+    return f"sha256:{trailer.sha256}", f"{effect % _MODULUS:064x}", trailer.steps
 
 
 class PlanStore:

@@ -110,6 +110,9 @@ def test_the_effect_of_a_plan_is_that_of_its_steps(tmp_path: Path) -> None:
     assert one[0] != later[0]
     assert one[1:] == later[1:]
     assert other[1] != one[1]
+    turned = plan().steps[::-1]
+    write_plan(paths[0], replace(plan(), steps=tuple(replace(step, number=n) for n, step in enumerate(turned, 1))))
+    assert examined(paths[0])[1] == one[1], "in another order, the same goes"
     empty = tmp_path / "empty"
     write_plan(empty, replace(plan(), steps=()))
     assert examined(empty)[2] == 0
