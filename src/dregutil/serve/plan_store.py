@@ -44,8 +44,8 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
 
 class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a plan besides its file. `by` is None if the program made it by itself. `effect` is the sum of
-    what its steps remove: plans with the same effect remove the same. `applied`: when somebody last began to carry it out;
-    `run`: the run that did; `replaced`: since when a newer plan takes its place."""
+    what its steps remove: plans with the same effect remove the same. `applied`: when somebody last began to carry it
+    out; `run`: the run that did; `replaced`: since when a newer plan takes its place."""
 
     version: Literal[1] = 1
     sum: str
