@@ -113,7 +113,7 @@ def _summary(sum_: str, **more: Any) -> dict[str, Any]:
         "frees": 21_400_000_000,
         "exact": False,
         "state": "waiting",
-        "approvals": [{"by": "jo", "when": "2026-11-26T12:10:00Z", "expires": "2026-11-27T12:10:00Z"}],
+        "approvals": [{"by": "jo", "when": "2026-11-26T12:10:00Z", "expires": "2126-11-27T12:10:00Z"}],
         "needed": 2,
         "run": None,
         "tonight": True,

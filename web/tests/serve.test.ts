@@ -151,7 +151,9 @@ describe("times, ages and states", () => {
       "1 tag and 2 manifests without a tag",
       "1 manifest without a tag",
     ]);
-    expect(stateText({ state: "waiting", approvals: [], needed: 2 })).toBe("waits for approval: 0 of 2");
+    const approvals = ["2026-11-26T12:00:00Z", "2026-11-27T12:00:00Z"].map((expires) => ({ by: "jo", when: expires, expires }));
+    const now = Date.parse("2026-11-26T18:00:00Z");
+    expect(stateText({ state: "waiting", approvals, needed: 2 }, now)).toBe("waits for approval: 1 of 2");
   });
   it("of runs", () => {
     const run = { undone: false, unfinished: false, partly_undone: true, undoes: null, collected: null } as Run;

@@ -10,7 +10,7 @@ import { go, may, refused } from "./state";
 import { wherePath } from "./route";
 import { drawn, scaleOf, scrolledTo, topFor } from "./window";
 
-const SETTLED = 40; // ms without scrolling before rows are asked for
+const PAUSE = 50; // ms: rows are asked for at most so often while the list is scrolled
 
 interface Props {
   listing: Listing;
@@ -26,6 +26,8 @@ export function ImageGrid({ listing, query, onSort, onTooMany }: Props) {
   const cursor = useSignal(0);
   /** Where a range began, and what was selected before it. */
   const begun = useRef<{ at: number; before: Selection } | null>(null);
+  const wanted = useRef<{ listing: Listing; first: number; end: number } | null>(null);
+  const timer = useRef(0);
   const total = listing.total.value ?? 0;
   const scale = scaleOf(total, size.value.row, size.value.view);
   const { first, end, shift } = drawn(scale, scrolled.value);
@@ -47,10 +49,15 @@ export function ImageGrid({ listing, query, onSort, onTooMany }: Props) {
     return () => watch.disconnect();
   }, []);
 
+  wanted.current = { listing, first, end };
   useEffect(() => {
-    const timer = setTimeout(() => listing.need(first, Math.max(end, first + 1)), SETTLED);
-    return () => clearTimeout(timer);
+    timer.current ||= setTimeout(() => {
+      timer.current = 0;
+      const now = wanted.current;
+      now?.listing.need(now.first, Math.max(now.end, now.first + 1));
+    }, PAUSE);
   }, [listing, first, end]);
+  useEffect(() => () => clearTimeout(timer.current), []);
 
   useEffect(() => {
     cursor.value = 0;
@@ -120,11 +127,12 @@ export function ImageGrid({ listing, query, onSort, onTooMany }: Props) {
   }
 
   const rows = [];
+  const slots = Math.ceil(scale.view / scale.row) + 2; // the elements of rows that leave are used for those that come
   for (let row = first; row < end; row += 1) {
     const image = listing.row(row);
     rows.push(
       <ImageRow
-        key={row}
+        key={row % slots}
         at={row}
         image={image}
         isChosen={row === at}

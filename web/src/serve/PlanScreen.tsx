@@ -6,7 +6,7 @@ import { numberText } from "../text";
 import { Refused, post } from "./api";
 import { CarryOut } from "./CarryOut";
 import { Following } from "./Following";
-import { removesText, sizeOr, stateText } from "./format";
+import { approvalsAt, removesText, sizeOr, stateText } from "./format";
 import { active, changed } from "./jobs";
 import type { Job, PlanDetail } from "./model";
 import { Command, Failure, Read, Title, When } from "./parts";
@@ -118,7 +118,7 @@ function Facts({ detail: { summary, plan } }: { detail: PlanDetail }) {
 }
 
 function Approvals({ detail: { summary, why_not } }: { detail: PlanDetail }) {
-  const missing = Math.max(0, summary.needed - summary.approvals.length);
+  const missing = Math.max(0, summary.needed - approvalsAt(summary, Date.now()));
   const isOver = summary.state === "done" || summary.state === "superseded";
   return (
     <section aria-labelledby="approvals">
@@ -127,7 +127,7 @@ function Approvals({ detail: { summary, why_not } }: { detail: PlanDetail }) {
         <ul>
           {summary.approvals.map((one) => (
             <li key={`${one.by} ${one.when}`}>
-              <bdi>{one.by}</bdi>, <When when={one.when} />; holds until <When when={one.expires} />
+              <bdi>{one.by}</bdi>, <When when={one.when} />; {Date.parse(one.expires) > Date.now() ? "holds until" : "expired"} <When when={one.expires} />
             </li>
           ))}
         </ul>

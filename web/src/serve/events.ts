@@ -16,13 +16,17 @@ export function delayAfter(failed: number): number {
   return Math.min(LONGEST, 500 * 2 ** failed);
 }
 
-/** Listen from now on. `onRefused` hears what the server refuses. */
+/** Listen from now on, while the page is to be seen: a browser has few connections to one server. `onRefused` hears what
+ * the server refuses. */
 export function listen(onRefused: (error: Refused) => void): void {
   let failed = 0;
   let hasBegun = false;
+  let source: EventSource | null = null;
+  let timer = 0;
 
-  function again(): void {
-    const source = new EventSource("/api/v1/events");
+  function open(): void {
+    close();
+    source = new EventSource("/api/v1/events");
     source.addEventListener("open", () => {
       failed = 0;
       isLive.value = true;
@@ -36,13 +40,23 @@ export function listen(onRefused: (error: Refused) => void): void {
     });
     source.addEventListener("error", () => {
       isLive.value = false;
-      source.close();
-      setTimeout(again, delayAfter(failed));
+      close();
+      timer = setTimeout(open, delayAfter(failed));
       failed += 1;
     });
   }
 
-  again();
+  function close(): void {
+    clearTimeout(timer);
+    source?.close();
+    source = null;
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) close();
+    else open();
+  });
+  open();
   setInterval(() => {
     if (!isLive.value && active.value.length > 0) void look(onRefused);
   }, ASKED);

@@ -70,11 +70,16 @@ const STATES: Record<PlanSummary["state"], string> = {
   superseded: "a newer plan takes its place",
 };
 
+/** How many approvals of a plan hold at a time, which is in ms. */
+export function approvalsAt(plan: Pick<PlanSummary, "approvals">, now: number): number {
+  return plan.approvals.filter((one) => Date.parse(one.expires) > now).length;
+}
+
 /** The state of a plan, in words. */
-export function stateText(plan: Pick<PlanSummary, "state" | "approvals" | "needed">): string {
+export function stateText(plan: Pick<PlanSummary, "state" | "approvals" | "needed">, now = Date.now()): string {
   const text = STATES[plan.state];
   const isOpen = plan.state === "waiting" && plan.needed > 1;
-  return isOpen ? `${text}: ${plan.approvals.length} of ${plan.needed}` : text;
+  return isOpen ? `${text}: ${approvalsAt(plan, now)} of ${plan.needed}` : text;
 }
 
 /** What became of a run, in words. */
