@@ -46,7 +46,7 @@ JOB: dict[str, Any] = {
     "state": "running",
     "done": 4200,
     "total": 10_200,
-    "noun": "tag",
+    "noun": "tags",
     "message": None,
     "advice": None,
     "result": None,
@@ -270,6 +270,7 @@ class Mock:
             "offset": offset,
             "rows": [self.change(image(at)) for at in range(offset, min(total, offset + limit))],
             "read": _READ,
+            "unread": 0,
             "command": "dregutil ls --columns age,size,pulled",
         }
 

@@ -252,9 +252,11 @@ _SCROLL = """async () => {
 def test_a_million_rows_are_scrolled_in_frames_of_50_ms_and_answers_of_2_mb(opened: Opened, mock: Mock) -> None:
     with opened("/images", width=1600) as shown:
         ready(shown, "images")
-        found: list[dict[str, Any]] = [shown.evaluate(_SCROLL) for _ in range(3)]
-        assert max(one["rows"] for one in found) < 60
-        slowest = [sorted(one["frames"])[-3] for one in found]  # of 240, which another process may hold up
+        slowest: list[float] = []
+        while not slowest or (min(slowest) > 50 and len(slowest) < 3):  # ms; another process may hold some up
+            found: dict[str, Any] = shown.evaluate(_SCROLL)
+            assert found["rows"] < 60
+            slowest.append(sorted(found["frames"])[-3])  # of 240
         assert min(slowest) <= 50, slowest
         shown.locator("[role=grid]").focus()
         shown.keyboard.press("End")

@@ -165,7 +165,7 @@ describe("times, ages and states", () => {
     const job = (kind: string, state: string): Job => ({ kind, state }) as Job;
     const all = [job("refresh", "running"), job("apply", "done"), job("plan", "waiting"), job("undo", "running")];
     expect(activeOf(all).map((one) => one.kind)).toEqual(["undo", "refresh", "plan"]);
-    expect(progressText({ done: 1, total: 2, noun: "tag" })).toBe("1 of 2 tags");
+    expect(progressText({ done: 1, total: 2, noun: "tags" })).toBe("1 of 2 tags");
     expect(progressText({ done: 0, total: 0, noun: "" })).toBe("");
   });
 });

@@ -14,10 +14,11 @@ interface Props {
   onClose: () => void;
 }
 
-export function CarryOut({ detail: { summary }, onStarted, onClose }: Props) {
+export function CarryOut({ detail: { summary, plan }, onStarted, onClose }: Props) {
   const failure = useSignal<Refused | null>(null);
   const typed = useSignal("");
-  const needsNumber = failure.value !== null && asksForNumber(failure.value);
+  const wants = plan.confirm_tags ?? null;
+  const needsNumber = wants !== null || (failure.value !== null && asksForNumber(failure.value));
   const tags = numberOf(typed.value);
 
   async function carryOut(event: Event): Promise<void> {
@@ -32,13 +33,19 @@ export function CarryOut({ detail: { summary }, onStarted, onClose }: Props) {
   return (
     <Dialog title="Carry this plan out?" onClose={onClose}>
       <p>
-        It removes <strong>{removesText(summary.tags, summary.untagged)}</strong> and frees{" "}
+        It removes <strong>{removesText(wants ?? summary.tags, summary.untagged)}</strong> and frees{" "}
         {sizeOr(summary.frees, summary.exact)} when the registry collects its garbage. Until then the run can be undone.
       </p>
       <p>
         Plan <code>{summary.sum}</code>
       </p>
       <p>Everything is read once more before it is removed; what has changed meanwhile stays.</p>
+      {wants !== null && (
+        <p>
+          <strong>More than half goes</strong> of what <bdi>{plan.most_of.slice(0, 3).join(", ")}</bdi>
+          {plan.most_of.length > 3 && " and more"} has.
+        </p>
+      )}
       <Failure error={failure.value} />
       <form class="actions" onSubmit={(event) => void carryOut(event)}>
         {needsNumber && (

@@ -84,6 +84,8 @@ export function Images() {
             As read <When when={shown.read.value} />.
           </>
         )}
+        {shown.unread.value > 0 &&
+          ` The contents of ${plural(shown.unread.value, "tag")} are not known: the others free at most what is shown.`}
       </p>
       <Command command={shown.command.value} />
     </div>

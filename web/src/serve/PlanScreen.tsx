@@ -134,12 +134,18 @@ function Approvals({ detail: { summary, why_not } }: { detail: PlanDetail }) {
       )}
       {!isOver && (
         <p role="status">
-          {missing > 0 ? `${missing === 1 ? "1 approval is" : `${missing} approvals are`} missing. ` : "None is missing. "}
-          {why_not}
+          {approvalText(missing, why_not)}
         </p>
       )}
     </section>
   );
+}
+
+/** How many approvals are missing, and why the person may not go on; the server's words may say both. */
+function approvalText(missing: number, whyNot: string | null): string {
+  if (whyNot?.includes("missing")) return `${whyNot}.`;
+  const text = missing === 0 ? "None is missing." : `${missing === 1 ? "1 approval is" : `${missing} approvals are`} missing.`;
+  return whyNot === null ? text : `${text} Now: ${whyNot}.`;
 }
 
 interface ActionsProps {

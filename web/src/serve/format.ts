@@ -56,8 +56,8 @@ export function removesText(tags: number, untagged: number): string {
 
 /** How far a job is; empty if it does not say. */
 export function progressText(job: Pick<Job, "done" | "total" | "noun">): string {
-  if (job.total > 0) return `${numberText(job.done)} of ${plural(job.total, job.noun || "step")}`;
-  return job.done > 0 ? plural(job.done, job.noun || "step") : "";
+  if (job.total > 0) return `${numberText(job.done)} of ${numberText(job.total)} ${job.noun}`.trim();
+  return job.done > 0 ? `${numberText(job.done)} ${job.noun}`.trim() : "";
 }
 
 const STATES: Record<PlanSummary["state"], string> = {
@@ -65,7 +65,7 @@ const STATES: Record<PlanSummary["state"], string> = {
   approved: "approved",
   running: "is carried out now",
   done: "carried out",
-  failed: "failed",
+  failed: "its run did not end",
   expired: "its approval expired",
   superseded: "a newer plan takes its place",
 };

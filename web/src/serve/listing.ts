@@ -16,6 +16,7 @@ export class Listing {
   readonly error = signal<Refused | null>(null);
   readonly command = signal<string | null>(null);
   readonly read = signal<string | null>(null);
+  readonly unread = signal(0);
   /** How many pages were answered: who draws rows draws them again. */
   readonly round = signal(0);
   /** The rows that were needed last. */
@@ -81,6 +82,7 @@ export class Listing {
       this.total.value = answer.total;
       this.command.value = answer.command;
       this.read.value = answer.read;
+      this.unread.value = answer.unread;
       this.error.value = null;
       this.round.value += 1;
     } catch (error) {

@@ -91,6 +91,8 @@ export interface ImagePage {
   offset: number;
   rows: Image[];
   read: Time | null;
+  /** Tags whose contents are not known. */
+  unread: number;
   command: string | null;
 }
 
@@ -152,6 +154,9 @@ export interface FullPlan extends Plan {
   untagged: number;
   signature_tags: number;
   held_back: number;
+  /** Where more than half goes, the number of tags that a person must type. */
+  confirm_tags: number | null;
+  most_of: string[];
   frees: number;
   exact: boolean;
   because: string;
