@@ -47,6 +47,7 @@ class PlanMaking:
     def __init__(self, plans: Plans) -> None:
         self._plans = plans
         self._site = plans.site
+        self._last = ""  # the job of the policy's newest plan
 
     async def of_policy(self, by: str | None) -> Job:
         """Begin the plan of the policy. Raises RequestError (409 without a policy)."""
@@ -55,6 +56,7 @@ class PlanMaking:
             raise RequestError(409, "no policy is configured", "start the server with -f FILE")
         wanted = _Wanted(f"policy {Path(policy).name}", "policy", by, ("cleanup", "-f", policy))
         job = await self._start("plan what the policy removes", wanted)
+        self._last = job.id
         self._site.images.build_after(job)  # with its verdicts
         return job
 
@@ -76,8 +78,12 @@ class PlanMaking:
         has_policy = self._site.asked.policy is not None
         if not has_policy or not self._site.images.is_there:
             await self._site.images.build()
-        if has_policy and self._site.jobs.pending("plan") is None:
+        if has_policy and not self._is_waiting():
             await self.of_policy(None)
+
+    def _is_waiting(self) -> bool:
+        """Whether a plan of the policy is to be made that has not begun."""
+        return any(job.id == self._last and job.state == "waiting" for job in self._site.jobs.all)
 
     async def _start(self, what: str, wanted: _Wanted) -> Job:
         beside = self._site.folder.work / f"plan-{secrets.token_hex(8)}"
