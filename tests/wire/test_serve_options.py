@@ -1,0 +1,107 @@
+"""How `dregutil serve` may be started, and what it refuses."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from documents import commands
+from dregutil.cli import run
+from program import Program
+from serving import Serving, sent
+
+NOBODY = "http://127.0.0.1:1"
+PROXY = ("--user-header", "X-User", "--trusted-proxy", "127.0.0.0/30", "--viewer", "*", "--approver", "anna")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("--addr 0.0.0.0:0", "others could reach this"),
+        ("--addr [::]:0", "others could reach this"),
+        ("--addr registry.example.com:0", "others could reach this"),
+        ("--addr 127.0.0.1", "not an address"),
+        ("--addr 127.0.0.1:99999", "not an address"),
+        ("--user-header X-User --viewer *", "--trusted-proxy"),
+        ("--user-header X-User --trusted-proxy 127.0.0.1", "nobody may look"),
+        ("--user-header X-User --trusted-proxy 127.0.0.1/33 --viewer *", "not an address"),
+        ("--user-header X:User --trusted-proxy 127.0.0.1 --viewer *", "not the name of a header"),
+        ("--trusted-proxy 127.0.0.1", "without --user-header"),
+        ("--viewer anna", "without --user-header"),
+        ("--approvals 2", "without --user-header"),
+        ("--approvals 0", "at least one person"),
+        ("--refresh-every soon", "soon"),
+        ("--repositories-from -", "standard input"),
+        ("--user-header= ", "empty name"),
+    ],
+)
+def test_what_would_not_be_safe_or_clear_is_refused(
+    options: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["-reg", NOBODY, "-c", "None", "--state-dir", str(tmp_path), "serve", *options.split()])
+    assert code == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        found = Program(NOBODY, tmp_path).run("serve", "--addr", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert found.returncode == 2
+    assert "Address already in use" in found.stderr or "address already in use" in found.stderr
+
+
+def test_one_serve_runs_for_a_registry_and_its_files_are_for_its_owner_alone(tmp_path: Path) -> None:
+    program = Program(NOBODY, tmp_path)
+    with Serving(program, ("--refresh-every", "0")):
+        again = program.run("serve", "--addr", "127.0.0.1:0")
+        assert again.returncode == 5, again.stderr
+        assert "another `dregutil serve` is running" in again.stderr
+        for path in (program.state / "serve").rglob("*"):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            assert mode & 0o077 == 0, f"{path} {mode:o}"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_ends_it_in_good_order(name: str, tmp_path: Path) -> None:
+    serving = Serving(Program(NOBODY, tmp_path), ("--refresh-every", "0"))
+    serving.start()
+    assert serving.end(signal.Signals[name]) == 0
+    assert "Traceback" not in serving.log
+
+
+def test_behind_a_proxy_no_token_is_printed_and_roles_are_those_of_the_options(tmp_path: Path) -> None:
+    with Serving(Program(NOBODY, tmp_path), (*PROXY, "--approvals", "2")) as serving:
+        assert "token" not in serving.log
+        anna = serving.get("session", X_User="anna").json
+        assert (anna["roles"], anna["approvals"]) == (["viewer", "planner", "approver"], 2)
+        assert serving.get("session", X_User="eve").json["roles"] == ["viewer"]
+        assert sent(serving.port, "GET", "/", {"X-User": "anna"}, source="127.0.0.7").status == 403
+
+
+def test_the_process_that_serves_loads_nothing_that_reaches_a_registry(tmp_path: Path) -> None:
+    program = Program(NOBODY, tmp_path)
+    text = (
+        "import sys; sys.argv = sys.argv[1:]\n"
+        "import dregutil.cli.commands.serve\n"
+        "print(*[name for name in sys.modules if name.startswith('dregutil.')])"
+    )
+    found = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, cwd=program.folder)
+    loaded = found.stdout.split()
+    assert "dregutil.serve.app" in loaded
+    rooms = ("dregutil.apply", "dregutil.clusters", "dregutil.registry.", "dregutil.session", "dregutil.notify")
+    assert not [name for name in loaded if name.startswith(rooms)]
+
+
+@pytest.mark.parametrize("line", commands("docs/serve.md"))
+def test_every_way_to_start_it_that_is_documented_starts(line: str, tmp_path: Path) -> None:
+    program, *words = shlex.split(line)
+    assert (program, words[0]) == ("dregutil", "serve")
+    with Serving(Program(NOBODY, tmp_path), tuple(words[1:])) as serving:
+        assert sent(serving.port, "GET", "/healthz").body == b"ok\n"
