@@ -76,7 +76,7 @@ class Shelf:
             {Repository(name): {Tag(tag): on for tag, on in found.items()} for name, found in tags.items()}
         )
         path = folder / "serve" / "images.sqlite"
-        build_index(path, Known(REGISTRY, inventory, self.database, now=NOW, **known))
+        build_index(path, Known(REGISTRY, inventory, self.database, **{"now": NOW, **known}))
         index = ImageIndex.open(path)
         assert index is not None
         return index

@@ -66,6 +66,9 @@ REMOVED = {Repository("a"): {Tag("v1"): (WEB, "late"), Tag("A"): (API, "old")}}
 VERDICTS = Verdicts(REMOVED, lambda name: name.startswith("shop"))
 
 
+Registry = Mapping[str, Mapping[str, Digest]]
+
+
 def read_or_advice(text: str) -> tuple[Query | None, str]:
     try:
         return parse_query(text), ""
@@ -79,11 +82,15 @@ def pulls(repository: Repository) -> RepositoryPulls:
 
 
 @pytest.mark.property
-@given(REGISTRIES, QUERIES, st.sampled_from(SORTS), st.booleans(), st.integers(0, 5), st.integers(0, 4))
+@given(st.none() | REGISTRIES, REGISTRIES, QUERIES, st.sampled_from(SORTS), st.booleans(), st.integers(0, 5))
 def test_a_search_finds_what_a_loop_over_all_rows_finds(
-    tags: Mapping[str, Mapping[str, Digest]], query: Query, sort: str, is_descending: bool, offset: int, limit: int
+    former: Registry | None, tags: Registry, query: Query, sort: str, is_descending: bool, offset: int
 ) -> None:
+    """Also where an earlier index was taken over."""
+    limit = 4
     with tempfile.TemporaryDirectory() as folder:
+        if former is not None:
+            SHELF.build(Path(folder), former, now=ago(2)).close()
         index = SHELF.build(Path(folder), tags, holds=HELD, verdicts=VERDICTS, pulls=pulls)
         searcher = Searcher(index)
         everything = searcher.search(Query(), limit=1000).rows
@@ -99,7 +106,7 @@ def test_a_search_finds_what_a_loop_over_all_rows_finds(
 
 @pytest.mark.property
 @given(REGISTRIES, st.sampled_from(["shop/web:1.0", "a:A", "a-b"]))
-def test_a_base_is_found_by_its_layers(tags: Mapping[str, Mapping[str, Digest]], base: str) -> None:
+def test_a_base_is_found_by_its_layers(tags: Registry, base: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         searcher = Searcher(SHELF.build(Path(folder), tags))
         query = Query(bases=(Reference.parse(base),))

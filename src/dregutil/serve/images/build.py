@@ -16,7 +16,6 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
@@ -29,18 +28,20 @@ from dregutil.pulls.evidence import last_pull
 from dregutil.pulls.pull import RepositoryPulls
 from dregutil.retention.holds import Holds
 from dregutil.serve.images.facts import ImageFacts, Verdicts, facts_of, full_chains
+from dregutil.serve.images.former import Former
 from dregutil.serve.images.freed import freed_by_tags
-from dregutil.serve.images.schema import AFTERWARDS, LAST, TABLES, UNKNOWN, VERSION, Terms, packed_rows
+from dregutil.serve.images.schema import AFTERWARDS, LAST, TABLES, UNKNOWN, VERSION, Terms, joined
 
 __all__ = ["Known", "build_index"]
 
 _CHUNK = 16_384  # tags in a row of `names`
 _AT_ONCE = 2_000  # rows written at once
+_MOST_SHARED = 50_000  # texts whose numbers are known
 _PRAGMAS = (
     "page_size = 16384",
     "journal_mode = OFF",
     "synchronous = OFF",
-    "cache_size = -65536",
+    "cache_size = -32768",
     "temp_store = FILE",
 )
 _ORDERED = {
@@ -60,7 +61,7 @@ _INSERT = {
     "ordered": "INSERT INTO ordered VALUES (?, ?, ?)",
     "valued": "INSERT INTO valued VALUES (?, ?)",
     "platform": "INSERT INTO platform VALUES (?)",
-    "property": "INSERT INTO temp.property VALUES (?, ?, ?)",
+    "property": "INSERT INTO temp.property VALUES (?, ?)",
     "posting": "INSERT INTO posting VALUES (?, ?, ?)",
 }
 
@@ -87,22 +88,32 @@ def build_index(path: Path, known: Known, on_progress: Callable[[int, int], None
     link = others_link(path.parent)
     if link is not None:
         raise CacheError(f"the index of images is not kept in {path.parent}: {link} is a link of another user")
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         make_private_folder(path.parent)
         for left in path.parent.glob(f".{path.name}.*"):
             left.unlink()  # of one that was killed: there is one at a time
-        create_private(beside)
-        try:
-            with contextlib.closing(sqlite3.connect(beside, isolation_level=None)) as connection:
-                number = _Builder(connection, known, on_progress).build()
-            _sync(beside)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with contextlib.closing(Former.open(path, known.registry, known.now)) as former:
+            try:
+                return _replace(path, known, former, on_progress)
+            except CacheError:
+                if former.salt is None:
+                    raise
+        return _replace(path, known, Former(None), on_progress)  # the former one is damaged
     except (OSError, sqlite3.Error) as error:
         why = getattr(error, "strerror", None) or error
         raise CacheError(f"the index of images {path} cannot be written: {why}") from error
+
+
+def _replace(path: Path, known: Known, former: Former, on_progress: Callable[[int, int], None]) -> int:
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    create_private(beside)
+    try:
+        with contextlib.closing(sqlite3.connect(beside, isolation_level=None)) as connection:
+            number = _Builder(connection, known, former, on_progress).build()
+        _sync(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
     return number
 
 
@@ -115,13 +126,21 @@ def _sync(path: Path) -> None:
 
 
 class _Builder:
-    def __init__(self, connection: sqlite3.Connection, known: Known, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        known: Known,
+        former: Former,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
         self._connection = connection
         self._known = known
         self._on_progress = on_progress
-        self._salt = secrets.token_bytes(16)
+        self._former = former
+        self._salt = former.salt or secrets.token_bytes(16)
         self._terms = Terms(self._salt)
         self._shared: dict[str, int] = {}
+        self._texts = 0
         self._platforms: set[str] = set()
         self._unread = 0
         self._number = known.inventory.tag_count
@@ -135,7 +154,7 @@ class _Builder:
         self._connection.execute("BEGIN")
         for statement in TABLES:
             self._connection.execute(statement)
-        self._connection.execute("CREATE TEMP TABLE property (term INTEGER, row INTEGER, is_kept INTEGER)")
+        self._connection.execute("CREATE TEMP TABLE property (term INTEGER, row INTEGER)")
         self._write_rows()
         self._write_columns()
         self._write_postings()
@@ -166,7 +185,8 @@ class _Builder:
         facts: dict[Digest, ImageFacts] = {}
         rows, properties = [], []
         for row, (tag, digest) in enumerate(tags, first):
-            found = facts.get(digest) or facts.setdefault(digest, self._facts(digest))
+            former = self._former.take(repository, tag, digest, row)
+            found = former or facts.get(digest) or facts.setdefault(digest, self._facts(digest))
             pull = last_pull(pulls, tag, digest, found.below)
             verdict, because = verdict_of(tag, digest)
             is_held = known.holds.on(repository, tag, digest) is not None
@@ -180,7 +200,7 @@ class _Builder:
                     None if pull is None else int(pull.at.timestamp()),
                     found.size,
                     None if freed[row] == UNKNOWN else freed[row],
-                    self._text("\n".join(found.platforms)),
+                    self._text(joined(found.platforms)),
                     verdict,
                     self._text(because),
                     is_held,
@@ -188,8 +208,7 @@ class _Builder:
                     " ".join(found.below) or None,
                 )
             )
-            properties += [(term, row, 1) for term in found.terms]
-            properties += [(chain, row, is_full) for chain, is_full in found.chains.items()]
+            properties += [] if former is not None else [(term, row) for term in (*found.terms, *found.chains)]
             self._note(tag, found, verdict, is_held=is_held)
         self._insert("image", rows)
         self._insert("property", properties)
@@ -224,8 +243,11 @@ class _Builder:
         if not text:
             return None
         if text not in self._shared:
-            self._shared[text] = len(self._shared)
-            self._insert("shared", [(self._shared[text], text)])
+            if len(self._shared) >= _MOST_SHARED:
+                self._shared.clear()
+            self._shared[text] = self._texts
+            self._insert("shared", [(self._texts, text.encode(errors="backslashreplace").decode())])
+            self._texts += 1
         return self._shared[text]
 
     def _write_columns(self) -> None:
@@ -237,16 +259,8 @@ class _Builder:
             self._insert("ordered", [(name, known[name], rows.tobytes())])
 
     def _write_postings(self) -> None:
-        """Sort the properties of all rows, and write those that are asked for: layers from the base on only where some
-        image has no others."""
-        found = self._connection.execute("SELECT term, row, is_kept FROM temp.property ORDER BY term, row")
-        for number, (term, group) in enumerate(groupby(found, key=itemgetter(0))):
-            rows = [*group]
-            if any(map(itemgetter(2), rows)):
-                numbers = [*dict.fromkeys(map(itemgetter(1), rows))]
-                self._insert("posting", [(term, len(numbers), packed_rows(numbers, self._number))])
-            if number % 100_000 == 0:
-                self._on_progress(self._number, self._number)
+        added = self._connection.execute("SELECT term, row FROM temp.property ORDER BY term, row")
+        self._insert("posting", self._former.postings(added, self._number))
         self._connection.execute("DROP TABLE temp.property")
 
     def _write_meta(self) -> None:
@@ -261,6 +275,7 @@ class _Builder:
                 ("unread", self._unread),
                 ("read", None if known.read is None else known.read.timestamp()),
                 ("made", known.now.timestamp()),
+                ("whole", (self._former.whole or known.now).timestamp()),
             ],
         )
 

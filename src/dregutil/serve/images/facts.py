@@ -45,17 +45,18 @@ def facts_of(details: ImageDetails | None, terms: Terms, now: datetime) -> Image
         for number, chain in enumerate(found, 1):
             chains[chain] = chains.get(chain, False) or number == len(found)
     below = tuple(dict.fromkeys(image.digest for image in images if image.digest != details.digest))
+    platforms = tuple(name.encode(errors="backslashreplace").decode() for name in details.platforms)
     properties = [
         *(terms.label(key) for key in details.labels),
         *(terms.label(key, value) for key, value in details.labels.items()),
-        *map(terms.platform, details.platforms),
+        *map(terms.platform, platforms),
         *(terms.layer(layer) for image in images for layer in image.layers),
         *map(terms.child, below),
     ]
     return ImageFacts(
         None if created is None else int(created.timestamp()),
         details.size,
-        details.platforms,
+        platforms,
         frozenset(properties),
         chains,
         below,

@@ -20,6 +20,14 @@ _Place = tuple[Repository, Digest]
 def freed_by_tags(database: ContentDatabase, inventory: Inventory, registry: str) -> array[int]:
     """The bytes of each tag, in the order of repositories and tags; UNKNOWN of one whose contents were not read.
     `registry` is its identity. Raises CacheError."""
+    found = _freed(database, inventory, registry)
+    with database.guarded():
+        for pragma in ("cache_size = -8192", "temp.cache_size = -2048", "shrink_memory"):
+            database.connection.execute(f"PRAGMA {pragma}")  # what measured needs memory no longer
+    return found
+
+
+def _freed(database: ContentDatabase, inventory: Inventory, registry: str) -> array[int]:
     usage = DiskUsage(database, inventory.keyed())
     unread = {*usage.missing()}
     _add_referrers(usage, database, ReferrerLists(database, registry))

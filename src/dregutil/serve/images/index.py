@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 from array import array
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from dregutil.errors import CacheError
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.serve.images.flags import Order
-from dregutil.serve.images.schema import KEEP, ORDERS, REMOVE, VERSION, Terms, unpacked_rows
+from dregutil.serve.images.schema import KEEP, ORDERS, REMOVE, VERSION, Terms, listed, unpacked_rows
 
 __all__ = ["ImageIndex", "ImageRow"]
 
@@ -53,7 +53,8 @@ class ImageIndex:
     """One index. It stays readable when another has taken its place. Used by one thread at a time.
 
     `rows` counts the tags, `unread` those of which the contents are not known; `read` is when the tags were read,
-    `made` when the index was. Every method raises CacheError if the file is damaged.
+    `made` when the index was, `whole` when the contents of all images were last read for it. Every method raises
+    CacheError if the file is damaged.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
@@ -67,8 +68,10 @@ class ImageIndex:
             self.rows: int = meta["rows"]
             self.unread: int = meta["unread"]
             self.made = _moment(meta["made"])
+            self.whole = _moment(meta["whole"])
             self.read = None if meta["read"] is None else _moment(meta["read"])
-            self.terms = Terms(meta["salt"])
+            self.salt: bytes = meta["salt"]
+            self.terms = Terms(self.salt)
 
     @classmethod
     def open(cls, path: Path) -> Self | None:
@@ -105,8 +108,8 @@ class ImageIndex:
 
     def names(self) -> Iterator[tuple[int, int, bytes]]:
         """The tags in lower case, each after a newline: some rows at a time, with the first and how many they are."""
-        with self._guarded(), closing(self._connection.cursor()) as cursor:
-            yield from cursor.execute("SELECT first, rows, lines FROM names ORDER BY first")
+        with self._guarded():
+            yield from self._connection.execute("SELECT first, rows, lines FROM names ORDER BY first")
 
     def order(self, name: str) -> Order:
         """The rows by one of ORDERS, or as they are: by repository and tag."""
@@ -177,6 +180,21 @@ class ImageIndex:
             raise self._unusable("rows are missing")
         return [found[row] for row in rows]
 
+    def stored(self) -> Generator[tuple[Any, ...], None, None]:
+        """All rows in their order, for an index that takes them over: the number, repository, tag, key of the digest,
+        date, size, platforms, layers and children of each."""
+        with self._guarded():
+            yield from self._connection.execute(
+                "SELECT image.id, name, tag, digest, created, size, text, chains, below FROM image"
+                " JOIN repository ON repository.id = image.repository LEFT JOIN shared ON shared.id = platforms"
+                " ORDER BY image.id"
+            )
+
+    def postings(self) -> Iterator[tuple[int, int, bytes]]:
+        """All properties in order, each with the number of its rows, and these as they are kept."""
+        with self._guarded():
+            yield from self._connection.execute("SELECT term, number, rows FROM posting ORDER BY term")
+
     def _one(self, query: str, value: object) -> tuple[Any, ...]:
         found: tuple[Any, ...] | None = self._connection.execute(query, (value,)).fetchone()
         if found is None:
@@ -204,7 +222,7 @@ def _image(row: tuple[Any, ...]) -> ImageRow:
         None if pulled is None else _moment(pulled),
         size,
         frees,
-        tuple(platforms.split("\n")) if platforms else (),
+        listed(platforms),
         _VERDICTS.get(verdict),
         because,
         bool(held),

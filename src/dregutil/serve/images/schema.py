@@ -8,6 +8,7 @@ tag, from 0. What is looked at for a million rows at once is one value a row in 
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import zlib
 from array import array
@@ -25,6 +26,8 @@ __all__ = [
     "UNKNOWN",
     "VERSION",
     "Terms",
+    "joined",
+    "listed",
     "packed_rows",
     "unpacked_rows",
 ]
@@ -56,7 +59,7 @@ TABLES = (
     "CREATE TABLE image (id INTEGER PRIMARY KEY, repository INTEGER NOT NULL, tag TEXT NOT NULL, digest BLOB NOT NULL,"
     " created INTEGER, pulled INTEGER, size INTEGER, frees INTEGER, platforms INTEGER, verdict INTEGER NOT NULL,"
     " because INTEGER, held INTEGER NOT NULL, chains BLOB, below TEXT)",
-    # Texts that many rows share: platforms, separated by newlines, and reasons.
+    # Texts that many rows share: platforms, as JSON, and reasons.
     "CREATE TABLE shared (id INTEGER PRIMARY KEY, text TEXT NOT NULL)",
     # The tags of some rows in lower case, each after a newline.
     "CREATE TABLE names (first INTEGER PRIMARY KEY, rows INTEGER NOT NULL, lines BLOB NOT NULL)",
@@ -75,7 +78,7 @@ class Terms:
     """The number of each property: 63 bits of a keyed hash, so that nobody can make two labels that share one. `salt`
     is the index's own key. What was hashed lately is not hashed again."""
 
-    _MOST_KNOWN = 200_000
+    _MOST_KNOWN = 50_000
 
     def __init__(self, salt: bytes) -> None:
         self._salt = salt
@@ -115,6 +118,15 @@ class Terms:
             if len(raw) < 300:
                 self._known[raw] = known
         return known
+
+
+def joined(texts: Sequence[str]) -> str:
+    """Texts as one, that `listed` takes apart; empty for none."""
+    return json.dumps(texts) if texts else ""
+
+
+def listed(text: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text else ()
 
 
 def packed_rows(rows: Sequence[int], number: int) -> bytes:
