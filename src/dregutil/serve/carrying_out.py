@@ -70,9 +70,10 @@ class CarryingOut:
         if seen.header.undoes:
             raise RequestError(409, "this run is an undo", f"undo the run that it put back: {seen.header.undoes}")
         chosen = [] if images is None else _parse_removed(images)
-        await self._check_alone()
         what = f"put back {len(chosen):,} of the images of {run}" if chosen else f"put back what {run} removed"
-        job = await self._begin("undo", what, person, ("undo", "-y", run, *chosen), run)
+        async with self._plans.lock:
+            await self._check_alone()
+            job = await self._begin("undo", what, person, ("undo", "-y", run, *chosen), run)
         self._follow(job)
         return job
 
@@ -81,11 +82,12 @@ class CarryingOut:
         records = self._plans.records
         if await asyncio.to_thread(records.find, run) is None:
             raise RequestError(404, "there is no such run on this registry")
-        await self._check_alone()
-        words = await asyncio.to_thread(records.continues, run)
-        if words is None:
-            raise RequestError(409, "this run has nothing left to do, or is undone")
-        job = await self._begin("resume", f"continue {run}", person, (*words, "-y"), run)
+        async with self._plans.lock:
+            await self._check_alone()
+            words = await asyncio.to_thread(records.continues, run)
+            if words is None:
+                raise RequestError(409, "this run has nothing left to do, or is undone")
+            job = await self._begin("resume", f"continue {run}", person, (*words, "-y"), run)
         self._follow(job)
         return job
 

@@ -229,6 +229,10 @@ class PlanStore:
             is_replaced = plan.replaced is not None and now - plan.replaced > _REPLACED_FOR
             if is_old or is_replaced or number >= _MOST - len(kept):
                 self.remove(plan.sum)
+        for path in self.folder.glob("*.images"):  # the selections that plans were made of
+            with contextlib.suppress(OSError):
+                if now.timestamp() - path.stat().st_mtime > _KEPT_FOR.total_seconds():
+                    path.unlink()
 
     def _path(self, sum_: str, suffix: str) -> Path:
         found = parse_sum(sum_)

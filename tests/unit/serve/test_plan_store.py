@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -152,8 +153,13 @@ def test_what_cannot_be_written_did_not_happen(store: PlanStore, monkeypatch: py
 def test_old_plans_go_and_those_in_use_stay(store: PlanStore) -> None:
     made = [added(store, plan(made=NOW - timedelta(days=day))) for day in (40, 31, 2, 1)]
     store.put(msgspec.structs.replace(made[2], replaced=NOW - timedelta(days=1, seconds=1)))
+    for name, days in (("old.images", 31), ("new.images", 1)):
+        (store.folder / name).touch()
+        when = (NOW - timedelta(days=days)).timestamp()
+        os.utime(store.folder / name, (when, when))
     store.prune(NOW, kept={made[0].sum})
     assert [one.sum for one in store.all] == [made[3].sum, made[0].sum]
+    assert [path.name for path in store.folder.glob("*.images")] == ["new.images"]
     assert len(again(store).all) == 2
 
 
