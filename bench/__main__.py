@@ -22,6 +22,7 @@ QUICK: dict[str, list[str] | None] = {
     "inventory": ["1000000"],
     "du": ["10200", "200000"],
     "report": ["10200"],
+    "serve": ["20000"],
     "plan": [],
     "retention": ["200", "500"],
     "storage": [],

@@ -1,0 +1,99 @@
+"""Searches over HTTP in an index that is there: a server needs no registry to answer. Names of others are only text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from dregutil.oci.names import Repository, Tag
+from dregutil.serve.files import ServeFolder
+from dregutil.serve.images.facts import Verdicts
+from indexed import Shelf, ago
+from program import Program
+from servers import free_port
+from serving import Serving
+
+LONG = "ü" * 10_000
+EVIL = "\u202e<script>alert(1)</script>\x1b[2J"
+LABELS = {"team": "web", EVIL: EVIL, "long": LONG, '"': "\\"}
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    """Of a registry that is not there, with the index that an earlier server left."""
+    program = Program(f"http://127.0.0.1:{free_port()}", tmp_path)
+    shelf = Shelf()
+    tags = {
+        "shop/web": {"1.0": shelf.image(["a", "b"], labels=LABELS, created=ago(9), platform=f"linux/{EVIL}{LONG}")},
+        "shop/api": {f"1.{number}": shelf.image(["a"], created=ago(number)) for number in range(40)},
+    }
+    because = f"{EVIL}: beyond last: 1 {LONG}"
+    removed = {Repository("shop/web"): {Tag("1.0"): (tags["shop/web"]["1.0"], because)}}
+    index = shelf.build(tmp_path, tags, verdicts=Verdicts(removed))
+    index.close()
+    place = ServeFolder(program.state, program.url.removeprefix("http://"))
+    place.path.mkdir(parents=True, mode=0o700)
+    (tmp_path / "serve" / "images.sqlite").replace(place.images)
+    with Serving(program, ("-c", "cache.json", "--refresh-every", "0")) as found:
+        yield found
+
+
+def images(serving: Serving, query: str, more: str = "") -> dict[str, Any]:
+    answered = serving.get(f"images?q={quote(query)}{more}")
+    assert answered.status == 200, answered
+    found: dict[str, Any] = answered.json
+    return found
+
+
+def test_what_others_wrote_is_found_and_shown_as_text(serving: Serving) -> None:
+    for query in (f'label:"{EVIL}"', f'label:"{EVIL}={EVIL}"', 'label:"\\"=\\\\"', "is:remove"):
+        assert [row["image"] for row in images(serving, query)["rows"]] == ["shop/web:1.0"], query
+    body = serving.get("images?q=shop/web").body.decode()
+    assert not {*body} & {"\u202e", "\x1b", "\n"}
+    assert len(body) < 3000
+    (row,) = json.loads(body)["rows"]
+    assert row["because"].startswith("\\u202e<script>alert(1)</script>\\x1b[2J: beyond last: 1")
+    assert (len(row["because"]), len(row["platforms"])) == (300, 1)
+
+
+def test_pages_follow_one_another_in_every_order(serving: Serving) -> None:
+    for sort in ("name", "created", "pulled", "size", "frees", "repository"):
+        for descending in (0, 1):
+            pages = [
+                images(serving, "shop", f"&sort={sort}&desc={descending}&offset={offset}&limit=9")["rows"]
+                for offset in range(0, 50, 9)
+            ]
+            names = [row["image"] for page in pages for row in page]
+            assert len(names) == len({*names}) == 41, (sort, descending)
+
+
+def test_what_cannot_be_searched_is_refused_with_advice(serving: Serving) -> None:
+    for query in (
+        "older:x",
+        "larger:x",
+        "label:",
+        "is:x",
+        "layer:x",
+        "base::",
+        "digest:x",
+        '"',
+        "a " * 51,
+    ):
+        answered = serving.get(f"images?q={quote(query)}")
+        assert answered.status == 400, query
+        assert answered.json["error"], query
+        assert answered.json["advice"], query
+    for parameters in ("limit=501", "limit=-1", "offset=1e3", "offset=9999999999", "desc=2", "sort=colour", "limit=²"):
+        assert serving.get(f"images?{quote(parameters, safe='=')}").status == 400, parameters
+
+
+def test_a_name_that_looks_like_an_option_reaches_no_command(serving: Serving) -> None:
+    for text in ("--help", "-f", "--state-dir=/tmp", " -x", "a -x", ""):
+        for path in ("why?image=", "timeline?of="):
+            assert serving.get(f"{path}{quote(text)}").status == 400, text
+    assert not list(serving.program.state.glob("**/work/why-*"))
