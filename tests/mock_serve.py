@@ -173,9 +173,9 @@ def _steps() -> list[dict[str, Any]]:
     ]
 
 
-def answers(example: dict[str, Any]) -> dict[str, Any]:
-    """What each path of the API answers; `example` is a report's document."""
-    report = report_document(example)
+def answers(example: dict[str, Any], *, small: bool = True) -> dict[str, Any]:
+    """What each path of the API answers; `example` is a report's document, `small`: the space has one namespace."""
+    report = report_document(example, small=small)
     plan = report["plan"]
     runs = [_run(UNDO, undoes=RUN, removed=0, reclaimable_bytes=None), _run(RUN, unfinished=True)]
     runs += [_run(f"202611{day:02}T020000Z-1a2b3", undone=day % 5 == 0) for day in range(25, 10, -1)]

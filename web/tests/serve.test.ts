@@ -159,7 +159,7 @@ describe("times, ages and states", () => {
     const run = { undone: false, unfinished: false, partly_undone: true, undoes: null, collected: null } as Run;
     expect(runText(run)).toBe("finished, partly undone");
     expect(runText({ ...run, unfinished: true })).toBe("did not end");
-    expect(runText({ ...run, undoes: "r1" })).toBe("put back what r1 removed");
+    expect(runText({ ...run, undoes: "r1" })).toBe("puts back r1");
   });
   it("of jobs: what writes comes first", () => {
     const job = (kind: string, state: string): Job => ({ kind, state }) as Job;

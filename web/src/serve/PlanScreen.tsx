@@ -1,17 +1,18 @@
 // A plan: what it removes and why, who approved it, and carrying it out.
 
 import { useSignal, type Signal } from "@preact/signals";
+import { quoted } from "../command";
 import { PlanTables } from "../PlanTables";
 import { numberText } from "../text";
 import { Refused, post } from "./api";
 import { CarryOut } from "./CarryOut";
 import { Following } from "./Following";
-import { approvalsAt, removesText, sizeOr, stateText } from "./format";
+import { approvalsAt, isOpen, removesText, sizeOr, stateText } from "./format";
 import { active, changed } from "./jobs";
 import type { Job, PlanDetail } from "./model";
 import { Command, Failure, Read, Title, When } from "./parts";
 import { runPath } from "./route";
-import { go, may, refused, session, start, useReading } from "./state";
+import { commandFor, go, may, refused, session, start, useReading } from "./state";
 
 const HOLD = 30; // days
 
@@ -22,9 +23,15 @@ export function PlanScreen({ sum }: { sum: string }) {
     <>
       <Title>{found === null ? "Plan" : `Plan: ${found.summary.title}`}</Title>
       <Read of={detail.value}>{(one) => <Shown detail={one} />}</Read>
-      <Command command={found?.command ?? null} what="To carry it out in a terminal" />
+      {found !== null && <SameCommand detail={found} />}
     </>
   );
+}
+
+function SameCommand({ detail: { summary, command } }: { detail: PlanDetail }) {
+  if (isOpen(summary)) return <Command command={command} what="To carry it out in a terminal" />;
+  const name = summary.run === null ? null : quoted(summary.run);
+  return <Command command={commandFor(name === null ? "history" : `history ${name}`)} what="What became of it, in a terminal" />;
 }
 
 function Shown({ detail }: { detail: PlanDetail }) {
@@ -66,7 +73,7 @@ function Shown({ detail }: { detail: PlanDetail }) {
       {isAsked.value && (
         <CarryOut detail={detail} onStarted={(started) => (job.value = started)} onClose={() => (isAsked.value = false)} />
       )}
-      <PlanTables plan={plan} extra={may("planner") ? (image) => <HoldButton image={image} onHold={() => void hold(image)} /> : undefined} />
+      <PlanTables plan={plan} extra={may("planner") && isOpen(summary) ? (image) => <HoldButton image={image} onHold={() => void hold(image)} /> : undefined} />
       <LeftOut left={plan.left_out} />
     </>
   );
@@ -119,7 +126,6 @@ function Facts({ detail: { summary, plan } }: { detail: PlanDetail }) {
 
 function Approvals({ detail: { summary, why_not } }: { detail: PlanDetail }) {
   const missing = Math.max(0, summary.needed - approvalsAt(summary, Date.now()));
-  const isOver = summary.state === "done" || summary.state === "superseded";
   return (
     <section aria-labelledby="approvals">
       <h2 id="approvals">Approvals</h2>
@@ -132,7 +138,7 @@ function Approvals({ detail: { summary, why_not } }: { detail: PlanDetail }) {
           ))}
         </ul>
       )}
-      {!isOver && (
+      {isOpen(summary) && (
         <p role="status">
           {approvalText(missing, why_not)}
         </p>
@@ -157,7 +163,7 @@ interface ActionsProps {
 function Actions({ detail, isAsked, onAct }: ActionsProps) {
   const { summary } = detail;
   const user = session.value?.user;
-  const isOpen = summary.state !== "running" && summary.state !== "done";
+  const mayDiscard = (isOpen(summary) || summary.state === "superseded") && (may("approver") || summary.by === user);
   const hasApproved = summary.approvals.some((one) => one.by === user);
   return (
     <p class="actions">
@@ -166,7 +172,7 @@ function Actions({ detail, isAsked, onAct }: ActionsProps) {
           Approve
         </button>
       )}
-      {isOpen && hasApproved && may("approver") && (
+      {isOpen(summary) && hasApproved && may("approver") && (
         <button type="button" onClick={() => onAct("withdraw")}>
           Withdraw my approval
         </button>
@@ -176,7 +182,7 @@ function Actions({ detail, isAsked, onAct }: ActionsProps) {
           Carry out…
         </button>
       )}
-      {isOpen && (may("approver") || summary.by === user) && (
+      {mayDiscard && (
         <button type="button" onClick={() => onAct("discard")}>
           Discard
         </button>

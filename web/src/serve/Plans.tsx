@@ -60,7 +60,7 @@ function PlanList({ plans }: { plans: PlanSummary[] }) {
   const caption = plans.length === 1 ? "1 plan" : `${numberText(plans.length)} plans`;
   return (
     <div class="table" tabIndex={0} role="region" aria-label={caption}>
-      <table class="stacked" role="table">
+      <table class="stacked words" role="table">
         <caption>{caption}</caption>
         <thead role="rowgroup" class="plain">
           <tr role="row">

@@ -41,15 +41,17 @@ export function Runs() {
 
 const COLUMNS = ["Run", "When", "Removed", "Frees", "By", "State", "Command"];
 
+const HEADS: Record<string, string> = { Removed: "n", Frees: "n", Command: "line" };
+
 export function RunTable({ runs, caption, isTitled = false }: { runs: Run[]; caption: string; isTitled?: boolean }) {
   return (
     <div class="table" tabIndex={0} role="region" aria-label={caption}>
-      <table class="stacked" role="table">
+      <table class="stacked words" role="table">
         <caption class={isTitled ? "unseen" : undefined}>{caption}</caption>
         <thead role="rowgroup" class="plain">
           <tr role="row">
             {COLUMNS.map((title) => (
-              <th key={title} scope="col" role="columnheader" class={title === "Removed" || title === "Frees" ? "n" : undefined}>
+              <th key={title} scope="col" role="columnheader" class={HEADS[title]}>
                 {title}
               </th>
             ))}
@@ -87,8 +89,10 @@ function RunRow({ run }: { run: Run }) {
       <td role="cell" data-of="State">
         {run.unfinished ? <strong class="action REMOVE">{runText(run)}</strong> : runText(run)}
       </td>
-      <td role="cell" data-of="Command">
-        <code>{run.command}</code>
+      <td role="cell" class="line" data-of="Command">
+        <code class="one-line" title={run.command}>
+          {run.command}
+        </code>
       </td>
     </tr>
   );

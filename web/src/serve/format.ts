@@ -75,17 +75,22 @@ export function approvalsAt(plan: Pick<PlanSummary, "approvals">, now: number): 
   return plan.approvals.filter((one) => Date.parse(one.expires) > now).length;
 }
 
+/** Whether a plan may still be carried out, with the approvals that it needs. */
+export function isOpen(plan: Pick<PlanSummary, "state">): boolean {
+  return plan.state === "waiting" || plan.state === "approved" || plan.state === "expired";
+}
+
 /** The state of a plan, in words. */
 export function stateText(plan: Pick<PlanSummary, "state" | "approvals" | "needed">, now = Date.now()): string {
   const text = STATES[plan.state];
-  const isOpen = plan.state === "waiting" && plan.needed > 1;
-  return isOpen ? `${text}: ${approvalsAt(plan, now)} of ${plan.needed}` : text;
+  const isCounted = plan.state === "waiting" && plan.needed > 1;
+  return isCounted ? `${text}: ${approvalsAt(plan, now)} of ${plan.needed}` : text;
 }
 
 /** What became of a run, in words. */
 export function runText(run: Run): string {
   if (run.unfinished) return "did not end";
-  if (run.undoes !== null) return `put back what ${run.undoes} removed`;
+  if (run.undoes !== null) return `puts back ${run.undoes}`;
   if (run.undone) return "undone";
   const end = run.collected !== null ? "collected" : "finished";
   return run.partly_undone ? `${end}, partly undone` : end;
