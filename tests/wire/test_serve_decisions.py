@@ -6,11 +6,17 @@ import asyncio
 import json
 import os
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dregutil.journal.store import RunStore
+from dregutil.oci.manifest import OCI_MANIFEST, parse_manifest
+from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.plan.model import Action, Plan, Step, StepKind
+from dregutil.plan.outcome import Intent
 from dregutil.serve.people import Role, Roles
 from serve_inside import BEHIND_PROXY, Inside, inside
 from serving import Answered
@@ -281,3 +287,42 @@ async def test_a_run_that_is_not_recorded_is_none(run: str, tmp_path: Path) -> N
         for verb in ("undo", "resume"):
             assert (await server.post(f"{API}/runs/{run}/{verb}")).status == 404
     assert said(tmp_path) == []
+
+
+async def test_a_run_that_nobody_approved_is_not_continued_where_several_must(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = {}
+    for approved, planner in (
+        ("", ""),
+        ("anna", "paul"),
+        ("anna\npaul", "paul"),
+        ("anna\nvera", ""),
+        ("anna\nbob", "paul"),
+    ):
+        monkeypatch.setenv("DREGUTIL_APPROVED_BY", approved)
+        monkeypatch.setenv("DREGUTIL_PLANNED_BY", planner)
+        runs[await asyncio.to_thread(interrupted, tmp_path)] = approved == "anna\nbob"
+    async with served(tmp_path, **PEOPLE, approvals=2) as server:
+        for run, is_continued in runs.items():
+            answered = await server.post(f"{API}/runs/{run}/resume", X_User="bob")
+            assert answered.status == (202 if is_continued else 409), (run, answered)
+            if is_continued:
+                await ended(server, answered, X_User="bob")
+            else:
+                assert "must approve" in answered.json["error"]
+    assert [one["words"] for one in said(tmp_path)] == [["apply", "--resume", run, "-y"] for run in runs if runs[run]]
+    async with served(tmp_path) as server:
+        assert (await server.post(f"{API}/runs/{next(iter(runs))}/resume")).status == 202, "one approver is enough"
+
+
+def interrupted(state: Path) -> str:
+    """The name of a run that was cut off."""
+    web, now = Repository("shop/web"), datetime.now(UTC)
+    step = Step(1, Action.DELETE, web, Digest.of(b"1"), (Tag("1.0"),), StepKind.IMAGE, "selected")
+    journal = RunStore(state).begin(Plan("registry.example.com", now, "remove-tags", (step,)), now)
+    raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": []}).encode()
+    manifest = parse_manifest(raw, OCI_MANIFEST, Digest.of(raw))
+    asyncio.run(journal.intend(Intent(1, web, (Tag("1.0"),), manifest)))
+    journal.close(None)
+    return journal.run

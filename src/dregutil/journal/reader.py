@@ -99,6 +99,8 @@ def read_header(folder: Path) -> RunHeader:
         is_newer=is_newer,
         images=tuple(line.images),
         plan_sum=line.plan,
+        planned_by=line.planned_by,
+        approved_by=tuple(line.approved_by),
     )
 
 

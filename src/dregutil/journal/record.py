@@ -106,7 +106,8 @@ class RunHeader:
 
     `number`: its place among the runs of the state folder, 0 for those of 2.0.0. `is_damaged`: the first line cannot be
     read, so the run may be on any registry. `is_newer`: a version wrote it that this program cannot read. `images`: the
-    only ones that an undo was to put back, or none for all. `plan_sum` is that of the plan that it carries out.
+    only ones that an undo was to put back, or none for all. `plan_sum` is that of the plan that it carries out,
+    which `planned_by` planned and `approved_by` approved.
     """
 
     run: str
@@ -120,3 +121,5 @@ class RunHeader:
     is_newer: bool = False
     images: tuple[str, ...] = ()
     plan_sum: str = ""
+    planned_by: str = ""
+    approved_by: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from dregutil.serve.model import Job, JobKind
 from dregutil.serve.people import Person
 from dregutil.serve.plan_store import StoredPlan
 from dregutil.serve.plans import BY_ITSELF, Plans
+from dregutil.serve.records import RunSeen
 
 __all__ = ["MOST_TO_UNDO", "CarryingOut"]
 
@@ -80,8 +81,12 @@ class CarryingOut:
     async def resume(self, run: str, person: Person) -> Job:
         """Begin to continue a run that was interrupted. Raises RequestError (404, 409)."""
         records = self._plans.records
-        if await asyncio.to_thread(records.find, run) is None:
+        seen = await asyncio.to_thread(records.find, run)
+        if seen is None:
             raise RequestError(404, "there is no such run on this registry")
+        why = self.why_not_resume(seen)
+        if why is not None:
+            raise RequestError(409, why, f"{self._site.advised('apply', '--resume', run)} continues it, or undo it")
         async with self._plans.lock:
             await self._check_alone()
             words = await asyncio.to_thread(records.continues, run)
@@ -90,6 +95,10 @@ class CarryingOut:
             job = await self._begin("resume", f"continue {run}", person, (*words, "-y"), run)
         self._follow(job)
         return job
+
+    def why_not_resume(self, seen: RunSeen) -> str | None:
+        """Why an interrupted run may not be continued here; None if it may."""
+        return self._plans.why_not_resume(seen.header)
 
     async def _check_alone(self) -> None:
         if self._site.jobs.is_writing or await asyncio.to_thread(self._plans.records.is_busy):

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from dregutil.errors import NotFoundError, PlanRefusedError
+from dregutil.journal.record import RunHeader
 from dregutil.pages.label import label
 from dregutil.serve import approval
 from dregutil.serve.answers import RequestError
@@ -174,6 +175,15 @@ class Plans:
         """The answer to who may not approve or carry out a plan: 409 for its state, 403 for the person."""
         is_over = approval.over(facts, now) is not None or "missing" in why or "already" in why
         return RequestError(409 if is_over else 403, why, "look at the plan again" if is_over else "")
+
+    def why_not_resume(self, run: RunHeader) -> str | None:
+        """Why an interrupted run may not be continued here; None if it may. Where several people must approve, its
+        record names them: of a run that somebody began in a terminal it names nobody."""
+        needed = self.site.options.approvals
+        people = {name for name in run.approved_by if name != run.planned_by and self._may_approve(name)}
+        if run.undoes or needed < 2 or len(people) >= needed:
+            return None
+        return f"{needed} people must approve a removal, and its record names {len(people)} who did"
 
     def _may_approve(self, name: str) -> bool:
         options = self.site.options

@@ -89,7 +89,8 @@ def routes(site: Site, records: Records, lists: Lists, carrying_out: CarryingOut
         seen = await asyncio.to_thread(records.find, request.match_info["run"])
         if seen is None:
             raise RequestError(404, "there is no such run on this registry")
-        return answer(await _detail(site, records, lists, seen, *_page(request)))
+        may_resume = carrying_out.why_not_resume(seen) is None
+        return answer(await _detail(site, records, lists, seen, *_page(request), may_resume=may_resume))
 
     async def removed(request: web.Request) -> web.Response:
         words = request.query.get("q", "").lower().split()
@@ -117,7 +118,9 @@ def routes(site: Site, records: Records, lists: Lists, carrying_out: CarryingOut
     ]
 
 
-async def _detail(site: Site, records: Records, lists: Lists, seen: RunSeen, offset: int, limit: int) -> RunDetail:
+async def _detail(
+    site: Site, records: Records, lists: Lists, seen: RunSeen, offset: int, limit: int, *, may_resume: bool
+) -> RunDetail:
     name = seen.header.run
     row = await lists.run(name)
     steps = await lists.steps(name).part(offset, limit)
@@ -141,7 +144,7 @@ async def _detail(site: Site, records: Records, lists: Lists, seen: RunSeen, off
         offset=offset,
         progress=progress,
         can_undo=can_undo,
-        can_resume=continued is not None,
+        can_resume=may_resume and continued is not None,
         command=command,
     )
 
