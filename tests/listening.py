@@ -31,9 +31,9 @@ ENDPOINT = """notifications:
 """
 
 
-def until(look: Callable[[], _Found]) -> _Found:
-    """What `look` returns once that is true."""
-    end = time.monotonic() + _LONGEST_WAIT
+def until(look: Callable[[], _Found], longest: float = _LONGEST_WAIT) -> _Found:
+    """What `look` returns once that is true, within so many seconds."""
+    end = time.monotonic() + longest
     while time.monotonic() < end:
         if found := look():
             return found

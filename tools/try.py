@@ -1,4 +1,7 @@
-"""`./try`: shows the tool on a temporary registry with a few images."""
+"""`./try`: shows the tool on a temporary registry with a few images.
+
+`./try --serve` opens the pages of one with more in it, and a plan that waits for approval, until Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import contextlib
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,7 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from images import Pusher  # noqa: E402 - the path is set above
+from demo import fill_teams, write_policy  # noqa: E402 - the path is set above
+
+from images import Pusher  # noqa: E402
 from servers import DistributionServer, free_port  # noqa: E402
 
 CACHE = ROOT / ".cache"
@@ -23,13 +30,17 @@ DELETION = ("-e", "REGISTRY_STORAGE_DELETE_ENABLED=true")
 PROGRAM = Path(sys.executable).with_name("dregutil")
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    if arguments not in ([], ["--serve"]):
+        sys.exit(f"./try {' '.join(arguments)}: only --serve can follow")
     folder = Path(tempfile.mkdtemp(prefix="dregutil-try-"))
     try:
         with registry(folder) as (url, server):
             pusher = Pusher(url)
-            fill(pusher)
             host = url.partition("://")[2]
+            if arguments:
+                return serve(host, folder, pusher)
+            fill(pusher)
             good = show(host, folder, pusher)
             if server is not None:
                 good = collect(host, folder, pusher, server) and good
@@ -130,6 +141,32 @@ def show(host: str, folder: Path, pusher: Pusher) -> bool:
     return codes == [0] * len(codes) and whole and back
 
 
+def serve(host: str, folder: Path, pusher: Pusher) -> int:
+    """The pages of a registry with more in it, and one removal in its history; until they are ended."""
+    print(f"== pushing {fill_teams(pusher):,} tags to a temporary registry", flush=True)
+    pusher.close()
+    _run(host, folder, "remove-tags", "-r", "infra/proxy", "-t", "<1.3", "-y")
+    policy = write_policy(folder)
+    print(f"\n$ dregutil serve -f {policy.name}", flush=True)
+    server = subprocess.Popen(
+        [str(PROGRAM), "serve", "--addr", f"127.0.0.1:{_port()}", "-f", str(policy)],
+        cwd=folder,
+        env=_variables(host, folder),
+    )
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, lambda *_: server.send_signal(signal.SIGTERM))  # it ends what it does, and then the registry
+    return server.wait()
+
+
+def _port() -> int:
+    """That of `serve`, or a free one if something has it."""
+    with contextlib.suppress(OSError), socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", 8090))
+        return 8090
+    return free_port()
+
+
 def collect(host: str, folder: Path, pusher: Pusher, server: DistributionServer) -> bool:
     """Remove again, predict the freed space from the storage, and run the registry's own garbage collector."""
     print("\n== now the space: predicted, then freed by the registry's own garbage collector")
@@ -167,10 +204,16 @@ def _run(host: str, folder: Path, *arguments: str) -> int:
     return subprocess.run(
         [str(PROGRAM), *arguments],
         cwd=folder,
-        env={**os.environ, "REGISTRY": host, "DREGUTIL_STATE_DIR": str(folder / "state")},
+        env=_variables(host, folder),
         check=False,
     ).returncode
 
 
+def _variables(host: str, folder: Path) -> dict[str, str]:
+    """A state folder and caches of its own."""
+    own = {"REGISTRY": host, "DREGUTIL_STATE_DIR": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache")}
+    return {**os.environ, **own}
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
