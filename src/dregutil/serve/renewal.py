@@ -20,6 +20,7 @@ __all__ = ["Renewal"]
 _READ_CODES = (0, 3)  # 3: some repositories could not be read, and the rest was
 _SERVER = "dregutil serve"
 _AGAIN_AFTER = 300.0  # seconds, the least between two readings
+_LOOKED_EVERY = 10.0  # seconds
 _ALL = "read all of the registry again"
 
 
@@ -34,17 +35,20 @@ class Renewal:
         self._reported = reported
         self._cache = cache
         self._every = every
+        self._seen = 0.0  # when the file of the tags had been written that the last report was made from
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Refresh at once if what is known is too old, and then again and again, until this task is cancelled."""
-        if self._reported.body is None and (self._seconds_left() or not self._every):
-            await self._attempt(self.report)
-        while self._every:
-            await asyncio.sleep(self._seconds_left())
-            # Without a file of tags, each report reads the registry.
-            await self._attempt(self.report if self._cache is None else self.refresh)
-            await asyncio.sleep(min(self._every, _AGAIN_AFTER))  # also if it failed, or the file could not be written
+        """Refresh at once if what is known is too old, and then again and again; and make the report again once another
+        program has changed the file of the tags, as a cleanup by night does. Until this task is cancelled."""
+        while True:
+            if self._every and not self._seconds_left():
+                # Without a file of tags, each report reads the registry.
+                await self._attempt(self.report if self._cache is None else self.refresh)
+                await asyncio.sleep(min(self._every, _AGAIN_AFTER))  # also if it failed, or the file was not written
+            elif self._reported.body is None or self._is_behind():
+                await self._attempt(self.report)
+            await asyncio.sleep(_LOOKED_EVERY)
 
     async def refresh(self, by: str = _SERVER, *, full: bool = False) -> Job:
         """Begin to read the registry again; return the job, or the one that does so already. Raises RequestError."""
@@ -73,6 +77,7 @@ class Renewal:
 
         async def then(_ended: Ended) -> None:
             self._reported.replace(out)
+            self._seen = self._changed_at()
             self._events.changed("report")
             await self.follow()
 
@@ -101,11 +106,22 @@ class Renewal:
         with suppress(RequestError):  # too many jobs wait
             await self._jobs.ended(await begin())
 
-    def _seconds_left(self) -> float:
-        """Until what is known is too old."""
+    def _is_behind(self) -> bool:
+        """Whether the file of the tags is newer than the report."""
+        changed, made = self._changed_at(), self._reported.made
+        is_newer = made is not None and changed > made.timestamp() and changed != self._seen
+        is_busy = self._jobs.is_writing or self._jobs.pending("refresh") or self._jobs.pending("report")
+        return is_newer and not is_busy and not self._tasks
+
+    def _changed_at(self) -> float:
+        """When the file of the tags was written, in seconds since 1970; 0 if there is none."""
         try:
-            made = self._reported.made
-            read = self._cache.stat().st_mtime if self._cache is not None else made.timestamp() if made else 0.0
+            return 0.0 if self._cache is None else self._cache.stat().st_mtime
         except OSError:
             return 0.0
+
+    def _seconds_left(self) -> float:
+        """Until what is known is too old."""
+        made = self._reported.made
+        read = self._changed_at() if self._cache is not None else made.timestamp() if made else 0.0
         return max(0.0, read + self._every - time.time())
