@@ -126,6 +126,22 @@ def test_a_run_leaves_a_report_metrics_and_a_message(program: Program, hook: Hoo
     assert modes == [0o600, 0o644]
 
 
+def test_a_plan_with_its_reasons_leaves_only_what_the_command_line_names(program: Program, hook: Hook) -> None:
+    (program.folder / "dregutil.toml").write_text(
+        f'[registries.here]\naddress = "{program.url}"\nreport = "out"\nnotify = "{hook.secret_url}"\n'
+    )
+    (program.folder / "dregutil.toml").chmod(0o600)
+    line = ("--config", "dregutil.toml", "-reg", "here", "cleanup", "-f", "policy.yml", "--plan-out", "plan.jsonl")
+    assert program.run(*line).returncode == 0
+    assert (len(hook.seen), (program.folder / "out").exists()) == (1, True)
+    (program.folder / "out" / "cleanup.md").write_text("of last night")
+    assert program.run(*line, "--reasons-out", "reasons.json").returncode == 0
+    assert (program.folder / "out" / "cleanup.md").read_text() == "of last night"
+    assert len(hook.seen) == 1
+    assert program.run(*line, "--reasons-out", "reasons.json", "--report", "other").returncode == 0
+    assert (program.folder / "other" / "cleanup.md").exists()
+
+
 def test_a_dry_run_writes_a_report_and_no_metrics(program: Program) -> None:
     done = program.run(
         "cleanup", "-f", "policy.yml", "-y", "--dry-run", "--report", "out", "--metrics", "dregutil.prom"

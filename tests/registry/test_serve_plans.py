@@ -126,7 +126,11 @@ def test_a_tag_that_moved_after_the_approval_stays(serving: Serving, pusher: Pus
 def test_the_plan_of_the_policy_has_its_reasons_and_the_next_takes_its_place(program: Program, pusher: Pusher) -> None:
     with Serving(program, ("--refresh-every", "0", "-f", "policy.yml")) as serving:
         serving.report()
+        until(lambda: serving.get("plans").json["plans"])
+        (by_itself,) = serving.get("plans").json["plans"]
+        assert (by_itself["by"], by_itself["tonight"]) == ("dregutil serve", True)
         first = serving.job(serving.post("plans", {"policy": True}))["result"]["plan"]
+        assert first == by_itself["sum"]
         again = serving.job(serving.post("plans", {"policy": True}))["result"]["plan"]
         assert again == first, "a plan that removes the same is not made twice"
         shown = detail(serving, first)

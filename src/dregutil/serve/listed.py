@@ -27,6 +27,7 @@ __all__ = ["Listed", "Part", "shown"]
 
 _READ_CODES = (0, 3)  # 3: a record is damaged, and what can be read is listed
 _SECONDS = 2.0  # at least, between two times that a list is made while runs change it
+_RESTS = 25.0  # times as long as it took: who looks at a run must not slow it down
 _LONGEST = 1000  # characters of a text; names are whole
 
 _Row = dict[str, Any]
@@ -50,7 +51,7 @@ class Listed:
         self._path = folder / f"list-{secrets.token_hex(8)}"
         self._mark = mark
         self._marked: object = None
-        self._made = 0.0
+        self._next = 0.0  # on the clock of `time.monotonic`
         self._making = asyncio.Lock()
 
     async def part(
@@ -72,7 +73,7 @@ class Listed:
 
     def changed(self) -> None:
         """The records have changed, and who asks next is to see it."""
-        self._made = 0.0
+        self._next = 0.0
 
     def remove(self) -> None:
         """Remove the file."""
@@ -80,7 +81,8 @@ class Listed:
             self._path.unlink()
 
     async def _renew(self) -> None:
-        if self._marked is not None and time.monotonic() - self._made < _SECONDS:
+        began = time.monotonic()
+        if self._marked is not None and began < self._next:
             return
         marked = await asyncio.to_thread(self._mark)
         if marked == self._marked:
@@ -96,7 +98,8 @@ class Listed:
             raise JournalError(f"the records cannot be listed: {error.strerror or error}") from error
         finally:
             child.remove()
-        self._marked, self._made = marked, time.monotonic()
+        ended_at = time.monotonic()
+        self._marked, self._next = marked, ended_at + max(_SECONDS, _RESTS * (ended_at - began))
 
 
 def shown(value: Any) -> Any:

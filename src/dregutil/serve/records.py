@@ -58,6 +58,7 @@ class Records:
         """The runs on this registry, oldest first. Raises JournalError."""
         with self._lock:
             headers = [one for name in self.store.names() if (one := self._header(name)) is not None]
+        headers.sort(key=lambda one: one.number)  # as clocks may go back; with equal numbers by name
         is_busy = any(one.is_unfinished for one in headers) and self.is_busy()
         newest = max((one.number for one in headers if one.is_unfinished), default=0)
         return [RunSeen(one, _state(one, is_busy=is_busy and one.number == newest)) for one in headers]

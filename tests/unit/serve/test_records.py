@@ -74,6 +74,8 @@ def test_what_is_recorded_later_is_seen(tmp_path: Path) -> None:
     assert [one.state for one in records.runs()] == ["unfinished"]
     (tmp_path / "runs" / run / "ended").touch()
     assert [one.state for one in records.runs()] == ["finished"]
+    cut_off = recorded(tmp_path, 3, undoes=run, ended=False)
+    assert records.continues(cut_off) == ["undo", run]
     undo = recorded(tmp_path, 2, undoes=run)
     assert (records.undo_of(run), records.undo_of(undo)) == (undo, None)
     assert [*records.by_plan()] == [plan_sum(plan(1))]
@@ -120,6 +122,7 @@ async def test_a_list_is_made_again_only_when_the_records_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dregutil.serve.listed._SECONDS", 0.0)
+    monkeypatch.setattr("dregutil.serve.listed._RESTS", 0.0)
     mark = [1]
     (tmp_path / "rows").write_text("".join(f'{{"n":{n},"image":"a:{n}"}}\n' for n in range(5)))
     one = listed(tmp_path, mark)
@@ -132,6 +135,19 @@ async def test_a_list_is_made_again_only_when_the_records_changed(
     mark[0] = 2
     (tmp_path / "rows").write_text("")
     assert (await one.part()).total == 0
+    assert (tmp_path / "said").read_text() == "xx"
+
+
+async def test_a_list_is_not_made_again_and_again_while_a_run_changes_it(tmp_path: Path) -> None:
+    mark = [1]
+    (tmp_path / "rows").write_text("")
+    one = listed(tmp_path, mark)
+    for number in range(5):
+        mark[0] = number
+        await one.part()
+    assert (tmp_path / "said").read_text() == "x"
+    one.changed()  # the run has ended
+    await one.part()
     assert (tmp_path / "said").read_text() == "xx"
 
 

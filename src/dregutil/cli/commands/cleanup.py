@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dregutil.cli.after_cleanup import RunAccount
@@ -50,7 +51,9 @@ __all__ = ["cleanup"]
 
 
 def cleanup(args: argparse.Namespace, settings: Settings) -> int:
-    account = RunAccount(settings, is_dry=bool(args.dry_run), only_shows=bool(args.dry_run or args.plan_out))
+    account = RunAccount(
+        _leaving_behind(args, settings), is_dry=bool(args.dry_run), only_shows=bool(args.dry_run or args.plan_out)
+    )
     try:
         code = _clean(args, settings, account)
     except (Exception, KeyboardInterrupt) as error:
@@ -58,6 +61,20 @@ def cleanup(args: argparse.Namespace, settings: Settings) -> int:
         raise
     account.close(code)
     return code
+
+
+def _leaving_behind(args: argparse.Namespace, settings: Settings) -> Settings:
+    """The settings with what the run leaves behind. A plan with its reasons is made for a page, again and again: it
+    overwrites no report and sends nothing unless the command line says so."""
+    if not args.reasons_out:
+        return settings
+    return replace(
+        settings,
+        report=settings.report if args.report else None,
+        metrics=settings.metrics if args.metrics else None,
+        notify=settings.notify if args.notify else None,
+        notify_file=settings.notify_file if args.notify_file else None,
+    )
 
 
 def _clean(args: argparse.Namespace, settings: Settings, account: RunAccount) -> int:
