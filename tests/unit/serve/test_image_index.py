@@ -9,13 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.errors import CacheError
+from dregutil.errors import CacheError, PlanRefusedError
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
+from dregutil.plan.file import save_plan
+from dregutil.plan.model import Action, Plan, PolicySource, Step, StepKind
 from dregutil.select.content_selector import Label
 from dregutil.serve.images.build import Known, build_index
+from dregutil.serve.images.facts import verdicts_of
 from dregutil.serve.images.index import ImageIndex
+from dregutil.serve.images.planned import read_planned
 from dregutil.serve.images.query import Query, parse_query
+from dregutil.serve.images.schema import KEEP, REMOVE
 from dregutil.serve.images.search import Searcher, holders
 from dregutil.serve.searching import command_of, image_object
 from indexed import NOW, REGISTRY, Shelf, ago, named
@@ -165,3 +170,25 @@ def test_what_is_typed(text: str, query: Query) -> None:
 def test_the_command_that_lists_the_same(text: str, sort: str, is_descending: bool, command: str | None) -> None:
     words = command_of(parse_query(text), sort, is_descending=is_descending)
     assert (None if words is None else " ".join(words)) == command
+
+
+def test_what_a_plan_removes_is_read_a_line_at_a_time(tmp_path: Path) -> None:
+    digest = Digest.of(b"image")
+    steps = (
+        Step(1, Action.DELETE, Repository("a"), digest, (Tag("1"), Tag("2")), StepKind.IMAGE, "p: beyond last: 1"),
+        Step(2, Action.DELETE, Repository("b"), digest, (), StepKind.IMAGE, "untagged"),
+        Step(3, Action.UNTAG, Repository("c"), digest, (Tag("1"),), StepKind.IMAGE, "p: old"),
+    )
+    path = tmp_path / "plan.jsonl"
+    save_plan(Plan(REGISTRY, NOW, "cleanup", steps, policy=PolicySource("/policy.yml")), path)
+    planned = read_planned(path)
+    assert (planned.registry, planned.policy) == (REGISTRY, Path("/policy.yml"))
+    verdicts = verdicts_of(planned, None)
+    assert verdicts.of(Repository("a"))(Tag("1"), digest) == (REMOVE, "p: beyond last: 1")
+    assert verdicts.of(Repository("a"))(Tag("1"), Digest.of(b"moved")) == (KEEP, None)
+    assert verdicts.of(Repository("a"))(Tag("3"), digest) == (KEEP, None)
+    assert verdicts.of(Repository("b"))(Tag("1"), digest) == (0, None)
+    assert verdicts.of(Repository("c"))(Tag("1"), digest) == (REMOVE, "p: old")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(PlanRefusedError):
+        read_planned(path)

@@ -19,7 +19,6 @@ from dregutil.inventory.crawl_result import ContentsProgress
 from dregutil.journal.holds import RegistryHolds
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Repository, registry_key
-from dregutil.plan.file import read_plan
 from dregutil.pulls.pull import RepositoryPulls
 from dregutil.pulls.store import PullStore
 from dregutil.report.progress import ProgressLine
@@ -28,6 +27,7 @@ from dregutil.retention.holds import Holds
 from dregutil.retention.policy import PolicySet
 from dregutil.serve.images.build import Known, build_index
 from dregutil.serve.images.facts import Verdicts, verdicts_of
+from dregutil.serve.images.planned import read_planned
 from dregutil.session.protected import load_policy
 
 __all__ = ["index_images"]
@@ -44,12 +44,21 @@ def index_images(args: argparse.Namespace, settings: Settings) -> int:
         raise CacheError("no tags were read yet", advice=settings.advised("refresh"))
     read = datetime.fromtimestamp(now.timestamp() - age, UTC)
     line = progress_pipe() or ProgressLine(show=sys.stderr.isatty() and not settings.quiet)
-    with _pulls(settings, registry) as pulls, ContentDatabase.open(settings.contents) as database:
+    with _pulls(settings, registry) as pulls, _contents(settings.contents) as database:
         holds = _holds(settings, registry, now)
         known = Known(registry, inventory, database, pulls, holds, verdicts, read, now)
         build_index(Path(args.out), known, lambda done, total: line(ContentsProgress(done, total)))
     line(None)
     return 0
+
+
+def _contents(path: Path) -> ContentDatabase:
+    """The content database; one without contents if it cannot be used."""
+    try:
+        return ContentDatabase.open(path)
+    except CacheError as error:
+        _warn(f"{error.message}: sizes, labels and layers are not known")
+        return ContentDatabase.private()
 
 
 def _verdicts(path: Path, registry: str) -> Verdicts:
@@ -58,18 +67,18 @@ def _verdicts(path: Path, registry: str) -> Verdicts:
     if not path.exists():  # it was discarded meanwhile
         _warn(f"what goes is not shown: there is no plan {path}")
         return Verdicts()
-    plan, _ = read_plan(path)
-    if registry_key(plan.registry) != registry_key(registry):
+    planned = read_planned(path)
+    if registry_key(planned.registry) != registry_key(registry):
         raise PlanRefusedError(
-            f"the plan is for {plan.registry}, and -reg names {registry}", advice="name its registry"
+            f"the plan is for {planned.registry}, and -reg names {registry}", advice="name its registry"
         )
     policies: PolicySet | None = None
-    if plan.policy is not None:
+    if planned.policy is not None:
         try:
-            policies = load_policy(Path(plan.policy.file))
+            policies = load_policy(planned.policy)
         except UsageError as error:
             _warn(f"what the policies keep is not shown: {error.message}")
-    return verdicts_of(plan, policies)
+    return verdicts_of(planned, policies)
 
 
 @contextmanager

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from dregutil.oci.image import ImageDetails, known_date
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Plan
 from dregutil.retention.policy import PolicySet, applies_to
 from dregutil.serve.images.schema import KEEP, REMOVE, Terms
 
-__all__ = ["ImageFacts", "Verdicts", "facts_of", "full_chains", "verdicts_of"]
+__all__ = ["ImageFacts", "Removals", "Verdicts", "facts_of", "full_chains", "verdicts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +74,23 @@ def _images(details: ImageDetails) -> Iterator[ImageDetails]:
         yield from _images(child)
 
 
+_Removed = Mapping[Tag, tuple[Digest, str]]
+
+
+class Removals(Protocol):
+    """What a plan removes in a repository: its tags, each with the digest that it was on, and the reason."""
+
+    def get(self, repository: Repository, default: _Removed, /) -> _Removed: ...
+
+
+_NOTHING: Mapping[Repository, _Removed] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Verdicts:
     """What a plan does with each tag. `is_judged`: whether one of its policies is for a repository."""
 
-    removed: Mapping[Repository, Mapping[Tag, tuple[Digest, str]]] = field(default_factory=dict)
+    removed: Removals = field(default_factory=lambda: _NOTHING)
     is_judged: Callable[[Repository], bool] = lambda _: False
 
     def of(self, repository: Repository) -> Callable[[Tag, Digest], tuple[int, str | None]]:
@@ -94,14 +105,8 @@ class Verdicts:
         return verdict
 
 
-def verdicts_of(plan: Plan, policies: PolicySet | None) -> Verdicts:
-    """The verdicts of a plan. `policies` are those that it was made from; without them only the repositories in which
-    it removes something have verdicts."""
-    removed: dict[Repository, dict[Tag, tuple[Digest, str]]] = defaultdict(dict)
-    reasons: dict[str, str] = {}
-    for step in plan.steps:
-        because = reasons.setdefault(step.because, step.because)
-        for tag in step.tags:
-            removed[step.repository][tag] = (step.digest, because)
+def verdicts_of(removed: Removals, policies: PolicySet | None) -> Verdicts:
+    """The verdicts of a plan that was made by `policies`; without them only the repositories in which it removes
+    something have verdicts."""
     parsed = () if policies is None else policies.policies
-    return Verdicts({**removed}, lambda name: any(applies_to(policy, name) for policy in parsed))
+    return Verdicts(removed, lambda name: any(applies_to(policy, name) for policy in parsed))
