@@ -152,6 +152,7 @@ def _timeline() -> dict[str, Any]:
             }
         ],
         "undo": {"run": RUN, "image": "shop/web:1.0", "command": "dregutil undo shop/web:1.0"},
+        "notes": ["Nothing records pulls since 2026-11-25."],
         "command": "dregutil history --of shop/web:1.0",
     }
 

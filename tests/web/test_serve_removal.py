@@ -117,6 +117,13 @@ def test_a_removal_from_search_to_undo_by_keyboard(shown: Page, serving: Serving
     assert all(pusher.is_whole("shop/web", tag) for tag in before)
     assert overflow(shown) <= 0
 
+    go_back_to(shown, "shop/web:1.0")
+    heading(shown, "Where is my image")
+    shown.locator(".timeline .undone").first.wait_for()
+    happened = shown.locator(".timeline li > strong").all_inner_texts()
+    assert happened.index("removed") < happened.index("undone")
+    assert violations(shown) == []
+
 
 def go_to_when(shown: Page, name: str) -> None:
     """As `go_to`, once there is such a button."""

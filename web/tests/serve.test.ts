@@ -44,7 +44,7 @@ describe("the query of images", () => {
     expect(addressOf(plain)).toBe("/images");
   });
   it("ignores an order that there is not", () => {
-    expect(queryOf(new URLSearchParams("sort=secret&desc=2"))).toEqual({ words: "", sort: "name", isDown: false });
+    expect(queryOf(new URLSearchParams("sort=secret&desc=2"))).toEqual({ words: "", sort: "repository", isDown: false });
   });
   it("asks for a page", () => {
     expect(pathOf({ words: " web ", sort: "frees", isDown: true }, 300, 100)).toBe(

@@ -180,33 +180,41 @@ function moved(key: string, at: number, total: number, page: number): number | n
 }
 
 function Head({ query, onSort }: { query: Query; onSort: (sort: Sort) => void }) {
+  const [repository, tag, ...others] = COLUMNS.map((column) => (
+    <HeadCell key={column.title} column={column} query={query} onSort={onSort} />
+  ));
   return (
     <div role="rowgroup" class="heads">
       <div role="row" class="row" aria-rowindex={1}>
         <span role="columnheader" class="check">
           <span class="unseen">Selected</span>
         </span>
-        {COLUMNS.map((column) => {
-          const order = query.sort === column.sort ? (query.isDown ? "descending" : "ascending") : "none";
-          const name = `cell-${column.title.toLowerCase()}${column.isNumber ? " n" : ""}`;
-          if (column.sort === null) {
-            return (
-              <span key={column.title} role="columnheader" class={name}>
-                {column.title}
-              </span>
-            );
-          }
-          const { sort } = column;
-          return (
-            <span key={column.title} role="columnheader" class={name} aria-sort={order}>
-              <button type="button" class="head" onClick={() => onSort(sort)}>
-                {column.title}
-                <span aria-hidden="true">{order === "none" ? "" : order === "descending" ? " \u25bc" : " \u25b2"}</span>
-              </button>
-            </span>
-          );
-        })}
+        <span class="cell-image">
+          {repository} : {tag}
+        </span>
+        {others}
       </div>
     </div>
+  );
+}
+
+function HeadCell({ column, query, onSort }: { column: (typeof COLUMNS)[number]; query: Query; onSort: (sort: Sort) => void }) {
+  const { sort, title } = column;
+  const name = `cell-${title.toLowerCase()}${column.isNumber ? " n" : ""}`;
+  if (sort === null) {
+    return (
+      <span role="columnheader" class={name}>
+        {title}
+      </span>
+    );
+  }
+  const order = query.sort === sort ? (query.isDown ? "descending" : "ascending") : "none";
+  return (
+    <span role="columnheader" class={name} aria-sort={order}>
+      <button type="button" class="head" onClick={() => onSort(sort)}>
+        {title}
+        <span aria-hidden="true">{order === "none" ? "" : order === "descending" ? " \u25bc" : " \u25b2"}</span>
+      </button>
+    </span>
   );
 }

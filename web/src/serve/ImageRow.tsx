@@ -54,11 +54,17 @@ function Cells({ image }: { image: Image }) {
   const verdict = [image.verdict, image.because].filter(Boolean).join(": ");
   return (
     <>
-      <span role="gridcell" class="cell-image" title={name}>
-        <a href={wherePath(name)} tabIndex={-1}>
-          {image.repository}
-          <strong>:{image.tag}</strong>
-        </a>
+      <span class="cell-image" title={name}>
+        <span role="gridcell">
+          <a href={wherePath(name)} tabIndex={-1}>
+            {image.repository}
+          </a>
+        </span>
+        <span role="gridcell">
+          <a href={wherePath(name)} tabIndex={-1}>
+            :<strong>{image.tag}</strong>
+          </a>
+        </span>
       </span>
       <span role="gridcell" class="cell-made">
         {dayText(image.created)}

@@ -4,6 +4,7 @@ import { useSignal } from "@preact/signals";
 import { numberText } from "../text";
 import type { Refused } from "./api";
 import { Following } from "./Following";
+import { timeText } from "./format";
 import { HoldDialog } from "./HoldDialog";
 import type { Job, Timeline, TimelineEvent, WhyRow } from "./model";
 import { Command, Dialog, Failure, Read, Title, When } from "./parts";
@@ -90,6 +91,11 @@ function Shown({ found }: { found: Timeline }) {
       <Holds found={found} onEnd={(image) => void end(image)} />
       <h3>What happened</h3>
       {found.events.length === 0 ? <p>Nothing is known of it.</p> : <Events events={found.events} />}
+      {found.notes.map((one) => (
+        <p key={one} class="quiet">
+          {one}
+        </p>
+      ))}
       <Holders found={found} />
       {found.kind === "tag" && session.value?.policy && <Why image={found.of} />}
       {asked.value === "undo" && found.undo !== null && (
@@ -118,7 +124,7 @@ function Events({ events }: { events: TimelineEvent[] }) {
       {events.map((one, at) => (
         <li key={at} class={one.what}>
           <When when={one.when} />
-          {one.until !== null && (
+          {one.until !== null && timeText(one.until) !== timeText(one.when) && (
             <>
               {" to "}
               <When when={one.until} />
@@ -158,8 +164,8 @@ function Holds({ found, onEnd }: { found: Timeline; onEnd: (image: string) => vo
   if (found.holds.length === 0) return null;
   return (
     <ul>
-      {found.holds.map((one) => (
-        <li key={one.image}>
+      {found.holds.map((one, at) => (
+        <li key={at}>
           <span class="badge">held</span> <bdi>{one.image}</bdi>{" "}
           {one.until === null ? (
             "without an end"
@@ -168,7 +174,16 @@ function Holds({ found, onEnd }: { found: Timeline; onEnd: (image: string) => vo
               until <When when={one.until} />
             </>
           )}
-          , by <bdi>{one.by}</bdi>
+          {one.by && (
+            <>
+              , by <bdi>{one.by}</bdi>
+            </>
+          )}
+          {one.undo !== null && (
+            <>
+              , put back by the run <a href={runPath(one.undo)}>{one.undo}</a>
+            </>
+          )}
           {one.because && <>: {one.because}</>}{" "}
           {may("planner") && (
             <button type="button" class="small" aria-label={`End the hold of ${one.image}`} onClick={() => onEnd(one.image)}>

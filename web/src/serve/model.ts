@@ -181,6 +181,7 @@ export interface Hold {
   until: Time | null;
   by: string;
   because: string;
+  undo: string | null;
 }
 
 export interface Timeline {
@@ -192,6 +193,8 @@ export interface Timeline {
   more_holders: number;
   holds: Hold[];
   undo: { run: string; image: string; command: string } | null;
+  /** What is not known. */
+  notes: string[];
   command: string | null;
 }
 

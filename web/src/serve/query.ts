@@ -3,7 +3,8 @@
 import type { Image } from "./model";
 
 export const COLUMNS = [
-  { sort: "name", title: "Image", isNumber: false },
+  { sort: "repository", title: "Repository", isNumber: false },
+  { sort: "name", title: "Tag", isNumber: false },
   { sort: "created", title: "Made", isNumber: false },
   { sort: "pulled", title: "Pulled", isNumber: false },
   { sort: "size", title: "Size", isNumber: true },
@@ -12,7 +13,7 @@ export const COLUMNS = [
   { sort: null, title: "Verdict", isNumber: false },
 ] as const;
 
-export type Sort = "name" | "created" | "pulled" | "size" | "frees";
+export type Sort = "repository" | "name" | "created" | "pulled" | "size" | "frees";
 
 export interface Query {
   words: string;
@@ -24,10 +25,10 @@ const SORTS: readonly (string | null)[] = COLUMNS.map((one) => one.sort);
 
 /** The query of an address. */
 export function queryOf(search: URLSearchParams): Query {
-  const sort = search.get("sort") ?? "name";
+  const sort = search.get("sort") ?? "repository";
   return {
     words: search.get("q") ?? "",
-    sort: SORTS.includes(sort) ? (sort as Sort) : "name",
+    sort: SORTS.includes(sort) ? (sort as Sort) : "repository",
     isDown: search.get("desc") === "1",
   };
 }
@@ -36,7 +37,7 @@ export function queryOf(search: URLSearchParams): Query {
 export function addressOf(query: Query): string {
   const given = new URLSearchParams();
   if (query.words.trim()) given.set("q", query.words.trim());
-  if (query.sort !== "name") given.set("sort", query.sort);
+  if (query.sort !== "repository") given.set("sort", query.sort);
   if (query.isDown) given.set("desc", "1");
   const text = given.toString();
   return text ? `/images?${text}` : "/images";
@@ -57,7 +58,7 @@ export function pathOf(query: Query, offset: number, limit: number): string {
 /** The query after a click on the head of a column: what is newest, largest or frees the most comes first. */
 export function sorted(query: Query, sort: Sort): Query {
   if (query.sort === sort) return { ...query, isDown: !query.isDown };
-  return { ...query, sort, isDown: sort !== "name" };
+  return { ...query, sort, isDown: sort !== "repository" && sort !== "name" };
 }
 
 /** What an image is called in a plan, a hold, a search. */
