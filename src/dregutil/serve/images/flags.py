@@ -59,7 +59,10 @@ def _can_be(word: bytes, lines: bytes) -> bool:
 def _flags(lines: bytes, word: bytes, mark: bytes) -> bytes:
     """Where the word is, is a mark; then everything else but the newlines is taken out, and what is left of a line is
     its flag."""
-    left = lines.replace(word, mark).translate(None, _REST)
+    if len(word) == 1:  # in one pass
+        left = lines.translate(bytes.maketrans(word, _HIT), _REST.replace(word, b""))
+    else:
+        left = lines.replace(word, mark).translate(None, _REST)
     while _HIT + _HIT in left:
         left = left.replace(_HIT + _HIT, _HIT)
     return left.replace(_LINE + _HIT, _HIT).translate(_AS_FLAGS)
