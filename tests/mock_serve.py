@@ -242,6 +242,23 @@ def answers(example: dict[str, Any], *, small: bool = True) -> dict[str, Any]:
             "can_resume": True,
             "command": f"dregutil history {RUN}",
         },
+        "removed": {
+            "total": 120,
+            "rows": [
+                {
+                    "removed": "2026-11-26T02:00:00+00:00",
+                    "run": RUN,
+                    "image": f"shop/web:1.{at}",
+                    "repository": "shop/web",
+                    "tag": f"1.{at}",
+                    "digest": digest(str(at)),
+                    "size": 91_000_000,
+                    "can_come_back": None,
+                    "why": "",
+                }
+                for at in range(50)
+            ],
+        },
         "jobs": {"jobs": []},
     }
 

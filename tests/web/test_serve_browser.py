@@ -25,6 +25,7 @@ PATHS = {
     "images": "/images",
     "plans": "/plans",
     "plan": f"/plans/{SUM}",
+    "removed": "/where",
     "where": "/where?of=shop/web:1.0",
     "runs": "/runs",
     "run": f"/runs/{RUN}",
@@ -363,6 +364,19 @@ def test_an_image_is_put_back_held_and_explained(opened: Opened, mock: Mock) -> 
         shown.get_by_role("button", name="Why it stays, or goes").click()
         shown.get_by_text("keeps it: last: 3").first.wait_for()
         assert mock.posts[-1] == ("holds/end", {"image": "shop/web:1.0"})
+
+
+def test_what_was_removed_is_found_and_opened(opened: Opened, mock: Mock) -> None:
+    with opened("/where") as shown:
+        shown.get_by_text("120 found").wait_for()
+        shown.get_by_role("button", name="After").click()
+        shown.get_by_text("51 to 100 of 120").wait_for()
+        mock.answers["removed"] = mock.answers["removed"] | {"total": 1, "rows": mock.answers["removed"]["rows"][:1]}
+        shown.get_by_role("searchbox", name="Filter what was removed").fill("1.0")
+        shown.get_by_text("1 found", exact=True).wait_for()
+        shown.get_by_role("link", name="shop/web:1.0").click()
+        shown.locator(".timeline li").first.wait_for()
+        assert shown.evaluate("document.activeElement.textContent") == "Where is my image"
 
 
 def test_chosen_images_of_a_run_are_put_back(opened: Opened, mock: Mock) -> None:

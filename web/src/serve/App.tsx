@@ -22,7 +22,7 @@ export function App() {
   const { value, error } = reading.value;
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
-  const here = `${route.value.screen} ${route.value.id}`;
+  const here = [route.value.screen, route.value.id, route.value.search.get("of") ?? ""].join(" ");
 
   useEffect(() => {
     listen((why) => void refused(why));

@@ -19,13 +19,13 @@ const TERMS = [
   ["web 1.4", "both words are in the name or the tag"],
   ["sha256:04853d", "a digest that begins so"],
   ["label:team=web", "has this label; label:team with any value"],
-  ["base:alpine", "built on this image"],
+  ["base:alpine", "built on this image of the registry"],
   ["layer:sha256:9e0d\u2026", "has this layer: the whole digest"],
   ["platform:linux/arm64", "for this platform"],
   ["older:30d", "made so long ago"],
   ["larger:1GB", "larger than that"],
   ["is:held", "held by somebody"],
-  ["is:remove", "the policy removes it; is:keep: it keeps it"],
+  ["is:remove", "tonight's plan removes it; is:keep: it keeps it"],
 ] as const;
 
 export function Images() {

@@ -3,13 +3,14 @@
 import { useSignal } from "@preact/signals";
 import { numberText } from "../text";
 import type { Refused } from "./api";
+import { CanComeBack } from "./CanComeBack";
 import { Following } from "./Following";
 import { timeText } from "./format";
 import { HoldDialog } from "./HoldDialog";
 import type { Job, Timeline, TimelineEvent, WhyRow } from "./model";
 import { Command, Dialog, Failure, Read, Title, When } from "./parts";
 import { runPath, wherePath } from "./route";
-import { go, may, route, session, start, useReading } from "./state";
+import { commandFor, go, may, route, session, start, useReading } from "./state";
 
 export function Where() {
   const of = route.value.search.get("of") ?? "";
@@ -38,7 +39,11 @@ export function Where() {
         <button type="submit">Find</button>
       </form>
       {of === "" ? (
-        <p class="quiet">Name a tag, a digest or a layer to see when it came, moved, was pulled, was removed, and who has it.</p>
+        <>
+          <p class="quiet">Name a tag, a digest or a layer to see when it came, moved, was pulled, was removed, and who has it.</p>
+          <CanComeBack />
+          <Command command={commandFor("undo --list")} />
+        </>
       ) : (
         <Read of={found.value}>{(one) => <Shown key={one.of} found={one} />}</Read>
       )}

@@ -87,7 +87,7 @@ export function Progress({ job }: { job: Job }) {
           <Stop job={job} />
         </>
       ) : (
-        <span>{job.state === "failed" ? `failed: ${job.message ?? "it does not say why"}` : "done"}</span>
+        <span>{job.state === "failed" ? `failed: ${job.message ?? "it does not say why"}` : job.message ? `done: ${job.message}` : "done"}</span>
       )}
       {job.state === "failed" && job.advice && <p>{job.advice}</p>}
     </div>
