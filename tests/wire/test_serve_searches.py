@@ -10,11 +10,15 @@ from urllib.parse import quote
 
 import pytest
 
-from dregutil.oci.names import Repository, Tag
+from dregutil.inventory.tag_history import TagHistory
+from dregutil.inventory.tags import Inventory
+from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.serve.files import ServeFolder
 from dregutil.serve.images.facts import Verdicts
-from indexed import Shelf, ago
+from dregutil.serve.where import routes
+from indexed import REGISTRY, Shelf, ago
 from program import Program
+from serve_inside import inside
 from servers import free_port
 from serving import Serving
 
@@ -97,3 +101,20 @@ def test_a_name_that_looks_like_an_option_reaches_no_command(serving: Serving) -
         for path in ("why?image=", "timeline?of="):
             assert serving.get(f"{path}{quote(text)}").status == 400, text
     assert not list(serving.program.state.glob("**/work/why-*"))
+
+
+async def test_large_records_are_read_by_a_process_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history, tag = TagHistory(tmp_path, REGISTRY), Tag("1.0")
+    for days, tags in ((9, {tag: Digest.of(b"image")}), (8, {Tag("2"): Digest.of(b"other")})):
+        history.record(Inventory({Repository("shop/web"): tags}), now=ago(days))
+    program = f"['-reg', '{REGISTRY}', '--state-dir', {str(tmp_path)!r}, *sys.argv[1:]]"
+    script = f"import sys; from dregutil.cli import run; sys.exit(run({program}))"
+    async with inside(tmp_path, script) as server:
+        here = await server.get("/api/v1/timeline?of=shop/web:1.0")
+        monkeypatch.setattr(routes, "_LARGE", 0)
+        there = await server.get("/api/v1/timeline?of=shop/web:1.0")
+        assert (here.status, here.json) == (there.status, there.json)
+        assert [one["what"] for one in there.json["events"]] == ["gone"]
+        assert not [*server.site.folder.work.iterdir()]

@@ -20,7 +20,7 @@ from dregutil.pulls.pull import Pull, SourceKind
 from dregutil.retention.holds import Hold
 from dregutil.serve.where import events
 from dregutil.serve.where.events import Event, Meant, run_events, sorted_events
-from dregutil.serve.where.records import Place, Records
+from dregutil.serve.where.records import Asked, Place, Recorded, Records, decoded, encoded
 
 WEB, API = Repository("shop/web"), Repository("shop/api")
 ONE, TWO = Tag("1.0"), Tag("2.0")
@@ -139,7 +139,7 @@ def test_a_tag_that_moved_after_the_last_recorded_crawl() -> None:
 
 def test_records_say_what_they_do_not_have(tmp_path: Path) -> None:
     records = Records(tmp_path, "registry.example.com")
-    found = records.of(Meant(WEB, ONE), [Place(WEB, ONE, IMAGE)], NOON)
+    found = records.of(Asked(Meant(WEB, ONE), (Place(WEB, ONE, IMAGE),), NOON))
     assert found.events == []
     assert found.notes == [
         "no crawl of the whole registry was recorded: when tags came is not known",
@@ -152,11 +152,11 @@ def test_crawls_that_found_a_tag_come_move_and_go(tmp_path: Path) -> None:
     for hour, tags in enumerate(({TWO: other}, {TWO: other, ONE: IMAGE}, {TWO: other, ONE: other}, {TWO: other})):
         history.record(Inventory({WEB: tags}), now=NOON + hour * HOUR)
     records = Records(tmp_path, "registry.example.com")
-    gone = records.of(Meant(WEB, ONE), [], NOON + 9 * HOUR).events
+    gone = records.of(Asked(Meant(WEB, ONE), (), NOON + 9 * HOUR)).events
     assert [(one.what, one.when, one.digest) for one in gone] == [("gone", NOON + 3 * HOUR, other)]
-    digest = records.of(Meant(WEB, digest=IMAGE), [], NOON + 9 * HOUR).events
+    digest = records.of(Asked(Meant(WEB, digest=IMAGE), (), NOON + 9 * HOUR)).events
     assert [(one.what, one.when) for one in digest] == [("gone", NOON + 2 * HOUR)]
-    moved = records.of(Meant(WEB, TWO), [Place(WEB, TWO, IMAGE)], NOON + 9 * HOUR).events
+    moved = records.of(Asked(Meant(WEB, TWO), (Place(WEB, TWO, IMAGE),), NOON + 9 * HOUR)).events
     assert [(one.what, one.when, one.until) for one in moved] == [("moved", NOON + 3 * HOUR, NOON + 9 * HOUR)]
 
 
@@ -166,5 +166,17 @@ def test_records_that_cannot_be_read_are_a_note(tmp_path: Path) -> None:
     history.path.write_bytes(b"no database, and not empty")
     with pytest.raises(JournalError):
         history.last_crawl()
-    found = Records(tmp_path, "registry.example.com").of(Meant(WEB, ONE), [Place(WEB, ONE, IMAGE)], NOON)
+    found = Records(tmp_path, "registry.example.com").of(Asked(Meant(WEB, ONE), (Place(WEB, ONE, IMAGE),), NOON))
     assert found.notes[0].startswith("the records of crawls cannot be read: ")
+
+
+def test_what_is_asked_and_found_passes_to_another_process_and_back() -> None:
+    place = Place(WEB, ONE, IMAGE, (LAYER,))
+    for asked in (Asked(Meant(WEB, ONE), (place,), NOON), Asked(Meant(part=LAYER)), Asked(Meant(WEB, digest=IMAGE))):
+        again = decoded(encoded(asked), Asked)
+        assert again == asked
+        assert [type(one.digest) for one in again.places] == [Digest] * len(asked.places)
+    removed, left = run_events(run(ONE), [], Meant(WEB, ONE))
+    hold = Hold(WEB, NOON, None, IMAGE, NOON + HOUR, run="undo", tags=(ONE,), company=(LAYER,))
+    found = Recorded(removed, [hold], left, ["a note"])
+    assert decoded(encoded(found), Recorded) == found

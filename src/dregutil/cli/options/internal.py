@@ -16,7 +16,17 @@ def _add_index_images(parser: argparse.ArgumentParser) -> None:
     add("--plan", type=nonempty, metavar="FILE", help="the plan that says what goes")
 
 
+def _add_image_records(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--asked", type=nonempty, required=True, metavar="FILE", help="what is asked, as JSON")
+
+
 COMMANDS = (
+    Command(
+        "image-records",
+        "Print what records say of an image, for `serve`.",
+        "image_records:image_records",
+        _add_image_records,
+    ),
     Command(
         "index-images",
         "Build the index that `serve` searches.",

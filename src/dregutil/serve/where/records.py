@@ -9,6 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from dregutil.errors import DregutilError, JournalError
 from dregutil.inventory.tag_history import TagHistory
@@ -37,9 +40,10 @@ from dregutil.serve.where.events import (
     untagged_event,
 )
 
-__all__ = ["Place", "Recorded", "Records"]
+__all__ = ["Asked", "Place", "Recorded", "Records", "decoded", "encoded"]
 
 _MOST_RUNS = 200  # whose records are looked at, the newest
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,15 @@ class Place:
     tag: Tag
     digest: Digest
     below: tuple[Digest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is `meant`. `places` are tags that lead to it now, as they were `read`."""
+
+    meant: Meant
+    places: tuple[Place, ...] = ()
+    read: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -74,8 +87,18 @@ class Records:
         self._collections = Collections(state)
         self._registry = registry
 
-    def of(self, meant: Meant, places: Sequence[Place], read: datetime | None) -> Recorded:
-        """What happened to what is `meant`. `places` are tags that lead to it now, as they were `read`."""
+    def bytes_to_read(self, meant: Meant) -> int:
+        """The size of the records of runs that name what is meant: in memory they take several times as much."""
+        try:
+            headers = self._runs.headers()
+        except JournalError:
+            return 0
+        named = {header.run for header in headers if not header.undoes and _may_name(header, meant)}
+        return sum(_size(header) for header in headers if header.run in named or header.undoes in named)
+
+    def of(self, asked: Asked) -> Recorded:
+        """What happened to what is meant."""
+        meant, places, read = asked.meant, asked.places, asked.read
         found = Recorded()
         for name, add in (
             ("the records of crawls", self._add_seen),
@@ -204,6 +227,23 @@ def _is_meant(hold: Hold, meant: Meant) -> bool:
     if meant.tag is not None:
         return hold.repository == meant.repository and (hold.tag == meant.tag or meant.tag in hold.tags)
     return meant.digest is not None and (hold.digest == meant.digest or meant.digest in hold.company)
+
+
+def encoded(value: Asked | Recorded) -> bytes:
+    """As JSON, for another process."""
+    return msgspec.json.encode(value, enc_hook=str)  # names are subclasses of str
+
+
+def decoded(raw: bytes, kind: type[_Value]) -> _Value:
+    """The reverse of `encoded`. Raises msgspec.MsgspecError."""
+    return msgspec.json.decode(raw, type=kind, dec_hook=lambda kind, text: kind(text))
+
+
+def _size(header: RunHeader) -> int:
+    try:
+        return (header.folder / FILE_NAME).stat().st_size
+    except OSError:
+        return 0
 
 
 def _may_name(header: RunHeader, meant: Meant) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from dregutil.errors import UsageError
+from dregutil.files import write_private
 from dregutil.oci.names import Digest, Reference, RegistryAddress, Tag
 from dregutil.pages.label import label
 from dregutil.report.holds import hold_object
@@ -24,13 +25,14 @@ from dregutil.serve.images.search import Searcher, holders
 from dregutil.serve.model import Holder, Timeline, TimelineEvent, UndoOffer, WhyList
 from dregutil.serve.site import Site
 from dregutil.serve.where.events import Event, Meant, Undoable, sorted_events
-from dregutil.serve.where.records import Place, Recorded, Records
+from dregutil.serve.where.records import Asked, Place, Recorded, Records, decoded, encoded
 
 __all__ = ["routes"]
 
 _MOST_HOLDERS = 100
 _MOST_EVENTS = 1000
-_MOST_ASKED = 2  # processes of `why` at once
+_MOST_ASKED = 2  # processes at once
+_LARGE = 4 << 20  # bytes of records
 _LONGEST = 1000  # characters of a name
 _LATEST = Tag("latest")
 _STATUS_OF_EXIT = {1: 404, 2: 400, 4: 403}
@@ -59,12 +61,27 @@ class _Where:
             now = await self._site.images.ask(lambda searcher: _found(searcher, meant))
         if now.is_layer:
             meant = replace(meant, repository=None, digest=None, part=now.digest)
-        found = await asyncio.to_thread(self._records.of, meant, now.places, now.read)
+        found = await self._recorded(Asked(meant, tuple(now.places), now.read))
         if not found.events and not now.rows:
             raise RequestError(404, f"nothing is known of {of[:200]}", "name a tag, or a whole digest")
         if now.read is None:
             found.notes.append("which tags lead to it is not known before the index of images is there")
         return answer(self._timeline(of, meant, now, found))
+
+    async def _recorded(self, asked: Asked) -> Recorded:
+        """What records say: of large runs in a process of its own, whose memory comes back."""
+        if await asyncio.to_thread(self._records.bytes_to_read, asked.meant) < _LARGE:
+            return await asyncio.to_thread(self._records.of, asked)
+        path = self._site.folder.work / f"asked-{secrets.token_hex(8)}"
+        async with self._asking:
+            try:
+                await asyncio.to_thread(write_private, path, encoded(asked))
+                ended, out = await self._printed(("image-records", "--asked", str(path)))
+            finally:
+                path.unlink(missing_ok=True)
+        if ended.code:
+            raise RequestError(503, ended.message, ended.advice)
+        return decoded(out, Recorded)
 
     def _timeline(self, of: str, meant: Meant, now: _Now, found: Recorded) -> Timeline:
         events = sorted_events(found.events)
@@ -93,10 +110,8 @@ class _Where:
         policy, image = self._site.asked.policy, _image(request.query.get("image", ""), self._address)
         if policy is None:
             raise RequestError(404, "there is no policy to ask", "start the server with -f POLICY")
-        if self._asking.locked():
-            raise RequestError(503, "others are asking why at the moment", "try again")
         async with self._asking:
-            ended, out = await self._asked(("why", image, "-f", policy, "--format", "json"))
+            ended, out = await self._printed(("why", image, "-f", policy, "--format", "json"))
         if ended.code:
             raise RequestError(_STATUS_OF_EXIT.get(ended.code, 503), ended.message, ended.advice)
         try:
@@ -105,9 +120,9 @@ class _Where:
             raise RequestError(503, f"the answer cannot be read: {error}") from error
         return answer(WhyList(rows=[*map(_shown, rows)]))
 
-    async def _asked(self, words: tuple[str, ...]) -> tuple[Ended, bytes]:
+    async def _printed(self, words: tuple[str, ...]) -> tuple[Ended, bytes]:
         """What a command prints. It does not wait for jobs: it only reads."""
-        program, path = self._site.program, self._site.folder.work / f"why-{secrets.token_hex(8)}"
+        program, path = self._site.program, self._site.folder.work / f"printed-{secrets.token_hex(8)}"
         child = Child(program.argv(words), program.environment, path, lambda *_: None)
         try:
             ended = await child.run()
