@@ -70,7 +70,13 @@ class Serving:
     _described: Described | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            if self.process is not None:
+                self.process.kill()
+                self.process.wait(60)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -39,6 +39,7 @@ def test_a_run_stops_in_good_order_and_can_be_resumed(
     assert 0 < progress["done"] < 60
     assert serving.end(signal.SIGTERM) == 0, serving.log
     assert not Path(f"/proc/{apply}").exists(), "it was waited for"
+    assert "the run in progress is interrupted" in serving.log
     left = pusher.tags("many")
     assert "stays" in left
     assert 1 < len(left) < 61, "it was stopped in the middle"

@@ -103,6 +103,17 @@ async def test_a_result_that_cannot_be_used_fails_the_job(tmp_path: Path) -> Non
     assert (job.state, job.message, job.advice) == ("failed", "the disk is full", "make room")
 
 
+async def test_a_defect_after_a_process_fails_the_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def then(_ended: Ended) -> None:
+        raise KeyError("inside")
+
+    jobs = jobs_of(tmp_path, COUNTS)
+    job = await jobs.ended(await jobs.start("report", "report", "anna", (), then=then))
+    assert (job.state, job.message) == ("failed", "its result could not be used")
+    assert "KeyError" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 async def test_a_process_that_cannot_be_started_fails_the_job(tmp_path: Path) -> None:
     jobs = Jobs(Program((), {}, " ".join, ("/nothing/here",)), tmp_path, Events())
     job = await jobs.ended(await jobs.start("report", "report", "anna", ()))

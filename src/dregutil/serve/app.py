@@ -122,18 +122,22 @@ def run(
     folder: ServeFolder,
     cache: Path | None,
     on_ready: Callable[[str], None],
+    on_wait: Callable[[], None],
 ) -> None:
-    """Serve until SIGINT, SIGTERM or SIGHUP; `on_ready` gets the address to open. Raises UsageError, and JournalError
-    or RefusedError if the folder cannot be used."""
+    """Serve until SIGINT, SIGTERM or SIGHUP; `on_ready` gets the address to open. `on_wait` is called if a run is
+    waited for at the end. Raises UsageError, and JournalError or RefusedError if the folder cannot be used."""
 
     async def until_stopped() -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
         for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(one) is not signal.SIG_IGN:  # as with nohup
                 loop.add_signal_handler(one, stopped.set)
-        async with serving(made(options, asked, program, folder, cache)) as address:
+        site = made(options, asked, program, folder, cache)
+        async with serving(site) as address:
             on_ready(address)
             await stopped.wait()
+            if site.jobs.is_writing:
+                on_wait()
 
     with folder.held():
         asyncio.run(until_stopped())

@@ -8,6 +8,7 @@ errors the last one becomes the job's message. No secret is in a job's command l
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import signal
 from collections import OrderedDict
@@ -37,6 +38,9 @@ _MOST_KEPT = 100
 _MOST_WAITING = 50
 _LONGEST = 1000  # characters of a message
 _SHOWN_WORDS = 30  # of a command
+_DEFECT = "this is a defect; the server's log says more"
+
+_log = logging.getLogger("dregutil.serve")
 
 
 @dataclass(slots=True)
@@ -179,10 +183,11 @@ class Jobs:
             self._put(work, state="failed", ended=_now(), **_said(error.message, error.advice))
         except OSError as error:
             self._put(work, state="failed", ended=_now(), **_said(f"the process failed: {error.strerror}", ""))
+        except Exception as error:  # noqa: BLE001 - what follows a process is not lost without a word
+            _log.error("a job failed: %s: %s", type(error).__name__, error, exc_info=_log.isEnabledFor(logging.DEBUG))
+            self._put(work, state="failed", ended=_now(), **_said("its result could not be used", _DEFECT))
         finally:
             work.child.remove()
-            if self._jobs[work.job.id].state == "running":
-                self._put(work, state="failed", ended=_now(), **_said("its result could not be used", ""))
 
     def _put(self, work: _Work, **changed: object) -> None:
         work.job = msgspec.structs.replace(work.job, **changed)

@@ -45,7 +45,8 @@ def serve(args: argparse.Namespace, settings: Settings) -> int:
         policy=None if settings.policy is None else str(settings.policy),
     )
     program = Program(global_options(args), _environment(settings), shown)
-    run(options, asked, program, ServeFolder(settings.state_dir, address.identity), settings.cache, _tell)
+    folder = ServeFolder(settings.state_dir, address.identity)
+    run(options, asked, program, folder, settings.cache, _tell, _tell_waiting)
     return 0
 
 
@@ -53,6 +54,11 @@ def _tell(address: str) -> None:
     sys.stderr.write(f"open {address}\n")
     if "?token=" in address:
         sys.stderr.write("  the address works once; Ctrl-C ends the server\n")
+    sys.stderr.flush()
+
+
+def _tell_waiting() -> None:
+    sys.stderr.write("the run in progress is interrupted, as Ctrl-C would; waiting until it has ended in good order\n")
     sys.stderr.flush()
 
 
