@@ -23,6 +23,7 @@ QUICK: dict[str, list[str] | None] = {
     "du": ["10200", "200000"],
     "report": ["10200"],
     "serve": ["20000"],
+    "serve_idle": ["10000"],
     "plan": [],
     "retention": ["200", "500"],
     "storage": [],
@@ -35,6 +36,7 @@ QUICK: dict[str, list[str] | None] = {
     "removal": None,
     "large": None,
     "throttled": None,
+    "beside": None,
 }
 
 
