@@ -88,6 +88,9 @@ def test_each_kind_of_search(filled: Program, pusher: Pusher) -> None:
         layer = json.loads(pusher.raw("shop/web", "1.0"))["layers"][0]["digest"]
         found = images(serving, f"q=layer:{layer}")
         assert (names(found), found["command"]) == (["shop/web:1.0"], f"dregutil find {layer}{named(filled)}")
+        held = {"image": "shop/web:latest", "days": 3, "because": "a release"}
+        assert serving.job(serving.post("holds", held))["state"] == "done"
+        until(lambda: names(images(serving, "q=is:held")) == ["shop/web:latest"])
         for wrong in (
             "q=older:soon",
             "q=digest:xyz",
@@ -143,6 +146,9 @@ def test_why_an_image_stays_is_asked_in_a_process_of_its_own(filled: Program) ->
             one["text"] = one["text"].partition("known to the records for")[0]  # the seconds pass
         assert rows == expected
         assert serving.get("why?image=no/such:1.0").status == 404
+        held = {"image": "shop/web:latest", "days": 3, "because": "a release"}
+        assert serving.job(serving.post("holds", held))["state"] == "done"
+        until(lambda: names(images(serving, "q=is:held")) == ["shop/web:latest"])
         for wrong in ("--help", "-f", "shop/web", "a b"):
             assert serving.get(f"why?image={quote(wrong)}").status == 400
     with Serving(filled, CACHE) as serving:

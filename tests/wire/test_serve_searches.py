@@ -17,6 +17,7 @@ from dregutil.serve.files import ServeFolder
 from dregutil.serve.images.facts import Verdicts
 from dregutil.serve.where import routes
 from indexed import REGISTRY, Shelf, ago
+from listening import until
 from program import Program
 from serve_inside import inside
 from servers import free_port
@@ -118,3 +119,20 @@ async def test_large_records_are_read_by_a_process_of_their_own(
         assert (here.status, here.json) == (there.status, there.json)
         assert [one["what"] for one in there.json["events"]] == ["gone"]
         assert not [*server.site.folder.work.iterdir()]
+
+
+@pytest.mark.parametrize("has_tags", [True, False])
+def test_a_damaged_index_is_built_again_of_the_tags_that_are_there(tmp_path: Path, has_tags: bool) -> None:
+    program = Program(f"http://127.0.0.1:{free_port()}", tmp_path)
+    place = ServeFolder(program.state, program.url.removeprefix("http://"))
+    place.path.mkdir(parents=True, mode=0o700)
+    place.images.write_bytes(b"no database")
+    if has_tags:
+        (tmp_path / "cache.json").write_text(json.dumps({"shop/web": {"1.0": Digest.of(b"image")}}))
+    with Serving(program, ("-c", "cache.json", "--refresh-every", "0")) as serving:
+        if has_tags:
+            until(lambda: serving.get("images").status == 200)
+            assert [(row["image"], row["size"]) for row in images(serving, "")["rows"]] == [("shop/web:1.0", None)]
+        else:
+            answered = serving.get("images")
+            assert (answered.status, answered.json["error"]) == (503, "there is no index of images yet")

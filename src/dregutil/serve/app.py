@@ -39,7 +39,7 @@ def made(options: Options, asked: Asked, program: Program, folder: ServeFolder, 
     reported = Reported(folder.report)
     reported.load()
     renewal = Renewal(jobs, events, reported, cache=cache, every=options.refresh_every)
-    images = Images(folder.images, jobs, events, has_cache=cache is not None)
+    images = Images(folder.images, jobs, events, cache=cache)
     images.load()
     return Site(options, asked, program, folder, events, jobs, reported, renewal, images)
 
@@ -97,8 +97,7 @@ async def serving(site: Site) -> AsyncIterator[str]:
             where = f"{site.options.host}:{site.options.port}"
             raise UsageError(f"cannot listen on {where}: {error.strerror or error}") from error
         host, guard.port = runner.addresses[0][:2]
-        if site.reported.body is not None and not site.images.is_there:
-            await site.renewal.follow()
+        await site.images.begin()
         background += [
             asyncio.create_task(site.renewal.run()),
             asyncio.create_task(patience.watch(lambda: runner.server.connections if runner.server else ())),

@@ -47,6 +47,7 @@ def routes(site: Site, lists: Lists) -> list[web.RouteDef]:
     async def ended(_ended: object) -> None:
         lists.holds.changed()
         site.events.changed("images")
+        await site.images.build()  # it says what is held
 
     return [
         web.get(f"{API}/holds", holds),

@@ -33,12 +33,12 @@ async def _no_plan() -> Path | None:
 class Images:
     """The index in a file. `tonight` returns the file of the plan whose verdicts are shown, None if there is none."""
 
-    def __init__(self, path: Path, jobs: Jobs, events: Events, *, has_cache: bool) -> None:
-        """`has_cache`: there is a cache file, of which the index is made."""
+    def __init__(self, path: Path, jobs: Jobs, events: Events, *, cache: Path | None) -> None:
+        """`cache` is the file of the tags, of which the index is made; None without one."""
         self.tonight: Callable[[], Awaitable[Path | None]] = _no_plan
         self._tasks: set[asyncio.Task[None]] = set()
         self._path = path
-        self._has_cache = has_cache
+        self._cache = cache
         self._jobs = jobs
         self._events = events
         self._searcher: Searcher | None = None
@@ -60,9 +60,14 @@ class Images:
             if index is not None:
                 self._take(index)
 
+    async def begin(self) -> None:
+        """Build an index if there is none, and tags were read before: what they were is shown at once."""
+        if self._searcher is None and self._cache is not None and self._cache.exists():
+            await self.build()
+
     async def build(self, by: str = "dregutil serve") -> Job | None:
         """Begin to build the index again; return the job, or the one that waits to do so. None without a cache file."""
-        if not self._has_cache:
+        if self._cache is None:
             return None
         waiting = self._jobs.pending("index")
         if waiting is not None and waiting.state == "waiting":
@@ -86,10 +91,10 @@ class Images:
         """The answer to a question about the index that is there. Raises RequestError (503) if none is, and what the
         question raises; an index that turns out to be damaged is built again."""
         searcher = self._searcher
-        if not self._has_cache:
+        if self._cache is None:
             raise RequestError(503, "without a cache file there is no search", "start the server without -c None")
         if searcher is None:
-            raise RequestError(503, "the index of images is being made", "it is there when its job has ended")
+            raise self._missing()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, question, searcher)
         except CacheError:
@@ -97,6 +102,13 @@ class Images:
                 self._searcher = None
                 await self.build()
             raise
+
+    def _missing(self) -> RequestError:
+        """The error where there is no index: it is being made, or could not be."""
+        last = next((job for job in self._jobs.all if job.kind == "index"), None)
+        if last is None or last.state != "failed":
+            return RequestError(503, "there is no index of images yet", "it is built when the registry was read")
+        return RequestError(503, f"the index of images could not be made: {last.message}", last.advice or "")
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
