@@ -1,10 +1,12 @@
 """Who may approve and carry out a plan, and what state it is in. Pure.
 
 An approval is of one plan, by its sum, and lasts a day. Where several people must approve, who planned is none of them.
+A role is of a name as it is written, but two spellings of one name are one person: a login may take either.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +18,7 @@ __all__ = [
     "Facts",
     "RunState",
     "State",
+    "one_person",
     "over",
     "standing",
     "state_of",
@@ -61,6 +64,12 @@ class Facts:
     may_approve: Callable[[str], bool] = bool
 
 
+def one_person(name: str) -> str:
+    """The same for all spellings of a name: whatever the case of its letters, their form in Unicode, and the spaces."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return " ".join(folded.split())
+
+
 def standing(facts: Facts, now: datetime) -> tuple[Approved, ...]:
     """The approvals that count now: of this plan, not expired, one a person, by people who may."""
     return tuple(one for one in _meant(facts, now) if now < one.when + LASTS)
@@ -88,9 +97,9 @@ def why_not_approve(facts: Facts, name: str, now: datetime) -> str | None:
         return ended
     if not name or not facts.may_approve(name):
         return "only an approver approves plans"
-    if facts.needed > 1 and name == facts.planner:
+    if facts.needed > 1 and _is_planner(facts, name):
         return f"{name} made this plan, and {facts.needed} others must approve it"
-    if any(one.by == name for one in standing(facts, now)):
+    if any(one_person(one.by) == one_person(name) for one in standing(facts, now)):
         return f"{name} has approved it already"
     return None
 
@@ -128,9 +137,13 @@ def _meant(facts: Facts, now: datetime) -> tuple[Approved, ...]:
     """The newest approval of each person who may approve this plan, expired or not."""
     newest: dict[str, Approved] = {}
     for one in facts.approvals:
-        is_own = facts.needed > 1 and one.by == facts.planner
+        is_own = facts.needed > 1 and _is_planner(facts, one.by)
         is_past = one.when - _CLOCK <= now
         if is_past and one.plan == facts.plan and one.by and not is_own and facts.may_approve(one.by):
-            before = newest.get(one.by)
-            newest[one.by] = one if before is None or one.when > before.when else before
+            before = newest.get(one_person(one.by))
+            newest[one_person(one.by)] = one if before is None or one.when > before.when else before
     return tuple(newest.values())
+
+
+def _is_planner(facts: Facts, name: str) -> bool:
+    return facts.planner is not None and one_person(name) == one_person(facts.planner)

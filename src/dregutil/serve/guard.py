@@ -110,7 +110,7 @@ class Guard:
         if given is None or self._options.user_header or request.method != "GET" or request.path.startswith(API):
             return None
         if not self._has_cookie(request):
-            if not self.token or not hmac.compare_digest(given.encode(), self.token.encode()):
+            if not self.token or not _is_same(given, self.token):
                 raise RequestError(401, "this address was used before, or is wrong", "start `dregutil serve` again")
             self.token = ""
         resource = request.match_info.route.resource  # of what is no page, the path may lead elsewhere: //host
@@ -125,7 +125,7 @@ class Guard:
 
     def _has_cookie(self, request: web.Request) -> bool:
         given = request.cookies.get(self._cookie_name, "")
-        return hmac.compare_digest(given.encode(), self._cookie.encode())
+        return _is_same(given, self._cookie)
 
     async def _checked(self, request: web.Request) -> web.Request:
         """The request with its person. Raises RequestError."""
@@ -145,8 +145,11 @@ class Guard:
         if request.method not in ("GET", "HEAD"):
             if request.content_type != "application/json":
                 raise RequestError(400, "the body of a request is JSON", "send Content-Type: application/json")
-            async with asyncio.timeout(_LONGEST_BODY):
-                await request.read()
+            try:
+                async with asyncio.timeout(_LONGEST_BODY):
+                    await request.read()
+            except web.RequestPayloadError as error:  # it says to be packed, and is not
+                raise RequestError(400, "the body of the request cannot be read") from error
         return request
 
     def _person(self, request: web.Request) -> Person:
@@ -200,7 +203,14 @@ def _check_site(request: web.Request) -> None:
 
 
 def _is_own(request: web.Request, origin: str) -> bool:
-    return urlsplit(origin).netloc.lower() == request.headers.get("Host", "").lower()
+    try:
+        return urlsplit(origin).netloc.lower() == request.headers.get("Host", "").lower()
+    except ValueError:  # it is no address
+        return False
+
+
+def _is_same(given: str, secret: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), secret.encode())  # headers may have any bytes
 
 
 def _name_of(host: str) -> str | None:

@@ -180,7 +180,8 @@ class Plans:
         """Why an interrupted run may not be continued here; None if it may. Where several people must approve, its
         record names them: of a run that somebody began in a terminal it names nobody."""
         needed = self.site.options.approvals
-        people = {name for name in run.approved_by if name != run.planned_by and self._may_approve(name)}
+        person = approval.one_person
+        people = {person(name) for name in run.approved_by if self._may_approve(name)} - {person(run.planned_by or "")}
         if run.undoes or needed < 2 or len(people) >= needed:
             return None
         return f"{needed} people must approve a removal, and its record names {len(people)} who did"
