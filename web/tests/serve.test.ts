@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { decoded, refusal } from "../src/serve/api";
 import { asksForNumber, numberOf } from "../src/serve/confirm";
-import { ageText, agoText, dayText, progressText, removesText, runText, signed, stateText, timeText } from "../src/serve/format";
+import { ageText, agoText, announced, dayText, progressText, removesText, runText, signed, stateText, timeText } from "../src/serve/format";
 import { activeOf } from "../src/serve/jobs";
 import type { Job, Run } from "../src/serve/model";
 import { addressOf, pathOf, queryOf, sorted } from "../src/serve/query";
@@ -167,6 +167,8 @@ describe("times, ages and states", () => {
     expect(activeOf(all).map((one) => one.kind)).toEqual(["undo", "refresh", "plan"]);
     expect(progressText({ done: 1, total: 2, noun: "tags" })).toBe("1 of 2 tags");
     expect(progressText({ done: 0, total: 0, noun: "" })).toBe("");
+    const said = [0, 1, 49, 50, 100].map((done) => announced({ what: "apply", done, total: 100 }));
+    expect(said).toEqual(["apply", "apply", "apply: 25 %", "apply: 50 %", "apply: 100 %"]);
   });
 });
 

@@ -3,6 +3,7 @@
 import { useEffect } from "preact/hooks";
 import { isActive, jobs } from "./jobs";
 import type { Job } from "./model";
+import { announced } from "./format";
 import { Progress } from "./parts";
 
 interface Props {
@@ -18,8 +19,11 @@ export function Following({ job, onDone }: Props) {
   }, [now.state]);
   if (isActive(now)) {
     return (
-      <div class="following" aria-live="polite">
+      <div class="following">
         <Progress job={now} />
+        <span class="unseen" role="status">
+          {announced(now)}
+        </span>
       </div>
     );
   }

@@ -1,11 +1,12 @@
 // A run: its steps, how far it is, and putting back what it removed.
 
 import { useSignal, type Signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { numberText, plural } from "../text";
 import type { Refused } from "./api";
 import { Following } from "./Following";
 import { runText, sizeOr } from "./format";
-import { jobs } from "./jobs";
+import { active, changed, isWriting } from "./jobs";
 import type { Job, RunDetail, Step } from "./model";
 import { Pager } from "./Pager";
 import { Command, Dialog, Failure, Read, Title, When } from "./parts";
@@ -13,10 +14,17 @@ import { runPath, wherePath } from "./route";
 import { may, start, useReading } from "./state";
 
 const LIMIT = 100;
+const LOOKED_AT = 3_000; // ms
 
 export function RunScreen({ run }: { run: string }) {
   const offset = useSignal(0);
   const detail = useReading<RunDetail>(`runs/${encodeURIComponent(run)}?offset=${offset.value}&limit=${LIMIT}`, ["runs"]);
+  const isAtWork = (detail.value.value?.progress ?? null) !== null;
+  useEffect(() => {
+    if (!isAtWork) return undefined;
+    const timer = setInterval(() => changed("runs"), LOOKED_AT); // it may be of a process that this server did not start
+    return () => clearInterval(timer);
+  }, [isAtWork]);
   return (
     <>
       <Title>Run {run}</Title>
@@ -32,7 +40,8 @@ function Shown({ found, offset }: { found: RunDetail; offset: Signal<number> }) 
   const failure = useSignal<Refused | null>(null);
   const job = useSignal<Job | null>(null);
   const asked = useSignal<"all" | "chosen" | "resume" | null>(null);
-  const running = [...jobs.value.values()].find((one) => one.result?.run === run.run && one.state === "running");
+  // At most one job writes at a time: it is of this run, if this run is at work.
+  const running = found.progress !== null ? active.value.find(isWriting) : undefined;
 
   async function act(): Promise<void> {
     const what = asked.value;
@@ -47,7 +56,7 @@ function Shown({ found, offset }: { found: RunDetail; offset: Signal<number> }) 
   return (
     <>
       <Facts found={found} />
-      {found.progress !== null && run.unfinished && <RunProgress progress={found.progress} />}
+      {found.progress !== null && running === undefined && <RunProgress progress={found.progress} />}
       <Failure error={failure.value} />
       {(job.value ?? running) && <Following job={(job.value ?? running) as Job} />}
       {may("approver") && (
