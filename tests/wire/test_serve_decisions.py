@@ -233,6 +233,25 @@ async def test_a_plan_is_carried_out_once_at_a_time_and_not_beside_another(tmp_p
     assert sum(one["words"][0] == "apply" for one in said(tmp_path)) == 1
 
 
+async def test_a_file_that_changed_is_neither_approved_nor_carried_out(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        one, other = await made(server), await made(server)
+        assert (await server.post(f"{API}/plans/{other}/approve")).status == 200
+        for sum_ in (one, other):
+            alter(tmp_path, sum_)
+        for path in (f"plans/{one}/approve", f"plans/{other}/apply"):
+            answered = await server.post(f"{API}/{path}")
+            assert (answered.status, "was altered" in answered.json["error"]) == (409, True), answered
+        assert await state(server, one) == "waiting"
+    assert not any(given["words"][0] == "apply" for given in said(tmp_path))
+
+
+def alter(state: Path, sum_: str) -> None:
+    """Change the file of a plan so that it removes something else."""
+    (path,) = state.glob(f"serve/*/plans/{sum_.partition(':')[2]}.jsonl")
+    path.write_bytes(path.read_bytes().replace(b'"1.1"', b'"9.9"'))
+
+
 async def test_an_approval_that_cannot_be_written_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
