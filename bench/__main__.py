@@ -24,6 +24,7 @@ QUICK: dict[str, list[str] | None] = {
     "report": ["10200"],
     "serve": ["20000"],
     "serve_idle": ["10000"],
+    "beside": ["20", "50"],
     "plan": [],
     "retention": ["200", "500"],
     "storage": [],
@@ -36,7 +37,6 @@ QUICK: dict[str, list[str] | None] = {
     "removal": None,
     "large": None,
     "throttled": None,
-    "beside": None,
 }
 
 
