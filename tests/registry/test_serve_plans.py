@@ -83,6 +83,9 @@ def test_a_selection_is_planned_approved_carried_out_and_undone(serving: Serving
     kept = [row for group in plan["plan"]["groups"] for row in group["rows"] if row["action"] == "KEEP"]
     assert [(row["because"], row["images"][0]["tags"]) for row in kept] == [("shared with tags that stay", ["shared"])]
     sum_ = plan["summary"]["sum"]
+    steps = serving.get(f"plans/{sum_}/steps").json
+    assert {(one["repository"], *one["tags"]) for one in steps["rows"]} == {("shop/web", "1.0"), ("shop/api", "1.1")}
+    assert [one["tags"] for one in serving.get(f"plans/{sum_}/steps?q=API:1").json["rows"]] == [["1.1"]]
     assert why(serving.post(f"plans/{sum_}/apply")) == (409, "1 approval is missing")
     approved = serving.post(f"plans/{sum_}/approve")
     assert (approved.status, approved.json["summary"]["state"], approved.json["may_apply"]) == (200, "approved", True)

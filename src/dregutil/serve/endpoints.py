@@ -54,6 +54,7 @@ _SHOWN = (
     _get("/why", model.WhyList, "Why images stay or go, as `dregutil why`.", "image"),
     _get("/plans", model.PlanList, "The plans, newest first."),
     _get("/plans/{sum}", model.PlanDetail, "A plan with its reasons."),
+    _get("/plans/{sum}/steps", model.StepPage, "Each step, as `dregutil plan show`.", "q", "offset", "limit"),
     _get("/runs", model.RunPage, "The recorded runs, as `dregutil history`.", "offset", "limit"),
     _get("/runs/{run}", model.RunDetail, "One run and its steps.", "offset", "limit"),
     _get("/removed", model.RemovedPage, "What can be put back, as `dregutil undo --list`.", "q", "offset", "limit"),

@@ -17,17 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from aiohttp import web
 
 from dregutil.errors import JournalError
 from dregutil.pages.label import label
+from dregutil.serve.answers import RequestError
 from dregutil.serve.child import Child
 from dregutil.serve.program import Program
 
-__all__ = ["Listed", "Part", "shown"]
+__all__ = ["Listed", "Part", "page", "shown"]
 
 _READ_CODES = (0, 3)  # 3: a record is damaged, and what can be read is listed
 _SECONDS = 2.0  # at least, between two times that a list is made while runs change it
 _RESTS = 25.0  # times as long as it took: who looks at a run must not slow it down
+_MOST_ROWS = 500  # of one answer
 _LONGEST = 1000  # characters of a text; names are whole
 
 _Row = dict[str, Any]
@@ -111,6 +114,17 @@ def shown(value: Any) -> Any:
     if isinstance(value, dict):
         return {label(str(key)): shown(one) for key, one in value.items()}
     return value
+
+
+def page(request: web.Request) -> tuple[int, int]:
+    """The offset and the limit of a request. Raises RequestError (400)."""
+    try:
+        offset, limit = (int(request.query.get(name, given)) for name, given in (("offset", "0"), ("limit", "100")))
+    except ValueError:
+        raise RequestError(400, "offset and limit are numbers") from None
+    if offset < 0 or not 0 < limit <= _MOST_ROWS:
+        raise RequestError(400, f"offset is 0 or more, limit from 1 to {_MOST_ROWS}")
+    return min(offset, 1 << 40), limit
 
 
 def _part(

@@ -42,6 +42,7 @@ __all__ = [
     "RunPage",
     "RunProgress",
     "Session",
+    "StepPage",
     "Timeline",
     "TimelineEvent",
     "UndoOffer",
@@ -222,6 +223,14 @@ class PlanDetail(Answer, frozen=True, kw_only=True):
     may_apply: bool
     why_not: str | None
     command: str
+
+
+class StepPage(Answer, frozen=True, kw_only=True):
+    """Some steps of a plan: objects of `dregutil plan show`."""
+
+    total: int
+    offset: int
+    rows: list[Row]
 
 
 class RunPage(Answer, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from dregutil.oci.names import registry_key
 from dregutil.serve.answers import RequestError, answer, read_body
 from dregutil.serve.carrying_out import CarryingOut
 from dregutil.serve.endpoints import API
-from dregutil.serve.listed import Listed
+from dregutil.serve.listed import Listed, page
 from dregutil.serve.model import (
     Empty,
     RemovedPage,
@@ -28,7 +28,6 @@ from dregutil.serve.site import Site
 
 __all__ = ["Lists", "routes"]
 
-_MOST_ROWS = 500
 _MOST_LISTED = 8  # runs whose steps are kept
 
 _Row = dict[str, Any]
@@ -83,19 +82,19 @@ def routes(site: Site, records: Records, lists: Lists, carrying_out: CarryingOut
     """The routes."""
 
     async def runs(request: web.Request) -> web.Response:
-        return answer(await lists.runs(*_page(request)))
+        return answer(await lists.runs(*page(request)))
 
     async def run(request: web.Request) -> web.Response:
         seen = await asyncio.to_thread(records.find, request.match_info["run"])
         if seen is None:
             raise RequestError(404, "there is no such run on this registry")
         may_resume = carrying_out.why_not_resume(seen) is None
-        return answer(await _detail(site, records, lists, seen, *_page(request), may_resume=may_resume))
+        return answer(await _detail(site, records, lists, seen, *page(request), may_resume=may_resume))
 
     async def removed(request: web.Request) -> web.Response:
         words = request.query.get("q", "").lower().split()
         found = await lists.removed.part(
-            *_page(request), matches=lambda row: all(word in str(row.get("image")).lower() for word in words)
+            *page(request), matches=lambda row: all(word in str(row.get("image")).lower() for word in words)
         )
         return answer(RemovedPage(total=found.total, rows=found.rows))
 
@@ -147,14 +146,3 @@ async def _detail(
         can_resume=may_resume and continued is not None,
         command=command,
     )
-
-
-def _page(request: web.Request) -> tuple[int, int]:
-    """The offset and the limit of a request. Raises RequestError (400)."""
-    try:
-        offset, limit = (int(request.query.get(name, given)) for name, given in (("offset", "0"), ("limit", "100")))
-    except ValueError:
-        raise RequestError(400, "offset and limit are numbers") from None
-    if offset < 0 or not 0 < limit <= _MOST_ROWS:
-        raise RequestError(400, f"offset is 0 or more, limit from 1 to {_MOST_ROWS}")
-    return min(offset, 1 << 40), limit
