@@ -1,8 +1,9 @@
-"""From a search to an undo, in Chromium and by keyboard alone, on a real registry."""
+"""Removals in Chromium on a real registry: from a search to an undo by keyboard alone, and by people who approve."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,40 +18,59 @@ from servers import DistributionServer
 from serving import Serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 POLICY = """version: 1
 policies: [{name: web, repositories: [shop/web], keep: {last: 10}, order: version}]
 """
+OPTIONS = ("-c", "tags.json", "--refresh-every", "0", "-f", "policy.yml")
+PROXY = ("--user-header", "X-User", "--trusted-proxy", "127.0.0.1", "--viewer", "*", "--planner", "ann")
 IN_FOCUS = "(document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent).trim()"
 
 
 @pytest.fixture
-def serving(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Iterator[Serving]:
+def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Program:
     for number in range(12):
         pusher.push_image("shop/web", f"1.{number}", seed=f"{number}", config=created(200 - number))
     for name in ("1.0", "1.1"):
         pusher.push_image("shop/api", name, seed=f"api {name}", config=created(90))
     (tmp_path / "policy.yml").write_text(POLICY)
-    program = Program(registry_server.url, tmp_path)
-    with Serving(program, ("-c", "tags.json", "--refresh-every", "0", "-f", "policy.yml")) as found:
-        yield found
+    return Program(registry_server.url, tmp_path)
 
 
 @pytest.fixture
-def shown(serving: Serving, tmp_path: Path) -> Iterator[Page]:
-    """The page of the server. Afterwards it had no error, and no message in the console but of what is not made yet."""
-    (tmp_path / "chromium").mkdir()
-    with browser(tmp_path / "chromium") as found:
-        context = found.new_context(viewport={"width": 900, "height": 800})
+def serving(program: Program) -> Iterator[Serving]:
+    with Serving(program, OPTIONS) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("chromium")) as found:
+        yield found
+
+
+@contextmanager
+def opened(chromium: Browser, serving: Serving, **person: str) -> Iterator[Page]:
+    """The page of the server for a person, whom headers name. Afterwards it had no error, and no message in the console
+    but of what is not made yet."""
+    context = chromium.new_context(viewport={"width": 900, "height": 800}, extra_http_headers=person)
+    if serving.cookie:
         name, _, value = serving.cookie.partition("=")
         context.add_cookies([{"name": name, "value": value, "url": f"http://127.0.0.1:{serving.port}"}])
-        page, seen = context.new_page(), list[str]()
-        page.on("console", lambda message: seen.append(message.text))
-        page.on("pageerror", lambda error: seen.append(str(error)))
-        page.goto(f"http://127.0.0.1:{serving.port}/")
-        yield page
-        assert [one for one in seen if "status of 503" not in one] == []
+    page, seen = context.new_page(), list[str]()
+    page.on("console", lambda message: seen.append(message.text))
+    page.on("pageerror", lambda error: seen.append(str(error)))
+    page.goto(f"http://127.0.0.1:{serving.port}/")
+    yield page
+    context.close()
+    assert [one for one in seen if "status of 503" not in one] == []
+
+
+@pytest.fixture
+def shown(chromium: Browser, serving: Serving) -> Iterator[Page]:
+    with opened(chromium, serving) as found:
+        yield found
 
 
 def go_to(shown: Page, name: str) -> None:
@@ -151,3 +171,37 @@ def test_tonights_plan_has_its_reasons_and_what_is_held_stays(shown: Page, servi
     shown.get_by_role("button", name="hold 30 days: shop/web:1.0").first.click()
     shown.locator(".following").get_by_text("done").wait_for()
     assert [one["image"] for one in serving.get("holds").json["holds"]] == ["shop/web:1.0"]
+
+
+def test_two_people_approve_what_a_third_planned(chromium: Browser, program: Program, pusher: Pusher) -> None:
+    approvers = (one for name in ("ann", "bob", "cy") for one in ("--approver", name))
+    with (
+        Serving(program, (*OPTIONS, *PROXY, *approvers, "--approvals", "2")) as serving,
+        opened(chromium, serving, **{"X-User": "ann"}) as ann,
+        opened(chromium, serving, **{"X-User": "bob"}) as bob,
+        opened(chromium, serving, **{"X-User": "cy"}) as cy,
+        opened(chromium, serving, **{"X-User": "eve"}) as eve,
+    ):
+        ann.locator(".cards").wait_for()
+        ann.get_by_role("link", name="Images").click()
+        ann.locator("#row-2 .check").click()
+        ann.get_by_role("button", name="Make a plan").click()
+        ann.get_by_text("2 approvals are missing").wait_for()
+        before = pusher.tags("shop/web")
+        for page in (bob, cy, eve):
+            page.goto(ann.url)
+            page.get_by_text("2 approvals are missing").wait_for()
+        for page in (ann, eve):
+            assert page.get_by_role("button", name="Approve", exact=True).count() == 0
+        bob.get_by_role("button", name="Approve", exact=True).click()
+        for page in (ann, bob, cy, eve):
+            page.get_by_text("1 approval is missing").wait_for()
+            assert page.get_by_role("button", name="Carry out").count() == 0
+        cy.get_by_role("button", name="Approve", exact=True).click()
+        eve.get_by_text("None is missing.").wait_for()
+        ann.get_by_role("button", name="Carry out…").click()
+        assert pusher.tags("shop/web") == before
+        ann.get_by_role("dialog").get_by_role("button", name="Carry out").click()
+        bob.get_by_text("carried out by the run").wait_for()
+        assert pusher.tags("shop/web").keys() == before.keys() - {"1.0"}
+        assert eve.get_by_role("button", name="Carry out").count() == 0
