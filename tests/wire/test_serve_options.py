@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import select
 import shlex
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from documents import commands
 from dregutil.cli import run
+from listening import until
 from program import Program
 from serving import Serving, sent
 
@@ -70,10 +73,43 @@ def test_one_serve_runs_for_a_registry_and_its_files_are_for_its_owner_alone(tmp
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_ends_it_in_good_order(name: str, tmp_path: Path) -> None:
-    serving = Serving(Program(NOBODY, tmp_path), ("--refresh-every", "0"))
-    serving.start()
-    assert serving.end(signal.Signals[name]) == 0
+    one = signal.Signals[name]
+    before = signal.signal(one, signal.SIG_DFL)  # whatever the tests were started with
+    try:
+        serving = Serving(Program(NOBODY, tmp_path), ("--refresh-every", "0"))
+        serving.start()
+        assert serving.end(one) == 0
+    finally:
+        signal.signal(one, before)
     assert "Traceback" not in serving.log
+
+
+@pytest.mark.parametrize("ignored", [(), (signal.SIGINT, signal.SIGHUP)])
+def test_a_job_that_waits_for_the_registry_does_not_delay_the_end(
+    ignored: tuple[signal.Signals, ...], tmp_path: Path
+) -> None:
+    """Also where signals were ignored when it was started: by nohup, or by a shell that starts it in the background."""
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in ignored}
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            serving = Serving(Program(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path))
+            serving.start()
+            until(lambda: has_asked(silent))
+            for one in ignored:
+                assert serving.process is not None
+                serving.process.send_signal(one)
+                assert serving.get("session").status == 200, "it is ignored"
+            started = time.monotonic()
+            assert serving.end() == 0, serving.log
+            assert time.monotonic() - started < 15
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def has_asked(server: socket.socket) -> bool:
+    """Whether a connection waits to be accepted."""
+    return bool(select.select([server], [], [], 0)[0])
 
 
 def test_behind_a_proxy_no_token_is_printed_and_roles_are_those_of_the_options(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dregutil.serve.app import application
 from dregutil.serve.endpoints import ENDPOINTS, Endpoint
 from dregutil.serve.guard import HEADERS, Guard
 from dregutil.serve.patience import Patience
-from dregutil.serve.people import Role
+from dregutil.serve.people import Role, Roles
 from serve_inside import BEHIND_PROXY, Inside, inside
 from serving import Answered
 
@@ -223,6 +223,7 @@ async def test_what_changes_something_is_a_post_that_needs_more_than_to_look(tmp
             assert method in ("GET", "POST")
             assert (method == "POST") == (needed > Role.VIEWER), path
             assert needed > Role.NOBODY or path == "/healthz", path
+        assert set(routes(server)) == ENDPOINTS.keys(), "every row is a route"
 
 
 async def test_a_route_without_a_row_is_refused_to_everyone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,6 +345,16 @@ async def test_hostile_names_are_escaped_in_every_answer(tmp_path: Path) -> None
         assert len(found.body) < 2000
         page = await server.ask("GET", "/x", {"X-User": name.encode().decode("latin-1"), "Accept": "text/html"})
         assert b"<script" not in page.body
+
+
+async def test_a_hostile_name_of_a_person_is_shown_as_text(tmp_path: Path) -> None:
+    name = "eve\u202e\u200b" + "x" * 5_000
+    async with inside(tmp_path, **BEHIND_PROXY | {"roles": Roles({Role.PLANNER: ["*"]})}) as server:
+        headers = {"X-User": name.encode().decode("latin-1")}
+        user = (await server.get(SESSION, **headers)).json["user"]
+        assert user.startswith("eve\\u202e\\u200bxxx")
+        assert len(user) <= 600
+        assert (await server.post(f"{API}/refresh", **headers)).json["by"] == user
 
 
 async def raw(server: Inside, text: str) -> str:

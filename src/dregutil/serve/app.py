@@ -131,6 +131,8 @@ def run(
         for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(one) is not signal.SIG_IGN:  # as with nohup
                 loop.add_signal_handler(one, stopped.set)
+            elif one is signal.SIGINT:
+                signal.signal(one, lambda *_: None)  # ignored as before, but not by the jobs, which are ended by it
         site = made(options, asked, program, folder, cache)
         async with serving(site) as address:
             on_ready(address)
