@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,6 +37,7 @@ TAGS = ["latest", "1.0", "1.0-RC", "v1", "A", "_", "a", "web"]
 REGISTRIES = st.dictionaries(
     st.sampled_from(NAMES),
     st.dictionaries(st.sampled_from(TAGS), st.sampled_from(DIGESTS), min_size=1, max_size=6),
+    min_size=1,
     max_size=5,
 )
 WORDS = st.sampled_from(
@@ -50,17 +52,26 @@ PREFIXES = st.builds(
 LABELS = st.builds(
     Label, st.sampled_from(["team", "x", "\u202ex", "no"]), st.sampled_from([None, "", "a", "b=c", "<script>"])
 )
-QUERIES = st.builds(
-    Query,
-    words=st.lists(WORDS, max_size=2, unique=True).map(tuple),
-    digests=st.lists(PREFIXES, max_size=1).map(tuple),
-    labels=st.lists(LABELS, max_size=1).map(tuple),
-    layers=st.lists(st.sampled_from([SHELF.layer("base"), SHELF.layer("web"), WEB]), max_size=1).map(tuple),
-    platforms=st.lists(st.sampled_from(["linux", "arm64", "linux/amd64", "windows"]), max_size=1).map(tuple),
-    older=st.lists(st.sampled_from([timedelta(days=29), timedelta(days=31)]), max_size=1).map(tuple),
-    larger=st.lists(st.sampled_from([0, 500, 1000]), max_size=1).map(tuple),
-    states=st.lists(st.sampled_from(["held", "remove", "keep"]), max_size=1).map(tuple),
+TERMS = st.one_of(
+    st.tuples(st.just("words"), WORDS),
+    st.tuples(st.just("digests"), PREFIXES),
+    st.tuples(st.just("labels"), LABELS),
+    st.tuples(st.just("layers"), st.sampled_from([SHELF.layer("base"), SHELF.layer("web"), WEB])),
+    st.tuples(st.just("platforms"), st.sampled_from(["linux", "arm64", "linux/amd64", "windows"])),
+    st.tuples(st.just("older"), st.sampled_from([timedelta(days=29), timedelta(days=31)])),
+    st.tuples(st.just("larger"), st.sampled_from([0, 500, 1000])),
+    st.tuples(st.just("states"), st.sampled_from(["held", "remove", "keep"])),
 )
+
+
+def query_of(terms: list[tuple[str, Any]]) -> Query:
+    values: dict[str, list[Any]] = {}
+    for name, value in terms:
+        values.setdefault(name, []).append(value)
+    return Query(**{name: tuple(dict.fromkeys(some)) for name, some in values.items()})
+
+
+QUERIES = st.lists(TERMS, max_size=2).map(query_of)
 HELD = Holds((Hold(Repository("shop/web"), NOW, tag=Tag("1.0")), Hold(Repository("a"), NOW, digest=WEB)))
 REMOVED = {Repository("a"): {Tag("v1"): (WEB, "late"), Tag("A"): (API, "old")}}
 VERDICTS = Verdicts(REMOVED, lambda name: name.startswith("shop"))

@@ -49,6 +49,29 @@ def test_what_was_read_once_is_not_read_again(shelf: Shelf, tmp_path: Path) -> N
         index.close()
 
 
+def test_a_date_in_the_future_is_known_when_it_has_passed(shelf: Shelf, tmp_path: Path) -> None:
+    tags = {"a": {"1": shelf.image(created=ago(2))}}
+    assert found(shelf.build(tmp_path, tags, now=ago(3)), "older:1d") == []
+    assert found(shelf.build(tmp_path, tags), "older:1d") == ["a:1"]
+
+
+def test_of_an_index_without_its_child_nothing_is_known(shelf: Shelf, tmp_path: Path) -> None:
+    child = shelf.image(["a"])
+    whole, other = shelf.index([child]), Shelf()
+    other.database.add([shelf.manifests[whole]])
+    index = other.build(tmp_path, {"a": {"1": whole}})
+    (row,) = index.images([0])
+    assert (row.size, row.frees, row.created, index.unread) == (None, None, None, 1)
+
+
+def test_a_property_is_merged_from_what_was_there_and_what_is_new(shelf: Shelf, tmp_path: Path) -> None:
+    one, two = (shelf.image(["a", name], created=ago(9), labels={"team": "x"}) for name in ("b", "c"))
+    shelf.build(tmp_path, {"m": {"1": one, "9": one}}).close()
+    index = shelf.build(tmp_path, {"a": {"1": two}, "m": {"1": one}, "z": {"1": two}})
+    for text in ("label:team=x", f"layer:{shelf.layer('a')}", "platform:amd64"):
+        assert found(index, text) == ["a:1", "m:1", "z:1"]
+
+
 def test_a_tag_that_moved_is_read_again(shelf: Shelf, tmp_path: Path) -> None:
     old, new = shelf.image(["a"], created=ago(3)), shelf.image(["b"], created=ago(9))
     shelf.build(tmp_path, {"shop/web": {"1": old, "2": old}}).close()
@@ -106,6 +129,22 @@ def test_a_folder_that_cannot_be_written_is_said(shelf: Shelf, tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheError, match="cannot be written"):
         build_index(tmp_path / "file" / "images.sqlite", Known("r", Inventory(), shelf.database))
+
+
+def test_a_word_with_a_colon_ends_a_repository_and_begins_a_tag(shelf: Shelf, tmp_path: Path) -> None:
+    digest = shelf.image()
+    index = shelf.build(
+        tmp_path, {"a-b": {"1": digest, "X1": digest, "11": digest}, "b": {"2": digest}, "c": {"1": digest}}
+    )
+    expected = {
+        "b:1": ["a-b:1", "a-b:11"],
+        "b:": ["a-b:1", "a-b:11", "a-b:X1", "b:2"],
+        ":1": ["a-b:1", "a-b:11", "c:1"],
+        "B:x": ["a-b:X1"],
+        "-:1": [],
+        "b:1:": [],
+    }
+    assert {text: found(index, text) for text in expected} == expected
 
 
 def test_an_index_of_no_tags(shelf: Shelf, tmp_path: Path) -> None:
