@@ -14,7 +14,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.retention.asked import Engine, Kubernetes
 from dregutil.retention.pull_rules import PulledWithin, PullSource
 from dregutil.select.bounded_regex import BoundedRegex
-from dregutil.select.content_selector import ContentSelector
+from dregutil.select.content_selector import ANYTHING, ContentSelector
 from dregutil.select.glob import Glob
 from dregutil.select.selector import Comparison
 
@@ -49,7 +49,6 @@ __all__ = [
 ]
 
 DAY = timedelta(days=1)
-_ANYTHING = ContentSelector()
 
 
 class Order(Enum):
@@ -190,7 +189,7 @@ class ParsedSelect:
     versions: tuple[tuple[Comparison, ...], ...] = ()
     labels: tuple[Label, ...] = ()
     untagged: bool = False
-    content: ContentSelector = _ANYTHING
+    content: ContentSelector = ANYTHING
 
     @property
     def reads_content(self) -> bool:

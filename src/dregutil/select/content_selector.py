@@ -14,7 +14,7 @@ from dregutil.oci.names import Digest
 from dregutil.select.glob import Glob
 from dregutil.select.platforms import is_for
 
-__all__ = ["ContentSelector", "Label", "Match", "base_layers", "with_bases"]
+__all__ = ["ANYTHING", "ContentSelector", "Label", "Match", "base_layers", "with_bases"]
 
 
 class Match(enum.Enum):
@@ -64,7 +64,7 @@ class ContentSelector:
     artifact_types: tuple[Glob, ...] = ()
 
     def __bool__(self) -> bool:
-        return self != ContentSelector()
+        return self is not ANYTHING and self != ANYTHING  # asked once for each tag of a registry
 
     def match(self, details: ImageDetails, now: datetime) -> Match:
         if not self._matches_apart_from_date(details):
@@ -97,6 +97,9 @@ class ContentSelector:
 
     def _is_based(self, layers: tuple[Digest, ...]) -> bool:
         return any(layers[: len(base)] == base for base in self.bases)
+
+
+ANYTHING = ContentSelector()
 
 
 def with_bases(selector: ContentSelector | None, bases: Mapping[str, ImageDetails | None]) -> ContentSelector:
