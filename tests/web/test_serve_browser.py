@@ -451,4 +451,7 @@ def test_the_page_listens_again_after_the_server_was_away(chromium: Browser) -> 
     with serving(Mock(made), port):
         shown.get_by_text("9,999 of 10,200 tags").wait_for()
         assert shown.get_by_text("(no live connection)").count() == 0
-        shown.close()
+    made["jobs"] = (401, {"error": "no", "advice": None})
+    with serving(Mock(made), port):
+        shown.get_by_text("Open the URL that the terminal shows").wait_for()
+    shown.close()

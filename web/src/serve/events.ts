@@ -43,6 +43,7 @@ export function listen(onRefused: (error: Refused) => void): void {
       close();
       timer = setTimeout(open, delayAfter(failed));
       failed += 1;
+      void look(onRefused); // a server that was started again may not know the person any more
     });
   }
 
