@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from dregutil.oci.names import RegistryAddress
@@ -20,6 +22,7 @@ __all__ = ["command_of", "image_object", "routes"]
 _MOST = 500  # rows of a page
 _FURTHEST = 1_000_000_000
 _LONGEST = 1000  # characters of a name
+_MOST_PLATFORMS = 20
 
 
 def routes(site: Site) -> list[web.RouteDef]:
@@ -71,11 +74,17 @@ def image_object(row: ImageRow) -> Image:
         pulled=row.pulled,
         size=row.size,
         frees=row.frees,
-        platforms=[*map(label, row.platforms)],
+        platforms=_shown(row.platforms),
         verdict="REMOVE" if row.verdict == "REMOVE" else "KEEP" if row.verdict == "KEEP" else None,
         because=None if row.because is None else label(row.because),
         held=row.held,
     )
+
+
+def _shown(platforms: Sequence[str]) -> list[str]:
+    """Platforms as they are shown: an index may name very many."""
+    more = len(platforms) - _MOST_PLATFORMS
+    return [*map(label, platforms[:_MOST_PLATFORMS]), *([f"… and {more:,} more"] if more > 0 else [])]
 
 
 def command_of(query: Query, sort: str, *, is_descending: bool) -> list[str] | None:

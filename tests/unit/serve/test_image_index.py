@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dregutil.errors import CacheError, PlanRefusedError
+from dregutil.errors import CacheError, PlanRefusedError, UsageError
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
 from dregutil.plan.file import save_plan
@@ -231,3 +231,15 @@ def test_what_a_plan_removes_is_read_a_line_at_a_time(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(PlanRefusedError):
         read_planned(path)
+
+
+def test_what_somebody_made_up_in_masses_is_refused_or_summed(shelf: Shelf, tmp_path: Path) -> None:
+    children = [shelf.image([f"{number}"], platform=f"linux/made{number}") for number in range(201)]
+    index = shelf.build(tmp_path, {"a": {"1": shelf.index(children), "2": children[7]}})
+    for text in ("platform:linux", "base:a:1"):
+        with pytest.raises(UsageError, match="means 201 things") as refused:
+            found(index, text)
+        assert refused.value.advice
+    assert found(index, "platform:linux/made7") == found(index, "base:a:2") == ["a:1", "a:2"]
+    shown = image_object(index.images([0])[0]).platforms
+    assert (len(shown), shown[0], shown[-1]) == (21, "linux/made0", "… and 181 more")

@@ -22,7 +22,7 @@ from dregutil.select.quantity import duration_as_written, parse_duration, parse_
 __all__ = ["DigestPrefix", "Query", "parse_query"]
 
 _LONGEST = 20_000  # characters
-_MOST = 50  # terms
+_MOST = 16  # terms: each may look at a million names
 _KEY = re.compile(r"([a-z0-9]+):(.*)", re.DOTALL)
 _PREFIX = re.compile(r"(?:(sha256|sha384|sha512):)?([0-9a-f]{4,128})")
 _ALGORITHMS = ("sha256", "sha384", "sha512")

@@ -36,6 +36,7 @@ __all__ = ["SORTS", "Found", "Holders", "Searcher", "holders"]
 SORTS = ("repository", *ORDERS)
 
 _KEPT = 8  # queries
+_MOST_MEANT = 200  # properties
 _FRESH = 60  # seconds for which what is older stays the same
 _LATEST = Tag("latest")
 _LENGTHS = {"sha256": 32, "sha384": 48, "sha512": 64, "": None}  # bytes
@@ -69,7 +70,8 @@ class Searcher:
         now: datetime | None = None,
     ) -> Found:
         """The rows of a query from `offset` on, in the order of one of SORTS; what is not known comes last. `now` is
-        the moment that ages count from. Raises UsageError for a base that is not there."""
+        the moment that ages count from. Raises UsageError for a base that is not there, and for a term that means too
+        much."""
         flags = None if query.is_empty else self.flags(query, now)
         order = self.index.order("" if sort == "repository" else sort)
         total, rows = page(flags, order, offset, limit, is_descending=is_descending)
@@ -102,9 +104,10 @@ class Searcher:
         for label in query.labels:
             yield index.having(terms.label(label.key, label.value))
         for base in query.bases:
-            yield self._any(self._chains_of(base))
+            yield self._any(self._chains_of(base), f"base:{base}")
         for platform in query.platforms:
-            yield self._any([terms.platform(name) for name in index.platforms() if is_for(name, platform)])
+            named = [terms.platform(name) for name in index.platforms() if is_for(name, platform)]
+            yield self._any(named, f"platform:{platform}")
         yield from map(self._in_state, query.states)
         yield from map(self._named, sorted(query.words, key=len, reverse=True))
         if query.larger:
@@ -112,8 +115,14 @@ class Searcher:
         if query.older:
             yield smaller(index.numbers("created"), int((now - max(query.older)).timestamp()))
 
-    def _any(self, terms: list[int]) -> bytes:
-        """The rows with any of these properties."""
+    def _any(self, terms: list[int], asked: str) -> bytes:
+        """The rows with any of these properties. Raises UsageError for more than can be looked at in time: nobody has so
+        many who did not make them up."""
+        if len(terms) > _MOST_MEANT:
+            raise UsageError(
+                f"{asked[:200]} means {len(terms):,} things, and at most {_MOST_MEANT} are searched for",
+                advice="write more of it, or leave it out",
+            )
         found = bytes(self.index.rows)
         for term in terms:
             found = either(found, self.index.having(term))
