@@ -116,8 +116,7 @@ class Searcher:
             yield smaller(index.numbers("created"), int((now - max(query.older)).timestamp()))
 
     def _any(self, terms: list[int], asked: str) -> bytes:
-        """The rows with any of these properties. Raises UsageError for more than can be looked at in time: nobody has so
-        many who did not make them up."""
+        """The rows with any of these properties. Raises UsageError for more than can be looked at in time."""
         if len(terms) > _MOST_MEANT:
             raise UsageError(
                 f"{asked[:200]} means {len(terms):,} things, and at most {_MOST_MEANT} are searched for",
