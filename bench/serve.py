@@ -8,7 +8,6 @@ search uses one core, and waits for nothing else.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import random
@@ -23,14 +22,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from du import key
 
 from dregutil.inventory.contents.database import CONFIG, LAYER, ContentDatabase
 from dregutil.inventory.contents.referrer_lists import ReferrerLists
 from dregutil.inventory.contents.sums import BLOB_SUM, CONTENT_SUM, MANIFEST_SUM, SUM_USERS
-from dregutil.serve.files import ServeFolder
 from dregutil.serve.images.index import ImageIndex
 from dregutil.serve.images.query import parse_query
 from dregutil.serve.images.search import SORTS, Searcher
@@ -63,7 +60,6 @@ def main(sizes: list[int]) -> None:
                 flush=True,
             )
             measured("--search", folder, tags)
-            print(f"\n{idle(folder)}", flush=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -195,46 +191,6 @@ def move(folder: Path, tags: int) -> None:
     for name in source.choices(list(cache), k=tags):
         cache[name][source.choice(list(cache[name]))] = source.choice(digests)
     path.write_text(json.dumps(cache))
-
-
-def idle(folder: Path) -> str:
-    """The memory of a server with this index, before and after searches, and what those took over HTTP."""
-    place = ServeFolder(folder / "dregutil", REGISTRY)
-    place.path.mkdir(parents=True, mode=0o700)
-    (folder / "images.sqlite").replace(place.images)
-    command = [sys.executable, "-m", "dregutil", "-reg", REGISTRY, "-c", NAME, "serve", "--addr", "127.0.0.1:0"]
-    process = subprocess.Popen(
-        [*command, "--refresh-every", "0"], cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stderr is not None
-        address = urlsplit(process.stderr.readline().split()[-1])
-        connection = http.client.HTTPConnection(address.netloc, timeout=60)
-        connection.request("GET", f"/?{address.query}")
-        entered = connection.getresponse()
-        entered.read()
-        cookie = {"Cookie": entered.headers["Set-Cookie"].partition(";")[0]}
-        time.sleep(3)  # what it begins with has ended
-        before, times = resident(process.pid), []
-        for number in range(ASKED):
-            started = time.perf_counter()
-            connection.request(
-                "GET", f"/api/v1/images?q=app{number}+.{number % 10}&sort=created&desc=1", headers=cookie
-            )
-            answered = connection.getresponse()
-            body = answered.read()
-            times.append(time.perf_counter() - started)
-            assert answered.status == 200, body
-        took = f"p50 {percentile(times, 50)}, p95 {percentile(times, 95)}"
-        return f"`serve`: {before:,.0f} MB idle, {resident(process.pid):,.0f} MB after searches over HTTP ({took})"
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def resident(process: int) -> float:
-    (line,) = (one for one in Path(f"/proc/{process}/status").read_text().splitlines() if one.startswith("VmRSS"))
-    return int(line.split()[1]) * 1024 / 1e6
 
 
 def name_of(repository: int) -> str:
