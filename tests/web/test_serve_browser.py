@@ -320,6 +320,20 @@ def test_a_plan_is_approved_and_carried_out(opened: Opened, mock: Mock) -> None:
         assert mock.posts[-1] == (f"plans/{SUM}/apply", {"confirm_tags": None})
 
 
+def test_every_step_of_a_plan_can_be_read(opened: Opened, mock: Mock) -> None:
+    for width in (360, 900):
+        with opened(f"/plans/{SUM}", width=width) as shown:
+            shown.get_by_text("Every step of this plan").click()
+            steps = shown.get_by_role("region", name="240 steps")
+            steps.wait_for()
+            assert steps.get_by_role("link", name="shop/web:1.2", exact=True).is_visible()
+            assert shown.get_by_text("1 to 100 of 240").is_visible()
+            assert violations(shown) == []
+            assert overflow(shown) <= 0
+            shown.get_by_role("button", name="After").click()
+            shown.get_by_text("101 to 200 of 240").wait_for()
+
+
 def test_what_removes_most_of_a_repository_wants_a_number_that_is_typed(opened: Opened, mock: Mock) -> None:
     mock.answers[f"POST plans/{OTHER}/apply"] = (
         409,

@@ -63,7 +63,7 @@ def routes(plans: Plans, making: PlanMaking, carrying_out: CarryingOut) -> list[
         offset, limit = page(request)
         words = request.query.get("q", "").lower().split()
         found = await listings.of(plan.sum, plans.store.file(plan.sum)).part(
-            offset, limit, matches=lambda row: all(word in _names(row) for word in words)
+            offset, limit, matches=lambda row: "step" in row and all(word in _names(row) for word in words)
         )
         return answer(StepPage(total=found.total, offset=offset, rows=found.rows))
 

@@ -11,6 +11,7 @@ import { approvalsAt, isOpen, removesText, sizeOr, stateText } from "./format";
 import { active, changed } from "./jobs";
 import type { Job, PlanDetail } from "./model";
 import { Command, Failure, Read, Title, When } from "./parts";
+import { PlanSteps } from "./PlanSteps";
 import { runPath } from "./route";
 import { commandFor, go, may, refused, session, start, useReading } from "./state";
 
@@ -74,6 +75,7 @@ function Shown({ detail }: { detail: PlanDetail }) {
         <CarryOut detail={detail} onStarted={(started) => (job.value = started)} onClose={() => (isAsked.value = false)} />
       )}
       <PlanTables plan={plan} extra={may("planner") && isOpen(summary) ? (image) => <HoldButton image={image} onHold={() => void hold(image)} /> : undefined} />
+      <PlanSteps sum={summary.sum} />
       <LeftOut left={plan.left_out} />
     </>
   );

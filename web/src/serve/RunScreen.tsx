@@ -130,6 +130,18 @@ function Facts({ found: { run } }: { found: RunDetail }) {
           <code>{run.command}</code>
         </dd>
       </div>
+      {run.planned_by && (
+        <div>
+          <dt>Planned by</dt>
+          <dd>{run.planned_by}</dd>
+        </div>
+      )}
+      {run.approved_by && run.approved_by.length > 0 && (
+        <div>
+          <dt>Approved by</dt>
+          <dd>{run.approved_by.join(", ")}</dd>
+        </div>
+      )}
       {run.undoes === null ? (
         <div>
           <dt>Removed</dt>

@@ -220,6 +220,8 @@ export interface Run {
   undoes: string | null;
   by: string | null;
   host: string | null;
+  planned_by?: string | null;
+  approved_by?: string[];
   collected: Time | null;
   maybe_collected: Time | null;
 }
@@ -233,6 +235,18 @@ export interface Step {
   result: string;
   why: string;
   because?: string;
+}
+
+export interface PlanStep {
+  step: number;
+  action: string;
+  kind: string;
+  repository: string;
+  digest: string;
+  tags: string[];
+  needs: number[];
+  because: string;
+  frees: number;
 }
 
 export interface RunDetail {
