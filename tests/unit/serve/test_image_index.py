@@ -147,6 +147,17 @@ def test_a_word_with_a_colon_ends_a_repository_and_begins_a_tag(shelf: Shelf, tm
     assert {text: found(index, text) for text in expected} == expected
 
 
+def test_each_tag_is_found_by_its_name(shelf: Shelf, tmp_path: Path) -> None:
+    digest, names = shelf.image(), ["A", "_", "a", "a.b", "a-b", "latest", "1", "10", "2"]
+    index = shelf.build(tmp_path, {"x": dict.fromkeys(names, digest), "y": {"z": digest}})
+    for name in names:
+        row = index.image(Repository("x"), Tag(name))
+        assert row is not None
+        assert (row.repository, row.tag) == ("x", name)
+    for repository, tag in (("x", "z"), ("x", "0"), ("x", "~"), ("y", "a"), ("no", "a")):
+        assert index.image(Repository(repository), Tag(tag)) is None
+
+
 def test_an_index_of_no_tags(shelf: Shelf, tmp_path: Path) -> None:
     index = shelf.build(tmp_path, {})
     assert (index.rows, found(index, ""), found(index, "a", sort="created")) == (0, [], [])

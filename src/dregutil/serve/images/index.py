@@ -159,9 +159,16 @@ class ImageIndex:
             ).fetchone()
             if place is None:
                 return None
-            query = "SELECT id FROM image WHERE id >= ? AND id < ? AND tag = ?"
-            found = self._connection.execute(query, (place[0], sum(place), tag)).fetchone()
-        return None if found is None else self.images(found)[0]
+            low, end = place[0], sum(place)
+            high = end
+            while low < high:  # a repository may have a million tags, in their order
+                middle = (low + high) // 2
+                if self._one("SELECT tag FROM image WHERE id = ?", middle)[0] < tag:
+                    low = middle + 1
+                else:
+                    high = middle
+        found = self.images([low])[0] if low < end else None
+        return found if found is not None and found.tag == tag else None
 
     def platforms(self) -> list[str]:
         """The platforms that any image has."""
@@ -198,7 +205,7 @@ class ImageIndex:
     def _one(self, query: str, value: object) -> tuple[Any, ...]:
         found: tuple[Any, ...] | None = self._connection.execute(query, (value,)).fetchone()
         if found is None:
-            raise self._unusable("a column is missing")
+            raise self._unusable("something is missing in it")
         return found
 
     @contextmanager
