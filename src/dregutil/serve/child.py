@@ -12,13 +12,14 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["PROGRESS", "Child", "Ended", "said"]
+__all__ = ["PROGRESS", "Child", "Ended", "left", "said"]
 
 PROGRESS = "DREGUTIL_PROGRESS_FD"
 """The variable that tells the process where its progress goes."""
 
 _MOST_ERRORS = 64 * 1024  # bytes; of longer ones the end
 _LONGEST_LINE = 4096
+_DID = ("removed ", "put back ", "nothing to put back")  # how the last line of a run or an undo begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +139,12 @@ def said(errors: str) -> tuple[str, str]:
             following = lines[number + 1] if number + 1 < len(lines) else ""
             advice = following.strip() if following.startswith("  ") else ""
     return message, advice
+
+
+def left(errors: str) -> str:
+    """What a run or an undo that ended well did, and what it left: tags that point to something else now. Empty if it
+    did all of it."""
+    lines = errors.splitlines()
+    alone = [line for line in lines if line.startswith(("left: ", "left alone: "))]
+    did = next((line for line in reversed(lines) if line.startswith(_DID)), "")
+    return "; ".join([did, *alone]).strip("; ") if alone or did.startswith(("nothing ", "removed 0 ")) else ""

@@ -23,7 +23,7 @@ from dregutil.errors import DregutilError
 from dregutil.journal.actor import host_name
 from dregutil.pages.label import label
 from dregutil.serve.answers import RequestError
-from dregutil.serve.child import Child, Ended
+from dregutil.serve.child import Child, Ended, left
 from dregutil.serve.events import Events
 from dregutil.serve.model import Job, JobKind
 from dregutil.serve.program import Program
@@ -178,7 +178,8 @@ class Jobs:
                 self._put(work, state="failed", ended=_now(), **_said(ended.message, ended.advice))
                 return
             result = None if work.then is None else await work.then(ended)
-            self._put(work, state="done", ended=_now(), result=result, **_said(ended.message, ended.advice))
+            message = ended.message or (left(ended.errors) if work.lane == "write" else "")
+            self._put(work, state="done", ended=_now(), result=result, **_said(message, ended.advice))
         except DregutilError as error:
             self._put(work, state="failed", ended=_now(), **_said(error.message, error.advice))
         except OSError as error:
