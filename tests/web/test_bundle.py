@@ -6,6 +6,8 @@ import gzip
 import os
 import re
 import subprocess
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,18 @@ def test_the_bundle_of_serve_is_within_its_budget_and_asks_only_its_server() -> 
 
 def test_the_style_of_serve_begins_with_that_of_a_report() -> None:
     assert (WEB / "src" / "serve" / "base.css").read_text().split("\n", 1)[1] == f"{STYLE}\n"
+
+
+def test_the_wheel_has_the_bundles() -> None:
+    """Hatch takes all of the package but what is excluded or ignored."""
+    root = WEB.parent
+    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["packages"] == ["src/dregutil"]
+    assert not {"exclude", "only-include"} & wheel.keys()
+    ignored = [one.strip("/") for one in (root / ".gitignore").read_text().split()]
+    for file in (*SERVED.iterdir(), *(PACKAGE / "pages" / "bundle").iterdir()):
+        parts = file.relative_to(root).parts
+        assert not [one for one in ignored if any(fnmatch(part, one) for part in parts)], file
 
 
 def test_the_modules_are_small() -> None:
