@@ -97,6 +97,9 @@ def _run(name: str, **more: Any) -> dict[str, Any]:
         "host": "build-3",
         "collected": None,
         "maybe_collected": None,
+        "plan": OTHER,
+        "planned_by": "ann",
+        "approved_by": ["bob", "cy"],
         **more,
     }
 
@@ -235,6 +238,26 @@ def answers(example: dict[str, Any], *, small: bool = True) -> dict[str, Any]:
             "may_apply": True,
             "why_not": None,
             "command": "dregutil apply plan.jsonl",
+        },
+        f"plans/{SUM}/steps": {
+            "total": 240,
+            "offset": 0,
+            "rows": [
+                {
+                    "step": at,
+                    "needs": [1] if at == 2 else [],
+                    "action": "delete",
+                    "repository": "shop/web",
+                    "digest": digest(str(at)),
+                    "tags": [f"1.{at}"],
+                    "kind": "image",
+                    "because": "beyond last: 10",
+                    "frees": 62_914_560,
+                    "size": 62_914_560,
+                    "created": "2025-03-01T10:00:00+00:00",
+                }
+                for at in range(1, 101)
+            ],
         },
         "runs": {"total": len(runs), "runs": runs},
         f"runs/{RUN}": {

@@ -354,6 +354,16 @@ def test_what_removes_most_of_a_repository_wants_a_number_that_is_typed(opened: 
         assert mock.posts[-1] == (f"plans/{OTHER}/apply", {"confirm_tags": 3})
 
 
+def test_every_step_of_a_plan_is_there(opened: Opened) -> None:
+    with opened(f"/plans/{SUM}", width=360) as shown:
+        shown.get_by_text("Every step of this plan").click()
+        shown.get_by_text("240 found").wait_for()
+        assert shown.locator(".steps tbody tr").count() == 100
+        assert "after 1 step" in shown.locator(".steps tbody tr").nth(1).inner_text()
+        assert violations(shown) == []
+        assert overflow(shown) <= 0
+
+
 def test_an_image_of_a_plan_is_held(opened: Opened, mock: Mock) -> None:
     with opened(f"/plans/{SUM}") as shown:
         shown.get_by_role("button", name="hold 30 days: shop/web:1.0.0").click()

@@ -204,4 +204,6 @@ def test_two_people_approve_what_a_third_planned(chromium: Browser, program: Pro
         ann.get_by_role("dialog").get_by_role("button", name="Carry out").click()
         bob.get_by_text("carried out by the run").wait_for()
         assert pusher.tags("shop/web").keys() == before.keys() - {"1.0"}
+        bob.get_by_role("link", name="2026").first.click()
+        bob.get_by_text("bob, cy", exact=True).wait_for()
         assert eve.get_by_role("button", name="Carry out").count() == 0

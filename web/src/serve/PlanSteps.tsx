@@ -1,6 +1,8 @@
 // Every step of a plan, a page at a time: its tables name only the images that free the most.
 
 import { useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
+import { Filter } from "../Table";
 import { numberText, plural } from "../text";
 import { sizeOr } from "./format";
 import type { PlanStep } from "./model";
@@ -11,12 +13,13 @@ import { useReading } from "./state";
 import { namesOf } from "./RunScreen";
 
 const LIMIT = 100;
+const PAUSE = 200; // ms after the last key before the search
 
 /** Reads nothing until it is opened. */
 export function PlanSteps({ sum }: { sum: string }) {
   const isOpen = useSignal(false);
   return (
-    <details onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
+    <details class="steps" onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
       <summary>Every step of this plan</summary>
       {isOpen.value && <Steps sum={sum} />}
     </details>
@@ -24,22 +27,25 @@ export function PlanSteps({ sum }: { sum: string }) {
 }
 
 function Steps({ sum }: { sum: string }) {
+  const typed = useSignal("");
   const words = useSignal("");
   const offset = useSignal(0);
+  const timer = useRef(0);
   const query = `q=${encodeURIComponent(words.value)}&offset=${offset.value}&limit=${LIMIT}`;
   const found = useReading<{ total: number; rows: PlanStep[] }>(`plans/${encodeURIComponent(sum)}/steps?${query}`);
   function search(text: string): void {
-    words.value = text;
-    offset.value = 0;
+    typed.value = text;
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => {
+      words.value = text;
+      offset.value = 0;
+    }, PAUSE);
   }
   return (
     <>
-      <p>
-        <label>
-          Find{" "}
-          <input type="search" value={words.value} onChange={(event) => search(event.currentTarget.value)} />
-        </label>
-      </p>
+      <Filter label="Filter the steps" value={typed.value} onInput={search}>
+        {found.value.value === null ? "" : `${numberText(found.value.value.total)} found`}
+      </Filter>
       <Read of={found.value}>
         {(one) => (
           <>
@@ -60,7 +66,7 @@ function Table({ rows, total }: { rows: PlanStep[]; total: number }) {
         <caption>{caption}</caption>
         <thead role="rowgroup" class="plain">
           <tr role="row">
-            {["Image", "What", "Because", "Frees", "Digest"].map((title) => (
+            {["Image", "Action", "Because", "Frees", "Digest"].map((title) => (
               <th key={title} scope="col" role="columnheader" class={title === "Frees" ? "n" : undefined}>
                 {title}
               </th>
@@ -88,8 +94,8 @@ function Row({ step }: { step: PlanStep }) {
           </span>
         ))}
       </th>
-      <td role="cell" data-of="What">
-        {step.action === "untag" ? "UNTAG" : "REMOVE"} {step.kind}
+      <td role="cell" data-of="Action">
+        <strong class="action REMOVE">{step.action === "untag" ? "UNTAG" : "REMOVE"}</strong> {step.kind}
         {step.needs.length > 0 && `, after ${plural(step.needs.length, "step")}`}
       </td>
       <td role="cell" data-of="Because">
