@@ -226,11 +226,6 @@ def answers(example: dict[str, Any], *, small: bool = True) -> dict[str, Any]:
             "why_not": None,
             "command": "dregutil apply plan.jsonl",
         },
-        f"plans/{SUM}/steps": {
-            "total": 240,
-            "offset": 0,
-            "rows": [{**one, "needs": [], "frees": 477} for one in _steps()[:100]],
-        },
         f"plans/{OTHER}": {
             "summary": {**summaries[0], "state": "approved", "run": None},
             "plan": plan,
