@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from dregutil.serve.answers import answer
 from dregutil.serve.app import application
 from dregutil.serve.endpoints import ENDPOINTS, Endpoint
 from dregutil.serve.guard import HEADERS, Guard
+from dregutil.serve.model import Failure
 from dregutil.serve.patience import Patience
 from dregutil.serve.people import Role, Roles
 from serve_inside import BEHIND_PROXY, Inside, inside
@@ -214,6 +216,23 @@ async def ask(server: Inside, method: str, path: str, name: str) -> Answered:
 async def ended(server: Inside) -> None:
     for job in server.site.jobs.all:
         await server.site.jobs.ended(job)
+
+
+async def test_who_may_not_carry_out_a_plan_may_not_stop_it(tmp_path: Path) -> None:
+    async with inside(tmp_path, "import time; time.sleep(60)", **BEHIND_PROXY) as server:
+        run = await server.site.jobs.start("apply", "a plan", "anna", ("apply",))
+        read = (await server.post(f"{API}/refresh", X_User="paul")).json
+        check_refused(await server.post(f"{API}/jobs/{run.id}/cancel", X_User="paul"), 403)
+        assert (await server.post(f"{API}/jobs/{read['id']}/cancel", X_User="paul")).status == 200
+        assert (await server.site.jobs.ended(server.site.jobs.get(read["id"]))).state == "failed"
+        assert server.site.jobs.get(run.id).state == "running"
+        assert (await server.post(f"{API}/jobs/{run.id}/cancel", X_User="anna")).status == 200
+        assert (await server.site.jobs.ended(run)).state == "failed"
+
+
+def test_what_is_not_shown_is_escaped_in_all_json() -> None:
+    body = answer(Failure(error="\u202e\u200b\x1b", advice="é")).body
+    assert body == b'{"error":"\\u202e\\u200b\\u001b","advice":"\xc3\xa9"}'
 
 
 async def test_what_changes_something_is_a_post_that_needs_more_than_to_look(tmp_path: Path) -> None:
