@@ -41,6 +41,8 @@ PROXY = ("--user-header", "X-User", "--trusted-proxy", "127.0.0.0/30", "--viewer
         ("--approvals 2", "without --user-header"),
         ("--approvals 0", "at least one person"),
         ("--refresh-every soon", "soon"),
+        ("--host registry.example.com:443", "not a name"),
+        ("--host https://registry.example.com", "not a name"),
         ("--repositories-from -", "standard input"),
         ("--user-header= ", "empty name"),
     ],
@@ -113,7 +115,11 @@ def has_asked(server: socket.socket) -> bool:
 
 
 def test_behind_a_proxy_no_token_is_printed_and_roles_are_those_of_the_options(tmp_path: Path) -> None:
-    with Serving(Program(NOBODY, tmp_path), (*PROXY, "--approvals", "2")) as serving:
+    hosts = ("--host", "pages.example.com", "--host", "[fd00::1]")
+    with Serving(Program(NOBODY, tmp_path), (*PROXY, *hosts, "--approvals", "2")) as serving:
+        for host in ("pages.example.com:8443", "[fd00::1]:8090", "fd00::1"):
+            is_ours = host != "fd00::1"
+            assert (serving.get("session", X_User="anna", Host=host).status == 200) == is_ours
         assert "token" not in serving.log
         anna = serving.get("session", X_User="anna").json
         assert (anna["roles"], anna["approvals"]) == (["viewer", "planner", "approver"], 2)

@@ -203,7 +203,9 @@ async def test_each_role_may_do_what_its_row_says_and_no_more(tmp_path: Path) ->
                     check_refused(answered, 403)
                     assert f"the role {ORDER[needed]}" in answered.json["error"]
                 elif path != f"{API}/events":
-                    assert (await ask(server, method, where, name)).status not in (401, 403), (method, path, name)
+                    answered = await ask(server, method, where, name)
+                    assert answered.status not in (401, 403), (method, path, name)
+                    check_headers(answered)
                 await ended(server)
 
 
@@ -320,7 +322,8 @@ async def test_a_connection_without_a_request_is_closed_and_one_with_events_is_n
     async with inside(tmp_path) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(f"GET {API}/events HTTP/1.1\r\nHost: localhost\r\nCookie: {server.cookie}\r\n\r\n".encode())
-        await reader.readuntil(b"retry: 2000")
+        head = (await reader.readuntil(b"retry: 2000")).decode()
+        assert all(f"{name}: {value}" in head for name, value in HEADERS.items())
         assert await raw(server, "GET / HTTP/1.1\r\nHost:") == ""
         server.site.events.changed("runs")
         assert b"runs" in await reader.readuntil(b'{"what":"runs"}')

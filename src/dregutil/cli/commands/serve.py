@@ -25,6 +25,7 @@ from dregutil.serve.site import Asked, Options
 
 __all__ = ["serve"]
 
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 
 
@@ -78,7 +79,7 @@ def _options(args: argparse.Namespace) -> Options:
         host=host,
         port=port,
         owner=Person(user_name(), Role.APPROVER),
-        hosts=tuple(args.host),
+        hosts=tuple(_host(text) for text in args.host),
         user_header=args.user_header,
         trusted=tuple(_network(text) for text in args.trusted_proxy),
         roles=Roles(names),
@@ -110,6 +111,22 @@ def _check_proxy(args: argparse.Namespace, host: str, *, has_roles: bool) -> Non
         )
     if not has_roles:
         raise UsageError("nobody may look at anything", advice="give roles: --viewer '*' --approver NAME")
+
+
+def _host(text: str) -> str:
+    """A name as browsers ask for it. Raises UsageError for one with a port or a path, which would never match."""
+    name = text.removeprefix("[").removesuffix("]")
+    if not _NAME.fullmatch(name) and not _is_address(name):
+        raise UsageError(f"--host {text}: not a name", advice="give it without a port, such as registry.example.com")
+    return name
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
