@@ -103,7 +103,12 @@ class Serving:
         """Its exit code."""
         assert self.process is not None
         self.process.send_signal(how)
-        return self.process.wait(60)
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(60)
+            raise
 
     @property
     def path(self) -> Path:
