@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from dregutil.serve.child import left
+from dregutil.serve.patience import Patience
 from serve_inside import inside
 
 POST = b"Content-Type: application/json\r\nContent-Length: 2\r\n"
@@ -64,3 +68,16 @@ async def test_a_job_that_did_not_do_all_says_what_it_left(tmp_path: Path) -> No
 )
 def test_what_is_left(errors: str, message: str) -> None:
     assert left(errors) == message
+
+
+@pytest.mark.parametrize(("files", "most"), [(64, 32), (1024, 512), (1 << 20, 1024), (resource.RLIM_INFINITY, 1024)])
+def test_connections_without_a_request_leave_half_of_the_files_for_others(
+    files: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    patience = Patience()
+    connections: list[Any] = [Mock() for _ in range(most + 1)]
+    patience.look(connections[:most], 0.0)
+    assert not any(one.transport.abort.called for one in connections)
+    patience.look(connections, 1.0)
+    assert all(one.transport.abort.called for one in connections)
