@@ -24,6 +24,7 @@ words = sys.argv[1:]
 with open("{folder}/log", "a") as log: print(*words[:2], file=log)
 if os.path.exists("{folder}/broken"): sys.exit("dregutil: the registry does not answer")
 if words[0] == "refresh" and not os.path.exists("{folder}/unwritable"): open("{folder}/cache", "w").close()
+if words[0] == "cleanup": open("{folder}/cache", "w").close()
 now = datetime.datetime.now(datetime.UTC).isoformat()
 if words[0] == "report": open(words[words.index("-o") + 1], "w").write(json.dumps([{{"made": now, "read": now}}]))
 """
@@ -115,6 +116,44 @@ async def test_what_another_program_changes_is_shown_without_being_read_again(tm
         await world.idle()
         await asyncio.sleep(0.1)  # it looked ten times more
     assert world.done == ["report --no-plan"] * 2
+
+
+async def test_what_an_own_job_writes_begins_no_other_round_and_what_others_write_begins_one(tmp_path: Path) -> None:
+    world = World(tmp_path, every=3600)
+    world.cache.touch()
+    looks = 0
+
+    async def plan() -> None:
+        await world.jobs.start("plan", "plan", "anna", ("cleanup", "-f"))
+
+    def look() -> float:
+        nonlocal looks
+        looks += 1
+        return 3600.0
+
+    world.renewal.after.append(plan)
+    world.renewal._seconds_left = look  # type: ignore[method-assign] - it counts the rounds
+    async with world.running():
+        for rounds in (1, 2):
+            await until(lambda rounds=rounds: world.done == ["report --no-plan", "cleanup -f"] * rounds)
+            await world.idle()
+            before = looks
+            await until(lambda before=before: looks > before + 5)
+            await world.idle()
+            assert world.done == ["report --no-plan", "cleanup -f"] * rounds
+            os.utime(world.cache, (time.time() + 5, time.time() + 5))
+
+
+async def test_what_others_write_just_before_an_own_job_is_not_lost(tmp_path: Path) -> None:
+    world = World(tmp_path, every=3600)
+    world.cache.touch()
+    await world.jobs.ended(await world.renewal.report())
+    os.utime(world.cache, (time.time() + 5, time.time() + 5))
+    await world.jobs.ended(await world.jobs.start("plan", "plan", "anna", ("cleanup", "-f")))
+    async with world.running():
+        await until(lambda: len(world.done) == 3)
+        await world.idle()
+    assert world.done == ["report --no-plan", "cleanup -f", "report --no-plan"]
 
 
 @pytest.mark.parametrize("trouble", ["broken", "unwritable"])

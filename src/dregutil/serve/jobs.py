@@ -58,12 +58,13 @@ class _Work:
 
 
 class Jobs:
-    """The jobs of this server. `folder` is for what they print."""
+    """The jobs of this server. `folder` is for what they print. `watchers` are called with each change of a job."""
 
     def __init__(self, program: Program, folder: Path, events: Events) -> None:
         self._program = program
         self._folder = folder
         self._events = events
+        self.watchers: list[Callable[[Job], None]] = []
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._works: dict[str, _Work] = {}
         self._lanes: dict[str, asyncio.Lock] = {}
@@ -197,6 +198,8 @@ class Jobs:
         for job in ended[: max(0, len(self._jobs) - _MOST_KEPT)]:
             del self._jobs[job]
         self._events.job(work.job)
+        for watch in self.watchers:
+            watch(work.job)
 
 
 def _said(message: str, advice: str) -> dict[str, str | None]:

@@ -35,7 +35,10 @@ class Renewal:
         self._reported = reported
         self._cache = cache
         self._every = every
-        self._seen = 0.0  # when the file of the tags had been written that the last report was made from
+        self._seen = 0.0  # when the file of the tags had been written last, as far as this server has to do with it
+        self._is_stale = False  # another program wrote it, and no report was begun since
+        self._running: set[str] = set()  # jobs of this server
+        jobs.watchers.append(self._watch)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -77,7 +80,6 @@ class Renewal:
 
         async def then(_ended: Ended) -> None:
             self._reported.replace(out)
-            self._seen = self._changed_at()
             self._events.changed("report")
             await self.follow()
 
@@ -107,11 +109,28 @@ class Renewal:
             await self._jobs.ended(await begin())
 
     def _is_behind(self) -> bool:
-        """Whether the file of the tags is newer than the report."""
+        """Whether another program has written the file of the tags after the last report was begun."""
+        is_busy = (
+            self._running or self._jobs.is_writing or self._jobs.pending("refresh") or self._jobs.pending("report")
+        )
+        return not is_busy and not self._tasks and (self._is_stale or self._is_written_by_others())
+
+    def _is_written_by_others(self) -> bool:
         changed, made = self._changed_at(), self._reported.made
-        is_newer = made is not None and changed > made.timestamp() and changed != self._seen
-        is_busy = self._jobs.is_writing or self._jobs.pending("refresh") or self._jobs.pending("report")
-        return is_newer and not is_busy and not self._tasks
+        return made is not None and changed > made.timestamp() and changed != self._seen
+
+    def _watch(self, job: Job) -> None:
+        """Jobs write the file of the tags as well, a plan after each report does: only what was written while none of
+        them ran is another program's, or each round would begin the next one."""
+        if job.state == "running" and job.id not in self._running:
+            if not self._running and self._is_written_by_others():
+                self._is_stale = True
+            if job.kind in ("report", "check"):  # made from what is there now
+                self._is_stale = False
+            self._running.add(job.id)
+        elif job.state in ("done", "failed") and job.id in self._running:
+            self._running.discard(job.id)
+            self._seen = self._changed_at()
 
     def _changed_at(self) -> float:
         """When the file of the tags was written, in seconds since 1970; 0 if there is none."""
