@@ -118,7 +118,9 @@ async def test_what_another_program_changes_is_shown_without_being_read_again(tm
     assert world.done == ["report --no-plan"] * 2
 
 
-async def test_what_an_own_job_writes_begins_no_other_round_and_what_others_write_begins_one(tmp_path: Path) -> None:
+async def test_what_an_own_job_writes_begins_no_other_round_and_what_others_write_begins_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = World(tmp_path, every=3600)
     world.cache.touch()
     looks = 0
@@ -132,15 +134,16 @@ async def test_what_an_own_job_writes_begins_no_other_round_and_what_others_writ
         return 3600.0
 
     world.renewal.after.append(plan)
-    world.renewal._seconds_left = look  # type: ignore[method-assign] - it counts the rounds
+    monkeypatch.setattr(world.renewal, "_seconds_left", look)
     async with world.running():
         for rounds in (1, 2):
-            await until(lambda rounds=rounds: world.done == ["report --no-plan", "cleanup -f"] * rounds)
+            wanted = ["report --no-plan", "cleanup -f"] * rounds
+            await until(lambda wanted=wanted: world.done == wanted)  # type: ignore[misc]
             await world.idle()
-            before = looks
-            await until(lambda before=before: looks > before + 5)
+            most = looks + 5
+            await until(lambda most=most: looks > most)  # type: ignore[misc]
             await world.idle()
-            assert world.done == ["report --no-plan", "cleanup -f"] * rounds
+            assert world.done == wanted
             os.utime(world.cache, (time.time() + 5, time.time() + 5))
 
 

@@ -151,6 +151,7 @@ class CarryingOut:
             self._on_end()
             self._site.events.changed("runs")
             self._site.events.changed("plans")
+            self._site.reported.forget_check()
             self._site.renewal.changed()
 
 

@@ -1,6 +1,7 @@
 """What the server keeps, for its owner alone; all of it survives a restart.
 
 STATE/serve/<sum of the registry's key>/   report.json, the document as it was last made
+                                           checked.json, what the last check found
                                            images.sqlite, the index of images
                                            plans/SUM.jsonl, plan files; plans/SUM.json, who made and approved them
                                            work/, files of jobs, removed with them
