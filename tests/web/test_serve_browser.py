@@ -146,6 +146,83 @@ def test_what_is_not_made_yet_shows_how_far_it_is(opened: Opened, mock: Mock) ->
         shown.locator(".cards").wait_for()
 
 
+_TOPS = "['.top', 'h1', '.cards'].map(one => document.querySelector(one).getBoundingClientRect().bottom)"
+
+
+@pytest.mark.parametrize("width", [360, 900, 1600])
+def test_nothing_moves_when_a_job_begins_or_ends(opened: Opened, mock: Mock, width: int) -> None:
+    with opened(width=width) as shown:
+        shown.locator(".cards").wait_for()
+        before = shown.evaluate(_TOPS)
+        mock.tell("job", JOB)
+        shown.get_by_text("Reading the registry: running").wait_for()
+        assert shown.evaluate(_TOPS) == before
+        ended = {"ended": "2026-11-26T12:00:01Z", "message": "no answer " * 40, "advice": "start the registry"}
+        mock.tell("job", JOB | {"state": "failed", **ended})
+        shown.locator(".top .failed").wait_for()
+        assert shown.evaluate(_TOPS) == before
+        assert overflow(shown) <= 0
+        shown.get_by_role("button", name="Why it failed").click()
+        assert "start the registry" in shown.get_by_role("dialog").inner_text()
+        assert violations(shown) == []
+
+
+def test_a_first_reading_that_failed_is_told_with_its_advice(opened: Opened, mock: Mock) -> None:
+    mock.answers["report"] = (503, {"error": "the report is being made", "advice": None})
+    told = {"message": "no answer", "advice": "start the registry"}
+    mock.answers["jobs"] = {"jobs": [JOB | told | {"state": "failed", "ended": "2026-11-26T12:00:01Z"}]}
+    with opened(refused=503) as shown:
+        alarm = shown.locator("main").get_by_role("alert")
+        alarm.get_by_text("no answer").wait_for()
+        assert "start the registry" in alarm.inner_text()
+        assert shown.get_by_text("the report is being made").count() == 0
+        mock.tell("job", JOB)
+        shown.locator(".pending").get_by_text("4,200 of 10,200 tags").wait_for()
+
+
+def test_the_week_begins_with_what_waits_for_approval(opened: Opened, mock: Mock) -> None:
+    waiting = mock.answers["plans"]["plans"][1]
+    with opened() as shown:
+        told = shown.locator(".to-do")
+        told.wait_for()
+        text = "1 plan waits for approval: 1,248 tags and 12 manifests without a tag, at most 21 GB"
+        assert told.inner_text() == text
+        mock.answers["plans"] = {"plans": [waiting, waiting | {"sum": OTHER}, waiting | {"tags": 0, "untagged": 0}]}
+        mock.tell("changed", {"what": "plans"})
+        shown.get_by_text("2 plans wait for approval").wait_for()
+        mock.answers["plans"] = {"plans": [waiting | {"state": "done"}]}
+        mock.tell("changed", {"what": "plans"})
+        told.wait_for(state="hidden")
+
+
+def test_what_a_cleanup_refuses_is_said_to_who_approves(opened: Opened, mock: Mock) -> None:
+    detail = mock.answers[f"plans/{OTHER}"]
+    detail["plan"] = detail["plan"] | {"refused": "it removes 68 tags, more than max_remove: 50"}
+    said = "A cleanup by itself refuses this: it removes 68 tags, more than max_remove: 50."
+    with opened(f"/plans/{OTHER}") as shown:
+        alarm = shown.locator("main .alarm")
+        assert alarm.inner_text() == f"{said} Whoever approves it says that they looked at it."
+        shown.get_by_role("button", name="Carry out…").click()
+        assert said in shown.get_by_role("dialog").inner_text()
+        detail["summary"] = detail["summary"] | {"state": "done", "run": RUN}
+        mock.tell("changed", {"what": "plans"})
+        shown.get_by_text("carried out by the run").wait_for()
+        assert shown.locator("main > .alarm").count() == 0
+
+
+def test_a_plan_is_discarded_after_a_question(opened: Opened, mock: Mock) -> None:
+    mock.answers[f"POST plans/{SUM}/discard"] = (204, None)
+    with opened(f"/plans/{SUM}") as shown:
+        shown.get_by_role("button", name="Discard…").click()
+        dialog = shown.get_by_role("dialog")
+        assert "goes the approval of jo" in dialog.inner_text()
+        assert mock.posts == []
+        assert violations(shown) == []
+        dialog.get_by_role("button", name="Discard").click()
+        shown.get_by_role("heading", name="Plans", level=1).wait_for()
+        assert mock.posts == [(f"plans/{SUM}/discard", {})]
+
+
 def test_who_is_not_known_is_told_how_to_come_in(opened: Opened, mock: Mock) -> None:
     mock.answers["session"] = (401, {"error": "no", "advice": None})
     with opened(refused=401) as shown:

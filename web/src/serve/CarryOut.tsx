@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import type { Refused } from "./api";
 import { asksForNumber, numberOf } from "./confirm";
-import { removesText, sizeOr } from "./format";
+import { refusedText, removesText, sizeOr } from "./format";
 import type { Job, PlanDetail } from "./model";
 import { Dialog, Failure } from "./parts";
 import { start } from "./state";
@@ -40,6 +40,7 @@ export function CarryOut({ detail: { summary, plan }, onStarted, onClose }: Prop
         Plan <code>{summary.sum}</code>
       </p>
       <p>Everything is read once more before it is removed; what has changed meanwhile stays.</p>
+      {plan.refused !== null && <p class="alarm">{refusedText(plan.refused)}</p>}
       {wants !== null && (
         <p>
           <strong>More than half goes</strong> of what <bdi>{plan.most_of.slice(0, 3).join(", ")}</bdi>

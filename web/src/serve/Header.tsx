@@ -1,13 +1,13 @@
 // The header of every screen: the registry, the screens, who looks, what runs.
 
-import { useSignal } from "@preact/signals";
+import { useSignal, type Signal } from "@preact/signals";
 import { Help } from "../Help";
 import type { Refused } from "./api";
 import { agoText, progressText } from "./format";
-import { active, jobs } from "./jobs";
+import { active, jobs, lastFailed } from "./jobs";
 import { isLive } from "./events";
 import type { Job, Session } from "./model";
-import { Failure, Stop } from "./parts";
+import { Command, Dialog, Failure, JobFailure, Stop } from "./parts";
 import { partOf, SCREENS } from "./route";
 import { may, route, start } from "./state";
 
@@ -40,7 +40,6 @@ export function Header({ session }: { session: Session }) {
         </ul>
       </nav>
       <div class="now">
-        <Now session={session} />
         {may("planner") && (
           <button type="button" class="small" onClick={() => void start("refresh", { full: false }, failure)}>
             Refresh
@@ -51,40 +50,62 @@ export function Header({ session }: { session: Session }) {
         </span>
         <Help keys={KEYS} />
       </div>
+      <Now session={session} failure={failure} />
       <Failure error={failure.value} />
     </header>
   );
 }
 
-/** What runs now, else when the registry was read. */
-function Now({ session }: { session: Session }) {
+interface NowProps {
+  session: Session;
+  failure: Signal<Refused | null>;
+}
+
+/** What runs now, else when the registry was read: a line that is always there, so that nothing moves. */
+function Now({ session, failure }: NowProps) {
+  const isAsked = useSignal(false);
   const [first, ...more] = active.value;
   const read = session.read === null ? "not read yet" : `read ${agoText(session.read, Date.now())}`;
-  const failed = lastFailed([...jobs.value.values()]);
+  const failed = first === undefined ? lastFailed([...jobs.value.values()]) : null;
+  const running = first && `${first.what}: ${first.state === "waiting" ? "waiting" : "running"}${more.length ? `, ${more.length} more` : ""}`;
   return (
     <div class="job">
-      <span role="status">
-        {first === undefined ? read : `${first.what}: ${first.state === "waiting" ? "waits" : "runs"}`}
-        {more.length > 0 && `, ${more.length} more`}
-        {first === undefined && failed !== null && `; failed: ${failed.what}: ${failed.message ?? ""}`}
+      <span role="status" class="what">
+        {running ?? read}
+        {failed !== null && (
+          <>
+            ; <strong class="failed">failed: {failed.what}</strong>
+          </>
+        )}
       </span>
+      {failed !== null && (
+        <button type="button" class="small" onClick={() => (isAsked.value = true)}>
+          Why it failed
+        </button>
+      )}
       {first !== undefined && (
         <>
-          {" "}
-          <progress aria-label={first.what} {...(first.total > 0 ? { max: first.total, value: first.done } : {})} />{" "}
-          {progressText(first)} <Stop job={first} />
+          <progress aria-label={first.what} {...(first.total > 0 ? { max: first.total, value: first.done } : {})} />
+          <span class="how">{progressText(first)}</span>
+          <Stop job={first} failure={failure} />
         </>
       )}
-      {!isLive.value && <span class="quiet"> (no live connection)</span>}
+      {!isLive.value && <span class="quiet">(no live connection)</span>}
+      {isAsked.value && failed !== null && <WhyFailed job={failed} onClose={() => (isAsked.value = false)} />}
     </div>
   );
 }
 
-/** The job that ended last, if it failed. */
-function lastFailed(all: readonly Job[]): Job | null {
-  const ended = all.filter((one) => one.ended !== null);
-  ended.sort((one, other) => Date.parse(other.ended ?? "") - Date.parse(one.ended ?? ""));
-  return ended[0]?.state === "failed" ? ended[0] : null;
+function WhyFailed({ job, onClose }: { job: Job; onClose: () => void }) {
+  return (
+    <Dialog title="Why it failed" onClose={onClose}>
+      <JobFailure job={job} />
+      <Command command={job.command} />
+      <form method="dialog">
+        <button type="submit">Close</button>
+      </form>
+    </Dialog>
+  );
 }
 
 function highest(session: Session): string {

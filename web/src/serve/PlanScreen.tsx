@@ -7,10 +7,10 @@ import { numberText } from "../text";
 import { Refused, post } from "./api";
 import { CarryOut } from "./CarryOut";
 import { Following } from "./Following";
-import { approvalsAt, isOpen, removesText, sizeOr, stateText } from "./format";
+import { approvalsAt, isOpen, refusedText, removesText, sizeOr, stateText } from "./format";
 import { active, changed } from "./jobs";
 import type { Job, PlanDetail } from "./model";
-import { Command, Failure, Read, Title, When } from "./parts";
+import { Command, Dialog, Failure, Read, Title, When } from "./parts";
 import { PlanSteps } from "./PlanSteps";
 import { runPath } from "./route";
 import { commandFor, go, may, refused, session, start, useReading } from "./state";
@@ -62,11 +62,8 @@ function Shown({ detail }: { detail: PlanDetail }) {
   return (
     <>
       <Facts detail={detail} />
-      {plan.refused !== null && (
-        <p class="alarm" role="alert">
-          <strong>REFUSED:</strong> {plan.refused}
-        </p>
-      )}
+      {plan.refused !== null &&
+        (isOpen(summary) ? <p class="alarm">{refusedText(plan.refused)}</p> : <p class="quiet">A cleanup by itself refuses this: {plan.refused}</p>)}
       <Approvals detail={detail} />
       <Failure error={failure.value} />
       {(job.value ?? own) && <Following job={(job.value ?? own) as Job} />}
@@ -167,8 +164,9 @@ function Actions({ detail, isAsked, onAct }: ActionsProps) {
   const user = session.value?.user;
   const mayDiscard = (isOpen(summary) || summary.state === "superseded") && (may("approver") || summary.by === user);
   const hasApproved = summary.approvals.some((one) => one.by === user);
+  const isDiscarded = useSignal(false);
   return (
-    <p class="actions">
+    <div class="actions">
       {detail.may_approve && (
         <button type="button" class="main" onClick={() => onAct("approve")}>
           Approve
@@ -185,11 +183,49 @@ function Actions({ detail, isAsked, onAct }: ActionsProps) {
         </button>
       )}
       {mayDiscard && (
-        <button type="button" onClick={() => onAct("discard")}>
-          Discard
+        <button type="button" onClick={() => (isDiscarded.value = true)}>
+          Discard…
         </button>
       )}
-    </p>
+      {isDiscarded.value && (
+        <Discard
+          detail={detail}
+          onDiscard={() => {
+            isDiscarded.value = false;
+            onAct("discard");
+          }}
+          onClose={() => (isDiscarded.value = false)}
+        />
+      )}
+    </div>
+  );
+}
+
+interface DiscardProps {
+  detail: PlanDetail;
+  onDiscard: () => void;
+  onClose: () => void;
+}
+
+function Discard({ detail: { summary }, onDiscard, onClose }: DiscardProps) {
+  const names = [...new Set(summary.approvals.map((one) => one.by))];
+  return (
+    <Dialog title="Discard this plan?" onClose={onClose}>
+      <p>
+        The plan <bdi>{summary.title}</bdi> is gone then; nothing is removed from the registry.
+      </p>
+      {names.length > 0 && (
+        <p>
+          With it {names.length === 1 ? "goes the approval" : "go the approvals"} of <bdi>{names.join(", ")}</bdi>.
+        </p>
+      )}
+      <form method="dialog" class="actions">
+        <button type="button" class="main" onClick={onDiscard}>
+          Discard
+        </button>
+        <button type="submit">Cancel</button>
+      </form>
+    </Dialog>
   );
 }
 

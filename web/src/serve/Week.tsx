@@ -1,19 +1,21 @@
 // This week: the numbers, the one thing to do first, the last runs.
 
 import { numberText, plural, sizeText } from "../text";
-import { ageText, agoText, sizeOr, signed } from "./format";
-import type { Report, Run, Week as Numbers } from "./model";
+import { ageText, agoText, isEmpty, isOpen, removesText, sizeOr, signed } from "./format";
+import type { PlanSummary, Report, Run, Week as Numbers } from "./model";
 import { Command, Copy, Read, Title } from "./parts";
-import { runPath } from "./route";
+import { planPath, runPath } from "./route";
 import { RunTable } from "./Runs";
 import { commandFor, useReading } from "./state";
 
 export function Week() {
   const report = useReading<Report>("report", ["report"]);
   const runs = useReading<{ total: number; runs: Run[] }>("runs?offset=0&limit=5", ["runs"]);
+  const plans = useReading<{ plans: PlanSummary[] }>("plans", ["plans"]);
   return (
     <>
       <Title>This week</Title>
+      {plans.value.value !== null && <Waiting plans={plans.value.value.plans} />}
       <Read of={report.value}>
         {(found) => (
           <>
@@ -33,6 +35,36 @@ export function Week() {
       </Read>
       <Command command={commandFor("report -o report.html")} />
     </>
+  );
+}
+
+/** The plans that somebody has to do something about. */
+function Waiting({ plans }: { plans: readonly PlanSummary[] }) {
+  const open = plans.filter((one) => isOpen(one) && !isEmpty(one));
+  return (
+    <>
+      <WaitingFor plans={open.filter((one) => one.state !== "approved")} what="for approval" />
+      <WaitingFor plans={open.filter((one) => one.state === "approved")} what="to be carried out" />
+    </>
+  );
+}
+
+function WaitingFor({ plans, what }: { plans: readonly PlanSummary[]; what: string }) {
+  const [first, ...more] = plans;
+  if (first === undefined) return null;
+  if (more.length > 0) {
+    return (
+      <p class="to-do">
+        <a href="/plans">
+          {numberText(plans.length)} plans wait {what}
+        </a>
+      </p>
+    );
+  }
+  return (
+    <p class="to-do">
+      <a href={planPath(first.sum)}>1 plan waits {what}</a>: {removesText(first.tags, first.untagged)}, {sizeOr(first.frees, first.exact)}
+    </p>
   );
 }
 
@@ -91,7 +123,12 @@ function storedCard(week: Numbers): CardProps {
 
 function lastCards(week: Numbers, now: number): CardProps[] {
   const last = week.last_run;
-  if (last === null) return [{ name: "Last run", value: "none", notes: ["no run is recorded"] }];
+  if (last === null) {
+    return [
+      { name: "Last run", value: "none", notes: ["no run is recorded"] },
+      { name: "Freed by the last run", value: "nothing", notes: [] },
+    ];
+  }
   const how = last.failed ? `${plural(last.failed, "step")} failed` : null;
   const freed = last.collected === null ? "once the registry collects its garbage" : "collected";
   return [

@@ -86,6 +86,16 @@ export function isOpen(plan: Pick<PlanSummary, "state">): boolean {
   return plan.state === "waiting" || plan.state === "approved" || plan.state === "expired";
 }
 
+/** Whether a plan removes nothing. */
+export function isEmpty(plan: Pick<PlanSummary, "tags" | "untagged">): boolean {
+  return plan.tags === 0 && plan.untagged === 0;
+}
+
+/** Why a cleanup without a person would not carry a plan out, and what that means for the one who approves. */
+export function refusedText(why: string): string {
+  return `A cleanup by itself refuses this: ${why.replace(/[.\s]+$/, "")}. Whoever approves it says that they looked at it.`;
+}
+
 /** The state of a plan, in words. */
 export function stateText(plan: Pick<PlanSummary, "state" | "approvals" | "needed">, now = Date.now()): string {
   const text = STATES[plan.state];

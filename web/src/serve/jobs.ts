@@ -29,6 +29,21 @@ export function isActive(job: Job): boolean {
   return job.state === "waiting" || job.state === "running";
 }
 
+/** The job that ended last, if it failed. */
+export function lastFailed(all: readonly Job[]): Job | null {
+  const ended = all.filter((one) => one.ended !== null);
+  ended.sort((one, other) => Date.parse(other.ended ?? "") - Date.parse(one.ended ?? ""));
+  return ended[0]?.state === "failed" ? ended[0] : null;
+}
+
+const READS = new Set(["refresh", "report", "index", "check"]);
+
+/** The last job that reads what the screens show, if it failed and none reads it again. */
+export function failedReading(all: readonly Job[]): Job | null {
+  const reading = all.filter((one) => READS.has(one.kind));
+  return reading.some(isActive) ? null : lastFailed(reading);
+}
+
 export function hear(job: Job): void {
   jobs.value = new Map(jobs.value).set(job.id, job);
 }

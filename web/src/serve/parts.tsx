@@ -1,11 +1,11 @@
 // What several screens have: a command to copy, what failed, how far a job is, a dialog.
 
-import { useSignal } from "@preact/signals";
+import { useSignal, type Signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 import type { Refused } from "./api";
 import { agoText, progressText, timeText } from "./format";
-import { active, isActive, isWriting } from "./jobs";
+import { active, failedReading, isActive, isWriting, jobs } from "./jobs";
 import type { Job } from "./model";
 import { may, notice, start, type Reading } from "./state";
 
@@ -64,6 +64,15 @@ export function Read<Answer>({ of, children }: { of: Reading<Answer>; children: 
   }
   if (error === null) return <p class="quiet" role="status">Loading…</p>;
   if (error.status !== 503) return <Failure error={error} />;
+  const failed = failedReading([...jobs.value.values()]);
+  if (failed !== null) {
+    return (
+      <>
+        <JobFailure job={failed} />
+        {may("planner") && <p>Refresh, at the top, tries it again.</p>}
+      </>
+    );
+  }
   return (
     <div class="pending" role="status">
       <p>{error.message}</p>
@@ -73,9 +82,19 @@ export function Read<Answer>({ of, children }: { of: Reading<Answer>; children: 
   );
 }
 
+/** Why a job failed, and what to do. */
+export function JobFailure({ job }: { job: Job }) {
+  return (
+    <div class="alarm" role="alert">
+      <strong>{job.what} failed:</strong> {job.message ?? "it does not say why"}
+      {job.advice && <p>{job.advice}</p>}
+    </div>
+  );
+}
+
 /** How far a job is, or how it ended. */
 export function Progress({ job }: { job: Job }) {
-  const how = job.state === "waiting" ? "waits" : progressText(job);
+  const how = job.state === "waiting" ? "waiting" : progressText(job);
   const id = useId();
   return (
     <div class="progress">
@@ -94,16 +113,17 @@ export function Progress({ job }: { job: Job }) {
   );
 }
 
-/** A button that ends a job in good order, as Ctrl-C does; for who may. */
-export function Stop({ job }: { job: Job }) {
-  const failure = useSignal<Refused | null>(null);
+/** A button that ends a job in good order, as Ctrl-C does; for who may. It shows a refusal, unless `failure` takes it. */
+export function Stop({ job, failure: elsewhere }: { job: Job; failure?: Signal<Refused | null> }) {
+  const own = useSignal<Refused | null>(null);
+  const failure = elsewhere ?? own;
   if (!may(isWriting(job) ? "approver" : "planner")) return null;
   return (
     <>
       <button type="button" class="small" aria-label={`Stop: ${job.what}`} onClick={() => void start(`jobs/${encodeURIComponent(job.id)}/cancel`, {}, failure)}>
         Stop
       </button>
-      <Failure error={failure.value} />
+      <Failure error={own.value} />
     </>
   );
 }
