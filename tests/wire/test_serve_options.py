@@ -21,6 +21,7 @@ from program import Program
 from serving import Serving, sent
 
 NOBODY = "http://127.0.0.1:1"
+_START = ("serve", "--addr", "127.0.0.1:0")
 PROXY = ("--user-header", "X-User", "--trusted-proxy", "127.0.0.0/30", "--viewer", "*", "--approver", "anna")
 
 
@@ -40,6 +41,10 @@ PROXY = ("--user-header", "X-User", "--trusted-proxy", "127.0.0.0/30", "--viewer
         ("--viewer anna", "without --user-header"),
         ("--approvals 2", "without --user-header"),
         ("--approvals 0", "at least one person"),
+        (" ".join([*PROXY, "--approvals", "2"]), "never reached: --approver names 1 person"),
+        (" ".join([*PROXY, "--approver", "Anna", "--approver", "anna", "--approvals", "2"]), "names 1 person"),
+        (" ".join([*PROXY, "--approver", "bob", "--approvals", "3"]), "names 2 people"),
+        ("--user-header X-User --trusted-proxy 127.0.0.1 --viewer * --approvals 2", "names 0 people"),
         ("--refresh-every soon", "soon"),
         ("--host registry.example.com:443", "not a name"),
         ("--host https://registry.example.com", "not a name"),
@@ -53,6 +58,36 @@ def test_what_would_not_be_safe_or_clear_is_refused(
     code = run(["-reg", NOBODY, "-c", "None", "--state-dir", str(tmp_path), "serve", *options.split()])
     assert code == 2
     assert why in capsys.readouterr().err
+
+
+def test_everyone_may_be_enough_approvers(tmp_path: Path) -> None:
+    options = (*PROXY[:-1], "*", "--approvals", "3")
+    with Serving(Program(NOBODY, tmp_path), options) as serving:
+        assert serving.get("session", X_User="eve").json["approvals"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(None, "cannot be read"), ("policies: [", "policy.yml:1:"), ("{}", "policy.yml")]
+)
+def test_a_policy_that_cannot_be_used_is_refused_at_the_start(text: str | None, why: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "policy.yml").write_text(text)
+    program = Program(NOBODY, tmp_path)
+    found, usual = (program.run(*words, "-f", "policy.yml") for words in (_START, ("cleanup",)))
+    assert (found.returncode, usual.returncode) == (2, 2)
+    assert why in found.stderr
+    assert found.stderr == usual.stderr
+
+
+def test_a_job_that_fails_is_said_once_on_one_line(tmp_path: Path) -> None:
+    with Serving(Program(NOBODY, tmp_path)) as serving:
+        for _ in range(2):
+            assert serving.job(serving.post("refresh"))["state"] == "failed"
+        until(serving.jobs_have_ended)
+        said = [line for line in serving.log.splitlines() if " refresh failed: " in line]
+    assert len(said) == 1
+    assert said[0].startswith("dregutil: refresh failed: ")
+    assert "127.0.0.1:1" in said[0]
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
@@ -116,7 +151,7 @@ def has_asked(server: socket.socket) -> bool:
 
 def test_behind_a_proxy_no_token_is_printed_and_roles_are_those_of_the_options(tmp_path: Path) -> None:
     hosts = ("--host", "pages.example.com", "--host", "[fd00::1]")
-    with Serving(Program(NOBODY, tmp_path), (*PROXY, *hosts, "--approvals", "2")) as serving:
+    with Serving(Program(NOBODY, tmp_path), (*PROXY, "--approver", "bob", *hosts, "--approvals", "2")) as serving:
         for host in ("pages.example.com:8443", "[fd00::1]:8090", "fd00::1"):
             is_ours = host != "fd00::1"
             assert (serving.get("session", X_User="anna", Host=host).status == 200) == is_ours
@@ -145,5 +180,8 @@ def test_the_process_that_serves_loads_nothing_that_reaches_a_registry(tmp_path:
 def test_every_way_to_start_it_that_is_documented_starts(line: str, tmp_path: Path) -> None:
     program, *words = shlex.split(line)
     assert (program, words[0]) == ("dregutil", "serve")
+    (tmp_path / "policy.yml").write_text(
+        "version: 1\npolicies: [{name: web, repositories: [shop/*], keep: {last: 2}}]\n"
+    )
     with Serving(Program(NOBODY, tmp_path), tuple(words[1:])) as serving:
         assert sent(serving.port, "GET", "/healthz").body == b"ok\n"

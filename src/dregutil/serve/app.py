@@ -18,6 +18,7 @@ from dregutil.serve.files import ServeFolder
 from dregutil.serve.guard import HEADERS, Guard
 from dregutil.serve.images.keeper import Images
 from dregutil.serve.jobs import Jobs
+from dregutil.serve.model import Job
 from dregutil.serve.patience import Patience
 from dregutil.serve.program import Program
 from dregutil.serve.renewal import Renewal
@@ -122,9 +123,13 @@ def run(
     cache: Path | None,
     on_ready: Callable[[str], None],
     on_wait: Callable[[], None],
+    on_job: Callable[[Job], None],
 ) -> None:
-    """Serve until SIGINT, SIGTERM or SIGHUP; `on_ready` gets the address to open. `on_wait` is called if a run is
-    waited for at the end. Raises UsageError, and JournalError or RefusedError if the folder cannot be used."""
+    """Serve until SIGINT, SIGTERM or SIGHUP.
+
+    `on_ready` gets the address to open; `on_wait` is called if a run is waited for at the end; `on_job` with each
+    change of a job until then. Raises UsageError, and JournalError or RefusedError if the folder cannot be used.
+    """
 
     async def until_stopped() -> None:
         stopped, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -134,9 +139,11 @@ def run(
             elif one is signal.SIGINT:
                 signal.signal(one, lambda *_: None)  # ignored as before, but not by the jobs, which are ended by it
         site = made(options, asked, program, folder, cache)
+        site.jobs.watchers.append(on_job)
         async with serving(site) as address:
             on_ready(address)
             await stopped.wait()
+            site.jobs.watchers.remove(on_job)  # that jobs are ended now is no news
             if site.jobs.is_writing:
                 on_wait()
 

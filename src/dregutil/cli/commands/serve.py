@@ -16,9 +16,12 @@ from dregutil.cli.passed_on import global_options
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.journal.actor import user_name
+from dregutil.journal.policy_file import load_policy
 from dregutil.select.quantity import parse_duration
 from dregutil.serve.app import run
+from dregutil.serve.approval import one_person
 from dregutil.serve.files import ServeFolder
+from dregutil.serve.model import Job
 from dregutil.serve.people import Person, Role, Roles
 from dregutil.serve.program import Program
 from dregutil.serve.site import Asked, Options
@@ -35,6 +38,9 @@ def serve(args: argparse.Namespace, settings: Settings) -> int:
     if settings.repositories_from == "-":
         raise UsageError("standard input is read once, and serve reads the registry again", advice="name a file")
 
+    if settings.policy is not None:
+        load_policy(settings.policy)  # its mistakes are said now, not by each job
+
     def shown(words: Sequence[str]) -> str:
         return settings.advised(shlex.join(words)).strip("`")
 
@@ -47,7 +53,7 @@ def serve(args: argparse.Namespace, settings: Settings) -> int:
     )
     program = Program(global_options(args), _environment(settings), shown)
     folder = ServeFolder(settings.state_dir, address.identity)
-    run(options, asked, program, folder, settings.cache, _tell, _tell_waiting)
+    run(options, asked, program, folder, settings.cache, _tell, _tell_waiting, _Failures().tell)
     return 0
 
 
@@ -56,6 +62,22 @@ def _tell(address: str) -> None:
     if "?token=" in address:
         sys.stderr.write("  the address works once; Ctrl-C ends the server\n")
     sys.stderr.flush()
+
+
+class _Failures:
+    """Says on one line that a job failed; the same is not said again before it went well."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str | None] = {}
+
+    def tell(self, job: Job) -> None:
+        if job.state == "done":
+            self._said.pop(job.kind, None)
+        if job.state != "failed" or job.kind == "why" or self._said.get(job.kind, "") == job.message:
+            return
+        self._said[job.kind] = job.message
+        sys.stderr.write(f"dregutil: {job.kind} failed: {job.message or 'it did not say why'}\n")
+        sys.stderr.flush()
 
 
 def _tell_waiting() -> None:
@@ -111,6 +133,12 @@ def _check_proxy(args: argparse.Namespace, host: str, *, has_roles: bool) -> Non
         )
     if not has_roles:
         raise UsageError("nobody may look at anything", advice="give roles: --viewer '*' --approver NAME")
+    people = {one_person(name) for name in args.approver}
+    if args.approvals > 1 and "*" not in people and len(people) < args.approvals:
+        raise UsageError(
+            f"--approvals {args.approvals} is never reached: --approver names {_people(len(people))}",
+            advice="name more approvers; one more than that if approvers make plans",
+        )
 
 
 def _host(text: str) -> str:
@@ -136,3 +164,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise UsageError(
             f"--trusted-proxy {text}: not an address", advice="such as 127.0.0.1 or 10.1.0.0/16"
         ) from error
+
+
+def _people(number: int) -> str:
+    return "1 person" if number == 1 else f"{number} people"
