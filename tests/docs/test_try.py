@@ -49,7 +49,8 @@ def shown(tmp_path: Path) -> Iterator[Shown]:
             env=variables | {"TMPDIR": str(tmp_path)},
         )
     try:
-        found = until(lambda: re.search(r"open http://127\.0\.0\.1:(\d+)(/\S+)", log.read_text()) or process.poll())
+        opened = re.compile(r"open http://127\.0\.0\.1:(\d+)(/\S+)")
+        found = until(lambda: opened.search(log.read_text()) or process.poll(), 120)
         assert isinstance(found, re.Match), log.read_text()
         yield Shown(process, int(found[1]), sent(int(found[1]), "GET", found[2]).cookie)
     finally:
@@ -58,7 +59,7 @@ def shown(tmp_path: Path) -> Iterator[Shown]:
 
 
 def test_a_plan_waits_and_everything_is_gone_at_the_end(shown: Shown, tmp_path: Path) -> None:
-    until(lambda: shown.get("report").status == 200 and shown.waiting())
+    until(lambda: shown.get("report").status == 200 and shown.waiting(), 120)
     (plan,) = shown.waiting()
     assert (plan["kind"], plan["state"], plan["tonight"]) == ("policy", "waiting", True)
     assert plan["tags"] > 20

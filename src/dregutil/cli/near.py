@@ -42,7 +42,6 @@ _NAMED_ELSEWHERE = {word: commands for words, commands in COMMANDS_ELSEWHERE.ite
 
 # As above; `--format json` is two words.
 OPTIONS_ELSEWHERE = {
-    "--host": "--registry",
     "--server": "--registry",
     "--url": "--registry",
     "--username": "--user",

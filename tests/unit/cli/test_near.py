@@ -54,7 +54,7 @@ def test_no_word_of_other_tools_is_a_command_here(words: str, commands: tuple[st
     ("arguments", "meant"),
     [
         (("list-repo-names", "--json"), "--format json"),
-        (("list-repo-names", "--host", "x"), "--registry"),
+        (("list-repo-names", "--server", "x"), "--registry"),
         (("remove-tags", "-r", "x", "--dryrun"), "--dry-run"),
         (("remove-tags", "-r", "x", "--force"), "--yes"),
         (("remove-tags", "-r", "x", "--no-cache"), "--cache None"),
