@@ -177,6 +177,29 @@ def _steps() -> list[dict[str, Any]]:
     ]
 
 
+def _plan_steps() -> dict[str, Any]:
+    return {
+        "total": 240,
+        "offset": 0,
+        "rows": [
+            {
+                "step": at,
+                "needs": [1] if at == 2 else [],
+                "action": "delete",
+                "repository": "shop/web",
+                "digest": digest(str(at)),
+                "tags": [f"1.{at}"],
+                "kind": "image",
+                "because": "beyond last: 10",
+                "frees": 62_914_560,
+                "size": 62_914_560,
+                "created": "2025-03-01T10:00:00+00:00",
+            }
+            for at in range(1, 101)
+        ],
+    }
+
+
 def answers(example: dict[str, Any], *, small: bool = True) -> dict[str, Any]:
     """What each path of the API answers; `example` is a report's document, `small`: the space has one namespace."""
     report = report_document(example, small=small)
@@ -234,26 +257,7 @@ def answers(example: dict[str, Any], *, small: bool = True) -> dict[str, Any]:
             "why_not": None,
             "command": "dregutil apply plan.jsonl",
         },
-        f"plans/{SUM}/steps": {
-            "total": 240,
-            "offset": 0,
-            "rows": [
-                {
-                    "step": at,
-                    "needs": [1] if at == 2 else [],
-                    "action": "delete",
-                    "repository": "shop/web",
-                    "digest": digest(str(at)),
-                    "tags": [f"1.{at}"],
-                    "kind": "image",
-                    "because": "beyond last: 10",
-                    "frees": 62_914_560,
-                    "size": 62_914_560,
-                    "created": "2025-03-01T10:00:00+00:00",
-                }
-                for at in range(1, 101)
-            ],
-        },
+        **{f"plans/{sum_}/steps": _plan_steps() for sum_ in (SUM, OTHER)},
         "runs": {"total": len(runs), "runs": runs},
         f"runs/{RUN}": {
             "run": runs[1],

@@ -248,12 +248,82 @@ def test_a_viewer_is_offered_nothing_that_a_viewer_may_not(opened: Opened, mock:
         shown.locator("[role=grid]").focus()
         shown.keyboard.press("Space")
         assert shown.locator(".row.selected").count() == 0
+        assert shown.locator(".box").count() == 0
 
 
 def test_what_is_refused_is_said_in_the_servers_words(opened: Opened, mock: Mock) -> None:
     mock.answers["images"] = (400, {"error": "older: needs a duration", "advice": "write older:30d"})
     with opened("/images?q=older:x", refused=400) as shown:
         assert shown.get_by_role("alert").inner_text().split("\n") == ["older: needs a duration", "", "write older:30d"]
+
+
+_CUT = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
+
+
+@pytest.mark.parametrize("width", [660, 900, 1200, 1600])
+def test_a_row_has_room_for_its_dates_sizes_and_reason(opened: Opened, width: int) -> None:
+    with opened("/images", width=width) as shown:
+        ready(shown, "images")
+        cells = ".cell-made, .cell-size, .cell-frees" + (", .cell-verdict" if width >= 900 else "")
+        assert shown.locator(f".row > :is({cells})").evaluate_all(_CUT) == []
+        assert overflow(shown) <= 0
+
+
+def test_rows_stay_while_a_term_is_half_typed(opened: Opened, mock: Mock) -> None:
+    with opened("/images", refused=400) as shown:
+        ready(shown, "images")
+        shown.keyboard.press("/")
+        mock.answers["images"] = (400, {"error": "label: names no label", "advice": "write label:team"})
+        shown.keyboard.type("label:")
+        shown.get_by_text("label: names no label: write label:team").wait_for()
+        assert shown.get_by_role("alert").count() == 0
+        assert shown.locator(".row .cell-image a").count() > 0
+        assert shown.get_by_role("button", name="Select all found").is_disabled()
+        del mock.answers["images"]
+        shown.keyboard.type("team")
+        shown.get_by_text("2,500 images found").wait_for()
+
+
+def test_what_is_gone_is_put_back_and_not_held(opened: Opened, mock: Mock) -> None:
+    found = mock.answers["timeline"]
+    removed = found["events"][3] | {"text": "removed, because beyond last: 10"}
+    mock.answers["timeline"] = found | {"digest": None, "holders": [], "holds": [], "events": [removed]}
+    with opened("/where?of=shop/web:1.0") as shown:
+        assert "removed by nele because beyond last: 10" in " ".join(shown.locator(".timeline li").inner_text().split())
+        assert shown.get_by_role("button", name="Put it back…").is_visible()
+        assert shown.get_by_role("button", name="Hold…").count() == 0
+        assert shown.get_by_role("button", name="Why it stays").count() == 0
+        shown.get_by_role("button", name="Put it back…").click()
+        shown.get_by_role("dialog").get_by_role("button", name="Put it back").click()
+        mock.tell("job", JOB | {"state": "failed", "ended": "2026-11-26T12:00:01Z", "message": "no answer"})
+        shown.locator("main .alarm").wait_for()
+        mock.answers["timeline"] = found | {"undo": None}
+        mock.tell("changed", {"what": "runs"})
+        shown.get_by_role("button", name="Hold…").wait_for()
+        assert shown.locator("main .alarm").count() == 0
+
+
+def test_a_plan_that_removes_nothing_asks_for_nothing(opened: Opened, mock: Mock) -> None:
+    detail = mock.answers[f"plans/{SUM}"]
+    nothing = {"tags": 0, "untagged": 0, "frees": 0, "approvals": []}
+    mock.answers[f"plans/{SUM}"] = detail | {
+        "summary": detail["summary"] | nothing,
+        "may_approve": False,
+        "why_not": "it removes nothing",
+    }
+    with opened(f"/plans/{SUM}") as shown:
+        assert shown.get_by_text("nothing to do").is_visible()
+        assert shown.get_by_text("missing").count() == 0
+        assert shown.get_by_role("heading", name="Approvals").count() == 0
+
+
+def test_plans_of_selected_images_are_told_apart(opened: Opened, mock: Mock) -> None:
+    detail = mock.answers[f"plans/{SUM}"]
+    detail["plan"] = detail["plan"] | {"refused": "it removes 68 tags"}
+    with opened("/plans") as shown:
+        shown.get_by_text("shop/web:1.1, shop/web:1.2, …").wait_for()
+        shown.get_by_text("a cleanup refuses it").wait_for()
+        assert shown.locator(".badge.bad").count() == 1
 
 
 def test_images_are_searched_sorted_and_selected_by_keyboard(opened: Opened, mock: Mock) -> None:
@@ -275,7 +345,7 @@ def test_images_are_searched_sorted_and_selected_by_keyboard(opened: Opened, moc
         shown.keyboard.press("Control+A")
         shown.keyboard.type("none")
         shown.get_by_text("0 images found", exact=True).wait_for()
-        assert shown.get_by_text("Nothing has all of this.").is_visible()
+        assert shown.get_by_text("No image matches all words.").is_visible()
         shown.get_by_role("button", name="Show them").click()
         assert shown.locator("dialog bdi").all_inner_texts() == [names[0], names[2], names[3]]
         assert violations(shown) == []

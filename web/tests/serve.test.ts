@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { decoded, refusal } from "../src/serve/api";
 import { asksForNumber, numberOf } from "../src/serve/confirm";
-import { ageText, agoText, announced, dayText, progressText, removesText, runText, signed, stateText, timeText } from "../src/serve/format";
+import { ageText, agoText, announced, dayText, progressText, refusedText, removesText, runText, signed, stateText, timeText } from "../src/serve/format";
 import { activeOf } from "../src/serve/jobs";
 import type { Job, Run } from "../src/serve/model";
 import { addressOf, pathOf, queryOf, sorted } from "../src/serve/query";
@@ -147,13 +147,17 @@ describe("times, ages and states", () => {
   });
   it("of plans", () => {
     expect([removesText(0, 0), removesText(1, 2), removesText(0, 1)]).toEqual([
-      "0 tags",
+      "nothing",
       "1 tag and 2 manifests without a tag",
       "1 manifest without a tag",
     ]);
     const approvals = ["2026-11-26T12:00:00Z", "2026-11-27T12:00:00Z"].map((expires) => ({ by: "jo", when: expires, expires }));
     const now = Date.parse("2026-11-26T18:00:00Z");
-    expect(stateText({ state: "waiting", approvals, needed: 2 }, now)).toBe("waits for approval: 1 of 2");
+    const plan = { state: "waiting", approvals, needed: 2, tags: 1, untagged: 0 } as const;
+    expect(stateText(plan, now)).toBe("waits for approval: 1 of 2");
+    expect(stateText({ ...plan, tags: 0 }, now)).toBe("nothing to do");
+    expect(stateText({ ...plan, tags: 0, state: "superseded" }, now)).toBe("a newer plan takes its place");
+    expect(refusedText("it removes 68 tags.")).toContain("refuses this: it removes 68 tags. Whoever");
   });
   it("of runs", () => {
     const run = { undone: false, unfinished: false, partly_undone: true, undoes: null, collected: null } as Run;

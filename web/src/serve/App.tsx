@@ -97,7 +97,7 @@ function Shown({ route }: { route: Route }) {
         <>
           <Title>There is no such page</Title>
           <p>
-            <a href="/">To this week</a>
+            Nothing has the address <code>{location.pathname.slice(0, 200)}</code>. <a href="/">To this week</a>
           </p>
         </>
       );

@@ -11,7 +11,7 @@ import { commandFor, may, start, useReading } from "./state";
 const HOW = {
   registry: "Every tag and index was read.",
   storage: "The registry's own storage was read.",
-  records: "Only what the last reading and the records show. Check now reads every tag and index.",
+  records: "Not checked since the last reading; these come from the records.",
 };
 
 export function Health() {
@@ -35,8 +35,9 @@ export function Health() {
           <>
             <p class="quiet">
               {HOW[health.checked]} As of <When when={made} />.
+              {health.checked === "records" && may("planner") && " Check now reads every tag and index."}
             </p>
-            {health.findings.length === 0 ? <p>Nothing was found.</p> : <Findings findings={health.findings} />}
+            {health.findings.length === 0 ? <p>{health.checked === "records" ? "The records show nothing that is wrong." : "Nothing was found."}</p> : <Findings findings={health.findings} />}
             {health.left_out > 0 && <p>and {plural(health.left_out, "finding")} more</p>}
           </>
         )}

@@ -135,6 +135,7 @@ export function ImageGrid({ listing, query, onSort, onTooMany }: Props) {
         key={row % slots}
         at={row}
         image={image}
+        canSelect={may("planner")}
         isChosen={row === at}
         isSelected={image !== undefined && selection.value.has(nameOf(image))}
         onChoose={(isRange) => {
@@ -145,28 +146,29 @@ export function ImageGrid({ listing, query, onSort, onTooMany }: Props) {
       />,
     );
   }
+  const canSelect = may("planner");
   const isDrawn = at >= first && at < end && total > 0;
   return (
     <div
       ref={box}
-      class="grid"
+      class={canSelect ? "grid" : "grid plain"}
       role="grid"
       tabIndex={0}
       aria-label="Images"
       aria-rowcount={total + 1}
-      aria-multiselectable="true"
+      aria-multiselectable={canSelect}
       aria-activedescendant={isDrawn ? `row-${at}` : undefined}
       onKeyDown={onKeyDown}
       onScroll={(event) => (scrolled.value = event.currentTarget.scrollTop)}
     >
       <div class="canvas" style={{ height: `${scale.height + size.value.head}px` }}>
-        <Head query={query} onSort={onSort} />
+        <Head query={query} onSort={onSort} canSelect={canSelect} />
         <div class="pane" style={{ top: `${size.value.head}px`, height: `${Math.min(scale.view, total * scale.row)}px` }}>
           <div role="rowgroup" style={{ transform: `translateY(${-shift}px)` }}>
             {rows}
           </div>
         </div>
-        {total === 0 && <p class="quiet">Nothing has all of this.</p>}
+        {total === 0 && <p class="quiet">No image matches all words.</p>}
       </div>
     </div>
   );
@@ -179,16 +181,24 @@ function moved(key: string, at: number, total: number, page: number): number | n
   return to === undefined ? null : Math.min(total - 1, Math.max(0, to));
 }
 
-function Head({ query, onSort }: { query: Query; onSort: (sort: Sort) => void }) {
+interface HeadProps {
+  query: Query;
+  onSort: (sort: Sort) => void;
+  canSelect: boolean;
+}
+
+function Head({ query, onSort, canSelect }: HeadProps) {
   const [repository, tag, ...others] = COLUMNS.map((column) => (
     <HeadCell key={column.title} column={column} query={query} onSort={onSort} />
   ));
   return (
     <div role="rowgroup" class="heads">
       <div role="row" class="row" aria-rowindex={1}>
-        <span role="columnheader" class="check">
-          <span class="unseen">Selected</span>
-        </span>
+        {canSelect && (
+          <span role="columnheader" class="check">
+            <span class="unseen">Selected</span>
+          </span>
+        )}
         <span class="cell-image">
           {repository} : {tag}
         </span>

@@ -8,34 +8,37 @@ import { wherePath } from "./route";
 interface Props {
   at: number;
   image: Image | undefined;
+  canSelect: boolean;
   isChosen: boolean;
   isSelected: boolean;
   onChoose: (isRange: boolean) => void;
   onToggle: () => void;
 }
 
-export function ImageRow({ at, image, isChosen, isSelected, onChoose, onToggle }: Props) {
+export function ImageRow({ at, image, canSelect, isChosen, isSelected, onChoose, onToggle }: Props) {
   return (
     <div
       id={`row-${at}`}
       role="row"
       class={`row${isChosen ? " chosen" : ""}${isSelected ? " selected" : ""}`}
       aria-rowindex={at + 2}
-      aria-selected={isSelected}
+      aria-selected={canSelect ? isSelected : undefined}
       onClick={(event) => onChoose(event.shiftKey)}
     >
-      <span
-        role="gridcell"
-        class="check"
-        onClick={(event) => {
-          if (!event.shiftKey) onToggle();
-        }}
-      >
-        <span aria-hidden="true" class="box">
-          {isSelected ? "\u2713" : ""}
+      {canSelect && (
+        <span
+          role="gridcell"
+          class="check"
+          onClick={(event) => {
+            if (!event.shiftKey) onToggle();
+          }}
+        >
+          <span aria-hidden="true" class="box">
+            {isSelected ? "\u2713" : ""}
+          </span>
+          <span class="unseen">{isSelected ? "selected" : "not selected"}</span>
         </span>
-        <span class="unseen">{isSelected ? "selected" : "not selected"}</span>
-      </span>
+      )}
       {image === undefined ? (
         <span role="gridcell" class="cell-image quiet">
           …

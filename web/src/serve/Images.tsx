@@ -30,7 +30,7 @@ const TERMS = [
 
 export function Images() {
   const query = useSignal<Query>(queryOf(route.value.search));
-  const shown = useListing(query.value);
+  const { shown, hint } = useListing(query.value);
   const { total } = shown;
   const failure = useSignal<Refused | null>(null);
 
@@ -55,7 +55,7 @@ export function Images() {
     <div class="images">
       <Title>Images</Title>
       <Search words={query.value.words} onSearch={(words) => ask({ ...query.value, words })}>
-        {total.value === null ? "" : `${plural(total.value, "image")} found`}
+        {hint !== null ? hintText(hint) : total.value === null ? "" : `${plural(total.value, "image")} found`}
       </Search>
       <Failure error={failure.value} />
       {total.value !== null && <Failure error={shown.error.value} />}
@@ -71,7 +71,7 @@ export function Images() {
       )}
       {may("planner") && (total.value !== null || selection.value.size > 0) && (
         <SelectionBar
-          found={total.value}
+          found={hint === null ? total.value : null}
           onAll={() => {
             if ((total.value ?? 0) > MOST) failure.value = tooMany();
             else void selectAll();
@@ -101,8 +101,18 @@ function tooMany(): Refused {
   };
 }
 
-/** The rows of a query. Until the first of them are there, those of the last query stay. */
-function useListing(query: Query): Listing {
+function hintText({ message, advice }: Refused): string {
+  return advice === null ? message : `${message}: ${advice}`;
+}
+
+interface Found {
+  shown: Listing;
+  hint: Refused | null;
+}
+
+/** The rows of a query. Until the first of them are there, those of the last query stay; so they do while a term is half
+ * typed, and `hint` says what is missing. */
+function useListing(query: Query): Found {
   const last = useRef<Listing | null>(null);
   const times = changes.images.value;
   const listing = useMemo(() => {
@@ -114,8 +124,11 @@ function useListing(query: Query): Listing {
   }, [query.words.trim(), query.sort, query.isDown, times]);
   useEffect(() => () => listing.stop(), [listing]);
   const isThere = listing.total.value !== null || listing.error.value !== null;
-  if (isThere || last.current === null) last.current = listing;
-  return last.current;
+  const hint = listing.total.value === null && listing.error.value?.status === 400 ? listing.error.value : null;
+  const before = last.current;
+  if (before === null || (isThere && (hint === null || before.total.value === null))) last.current = listing;
+  const shown = last.current ?? listing;
+  return { shown, hint: shown === listing ? null : hint };
 }
 
 interface SearchProps {
@@ -133,7 +146,7 @@ function Search({ words, onSearch, children }: SearchProps) {
         <input
           type="search"
           aria-label="Search the images"
-          placeholder="name, tag, sha256:…, label:team=web, base:alpine, layer:…"
+          placeholder="name, tag, sha256:…, older:30d, larger:1GB, is:held"
           spellcheck={false}
           autocomplete="off"
           defaultValue={words}

@@ -7,7 +7,7 @@ import { numberText } from "../text";
 import { Refused, post } from "./api";
 import { CarryOut } from "./CarryOut";
 import { Following } from "./Following";
-import { approvalsAt, isOpen, refusedText, removesText, sizeOr, stateText } from "./format";
+import { approvalsAt, isEmpty, isOpen, refusedText, removesText, sizeOr, stateText } from "./format";
 import { active, changed } from "./jobs";
 import type { Job, PlanDetail } from "./model";
 import { Command, Dialog, Failure, Read, Title, When } from "./parts";
@@ -64,7 +64,7 @@ function Shown({ detail }: { detail: PlanDetail }) {
       <Facts detail={detail} />
       {plan.refused !== null &&
         (isOpen(summary) ? <p class="alarm">{refusedText(plan.refused)}</p> : <p class="quiet">A cleanup by itself refuses this: {plan.refused}</p>)}
-      <Approvals detail={detail} />
+      {!(isOpen(summary) && isEmpty(summary)) && <Approvals detail={detail} />}
       <Failure error={failure.value} />
       {(job.value ?? own) && <Following job={(job.value ?? own) as Job} />}
       <Actions detail={detail} isAsked={isAsked} onAct={(what) => void act(what)} />
@@ -103,7 +103,7 @@ function Facts({ detail: { summary, plan } }: { detail: PlanDetail }) {
       <div>
         <dt>Frees</dt>
         <dd>
-          {sizeOr(summary.frees, summary.exact)} when the registry collects its garbage
+          {isEmpty(summary) ? "nothing" : `${sizeOr(summary.frees, summary.exact)} when the registry collects its garbage`}
           {!summary.exact && plan.because && ` (${plan.because})`}
         </dd>
       </div>
@@ -150,7 +150,7 @@ function Approvals({ detail: { summary, why_not } }: { detail: PlanDetail }) {
 function approvalText(missing: number, whyNot: string | null): string {
   if (whyNot?.includes("missing")) return `${whyNot}.`;
   const text = missing === 0 ? "None is missing." : `${missing === 1 ? "1 approval is" : `${missing} approvals are`} missing.`;
-  return whyNot === null ? text : `${text} Now: ${whyNot}.`;
+  return whyNot === null || !may("approver") ? text : `${text} Now: ${whyNot}.`;
 }
 
 interface ActionsProps {

@@ -5,10 +5,11 @@ import { quoted } from "../command";
 import { numberText } from "../text";
 import type { Refused } from "./api";
 import { Following } from "./Following";
-import { removesText, sizeOr, stateText } from "./format";
-import type { Job, PlanSummary } from "./model";
+import { isEmpty, isOpen, removesText, sizeOr, stateText } from "./format";
+import type { Job, PlanDetail, PlanStep, PlanSummary } from "./model";
 import { Command, Failure, Read, Title, When } from "./parts";
 import { planPath } from "./route";
+import { namesOf } from "./RunScreen";
 import { commandFor, go, may, session, start, useReading } from "./state";
 
 export function Plans() {
@@ -32,8 +33,12 @@ export function Plans() {
           </button>
         )}
         <span class="quiet">
-          {policy === null ? "There is no policy here: start serve with -f to plan cleanups. " : <>By the policy {policy}. </>}
-          Of single images: select them among the <a href="/images">images</a>.
+          {policy === null ? may("planner") ? "There is no policy here: start serve with -f to plan cleanups. " : "There is no policy here." : <>By the policy {policy}. </>}
+          {may("planner") && (
+            <>
+              Of single images: select them among the <a href="/images">images</a>.
+            </>
+          )}
         </span>
       </p>
       <Failure error={failure.value} />
@@ -54,6 +59,22 @@ export function tonightFirst(plans: readonly PlanSummary[]): PlanSummary[] {
   return [...plans].sort((one, other) => Number(other.tonight) - Number(one.tonight));
 }
 
+const NAMED = 8; // plans of which more is asked for than the list says
+const NAMES = 2; // images
+
+/** What a plan of selected images removes first, so that it is told from others. */
+function FirstOf({ sum }: { sum: string }) {
+  const found = useReading<{ total: number; rows: PlanStep[] }>(`plans/${encodeURIComponent(sum)}/steps?offset=0&limit=${NAMES}`);
+  const names = found.value.value?.rows.flatMap(namesOf).slice(0, NAMES) ?? [];
+  return names.length > 0 ? <span class="quiet"> {names.join(", ")}, …</span> : null;
+}
+
+/** That a cleanup by itself refuses a plan. */
+function Mark({ sum }: { sum: string }) {
+  const found = useReading<PlanDetail>(`plans/${encodeURIComponent(sum)}`);
+  return (found.value.value?.plan.refused ?? null) === null ? null : <span class="badge bad">a cleanup refuses it</span>;
+}
+
 const COLUMNS = ["Plan", "State", "Removes", "Frees", "Made", "By", "Sum"];
 
 function PlanList({ plans }: { plans: PlanSummary[] }) {
@@ -72,10 +93,12 @@ function PlanList({ plans }: { plans: PlanSummary[] }) {
           </tr>
         </thead>
         <tbody role="rowgroup">
-          {plans.map((one) => (
+          {plans.map((one, at) => (
             <tr key={one.sum} role="row">
               <th scope="row" role="rowheader">
                 {one.tonight && <span class="badge">tonight</span>} <a href={planPath(one.sum)}>{one.title}</a>
+                {one.kind === "selection" && one.tags + one.untagged > 1 && at < NAMED && <FirstOf sum={one.sum} />}
+                {isOpen(one) && !isEmpty(one) && at < NAMED && <Mark sum={one.sum} />}
               </th>
               <td role="cell" data-of="State">
                 {stateText(one)}

@@ -2,6 +2,7 @@
 
 import { useSignal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
+import { quoted } from "../command";
 import { numberText, plural } from "../text";
 import type { Refused } from "./api";
 import { Following } from "./Following";
@@ -11,7 +12,7 @@ import type { Job, RunDetail, Step } from "./model";
 import { Pager } from "./Pager";
 import { Command, Dialog, Failure, Read, Title, When } from "./parts";
 import { runPath, wherePath } from "./route";
-import { may, start, useReading } from "./state";
+import { commandFor, may, start, useReading } from "./state";
 
 const LIMIT = 100;
 const LOOKED_AT = 3_000; // ms
@@ -29,7 +30,17 @@ export function RunScreen({ run }: { run: string }) {
     <>
       <Title>Run {run}</Title>
       <Read of={detail.value}>{(found) => <Shown found={found} offset={offset} />}</Read>
-      <Command command={detail.value.value?.command ?? null} />
+      {detail.value.value !== null && <Commands found={detail.value.value} />}
+    </>
+  );
+}
+
+function Commands({ found: { run, command, can_undo, can_resume } }: { found: RunDetail }) {
+  const what = can_resume ? "To resume it in a terminal" : can_undo && !run.unfinished ? "To put it back in a terminal" : null;
+  return (
+    <>
+      <Command command={commandFor(`history ${quoted(run.run)}`)} />
+      {what !== null && <Command command={command} what={what} />}
     </>
   );
 }
@@ -78,6 +89,7 @@ function Shown({ found, offset }: { found: RunDetail; offset: Signal<number> }) 
           )}
         </p>
       )}
+      {run.partly_undone && <p>Partly put back: the undo runs among the <a href="/runs">runs</a> say what.</p>}
       <Steps found={found} chosen={chosen} offset={offset} canChoose={found.can_undo && may("approver")} />
       {asked.value !== null && (
         <Dialog title={asked.value === "resume" ? "Resume this run?" : "Put back what this run removed?"} onClose={() => (asked.value = null)}>

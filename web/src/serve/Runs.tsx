@@ -1,7 +1,7 @@
 // The runs: what each removed, and what became of it.
 
 import { useSignal } from "@preact/signals";
-import { numberText } from "../text";
+import { numberText, plural } from "../text";
 import { runText, sizeOr } from "./format";
 import { active, isWriting } from "./jobs";
 import type { Run } from "./model";
@@ -28,7 +28,7 @@ export function Runs() {
             <p>No run is recorded.</p>
           ) : (
             <>
-              <RunTable runs={found.runs} caption={`${numberText(found.total)} runs, the newest first`} />
+              <RunTable runs={found.runs} caption={`${plural(found.total, "run")}${found.total > 1 ? ", the newest first" : ""}`} />
               <Pager offset={offset} limit={LIMIT} total={found.total} of="runs" />
             </>
           )
@@ -67,6 +67,17 @@ export function RunTable({ runs, caption, isTitled = false }: { runs: Run[]; cap
   );
 }
 
+/** What became of a run; an undo leads to what it put back. */
+export function State({ run }: { run: Run }) {
+  if (run.unfinished) return <strong class="action REMOVE">{runText(run)}</strong>;
+  if (run.undoes === null) return <>{runText(run)}</>;
+  return (
+    <>
+      puts back <a href={runPath(run.undoes)}>{run.undoes}</a>
+    </>
+  );
+}
+
 function RunRow({ run }: { run: Run }) {
   const by = [run.by, run.host].filter(Boolean).join("@");
   return (
@@ -87,7 +98,7 @@ function RunRow({ run }: { run: Run }) {
         {by}
       </td>
       <td role="cell" data-of="State">
-        {run.unfinished ? <strong class="action REMOVE">{runText(run)}</strong> : runText(run)}
+        <State run={run} />
       </td>
       <td role="cell" class="line" data-of="Command">
         <code class="one-line" title={run.command}>

@@ -1,12 +1,14 @@
 // Where is my image: what became of a tag, a digest or a layer, and putting it back.
 
 import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { numberText } from "../text";
 import type { Refused } from "./api";
 import { CanComeBack } from "./CanComeBack";
 import { Following } from "./Following";
 import { timeText } from "./format";
 import { HoldDialog } from "./HoldDialog";
+import { changed, jobs } from "./jobs";
 import type { Job, Timeline, TimelineEvent, WhyRow } from "./model";
 import { Command, Dialog, Failure, Read, Title, When } from "./parts";
 import { runPath, wherePath } from "./route";
@@ -24,7 +26,8 @@ export function Where() {
         onSubmit={(event) => {
           event.preventDefault();
           const text = event.currentTarget.querySelector("input")?.value.trim() ?? "";
-          if (text) go(wherePath(text));
+          if (text === of) changed("images"); // what is asked again is read again
+          else if (text) go(wherePath(text));
         }}
       >
         <input
@@ -56,6 +59,11 @@ function Shown({ found }: { found: Timeline }) {
   const failure = useSignal<Refused | null>(null);
   const job = useSignal<Job | null>(null);
   const asked = useSignal<"undo" | "hold" | null>(null);
+  const gone = isGone(found) && session.value?.images !== null; // without the index it is not known
+  useEffect(() => {
+    failure.value = null; // it was of what is no longer so
+    if (jobs.value.get(job.value?.id ?? "")?.state === "failed") job.value = null;
+  }, [found.undo?.run, gone]);
 
   async function putBack(): Promise<void> {
     asked.value = null;
@@ -86,7 +94,7 @@ function Shown({ found }: { found: Timeline }) {
             Put it back…
           </button>
         )}
-        {found.kind !== "layer" && may("planner") && (
+        {found.kind !== "layer" && !gone && may("planner") && (
           <button type="button" onClick={() => (asked.value = "hold")}>
             Hold…
           </button>
@@ -102,7 +110,7 @@ function Shown({ found }: { found: Timeline }) {
         </p>
       ))}
       <Holders found={found} />
-      {found.kind === "tag" && session.value?.policy && <Why image={found.of} />}
+      {found.kind === "tag" && !gone && session.value?.policy && <Why image={found.of} />}
       {asked.value === "undo" && found.undo !== null && (
         <Dialog title="Put this image back?" onClose={() => (asked.value = null)}>
           <p>
@@ -123,6 +131,28 @@ function Shown({ found }: { found: Timeline }) {
   );
 }
 
+/** Whether no tag has it any more, so that there is nothing to hold. */
+export function isGone(found: Pick<Timeline, "kind" | "digest" | "undo" | "holders">): boolean {
+  if (found.kind === "tag") return found.digest === null;
+  return found.undo !== null && found.holders.length === 0;
+}
+
+const DONE_BY_PEOPLE: readonly string[] = ["removed", "undone", "held"];
+
+function who(event: TimelineEvent) {
+  if (event.by === null || !DONE_BY_PEOPLE.includes(event.what)) return null;
+  return (
+    <>
+      by <bdi>{event.by}</bdi>{" "}
+    </>
+  );
+}
+
+/** The text of an event without the word that is shown before it. */
+export function restOf({ what, text }: Pick<TimelineEvent, "what" | "text">): string {
+  return text === what ? "" : text.startsWith(`${what}, `) ? text.slice(what.length + 2) : text;
+}
+
 function Events({ events }: { events: TimelineEvent[] }) {
   return (
     <ol class="timeline">
@@ -135,7 +165,8 @@ function Events({ events }: { events: TimelineEvent[] }) {
               <When when={one.until} />
             </>
           )}{" "}
-          <strong>{one.what}</strong> <span class="text">{one.text}</span>
+          <strong>{one.what}</strong> {who(one)}
+          <span class="text">{restOf(one)}</span>
           {one.run !== null && (
             <>
               {" "}
@@ -204,7 +235,7 @@ function Holds({ found, onEnd }: { found: Timeline; onEnd: (image: string) => vo
 /** What the policy says of a tag; asked for by a button, because it takes a moment. */
 function Why({ image }: { image: string }) {
   const isAsked = useSignal(false);
-  const found = useReading<{ rows: WhyRow[] }>(isAsked.value ? `why?image=${encodeURIComponent(image)}` : null);
+  const found = useReading<{ rows: WhyRow[] }>(isAsked.value ? `why?image=${encodeURIComponent(image)}` : null, ["images", "report"]);
   if (!isAsked.value) {
     return (
       <p>

@@ -48,8 +48,9 @@ export function signed(size: number): string {
 
 /** What a plan removes, in words: `1 tag and 2 manifests without a tag`. */
 export function removesText(tags: number, untagged: number): string {
+  if (tags === 0 && untagged === 0) return "nothing";
   const parts = [];
-  if (tags > 0 || untagged === 0) parts.push(plural(tags, "tag"));
+  if (tags > 0) parts.push(plural(tags, "tag"));
   if (untagged > 0) parts.push(`${plural(untagged, "manifest")} without a tag`);
   return parts.join(" and ");
 }
@@ -97,7 +98,8 @@ export function refusedText(why: string): string {
 }
 
 /** The state of a plan, in words. */
-export function stateText(plan: Pick<PlanSummary, "state" | "approvals" | "needed">, now = Date.now()): string {
+export function stateText(plan: Pick<PlanSummary, "state" | "approvals" | "needed" | "tags" | "untagged">, now = Date.now()): string {
+  if (isOpen(plan) && isEmpty(plan)) return "nothing to do";
   const text = STATES[plan.state];
   const isCounted = plan.state === "waiting" && plan.needed > 1;
   return isCounted ? `${text}: ${approvalsAt(plan, now)} of ${plan.needed}` : text;
