@@ -91,7 +91,9 @@ class Serving:
             command, cwd=self.program.folder, env=environment, stdout=subprocess.DEVNULL, stderr=log, text=True
         )
         log.close()
-        found = until(lambda: re.search(r"open (http://\S+)", self.log) or (self.process and self.process.poll()))
+        found = until(
+            lambda: re.search(r"(?:open|listening on) (http://\S+)", self.log) or (self.process and self.process.poll())
+        )
         assert isinstance(found, re.Match), self.log
         self.address = found[1]
         if "?token=" in self.address:

@@ -292,10 +292,11 @@ async def test_who_only_looks_or_plans_decides_nothing(tmp_path: Path) -> None:
             for verb in ("approve", "withdraw", "apply"):
                 assert (await server.post(f"{API}/plans/{sum_}/{verb}", X_User=name)).status == 403
             found = (await server.get(f"{API}/plans/{sum_}", X_User=name)).json
-            assert (found["may_approve"], found["may_apply"]) == (False, False)
+            assert (found["may_approve"], found["may_apply"], found["command"]) == (False, False, None)
             for path in ("runs/20260301T020000Z-00001/undo", "runs/20260301T020000Z-00001/resume"):
                 assert (await server.post(f"{API}/{path}", X_User=name)).status == 403
         assert (await server.post(f"{API}/holds", {"image": "shop/web:1.1"}, X_User="vera")).status == 403
+        assert " apply " in (await server.get(f"{API}/plans/{sum_}", X_User="anna")).json["command"]
     assert [one["words"][0] for one in said(tmp_path)] == ["remove-tags"]
 
 

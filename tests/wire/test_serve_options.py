@@ -92,9 +92,11 @@ def test_a_job_that_fails_is_said_once_on_one_line(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        found = Program(NOBODY, tmp_path).run("serve", "--addr", f"127.0.0.1:{taken.getsockname()[1]}")
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        found = Program(NOBODY, tmp_path).run("serve", "--addr", address)
     assert found.returncode == 2
-    assert "Address already in use" in found.stderr or "address already in use" in found.stderr
+    advice = "  choose another one with --addr"
+    assert found.stderr == f"dregutil: cannot listen on {address}: Address already in use\n{advice}\n"
 
 
 def test_one_serve_runs_for_a_registry_and_its_files_are_for_its_owner_alone(tmp_path: Path) -> None:
@@ -156,6 +158,8 @@ def test_behind_a_proxy_no_token_is_printed_and_roles_are_those_of_the_options(t
             is_ours = host != "fd00::1"
             assert (serving.get("session", X_User="anna", Host=host).status == 200) == is_ours
         assert "token" not in serving.log
+        assert "the proxy leads there" in serving.log
+        assert "open " not in serving.log
         anna = serving.get("session", X_User="anna").json
         assert (anna["roles"], anna["approvals"]) == (["viewer", "planner", "approver"], 2)
         assert serving.get("session", X_User="eve").json["roles"] == ["viewer"]

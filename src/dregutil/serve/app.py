@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -61,6 +62,11 @@ def application(site: Site, guard: Guard) -> web.Application:
     return found
 
 
+def _why(error: OSError) -> str:
+    """asyncio puts the address into the error's own text."""
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error)
+
+
 def _unlogged() -> logging.Logger:
     """For what aiohttp says of requests that are no HTTP: it quotes them, with their cookies."""
     found = logging.getLogger("dregutil.serve.http")
@@ -96,7 +102,9 @@ async def serving(site: Site) -> AsyncIterator[str]:
             await web.TCPSite(runner, site.options.host, site.options.port).start()
         except OSError as error:
             where = f"{site.options.host}:{site.options.port}"
-            raise UsageError(f"cannot listen on {where}: {error.strerror or error}") from error
+            raise UsageError(
+                f"cannot listen on {where}: {_why(error)}", advice="choose another one with --addr"
+            ) from error
         host, guard.port = runner.addresses[0][:2]
         await site.images.begin()
         background += [

@@ -215,14 +215,15 @@ class PlanList(Answer, frozen=True, kw_only=True):
 
 
 class PlanDetail(Answer, frozen=True, kw_only=True):
-    """A plan with its reasons. `why_not` says why the person who asked may not approve or apply it."""
+    """A plan with its reasons. `why_not` says why the person who asked may not approve or apply it. `command`
+    carries it out in a terminal; None unless they may do so now."""
 
     summary: PlanSummary
     plan: Plan
     may_approve: bool
     may_apply: bool
     why_not: str | None
-    command: str
+    command: str | None
 
 
 class StepPage(Answer, frozen=True, kw_only=True):

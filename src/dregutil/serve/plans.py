@@ -75,7 +75,9 @@ class Plans:
             may_approve=no_approval is None,
             may_apply=no_run is None,
             why_not="; ".join(dict.fromkeys(reasons)) or None,
-            command=self.site.advised("apply", str(self.store.file(plan.sum)), "--expect", plan.sum),
+            command=None
+            if no_run
+            else self.site.advised("apply", str(self.store.file(plan.sum)), "--expect", plan.sum),
         )
 
     async def approve(self, text: str, person: Person) -> PlanDetail:

@@ -58,9 +58,10 @@ def serve(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _tell(address: str) -> None:
-    sys.stderr.write(f"open {address}\n")
     if "?token=" in address:
-        sys.stderr.write("  the address works once; Ctrl-C ends the server\n")
+        sys.stderr.write(f"open {address}\n  the address works once; Ctrl-C ends the server\n")
+    else:
+        sys.stderr.write(f"listening on {address}\n  the proxy leads there; Ctrl-C ends the server\n")
     sys.stderr.flush()
 
 

@@ -186,7 +186,9 @@ def _layer(text: str) -> Digest:
 def _label(text: str) -> Label:
     key, equals, value = text.partition("=")
     if not key:
-        raise UsageError(f"label:{text[:100]} has no key", advice="write label:KEY or label:KEY=VALUE")
+        raise UsageError(
+            f"label:{text[:100]} does not name a label", advice="write label:KEY or label:KEY=VALUE, such as label:team"
+        )
     return Label(key, value if equals else None)
 
 

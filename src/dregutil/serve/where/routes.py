@@ -63,7 +63,11 @@ class _Where:
             meant = replace(meant, repository=None, digest=None, part=now.digest)
         found = await self._recorded(Asked(meant, tuple(now.places), now.read))
         if not found.events and not now.rows:
-            raise RequestError(404, f"nothing is known of {of[:200]}", "name a tag, or a whole digest")
+            raise RequestError(
+                404,
+                f"nothing is known of {of[:200]}",
+                "name a tag that some crawl saw, such as shop/web:1.0, or a whole digest",
+            )
         if now.read is None:
             found.notes.append("which tags lead to it is not known before the index of images is there")
         return answer(self._timeline(of, meant, now, found))
