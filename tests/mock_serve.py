@@ -19,7 +19,7 @@ from aiohttp import web
 
 from reported import report_document
 
-__all__ = ["CSP", "JOB", "OTHER", "RUN", "SUM", "Mock", "answers", "digest", "image", "serving"]
+__all__ = ["CSP", "JOB", "OTHER", "RUN", "SUM", "UNDO", "Mock", "answers", "digest", "image", "serving"]
 
 CSP = (
     "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "

@@ -14,7 +14,7 @@ from test_json import REPORT as EXAMPLE
 
 from browsing import HOSTILE, overflow, violations
 from chromium import browser
-from mock_serve import JOB, OTHER, RUN, SUM, Mock, answers, image, serving
+from mock_serve import JOB, OTHER, RUN, SUM, UNDO, Mock, answers, image, serving
 from reported import report_document
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def test_a_screen_has_a_title_its_focus_and_its_place(opened: Opened) -> None:
         assert shown.locator("h1").inner_text() == "This week"
         shown.goto(shown.url + "nothing")
         assert shown.locator("h1").inner_text() == "There is no such page"
+        assert shown.locator("nav a").count() == 7
 
 
 def test_every_screen_shows_the_command_that_does_the_same(opened: Opened) -> None:
@@ -260,12 +261,13 @@ def test_what_is_refused_is_said_in_the_servers_words(opened: Opened, mock: Mock
 _CUT = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
 
 
-@pytest.mark.parametrize("width", [660, 900, 1200, 1600])
+@pytest.mark.parametrize("width", [360, 660, 900, 1200, 1600])
 def test_a_row_has_room_for_its_dates_sizes_and_reason(opened: Opened, width: int) -> None:
     with opened("/images", width=width) as shown:
         ready(shown, "images")
-        cells = ".cell-made, .cell-size, .cell-frees" + (", .cell-verdict" if width >= 900 else "")
-        assert shown.locator(f".row > :is({cells})").evaluate_all(_CUT) == []
+        cells = ".cell-made, .cell-size, .cell-frees" + (", .cell-verdict" if width != 660 else "")
+        found = shown.locator(f".row[aria-selected] > :is({cells})")
+        assert found.filter(has_not_text="held").evaluate_all(_CUT) == []
         assert overflow(shown) <= 0
 
 
@@ -295,6 +297,7 @@ def test_what_is_gone_is_put_back_and_not_held(opened: Opened, mock: Mock) -> No
         assert shown.get_by_role("button", name="Why it stays").count() == 0
         shown.get_by_role("button", name="Put it back…").click()
         shown.get_by_role("dialog").get_by_role("button", name="Put it back").click()
+        shown.locator(".following").wait_for()
         mock.tell("job", JOB | {"state": "failed", "ended": "2026-11-26T12:00:01Z", "message": "no answer"})
         shown.locator("main .alarm").wait_for()
         mock.answers["timeline"] = found | {"undo": None}
@@ -557,6 +560,39 @@ def test_chosen_images_of_a_run_are_put_back(opened: Opened, mock: Mock) -> None
         shown.get_by_role("dialog").get_by_role("button", name="Resume").click()
         shown.get_by_role("dialog").wait_for(state="hidden")
         assert mock.posts[-1] == (f"runs/{RUN}/resume", {})
+
+
+def test_a_run_that_is_partly_put_back_leads_to_its_undo_and_back(opened: Opened, mock: Mock) -> None:
+    detail = mock.answers[f"runs/{RUN}"]
+    finished = {"partly_undone": True, "unfinished": False}
+    mock.answers[f"runs/{RUN}"] = detail | {
+        "run": detail["run"] | finished,
+        "progress": None,
+        "can_resume": False,
+        "command": f"dregutil undo {RUN}",
+    }
+    with opened(f"/runs/{RUN}") as shown:
+        shown.get_by_text(f"Partly put back: see the undo run {UNDO}.").wait_for()
+        commands = shown.locator(".same").all_inner_texts()
+        assert [one.partition(" -")[0].removesuffix(" Copy") for one in commands] == [
+            f"The same in a terminal: dregutil history {RUN}",
+            f"To put it back in a terminal: dregutil undo {RUN}",
+        ]
+        mock.answers["runs"] = {"total": 1, "runs": mock.answers["runs"]["runs"][:1]}
+        shown.get_by_role("link", name="Runs", exact=True).click()
+        shown.get_by_text("1 run", exact=True).wait_for()
+        assert shown.locator("td a").get_attribute("href") == f"/runs/{RUN}"
+
+
+@pytest.mark.parametrize("roles", [["viewer"], ["viewer", "planner"]])
+def test_what_was_not_checked_does_not_look_well(opened: Opened, mock: Mock, roles: list[str]) -> None:
+    mock.answers["session"] = mock.answers["session"] | {"roles": roles}
+    mock.answers["report"]["health"] = {"checked": "records", "findings": [], "left_out": 0}
+    with opened("/health") as shown:
+        text = shown.locator("main").inner_text()
+        assert "Not checked since the last reading; these come from the records." in text
+        assert "The records show nothing that is wrong." in text
+        assert ("Check now" in text) == ("planner" in roles)
 
 
 def test_the_health_is_checked_and_a_failure_is_told(opened: Opened, mock: Mock) -> None:

@@ -39,6 +39,7 @@ export function Header({ session }: { session: Session }) {
           ))}
         </ul>
       </nav>
+      <Now session={session} failure={failure} />
       <div class="now">
         {may("planner") && (
           <button type="button" class="small" onClick={() => void start("refresh", { full: false }, failure)}>
@@ -50,7 +51,6 @@ export function Header({ session }: { session: Session }) {
         </span>
         <Help keys={KEYS} />
       </div>
-      <Now session={session} failure={failure} />
       <Failure error={failure.value} />
     </header>
   );

@@ -8,7 +8,7 @@ import type { Refused } from "./api";
 import { Following } from "./Following";
 import { runText, sizeOr } from "./format";
 import { active, changed, isWriting } from "./jobs";
-import type { Job, RunDetail, Step } from "./model";
+import type { Job, Run, RunDetail, Step } from "./model";
 import { Pager } from "./Pager";
 import { Command, Dialog, Failure, Read, Title, When } from "./parts";
 import { runPath, wherePath } from "./route";
@@ -89,7 +89,7 @@ function Shown({ found, offset }: { found: RunDetail; offset: Signal<number> }) 
           )}
         </p>
       )}
-      {run.partly_undone && <p>Partly put back: the undo runs among the <a href="/runs">runs</a> say what.</p>}
+      {run.partly_undone && <PartlyBack run={run.run} />}
       <Steps found={found} chosen={chosen} offset={offset} canChoose={found.can_undo && may("approver")} />
       {asked.value !== null && (
         <Dialog title={asked.value === "resume" ? "Resume this run?" : "Put back what this run removed?"} onClose={() => (asked.value = null)}>
@@ -108,6 +108,29 @@ function Shown({ found, offset }: { found: RunDetail; offset: Signal<number> }) 
         </Dialog>
       )}
     </>
+  );
+}
+
+/** Which undo put a part of a run back; the steps of the run do not say it. */
+function PartlyBack({ run }: { run: string }) {
+  const runs = useReading<{ total: number; runs: Run[] }>("runs?offset=0&limit=50", ["runs"]);
+  const undos = runs.value.value?.runs.filter((one) => one.undoes === run) ?? [];
+  return (
+    <p>
+      Partly put back: see{" "}
+      {undos.length === 0 ? (
+        <>
+          the undo among the <a href="/runs">runs</a>
+        </>
+      ) : (
+        undos.map((one, at) => (
+          <span key={one.run}>
+            {at > 0 && ", "}the undo run <a href={runPath(one.run)}>{one.run}</a>
+          </span>
+        ))
+      )}
+      .
+    </p>
   );
 }
 

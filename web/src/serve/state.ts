@@ -4,7 +4,7 @@ import { signal, useSignal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { repeated } from "../command";
 import { get, post, Refused } from "./api";
-import { changes, hear } from "./jobs";
+import { changes, hear, isActive, jobs } from "./jobs";
 import type { Job, Role, Session, Topic } from "./model";
 import { routeOf, type Route } from "./route";
 
@@ -49,7 +49,8 @@ export async function start(path: string, body: unknown, failure: Signal<Refused
   failure.value = null;
   try {
     const job = await post<Job>(path, body);
-    hear(job);
+    const known = jobs.value.get(job.id);
+    if (known === undefined || isActive(known)) hear(job); // that it ended may be told before this answer is here
     return job;
   } catch (error) {
     failure.value = refused(error);
