@@ -68,6 +68,9 @@ def test_every_example_of_a_command_without_end_runs(
 ) -> None:
     program = Program(registry_server.url, tmp_path)
     (tmp_path / "token").write_text("secret\n")
+    (tmp_path / "policy.yml").write_text(
+        "version: 1\npolicies: [{name: web, repositories: [shop/*], keep: {last: 2}}]\n"
+    )
     for line, _ in COMMANDS[name].examples:
         words = shlex.split(line)
         if "--addr" not in words:
