@@ -33,6 +33,8 @@ PROGRAM = Path(sys.executable).with_name("dregutil")
 def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--serve"]):
         sys.exit(f"./try {' '.join(arguments)}: only --serve can follow")
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, lambda *_: sys.exit(1))  # through all that ends what was begun
     folder = Path(tempfile.mkdtemp(prefix="dregutil-try-"))
     try:
         with registry(folder) as (url, server):
