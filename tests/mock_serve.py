@@ -247,7 +247,7 @@ def answers(example: dict[str, Any], *, small: bool = True) -> dict[str, Any]:
             "may_approve": True,
             "may_apply": False,
             "why_not": None,
-            "command": None,
+            "command": "dregutil plan show plan.jsonl",
         },
         f"plans/{OTHER}": {
             "summary": {**summaries[0], "state": "approved", "run": None},

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dregutil.errors import UsageError
 from dregutil.files import read_text
-from dregutil.retention.policy import PolicySet
-from dregutil.retention.policyfile import read_policies, read_policy
+
+if TYPE_CHECKING:
+    from dregutil.retention.policy import PolicySet
 
 __all__ = ["load_policy"]
 
@@ -19,6 +21,8 @@ def load_policy(path: str | Path) -> PolicySet:
 
     Raises UsageError if one cannot be read, or there is none, PolicyError if they have mistakes.
     """
+    from dregutil.retention.policyfile import read_policies, read_policy
+
     if not Path(path).is_dir():
         return read_policy(_text(path), str(path))
     files = sorted(file for file in Path(path).iterdir() if file.suffix in (".yaml", ".yml"))

@@ -216,14 +216,14 @@ class PlanList(Answer, frozen=True, kw_only=True):
 
 class PlanDetail(Answer, frozen=True, kw_only=True):
     """A plan with its reasons. `why_not` says why the person who asked may not approve or apply it. `command`
-    carries it out in a terminal; None unless they may do so now."""
+    shows it in a terminal, or carries it out if they may do so now."""
 
     summary: PlanSummary
     plan: Plan
     may_approve: bool
     may_apply: bool
     why_not: str | None
-    command: str | None
+    command: str
 
 
 class StepPage(Answer, frozen=True, kw_only=True):

@@ -75,9 +75,7 @@ class Plans:
             may_approve=no_approval is None,
             may_apply=no_run is None,
             why_not="; ".join(dict.fromkeys(reasons)) or None,
-            command=None
-            if no_run
-            else self.site.advised("apply", str(self.store.file(plan.sum)), "--expect", plan.sum),
+            command=self._command(plan, may_apply=no_run is None),
         )
 
     async def approve(self, text: str, person: Person) -> PlanDetail:
@@ -187,6 +185,11 @@ class Plans:
         if run.undoes or needed < 2 or len(people) >= needed:
             return None
         return f"{needed} people must approve a removal, and its record names {len(people)} who did"
+
+    def _command(self, plan: StoredPlan, *, may_apply: bool) -> str:
+        """What shows the plan in a terminal, or carries it out for who may do that now."""
+        file = str(self.store.file(plan.sum))
+        return self.site.advised(*(("apply", file, "--expect", plan.sum) if may_apply else ("plan", "show", file)))
 
     def _may_approve(self, name: str) -> bool:
         options = self.site.options

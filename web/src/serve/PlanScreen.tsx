@@ -29,8 +29,8 @@ export function PlanScreen({ sum }: { sum: string }) {
   );
 }
 
-function SameCommand({ detail: { summary, command } }: { detail: PlanDetail }) {
-  if (isOpen(summary)) return <Command command={command} what="To carry it out in a terminal" />;
+function SameCommand({ detail: { summary, command, may_apply } }: { detail: PlanDetail }) {
+  if (isOpen(summary)) return <Command command={command} what={may_apply ? "To carry it out in a terminal" : "The same in a terminal"} />;
   const name = summary.run === null ? null : quoted(summary.run);
   return <Command command={commandFor(name === null ? "history" : `history ${name}`)} what="What became of it, in a terminal" />;
 }

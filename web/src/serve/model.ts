@@ -144,7 +144,7 @@ export interface PlanDetail {
   may_approve: boolean;
   may_apply: boolean;
   why_not: string | null;
-  command: string | null;
+  command: string;
 }
 
 export interface FullPlan extends Plan {
