@@ -56,8 +56,8 @@ def main(repositories: int = 200, clients: int = 50) -> None:
     alone, beside = (statistics.median(found) for found in taken.values())
     per_second = len(answers) / sum(taken[clients])
     print("| what | measured | target |\n|---|---|---|")
-    print(f"| {removed:,} tags removed, nobody reads | {alone:.1f} s | |")
-    print(f"| the same, {clients} clients read {per_second:.0f} answers a second | {beside:.1f} s | |")
+    print(f"| {removed:,} tags removed, no clients | {alone:.1f} s | |")
+    print(f"| the same with {clients} clients, {per_second:.0f} answers per second | {beside:.1f} s | |")
     print(f"| ratio | {beside / alone:.2f} × | 1.10 × |")
     slowest = statistics.quantiles(answers, n=20)[-1]
     print(f"| an answer meanwhile, median / 95 % | {statistics.median(answers) * 1e3:.0f} / {slowest * 1e3:.0f} ms | |")

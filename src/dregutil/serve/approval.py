@@ -7,7 +7,7 @@ A role is of a name as it is written, but two spellings of one name are one pers
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -31,6 +31,8 @@ _CLOCK = timedelta(minutes=1)  # an approval that is later than now by more coun
 
 State = Literal["waiting", "approved", "running", "done", "failed", "expired", "superseded"]
 RunState = Literal["running", "finished", "unfinished"]
+
+_OF_RUN: Mapping[RunState, State] = {"running": "running", "finished": "done", "unfinished": "failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def standing(facts: Facts, now: datetime) -> tuple[Approved, ...]:
 def state_of(facts: Facts, now: datetime) -> State:
     """The state of the plan. What the records say of its run comes first."""
     if facts.run is not None:
-        return {"running": "running", "finished": "done", "unfinished": "failed"}[facts.run]  # type: ignore[return-value]
+        return _OF_RUN[facts.run]
     if facts.is_taken:
         return "running"
     if facts.is_spent:

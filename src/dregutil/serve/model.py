@@ -138,10 +138,14 @@ class ImagePage(Answer, frozen=True, kw_only=True):
     command: str | None
 
 
+EventKind = Literal["seen", "moved", "pulled", "removed", "undone", "collected", "held", "gone"]
+"""What an event of a timeline is."""
+
+
 class TimelineEvent(Answer, frozen=True, kw_only=True):
     when: datetime
     until: datetime | None = None
-    what: Literal["seen", "moved", "pulled", "removed", "undone", "collected", "held", "gone"]
+    what: EventKind
     image: str | None = None
     digest: str | None = None
     run: str | None = None

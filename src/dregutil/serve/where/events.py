@@ -18,6 +18,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Intent
 from dregutil.pulls.pull import Pull, SourceKind
 from dregutil.retention.holds import Hold
+from dregutil.serve.model import EventKind
 
 __all__ = [
     "Event",
@@ -45,10 +46,10 @@ _SOURCES = {
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event. It was at `when`, or at some moment between `when` and `until`; a hold is from `when` until `until`.
-    `what` is one of the model's; `image` is `repository:tag` or `repository@digest`; `by` is who did it."""
+    `image` is `repository:tag` or `repository@digest`; `by` is who did it."""
 
     when: datetime
-    what: str
+    what: EventKind
     text: str
     until: datetime | None = None
     image: str | None = None

@@ -186,7 +186,7 @@ def _event(event: Event) -> TimelineEvent:
     return TimelineEvent(
         when=event.when,
         until=event.until,
-        what=event.what,  # type: ignore[arg-type] # of the same names
+        what=event.what,
         image=None if event.image is None else label(event.image, _LONGEST),
         digest=event.digest,
         run=event.run,
