@@ -126,6 +126,34 @@ def test_a_tag_that_moved_after_the_approval_stays(serving: Serving, pusher: Pus
     assert "1.0" not in pusher.tags("shop/web")
 
 
+def test_a_plan_that_is_made_again_has_the_new_reasons_until_somebody_approves_it(
+    program: Program, pusher: Pusher
+) -> None:
+    def planned(serving: Serving) -> tuple[str, set[str]]:
+        sum_ = serving.job(serving.post("plans", {"policy": True}))["result"]["plan"]
+        groups = detail(serving, sum_)["plan"]["groups"]
+        return sum_, {row["because"] for group in groups for row in group["rows"] if row["action"] == "KEEP"}
+
+    with Serving(program, ("--refresh-every", "0", "-f", "policy.yml")) as serving:
+        serving.report()
+        first, reasons = planned(serving)
+        groups = detail(serving, first)["plan"]["groups"]
+        kept, *_ = [
+            f"{group['repository']}:{row['images'][0]['tags'][0]}"
+            for group in groups
+            for row in group["rows"]
+            if row["action"] == "KEEP"
+        ]
+        assert "on hold" not in reasons
+        hold = {"image": kept, "days": 30, "because": "the audit"}
+        assert serving.job(serving.post("holds", hold))["state"] == "done"
+        assert (again := planned(serving))[0] == first
+        assert "on hold" in again[1]
+        assert serving.post(f"plans/{first}/approve").status == 200
+        assert serving.job(serving.post("holds/end", {"image": kept}))["state"] == "done"
+        assert planned(serving) == again, "what was approved stays as it was seen"
+
+
 def test_the_plan_of_the_policy_has_its_reasons_and_the_next_takes_its_place(program: Program, pusher: Pusher) -> None:
     with Serving(program, ("--refresh-every", "0", "-f", "policy.yml")) as serving:
         serving.report()

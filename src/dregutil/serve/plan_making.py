@@ -120,8 +120,11 @@ class PlanMaking:
                 continue
             age = (made.made - one.made).total_seconds()
             if one.effect == made.effect and 0 <= age < _SAME_FOR:
+                # What somebody has approved stays as they saw it.
+                has_approvals = bool(approval.standing(facts, now))
+                kept = one if has_approvals else await asyncio.to_thread(plans.store.renew, one.sum, made.sum)
                 await asyncio.to_thread(plans.store.remove, made.sum)
-                return one
+                return kept
             if not approval.standing(facts, now):
                 await asyncio.to_thread(plans.store.put, msgspec.structs.replace(one, replaced=now))
         return made

@@ -210,6 +210,21 @@ class PlanStore:
         self.put(found)
         return found
 
+    def renew(self, kept: str, newer: str) -> StoredPlan:
+        """Show a plan with the reasons and sizes of a newer one that removes the same. Its file stays, and with it the
+        sum and what must be confirmed. Raises JournalError."""
+        plan, before, now = self.get(kept), self.page(kept), self.page(newer)
+        shown = msgspec.structs.replace(
+            now, sum=before.sum, made=before.made, most_of=before.most_of, confirm_tags=before.confirm_tags
+        )
+        try:
+            write_atomically(self._path(kept, ".page"), [msgspec.json.encode(shown), b"\n"])
+        except OSError as error:
+            raise _not_kept(error) from error
+        plan = msgspec.structs.replace(plan, frees=now.frees, exact=now.exact)
+        self.put(plan)
+        return plan
+
     def check(self, sum_: str) -> None:
         """Raises PlanRefusedError unless the file still is the plan with this sum."""
         if examined(self.file(sum_))[0] != sum_:

@@ -103,6 +103,21 @@ def test_a_file_that_changed_is_refused(store: PlanStore) -> None:
     assert again(store).all == []
 
 
+def test_a_plan_is_shown_with_what_a_newer_one_says(store: PlanStore) -> None:
+    """One that removes the same, and keeps something else, or for another reason."""
+    kept = added(store, plan())
+    newer = added(store, replace(plan(made=NOW + timedelta(hours=1)), left_out={Repository("shop/api"): "unread"}))
+    assert (newer.sum != kept.sum, newer.effect) == (True, kept.effect)
+    store.renew(kept.sum, newer.sum)
+    store.remove(newer.sum)
+    for one in (store, again(store)):
+        page = one.page(kept.sum)
+        assert page.left_out == {"shop/api": "unread"}
+        assert (page.sum, page.made) == (kept.sum, NOW)
+        one.check(kept.sum)
+    assert stat.S_IMODE(store._path(kept.sum, ".page").stat().st_mode) == 0o600
+
+
 def test_the_effect_of_a_plan_is_that_of_its_steps(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("one", "later", "other")]
     for path, made in zip(paths, (plan(), plan(made=NOW + timedelta(hours=1)), plan(3)), strict=True):
