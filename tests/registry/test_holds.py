@@ -220,3 +220,11 @@ async def test_the_library_holds(registry_server: DistributionServer, pusher: Pu
         assert {tag for entry in back.restored for tag in entry.tags} == {"1.0", "1.2"}
         assert {hold.image for hold in registry.holds()} == {"app:1.0", "app:1.2"}
         assert {hold.run for hold in registry.holds()} == {back.id}
+
+
+def test_the_end_of_a_hold_names_every_tag_that_an_undo_put_back(program: Program, pusher: Pusher) -> None:
+    pusher.push_image("app", "2.0", "2.0.0", seed="two names")
+    ok(program, "remove-tags", "-r", "app", "-t", "2.0", "2.0.0", "-y")
+    ok(program, "undo", "-y")
+    ended = program.run("hold", "--end", "app:2.0").stderr.splitlines()
+    assert ended == ["no longer held: app:2.0", "no longer held: app:2.0.0"]

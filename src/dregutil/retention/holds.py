@@ -48,6 +48,12 @@ class Hold:
         return f"{self.repository}@{self.digest}" if tag is None else f"{self.repository}:{tag}"
 
     @property
+    def images(self) -> tuple[str, ...]:
+        """As `image`, for each of its tags."""
+        tags = (self.tag,) if self.tag else self.tags
+        return tuple(f"{self.repository}:{tag}" for tag in tags) or (self.image,)
+
+    @property
     def text(self) -> str:
         """Since when, until when, by whom and why."""
         if self.run:

@@ -25,7 +25,7 @@ def hold(args: argparse.Namespace, settings: Settings) -> int:
             return _list(args, settings, registry)
         if args.end:
             ended = registry.end_hold(*args.images)
-            for image in dict.fromkeys(one.image for one in ended):
+            for image in dict.fromkeys(name for one in ended for name in one.images):
                 note(settings, f"no longer held: {image}")
             emit(settings, [hold_object(one) for one in ended], ())
             return 0
