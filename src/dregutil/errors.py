@@ -36,7 +36,10 @@ and a second one that says what to do next. No message holds a secret.
     ├── CacheError                   1  a cache file or the content database cannot be used
     ├── StorageError                 3  a registry's own storage is not there, or cannot be read
     └── JournalError                 1  the record of a run cannot be written or read
-        └── DamagedRecordError       3  the part that can be read is not enough for the command
+        ├── DamagedRecordError       3  the part that can be read is not enough for the command
+        └── StoreError               1  the shared store cannot be reached, or refuses what it was asked
+            ├── ConflictError           another one has written what was to be written
+            └── LeaseLostError          another one may write there by now: nothing more was sent
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ __all__ = [
     "CacheError",
     "CatalogClosedError",
     "CertificateError",
+    "ConflictError",
     "CredentialError",
     "CutShortError",
     "DamagedRecordError",
@@ -62,6 +66,7 @@ __all__ = [
     "InterruptedRunError",
     "IntersectionError",
     "JournalError",
+    "LeaseLostError",
     "LoginError",
     "ManifestError",
     "NoCatalogError",
@@ -77,6 +82,7 @@ __all__ = [
     "RefusedError",
     "RegistryError",
     "StorageError",
+    "StoreError",
     "ThrottledError",
     "UnlistableError",
     "UnreachableError",
@@ -302,6 +308,18 @@ class JournalError(DregutilError):
 
 class DamagedRecordError(JournalError):
     exit_code = 3
+
+
+class StoreError(JournalError):
+    pass
+
+
+class ConflictError(StoreError):
+    pass
+
+
+class LeaseLostError(StoreError):
+    pass
 
 
 def escaped(text: str, *, keep: str = "") -> str:

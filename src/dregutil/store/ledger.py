@@ -1,0 +1,347 @@
+"""Who may write where, and what they are about to write: leases with fences, runs, and the lines of their records.
+
+A lease is a row with a fence (a number that only rises), a holder and an end. It is claimed only when the lease before
+it is over, and renewed only by the one whose fence it still has. What is recorded under a lease is refused if the fence
+has risen; an intent moreover if the lease would end before the request does. All of that is decided by the database, in
+one transaction, on its own clock.
+
+A registry knows no fence. So a holder begins a write only while its lease has some time left, and whoever comes after
+one that did not release its lease waits until `safe_from`: by then what the earlier one sent has an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from dregutil.errors import ConflictError, LeaseLostError, StoreError
+from dregutil.store.database import Database, Transaction, first
+
+__all__ = ["Entry", "Fence", "Ledger", "Taken"]
+
+LEASE = 60.0  # seconds; renewed when a third of it is over
+MARGIN = 10.0  # seconds of a lease that must be left when an intent is recorded
+_TRIES = 20  # to get a number, beside other runs that begin
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A lease that was claimed: of a repository, or of a whole registry where `repository` is empty."""
+
+    registry: str
+    repository: str
+    number: int
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A claim: the fence, and how many seconds to wait until what an earlier holder sent has an answer."""
+
+    fence: Fence
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a run's record: its kind, the repository and the step that it is about, if any, and its bytes."""
+
+    kind: str
+    body: bytes
+    repository: str = ""
+    step: int | None = None
+
+    @property
+    def is_intent(self) -> bool:
+        return self.kind == "intent"
+
+
+class Ledger:
+    """The leases and runs of a store. Every method raises StoreError."""
+
+    def __init__(self, database: Database, *, lease: float = LEASE, margin: float = MARGIN) -> None:
+        """`lease`: how many seconds a claim lasts, `margin`: how many must be left for an intent."""
+        self.database = database
+        self.lease = lease
+        self.margin = min(margin, lease / 3)
+
+    # Leases
+
+    def now(self) -> float:
+        """The time by the database's clock, in seconds since 1970."""
+        with self.database.transaction(durable=False) as transaction:
+            return float(first(transaction.rows("SELECT {now}")))
+
+    def claim_registry(self, key: str, name: str, holder: str, *, limit: float) -> Taken | None:
+        """Claim a whole registry for one run; None if another run is at work on it.
+
+        The same holder may claim it again: processes that carry out one run have the same one. `limit`: the longest
+        time in seconds that a request may take.
+        """
+        values = {"key": key, "name": name, "holder": holder, "lease": self.lease, "limit": limit}
+        with self.database.transaction() as transaction:
+            _know_registry(transaction, key, name)
+            found = transaction.rows(
+                "UPDATE registry SET"
+                " fence = CASE WHEN holder = :holder AND until > {now} THEN fence ELSE fence + 1 END,"
+                " safe_from = CASE WHEN until + longest > safe_from AND holder <> '' AND holder <> :holder"
+                " THEN until + longest ELSE safe_from END, holder = :holder, longest = :limit, until = {now} + :lease"
+                " WHERE key = :key AND (until <= {now} OR holder = :holder) RETURNING fence, safe_from - {now}",
+                values,
+            )
+            return _taken(found, key, "", holder)
+
+    def claim_repository(self, key: str, repository: str, holder: str, *, limit: float) -> Taken | None:
+        """Claim a repository for writing; None if another one holds it."""
+        values = {"key": key, "name": repository, "holder": holder, "lease": self.lease, "limit": limit}
+        with self.database.transaction() as transaction:
+            _know_repository(transaction, key, repository)
+            return _taken(transaction.rows(_CLAIM_ONE, values), key, repository, holder)
+
+    def claim_next(self, run: str, key: str, holder: str, *, limit: float) -> Taken | None:
+        """Claim the next repository of a run that is not done and that nobody holds; None if there is none now."""
+        values = {"run": run, "key": key, "holder": holder, "lease": self.lease, "limit": limit}
+        with self.database.transaction() as transaction:
+            names = transaction.rows(_NEXT, values)
+            if not names:
+                return None
+            name = names[0][0]
+            return _taken(transaction.rows(_CLAIM_ONE, {**values, "name": name}), key, name, holder)
+
+    def renew(self, fences: Sequence[Fence]) -> list[Fence]:
+        """Renew leases; returns those that are still held: one that is over too, if nobody has claimed it since."""
+        held = []
+        with self.database.transaction() as transaction:
+            for fence in sorted(fences, key=lambda one: (one.registry, one.repository)):
+                sql = _RENEW_REPOSITORY if fence.repository else _RENEW_REGISTRY
+                if transaction.execute(sql, {**_of(fence), "lease": self.lease}):
+                    held.append(fence)
+        return held
+
+    def release(self, fence: Fence, *, settled: bool) -> None:
+        """End a lease. `settled`: nothing that was sent under it is without an answer, so that nobody need wait."""
+        sql = _RELEASE_REPOSITORY if fence.repository else _RELEASE_REGISTRY
+        if settled:
+            with self.database.transaction() as transaction:
+                transaction.execute(sql, _of(fence))
+
+    def at_work(self, key: str) -> list[tuple[str, str, float]]:
+        """What is held of a registry, or was and may still be written to: repository, holder, seconds until it is
+        safe."""
+        with self.database.transaction(durable=False) as transaction:
+            return [
+                (str(name), str(holder), float(left))
+                for name, holder, left in transaction.rows(
+                    "SELECT name, holder, until + longest - {now} FROM repository"
+                    " WHERE registry = :key AND holder <> '' AND until + longest > {now} ORDER BY name",
+                    {"key": key},
+                )
+            ]
+
+    # Runs
+
+    def begin(self, run: str, key: str, undoes: str, plan: str, entries: Sequence[Entry], fence: Fence | None) -> int:
+        """Begin the record of a run with its first lines; returns its number. `fence` is that of the registry."""
+        for _ in range(_TRIES):
+            with suppress(ConflictError):  # another run had the number
+                return self._begin(run, key, undoes, plan, entries, fence)
+        raise StoreError(f"the run {run} did not get a number in the store")
+
+    def _begin(self, run: str, key: str, undoes: str, plan: str, entries: Sequence[Entry], fence: Fence | None) -> int:
+        with self.database.transaction() as transaction:
+            if fence is not None:
+                _check(transaction, fence, 0)
+            values = {"run": run, "key": key, "undoes": undoes, "plan": plan}
+            number = first(transaction.rows(_BEGIN, values))
+            targets = dict.fromkeys(entry.repository for entry in entries if entry.kind == "step")
+            for name in targets:
+                _know_repository(transaction, key, name)
+            transaction.execute_many(
+                "INSERT INTO target (run, repository, place) VALUES (:run, :repository, :place)",
+                [{"run": run, "repository": name, "place": place} for place, name in enumerate(targets)],
+            )
+            _append(transaction, run, entries, {})
+            return int(number)
+
+    def next_number(self) -> int:
+        """The number that the next run has, if none begins before it."""
+        with self.database.transaction(durable=False) as transaction:
+            return int(first(transaction.rows("SELECT coalesce(max(number), 0) + 1 FROM run")))
+
+    def append(self, run: str, entries: Sequence[Entry], fences: Iterable[Fence]) -> None:
+        """Add lines to a run's record: all of them, durably, or none.
+
+        Raises LeaseLostError if one is about a repository whose fence has risen, or is an intent and the lease ends too
+        soon.
+        """
+        held = {fence.repository: fence for fence in fences}
+        with self.database.transaction() as transaction:
+            for name in sorted({entry.repository for entry in entries if entry.repository}):
+                is_about_to_send = any(entry.is_intent and entry.repository == name for entry in entries)
+                fence = held.get(name) or (None if is_about_to_send else held.get(""))
+                if fence is None:
+                    raise LeaseLostError(f"no lease of {name} is held: nothing more was sent")
+                _check(transaction, fence, self.margin if is_about_to_send else None)
+            numbers = {name: fence.number for name, fence in held.items()}
+            _append(transaction, run, entries, numbers)
+            for entry in entries:
+                if entry.kind == "looked":
+                    values = {"run": run, "repository": entry.repository}
+                    transaction.execute(
+                        "UPDATE target SET looked = TRUE WHERE run = :run AND repository = :repository", values
+                    )
+
+    def close(self, run: str, last: Entry, fence: Fence | None) -> bool:
+        """End a run with its last line, if no repository of it is left; returns whether it ended, now or before."""
+        with self.database.transaction() as transaction:
+            if fence is not None:
+                _check(transaction, fence, None)
+            locked = transaction.rows("UPDATE run SET lines = lines WHERE name = :run RETURNING finished", {"run": run})
+            if not locked or locked[0][0]:
+                return bool(locked)
+            if transaction.rows("SELECT 1 FROM target WHERE run = :run AND NOT looked LIMIT 1", {"run": run}):
+                return False
+            _append(transaction, run, [last], {})
+            transaction.execute("UPDATE run SET finished = TRUE WHERE name = :run", {"run": run})
+            return True
+
+    def discard(self, run: str) -> None:
+        """Remove the record of a run that has no intent."""
+        with self.database.transaction() as transaction:
+            transaction.execute(
+                "DELETE FROM run WHERE name = :run AND NOT EXISTS (SELECT 1 FROM line WHERE line.run = :run"
+                " AND kind IN ('intent', 'restored'))",
+                {"run": run},
+            )
+
+    def remove(self, run: str) -> None:
+        """Remove the record of a finished run, when it is too old to be undone."""
+        with self.database.transaction() as transaction:
+            transaction.execute("DELETE FROM run WHERE name = :run AND finished", {"run": run})
+
+    def runs(self) -> dict[str, int]:
+        """The runs, each with the number of lines that its record has."""
+        with self.database.transaction(durable=False) as transaction:
+            return {str(name): int(lines) for name, lines in transaction.rows("SELECT name, lines FROM run")}
+
+    def lines(self, run: str, after: int, most: int = 2_000) -> list[tuple[int, bytes]]:
+        """At most `most` lines of a run's record with a number above `after`, in their order."""
+        with self.database.transaction(durable=False) as transaction:
+            return [
+                (int(n), bytes(body))
+                for n, body in transaction.rows(
+                    "SELECT n, body FROM line WHERE run = :run AND n > :after ORDER BY n LIMIT :most",
+                    {"run": run, "after": after, "most": most},
+                )
+            ]
+
+    def has_begun(self, run: str, repository: str) -> bool:
+        """Whether a repository's part of a run has lines beyond its steps."""
+        with self.database.transaction(durable=False) as transaction:
+            return bool(
+                transaction.rows(
+                    "SELECT 1 FROM line WHERE run = :run AND repository = :repository AND kind <> 'step' LIMIT 1",
+                    {"run": run, "repository": repository},
+                )
+            )
+
+    def left(self, run: str) -> int:
+        """How many repositories of a run are not done."""
+        with self.database.transaction(durable=False) as transaction:
+            return int(
+                first(transaction.rows("SELECT count(*) FROM target WHERE run = :run AND NOT looked", {"run": run}))
+            )
+
+
+_CLAIM_ONE = (
+    "UPDATE repository SET fence = fence + 1, safe_from = CASE WHEN holder <> '' AND until + longest > safe_from"
+    " THEN until + longest ELSE safe_from END, holder = :holder, longest = :limit, until = {now} + :lease"
+    " WHERE registry = :key AND name = :name AND until <= {now} RETURNING fence, safe_from - {now}"
+)
+_NEXT = (
+    "SELECT r.name FROM target t JOIN repository r ON r.registry = :key AND r.name = t.repository"
+    " WHERE t.run = :run AND NOT t.looked AND r.until <= {now} ORDER BY t.place LIMIT 1 {skip_locked}"
+)
+_RENEW_REPOSITORY = (
+    "UPDATE repository SET until = {now} + :lease WHERE registry = :key AND name = :name AND fence = :fence"
+    " AND holder = :holder"
+)
+_RENEW_REGISTRY = "UPDATE registry SET until = {now} + :lease WHERE key = :key AND fence = :fence AND holder = :holder"
+_RELEASE_REPOSITORY = (
+    "UPDATE repository SET until = 0, holder = '' WHERE registry = :key AND name = :name AND fence = :fence"
+    " AND holder = :holder"
+)
+_RELEASE_REGISTRY = (
+    "UPDATE registry SET until = 0, holder = '' WHERE key = :key AND fence = :fence AND holder = :holder"
+)
+_BEGIN = (
+    "INSERT INTO run (name, number, registry, undoes, plan, begun)"
+    " SELECT :run, coalesce(max(number), 0) + 1, :key, :undoes, :plan, {now} FROM run RETURNING number"
+)
+
+
+def _of(fence: Fence) -> dict[str, object]:
+    return {"key": fence.registry, "name": fence.repository, "fence": fence.number, "holder": fence.holder}
+
+
+def _taken(rows: Sequence[Sequence[float]], key: str, repository: str, holder: str) -> Taken | None:
+    if not rows:
+        return None
+    number, wait = rows[0]
+    return Taken(Fence(key, repository, int(number), holder), max(0.0, float(wait)))
+
+
+def _know_registry(transaction: Transaction, key: str, name: str) -> None:
+    transaction.execute(
+        "INSERT INTO registry (key, name) VALUES (:key, :name) ON CONFLICT (key) DO NOTHING", {"key": key, "name": name}
+    )
+
+
+def _know_repository(transaction: Transaction, key: str, name: str) -> None:
+    transaction.execute(
+        "INSERT INTO repository (registry, name) VALUES (:key, :name) ON CONFLICT (registry, name) DO NOTHING",
+        {"key": key, "name": name},
+    )
+
+
+def _check(transaction: Transaction, fence: Fence, left: float | None) -> None:
+    """Raises LeaseLostError unless the fence is still the newest; `left`: and its lease lasts so many seconds more.
+
+    Until the transaction ends nobody can claim it.
+    """
+    where = "repository WHERE registry = :key AND name = :name" if fence.repository else "registry WHERE key = :key"
+    lasts = "" if left is None else " AND until > {now} + :left"
+    sql = f"SELECT 1 FROM {where} AND fence = :fence AND holder = :holder{lasts} {{for_share}}"  # noqa: S608 - our own text
+    if not transaction.rows(sql, {**_of(fence), **({} if left is None else {"left": left})}):
+        what = fence.repository or fence.registry
+        raise LeaseLostError(
+            f"the lease of {what} is over: another process may write there",
+            advice="nothing more was sent; run it again",
+        )
+
+
+def _append(transaction: Transaction, run: str, entries: Sequence[Entry], fences: dict[str, int]) -> None:
+    """Add lines after the last one. The row of the run is locked until the commit, so no reader misses a line."""
+    rows = transaction.rows(
+        "UPDATE run SET lines = lines + :count WHERE name = :run RETURNING lines", {"run": run, "count": len(entries)}
+    )
+    if not rows:
+        raise StoreError(f"the run {run} is not in the store", advice="`dregutil history` lists the runs")
+    begin = int(rows[0][0]) - len(entries) + 1
+    transaction.execute_many(
+        "INSERT INTO line (run, n, kind, repository, step, fence, at, body)"
+        " VALUES (:run, :n, :kind, :repository, :step, :fence, {now}, :body)",
+        [
+            {
+                "run": run,
+                "n": n,
+                "kind": entry.kind,
+                "repository": entry.repository,
+                "step": entry.step,
+                "fence": fences.get(entry.repository, fences.get("")),
+                "body": entry.body,
+            }
+            for n, entry in enumerate(entries, begin)
+        ],
+    )

@@ -1,0 +1,118 @@
+"""A store in PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+
+import psycopg
+
+from dregutil.errors import ConflictError, StoreError
+from dregutil.store.address import StoreAddress
+from dregutil.store.database import Row, Transaction
+
+__all__ = ["PostgresDatabase"]
+
+_PATIENCE = 10  # seconds to connect
+_STATEMENT = 60_000  # milliseconds, the longest statement
+_UNANSWERED = 20_000  # milliseconds until a connection on which nothing is acknowledged counts as lost
+_NOW = "(extract(epoch FROM clock_timestamp())::float8)"
+
+_NAMED = re.compile(r"(?<![:\w]):([a-z_]+)\b")
+_texts: dict[str, str] = {}
+
+
+def _in_dialect(sql: str) -> str:
+    text = _texts.get(sql)
+    if text is None:
+        text = sql.replace("{now}", _NOW).replace("{skip_locked}", "FOR UPDATE SKIP LOCKED")
+        text = text.replace("{for_share}", "FOR SHARE").replace("{bytes}", "BYTEA")
+        text = _texts[sql] = _NAMED.sub(r"%(\1)s", text)
+    return text
+
+
+class PostgresDatabase:
+    """PostgreSQL: one connection for each thread, made again where it was lost."""
+
+    is_postgresql = True
+
+    def __init__(self, address: StoreAddress) -> None:
+        self.address = address
+        self._local = threading.local()
+        self._all: list[psycopg.Connection[Row]] = []
+        self._lock = threading.Lock()
+
+    def _connection(self) -> psycopg.Connection[Row]:
+        found: psycopg.Connection[Row] | None = getattr(self._local, "connection", None)
+        if found is None or found.closed or found.broken:
+            found = self._local.connection = self._connect()
+            with self._lock:
+                self._all = [one for one in self._all if not one.closed]
+                self._all.append(found)
+        return found
+
+    def _connect(self) -> psycopg.Connection[Row]:
+        options = f"-c search_path=dregutil,public -c statement_timeout={_STATEMENT} -c timezone=UTC"
+        try:
+            return psycopg.connect(
+                self.address.url,
+                password=self.address.password(),
+                autocommit=True,
+                connect_timeout=_PATIENCE,
+                options=options,
+                application_name="dregutil",
+                keepalives_idle=10,
+                keepalives_interval=5,
+                keepalives_count=3,
+                tcp_user_timeout=_UNANSWERED,
+            )
+        except psycopg.Error as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> StoreError:
+        """libpq's messages name host, user and database, and no password."""
+        said = " ".join(str(error).split()) or type(error).__name__
+        if "does not exist" in said and ("relation" in said or "schema" in said):
+            return StoreError(
+                f"the store {self.address} has no tables yet: {said}", advice="`dregutil store migrate` makes them"
+            )
+        return StoreError(f"the store {self.address} cannot be used: {said}")
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:
+        connection = self._connection()
+        try:
+            with connection.transaction(), connection.cursor() as cursor:
+                if not durable:
+                    cursor.execute("SET LOCAL synchronous_commit = off")
+                yield _PostgresTransaction(cursor)
+        except psycopg.IntegrityError as error:
+            raise ConflictError(f"the store {self.address} has it already: {error}") from error
+        except psycopg.Error as error:
+            if isinstance(error, psycopg.OperationalError):
+                with contextlib.suppress(psycopg.Error):
+                    connection.close()  # whatever state it is in, the next transaction has a new one
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+        self._local = threading.local()
+
+
+class _PostgresTransaction:
+    def __init__(self, cursor: psycopg.Cursor[Row]) -> None:
+        self._cursor = cursor
+
+    def execute(self, sql: str, values: Mapping[str, object] | None = None) -> int:
+        return self._cursor.execute(_in_dialect(sql), values or {}).rowcount
+
+    def execute_many(self, sql: str, values: Iterable[Mapping[str, object]]) -> None:
+        self._cursor.executemany(_in_dialect(sql), values)
+
+    def rows(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
+        return self._cursor.execute(_in_dialect(sql), values or {}).fetchall()

@@ -1,0 +1,98 @@
+"""A store in a SQLite file: for one machine, and for the tests of what both dialects do."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+
+from dregutil.errors import ConflictError, StoreError
+from dregutil.files import create_private, make_private_folder
+from dregutil.store.address import StoreAddress
+from dregutil.store.database import Row, Transaction
+
+__all__ = ["SqliteDatabase"]
+
+_PATIENCE = 10  # seconds for another writer to end
+
+
+class SqliteDatabase:
+    """SQLite: one connection for each thread; writers take turns."""
+
+    is_postgresql = False
+
+    def __init__(self, address: StoreAddress) -> None:
+        self.address = address
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def _connection(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            path = self.address.path
+            make_private_folder(path.parent)
+            create_private(path)
+            found = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+            found.execute("PRAGMA journal_mode = WAL")
+            found.execute("PRAGMA foreign_keys = ON")
+            self._local.connection = found
+            with self._lock:
+                self._all.append(found)
+        return found
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:
+        try:
+            connection = self._connection()
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            connection.execute("BEGIN IMMEDIATE")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"the store {self.address} cannot be used: {error}") from error
+        try:
+            yield _SqliteTransaction(connection)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.IntegrityError):
+                raise ConflictError(f"the store {self.address} has it already: {error}") from error
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(f"the store {self.address} cannot be used: {error}") from error
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+        self._local = threading.local()
+
+
+_NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+class _SqliteTransaction:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, values: Mapping[str, object] | None = None) -> int:
+        return self._connection.execute(_in_dialect(sql), values or {}).rowcount
+
+    def execute_many(self, sql: str, values: Iterable[Mapping[str, object]]) -> None:
+        self._connection.executemany(_in_dialect(sql), values)
+
+    def rows(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
+        return self._connection.execute(_in_dialect(sql), values or {}).fetchall()
+
+
+_texts: dict[str, str] = {}
+
+
+def _in_dialect(sql: str) -> str:
+    text = _texts.get(sql)
+    if text is None:
+        text = sql.replace("{now}", _NOW).replace("{skip_locked}", "").replace("{for_share}", "")
+        text = _texts[sql] = text.replace("{bytes}", "BLOB")
+    return text

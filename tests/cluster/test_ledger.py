@@ -1,0 +1,190 @@
+"""Leases, fences and runs, on both dialects: what they allow, and above all what they refuse."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dregutil.errors import LeaseLostError, StoreError
+from dregutil.store.database import Database
+from dregutil.store.ledger import Entry, Fence, Ledger, Taken
+from dregutil.store.migrations import NEWEST, migrate, version
+
+KEY = "registry.example.com"
+
+
+def intent(repository: str, step: int = 1) -> Entry:
+    return Entry("intent", b"%s %d" % (repository.encode(), step), repository, step)
+
+
+def outcome(repository: str, step: int = 1) -> Entry:
+    return Entry("outcome", b"done %d" % step, repository, step)
+
+
+def step(repository: str, number: int) -> Entry:
+    return Entry("step", b"step %d" % number, repository, number)
+
+
+def over(ledger: Ledger, fence: Fence) -> None:
+    """Let a lease be over, as if its time had passed."""
+    table, where = ("repository", "name = :name") if fence.repository else ("registry", "key = :key")
+    with ledger.database.transaction() as transaction:
+        values = {"name": fence.repository} if fence.repository else {"key": fence.registry}
+        transaction.execute(f"UPDATE {table} SET until = {{now}} - 1 WHERE {where}", values)
+
+
+def begun(ledger: Ledger, *repositories: str, run: str = "run-1") -> str:
+    header = Entry("run", b"header")
+    steps = [step(name, number) for number, name in enumerate(repositories, 1)]
+    ledger.begin(run, KEY, "", "", [header, *steps], None)
+    return run
+
+
+def claimed(found: Taken | None) -> Taken:
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    found = Ledger(database)
+    found.claim_registry(KEY, KEY, "setup", limit=0)
+    return found
+
+
+def test_migrating_twice_changes_nothing(database: Database) -> None:
+    assert migrate(database) == (NEWEST, NEWEST)
+    assert version(database) == NEWEST
+
+
+def test_a_store_of_a_newer_version_is_left_alone(database: Database) -> None:
+    with database.transaction() as transaction:
+        transaction.execute("INSERT INTO migration (number, name, at) VALUES (:n, 'later', 0)", {"n": NEWEST + 1})
+    with pytest.raises(StoreError, match=f"tables of version {NEWEST + 1}"):
+        migrate(database)
+
+
+def test_a_repository_has_one_holder(ledger: Ledger) -> None:
+    first = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=10))
+    assert ledger.claim_repository(KEY, "shop/web", "b", limit=10) is None
+    assert ledger.claim_repository(KEY, "shop/web", "a", limit=10) is None, "not even the same process twice"
+    assert claimed(ledger.claim_repository(KEY, "shop/api", "b", limit=10)).fence.number == 1
+    ledger.release(first.fence, settled=True)
+    assert claimed(ledger.claim_repository(KEY, "shop/web", "b", limit=10)).fence.number == 2
+
+
+def test_one_that_comes_after_a_released_lease_does_not_wait(ledger: Ledger) -> None:
+    first = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=500))
+    ledger.release(first.fence, settled=True)
+    assert claimed(ledger.claim_repository(KEY, "shop/web", "b", limit=10)).wait == 0
+
+
+def test_one_that_comes_after_a_lost_lease_waits_for_what_its_holder_sent(ledger: Ledger) -> None:
+    first = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=500))
+    ledger.release(first.fence, settled=False)
+    over(ledger, first.fence)
+    second = claimed(ledger.claim_repository(KEY, "shop/web", "b", limit=10))
+    assert 490 < second.wait < 500
+    over(ledger, second.fence)
+    assert 490 < claimed(ledger.claim_repository(KEY, "shop/web", "c", limit=10)).wait < 500, "the longest one counts"
+
+
+def test_nothing_is_recorded_under_a_fence_that_another_has_passed(ledger: Ledger) -> None:
+    run = begun(ledger, "shop/web")
+    first = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=10)).fence
+    ledger.append(run, [intent("shop/web")], [first])
+    over(ledger, first)
+    second = claimed(ledger.claim_repository(KEY, "shop/web", "b", limit=10)).fence
+    before = ledger.runs()[run]
+    for entry in (intent("shop/web"), outcome("shop/web"), Entry("looked", b"looked", "shop/web")):
+        with pytest.raises(LeaseLostError):
+            ledger.append(run, [entry], [first])
+    assert ledger.runs()[run] == before
+    assert ledger.renew([first, second]) == [second]
+    assert ledger.left(run) == 1
+
+
+def test_an_intent_needs_time_that_is_left_and_an_outcome_does_not(ledger: Ledger) -> None:
+    run = begun(ledger, "shop/web")
+    fence = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=10)).fence
+    ledger.append(run, [intent("shop/web")], [fence])
+    over(ledger, fence)
+    with pytest.raises(LeaseLostError):
+        ledger.append(run, [intent("shop/web", 2)], [fence])
+    ledger.append(run, [outcome("shop/web")], [fence])
+    assert ledger.renew([fence]) == [fence], "nobody has claimed it since"
+    ledger.append(run, [intent("shop/web", 2)], [fence])
+
+
+def test_of_lines_that_are_refused_in_part_none_is_recorded(ledger: Ledger) -> None:
+    run = begun(ledger, "shop/web", "shop/api")
+    mine = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=10)).fence
+    lost = claimed(ledger.claim_repository(KEY, "shop/api", "a", limit=10)).fence
+    over(ledger, lost)
+    with pytest.raises(LeaseLostError):
+        ledger.append(run, [intent("shop/web"), intent("shop/api", 2)], [mine, lost])
+    assert [body for _, body in ledger.lines(run, 0)] == [b"header", b"step 1", b"step 2"]
+
+
+def test_the_lease_of_the_registry_is_not_enough_for_an_intent(ledger: Ledger) -> None:
+    run = begun(ledger, "shop/web")
+    whole = Fence(KEY, "", 1, "setup")
+    with pytest.raises(LeaseLostError):
+        ledger.append(run, [intent("shop/web")], [whole])
+    ledger.append(run, [Entry("restored", b"back", "shop/web")], [whole])
+
+
+def test_a_registry_is_for_one_run(ledger: Ledger) -> None:
+    assert ledger.claim_registry(KEY, KEY, "other", limit=10) is None
+    again = claimed(ledger.claim_registry(KEY, KEY, "setup", limit=10))
+    assert (again.fence.number, again.wait) == (1, 0), "processes that carry out one run share its lease"
+    ledger.release(again.fence, settled=True)
+    assert claimed(ledger.claim_registry(KEY, KEY, "other", limit=10)).fence.number == 2
+
+
+def test_claims_are_distinct(ledger: Ledger) -> None:
+    names = [f"team/{number:03d}" for number in range(60)]
+    run = begun(ledger, *names)
+    ready = threading.Barrier(4)
+
+    def claim(holder: str) -> list[str]:
+        ready.wait()
+        mine = []
+        while (found := ledger.claim_next(run, KEY, holder, limit=10)) is not None:
+            mine.append(found.fence.repository)
+        return mine
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [name for names in pool.map(claim, "abcd") for name in names]
+    assert sorted(found) == names
+
+
+def test_a_run_ends_when_no_repository_is_left(ledger: Ledger) -> None:
+    run = begun(ledger, "shop/web", "shop/api")
+    end = Entry("end", b"end")
+    fences = [claimed(ledger.claim_repository(KEY, name, "a", limit=10)).fence for name in ("shop/web", "shop/api")]
+    ledger.append(run, [Entry("looked", b"looked", "shop/web")], fences)
+    assert not ledger.close(run, end, None)
+    ledger.append(run, [Entry("looked", b"looked", "shop/api")], fences)
+    assert ledger.close(run, end, None)
+    assert ledger.close(run, end, None)
+    assert [body for _, body in ledger.lines(run, 0)].count(b"end") == 1
+
+
+def test_runs_that_begin_at_once_have_numbers_of_their_own(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        begin: Callable[[int], int] = lambda one: ledger.begin(f"r{one}", KEY, "", "", [], None)  # noqa: E731
+        assert sorted(pool.map(begin, range(12))) == list(range(1, 13))
+
+
+def test_a_run_that_sent_nothing_is_discarded_and_no_other(ledger: Ledger) -> None:
+    begun(ledger, "shop/web", run="nothing")
+    run = begun(ledger, "shop/web", run="something")
+    fence = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=10)).fence
+    ledger.append(run, [intent("shop/web")], [fence])
+    for name in ("nothing", "something"):
+        ledger.discard(name)
+    assert list(ledger.runs()) == ["something"]
