@@ -79,9 +79,10 @@ def sbom(image: Blob, architecture: str, inputs: Inputs) -> Blob:
 
 def provenance(subject: Blob, architectures: Sequence[str], inputs: Inputs) -> Blob:
     """How an image, or an index of images, was built: an in-toto statement with SLSA's predicate. It is not signed."""
-    materials = {one.purl: {"sha256": one.sha256} for one in (*inputs.packages, *inputs.wheels)}
+    materials = [(one.purl, "sha256", one.sha256) for one in inputs.packages]
+    materials += [(one.purl, "sha256", one.sha256) for one in inputs.wheels]  # two of a purl for two architectures
     if inputs.revision and inputs.source:
-        materials[f"git+{inputs.source}@{inputs.revision}"] = {"gitCommit": inputs.revision}
+        materials.append((f"git+{inputs.source}@{inputs.revision}", "gitCommit", inputs.revision))
     parameters: Mapping[str, Any] = {
         "version": inputs.version,
         "epoch": inputs.epoch,
@@ -98,7 +99,9 @@ def provenance(subject: Blob, architectures: Sequence[str], inputs: Inputs) -> B
                 "buildType": _BUILD_TYPE,
                 "externalParameters": parameters,
                 "internalParameters": {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION},
-                "resolvedDependencies": [{"uri": uri, "digest": digest} for uri, digest in sorted(materials.items())],
+                "resolvedDependencies": [
+                    {"uri": uri, "digest": {kind: digest}} for uri, kind, digest in sorted(materials)
+                ],
             },
             "runDetails": {"builder": {"id": _BUILDER}},
         },

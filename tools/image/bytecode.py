@@ -72,7 +72,12 @@ class Compiler:
 
     def _run(self, lines: str) -> None:
         library = next((self._folder / "usr" / "lib").glob("*-linux-gnu"))
-        command = [self._folder / _LOADERS[HOST], "--library-path", library, self._folder / "usr/bin/python3.11"]
+        command: list[str | Path] = [
+            self._folder / _LOADERS[HOST],
+            "--library-path",
+            library,
+            self._folder / "usr/bin/python3.11",
+        ]
         # Not -I, which ignores PYTHONHOME; -S and -P keep the machine's modules out. The seed fixes the order of sets.
         environment = {"PYTHONHOME": str(self._folder / "usr"), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(

@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from image.debian import ARCHITECTURES, BuildError
 from image.tree import Tree, file
@@ -160,13 +161,13 @@ def _platform(architecture: str) -> list[str]:
     ]
 
 
-def _report(requirements: list[str], architecture: str) -> list[dict[str, dict[str, dict[str, dict[str, str]]]]]:
+def _report(requirements: list[str], architecture: str) -> list[dict[str, Any]]:
     """What pip would install."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         options = ["--dry-run", "--ignore-installed", "--target", folder, "--report", str(report)]
         _pip(["install", *options, *_platform(architecture), *requirements])
-        found: list[dict[str, dict[str, dict[str, dict[str, str]]]]] = json.loads(report.read_text())["install"]
+        found: list[dict[str, Any]] = json.loads(report.read_text())["install"]
         return found
 
 
