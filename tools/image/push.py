@@ -1,7 +1,8 @@
 """Pushes an image with all that refers to it: `python tools/image/push.py build/image REGISTRY/REPOSITORY[:TAG]`.
 
-It logs in as dregutil does (`docker login`, `podman login`, REGISTRY_USER and REGISTRY_PASSWORD are not needed twice). The tag
-comes last: who pulls it finds everything. On a registry without the referrers API, OCI's tags for it are written.
+The login is REGISTRY_USER and REGISTRY_PASSWORD, else that of `docker login` or `podman login`, as dregutil finds it. The
+tag comes last: who pulls it finds everything. On a registry without the referrers API, OCI's tags for
+that are written.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -99,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     registry, _, rest = options.name.partition("/")
     repository, _, tag = rest.partition(":")
-    chosen = ConnectOptions(insecure=options.insecure, timeout=_SECONDS)
+    user, password = (os.environ.get(one) for one in ("REGISTRY_USER", "REGISTRY_PASSWORD"))
+    login: dict[str, Any] = {"user": user, "password": password, "credential_source": "environment"} if user else {}
+    chosen = ConnectOptions(insecure=options.insecure, timeout=_SECONDS, **login)
     try:
         digest = asyncio.run(push(options.layout, registry, repository, tag, chosen))
     except (DregutilError, OSError, ValueError) as error:
