@@ -1,8 +1,7 @@
 """Pushes an image with all that refers to it: `python tools/image/push.py build/image REGISTRY/REPOSITORY[:TAG]`.
 
-The login is REGISTRY_USER and REGISTRY_PASSWORD, else that of `docker login` or `podman login`, as dregutil finds it. The
-tag comes last: who pulls it finds everything. On a registry without the referrers API, OCI's tags for
-that are written.
+The login is REGISTRY_USER and REGISTRY_PASSWORD, else that of `docker login` or `podman login`. The tag comes last: who
+pulls it finds everything. On a registry without the referrers API, OCI's tags for that are written.
 """
 
 from __future__ import annotations
