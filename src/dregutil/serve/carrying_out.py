@@ -15,7 +15,7 @@ import msgspec
 from dregutil.errors import DregutilError, UsageError
 from dregutil.oci.names import Reference
 from dregutil.pages.label import label
-from dregutil.serve import approval
+from dregutil.plan import approval
 from dregutil.serve.answers import RequestError
 from dregutil.serve.child import Ended
 from dregutil.serve.model import Job, JobKind

@@ -17,7 +17,7 @@ from dregutil.errors import JournalError, UsageError
 from dregutil.files import write_private
 from dregutil.oci.names import Reference
 from dregutil.pages.label import label
-from dregutil.serve import approval
+from dregutil.plan import approval
 from dregutil.serve.answers import RequestError
 from dregutil.serve.child import Ended
 from dregutil.serve.model import Job

@@ -19,7 +19,7 @@ from dregutil.journal.reader import ENDED, read_header
 from dregutil.journal.record import RunHeader
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import registry_key
-from dregutil.serve.approval import RunState
+from dregutil.plan.approval import RunState
 
 __all__ = ["Records", "RunSeen"]
 

@@ -19,7 +19,7 @@ from dregutil.journal.actor import user_name
 from dregutil.journal.policy_file import load_policy
 from dregutil.select.quantity import parse_duration
 from dregutil.serve.app import run
-from dregutil.serve.approval import one_person
+from dregutil.plan.approval import one_person
 from dregutil.serve.files import ServeFolder
 from dregutil.serve.model import Job
 from dregutil.serve.people import Person, Role, Roles

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dregutil.serve.approval import LASTS, Approved, Facts, standing, state_of, why_not_apply, why_not_approve
+from dregutil.plan.approval import LASTS, Approved, Facts, standing, state_of, why_not_apply, why_not_approve
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 SUM, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"

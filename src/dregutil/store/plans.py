@@ -1,0 +1,386 @@
+"""Plans that wait for approval, and then for a worker.
+
+    waiting ─ approved ─ running ─ done
+       └─────────┴─ rejected, expired    └─ failed
+
+A plan is kept as its file's bytes, by their sum. Each change is one conditional UPDATE, decided by the database on its
+own clock: what is not approved, or has expired, is taken by nobody; what is taken is taken by one worker, under a lease
+that lapses when the worker dies. The run that carries a plan out is noted in the transaction that begins it, so no plan
+is begun twice: whoever takes it after that continues the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from dregutil.errors import NotFoundError, PlanRefusedError, StoreError
+from dregutil.oci.names import registry_key
+from dregutil.plan import approval
+from dregutil.plan.approval import Approved, Facts
+from dregutil.plan.file import encode_plan
+from dregutil.plan.model import Plan
+from dregutil.store.database import Database, Row, Transaction, first
+
+__all__ = ["LASTS", "PlanState", "Plans", "StoredPlan", "TakenPlan", "begin_plan"]
+
+LASTS = 24 * 3600.0  # seconds from when it is made until it expires
+LEASE = 60.0  # seconds; renewed when a third of it is over
+MOST_TRIES = 20  # times that a run of a plan is begun or continued
+_LONGEST_PAUSE = 900.0  # seconds between two tries
+_LARGEST = 256 << 20  # bytes of a plan in the store: about a million steps
+_KEPT = 30 * 24 * 3600.0  # seconds that an ended plan stays
+_SHORTEST_PREFIX = 4
+
+PlanState = Literal["waiting", "approved", "running", "done", "failed", "rejected", "expired"]
+_COLUMNS = "sum, registry, made, made_by, expires, approvals, state, tags, steps, policy, run, why"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """A plan in the store. `sum` is `sha256:…`; `registry` the key of its registry; `made` and `expires` are times in
+    UTC. `needed`: how many people must approve it. `run`: the run that carries it out, empty before it has begun. `why`
+    says why it failed or was rejected, or what was left."""
+
+    sum: str
+    registry: str
+    made: datetime
+    made_by: str
+    expires: datetime
+    needed: int
+    state: PlanState
+    tags: int
+    steps: int
+    policy: str
+    run: str
+    why: str
+    approved_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TakenPlan:
+    """A plan that one worker carries out. `run` is to be continued; empty: the plan is to be begun."""
+
+    sum: str
+    registry: str
+    run: str
+    made_by: str
+    approved_by: tuple[str, ...]
+
+
+class Plans:
+    """The plans of a store. Every method raises StoreError."""
+
+    def __init__(self, database: Database, *, lease: float = LEASE) -> None:
+        """`lease`: how many seconds a plan that was taken is its worker's."""
+        self._database = database
+        self._lease = lease
+
+    # People
+
+    def add(self, plan: Plan, *, made_by: str, needed: int = 1, lasts: float = LASTS) -> StoredPlan:
+        """Put a plan into the store, for `needed` people to approve within `lasts` seconds."""
+        lines = list(encode_plan(plan))
+        body = b"".join(lines)
+        if len(body) > _LARGEST:
+            raise StoreError(
+                f"the plan has {len(body) >> 20} MB, and the store takes {_LARGEST >> 20}",
+                advice="--limit makes a smaller one",
+            )
+        sum_ = f"sha256:{hashlib.sha256(b''.join(lines[:-1])).hexdigest()}"
+        values = {
+            "sum": sum_,
+            "registry": registry_key(plan.registry),
+            "made_by": made_by,
+            "lasts": lasts,
+            "needed": needed,
+            "tags": plan.removed_tags,
+            "steps": len(plan.steps),
+            "policy": "" if plan.policy is None else plan.policy.file,
+            "body": body,
+        }
+        with self._database.transaction() as transaction:
+            transaction.execute(_ADD, values)
+            return _read(transaction, sum_)
+
+    def all(self, *, registry: str | None = None, is_open: bool = False) -> list[StoredPlan]:
+        """The plans, the newest first. `is_open`: only those that wait, are approved, or are carried out."""
+        where = [*(["registry = :registry"] if registry else []), *([_OPEN] if is_open else [])]
+        sql = f"SELECT {_COLUMNS} FROM plan{' WHERE ' if where else ''}{' AND '.join(where)} ORDER BY made DESC, sum"
+        with self._database.transaction() as transaction:
+            _expire(transaction)
+            rows = transaction.rows(sql, {"registry": registry} if registry else {})
+            people = _people(transaction, [str(row[0]) for row in rows])
+            return [_plan(row, people.get(str(row[0]), ())) for row in rows]
+
+    def find(self, text: str) -> StoredPlan:
+        """The plan whose sum is or begins with a text. Raises NotFoundError for none, or for several."""
+        digits = text.removeprefix("sha256:").lower()
+        if len(digits) < _SHORTEST_PREFIX or not set(digits) <= set("0123456789abcdef"):
+            raise NotFoundError(f"{text} is not the sum of a plan", advice="`dregutil plans` lists them")
+        with self._database.transaction() as transaction:
+            _expire(transaction)
+            begin, end = f"sha256:{digits}", f"sha256:{digits}g"
+            rows = transaction.rows(
+                "SELECT sum FROM plan WHERE sum >= :begin AND sum < :end ORDER BY sum LIMIT 2",
+                {"begin": begin, "end": end},
+            )
+            if len(rows) == 1:
+                return _read(transaction, str(rows[0][0]))
+        if rows:
+            raise NotFoundError(f"several plans begin with {text}", advice="give more of the sum")
+        raise NotFoundError(f"there is no plan {text} in the store", advice="`dregutil plans` lists them")
+
+    def body(self, sum_: str) -> bytes:
+        """The bytes of a plan's file. Raises PlanRefusedError if they were altered."""
+        with self._database.transaction(durable=False) as transaction:
+            rows = transaction.rows("SELECT body FROM plan WHERE sum = :sum", {"sum": sum_})
+        if not rows:
+            raise NotFoundError(f"there is no plan {sum_} in the store", advice="`dregutil plans` lists them")
+        found = bytes(rows[0][0])
+        before = found[: found.rfind(b"\n", 0, len(found) - 1) + 1]
+        if f"sha256:{hashlib.sha256(before).hexdigest()}" != sum_:
+            raise PlanRefusedError(f"the plan {sum_} was altered in the store", advice="make the plan again")
+        return found
+
+    def approve(self, sum_: str, who: str) -> StoredPlan:
+        """Approve a plan. Raises PlanRefusedError if this person may not, or it does not wait for that."""
+        with self._database.transaction() as transaction:
+            _expire(transaction)
+            # The row is locked until the commit: two approvals at once are counted one after the other.
+            transaction.execute("UPDATE plan SET state = state WHERE sum = :sum", {"sum": sum_})
+            plan = _read(transaction, sum_)
+            _check_waits(plan, "approved")
+            now = _now(transaction)
+            facts = _facts(transaction, plan)
+            why = approval.why_not_approve(facts, who, now)
+            if why is not None:
+                raise PlanRefusedError(f"the plan {_short(sum_)} is not approved: {why}")
+            transaction.execute(_APPROVE, {"sum": sum_, "who": who})
+            if len(approval.standing(_facts(transaction, plan), _now(transaction))) >= plan.needed:
+                transaction.execute(_APPROVED, {"sum": sum_})
+            return _read(transaction, sum_)
+
+    def reject(self, sum_: str, who: str, because: str = "") -> StoredPlan:
+        """Let nobody carry out a plan. Raises PlanRefusedError if it is too late."""
+        why = f"{who} rejected it{f': {because}' if because else ''}"
+        with self._database.transaction() as transaction:
+            _expire(transaction)
+            if not transaction.execute(_REJECT, {"sum": sum_, "why": why}):
+                plan = _read(transaction, sum_)
+                _check_waits(plan, "rejected", or_approved=True)
+            return _read(transaction, sum_)
+
+    # Workers
+
+    def take(self, registries: Collection[str], holder: str) -> TakenPlan | None:
+        """Take an approved plan of these registries, or one whose worker died; None if there is none."""
+        for registry in registries:
+            values = {"registry": registry, "holder": holder, "lease": self._lease, "most": MOST_TRIES}
+            with self._database.transaction() as transaction:
+                _expire(transaction)
+                sum_ = first(transaction.rows(_FIND, values))
+                if sum_ is None:
+                    continue
+                rows = transaction.rows(_TAKE, {**values, "sum": sum_})
+                if rows:
+                    plan = _read(transaction, str(sum_))
+                    return TakenPlan(plan.sum, plan.registry, plan.run, plan.made_by, plan.approved_by)
+        return None
+
+    def joinable(self, registries: Collection[str], holder: str) -> list[TakenPlan]:
+        """The plans that another worker has begun, and whose run has repositories left."""
+        found: list[TakenPlan] = []
+        with self._database.transaction(durable=False) as transaction:
+            for registry in registries:
+                for (sum_,) in transaction.rows(_JOINABLE, {"registry": registry, "holder": holder}):
+                    plan = _read(transaction, str(sum_))
+                    found.append(TakenPlan(plan.sum, plan.registry, plan.run, plan.made_by, plan.approved_by))
+        return found
+
+    def renew(self, sum_: str, holder: str) -> bool:
+        """Keep a plan that was taken; False if it is another worker's by now."""
+        values = {"sum": sum_, "holder": holder, "lease": self._lease}
+        with self._database.transaction() as transaction:
+            return bool(transaction.execute(f"UPDATE plan SET until = {{now}} + :lease{_MINE}", values))
+
+    def done(self, sum_: str, holder: str, *, left: str = "") -> bool:
+        """A plan was carried out; `left` says what was left. False if it is another worker's by now."""
+        return self._end(sum_, holder, "done", left)
+
+    def failed(self, sum_: str, holder: str, why: str) -> bool:
+        """A plan cannot be carried out. False if it is another worker's by now."""
+        return self._end(sum_, holder, "failed", why)
+
+    def put_back(self, sum_: str, holder: str, *, why: str = "", pause: float = 0.0) -> bool:
+        """Leave a plan that was taken to the next worker, in `pause` seconds at the earliest.
+
+        After too many tries it has failed, with `why`. False if it is another worker's by now.
+        """
+        values = {"sum": sum_, "holder": holder, "why": why, "most": MOST_TRIES, "pause": min(pause, _LONGEST_PAUSE)}
+        with self._database.transaction() as transaction:
+            return bool(transaction.execute(_PUT_BACK, values))
+
+    def run_of(self, sum_: str) -> tuple[str, bool, int]:
+        """The run of a plan, empty if it has not begun; whether it is finished; how many repositories are left."""
+        with self._database.transaction(durable=False) as transaction:
+            rows = transaction.rows(_RUN, {"sum": sum_})
+            if not rows:
+                return "", False, 0
+            run, is_finished = str(rows[0][0]), bool(rows[0][1])
+            left = first(transaction.rows("SELECT count(*) FROM target WHERE run = :run AND NOT looked", {"run": run}))
+            return run, is_finished, int(left)
+
+    def counts(self, registries: Collection[str]) -> dict[PlanState, int]:
+        """How many plans of these registries have each state."""
+        found: dict[PlanState, int] = {}
+        with self._database.transaction() as transaction:
+            _expire(transaction)
+            for registry in registries:
+                values = {"registry": registry}
+                sql = "SELECT state, count(*) FROM plan WHERE registry = :registry GROUP BY state"
+                for state, number in transaction.rows(sql, values):
+                    found[state] = found.get(state, 0) + int(number)
+        return found
+
+    def forget_old(self) -> int:
+        """Remove plans that ended a month ago; returns how many."""
+        with self._database.transaction() as transaction:
+            _expire(transaction)
+            return transaction.execute(
+                f"DELETE FROM plan WHERE NOT {_OPEN} AND expires < {{now}} - :kept", {"kept": _KEPT}
+            )
+
+    def _end(self, sum_: str, holder: str, state: PlanState, why: str) -> bool:
+        values = {"sum": sum_, "holder": holder, "state": state, "why": why}
+        with self._database.transaction() as transaction:
+            sql = f"UPDATE plan SET state = :state, why = :why, holder = '', until = 0{_MINE}"
+            return bool(transaction.execute(sql, values))
+
+
+def begin_plan(transaction: Transaction, sum_: str, run: str) -> None:
+    """Note that a run begins to carry out a plan, in the transaction that begins the run. A plan that is not in the
+    store is none of its business. Raises PlanRefusedError for one that nobody may begin, or that was begun."""
+    if transaction.execute(_BEGIN, {"sum": sum_, "run": run}):
+        return
+    rows = transaction.rows(f"SELECT {_COLUMNS} FROM plan WHERE sum = :sum", {"sum": sum_})
+    if not rows:
+        return
+    plan = _plan(rows[0], ())
+    if plan.run:
+        raise PlanRefusedError(
+            f"the plan {_short(sum_)} was begun already, as the run {plan.run}",
+            advice=f"`dregutil apply --resume {plan.run}` continues it",
+        )
+    what = "is not approved" if plan.state == "waiting" else f"is {plan.state}"
+    advice = f"`dregutil plans approve {_short(sum_)}`" if plan.state == "waiting" else "make the plan again"
+    raise PlanRefusedError(f"the plan {_short(sum_)} {what}: nothing was removed", advice=advice)
+
+
+_OPEN = "state IN ('waiting', 'approved', 'running')"
+_MINE = " WHERE sum = :sum AND state = 'running' AND holder = :holder AND until > {now}"
+_ADD = (
+    "INSERT INTO plan (sum, registry, made, made_by, expires, approvals, tags, steps, policy, body)"
+    " VALUES (:sum, :registry, {now}, :made_by, {now} + :lasts, :needed, :tags, :steps, :policy, :body)"
+    " ON CONFLICT (sum) DO NOTHING"
+)
+_APPROVE = (
+    "INSERT INTO approval (plan, who, at) VALUES (:sum, :who, {now}) ON CONFLICT (plan, who) DO UPDATE SET at = {now}"
+)
+_APPROVED = "UPDATE plan SET state = 'approved' WHERE sum = :sum AND state = 'waiting' AND expires > {now}"
+_REJECT = (
+    "UPDATE plan SET state = 'rejected', why = :why WHERE sum = :sum AND state IN ('waiting', 'approved')"
+    " AND expires > {now}"
+)
+_TAKEABLE = (
+    "((state = 'approved' AND expires > {now} AND until <= {now})"
+    " OR (state = 'running' AND until <= {now} AND (run <> '' OR expires > {now})))"
+)
+_FIND = (
+    f"SELECT sum FROM plan WHERE registry = :registry AND {_TAKEABLE} AND tries < :most"
+    " ORDER BY run = '', made LIMIT 1 {skip_locked}"
+)
+_TAKE = (
+    "UPDATE plan SET state = 'running', holder = :holder, until = {now} + :lease, tries = tries + 1"
+    f" WHERE sum = :sum AND {_TAKEABLE} RETURNING sum"
+)
+_JOINABLE = (
+    "SELECT sum FROM plan WHERE registry = :registry AND state = 'running' AND holder <> :holder AND run <> ''"
+    " AND until > {now} AND EXISTS (SELECT 1 FROM target WHERE target.run = plan.run AND NOT looked) ORDER BY made"
+)
+_PUT_BACK = (
+    "UPDATE plan SET holder = '', until = {now} + :pause, why = :why,"
+    " state = CASE WHEN tries >= :most THEN 'failed' WHEN run = '' THEN 'approved' ELSE 'running' END"
+) + _MINE
+_RUN = "SELECT run.name, run.finished FROM plan JOIN run ON run.name = plan.run WHERE plan.sum = :sum"
+_BEGIN = (
+    "UPDATE plan SET run = :run, state = 'running' WHERE sum = :sum AND run = '' AND expires > {now}"
+    " AND state IN ('approved', 'running')"
+)
+_EXPIRE = (
+    "UPDATE plan SET state = 'expired' WHERE expires <= {now} AND run = ''"
+    " AND (state IN ('waiting', 'approved') OR (state = 'running' AND until <= {now}))"
+)
+
+
+def _expire(transaction: Transaction) -> None:
+    """What nobody has begun in time is over; so is what was taken and never begun."""
+    transaction.execute(_EXPIRE)
+
+
+def _now(transaction: Transaction) -> datetime:
+    return _time(first(transaction.rows("SELECT {now}")))
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _short(sum_: str) -> str:
+    return sum_.removeprefix("sha256:")[:12]
+
+
+def _read(transaction: Transaction, sum_: str) -> StoredPlan:
+    rows = transaction.rows(f"SELECT {_COLUMNS} FROM plan WHERE sum = :sum", {"sum": sum_})
+    if not rows:
+        raise NotFoundError(f"there is no plan {sum_} in the store", advice="`dregutil plans` lists them")
+    return _plan(rows[0], _people(transaction, [sum_]).get(sum_, ()))
+
+
+def _plan(row: Row, approved_by: tuple[str, ...]) -> StoredPlan:
+    sum_, registry, made, made_by, expires, needed, state, tags, steps, policy, run, why = row
+    return StoredPlan(
+        sum_, registry, _time(made), made_by, _time(expires), needed, state, tags, steps, policy, run, why, approved_by
+    )
+
+
+def _people(transaction: Transaction, sums: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Who approved each plan, in the order in which they did."""
+    found: dict[str, tuple[str, ...]] = {}
+    for sum_ in sums:
+        rows = transaction.rows("SELECT who FROM approval WHERE plan = :sum ORDER BY at, who", {"sum": sum_})
+        found[sum_] = tuple(str(row[0]) for row in rows)
+    return found
+
+
+def _facts(transaction: Transaction, plan: StoredPlan) -> Facts:
+    rows = transaction.rows("SELECT who, at FROM approval WHERE plan = :sum", {"sum": plan.sum})
+    given = tuple(Approved(str(who), _time(at), plan.sum) for who, at in rows)
+    return Facts(plan.sum, plan.made_by, plan.needed, given, is_empty=not plan.steps)
+
+
+def _check_waits(plan: StoredPlan, what: str, *, or_approved: bool = False) -> None:
+    if plan.state == "waiting" or (or_approved and plan.state == "approved"):
+        return
+    why = {
+        "approved": "it is approved already",
+        "running": "it is being carried out",
+        "done": "it was carried out already",
+        "failed": "it failed",
+        "rejected": "it was rejected",
+        "expired": "it has expired: make the plan again",
+    }[plan.state]
+    raise PlanRefusedError(f"the plan {_short(plan.sum)} cannot be {what}: {why}")
