@@ -17,8 +17,8 @@ from dregutil.errors import NotFoundError, PlanRefusedError
 from dregutil.journal.record import RunHeader
 from dregutil.pages.label import label
 from dregutil.plan import approval
-from dregutil.serve.answers import RequestError
 from dregutil.plan.approval import Approved, Facts, State
+from dregutil.serve.answers import RequestError
 from dregutil.serve.model import Approval as ShownApproval
 from dregutil.serve.model import PlanDetail, PlanSummary
 from dregutil.serve.people import Person, Role

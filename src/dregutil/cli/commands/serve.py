@@ -17,9 +17,9 @@ from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.journal.actor import user_name
 from dregutil.journal.policy_file import load_policy
+from dregutil.plan.approval import one_person
 from dregutil.select.quantity import parse_duration
 from dregutil.serve.app import run
-from dregutil.plan.approval import one_person
 from dregutil.serve.files import ServeFolder
 from dregutil.serve.model import Job
 from dregutil.serve.people import Person, Role, Roles
