@@ -4,13 +4,15 @@ STATE/holds/<sum of the registry's key>.json   the holds, and the put-back image
 STATE/holds/<sum of the registry's key>.lock   locked while that file is changed
 
 The file is replaced as a whole, and has a checksum. What cannot be read is an error: a removal that does not know what
-is held removes nothing.
+is held removes nothing. With a shared store the holds are there, for all machines, and the file is a copy of them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +30,7 @@ from dregutil.files import (
     write_atomically,
 )
 from dregutil.journal.put_back import put_back_holds
+from dregutil.journal.shared import SharedDocument
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag, registry_key
 from dregutil.retention.holds import HELD_FOR, Hold, Holds
@@ -35,6 +38,7 @@ from dregutil.retention.holds import HELD_FOR, Hold, Holds
 __all__ = ["HoldFile", "RegistryHolds"]
 
 _VERSION = 1
+_SEEN_WITHIN = 0.25  # seconds: a run that is at work elsewhere asks for the version of the holds more often
 _MOST = 256 << 20  # bytes
 
 
@@ -74,16 +78,20 @@ class _Content:
 
 
 class HoldFile:
-    """The file of the holds that people made on one registry."""
+    """The file of the holds that people made on one registry; with `shared`, what all machines have in its place."""
 
-    def __init__(self, state: Path, registry: str) -> None:
+    def __init__(self, state: Path, registry: str, shared: SharedDocument | None = None) -> None:
         """`registry` is its identity."""
         self.registry = registry
         self.path = file_of(state / "holds", [registry_key(registry)], ".json")
+        self._shared = shared
+        self._name = f"in {self.path}" if shared is None else f"of {registry} in the store"
 
     @property
-    def stamp(self) -> tuple[int, int, int] | None:
+    def stamp(self) -> object:
         """Changes with the file; None if there is none. Raises JournalError."""
+        if self._shared is not None:
+            return self._shared.version()
         try:
             found = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -94,12 +102,44 @@ class HoldFile:
 
     def read(self) -> _Content:
         """Raises DamagedRecordError if the file is damaged, JournalError if it cannot be read."""
+        if self._shared is not None:
+            raw = self._shared.read()
+            self._copy(raw)
+            return self._decoded(raw)
         try:
-            raw = read_bytes(self.path, _MOST)
+            return self._decoded(read_bytes(self.path, _MOST))
         except (FileNotFoundError, NotADirectoryError):
             return _Content()
         except OSError as error:
             raise self._failed("read", error) from error
+
+    def change(self, how: Callable[[_Content], _Content]) -> None:
+        """Replace the content, while no other process does. Raises JournalError; then the old one is still there.
+
+        When it returns, every run sees the new one before its next step.
+        """
+        if self._shared is not None:
+            self._copy(self._shared.change(lambda raw: self._encoded(how(self._decoded(raw)))))
+            time.sleep(_SEEN_WITHIN)
+            return
+        link = others_link(self.path.parent)
+        if link is not None:
+            raise JournalError(f"holds are not kept in {self.path.parent}: {link} is a link of another user")
+        try:
+            make_private_folder(self.path.parent)
+            with lock_file(self.path.with_suffix(".lock"), wait=True):
+                write_atomically(self.path, [self._encoded(how(self.read()))])
+                sync_folder(self.path.parent)
+        except OSError as error:
+            raise self._failed("written", error) from error
+
+    def _encoded(self, content: _Content) -> bytes:
+        payload = msgspec.json.encode(_file(self.registry, content))
+        return b"%s %s\n" % (_sum(payload), payload)
+
+    def _decoded(self, raw: bytes | None) -> _Content:
+        if raw is None:
+            return _Content()
         sum_, _, payload = raw.rstrip(b"\n").partition(b" ")
         try:
             if sum_ != _sum(payload):
@@ -107,27 +147,19 @@ class HoldFile:
             version = msgspec.json.decode(payload, type=_Version).version
             if version != _VERSION:
                 raise JournalError(
-                    f"the holds in {self.path} are of version {version}, this program reads {_VERSION}",
+                    f"the holds {self._name} are of version {version}, this program reads {_VERSION}",
                     advice="use the dregutil that wrote them, or a newer one",
                 )
             return _content(msgspec.json.decode(payload, type=_File))
         except (msgspec.MsgspecError, UsageError, ValueError) as error:
             raise self._damaged() from error
 
-    def change(self, how: Callable[[_Content], _Content]) -> None:
-        """Replace the content, while no other process does. Raises JournalError; then the old one is still there."""
-        link = others_link(self.path.parent)
-        if link is not None:
-            raise JournalError(f"holds are not kept in {self.path.parent}: {link} is a link of another user")
-        try:
-            make_private_folder(self.path.parent)
-            with lock_file(self.path.with_suffix(".lock"), wait=True):
-                content = how(self.read())
-                payload = msgspec.json.encode(_file(self.registry, content))
-                write_atomically(self.path, [_sum(payload), b" ", payload, b"\n"])
-                sync_folder(self.path.parent)
-        except OSError as error:
-            raise self._failed("written", error) from error
+    def _copy(self, raw: bytes | None) -> None:
+        """Keep what is shared where those look that only show it."""
+        with suppress(OSError):
+            if raw is not None and others_link(self.path.parent) is None:
+                make_private_folder(self.path.parent)
+                write_atomically(self.path, [raw], durable=False)
 
     def _failed(self, what: str, error: OSError) -> JournalError:
         return JournalError(
@@ -137,17 +169,19 @@ class HoldFile:
 
     def _damaged(self) -> DamagedRecordError:
         return DamagedRecordError(
-            f"the holds in {self.path} are damaged, so nothing is removed",
-            advice="restore that file; or move it away, and hold again with `dregutil hold` what is to stay",
+            f"the holds {self._name} are damaged, so nothing is removed",
+            advice="restore that file; or move it away, and hold again with `dregutil hold` what is to stay"
+            if self._shared is None
+            else "restore the store from a copy",
         )
 
 
 class RegistryHolds:
     """All holds on one registry: those in the file, and those of what undos put back in the last 14 days."""
 
-    def __init__(self, store: RunStore, registry: str) -> None:
-        """`registry` is its identity."""
-        self.file = HoldFile(store.folder, registry)
+    def __init__(self, store: RunStore, registry: str, shared: SharedDocument | None = None) -> None:
+        """`registry` is its identity; `shared` is where all machines have the holds that people made."""
+        self.file = HoldFile(store.folder, registry, shared)
         self._store = store
         self._registry = registry
 

@@ -1,9 +1,10 @@
-"""A database of either dialect: the same SQL, with named parameters, but for four fragments.
+"""A database of either dialect: the same SQL, with named parameters, but for five fragments.
 
     {now}           seconds since 1970, UTC, by the database's own clock: the clocks of machines differ
     {skip_locked}   rows that another transaction holds are passed over
     {for_share}     a row stays as it is until the transaction ends
     {bytes}         the type of bytes
+    {items}         the texts of the JSON array that the parameter `items` has
 
 No statement has a percent sign. A connection is used by one thread; a lost one is made again at the next transaction,
 never inside of one.
@@ -12,13 +13,13 @@ never inside of one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from dregutil.errors import StoreError
 from dregutil.store.address import StoreAddress
 
-__all__ = ["Database", "Row", "Transaction", "first", "open_database"]
+__all__ = ["Database", "Row", "Transaction", "first", "open_database", "put_sql"]
 
 Row = tuple[Any, ...]
 
@@ -34,6 +35,13 @@ class Transaction(Protocol):
 
     def rows(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
         """The rows of a query, or of a change with RETURNING."""
+
+    def each(self, sql: str, values: Mapping[str, object] | None = None) -> Iterator[Row]:
+        """The rows of a query, of which few are in memory at a time. They are as they were when it began."""
+
+    def put(self, table: str, keys: Sequence[str], columns: Sequence[str], rows: Iterable[Row]) -> None:
+        """Add rows to a table, or replace those with the same `keys`. `columns` begin with the keys; no two rows have
+        the same. A column that is not among them stays as it is. A million rows take less than a minute."""
 
 
 class Database(Protocol):
@@ -70,3 +78,11 @@ def open_database(address: StoreAddress) -> Database:
 def first(rows: Sequence[Row]) -> Any:
     """The first column of the first row; None without a row."""
     return rows[0][0] if rows else None
+
+
+def put_sql(table: str, keys: Sequence[str], columns: Sequence[str], source: str) -> str:
+    """The statement that adds the rows of `source`, or replaces those with the same keys."""
+    others = [column for column in columns if column not in keys]
+    changes = ", ".join(f"{column} = excluded.{column}" for column in others)
+    then = f"UPDATE SET {changes}" if changes else "NOTHING"
+    return f"INSERT INTO {table} ({', '.join(columns)}) {source} ON CONFLICT ({', '.join(keys)}) DO {then}"  # noqa: S608 - our own names

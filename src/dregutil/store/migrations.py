@@ -6,8 +6,11 @@ the database's clock. `line` has the lines of a run's journal, byte for byte as 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dregutil.errors import StoreError
 from dregutil.store.database import Database, Transaction, first
+from dregutil.store.fact_tables import facts
 
 __all__ = ["NEWEST", "check_version", "migrate", "version"]
 
@@ -106,7 +109,11 @@ CREATE TABLE IF NOT EXISTS migration (
     number BIGINT PRIMARY KEY, name TEXT NOT NULL, at DOUBLE PRECISION NOT NULL
 )
 """
-_STEPS: tuple[tuple[str, str], ...] = (("runs, leases, plans and approvals", _RUNS),)
+# A text, or a function that makes it for PostgreSQL (True) or SQLite.
+_STEPS: tuple[tuple[str, str | Callable[[bool], str]], ...] = (
+    ("runs, leases, plans and approvals", _RUNS),
+    ("what a team knows", facts),
+)
 NEWEST = len(_STEPS)
 
 
@@ -149,7 +156,8 @@ def migrate(database: Database) -> tuple[int, int]:
         if not before:
             transaction.execute(_MIGRATION)
         for number, (name, text) in enumerate(_STEPS[before:], before + 1):
-            for statement in text.split(";\n"):
+            statements = text if isinstance(text, str) else text(database.is_postgresql)
+            for statement in statements.split(";\n"):
                 if statement.strip():
                     transaction.execute(statement)
             transaction.execute(

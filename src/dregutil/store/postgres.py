@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 
 import psycopg
 
 from dregutil.errors import ConflictError, StoreError
 from dregutil.store.address import StoreAddress
-from dregutil.store.database import Row, Transaction
+from dregutil.store.database import Row, Transaction, put_sql
 
 __all__ = ["PostgresDatabase"]
 
@@ -19,6 +20,9 @@ _PATIENCE = 10  # seconds to connect
 _STATEMENT = 60_000  # milliseconds, the longest statement
 _UNANSWERED = 20_000  # milliseconds until a connection on which nothing is acknowledged counts as lost
 _NOW = "(extract(epoch FROM clock_timestamp())::float8)"
+
+_ITEMS = "(SELECT jsonb_array_elements_text(CAST(:items AS jsonb)))"
+_FEW = 200  # rows that are sent one by one: a table for others takes time to make, and leaves something in the catalog
 
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 _texts: dict[str, str] = {}
@@ -28,7 +32,7 @@ def _in_dialect(sql: str) -> str:
     text = _texts.get(sql)
     if text is None:
         text = sql.replace("{now}", _NOW).replace("{skip_locked}", "FOR UPDATE SKIP LOCKED")
-        text = text.replace("{for_share}", "FOR SHARE").replace("{bytes}", "BYTEA")
+        text = text.replace("{for_share}", "FOR SHARE").replace("{bytes}", "BYTEA").replace("{items}", _ITEMS)
         text = _texts[sql] = _NAMED.sub(r"%(\1)s", text)
     return text
 
@@ -116,3 +120,23 @@ class _PostgresTransaction:
 
     def rows(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
         return self._cursor.execute(_in_dialect(sql), values or {}).fetchall()
+
+    def each(self, sql: str, values: Mapping[str, object] | None = None) -> Iterator[Row]:
+        with self._cursor.connection.cursor(name="each") as cursor:
+            cursor.itersize = 10_000
+            yield from cursor.execute(_in_dialect(sql), values or {})
+
+    def put(self, table: str, keys: Sequence[str], columns: Sequence[str], rows: Iterable[Row]) -> None:
+        waiting = iter(rows)
+        few = list(islice(waiting, _FEW))
+        if len(few) < _FEW:
+            marks = ", ".join(["%s"] * len(columns))
+            self._cursor.executemany(put_sql(table, keys, columns, f"VALUES ({marks})"), few)
+            return
+        names = ", ".join(columns)
+        self._cursor.execute(f"CREATE TEMP TABLE incoming ON COMMIT DROP AS SELECT {names} FROM {table} WHERE FALSE")
+        with self._cursor.copy(f"COPY incoming ({names}) FROM STDIN") as copy:
+            for row in chain(few, waiting):
+                copy.write_row(row)
+        self._cursor.execute(put_sql(table, keys, columns, f"SELECT {names} FROM incoming"))
+        self._cursor.execute("DROP TABLE incoming")

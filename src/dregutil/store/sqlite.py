@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dregutil.errors import ConflictError, StoreError
 from dregutil.files import create_private, make_private_folder
 from dregutil.store.address import StoreAddress
-from dregutil.store.database import Row, Transaction
+from dregutil.store.database import Row, Transaction, put_sql
 
 __all__ = ["SqliteDatabase"]
 
@@ -86,7 +86,15 @@ class _SqliteTransaction:
     def rows(self, sql: str, values: Mapping[str, object] | None = None) -> list[Row]:
         return self._connection.execute(_in_dialect(sql), values or {}).fetchall()
 
+    def each(self, sql: str, values: Mapping[str, object] | None = None) -> Iterator[Row]:
+        return iter(self._connection.execute(_in_dialect(sql), values or {}))
 
+    def put(self, table: str, keys: Sequence[str], columns: Sequence[str], rows: Iterable[Row]) -> None:
+        marks = ", ".join("?" * len(columns))
+        self._connection.executemany(put_sql(table, keys, columns, f"VALUES ({marks})"), rows)
+
+
+_ITEMS = "(SELECT value FROM json_each(:items))"
 _texts: dict[str, str] = {}
 
 
@@ -94,5 +102,5 @@ def _in_dialect(sql: str) -> str:
     text = _texts.get(sql)
     if text is None:
         text = sql.replace("{now}", _NOW).replace("{skip_locked}", "").replace("{for_share}", "")
-        text = _texts[sql] = text.replace("{bytes}", "BLOB")
+        text = _texts[sql] = text.replace("{bytes}", "BLOB").replace("{items}", _ITEMS)
     return text
