@@ -19,6 +19,7 @@ from dregutil import __version__  # noqa: E402
 project = "dregutil"
 version = release = __version__
 language = "en"
+smartquotes = False  # '<1.4' is copied, and -- is an option
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "docs/index"
 _pages = {"docs", "README.md", "CHANGELOG.md", "SECURITY.md"}

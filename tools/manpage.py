@@ -1,9 +1,14 @@
-"""`python tools/manpage.py`: regenerates man/dregutil.1 from the parser and the examples of the commands."""
+"""`python tools/manpage.py`: regenerates man/dregutil.1 from the parser and the examples of the commands.
+
+And the pages of tools/reference.py.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import reference
 
 from dregutil import __version__
 from dregutil.cli.help import command_topic, global_options_topic
@@ -106,6 +111,8 @@ def _escaped(text: str) -> str:
 def main() -> None:
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(manpage())
+    for page, text in reference.pages(EXIT_CODES).items():
+        page.write_text(text)
 
 
 if __name__ == "__main__":

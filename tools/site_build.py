@@ -13,19 +13,23 @@ ROOT = Path(__file__).parents[1]
 
 
 def build(folder: Path) -> None:
-    """Raises CalledProcessError; its `stderr` says what is wrong."""
+    """Raises RuntimeError with what is wrong."""
     parsed = folder.with_name(f"{folder.name}.doctrees")
     options = ["-b", "html", "-W", "--keep-going", "-q", "-E", "-j", "2"]
     places = ["-c", str(ROOT / "docs"), "-d", str(parsed), str(ROOT), str(folder)]
-    subprocess.run([sys.executable, "-m", "sphinx", *options, *places], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, *places], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if sys.argv[1:] else ROOT / ".cache" / "site"
     try:
         build(folder)
-    except subprocess.CalledProcessError as error:
-        sys.exit(error.stderr)
+    except RuntimeError as error:
+        sys.exit(str(error))
     print(folder / "index.html")
 
 

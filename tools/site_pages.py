@@ -2,7 +2,8 @@
 
 - docs/index.md: its lists of links are the order of the pages.
 - docs/api.md: its lists of names become what the docstrings say.
-- docs/examples.md: the files that it links to follow it; links to a file or folder of examples/ elsewhere go there.
+- docs/examples.md: the files that it links to are shown there, and links of other pages to them lead there.
+- docs/serve-api.md: the OpenAPI document beside it.
 - Mermaid: the drawings that tools/diagrams.py made.
 """
 
@@ -10,19 +11,25 @@ from __future__ import annotations
 
 import ast
 import html
+import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import diagrams
 
+from dregutil import __version__
+from dregutil.serve.openapi import description
+
 ROOT = Path(__file__).parents[1]
-INDEX, API, EXAMPLES = "docs/index", "docs/api", "docs/examples"
+INDEX, API, SERVE, EXAMPLES = "docs/index", "docs/api", "docs/serve-api", "docs/examples"
 _NAMES = re.compile(r"^- (?:`\w+`,?\s+)*`\w+`\n", re.MULTILINE)
 _LINK = re.compile(r"^- \[([^\]]+)\]\(([^)#]+\.md)\)", re.MULTILINE)
-_TO_EXAMPLE = re.compile(r"\]\((?:\.\./)*examples(/[\w./-]+)?\)")
+_RELATIVE = re.compile(r"\[([^\]]+)\]\((?![a-z]+:|#)([^)#\s]+)\)")  # a link without an anchor
 _LISTED = re.compile(r"^- \[examples/\S+\]\(\.\./(\S+)\).*\n", re.MULTILINE)
 _PARAMETERS = re.compile(r"\n<dl>\n((?:<dd>.*</dd>\n)+)</dl>\n\n")  # of a long signature
+_LONG = 150  # lines
 _LANGUAGES = {".yml": "yaml", ".yaml": "yaml", ".cfg": "ini", "Dockerfile": "dockerfile"}
 
 
@@ -31,13 +38,15 @@ def connect(app: Any) -> None:
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("html-page-context", _for_everybody, priority=900)  # after Furo's
-    app.connect("build-finished", _redirect)
+    app.connect("build-finished", _finish)
 
 
 def _read(_app: object, page: str, source: list[str]) -> None:
     text = diagrams.BLOCK.sub(lambda found: drawing(found[1]), source[0])
     if page == INDEX:
         text = with_order(text)
+    elif page == SERVE:
+        text = text.replace("`/api/v1/openapi.json`", '<a href="openapi.json"><code>/api/v1/openapi.json</code></a>')
     elif page == API:
         text = _NAMES.sub(lambda found: documented(found[0]), text)
     if page == EXAMPLES:
@@ -45,9 +54,7 @@ def _read(_app: object, page: str, source: list[str]) -> None:
             lambda found: shown(found[1]) if (ROOT / found[1]).is_dir() else found[0] + shown(found[1]), text
         )
     else:
-        text = _TO_EXAMPLE.sub(
-            lambda found: f"]({_page_of_examples(page)}#{anchor('examples' + (found[1] or ''))})", text
-        )
+        text = with_examples(page, text)
     source[0] = text
 
 
@@ -93,14 +100,22 @@ def documented(names: str) -> str:
 
 
 def shown(target: str) -> str:
-    """A file, or all files of a folder, as blocks below headings."""
+    """A file, or all files of a folder: as blocks, long ones as downloads."""
     path = ROOT / target
     files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-    text = f"\n({anchor(target)})=\n" if path.is_dir() else ""
+    text, folders = "", set[Path]()
     for file in files:
+        new = {folder for folder in file.parents if path in (folder, *folder.parents)} - folders
+        text += "".join(f"\n({anchor(folder.relative_to(ROOT).as_posix())})=\n" for folder in sorted(new))
+        folders |= new
         name = file.relative_to(ROOT).as_posix()
-        kind = _LANGUAGES.get(file.suffix or file.name, "sh" if file.read_text().startswith("#!") else "text")
-        text += f"\n({anchor(name)})=\n```{{literalinclude}} /{name}\n:language: {kind}\n:caption: {name}\n```\n"
+        content = file.read_text()
+        kind = _LANGUAGES.get(file.suffix or file.name, "sh" if content.startswith("#!") else "text")
+        text += f"\n({anchor(name)})=\n"
+        if content.count("\n") > _LONG:
+            text += f"{{download}}`{name} </{name}>`\n"
+        else:
+            text += f"```{{literalinclude}} /{name}\n:language: {kind}\n:caption: {name}\n```\n"
     return text
 
 
@@ -109,9 +124,19 @@ def anchor(target: str) -> str:
     return re.sub(r"\W+", "-", target).lower()
 
 
-def _page_of_examples(page: str) -> str:
-    depth = page.count("/")
-    return "../" * depth + f"{EXAMPLES}.md"
+def with_examples(page: str, text: str) -> str:
+    """A page whose links to what is no page lead to the examples, or nowhere."""
+
+    def linked(found: re.Match[str]) -> str:
+        path = Path(os.path.normpath(ROOT / Path(page).parent / found[2]))
+        name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
+        if name == "examples":
+            return f"[{found[1]}]({'../' * page.count('/')}{EXAMPLES}.md)"
+        if name.partition("/")[0] == "examples":
+            return f"[{found[1]}]({'../' * page.count('/')}{EXAMPLES}.md#{anchor(name)})"
+        return found[1] if path.is_dir() else found[0]
+
+    return _RELATIVE.sub(linked, text)
 
 
 def _docstring(_app: object, _what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
@@ -161,11 +186,14 @@ def usable(text: str) -> str:
     )
 
 
-def _redirect(app: Any, error: Exception | None) -> None:
-    """The start page, whose file is in a folder, is also found at the root."""
-    if error is None:
-        page = f"{INDEX}.html"
-        Path(app.outdir, "index.html").write_text(
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>dregutil</title>'
-            f'<meta http-equiv="refresh" content="0; url={page}"><p><a href="{page}">dregutil</a></p></html>\n'
-        )
+def _finish(app: Any, error: Exception | None) -> None:
+    """The start page, whose file is in a folder, is also found at the root; and the description of the API of serve."""
+    if error is not None:
+        return
+    page = f"{INDEX}.html"
+    Path(app.outdir, "index.html").write_text(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>dregutil</title>'
+        f'<meta http-equiv="refresh" content="0; url={page}"><p><a href="{page}">dregutil</a></p></html>\n'
+    )
+    document = description(f"dregutil {__version__}")
+    Path(app.outdir, "docs", "openapi.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -121,18 +121,26 @@ class DregutilError(Exception):
 
 
 class UsageError(DregutilError):
+    """The command line, an environment variable or a selector."""
+
     exit_code = 2
 
 
 class PartialError(DregutilError):
+    """Some of it failed, the rest is done."""
+
     exit_code = 3
 
 
 class AccessError(DregutilError):
+    """Credentials or permission."""
+
     exit_code = 4
 
 
 class LoginError(AccessError):
+    """The registry (or its token server) did not accept the credentials."""
+
     default_advice = (
         "give -u and -p (or REGISTRY_USER and REGISTRY_PASSWORD), or log in with `docker login`; "
         "`dregutil doctor` shows which login was used"
@@ -140,10 +148,14 @@ class LoginError(AccessError):
 
 
 class DeniedError(AccessError):
+    """Logged in, but without the right."""
+
     default_advice = "ask the registry's administrator for the right; `dregutil doctor` shows which login was used"
 
 
 class CatalogClosedError(DeniedError):
+    """The registry does not list its repositories to this login."""
+
     default_advice = (
         "write the names of the repositories into a file, one a line, and give it with --repositories-from FILE "
         "('-' is standard input); or name them with -r and give --ignore-other-repos, which needs no catalog"
@@ -151,10 +163,14 @@ class CatalogClosedError(DeniedError):
 
 
 class NoCatalogError(CatalogClosedError):
+    """The registry has no catalog at all."""
+
     exit_code = 1
 
 
 class DeletionDisabledError(AccessError):
+    """The server does not allow deletion."""
+
     default_advice = (
         "set REGISTRY_STORAGE_DELETE_ENABLED=true (storage.delete.enabled in the registry's configuration) "
         "and restart the registry; a pull-through cache never deletes"
@@ -162,31 +178,37 @@ class DeletionDisabledError(AccessError):
 
 
 class CredentialError(AccessError):
-    pass
+    """A credential source (Docker's config, a helper) cannot be used."""
 
 
 class RefusedError(DregutilError):
+    """Refused for safety."""
+
     exit_code = 5
 
 
 class IntersectionError(RefusedError):
-    pass
+    """`--raise-intersecting-tag` or `--raise-intersecting-repo` refuses."""
 
 
 class BrakeError(RefusedError):
-    pass
+    """A plan that removes suspiciously much."""
 
 
 class PlanRefusedError(RefusedError):
-    pass
+    """Altered, cut short, of another registry or version."""
 
 
 class UnreachableError(DregutilError):
+    """No answer, or an answer cut short."""
+
     exit_code = 6
     default_advice = "check the address (-reg) and the network; `dregutil doctor` examines each step"
 
 
 class CertificateError(UnreachableError):
+    """A server that cannot be trusted."""
+
     default_advice = (
         "name the CA that signed the server's certificate with -v FILE (or REQUESTS_CA_BUNDLE); "
         "`-v None` switches verification off and is unsafe"
@@ -194,7 +216,7 @@ class CertificateError(UnreachableError):
 
 
 class CutShortError(UnreachableError):
-    pass
+    """An answer that broke off in the middle."""
 
 
 class OutcomeUnknownError(UnreachableError):
@@ -208,40 +230,50 @@ class OutcomeUnknownError(UnreachableError):
 
 
 class ThrottledError(UnreachableError):
+    """The registry pushes back for longer than we wait."""
+
     default_advice = "wait, or lower --concurrency"
 
 
 class PushedBackError(ThrottledError):
-    pass
+    """A write that was not sent: what it rests on was read too long ago."""
 
 
 class InterruptedRunError(DregutilError):
+    """Ctrl-C."""
+
     exit_code = 130
 
 
 class NotFoundError(DregutilError):
-    pass
+    """A repository, tag or digest that is not there."""
 
 
 class NotARegistryError(DregutilError):
+    """An answer that no registry gives."""
+
     default_advice = "check the address (-reg), its port and its path; `dregutil doctor` shows what answers there"
 
 
 class NoRegistryError(UnreachableError, NotARegistryError):
+    """Another server answers at the address; also a NotARegistryError."""
+
     exit_code = 1
     default_advice = NotARegistryError.default_advice
 
 
 class ProtocolError(DregutilError):
+    """An answer that cannot be trusted."""
+
     default_advice = "the answer was ignored; `dregutil doctor` examines the registry"
 
 
 class DigestMismatchError(ProtocolError):
-    pass
+    """Bytes that do not match their digest."""
 
 
 class UnlistableError(ProtocolError):
-    pass
+    """A list that cannot be read to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,36 +322,40 @@ class NoListingError(DregutilError):
 
 
 class ManifestError(DregutilError):
-    pass
+    """A manifest that cannot be read."""
 
 
 class CacheError(DregutilError):
-    pass
+    """A cache file or the content database cannot be used."""
 
 
 class StorageError(DregutilError):
+    """A registry's own storage is not there, or cannot be read."""
+
     exit_code = 3
     default_advice = "name the registry's storage with --storage, and run this as a user who may read it"
 
 
 class JournalError(DregutilError):
-    pass
+    """The record of a run cannot be written or read."""
 
 
 class DamagedRecordError(JournalError):
+    """The part that can be read is not enough for the command."""
+
     exit_code = 3
 
 
 class StoreError(JournalError):
-    pass
+    """The shared store cannot be reached, or refuses what it was asked."""
 
 
 class ConflictError(StoreError):
-    pass
+    """Another one has written what was to be written."""
 
 
 class LeaseLostError(StoreError):
-    pass
+    """Another one may write there by now: nothing more was sent."""
 
 
 def escaped(text: str, *, keep: str = "") -> str:

@@ -10,17 +10,48 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import reference
 from manpage import EXIT_CODES, PAGE, manpage
 
 from documents import ROOT
 from dregutil import errors
+from dregutil.cli.options.common import GLOBAL_GROUPS
 from dregutil.cli.parser import COMMANDS, build_parser
+from dregutil.serve.openapi import description
 
+HELP = ("-h", "--help")  # among the global options
 MACROS = {".TH", ".SH", ".SS", ".PP", ".TP", ".B", ".nf", ".fi", ".nh", ".ad", '.\\"'}
 
 
 def test_the_page_is_generated_from_the_parser() -> None:
     assert PAGE.read_text() == manpage(), "run tools/manpage.py"
+
+
+def test_the_reference_is_generated_from_the_parser_and_from_the_routes_of_serve() -> None:
+    for page, text in reference.pages(EXIT_CODES).items():
+        assert page.read_text() == text, f"run tools/manpage.py for {page}"
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text()
+    assert re.findall(r"^### (\S+)$", text, re.MULTILINE) == [*COMMANDS]
+    for name, parser in build_parser().command_parsers().items():
+        section = text.partition(f"\n### {name}\n")[2].partition("\n## ")[0].partition("\n### ")[0]
+        for title, _, actions in parser.groups():
+            wanted = (
+                [option for action in actions for option in action.option_strings] if title not in GLOBAL_GROUPS else []
+            )
+            assert [option for option in wanted if option not in section and option not in HELP] == [], name
+
+
+def test_every_route_and_type_of_serve_is_in_the_reference() -> None:
+    text = (ROOT / "docs" / "serve-api.md").read_text()
+    document = description("dregutil")
+    for path, operations in document["paths"].items():
+        assert [method for method in operations if f"\n### {method.upper()} {path}\n" not in text] == [], path
+    for name, schema in document["components"]["schemas"].items():
+        section = text.partition(f"\n### {name}\n")[2].partition("\n### ")[0]
+        assert re.findall(r"^- `(\w+)`", section, re.MULTILINE) == [*schema["properties"]], name
 
 
 def test_the_wheel_installs_it() -> None:

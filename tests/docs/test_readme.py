@@ -22,7 +22,14 @@ README = (ROOT / "README.md").read_text()
 LIBRARY = "docs/library.md"  # test_library_page.py runs its programs
 # test_retention_docs.py, test_newcomer.py and test_configuration_docs.py run their examples, test_help_examples.py
 # that of operations.md
-ELSEWHERE = ("docs/retention.md", "docs/configuration.md", "docs/operations.md", "docs/tour.md", "docs/serve.md")
+ELSEWHERE = (
+    "docs/retention.md",
+    "docs/configuration.md",
+    "docs/operations.md",
+    "docs/tour.md",
+    "docs/serve.md",
+    "docs/commands.md",
+)
 
 
 @pytest.fixture
