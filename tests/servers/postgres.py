@@ -134,7 +134,7 @@ class Postgres:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(ProcessLookupError):
-            self.stop()
+            self.stop(signal.SIGQUIT)  # nothing of it is kept
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

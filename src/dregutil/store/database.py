@@ -43,6 +43,9 @@ class Transaction(Protocol):
         """Add rows to a table, or replace those with the same `keys`. `columns` begin with the keys; no two rows have
         the same. A column that is not among them stays as it is. A million rows take less than a minute."""
 
+    def script(self, text: str) -> None:
+        """Carry out statements of another program as they are, without values and fragments."""
+
 
 class Database(Protocol):
     """A store's database. Every method raises StoreError."""

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dregutil.errors import StoreError
 from dregutil.store.database import Database, Transaction, first
 from dregutil.store.fact_tables import facts
+from dregutil.store.queue_tables import QUEUE, update_queue
+from dregutil.store.workers import WORKERS
 
 __all__ = ["NEWEST", "check_version", "migrate", "version"]
 
@@ -113,6 +115,7 @@ CREATE TABLE IF NOT EXISTS migration (
 _STEPS: tuple[tuple[str, str | Callable[[Database], str]], ...] = (
     ("runs, leases, plans and approvals", _RUNS),
     ("what a team knows", facts),
+    ("schedules, workers and their queue", WORKERS + QUEUE),
 )
 NEWEST = len(_STEPS)
 
@@ -164,6 +167,8 @@ def migrate(database: Database) -> tuple[int, int]:
                 "INSERT INTO migration (number, name, at) VALUES (:number, :name, {now})",
                 {"number": number, "name": name},
             )
+        if database.is_postgresql:
+            update_queue(transaction)
         return before, NEWEST
 
 

@@ -141,3 +141,6 @@ class _PostgresTransaction:
                 copy.write_row(row)
         self._cursor.execute(put_sql(table, keys, columns, f"{chosen} incoming"))
         self._cursor.execute("DROP TABLE incoming")
+
+    def script(self, text: str) -> None:
+        self._cursor.execute(text.encode())  # without values a percent sign is one

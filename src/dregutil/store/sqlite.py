@@ -89,6 +89,10 @@ class _SqliteTransaction:
     def each(self, sql: str, values: Mapping[str, object] | None = None) -> Iterator[Row]:
         return iter(self._connection.execute(_in_dialect(sql), values or {}))
 
+    def script(self, text: str) -> None:
+        for statement in text.split(";\n"):
+            self._connection.execute(statement)
+
     def put(self, table: str, keys: Sequence[str], columns: Sequence[str], rows: Iterable[Row]) -> None:
         marks = ", ".join("?" * len(columns))
         self._connection.executemany(put_sql(table, keys, columns, f"VALUES ({marks})"), rows)
