@@ -22,6 +22,7 @@ from typing import Any
 
 from dregutil.errors import JournalError
 from dregutil.files import create_private, file_of, make_private_folder
+from dregutil.inventory.shared import SharedFiles
 from dregutil.inventory.tag_history_tables import (
     FORMER_LENGTH,
     VERSION,
@@ -41,6 +42,7 @@ _ADVICE = (
     "and the records begin again, with every tag younger than min_age"
 )
 _FREE_SPACE = "free space on its file system; the records are unchanged"
+_LONGEST_CRAWL = 24 * 3600  # seconds
 _NO_SPACE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # a file that may not grow is an I/O error to SQLite
 
 
@@ -71,9 +73,16 @@ class Missing:
 class TagHistory:
     """The tag history of one registry. Every method raises JournalError if its file cannot be used."""
 
-    def __init__(self, state: Path, registry: str) -> None:
-        """`state` is the state folder, `registry` the registry's identity."""
+    def __init__(self, state: Path, registry: str, shared: SharedFiles | None = None) -> None:
+        """`state` is the state folder, `registry` the registry's identity. With `shared` the file is this machine's
+        copy of what all machines have."""
         self.path = file_of(state / "sightings", registry_spellings(registry), ".sqlite")
+        self._shared = None if shared is None else shared.file("sightings", self.path)
+
+    def bring(self) -> None:
+        """Bring the copy of a shared history up to date. What is recorded later is added to the newest one anyway."""
+        if self._shared is not None:
+            self._shared.bring()
 
     def of(self, repository: Repository, tags: Mapping[Tag, Digest]) -> Mapping[Tag, Sighting]:
         """What is known of those of `tags` that are still on the digest that was recorded."""
@@ -145,6 +154,9 @@ class TagHistory:
     def create(self) -> None:
         """Make the file, empty: the history begins with the first complete crawl. Raises JournalError."""
         self._make_file()
+        if self._shared is not None:
+            with self._writing():
+                pass  # for all machines
 
     def untagged(self, repository: Repository) -> Mapping[Digest, datetime]:
         """The digests that lost their last tag in a repository, each with the crawl that first found it so.
@@ -161,7 +173,7 @@ class TagHistory:
 
     def forget_untagged(self, repository: Repository, digests: Iterable[Digest]) -> None:
         """Forget digests that are no longer there."""
-        with self._open() as database:
+        with self._writing() as database:
             database.executemany(
                 "DELETE FROM untagged WHERE digest = ? AND repository = (SELECT id FROM repository WHERE name = ?)",
                 [(digest.key, repository) for digest in digests],
@@ -184,21 +196,44 @@ class TagHistory:
         well. `lost`: there was a history, or a newer one, that is not here.
         """
         self._make_file()
-        with self._open() as database:
-            database.execute("BEGIN IMMEDIATE")
+        with self._writing() as database:
             first = not has_begun(database)
             if first and unread:
-                database.execute("ROLLBACK")
                 return
             lay_out(database, int(now.timestamp()), first=first)
-            crawl = Crawl(int((began or now).timestamp()), int(now.timestamp()), first)
+            began_at = int((began or now).timestamp())
+            crawl = Crawl(began_at, int(now.timestamp()), first, self._is_overtaken(database, began_at))
             write_crawl(database, inventory, crawl, {*unread, *unasked})
             if not unread:
                 (whole,) = database.execute("SELECT whole FROM state").fetchone()
                 database.execute("UPDATE state SET whole = ?", (crawl.stamp(whole),))
-            database.execute("UPDATE state SET last = ?", (crawl.ended,))
+            # Clocks of machines differ; a mark of another one must not be later than this.
+            (last,) = database.execute("SELECT last FROM state").fetchone()
+            newest = crawl.ended if self._shared is None else max(crawl.ended, last or 0)
+            database.execute("UPDATE state SET last = ?", (newest,))
             if lost:
                 database.execute("UPDATE state SET lost = ?", (crawl.ended,))
+
+    def _is_overtaken(self, database: sqlite3.Connection, began: int) -> bool:
+        """Whether another machine recorded a crawl since this one `began`. A clock that is far off does not count."""
+        (last,) = database.execute("SELECT last FROM state").fetchone()
+        return self._shared is not None and last is not None and 0 <= last - began < _LONGEST_CRAWL
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction; with a shared history, on that of all machines."""
+        with self._open() as database:
+            if self._shared is not None:
+                with self._shared.writing(database):
+                    yield database
+                return
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
             database.execute("COMMIT")
 
     def _make_file(self) -> None:

@@ -27,11 +27,13 @@ _FORGET_EMPTY = (
 
 @dataclass(frozen=True, slots=True)
 class Crawl:
-    """When a crawl began and ended, in seconds. `first`: the history begins with it."""
+    """When a crawl began and ended, in seconds. `first`: the history begins with it; `overtaken`: another machine
+    recorded one since this one began, and what that one found new is newer."""
 
     began: int
     ended: int
     first: bool
+    overtaken: bool = False
 
     def after(self, former: int | None) -> int | None:
         """The moment of the crawl before; None if it is not known, or the clock was set back since."""
@@ -103,6 +105,7 @@ class _RepositoryRows:
     def write(self, read: int | None, tags: Mapping[Tag, Digest]) -> None:
         """Record the tags that the crawl found; the crawl before read the repository at `read`."""
         before = _before(self._database, self._number)
+        tags = self._newest(tags) if self._crawl.overtaken else tags
         self._database.execute("UPDATE repository SET read = ? WHERE id = ?", (self._crawl.stamp(read), self._number))
         if before == _keys(tags):
             return
@@ -112,6 +115,21 @@ class _RepositoryRows:
         self._write_changed(before, tags, returned, None if self._crawl.first else self._crawl.after(read))
         self._complete_digests(before, tags)
         self._write_untagged(before, tags)
+
+    def _newest(self, tags: Mapping[Tag, Digest]) -> Mapping[Tag, Digest]:
+        """The tags that the crawl found, but as a crawl that overtook it recorded them, where it did."""
+        changed, gone = (
+            self._database.execute(
+                f"SELECT name, digest FROM {table} WHERE repository = ? AND since >= ? AND length(digest) > ?",  # noqa: S608
+                (self._number, self._crawl.began, FORMER_LENGTH),
+            ).fetchall()
+            for table in ("tag", "missing")
+        )
+        if not changed and not gone:
+            return tags
+        taken = set(gone)
+        known = {**tags, **{Tag(name): Digest.of_key(key) for name, key in changed}}
+        return {tag: digest for tag, digest in known.items() if (tag, digest.key) not in taken}
 
     def _returned(self, came: Collection[Tag], tags: Mapping[Tag, Digest]) -> Mapping[Tag, tuple[int | None, ...]]:
         """Of the tags that came, those that were missing and are on their former digest: since when they were known."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["SharedDocument", "SharedDocuments"]
+from dregutil.inventory.shared import SharedFiles
+
+__all__ = ["SharedDocument", "SharedDocuments", "SharedRecords"]
 
 
 class SharedDocument(Protocol):
@@ -32,3 +34,7 @@ class SharedDocuments(Protocol):
 
     def names(self, beginning: str) -> list[str]:
         """The names of the files that were written, those that begin so. Raises JournalError."""
+
+
+class SharedRecords(SharedDocuments, SharedFiles, Protocol):
+    """All that is shared of one registry."""

@@ -17,6 +17,7 @@ from dregutil.inventory.crawl_result import CrawlResult
 from dregutil.inventory.tag_history import Missing, TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.crawl_mark import CrawlMark
+from dregutil.journal.shared import SharedRecords
 from dregutil.oci.names import Digest, Repository, Tag
 
 if TYPE_CHECKING:
@@ -42,14 +43,22 @@ class CrawlNote:
 class TagRecords:
     """Those of one registry, by its identity."""
 
-    def __init__(self, state: Path, registry: str) -> None:
-        self.history = TagHistory(state, registry)
+    def __init__(
+        self, state: Path, registry: str, shared: SharedRecords | None = None, runs: RunStore | None = None
+    ) -> None:
+        """`shared`: all machines have the same records, of which the state folder has a copy; `runs` are then the
+        records of runs on all of them."""
+        self.history = TagHistory(state, registry, shared)
         self._state = state
         self._registry = registry
+        self._shared = shared
+        self._all_runs = runs
 
     @cached_property
     def _runs(self) -> RunStore | None:
         """The records of runs; None without any, and then what reads them need not be imported."""
+        if self._all_runs is not None:
+            return self._all_runs
         try:
             (self._state / "runs").lstat()
         except FileNotFoundError:
@@ -135,7 +144,7 @@ class TagRecords:
 
     @property
     def _mark(self) -> CrawlMark:
-        return CrawlMark(self._state, self._registry)
+        return CrawlMark(self._state, self._registry, self._shared)
 
     def _write_mark(self, now: datetime) -> str:
         try:

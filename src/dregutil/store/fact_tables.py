@@ -64,23 +64,15 @@ CREATE TABLE content (
     deflated {bytes} NOT NULL,
     at DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (digest)
-)BY_DIGEST;
+);
 """
 
 
 def facts(database: Database) -> str:
-    """The statements that make these tables; PostgreSQL keeps tags and contents in 16 parts each."""
-    by_repository, by_digest = (
-        (" PARTITION BY HASH (registry, repository)", " PARTITION BY HASH (digest)")
-        if database.is_postgresql
-        else ("", "")
+    """The statements that make these tables; PostgreSQL keeps the tags in 16 parts."""
+    if not database.is_postgresql:
+        return _FACTS.replace("BY_REPOSITORY", "")
+    return _FACTS.replace("BY_REPOSITORY", " PARTITION BY HASH (registry, repository)") + "".join(
+        f"CREATE TABLE tag_{part} PARTITION OF tag FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {part});\n"
+        for part in range(PARTITIONS)
     )
-    text = _FACTS.replace("BY_REPOSITORY", by_repository).replace("BY_DIGEST", by_digest)
-    if database.is_postgresql:
-        text += "".join(
-            f"CREATE TABLE {table}_{part} PARTITION OF {table}"
-            f" FOR VALUES WITH (MODULUS {PARTITIONS}, REMAINDER {part});\n"
-            for table in ("tag", "content")
-            for part in range(PARTITIONS)
-        )
-    return text

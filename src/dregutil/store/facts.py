@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from dregutil.oci.names import registry_key
 from dregutil.store.database import Database
 from dregutil.store.documents import StoredDocument
+from dregutil.store.mirrored import MirroredFile
 
 __all__ = ["SharedFacts"]
 
@@ -20,6 +23,10 @@ class SharedFacts:
     def document(self, name: str) -> StoredDocument:
         """A small file of the registry, by its name."""
         return StoredDocument(self._database, self._key, name)
+
+    def file(self, name: str, path: Path) -> MirroredFile:
+        """A database of the registry, by its name, with this machine's copy at `path`."""
+        return MirroredFile(self._database, self._key, name, path)
 
     def names(self, beginning: str) -> list[str]:
         """The names of the small files that were written, those that begin so."""

@@ -1,0 +1,186 @@
+"""A SQLite file of which every machine has a copy: its rows are in the store, each with the version that changed it.
+
+A change is made in a copy that is up to date, while nobody else changes the file. What it changed is found by triggers,
+and written to the store; the store commits first, so that a copy never has what the store has not. A copy knows up to
+which version it has the rows, and takes those that came later. A copy with other tables than the store's, or with a
+version that the store does not have (it was restored from an older one), is made again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dregutil.errors import ConflictError, JournalError, StoreError
+from dregutil.files import create_private, make_private_folder
+from dregutil.store.copied import (
+    Layout,
+    apply_rows,
+    changed_rows,
+    every_row,
+    known_version,
+    make_again,
+    note_version,
+    unwatch,
+    watch,
+)
+from dregutil.store.database import Database, Transaction
+
+__all__ = ["MirroredFile"]
+
+_KEPT = 10_000  # versions for which deleted rows are kept; a copy that is older is made again
+_TRIES = 20  # to get a number, beside other files that begin
+_BUSY = 60.0  # seconds to wait for another process that writes to the copy
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The newest state of a file in the store: its number, version and tables. Deleted rows up to version `forgotten`
+    are no longer known."""
+
+    number: int
+    version: int
+    forgotten: int
+    layout: str
+
+
+class MirroredFile:
+    """One file of a registry. Every method raises StoreError if the store cannot be used, JournalError if the copy
+    cannot."""
+
+    def __init__(self, database: Database, registry: str, name: str, path: Path) -> None:
+        """`registry` is its key, `name` that of the file, `path` this machine's copy."""
+        self.path = path
+        self._database = database
+        self._values: dict[str, object] = {"registry": registry, "name": name}
+
+    def bring(self) -> None:
+        """Bring this machine's copy up to date. Where nobody has written anything yet, there is no file."""
+        with self._database.transaction(durable=False) as transaction:
+            head = self._head(transaction)
+        if head is None:
+            self.path.unlink(missing_ok=True)
+            return
+        with self._opened() as copy:
+            if known_version(copy) == head.version:
+                return
+            with self._database.transaction(durable=False) as transaction:
+                copy.execute("BEGIN IMMEDIATE")
+                newest = self._head(transaction)
+                if newest is not None:
+                    self._catch_up(transaction, copy, newest)
+                copy.execute("COMMIT")
+
+    @contextmanager
+    def writing(self, copy: sqlite3.Connection) -> Iterator[None]:
+        """A transaction on the file of all machines. `copy` is open, and not in a transaction."""
+        self._make_known()
+        try:
+            with self._database.transaction() as transaction:
+                head = self._locked(transaction)
+                copy.execute("BEGIN IMMEDIATE")
+                self._catch_up(transaction, copy, head)
+                before = Layout.of(copy)
+                watch(copy, before)
+                yield
+                version = self._publish(transaction, copy, head, before)
+                unwatch(copy)
+                note_version(copy, version)
+            copy.execute("COMMIT")
+        except BaseException:
+            if copy.in_transaction:
+                copy.execute("ROLLBACK")
+            raise
+
+    def _publish(self, transaction: Transaction, copy: sqlite3.Connection, head: _Head, before: Layout) -> int:
+        """Write what was changed to the store; returns the version of the file now."""
+        after, version = Layout.of(copy), head.version + 1
+        rows = changed_rows(copy, before) if after == before else [*changed_rows(copy, before), *every_row(copy, after)]
+        if not rows and head.version:
+            return head.version
+        newest = {(part, key): body for part, key, body in rows}
+        transaction.put(
+            "shared_row",
+            ("file", "part", "key"),
+            ("file", "part", "key", "version", "body"),
+            ((head.number, part, key, version, body) for (part, key), body in newest.items()),
+        )
+        transaction.execute(
+            "UPDATE shared_file SET version = :version, layout = :layout WHERE id = :number",
+            {"version": version, "layout": after.text, "number": head.number},
+        )
+        if not version % _KEPT:
+            self._forget(transaction, head.number, version - _KEPT)
+        return version
+
+    def _forget(self, transaction: Transaction, number: int, until: int) -> None:
+        values = {"number": number, "until": until}
+        transaction.execute(
+            "DELETE FROM shared_row WHERE file = :number AND body IS NULL AND version <= :until", values
+        )
+        transaction.execute("UPDATE shared_file SET forgotten = :until WHERE id = :number", values)
+
+    def _catch_up(self, transaction: Transaction, copy: sqlite3.Connection, head: _Head) -> None:
+        """Take what the copy does not have, within its transaction."""
+        known = known_version(copy)
+        if known == head.version:
+            return
+        layout = Layout.parse(head.layout)
+        if known < head.forgotten or known > head.version or Layout.of(copy) != layout:
+            make_again(copy, layout)
+            known = 0
+        rows = transaction.each(
+            "SELECT part, key, body FROM shared_row WHERE file = :number AND version > :known",
+            {"number": head.number, "known": known},
+        )
+        apply_rows(copy, layout, ((str(part), bytes(key), body) for part, key, body in rows))
+        note_version(copy, head.version)
+
+    def _head(self, transaction: Transaction) -> _Head | None:
+        """None if nobody has written the file."""
+        rows = transaction.rows(
+            "SELECT id, version, forgotten, layout FROM shared_file"
+            " WHERE registry = :registry AND name = :name AND version > 0",
+            self._values,
+        )
+        return _Head(*rows[0]) if rows else None
+
+    def _make_known(self) -> None:
+        """Give the file a number."""
+        for _ in range(_TRIES):
+            with suppress(ConflictError), self._database.transaction() as transaction:
+                if not transaction.rows(
+                    "SELECT 1 FROM shared_file WHERE registry = :registry AND name = :name", self._values
+                ):
+                    transaction.execute(
+                        "INSERT INTO shared_file (id, registry, name)"
+                        " SELECT coalesce(max(id), 0) + 1, :registry, :name FROM shared_file",
+                        self._values,
+                    )
+                return
+        raise StoreError(f"{self._values['name']} did not get a number in the store")
+
+    def _locked(self, transaction: Transaction) -> _Head:
+        """The newest state; nobody else changes it until the transaction ends."""
+        rows = transaction.rows(
+            "UPDATE shared_file SET version = version WHERE registry = :registry AND name = :name"
+            " RETURNING id, version, forgotten, layout",
+            self._values,
+        )
+        return _Head(*rows[0])
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        try:
+            make_private_folder(self.path.parent)
+            create_private(self.path)
+            with closing(sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)) as copy:
+                yield copy
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(
+                f"the copy {self.path} of what the store has cannot be used: {error}",
+                advice="remove it: it is made again from the store",
+            ) from error
