@@ -37,6 +37,7 @@ def connect(app: Any) -> None:
     """Of a Sphinx application."""
     app.connect("source-read", _read)
     app.connect("autodoc-process-docstring", _docstring)
+    app.connect("autodoc-process-signature", _signature)
     app.connect("html-page-context", _for_everybody, priority=900)  # after Furo's
     app.connect("build-finished", _finish)
 
@@ -169,6 +170,18 @@ def _prose(part: str) -> str:
         else:
             pieces[place] = f"``{piece}``"
     return "".join(pieces)
+
+
+def _signature(
+    _app: object, _what: str, _name: str, _object: object, _options: object, arguments: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    return readable(arguments) if arguments else arguments, returns
+
+
+def readable(arguments: str) -> str:
+    """The arguments of a signature as Python: a default that has no literal is `...`, a name has no module."""
+    text = re.sub(r"<(\w+\.\w+): [^<>]*>", r"\1", arguments)
+    return re.sub(r"~(?:\w+\.)*", "", re.sub(r"<[^<>]*>", "...", text))
 
 
 def _for_everybody(_app: object, _page: str, _template: str, context: dict[str, Any], _tree: object) -> None:

@@ -136,6 +136,11 @@ def test_a_docstring_becomes_what_sphinx_reads() -> None:
     )
 
 
+def test_a_signature_is_python() -> None:
+    given = "(steps: tuple[~dregutil.plan.model.Step, ...] = <factory>, by: Collector = <Collector.DEFAULT: 'default'>)"
+    assert site_pages.readable(given) == "(steps: tuple[Step, ...] = ..., by: Collector = Collector.DEFAULT)"
+
+
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with browser(tmp_path_factory.mktemp("chromium")) as found:
@@ -152,12 +157,9 @@ def test_axe_finds_nothing_and_nothing_sticks_out(chromium: Browser, site: Path,
     seen: list[str] = []
     shown.on("request", lambda one: None if one.url.startswith("file:") else seen.append(one.url))
     shown.on("pageerror", lambda error: seen.append(str(error)))
-    for name in (
-        "docs/architecture",
-        "docs/registries",
-        *(["docs/api"] if width < 1000 and not dark else []),
-    ):  # a large one
+    for name in ("docs/architecture", "docs/registries", "docs/api"):
         shown.goto(f"file://{site / name}.html")
+        shown.evaluate("[...document.querySelectorAll('dl.py')].slice(40).forEach(one => one.remove())")  # all alike
         assert violations(shown) == [], name
         assert overflow(shown) <= 0, name
     context.close()
