@@ -27,42 +27,58 @@ from image.rootfs import debian_layer, without_shells
 from image.tree import Tree
 from image.wheels import PROJECT, Wheel
 
-__all__ = ["build", "main", "new_wheel"]
+__all__ = ["CACHE", "Builder", "main", "new_wheel"]
 
 CACHE = PROJECT / ".cache" / "image"
 _PROGRAMS = ("dregutil",)
+_SAME_TIME = 315532800  # of the layers of packages: 1980. With the commit's time each release would bring them anew.
 
 
-def build(architectures: Sequence[str], given: Inputs, own: Wheel, locks: Path, cache: Path, tag: str) -> oci.Layout:
-    """The image for these architectures; `given` without its packages and wheels, which the lock files name.
+class Builder:
+    """What all versions of the image have in common, made once: the layers of Debian's packages and of the wheels."""
 
-    `own` is dregutil's wheel, which the lock files do not name. Raises BuildError.
-    """
-    if not HOST:
-        raise BuildError("the image's Python runs neither on this machine nor in it: build on amd64 or arm64")
-    labels = _labels(given)
-    images, referrers, blobs, inputs = {}, [], [], []
-    with tempfile.TemporaryDirectory(prefix="dregutil-image-") as folder:
+    def __init__(self, architectures: Sequence[str], locks: Path, cache: Path, folder: Path) -> None:
+        """`folder` is for temporary files, and is there as long as images are built. Raises BuildError."""
+        if not HOST:
+            raise BuildError("modules are compiled with the image's own Python: build on amd64 or arm64")
+        self._locks = locks
         systems = {one: _system(one, locks, cache) for one in {*architectures, HOST}}
-        compiler = Compiler(systems[HOST], Path(folder) / "python")
-        for architecture in architectures:
-            found = wheels.fetch(lock.wheels_of(locks), architecture, cache)
-            layers = _layers(systems[architecture], found, own, compiler, given.epoch)
-            image, needed = oci.image(architecture, layers, given.epoch, labels)
-            images[architecture] = image
+        self._compiler = Compiler(systems[HOST], folder / "python")
+        self._wheels = {one: wheels.fetch(lock.wheels_of(locks), one, cache) for one in architectures}
+        self._layers = {one: self._common(systems[one], self._wheels[one]) for one in architectures}
+
+    def build(self, given: Inputs, own: Wheel, tag: str) -> oci.Layout:
+        """An image; `own` is dregutil's wheel, and `given` comes without packages and wheels. Raises BuildError."""
+        layer = self._layer(wheels.install(own, _PROGRAMS), given.epoch, f"dregutil {own.version}")
+        labels, images, inputs = _labels(given), {}, []
+        referrers: list[tuple[oci.Blob, oci.Blob]] = []
+        blobs: list[oci.Blob] = []
+        for one, common in self._layers.items():
+            images[one], needed = oci.image(one, [*common, layer], given.epoch, labels)
+            packages, found = lock.packages(self._locks, one), (*self._wheels[one], own)
+            inputs.append(replace(given, packages=packages, wheels=found))
+            said = (sbom(images[one], one, inputs[-1]), provenance(images[one], (one,), inputs[-1]))
+            referrers += [_attach(images[one], statement, given.epoch, blobs) for statement in said]
             blobs += needed
-            used = replace(given, packages=lock.packages(locks, architecture), wheels=(*found, own))
-            inputs.append(used)
-            said = (sbom(image, architecture, used), provenance(image, (architecture,), used))
-            referrers += [_attach(image, one, given.epoch, blobs) for one in said]
-    index = oci.index([images[one] for one in architectures], labels)
-    every = replace(
-        given,
-        packages=sorted({one for used in inputs for one in used.packages}, key=lambda one: one.purl),
-        wheels=sorted({one for used in inputs for one in used.wheels}, key=lambda one: (one.purl, one.sha256)),
-    )
-    referrers.append(_attach(index, provenance(index, architectures, every), given.epoch, blobs))
-    return oci.Layout(tag, index, images, referrers, blobs)
+        index = oci.index(list(images.values()), labels)
+        statement = provenance(index, list(images), _together(given, inputs))
+        referrers.append(_attach(index, statement, given.epoch, blobs))
+        return oci.Layout(tag, index, images, referrers, blobs)
+
+    def _common(self, system: Tree, found: Sequence[Wheel]) -> list[oci.Layer]:
+        libraries = Tree()
+        for wheel in found:
+            libraries.add(wheels.install(wheel))
+        return [
+            self._layer(system, _SAME_TIME, "Debian's packages: Python, OpenSSL, SQLite, certificates"),
+            self._layer(libraries, _SAME_TIME, "the wheels that dregutil needs"),
+        ]
+
+    def _layer(self, tree: Tree, epoch: int, made_by: str) -> oci.Layer:
+        without_shells(tree)
+        whole = Tree(tree.entries)
+        whole.add(self._compiler.compile(tree))
+        return oci.layer(whole, epoch, made_by)
 
 
 def new_wheel(folder: Path, epoch: int) -> Path:
@@ -98,7 +114,8 @@ def _build(options: argparse.Namespace) -> None:
     architectures = [one for one in ARCHITECTURES if one in (options.arch or ARCHITECTURES)]
     with tempfile.TemporaryDirectory(prefix="dregutil-wheel-") as folder:
         own = wheels.wheel_of(options.wheel or new_wheel(Path(folder), options.epoch))
-    layout = build(architectures, given, own, options.locks, options.cache, options.tag or version)
+        builder = Builder(architectures, options.locks, options.cache, Path(folder))
+        layout = builder.build(given, own, options.tag or version)
     if options.output:
         layout.write(options.output)
     if options.archive:
@@ -114,28 +131,21 @@ def _system(architecture: str, locks: Path, cache: Path) -> Tree:
     return debian_layer({one: debian.contents(one, cache) for one in packages})
 
 
-def _layers(system: Tree, found: Sequence[Wheel], own: Wheel, compiler: Compiler, epoch: int) -> list[oci.Layer]:
-    libraries = Tree()
-    for wheel in found:
-        libraries.add(wheels.install(wheel))
-    parts = (
-        (system, "Debian's packages: Python, OpenSSL, SQLite, certificates"),
-        (libraries, "the wheels that dregutil needs"),
-        (wheels.install(own, _PROGRAMS), f"dregutil {own.version}"),
-    )
-    layers = []
-    for tree, made_by in parts:
-        without_shells(tree)
-        whole = Tree(tree.entries)
-        whole.add(compiler.compile(tree))
-        layers.append(oci.layer(whole, epoch, made_by))
-    return layers
-
-
 def _attach(subject: oci.Blob, said: oci.Blob, epoch: int, blobs: list[oci.Blob]) -> tuple[oci.Blob, oci.Blob]:
     manifest, needed = oci.referrer(subject, said, epoch, {})
     blobs += needed
     return manifest, subject
+
+
+def _together(given: Inputs, inputs: Sequence[Inputs]) -> Inputs:
+    """The packages and wheels of all architectures, each once."""
+    packages = {one for used in inputs for one in used.packages}
+    found = {one for used in inputs for one in used.wheels}
+    return replace(
+        given,
+        packages=sorted(packages, key=lambda one: (one.purl, one.sha256)),
+        wheels=sorted(found, key=lambda one: (one.purl, one.sha256)),
+    )
 
 
 def _labels(given: Inputs) -> dict[str, str]:

@@ -24,7 +24,16 @@ DISTRIBUTION = "debian-12"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MIRROR = "http://deb.debian.org"  # as signed indexes and hashes are checked, not the connection
 _SUITES = (("debian", "bookworm"), ("debian", "bookworm-updates"), ("debian-security", "bookworm-security"))
-_WANTED = ("python3.11-minimal", "libpython3.11-stdlib", "ca-certificates", "tzdata", "media-types", "base-files")
+# libstdc++6 is for wheels.
+_WANTED = (
+    "python3.11-minimal",
+    "libpython3.11-stdlib",
+    "ca-certificates",
+    "tzdata",
+    "media-types",
+    "base-files",
+    "libstdc++6",
+)
 
 # What these depend on, and the image goes without: programs that set packages up, and libraries of Python modules that
 # `rootfs` leaves out (curses, readline, dbm, nis). To apt, one package that is installed already provides them all.

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     user, password = (os.environ.get(one) for one in ("REGISTRY_USER", "REGISTRY_PASSWORD"))
     login: dict[str, Any] = {"user": user, "password": password, "credential_source": "environment"} if user else {}
     chosen = ConnectOptions(insecure=options.insecure, timeout=_SECONDS, **login)
+    warnings.filterwarnings("ignore", "Sending a large body", ResourceWarning)  # nothing else waits for the loop
     try:
         digest = asyncio.run(push(options.layout, registry, repository, tag, chosen))
     except (DregutilError, OSError, ValueError) as error:

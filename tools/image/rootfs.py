@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from image.debian import BuildError, DebianPackage, control
 from image.tree import Tree, directory, file, link
@@ -21,7 +22,7 @@ _UNUSED = re.compile(
     r"usr/share/(?!doc/[^/]+/copyright$|common-licenses/|ca-certificates/|zoneinfo/)"
     r"|usr/lib/[^/]+-linux-gnu/(gconv|perl)/|usr/(lib/)?lintian/|usr/sbin/|usr/bin/(?!python3\.11$)|etc/(?!mime\.types$|debian_version$"
     r"|os-release$|python3\.11/)|(root|home|var)/|usr/(games|include|src)/"
-    r"|usr/share/zoneinfo/(posix|right)/"
+    r"|usr/share/zoneinfo/(posix/|right/|localtime$)"
     rf"|{_LIBRARY}/(lib2to3|idlelib|tkinter|turtledemo|ensurepip|pydoc_data|curses|dbm|distutils|test)/|{_LIBRARY}/(turtle|nis)\.py$"
     rf"|{_LIBRARY}/lib-dynload/(_curses|_curses_panel|_dbm|_gdbm|_tkinter|readline|nis|_testcapi|_ctypes_test|_xxtestfuzz"
     r"|_testbuffer|_testimportmultiple|_testmultiphase|_testclinic|_testinternalcapi|xxlimited|xxlimited_35)\."
@@ -43,7 +44,7 @@ def debian_layer(packages: Mapping[DebianPackage, tuple[str, Tree]]) -> Tree:
     for package, (about, contents) in sorted(packages.items(), key=lambda one: one[0].name):
         for path, entry in contents.entries.items():
             if entry.kind != "directory" and not _is_unused(path):  # an empty folder serves nobody
-                tree[_merged(path)] = entry
+                tree[_merged(path)] = replace(entry, mode=0o644) if path.endswith(".py") else entry  # no programs
         tree[f"var/lib/dpkg/status.d/{package.name}"] = file(_status(about))
     tree.add(_own_files(tree))
     tree = tree.without(["usr/share/ca-certificates"])  # they are in one file now
