@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dregutil.pages.model import Report
-from dregutil.pages.parts import Part, Table, parts
+from dregutil.pages.model import Plan, Report
+from dregutil.pages.parts import Part, Table, parts, plan_of
 from dregutil.report.markup import markdown_table, markdown_text
 
-__all__ = ["markdown"]
+__all__ = ["markdown", "plan_markdown"]
 
 _MOST_IMAGES = 5
 
@@ -16,6 +16,11 @@ _MOST_IMAGES = 5
 def markdown(report: Report) -> str:
     """The whole text."""
     return "\n".join(_lines(report)) + "\n"
+
+
+def plan_markdown(plan: Plan) -> str:
+    """A plan alone, as in the text of a report."""
+    return "\n".join(_part(plan_of(plan, _MOST_IMAGES))).lstrip("\n") + "\n"
 
 
 def _lines(report: Report) -> Iterator[str]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from dregutil.pages.model import Change, Node, Plan, PlanImage, PlanRow, Report, Week
 from dregutil.report.units import age_text, plural, size_text
 
-__all__ = ["Part", "Table", "parts"]
+__all__ = ["Part", "Table", "parts", "plan_of"]
 
 _WHEN = "%Y-%m-%d %H:%M UTC"
 
@@ -41,7 +41,7 @@ def parts(report: Report, *, most_images: int | None = None) -> Iterator[Part]:
     yield Part("week", "This week", tables=(_week(report.week, report.made), *_lists(report.week)))
     yield _space(report)
     if report.plan is not None:
-        yield _plan(report.plan, most_images)
+        yield plan_of(report.plan, most_images)
     yield _health(report)
 
 
@@ -147,7 +147,8 @@ def _space_row(name: str, node: Node) -> tuple[str, ...]:
     return name, f"{node.tags:,}", size_text(node.frees), size_text(node.shared), size_text(node.reaches)
 
 
-def _plan(plan: Plan, most: int | None) -> Part:
+def plan_of(plan: Plan, most: int | None) -> Part:
+    """The part about a plan, with at most `most` images named in a row; None: all."""
     lines = [*_plan_lines(plan)]
     tables = [*_changes(plan), *_groups(plan, most)]
     return Part("plan", "The next cleanup" if plan.kind == "policy" else "The plan", tuple(lines), tuple(tables))
