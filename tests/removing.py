@@ -137,7 +137,7 @@ class Removing:
     async def resume(self, *, kill_after: int | None = None) -> RunResult | None:
         """Resume the newest run."""
         record = self.record()
-        return await self._run(record.plan, self.store.journal(record), record, Killer(kill_after), None)
+        return await self._run(record.plan, Journal(record.folder), record, Killer(kill_after), None)
 
     async def undo(
         self, *, kill_after: int | None = None, between: Callable[[], object] = lambda: None

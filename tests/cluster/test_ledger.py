@@ -10,7 +10,7 @@ import pytest
 
 from dregutil.errors import LeaseLostError, StoreError
 from dregutil.store.database import Database
-from dregutil.store.ledger import Entry, Fence, Ledger, Taken
+from dregutil.store.ledger import Entry, Fence, Ledger, NewRun, Taken, holder_of
 from dregutil.store.migrations import NEWEST, migrate, version
 
 KEY = "registry.example.com"
@@ -39,8 +39,20 @@ def over(ledger: Ledger, fence: Fence) -> None:
 def begun(ledger: Ledger, *repositories: str, run: str = "run-1") -> str:
     header = Entry("run", b"header")
     steps = [step(name, number) for number, name in enumerate(repositories, 1)]
-    ledger.begin(run, KEY, "", "", [header, *steps], None)
+    ledger.begin(NewRun(run, KEY), lambda _: [header, *steps])
     return run
+
+
+def whole(ledger: Ledger, holder: str = "setup") -> Fence:
+    return claimed(ledger.claim_registry(KEY, KEY, holder, limit=0)).fence
+
+
+def take(ledger: Ledger, repository: str, holder: str, *, limit: float = 10) -> Taken | None:
+    """Claim one repository, by a run that is about it alone."""
+    run = f"only {repository}"
+    if run not in ledger.runs():
+        begun(ledger, repository, run=run)
+    return ledger.claim_next(run, whole(ledger), holder, limit=limit)
 
 
 def claimed(found: Taken | None) -> Taken:
@@ -68,36 +80,36 @@ def test_a_store_of_a_newer_version_is_left_alone(database: Database) -> None:
 
 
 def test_a_repository_has_one_holder(ledger: Ledger) -> None:
-    first = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=10))
-    assert ledger.claim_repository(KEY, "shop/web", "b", limit=10) is None
-    assert ledger.claim_repository(KEY, "shop/web", "a", limit=10) is None, "not even the same process twice"
-    assert claimed(ledger.claim_repository(KEY, "shop/api", "b", limit=10)).fence.number == 1
+    first = claimed(take(ledger, "shop/web", "a"))
+    assert take(ledger, "shop/web", "b") is None
+    assert take(ledger, "shop/web", "a") is None, "not even the same process twice"
+    assert claimed(take(ledger, "shop/api", "b")).fence.number == 1
     ledger.release(first.fence, settled=True)
-    assert claimed(ledger.claim_repository(KEY, "shop/web", "b", limit=10)).fence.number == 2
+    assert claimed(take(ledger, "shop/web", "b")).fence.number == 2
 
 
 def test_one_that_comes_after_a_released_lease_does_not_wait(ledger: Ledger) -> None:
-    first = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=500))
+    first = claimed(take(ledger, "shop/web", "a", limit=500))
     ledger.release(first.fence, settled=True)
-    assert claimed(ledger.claim_repository(KEY, "shop/web", "b", limit=10)).wait == 0
+    assert claimed(take(ledger, "shop/web", "b")).wait == 0
 
 
 def test_one_that_comes_after_a_lost_lease_waits_for_what_its_holder_sent(ledger: Ledger) -> None:
-    first = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=500))
+    first = claimed(take(ledger, "shop/web", "a", limit=500))
     ledger.release(first.fence, settled=False)
     over(ledger, first.fence)
-    second = claimed(ledger.claim_repository(KEY, "shop/web", "b", limit=10))
+    second = claimed(take(ledger, "shop/web", "b"))
     assert 490 < second.wait < 500
     over(ledger, second.fence)
-    assert 490 < claimed(ledger.claim_repository(KEY, "shop/web", "c", limit=10)).wait < 500, "the longest one counts"
+    assert 490 < claimed(take(ledger, "shop/web", "c")).wait < 500, "the longest one counts"
 
 
 def test_nothing_is_recorded_under_a_fence_that_another_has_passed(ledger: Ledger) -> None:
     run = begun(ledger, "shop/web")
-    first = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=10)).fence
+    first = claimed(take(ledger, "shop/web", "a")).fence
     ledger.append(run, [intent("shop/web")], [first])
     over(ledger, first)
-    second = claimed(ledger.claim_repository(KEY, "shop/web", "b", limit=10)).fence
+    second = claimed(take(ledger, "shop/web", "b")).fence
     before = ledger.runs()[run]
     for entry in (intent("shop/web"), outcome("shop/web"), Entry("looked", b"looked", "shop/web")):
         with pytest.raises(LeaseLostError):
@@ -109,20 +121,52 @@ def test_nothing_is_recorded_under_a_fence_that_another_has_passed(ledger: Ledge
 
 def test_an_intent_needs_time_that_is_left_and_an_outcome_does_not(ledger: Ledger) -> None:
     run = begun(ledger, "shop/web")
-    fence = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=10)).fence
+    fence = claimed(take(ledger, "shop/web", "a")).fence
     ledger.append(run, [intent("shop/web")], [fence])
     over(ledger, fence)
     with pytest.raises(LeaseLostError):
         ledger.append(run, [intent("shop/web", 2)], [fence])
     ledger.append(run, [outcome("shop/web")], [fence])
-    assert ledger.renew([fence]) == [fence], "nobody has claimed it since"
-    ledger.append(run, [intent("shop/web", 2)], [fence])
+
+
+def test_a_lease_that_is_over_is_not_renewed_even_if_nobody_has_claimed_it(ledger: Ledger) -> None:
+    fence = claimed(take(ledger, "shop/web", "a")).fence
+    assert ledger.renew([fence]) == [fence]
+    over(ledger, fence)
+    assert ledger.renew([fence]) == [], "an undo may have locked the registry since"
+
+
+def test_nothing_is_claimed_without_the_lease_of_the_registry(ledger: Ledger) -> None:
+    run, lease = begun(ledger, "shop/web"), whole(ledger)
+    over(ledger, lease)
+    with pytest.raises(LeaseLostError):
+        ledger.claim_next(run, lease, "a", limit=10)
+    claimed(ledger.claim_registry(KEY, KEY, "an undo", limit=10))
+    with pytest.raises(LeaseLostError):
+        ledger.claim_next(run, lease, "a", limit=10)
+
+
+def test_the_lease_of_a_registry_becomes_that_of_the_run_that_begins(ledger: Ledger) -> None:
+    ledger.begin(NewRun("run-1", KEY), lambda _: [step("shop/web", 1)], whole(ledger))
+    assert ledger.claim_registry(KEY, KEY, "setup", limit=10) is None
+    joined = claimed(ledger.claim_registry(KEY, KEY, holder_of("run-1"), limit=10)).fence
+    assert claimed(ledger.claim_next("run-1", joined, "another process", limit=10)).fence.repository == "shop/web"
+
+
+def test_what_is_held_is_at_work_and_what_was_lost_until_its_requests_are_over(ledger: Ledger) -> None:
+    fence = claimed(take(ledger, "shop/web", "a", limit=500)).fence
+    over(ledger, fence)
+    [(name, holder, left)] = ledger.at_work(KEY)
+    assert (name, holder) == ("shop/web", "a")
+    assert 490 < left < 500
+    ledger.release(fence, settled=True)
+    assert ledger.at_work(KEY) == []
 
 
 def test_of_lines_that_are_refused_in_part_none_is_recorded(ledger: Ledger) -> None:
     run = begun(ledger, "shop/web", "shop/api")
-    mine = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=10)).fence
-    lost = claimed(ledger.claim_repository(KEY, "shop/api", "a", limit=10)).fence
+    mine = claimed(take(ledger, "shop/web", "a")).fence
+    lost = claimed(take(ledger, "shop/api", "a")).fence
     over(ledger, lost)
     with pytest.raises(LeaseLostError):
         ledger.append(run, [intent("shop/web"), intent("shop/api", 2)], [mine, lost])
@@ -131,10 +175,9 @@ def test_of_lines_that_are_refused_in_part_none_is_recorded(ledger: Ledger) -> N
 
 def test_the_lease_of_the_registry_is_not_enough_for_an_intent(ledger: Ledger) -> None:
     run = begun(ledger, "shop/web")
-    whole = Fence(KEY, "", 1, "setup")
     with pytest.raises(LeaseLostError):
-        ledger.append(run, [intent("shop/web")], [whole])
-    ledger.append(run, [Entry("restored", b"back", "shop/web")], [whole])
+        ledger.append(run, [intent("shop/web")], [whole(ledger)])
+    ledger.append(run, [Entry("restored", b"back", "shop/web")], [whole(ledger)])
 
 
 def test_a_registry_is_for_one_run(ledger: Ledger) -> None:
@@ -148,12 +191,12 @@ def test_a_registry_is_for_one_run(ledger: Ledger) -> None:
 def test_claims_are_distinct(ledger: Ledger) -> None:
     names = [f"team/{number:03d}" for number in range(60)]
     run = begun(ledger, *names)
-    ready = threading.Barrier(4)
+    ready, lease = threading.Barrier(4), whole(ledger)
 
     def claim(holder: str) -> list[str]:
         ready.wait()
         mine = []
-        while (found := ledger.claim_next(run, KEY, holder, limit=10)) is not None:
+        while (found := ledger.claim_next(run, lease, holder, limit=10)) is not None:
             mine.append(found.fence.repository)
         return mine
 
@@ -165,26 +208,27 @@ def test_claims_are_distinct(ledger: Ledger) -> None:
 def test_a_run_ends_when_no_repository_is_left(ledger: Ledger) -> None:
     run = begun(ledger, "shop/web", "shop/api")
     end = Entry("end", b"end")
-    fences = [claimed(ledger.claim_repository(KEY, name, "a", limit=10)).fence for name in ("shop/web", "shop/api")]
+    fences = [claimed(take(ledger, name, "a")).fence for name in ("shop/web", "shop/api")]
     ledger.append(run, [Entry("looked", b"looked", "shop/web")], fences)
-    assert not ledger.close(run, end, None)
+    assert not ledger.close(run, end)
     ledger.append(run, [Entry("looked", b"looked", "shop/api")], fences)
-    assert ledger.close(run, end, None)
-    assert ledger.close(run, end, None)
+    assert ledger.close(run, end)
+    assert ledger.close(run, end)
     assert [body for _, body in ledger.lines(run, 0)].count(b"end") == 1
 
 
 def test_runs_that_begin_at_once_have_numbers_of_their_own(ledger: Ledger) -> None:
     with ThreadPoolExecutor(4) as pool:
-        begin: Callable[[int], int] = lambda one: ledger.begin(f"r{one}", KEY, "", "", [], None)  # noqa: E731
+        begin: Callable[[int], int] = lambda one: ledger.begin(NewRun(f"r{one}", KEY), lambda _: [])  # noqa: E731
         assert sorted(pool.map(begin, range(12))) == list(range(1, 13))
 
 
 def test_a_run_that_sent_nothing_is_discarded_and_no_other(ledger: Ledger) -> None:
     begun(ledger, "shop/web", run="nothing")
     run = begun(ledger, "shop/web", run="something")
-    fence = claimed(ledger.claim_repository(KEY, "shop/web", "a", limit=10)).fence
+    fence = claimed(take(ledger, "shop/web", "a")).fence
     ledger.append(run, [intent("shop/web")], [fence])
     for name in ("nothing", "something"):
         ledger.discard(name)
-    assert list(ledger.runs()) == ["something"]
+    assert "something" in ledger.runs()
+    assert "nothing" not in ledger.runs()

@@ -24,6 +24,7 @@ from dregutil.inventory.tags import Inventory
 from dregutil.journal.record import RunRecord
 from dregutil.journal.removed import removed_by
 from dregutil.journal.store import RunStore
+from dregutil.journal.writer import Journal
 from dregutil.oci.names import Digest, Reference, Repository
 from dregutil.plan.file import decode_plan, encode_plan
 from dregutil.plan.model import Action, Plan, RemovalOptions
@@ -240,7 +241,7 @@ class Trust(RuleBasedStateMachine):
             return
         self._doom(record.plan)
         unnamed = {key for key in self.unnamed.pop(run, ()) if self._is_lost(*key)}
-        result = self.at_work.run(record.plan, self.store.journal(record), record, trouble)
+        result = self.at_work.run(record.plan, Journal(record.folder), record, trouble)
         self.world.count("a resumed run was killed" if result is None else "a run was resumed")
         if result is None:
             return

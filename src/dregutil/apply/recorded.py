@@ -18,8 +18,8 @@ from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
 from dregutil.journal.oci_layout import LaidOutRecorder
 from dregutil.journal.record import RunRecord
+from dregutil.journal.recording import LineWriter
 from dregutil.journal.store import RunStore
-from dregutil.journal.writer import Journal
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import RunResult
 from dregutil.registry.reader import Registry
@@ -80,6 +80,7 @@ async def apply_recorded(
             known=known,
             readings=readings,
             earlier=earlier,
+            claims=store.claims(plan, record.journal, earlier),
             on_outcome=counter.done,
             on_swept=counter.swept,
             on_put_back=counter.put_back,
@@ -96,7 +97,7 @@ async def apply_recorded(
 class _Record:
     """The record of a run, and whether nothing of the run is left to do."""
 
-    journal: Journal
+    journal: LineWriter
     recorder: LaidOutRecorder
     is_resumed: bool
     is_finished: bool = False

@@ -13,7 +13,7 @@ from dregutil.apply.last_look import LastLook
 from dregutil.apply.repair import bring_what_came_needs
 from dregutil.apply.resume import complete
 from dregutil.apply.run import Run, StopRepositoryError
-from dregutil.apply.steps import StepState
+from dregutil.apply.steps import Phase, StepState
 from dregutil.apply.sweep import restore_tags, sweep
 from dregutil.apply.work import Work
 from dregutil.errors import (
@@ -46,6 +46,11 @@ class RepositoryRun:
         self._run = run
         self._stopped = ""  # why nothing more is tried here
         self._tags_before = 0
+
+    @property
+    def has_unanswered(self) -> bool:
+        """Whether a DELETE was sent here that may still be carried out: its answer is not known."""
+        return any(state.phase in (Phase.SENT, Phase.UNKNOWN) or state.is_left_open for state in self.work.steps)
 
     async def run(self, intents: Sequence[Intent]) -> None:
         """Carry out the steps; `intents` are those of an earlier part of this run. Raises DregutilError."""

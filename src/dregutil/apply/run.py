@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from dregutil.apply.put_back import if_free, put_back_tags, put_back_unread
@@ -12,11 +11,11 @@ from dregutil.apply.untag.untagger import Untagger
 from dregutil.errors import DregutilError, JournalError, LoginError, OutcomeUnknownError, UnreachableError
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
-from dregutil.journal.record import RunRecord
+from dregutil.journal.record import Settled
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Plan, Step
-from dregutil.plan.outcome import BrokenTag, Intent, LostTag, Outcome, Recorder, Result, RunResult
+from dregutil.plan.outcome import BrokenTag, LostTag, Outcome, Recorder, Result, RunResult
 from dregutil.registry.writer import WritableRegistry
 from dregutil.retention.holds import Holds
 
@@ -70,20 +69,20 @@ class Run:
         self.tags_stay: bool | None = None  # whether it goes on answering by the tags of a digest that it deleted
         self.learning = asyncio.Lock()  # held by the DELETE that shows it: the others follow
         self._on_outcome = on_outcome
+        self._found_out: dict[int, Outcome] = {}  # what had been left open here
         self._apart: set[tuple[Repository, Repository]] = set()  # a first DELETE has shown that they are two stores
         self._looking_elsewhere = asyncio.Lock()
 
-    def take_up(self, earlier: RunRecord | None) -> Mapping[Repository, list[Intent]]:
-        """Take over what an earlier part of this run settled; returns all its intents, by repository."""
-        intents: dict[Repository, list[Intent]] = defaultdict(list)
-        if earlier is not None:
-            for step in self.plan.steps:
-                settled = earlier.outcomes.get(step.number)
-                if settled is not None:
-                    self._states[step.number].settle(Outcome(step, settled.result, settled.why))
-            for intent in earlier.intents:
-                intents[intent.repository].append(intent)
-        return intents
+    def take_up(self, outcomes: Mapping[int, Settled]) -> None:
+        """Take over what an earlier part of this run settled, or another process that carries it out."""
+        for number, settled in outcomes.items():
+            state = self._states.get(number)
+            if state is None:
+                continue
+            if state.outcome is None:
+                state.settle(Outcome(state.step, settled.result, settled.why))
+            elif state.outcome.is_open:  # another process has found out since
+                self._found_out[number] = Outcome(state.step, settled.result, settled.why)
 
     def note(self, step: Step, result: Result, why: str = "") -> None:
         outcome = Outcome(step, result, why)
@@ -121,7 +120,8 @@ class Run:
         """What became of the plan so far. Steps without an outcome are left; that is not for the record."""
         why = self.error.message if self.error is not None else "the run was interrupted"
         outcomes = [
-            state.outcome or Outcome(state.step, Result.LEFT, why, tried=False) for state in self._states.values()
+            self._found_out.get(number, state.outcome) or Outcome(state.step, Result.LEFT, why, tried=False)
+            for number, state in self._states.items()
         ]
         return RunResult(
             tuple(outcomes),

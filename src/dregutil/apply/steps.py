@@ -92,6 +92,11 @@ class StepState:
         return None if self.outcome is None else self.outcome.result
 
     @property
+    def is_left_open(self) -> bool:
+        """Whether it failed since no answer came."""
+        return self.outcome is not None and self.outcome.is_open
+
+    @property
     def went_alone(self) -> bool:
         """Whether its tag was removed at one time, and its digest was to stay."""
         return self._went_alone

@@ -19,11 +19,13 @@ from pathlib import Path
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
 from dregutil.files import is_locked, lock_file, make_private_folder, others_link, sync_folder
+from dregutil.journal.claims import Claims, OnlyProcess
 from dregutil.journal.collections import Collections
 from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.oci_layout import laid_out, laid_out_names
 from dregutil.journal.reader import ENDED, read_header, read_journal
 from dregutil.journal.record import RunHeader, RunRecord
+from dregutil.journal.recording import LineWriter
 from dregutil.journal.writer import Journal, write_advice
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from dregutil.oci.names import Reference, registry_key, registry_spellings
@@ -60,7 +62,7 @@ class RunStore:
         number = 1 + max((header.number for header in self.headers()), default=0)
         return Journal(self._runs / name, number=number)
 
-    def begin(self, plan: Plan, now: datetime, *, undoes: str = "", images: Sequence[Reference] = ()) -> Journal:
+    def begin(self, plan: Plan, now: datetime, *, undoes: str = "", images: Sequence[Reference] = ()) -> LineWriter:
         """Begin the record of a run, with its plan. If that raises JournalError, nothing of the record is left."""
         journal = self.new(now)
         try:
@@ -85,16 +87,16 @@ class RunStore:
         advice = _ADVICE if error.errno in _CLOSED else write_advice(error)
         return JournalError(f"runs cannot be recorded in {self.folder}: {error.strerror or error}", advice=advice)
 
-    def mark_ended(self, journal: Journal) -> None:
+    def mark_ended(self, journal: LineWriter) -> None:
         """Mark a run as ended if its last line cannot be written: an empty file needs no space."""
         with contextlib.suppress(OSError):
             (journal.folder / ENDED).touch(mode=0o600)
 
-    def journal(self, record: RunRecord) -> Journal:
+    def journal(self, record: RunRecord) -> LineWriter:
         """Continue the record of a run."""
         return Journal(record.folder)
 
-    def discard(self, journal: Journal) -> None:
+    def discard(self, journal: LineWriter) -> None:
         """Remove the record of a run that never sent a request."""
         shutil.rmtree(journal.folder, ignore_errors=True)
 
@@ -150,18 +152,26 @@ class RunStore:
             and header.run not in needed
         ]
         for header in old:
-            try:
-                shutil.rmtree(header.folder)
-            except OSError as error:
-                raise JournalError(
-                    f"{header.folder} cannot be removed: {error.strerror or error}", advice=_ADVICE
-                ) from error
+            self.remove(header)
         return [header.run for header in old]
 
+    def remove(self, header: RunHeader) -> None:
+        """Remove the record of a run. Raises JournalError."""
+        try:
+            shutil.rmtree(header.folder)
+        except OSError as error:
+            raise JournalError(
+                f"{header.folder} cannot be removed: {error.strerror or error}", advice=_ADVICE
+            ) from error
+
+    def claims(self, plan: Plan, journal: LineWriter, earlier: RunRecord | None) -> Claims:  # noqa: ARG002 - a shared store
+        """The repositories of a run that are left: the lock keeps all other processes out."""
+        return OnlyProcess(plan, earlier)
+
     @contextlib.contextmanager
-    def lock(self, registry: str) -> Iterator[None]:
-        """Keep other runs on this registry out. Raises RefusedError if one holds the lock, or a collector of an earlier
-        collection still runs; and JournalError."""
+    def lock(self, registry: str, *, run: str = "") -> Iterator[None]:  # noqa: ARG002 - a shared store needs it
+        """Keep other runs on this registry out; `run` is the one that is continued, if one is. Raises RefusedError if
+        one holds the lock, or a collector of an earlier collection still runs; and JournalError."""
         self._check_links()
         with contextlib.ExitStack() as locks:
             for spelling in registry_spellings(registry):  # 2.0.0 locks the name as it was given

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from dregutil.journal.store import RunStore
     from dregutil.journal.tag_records import CrawlNote, TagRecords
     from dregutil.registry.reader import Registry
+    from dregutil.session.shared import SharedState
     from dregutil.storage.opened import Storage
     from dregutil.storage.stored import StoredRegistry
+    from dregutil.store.address import StoreAddress
 
 __all__ = ["Options", "Progress", "SessionBase"]
 
@@ -63,9 +65,9 @@ class Options(TypedDict, total=False):
     (30), `concurrency` the most requests in flight (32). `api` is the URL of the API of Sonatype Nexus, with the name
     of its repository in `api_repository`, or of GitHub Enterprise Server: the login is sent there as well.
 
-    On this machine: runs are recorded in `state_dir`, and what images contain is kept in the database `contents` (None:
-    in memory only). With `cache`, a file, tags are read from the registry once and then from there; `refresh` reads
-    them again.
+    On this machine: runs are recorded in `state_dir`, or in the shared `store`; what images contain is kept in the
+    database `contents` (None: in memory only). With `cache`, a file, tags are read from the registry once and then from
+    there; `refresh` reads them again.
 
     Of the registry: `storage` is its own storage (a folder or a URL), `repositories` are the names of its repositories
     if it has no catalog, or a function that returns them and is called when they are first needed.
@@ -91,6 +93,7 @@ class Options(TypedDict, total=False):
     api: str | None
     api_repository: str | None
     state_dir: str | Path | None
+    store: StoreAddress | str | None
     contents: str | Path | None
     cache: str | Path | None
     refresh: bool
@@ -121,10 +124,12 @@ class SessionBase:
             value: object = options.get(name)
             if isinstance(value, str):
                 options[name] = Path(value)
+        self._options = options
         self.state = Path(options.get("state_dir") or files.state_folder())
+        self._shared = self._shared_state(options.get("store"))
+        self.state = self.state if self._shared is None else self._shared.folder
         self.cache = self._cache_file(options.get("cache"))
         self._api = ApiAddress.parse(options.get("api"), options.get("api_repository"))
-        self._options = options
         self._stack = AsyncExitStack()
         self._opening: asyncio.Lock | None = None
         self._registry: Registry | None = None
@@ -174,7 +179,9 @@ class SessionBase:
 
     @property
     def store(self) -> RunStore:
-        """The records of runs, on this registry and others."""
+        """The records of runs, on this registry and others. Raises StoreError if the shared store cannot be used."""
+        if self._shared is not None:
+            return self._shared.runs
         from dregutil.journal.store import RunStore
 
         return RunStore(self.state)
@@ -224,7 +231,7 @@ class SessionBase:
         """The registry's own storage, opened; None if none was named. Raises StorageError."""
         place = self._options.get("storage")
         if self._storage is None and place is not None:
-            from dregutil.storage.opened import Storage
+                    from dregutil.storage.opened import Storage
 
             self._storage = Storage(place)
         return self._storage
@@ -236,8 +243,9 @@ class SessionBase:
         return self._stored
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other runs on this registry out. Raises RefusedError if one is running, and JournalError."""
+    def lock(self, *, run: str = "") -> Iterator[None]:
+        """Keep other runs on this registry out; `run` is the one that is continued. Raises RefusedError if another is
+        running, and JournalError."""
         if self._is_working:
             raise RefusedError(f"another run on {self.identity} is in progress", advice="wait until it ends")
         task = current_task()
@@ -246,7 +254,7 @@ class SessionBase:
         if self._is_locked:
             yield
             return
-        with self.store.lock(self.identity):
+        with self.store.lock(self.identity, run=run):
             self._is_locked, self._locked_by = True, task
             self._locks += 1
             try:
@@ -255,12 +263,12 @@ class SessionBase:
                 self._is_locked, self._locked_by = False, None
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
+    def _working(self, *, run: str = "") -> Iterator[None]:
         """Hold the lock for work that writes to the registry: one run at a time, also among the tasks of this session.
         Raises RefusedError and JournalError."""
         if self._is_working:
             raise RefusedError(f"another run on {self.identity} is in progress", advice="wait until it ends")
-        with self.lock():
+        with self.lock(run=run):
             self._is_working = True
             try:
                 yield
@@ -337,6 +345,13 @@ class SessionBase:
         from dregutil.inventory.cache_file import CacheFile
 
         return CacheFile(Path(path))
+
+    def _shared_state(self, store: StoreAddress | str | None) -> SharedState | None:
+        if store is None:
+            return None
+        from dregutil.session.shared import SharedState
+
+        return SharedState(store, self.state, self._options.get("timeout", 30.0))
 
     def _warn_of_cache(self, why: object) -> None:
         path = None if self.cache is None else self.cache.path

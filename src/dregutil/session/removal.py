@@ -168,7 +168,7 @@ class RemovalSession(ProtectedSession):
         surveys = self.surveys if is_planned_last else None
         self._recall()
         untagged_in = plan.repositories if plan.removed_untagged else ()
-        with self._working(), (stop or Stop()).event() as event:
+        with self._working(run="" if earlier is None else earlier.run), (stop or Stop()).event() as event:
             holds = await self._with_protected(plan, self._watched_holds())  # under the lock: no undo comes between
             known = self._known_untagged(*untagged_in)
             async with self.connected() as registry:

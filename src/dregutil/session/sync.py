@@ -117,8 +117,8 @@ class Session(CollectionVerbs, OverviewVerbs, PullVerbs):
     def stored(self) -> StoredRegistry | None:
         return self._session.stored()
 
-    def lock(self) -> AbstractContextManager[None]:
-        return self._session.lock()
+    def lock(self, *, run: str = "") -> AbstractContextManager[None]:
+        return self._session.lock(run=run)
 
     def in_cache(self) -> Inventory | None:
         return self._session.in_cache()

@@ -11,14 +11,14 @@ one that did not release its lease waits until `safe_from`: by then what the ear
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from dregutil.errors import ConflictError, LeaseLostError, StoreError
 from dregutil.store.database import Database, Transaction, first
 
-__all__ = ["Entry", "Fence", "Ledger", "Taken"]
+__all__ = ["Entry", "Fence", "Ledger", "NewRun", "Taken", "holder_of"]
 
 LEASE = 60.0  # seconds; renewed when a third of it is over
 MARGIN = 10.0  # seconds of a lease that must be left when an intent is recorded
@@ -27,7 +27,10 @@ _TRIES = 20  # to get a number, beside other runs that begin
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """A lease that was claimed: of a repository, or of a whole registry where `repository` is empty."""
+    """A lease that was claimed: of a repository, or of a whole registry where `repository` is empty.
+
+    `holder` is for people: a lease is known by its fence.
+    """
 
     registry: str
     repository: str
@@ -41,6 +44,26 @@ class Taken:
 
     fence: Fence
     wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that begins: on the registry with the key `registry`; the run that it undoes, or the sum of its plan."""
+
+    name: str
+    registry: str
+    undoes: str = ""
+    plan: str = ""
+
+    @property
+    def holder(self) -> str:
+        """The holder of the registry's lease while this run is carried out, by as many processes as there are."""
+        return holder_of(self.name)
+
+
+def holder_of(run: str) -> str:
+    """The holder of a registry's lease while a run is carried out."""
+    return f"run:{run}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +115,15 @@ class Ledger:
             )
             return _taken(found, key, "", holder)
 
-    def claim_repository(self, key: str, repository: str, holder: str, *, limit: float) -> Taken | None:
-        """Claim a repository for writing; None if another one holds it."""
-        values = {"key": key, "name": repository, "holder": holder, "lease": self.lease, "limit": limit}
-        with self.database.transaction() as transaction:
-            _know_repository(transaction, key, repository)
-            return _taken(transaction.rows(_CLAIM_ONE, values), key, repository, holder)
+    def claim_next(self, run: str, whole: Fence, holder: str, *, limit: float) -> Taken | None:
+        """Claim the next repository of a run that is not done and that nobody holds; None if there is none now.
 
-    def claim_next(self, run: str, key: str, holder: str, *, limit: float) -> Taken | None:
-        """Claim the next repository of a run that is not done and that nobody holds; None if there is none now."""
+        `whole` is the lease of the registry, under which the run is carried out: without it nothing is claimed.
+        """
+        key = whole.registry
         values = {"run": run, "key": key, "holder": holder, "lease": self.lease, "limit": limit}
         with self.database.transaction() as transaction:
+            _check(transaction, whole, 0)
             names = transaction.rows(_NEXT, values)
             if not names:
                 return None
@@ -110,7 +131,8 @@ class Ledger:
             return _taken(transaction.rows(_CLAIM_ONE, {**values, "name": name}), key, name, holder)
 
     def renew(self, fences: Sequence[Fence]) -> list[Fence]:
-        """Renew leases; returns those that are still held: one that is over too, if nobody has claimed it since."""
+        """Renew leases; returns those that are still held. One that is over is lost, even if nobody has claimed it: who
+        has locked the whole registry since relies on that."""
         held = []
         with self.database.transaction() as transaction:
             for fence in sorted(fences, key=lambda one: (one.registry, one.repository)):
@@ -126,6 +148,12 @@ class Ledger:
             with self.database.transaction() as transaction:
                 transaction.execute(sql, _of(fence))
 
+    def is_held(self, key: str) -> bool:
+        """Whether a run is at work on a registry."""
+        sql = "SELECT 1 FROM registry WHERE key = :key AND until > {now}"
+        with self.database.transaction(durable=False) as transaction:
+            return bool(transaction.rows(sql, {"key": key}))
+
     def at_work(self, key: str) -> list[tuple[str, str, float]]:
         """What is held of a registry, or was and may still be written to: repository, holder, seconds until it is
         safe."""
@@ -133,41 +161,43 @@ class Ledger:
             return [
                 (str(name), str(holder), float(left))
                 for name, holder, left in transaction.rows(
-                    "SELECT name, holder, until + longest - {now} FROM repository"
-                    " WHERE registry = :key AND holder <> '' AND until + longest > {now} ORDER BY name",
+                    "SELECT name, holder, CASE WHEN holder <> '' AND until + longest > safe_from THEN until + longest"
+                    " ELSE safe_from END - {now} FROM repository WHERE registry = :key"
+                    " AND (safe_from > {now} OR (holder <> '' AND until + longest > {now})) ORDER BY name",
                     {"key": key},
                 )
             ]
 
     # Runs
 
-    def begin(self, run: str, key: str, undoes: str, plan: str, entries: Sequence[Entry], fence: Fence | None) -> int:
-        """Begin the record of a run with its first lines; returns its number. `fence` is that of the registry."""
+    def begin(self, run: NewRun, lines: Callable[[int], Sequence[Entry]], whole: Fence | None = None) -> int:
+        """Begin the record of a run with its first lines, for its number; returns the number.
+
+        `whole` is the lease of the registry. It becomes the run's own: others may carry it out too.
+        """
         for _ in range(_TRIES):
             with suppress(ConflictError):  # another run had the number
-                return self._begin(run, key, undoes, plan, entries, fence)
-        raise StoreError(f"the run {run} did not get a number in the store")
+                return self._begin(run, lines, whole)
+        raise StoreError(f"the run {run.name} did not get a number in the store")
 
-    def _begin(self, run: str, key: str, undoes: str, plan: str, entries: Sequence[Entry], fence: Fence | None) -> int:
+    def _begin(self, run: NewRun, lines: Callable[[int], Sequence[Entry]], whole: Fence | None) -> int:
         with self.database.transaction() as transaction:
-            if fence is not None:
-                _check(transaction, fence, 0)
-            values = {"run": run, "key": key, "undoes": undoes, "plan": plan}
-            number = first(transaction.rows(_BEGIN, values))
+            if whole is not None:
+                _check(transaction, whole, 0)
+                transaction.execute(_HAND_OVER, {**_of(whole), "other": run.holder})
+            values = {"run": run.name, "key": run.registry, "undoes": run.undoes, "plan": run.plan}
+            number = int(first(transaction.rows(_BEGIN, values)))
+            entries = lines(number)
             targets = dict.fromkeys(entry.repository for entry in entries if entry.kind == "step")
-            for name in targets:
-                _know_repository(transaction, key, name)
+            transaction.execute_many(
+                _KNOW_REPOSITORY, [{"key": run.registry, "name": name} for name in sorted(targets)]
+            )
             transaction.execute_many(
                 "INSERT INTO target (run, repository, place) VALUES (:run, :repository, :place)",
-                [{"run": run, "repository": name, "place": place} for place, name in enumerate(targets)],
+                [{"run": run.name, "repository": name, "place": place} for place, name in enumerate(targets)],
             )
-            _append(transaction, run, entries, {})
-            return int(number)
-
-    def next_number(self) -> int:
-        """The number that the next run has, if none begins before it."""
-        with self.database.transaction(durable=False) as transaction:
-            return int(first(transaction.rows("SELECT coalesce(max(number), 0) + 1 FROM run")))
+            _append(transaction, run.name, entries, {})
+            return number
 
     def append(self, run: str, entries: Sequence[Entry], fences: Iterable[Fence]) -> None:
         """Add lines to a run's record: all of them, durably, or none.
@@ -192,11 +222,9 @@ class Ledger:
                         "UPDATE target SET looked = TRUE WHERE run = :run AND repository = :repository", values
                     )
 
-    def close(self, run: str, last: Entry, fence: Fence | None) -> bool:
+    def close(self, run: str, last: Entry) -> bool:
         """End a run with its last line, if no repository of it is left; returns whether it ended, now or before."""
         with self.database.transaction() as transaction:
-            if fence is not None:
-                _check(transaction, fence, None)
             locked = transaction.rows("UPDATE run SET lines = lines WHERE name = :run RETURNING finished", {"run": run})
             if not locked or locked[0][0]:
                 return bool(locked)
@@ -246,11 +274,18 @@ class Ledger:
                 )
             )
 
-    def left(self, run: str) -> int:
-        """How many repositories of a run are not done."""
+    def left(self, run: str, holder: str = "") -> int:
+        """How many repositories of a run are not done; with `holder`, those that this one has not tried itself."""
+        sql = "SELECT count(*) FROM target WHERE run = :run AND NOT looked AND (:holder = '' OR tried <> :holder)"
         with self.database.transaction(durable=False) as transaction:
-            return int(
-                first(transaction.rows("SELECT count(*) FROM target WHERE run = :run AND NOT looked", {"run": run}))
+            return int(first(transaction.rows(sql, {"run": run, "holder": holder})))
+
+    def note_tried(self, run: str, fence: Fence) -> None:
+        """Its holder has done what it can in a repository: if that is not all, another one may try, or a resume."""
+        values = {"run": run, "repository": fence.repository, "holder": fence.holder}
+        with self.database.transaction(durable=False) as transaction:
+            transaction.execute(
+                "UPDATE target SET tried = :holder WHERE run = :run AND repository = :repository AND NOT looked", values
             )
 
 
@@ -261,19 +296,21 @@ _CLAIM_ONE = (
 )
 _NEXT = (
     "SELECT r.name FROM target t JOIN repository r ON r.registry = :key AND r.name = t.repository"
-    " WHERE t.run = :run AND NOT t.looked AND r.until <= {now} ORDER BY t.place LIMIT 1 {skip_locked}"
+    " WHERE t.run = :run AND NOT t.looked AND t.tried <> :holder AND r.until <= {now}"
+    " ORDER BY t.place LIMIT 1 {skip_locked}"
 )
 _RENEW_REPOSITORY = (
     "UPDATE repository SET until = {now} + :lease WHERE registry = :key AND name = :name AND fence = :fence"
-    " AND holder = :holder"
+    " AND until > {now}"
 )
-_RENEW_REGISTRY = "UPDATE registry SET until = {now} + :lease WHERE key = :key AND fence = :fence AND holder = :holder"
+_RENEW_REGISTRY = "UPDATE registry SET until = {now} + :lease WHERE key = :key AND fence = :fence AND until > {now}"
 _RELEASE_REPOSITORY = (
     "UPDATE repository SET until = 0, holder = '' WHERE registry = :key AND name = :name AND fence = :fence"
-    " AND holder = :holder"
 )
-_RELEASE_REGISTRY = (
-    "UPDATE registry SET until = 0, holder = '' WHERE key = :key AND fence = :fence AND holder = :holder"
+_RELEASE_REGISTRY = "UPDATE registry SET until = 0, holder = '' WHERE key = :key AND fence = :fence"
+_HAND_OVER = "UPDATE registry SET holder = :other WHERE key = :key AND fence = :fence"
+_KNOW_REPOSITORY = (
+    "INSERT INTO repository (registry, name) VALUES (:key, :name) ON CONFLICT (registry, name) DO NOTHING"
 )
 _BEGIN = (
     "INSERT INTO run (name, number, registry, undoes, plan, begun)"
@@ -282,7 +319,7 @@ _BEGIN = (
 
 
 def _of(fence: Fence) -> dict[str, object]:
-    return {"key": fence.registry, "name": fence.repository, "fence": fence.number, "holder": fence.holder}
+    return {"key": fence.registry, "name": fence.repository, "fence": fence.number}
 
 
 def _taken(rows: Sequence[Sequence[float]], key: str, repository: str, holder: str) -> Taken | None:
@@ -298,13 +335,6 @@ def _know_registry(transaction: Transaction, key: str, name: str) -> None:
     )
 
 
-def _know_repository(transaction: Transaction, key: str, name: str) -> None:
-    transaction.execute(
-        "INSERT INTO repository (registry, name) VALUES (:key, :name) ON CONFLICT (registry, name) DO NOTHING",
-        {"key": key, "name": name},
-    )
-
-
 def _check(transaction: Transaction, fence: Fence, left: float | None) -> None:
     """Raises LeaseLostError unless the fence is still the newest; `left`: and its lease lasts so many seconds more.
 
@@ -312,7 +342,7 @@ def _check(transaction: Transaction, fence: Fence, left: float | None) -> None:
     """
     where = "repository WHERE registry = :key AND name = :name" if fence.repository else "registry WHERE key = :key"
     lasts = "" if left is None else " AND until > {now} + :left"
-    sql = f"SELECT 1 FROM {where} AND fence = :fence AND holder = :holder{lasts} {{for_share}}"  # noqa: S608 - our own text
+    sql = f"SELECT 1 FROM {where} AND fence = :fence{lasts} {{for_share}}"  # noqa: S608 - our own text
     if not transaction.rows(sql, {**_of(fence), **({} if left is None else {"left": left})}):
         what = fence.repository or fence.registry
         raise LeaseLostError(

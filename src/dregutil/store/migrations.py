@@ -70,6 +70,7 @@ CREATE TABLE target (
     repository TEXT NOT NULL,
     place BIGINT NOT NULL,
     looked BOOLEAN NOT NULL DEFAULT FALSE,
+    tried TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (run, repository)
 );
 CREATE INDEX target_left ON target (run, place) WHERE NOT looked;

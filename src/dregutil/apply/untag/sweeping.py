@@ -32,6 +32,11 @@ class Progress:
     on_swept: Callable[[], None] = lambda: None
     on_put_back: Callable[[], None] = lambda: None
 
+    def tell(self, on_swept: Callable[[], None] | None, on_put_back: Callable[[], None] | None) -> None:
+        """Call these from now on, where they are given."""
+        self.on_swept = on_swept or self.on_swept
+        self.on_put_back = on_put_back or self.on_put_back
+
 
 class Way(Protocol):
     """A way of removing tags."""

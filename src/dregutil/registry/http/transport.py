@@ -44,8 +44,9 @@ from dregutil.registry.http.network_errors import (
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.server_warnings import ServerWarnings
 from dregutil.registry.http.throttle import PATIENCE, Gate
+from dregutil.registry.permit import check_permit
 
-__all__ = ["READING", "WRITING", "Answer", "Transport"]
+__all__ = ["LONGEST_ANSWER", "READING", "WRITING", "Answer", "Transport"]
 
 _log = logging.getLogger("dregutil.http")
 
@@ -59,7 +60,7 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _CHALLENGED = (401, 403)
 # Times the time-out, until an answer must be complete. For a DELETE, for which a server may read every tag of the
 # repository, nothing needs to arrive before that. A dead server is still detected.
-_LONGEST_ANSWER = 20
+LONGEST_ANSWER = 20
 _FIRST_ATTEMPTS = 3  # as long as the server has never answered
 _NO_END = float("inf")
 MOST_REFUSALS = 12  # of one request, while others are answered
@@ -345,12 +346,14 @@ class Transport:
         if gate.throttle.is_limited and gate.throttle.next_send_at(time.monotonic()) > limits.begun_by:
             raise PushedBackError(f"{host_and_port(url)} is limiting requests: the {method} was not sent")
         await gate.enter(urgent=limits.urgent, refused=refused > 0)
-        longest = _LONGEST_ANSWER * self._wait
+        longest = LONGEST_ANSWER * self._wait
         watched = self._watch.begin(longest if method == "DELETE" else self._wait, longest)
         started = watched.started
         try:
             if started > limits.begun_by:
                 raise PushedBackError(f"{host_and_port(url)} is limiting requests: the {method} was not sent")
+            if method in WRITING and not limits.only_reads:
+                check_permit()
             answer = await self._connections.exchange(method, url, headers, body, limits, watched)
             now = time.monotonic()
             self._learn_pace(answer, started, now)

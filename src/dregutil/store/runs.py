@@ -1,0 +1,207 @@
+"""The runs of a store, with a mirror of their records on this machine: all that reads records reads the mirror.
+
+STATE/runs/<run>/journal.jsonl   the lines that the store has of a run, byte for byte
+STATE/runs/<run>/lines           how many they are, and the file's size in bytes
+
+The mirror is brought up to date before it is read, and may be deleted at any time. Who writes to a registry holds its
+lease; `lock` claims it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from dregutil.errors import RefusedError, StoreError
+from dregutil.files import lock_file, make_private_folder, write_private
+from dregutil.journal.actor import host_name, user_name
+from dregutil.journal.claims import Claims
+from dregutil.journal.lines import FILE_NAME, StepLine
+from dregutil.journal.record import RunHeader, RunRecord
+from dregutil.journal.recording import LineWriter, first_lines
+from dregutil.journal.store import RunStore
+from dregutil.oci.names import Reference, registry_key
+from dregutil.plan.file import plan_sum
+from dregutil.plan.model import Plan
+from dregutil.registry.permit import permitted
+from dregutil.store.claims import SharedClaims
+from dregutil.store.journal import SharedJournal, entry_of
+from dregutil.store.leases import Lease, Leases
+from dregutil.store.ledger import Entry, Ledger, NewRun, holder_of
+
+__all__ = ["SharedRuns"]
+
+
+class SharedRuns(RunStore):
+    """All runs of a store. `folder` is the mirror."""
+
+    def __init__(self, folder: Path, ledger: Ledger, *, longest: float) -> None:
+        """`longest`: the longest time in seconds that one request to a registry may take."""
+        super().__init__(folder)
+        self.ledger = ledger
+        self.leases = Leases(ledger)
+        self.longest = longest
+        self.holder = f"{user_name()}@{host_name()} {secrets.token_hex(8)}"
+        self._whole: dict[str, Lease] = {}
+
+    # Writing
+
+    def begin(self, plan: Plan, now: datetime, *, undoes: str = "", images: Sequence[Reference] = ()) -> SharedJournal:
+        """Begin the record of a run, with its plan. Raises JournalError; then nothing of it is left."""
+        name = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond // 1000:03d}{secrets.token_hex(3)}"
+        key = registry_key(plan.registry)
+        repositories = {step.number: step.repository for step in plan.steps}
+
+        def lines(number: int) -> list[Entry]:
+            found = []
+            steps = iter(plan.steps)
+            for line in first_lines(plan, name, number=number, started=now, undoes=undoes, images=images):
+                if isinstance(line, StepLine):
+                    step = next(steps)
+                    found.append(Entry("step", entry_of(line).body, step.repository, step.number))
+                else:
+                    found.append(entry_of(line))
+            return found
+
+        new = NewRun(name, key, undoes, "" if undoes else plan_sum(plan))
+        whole = self._whole.get(key)
+        number = self.ledger.begin(new, lines, None if whole is None else whole.fence)
+        folder = self._runs / name
+        make_private_folder(folder)
+        return SharedJournal(self.leases, key, folder, repositories, number=number)
+
+    def journal(self, record: RunRecord) -> LineWriter:
+        """Continue the record of a run."""
+        repositories = {step.number: step.repository for step in record.plan.steps}
+        return SharedJournal(self.leases, registry_key(record.plan.registry), record.folder, repositories)
+
+    def claims(self, plan: Plan, journal: LineWriter, earlier: RunRecord | None) -> Claims:
+        """The repositories of a run that are left: other processes may carry it out too."""
+        if not isinstance(journal, SharedJournal):
+            return super().claims(plan, journal, earlier)
+        return SharedClaims(self, journal, plan, joins=earlier is not None)
+
+    def discard(self, journal: LineWriter) -> None:
+        """Remove the record of a run that never sent a request."""
+        if isinstance(journal, SharedJournal):
+            with contextlib.suppress(StoreError):
+                self.ledger.discard(journal.run)
+            shutil.rmtree(journal.folder, ignore_errors=True)
+
+    def mark_ended(self, journal: LineWriter) -> None:
+        """Nothing can be marked beside the store: the run stays unfinished, and a resume finds nothing left to do."""
+
+    def remove(self, header: RunHeader) -> None:
+        self.ledger.remove(header.run)
+        super().remove(header)
+
+    # Exclusion
+
+    def whole(self, key: str) -> Lease:
+        """The lease of a registry that this process holds. Raises StoreError."""
+        lease = self._whole.get(key)
+        if lease is None:
+            raise StoreError(f"the lease of {key} is not held: nothing is sent")
+        return lease
+
+    @contextlib.contextmanager
+    def lock(self, registry: str, *, run: str = "") -> Iterator[None]:
+        """Keep other runs on this registry out; `run` is the one that is continued: other processes may carry it out
+        at the same time. Raises RefusedError and StoreError."""
+        key = registry_key(registry)
+        self._check_no_collector(registry)
+        found = self._claim(key, registry, run)
+        if found is None:
+            raise RefusedError(
+                f"another run is at work on {registry}",
+                advice="wait until it has ended; `dregutil history` shows it, `dregutil store check` who holds it",
+            )
+        lease, _ = found
+        self._whole[key] = lease
+        try:
+            if not run:
+                self._check_nobody_may_send(key, registry)
+            with permitted(lease):
+                yield
+        finally:
+            del self._whole[key]
+            with contextlib.suppress(StoreError):  # it runs out by itself
+                self.leases.release(lease, settled=not self._others_at_work(key))
+
+    def _claim(self, key: str, registry: str, run: str) -> tuple[Lease, float] | None:
+        holder = holder_of(run) if run else self.holder
+        return self.leases.claim(lambda: self.ledger.claim_registry(key, registry, holder, limit=self.longest))
+
+    def _others_at_work(self, key: str) -> bool:
+        """Whether other processes carry out the same run: the lease of the registry is theirs as well."""
+        return any(not holder.startswith(self.holder) for _, holder, _ in self.ledger.at_work(key))
+
+    def _check_nobody_may_send(self, key: str, registry: str) -> None:
+        """A process that lost its lease may still have a request on its way. Raises RefusedError."""
+        left = self.ledger.at_work(key)
+        if left:
+            name, holder, seconds = max(left, key=lambda one: one[2])
+            raise RefusedError(
+                f"a process that stopped ({holder}) may still be changing {name} on {registry}",
+                advice=f"wait {seconds:.0f} seconds, or continue its run with `dregutil apply --resume`",
+            )
+
+    def is_locked(self, registry: str) -> bool:
+        """Whether a run is at work on this registry, on any machine. Raises StoreError."""
+        return self.ledger.is_held(registry_key(registry))
+
+    # Reading
+
+    def names(self) -> list[str]:
+        """The names of all runs, oldest first."""
+        self.catch_up()
+        return super().names()
+
+    def catch_up(self) -> None:
+        """Bring the mirror up to date. Raises StoreError."""
+        try:
+            make_private_folder(self._runs)
+            with lock_file(self.folder / "mirror.lock", wait=True):
+                there = self.ledger.runs()
+                for name, lines in there.items():
+                    _catch_up(self.ledger, self._runs / name, lines)
+                for entry in self._runs.iterdir():
+                    if entry.name not in there:
+                        shutil.rmtree(entry, ignore_errors=True)
+        except OSError as error:
+            raise StoreError(
+                f"the mirror of {self.ledger.database.address} in {self.folder} cannot be written: "
+                f"{error.strerror or error}",
+                advice="name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)",
+            ) from error
+
+
+def _catch_up(ledger: Ledger, folder: Path, lines: int) -> None:
+    """Fetch the lines of one run that the mirror lacks. Raises OSError and StoreError."""
+    path, count = folder / FILE_NAME, folder / "lines"
+    known, size = 0, 0
+    with contextlib.suppress(OSError, ValueError):
+        known, size = map(int, count.read_text().split())
+    is_whole = path.exists() and path.stat().st_size >= size
+    if known == lines and is_whole:
+        return
+    make_private_folder(folder)
+    with path.open("r+b" if is_whole and known else "wb") as file:
+        path.chmod(0o600)
+        if not (is_whole and known):
+            known = size = 0
+        file.truncate(size)  # what a process that was killed had written beyond
+        file.seek(size)
+        while known < lines:
+            found = ledger.lines(folder.name, known)
+            if not found:
+                break  # it was removed meanwhile
+            file.writelines(body for _, body in found)
+            known = found[-1][0]
+        file.flush()
+        size = file.tell()
+    write_private(count, b"%d %d" % (known, size))
