@@ -231,7 +231,7 @@ class SessionBase:
         """The registry's own storage, opened; None if none was named. Raises StorageError."""
         place = self._options.get("storage")
         if self._storage is None and place is not None:
-                    from dregutil.storage.opened import Storage
+            from dregutil.storage.opened import Storage
 
             self._storage = Storage(place)
         return self._storage
