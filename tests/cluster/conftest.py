@@ -54,3 +54,9 @@ def database(store_url: str) -> Iterator[Database]:
     migrate(found)
     yield found
     found.close()
+
+
+@pytest.fixture
+def store(store_url: str, database: Database) -> str:
+    """The URL of a store of each dialect, with its tables."""
+    return store_url

@@ -1,0 +1,136 @@
+"""Runs whose records are in a store, on a real registry: from any machine they are listed, resumed and undone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import dregutil
+from dregutil.errors import RefusedError
+from dregutil.journal.reader import read_journal
+from dregutil.oci.names import Repository
+from dregutil.registry.permit import check_permit
+from dregutil.store.runs import SharedRuns
+from images import Pusher
+from servers import DistributionServer
+
+REPOSITORIES = [f"team/{name}" for name in "abcdef"]
+
+
+def pushed(pusher: Pusher) -> dict[str, list[str]]:
+    """Six repositories, each with two tags to remove and one to keep."""
+    for name in REPOSITORIES:
+        for tag in ("1.0", "1.1", "2.0"):
+            pusher.push_image(name, tag, seed=f"{name} {tag}")
+    return tags_of(pusher)
+
+
+def tags_of(pusher: Pusher) -> dict[str, list[str]]:
+    return {name: sorted(pusher.tags(name)) for name in REPOSITORIES}
+
+
+def opened(server: DistributionServer, store: str, folder: Path) -> dregutil.Session:
+    return dregutil.open(server.url, store=store, state_dir=folder, contents=None, insecure=True)
+
+
+def shared(session: dregutil.Session) -> SharedRuns:
+    runs = session._session.store
+    assert isinstance(runs, SharedRuns)
+    return runs
+
+
+def test_one_machine_removes_and_another_lists_and_undoes_it(
+    registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path
+) -> None:
+    before = pushed(pusher)
+    with opened(registry_server, store, tmp_path / "a") as here:
+        plan = here.plan_removal(*REPOSITORIES, tags=["<2"])
+        result = here.apply(plan)
+    assert result.is_finished
+    assert set(map(tuple, tags_of(pusher).values())) == {("2.0",)}
+    with opened(registry_server, store, tmp_path / "b") as there:
+        assert [run.run for run in there.runs()] == [result.id]
+        record = there.run(result.id)
+        assert record.removed_tags == 12
+        there.undo()
+        assert [header.undoes for header in shared(there).headers()] == ["", result.id]
+    assert tags_of(pusher) == before
+
+
+def test_the_mirror_is_made_again_from_the_store(
+    registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path
+) -> None:
+    pushed(pusher)
+    with opened(registry_server, store, tmp_path / "a") as here:
+        run = here.apply(here.plan_removal("team/a", tags=["1.0"])).id
+        runs = shared(here)
+        whole = read_journal(runs.folder / "runs" / run)
+        journal = runs.folder / "runs" / run / "journal.jsonl"
+        written = journal.read_bytes()
+        for odd in (b"", written[: len(written) // 2], written + b"what a killed process left"):
+            journal.write_bytes(odd)
+            if len(odd) < len(written):
+                (journal.parent / "lines").unlink()
+            assert runs.get(run).intents == whole.intents
+        journal.unlink()
+        assert runs.get(run).outcomes == whole.outcomes
+
+
+def test_another_run_on_the_registry_is_refused_while_one_is_at_work(
+    registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path
+) -> None:
+    pushed(pusher)
+    with (
+        opened(registry_server, store, tmp_path / "a") as here,
+        opened(registry_server, store, tmp_path / "b") as there,
+    ):
+        plan = there.plan_removal("team/a", tags=["1.0"])
+        with here.lock(), pytest.raises(RefusedError, match="another run is at work"):
+            there.apply(plan)
+        assert there.apply(plan).is_finished
+
+
+async def test_two_processes_carry_out_one_run_each_repository_once(
+    registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path
+) -> None:
+    before = pushed(pusher)
+
+    async def begin() -> tuple[str, dregutil.RunResult]:
+        async with dregutil.connect(
+            registry_server.url, store=store, state_dir=tmp_path / "a", contents=None, insecure=True
+        ) as session:
+            plan = await session.plan_removal(*REPOSITORIES, tags=["<2"])
+            result = await session.apply(plan)
+            return result.id, result
+
+    async def join() -> dregutil.RunResult | None:
+        async with dregutil.connect(
+            registry_server.url, store=store, state_dir=tmp_path / "b", contents=None, insecure=True
+        ) as session:
+            while True:
+                headers = session.store.headers(session.identity)
+                if headers and not headers[0].is_unfinished:
+                    return None
+                if headers:
+                    return await session.resume(headers[0].run)
+                await asyncio.sleep(0.01)
+
+    (run, first), second = await asyncio.gather(begin(), join())
+    assert first.is_finished
+    assert second is None or second.is_finished
+    assert set(map(tuple, tags_of(pusher).values())) == {("2.0",)}
+    async with dregutil.connect(
+        registry_server.url, store=store, state_dir=tmp_path / "c", contents=None, insecure=True
+    ) as session:
+        record = session.store.get(run)
+        assert record.looked == {Repository(name) for name in REPOSITORIES}
+        assert not record.is_unfinished
+        assert len(record.outcomes) == len(record.plan.steps)
+        await session.undo()
+    assert tags_of(pusher) == before
+
+
+def test_without_a_store_every_write_is_permitted() -> None:
+    check_permit()
