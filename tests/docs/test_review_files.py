@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -33,8 +32,8 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _ran(*words: str | Path, **options: Any) -> str:
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False, **options)
+def _ran(*words: str | Path, cwd: Path = ROOT) -> str:
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
