@@ -7,6 +7,7 @@ depends on the mirror alone, and both architectures are resolved on any machine.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import urllib.error
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from image.cache import alone
 from image.tree import Tree
 
 __all__ = ["ARCHITECTURES", "DISTRIBUTION", "BuildError", "DebianPackage", "contents", "control", "fetch", "resolve"]
@@ -66,7 +68,11 @@ class DebianPackage:
 
 def resolve(architecture: str, cache: Path) -> tuple[DebianPackage, ...]:
     """The packages of the image as the mirror has them now, sorted by name. Raises BuildError."""
-    options = _apt_root(architecture, cache / f"apt-{architecture}")
+    with alone(cache):
+        return _resolve(_apt_root(architecture, cache / f"apt-{architecture}"))
+
+
+def _resolve(options: list[str]) -> tuple[DebianPackage, ...]:
     _run(["apt-get", *options, "update", "-qq", "--error-on=any"], "apt-get update")
     install = ["apt-get", *options, "install", "--no-install-recommends", "--print-uris", "-qq", *_WANTED]
     files = re.findall(r"^'([^']+\.deb)' ", _run(install, "apt-get install"), re.MULTILINE)
@@ -100,7 +106,7 @@ def fetch(package: DebianPackage, cache: Path) -> bytes:
             raise BuildError(f"{url}: {error}") from error
         _check(package, raw)
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(".part")
+        part = place.with_suffix(f".part{os.getpid()}")
         part.write_bytes(raw)
         part.rename(place)
     raw = place.read_bytes()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from image.cache import alone
 from image.debian import ARCHITECTURES, BuildError
 from image.tree import Tree, file
 
@@ -99,11 +100,12 @@ def fetch(lock: Path, architecture: str, cache: Path) -> tuple[Wheel, ...]:
     pinned = re.findall(r"^([a-z0-9-]+)==", text, re.MULTILINE)
     key = hashlib.sha256(f"{architecture}\n{text}".encode()).hexdigest()[:16]
     folder = cache / "wheels" / key
-    if not folder.exists():
-        part = cache / "wheels" / f"{key}.part"
-        command = ["download", "--require-hashes", "--no-deps", "--dest", str(part), "-r", str(lock)]
-        _pip([*command, *_platform(architecture)])
-        part.rename(folder)
+    with alone(cache):
+        if not folder.exists():
+            part = cache / "wheels" / f"{key}.part"
+            command = ["download", "--require-hashes", "--no-deps", "--dest", str(part), "-r", str(lock)]
+            _pip([*command, *_platform(architecture)])
+            part.rename(folder)
     found = sorted((wheel_of(path) for path in folder.glob("*.whl")), key=lambda wheel: wheel.purl)
     if len(found) != len(pinned) or any(wheel.sha256 not in allowed for wheel in found):
         raise BuildError(f"{folder} does not contain the wheels of {lock}: remove it, and build again")
