@@ -65,10 +65,9 @@ async def apply_recorded(
     holds: Callable[[], Holds] = Holds,
 ) -> RunResult:
     """Carry out `plan` as `apply_plan` does, under a new record in `store`, or that of `earlier`, this plan cut off.
-    The caller holds the store's lock. `seconds` is the estimated duration.
-
-    No step begins after `ends_at` (of `time.monotonic`): the rest is dropped, and the result has `ran_out_of_time`. A
-    run that sent nothing leaves no record, and has no `id`. Raises as `apply_plan`, and JournalError without a record.
+    The caller holds the store's lock. `seconds` is the estimated duration. No step begins after `ends_at` (of
+    `time.monotonic`): the rest is dropped, and the result has `ran_out_of_time`. A run that sent nothing leaves no
+    record, and has no `id`. Raises as `apply_plan`, and JournalError without a record.
     """
     stop = stop or asyncio.Event()
     counter = _Counter(len(plan.steps) - (0 if earlier is None else len(earlier.outcomes)), seconds, on_progress)

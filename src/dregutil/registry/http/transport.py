@@ -35,12 +35,7 @@ from dregutil.registry.auth.logins import Logins
 from dregutil.registry.http.body import Limits
 from dregutil.registry.http.connections import Answer, Connections
 from dregutil.registry.http.deadline import Watch
-from dregutil.registry.http.network_errors import (
-    as_own_error,
-    connection_was_refused,
-    host_and_port,
-    is_of_the_network,
-)
+from dregutil.registry.http.network_errors import as_own_error, connection_was_refused, host_and_port, is_of_the_network
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.server_warnings import ServerWarnings
 from dregutil.registry.http.throttle import PATIENCE, Gate
