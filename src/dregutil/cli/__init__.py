@@ -22,6 +22,7 @@ from dregutil.cli.settings import read_settings, shown_command
 from dregutil.cli.source import tell_registry
 from dregutil.errors import DregutilError, UsageError, escaped
 from dregutil.report.terminal import SafeStream
+from dregutil.store.secrets import without_store_passwords
 
 __all__ = ["main", "run"]
 
@@ -70,6 +71,8 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
         if not command.settings:
             return _function(command)(args)
         settings = replace(read_settings(args), command=shown_command(arguments))
+        if settings.store is not None and command.name not in ("store", "config"):
+            raise UsageError(f"{command.name} does not use a shared store yet", advice="leave out --store")
         _color(settings.color)
         if command.registry:
             _ = settings.address  # UsageError if none is named
@@ -125,9 +128,9 @@ def _only_shows(args: argparse.Namespace) -> bool:
 
 
 def _print_error(message: str, advice: str) -> None:
-    sys.stderr.write(f"dregutil: {message}\n")
+    sys.stderr.write(f"dregutil: {without_store_passwords(message)}\n")
     if advice:
-        sys.stderr.write(f"  {advice}\n")
+        sys.stderr.write(f"  {without_store_passwords(advice)}\n")
 
 
 def _explain_no_command(arguments: Sequence[str], verify: str | None) -> None:

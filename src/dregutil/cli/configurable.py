@@ -7,11 +7,14 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dregutil import files
 from dregutil.cli.parser import COMMANDS
 from dregutil.errors import UsageError
+
+if TYPE_CHECKING:
+    from dregutil.store.address import StoreAddress
 
 __all__ = ["OPTIONS", "Found", "Option", "Place", "Source", "is_off", "resolve"]
 
@@ -40,7 +43,8 @@ class Form:
     """How a value is written. `what` describes it in errors and documents.
 
     `given` parses what the command line or a variable says, and raises UsageError. `toml` parses a value of the file;
-    its second argument is the file's folder, which relative paths start from. It raises ValueError for another type.
+    its second argument is the file's folder, which relative paths start from. It raises UsageError, and ValueError
+    for another type.
     `off_is_unset`: a variable that is off (`0`, `false`) counts as not set.
     """
 
@@ -55,7 +59,7 @@ class Option:
     """One option. `name` is also its key in the file, if it has a `place` there.
 
     `flag` is as it is typed, empty without one; `variable` likewise. `means` is what a variable that is set stands for,
-    if not its own text.
+    if not its own text. `secret` parses a variable that may have a password where the command line may not.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Option:
     place: Place | None = Place.REGISTRY
     default: object = None
     means: str = ""
+    secret: Callable[[str], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ def resolve(
         return Found(option.form.given(flag), Source.FLAG, option.flag)
     text = env.get(option.variable) if option.variable else None
     if text and not (option.form.off_is_unset and is_off(text)):
-        return Found(option.form.given(option.means or text), Source.ENVIRONMENT, option.variable)
+        parse = option.secret or option.form.given
+        return Found(parse(option.means or text), Source.ENVIRONMENT, option.variable)
     if option.name in table:
         return Found(table[option.name], Source.FILE, file)
     return Found(option.default, Source.DEFAULT)
@@ -209,6 +215,26 @@ def _given_whole(value: int | str) -> int:
     return number
 
 
+def _store(text: str, *, may_have_password: bool = True) -> StoreAddress | None:
+    from dregutil.store.address import StoreAddress  # a query without a store starts faster
+
+    return None if is_off(text) else StoreAddress.parse(text, may_have_password=may_have_password)
+
+
+def _given_store(text: str) -> StoreAddress | None:
+    return _store(text, may_have_password=False)
+
+
+def _configured_store(value: object, folder: Path) -> StoreAddress | None:
+    found = _store(_text(value, folder)) if value is not False else None
+    if found is not None and found.password({}) is not None:
+        raise UsageError(
+            "a password does not belong in this file",
+            advice="remove it; name a file with it in DREGUTIL_STORE_PASSWORD_FILE, or use PGPASSFILE or PGPASSWORD",
+        )
+    return found
+
+
 TEXT = Form("a string", str, _text)
 NAMES = Form("an array of strings", tuple, _texts)
 PATH = Form("a path", _given_path, _path)
@@ -222,6 +248,7 @@ WHOLE = Form("a whole number of at least 1", _given_whole, _whole)
 SECONDS = Form("a number above 0", _given_seconds, _seconds)
 WORDS = Form("a command, with its quotes closed", shlex.split, _words)
 CONFIRM = Form('"auto" or "always"', str, _confirm, off_is_unset=True)
+STORE = Form("a URL or false", _given_store, _configured_store)
 URL = Form("a URL or false", lambda text: None if is_off(text) else text, _url)
 MESSAGE_FORMAT = Form('"generic", "slack" or "teams"', str, _message_format)
 COLOR = Form('"auto" or "never"', str, _color)
@@ -252,5 +279,6 @@ OPTIONS = (
     Option("notify_format", MESSAGE_FORMAT, "--notify-format"),
     Option("confirm", CONFIRM, "--confirm", "DREGUTIL_CONFIRM", default="auto", means="always"),
     Option("state_dir", FOLDER, "--state-dir", "DREGUTIL_STATE_DIR", Place.TOP),
+    Option("store", STORE, "--store", "DREGUTIL_STORE", Place.TOP, secret=_store),
     Option("color", COLOR, "--color", "NO_COLOR", Place.TOP, "auto", means="never"),
 )

@@ -175,6 +175,8 @@ class _Reader:
             except ValueError:
                 got = value if isinstance(value, int | float) and not isinstance(value, bool) else _type_of(value)
                 self._fail((*path, key), f"{key} is {option.form.what}, not {got}")
+            except UsageError as error:
+                self._fail((*path, key), error.message, error.advice)
         return found
 
     def _check_known(self, key: str, path: tuple[str, ...], known: Collection[str]) -> None:

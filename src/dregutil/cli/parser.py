@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from dregutil import __version__
 from dregutil.cli.grammar import OLDER, Parser
-from dregutil.cli.options import after, back, clean, internal, keep, look, pulls
+from dregutil.cli.options import after, back, clean, internal, keep, look, pulls, team
 from dregutil.cli.options.common import add_global_options
 
 __all__ = ["COMMANDS", "EVERY_COMMAND", "GROUPS", "build_parser"]
 
-GROUPS = (look, clean, keep, back, pulls, after)
+GROUPS = (look, clean, keep, back, pulls, team, after)
 COMMANDS = {command.name: command for group in GROUPS for command in group.COMMANDS}
 EVERY_COMMAND = {**COMMANDS, **{command.name: command for command in internal.COMMANDS}}
 """With those that the program runs for itself."""

@@ -17,9 +17,11 @@ from dregutil.cli.login import Login, Password, read_login
 from dregutil.cli.parser import EVERY_COMMAND
 from dregutil.errors import UsageError, escaped
 from dregutil.oci.names import RegistryAddress
+from dregutil.store.secrets import without_store_passwords
 
 if TYPE_CHECKING:
     from dregutil.cli.configuration import Configuration
+    from dregutil.store.address import StoreAddress
 
 __all__ = ["Settings", "cache_file_name", "configuration_file", "read_settings", "shown_command"]
 
@@ -34,8 +36,8 @@ class Settings:
     `name` is that of the registry in the configuration file, empty if it was named by its host; `hint` suggests one
     that may have been meant. `verify` is a CA bundle, or whether to verify at all. `contents` is the file of the
     content database, None for neither database nor cache. `storage` is the location of the registry's own storage.
-    `found` holds every configurable option, with where it comes from. `repeated` holds the options that an advised
-    command must repeat.
+    `store` is the shared store; None if there is none. `found` holds every configurable option, with where it comes
+    from. `repeated` holds the options that an advised command must repeat.
     `command` is the command line as it may be recorded.
     """
 
@@ -74,6 +76,7 @@ class Settings:
     notify_file: Path | None = None
     notify_format: str | None = None
     confirm: str = "auto"
+    store: StoreAddress | None = None
     name: str = ""
     hint: str = ""
     configuration: Path | None = None
@@ -130,7 +133,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         hint=registry.hint,
         configuration=path,
         found={"registry": registry.found, "password": login.shown, **found},
-        repeated=_repeated(given, registry),
+        repeated=_repeated(given, registry, found["store"]),
     )
 
 
@@ -188,7 +191,7 @@ def shown_command(arguments: Sequence[str]) -> str:
             shown.append("-p…")
         else:
             shown.append(argument)
-    return escaped(shlex.join(shown))
+    return escaped(shlex.join(map(without_store_passwords, shown)))
 
 
 def cache_file_name(address: RegistryAddress) -> str:
@@ -205,11 +208,12 @@ def _default_cache(registry: ChosenRegistry, env: Mapping[str, str]) -> Path | N
     return here if registry.configured is None or here.exists() else files.contents_file(env).with_name(here.name)
 
 
-def _repeated(given: Mapping[str, Any], registry: ChosenRegistry) -> tuple[tuple[str, str], ...]:
+def _repeated(given: Mapping[str, Any], registry: ChosenRegistry, store: Found) -> tuple[tuple[str, str], ...]:
     """The options of a command line that an advised command needs, too; the registry is the first."""
     named: str = registry.found.value if registry.found.source is Source.FLAG else ""
     return (
         ("-reg", named),
         ("--state-dir", given.get("state_dir") or ""),
+        ("--store", str(store.value or "") if store.source is Source.FLAG else ""),
         ("--config", given.get("config") or ""),
     )

@@ -45,8 +45,14 @@ class StoreAddress:
         try:
             parts = urlsplit(text.strip())
             password = unquote(parts.password or "")
-        except ValueError as error:
-            raise UsageError("the store's address is not a URL", advice=_FORM) from error
+            _ = parts.port
+        except ValueError:  # it quotes what may be a part of a password
+            raise UsageError("the store's address is not a URL", advice=_FORM) from None
+        if parts.scheme != "sqlite" and (parts.fragment or "@" in parts.path or "@" in parts.query):
+            raise UsageError(
+                "the store's address is not a URL: it has an @ or a # where none belongs",
+                advice="in a user's name or a password, write @ as %40, # as %23, / as %2F and ? as %3F",
+            )
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         password = options.pop("password", "") or password
         if _SECRET in options:

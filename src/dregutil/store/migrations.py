@@ -6,15 +6,16 @@ the database's clock. `line` has the lines of a run's journal, byte for byte as 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from dregutil.errors import StoreError
 from dregutil.store.database import Database, Transaction, first
 from dregutil.store.fact_tables import facts
-from dregutil.store.queue_tables import QUEUE, update_queue
+from dregutil.store.queue_tables import QUEUE, queue_is_current, update_queue
 from dregutil.store.workers import WORKERS
 
-__all__ = ["NEWEST", "check_version", "migrate", "version"]
+__all__ = ["NEWEST", "check_version", "migrate", "table_names", "version"]
 
 _ADVISORY_LOCK = 7233_2020  # a number of our own, among those of this database's other users
 
@@ -119,6 +120,19 @@ _STEPS: tuple[tuple[str, str | Callable[[Database], str]], ...] = (
     ("schedules, workers and their queue", WORKERS + QUEUE),
 )
 NEWEST = len(_STEPS)
+_TABLE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)( PARTITION OF)?")
+_DROPPED = re.compile(r"DROP TABLE (?:IF EXISTS )?(\w+)")
+
+
+def table_names(database: Database) -> frozenset[str]:
+    """The tables of the newest version, without the parts of partitioned ones and without the queue's own."""
+    texts = [_MIGRATION, *(_text(step, database) for _, step in _STEPS)]
+    made = (name for text in texts for name, part in _TABLE.findall(text) if not part)
+    return frozenset(made) - {name for text in texts for name in _DROPPED.findall(text)}
+
+
+def _text(step: str | Callable[[Database], str], database: Database) -> str:
+    return step if isinstance(step, str) else step(database)
 
 
 def version(database: Database) -> int:
@@ -146,6 +160,8 @@ def migrate(database: Database) -> tuple[int, int]:
 
     Two processes take turns. A store of a newer version is left as it is, and is an error.
     """
+    if _is_current(database):  # a role that may not make tables need not
+        return NEWEST, NEWEST
     with database.transaction() as transaction:
         if database.is_postgresql:
             transaction.execute("SET LOCAL statement_timeout = 0")
@@ -159,9 +175,8 @@ def migrate(database: Database) -> tuple[int, int]:
             )
         if not before:
             transaction.execute(_MIGRATION)
-        for number, (name, text) in enumerate(_STEPS[before:], before + 1):
-            statements = text if isinstance(text, str) else text(database)
-            for statement in statements.split(";\n"):
+        for number, (name, step) in enumerate(_STEPS[before:], before + 1):
+            for statement in _text(step, database).split(";\n"):
                 if statement.strip():
                     transaction.execute(statement)
             transaction.execute(
@@ -171,6 +186,12 @@ def migrate(database: Database) -> tuple[int, int]:
         if database.is_postgresql:
             update_queue(transaction)
         return before, NEWEST
+
+
+def _is_current(database: Database) -> bool:
+    with database.transaction(durable=False) as transaction:
+        is_newest = _version(transaction, database) == NEWEST
+        return is_newest and (not database.is_postgresql or queue_is_current(transaction))
 
 
 def _version(transaction: Transaction, database: Database) -> int:

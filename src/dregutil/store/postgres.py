@@ -82,7 +82,10 @@ class PostgresDatabase:
             return StoreError(
                 f"the store {self.address} has no tables yet: {said}", advice="`dregutil store migrate` makes them"
             )
-        return StoreError(f"the store {self.address} cannot be used: {said}")
+        advice = None
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            advice = "`dregutil store grants` prints what each role may do, `dregutil store check` what this one may"
+        return StoreError(f"the store {self.address} cannot be used: {said}", advice=advice)
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:

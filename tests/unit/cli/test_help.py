@@ -56,7 +56,7 @@ def test_the_overview_lists_each_command_once_in_its_group_on_one_line(
             title = group.TITLE if number == 0 else ""
             assert f"\n{title:<10}  {command.name:<15}  {command.summary}\n" in text
     assert len(re.findall(r"^.{10}  \S+", text, re.MULTILINE)) == len(COMMANDS) + len(MOST_USED)
-    assert len(MOST_USED) == 6
+    assert len(MOST_USED) == 3
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)

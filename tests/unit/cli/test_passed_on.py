@@ -14,7 +14,8 @@ from dregutil.cli.passed_on import global_options
 ALL = """
 -reg https://r.example.com/x --config c.toml --insecure -v ca.pem -cert a.pem -key b.pem --concurrency 4 --timeout 2.5
 --api https://a --api-repository n --use-get-manifest -u me -p s3cret --authfile f --digest-auth true --refresh
--c c-odd --repositories-from list --state-dir s --raise-intersecting-repo --format json --quiet --count --color never
+-c c-odd --repositories-from list --state-dir s --store postgresql://me@db/team
+--raise-intersecting-repo --format json --quiet --count --color never
 -l debug --log-format json
 """
 

@@ -50,6 +50,8 @@ def _rows(settings: Settings) -> Iterator[SettingRow]:
             value = False if one.source is not Source.DEFAULT and one.value is None else settings.cache
         if option.name == "state_dir":
             value = settings.state_dir
+        if option.name == "store":
+            value = None if value is None else str(value)  # without its password
         yield SettingRow(option.name, value, one.source, one.where)
         if option.name == "user":
             password = found["password"]

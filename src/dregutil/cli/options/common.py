@@ -31,10 +31,7 @@ __all__ = [
 MOST_USED = {
     "-reg HOST": "the registry: host[:port] or a URL [REGISTRY]",
     "-u USER": "user name; without, docker's and podman's logins",
-    "--insecure": "allow plain HTTP and unknown certificates",
-    "--refresh": "read the registry again before the command",
     "--format FORMAT": "text, table, json, jsonl or csv",
-    "--quiet": "no progress, no notes",
 }
 
 
@@ -96,6 +93,7 @@ def _add_reading(add: Callable[..., Any]) -> None:
         help="repositories, one per line, for a registry without a catalog; '-' is stdin",
     )
     add("--state-dir", type=nonempty, metavar="DIR", help="where runs are recorded for undo [DREGUTIL_STATE_DIR]")
+    add("--store", type=nonempty, metavar="URL", help="a shared store, as postgresql://HOST/DATABASE [DREGUTIL_STORE]")
     add(
         "--raise-intersecting-repo",
         dest="raise_repo",

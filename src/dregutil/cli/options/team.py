@@ -1,0 +1,44 @@
+"""Commands for what several machines share."""
+
+from __future__ import annotations
+
+import argparse
+
+from dregutil.cli.options.command import Command
+
+__all__ = ["COMMANDS", "TITLE"]
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "action",
+        choices=("migrate", "check", "grants"),
+        help=(
+            "migrate: make its tables, or bring them up to date; check: its version, sizes, leases, unfinished runs, "
+            "and what this role may do; grants: print the SQL of its roles"
+        ),
+    )
+
+
+TITLE = "team"
+COMMANDS = (
+    Command(
+        "store",
+        "Set up, check, fill or empty the shared store.",
+        "store:store",
+        _add_store,
+        changes=True,
+        registry=False,
+        default=False,
+        about=(
+            "Look after the store that --store names, which several machines share. It has no password on the command "
+            "line: that comes from DREGUTIL_STORE_PASSWORD_FILE, PGPASSFILE, PGPASSWORD or DREGUTIL_STORE."
+        ),
+        examples=(
+            ("store migrate --store sqlite:///tmp/team.sqlite", "make the tables of a store in a file"),
+            ("store check --store sqlite:///tmp/team.sqlite", "what is in it, and who is at work"),
+            ("store grants", "the SQL of the roles of a store in PostgreSQL"),
+        ),
+    ),
+)
