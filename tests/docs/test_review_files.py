@@ -35,7 +35,7 @@ def checkout(tmp_path: Path) -> Path:
 def _ran(*words: str | Path, cwd: Path = ROOT) -> str:
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return str(done.stdout)
 
 
 def _beside(name: str) -> Path:
