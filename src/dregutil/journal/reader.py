@@ -37,8 +37,9 @@ from dregutil.plan.model import Plan, Reclaim, Step
 from dregutil.plan.outcome import Intent, LostTag, Result, Unanswered
 from dregutil.storage.collector import Collector
 
-__all__ = ["ENDED", "read_header", "read_indexes", "read_journal", "read_moved"]
+__all__ = ["ENDED", "NUMBER", "read_header", "read_indexes", "read_journal", "read_moved"]
 
+NUMBER = "number"  # a file: the run's place among all, where its first line has that of another folder
 ENDED = "ended"  # an empty file: the run has ended, and there was no space for its last line
 _LONGEST_END = 4096  # bytes at the end of a journal in which its last line is searched
 _INDEX_TYPES = (OCI_INDEX.encode(), DOCKER_LIST.encode())
@@ -95,13 +96,19 @@ def read_header(folder: Path) -> RunHeader:
         line.started,
         line.undoes,
         not ended,
-        line.number,
+        _number_in(folder) or line.number,
         is_newer=is_newer,
         images=tuple(line.images),
         plan_sum=line.plan,
         planned_by=line.planned_by,
         approved_by=tuple(line.approved_by),
     )
+
+
+def _number_in(folder: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int((folder / NUMBER).read_text())
+    return 0
 
 
 def read_indexes(folder: Path) -> Iterator[Intent]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from dregutil.cli.output import emit, note
+from dregutil.cli.output import emit, note, plural
+from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
-from dregutil.errors import UsageError
+from dregutil.errors import RefusedError, UsageError
+from dregutil.files import absolute
 from dregutil.report.store import store_rows
 from dregutil.report.text import pair_lines
 from dregutil.store.database import Database, open_database
 from dregutil.store.grants import grants_sql
-from dregutil.store.migrations import migrate
+from dregutil.store.migrations import check_version, migrate
+from dregutil.store.portable import Imported, export_runs, import_runs
 from dregutil.store.state import read_state
 
 __all__ = ["store"]
@@ -23,11 +28,33 @@ _BROKEN = 3
 
 
 def store(args: argparse.Namespace, settings: Settings) -> int:
+    _check_words(args)
     if args.action == "grants":
         sys.stdout.writelines(f"{line}\n" for line in grants_sql())
         return 0
     with _opened(settings) as database:
-        return _migrate(settings, database) if args.action == "migrate" else _check(settings, database)
+        if args.action == "migrate":
+            return _migrate(settings, database)
+        if args.action == "check":
+            return _check(settings, database)
+        check_version(database)
+        folder = absolute(Path(args.folder))
+        return (
+            _export(args, settings, database, folder)
+            if args.action == "export"
+            else _import(settings, database, folder)
+        )
+
+
+def _check_words(args: argparse.Namespace) -> None:
+    """Raises UsageError."""
+    takes_folder = args.action in ("export", "import")
+    if takes_folder and not args.folder:
+        raise UsageError(f"store {args.action} needs a folder", advice="name a state folder, such as ./state")
+    if not takes_folder and args.folder:
+        raise UsageError(f"store {args.action} takes no folder: {args.folder}")
+    if args.runs and args.action != "export":
+        raise UsageError(f"store {args.action} takes no runs: {' '.join(args.runs)}")
 
 
 @contextmanager
@@ -58,3 +85,47 @@ def _check(settings: Settings, database: Database) -> int:
     rows = list(store_rows(str(database.address), found))
     emit(settings, [{"check": check, "found": what} for check, what in rows], pair_lines(rows))
     return 0 if found.is_sound else _BROKEN
+
+
+def _export(args: argparse.Namespace, settings: Settings, database: Database, folder: Path) -> int:
+    registry = None if settings.registry is None else settings.registry.identity
+    found = export_runs(database, folder, registry=registry, names=args.runs)
+    note(settings, f"{plural(len(found.written), 'run')} written to {folder}, {len(found.same):,} were there already")
+    note(settings, f"`dregutil --state-dir {shlex.quote(str(folder))} history` shows them")
+    for name in found.unfinished:
+        note(settings, f"{name} has no end: continue or undo it in one place only")
+    emit(
+        settings,
+        [
+            {"run": name, "written": name in found.written, "unfinished": name in found.unfinished}
+            for name in sorted((*found.written, *found.same))
+        ],
+        found.written,
+    )
+    return 0
+
+
+def _import(settings: Settings, database: Database, folder: Path) -> int:
+    if not (folder / "runs").is_dir():
+        raise UsageError(f"{folder} is no state folder: it has no folder `runs`")
+    found = import_runs(database, folder)
+    _tell_imported(settings, found, folder)
+    emit(settings, [{"run": name, "unfinished": name in found.unfinished} for name in found.new], found.new)
+    if found.busy:
+        raise RefusedError(
+            f"{', '.join(found.busy)}: being written now, and left out", advice="import again when it has ended"
+        )
+    return PARTIAL if found.unreadable or found.longer else 0
+
+
+def _tell_imported(settings: Settings, found: Imported, folder: Path) -> None:
+    note(settings, f"{plural(len(found.new), 'run')} imported, {len(found.known):,} were in the store already")
+    for name in found.unfinished:
+        note(settings, f"{name} has no end: continue or undo it in the store, no longer in {folder}")
+    for name in found.longer:
+        note(
+            settings,
+            f"{name} has more lines in {folder} than in the store, where it has no end: it was continued there",
+        )
+    for name, why in found.unreadable.items():
+        note(settings, f"{name} is left out: {why}")

@@ -13,12 +13,15 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "action",
-        choices=("migrate", "check", "grants"),
+        choices=("migrate", "check", "grants", "export", "import"),
         help=(
             "migrate: make its tables, or bring them up to date; check: its version, sizes, leases, unfinished runs, "
-            "and what this role may do; grants: print the SQL of its roles"
+            "and what this role may do; grants: print the SQL of its roles; export: write runs into a state folder; "
+            "import: bring the runs of a state folder into the store"
         ),
     )
+    add("folder", nargs="?", metavar="FOLDER", help="the state folder of an export or import")
+    add("runs", nargs="*", metavar="RUN", help="runs to export, by their names or beginnings (default: all)")
 
 
 TITLE = "team"
@@ -38,6 +41,8 @@ COMMANDS = (
         examples=(
             ("store migrate --store sqlite:///tmp/team.sqlite", "make the tables of a store in a file"),
             ("store check --store sqlite:///tmp/team.sqlite", "what is in it, and who is at work"),
+            ("store import ./state --store sqlite:///tmp/team.sqlite", "bring one machine's runs along"),
+            ("store export ./copy --store sqlite:///tmp/team.sqlite", "all runs, as `--state-dir ./copy` reads them"),
             ("store grants", "the SQL of the roles of a store in PostgreSQL"),
         ),
     ),
