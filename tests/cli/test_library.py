@@ -262,7 +262,7 @@ async def test_the_synchronous_face_names_the_other_in_an_event_loop() -> None:
 
 def test_both_faces_have_the_same_verbs() -> None:
     """With the same parameters, and the same results: those of the one are awaited."""
-    inner = {"connected", "close_database", "known"}
+    inner = {"connected", "close_databases", "known"}
 
     def verbs(face: type) -> dict[str, Callable[..., object]]:
         found = inspect.getmembers(face, inspect.isfunction)

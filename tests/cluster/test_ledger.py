@@ -185,6 +185,8 @@ def test_a_registry_is_for_one_run(ledger: Ledger) -> None:
     again = claimed(ledger.claim_registry(KEY, KEY, "setup", limit=10))
     assert (again.fence.number, again.wait) == (1, 0), "processes that carry out one run share its lease"
     ledger.release(again.fence, settled=True)
+    assert ledger.claim_registry(KEY, KEY, "other", limit=10) is None, "the other one that shares it has not ended"
+    ledger.release(again.fence, settled=True)
     assert claimed(ledger.claim_registry(KEY, KEY, "other", limit=10)).fence.number == 2
 
 

@@ -119,7 +119,7 @@ async def test_two_processes_carry_out_one_run_each_repository_once(
 
     (run, first), second = await asyncio.gather(begin(), join())
     assert first.is_finished
-    assert second is None or second.is_finished
+    assert second is None or second.is_finished, second.error
     assert set(map(tuple, tags_of(pusher).values())) == {("2.0",)}
     async with dregutil.connect(
         registry_server.url, store=store, state_dir=tmp_path / "c", contents=None, insecure=True

@@ -86,10 +86,16 @@ async def apply_recorded(
             stop=stop,
             holds=holds,
         )
-        if result.interrupted and ends_at is not None and time.monotonic() >= ends_at:
-            result = replace(result, interrupted=False, ran_out_of_time=True)
+        result = _out_of_time(result, ends_at)
         record.is_finished = result.is_finished
     return replace(result, id=record.name)
+
+
+def _out_of_time(result: RunResult, ends_at: float | None) -> RunResult:
+    """A run that ended at `ends_at` was not interrupted by anybody."""
+    if result.interrupted and ends_at is not None and time.monotonic() >= ends_at:
+        return replace(result, interrupted=False, ran_out_of_time=True)
+    return result
 
 
 @dataclass

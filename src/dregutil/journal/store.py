@@ -22,6 +22,7 @@ from dregutil.files import is_locked, lock_file, make_private_folder, others_lin
 from dregutil.journal.claims import Claims, OnlyProcess
 from dregutil.journal.collections import Collections
 from dregutil.journal.lines import FILE_NAME
+from dregutil.journal.mounts import why_short_lived
 from dregutil.journal.oci_layout import laid_out, laid_out_names
 from dregutil.journal.reader import ENDED, read_header, read_journal
 from dregutil.journal.record import RunHeader, RunRecord
@@ -197,6 +198,13 @@ class RunStore:
                 f"the garbage collector that `dregutil collect` started on {registry} at {since} still runs",
                 advice=f"wait until it has ended; its output is in {collections.output(running.name)}",
             )
+
+    def why_short_lived(self) -> str:
+        """Why the records may be lost with this machine or container; empty if nothing indicates that."""
+        try:
+            return why_short_lived(self.folder, Path("/proc/self/mountinfo").read_text())
+        except OSError:
+            return ""
 
     @contextlib.contextmanager
     def _lock(self, name: str, registry: str) -> Iterator[None]:

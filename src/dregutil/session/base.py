@@ -155,7 +155,7 @@ class SessionBase:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close_database()
+        self.close_databases()
         self._registry = None
         await self._stack.__aexit__(kind, error, trace)
 
@@ -305,12 +305,7 @@ class SessionBase:
 
     def why_records_are_short_lived(self) -> str:
         """Why the record for `undo` may be lost with this machine or container; empty if nothing indicates that."""
-        from dregutil.journal.mounts import why_short_lived
-
-        try:
-            return why_short_lived(self.state, Path("/proc/self/mountinfo").read_text())
-        except OSError:
-            return ""
+        return self.store.why_short_lived()
 
     def _forget(self) -> None:
         """Before a plan: check blobs again, because garbage may have been collected, and read the records again,
@@ -388,8 +383,10 @@ class SessionBase:
             self._warn(error.message, error.advice)
             return ContentDatabase.private()
 
-    def close_database(self) -> None:
-        """Close the content database, and warn if entries had changed on disk."""
+    def close_databases(self) -> None:
+        """Close the shared store, and the content database, with a warning if entries had changed on disk."""
+        if self._shared is not None:
+            self._shared.close()
         database, self._database, self._manifests = self._database, None, None
         if database is None:
             return

@@ -25,6 +25,11 @@ class SharedState:
     @cached_property
     def runs(self) -> SharedRuns:
         """The runs of the store. Raises StoreError if it cannot be used."""
-        from dregutil.registry.http.transport import LONGEST_ANSWER
+        from dregutil.registry.http.deadline import LONGEST_ANSWER
 
         return open_runs(self.address, self._state, longest=LONGEST_ANSWER * self._timeout)
+
+    def close(self) -> None:
+        """Close the connections to the store."""
+        if "runs" in vars(self):
+            self.runs.close()

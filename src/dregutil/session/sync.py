@@ -86,7 +86,7 @@ class Session(CollectionVerbs, OverviewVerbs, PullVerbs):
     ) -> None:
         runner, self._runner = self._runner, None
         if runner is None:
-            self._session.close_database()
+            self._session.close_databases()
             return
         try:
             runner.run(self._session.__aexit__(kind, error, trace))

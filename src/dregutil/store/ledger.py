@@ -108,6 +108,7 @@ class Ledger:
             found = transaction.rows(
                 "UPDATE registry SET"
                 " fence = CASE WHEN holder = :holder AND until > {now} THEN fence ELSE fence + 1 END,"
+                " sharers = CASE WHEN holder = :holder AND until > {now} THEN sharers + 1 ELSE 1 END,"
                 " safe_from = CASE WHEN until + longest > safe_from AND holder <> '' AND holder <> :holder"
                 " THEN until + longest ELSE safe_from END, holder = :holder, longest = :limit, until = {now} + :lease"
                 " WHERE key = :key AND (until <= {now} OR holder = :holder) RETURNING fence, safe_from - {now}",
@@ -142,7 +143,10 @@ class Ledger:
         return held
 
     def release(self, fence: Fence, *, settled: bool) -> None:
-        """End a lease. `settled`: nothing that was sent under it is without an answer, so that nobody need wait."""
+        """End a lease; that of a registry ends with the last process that shares it.
+
+        `settled`: nothing that was sent under it is without an answer, so that nobody need wait. Otherwise it runs out.
+        """
         sql = _RELEASE_REPOSITORY if fence.repository else _RELEASE_REGISTRY
         if settled:
             with self.database.transaction() as transaction:
@@ -307,7 +311,10 @@ _RENEW_REGISTRY = "UPDATE registry SET until = {now} + :lease WHERE key = :key A
 _RELEASE_REPOSITORY = (
     "UPDATE repository SET until = 0, holder = '' WHERE registry = :key AND name = :name AND fence = :fence"
 )
-_RELEASE_REGISTRY = "UPDATE registry SET until = 0, holder = '' WHERE key = :key AND fence = :fence"
+_RELEASE_REGISTRY = (
+    "UPDATE registry SET sharers = sharers - 1, until = CASE WHEN sharers > 1 THEN until ELSE 0 END,"
+    " holder = CASE WHEN sharers > 1 THEN holder ELSE '' END WHERE key = :key AND fence = :fence"
+)
 _HAND_OVER = "UPDATE registry SET holder = :other WHERE key = :key AND fence = :fence"
 _KNOW_REPOSITORY = (
     "INSERT INTO repository (registry, name) VALUES (:key, :name) ON CONFLICT (registry, name) DO NOTHING"

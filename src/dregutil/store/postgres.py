@@ -17,7 +17,12 @@ from dregutil.store.database import Row, Transaction, put_sql
 __all__ = ["PostgresDatabase"]
 
 _PATIENCE = 10  # seconds to connect
-_STATEMENT = 60_000  # milliseconds, the longest statement
+_SETTINGS = {
+    "search_path": "dregutil,public",
+    "statement_timeout": 60_000,  # milliseconds
+    "timezone": "UTC",
+    "synchronous_commit": "on",  # whatever the server's default is: an intent is on its disk before the DELETE is sent
+}
 _UNANSWERED = 20_000  # milliseconds until a connection on which nothing is acknowledged counts as lost
 _NOW = "(extract(epoch FROM clock_timestamp())::float8)"
 
@@ -38,27 +43,30 @@ def _in_dialect(sql: str) -> str:
 
 
 class PostgresDatabase:
-    """PostgreSQL: one connection for each thread, made again where it was lost."""
+    """PostgreSQL: as many connections as there are transactions at a time; one that was lost is made again."""
 
     is_postgresql = True
 
     def __init__(self, address: StoreAddress) -> None:
         self.address = address
-        self._local = threading.local()
-        self._all: list[psycopg.Connection[Row]] = []
+        self._idle: list[psycopg.Connection[Row]] = []
         self._lock = threading.Lock()
 
     def _connection(self) -> psycopg.Connection[Row]:
-        found: psycopg.Connection[Row] | None = getattr(self._local, "connection", None)
-        if found is None or found.closed or found.broken:
-            found = self._local.connection = self._connect()
-            with self._lock:
-                self._all = [one for one in self._all if not one.closed]
-                self._all.append(found)
-        return found
+        with self._lock:
+            while self._idle:
+                found = self._idle.pop()
+                if not (found.closed or found.broken):
+                    return found
+        return self._connect()
+
+    def _put_back(self, connection: psycopg.Connection[Row]) -> None:
+        with self._lock:
+            if not connection.closed:
+                self._idle.append(connection)
 
     def _connect(self) -> psycopg.Connection[Row]:
-        options = f"-c search_path=dregutil,public -c statement_timeout={_STATEMENT} -c timezone=UTC"
+        options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
         try:
             return psycopg.connect(
                 self.address.url,
@@ -102,13 +110,14 @@ class PostgresDatabase:
                 with contextlib.suppress(psycopg.Error):
                     connection.close()  # whatever state it is in, the next transaction has a new one
             raise self._failed(error) from error
+        finally:
+            self._put_back(connection)
 
     def close(self) -> None:
         with self._lock:
-            for connection in self._all:
-                connection.close()
-            self._all.clear()
-        self._local = threading.local()
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
 
 class _PostgresTransaction:

@@ -48,6 +48,10 @@ class SharedRuns(RunStore):
         self.holder = f"{user_name()}@{host_name()} {secrets.token_hex(8)}"
         self._whole: dict[str, Lease] = {}
 
+    def close(self) -> None:
+        """Close the connections to the store."""
+        self.ledger.database.close()
+
     # Writing
 
     def begin(self, plan: Plan, now: datetime, *, undoes: str = "", images: Sequence[Reference] = ()) -> SharedJournal:
@@ -99,6 +103,10 @@ class SharedRuns(RunStore):
         self.ledger.remove(header.run)
         super().remove(header)
 
+    def why_short_lived(self) -> str:
+        """They are in the store; what is on this machine only mirrors them."""
+        return ""
+
     # Exclusion
 
     def whole(self, key: str) -> Lease:
@@ -130,15 +138,11 @@ class SharedRuns(RunStore):
         finally:
             del self._whole[key]
             with contextlib.suppress(StoreError):  # it runs out by itself
-                self.leases.release(lease, settled=not self._others_at_work(key))
+                self.leases.release(lease, settled=True)
 
     def _claim(self, key: str, registry: str, run: str) -> tuple[Lease, float] | None:
         holder = holder_of(run) if run else self.holder
         return self.leases.claim(lambda: self.ledger.claim_registry(key, registry, holder, limit=self.longest))
-
-    def _others_at_work(self, key: str) -> bool:
-        """Whether other processes carry out the same run: the lease of the registry is theirs as well."""
-        return any(not holder.startswith(self.holder) for _, holder, _ in self.ledger.at_work(key))
 
     def _check_nobody_may_send(self, key: str, registry: str) -> None:
         """A process that lost its lease may still have a request on its way. Raises RefusedError."""

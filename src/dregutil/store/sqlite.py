@@ -18,39 +18,36 @@ _PATIENCE = 10  # seconds for another writer to end
 
 
 class SqliteDatabase:
-    """SQLite: one connection for each thread; writers take turns."""
+    """SQLite: as many connections as there are transactions at a time; they take turns."""
 
     is_postgresql = False
 
     def __init__(self, address: StoreAddress) -> None:
         self.address = address
-        self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
 
     def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            path = self.address.path
-            make_private_folder(path.parent)
-            create_private(path)
-            found = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-            found.execute("PRAGMA journal_mode = WAL")
-            found.execute("PRAGMA foreign_keys = ON")
-            self._local.connection = found
-            with self._lock:
-                self._all.append(found)
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        path = self.address.path
+        make_private_folder(path.parent)
+        create_private(path)
+        found = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        found.execute("PRAGMA journal_mode = WAL")
+        found.execute("PRAGMA foreign_keys = ON")
         return found
 
     @contextlib.contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:
         try:
             connection = self._connection()
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            connection.execute("BEGIN IMMEDIATE")
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"the store {self.address} cannot be used: {error}") from error
         try:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            connection.execute("BEGIN IMMEDIATE")
             yield _SqliteTransaction(connection)
             connection.execute("COMMIT")
         except BaseException as error:
@@ -61,13 +58,15 @@ class SqliteDatabase:
             if isinstance(error, sqlite3.Error):
                 raise StoreError(f"the store {self.address} cannot be used: {error}") from error
             raise
+        finally:
+            with self._lock:
+                self._idle.append(connection)
 
     def close(self) -> None:
         with self._lock:
-            for connection in self._all:
-                connection.close()
-            self._all.clear()
-        self._local = threading.local()
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
 
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"

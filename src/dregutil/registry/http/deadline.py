@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-__all__ = ["NoAnswerError", "TooSlowError", "Watch", "Watched"]
+__all__ = ["LONGEST_ANSWER", "NoAnswerError", "TooSlowError", "Watch", "Watched"]
 
+# Times the time-out, until an answer must be complete. For a DELETE, for which a server may read every tag of the
+# repository, nothing needs to arrive before that. A dead server is still detected.
+LONGEST_ANSWER = 20
 _TICKS = 10  # checks within the allowed silence, so it is detected late by a tenth of it at most
 _LONGEST_TICK = 1.0
 

@@ -34,14 +34,14 @@ from dregutil.registry.auth.keyring import Keyring
 from dregutil.registry.auth.logins import Logins
 from dregutil.registry.http.body import Limits
 from dregutil.registry.http.connections import Answer, Connections
-from dregutil.registry.http.deadline import Watch
+from dregutil.registry.http.deadline import LONGEST_ANSWER, Watch
 from dregutil.registry.http.network_errors import as_own_error, connection_was_refused, host_and_port, is_of_the_network
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.server_warnings import ServerWarnings
 from dregutil.registry.http.throttle import PATIENCE, Gate
 from dregutil.registry.permit import check_permit
 
-__all__ = ["LONGEST_ANSWER", "READING", "WRITING", "Answer", "Transport"]
+__all__ = ["READING", "WRITING", "Answer", "Transport"]
 
 _log = logging.getLogger("dregutil.http")
 
@@ -53,9 +53,6 @@ _LONGEST_TOKEN = 1024 * 1024
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _CHALLENGED = (401, 403)
-# Times the time-out, until an answer must be complete. For a DELETE, for which a server may read every tag of the
-# repository, nothing needs to arrive before that. A dead server is still detected.
-LONGEST_ANSWER = 20
 _FIRST_ATTEMPTS = 3  # as long as the server has never answered
 _NO_END = float("inf")
 MOST_REFUSALS = 12  # of one request, while others are answered
