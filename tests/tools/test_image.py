@@ -23,6 +23,7 @@ from elf import read_elf
 from image import lock, wheels
 from image.attest import Inputs
 from image.build import CACHE, Builder, new_wheel
+from image.bytecode import HOST
 from image.debian import ARCHITECTURES, BuildError, DebianPackage, fetch
 from image.oci import Blob, Layout
 from image.push import main as push
@@ -47,7 +48,10 @@ def locks(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.skip(f"the image is built from Debian's packages, and there is no {program} here")
     folder = tmp_path_factory.mktemp("locks")
     shutil.copy(lock.wheels_of(lock.FOLDER), folder)
-    lock.update(folder, CACHE, with_wheels=False)
+    try:
+        lock.update(folder, CACHE, with_wheels=False)
+    except BuildError as error:
+        pytest.skip(f"Debian's packages cannot be resolved here: {error}")
     return folder
 
 
@@ -165,6 +169,15 @@ def test_what_is_in_it(layout: Path, architecture: str) -> None:
         path = os.path.normpath(Path("/", name).parent / target).lstrip("/")
         path = f"usr/{path}" if path.split("/")[0] in links else path  # /lib is a link to /usr/lib
         assert path in inside or any(one.startswith(path + "/") for one in inside), (name, target)
+
+
+def test_an_upgrade_brings_one_layer_anew(layout: Path, older: list[Layout]) -> None:
+    new = json.loads(blob(layout, listed(layout)[1]["amd64"]))["layers"]
+    for image in older:
+        had = json.loads(image.images["amd64"].raw)["layers"]
+        assert [old == one for old, one in zip(had, new, strict=True)] == [True, True, False]
+    assert new[2]["size"] < 4_000_000
+    assert 34_000_000 < sum(one["size"] for one in new) < 42_000_000, "docs/container.md says 38 MB"
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -313,9 +326,12 @@ def test_it_cleans_old_builds_of_itself(
     source = f"docker://{host}/{REPOSITORY}:{version}"
     assert skopeo("inspect", "--raw", "--tls-verify=false", source) == blob(layout, listed(layout)[0])
     pulled = tmp_path / "pulled"
-    skopeo("copy", "--src-tls-verify=false", "--override-arch", "amd64", source, f"oci:{pulled}:{version}")
+    skopeo("copy", "--src-tls-verify=false", "--override-arch", HOST, source, f"oci:{pulled}:{version}")
     mine = listed(layout)
-    assert json.loads((pulled / "index.json").read_bytes())["manifests"][0]["digest"] == mine[1]["amd64"]["digest"]
+    assert json.loads((pulled / "index.json").read_bytes())["manifests"][0]["digest"] == mine[1][HOST]["digest"]
+    to = f"docker://{host}/tools/copied:{version}"
+    skopeo("copy", "--all", "--dest-tls-verify=false", f"oci:{layout}:{version}", to)
+    assert skopeo("inspect", "--raw", "--tls-verify=false", to) == blob(layout, mine[0])
 
     if os.getuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
         pytest.skip("the image was pulled, and not run: that needs root, and a mount namespace")
@@ -325,7 +341,8 @@ def test_it_cleans_old_builds_of_itself(
     )
     assert who.stdout == "65532 65532\n"
     assert "Read-only file system: '/etc/x'" in who.stderr
-    seen = container.run("-reg", f"http://{host}", "ls", REPOSITORY, "-c", "None")
+    (container.root / "etc/dregutil/config.toml").write_text(f'[registries.own]\naddress = "http://{host}"\n')
+    seen = container.run("-reg", "own", "ls", REPOSITORY, "-c", "None")
     assert seen.returncode == 0, seen.stderr
     assert {"2.8.0", "2.9.0", version, "latest"} <= set(re.findall(r"[\w.]+", seen.stdout))
 

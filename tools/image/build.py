@@ -120,9 +120,11 @@ def _build(options: argparse.Namespace) -> None:
         layout.write(options.output)
     if options.archive:
         options.archive.write_bytes(layout.archive(options.epoch))
+    layers = {blob.digest.encode(): blob.raw for blob in layout.blobs if blob.media_type == oci.LAYER}
     for architecture, image in layout.images.items():
-        size = sum(len(blob.raw) for blob in layout.blobs if blob.digest in image.raw.decode())
-        print(f"{image.digest}  {architecture}, {size / 1e6:.1f} MB compressed")
+        used = [raw for digest, raw in layers.items() if digest in image.raw]
+        unpacked = sum(int.from_bytes(raw[-4:], "little") for raw in used)  # gzip ends with it
+        print(f"{image.digest}  {architecture}, {sum(map(len, used)) / 1e6:.1f} MB, unpacked {unpacked / 1e6:.0f} MB")
     print(f"{layout.index.digest}  {layout.tag}")
 
 

@@ -16,17 +16,20 @@ from typing import Any
 from image.rootfs import HOME, STATE, USER
 from image.tree import Tree
 
-__all__ = ["INDEX", "MANIFEST", "Blob", "Layer", "Layout", "image", "index", "layer", "referrer", "when"]
+__all__ = ["INDEX", "LAYER", "MANIFEST", "Blob", "Layer", "Layout", "image", "index", "layer", "referrer", "when"]
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin",
     "HOME": f"/{HOME}",
     "DREGUTIL_STATE_DIR": f"/{STATE}",
+    "XDG_CONFIG_HOME": "/etc",  # so that /etc/dregutil/config.toml is read
+    "PYTHONSAFEPATH": "1",  # nobody who can write to the volume of the state puts a module in the way
+    "PYTHONNOUSERSITE": "1",
     "LANG": "C.UTF-8",
     "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
 }
@@ -72,7 +75,7 @@ def layer(tree: Tree, epoch: int, made_by: str) -> Layer:
     """A layer of these files, all with the same time."""
     raw = tree.tar(epoch)
     packed = gzip.compress(raw, compresslevel=6, mtime=0)
-    return Layer(Blob(_LAYER, packed), f"sha256:{hashlib.sha256(raw).hexdigest()}", made_by)
+    return Layer(Blob(LAYER, packed), f"sha256:{hashlib.sha256(raw).hexdigest()}", made_by)
 
 
 def image(architecture: str, layers: Sequence[Layer], epoch: int, labels: Mapping[str, str]) -> tuple[Blob, list[Blob]]:
