@@ -78,8 +78,8 @@ class Compiler:
             library,
             self._folder / "usr/bin/python3.11",
         ]
-        # Not -I, which ignores PYTHONHOME; -S and -P keep the machine's modules out. The seed fixes the order of sets.
-        environment = {"PYTHONHOME": str(self._folder / "usr"), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+        # Not -I, which ignores PYTHONHOME; -S and -P keep the machine's modules out.
+        environment = {"PYTHONHOME": str(self._folder / "usr"), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
             [*command, "-S", "-P", "-c", _SCRIPT],
             input=lines,
