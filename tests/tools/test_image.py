@@ -34,6 +34,14 @@ from servers import DistributionServer, find_program
 PROJECT = Path(__file__).parents[2]
 EPOCH = 1_780_000_000
 HOME = "var/lib/dregutil"
+EXTRAS = """
+import botocore.session, obstore.store, procrastinate, psycopg, ssl, zoneinfo, datetime
+winter = datetime.datetime(2026, 12, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
+known = {"region_name": "eu-west-1", "aws_access_key_id": "none", "aws_secret_access_key": "none"}
+sts = botocore.session.get_session().create_client("sts", **known)
+trusted = len(ssl.create_default_context().get_ca_certs()) > 100
+print(psycopg.pq.__impl__, winter.tzname(), trusted, type(sts).__name__)
+"""
 SBOM, PROVENANCE = "application/vnd.cyclonedx+json", "application/vnd.in-toto+json"
 SOURCE = "https://git.example.com/dregutil"
 REPOSITORY = "tools/dregutil"
@@ -341,6 +349,8 @@ def test_it_cleans_old_builds_of_itself(
     )
     assert who.stdout == "65532 65532\n"
     assert "Read-only file system: '/etc/x'" in who.stderr
+    extras = container.run("-I", "-c", EXTRAS, program="/usr/bin/python3")
+    assert extras.stdout == "binary CET True STS\n", extras.stderr
     (container.root / "etc/dregutil/config.toml").write_text(f'[registries.own]\naddress = "http://{host}"\n')
     seen = container.run("-reg", "own", "ls", REPOSITORY, "-c", "None")
     assert seen.returncode == 0, seen.stderr
