@@ -24,7 +24,7 @@ from image import lock, wheels
 from image.attest import Inputs
 from image.build import CACHE, Builder, new_wheel
 from image.bytecode import HOST
-from image.debian import ARCHITECTURES, BuildError, DebianPackage, fetch
+from image.debian import ARCHITECTURES, WANTED, BuildError, DebianPackage, fetch
 from image.oci import Blob, Layout
 from image.push import main as push
 
@@ -270,7 +270,9 @@ def test_a_package_that_is_gone_or_differs_is_refused(tmp_path: Path) -> None:
         fetch(gone, tmp_path)
 
 
-def test_the_wheels_in_the_lock_file_are_those_that_the_project_asks_for() -> None:
+def test_the_lock_files_have_what_is_asked_for() -> None:
+    for architecture in ARCHITECTURES:
+        assert set(WANTED) <= {one.name for one in lock.packages(lock.FOLDER, architecture)}
     text = lock.wheels_of(lock.FOLDER).read_text()
     pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
     for requirement in wheels.project_requirements():

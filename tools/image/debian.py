@@ -19,7 +19,17 @@ from urllib.parse import unquote
 from image.cache import alone
 from image.tree import Tree
 
-__all__ = ["ARCHITECTURES", "DISTRIBUTION", "BuildError", "DebianPackage", "contents", "control", "fetch", "resolve"]
+__all__ = [
+    "ARCHITECTURES",
+    "DISTRIBUTION",
+    "WANTED",
+    "BuildError",
+    "DebianPackage",
+    "contents",
+    "control",
+    "fetch",
+    "resolve",
+]
 
 ARCHITECTURES = ("amd64", "arm64")
 DISTRIBUTION = "debian-12"
@@ -27,7 +37,7 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MIRROR = "http://deb.debian.org"  # as signed indexes and hashes are checked, not the connection
 _SUITES = (("debian", "bookworm"), ("debian", "bookworm-updates"), ("debian-security", "bookworm-security"))
 # libstdc++6 is for wheels.
-_WANTED = (
+WANTED = (
     "python3.11-minimal",
     "libpython3.11-stdlib",
     "ca-certificates",
@@ -74,7 +84,7 @@ def resolve(architecture: str, cache: Path) -> tuple[DebianPackage, ...]:
 
 def _resolve(options: list[str]) -> tuple[DebianPackage, ...]:
     _run(["apt-get", *options, "update", "-qq", "--error-on=any"], "apt-get update")
-    install = ["apt-get", *options, "install", "--no-install-recommends", "--print-uris", "-qq", *_WANTED]
+    install = ["apt-get", *options, "install", "--no-install-recommends", "--print-uris", "-qq", *WANTED]
     files = re.findall(r"^'([^']+\.deb)' ", _run(install, "apt-get install"), re.MULTILINE)
     names = [unquote(url.rpartition("/")[2]).partition("_")[0] for url in files]
     shown = _run(["apt-cache", *options, "show", *names], "apt-cache show")
