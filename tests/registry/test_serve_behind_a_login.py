@@ -106,14 +106,26 @@ def _compose(policy: Path) -> tuple[list[str], str]:
 
 def _kubernetes(policy: Path) -> tuple[list[str], str]:
     """Those of `serve` in examples/kubernetes."""
-    words = _containers()["serve"]["args"]
+    words = _containers("serve.yaml")["serve"]["args"]
     assert words[:3] == ["dregutil", "serve", "--addr=127.0.0.1:8090"]
     return [word.replace("/policy/policy.yml", str(policy)) for word in words[3:]], NAME
 
 
-def _containers() -> dict[str, Any]:
-    document = next(iter(yaml.safe_load_all((EXAMPLES / "kubernetes/serve.yaml").read_text())))
-    return {one["name"]: one for one in document["spec"]["template"]["spec"]["containers"]}
+def _chart(policy: Path) -> tuple[list[str], str]:
+    """Those of `serve` in the chart."""
+    words = _containers("rendered/team.yaml")["serve"]["args"]
+    assert words[:2] == ["serve", "--addr=127.0.0.1:8090"]
+    return [word.replace("/etc/dregutil/policy", str(policy)) for word in words[2:]], NAME
+
+
+def _containers(file: str) -> dict[str, Any]:
+    """By name, of the pod with the pages."""
+    for document in yaml.safe_load_all((EXAMPLES / "kubernetes" / file).read_text()):
+        if document and document["kind"] == "Deployment":
+            found = {one["name"]: one for one in document["spec"]["template"]["spec"]["containers"]}
+            if "login" in found:
+                return found
+    raise AssertionError(file)
 
 
 def _login(kind: str, folder: Path, issuer: str, port: int, upstream: str) -> Sequence[str]:
@@ -132,8 +144,8 @@ def _login(kind: str, folder: Path, issuer: str, port: int, upstream: str) -> Se
             text = text.replace(old, new)
         return text
 
-    if kind == "kubernetes":
-        login = _containers()["login"]
+    if kind != "compose":
+        login = _containers({"kubernetes": "serve.yaml", "chart": "rendered/team.yaml"}[kind])["login"]
         assert [one["name"] for one in login["env"]] == ["OAUTH2_PROXY_CLIENT_SECRET", "OAUTH2_PROXY_COOKIE_SECRET"]
         return [*map(here, login["args"]), "--client-secret=a-secret", f"--cookie-secret={secret}"]
     text = here((EXAMPLES / "compose/oauth2-proxy.cfg").read_text())
@@ -145,7 +157,7 @@ def _login(kind: str, folder: Path, issuer: str, port: int, upstream: str) -> Se
 def _started(kind: str, registry: DistributionServer, folder: Path) -> Iterator[Site]:
     policy = folder / "policy.yml"
     policy.write_text((EXAMPLES / "policy.yml").read_text())
-    options, host = (_compose if kind == "compose" else _kubernetes)(policy)
+    options, host = {"compose": _compose, "kubernetes": _kubernetes, "chart": _chart}[kind](policy)
     port = free_port()
     with OidcProvider() as provider, Serving(Program(registry.url, folder), tuple(options)) as serving:
         upstream = f"http://127.0.0.1:{serving.port}"
@@ -154,7 +166,7 @@ def _started(kind: str, registry: DistributionServer, folder: Path) -> Iterator[
             yield Site(serving, provider, port, host)
 
 
-@pytest.fixture(params=["compose", "kubernetes"])
+@pytest.fixture(params=["compose", "kubernetes", "chart"])
 def site(
     request: pytest.FixtureRequest, registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
 ) -> Iterator[Site]:
@@ -190,3 +202,16 @@ def test_nobody_passes_without_a_login(site: Site) -> None:
     assert sent(site.serving.port, "GET", "/api/v1/session").status == 401, "the proxy named nobody"
     forged = {"X-Forwarded-Email": ANN, "Host": "rebound.example"}
     assert sent(site.serving.port, "GET", "/api/v1/session", forged).status == 403
+
+
+@pytest.mark.parametrize("site", ["chart"], indirect=True)
+def test_the_probe_of_the_chart_needs_no_login(site: Site) -> None:
+    """A kubelet asks by the address of the pod, without a cookie, on the port of the login."""
+    probe = _containers("rendered/team.yaml")["serve"]["readinessProbe"]["httpGet"]
+    asked = sent(site.port, "GET", probe["path"], {"Host": f"10.0.0.7:{probe['port']}"})
+    assert asked.status == 200
+    for path in ("/api/v1/session", "/healthz/../api/v1/session"):
+        assert sent(site.port, "GET", path).body != asked.body, path
+        assert b"roles" not in sent(site.port, "GET", path).body
+    site.serving.end()
+    assert sent(site.port, "GET", probe["path"], {"Host": f"10.0.0.7:{probe['port']}"}).status == 502
