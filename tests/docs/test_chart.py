@@ -292,6 +292,7 @@ WRONG: list[tuple[Document, str]] = [
     ({"workers": {"schedule": {"a": {"run": "cleanup"}}}}, "cron"),
     ({"store": {"url": "postgresql://u:secret@db/d"}}, "/store/url"),
     ({"store": {"url": "postgresql://u@db/d?password=secret"}}, "/store/url"),
+    ({"store": {"url": "postgresql://u@db/d?a=b&sslpassword=secret"}}, "/store/url"),
     ({"store": {"password": "secret"}}, "password"),
     ({"env": {"REGISTRY_PASSWORD": "secret"}}, "invalid propertyName REGISTRY_PASSWORD"),
     ({"registries": {"prod": {"address": "https://u:p@r.example"}}}, "/registries/prod/address"),
@@ -349,7 +350,7 @@ def test_the_notes_say_what_comes_next() -> None:
     assert "--from=cronjob/dregutil-cleanup" in notes()
     assert "--set cleanup.mode=remove" in notes()
     assert "--set cleanup.mode=remove" not in notes({"cleanup": {"mode": "remove"}})
-    assert "dregutil runs approve RUN" in notes(STORE, {"cleanup": {"mode": "approve"}})
+    assert "dregutil plans approve SUM" in notes(STORE, {"cleanup": {"mode": "approve"}})
     listener = notes(LISTENER)
     assert "url: http://dregutil-listener.registry-cleanup.svc:5099/events\n" in listener
     assert "Lead https://pages.example.com to service/dregutil-serve, port 80" in notes(SERVE)
