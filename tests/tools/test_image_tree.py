@@ -52,6 +52,7 @@ def test_the_same_files_in_another_order_give_the_same_bytes(tmp_path: Path) -> 
     assert one.tar(7) != one.tar(8)
     again = Tree.read(one.tar(7))
     assert again.entries == {**parts, "usr": directory()}
+    (tmp_path / "root").mkdir()
     again.write(tmp_path / "root")
     assert (tmp_path / "root/usr/a").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "root/bin").readlink() == Path("usr/bin")
