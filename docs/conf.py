@@ -34,6 +34,7 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = True
 add_module_names = False
+toc_object_entries = False  # 700 names beside a page help nobody
 maximum_signature_line_length = 88
 python_display_short_literal_types = True
 default_role = "py:obj"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urldefrag, urlsplit
@@ -21,7 +25,7 @@ from chromium import browser
 from documents import ROOT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 _LOADS = {("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("object", "data")}
 
@@ -147,20 +151,50 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield found
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [400, 1280])
-def test_axe_finds_nothing_and_nothing_sticks_out(chromium: Browser, site: Path, width: int, dark: bool) -> None:
+@pytest.fixture(scope="module")
+def url(site: Path) -> Iterator[str]:
+    """Where the site is served, as any web server does."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextmanager
+def opened(chromium: Browser, url: str, *, width: int = 900, dark: bool = False) -> Iterator[Page]:
+    """A page, which has asked nobody else for anything in the end, and met no error."""
     context = chromium.new_context(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
     )
     shown = context.new_page()
     seen: list[str] = []
-    shown.on("request", lambda one: None if one.url.startswith("file:") else seen.append(one.url))
+    shown.on("request", lambda one: None if one.url.startswith(url) else seen.append(one.url))
     shown.on("pageerror", lambda error: seen.append(str(error)))
-    for name in ("docs/architecture", "docs/registries", "docs/api"):
-        shown.goto(f"file://{site / name}.html")
-        shown.evaluate("[...document.querySelectorAll('dl.py')].slice(40).forEach(one => one.remove())")  # all alike
-        assert violations(shown) == [], name
-        assert overflow(shown) <= 0, name
+    yield shown
     context.close()
     assert seen == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_axe_finds_nothing_and_nothing_sticks_out(chromium: Browser, url: str, width: int, dark: bool) -> None:
+    with opened(chromium, url, width=width, dark=dark) as shown:
+        for name in ("docs/architecture", "docs/registries", "docs/api"):
+            shown.goto(f"{url}/{name}.html")
+            shown.evaluate(
+                "[...document.querySelectorAll('dl.py')].slice(40).forEach(one => one.remove())"
+            )  # all alike
+            assert violations(shown) == [], name
+            assert overflow(shown) <= 0, name
+
+
+def test_the_search_needs_no_service(chromium: Browser, url: str) -> None:
+    with opened(chromium, url) as shown:
+        shown.goto(f"{url}/search.html?q=placeholder")
+        shown.locator("#search-results a", has_text="Architecture").first.wait_for()
+        shown.locator("#search-results .context").first.wait_for()  # text around what was found

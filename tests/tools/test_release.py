@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -93,7 +94,10 @@ def test_the_same_tag_gives_the_same_bytes(made: tuple[Path, Path]) -> None:
 
 def test_it_has_what_the_tag_has(made: tuple[Path, Path], repository: Path) -> None:
     with zipfile.ZipFile(next(made[0].glob("*.whl"))) as wheel:
+        times = {entry.date_time for entry in wheel.infolist()}
         in_wheel = {name for name in wheel.namelist() if name.startswith("dregutil/")}
+    epoch = int(git(repository, "log", "-1", "--format=%ct", TAG))
+    assert times == {time.gmtime(epoch - epoch % 2)[:6]}  # a zip counts every second second
     tagged = set(git(repository, "ls-tree", "-r", "--name-only", TAG).splitlines())
     assert in_wheel == {name.removeprefix("src/") for name in tagged if name.startswith("src/")}
     with tarfile.open(next(made[0].glob("docker_*.tar.gz"))) as sdist:
