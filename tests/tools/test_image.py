@@ -260,7 +260,7 @@ def test_an_archive_is_what_skopeo_reads(older: list[Layout], tmp_path: Path) ->
     assert done == older[0].index.raw
 
 
-def test_a_package_that_is_gone_or_differs_is_refused(tmp_path: Path) -> None:
+def test_a_package_that_is_gone_or_differs_is_refused(locks: Path, tmp_path: Path) -> None:
     gone = DebianPackage("libc6", "2.36-0", "amd64", "debian/pool/main/g/glibc/libc6_2.36-0_amd64.deb", "0" * 64)
     with pytest.raises(BuildError, match=r"libc6 2\.36-0 is no longer on .*\n.*build\.py --update-lock"):
         fetch(gone, tmp_path)
