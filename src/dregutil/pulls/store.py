@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 from dregutil.errors import JournalError
 from dregutil.files import create_private, make_private_folder
+from dregutil.inventory.shared import SharedFiles
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.pulls.pull import Gap, Pull, RepositoryPulls, Source, SourceKind, Span
 from dregutil.pulls.tables import VERSION, has_begun, pulls_file, version_of
@@ -19,6 +21,7 @@ from dregutil.pulls.writer import PullWriter
 __all__ = ["PullStore"]
 
 _ADVICE = "move it away to record again from now on; what was pulled before is then not known"
+_BROUGHT_EVERY = 0.2  # seconds
 _NO_SPACE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # a file that may not grow is an I/O error to SQLite
 _OF_REPOSITORY = (
     "SELECT reference, at, agent.name, source.kind FROM pull JOIN repository ON repository.id = pull.repository"
@@ -29,14 +32,30 @@ _OF_REPOSITORY = (
 class PullStore:
     """The pulls of one registry. Every method raises JournalError if the file cannot be used."""
 
-    def __init__(self, state: Path, registry: str, copy: sqlite3.Connection | None = None) -> None:
-        """`state` is the state folder, `registry` the registry's identity. `copy` is used in place of the file."""
+    def __init__(
+        self,
+        state: Path,
+        registry: str,
+        copy: sqlite3.Connection | None = None,
+        shared: SharedFiles | None = None,
+    ) -> None:
+        """`state` is the state folder, `registry` the registry's identity. `copy` is used in place of the file. With
+        `shared` the file is this machine's copy of what all machines record."""
         self._state, self._registry = state, registry
         self.path = pulls_file(state, registry)
         self._copy = copy
+        self._shared = None if shared is None else shared.file("pulls", self.path)
+        self._brought = -_BROUGHT_EVERY  # when the copy was last brought up to date
+
+    def bring(self) -> None:
+        """Bring the copy of shared pulls up to date, unless that was done just now."""
+        if self._shared is not None and time.monotonic() - self._brought >= _BROUGHT_EVERY:
+            self._shared.bring()
+            self._brought = time.monotonic()
 
     def copy_in_memory(self) -> PullStore:
         """A copy of these pulls in memory: what is written to it is in no file."""
+        self.bring()
         copied = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         if self.path.exists():
             with self._open() as database:
@@ -56,7 +75,7 @@ class PullStore:
                 advice="name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)",
             ) from error
         with self._open() as database:
-            yield PullWriter(database, kind, name)
+            yield PullWriter(database, kind, name, self._shared)
 
     def pulls(self, repository: Repository) -> RepositoryPulls:
         """The last pulls in a repository."""
@@ -115,6 +134,7 @@ class PullStore:
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query; none if nothing was recorded."""
+        self.bring()
         if self._copy is None and not self.path.exists():
             return []
         with self._open() as database:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from dregutil.inventory.shared import SharedFile
 from dregutil.oci.listing import Listing
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.pulls.agents import IgnoredAgents
@@ -95,10 +96,14 @@ def batch_of(events: Iterable[Event], ignored: IgnoredAgents, now: datetime) -> 
 
 
 class PullWriter:
-    """Writes what one source knows. Every method may raise sqlite3.Error, and has then changed nothing."""
+    """Writes what one source knows. Every method may raise sqlite3.Error, and has then changed nothing; with `shared`,
+    JournalError if what is recorded cannot be recorded for all machines."""
 
-    def __init__(self, database: sqlite3.Connection, kind: SourceKind, name: str) -> None:
+    def __init__(
+        self, database: sqlite3.Connection, kind: SourceKind, name: str, shared: SharedFile | None = None
+    ) -> None:
         self._database = database
+        self._shared = shared
         self._source = (kind.value, name)
         self._known: dict[tuple[str, str], int] = {}
 
@@ -136,6 +141,12 @@ class PullWriter:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """One transaction, with the tables in place."""
+        if self._shared is not None:
+            self._known.clear()  # another machine may have changed the numbers
+            with self._shared.writing(self._database):
+                lay_out(self._database)
+                yield
+            return
         self._database.execute("BEGIN IMMEDIATE")
         try:
             lay_out(self._database)

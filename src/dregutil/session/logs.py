@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dregutil.errors import JournalError
+from dregutil.errors import JournalError, StoreError
 from dregutil.session.pulls import PullSession
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class LogSession(PullSession):
         try:
             return self._read_log(self._known_pulls, path, line_format, ignored)
         except JournalError as error:
-            if self._copied_pulls is not None:
-                raise
+            if self._copied_pulls is not None or isinstance(error, StoreError):
+                raise  # what other machines recorded since is not known, either
             self._copied_pulls = self._pull_store.copy_in_memory()
             if not self._warned_of_copy:
                 self._warn(f"{error.message}; what the access logs say counts in this run only", error.advice)

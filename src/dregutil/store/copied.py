@@ -130,10 +130,10 @@ def watch(copy: sqlite3.Connection, layout: Layout) -> None:
     if not layout.statements:
         return
     for table in _tables(copy):
-        copy.execute(f"CREATE TEMP TABLE {table.changed} ({table.numbered}, PRIMARY KEY ({table.numbered}))")
+        copy.execute(f"CREATE TEMP TABLE {table.changed} ({table.numbered})")  # a statement's conflicts are not its own
         for event, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("UPDATE", "OLD"), ("DELETE", "OLD")):
             values = ", ".join(f"{row}.{column}" for column in table.keys)
-            then = f"INSERT OR IGNORE INTO {table.changed} VALUES ({values})"  # noqa: S608 - our own names
+            then = f"INSERT INTO {table.changed} VALUES ({values})"  # noqa: S608 - our own names
             name = f"{table.changed}_{event}_{row}"
             copy.execute(f"CREATE TEMP TRIGGER {name} AFTER {event} ON main.{table.quoted} BEGIN {then}; END")
 
@@ -155,7 +155,8 @@ def changed_rows(copy: sqlite3.Connection, layout: Layout) -> list[Changed]:
         keys = ", ".join(f"c.k{n}" for n in range(len(table.keys)))
         values = ", ".join(f"t.{column}" for column in table.columns)
         query = (
-            f"SELECT {keys}, t.{table.keys[0]} IS NULL, {values} FROM {table.changed} AS c"  # noqa: S608 - our own names
+            f"SELECT {keys}, t.{table.keys[0]} IS NULL, {values}"  # noqa: S608 - our own names
+            f" FROM (SELECT DISTINCT * FROM {table.changed}) AS c"
             f" LEFT JOIN main.{table.quoted} AS t ON {on}"
         )
         number = len(table.keys)
