@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from dregutil.inventory.cache_file import CacheFile
 from dregutil.inventory.refreshed import RefreshedFile
 from dregutil.oci.names import RegistryAddress
 from dregutil.pulls.store import PullStore
@@ -77,9 +78,9 @@ class Counted:
 
     def as_if_read(self, ago: timedelta) -> None:
         """Note that the whole registry was read so long ago."""
-        last = self.file.read(self.cache)
+        last = self.file.read(CacheFile(self.cache))
         assert last is not None
-        self.file.write(self.cache, msgspec.structs.replace(last, whole=datetime.now(UTC) - ago))
+        self.file.write(CacheFile(self.cache), msgspec.structs.replace(last, whole=datetime.now(UTC) - ago))
 
 
 def counting(kind: str, folder: Path, endpoint: str = ENDPOINT) -> Iterator[Counted]:

@@ -45,6 +45,18 @@ class CacheFile:
         except UsageError as error:
             raise self.unusable(error.message) from error
 
+    @property
+    def name(self) -> bytes:
+        """What names it in a note of when it was written."""
+        return os.fsencode(self.path.absolute())
+
+    def written(self) -> int:
+        """Another number after each change. Raises OSError."""
+        return self.path.stat().st_mtime_ns
+
+    def bring(self) -> None:
+        """Bring the file up to date, where it is a copy of what several machines share."""
+
     def age(self, now: float) -> float | None:
         """The age of what it holds, in seconds, at `now` (seconds since 1970); None if there is no file."""
         try:

@@ -1,13 +1,14 @@
-"""What a shared store does for a database of the state folder: the file becomes a copy of what all machines know."""
+"""What a shared store does for the files of the state folder: they become copies of what all machines know."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["SharedFile", "SharedFiles"]
+__all__ = ["SharedDocument", "SharedDocuments", "SharedFile", "SharedFiles", "SharedRecords"]
 
 
 class SharedFile(Protocol):
@@ -26,3 +27,33 @@ class SharedFiles(Protocol):
 
     def file(self, name: str, path: Path) -> SharedFile:
         """The database of a name, with this machine's copy at `path`."""
+
+
+class SharedDocument(Protocol):
+    """A small file that several machines read and change. Every method raises JournalError."""
+
+    def version(self) -> int:
+        """Grows with each change; 0 if it was never written. A change of the last 0.2 s may not be seen yet."""
+
+    def read(self) -> bytes | None:
+        """None if it was never written."""
+
+    def change(self, how: Callable[[bytes | None], bytes | None]) -> bytes | None:
+        """Replace it by what `how` makes of it, while nobody else does, and return that; None leaves it as it is."""
+
+    def write(self, body: bytes) -> None:
+        """Replace it."""
+
+
+class SharedDocuments(Protocol):
+    """The shared files of one registry."""
+
+    def document(self, name: str) -> SharedDocument:
+        """The file of a name."""
+
+    def names(self, beginning: str) -> list[str]:
+        """The names of the files that were written, those that begin so. Raises JournalError."""
+
+
+class SharedRecords(SharedDocuments, SharedFiles, Protocol):
+    """All that is shared of one registry."""

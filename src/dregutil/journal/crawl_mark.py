@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from dregutil.files import file_of, make_private_folder, write_atomically
-from dregutil.journal.shared import SharedDocuments
+from dregutil.inventory.shared import SharedDocuments
 from dregutil.oci.names import registry_key
 
 __all__ = ["CrawlMark"]

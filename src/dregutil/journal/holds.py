@@ -29,8 +29,8 @@ from dregutil.files import (
     sync_folder,
     write_atomically,
 )
+from dregutil.inventory.shared import SharedDocument
 from dregutil.journal.put_back import put_back_holds
-from dregutil.journal.shared import SharedDocument
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag, registry_key
 from dregutil.retention.holds import HELD_FOR, Hold, Holds

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dregutil.inventory.crawl_result import CrawlResult
+from dregutil.inventory.shared import SharedRecords
 from dregutil.inventory.tag_history import Missing, TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.journal.crawl_mark import CrawlMark
-from dregutil.journal.shared import SharedRecords
 from dregutil.oci.names import Digest, Repository, Tag
 
 if TYPE_CHECKING:

@@ -181,7 +181,7 @@ class CrawlingSession(CheckingSession):
             last = Refreshed(found.began, *found.mark)
         if last is not None:
             with suppress(OSError):  # the next refresh then reads the whole registry
-                self._refreshed.write(self.cache.path, last)
+                self._refreshed.write(self.cache, last)
 
     @property
     def _refreshed(self) -> RefreshedFile:

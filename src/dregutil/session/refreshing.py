@@ -48,7 +48,7 @@ class RefreshingSession(CrawlingSession):
         known = None if full else self.in_cache()
         if known is not None and only_new:
             return self._updated(known, await self.crawl_whole(known=known))
-        last = None if self.cache is None else self._refreshed.read(self.cache.path)
+        last = None if self.cache is None else self._refreshed.read(self.cache)
         if known is not None and last is not None:
             read_ago = datetime.now(UTC) - last.whole
             if timedelta() <= read_ago < WHOLE_AFTER and not last.silent:

@@ -45,7 +45,8 @@ CREATE INDEX shared_row_version ON shared_row (file, version);
 CREATE TABLE inventory (
     registry TEXT PRIMARY KEY,
     version BIGINT NOT NULL DEFAULT 0,
-    read_at DOUBLE PRECISION NOT NULL DEFAULT 0
+    read_at DOUBLE PRECISION NOT NULL DEFAULT 0,
+    forgotten BIGINT NOT NULL DEFAULT 0
 );
 CREATE TABLE tag (
     registry TEXT NOT NULL,
