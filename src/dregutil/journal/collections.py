@@ -10,18 +10,21 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from dregutil.errors import JournalError
 from dregutil.files import is_locked, make_private_folder, others_link, sync_folder, write_atomically
+from dregutil.inventory.shared import SharedDocuments
 from dregutil.oci.names import registry_key
 
 __all__ = ["Collected", "CollectionRecord", "Collections", "Freed", "collected_by"]
 
 _VERSION = 1
+_LONGEST = timedelta(hours=24)  # for which a collector of another machine may run
+_SHARED = "collections/"  # how the names of shared records begin
 _ADVICE = "name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)"
 
 
@@ -52,10 +55,29 @@ class CollectionRecord(msgspec.Struct, frozen=True):
 
 
 class Collections:
-    """The collections that this machine recorded, on all registries."""
+    """The collections that this machine recorded, on all registries; with `shared`, those that all machines recorded on
+    one registry, of which the folder gets a copy."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, shared: SharedDocuments | None = None) -> None:
         self._folder = state / "collections"
+        self._shared = shared
+
+    def bring(self) -> None:
+        """Copy what other machines recorded. Raises JournalError if the store cannot be asked."""
+        if self._shared is None:
+            return
+        for name in self._shared.names(_SHARED):
+            path = self._folder / f"{name.removeprefix(_SHARED)}.json"
+            with suppress(OSError, ValueError, msgspec.MsgspecError):
+                if _decoded(path.read_bytes()).ended is not None:
+                    continue
+            raw = self._shared.document(name).read()
+            with suppress(OSError):
+                make_private_folder(self._folder)
+                if raw:
+                    write_atomically(path, [raw], durable=False)
+                else:
+                    path.unlink(missing_ok=True)  # it did not begin
 
     def new_name(self, now: datetime) -> str:
         return f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond // 1000:03d}{secrets.token_hex(1)}"  # sorts by time
@@ -71,7 +93,10 @@ class Collections:
             if link is not None:
                 raise JournalError(f"{link} is a link of another user, so nothing is recorded there", advice=_ADVICE)
             make_private_folder(self._folder)
-            write_atomically(self._folder / f"{record.name}.json", [msgspec.json.encode(record)])
+            raw = msgspec.json.encode(record)
+            if self._shared is not None:
+                self._shared.document(f"{_SHARED}{record.name}").write(raw)
+            write_atomically(self._folder / f"{record.name}.json", [raw])
             sync_folder(self._folder)
         except OSError as error:
             why = error.strerror or error
@@ -87,15 +112,29 @@ class Collections:
             why = error.strerror or error
             raise JournalError(f"it is not known whether a collector runs: {self._folder}: {why}") from error
 
+    def running_elsewhere(self, registry: str, now: datetime) -> CollectionRecord | None:
+        """A collection of another machine that began in the last 24 hours and did not end, of a registry: it is not
+        known here whether its collector still runs. Raises JournalError."""
+        if self._shared is None:
+            return None
+        unended = (record for record in self.read(registry)[0] if record.ended is None)
+        return next(
+            (one for one in unended if now - one.started < _LONGEST and not self.output(one.name).exists()), None
+        )
+
     def discard(self, name: str) -> None:
         """Remove the record of a collection that did not begin."""
+        if self._shared is not None:
+            with suppress(JournalError):
+                self._shared.document(f"{_SHARED}{name}").write(b"")
         for path in (self._folder / f"{name}.json", self.output(name)):
             with suppress(OSError):
                 path.unlink()
 
     def read(self, registry: str | None = None) -> tuple[list[CollectionRecord], list[str]]:
         """The collections, oldest first, and what of them cannot be read. `registry`: only those on one, by its
-        identity."""
+        identity. Raises JournalError if a store cannot be asked."""
+        self.bring()
         found: list[CollectionRecord] = []
         unread: list[str] = []
         key = None if registry is None else registry_key(registry)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from dregutil.files import file_of, make_private_folder, write_atomically
+from dregutil.inventory.shared import SharedDocuments
 from dregutil.oci.names import registry_spellings
 
 __all__ = ["Measure", "Measures", "earlier"]
@@ -26,27 +27,45 @@ class Measure(msgspec.Struct, frozen=True):
 
 
 class Measures:
-    """STATE/measures/<sum of registry>.json"""
+    """STATE/measures/<sum of registry>.json; with `shared`, what all machines have in its place."""
 
-    def __init__(self, state: Path, registry: str) -> None:
+    def __init__(self, state: Path, registry: str, shared: SharedDocuments | None = None) -> None:
         """`registry` is its identity."""
         self.path = file_of(state / "measures", registry_spellings(registry), ".json")
+        self._shared = None if shared is None else shared.document("measures")
 
     def read(self) -> list[Measure]:
-        """The measures, oldest first; none if the file cannot be read: nothing is decided by them."""
+        """The measures, oldest first; none if the file cannot be read: nothing is decided by them. Raises JournalError
+        if a store cannot be asked."""
         try:
-            return msgspec.json.decode(self.path.read_bytes(), type=list[Measure])
-        except (OSError, msgspec.MsgspecError):
+            return _measures(self.path.read_bytes() if self._shared is None else self._shared.read())
+        except OSError:
             return []
 
     def add(self, measure: Measure) -> None:
         """Add a measure, unless one was added within the last hour. The oldest of more than a thousand are dropped.
-        Raises OSError."""
-        known = self.read()
-        if known and measure.when - known[-1].when < _LEAST_APART:
+        Raises OSError, and JournalError if it cannot be added for all machines."""
+        if self._shared is not None:
+            self._shared.change(lambda raw: _with(_measures(raw), measure))
             return
-        make_private_folder(self.path.parent)
-        write_atomically(self.path, [msgspec.json.encode([*known, measure][-_MOST:])], durable=False)
+        added = _with(self.read(), measure)
+        if added is not None:
+            make_private_folder(self.path.parent)
+            write_atomically(self.path, [added], durable=False)
+
+
+def _measures(raw: bytes | None) -> list[Measure]:
+    try:
+        return msgspec.json.decode(raw or b"[]", type=list[Measure])
+    except msgspec.MsgspecError:
+        return []
+
+
+def _with(known: Sequence[Measure], measure: Measure) -> bytes | None:
+    """The measures with one more; None if one was added within the last hour."""
+    if known and measure.when - known[-1].when < _LEAST_APART:
+        return None
+    return msgspec.json.encode([*known, measure][-_MOST:])
 
 
 def earlier(measures: Sequence[Measure], moment: datetime) -> Measure | None:

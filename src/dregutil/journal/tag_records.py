@@ -167,4 +167,4 @@ class TagRecords:
             return False
         from dregutil.journal.last_cleanup import LastCleanupFile  # likewise
 
-        return LastCleanupFile(self._state, self._registry, policy).read() is not None
+        return LastCleanupFile(self._state, self._registry, policy, self._shared).read() is not None

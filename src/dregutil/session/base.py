@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dregutil.inventory.tags import Inventory
     from dregutil.journal.history import RunHistory
     from dregutil.journal.store import RunStore
-    from dregutil.journal.tag_records import CrawlNote, TagRecords
+    from dregutil.journal.tag_records import CrawlNote
     from dregutil.registry.reader import Registry
     from dregutil.session.shared import SharedState
     from dregutil.storage.opened import Storage
@@ -194,13 +194,6 @@ class SessionBase:
         return RunHistory(self.store, self.identity)
 
     @property
-    def records(self) -> TagRecords:
-        """The records of when this registry's tags came."""
-        from dregutil.journal.tag_records import TagRecords
-
-        return TagRecords(self.state, self.identity)
-
-    @property
     def database(self) -> ContentDatabase:
         """The contents of digests that were read before, from any registry. In memory if the option is None or, with a
         warning, if the file cannot be used. Raises CacheError instead if there is no `on_warning`."""
@@ -336,7 +329,7 @@ class SessionBase:
 
     def _cache_file(self, path: str | Path | None) -> CacheFile | None:
         if path is None:
-            return None
+            return None if self._shared is None else self._shared.cache(self.identity)
         from dregutil.inventory.cache_file import CacheFile
 
         return CacheFile(Path(path))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dregutil.errors import AccessError, RegistryError, UsageError
-from dregutil.session.base import SessionBase
+from dregutil.session.knowing import KnowingSession
 
 if TYPE_CHECKING:
     from dregutil.apply.examine import Examination
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["CheckingSession"]
 
 
-class CheckingSession(SessionBase):
+class CheckingSession(KnowingSession):
     """A session that checks the registry."""
 
     async def examine(self) -> Examination:

@@ -87,7 +87,6 @@ class CollectingSession(CleanupSession):
         command cannot be started; StorageError and JournalError. What fails later is in the result.
         """
         from dregutil.apply.collector_run import run_collector
-        from dregutil.journal.collections import Collections
         from dregutil.session.results import CollectionRun
         from dregutil.session.stop import Stop
 
@@ -97,7 +96,7 @@ class CollectingSession(CleanupSession):
             read = time.monotonic()
             for refusal in plan.refusals:
                 raise RefusedError(f"{refusal.why}; nothing was collected", advice=refusal.advice)
-            collections = Collections(self.state)
+            collections = self._collections
             self._settle(collections, plan.before)
             record = self._begun(plan, collections.new_name(datetime.now(UTC)))
             collections.write(record)
@@ -121,9 +120,7 @@ class CollectingSession(CleanupSession):
 
     def collections(self) -> tuple[CollectionRecord, ...]:
         """The recorded garbage collections of this registry, oldest first; a warning names what cannot be read."""
-        from dregutil.journal.collections import Collections
-
-        found, unread = Collections(self.state).read(self.identity)
+        found, unread = self._collections.read(self.identity)
         for why in unread:
             self._warn(why)
         return tuple(found)

@@ -158,11 +158,13 @@ class CrawlingSession(CheckingSession):
         """The registry's recorded notifications, if anything was recorded."""
         from dregutil.pulls.tables import pulls_file
 
+        if self.facts is not None:
+            self._pull_store.bring()
         if not pulls_file(self.state, self.identity).exists():
             return None
         from dregutil.session.notified import NotifiedChanges
 
-        return NotifiedChanges(self.state, self.identity)
+        return NotifiedChanges(self._pull_store)
 
     def _save(self, found: CrawlResult, last: Refreshed | None = None) -> None:
         """Write the cache file; an error is a warning. `last`: what is noted of the refresh, by default that the whole
@@ -187,7 +189,10 @@ class CrawlingSession(CheckingSession):
     def _refreshed(self) -> RefreshedFile:
         from dregutil.inventory.refreshed import RefreshedFile  # with msgspec, which a query does not need
 
-        return RefreshedFile(self.state, self.identity)
+        is_shared = self.facts is not None and self._options.get("cache") is None
+        return RefreshedFile(
+            self.state, self.identity, self.facts.document("refreshed") if self.facts and is_shared else None
+        )
 
     def _note(self, found: CrawlResult, path: Path | None = None, *, must: bool = False) -> None:
         """Note a crawl of the whole registry in the records; `path` is the file of the policy that uses them. Raises

@@ -61,7 +61,7 @@ class HoldSession(LogSession):
     def _all_holds(self) -> RegistryHolds:
         from dregutil.journal.holds import RegistryHolds
 
-        return RegistryHolds(self.store, self.identity)
+        return RegistryHolds(self.store, self.identity, self.facts.document("holds") if self.facts else None)
 
     def _current_holds(self) -> Holds:
         return self._all_holds.now(datetime.now(UTC))

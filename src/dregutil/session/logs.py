@@ -44,7 +44,6 @@ class LogSession(PullSession):
         """Read the logs of an entry; returns the names of their sources, also of those of which no file is there any
         more: they record nothing now."""
         from dregutil.pulls.find_logs import is_log_of, read_steadily
-        from dregutil.pulls.log_files import log_name
         from dregutil.pulls.pull import SourceKind
 
         done = read_steadily(entry.files, folder, lambda path: self._recorded(path, entry.line_format))
@@ -55,7 +54,11 @@ class LogSession(PullSession):
                     "set line_format for its lines, or name other files",
                 )
         known = (source.name for source in self._known_pulls.sources() if source.kind is SourceKind.LOG)
-        return frozenset((*map(log_name, done), *(name for name in known if is_log_of(name, entry.files, folder))))
+        others = (name for name in known if is_log_of(self._path_of_log(name), entry.files, folder))
+        return frozenset((*map(self._log_source, done), *others))
+
+    def _path_of_log(self, source: str) -> str:
+        return source if self.facts is None else source.partition(":")[2]
 
     def _recorded(self, path: str, line_format: str | None) -> LogRead:
         """What is new in a log; it is recorded in a copy of the recorded pulls if these cannot be written."""

@@ -25,8 +25,6 @@ from dregutil.pulls.agents import marked_agent
 from dregutil.pulls.store import PullStore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dregutil.inventory.crawl_result import CrawlResult
     from dregutil.registry.reader import Registry
 
@@ -41,9 +39,8 @@ _MOST_TRIED = 3  # tags: one that is gone is not notified
 class NotifiedChanges:
     """The recorded notifications of one registry, as changes of its tags."""
 
-    def __init__(self, state: Path, registry: str) -> None:
-        """`registry` is its identity."""
-        self._store = PullStore(state, registry)
+    def __init__(self, store: PullStore) -> None:
+        self._store = store
 
     def mark(self) -> tuple[int, int]:
         """The number of the last change, and how often a process came to another one; zeros if that is not known."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dregutil.errors import UsageError
+from dregutil.errors import JournalError, UsageError
 from dregutil.files import absolute
 from dregutil.session.usage import UsageSession
 
@@ -69,6 +69,7 @@ class OverviewSession(UsageSession):
         """Add what recorded runs did."""
         from dregutil.journal.pending import known_collected, pending_runs
 
+        self._collections.bring()
         history = self.history
         last, last_left = self.last_removal()
         compared, compared_left = (last, last_left) if policy is None else self.last_removal(str(policy))
@@ -104,13 +105,15 @@ class OverviewSession(UsageSession):
     def _measured_before(self, found: Overview, moment: datetime) -> Measure | None:
         """The measure of `moment`, or the oldest one; and note that of `found`. That it cannot be noted is a
         warning."""
-        from dregutil.journal.measures import Measure, Measures, earlier
+        from dregutil.journal.measures import Measure, earlier
 
-        measures = Measures(self.state, self.identity)
+        measures = self._measures
         before = earlier(measures.read(), moment)
         if found.is_complete:
             try:
                 measures.add(Measure(found.now, found.space.total, found.source.shown.tag_count))
+            except JournalError as error:
+                self._warn(error.message, error.advice)
             except OSError as error:
                 self._warn(f"the size of the registry was not noted: {error.strerror or error}")
         return before

@@ -74,9 +74,7 @@ class ProtectedSession(PlanningSession):
         return read_name_lists(policies, folder, before, planned)
 
     def _last_cleanup(self, path: Path | None) -> LastCleanup | None:
-        from dregutil.journal.last_cleanup import LastCleanupFile
-
-        return None if path is None else LastCleanupFile(self.state, self.identity, path).read()
+        return None if path is None else self._last_cleanup_file(path).read()
 
     async def _with_protected(self, plan: Plan, holds: Callable[[], Holds]) -> Callable[[], Holds]:
         """`holds` with what the policy of a plan protects by now: its file and its lists are read.

@@ -100,11 +100,11 @@ class PullSession(FindingSession):
 
     def _read_log(self, store: PullStore, path: str, line_format: str | None, ignored: IgnoredAgents) -> LogRead:
         """Record in `store` what is new in a file."""
-        from dregutil.pulls.log_files import log_name, read_log
+        from dregutil.pulls.log_files import read_log
         from dregutil.pulls.pull import SourceKind
 
         now = int(datetime.now(UTC).timestamp())
-        with store.writer(SourceKind.LOG, log_name(path)) as writer:
+        with store.writer(SourceKind.LOG, self._log_source(path)) as writer:
             writer.prepare()
             found = read_log(path, writer.position, line_format=line_format, ignored=ignored, now=now)
             self._add_digests(found.batch)
@@ -157,12 +157,6 @@ class PullSession(FindingSession):
     def _known_pulls(self) -> PullStore:
         """The recorded pulls, with what this session could not record."""
         return self._copied_pulls or self._pull_store
-
-    @property
-    def _pull_store(self) -> PullStore:
-        from dregutil.pulls.store import PullStore
-
-        return PullStore(self.state, self.identity)
 
     def _below(self, digest: Digest) -> Iterator[Digest]:
         """What a digest refers to, at any depth, as far as it was read."""

@@ -134,18 +134,19 @@ class RemovalSession(ProtectedSession):
 
     def remember(self, proposal: Proposal) -> None:
         """Save the counts of a cleanup that was carried out, to compare with the next by the same policy file."""
-        from dregutil.journal.last_cleanup import LastCleanupFile
         from dregutil.retention.names import list_sizes
 
         if proposal.path is None:
             return
-        file = LastCleanupFile(self.state, self.identity, proposal.path)
+        file = self._last_cleanup_file(proposal.path)
         selected = {one.name: one.selected for one in proposal.summaries}
         removed = {one.name: one.removed for one in proposal.summaries}
         try:
             file.write(datetime.now(UTC), selected, removed, list_sizes(proposal.judged.policies))
         except OSError as error:
             self._warn(f"{file.path} was not written: {error.strerror or error}")
+        except JournalError as error:
+            self._warn(f"the counts of this cleanup were not noted: {error.message}", error.advice)
 
     def check_is_own(self, registry: str, what: str) -> None:
         """Raises PlanRefusedError if a plan or a run is for another registry."""

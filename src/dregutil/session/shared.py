@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 from dregutil.store.address import StoreAddress
+from dregutil.store.facts import SharedFacts
+from dregutil.store.inventory import SharedCache
 from dregutil.store.open import mirror_folder, open_runs
 from dregutil.store.runs import SharedRuns
 
@@ -33,3 +35,11 @@ class SharedState:
         """Close the connections to the store."""
         if "runs" in vars(self):
             self.runs.close()
+
+    def facts(self, registry: str) -> SharedFacts:
+        """What the store knows of a registry (its identity). Raises StoreError if it cannot be used."""
+        return SharedFacts(self.runs.ledger.database, registry)
+
+    def cache(self, registry: str) -> SharedCache:
+        """The tags of a registry, as they were last read by anybody."""
+        return SharedCache(lambda: self.runs.ledger.database, self.folder, registry)
