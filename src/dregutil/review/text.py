@@ -15,7 +15,7 @@ from dregutil.report.units import plural
 __all__ = ["Marker", "comment", "mistakes", "read_marker", "with_result"]
 
 _MARKER = re.compile(r"<!-- dregutil-review (\{[^<>\n]*\}) -->")
-_LONGEST = 60_000  # characters; GitHub takes 65,536, GitLab a million
+_LONGEST, _LONGEST_RESULT = 55_000, 9_000  # characters; GitHub takes 65,536, GitLab a million
 _RESULT = "\n---\n\n"
 
 
@@ -74,6 +74,8 @@ def with_result(body: str, marker: Marker, result: Sequence[str]) -> str:
     """A comment with what came of it below; an earlier result is replaced."""
     _, _, shown = body.partition("\n")
     text = "\n".join(f"{markdown_text(line)}  " for line in result if line.strip())
+    if len(text) > _LONGEST_RESULT:
+        text = text[:_LONGEST_RESULT].rpartition("\n")[0] + "\nThe rest is left out; the job has all of it."
     return f"{marker.line}\n{shown.partition(_RESULT)[0].rstrip()}\n{_RESULT}{text}\n"
 
 
