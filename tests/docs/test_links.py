@@ -47,6 +47,12 @@ def test_every_link_has_a_target(path: Path) -> None:
     assert broken(path) == []
 
 
+def test_the_index_has_a_link_to_every_document() -> None:
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / link).resolve() for link in links(index.read_text())}
+    assert {path for path in DOCUMENTS if path != index} - linked == set()
+
+
 def test_a_broken_link_is_found(tmp_path: Path) -> None:
     (tmp_path / "there.md").write_text("# One `two`, three\n```\n# no heading\n```\n# Twice\n# Twice\n")
     page = tmp_path / "page.md"
