@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from charted import LEAST, LISTENER, Document, joined, pods, render
+from charted import LEAST, LISTENER, Document, joined, render
 from images import Pusher, created
 from listening import ENDPOINT, until
-from program import PROGRAM
+from podded import container_of
 from servers import DistributionServer, find_program, free_port
 
 LOGIN = ("robot", "a-password")
@@ -44,49 +42,9 @@ class Cluster:
             "credentials": {"existingSecret": "docker"},
         }
         (answer,) = render([joined(LEAST, LISTENER, own, values)])
-        texts = [text for name, text in answer["files"].items() if name.endswith(".yaml")]
-        documents = [one for text in texts for one in _all(text)]
-        maps = {one["metadata"]["name"]: one["data"] for one in documents if one["kind"] == "ConfigMap"}
-        spec = next(s for m, s in pods(documents) if m["labels"]["app.kubernetes.io/component"] == part)
-        container = spec["containers"][0]
-        volumes = {one["name"]: self._volume(part, one, maps) for one in spec["volumes"]}
-        places = {one["mountPath"]: volumes[one["name"]] / one.get("subPath", "") for one in container["volumeMounts"]}
-
-        def here(text: str) -> str:
-            for target, place in sorted(places.items(), key=lambda one: -len(one[0])):
-                option, mark, value = text.rpartition("=")
-                if value == target or value.startswith(f"{target}/"):
-                    return f"{option}{mark}{place}{value[len(target) :]}"
-            return text.replace("0.0.0.0:5099", f"127.0.0.1:{self.port}")
-
-        environment = {one["name"]: here(one["value"]) for one in container["env"]}
-        return [str(PROGRAM), *map(here, container["args"])], {"PATH": os.environ["PATH"], **environment}
-
-    def _volume(self, part: str, volume: Document, maps: Document) -> Path:
-        """As the kubelet has it: a folder with links to links, so that all files change at once."""
-        shared = "persistentVolumeClaim" in volume
-        place = self.folder / "volumes" / ("" if shared else part) / str(volume["name"])
-        data = place / "..2026_11_27"
-        if "configMap" in volume:
-            files = maps[volume["configMap"]["name"]]
-        elif "secret" in volume:
-            known = self.secrets[volume["secret"]["secretName"]]
-            files = {one["path"]: known[one["key"]] for one in volume["secret"]["items"]}
-        else:
-            place.mkdir(parents=True, exist_ok=True)
-            return place
-        data.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (data / name).write_text(text)
-            if not (place / name).is_symlink():
-                (place / name).symlink_to(f"..data/{name}")
-        if not (place / "..data").is_symlink():
-            (place / "..data").symlink_to(data.name)
-        return place
-
-
-def _all(text: str) -> Iterator[Document]:
-    yield from (one for one in yaml.safe_load_all(text) if one)
+        return container_of(
+            part, answer["files"], self.folder, self.secrets, {"0.0.0.0:5099": f"127.0.0.1:{self.port}"}
+        )
 
 
 @pytest.fixture
