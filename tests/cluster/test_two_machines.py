@@ -177,7 +177,7 @@ def test_each_machine_has_access_logs_of_its_own(
 
 
 def test_the_counts_of_a_cleanup_are_compared_on_another_machine(
-    pusher: Pusher, machine: Machine, tmp_path: Path
+    pusher: Pusher, machine: Machine, tmp_path: Path, database: Database
 ) -> None:
     tags = push(pusher, "1", "2")
     rules = policy(tmp_path, '{tags: ["2"]}')
@@ -190,6 +190,8 @@ def test_the_counts_of_a_cleanup_are_compared_on_another_machine(
         last = second.plan_cleanup(rules).last
     assert last is not None
     assert dict(last.removed) == {"p": 1}
+    with database.transaction() as transaction:
+        assert transaction.rows("SELECT text FROM policy_version") == [(rules.read_text(),)]
 
 
 def test_a_collection_of_another_machine_that_did_not_end_keeps_runs_out(

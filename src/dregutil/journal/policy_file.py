@@ -11,7 +11,7 @@ from dregutil.files import read_text
 if TYPE_CHECKING:
     from dregutil.retention.policy import PolicySet
 
-__all__ = ["load_policy"]
+__all__ = ["load_policy", "policy_text"]
 
 _LONGEST_POLICY = 16 << 20  # bytes
 
@@ -25,11 +25,25 @@ def load_policy(path: str | Path) -> PolicySet:
 
     if not Path(path).is_dir():
         return read_policy(_text(path), str(path))
-    files = sorted(file for file in Path(path).iterdir() if file.suffix in (".yaml", ".yml"))
-    texts = {str(file): _text(file) for file in files if not file.name.startswith(".")}
+    texts = {str(file): _text(file) for file in _files(Path(path))}
     if not texts:
         raise UsageError(f"there is no policy in {path}", advice="write files that end in .yaml into it")
     return read_policies(texts, str(path))
+
+
+def policy_text(path: str | Path) -> str:
+    """The text of a policy file; of a folder, of its files one after another, each after its name.
+
+    Raises UsageError if one cannot be read.
+    """
+    if not Path(path).is_dir():
+        return _text(path)
+    return "".join(f"# {file.name}\n{_text(file)}" for file in _files(Path(path)))
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".yaml", ".yml"))
+    return [file for file in files if not file.name.startswith(".")]
 
 
 def _text(path: str | Path) -> str:

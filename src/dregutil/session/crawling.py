@@ -17,6 +17,7 @@ from dregutil.errors import (
     JournalError,
     LoginError,
     RegistryError,
+    StoreError,
 )
 from dregutil.inventory.crawl_result import CrawlResult
 from dregutil.inventory.tags import Inventory
@@ -177,12 +178,15 @@ class CrawlingSession(CheckingSession):
         except OSError as error:
             self._warn_of_cache(error.strerror or error)
             return
+        except StoreError as error:
+            self._warn(f"the tags that were read are not in the store: {error.message}", error.advice)
+            return
         from dregutil.inventory.refreshed import Refreshed
 
         if last is None and found.began is not None:
             last = Refreshed(found.began, *found.mark)
         if last is not None:
-            with suppress(OSError):  # the next refresh then reads the whole registry
+            with suppress(OSError, StoreError):  # the next refresh then reads the whole registry
                 self._refreshed.write(self.cache, last)
 
     @property

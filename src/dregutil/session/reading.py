@@ -82,6 +82,10 @@ class ReadingSession(RefreshingSession):
         """Read the contents of digests, each with a repository that has it, into the content database. Returns what
         could not be read, and why. What the database has already is not requested."""
         missing = set(self.database.missing(digest for _, digest in holders))
+        shared = None if not missing or self.facts is None else self.facts.contents
+        if shared is not None:
+            shared.fetch(missing, self.database)
+            missing = set(self.database.missing(missing))
         if not missing:
             return {}
         from dregutil.inventory.contents.read import read_contents
@@ -92,6 +96,7 @@ class ReadingSession(RefreshingSession):
                 [held for held in holders if held[1] in missing],
                 self.database,
                 on_progress=lambda done, total: self._tell(ContentsProgress(done, total)),
+                on_kept=None if shared is None else shared.keep,
             )
         on_unreadable = self._options.get("on_unreadable")
         if contents.unreadable and on_unreadable is not None:

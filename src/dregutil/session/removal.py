@@ -134,6 +134,7 @@ class RemovalSession(ProtectedSession):
 
     def remember(self, proposal: Proposal) -> None:
         """Save the counts of a cleanup that was carried out, to compare with the next by the same policy file."""
+        from dregutil.journal.policy_file import policy_text
         from dregutil.retention.names import list_sizes
 
         if proposal.path is None:
@@ -142,11 +143,13 @@ class RemovalSession(ProtectedSession):
         selected = {one.name: one.selected for one in proposal.summaries}
         removed = {one.name: one.removed for one in proposal.summaries}
         try:
+            if self.facts is not None:
+                self.facts.note_policy(policy_text(proposal.path))
             file.write(datetime.now(UTC), selected, removed, list_sizes(proposal.judged.policies))
         except OSError as error:
             self._warn(f"{file.path} was not written: {error.strerror or error}")
-        except JournalError as error:
-            self._warn(f"the counts of this cleanup were not noted: {error.message}", error.advice)
+        except (JournalError, UsageError) as error:
+            self._warn(f"this cleanup was not noted in the store: {error.message}", error.advice)
 
     def check_is_own(self, registry: str, what: str) -> None:
         """Raises PlanRefusedError if a plan or a run is for another registry."""

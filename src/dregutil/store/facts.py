@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+from dregutil.journal.actor import host_name, user_name
 from dregutil.oci.names import registry_key
+from dregutil.store.contents import SharedContents
 from dregutil.store.database import Database
 from dregutil.store.documents import StoredDocument
 from dregutil.store.mirrored import MirroredFile
@@ -23,6 +26,25 @@ class SharedFacts:
     def document(self, name: str) -> StoredDocument:
         """A small file of the registry, by its name."""
         return StoredDocument(self._database, self._key, name)
+
+    @property
+    def contents(self) -> SharedContents:
+        """The contents of images, of all registries."""
+        return SharedContents(self._database)
+
+    def note_policy(self, text: str) -> None:
+        """Keep the text of a policy that a cleanup was carried out by, once, with who did so first and when."""
+        values = {
+            "hash": hashlib.sha256(text.encode()).hexdigest(),
+            "text": text,
+            "who": f"{user_name()}@{host_name()}",
+        }
+        with self._database.transaction() as transaction:
+            transaction.execute(
+                "INSERT INTO policy_version (hash, text, who, at) VALUES (:hash, :text, :who, {now})"
+                " ON CONFLICT (hash) DO NOTHING",
+                values,
+            )
 
     def file(self, name: str, path: Path) -> MirroredFile:
         """A database of the registry, by its name, with this machine's copy at `path`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from dregutil.inventory.contents.database import ContentDatabase, needs_config
@@ -14,7 +14,7 @@ from dregutil.storage.stored import StoredRegistry
 if TYPE_CHECKING:
     from dregutil.storage.opened import Storage
 
-__all__ = ["read_from_storage", "stored_inventory"]
+__all__ = ["read_from_storage", "stored_inventory", "whole_of"]
 
 
 def stored_inventory(stored: StoredRegistry) -> Inventory:
@@ -42,7 +42,7 @@ def read_from_storage(
     needed = [found.config.digest for found in manifests.values() if found.config is not None and needs_config(found)]
     read = zip(needed, storage.blobs(needed, MAX_MANIFEST_BYTES), strict=True)
     configs = {digest: raw for digest, raw in read if raw is not None}
-    database.add(manifests.values(), configs, _whole(manifests, configs))
+    database.add(manifests.values(), configs, whole_of(manifests, configs))
 
 
 def _below(stored: StoredRegistry, digests: Iterable[Digest]) -> list[Digest]:
@@ -58,7 +58,7 @@ def _below(stored: StoredRegistry, digests: Iterable[Digest]) -> list[Digest]:
     return [*reversed(found)]
 
 
-def _whole(manifests: dict[Digest, Manifest], configs: dict[Digest, bytes]) -> list[Digest]:
+def whole_of(manifests: Mapping[Digest, Manifest], configs: Mapping[Digest, bytes]) -> list[Digest]:
     """Those below which nothing is missing."""
     whole: set[Digest] = set()
     rounds = [found for found in manifests.values() if found.kind is Kind.INDEX]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dregutil.errors import (
@@ -57,18 +57,20 @@ async def read_contents(
     database: ContentDatabase,
     *,
     on_progress: Callable[[int, int], None] | None = None,
+    on_kept: Callable[[Collection[Manifest], Mapping[Digest, bytes]], None] | None = None,
 ) -> Contents:
     """Read what is behind digests (manifest, children, images' configs) into `database`, unless it is there.
 
     `holders`: each digest with a repository that has it. If several have it, the next one is tried if one does not any
-    more. `on_progress` takes the number of digests done, and of all. What cannot be read is named in the result. Raises
+    more. `on_progress` takes the number of digests done, and of all; `on_kept` the manifests and configs that were read
+    and kept, a few hundred at a time. What cannot be read is named in the result. Raises
     UnreachableError and LoginError if the whole registry does not answer, and CacheError.
     """
     places: dict[Digest, list[Repository]] = defaultdict(list)
     for repository, digest in holders:
         places[digest].append(repository)
     missing = database.missing(places)
-    reading = _ContentReader(registry, database)
+    reading = _ContentReader(registry, database, on_kept)
     done = 0
 
     async def read(digest: Digest) -> None:
@@ -87,8 +89,14 @@ async def read_contents(
 
 
 class _ContentReader:
-    def __init__(self, registry: Registry, database: ContentDatabase) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        database: ContentDatabase,
+        on_kept: Callable[[Collection[Manifest], Mapping[Digest, bytes]], None] | None,
+    ) -> None:
         self.registry = registry
+        self._on_kept = on_kept
         self.database = database
         self.failed: dict[Digest, DregutilError] = {}
         self._manifests: dict[Digest, Manifest] = {}
@@ -120,6 +128,8 @@ class _ContentReader:
         self._manifests, self._configs, self._whole = {}, {}, {}
         if manifests or configs or whole:
             self.database.add(manifests.values(), configs, whole)
+        if self._on_kept is not None and (manifests or configs):
+            self._on_kept(manifests.values(), configs)
 
     async def check_registry_answers(self) -> None:
         """If requests were not answered, ping the registry: raises if it does not answer at all."""
