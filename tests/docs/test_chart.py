@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from charted import CHART, LEAST, LISTENER, SERVE, STORE, Document, cases, joined, pods, render
-from documents import ROOT
+from documents import ROOT, blocks
 from dregutil import __version__
 from dregutil.cli.configurable import Place
 from dregutil.cli.configuration import KEYS, read_configuration
@@ -354,6 +354,24 @@ def test_the_notes_say_what_comes_next() -> None:
     listener = notes(LISTENER)
     assert "url: http://dregutil-listener.registry-cleanup.svc:5099/events\n" in listener
     assert "Lead https://pages.example.com to service/dregutil-serve, port 80" in notes(SERVE)
+
+
+def test_the_documented_installation_renders() -> None:
+    text = "\n".join(blocks("docs/kubernetes.md", "bash"))
+    values: Document = {"policy": LEAST["policy"]}
+    for path, value in re.findall(r"--set (\S+?)=(\S+)", text):
+        table = values
+        *above, last = path.split(".")
+        for name in above:
+            table = table.setdefault(name, {})
+        table[last] = value
+    assert "--set-file policy=policy.yml" in text
+    (answer,) = render([values])
+    assert "kind: CronJob" in answer["files"]["cleanup.yaml"]
+    named = {*re.findall(r"cronjob/(\S+)", text)}
+    assert named == {one["metadata"]["name"] for one in yaml.safe_load_all(answer["files"]["cleanup.yaml"])}
+    job = yaml.safe_load(answer["files"]["cleanup.yaml"])["spec"]["jobTemplate"]
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"]  # what `undo` replaces
 
 
 def test_the_chart_says_where_it_is_explained() -> None:
