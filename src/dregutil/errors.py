@@ -121,7 +121,7 @@ class DregutilError(Exception):
 
 
 class UsageError(DregutilError):
-    """The command line, an environment variable or a selector."""
+    """The command line, an environment variable or a selector is wrong."""
 
     exit_code = 2
 
@@ -133,7 +133,7 @@ class PartialError(DregutilError):
 
 
 class AccessError(DregutilError):
-    """Credentials or permission."""
+    """Credentials or a permission are missing."""
 
     exit_code = 4
 
@@ -182,7 +182,7 @@ class CredentialError(AccessError):
 
 
 class RefusedError(DregutilError):
-    """Refused for safety."""
+    """Something was refused for safety."""
 
     exit_code = 5
 
@@ -196,7 +196,7 @@ class BrakeError(RefusedError):
 
 
 class PlanRefusedError(RefusedError):
-    """Altered, cut short, of another registry or version."""
+    """A plan that was altered or cut short, or is of another registry or version."""
 
 
 class UnreachableError(DregutilError):
@@ -240,7 +240,7 @@ class PushedBackError(ThrottledError):
 
 
 class InterruptedRunError(DregutilError):
-    """Ctrl-C."""
+    """The run was interrupted (Ctrl-C)."""
 
     exit_code = 130
 
