@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import dregutil
+from dregutil.apply.progress import RunProgress
 from dregutil.errors import RefusedError
 from dregutil.journal.reader import read_journal
 from dregutil.oci.names import Repository
@@ -134,3 +135,54 @@ async def test_two_processes_carry_out_one_run_each_repository_once(
 
 def test_without_a_store_every_write_is_permitted() -> None:
     check_permit()
+
+
+def interrupted(session: dregutil.Session, stop: dregutil.Stop) -> dregutil.RunResult:
+    """A run in six repositories, interrupted when its first step is done."""
+    return session.apply(session.plan_removal(*REPOSITORIES, tags=["<2"]), stop=stop)
+
+
+def stopping(server: DistributionServer, store: str, folder: Path) -> tuple[dregutil.Session, dregutil.Stop]:
+    stop = dregutil.Stop()
+
+    def on_progress(progress: object) -> None:
+        if isinstance(progress, RunProgress) and progress.done:
+            stop.set()
+
+    session = dregutil.open(
+        server.url, store=store, state_dir=folder, contents=None, insecure=True, concurrency=1, on_progress=on_progress
+    )
+    return session, stop
+
+
+def test_a_run_is_not_resumed_that_another_machine_has_undone_meanwhile(
+    registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path
+) -> None:
+    before = pushed(pusher)
+    here, stop = stopping(registry_server, store, tmp_path / "a")
+    with here, opened(registry_server, store, tmp_path / "b") as there:
+        run = interrupted(here, stop).id
+        record = there.to_resume(run)
+        assert record is not None
+        here.undo(run)
+        with pytest.raises(RefusedError, match="was undone"):
+            there._run(there._session._run(record.plan, record, record=True, stop=None, ends_at=None))
+    assert tags_of(pusher) == before
+
+
+def test_an_undo_leaves_out_nothing_that_the_run_removed_since_it_was_planned(
+    registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path
+) -> None:
+    before = pushed(pusher)
+    here, stop = stopping(registry_server, store, tmp_path / "a")
+    with here, opened(registry_server, store, tmp_path / "b") as there:
+        run = interrupted(here, stop).id
+        record = there.to_undo(run)
+        plan = there.plan_undo(record)
+        assert here.resume(run).is_finished
+        with pytest.raises(RefusedError, match="removed more since"):
+            there.apply_undo(record, plan)
+        with pytest.raises(RefusedError, match="removed more since"):
+            there.mark_undone(record, plan)
+        there.undo(run)
+    assert tags_of(pusher) == before

@@ -164,7 +164,7 @@ class RemovalSession(ProtectedSession):
     ) -> RunResult:
         from dregutil.apply.apply import apply_plan
         from dregutil.apply.recorded import apply_recorded
-        from dregutil.plan.outcome import NoRecorder
+        from dregutil.plan.outcome import NoRecorder, RunResult
         from dregutil.session.stop import Stop
 
         is_planned_last = plan is self._planned
@@ -172,7 +172,12 @@ class RemovalSession(ProtectedSession):
         surveys = self.surveys if is_planned_last else None
         self._recall()
         untagged_in = plan.repositories if plan.removed_untagged else ()
-        with self._working(run="" if earlier is None else earlier.run), (stop or Stop()).event() as event:
+        run = "" if earlier is None else earlier.run
+        with self._working(run=run), (stop or Stop()).event() as event:
+            if earlier is not None:  # another machine may have undone it, or done the rest, before the lock was ours
+                earlier = self.to_resume(earlier.run)
+                if earlier is None:
+                    return RunResult((), id=run)
             holds = await self._with_protected(plan, self._watched_holds())  # under the lock: no undo comes between
             known = self._known_untagged(*untagged_in)
             async with self.connected() as registry:

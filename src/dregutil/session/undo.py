@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dregutil.errors import NotFoundError, UsageError
+from dregutil.errors import NotFoundError, RefusedError, UsageError
 from dregutil.oci.names import Digest, Reference, RegistryAddress, Repository, Tag
 from dregutil.session.removal import RemovalSession
 
@@ -130,8 +130,8 @@ class UndoSession(RemovalSession):
             return await plan_undo(registry, record, images or (), on_looked=count_checked)
 
     async def apply_undo(self, record: RunRecord, plan: UndoPlan, *, stop: Stop | None = None) -> UndoRun:
-        """Carry out the `plan` of an undo, locked and recorded. Raises RefusedError and JournalError; later errors are
-        in the result."""
+        """Carry out the `plan` of an undo, locked and recorded. Raises RefusedError, also if the run removed more since
+        the plan was made, and JournalError; later errors are in the result."""
         from dregutil.apply.progress import RunProgress
         from dregutil.apply.undo.recorded import undo_recorded
         from dregutil.session.stop import Stop
@@ -145,6 +145,7 @@ class UndoSession(RemovalSession):
             self._tell(progress)
 
         with self._working(), (stop or Stop()).event() as event:
+            self._check_is_current(record)
             async with self.connected() as registry:
                 result = await undo_recorded(
                     registry, record, plan, self.store, command=self._undo_command(record), on_put=count_put, stop=event
@@ -190,8 +191,16 @@ class UndoSession(RemovalSession):
         """Record a run, or the images of `plan`, as undone, after an undo that was interrupted at its end."""
         from dregutil.apply.undo.recorded import mark_undone
 
+        self._check_is_current(record)
         images = () if plan is None else plan.images
         mark_undone(self.store, record, images, command=self._undo_command(record))
+
+    def _check_is_current(self, record: RunRecord) -> None:
+        """Raises RefusedError if the run went on since its record was read: an undo would leave that out."""
+        if len(self.store.get(record.run).intents) != len(record.intents):
+            raise RefusedError(
+                f"{record.run} removed more since its record was read; nothing was put back", advice="run it again"
+            )
 
     def _undo_command(self, record: RunRecord) -> str:
         return self._options.get("command", f"undo({record.run!r})")
