@@ -167,9 +167,7 @@ class RemovalSession(ProtectedSession):
         from dregutil.plan.outcome import NoRecorder, RunResult
         from dregutil.session.stop import Stop
 
-        is_planned_last = plan is self._planned
-        seconds = self.seconds_for(plan) if is_planned_last else None
-        surveys = self.surveys if is_planned_last else None
+        seconds, surveys = (self.seconds_for(plan), self.surveys) if plan is self._planned else (None, None)
         self._recall()
         untagged_in = plan.repositories if plan.removed_untagged else ()
         run = "" if earlier is None else earlier.run
@@ -199,11 +197,14 @@ class RemovalSession(ProtectedSession):
                         ends_at=ends_at,
                         holds=holds,
                     )
+        self._learn_result(result)
+        return result
+
+    def _learn_result(self, result: RunResult) -> None:
         self._recorded_indexes = None
         self._tags.update(result.tags_after)
         if result.tags_after and self._is_whole:
             self._update_cache(lambda _: result.tags_after)
-        return result
 
 
 def damaged_error(record: RunRecord, advise: Callable[[str], str]) -> DamagedRecordError:
