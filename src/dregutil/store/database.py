@@ -59,6 +59,10 @@ class Database(Protocol):
         `durable`: the commit waits for the disk.
         """
 
+    def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
+        """A transaction that only reads, however long it takes: all of its queries see the store as it was at the first
+        one. Nobody waits for it."""
+
     def close(self) -> None:
         """Close all connections."""
 

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from typing import LiteralString
 
 import psycopg
 
@@ -95,13 +96,20 @@ class PostgresDatabase:
             advice = "`dregutil store grants` prints what each role may do, `dregutil store check` what this one may"
         return StoreError(f"the store {self.address} cannot be used: {said}", advice=advice)
 
+    def transaction(self, *, durable: bool = True) -> contextlib.AbstractContextManager[Transaction]:
+        return self._begun(*(() if durable else ("SET LOCAL synchronous_commit = off",)))
+
+    def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
+        isolated = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+        return self._begun(isolated, "SET LOCAL statement_timeout = 0")
+
     @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:
+    def _begun(self, *statements: LiteralString) -> Iterator[Transaction]:
         connection = self._connection()
         try:
             with connection.transaction(), connection.cursor() as cursor:
-                if not durable:
-                    cursor.execute("SET LOCAL synchronous_commit = off")
+                for statement in statements:
+                    cursor.execute(statement)
                 yield _PostgresTransaction(cursor)
         except psycopg.IntegrityError as error:
             raise ConflictError(f"the store {self.address} has it already: {error}") from error

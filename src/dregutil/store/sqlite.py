@@ -39,15 +39,21 @@ class SqliteDatabase:
         found.execute("PRAGMA foreign_keys = ON")
         return found
 
+    def transaction(self, *, durable: bool = True) -> contextlib.AbstractContextManager[Transaction]:
+        return self._begun(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}", "BEGIN IMMEDIATE")
+
+    def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
+        return self._begun("BEGIN")  # its first query fixes what it sees
+
     @contextlib.contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[Transaction]:
+    def _begun(self, *statements: str) -> Iterator[Transaction]:
         try:
             connection = self._connection()
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"the store {self.address} cannot be used: {error}") from error
         try:
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            connection.execute("BEGIN IMMEDIATE")
+            for statement in statements:
+                connection.execute(statement)
             yield _SqliteTransaction(connection)
             connection.execute("COMMIT")
         except BaseException as error:

@@ -38,6 +38,8 @@ def store(args: argparse.Namespace, settings: Settings) -> int:
         if args.action == "check":
             return _check(settings, database)
         check_version(database)
+        if args.parquet:
+            return _export_parquet(settings, database, absolute(Path(args.parquet)))
         folder = absolute(Path(args.folder))
         return (
             _export(args, settings, database, folder)
@@ -48,7 +50,12 @@ def store(args: argparse.Namespace, settings: Settings) -> int:
 
 def _check_words(args: argparse.Namespace) -> None:
     """Raises UsageError."""
-    takes_folder = args.action in ("export", "import")
+    if args.parquet and (args.action != "export" or args.folder):
+        raise UsageError(
+            "--parquet DIR is for `store export`, in place of a folder",
+            advice="`dregutil store export --parquet DIR`, or `dregutil store export FOLDER`",
+        )
+    takes_folder = args.action in ("export", "import") and not args.parquet
     if takes_folder and not args.folder:
         raise UsageError(f"store {args.action} needs a folder", advice="name a state folder, such as ./state")
     if not takes_folder and args.folder:
@@ -101,6 +108,38 @@ def _export(args: argparse.Namespace, settings: Settings, database: Database, fo
             for name in sorted((*found.written, *found.same))
         ],
         found.written,
+    )
+    return 0
+
+
+def _export_parquet(settings: Settings, database: Database, folder: Path) -> int:
+    try:
+        from dregutil.store.parquet.export import export_parquet
+    except ImportError as error:
+        raise UsageError(
+            "--parquet needs the library pyarrow", advice="pip install 'docker-registry-util[parquet]'"
+        ) from error
+    registry = None if settings.registry is None else settings.registry.identity
+    found = export_parquet(database, folder, registry=registry, contents=settings.contents)
+    note(settings, f"{plural(sum(one.rows for one in found.files), 'row')} written to {folder}")
+    if found.unknown:
+        note(
+            settings,
+            f"{plural(found.unknown, 'manifest')} without its content: no `du` or `search` has read it on this machine",
+        )
+    emit(
+        settings,
+        [
+            {
+                "table": one.table,
+                "registry": one.registry,
+                "day": one.day.isoformat(),
+                "rows": one.rows,
+                "file": str(one.path),
+            }
+            for one in found.files
+        ],
+        (str(one.path) for one in found.files),
     )
     return 0
 

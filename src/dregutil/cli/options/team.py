@@ -21,6 +21,14 @@ def _add_store(parser: argparse.ArgumentParser) -> None:
         ),
     )
     add("folder", nargs="?", metavar="FOLDER", help="the state folder of an export or import")
+    add(
+        "--parquet",
+        metavar="DIR",
+        help=(
+            "export tags, manifests, layers, runs and pulls as Parquet files into DIR, by registry and day, in place "
+            "of a state folder"
+        ),
+    )
     add("runs", nargs="*", metavar="RUN", help="runs to export, by their names or beginnings (default: all)")
 
 
@@ -42,7 +50,8 @@ COMMANDS = (
             ("store migrate --store sqlite:///tmp/team.sqlite", "make the tables of a store in a file"),
             ("store check --store sqlite:///tmp/team.sqlite", "what is in it, and who is at work"),
             ("store import ./state --store sqlite:///tmp/team.sqlite", "bring one machine's runs along"),
-            ("store export ./copy --store sqlite:///tmp/team.sqlite", "all runs, as `--state-dir ./copy` reads them"),
+            ("store export ./copy --store sqlite:///tmp/team.sqlite", "all runs, as a state folder has them"),
+            ("store export --parquet ./lake --store sqlite:///tmp/team.sqlite", "what it has, for DuckDB or Spark"),
             ("store grants", "the SQL of the roles of a store in PostgreSQL"),
         ),
     ),
