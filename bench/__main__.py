@@ -32,6 +32,7 @@ QUICK: dict[str, list[str] | None] = {
     "dangling": [],
     "tokens": [],
     "pulls": ["2", "50"],
+    "shared": ["50000"],
     "faults": None,
     "clients": None,
     "removal": None,

@@ -165,7 +165,9 @@ def test_a_note_of_a_refresh_holds_until_the_tags_change(machine: Machine) -> No
     assert machine("b").written() != before
 
 
-def test_many_tags_go_the_fast_way(machine: Machine, database: Database) -> None:
+def test_many_tags_go_the_fast_way(machine: Machine, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    if database.is_postgresql:
+        monkeypatch.setattr("dregutil.store.postgres._AT_ONCE", 500)
     many = Inventory({Repository(f"r{n}"): {Tag(f"t{k}"): digest(n * k) for k in range(40)} for n in range(30)})
     machine("a").write(many)
     assert (machine("b").read() or Inventory()).as_mapping() == many.as_mapping()

@@ -28,6 +28,7 @@ _UNANSWERED = 20_000  # milliseconds until a connection on which nothing is ackn
 _NOW = "(extract(epoch FROM clock_timestamp())::float8)"
 
 _ITEMS = "(SELECT jsonb_array_elements_text(CAST(:items AS jsonb)))"
+_AT_ONCE = 50_000  # rows: one statement takes seconds, however many there are
 _FEW = 200  # rows that are sent one by one: a table for others takes time to make, and leaves something in the catalog
 
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)\b")
@@ -156,10 +157,13 @@ class _PostgresTransaction:
         names = ", ".join(columns)
         chosen = f"SELECT {names} FROM"  # table and columns are our own text
         self._cursor.execute(f"CREATE TEMP TABLE incoming ON COMMIT DROP AS {chosen} {table} WHERE FALSE")
-        with self._cursor.copy(f"COPY incoming ({names}) FROM STDIN") as copy:
-            for row in chain(few, waiting):
-                copy.write_row(row)
-        self._cursor.execute(put_sql(table, keys, columns, f"{chosen} incoming"))
+        every = chain(few, waiting)
+        while some := list(islice(every, _AT_ONCE)):
+            with self._cursor.copy(f"COPY incoming ({names}) FROM STDIN") as copy:
+                for row in some:
+                    copy.write_row(row)
+            self._cursor.execute(put_sql(table, keys, columns, f"{chosen} incoming"))
+            self._cursor.execute("TRUNCATE incoming")
         self._cursor.execute("DROP TABLE incoming")
 
     def script(self, text: str) -> None:
