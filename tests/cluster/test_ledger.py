@@ -10,7 +10,7 @@ import pytest
 
 from dregutil.errors import LeaseLostError, StoreError
 from dregutil.store.database import Database
-from dregutil.store.ledger import Entry, Fence, Ledger, NewRun, Taken, holder_of
+from dregutil.store.ledger import Entry, Fence, Ledger, NewRun, Taken, _append, holder_of
 from dregutil.store.migrations import NEWEST, migrate, version
 
 KEY = "registry.example.com"
@@ -53,6 +53,17 @@ def take(ledger: Ledger, repository: str, holder: str, *, limit: float = 10) -> 
     if run not in ledger.runs():
         begun(ledger, repository, run=run)
     return ledger.claim_next(run, whole(ledger), holder, limit=limit)
+
+
+def take_of(ledger: Ledger, run: str, holder: str) -> Taken | None:
+    return ledger.claim_next(run, whole(ledger), holder, limit=10)
+
+
+def waits(database: Database) -> bool:
+    """Whether somebody waits for a row of this PostgreSQL database."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with database.transaction() as transaction:
+        return bool(transaction.rows(waiting))
 
 
 def claimed(found: Taken | None) -> Taken:
@@ -147,7 +158,7 @@ def test_nothing_is_claimed_without_the_lease_of_the_registry(ledger: Ledger) ->
 
 
 def test_the_lease_of_a_registry_becomes_that_of_the_run_that_begins(ledger: Ledger) -> None:
-    ledger.begin(NewRun("run-1", KEY), lambda _: [step("shop/web", 1)], whole(ledger))
+    ledger.begin(NewRun("run-1", KEY), lambda _: [step("shop/web", 1)], Fence(KEY, "", 1, "setup"))
     assert ledger.claim_registry(KEY, KEY, "setup", limit=10) is None
     joined = claimed(ledger.claim_registry(KEY, KEY, holder_of("run-1"), limit=10)).fence
     assert claimed(ledger.claim_next("run-1", joined, "another process", limit=10)).fence.repository == "shop/web"
@@ -234,3 +245,53 @@ def test_a_run_that_sent_nothing_is_discarded_and_no_other(ledger: Ledger) -> No
         ledger.discard(name)
     assert "something" in ledger.runs()
     assert "nothing" not in ledger.runs()
+
+
+def test_a_run_does_not_begin_while_another_process_carries_out_the_one_before(ledger: Ledger) -> None:
+    lease = Fence(KEY, "", 1, "setup")
+    ledger.begin(NewRun("run-1", KEY), lambda _: [step("shop/web", 1)], lease)
+    claimed(ledger.claim_registry(KEY, KEY, holder_of("run-1"), limit=10))
+    with pytest.raises(StoreError, match="still carries out the run before"):
+        ledger.begin(NewRun("an undo", KEY, undoes="run-1"), lambda _: [], lease)
+    ledger.release(lease, settled=True)
+    ledger.begin(NewRun("an undo", KEY, undoes="run-1"), lambda _: [], lease)
+
+
+def test_who_lost_its_lease_records_nothing_once_another_run_has_the_registry(ledger: Ledger) -> None:
+    run = begun(ledger, "shop/web")
+    fence = claimed(take_of(ledger, run, "a")).fence
+    ledger.append(run, [intent("shop/web")], [fence])
+    over(ledger, fence)
+    over(ledger, whole(ledger))
+    claimed(ledger.claim_registry(KEY, KEY, "an undo", limit=10))
+    with pytest.raises(LeaseLostError):
+        ledger.append(run, [outcome("shop/web")], [fence])
+    ledger.release(fence, settled=True)
+    [(name, holder, left)] = ledger.at_work(KEY)
+    assert (name, holder) == ("shop/web", "a")
+    assert left > 8, "what it sent may still be carried out, whatever it says now"
+
+
+def test_a_process_tries_what_it_could_not_finish_once_though_others_try_too(ledger: Ledger) -> None:
+    run = begun(ledger, "shop/web")
+    for holder in ("a", "b"):
+        fence = claimed(take_of(ledger, run, holder)).fence
+        ledger.note_tried(run, fence)
+        ledger.release(fence, settled=True)
+    assert [ledger.left(run, holder) for holder in ("a", "b", "c", "")] == [0, 0, 1, 1]
+    assert take_of(ledger, run, "a") is None
+    assert take_of(ledger, run, "b") is None
+    assert take_of(ledger, run, "c") is not None
+
+
+def test_a_run_whose_first_intent_is_being_recorded_is_not_discarded(ledger: Ledger) -> None:
+    """By the process that began it and did nothing, while another carries it out."""
+    run = begun(ledger, "shop/web")
+    fence = claimed(take_of(ledger, run, "b")).fence
+    with ThreadPoolExecutor() as threads, ledger.database.transaction() as transaction:
+        _append(transaction, run, [intent("shop/web")], {"shop/web": fence.number})
+        discarded = threads.submit(ledger.discard, run)
+        while ledger.database.is_postgresql and not waits(ledger.database):
+            assert not discarded.done()
+    discarded.result()
+    assert run in ledger.runs()

@@ -81,7 +81,8 @@ def carry_out(args: argparse.Namespace, settings: Settings, registry: Session, w
     if not _agreed_to(args, settings, registry, work):
         note(settings, "nothing was removed")
         return 0
-    with registry.lock(), stop_on_signals() as stop:
+    run = "" if work.earlier is None else work.earlier.run  # other processes may carry it out at the same time
+    with registry.lock(run=run), stop_on_signals() as stop:
         tell_unfinished(settings, registry, work)
         if work.earlier is not None:
             result = registry.resume(work.earlier.run, stop=stop)

@@ -67,7 +67,7 @@ class SharedClaims:
         claim = Claim(repository, permit=lease)
         await _wait(stop, wait)
         if stop.is_set():
-            await self.release(claim, settled=wait <= 0)
+            await self.release(claim, settled=True)  # nothing was sent; how long others must wait stays as it is
             return None
         return Claim(repository, await asyncio.to_thread(self._earlier, repository), lease)
 

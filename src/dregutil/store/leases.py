@@ -1,7 +1,8 @@
 """The leases that this process holds: renewed in a thread, and each the permit of the writes under it.
 
-A lease counts from just before it was asked for, on this machine's monotonic clock, so a wrong clock or a process that
-was stopped for a while never makes it longer than the database thinks.
+A lease counts from just before it was asked for, on a clock of this machine that nobody sets and that goes on while the
+machine sleeps. So neither a wrong time of day nor a process or laptop that was stopped for a while makes it longer than
+the database thinks.
 """
 
 from __future__ import annotations
@@ -18,20 +19,29 @@ __all__ = ["Lease", "Leases"]
 
 _log = logging.getLogger("dregutil.store")
 _SHARES = 3  # a lease is renewed when this part of it is over
+_SHARES_OF_RETRY = 15  # and again after this part, where the store did not answer
+
+# `time.monotonic` stands still while a machine sleeps: on Linux BOOTTIME does not, on macOS MONOTONIC does not.
+_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", -1))
+
+
+def _now() -> float:
+    """Seconds that have passed, also those in which the machine slept."""
+    return time.monotonic() if _CLOCK < 0 else time.clock_gettime(_CLOCK)
 
 
 class Lease:
     """One lease that was claimed: it permits writes until it ends, or is lost."""
 
     def __init__(self, fence: Fence, until: float) -> None:
-        """`until`: the last moment at which a write may begin, by `time.monotonic`."""
+        """`until`: the last moment at which a write may begin, by the clock of this module."""
         self.fence = fence
         self.until = until
         self.is_lost = False
 
     def check(self) -> None:
         """Raises LeaseLostError if no write may begin under it."""
-        if self.is_lost or time.monotonic() > self.until:
+        if self.is_lost or _now() > self.until:
             what = self.fence.repository or self.fence.registry
             raise LeaseLostError(
                 f"the lease of {what} ended: the store did not renew it, so nothing more is sent there",
@@ -54,7 +64,7 @@ class Leases:
 
         None if another process holds it. Raises StoreError.
         """
-        asked = time.monotonic()
+        asked = _now()
         taken = ask()
         if taken is None:
             return None
@@ -91,20 +101,23 @@ class Leases:
 
     def _renew_all(self, wake: threading.Event) -> None:
         """Renew what is held, until nothing is. If the store cannot be asked, the leases run out by themselves."""
-        while not wake.wait(self.ledger.lease / _SHARES):
+        shares = _SHARES
+        while not wake.wait(self.ledger.lease / shares):
             with self._lock:
                 leases = [lease for lease in self._held.values() if not lease.is_lost]
-            self._renew(leases)
+            shares = _SHARES if self._renew(leases) else _SHARES_OF_RETRY
 
-    def _renew(self, leases: list[Lease]) -> None:
-        asked = time.monotonic()
+    def _renew(self, leases: list[Lease]) -> bool:
+        """Renew leases; False if the store did not answer."""
+        asked = _now()
         try:
             held = set(self.ledger.renew([lease.fence for lease in leases]))
         except StoreError as error:
             _log.warning("leases could not be renewed: %s", error.message)
-            return
+            return False
         for lease in leases:
             if lease.fence in held:
                 lease.until = self._until(asked)
             else:
                 lease.is_lost = True
+        return True

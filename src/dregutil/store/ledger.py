@@ -13,71 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from dregutil.errors import ConflictError, LeaseLostError, StoreError
 from dregutil.store.database import Database, Transaction, first
+from dregutil.store.entries import Entry, Fence, NewRun, Taken, holder_of
 
 __all__ = ["Entry", "Fence", "Ledger", "NewRun", "Taken", "holder_of"]
 
 LEASE = 60.0  # seconds; renewed when a third of it is over
 MARGIN = 10.0  # seconds of a lease that must be left when an intent is recorded
 _TRIES = 20  # to get a number, beside other runs that begin
-
-
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """A lease that was claimed: of a repository, or of a whole registry where `repository` is empty.
-
-    `holder` is for people: a lease is known by its fence.
-    """
-
-    registry: str
-    repository: str
-    number: int
-    holder: str
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A claim: the fence, and how many seconds to wait until what an earlier holder sent has an answer."""
-
-    fence: Fence
-    wait: float
-
-
-@dataclass(frozen=True, slots=True)
-class NewRun:
-    """A run that begins: on the registry with the key `registry`; the run that it undoes, or the sum of its plan."""
-
-    name: str
-    registry: str
-    undoes: str = ""
-    plan: str = ""
-
-    @property
-    def holder(self) -> str:
-        """The holder of the registry's lease while this run is carried out, by as many processes as there are."""
-        return holder_of(self.name)
-
-
-def holder_of(run: str) -> str:
-    """The holder of a registry's lease while a run is carried out."""
-    return f"run:{run}"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A line of a run's record: its kind, the repository and the step that it is about, if any, and its bytes."""
-
-    kind: str
-    body: bytes
-    repository: str = ""
-    step: int | None = None
-
-    @property
-    def is_intent(self) -> bool:
-        return self.kind == "intent"
 
 
 class Ledger:
@@ -114,6 +59,8 @@ class Ledger:
                 " WHERE key = :key AND (until <= {now} OR holder = :holder) RETURNING fence, safe_from - {now}",
                 values,
             )
+            if found:
+                transaction.execute(_FENCE_OFF, values)
             return _taken(found, key, "", holder)
 
     def claim_next(self, run: str, whole: Fence, holder: str, *, limit: float) -> Taken | None:
@@ -188,7 +135,11 @@ class Ledger:
         with self.database.transaction() as transaction:
             if whole is not None:
                 _check(transaction, whole, 0)
-                transaction.execute(_HAND_OVER, {**_of(whole), "other": run.holder})
+                if not transaction.execute(_HAND_OVER, {**_of(whole), "other": run.holder}):
+                    raise StoreError(
+                        f"another process still carries out the run before on {whole.registry}",
+                        advice="wait until it has ended; `dregutil store check` shows who is at work",
+                    )
             values = {"run": run.name, "key": run.registry, "undoes": run.undoes, "plan": run.plan}
             number = int(first(transaction.rows(_BEGIN, values)))
             entries = lines(number)
@@ -211,12 +162,8 @@ class Ledger:
         """
         held = {fence.repository: fence for fence in fences}
         with self.database.transaction() as transaction:
-            for name in sorted({entry.repository for entry in entries if entry.repository}):
-                is_about_to_send = any(entry.is_intent and entry.repository == name for entry in entries)
-                fence = held.get(name) or (None if is_about_to_send else held.get(""))
-                if fence is None:
-                    raise LeaseLostError(f"no lease of {name} is held: nothing more was sent")
-                _check(transaction, fence, self.margin if is_about_to_send else None)
+            for fence, left in _needed(entries, held, self.margin):
+                _check(transaction, fence, left)
             numbers = {name: fence.number for name, fence in held.items()}
             _append(transaction, run, entries, numbers)
             for entry in entries:
@@ -239,8 +186,12 @@ class Ledger:
             return True
 
     def discard(self, run: str) -> None:
-        """Remove the record of a run that has no intent."""
+        """Remove the record of a run that has no intent.
+
+        The run is locked first: another process may be about to record its first intent, which counts.
+        """
         with self.database.transaction() as transaction:
+            transaction.execute("UPDATE run SET lines = lines WHERE name = :run", {"run": run})
             transaction.execute(
                 "DELETE FROM run WHERE name = :run AND NOT EXISTS (SELECT 1 FROM line WHERE line.run = :run"
                 " AND kind IN ('intent', 'restored'))",
@@ -280,7 +231,7 @@ class Ledger:
 
     def left(self, run: str, holder: str = "") -> int:
         """How many repositories of a run are not done; with `holder`, those that this one has not tried itself."""
-        sql = "SELECT count(*) FROM target WHERE run = :run AND NOT looked AND (:holder = '' OR tried <> :holder)"
+        sql = f"SELECT count(*) FROM target t WHERE run = :run AND NOT looked AND (:holder = '' OR {_UNTRIED})"  # noqa: S608
         with self.database.transaction(durable=False) as transaction:
             return int(first(transaction.rows(sql, {"run": run, "holder": holder})))
 
@@ -289,7 +240,9 @@ class Ledger:
         values = {"run": run, "repository": fence.repository, "holder": fence.holder}
         with self.database.transaction(durable=False) as transaction:
             transaction.execute(
-                "UPDATE target SET tried = :holder WHERE run = :run AND repository = :repository AND NOT looked", values
+                "UPDATE target SET tried = tried || :holder || ' ' WHERE run = :run AND repository = :repository"
+                " AND NOT looked",
+                values,
             )
 
 
@@ -298,10 +251,15 @@ _CLAIM_ONE = (
     " THEN until + longest ELSE safe_from END, holder = :holder, longest = :limit, until = {now} + :lease"
     " WHERE registry = :key AND name = :name AND until <= {now} RETURNING fence, safe_from - {now}"
 )
+_UNTRIED = "replace(t.tried, :holder, '') = t.tried"  # `tried` has the name of every process that has
 _NEXT = (
-    "SELECT r.name FROM target t JOIN repository r ON r.registry = :key AND r.name = t.repository"
-    " WHERE t.run = :run AND NOT t.looked AND t.tried <> :holder AND r.until <= {now}"
+    "SELECT r.name FROM target t JOIN repository r ON r.registry = :key AND r.name = t.repository"  # noqa: S608
+    f" WHERE t.run = :run AND NOT t.looked AND {_UNTRIED} AND r.until <= {{now}}"
     " ORDER BY t.place LIMIT 1 {skip_locked}"
+)
+# What was not released and is over: whoever held it may wake up, and must not even record what became of it.
+_FENCE_OFF = (
+    "UPDATE repository SET fence = fence + 1 WHERE registry = :key AND holder <> '' AND until > 0 AND until <= {now}"
 )
 _RENEW_REPOSITORY = (
     "UPDATE repository SET until = {now} + :lease WHERE registry = :key AND name = :name AND fence = :fence"
@@ -315,7 +273,7 @@ _RELEASE_REGISTRY = (
     "UPDATE registry SET sharers = sharers - 1, until = CASE WHEN sharers > 1 THEN until ELSE 0 END,"
     " holder = CASE WHEN sharers > 1 THEN holder ELSE '' END WHERE key = :key AND fence = :fence"
 )
-_HAND_OVER = "UPDATE registry SET holder = :other WHERE key = :key AND fence = :fence"
+_HAND_OVER = "UPDATE registry SET holder = :other WHERE key = :key AND fence = :fence AND sharers = 1"
 _KNOW_REPOSITORY = (
     "INSERT INTO repository (registry, name) VALUES (:key, :name) ON CONFLICT (registry, name) DO NOTHING"
 )
@@ -327,6 +285,19 @@ _BEGIN = (
 
 def _of(fence: Fence) -> dict[str, object]:
     return {"key": fence.registry, "name": fence.repository, "fence": fence.number}
+
+
+def _needed(entries: Sequence[Entry], held: dict[str, Fence], margin: float) -> list[tuple[Fence, float | None]]:
+    """The leases under which lines are recorded, and how many seconds must be left of each; that of the registry first,
+    as whoever renews them locks them. Raises LeaseLostError if one is not held."""
+    about_to_send = {entry.repository for entry in entries if entry.is_intent}
+    needed: dict[str, tuple[Fence, float | None]] = {}
+    for name in {entry.repository for entry in entries if entry.repository}:
+        fence = held.get(name) or (None if name in about_to_send else held.get(""))
+        if fence is None:
+            raise LeaseLostError(f"no lease of {name} is held: nothing more was sent")
+        needed[fence.repository] = fence, margin if name in about_to_send else None
+    return [needed[name] for name in sorted(needed)]
 
 
 def _taken(rows: Sequence[Sequence[float]], key: str, repository: str, holder: str) -> Taken | None:

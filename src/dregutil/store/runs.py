@@ -128,9 +128,13 @@ class SharedRuns(RunStore):
                 f"another run is at work on {registry}",
                 advice="wait until it has ended; `dregutil history` shows it, `dregutil store check` who holds it",
             )
-        lease, _ = found
+        lease, wait = found
         self._whole[key] = lease
         try:
+            if wait > 0:
+                raise RefusedError(
+                    f"a process that stopped may still be changing {registry}", advice=f"wait {wait:.0f} seconds"
+                )
             if not run:
                 self._check_nobody_may_send(key, registry)
             with permitted(lease):

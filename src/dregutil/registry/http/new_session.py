@@ -8,7 +8,19 @@ from collections.abc import Mapping
 
 import aiohttp
 
+from dregutil.registry.permit import check_permit
+
 __all__ = ["new_session"]
+
+
+class _Permitted(aiohttp.ClientRequest):
+    """A write is checked again when its connection is there: to make one may have taken seconds, or this process was
+    stopped meanwhile. Nothing else comes between the check and the first byte."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        if self.method not in ("GET", "HEAD"):
+            check_permit()
+        return await super().send(conn)
 
 
 def new_session(headers: Mapping[str, str], *, tls: ssl.SSLContext | bool, timeout: float) -> aiohttp.ClientSession:
@@ -20,6 +32,7 @@ def new_session(headers: Mapping[str, str], *, tls: ssl.SSLContext | bool, timeo
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,
+        request_class=_Permitted,
     )
     # aiohttp sends PUT and DELETE once more on a connection that was dropped: the first may have been carried out.
     session._retry_connection = False  # noqa: SLF001 - there is no public switch; a test counts the requests

@@ -1,0 +1,62 @@
+"""What a ledger is given, and what it gives: leases that were claimed, runs that begin, lines of their records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Entry", "Fence", "NewRun", "Taken", "holder_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A lease that was claimed: of a repository, or of a whole registry where `repository` is empty.
+
+    `holder` is for people: a lease is known by its fence.
+    """
+
+    registry: str
+    repository: str
+    number: int
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A claim: the fence, and how many seconds to wait until what an earlier holder sent has an answer."""
+
+    fence: Fence
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that begins: on the registry with the key `registry`; the run that it undoes, or the sum of its plan."""
+
+    name: str
+    registry: str
+    undoes: str = ""
+    plan: str = ""
+
+    @property
+    def holder(self) -> str:
+        """The holder of the registry's lease while this run is carried out, by as many processes as there are."""
+        return holder_of(self.name)
+
+
+def holder_of(run: str) -> str:
+    """The holder of a registry's lease while a run is carried out."""
+    return f"run:{run}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a run's record: its kind, the repository and the step that it is about, if any, and its bytes."""
+
+    kind: str
+    body: bytes
+    repository: str = ""
+    step: int | None = None
+
+    @property
+    def is_intent(self) -> bool:
+        return self.kind == "intent"
