@@ -194,6 +194,7 @@ def test_a_copy_of_a_store_that_was_restored_from_an_older_one_is_made_again(
 def test_a_store_without_a_history_leaves_no_copy(machine: Machine, database: Database) -> None:
     machine("a").record(inventory(x=1), now=at(0))
     with database.transaction() as transaction:
+        transaction.execute("DELETE FROM shared_row")
         transaction.execute("DELETE FROM shared_file")
     assert not machine("a").path.exists()
     machine("a").record(inventory(x=1), now=at(10))
@@ -241,6 +242,7 @@ def test_records_that_are_lost_with_the_store_are_said_to_be_lost(
     assert not records("b").note(crawl(inventory(x=1)), None).lost
     assert records("c").young_since() is None
     with database.transaction() as transaction:
+        transaction.execute("DELETE FROM shared_row")
         transaction.execute("DELETE FROM shared_file")
     assert records("c").young_since() is not None
     assert "gone" in records("b").note(crawl(inventory(x=1)), None).lost

@@ -248,3 +248,21 @@ async def test_the_notifications_of_one_machine_shorten_the_refresh_of_another(
         assert other._refreshed.read(other.cache) == noted
         await other.crawl("app")
         assert other._refreshed.read(other.cache) is None, "the tags are no longer those of the refresh"
+
+
+def test_a_session_that_is_given_the_copy_of_the_tags_shares_them(
+    registry_server: DistributionServer, pusher: Pusher, store: str, machine: Machine, tmp_path: Path
+) -> None:
+    """As the command line does, so that `serve` knows the file."""
+    push(pusher, "1")
+    with machine("a") as first:
+        first.crawl()
+        assert first._session.cache is not None
+        path = first._session.cache.path
+    push(pusher, "2")
+    with machine("b") as second:
+        second.crawl()
+    with dregutil.open(
+        registry_server.url, store=store, state_dir=tmp_path / "a", contents=None, insecure=True, cache=path
+    ) as again:
+        assert {str(one.tag) for one in again.tags("app")} == {"1", "2"}

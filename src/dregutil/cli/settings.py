@@ -121,7 +121,7 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
         password=login.password,
         credential_source=_login_source(login, registry),
         authfile=given.get("authfile"),
-        cache=None if is_uncached else cache.value or _default_cache(registry, env),
+        cache=None if is_uncached else cache.value or _default_cache(registry, env, found["store"].value, state_dir),
         contents=None if is_uncached else files.contents_file(env),
         state_dir=state_dir,
         refresh=bool(given.get("refresh")),
@@ -199,11 +199,18 @@ def cache_file_name(address: RegistryAddress) -> str:
     return f"{address.name.replace('/', '_').replace('.', '_')}_cache.json"
 
 
-def _default_cache(registry: ChosenRegistry, env: Mapping[str, str]) -> Path | None:
+def _default_cache(
+    registry: ChosenRegistry, env: Mapping[str, str], store: StoreAddress | None, state: Path
+) -> Path | None:
     """In the current folder, as the older tool; for a registry of the configuration file in the cache folder of the
-    user, unless the current folder has one."""
+    user, unless the current folder has one. With a store, the copy of its tags."""
     if registry.address is None:
         return None
+    if store is not None:
+        from dregutil.store.inventory import copy_of_tags
+        from dregutil.store.open import mirror_folder
+
+        return copy_of_tags(mirror_folder(store, state), registry.address.identity)
     here = Path(cache_file_name(registry.address))
     return here if registry.configured is None or here.exists() else files.contents_file(env).with_name(here.name)
 

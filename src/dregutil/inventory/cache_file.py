@@ -25,6 +25,8 @@ _LARGE = 8_000_000  # bytes
 class CacheFile:
     """The cache of one registry. It is replaced as a whole; a crash leaves the old file."""
 
+    is_shared = False  # whether it is a copy of what several machines share
+
     def __init__(self, path: Path) -> None:
         self.path = path
 

@@ -328,8 +328,9 @@ class SessionBase:
                 self._warn_of_cache(getattr(error, "strerror", None) or error)
 
     def _cache_file(self, path: str | Path | None) -> CacheFile | None:
-        if path is None:
-            return None if self._shared is None else self._shared.cache(self.identity)
+        shared = None if self._shared is None else self._shared.cache(self.identity)
+        if path is None or (shared is not None and Path(path) == shared.path):
+            return shared
         from dregutil.inventory.cache_file import CacheFile
 
         return CacheFile(Path(path))

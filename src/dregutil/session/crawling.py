@@ -193,10 +193,8 @@ class CrawlingSession(CheckingSession):
     def _refreshed(self) -> RefreshedFile:
         from dregutil.inventory.refreshed import RefreshedFile  # with msgspec, which a query does not need
 
-        is_shared = self.facts is not None and self._options.get("cache") is None
-        return RefreshedFile(
-            self.state, self.identity, self.facts.document("refreshed") if self.facts and is_shared else None
-        )
+        facts = self.facts if self.cache is not None and self.cache.is_shared else None
+        return RefreshedFile(self.state, self.identity, None if facts is None else facts.document("refreshed"))
 
     def _note(self, found: CrawlResult, path: Path | None = None, *, must: bool = False) -> None:
         """Note a crawl of the whole registry in the records; `path` is the file of the policy that uses them. Raises

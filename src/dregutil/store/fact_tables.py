@@ -3,7 +3,7 @@
 `document`: small files, each as a whole, with a version. `shared_file` and `shared_row`: databases of which every
 machine has a working copy, row by row; a row without a body was deleted. `tag`: what a registry's tags named when they
 were last read, with `gone` where a reading no longer found them. `content`: manifests and configs by their digest.
-Times are seconds since 1970, UTC.
+Times are seconds since 1970, UTC. No row refers to another by a constraint: to check a million takes too long.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CREATE TABLE shared_file (
     UNIQUE (registry, name)
 );
 CREATE TABLE shared_row (
-    file BIGINT NOT NULL REFERENCES shared_file (id) ON DELETE CASCADE,
+    file BIGINT NOT NULL,
     part TEXT NOT NULL,
     key {bytes} NOT NULL,
     version BIGINT NOT NULL,

@@ -23,7 +23,7 @@ from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Repository, Tag, registry_key
 from dregutil.store.database import Database, Row, Transaction
 
-__all__ = ["SharedCache"]
+__all__ = ["SharedCache", "copy_of_tags"]
 
 _KEPT = 90 * 24 * 3600  # seconds for which it is known that a tag was there
 _COLUMNS = ("registry", "repository", "name", "digest", "came", "gone", "version")
@@ -40,13 +40,20 @@ class _Head:
     forgotten: int
 
 
+def copy_of_tags(state: Path, registry: str) -> Path:
+    """The file of this machine's copy; `state` is the mirror folder, `registry` the registry's identity."""
+    return file_of(state / "inventory", [registry_key(registry)], ".json")
+
+
 class SharedCache(CacheFile):
     """The tags of one registry in a store. Raises StoreError where a cache file raises CacheError, and OSError if the
     copy cannot be written."""
 
+    is_shared = True
+
     def __init__(self, open_database: Callable[[], Database], state: Path, registry: str) -> None:
         """`registry` is its identity; the database is opened when it is first needed."""
-        super().__init__(file_of(state / "inventory", [registry_key(registry)], ".json"))
+        super().__init__(copy_of_tags(state, registry))
         self._open = open_database
         self._values = {"registry": registry_key(registry)}
 
