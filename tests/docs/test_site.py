@@ -120,6 +120,12 @@ def test_the_order_of_the_index_is_that_of_the_side_bar(pages: dict[Path, Found]
     assert captions == re.findall(r"^## (.+)$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
 
 
+def test_every_public_name_is_listed_once() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    names = re.findall(r"`(\w+)`", "".join(re.findall(r"^- .*\n(?:  .*\n)*", text, re.MULTILINE)))
+    assert sorted(names) == sorted({*dregutil.__all__} - {"__version__"})
+
+
 def test_every_public_name_is_in_the_reference(pages: dict[Path, Found], site: Path) -> None:
     ids = pages[site / "docs" / "api.html"].ids
     assert [name for name in dregutil.__all__ if name != "__version__" and f"dregutil.{name}" not in ids] == []
