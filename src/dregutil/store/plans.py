@@ -176,10 +176,17 @@ class Plans:
 
     # Workers
 
-    def take(self, registries: Collection[str], holder: str) -> TakenPlan | None:
-        """Take an approved plan of these registries, or one whose worker died; None if there is none."""
+    def take(self, registries: Collection[str], holder: str, *, busy: Collection[str] = ()) -> TakenPlan | None:
+        """Take an approved plan of these registries, or one whose worker died; None if there is none. On `busy` ones no
+        plan begins: another run is at work."""
         for registry in registries:
-            values = {"registry": registry, "holder": holder, "lease": self._lease, "most": MOST_TRIES}
+            values = {
+                "registry": registry,
+                "holder": holder,
+                "lease": self._lease,
+                "most": MOST_TRIES,
+                "is_busy": registry in busy,
+            }
             with self._database.transaction() as transaction:
                 _expire(transaction)
                 sum_ = first(transaction.rows(_FIND, values))
@@ -192,7 +199,7 @@ class Plans:
         return None
 
     def joinable(self, registries: Collection[str], holder: str) -> list[TakenPlan]:
-        """The plans that another worker has begun, and whose run has repositories left."""
+        """The plans that others have begun, and whose run has repositories left."""
         found: list[TakenPlan] = []
         with self._database.transaction(durable=False) as transaction:
             for registry in registries:
@@ -234,9 +241,9 @@ class Plans:
             left = first(transaction.rows("SELECT count(*) FROM target WHERE run = :run AND NOT looked", {"run": run}))
             return run, is_finished, int(left)
 
-    def counts(self, registries: Collection[str]) -> dict[PlanState, int]:
+    def counts(self, registries: Collection[str]) -> dict[str, int]:
         """How many plans of these registries have each state."""
-        found: dict[PlanState, int] = {}
+        found: dict[str, int] = {}
         with self._database.transaction() as transaction:
             _expire(transaction)
             for registry in registries:
@@ -300,7 +307,7 @@ _TAKEABLE = (
     " OR (state = 'running' AND until <= {now} AND (run <> '' OR expires > {now})))"
 )
 _FIND = (
-    f"SELECT sum FROM plan WHERE registry = :registry AND {_TAKEABLE} AND tries < :most"
+    f"SELECT sum FROM plan WHERE registry = :registry AND {_TAKEABLE} AND tries < :most AND (run <> '' OR NOT :is_busy)"
     " ORDER BY run = '', made LIMIT 1 {skip_locked}"
 )
 _TAKE = (
@@ -309,7 +316,7 @@ _TAKE = (
 )
 _JOINABLE = (
     "SELECT sum FROM plan WHERE registry = :registry AND state = 'running' AND holder <> :holder AND run <> ''"
-    " AND until > {now} AND EXISTS (SELECT 1 FROM target WHERE target.run = plan.run AND NOT looked) ORDER BY made"
+    " AND EXISTS (SELECT 1 FROM target WHERE target.run = plan.run AND NOT looked) ORDER BY made"
 )
 _PUT_BACK = (
     "UPDATE plan SET holder = '', until = {now} + :pause, why = :why,"
