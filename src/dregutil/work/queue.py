@@ -42,7 +42,7 @@ class _Again(BaseRetryStrategy):
 
 
 class Queue:
-    """`carry_out` gets the name of a schedule and a time; it raises NotNowError for one that is to be given out again."""
+    """`carry_out` gets the name of a schedule and a time; it raises NotNowError for one to be given out again."""
 
     def __init__(
         self, address: StoreAddress, kinds: Collection[str], carry_out: Callable[[str, int], Awaitable[None]]

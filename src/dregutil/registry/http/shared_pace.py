@@ -13,6 +13,7 @@ __all__ = ["VARIABLE", "SharedPace", "shared_pace"]
 VARIABLE = "DREGUTIL_PACE_FILE"
 _EVERY = 1.0  # seconds between two looks
 _LONGEST = 64  # bytes of the file
+_MOST = 1e6  # requests a second
 _CATCH_UP = 0.01  # seconds of a timer's delay that are made up for
 
 
@@ -48,7 +49,7 @@ class SharedPace:
                 found = float(file.read(_LONGEST))
         except (OSError, ValueError):
             return
-        if 0 <= found < float("inf"):
+        if 0 <= found <= _MOST:
             self._rate = found
 
 

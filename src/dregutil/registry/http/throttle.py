@@ -15,9 +15,9 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from dregutil.registry.http.shared_pace import SharedPace
+from dregutil.registry.http.shared_pace import SharedPace, shared_pace
 
-__all__ = ["PATIENCE", "Gate", "Throttle"]
+__all__ = ["PATIENCE", "Gate", "Throttle", "shared_gate"]
 
 PATIENCE = 120.0  # seconds without any success before giving up: twice the window of a limit per minute
 
@@ -263,3 +263,8 @@ class Gate:
             return False
         self._timer = loop.call_at(due, self._release)
         return True
+
+
+def shared_gate(most: int) -> Gate:
+    """A gate that keeps to the pace that a worker gave this process, if one did."""
+    return Gate(most, shared_pace())
