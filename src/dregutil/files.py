@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -40,6 +41,8 @@ __all__ = [
     "write_named",
     "write_private",
 ]
+
+_creating = threading.Lock()
 
 
 def trusted_owners() -> frozenset[int]:
@@ -124,8 +127,18 @@ def write_atomically(
 
 
 def create_private(path: Path) -> None:
-    """Create an empty file that only its owner may read, unless it exists. A link is not followed. Raises OSError."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    """Create an empty file that only its owner may read, unless it exists. A link is not followed. Raises OSError.
+
+    One that exists is not opened: to close it would end the locks that this process has on it, and so those of SQLite.
+    """
+    with _creating:
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            return
+    if stat.S_ISLNK(found.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ def opened(settings: Settings) -> Session:
         api=settings.api,
         api_repository=settings.api_repository,
         state_dir=settings.state_dir,
+        store=settings.store,
         contents=settings.contents,
         cache=settings.cache,
         refresh=settings.refresh,
