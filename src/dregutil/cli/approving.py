@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from dregutil.cli.output import emit, note
@@ -63,8 +63,10 @@ def opened_store(settings: Settings) -> Iterator[Database]:
         database.close()
 
 
-def put_for_approval(args: argparse.Namespace, settings: Settings, plan: Plan) -> None:
-    """Put a plan into the store, and say which command approves it. Raises StoreError."""
+def put_for_approval(args: argparse.Namespace, settings: Settings, plan: Plan, lines: Iterable[str]) -> None:
+    """Put a plan into the store, and say which command approves it, after `lines` that show it. Raises StoreError."""
+    for line in lines:
+        note(settings, line)
     if not plan.steps:
         note(settings, "nothing to remove")
         emit(settings, [], [])

@@ -110,11 +110,7 @@ def _cleanup(
         file=policy.file,
         limit=args.limit,
         free=None if args.free is None else parse_size(args.free),
-        options=RemovalOptions(
-            keep_children=args.keep_children,
-            keep_referrers=args.keep_referrers,
-            allow_irreversible=args.allow_irreversible,
-        ),
+        options=_options(args),
         collector=collector_of(args),
         details=args.details,
         only_shown=only_shows,
@@ -123,9 +119,7 @@ def _cleanup(
     _tell(settings, proposal)
     code = max(storage_code(stored), PARTIAL if _is_partial(args, proposal) else 0)
     if args.approve:
-        for line in _lines(args, settings, proposal):
-            note(settings, line)
-        put_for_approval(args, settings, proposal.plan)
+        put_for_approval(args, settings, proposal.plan, _lines(args, settings, proposal))
         return code
     if only_shows:
         _show(args, settings, registry, proposal)
@@ -139,6 +133,14 @@ def _cleanup(
         on_result=account.keep_result,
     )
     return max(code, _carry_out(args, settings, registry, proposal, work))
+
+
+def _options(args: argparse.Namespace) -> RemovalOptions:
+    return RemovalOptions(
+        keep_children=args.keep_children,
+        keep_referrers=args.keep_referrers,
+        allow_irreversible=args.allow_irreversible,
+    )
 
 
 def _is_partial(args: argparse.Namespace, proposal: Proposal) -> bool:

@@ -101,9 +101,8 @@ def _go_on(args: argparse.Namespace, settings: Settings, registry: Session, work
     plan = registry.dated(plan) if is_shown else plan
     if getattr(args, "approve", False):
         undo = settings.advised("undo")
-        for line in (*plan_lines(plan, unmatched=work.unmatched, undo=undo, seconds=seconds), *brake_lines(plan)):
-            note(settings, line)
-        put_for_approval(args, settings, plan)
+        lines = plan_lines(plan, unmatched=work.unmatched, undo=undo, seconds=seconds)
+        put_for_approval(args, settings, plan, chain(lines, brake_lines(plan)))
         return code
     if args.dry_run or args.plan_out:
         _show(args, settings, plan, work.unmatched, seconds)
