@@ -47,6 +47,22 @@ class _Head:
     layout: str
 
 
+class _CopyError(Exception):
+    """An error of the copy: not of the store, which may be a SQLite file as well."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def _errors_of_copy() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _CopyError(error) from error
+
+
 class MirroredFile:
     """One file of a registry. Every method raises StoreError if the store cannot be used, JournalError if the copy
     cannot."""
@@ -79,7 +95,7 @@ class MirroredFile:
         """A transaction on the file of all machines. `copy` is open, and not in a transaction."""
         self._make_known()
         try:
-            with self._database.transaction() as transaction:
+            with self._database.transaction() as transaction, _errors_of_copy():
                 head = self._locked(transaction)
                 copy.execute("BEGIN IMMEDIATE")
                 self._catch_up(transaction, copy, head)
@@ -90,6 +106,10 @@ class MirroredFile:
                 unwatch(copy)
                 note_version(copy, version)
             copy.execute("COMMIT")
+        except _CopyError as error:
+            if copy.in_transaction:
+                copy.execute("ROLLBACK")
+            raise error.error from error
         except BaseException:
             if copy.in_transaction:
                 copy.execute("ROLLBACK")
