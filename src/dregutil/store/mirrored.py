@@ -95,13 +95,14 @@ class MirroredFile:
         """A transaction on the file of all machines. `copy` is open, and not in a transaction."""
         self._make_known()
         try:
-            with self._database.transaction() as transaction, _errors_of_copy():
+            with self._database.transaction() as transaction:
                 head = self._locked(transaction)
                 copy.execute("BEGIN IMMEDIATE")
                 self._catch_up(transaction, copy, head)
                 before = Layout.of(copy)
                 watch(copy, before)
-                yield
+                with _errors_of_copy():
+                    yield
                 version = self._publish(transaction, copy, head, before)
                 unwatch(copy)
                 note_version(copy, version)
