@@ -206,6 +206,8 @@ def _renumbered(transaction: Transaction, new: list[RunHeader]) -> dict[str, int
 
 def _insert(database: Database, record: RunRecord, numbers: dict[str, int]) -> bool:
     """Write one run, all of it or nothing. False if another process brought it in meanwhile."""
+    if record.run not in numbers:
+        return False
     for _ in range(_TRIES):
         try:
             with database.transaction() as transaction:
