@@ -27,12 +27,6 @@ from dregutil.store.secrets import without_store_passwords
 __all__ = ["main", "run"]
 
 _INTERRUPTED = 130
-_ON_A_STORE = frozenset(
-    (
-        *("store", "config", "plans", "work", "refresh", "collect", "report"),
-        *("remove-tags", "remove-repos", "remove-digests", "cleanup", "apply", "undo"),
-    )
-)
 _OBJECTS_BEFORE_COLLECTION = 50_000  # nearly all objects live to the end or are freed without it: cycles are rare
 
 
@@ -77,8 +71,6 @@ def _run(arguments: Sequence[str], args: argparse.Namespace) -> int:
         if not command.settings:
             return _function(command)(args)
         settings = replace(read_settings(args), command=shown_command(arguments))
-        if settings.store is not None and command.name not in _ON_A_STORE:
-            raise UsageError(f"{command.name} does not use a shared store yet", advice="leave out --store")
         _color(settings.color)
         if command.registry:
             _ = settings.address  # UsageError if none is named

@@ -14,6 +14,7 @@ from dregutil.oci.names import RegistryAddress
 
 if TYPE_CHECKING:
     from dregutil.cli.configuration import Configuration, ConfiguredRegistry
+    from dregutil.store.address import StoreAddress
 
 __all__ = ["ChosenRegistry", "choose_registry"]
 
@@ -44,6 +45,7 @@ def choose_registry(
     env: Mapping[str, str],
     configuration: Configuration | None,
     state_dir: Path,
+    store: StoreAddress | None,
     *,
     takes_default: bool,
 ) -> ChosenRegistry:
@@ -60,7 +62,7 @@ def choose_registry(
     against: str | None = getattr(args, "against", None)
     if against is not None:
         return _named(against, Found(against, Source.FLAG, "--against"), configuration)
-    recorded = _recorded_registry(args, state_dir)
+    recorded = _recorded_registry(args, state_dir, store)
     if recorded:
         return _of_record(recorded, configuration)
     if recorded is None and takes_default and configuration is not None and configuration.default is not None:
@@ -81,15 +83,16 @@ def _named(named: str, found: Found, configuration: Configuration | None) -> Cho
     return ChosenRegistry(RegistryAddress.parse(named), found, hint=hint)
 
 
-def _recorded_registry(args: argparse.Namespace, state_dir: Path) -> str | None:
-    """The registry of the run that the command line names, which was recorded on this machine. None if it names no run;
-    empty if the record is damaged: the run may be of any registry, so the default is not taken."""
+def _recorded_registry(args: argparse.Namespace, state_dir: Path, store: StoreAddress | None) -> str | None:
+    """The registry of the run that the command line names, which was recorded on this machine or in the store. None if
+    it names no run; empty if the record is damaged: the run may be of any registry, so the default is not taken."""
     run = getattr(args, {"undo": "run", "apply": "resume"}.get(args.command, ""), None)
     if run is None:
         return None
-    from dregutil.journal.store import RunStore
+    from dregutil.cli.recorded import recorded_in
 
-    return RunStore(state_dir).get(run).plan.registry
+    with recorded_in(state_dir, store) as records:
+        return records.runs.get(run).plan.registry
 
 
 def _of_record(recorded: str, configuration: Configuration | None) -> ChosenRegistry:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from dregutil.cli.recorded import recorded
 from dregutil.cli.settings import Settings
 from dregutil.journal.history import RunHistory
-from dregutil.journal.store import RunStore
 from dregutil.oci.names import Digest, Repository, Tag
 
 __all__ = ["left_behind_lines"]
@@ -21,7 +21,8 @@ def left_behind_lines(settings: Settings, left: Iterable[tuple[Repository, Tag, 
     if not left:
         return
     names: dict[str, list[str]] = defaultdict(list)
-    runs = RunHistory(RunStore(settings.state_dir), settings.address.identity).placeholders()
+    with recorded(settings) as records:
+        runs = RunHistory(records.runs, settings.address.identity).placeholders()
     for repository, tag, digest in left:
         names[runs.get(digest, "")].append(f"{repository}:{tag}")
     for run, images in sorted(names.items()):

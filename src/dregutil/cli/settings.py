@@ -110,7 +110,8 @@ def read_settings(args: argparse.Namespace, env: Mapping[str, str] = os.environ)
     path = None if configuration is None else configuration.path
     found = _resolved(Place.TOP, given, env, {} if configuration is None else configuration.top, path)
     state_dir: Path = found["state_dir"].value or files.state_folder(env)
-    registry = choose_registry(args, env, configuration, state_dir, takes_default=command.default)
+    store: StoreAddress | None = found["store"].value
+    registry = choose_registry(args, env, configuration, state_dir, store, takes_default=command.default)
     found |= _resolved(Place.REGISTRY, given, env, registry.table, path)
     login = read_login(args, env, found, registry, path)
     cache = found["cache"]

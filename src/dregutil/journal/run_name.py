@@ -1,4 +1,4 @@
-"""The form of a run's name: when it began, and three random characters, so that names sort by time. Pure."""
+"""The form of a run's name: when it began, and some random characters, so that names sort by time. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 __all__ = ["is_run_name"]
 
-_RUN_NAME = re.compile(r"\d{1,8}(T\d{0,6}(Z(-[0-9a-f]{0,5})?)?)?", re.ASCII)
+_RUN_NAME = re.compile(r"\d{1,8}(T\d{0,6}(Z(-[0-9a-f]{0,9})?)?)?", re.ASCII)
 
 
 def is_run_name(text: str) -> bool:

@@ -20,7 +20,7 @@ def routes(site: Site) -> list[web.RouteDef]:
     """The routes. The plans are read from the disk, and the policy's plan is made again after each report."""
     store = PlanStore(site.folder.plans)
     store.load()
-    records = Records(site.folder.state, site.asked.identity)
+    records = Records(site.folder.runs, site.asked.identity)
     plans = Plans(site, store, records)
     making, lists = PlanMaking(plans), Lists(site, records)
     carrying_out = CarryingOut(plans, lists.changed)

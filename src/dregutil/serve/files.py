@@ -18,6 +18,8 @@ from pathlib import Path
 
 from dregutil.errors import JournalError, RefusedError
 from dregutil.files import lock_file, make_private_folder, others_link
+from dregutil.inventory.shared import SharedRecords
+from dregutil.journal.store import RunStore
 from dregutil.oci.names import registry_key
 
 __all__ = ["ServeFolder"]
@@ -26,9 +28,13 @@ __all__ = ["ServeFolder"]
 class ServeFolder:
     """The folder of one registry."""
 
-    def __init__(self, state: Path, identity: str) -> None:
-        """`state` is the state folder, `identity` that of the registry."""
-        self.state = state
+    def __init__(
+        self, state: Path, identity: str, runs: RunStore | None = None, shared: SharedRecords | None = None
+    ) -> None:
+        """`state` is the state folder, `identity` that of the registry. `runs` are those of a shared store, and
+        `shared` is what it has besides."""
+        self.runs = RunStore(state) if runs is None else runs
+        self.shared = shared
         key = hashlib.sha256(registry_key(identity).encode()).hexdigest()[:24]
         self.state = state
         self.path = state / "serve" / key

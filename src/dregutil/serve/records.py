@@ -40,8 +40,8 @@ class RunSeen:
 class Records:
     """The runs on one registry, by its `identity`; records that did not change are read once."""
 
-    def __init__(self, state: Path, identity: str) -> None:
-        self.store = RunStore(state)
+    def __init__(self, store: RunStore, identity: str) -> None:
+        self.store = store
         self.history = RunHistory(self.store, identity)
         self._identity = identity
         self._seen: dict[str, tuple[_Mark, RunHeader | None]] = {}

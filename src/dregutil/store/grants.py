@@ -44,6 +44,7 @@ _PLANNER, _APPROVER, _WORKER = "dregutil_planner", "dregutil_approver", "dreguti
 _INSERT, _UPDATE, _DELETE = Right("INSERT"), Right("UPDATE"), Right("DELETE")
 _ALL = (_INSERT, _UPDATE, _DELETE)
 _LEASE = Right("UPDATE", ("fence", "holder", "until", "longest", "safe_from"))
+_SHARED_LEASE = Right("UPDATE", (*_LEASE.columns, "sharers"))
 _PAUSE = Right("UPDATE", ("paused", "paused_by", "pace"))
 # A plan that is recorded waits: whoever records it cannot say that it is approved, or carried out.
 _NEW_PLAN = Right(
@@ -58,7 +59,7 @@ _FACTS = {_PLANNER: _ALL, _WORKER: _ALL}
 RIGHTS: Mapping[str, Mapping[str, tuple[Right, ...]]] = {
     "migration": {},
     "queue_step": {},
-    "registry": {_APPROVER: (_INSERT, _PAUSE), _WORKER: (_INSERT, _LEASE, _PAUSE)},
+    "registry": {_APPROVER: (_INSERT, _PAUSE), _WORKER: (_INSERT, _SHARED_LEASE, _PAUSE)},
     "repository": {_WORKER: (_INSERT, _LEASE)},
     "run": {_WORKER: (_INSERT, Right("UPDATE", ("lines", "finished")), _DELETE)},
     "line": {_WORKER: (_INSERT,)},  # lines go with their run, and are never changed

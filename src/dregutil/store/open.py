@@ -28,8 +28,12 @@ def open_runs(address: StoreAddress, state: Path, *, longest: float = LONGEST) -
     The tables of a SQLite file are made where they are missing. Raises StoreError if the store cannot be used.
     """
     database = open_database(address)
-    if not address.is_postgresql:
-        migrate(database)
-    check_version(database)
+    try:
+        if not address.is_postgresql:
+            migrate(database)
+        check_version(database)
+    except BaseException:
+        database.close()
+        raise
     lease = float(os.environ.get("DREGUTIL_LEASE", LEASE))
     return SharedRuns(mirror_folder(address, state), Ledger(database, lease=lease), longest=longest)

@@ -6,7 +6,7 @@ import re
 
 __all__ = ["without_store_passwords"]
 
-_USER = re.compile(r"(postgres(?:ql)?://[^\s:/?#@]*):[^\s]*@", re.IGNORECASE)
+_USER = re.compile(r"(postgres(?:ql)?:/+[^\s:/?#@]*):[^\s]*@", re.IGNORECASE)
 _PARAMETER = re.compile(r"([?& ](?:ssl)?password=)[^\s&'\"]*", re.IGNORECASE)
 
 

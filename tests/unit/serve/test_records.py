@@ -51,7 +51,7 @@ def recorded(state: Path, number: int, *, ended: bool = True, registry: str = RE
 
 
 def test_a_plan_is_found_with_its_run_whatever_happened_to_that(tmp_path: Path) -> None:
-    records = Records(tmp_path, REGISTRY)
+    records = Records(RunStore(tmp_path), REGISTRY)
     finished, cut_off = recorded(tmp_path, 1), recorded(tmp_path, 2, ended=False)
     recorded(tmp_path, 3, registry="other.example.com")
     found = {sum_: (one.header.run, one.state) for sum_, one in records.by_plan().items()}
@@ -66,7 +66,7 @@ def test_a_plan_is_found_with_its_run_whatever_happened_to_that(tmp_path: Path) 
 
 
 def test_what_is_recorded_later_is_seen(tmp_path: Path) -> None:
-    records = Records(tmp_path, REGISTRY)
+    records = Records(RunStore(tmp_path), REGISTRY)
     assert list(records.runs()) == []
     before = records.mark()
     run = recorded(tmp_path, 1, ended=False)
@@ -82,7 +82,7 @@ def test_what_is_recorded_later_is_seen(tmp_path: Path) -> None:
 
 
 def test_progress_is_counted_while_lines_are_written(tmp_path: Path) -> None:
-    records = Records(tmp_path, REGISTRY)
+    records = Records(RunStore(tmp_path), REGISTRY)
     run = recorded(tmp_path, 1, ended=False)
     path = tmp_path / "runs" / run / "journal.jsonl"
     line = next(one for one in path.read_bytes().splitlines(keepends=True) if b'"type":"outcome"' in one)

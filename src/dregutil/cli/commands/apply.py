@@ -11,11 +11,11 @@ from dregutil.cli.consent import check_consent
 from dregutil.cli.execution import Undertaking, carry_out
 from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note
+from dregutil.cli.recorded import recorded
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import read_stored, storage_code
 from dregutil.errors import PlanRefusedError, UsageError
-from dregutil.journal.store import RunStore
 from dregutil.plan.file import read_plan
 from dregutil.plan.model import Plan
 from dregutil.report.removal import brake_lines, plan_lines, plan_objects
@@ -64,7 +64,8 @@ def _show(args: argparse.Namespace, settings: Settings, registry: Session, plan:
 
 def _resume(args: argparse.Namespace, settings: Settings) -> int:
     if settings.registry is None:
-        named = RunStore(settings.state_dir).get(args.resume)
+        with recorded(settings) as records:
+            named = records.runs.get(args.resume)
         if not named.plan.registry:
             raise damaged_error(named, settings.advised)
         _check_is_named(named.plan, settings, "run")

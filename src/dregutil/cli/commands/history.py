@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from dregutil.cli.other_names import other_name_advice
 from dregutil.cli.output import emit, note, plural
+from dregutil.cli.recorded import Recorded, recorded
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
@@ -28,11 +29,16 @@ __all__ = ["history"]
 
 
 def history(args: argparse.Namespace, settings: Settings) -> int:
-    store = RunStore(settings.state_dir)
-    if args.prune is not None:
-        return _prune(args.prune, settings, store)
-    if args.run is not None:
-        return _show(store.get(args.run), settings, store)
+    with recorded(settings) as records:
+        if args.prune is not None:
+            return _prune(args.prune, settings, records.runs)
+        if args.run is not None:
+            return _show(records.runs.get(args.run), settings, records.runs)
+        return _list(settings, records)
+
+
+def _list(settings: Settings, recorded_here: Recorded) -> int:
+    store = recorded_here.runs
     registry = None if settings.registry is None else settings.registry.identity
     records: list[RunRecord] = []
     newer = 0
@@ -45,14 +51,15 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
                 note(settings, f"{error.message}: {error.advice}")
     undone = undo_states(records)
     if not records and not newer:
-        note(settings, f"no run is recorded in {settings.state_dir}" + (f" for {registry}" if registry else ""))
+        where = settings.state_dir if settings.store is None else settings.store
+        note(settings, f"no run is recorded in {where}" + (f" for {registry}" if registry else ""))
         other = other_name_advice(settings, store, "history")
         if other:
             note(settings, other)
     damaged = [record for record in records if record.damaged]
     for record in damaged:
         note(settings, damage_text(record))
-    collections, unread = Collections(settings.state_dir).read()
+    collections, unread = _collections(settings, recorded_here).read()
     for why in unread:
         note(settings, why)
     for line in unended_lines(collections):
@@ -61,6 +68,14 @@ def history(args: argparse.Namespace, settings: Settings) -> int:
     lines = run_lines(records, undone, collected, width=width_of(sys.stdout))
     emit(settings, [run_object(record, undone, collected) for record in records], lines)
     return PARTIAL if damaged or newer else 0
+
+
+def _collections(settings: Settings, records: Recorded) -> Collections:
+    """With what other machines recorded of collections, where a registry is named."""
+    facts = None if settings.registry is None else records.facts(settings.registry.identity)
+    found = Collections(records.folder, facts)
+    found.bring()
+    return found
 
 
 def _collected(records: Sequence[RunRecord], collections: Sequence[CollectionRecord]) -> Mapping[str, Collected]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from dregutil.cli.recorded import recorded
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.report.terminal import write_data
@@ -21,6 +22,8 @@ def image_records(args: argparse.Namespace, settings: Settings) -> int:
         asked = decoded(Path(args.asked).read_bytes(), Asked)
     except (OSError, msgspec.MsgspecError) as error:
         raise UsageError(f"--asked {args.asked} cannot be read: {error}") from error
-    found = Records(settings.state_dir, settings.address.identity).of(asked)
+    identity = settings.address.identity
+    with recorded(settings) as records:
+        found = Records(records.folder, identity, records.runs, records.facts(identity)).of(asked)
     write_data(sys.stdout, encoded(found).decode())
     return 0

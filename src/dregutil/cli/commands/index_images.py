@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from dregutil.cli.recorded import Recorded, recorded
 from dregutil.cli.settings import Settings
 from dregutil.errors import CacheError, JournalError, PlanRefusedError, UsageError, escaped
-from dregutil.inventory.cache_file import CacheFile
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.inventory.crawl_result import ContentsProgress
+from dregutil.inventory.tags import Inventory
 from dregutil.journal.holds import RegistryHolds
-from dregutil.journal.store import RunStore
 from dregutil.oci.names import Repository, registry_key
 from dregutil.pulls.pull import RepositoryPulls
 from dregutil.pulls.store import PullStore
@@ -38,18 +38,29 @@ def index_images(args: argparse.Namespace, settings: Settings) -> int:
     if settings.cache is None or settings.contents is None:
         raise UsageError("the index of images is made from the cache file", advice="leave out -c None")
     verdicts = Verdicts() if args.plan is None else _verdicts(Path(args.plan), registry)
-    file = CacheFile(settings.cache)
-    age, inventory = file.age(now.timestamp()), file.read()
-    if inventory is None or age is None:
-        raise CacheError("no tags were read yet", advice=settings.advised("refresh"))
-    read = datetime.fromtimestamp(now.timestamp() - age, UTC)
     line = progress_pipe() or ProgressLine(show=sys.stderr.isatty() and not settings.quiet)
-    with _pulls(settings, registry) as pulls, _contents(settings.contents) as database:
-        holds = _holds(settings, registry, now)
+    with (
+        recorded(settings) as records,
+        _pulls(records, registry) as pulls,
+        _contents(settings.contents) as database,
+    ):
+        inventory, read = _tags(records, settings, now)
+        holds = _holds(records, registry, now)
         known = Known(registry, inventory, database, pulls, holds, verdicts, read, now)
         build_index(Path(args.out), known, lambda done, total: line(ContentsProgress(done, total)))
     line(None)
     return 0
+
+
+def _tags(records: Recorded, settings: Settings, now: datetime) -> tuple[Inventory, datetime]:
+    """What was read of the registry, and when. Raises CacheError if nothing was."""
+    file = records.tags(settings)
+    if file is not None:
+        file.bring()
+        age, inventory = file.age(now.timestamp()), file.read()
+        if inventory is not None and age is not None:
+            return inventory, datetime.fromtimestamp(now.timestamp() - age, UTC)
+    raise CacheError("no tags were read yet", advice=settings.advised("refresh"))
 
 
 def _contents(path: Path) -> ContentDatabase:
@@ -82,9 +93,9 @@ def _verdicts(path: Path, registry: str) -> Verdicts:
 
 
 @contextmanager
-def _pulls(settings: Settings, registry: str) -> Iterator[Callable[[Repository], RepositoryPulls]]:
+def _pulls(records: Recorded, registry: str) -> Iterator[Callable[[Repository], RepositoryPulls]]:
     """The last pulls of a repository. The file stays open: a registry may have a hundred thousand repositories."""
-    store = PullStore(settings.state_dir, registry)
+    store = PullStore(records.folder, registry, shared=records.facts(registry))
     try:
         has_any = bool(store.sources())  # JournalError if it cannot be used
     except JournalError as error:
@@ -94,12 +105,13 @@ def _pulls(settings: Settings, registry: str) -> Iterator[Callable[[Repository],
         yield lambda _: RepositoryPulls()
         return
     with closing(sqlite3.connect(f"file:{quote(str(store.path.absolute()))}?mode=ro", uri=True)) as opened:
-        yield PullStore(settings.state_dir, registry, opened).pulls
+        yield PullStore(records.folder, registry, opened).pulls
 
 
-def _holds(settings: Settings, registry: str, now: datetime) -> Holds:
+def _holds(records: Recorded, registry: str, now: datetime) -> Holds:
+    facts = records.facts(registry)
     try:
-        return RegistryHolds(RunStore(settings.state_dir), registry).now(now)
+        return RegistryHolds(records.runs, registry, None if facts is None else facts.document("holds")).now(now)
     except JournalError as error:
         _warn(f"what is held is not shown: {error.message}")
         return Holds()

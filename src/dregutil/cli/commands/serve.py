@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dregutil import __version__
 from dregutil.cli.address import is_loopback, listening_address
 from dregutil.cli.passed_on import global_options
+from dregutil.cli.recorded import recorded
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.journal.actor import user_name
@@ -52,8 +53,9 @@ def serve(args: argparse.Namespace, settings: Settings) -> int:
         policy=None if settings.policy is None else str(settings.policy),
     )
     program = Program(global_options(args), _environment(settings), shown)
-    folder = ServeFolder(settings.state_dir, address.identity)
-    run(options, asked, program, folder, settings.cache, _tell, _tell_waiting, _Failures().tell)
+    with recorded(settings) as records:
+        folder = ServeFolder(settings.state_dir, address.identity, records.runs, records.facts(address.identity))
+        run(options, asked, program, folder, settings.cache, _tell, _tell_waiting, _Failures().tell)
     return 0
 
 

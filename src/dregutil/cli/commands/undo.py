@@ -16,13 +16,13 @@ from dregutil.cli.interrupt import stop_on_signals
 from dregutil.cli.opened import opened
 from dregutil.cli.other_names import other_name_advice
 from dregutil.cli.output import emit, note, plural
+from dregutil.cli.recorded import recorded
 from dregutil.cli.removed import list_removed
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import NotFoundError, UsageError
 from dregutil.journal.collections import Collected, collected_by
 from dregutil.journal.record import RunRecord
-from dregutil.journal.store import RunStore
 from dregutil.report.removal import lost_by_interruption_line
 from dregutil.report.runs import damage_text
 from dregutil.report.terminal import width_of
@@ -124,7 +124,8 @@ def _record(args: argparse.Namespace, settings: Settings, registry: Session) -> 
         return registry.to_undo(args.run)
     except NotFoundError as error:
         if args.run is None:
-            error.advice = other_name_advice(settings, RunStore(settings.state_dir), "undo") or error.advice
+            with recorded(settings) as records:
+                error.advice = other_name_advice(settings, records.runs, "undo") or error.advice
         raise
 
 

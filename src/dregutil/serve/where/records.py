@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from dregutil.errors import DregutilError, JournalError
+from dregutil.inventory.shared import SharedRecords
 from dregutil.inventory.tag_history import TagHistory
 from dregutil.journal.collections import Collected, Collections, collected_by
 from dregutil.journal.history import RunHistory
@@ -78,13 +79,17 @@ class Recorded:
 class Records:
     """The records of one registry. What cannot be read is a note, not an error."""
 
-    def __init__(self, state: Path, registry: str) -> None:
-        """`state` is the state folder, `registry` the registry's identity."""
-        self._tags = TagHistory(state, registry)
-        self._runs = RunHistory(RunStore(state), registry)
-        self._pulls = PullStore(state, registry)
-        self._holds = RegistryHolds(RunStore(state), registry)
-        self._collections = Collections(state)
+    def __init__(
+        self, state: Path, registry: str, runs: RunStore | None = None, shared: SharedRecords | None = None
+    ) -> None:
+        """`state` is the state folder, or the mirror of a shared store, whose `runs` these are, and which has `shared`
+        besides. `registry` is the registry's identity."""
+        store = RunStore(state) if runs is None else runs
+        self._tags = TagHistory(state, registry, shared)
+        self._runs = RunHistory(store, registry)
+        self._pulls = PullStore(state, registry, shared=shared)
+        self._holds = RegistryHolds(store, registry, None if shared is None else shared.document("holds"))
+        self._collections = Collections(state, shared)
         self._registry = registry
 
     def bytes_to_read(self, meant: Meant) -> int:

@@ -50,7 +50,7 @@ class _Where:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._address = RegistryAddress.parse(site.asked.registry)
-        self._records = Records(site.folder.state, site.asked.identity)
+        self._records = Records(site.folder.runs.folder, site.asked.identity, site.folder.runs, site.folder.shared)
         self._asking = asyncio.Semaphore(_MOST_ASKED)
 
     async def timeline(self, request: web.Request) -> web.Response:
