@@ -30,6 +30,7 @@ from dregutil.store.address import StoreAddress
 from dregutil.store.database import Database, open_database
 from dregutil.store.ledger import Ledger
 from dregutil.store.migrations import migrate
+from dregutil.store.open import open_runs
 from dregutil.store.portable import export_runs, import_runs
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
@@ -152,6 +153,9 @@ def test_runs_of_two_machines_are_in_the_order_of_their_time(database: Database,
         import_runs(database, tmp_path / machine)
     export_runs(database, tmp_path / "copy")
     assert [header.run for header in RunStore(tmp_path / "copy").headers()] == [names[hour] for hour in range(7)]
+    mirror = open_runs(database.address, tmp_path / "reader")
+    assert [header.run for header in mirror.headers()] == [names[hour] for hour in range(7)]
+    mirror.close()
     later = RunStore(tmp_path / "copy").begin(plan(1), NOW)  # a clock that went back
     assert RunStore(tmp_path / "copy").headers()[-1].run == later.run
     later.close(None)

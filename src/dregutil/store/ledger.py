@@ -208,6 +208,11 @@ class Ledger:
         with self.database.transaction(durable=False) as transaction:
             return {str(name): int(lines) for name, lines in transaction.rows("SELECT name, lines FROM run")}
 
+    def numbers(self) -> dict[str, int]:
+        """The place of each run among all."""
+        with self.database.transaction(durable=False) as transaction:
+            return {str(name): int(number) for name, number in transaction.rows("SELECT name, number FROM run")}
+
     def lines(self, run: str, after: int, most: int = 2_000) -> list[tuple[int, bytes]]:
         """At most `most` lines of a run's record with a number above `after`, in their order."""
         with self.database.transaction(durable=False) as transaction:

@@ -13,6 +13,7 @@ import contextlib
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -168,6 +169,13 @@ class SharedRuns(RunStore):
         """The names of all runs, oldest first."""
         self.catch_up()
         return super().names()
+
+    def headers(self, registry: str | None = None) -> list[RunHeader]:
+        """As in a folder. The order is the store's: a run that was brought in has the number of its folder in its first
+        line."""
+        numbers = self.ledger.numbers()
+        found = (replace(one, number=numbers.get(one.run, one.number)) for one in super().headers(registry))
+        return sorted(found, key=lambda one: one.number)
 
     def catch_up(self) -> None:
         """Bring the mirror up to date. Raises StoreError."""
