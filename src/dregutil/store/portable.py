@@ -184,7 +184,7 @@ def _renumbered(transaction: Transaction, new: list[RunHeader]) -> dict[str, int
     old = [(str(name), float(begun)) for name, _, begun in rows]
     before = {str(name): int(number) for name, number, _ in rows}
     merged: list[str] = []
-    waiting = [(header.run, header.started.timestamp()) for header in new]
+    waiting = [(header.run, header.started.timestamp()) for header in new if header.run not in before]
     while old and waiting:
         merged.append((old if old[0][1] <= waiting[0][1] else waiting).pop(0)[0])
     merged += [name for name, _ in (*old, *waiting)]
