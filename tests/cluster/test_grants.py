@@ -12,6 +12,7 @@ from dregutil.store.database import Database, open_database
 from dregutil.store.grants import RIGHTS, ROLES, grants_sql, needs
 from dregutil.store.ledger import Ledger
 from dregutil.store.migrations import NEWEST, migrate, table_names
+from dregutil.store.plans import Plans
 from dregutil.store.state import read_state
 
 KEY = "registry.example.com"
@@ -108,6 +109,7 @@ def test_a_planner_records_a_plan_that_it_cannot_approve(as_role: AS_ROLE) -> No
     approval = "INSERT INTO approval (plan, who, at) VALUES ('sum-1', 'another', 1)"
     assert not may(planner, approval)
     assert not may(planner, "UPDATE plan SET state = 'approved'")
+    assert [plan_.state for plan_ in Plans(as_role("dregutil_reader")).all()] == ["expired"]
     assert may(approver, approval)
     assert may(approver, "UPDATE plan SET state = 'approved'")
     assert not may(approver, "UPDATE plan SET body = ''"), "what was approved stays what was approved"

@@ -36,7 +36,12 @@ _KEPT = 30 * 24 * 3600.0  # seconds that an ended plan stays
 _SHORTEST_PREFIX = 4
 
 PlanState = Literal["waiting", "approved", "running", "done", "failed", "rejected", "expired"]
-_COLUMNS = "sum, registry, made, made_by, expires, approvals, state, tags, steps, policy, run, why"
+_OVER = (
+    "(expires <= {now} AND run = '' AND (state IN ('waiting', 'approved') OR (state = 'running' AND until <= {now})))"
+)
+# A role that only reads cannot note that a plan is over.
+_STATE = f"CASE WHEN {_OVER} THEN 'expired' ELSE state END"
+_COLUMNS = f"sum, registry, made, made_by, expires, approvals, {_STATE}, tags, steps, policy, run, why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +113,9 @@ class Plans:
 
     def all(self, *, registry: str | None = None, is_open: bool = False) -> list[StoredPlan]:
         """The plans, the newest first. `is_open`: only those that wait, are approved, or are carried out."""
-        where = [*(["registry = :registry"] if registry else []), *([_OPEN] if is_open else [])]
+        where = [*(["registry = :registry"] if registry else []), *([_OPEN, f"NOT {_OVER}"] if is_open else [])]
         sql = f"SELECT {_COLUMNS} FROM plan{' WHERE ' if where else ''}{' AND '.join(where)} ORDER BY made DESC, sum"
         with self._database.transaction() as transaction:
-            _expire(transaction)
             rows = transaction.rows(sql, {"registry": registry} if registry else {})
             people = _people(transaction, [str(row[0]) for row in rows])
             return [_plan(row, people.get(str(row[0]), ())) for row in rows]
@@ -122,7 +126,6 @@ class Plans:
         if len(digits) < _SHORTEST_PREFIX or not set(digits) <= set("0123456789abcdef"):
             raise NotFoundError(f"{text} is not the sum of a plan", advice="`dregutil plans` lists them")
         with self._database.transaction() as transaction:
-            _expire(transaction)
             begin, end = f"sha256:{digits}", f"sha256:{digits}g"
             rows = transaction.rows(
                 "SELECT sum FROM plan WHERE sum >= :begin AND sum < :end ORDER BY sum LIMIT 2",
@@ -320,10 +323,7 @@ _BEGIN = (
     "UPDATE plan SET run = :run, state = 'running' WHERE sum = :sum AND run = '' AND expires > {now}"
     " AND state IN ('approved', 'running')"
 )
-_EXPIRE = (
-    "UPDATE plan SET state = 'expired' WHERE expires <= {now} AND run = ''"
-    " AND (state IN ('waiting', 'approved') OR (state = 'running' AND until <= {now}))"
-)
+_EXPIRE = f"UPDATE plan SET state = 'expired' WHERE {_OVER}"
 
 
 def _expire(transaction: Transaction) -> None:
