@@ -51,7 +51,7 @@ ASKING: dict[str, list[tuple[str, ...]]] = {
     "report": [(), ("-f", "policy.yml", "--format", "md")],
 }
 # `collect` collects where no registry answers, too: it may be stopped.
-NOT_ASKING = {"plan", "history", "config", "completion", "help", "listen", "serve", "collect", "store"}
+NOT_ASKING = {"plan", "history", "config", "completion", "help", "listen", "serve", "collect", "store", "plans", "work"}
 LINES = [(name, *arguments) for name, lines in ASKING.items() for arguments in lines]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,12 @@ def as_role(shared_url: str, postgres: object, monkeypatch: pytest.MonkeyPatch) 
     with postgres.connect(name) as connection:
         for database in opened[1:]:
             connection.execute(f"DROP ROLE {database.address.url.partition('//')[2].partition('@')[0]}")
+
+
+def test_a_reader_exports(as_role: AS_ROLE, tmp_path: Path) -> None:
+    from dregutil.store.parquet.export import export_parquet
+
+    assert export_parquet(as_role("dregutil_reader"), tmp_path / "lake").files == ()
 
 
 def may(database: Database, sql: str) -> bool:

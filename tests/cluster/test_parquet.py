@@ -86,7 +86,7 @@ def test_names_come_back_from_folders(database: Database, tmp_path: Path) -> Non
     assert {name for (name,) in ask(tmp_path / "lake", "SELECT registry FROM {tags}")} == set(ODD)
     found = ds.dataset(tmp_path / "lake" / "tags", partitioning="hive").to_table().to_pylist()
     assert {one["registry"] for one in found} == set(ODD)
-    assert {one.name for one in (tmp_path / "lake").iterdir() if one.is_dir()} == {"tags", "manifests", "layers"}
+    assert {one.name for one in (tmp_path / "lake").iterdir() if one.is_dir()} == {one.name for one in TABLES}
 
 
 def test_what_spark_decodes_is_encoded_and_nothing_else() -> None:

@@ -16,7 +16,8 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.file import encode_plan, plan_sum
 from dregutil.plan.model import Action, Plan, Step, StepKind
 from dregutil.store.database import Database
-from dregutil.store.plans import MOST_TRIES, Plans, TakenPlan, begin_plan
+from dregutil.store.ledger import Entry, Ledger, NewRun
+from dregutil.store.plans import MOST_TRIES, Plans, TakenPlan
 
 HOST = "registry.example.com"
 MADE = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
@@ -29,14 +30,7 @@ def plan(number: int = 1, registry: str = HOST) -> Plan:
 
 
 def begin(database: Database, sum_: str, run: str) -> None:
-    """As the ledger begins a run."""
-    with database.transaction() as transaction:
-        begin_plan(transaction, sum_, run)
-        transaction.execute(
-            "INSERT INTO run (name, number, registry, plan, begun)"
-            " SELECT :run, coalesce(max(number), 0) + 1, :registry, :plan, 0 FROM run",
-            {"run": run, "registry": HOST, "plan": sum_},
-        )
+    Ledger(database).begin(NewRun(run, HOST, plan=sum_), lambda _number: [Entry("run", b"header")])
 
 
 def shift(database: Database, column: str, sum_: str) -> None:
@@ -172,6 +166,26 @@ def test_a_plan_whose_worker_died_is_begun_by_the_next_one_or_its_run_continued(
     assert plans.run_of(sum_) == ("run-1", False, 0)
     assert plans.done(sum_, "w3", left="1 tag")
     assert (plans.find(sum_).state, plans.find(sum_).why) == ("done", "1 tag")
+
+
+def test_a_plan_whose_run_was_discarded_is_begun_again(plans: Plans, database: Database) -> None:
+    sum_ = approved(plans)
+    plans.take([HOST], "w1")
+    begin(database, sum_, "run-1")
+    Ledger(database).discard("run-1")
+    shift(database, "until", sum_)
+    assert taken(plans.take([HOST], "w2")).run == ""
+    begin(database, sum_, "run-2")
+    assert plans.find(sum_).run == "run-2"
+
+
+def test_no_plan_begins_while_another_run_is_at_work(plans: Plans, database: Database) -> None:
+    sum_ = approved(plans)
+    assert plans.take([HOST], "w1", busy=[HOST]) is None
+    assert plans.take([HOST], "w1", busy=["another.example.com"]) is not None
+    begin(database, sum_, "run-1")
+    shift(database, "until", sum_)
+    assert taken(plans.take([HOST], "w2", busy=[HOST])).run == "run-1", "that run is its own"
 
 
 def test_what_was_taken_and_never_begun_expires(plans: Plans, database: Database) -> None:

@@ -20,7 +20,7 @@ from program import Program
 from servers import DistributionServer, find_program
 
 RUN = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{5}")
-ENDLESS = ("listen", "serve")
+ENDLESS = ("listen", "serve", "work")
 STOPPED = ("collect",)  # with the registry stopped
 
 
@@ -77,7 +77,7 @@ def test_every_example_of_a_command_without_end_runs(
             words += ["--addr", "127.0.0.1:0"]
         running = program.start(*(word.replace(":5099", ":0") for word in words))
         assert running.stderr is not None
-        assert re.match("listening on|open http", running.stderr.readline()), line
+        assert re.match("listening on|open http|dregutil work: working", running.stderr.readline()), line
         running.terminate()
         running.communicate(timeout=30)
         assert running.returncode == 0, line

@@ -11,15 +11,16 @@ import re
 import stat
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from dregutil.cli.configurable import OPTIONS, Option, Place
 from dregutil.errors import UsageError
 from dregutil.files import others_link, short_path, trusted_owners
 from dregutil.oci.names import RegistryAddress
 from dregutil.select.nearest import near
+from dregutil.work.schedule import COMMANDS, Command, Schedule
 
 __all__ = ["KEYS", "Configuration", "ConfiguredRegistry", "read_configuration"]
 
@@ -31,9 +32,10 @@ _OF_PLACE: dict[Place, dict[str, Option]] = {
     place: {option.name: option for option in OPTIONS if option.place is place} for place in Place
 }
 KEYS = {
-    Place.TOP: ("default", *_OF_PLACE[Place.TOP], "registries"),
+    Place.TOP: ("default", *_OF_PLACE[Place.TOP], "registries", "schedule"),
     Place.REGISTRY: ("address", *_OF_PLACE[Place.REGISTRY]),
 }
+_OF_SCHEDULE = ("run", "cron", "args", "registry", "timezone")
 _NO_PASSWORD = (
     "a password does not belong in this file",
     'remove it; use password_command = "pass show …", `docker login` or a credential helper, or REGISTRY_PASSWORD',
@@ -52,12 +54,14 @@ class ConfiguredRegistry:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What a file says. `top` holds the values of the options that are not those of a registry."""
+    """What a file says. `top` holds the values of the options that are not those of a registry. Whether the cron
+    lines of `schedules` can be used is not checked yet."""
 
     path: Path
     default: str | None
     top: Mapping[str, object]
     registries: Mapping[str, ConfiguredRegistry]
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -141,7 +145,48 @@ class _Reader:
         if default is not None and (not isinstance(default, str) or default not in registries):
             named = default if isinstance(default, str) else ""
             self._fail(("default",), f"default is not the name of a registry in this file{near(named, registries)}")
-        return Configuration(self._path, default, top, registries)
+        schedules = self._schedules(document.get("schedule", {}), registries)
+        return Configuration(self._path, default, top, registries, schedules)
+
+    def _schedules(self, tables: object, registries: Collection[str]) -> dict[str, Schedule]:
+        if not isinstance(tables, dict):
+            self._fail(("schedule",), "schedule is a table: [schedule.NAME]")
+        return {name: self._schedule(name, table, registries) for name, table in tables.items()}
+
+    def _schedule(self, name: str, table: object, registries: Collection[str]) -> Schedule:
+        path = ("schedule", name)
+        if not isinstance(table, dict):
+            self._fail(path, f"{name} is a table: [schedule.{name}]")
+        if not _NAME.fullmatch(name):
+            self._fail(path, f"{name!r} is not a name", "a name has letters, digits, '_' and '-'")
+        for key in table:
+            self._check_known(key, path, _OF_SCHEDULE)
+        args = table.get("args", [])
+        if not isinstance(args, list) or not all(isinstance(one, str) for one in args):
+            self._fail((*path, "args"), 'args is an array of strings, such as ["-f", "policy.yml", "-y"]')
+        texts = {key: table[key] for key in _OF_SCHEDULE if key in table and key != "args"}
+        for key, value in texts.items():
+            if not isinstance(value, str) or not value:
+                self._fail((*path, key), f"{key} is a string, not {_type_of(value)}")
+        for key in ("run", "cron"):
+            if key not in texts:
+                example = 'cron = "17 2 * * *"' if key == "cron" else 'run = "cleanup"'
+                self._fail(path, f"[schedule.{name}] has no {key}", f"add {example}")
+        if texts["run"] not in COMMANDS:
+            self._fail(
+                (*path, "run"), f"{texts['run']!r} does not run on a schedule", f"known are {', '.join(COMMANDS)}"
+            )
+        registry = texts.get("registry", "")
+        if registry and registry not in registries:
+            try:
+                RegistryAddress.parse(registry)
+            except UsageError as error:
+                self._fail((*path, "registry"), error.message, error.advice)
+        line = _line_of(self._text, (*path, "cron"))
+        where = f"{short_path(self._path)}{f':{line}' if line else ''}"
+        command = cast("Command", texts["run"])
+        zone = texts.get("timezone", "UTC")
+        return Schedule(name, command, texts["cron"], tuple(args), registry, zone, where)
 
     def _registry(self, name: str, table: object) -> ConfiguredRegistry:
         path = ("registries", name)

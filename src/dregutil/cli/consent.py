@@ -42,4 +42,4 @@ def check_older_consent(args: argparse.Namespace, settings: Settings) -> None:
 
 
 def _only_shows(args: argparse.Namespace) -> bool:
-    return bool(getattr(args, "dry_run", False) or getattr(args, "plan_out", None))
+    return bool(getattr(args, "dry_run", False) or getattr(args, "plan_out", None) or getattr(args, "approve", False))

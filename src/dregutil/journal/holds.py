@@ -216,6 +216,17 @@ class RegistryHolds:
 
         self.file.change(added)
 
+    def adopt(self, others: _Content) -> None:
+        """Add holds that were kept elsewhere, but for those of the same name. Raises JournalError."""
+
+        def added(content: _Content) -> _Content:
+            names = set(map(_name, content.holds))
+            holds = (one for one in others.holds if _name(one) not in names)
+            return _Content((*content.holds, *holds), {**others.ended, **content.ended})
+
+        if others.holds or others.ended:
+            self.file.change(added)
+
     def end(self, meant: Mapping[str, Callable[[Hold], bool]], now: datetime) -> tuple[Hold, ...]:
         """End the holds that are `meant`, by the names of images, and return them: all or none. Raises JournalError,
         and NotFoundError if there is none for a name."""

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dregutil.errors import ConflictError, LeaseLostError, StoreError
 from dregutil.store.database import Database, Transaction, first
 from dregutil.store.entries import Entry, Fence, NewRun, Taken, holder_of
+from dregutil.store.plans import begin_plan
 
 __all__ = ["Entry", "Fence", "Ledger", "NewRun", "Taken", "holder_of"]
 
@@ -140,6 +141,8 @@ class Ledger:
                         f"another process still carries out the run before on {whole.registry}",
                         advice="wait until it has ended; `dregutil store check` shows who is at work",
                     )
+            if run.plan:
+                begin_plan(transaction, run.plan, run.name)
             values = {"run": run.name, "key": run.registry, "undoes": run.undoes, "plan": run.plan}
             number = int(first(transaction.rows(_BEGIN, values)))
             entries = lines(number)
@@ -186,17 +189,19 @@ class Ledger:
             return True
 
     def discard(self, run: str) -> None:
-        """Remove the record of a run that has no intent.
+        """Remove the record of a run that has no intent; its plan may be begun again.
 
         The run is locked first: another process may be about to record its first intent, which counts.
         """
         with self.database.transaction() as transaction:
             transaction.execute("UPDATE run SET lines = lines WHERE name = :run", {"run": run})
-            transaction.execute(
+            removed = transaction.execute(
                 "DELETE FROM run WHERE name = :run AND NOT EXISTS (SELECT 1 FROM line WHERE line.run = :run"
                 " AND kind IN ('intent', 'restored'))",
                 {"run": run},
             )
+            if removed:
+                transaction.execute("UPDATE plan SET run = '' WHERE run = :run", {"run": run})
 
     def remove(self, run: str) -> None:
         """Remove the record of a finished run, when it is too old to be undone."""

@@ -47,6 +47,22 @@ class _Head:
     layout: str
 
 
+class _CopyError(Exception):
+    """An error of the copy: not of the store, which may be a SQLite file as well."""
+
+    def __init__(self, error: sqlite3.Error) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def _errors_of_copy() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _CopyError(error) from error
+
+
 class MirroredFile:
     """One file of a registry. Every method raises StoreError if the store cannot be used, JournalError if the copy
     cannot."""
@@ -85,11 +101,16 @@ class MirroredFile:
                 self._catch_up(transaction, copy, head)
                 before = Layout.of(copy)
                 watch(copy, before)
-                yield
+                with _errors_of_copy():
+                    yield
                 version = self._publish(transaction, copy, head, before)
                 unwatch(copy)
                 note_version(copy, version)
             copy.execute("COMMIT")
+        except _CopyError as error:
+            if copy.in_transaction:
+                copy.execute("ROLLBACK")
+            raise error.error from error
         except BaseException:
             if copy.in_transaction:
                 copy.execute("ROLLBACK")

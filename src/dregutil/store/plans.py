@@ -115,7 +115,7 @@ class Plans:
         """The plans, the newest first. `is_open`: only those that wait, are approved, or are carried out."""
         where = [*(["registry = :registry"] if registry else []), *([_OPEN, f"NOT {_OVER}"] if is_open else [])]
         sql = f"SELECT {_COLUMNS} FROM plan{' WHERE ' if where else ''}{' AND '.join(where)} ORDER BY made DESC, sum"
-        with self._database.transaction() as transaction:
+        with self._database.transaction(durable=False) as transaction:
             rows = transaction.rows(sql, {"registry": registry} if registry else {})
             people = _people(transaction, [str(row[0]) for row in rows])
             return [_plan(row, people.get(str(row[0]), ())) for row in rows]
@@ -125,7 +125,7 @@ class Plans:
         digits = text.removeprefix("sha256:").lower()
         if len(digits) < _SHORTEST_PREFIX or not set(digits) <= set("0123456789abcdef"):
             raise NotFoundError(f"{text} is not the sum of a plan", advice="`dregutil plans` lists them")
-        with self._database.transaction() as transaction:
+        with self._database.transaction(durable=False) as transaction:
             begin, end = f"sha256:{digits}", f"sha256:{digits}g"
             rows = transaction.rows(
                 "SELECT sum FROM plan WHERE sum >= :begin AND sum < :end ORDER BY sum LIMIT 2",
@@ -179,10 +179,17 @@ class Plans:
 
     # Workers
 
-    def take(self, registries: Collection[str], holder: str) -> TakenPlan | None:
-        """Take an approved plan of these registries, or one whose worker died; None if there is none."""
+    def take(self, registries: Collection[str], holder: str, *, busy: Collection[str] = ()) -> TakenPlan | None:
+        """Take an approved plan of these registries, or one whose worker died; None if there is none. On `busy` ones no
+        plan begins: another run is at work."""
         for registry in registries:
-            values = {"registry": registry, "holder": holder, "lease": self._lease, "most": MOST_TRIES}
+            values = {
+                "registry": registry,
+                "holder": holder,
+                "lease": self._lease,
+                "most": MOST_TRIES,
+                "is_busy": registry in busy,
+            }
             with self._database.transaction() as transaction:
                 _expire(transaction)
                 sum_ = first(transaction.rows(_FIND, values))
@@ -195,7 +202,7 @@ class Plans:
         return None
 
     def joinable(self, registries: Collection[str], holder: str) -> list[TakenPlan]:
-        """The plans that another worker has begun, and whose run has repositories left."""
+        """The plans that others have begun, and whose run has repositories left."""
         found: list[TakenPlan] = []
         with self._database.transaction(durable=False) as transaction:
             for registry in registries:
@@ -237,9 +244,9 @@ class Plans:
             left = first(transaction.rows("SELECT count(*) FROM target WHERE run = :run AND NOT looked", {"run": run}))
             return run, is_finished, int(left)
 
-    def counts(self, registries: Collection[str]) -> dict[PlanState, int]:
+    def counts(self, registries: Collection[str]) -> dict[str, int]:
         """How many plans of these registries have each state."""
-        found: dict[PlanState, int] = {}
+        found: dict[str, int] = {}
         with self._database.transaction() as transaction:
             _expire(transaction)
             for registry in registries:
@@ -283,7 +290,7 @@ def begin_plan(transaction: Transaction, sum_: str, run: str) -> None:
     raise PlanRefusedError(f"the plan {_short(sum_)} {what}: nothing was removed", advice=advice)
 
 
-_OPEN = "state IN ('waiting', 'approved', 'running')"
+_OPEN = f"({_STATE} IN ('waiting', 'approved', 'running'))"
 _MINE = " WHERE sum = :sum AND state = 'running' AND holder = :holder AND until > {now}"
 _ADD = (
     "INSERT INTO plan (sum, registry, made, made_by, expires, approvals, tags, steps, policy, body)"
@@ -303,7 +310,7 @@ _TAKEABLE = (
     " OR (state = 'running' AND until <= {now} AND (run <> '' OR expires > {now})))"
 )
 _FIND = (
-    f"SELECT sum FROM plan WHERE registry = :registry AND {_TAKEABLE} AND tries < :most"
+    f"SELECT sum FROM plan WHERE registry = :registry AND {_TAKEABLE} AND tries < :most AND (run <> '' OR NOT :is_busy)"
     " ORDER BY run = '', made LIMIT 1 {skip_locked}"
 )
 _TAKE = (
@@ -312,7 +319,7 @@ _TAKE = (
 )
 _JOINABLE = (
     "SELECT sum FROM plan WHERE registry = :registry AND state = 'running' AND holder <> :holder AND run <> ''"
-    " AND until > {now} AND EXISTS (SELECT 1 FROM target WHERE target.run = plan.run AND NOT looked) ORDER BY made"
+    " AND EXISTS (SELECT 1 FROM target WHERE target.run = plan.run AND NOT looked) ORDER BY made"
 )
 _PUT_BACK = (
     "UPDATE plan SET holder = '', until = {now} + :pause, why = :why,"

@@ -20,6 +20,7 @@ from dregutil.journal.reader import NUMBER, read_header, read_journal
 from dregutil.journal.record import RunHeader, RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.oci.names import registry_key
+from dregutil.store.adopt import adopt_facts
 from dregutil.store.database import Database, Transaction
 from dregutil.store.ledger import Ledger
 from dregutil.store.portable_lines import Row, rows_of
@@ -30,7 +31,7 @@ _BATCH = 2_000  # lines in one statement
 _TRIES = 5  # to get numbers, beside runs that begin
 
 # What else a state folder has, besides runs: each is called once the runs are in the store, with the folder.
-AFTER_IMPORT: tuple[Callable[[Database, Path], None], ...] = ()
+AFTER_IMPORT: tuple[Callable[[Database, Path], None], ...] = (adopt_facts,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,8 @@ def _renumbered(transaction: Transaction, new: list[RunHeader]) -> dict[str, int
 
 def _insert(database: Database, record: RunRecord, numbers: dict[str, int]) -> bool:
     """Write one run, all of it or nothing. False if another process brought it in meanwhile."""
+    if record.run not in numbers:
+        return False
     for _ in range(_TRIES):
         try:
             with database.transaction() as transaction:

@@ -52,10 +52,12 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class RegistryState:
-    """`paused_by` is empty unless the registry is paused. `pace`: requests a second of all workers; None: no limit."""
+    """`paused_by` is empty unless the registry is paused. `pace`: requests a second of all workers; None: no limit.
+    `is_busy`: a run is at work on it."""
 
     paused_by: str = ""
     pace: float | None = None
+    is_busy: bool = False
 
 
 class Workers:
@@ -161,9 +163,10 @@ class Workers:
         """The pause switch and pace of registries, by their keys."""
         found = dict.fromkeys(keys, RegistryState())
         with self._database.transaction(durable=False) as transaction:
-            for key, paused, by, pace in transaction.rows("SELECT key, paused, paused_by, pace FROM registry"):
+            rows = transaction.rows("SELECT key, paused, paused_by, pace, until > {now} FROM registry")
+            for key, paused, by, pace, is_busy in rows:
                 if key in found:
-                    found[key] = RegistryState(str(by) or "somebody" if paused else "", pace)
+                    found[key] = RegistryState(str(by) or "somebody" if paused else "", pace, bool(is_busy))
         return found
 
     def held(self, keys: Collection[str]) -> int:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dregutil.cli.after_cleanup import RunAccount
+from dregutil.cli.approving import check_approving, put_for_approval
 from dregutil.cli.consent import check_consent, is_on_terminal
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
 from dregutil.cli.in_use import tell_doubts
@@ -52,7 +53,9 @@ __all__ = ["cleanup"]
 
 def cleanup(args: argparse.Namespace, settings: Settings) -> int:
     account = RunAccount(
-        _leaving_behind(args, settings), is_dry=bool(args.dry_run), only_shows=bool(args.dry_run or args.plan_out)
+        _leaving_behind(args, settings),
+        is_dry=bool(args.dry_run),
+        only_shows=bool(args.dry_run or args.plan_out or args.approve),
     )
     try:
         code = _clean(args, settings, account)
@@ -81,6 +84,7 @@ def _clean(args: argparse.Namespace, settings: Settings, account: RunAccount) ->
     started = time.monotonic()
     policy = chosen_policy(settings)
     check_reasons(args)
+    check_approving(args, settings)
     check_consent(args, "--dry-run shows what would go; -y removes without asking")
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit {args.limit}: it must be at least 1")
@@ -99,18 +103,14 @@ def _cleanup(
     deadline: float | None,
     account: RunAccount,
 ) -> int:
-    only_shows = bool(args.dry_run or args.plan_out)
+    only_shows = bool(args.dry_run or args.plan_out or args.approve)
     stored = read_stored(registry, settings)
     proposal = registry.plan_cleanup(
         policy.policies,
         file=policy.file,
         limit=args.limit,
         free=None if args.free is None else parse_size(args.free),
-        options=RemovalOptions(
-            keep_children=args.keep_children,
-            keep_referrers=args.keep_referrers,
-            allow_irreversible=args.allow_irreversible,
-        ),
+        options=_options(args),
         collector=collector_of(args),
         details=args.details,
         only_shown=only_shows,
@@ -118,6 +118,9 @@ def _cleanup(
     account.proposal = proposal
     _tell(settings, proposal)
     code = max(storage_code(stored), PARTIAL if _is_partial(args, proposal) else 0)
+    if args.approve:
+        put_for_approval(args, settings, proposal.plan, _lines(args, settings, proposal))
+        return code
     if only_shows:
         _show(args, settings, registry, proposal)
         return max(code, BrakeError.exit_code) if proposal.refused and not args.plan_out else code
@@ -130,6 +133,14 @@ def _cleanup(
         on_result=account.keep_result,
     )
     return max(code, _carry_out(args, settings, registry, proposal, work))
+
+
+def _options(args: argparse.Namespace) -> RemovalOptions:
+    return RemovalOptions(
+        keep_children=args.keep_children,
+        keep_referrers=args.keep_referrers,
+        allow_irreversible=args.allow_irreversible,
+    )
 
 
 def _is_partial(args: argparse.Namespace, proposal: Proposal) -> bool:
@@ -236,7 +247,7 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> 
     if proposal.judged.unread:
         found.append(f"not read, and kept: the tags on {len(proposal.judged.unread):,} digests")
     held = sum(verdict.is_held for verdict in judgement)
-    refused = () if args.plan_out else proposal.refused
+    refused = () if args.plan_out or args.approve else proposal.refused
     undo = settings.advised("undo")
     found += budget_lines(proposal)
     if args.free is not None:

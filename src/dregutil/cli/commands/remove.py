@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+from dregutil.cli.approving import check_approving, put_for_approval
 from dregutil.cli.commands.query import select
 from dregutil.cli.consent import check_consent, check_older_consent, is_on_terminal
 from dregutil.cli.execution import Undertaking, carry_out, tell_unfinished
@@ -46,6 +47,7 @@ def remove_tags(args: argparse.Namespace, settings: Settings) -> int:
 
 def _remove_selected(args: argparse.Namespace, settings: Settings) -> int:
     check_reasons(args)
+    check_approving(args, settings)
     check_older_consent(args, settings)
     with opened(settings) as registry:
         return _remove(args, settings, registry)
@@ -97,6 +99,11 @@ def _go_on(args: argparse.Namespace, settings: Settings, registry: Session, work
     seconds = registry.seconds_for(plan)
     is_shown = args.dry_run or args.plan_out or (is_on_terminal() and not args.yes)
     plan = registry.dated(plan) if is_shown else plan
+    if getattr(args, "approve", False):
+        undo = settings.advised("undo")
+        lines = plan_lines(plan, unmatched=work.unmatched, undo=undo, seconds=seconds)
+        put_for_approval(args, settings, plan, chain(lines, brake_lines(plan)))
+        return code
     if args.dry_run or args.plan_out:
         _show(args, settings, plan, work.unmatched, seconds)
         return code

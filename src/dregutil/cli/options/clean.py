@@ -6,6 +6,7 @@ import argparse
 
 from dregutil.cli.options.command import Command
 from dregutil.cli.options.common import (
+    add_approve,
     add_consent,
     add_extent,
     add_plan_out,
@@ -56,6 +57,7 @@ def _add_removal(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "always"),
         help="'always': in a script, remove nothing without --yes (default: auto) [DREGUTIL_CONFIRM]",
     )
+    add_approve(removal)
     add("--untag", action="store_true", help="remove the selected tags alone and keep every digest")
     add_extent(removal)
 
@@ -66,6 +68,7 @@ def _add_cleanup(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="show what would be removed; remove nothing")
     add("--details", action="store_true", help="one row per tag, also for kept ones, and what each rule keeps")
     add_plan_out(parser)
+    add_approve(parser)
     add_consent(parser)
     add(
         "--max-time", metavar="AGE", help="start no deletion after this time, such as 3h; the next run removes the rest"

@@ -13,6 +13,7 @@ __all__ = [
     "GLOBAL_GROUPS",
     "MOST_USED",
     "Options",
+    "add_approve",
     "add_consent",
     "add_extent",
     "add_global_options",
@@ -214,6 +215,12 @@ def add_plan_out(parser: Options) -> None:
         metavar="FILE",
         help="with --plan-out: write what goes and what stays, with the reasons, as JSON",
     )
+
+
+def add_approve(parser: Options) -> None:
+    add = parser.add_argument
+    add("--approve", action="store_true", help="put the plan into the shared store, for people to approve")
+    add("--approvals", type=int, metavar="N", help="with --approve: how many people must approve it (default: 1)")
 
 
 def add_extent(parser: Options) -> None:

@@ -15,7 +15,9 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["PATIENCE", "Gate", "Throttle"]
+from dregutil.registry.http.shared_pace import SharedPace, shared_pace
+
+__all__ = ["PATIENCE", "Gate", "Throttle", "shared_gate"]
 
 PATIENCE = 120.0  # seconds without any success before giving up: twice the window of a limit per minute
 
@@ -185,8 +187,10 @@ class Throttle:
 class Gate:
     """Lets requests pass as `throttle` allows: first come, first served, urgent ones first."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, pace: SharedPace | None = None) -> None:
+        """`pace` is one that other processes share."""
         self.throttle = Throttle(most)
+        self._pace = pace
         self._under_way = 0
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -197,7 +201,7 @@ class Gate:
         they do not starve; then urgent ones, for which others wait."""
         throttle = self.throttle
         is_first = not self._urgent and (urgent or refused or not self._waiting)
-        if is_first and not throttle.is_limited and self._under_way < throttle.limit:
+        if is_first and not self._is_limited and self._under_way < throttle.limit:
             self._under_way += 1
             return
         waiter = asyncio.get_running_loop().create_future()
@@ -228,21 +232,39 @@ class Gate:
             self._timer.cancel()
             self._timer = None
         while (queue := self._urgent or self._waiting) and self._under_way < self.throttle.at_once:
-            if self.throttle.is_limited and self._must_wait():
+            if self._is_limited and self._must_wait():
                 return
             waiter = queue.popleft()
             if not waiter.done():
-                if self.throttle.is_limited:
-                    self.throttle.sent(asyncio.get_running_loop().time())
+                if self._is_limited:
+                    self._sent(asyncio.get_running_loop().time())
                 self._under_way += 1
                 waiter.set_result(None)
+
+    @property
+    def _is_limited(self) -> bool:
+        return self.throttle.is_limited or self._pace is not None
+
+    def _sent(self, now: float) -> None:
+        self.throttle.sent(now)
+        if self._pace is not None:
+            self._pace.sent(now)
 
     def _must_wait(self) -> bool:
         """Whether it is too early for the next request; if so, a timer is set."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         due = self.throttle.next_send_at(now)
+        if self._pace is not None and (paced := self._pace.next_send_at(now)) > max(due, now + _TICK):
+            due = self._pace.wait_until(paced)
+            self._timer = loop.call_at(max(due, now + _TICK), self._release)
+            return True
         if due <= now + _TICK:
             return False
         self._timer = loop.call_at(due, self._release)
         return True
+
+
+def shared_gate(most: int) -> Gate:
+    """A gate that keeps to the pace that a worker gave this process, if one did."""
+    return Gate(most, shared_pace())

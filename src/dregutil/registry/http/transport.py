@@ -38,7 +38,7 @@ from dregutil.registry.http.deadline import LONGEST_ANSWER, Watch
 from dregutil.registry.http.network_errors import as_own_error, connection_was_refused, host_and_port, is_of_the_network
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.server_warnings import ServerWarnings
-from dregutil.registry.http.throttle import PATIENCE, Gate
+from dregutil.registry.http.throttle import PATIENCE, shared_gate
 from dregutil.registry.permit import check_permit
 
 __all__ = ["READING", "WRITING", "Answer", "Transport"]
@@ -82,7 +82,7 @@ class Transport:
         self.base = URL(base_url.rstrip("/"), encoded=True)
         self._prefix = self.base.raw_path.rstrip("/")
         self.methods = methods
-        self.gate = Gate(concurrency)
+        self.gate = shared_gate(concurrency)
         self.pace = Pace()
         self._logins: Logins = Keyring(logins) if isinstance(logins, Authenticator) else logins
         self._wait = timeout

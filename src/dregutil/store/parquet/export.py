@@ -17,7 +17,7 @@ from dregutil.store.parquet.manifests import ManifestRows
 from dregutil.store.parquet.partitions import Partitions, Written
 from dregutil.store.parquet.pulls import export_pulls, registries_with_pulls
 from dregutil.store.parquet.runs import export_run, stored_runs
-from dregutil.store.parquet.schema import LAYERS, MANIFESTS, PULL_SOURCES, PULLS, RUNS, STEPS, TAGS
+from dregutil.store.parquet.schema import LAYERS, MANIFESTS, PULL_SOURCES, PULLS, RUNS, STEPS, TABLES, TAGS
 from dregutil.store.parquet.tags import export_tags, registries
 
 __all__ = ["ParquetExport", "export_parquet"]
@@ -51,6 +51,7 @@ def export_parquet(
                 if key in (None, one):
                     _pulls(database, partitions, one, today)
             _runs(database, partitions, key)
+            partitions.complete(TABLES, today)
             return ParquetExport(partitions.replace(), unknown)
     except OSError as error:
         raise UsageError(

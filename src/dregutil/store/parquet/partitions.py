@@ -139,6 +139,15 @@ class Partitions:
         self._open.append(found)
         return found
 
+    def complete(self, tables: Sequence[Table], day: date) -> None:
+        """Let each registry of the export have a partition of each table, if only an empty one: a reader then finds all
+        tables."""
+        there = {(one.table.name, one.registry) for one in self._open if one.day == day}
+        for registry in dict.fromkeys(one.registry for one in self._open):
+            for table in tables:
+                if (table.name, registry) not in there:
+                    self.writer(table, registry, day).finish()
+
     def replace(self) -> tuple[Written, ...]:
         """Bring all files into their places."""
         for one in self._open:

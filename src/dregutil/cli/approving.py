@@ -1,0 +1,83 @@
+"""Plans that wait in the shared store for people to approve them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from dregutil.cli.output import emit, note
+from dregutil.cli.settings import Settings
+from dregutil.errors import UsageError
+from dregutil.journal.actor import user_name
+from dregutil.plan.model import Plan
+from dregutil.report.stored_plans import short_sum, stored_plan_object
+from dregutil.store.database import Database, open_database
+from dregutil.store.migrations import check_version, migrate
+from dregutil.store.plans import Plans
+
+__all__ = ["check_approving", "opened_store", "put_for_approval", "stored_plans"]
+
+
+def check_approving(args: argparse.Namespace, settings: Settings) -> None:
+    """Raises UsageError for options that do not go with --approve."""
+    if not args.approve:
+        if args.approvals is not None:
+            raise UsageError("--approvals is for --approve")
+        return
+    if settings.store is None:
+        raise UsageError(
+            "--approve needs a shared store, where the plan waits",
+            advice="name it with --store URL, in DREGUTIL_STORE, or as `store` in the configuration",
+        )
+    if args.approvals is not None and args.approvals < 1:
+        raise UsageError(f"--approvals {args.approvals}: at least one person approves a plan")
+    for option in ("dry_run", "plan_out", "max_time"):
+        if getattr(args, option, None):
+            name = f"--{option.replace('_', '-')}"
+            raise UsageError(f"--approve and {name} do not go together", advice="give one of them")
+
+
+@contextmanager
+def stored_plans(settings: Settings) -> Iterator[Plans]:
+    """The plans of the store that was named. Raises UsageError if there is none, and StoreError."""
+    with opened_store(settings) as database:
+        yield Plans(database)
+
+
+@contextmanager
+def opened_store(settings: Settings) -> Iterator[Database]:
+    """The store that was named, with its tables. Raises UsageError if there is none, and StoreError."""
+    if settings.store is None:
+        raise UsageError(
+            "no store was named",
+            advice="name it with --store URL, in DREGUTIL_STORE, or as `store` in the configuration",
+        )
+    database = open_database(settings.store)
+    try:
+        if not database.is_postgresql:
+            migrate(database)
+        check_version(database)
+        yield database
+    finally:
+        database.close()
+
+
+def put_for_approval(args: argparse.Namespace, settings: Settings, plan: Plan, lines: Iterable[str]) -> None:
+    """Put a plan into the store, and say which command approves it, after `lines` that show it. Raises StoreError."""
+    for line in lines:
+        note(settings, line)
+    if not plan.steps:
+        note(settings, "nothing to remove")
+        emit(settings, [], [])
+        return
+    with stored_plans(settings) as plans:
+        found = plans.add(plan, made_by=user_name(), needed=args.approvals or 1)
+    people = "" if found.needed == 1 else f" of {found.needed} people"
+    approve = settings.advised(f"plans approve {short_sum(found.sum)}")
+    note(
+        settings,
+        f"the plan waits for approval{people} until {found.expires:%Y-%m-%d %H:%M} UTC: {approve}, "
+        "and a worker carries it out",
+    )
+    emit(settings, [stored_plan_object(found)], [found.sum])
