@@ -36,6 +36,7 @@ class Team:
         self.registry = registry
         self.lease = lease
         self.schedules = ""
+        self.timeout = 30.0  # a new holder waits 20 times as long for what a dead one may still have sent
         self._workers: list[WorkerProcess] = []
 
     def environment(self, **more: str) -> dict[str, str]:
@@ -49,7 +50,7 @@ class Team:
         path = folder / "config.toml"
         path.write_text(
             f'default = "prod"\n[registries.prod]\naddress = "{self.registry}"\ncache = false\ninsecure = true\n'
-            + self.schedules
+            f"concurrency = 2\ntimeout = {self.timeout}\n" + self.schedules
         )
         return path
 

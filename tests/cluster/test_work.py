@@ -31,7 +31,7 @@ args = ["--quiet"]
 class SlowRegistry(Proxy):
     """A registry where the DELETE of one of `images` takes a moment; `deleted` are those, in order."""
 
-    seconds = 0.15
+    seconds = 0.4
 
     def __init__(self, upstream: int) -> None:
         super().__init__(upstream, before=self._wait)
@@ -128,7 +128,7 @@ def test_what_is_approved_is_carried_out_and_undone_from_a_laptop(
     found = plan_of(team, sum_)
     assert (found["made_by"], found["approved_by"]) == ("ann", ["bob"])
     wait_until(lambda: metric(worker, 'jobs_total{kind="apply",result="done"}') == 1)
-    team.run("cy", "undo", "-y", str(found["run"]))
+    team.run("cy", "undo", "-y")
     assert tags_of(pusher) == before
 
 
@@ -194,6 +194,7 @@ def test_a_second_signal_ends_at_once(team: Team, registry: SlowRegistry, pusher
 
 def test_when_a_worker_is_killed_another_takes_over(shared_team: Team, registry: SlowRegistry, pusher: Pusher) -> None:
     pushed(pusher, registry)
+    shared_team.timeout = 1.0
     sum_ = approved(shared_team)
     first = shared_team.worker("w1")
     wait_until(lambda: registry.deleted)

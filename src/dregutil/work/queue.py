@@ -67,6 +67,10 @@ class Queue:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _PAUSE)
 
+    @property
+    def is_connected(self) -> bool:
+        return self._app is not None
+
     async def defer(self, schedule: Schedule, at: int) -> None:
         """Put a tick into the queue, once, however many workers do so. Raises StoreError."""
         if self._app is None:

@@ -170,14 +170,14 @@ class Worker:
         self._account.paused = {one.name: key in paused for key, one in self._site.registries.items()}
 
     async def _schedule(self, now: float, busy: frozenset[str]) -> None:
-        """Put what is due into the queue, or begin it here if there is none."""
+        """Put what is due into the queue, or begin it here if there is none, or it is not connected."""
         for name, schedule in self._site.schedules.items():
             if name not in self._known:
                 self._known[name] = await self._asking.ask(self._workers.known, name)
             at = self._times[name].due(now, self._known[name])
             if at is None:
                 continue
-            if self._queue is not None:
+            if self._queue is not None and self._queue.is_connected:
                 await self._queue.defer(schedule, round(at))
                 self._known[name] = at
             elif await self._claimable(Tick(name, at), busy):

@@ -124,3 +124,9 @@ def test_what_is_wrong_in_a_schedule_is_named_with_its_line(
     assert before in GOOD
     with pytest.raises(UsageError, match=message):
         configured(tmp_path, GOOD.replace(before, after))
+
+
+def test_where_clocks_are_set_back_a_time_that_comes_twice_is_due_twice() -> None:
+    berlin = table("30 2 * * *", "Europe/Berlin")
+    assert berlin.next(at("2026-10-24T12:00:00")) == at("2026-10-25T00:30:00")
+    assert berlin.next(at("2026-10-25T00:30:00")) == at("2026-10-25T01:30:00")
