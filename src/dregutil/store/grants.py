@@ -82,7 +82,8 @@ DO $$ DECLARE name TEXT; BEGIN
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'dregutil' AND left(tablename, 14) = 'procrastinate_'
     LOOP EXECUTE 'GRANT SELECT, INSERT, UPDATE, DELETE ON dregutil.' || quote_ident(name) || ' TO dregutil_worker';
     END LOOP;
-END $$;"""
+END $$;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA dregutil TO dregutil_worker;"""
 
 
 def needs(role: str) -> Iterator[tuple[str, Right]]:
