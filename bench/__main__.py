@@ -33,6 +33,7 @@ QUICK: dict[str, list[str] | None] = {
     "tokens": [],
     "pulls": ["2", "50"],
     "shared": ["50000"],
+    "parquet": ["50000"],
     "faults": None,
     "clients": None,
     "removal": None,

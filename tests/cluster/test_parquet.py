@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
 from dregutil.errors import StoreError, UsageError
 from dregutil.inventory.contents.database import ContentDatabase
+from dregutil.journal.lines import EndLine, IntentLine, Line, OutcomeLine, RunLine, StepLine, encode_line
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
-from dregutil.oci.names import Digest, registry_key
+from dregutil.oci.names import Digest, Repository, Tag, registry_key
+from dregutil.plan.file import PolicyEntry, encode_step
+from dregutil.plan.model import Action, Step, StepKind
 from dregutil.store.database import Database
 from dregutil.store.parquet import export as exporting
 from dregutil.store.parquet.export import export_parquet
@@ -246,6 +250,114 @@ def test_a_link_of_another_user_is_not_followed(
     with pytest.raises(UsageError, match="link"):
         export_parquet(database, tmp_path / "lake")
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def put_run(database: Database, name: str, *lines: Line | bytes, fence: int | None = 7) -> None:
+    """A run whose record has these lines, each a second after the one before."""
+    with database.transaction() as transaction:
+        values = {"name": name, "key": REGISTRY, "begun": 1_700_000_000.0}
+        transaction.execute(
+            "INSERT INTO run (name, number, registry, begun)"
+            " SELECT :name, coalesce(max(number), 0) + 1, :key, :begun FROM run",
+            values,
+        )
+        for n, line in enumerate(lines, 1):
+            kind = "damaged" if isinstance(line, bytes) else str(line.__struct_config__.tag)
+            transaction.execute(
+                "INSERT INTO line (run, n, kind, step, fence, at, body)"
+                " VALUES (:run, :n, :kind, :step, :fence, :at, :body)",
+                {
+                    "run": name,
+                    "n": n,
+                    "kind": kind,
+                    "step": getattr(line, "step", None),
+                    "fence": fence,
+                    "at": 1_700_000_000.0 + n,
+                    "body": line if isinstance(line, bytes) else encode_line(line),
+                },
+            )
+
+
+def planned(number: int, because: str, *, needs: tuple[int, ...] = (), tags: tuple[str, ...] = ()) -> StepLine:
+    step = Step(
+        number,
+        Action.DELETE,
+        Repository("shop/web"),
+        Digest(digest(number)),
+        tuple(Tag(tag) for tag in tags),
+        StepKind.IMAGE,
+        because,
+        needs=needs,
+        frees=10 * number,
+    )
+    return StepLine(msgspec.Raw(encode_step(step)))
+
+
+def intent(step: int) -> IntentLine:
+    return IntentLine(step=step, repository="shop/web", tags=[], digest=digest(step), media_type="x", raw=b"{}")
+
+
+HEADER = RunLine(
+    version=1,
+    run="r",
+    registry=REGISTRY,
+    started=datetime(2023, 11, 14, tzinfo=UTC),
+    command="cleanup --policy p.yml",
+    steps=3,
+    reclaimable=1_000,
+    exact=True,
+    user="ada",
+    host="laptop",
+    policy=PolicyEntry("p.yml"),
+)
+
+
+def test_what_became_of_each_step(database: Database, tmp_path: Path) -> None:
+    put_run(
+        database,
+        "r",
+        HEADER,
+        planned(1, "builds: too old", tags=("a", "b")),
+        planned(2, "part of a", needs=(1,)),
+        planned(3, "nightlies: too many", tags=("c",)),
+        intent(1),
+        OutcomeLine(1, "failed", "no answer"),
+        intent(1),
+        OutcomeLine(1, "removed"),
+        intent(2),
+        OutcomeLine(3, "left", "'c' is on another digest"),
+        b"garbage\n",
+        OutcomeLine(99, "removed"),
+        OutcomeLine(2, "invented"),
+    )
+    export_parquet(database, tmp_path / "lake")
+    steps = ask(
+        tmp_path / "lake",
+        "SELECT step, policy, tags, frees, outcome, epoch(intended) - 1.7e9, fence, why, epoch(settled) - 1.7e9"
+        " FROM {steps} ORDER BY step",
+    )
+    assert steps == [
+        (1, "builds", ["a", "b"], 10, "removed", 7.0, 7, None, 8.0),
+        (2, "builds", [], 20, None, 9.0, 7, None, None),
+        (3, "nightlies", ["c"], 30, "left", None, None, "'c' is on another digest", 10.0),
+    ]
+    assert ask(
+        tmp_path / "lake",
+        'SELECT actor, command, policy, steps, removed, "left", failed, unsettled, removed_tags, removed_manifests,'
+        " frees, frees_is_exact, damaged, finished, day::VARCHAR FROM {runs}",
+    ) == [
+        ("ada@laptop", "cleanup --policy p.yml", "p.yml", 3, 1, 1, 0, 1, 2, 1, 10, False, 2, None, "2023-11-14"),
+    ]
+
+
+def test_a_whole_run_frees_what_its_plan_says(database: Database, tmp_path: Path) -> None:
+    lines = [planned(n, "selected") for n in (1, 2, 3)], [OutcomeLine(n, "removed") for n in (1, 2, 3)]
+    put_run(database, "r", HEADER, *lines[0], *lines[1], EndLine(datetime(2023, 11, 15, tzinfo=UTC)), fence=None)
+    export_parquet(database, tmp_path / "lake")
+    rows = ask(tmp_path / "lake", "SELECT frees, frees_is_exact, removed, finished::VARCHAR FROM {runs}")
+    assert rows == [(1_000, True, 3, "2023-11-15 00:00:00+00")]
+    times = ask(tmp_path / "lake", "SELECT DISTINCT settled, intended, fence, policy FROM {steps}")
+    assert times == [(None, None, None, None)], "an imported record has no times of its own"
 
 
 def test_one_registry_of_several(database: Database, tmp_path: Path) -> None:

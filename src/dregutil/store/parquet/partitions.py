@@ -29,7 +29,7 @@ _BATCH = 8_192  # rows that are Python objects at a time
 _GROUP = 131_072  # rows of a row group: those of 16 batches
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 # What Hive and Spark encode. Other characters stay as they are: Spark decodes each %XX as a character of its own.
-_ENCODED = frozenset("\"#%'*/:=?\\{}[]^\x7f") | frozenset(map(chr, range(0x20)))
+_ENCODED = frozenset("\"#%'*/:=?\\{[]^\x7f") | frozenset(map(chr, range(0x20)))
 _TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),
     "int32": pa.int32(),
@@ -106,7 +106,7 @@ class Writer:
 
 
 class Partitions:
-    """The partitions of one export. Every method raises OSError."""
+    """The partitions of one export. Every method raises OSError, and UsageError behind another user's link."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -117,6 +117,7 @@ class Partitions:
     @contextmanager
     def written(cls, folder: Path) -> Iterator[Partitions]:
         """While they are written. What `with` encloses comes into its place by `replace`; otherwise nothing does."""
+        _check_is_ours(folder)
         make_private_folder(folder)
         with lock_file(folder / ".lock", wait=True):
             for left in folder.glob(f"*/registry=*/day=*/.{FILE}.*"):
@@ -128,11 +129,9 @@ class Partitions:
                 found._discard()
 
     def writer(self, table: Table, registry: str, day: date) -> Writer:
-        """A new file for a partition. Raises UsageError if its place is behind another user's link."""
+        """A new file for a partition."""
         place = self.folder / table.name / segment("registry", registry) / segment("day", day.isoformat())
-        link = others_link(place)
-        if link is not None:
-            raise UsageError(f"nothing is exported to {place}: {link} is another user's link, or leads to one's file")
+        _check_is_ours(place)
         self._made += [one for one in (place, *place.parents) if not one.exists()]
         make_private_folder(place)
         found = Writer(table, registry, day, place / FILE)
@@ -164,6 +163,12 @@ class Partitions:
         for folder in sorted(self._made, key=lambda one: len(one.parts), reverse=True):
             with suppress(OSError):  # it has something by now
                 folder.rmdir()
+
+
+def _check_is_ours(place: Path) -> None:
+    link = others_link(place)
+    if link is not None:
+        raise UsageError(f"nothing is exported to {place}: {link} is another user's link, or leads to another's folder")
 
 
 def _schema(table: Table) -> pa.Schema:

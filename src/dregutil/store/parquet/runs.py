@@ -112,6 +112,7 @@ class _Reading:
             self.damaged += 1
             return
         self._settled[step] = 0.0 if fence is None else at
+        self._why.pop(step, None)
         if line.why:
             self._why[step] = line.why
 
