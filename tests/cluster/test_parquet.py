@@ -134,7 +134,15 @@ def test_manifests_and_layers_come_from_what_was_read(database: Database, tmp_pa
     manifests = [parse_manifest(image, OCI_MANIFEST, child), parse_manifest(index, OCI_INDEX, top)]
     with ContentDatabase.open(tmp_path / "contents.sqlite") as contents:
         contents.add(manifests, {of_config: config}, [])
-    put_tags(database, REGISTRY, ("a", "1", top), ("a", "2", top), ("a", "x", digest(99)), ("b", "1", child))
+    put_tags(
+        database,
+        REGISTRY,
+        ("a", "1", top),
+        ("a", "2", top),
+        ("a", "c", child),
+        ("a", "x", digest(99)),
+        ("b", "1", child),
+    )
     put_tags(database, REGISTRY, ("a", "old", digest(98)), gone=1.0)
     found = export_parquet(database, tmp_path / "lake", contents=tmp_path / "contents.sqlite")
     assert found.unknown == 1
