@@ -11,14 +11,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from dregutil.inventory.contents.database import ContentDatabase
-from dregutil.oci.manifest import OCI_MANIFEST, parse_manifest
+from dregutil.oci.manifest import OCI_MANIFEST
 from dregutil.oci.names import Digest
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import Database, Row, open_database
@@ -28,6 +28,7 @@ from servers.postgres import Postgres
 TAGS = 50  # of a repository
 KEY = "registry.example.com"
 KNOWN = 5  # one of so many
+CONTENT = ("digest", "media_type", "deflated", "at")
 COLUMNS = ("registry", "repository", "name", "digest", "came", "gone", "version")
 CHILD = """
 import json, resource, sys, time
@@ -38,7 +39,7 @@ from dregutil.store.parquet.export import export_parquet
 before = resource.getrusage(resource.RUSAGE_SELF)
 wall = time.perf_counter()
 database = open_database(StoreAddress.parse(sys.argv[1]))
-found = export_parquet(database, Path(sys.argv[2]), contents=Path(sys.argv[3]) if sys.argv[3] else None)
+found = export_parquet(database, Path(sys.argv[2]))
 after = resource.getrusage(resource.RUSAGE_SELF)
 size = sum(one.path.stat().st_size for one in found.files)
 rows = sum(one.rows for one in found.files)
@@ -52,16 +53,16 @@ def main(tags: int) -> None:
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="dregutil-bench-") as name:
         folder = Path(name)
-        contents = folder / "contents.sqlite"
-        fill_contents(contents, tags)
         for what, url in stores(folder):
             database = open_database(StoreAddress.parse(url))
             migrate(database)
             fill(database, tags)
-            database.close()
-            for known in ("", str(contents)):
+            for known in (False, True):
+                if known:
+                    with database.transaction() as transaction:
+                        transaction.put("content", CONTENT[:1], CONTENT, contents(tags))
                 done = subprocess.run(
-                    [sys.executable, "-c", CHILD, url, str(folder / "lake"), known], capture_output=True, check=True
+                    [sys.executable, "-c", CHILD, url, str(folder / "lake")], capture_output=True, check=True
                 )
                 rows, size, cpu, wall, before, peak = json.loads(done.stdout)
                 print(
@@ -69,6 +70,7 @@ def main(tags: int) -> None:
                     f" | {wall:.1f} s | {before:,.0f} MB | {peak:,.0f} MB |",
                     flush=True,
                 )
+            database.close()
 
 
 def stores(folder: Path) -> Iterator[tuple[str, str]]:
@@ -122,15 +124,11 @@ def manifest(number: int) -> tuple[bytes, bytes]:
     return json.dumps(body).encode(), config
 
 
-def fill_contents(path: Path, tags: int) -> None:
-    with ContentDatabase.open(path) as contents:
-        for begin in range(0, tags, 10_000):
-            found, configs = [], {}
-            for number in range(begin, min(begin + 10_000, tags), KNOWN):
-                raw, config = manifest(number)
-                found.append(parse_manifest(raw, OCI_MANIFEST, Digest.of(raw)))
-                configs[Digest.of(config)] = config
-            contents.add(found, configs, [one.digest for one in found])
+def contents(tags: int) -> Iterator[Row]:
+    for number in range(0, tags, KNOWN):
+        raw, config = manifest(number)
+        yield Digest.of(raw), OCI_MANIFEST, zlib.compress(raw), 1.7e9
+        yield Digest.of(config), "", zlib.compress(config), 1.7e9
 
 
 if __name__ == "__main__":

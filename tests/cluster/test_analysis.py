@@ -101,20 +101,20 @@ def lake(
     registry_server: DistributionServer, pusher: Pusher, store: str, database: Database, tmp_path: Path
 ) -> Iterator[Lake]:
     """A month of a registry: images on a base, the base fixed, one of them built again, pulls, a cleanup."""
-    folder, contents = tmp_path / "lake", tmp_path / "contents.sqlite"
+    folder = tmp_path / "lake"
     pusher.push_image("base/debian", "12", seed="base", layers=OLD, config=created(300))
     build(pusher, "shop/web", "1", on=OLD, size=40_000)
     tool = build(pusher, "lab/tool", "amd64", on=OLD)
     pusher.push_index("lab/tool", "stable", children=[tool])
     build(pusher, "lab/tool", "nightly", on=OLD)
     with dregutil.open(
-        registry_server.url, store=store, state_dir=tmp_path / "a", contents=contents, insecure=True
+        registry_server.url, store=store, state_dir=tmp_path / "a", contents=None, insecure=True
     ) as session:
         tags = {name: pusher.tags(name) for name in ("shop/web", "lab/tool", "base/debian")}
         long_known(session, tags)
         session.crawl()
         found = Lake(folder, session._session.address.key, [sizes(session)], {}, {})
-        export_parquet(database, folder, contents=contents)
+        export_parquet(database, folder)
         older(folder, 31)
         pusher.push_image("base/debian", "12", seed="fixed", layers=FIXED, config=created(3))
         build(pusher, "shop/web", "2", on=FIXED, size=90_000)
@@ -126,7 +126,7 @@ def lake(
         (tmp_path / "policy.yml").write_text(POLICY)
         proposal = session.plan_cleanup(tmp_path / "policy.yml")
         before_cleanup(session, found)
-        export_parquet(database, folder, contents=contents)
+        export_parquet(database, folder)
         session.apply(proposal)
         found.freed = by_policy(session)
         yield found
@@ -154,7 +154,7 @@ def by_policy(session: dregutil.Session) -> dict[str, tuple[int, int]]:
     return {policy: (tags[policy], frees[policy]) for policy in tags}
 
 
-def test_the_questions(lake: Lake, database: Database, tmp_path: Path) -> None:
+def test_the_questions(lake: Lake, database: Database) -> None:
     before, now = lake.sizes
     grown = sorted(((now[name] - before.get(name, 0), name) for name in now), key=lambda one: (-one[0], one[1]))
     assert lake.ask(GREW) == [(lake.key, name, grew, now[name]) for grew, name in grown]
@@ -175,7 +175,7 @@ def test_the_questions(lake: Lake, database: Database, tmp_path: Path) -> None:
         "lab/tool:stable",
         "shop/web:1",
     ]
-    export_parquet(database, lake.folder, contents=tmp_path / "contents.sqlite")
+    export_parquet(database, lake.folder)
     removed = lake.ask(REMOVED)
     assert {policy: (tags, frees) for _, policy, _, tags, _, frees in removed} == lake.freed
     assert [row[:3] for row in removed] == [(lake.key, "builds", 1), (lake.key, "nightlies", 1)]

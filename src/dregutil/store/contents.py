@@ -37,14 +37,14 @@ class SharedContents:
             manifests: dict[Digest, Manifest] = {}
             wanted = list(dict.fromkeys(digests))
             for _ in range(_DEEPEST):
-                found = dict(_manifests(self._rows(wanted)))
+                found = dict(_manifests(self.rows(wanted)))
                 manifests |= found
                 below = dict.fromkeys(child.digest for one in found.values() for child in one.children)
                 wanted = [digest for digest in below if digest not in manifests]
                 if not wanted:
                     break
             needed = {one.config.digest for one in manifests.values() if one.config and needs_config(one)}
-            configs = {Digest(digest): raw for digest, media_type, raw in self._rows(needed) if not media_type}
+            configs = {Digest(digest): raw for digest, media_type, raw in self.rows(needed) if not media_type}
             into.add(manifests.values(), configs, whole_of(manifests, configs))
 
     def keep(self, manifests: Collection[Manifest], configs: Mapping[Digest, bytes]) -> None:
@@ -52,14 +52,14 @@ class SharedContents:
         with suppress(StoreError):
             read = [(one.digest, one.media_type, one.raw) for one in manifests if one.digest.matches(one.raw)]
             read += [(digest, "", raw) for digest, raw in configs.items()]
-            known = {digest for digest, _, _ in self._rows([digest for digest, _, _ in read])}
+            known = {digest for digest, _, _ in self.rows([digest for digest, _, _ in read])}
             new = {digest: (media_type, raw) for digest, media_type, raw in read if digest not in known}
             with self._database.transaction(durable=False) as transaction:
                 (clock,) = transaction.rows("SELECT {now}")[0]
                 rows = ((one, new[one][0], zlib.compress(new[one][1]), clock) for one in sorted(new))
                 transaction.put("content", ("digest",), _COLUMNS, rows)
 
-    def _rows(self, digests: Iterable[Digest]) -> Iterator[tuple[str, str, bytes]]:
+    def rows(self, digests: Iterable[Digest]) -> Iterator[tuple[str, str, bytes]]:
         """What the store has of digests: digest, media type (empty for a config), and bytes, where they are sound."""
         for some in in_batches(digests):
             with self._database.transaction(durable=False) as transaction:

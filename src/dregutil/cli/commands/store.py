@@ -125,7 +125,7 @@ def _export_parquet(settings: Settings, database: Database, folder: Path) -> int
     if found.unknown:
         note(
             settings,
-            f"{plural(found.unknown, 'manifest')} without its content: no `du` or `search` has read it on this machine",
+            f"{plural(found.unknown, 'manifest')} without its content: no `du` or `search` has read it yet",
         )
     emit(
         settings,

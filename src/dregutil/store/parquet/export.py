@@ -12,8 +12,9 @@ from pathlib import Path
 from dregutil.errors import UsageError
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.oci.names import registry_key
+from dregutil.store.contents import SharedContents
 from dregutil.store.database import Database, first
-from dregutil.store.parquet.manifests import ManifestRows
+from dregutil.store.parquet.manifests import KnownContents, ManifestRows
 from dregutil.store.parquet.partitions import Partitions, Written
 from dregutil.store.parquet.pulls import export_pulls, registries_with_pulls
 from dregutil.store.parquet.runs import export_run, stored_runs
@@ -25,7 +26,7 @@ __all__ = ["ParquetExport", "export_parquet"]
 
 @dataclass(frozen=True, slots=True)
 class ParquetExport:
-    """The files that were written. `unknown`: manifests whose content this machine has not read."""
+    """The files that were written. `unknown`: manifests whose content neither the store nor this machine has."""
 
     files: tuple[Written, ...]
     unknown: int
@@ -36,8 +37,8 @@ def export_parquet(
 ) -> ParquetExport:
     """Write what the store has into partitions of `folder`, replacing those that are there.
 
-    `registry`: only of one, by its identity. `contents`: the content database that knows the manifests. Raises
-    StoreError, CacheError, and UsageError if the folder cannot be written.
+    `registry`: only of one, by its identity. `contents`: this machine's content database, for what the store does not
+    have. Raises StoreError, CacheError, and UsageError if the folder cannot be written.
     """
     key = None if registry is None else registry_key(registry)
     try:
@@ -64,7 +65,7 @@ def _inventory(
 ) -> int:
     """Returns how many manifests are not known."""
     tags, manifests, layers = (partitions.writer(table, registry, today) for table in (TAGS, MANIFESTS, LAYERS))
-    rows = ManifestRows(known, manifests, layers)
+    rows = ManifestRows(KnownContents(SharedContents(database), known), manifests, layers)
     export_tags(database, registry, tags, rows)
     for one in (tags, manifests, layers):
         one.finish()

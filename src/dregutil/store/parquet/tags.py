@@ -23,7 +23,8 @@ def registries(database: Database) -> list[str]:
 def export_tags(database: Database, registry: str, tags: Writer, manifests: ManifestRows) -> None:
     """Write the tags of a registry, and the manifests to which those that are there lead.
 
-    In memory are a batch of rows and the digests of one repository. Raises StoreError and CacheError.
+    In memory are a batch of rows, and the digests of one large repository or of some small ones. Raises StoreError and
+    CacheError.
     """
     with database.snapshot() as transaction:
         read_at = _read_at(transaction, registry)
@@ -38,6 +39,7 @@ def export_tags(database: Database, registry: str, tags: Writer, manifests: Mani
                 if gone is None:
                     there[digest] = None
             manifests.add(repository, there)
+        manifests.finish()
 
 
 def _read_at(transaction: Transaction, registry: str) -> datetime | None:
