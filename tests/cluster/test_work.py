@@ -181,7 +181,7 @@ def test_a_worker_that_is_ended_stops_after_the_step_in_flight_and_another_conti
 def test_a_second_signal_ends_at_once(team: Team, registry: SlowRegistry, pusher: Pusher) -> None:
     pushed(pusher, registry)
     approved(team)
-    registry.seconds = 20.0
+    registry.seconds = 6.0
     worker = team.worker("w1", "--grace=1h")
     wait_until(lambda: registry.deleted)
     worker.signal(signal.SIGTERM)
