@@ -349,6 +349,8 @@ class DamagedRecordError(JournalError):
 class StoreError(JournalError):
     """The shared store cannot be reached, or refuses what it was asked."""
 
+    may_repeat = False  # the store is away, and nothing of what it was asked was done
+
 
 class ConflictError(StoreError):
     """Another one has written what was to be written."""

@@ -30,6 +30,7 @@ fsync = on
 jit = off
 logging_collector = off
 log_statement = 'none'
+track_commit_timestamp = on
 """
 
 

@@ -82,7 +82,7 @@ class LiveReading:
             return
         self.graph, self._read_at, self._took = found
         self._seen.update(self.graph.tags)
-        if self._run.holds().are_read(self.graph):
+        if (await self._run.current_holds()).are_read(self.graph):
             self._drop([*self._steps], {})
         else:
             await self.read_again()  # something is held since the plan was made
@@ -90,7 +90,7 @@ class LiveReading:
     async def renew(self) -> None:
         """Read again where the last reading has become old. Drop the steps that somebody's hold is about."""
         async with self._renewing:
-            holds = self._run.holds()
+            holds = await self._run.current_holds()
             is_old = time.monotonic() - self._read_at > look_lives(self._took)
             if is_old or (holds != self._holds and not holds.are_read(self.graph)):
                 await self._read()
@@ -110,7 +110,7 @@ class LiveReading:
         earlier reading saw and that we do not remove is asked for by name where the list omits it. What was swept is
         not read: what it holds is known, and whether it is still there its DELETE says.
         """
-        pending, started, holds = self._steps.pending, time.monotonic(), self._run.holds()
+        pending, started, holds = self._steps.pending, time.monotonic(), await self._run.current_holds()
         gone, held = self._gone_before(pending), self.graph.manifests
         swept = [state.step for state in pending if state.is_swept]
         likely = [state.step for state in pending if state.step.tags and not state.is_swept]

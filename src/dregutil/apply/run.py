@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dregutil.apply.put_back import if_free, put_back_tags, put_back_unread
 from dregutil.apply.steps import Steps, StepState
 from dregutil.apply.untag.untagger import Untagger
-from dregutil.errors import DregutilError, JournalError, LoginError, OutcomeUnknownError, UnreachableError
+from dregutil.errors import DregutilError, JournalError, LoginError, OutcomeUnknownError, StoreError, UnreachableError
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
 from dregutil.journal.record import Settled
@@ -16,10 +16,13 @@ from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.model import Plan, Step
 from dregutil.plan.outcome import BrokenTag, LostTag, Outcome, Recorder, Result, RunResult
+from dregutil.registry.permit import check_permit
 from dregutil.registry.writer import WritableRegistry
 from dregutil.retention.holds import Holds
 
 __all__ = ["Run", "StopRepositoryError", "ends_run"]
+
+_AGAIN = 0.2  # seconds, until a store that is away is asked again
 
 
 class StopRepositoryError(Exception):
@@ -72,6 +75,17 @@ class Run:
         self._found_out: dict[int, Outcome] = {}  # what had been left open here
         self._apart: set[tuple[Repository, Repository]] = set()  # a first DELETE has shown that they are two stores
         self._looking_elsewhere = asyncio.Lock()
+
+    async def current_holds(self) -> Holds:
+        """Those of now, asked for again where a shared store is away, until the lease is over. Raises JournalError."""
+        while True:
+            try:
+                return self.holds()
+            except StoreError as error:
+                if not error.may_repeat:
+                    raise
+            check_permit()
+            await asyncio.sleep(_AGAIN)
 
     def take_up(self, outcomes: Mapping[int, Settled]) -> None:
         """Take over what an earlier part of this run settled, or another process that carries it out."""

@@ -46,7 +46,7 @@ class SharedClaims:
             found = await asyncio.to_thread(self._claim)
             if found is not None:
                 return await self._settled(*found, stop)
-            if not await asyncio.to_thread(self._runs.ledger.left, self._journal.run, self._holder):
+            if not await asyncio.to_thread(self._left):
                 return None
             await _wait(stop, _POLL)
         return None
@@ -58,7 +58,10 @@ class SharedClaims:
         def ask() -> Taken | None:
             return runs.ledger.claim_next(journal.run, whole.fence, self._holder, limit=runs.longest)
 
-        return runs.leases.claim(ask)
+        return runs.leases.patiently(lambda: runs.leases.claim(ask))
+
+    def _left(self) -> int:
+        return self._runs.leases.patiently(lambda: self._runs.ledger.left(self._journal.run, self._holder))
 
     async def _settled(self, lease: Lease, wait: float, stop: asyncio.Event) -> Claim | None:
         """Wait until what an earlier holder sent has an answer, and read what it recorded."""
@@ -72,6 +75,9 @@ class SharedClaims:
         return Claim(repository, await asyncio.to_thread(self._earlier, repository), lease)
 
     def _earlier(self, repository: Repository) -> Part:
+        return self._runs.leases.patiently(lambda: self._read(repository))
+
+    def _read(self, repository: Repository) -> Part:
         run = self._journal.run
         if not self._runs.ledger.has_begun(run, repository):
             return Part()
@@ -99,7 +105,7 @@ class SharedClaims:
             self._runs.catch_up()
             return read_journal(self._journal.folder).outcomes
 
-        return await asyncio.to_thread(read)
+        return await asyncio.to_thread(self._runs.leases.patiently, read)
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

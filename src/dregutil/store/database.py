@@ -53,10 +53,13 @@ class Database(Protocol):
     address: StoreAddress
     is_postgresql: bool
 
-    def transaction(self, *, durable: bool = True) -> contextlib.AbstractContextManager[Transaction]:
+    def transaction(
+        self, *, durable: bool = True, within: float | None = None
+    ) -> contextlib.AbstractContextManager[Transaction]:
         """A transaction that is committed at the end of `with`, and rolled back by an exception.
 
-        `durable`: the commit waits for the disk.
+        `durable`: the commit waits for the disk. `within`: after so many seconds without an answer it has failed; None:
+        wait for ever. What raised an error with `may_repeat` left nothing behind.
         """
 
     def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:

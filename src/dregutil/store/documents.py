@@ -11,6 +11,7 @@ from dregutil.store.database import Database, Transaction
 __all__ = ["POLLED_EVERY", "StoredDocument"]
 
 POLLED_EVERY = 0.2  # seconds: who asks more often gets the answer of the last time
+_WITHIN = 10.0  # seconds: a run waits for the answer before each step
 
 
 class StoredDocument:
@@ -29,7 +30,7 @@ class StoredDocument:
         """Grows with each change; 0 if it was never written. It is asked for at most each `POLLED_EVERY` seconds."""
         now = time.monotonic()
         if self._known is None or now - self._known[0] >= POLLED_EVERY:
-            with self._database.transaction(durable=False) as transaction:
+            with self._database.transaction(durable=False, within=_WITHIN) as transaction:
                 rows = transaction.rows(
                     "SELECT version FROM document WHERE registry = :registry AND name = :name", self._values
                 )
@@ -38,7 +39,7 @@ class StoredDocument:
 
     def read(self) -> bytes | None:
         """None if it was never written."""
-        with self._database.transaction(durable=False) as transaction:
+        with self._database.transaction(durable=False, within=_WITHIN) as transaction:
             rows = transaction.rows(
                 "SELECT body FROM document WHERE registry = :registry AND name = :name", self._values
             )

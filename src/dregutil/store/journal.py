@@ -21,7 +21,7 @@ from dregutil.journal.lines import (
 from dregutil.journal.recording import LineWriter
 from dregutil.oci.names import Repository
 from dregutil.store.leases import Leases
-from dregutil.store.ledger import Entry
+from dregutil.store.ledger import Entry, Fence
 
 __all__ = ["SharedJournal", "entry_of"]
 
@@ -45,7 +45,7 @@ class SharedJournal(LineWriter):
     def __init__(
         self, leases: Leases, registry: str, folder: Path, repositories: dict[int, Repository], *, number: int = 0
     ) -> None:
-        """`registry`: the registry's key; `repositories`: that of each step."""
+        """`registry`: the registry's key; `repositories`: that of each step, none for an undo."""
         super().__init__(folder, number)
         self.registry = registry
         self._leases = leases
@@ -66,4 +66,10 @@ class SharedJournal(LineWriter):
     def _write_durably(self, lines: Sequence[Line]) -> None:
         if lines:
             entries = [entry_of(line, self._repositories) for line in lines]
-            self._leases.ledger.append(self.run, entries, self._leases.fences(self.registry))
+            self._leases.patiently(lambda: self._leases.ledger.append(self.run, entries, self._fences()))
+
+    def _fences(self) -> list[Fence]:
+        """Those under which lines are recorded: an undo holds the registry alone. What a removal has done in a
+        repository counts only under the lease of that repository: others may hold the registry's, too."""
+        held = self._leases.fences(self.registry)
+        return [fence for fence in held if not self._repositories or fence.repository]

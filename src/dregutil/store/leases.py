@@ -11,11 +11,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from dregutil.errors import LeaseLostError, StoreError
 from dregutil.store.ledger import Fence, Ledger, Taken
 
 __all__ = ["Lease", "Leases"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("dregutil.store")
 _SHARES = 3  # a lease is renewed when this part of it is over
@@ -95,6 +98,20 @@ class Leases:
         """The fences that are held of a registry and its repositories."""
         with self._lock:
             return [lease.fence for (key, _), lease in self._held.items() if key == registry and not lease.is_lost]
+
+    def patiently(self, what: Callable[[], T]) -> T:
+        """Do `what`, again and again for as long as a lease lasts, where the store is away and nothing was done.
+
+        So a store that is restarted ends no run. Raises StoreError.
+        """
+        end = _now() + self.ledger.lease
+        while True:
+            try:
+                return what()
+            except StoreError as error:
+                if not error.may_repeat or _now() > end:
+                    raise
+            time.sleep(self.ledger.lease / _SHARES_OF_RETRY)
 
     def _until(self, asked: float) -> float:
         return asked + self.ledger.lease - self.ledger.margin

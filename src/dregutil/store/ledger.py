@@ -12,7 +12,7 @@ one that did not release its lease waits until `safe_from`: by then what the ear
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from dregutil.errors import ConflictError, LeaseLostError, StoreError
 from dregutil.store.database import Database, Transaction, first
@@ -35,11 +35,15 @@ class Ledger:
         self.lease = lease
         self.margin = min(margin, lease / 3)
 
+    def _transaction(self, *, durable: bool = True) -> AbstractContextManager[Transaction]:
+        """Without an answer for as long as a lease lasts, the lease is over."""
+        return self.database.transaction(durable=durable, within=self.lease)
+
     # Leases
 
     def now(self) -> float:
         """The time by the database's clock, in seconds since 1970."""
-        with self.database.transaction(durable=False) as transaction:
+        with self._transaction(durable=False) as transaction:
             return float(first(transaction.rows("SELECT {now}")))
 
     def claim_registry(self, key: str, name: str, holder: str, *, limit: float) -> Taken | None:
@@ -49,7 +53,7 @@ class Ledger:
         time in seconds that a request may take.
         """
         values = {"key": key, "name": name, "holder": holder, "lease": self.lease, "limit": limit}
-        with self.database.transaction() as transaction:
+        with self._transaction() as transaction:
             _know_registry(transaction, key, name)
             found = transaction.rows(
                 "UPDATE registry SET"
@@ -71,7 +75,7 @@ class Ledger:
         """
         key = whole.registry
         values = {"run": run, "key": key, "holder": holder, "lease": self.lease, "limit": limit}
-        with self.database.transaction() as transaction:
+        with self._transaction() as transaction:
             _check(transaction, whole, 0)
             names = transaction.rows(_NEXT, values)
             if not names:
@@ -83,7 +87,7 @@ class Ledger:
         """Renew leases; returns those that are still held. One that is over is lost, even if nobody has claimed it: who
         has locked the whole registry since relies on that."""
         held = []
-        with self.database.transaction() as transaction:
+        with self._transaction() as transaction:
             for fence in sorted(fences, key=lambda one: (one.registry, one.repository)):
                 sql = _RENEW_REPOSITORY if fence.repository else _RENEW_REGISTRY
                 if transaction.execute(sql, {**_of(fence), "lease": self.lease}):
@@ -97,19 +101,19 @@ class Ledger:
         """
         sql = _RELEASE_REPOSITORY if fence.repository else _RELEASE_REGISTRY
         if settled:
-            with self.database.transaction() as transaction:
+            with self._transaction() as transaction:
                 transaction.execute(sql, _of(fence))
 
     def is_held(self, key: str) -> bool:
         """Whether a run is at work on a registry."""
         sql = "SELECT 1 FROM registry WHERE key = :key AND until > {now}"
-        with self.database.transaction(durable=False) as transaction:
+        with self._transaction(durable=False) as transaction:
             return bool(transaction.rows(sql, {"key": key}))
 
     def at_work(self, key: str) -> list[tuple[str, str, float]]:
         """What is held of a registry, or was and may still be written to: repository, holder, seconds until it is
         safe."""
-        with self.database.transaction(durable=False) as transaction:
+        with self._transaction(durable=False) as transaction:
             return [
                 (str(name), str(holder), float(left))
                 for name, holder, left in transaction.rows(
@@ -133,7 +137,7 @@ class Ledger:
         raise StoreError(f"the run {run.name} did not get a number in the store")
 
     def _begin(self, run: NewRun, lines: Callable[[int], Sequence[Entry]], whole: Fence | None) -> int:
-        with self.database.transaction() as transaction:
+        with self._transaction() as transaction:
             if whole is not None:
                 _check(transaction, whole, 0)
                 if not transaction.execute(_HAND_OVER, {**_of(whole), "other": run.holder}):
@@ -164,7 +168,7 @@ class Ledger:
         soon.
         """
         held = {fence.repository: fence for fence in fences}
-        with self.database.transaction() as transaction:
+        with self._transaction() as transaction:
             for fence, left in _needed(entries, held, self.margin):
                 _check(transaction, fence, left)
             numbers = {name: fence.number for name, fence in held.items()}
@@ -178,7 +182,7 @@ class Ledger:
 
     def close(self, run: str, last: Entry) -> bool:
         """End a run with its last line, if no repository of it is left; returns whether it ended, now or before."""
-        with self.database.transaction() as transaction:
+        with self._transaction() as transaction:
             locked = transaction.rows("UPDATE run SET lines = lines WHERE name = :run RETURNING finished", {"run": run})
             if not locked or locked[0][0]:
                 return bool(locked)
@@ -193,7 +197,7 @@ class Ledger:
 
         The run is locked first: another process may be about to record its first intent, which counts.
         """
-        with self.database.transaction() as transaction:
+        with self._transaction() as transaction:
             transaction.execute("UPDATE run SET lines = lines WHERE name = :run", {"run": run})
             removed = transaction.execute(
                 "DELETE FROM run WHERE name = :run AND NOT EXISTS (SELECT 1 FROM line WHERE line.run = :run"
@@ -205,12 +209,12 @@ class Ledger:
 
     def remove(self, run: str) -> None:
         """Remove the record of a finished run, when it is too old to be undone."""
-        with self.database.transaction() as transaction:
+        with self._transaction() as transaction:
             transaction.execute("DELETE FROM run WHERE name = :run AND finished", {"run": run})
 
     def runs(self) -> dict[str, int]:
         """The runs, each with the number of lines that its record has."""
-        with self.database.transaction(durable=False) as transaction:
+        with self._transaction(durable=False) as transaction:
             return {str(name): int(lines) for name, lines in transaction.rows("SELECT name, lines FROM run")}
 
     def numbers(self) -> dict[str, int]:
@@ -220,7 +224,7 @@ class Ledger:
 
     def lines(self, run: str, after: int, most: int = 2_000) -> list[tuple[int, bytes]]:
         """At most `most` lines of a run's record with a number above `after`, in their order."""
-        with self.database.transaction(durable=False) as transaction:
+        with self._transaction(durable=False) as transaction:
             return [
                 (int(n), bytes(body))
                 for n, body in transaction.rows(
@@ -231,7 +235,7 @@ class Ledger:
 
     def has_begun(self, run: str, repository: str) -> bool:
         """Whether a repository's part of a run has lines beyond its steps."""
-        with self.database.transaction(durable=False) as transaction:
+        with self._transaction(durable=False) as transaction:
             return bool(
                 transaction.rows(
                     "SELECT 1 FROM line WHERE run = :run AND repository = :repository AND kind <> 'step' LIMIT 1",
@@ -242,13 +246,13 @@ class Ledger:
     def left(self, run: str, holder: str = "") -> int:
         """How many repositories of a run are not done; with `holder`, those that this one has not tried itself."""
         sql = f"SELECT count(*) FROM target t WHERE run = :run AND NOT looked AND (:holder = '' OR {_UNTRIED})"  # noqa: S608
-        with self.database.transaction(durable=False) as transaction:
+        with self._transaction(durable=False) as transaction:
             return int(first(transaction.rows(sql, {"run": run, "holder": holder})))
 
     def note_tried(self, run: str, fence: Fence) -> None:
         """Its holder has done what it can in a repository: if that is not all, another one may try, or a resume."""
         values = {"run": run, "repository": fence.repository, "holder": fence.holder}
-        with self.database.transaction(durable=False) as transaction:
+        with self._transaction(durable=False) as transaction:
             transaction.execute(
                 "UPDATE target SET tried = tried || :holder || ' ' WHERE run = :run AND repository = :repository"
                 " AND NOT looked",

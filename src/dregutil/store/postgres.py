@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 
@@ -16,6 +17,8 @@ from dregutil.store.address import StoreAddress
 from dregutil.store.database import Row, Transaction, put_sql
 
 __all__ = ["PostgresDatabase"]
+
+T = TypeVar("T")
 
 _PATIENCE = 10  # seconds to connect
 _SETTINGS = {
@@ -44,6 +47,35 @@ def _in_dialect(sql: str) -> str:
     return text
 
 
+class _Connection(psycopg.Connection[Row]):
+    """A connection whose answers are waited for until a moment: a server that hangs acknowledges all it is sent, so the
+    network never counts as lost."""
+
+    _end: float | None = None
+
+    def limit(self, within: float | None) -> None:
+        """Wait so many seconds from now on at most; None: for ever."""
+        self._end = None if within is None else time.monotonic() + within
+
+    def wait(self, gen: Generator[Any, Any, T], *others: Any, **named: Any) -> T:
+        found: T = super().wait(gen if self._end is None else _until(gen, self._end), *others, **named)
+        return found
+
+
+def _until(waiting: Generator[Any, Any, T], end: float) -> Generator[Any, Any, T]:
+    """The same, until a moment. Raises OperationalError. psycopg comes by ten times a second, without an answer too."""
+    try:
+        wanted = next(waiting)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > end:
+                raise psycopg.OperationalError("no answer came in time")
+            wanted = waiting.send(ready)
+    except StopIteration as stopped:
+        found: T = stopped.value
+        return found
+
+
 class PostgresDatabase:
     """PostgreSQL: as many connections as there are transactions at a time; one that was lost is made again."""
 
@@ -51,26 +83,37 @@ class PostgresDatabase:
 
     def __init__(self, address: StoreAddress) -> None:
         self.address = address
-        self._idle: list[psycopg.Connection[Row]] = []
+        self._idle: list[_Connection] = []
         self._lock = threading.Lock()
 
-    def _connection(self) -> psycopg.Connection[Row]:
-        with self._lock:
-            while self._idle:
-                found = self._idle.pop()
-                if not (found.closed or found.broken):
-                    return found
-        return self._connect()
+    def _open(self, stack: contextlib.ExitStack, within: float | None) -> _Connection:
+        """A connection in a transaction. One that was lost while nobody used it is left, and another one made."""
+        while (connection := self._taken()) is not None:
+            try:
+                connection.limit(within)
+                stack.enter_context(connection.transaction())
+            except psycopg.OperationalError:
+                connection.close()
+            else:
+                return connection
+        connection = self._connect()
+        connection.limit(within)
+        stack.enter_context(connection.transaction())
+        return connection
 
-    def _put_back(self, connection: psycopg.Connection[Row]) -> None:
+    def _taken(self) -> _Connection | None:
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def _put_back(self, connection: _Connection) -> None:
         with self._lock:
             if not connection.closed:
                 self._idle.append(connection)
 
-    def _connect(self) -> psycopg.Connection[Row]:
+    def _connect(self) -> _Connection:
         options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
         try:
-            return psycopg.connect(
+            return _Connection.connect(
                 self.address.url,
                 password=self.address.password(),
                 autocommit=True,
@@ -83,7 +126,9 @@ class PostgresDatabase:
                 tcp_user_timeout=_UNANSWERED,
             )
         except psycopg.Error as error:
-            raise self._failed(error) from error
+            failed = self._failed(error)
+            failed.may_repeat = isinstance(error, psycopg.OperationalError)
+            raise failed from error
 
     def _failed(self, error: Exception) -> StoreError:
         """libpq's messages name host, user and database, and no password."""
@@ -97,30 +142,39 @@ class PostgresDatabase:
             advice = "`dregutil store grants` prints what each role may do, `dregutil store check` what this one may"
         return StoreError(f"the store {self.address} cannot be used: {said}", advice=advice)
 
-    def transaction(self, *, durable: bool = True) -> contextlib.AbstractContextManager[Transaction]:
-        return self._begun(*(() if durable else ("SET LOCAL synchronous_commit = off",)))
+    def transaction(
+        self, *, durable: bool = True, within: float | None = None
+    ) -> contextlib.AbstractContextManager[Transaction]:
+        return self._begun(*(() if durable else ("SET LOCAL synchronous_commit = off",)), within=within)
 
     def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
         isolated = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
         return self._begun(isolated, "SET LOCAL statement_timeout = 0")
 
     @contextlib.contextmanager
-    def _begun(self, *statements: LiteralString) -> Iterator[Transaction]:
-        connection = self._connection()
+    def _begun(self, *statements: LiteralString, within: float | None = None) -> Iterator[Transaction]:
+        connection, is_open = None, True  # while it is open, nothing of it is done where it fails
         try:
-            with connection.transaction(), connection.cursor() as cursor:
+            with contextlib.ExitStack() as stack:
+                connection = self._open(stack, within)
+                cursor = stack.enter_context(connection.cursor())
                 for statement in statements:
                     cursor.execute(statement)
                 yield _PostgresTransaction(cursor)
+                is_open = False
         except psycopg.IntegrityError as error:
             raise ConflictError(f"the store {self.address} has it already: {error}") from error
         except psycopg.Error as error:
+            failed = self._failed(error)
             if isinstance(error, psycopg.OperationalError):
+                failed.may_repeat = is_open
                 with contextlib.suppress(psycopg.Error):
-                    connection.close()  # whatever state it is in, the next transaction has a new one
-            raise self._failed(error) from error
+                    if connection is not None:
+                        connection.close()  # whatever state it is in, the next transaction has a new one
+            raise failed from error
         finally:
-            self._put_back(connection)
+            if connection is not None:
+                self._put_back(connection)
 
     def close(self) -> None:
         with self._lock:

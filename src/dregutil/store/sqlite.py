@@ -39,7 +39,12 @@ class SqliteDatabase:
         found.execute("PRAGMA foreign_keys = ON")
         return found
 
-    def transaction(self, *, durable: bool = True) -> contextlib.AbstractContextManager[Transaction]:
+    def transaction(
+        self,
+        *,
+        durable: bool = True,
+        within: float | None = None,  # noqa: ARG002 - a file always answers
+    ) -> contextlib.AbstractContextManager[Transaction]:
         return self._begun(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}", "BEGIN IMMEDIATE")
 
     def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:

@@ -1,0 +1,167 @@
+"""What breaks while two processes carry out one run: a process, the database, the network between, a clock.
+
+After each, every DELETE that reached the registry was recorded under a lease then live, nothing else is gone, the run
+is finished by a third machine, and undone by a fourth.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from many_machines import (
+    LIMIT,
+    REMOVE,
+    Cluster,
+    check,
+    check_nothing_else_went,
+    check_undo,
+    ended,
+    go_on,
+    is_stopped,
+    wait_for,
+)
+from servers import DistributionServer
+from servers.link import Link
+from servers.postgres import Postgres
+
+_PROBES = 8  # the process that begins asks each repository whether it deletes
+
+
+@pytest.fixture
+def cluster(
+    postgres: Postgres, shared_url: str, registry_server: DistributionServer, tmp_path: Path
+) -> Iterator[Cluster]:
+    with Cluster(postgres, registry_server, tmp_path) as found:
+        found.proxy.hold(after=3)
+        yield found
+
+
+def check_wait(cluster: Cluster, names: set[str], holder: str) -> None:
+    """Whoever took over what `holder` had wrote there only when nothing of it could be on its way any more."""
+    for name in names:
+        rows = cluster.leases()[name]
+        last = max(row.until for row in rows if row.holder == holder)
+        claimed = next(row for row in rows if row.fence == 2)
+        writes = [one.at for one in cluster.proxy.writes() if one.repository == name and one.at > claimed.at]
+        assert min(writes) >= last + LIMIT, f"{name}: {min(writes) - last} s after the lease"
+
+
+def test_one_is_killed_and_the_clocks_of_the_others_are_five_minutes_off(cluster: Cluster) -> None:
+    first, second = cluster.begun(cluster.machine("a"), cluster.machine_with_clock("b", +5))
+    had = cluster.held_by(cluster.first)
+    first.kill()
+    cluster.proxy.let_go()
+    status, said = ended(second)
+    assert status == 0, said
+    assert cluster.is_finished, "the other one did it all"
+    check_wait(cluster, had, cluster.first)
+    check(cluster, cluster.machine("c"), cluster.machine_with_clock("d", -5))
+
+
+def test_both_are_killed_and_a_third_machine_goes_on(cluster: Cluster) -> None:
+    first, second = cluster.begun(cluster.machine("a"), cluster.machine("b"))
+    had = cluster.held_by(cluster.first)
+    first.kill()
+    second.kill()
+    cluster.proxy.let_go()
+    check(cluster, cluster.machine("c"), cluster.machine("d"))
+    check_wait(cluster, had, cluster.first)
+
+
+def test_both_are_killed_and_a_third_machine_undoes_it(cluster: Cluster) -> None:
+    first, second = cluster.begun(cluster.machine("a"), cluster.machine("b"))
+    first.kill()
+    second.kill()
+    cluster.proxy.let_go()
+    check_undo(cluster, cluster.machine("c"))
+    before = len(cluster.proxy.writes())
+    resumed = cluster.machine("d").run("apply", "--resume", cluster.run, "-y")
+    assert "was undone" in resumed.stderr
+    assert len(cluster.proxy.writes()) == before
+
+
+def check_wakes_to_nothing(cluster: Cluster, process: object) -> None:
+    """A process that was stopped until another one had done its part sends nothing, and records nothing."""
+    import subprocess
+
+    assert isinstance(process, subprocess.Popen)
+    before, lines = len(cluster.proxy.writes()), cluster.lines()
+    process.send_signal(signal.SIGCONT)
+    status, said = ended(process)
+    assert cluster.proxy.writes()[before:] == []
+    assert cluster.lines() == lines
+    assert status not in (0, 1), said
+    assert "lease" in said, said
+
+
+def test_one_is_stopped_until_another_has_taken_over(cluster: Cluster) -> None:
+    first, second = cluster.begun(cluster.machine("a"), cluster.machine("b"))
+    had = cluster.held_by(cluster.first)
+    first.send_signal(signal.SIGSTOP)
+    wait_for(lambda: is_stopped(first))
+    cluster.proxy.let_go()
+    status, said = ended(second)
+    assert status == 0, said
+    assert cluster.is_finished
+    check_wait(cluster, had, cluster.first)
+    check_wakes_to_nothing(cluster, first)
+    check(cluster, cluster.machine("c"), cluster.machine("d"))
+
+
+def test_one_is_stopped_when_its_request_is_ready_to_be_sent(cluster: Cluster) -> None:
+    """Its intent is recorded, its permit was checked, its connection is there: it is checked once more."""
+    cluster.proxy.let_go()
+    first = cluster.ready(cluster.machine_that_stops("a", _PROBES + 3))
+    go_on(first, *REMOVE)
+    wait_for(lambda: is_stopped(first))
+    second = cluster.machine("b").run("apply", "--resume", cluster.run, "-y")
+    assert second.returncode == 0, second.stderr
+    assert cluster.is_finished
+    check_wakes_to_nothing(cluster, first)
+    check(cluster, cluster.machine("c"), cluster.machine("d"))
+
+
+def test_the_database_is_away_for_longer_than_the_lease(cluster: Cluster, postgres: Postgres) -> None:
+    first, second = cluster.begun(cluster.machine("a"), cluster.machine("b"))
+    postgres.stop(signal.SIGQUIT)
+    cluster.proxy.let_go()
+    try:
+        for process in (first, second):
+            status, said = ended(process)
+            assert status not in (0, 1), said
+            assert "store" in said
+    finally:
+        postgres.start()
+    check(cluster, cluster.machine("c"), cluster.machine("d"))
+
+
+def test_the_database_is_restarted_within_the_lease(cluster: Cluster, postgres: Postgres) -> None:
+    machines = [cluster.machine(name, DREGUTIL_LEASE="30") for name in "ab"]
+    first, second = cluster.begun(*machines)
+    postgres.stop()
+    cluster.proxy.let_go()
+    postgres.start()
+    for process in (first, second):
+        status, said = ended(process)
+        assert status == 0, said
+    assert cluster.is_finished
+    check(cluster, cluster.machine("c"), cluster.machine("d"))
+
+
+def test_the_network_to_the_database_is_cut(cluster: Cluster, postgres: Postgres) -> None:
+    """The connections of both processes are reset, and no other is made."""
+    with Link(postgres.port) as one, Link(postgres.port) as two:
+        first, second = cluster.begun(cluster.machine("a", port=one.port), cluster.machine("b", port=two.port))
+        one.reset()
+        two.reset()
+        cluster.proxy.let_go()
+        for process in (first, second):
+            status, said = ended(process)
+            assert status not in (0, 1), said
+            assert "store" in said
+        check_nothing_else_went(cluster)
+    check(cluster, cluster.machine("c"), cluster.machine("d"))
