@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -46,6 +47,7 @@ def example(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
     for name, tags in (("plan", "1.0"), ("monday", "1.0"), ("tuesday", "1.0 1.1")):
         run(f"remove-tags -r payments/api -t {tags} --plan-out {name}.jsonl")
     run("remove-tags -r shop/web -t 1.1 -y")
+    shutil.copytree(tmp_path / "state" / "dregutil" / "runs", tmp_path / "state" / "runs")  # what is imported
     (folder,) = (tmp_path / "state" / "dregutil" / "runs").iterdir()
     names.append(folder.name)
     journal = folder / "journal.jsonl"
