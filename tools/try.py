@@ -1,6 +1,7 @@
 """`./try`: shows the tool on a temporary registry with a few images.
 
-`./try --serve` opens the pages of one with more in it, and a plan that waits for approval, until Ctrl-C.
+`./try --serve` opens the pages of one with more in it, and a plan that waits for approval, until Ctrl-C. `./try --team`
+shows a shared store, an approval, and a worker that is killed in the middle.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ PROGRAM = Path(sys.executable).with_name("dregutil")
 
 
 def main(arguments: list[str]) -> int:
-    if arguments not in ([], ["--serve"]):
-        sys.exit(f"./try {' '.join(arguments)}: only --serve can follow")
+    if arguments not in ([], ["--serve"], ["--team"]):
+        sys.exit(f"./try {' '.join(arguments)}: only --serve or --team can follow")
     for one in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, lambda *_: sys.exit(1))  # through all that ends what was begun
     folder = Path(tempfile.mkdtemp(prefix="dregutil-try-"))
@@ -40,17 +41,30 @@ def main(arguments: list[str]) -> int:
         with registry(folder) as (url, server):
             pusher = Pusher(url)
             host = url.partition("://")[2]
-            if arguments:
+            if arguments == ["--serve"]:
                 return serve(host, folder, pusher)
-            fill(pusher)
-            good = show(host, folder, pusher)
-            if server is not None:
-                good = collect(host, folder, pusher, server) and good
+            good = together(url, folder, pusher) if arguments else alone(host, folder, pusher, server)
             pusher.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print("\n== done, the registry is gone" if good else "\n== something went wrong")
     return 0 if good else 1
+
+
+def alone(host: str, folder: Path, pusher: Pusher, server: DistributionServer | None) -> bool:
+    """One person's removal, its undo, and the registry's garbage collector."""
+    fill(pusher)
+    good = show(host, folder, pusher)
+    return good if server is None else collect(host, folder, pusher, server) and good
+
+
+def together(url: str, folder: Path, pusher: Pusher) -> bool:
+    """What a team does with a shared store."""
+    try:
+        from try_team import team
+    except ImportError as error:
+        sys.exit(f"{error.name} is missing: pip install '.[team]'")
+    return team(url, folder, pusher)
 
 
 @contextlib.contextmanager
