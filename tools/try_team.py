@@ -123,9 +123,7 @@ def _with_workers(shared: _Team, pusher: Pusher, before: dict[str, dict[str, str
         stack.enter_context(shared.worker("node-2"))
         _kill(first)
         gone = _count(before) - _count(_registry(pusher))
-        print(
-            f"\n== node-1 and its run were killed (SIGKILL) after {gone} tags; node-2 waits until its leases are over"
-        )
+        print(f"\n== node-1 and its run were killed after {gone} tags; node-2 waits until its leases are over")
         shared.run("laptop", "work", "pace", "0")
         _until(lambda: [run["unfinished"] for run in shared.asked("history")] == [False])
     after = _registry(pusher)

@@ -295,3 +295,17 @@ def test_a_run_whose_first_intent_is_being_recorded_is_not_discarded(ledger: Led
             assert not discarded.done()
     discarded.result()
     assert run in ledger.runs()
+
+
+def test_a_run_that_ended_holds_no_registry_even_if_a_process_of_it_was_killed(ledger: Ledger) -> None:
+    lease = whole(ledger)
+    ledger.release(lease, settled=True)  # the share of the set-up
+    ledger.begin(NewRun("run-1", KEY), lambda _: [step("shop/web", 1)], lease)
+    claimed(ledger.claim_registry(KEY, KEY, holder_of("run-1"), limit=10))  # of the process that is killed
+    fence = claimed(ledger.claim_next("run-1", lease, "a", limit=10)).fence
+    assert ledger.claim_registry(KEY, KEY, "an undo", limit=10) is None
+    ledger.append("run-1", [Entry("looked", b"looked", "shop/web")], [fence])
+    assert ledger.claim_registry(KEY, KEY, "an undo", limit=10) is None, "its end is not recorded"
+    assert ledger.close("run-1", Entry("end", b"end"))
+    assert claimed(ledger.claim_registry(KEY, KEY, "an undo", limit=10)).fence.number == lease.number + 1
+    assert ledger.claim_next("run-1", lease, "a", limit=10) is None, "nothing is left, which is no error"

@@ -49,8 +49,9 @@ class Ledger:
     def claim_registry(self, key: str, name: str, holder: str, *, limit: float) -> Taken | None:
         """Claim a whole registry for one run; None if another run is at work on it.
 
-        The same holder may claim it again: processes that carry out one run have the same one. `limit`: the longest
-        time in seconds that a request may take.
+        The same holder may claim it again: processes that carry out one run have the same one. A run that ended holds
+        nothing, even if a process that was killed had a share in its lease. `limit`: the longest time in seconds that a
+        request may take.
         """
         values = {"key": key, "name": name, "holder": holder, "lease": self.lease, "limit": limit}
         with self._transaction() as transaction:
@@ -61,7 +62,8 @@ class Ledger:
                 " sharers = CASE WHEN holder = :holder AND until > {now} THEN sharers + 1 ELSE 1 END,"
                 " safe_from = CASE WHEN until + longest > safe_from AND holder <> '' AND holder <> :holder"
                 " THEN until + longest ELSE safe_from END, holder = :holder, longest = :limit, until = {now} + :lease"
-                " WHERE key = :key AND (until <= {now} OR holder = :holder) RETURNING fence, safe_from - {now}",
+                " WHERE key = :key AND (until <= {now} OR holder = :holder OR EXISTS"
+                " (SELECT 1 FROM run WHERE finished AND 'run:' || name = holder)) RETURNING fence, safe_from - {now}",
                 values,
             )
             if found:
@@ -76,6 +78,8 @@ class Ledger:
         key = whole.registry
         values = {"run": run, "key": key, "holder": holder, "lease": self.lease, "limit": limit}
         with self._transaction() as transaction:
+            if not transaction.rows("SELECT 1 FROM target WHERE run = :run AND NOT looked LIMIT 1", values):
+                return None  # another process has done the last one, and the registry may be another run's
             _check(transaction, whole, 0)
             names = transaction.rows(_NEXT, values)
             if not names:
