@@ -40,6 +40,7 @@ def example(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
 
     def run(line: str) -> str:
         line = RUN.sub(lambda _: names[0], here(line, registry_server))
+        line = line.replace("sqlite:///tmp/", f"sqlite://{tmp_path}/")
         found = shell(f"dregutil {line}", tmp_path, registry_server)
         assert found.returncode == 0, found.stderr
         return found.stdout + found.stderr
@@ -77,6 +78,7 @@ def test_every_example_of_a_command_without_end_runs(
         words = shlex.split(line)
         if "--addr" not in words:
             words += ["--addr", "127.0.0.1:0"]
+        words = [word.replace("sqlite:///tmp/", f"sqlite://{tmp_path}/") for word in words]
         running = program.start(*(word.replace(":5099", ":0") for word in words))
         assert running.stderr is not None
         assert re.match("listening on|open http|dregutil work: working", running.stderr.readline()), line
