@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from dregutil.errors import LeaseLostError, StoreError
+from dregutil.store.address import StoreAddress
 from dregutil.store.database import Database
+from dregutil.store.leases import Leases
 from dregutil.store.ledger import Entry, Fence, Ledger, NewRun, Taken, _append, holder_of
 from dregutil.store.migrations import NEWEST, migrate, version
+from dregutil.store.open import open_runs
 
 KEY = "registry.example.com"
 
@@ -309,3 +313,27 @@ def test_a_run_that_ended_holds_no_registry_even_if_a_process_of_it_was_killed(l
     assert ledger.close("run-1", Entry("end", b"end"))
     assert claimed(ledger.claim_registry(KEY, KEY, "an undo", limit=10)).fence.number == lease.number + 1
     assert ledger.claim_next("run-1", lease, "a", limit=10) is None, "nothing is left, which is no error"
+
+
+def test_the_end_of_a_lease_that_was_lost_is_not_that_of_the_one_claimed_since(ledger: Ledger) -> None:
+    """By the same process, whose earlier work is about to find out."""
+    run, leases = begun(ledger, "shop/web"), Leases(ledger)
+    lost = leases.claim(lambda: take_of(ledger, run, "a"))
+    assert lost is not None
+    over(ledger, lost[0].fence)
+    held = leases.claim(lambda: take_of(ledger, run, "a"))
+    assert held is not None
+    leases.release(lost[0], settled=True)
+    assert leases.fences(KEY) == [held[0].fence]
+    assert ledger.renew([held[0].fence]) == [held[0].fence]
+    leases.release(held[0], settled=True)
+    assert leases.fences(KEY) == []
+
+
+@pytest.mark.parametrize("seconds", ["0", "-3", "nan", "inf", "a minute"])
+def test_a_lease_of_nonsense_is_refused(
+    store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: str
+) -> None:
+    monkeypatch.setenv("DREGUTIL_LEASE", seconds)
+    with pytest.raises(StoreError, match="DREGUTIL_LEASE"):
+        open_runs(StoreAddress.parse(store_url), tmp_path)

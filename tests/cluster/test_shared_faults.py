@@ -153,15 +153,15 @@ def test_the_database_is_restarted_within_the_lease(cluster: Cluster, postgres: 
 
 
 def test_the_network_to_the_database_is_cut(cluster: Cluster, postgres: Postgres) -> None:
-    """The connections of both processes are reset, and no other is made."""
+    """Of one process it is reset, of the other swallowed: it learns nothing at all."""
     with Link(postgres.port) as one, Link(postgres.port) as two:
         first, second = cluster.begun(cluster.machine("a", port=one.port), cluster.machine("b", port=two.port))
         one.reset()
-        two.reset()
+        two.swallow()
         cluster.proxy.let_go()
         for process in (first, second):
             status, said = ended(process)
-            assert status not in (0, 1), said
+            assert status, said
             assert "store" in said
         check_nothing_else_went(cluster)
     check(cluster, cluster.machine("c"), cluster.machine("d"))

@@ -75,6 +75,8 @@ async def _carry_out_all(run: Run, claims: Claims) -> None:
     if not claims.joins:
         await for_each(claims.left, run.registry.check_deletion, at_once=run.registry.concurrency)
     await gather_all(_carry_out_some(run, claims) for _ in range(run.registry.repositories_at_once))
+    if isinstance(run.error, JournalError):
+        return  # the record cannot be asked
     try:
         run.take_up(await claims.latest())
     except JournalError as error:

@@ -37,7 +37,6 @@ class SharedClaims:
         self._runs = runs
         self._journal = journal
         self.left = tuple(plan.by_repository)
-        self._leases: dict[Repository, Lease] = {}
 
     async def next(self, stop: asyncio.Event) -> Claim | None:
         """The next repository. While others hold all that are left, wait: one of them may end without having done its
@@ -66,13 +65,20 @@ class SharedClaims:
     async def _settled(self, lease: Lease, wait: float, stop: asyncio.Event) -> Claim | None:
         """Wait until what an earlier holder sent has an answer, and read what it recorded."""
         repository = Repository(lease.fence.repository)
-        self._leases[repository] = lease
-        claim = Claim(repository, permit=lease)
-        await _wait(stop, wait)
-        if stop.is_set():
-            await self.release(claim, settled=True)  # nothing was sent; how long others must wait stays as it is
-            return None
-        return Claim(repository, await asyncio.to_thread(self._earlier, repository), lease)
+        try:
+            await _wait(stop, wait)
+            if not stop.is_set():
+                return Claim(repository, await asyncio.to_thread(self._earlier, repository), lease)
+        except BaseException:
+            await asyncio.to_thread(self._give_up, lease)
+            raise
+        await asyncio.to_thread(self._give_up, lease)
+        return None
+
+    def _give_up(self, lease: Lease) -> None:
+        """End a lease under which nothing was sent; how long others must wait stays as it is."""
+        with suppress(StoreError):  # it runs out by itself
+            self._runs.leases.release(lease, settled=True)
 
     def _earlier(self, repository: Repository) -> Part:
         return self._runs.leases.patiently(lambda: self._read(repository))
@@ -86,7 +92,8 @@ class SharedClaims:
         return replace(parts_of(record).get(repository, Part()), outcomes=record.outcomes)
 
     async def release(self, claim: Claim, *, settled: bool) -> None:
-        lease = self._leases.pop(claim.repository)
+        lease = claim.permit
+        assert isinstance(lease, Lease)  # it was claimed here
         try:
             await self._journal.flush()
         except StoreError:
@@ -105,7 +112,7 @@ class SharedClaims:
             self._runs.catch_up()
             return read_journal(self._journal.folder).outcomes
 
-        return await asyncio.to_thread(self._runs.leases.patiently, read)
+        return await asyncio.to_thread(read)
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

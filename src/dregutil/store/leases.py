@@ -83,7 +83,9 @@ class Leases:
     def release(self, lease: Lease, *, settled: bool) -> None:
         """Give a lease up; one that is not `settled` runs out by itself. Raises StoreError."""
         with self._lock:
-            self._held.pop((lease.fence.registry, lease.fence.repository), None)
+            place = (lease.fence.registry, lease.fence.repository)
+            if self._held.get(place) is lease:  # one that was lost may have been claimed again by this process
+                del self._held[place]
             thread = self._thread if not self._held else None
             if thread is not None:
                 self._thread = None

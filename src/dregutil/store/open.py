@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from dregutil.errors import StoreError
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import open_database
 from dregutil.store.ledger import LEASE, Ledger
@@ -14,6 +16,7 @@ from dregutil.store.runs import SharedRuns
 
 __all__ = ["LONGEST", "mirror_folder", "open_runs"]
 
+_SHORTEST, _LONGEST_LEASE = 1.0, 3600.0  # seconds, of a lease
 LONGEST = 600.0  # seconds that one request to a registry may take, with the default time-out
 
 
@@ -27,6 +30,7 @@ def open_runs(address: StoreAddress, state: Path, *, longest: float = LONGEST) -
 
     The tables of a SQLite file are made where they are missing. Raises StoreError if the store cannot be used.
     """
+    lease = _lease()
     database = open_database(address)
     try:
         if not address.is_postgresql:
@@ -35,5 +39,13 @@ def open_runs(address: StoreAddress, state: Path, *, longest: float = LONGEST) -
     except BaseException:
         database.close()
         raise
-    lease = float(os.environ.get("DREGUTIL_LEASE", LEASE))
     return SharedRuns(mirror_folder(address, state), Ledger(database, lease=lease), longest=longest)
+
+
+def _lease() -> float:
+    """The seconds that a claim lasts: a minute, and in tests what DREGUTIL_LEASE says. Raises StoreError."""
+    text = os.environ.get("DREGUTIL_LEASE", str(LEASE))
+    with suppress(ValueError):
+        if _SHORTEST <= float(text) <= _LONGEST_LEASE:
+            return float(text)
+    raise StoreError(f"DREGUTIL_LEASE is {text!r}: no number of seconds from {_SHORTEST:g} to {_LONGEST_LEASE:g}")

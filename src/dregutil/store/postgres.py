@@ -58,8 +58,16 @@ class _Connection(psycopg.Connection[Row]):
         self._end = None if within is None else time.monotonic() + within
 
     def wait(self, gen: Generator[Any, Any, T], *others: Any, **named: Any) -> T:
-        found: T = super().wait(gen if self._end is None else _until(gen, self._end), *others, **named)
+        try:
+            found: T = super().wait(gen if self._end is None else _until(gen, self._end), *others, **named)
+        except _NoAnswerError:
+            self.pgconn.finish()  # nothing more is asked on it, no rollback either
+            raise
         return found
+
+
+class _NoAnswerError(psycopg.OperationalError):
+    """The server does not answer."""
 
 
 def _until(waiting: Generator[Any, Any, T], end: float) -> Generator[Any, Any, T]:
@@ -69,7 +77,7 @@ def _until(waiting: Generator[Any, Any, T], end: float) -> Generator[Any, Any, T
         while True:
             ready = yield wanted
             if not ready and time.monotonic() > end:
-                raise psycopg.OperationalError("no answer came in time")
+                raise _NoAnswerError("no answer came in time")
             wanted = waiting.send(ready)
     except StopIteration as stopped:
         found: T = stopped.value
@@ -96,7 +104,7 @@ class PostgresDatabase:
                 connection.close()
             else:
                 return connection
-        connection = self._connect()
+        connection = self._connect(_PATIENCE if within is None else min(_PATIENCE, max(2, round(within))))
         connection.limit(within)
         stack.enter_context(connection.transaction())
         return connection
@@ -110,14 +118,14 @@ class PostgresDatabase:
             if not connection.closed:
                 self._idle.append(connection)
 
-    def _connect(self) -> _Connection:
+    def _connect(self, patience: int) -> _Connection:
         options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
         try:
             return _Connection.connect(
                 self.address.url,
                 password=self.address.password(),
                 autocommit=True,
-                connect_timeout=_PATIENCE,
+                connect_timeout=patience,
                 options=options,
                 application_name="dregutil",
                 keepalives_idle=10,
