@@ -83,7 +83,7 @@ class LiveReading:
         self.graph, self._read_at, self._took = found
         self._seen.update(self.graph.tags)
         if (await self._run.current_holds()).are_read(self.graph):
-            self._drop([*self._steps], {})
+            await self._drop([*self._steps], {})
         else:
             await self.read_again()  # something is held since the plan was made
 
@@ -96,7 +96,7 @@ class LiveReading:
                 await self._read()
             elif holds != self._holds:
                 pending = self._steps.pending
-                self._drop(pending, self._gone_before(pending))
+                await self._drop(pending, self._gone_before(pending))
 
     async def read_again(self) -> None:
         """Read again in any case."""
@@ -130,7 +130,7 @@ class LiveReading:
         )
         self._read_at, self._took = started, time.monotonic() - started
         self._seen = {**self._seen, **self.graph.tags}
-        self._drop(pending, gone)
+        await self._drop(pending, gone)
         self._drop_pushed_again([state for state in pending if state.is_swept], self.graph.tags)
 
     async def update(self, tags: Mapping[Tag, Digest]) -> None:
@@ -154,7 +154,7 @@ class LiveReading:
             )
             self._seen = {**self._seen, **tags}
             pending = self._steps.pending
-            self._drop(pending, self._gone_before(pending))
+            await self._drop(pending, self._gone_before(pending))
             self._drop_pushed_again(pending, tags)
 
     def _drop_pushed_again(self, states: Iterable[StepState], tags: Mapping[Tag, Digest]) -> None:
@@ -185,10 +185,10 @@ class LiveReading:
             pending = {child.digest for child in children} - manifests.keys() - absent
         return absent
 
-    def _drop(self, states: Sequence[StepState], gone: Mapping[int, Digest]) -> None:
+    async def _drop(self, states: Sequence[StepState], gone: Mapping[int, Digest]) -> None:
         """Drop those of `states` that no longer hold in what was read."""
         steps, options = [state.step for state in states], self._run.plan.options
-        self._holds = self._run.holds()
+        self._holds = await self._run.current_holds()
         found = recheck(steps, self.graph, options, begun=self._steps.swept, gone=gone, holds=self._holds)
         for number, why in found.items():
             self._steps[number].drop(why)
