@@ -57,13 +57,13 @@ class Ledger:
         with self._transaction() as transaction:
             _know_registry(transaction, key, name)
             found = transaction.rows(
-                "UPDATE registry SET"
+                "UPDATE registry SET"  # noqa: S608
                 " fence = CASE WHEN holder = :holder AND until > {now} THEN fence ELSE fence + 1 END,"
                 " sharers = CASE WHEN holder = :holder AND until > {now} THEN sharers + 1 ELSE 1 END,"
                 " safe_from = CASE WHEN until + longest > safe_from AND holder <> '' AND holder <> :holder"
-                " THEN until + longest ELSE safe_from END, holder = :holder, longest = :limit, until = {now} + :lease"
-                " WHERE key = :key AND (until <= {now} OR holder = :holder OR EXISTS"
-                " (SELECT 1 FROM run WHERE finished AND 'run:' || name = holder)) RETURNING fence, safe_from - {now}",
+                f" AND NOT {_ENDED} THEN until + longest ELSE safe_from END,"
+                " holder = :holder, longest = :limit, until = {now} + :lease WHERE key = :key"
+                f" AND (until <= {{now}} OR holder = :holder OR {_ENDED}) RETURNING fence, safe_from - {{now}}",
                 values,
             )
             if found:
@@ -264,6 +264,7 @@ class Ledger:
             )
 
 
+_ENDED = "EXISTS (SELECT 1 FROM run WHERE finished AND 'run:' || name = holder)"  # nothing of it is on its way
 _CLAIM_ONE = (
     "UPDATE repository SET fence = fence + 1, safe_from = CASE WHEN holder <> '' AND until + longest > safe_from"
     " THEN until + longest ELSE safe_from END, holder = :holder, longest = :limit, until = {now} + :lease"
