@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -376,6 +377,26 @@ def test_the_documented_installation_renders() -> None:
     assert named == {one["metadata"]["name"] for one in yaml.safe_load_all(answer["files"]["cleanup.yaml"])}
     job = yaml.safe_load(answer["files"]["cleanup.yaml"])["spec"]["jobTemplate"]
     assert job["spec"]["template"]["spec"]["containers"][0]["args"]  # what `undo` replaces
+
+
+def test_the_documented_workers_render() -> None:
+    text = (ROOT / "docs" / "team.md").read_text().partition("helm install dregutil ")[2].partition("```")[0]
+    values: Document = {"policy": LEAST["policy"]}
+    chosen = [(path, yaml.safe_load(value)) for path, value in re.findall(r"--set (\S+?)=(\S+)", text)]
+    chosen += [(path, json.loads(value)) for path, value in re.findall(r"--set-json '(\S+?)=(.*)'", text)]
+    for path, value in chosen:
+        table = values
+        *above, last = path.split(".")
+        for name in above:
+            table = table.setdefault(name, {})
+        table[last] = value
+    (answer,) = render([values])
+    pod = next(iter(yaml.safe_load_all(answer["files"]["workers.yaml"])))["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"][0] == "work"
+    configured = next(iter(yaml.safe_load_all(answer["files"]["configuration.yaml"])))["data"]["config.toml"]
+    (schedule,) = tomllib.loads(configured)["schedule"].values()
+    args = build_parser().parse_args([schedule["run"], *schedule["args"]])
+    assert (args.command, args.approve, args.policy) == ("cleanup", True, "/etc/dregutil/policy")
 
 
 def test_the_chart_says_where_it_is_explained() -> None:

@@ -17,8 +17,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from dregutil.cli.configuration import read_configuration
 from dregutil.cli.parser import build_parser
 from dregutil.retention.policyfile import read_policy
+from dregutil.store.address import StoreAddress
 from images import Pusher, created
 from program import PROGRAM
 from servers import DistributionServer
@@ -26,6 +28,7 @@ from servers import DistributionServer
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMPOSE = EXAMPLES / "compose" / "compose.yml"
 PAGES = EXAMPLES / "compose" / "serve.yml"
+TEAM = EXAMPLES / "compose" / "team.yml"
 KUBERNETES = sorted((EXAMPLES / "kubernetes").glob("*.yaml"))
 NEWEST = "1.37"  # of Kubernetes
 NAMESPACE = "registry-cleanup"
@@ -48,7 +51,7 @@ def test_the_nightly_commands_are_valid() -> None:
 # Compose
 
 
-@pytest.mark.parametrize("path", [COMPOSE, PAGES], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [COMPOSE, PAGES, TEAM], ids=lambda path: path.name)
 def test_the_compose_files_are_valid(path: Path) -> None:
     """By the schema of the Compose specification."""
     checker = Path(sys.executable).with_name("check-jsonschema")
@@ -93,6 +96,30 @@ def test_the_pages_share_the_records_and_are_reached_through_the_login_alone() -
     words = [*serve["entrypoint"][1:], *serve["command"]]
     args = build_parser().parse_args(words)
     assert (args.addr, args.trusted_proxy) == ("127.0.0.1:8090", ["127.0.0.1/32"])
+
+
+def test_the_team_shares_a_store_whose_password_is_in_a_file_alone() -> None:
+    document = yaml.safe_load(TEAM.read_text())
+    services, beside = document["services"], yaml.safe_load(COMPOSE.read_text())["services"]
+    store, secret = document["x-store"], document["secrets"]["store-password"]["file"]
+    address = StoreAddress.parse(store["DREGUTIL_STORE"], may_have_password=False)
+    assert address.url == f"postgresql://{services['store']['environment']['POSTGRES_USER']}@store/dregutil"
+    assert f">{secret.removeprefix('./')})" in TEAM.read_text()
+    for name in ("work", "listen", "dregutil"):
+        assert services[name]["environment"].items() >= store.items(), name
+        assert services[name]["secrets"] == ["store-password"], name
+    work = services["work"]
+    for key in ("image", "pull_policy", "user"):
+        assert work[key] == beside["cleanup"][key], key
+    assert build_parser().parse_args(work["entrypoint"][1:]).command == "work"
+    configuration = read_configuration(TEAM.with_suffix(".toml"))
+    (schedule,) = configuration.schedules.values()
+    args = build_parser().parse_args([schedule.run, *schedule.args])
+    assert (args.command, args.approve) == ("cleanup", True)
+    mounted = dict(reversed(volume.removesuffix(":ro").rsplit(":", 1)) for volume in work["volumes"])
+    assert mounted[work["environment"]["DREGUTIL_CONFIG"]] == f"./{TEAM.stem}.toml"
+    policy = Path(schedule.args[schedule.args.index("-f") + 1])
+    assert (TEAM.parent / mounted[str(policy.parent)] / policy.name).exists()
 
 
 def test_the_scripts_are_posix_shell() -> None:
@@ -226,14 +253,16 @@ def test_every_object_is_defined_or_its_creation_is_documented() -> None:
 
 def test_the_image_has_both_programs() -> None:
     lines = [line for line in (EXAMPLES / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
-    assert [line.split()[0] for line in lines] == ["ARG", "FROM", "FROM", "COPY", "COPY", "COPY", "COPY", "RUN", "USER"]
-    assert lines[3].split()[1:3] == ["--from=registry", "/bin/registry"]
-    copied = [name for line in lines[4:7] for name in line.split()[1:-1]]
+    assert [line.split()[0] for line in lines] == [
+        *("ARG", "FROM", "FROM", "ARG", "COPY", "COPY", "COPY", "COPY", "RUN", "USER")
+    ]
+    assert lines[4].split()[1:3] == ["--from=registry", "/bin/registry"]
+    copied = [name for line in lines[5:8] for name in line.split()[1:-1]]
     assert all((EXAMPLES.parent / name).exists() for name in copied)
     project = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())["project"]
     assert {"pyproject.toml", "src", "man", project["readme"], *project["license-files"]} <= set(copied)
-    assert lines[7].endswith(" /dregutil")
-    user = lines[8].split()[1]
+    assert lines[8].endswith(' "/dregutil${EXTRAS:+[$EXTRAS]}"')
+    user = lines[9].split()[1]
     assert {str(pod["securityContext"]["runAsUser"]) for pod in _pods()} == {user}
 
 

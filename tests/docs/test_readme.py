@@ -29,6 +29,7 @@ ELSEWHERE = (
     "docs/tour.md",
     "docs/serve.md",
     "docs/commands.md",
+    "docs/analysis.md",
 )
 
 
