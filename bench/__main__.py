@@ -25,6 +25,7 @@ QUICK: dict[str, list[str] | None] = {
     "serve": ["20000"],
     "serve_idle": ["10000"],
     "beside": ["20", "50"],
+    "cluster": ["40", "20", "10", "4"],
     "plan": [],
     "retention": ["200", "500"],
     "storage": [],
