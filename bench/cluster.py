@@ -1,8 +1,8 @@
 """`python bench/cluster.py [REPOSITORIES TAGS DOOMED WORKERS]`: a run on a shared store, by one process and by many.
 
-A registry (distribution 2.8.2) of 200 repositories of 50 tags, of which 25 go, filled anew for each run. One process, with
-its records in a state folder, in a SQLite store and in PostgreSQL; then 8 processes that carry out one run. The store's
-share: the time that the work on repositories waits for claims, intents and releases. All times by the clock.
+A registry (distribution 2.8.2) of 200 repositories of 50 tags, of which 25 go, filled anew for each run. One process,
+with its records in a state folder, in a SQLite store and in PostgreSQL; then 8 processes that carry out one run. The
+share of the store: the time that the work on repositories waits for claims, intents and releases. By the clock.
 """
 
 from __future__ import annotations
