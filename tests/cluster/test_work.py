@@ -222,6 +222,7 @@ def test_while_the_database_is_away_a_worker_is_unhealthy_and_then_goes_on(
         wait_until(lambda: all(worker.get("healthz")[0] == 503 for worker in workers))
         status, text = workers[0].get("healthz")
         assert (status, postgres.password in text, shared_team.store in text) == (503, False, False)
+        wait_until(lambda: all("the store cannot be used" in worker.said for worker in workers))
     finally:
         postgres.start()
     wait_until(lambda: all(worker.get("healthz")[0] == 200 for worker in workers))
@@ -230,7 +231,7 @@ def test_while_the_database_is_away_a_worker_is_unhealthy_and_then_goes_on(
     wait_until(lambda: plan_of(shared_team, sum_)["state"] == "done", 90)
     wait_until(lambda: sum(worker.said.count("is done, in") for worker in workers) > max(seen))
     assert is_clean(pusher)
-    assert all("the store can be used again" in worker.said for worker in workers)
+    wait_until(lambda: all("the store can be used again" in worker.said for worker in workers))
     assert all(postgres.password not in worker.said for worker in workers)
 
 

@@ -27,7 +27,7 @@ COMMANDS_ELSEWHERE = {
     "prune gc clean clean-up garbage-collect forget retention expire": ("cleanup",),
     "explain reason": ("why",),
     "validate lint policies": ("policy",),
-    "preview diff plans": ("plan",),
+    "preview diff": ("plan",),
     "resume execute": ("apply",),
     "protect pin lock keep": ("hold",),
     "log logs runs audit": ("history",),

@@ -10,13 +10,17 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dregutil.journal.record import RunRecord, Settled
 from dregutil.oci.names import Repository
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import Intent, Unanswered
-from dregutil.registry.permit import Permit
+
+if TYPE_CHECKING:
+    from dregutil.registry.permit import (
+        Permit,  # whose package reaches registries, which whoever reads records need not
+    )
 
 __all__ = ["Claim", "Claims", "OnlyProcess", "Part", "parts_of"]
 

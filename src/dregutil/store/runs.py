@@ -28,7 +28,6 @@ from dregutil.journal.store import RunStore
 from dregutil.oci.names import Reference, registry_key
 from dregutil.plan.file import plan_sum
 from dregutil.plan.model import Plan
-from dregutil.registry.permit import permitted
 from dregutil.store.claims import SharedClaims
 from dregutil.store.journal import SharedJournal, entry_of
 from dregutil.store.leases import Lease, Leases
@@ -121,6 +120,8 @@ class SharedRuns(RunStore):
     def lock(self, registry: str, *, run: str = "") -> Iterator[None]:
         """Keep other runs on this registry out; `run` is the one that is continued: other processes may carry it out
         at the same time. Raises RefusedError and StoreError."""
+        from dregutil.registry.permit import permitted  # its package reaches registries, which a reader need not
+
         key = registry_key(registry)
         self._check_no_collector(registry)
         found = self._claim(key, registry, run)
