@@ -46,10 +46,13 @@ class RepositoryRun:
         self._run = run
         self._stopped = ""  # why nothing more is tried here
         self._tags_before = 0
+        self._has_lost_answer = False  # also of a tag, whose step then counts as failed
 
     @property
     def has_unanswered(self) -> bool:
-        """Whether a DELETE was sent here that may still be carried out: its answer is not known."""
+        """Whether a DELETE, of a digest or a tag, was sent here and has no answer: it may still be carried out."""
+        if self._has_lost_answer:
+            return True
         return any(state.phase in (Phase.SENT, Phase.UNKNOWN) or state.is_left_open for state in self.work.steps)
 
     async def run(self, intents: Sequence[Intent]) -> None:
@@ -150,6 +153,7 @@ class RepositoryRun:
         except (DeletionDisabledError, DeniedError, OutcomeUnknownError) as error:
             # Whatever follows here would fail as this did.
             self._stopped = error.message
+            self._has_lost_answer |= isinstance(error, OutcomeUnknownError)
             await self._failed(state, error)
         except (UnreachableError, LoginError, JournalError):
             raise
