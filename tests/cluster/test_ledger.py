@@ -11,7 +11,7 @@ import pytest
 
 from dregutil.errors import LeaseLostError, StoreError
 from dregutil.store.address import StoreAddress
-from dregutil.store.database import Database
+from dregutil.store.database import Database, open_database
 from dregutil.store.leases import Leases
 from dregutil.store.ledger import Entry, Fence, Ledger, NewRun, Taken, _append, holder_of
 from dregutil.store.migrations import NEWEST, migrate, version
@@ -338,3 +338,15 @@ def test_a_lease_of_nonsense_is_refused(
     monkeypatch.setenv("DREGUTIL_LEASE", seconds)
     with pytest.raises(StoreError, match="DREGUTIL_LEASE"):
         open_runs(StoreAddress.parse(store_url), tmp_path)
+
+
+def test_a_store_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StoreError) as raised:
+        migrate(open_database(StoreAddress.parse(f"sqlite://{tmp_path}")))
+    assert "sqlite:///FOLDER/FILE" in raised.value.advice
+
+
+def test_a_database_that_does_not_answer_says_what_to_do() -> None:
+    with pytest.raises(StoreError) as raised:
+        migrate(open_database(StoreAddress.parse("postgresql://nobody@127.0.0.1:1/none")))
+    assert "PGPASSFILE" in raised.value.advice

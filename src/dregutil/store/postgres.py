@@ -148,6 +148,8 @@ class PostgresDatabase:
         advice = None
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             advice = "`dregutil store grants` prints what each role may do, `dregutil store check` what this one may"
+        elif isinstance(error, psycopg.OperationalError):
+            advice = "check that the database runs, and its address and password (PGPASSWORD, PGPASSFILE)"
         return StoreError(f"the store {self.address} cannot be used: {said}", advice=advice)
 
     def transaction(

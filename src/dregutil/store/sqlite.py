@@ -55,7 +55,10 @@ class SqliteDatabase:
         try:
             connection = self._connection()
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"the store {self.address} cannot be used: {error}") from error
+            raise StoreError(
+                f"the store {self.address} cannot be used: {error}",
+                advice="name a file in a folder that can be written: sqlite:///FOLDER/FILE",
+            ) from error
         try:
             for statement in statements:
                 connection.execute(statement)
