@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -125,6 +126,16 @@ def test_events_are_in_the_order_of_time_each_once() -> None:
     assert [one.what for one in found] == ["pulled", "held", "removed", "gone", "undone", "collected"]
     assert (found[0].by, found[1].until) == ("containerd/2.1", NOON + HOUR)
     assert "may have" in events.collected_event("run", Collected(NOON, maybe=True)).text
+
+
+def test_a_crawl_is_recorded_to_the_second_and_comes_after_the_removal_that_it_saw() -> None:
+    whole, later = NOON.replace(microsecond=0), NOON.replace(microsecond=480_000)
+    gone = events.gone_event(WEB, ONE, Missing(IMAGE, whole))
+    removed = Event(later, "removed", "removed", None, f"{WEB}:{ONE}", IMAGE, "run")
+    pulled = Event(NOON.replace(microsecond=900_000), "pulled", "", None, f"{WEB}:{ONE}")
+    assert sorted_events([gone, removed, pulled]) == [pulled, removed, gone]
+    again = replace(removed, when=NOON.replace(microsecond=100_000), run="before")
+    assert sorted_events([removed, again]) == [again, removed]
 
 
 def test_a_tag_that_moved_after_the_last_recorded_crawl() -> None:

@@ -216,7 +216,15 @@ def _by(record: RunRecord) -> str | None:
 
 
 def sorted_events(events: Iterable[Event]) -> list[Event]:
-    """In the order of time, each once; what was at the same time in the order in which it can have happened."""
+    """In the order of time, each once; what was in the same second in the order in which it can have happened: crawls
+    are recorded in whole seconds."""
     return sorted(
-        dict.fromkeys(events), key=lambda one: (one.when, _ORDER.index(one.what), one.image or "", one.digest or "")
+        dict.fromkeys(events),
+        key=lambda one: (
+            one.when.replace(microsecond=0),
+            _ORDER.index(one.what),
+            one.when,
+            one.image or "",
+            one.digest or "",
+        ),
     )
