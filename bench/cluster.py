@@ -1,4 +1,7 @@
-"""`python bench/cluster.py [REPOSITORIES TAGS DOOMED WORKERS]`: a run on a shared store, by one process and by many.
+"""A run on a shared store, by one process and by many.
+
+    python bench/cluster.py [REPOSITORIES TAGS DOOMED WORKERS]
+    python bench/cluster.py load [REPOSITORIES TAGS WORKERS]
 
 A registry (distribution 2.8.2) of 200 repositories of 50 tags, of which 25 go, filled anew for each run. One process,
 with its records in a state folder, in a SQLite store and in PostgreSQL; then 8 processes that carry out one run. The
@@ -15,12 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from support import fill
+from support import fill, fill_sharing, own_of
 
+from dregutil.oci.names import Repository
 from servers import DistributionServer
 from servers.postgres import Postgres
 
@@ -55,13 +61,39 @@ def main(repositories: int = 200, tags: int = 50, doomed: int = 25, workers: int
     print(f"\ngoals: at most {GOAL_SHARE:.0%} of the time; one process on PostgreSQL at most {GOAL_RATIO} × of SQLite")
 
 
-def _run(folder: Path, size: tuple[int, int, int], store: str, count: int) -> tuple[float, float]:
+def load(repositories: int = 20_000, tags: int = 50, workers: int = 8) -> None:
+    from dregutil.store.address import StoreAddress
+    from dregutil.store.database import open_database
+    from dregutil.store.migrations import migrate
+
+    folder = Path(tempfile.mkdtemp(prefix="dregutil-bench-", dir=os.environ.get("TMPDIR", "/var/tmp")))
+    try:
+        with Postgres() as postgres:
+            os.environ["PGPASSWORD"] = postgres.password
+            url = postgres.new_database()
+            migrate(open_database(StoreAddress.parse(url)))
+            seconds, share = _run(folder, (repositories, tags, 1), url, workers, is_load=True)
+            _check(url, repositories)
+            print(
+                f"{repositories * tags:,} tags in {repositories:,} repositories, {workers} processes: "
+                f"{seconds:,.0f} s; "
+                f"{share:.1%} of their work waits for the store (goal: at most {GOAL_SHARE:.0%}); each repository was "
+                "claimed once"
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(
+    folder: Path, size: tuple[int, int, int], store: str, count: int, *, is_load: bool = False
+) -> tuple[float, float]:
     """Seconds from the start of the first process to the end of the last, and the share of the waits."""
     repositories, tags, doomed = size
     registry = DistributionServer(folder / "registry", cache=True)
-    fill(registry.storage, repositories, tags)
+    (fill_sharing if is_load else fill)(registry.storage, repositories, tags)
     with registry:
-        plan = [sys.executable, __file__, "plan", registry.url, str(folder), str(repositories), str(doomed)]
+        what = "plan-of-load" if is_load else "plan"
+        plan = [sys.executable, __file__, what, registry.url, str(folder), str(repositories), str(doomed)]
         subprocess.run(plan, check=True)
         begun = time.perf_counter()
         children = [
@@ -81,6 +113,7 @@ def _run(folder: Path, size: tuple[int, int, int], store: str, count: int) -> tu
         ]
         told = [json.loads(child.communicate()[0]) for child in children]
         seconds = time.perf_counter() - begun
+    print(f"repositories of each process: {[one['repositories'] for one in told]}", file=sys.stderr)
     return seconds, sum(one["waits"] for one in told) / max(1e-9, sum(one["work"] for one in told))
 
 
@@ -106,12 +139,14 @@ class _Waits:
 
     def __init__(self) -> None:
         self.seconds = {"waits": 0.0, "work": 0.0}
+        self.calls = Counter[str]()
 
     def around(self, owner: Any, name: str, *kinds: str) -> None:
         """Count the time of an async function."""
         inner: Callable[..., Awaitable[Any]] = getattr(owner, name)
 
         async def timed(*arguments: Any, **named: Any) -> Any:
+            self.calls[name] += 1
             begun = time.perf_counter()
             try:
                 return await inner(*arguments, **named)
@@ -158,7 +193,7 @@ async def child(role: str, url: str, store: str, folder: Path, number: str) -> N
             await session.apply(decode_plan((folder / "plan.jsonl").read_bytes().splitlines(keepends=True))[0])
         else:
             await session.resume(_begun(session))
-    print(json.dumps(waits.seconds))
+    print(json.dumps({**waits.seconds, "repositories": waits.calls["_carry_out"]}))
 
 
 def _begun(session: Any) -> str:
@@ -178,10 +213,31 @@ async def plan(url: str, folder: Path, repositories: int, doomed: int) -> None:
     (folder / "plan.jsonl").write_bytes(b"".join(encode_plan(made)))
 
 
+async def plan_of_load(url: str, folder: Path, repositories: int) -> None:
+    """The plan of one repository, for all: they are alike but for the manifest that goes."""
+    import dregutil
+    from dregutil.plan.file import encode_plan
+
+    async with dregutil.connect(url, state_dir=folder / "planner", contents=None, insecure=True) as session:
+        made = await session.plan_removal("team0/app0", tags=["1.0"])
+    (step,), (before,) = made.steps, made.tags_before.values()
+    names = [Repository(f"team{number % 10}/app{number}") for number in range(repositories)]
+    steps = tuple(
+        replace(step, number=number + 1, repository=name, digest=own_of(number)) for number, name in enumerate(names)
+    )
+    assert steps[0] == step, (steps[0], step)
+    made = replace(made, steps=steps, tags_before=dict.fromkeys(names, before))
+    (folder / "plan.jsonl").write_bytes(b"".join(encode_plan(made)))
+
+
 if __name__ == "__main__":
     words = sys.argv[1:]
     if words and words[0] == "plan":
         asyncio.run(plan(words[1], Path(words[2]), int(words[3]), int(words[4])))
+    elif words and words[0] == "plan-of-load":
+        asyncio.run(plan_of_load(words[1], Path(words[2]), int(words[3])))
+    elif words and words[0] == "load":
+        load(*map(int, words[1:]))
     elif words and words[0] in ("first", "join"):
         asyncio.run(child(words[0], words[1], words[2], Path(words[3]), words[4]))
     else:

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dregutil.oci.names import Digest
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -68,40 +70,69 @@ def older_tool() -> Path:
 def fill(storage: Path, repositories: int, tags: int) -> None:
     """Write images directly to a registry's storage (distribution's layout), one manifest per tag."""
     base = storage / "docker" / "registry" / "v2"
-
-    def blob(raw: bytes) -> str:
-        value = hashlib.sha256(raw).hexdigest()
-        folder = base / "blobs" / "sha256" / value[:2] / value
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "data").write_bytes(raw)
-        return value
-
-    def link(folder: Path, value: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "link").write_text(f"sha256:{value}")
-
-    config = blob(b"{}")
+    config = _blob(base, b"{}")
     for number in range(repositories):
         place = base / "repositories" / f"team{number % 10}" / f"app{number}"
-        link(place / "_layers" / "sha256" / config, config)
+        _link(place / "_layers" / "sha256" / config, config)
         for tag in range(tags):
-            raw = json.dumps(
-                {
-                    "schemaVersion": 2,
-                    "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
-                    "config": {
-                        "mediaType": "application/vnd.docker.container.image.v1+json",
-                        "digest": f"sha256:{config}",
-                        "size": 2,
-                    },
-                    "layers": [],
-                    "annotations": {"n": f"{number}.{tag}"},
-                }
-            ).encode()
-            value = blob(raw)
-            link(place / "_manifests" / "revisions" / "sha256" / value, value)
-            link(place / "_manifests" / "tags" / f"1.{tag}" / "current", value)
-            link(place / "_manifests" / "tags" / f"1.{tag}" / "index" / "sha256" / value, value)
+            value = _blob(base, _manifest(config, f"{number}.{tag}"))
+            _link(place / "_manifests" / "revisions" / "sha256" / value, value)
+            _link(place / "_manifests" / "tags" / f"1.{tag}" / "current", value)
+            _link(place / "_manifests" / "tags" / f"1.{tag}" / "index" / "sha256" / value, value)
+
+
+def fill_sharing(storage: Path, repositories: int, tags: int, common: int = 9) -> None:
+    """As `fill`, for millions of tags: tag 1.0 of each repository has a manifest of its own, all others are on a few
+    that all repositories have. Files that are never written again are one file, and the index of a tag is left out,
+    which distribution reads to delete a tag by its name alone."""
+    base = storage / "docker" / "registry" / "v2"
+    config = _blob(base, b"{}")
+    shared = [_blob(base, _manifest(config, f"common {number}")) for number in range(common)]
+    for number in range(repositories):
+        place = base / "repositories" / f"team{number % 10}" / f"app{number}"
+        own = _blob(base, _manifest(config, f"own {number}"))
+        links = {}
+        for kind, one in (("_layers", config), *(("_manifests/revisions", one) for one in (own, *shared))):
+            _link(place / kind / "sha256" / one, one)
+            links[one] = place / kind / "sha256" / one / "link"
+        (place / "_manifests" / "tags").mkdir()
+        for tag in range(tags):
+            folder = place / "_manifests" / "tags" / f"1.{tag}"
+            folder.mkdir()
+            (folder / "current").mkdir()
+            (folder / "current" / "link").hardlink_to(links[shared[tag % common] if tag else own])
+
+
+def own_of(repository: int) -> Digest:
+    """The digest of tag 1.0 of a repository that `fill_sharing` wrote."""
+    return Digest.of(_manifest(hashlib.sha256(b"{}").hexdigest(), f"own {repository}"))
+
+
+def _blob(base: Path, raw: bytes) -> str:
+    value = hashlib.sha256(raw).hexdigest()
+    folder = base / "blobs" / "sha256" / value[:2] / value
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "data").write_bytes(raw)
+    return value
+
+
+def _manifest(config: str, what: str) -> bytes:
+    """An image without layers."""
+    kind = "application/vnd.docker.container.image.v1+json"
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {"mediaType": kind, "digest": f"sha256:{config}", "size": 2},
+            "layers": [],
+            "annotations": {"n": what},
+        }
+    ).encode()
+
+
+def _link(folder: Path, value: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "link").write_text(f"sha256:{value}")
 
 
 class DelayProxy(Process):
