@@ -11,7 +11,7 @@ from dregutil.errors import StoreError
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import Database, open_database
 from dregutil.store.grants import RIGHTS, ROLES, grants_sql, needs
-from dregutil.store.ledger import Ledger
+from dregutil.store.ledger import Entry, Ledger, NewRun
 from dregutil.store.migrations import NEWEST, migrate, table_names
 from dregutil.store.plans import Plans
 from dregutil.store.state import read_state
@@ -142,6 +142,28 @@ def test_a_worker_claims_records_and_discards_but_changes_no_line(as_role: AS_RO
     for sql in ("UPDATE line SET body = ''", "DELETE FROM line", "UPDATE run SET name = 'other'"):
         assert not may(database, sql), sql
     assert not may(database, "INSERT INTO approval (plan, who, at) VALUES ('p', 'me', 1)")
+
+
+def test_a_worker_carries_a_run_out_from_its_begin_to_its_end(as_role: AS_ROLE) -> None:
+    """Every column that a run changes is one that the role may change."""
+    ledger = Ledger(as_role("dregutil_worker"))
+    whole = ledger.claim_registry(KEY, KEY, "worker", limit=1)
+    assert whole is not None
+    lines = [Entry("run", b"header"), *(Entry("step", b"step", name, number) for number, name in enumerate("ab", 1))]
+    ledger.begin(NewRun("run-1", KEY), lambda _: lines, whole.fence)
+    first = ledger.claim_next("run-1", whole.fence, "worker", limit=1)
+    assert first is not None
+    ledger.append("run-1", [Entry("intent", b"line", "a", 1)], [first.fence])
+    ledger.note_tried("run-1", first.fence)
+    ledger.release(first.fence, settled=True)
+    assert ledger.left("run-1", "worker") == 1, "what was tried is not tried again by the same process"
+    for holder in ("worker", "another"):
+        taken = ledger.claim_next("run-1", whole.fence, holder, limit=1)
+        assert taken is not None
+        ledger.append("run-1", [Entry("looked", b"line", taken.fence.repository)], [taken.fence])
+        ledger.release(taken.fence, settled=True)
+    assert ledger.close("run-1", Entry("end", b"end"))
+    ledger.remove("run-1")
 
 
 def test_a_worker_does_not_migrate_and_finds_a_migrated_store(as_role: AS_ROLE) -> None:

@@ -6,20 +6,19 @@ database.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, rule
 
 from dregutil.errors import LeaseLostError, StoreError
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import Database, open_database
 from dregutil.store.ledger import Entry, Fence, Ledger, NewRun, holder_of
 from dregutil.store.migrations import migrate
+from driven import CountedMachine, run_machine
 
 KEY = "registry.example.com"
 NAMES = ("a", "b", "c")
@@ -58,7 +57,7 @@ class Process:
     held: dict[str, Fence] = field(default_factory=dict)
 
 
-class Ledgers(RuleBasedStateMachine):
+class Ledgers(CountedMachine):
     database: Database
 
     @initialize()
@@ -296,8 +295,5 @@ def test_the_ledger_does_what_a_small_model_says(dialect: str, tmp_path: Path, r
     url = f"sqlite://{tmp_path}/store.sqlite" if dialect == "sqlite" else request.getfixturevalue("shared_url")
     database = open_database(StoreAddress.parse(url))
     migrate(database)
-    machine = type("Driven", (Ledgers,), {"database": database})
-    steps = 50
-    examples = 100 if "DREGUTIL_LONG" in os.environ else 4  # of 50 steps each
-    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=steps))
+    run_machine(Ledgers, examples=20, steps=50, database=database)
     database.close()

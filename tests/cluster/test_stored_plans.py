@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 
 from dregutil.errors import NotFoundError, PlanRefusedError
 from dregutil.oci.names import Digest, Repository, Tag
@@ -18,6 +16,7 @@ from dregutil.plan.model import Action, Plan, Step, StepKind
 from dregutil.store.database import Database
 from dregutil.store.ledger import Entry, Ledger, NewRun
 from dregutil.store.plans import MOST_TRIES, Plans, TakenPlan
+from driven import CountedMachine, run_machine
 
 HOST = "registry.example.com"
 MADE = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
@@ -246,7 +245,7 @@ def test_each_plan_is_taken_by_one_of_many_workers_at_once(plans: Plans) -> None
         assert sorted(sum_ for one in pool.map(work, range(4)) for sum_ in one) == sums
 
 
-class PlansMachine(RuleBasedStateMachine):
+class PlansMachine(CountedMachine):
     """Whatever people and workers do, in whatever order, and however often workers die."""
 
     database: Database
@@ -368,6 +367,4 @@ class PlansMachine(RuleBasedStateMachine):
 
 @pytest.mark.property
 def test_no_plan_is_begun_twice_and_nothing_unapproved_or_expired_is_taken(database: Database) -> None:
-    machine = type("Machine", (PlansMachine,), {"database": database})
-    is_long = "DREGUTIL_LONG" in os.environ
-    run_state_machine_as_test(machine, settings=settings(max_examples=100 if is_long else 25, stateful_step_count=60))
+    run_machine(PlansMachine, examples=25, steps=60, database=database)

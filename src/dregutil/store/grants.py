@@ -63,7 +63,7 @@ RIGHTS: Mapping[str, Mapping[str, tuple[Right, ...]]] = {
     "repository": {_WORKER: (_INSERT, _LEASE)},
     "run": {_WORKER: (_INSERT, Right("UPDATE", ("lines", "finished")), _DELETE)},
     "line": {_WORKER: (_INSERT,)},  # lines go with their run, and are never changed
-    "target": {_WORKER: (_INSERT, Right("UPDATE", ("looked",)))},
+    "target": {_WORKER: (_INSERT, Right("UPDATE", ("looked", "tried")))},
     "plan": {
         _PLANNER: (_NEW_PLAN,),
         _APPROVER: (Right("UPDATE", ("state", "why")),),
