@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_machine_as_test
@@ -26,7 +26,7 @@ class CountedMachine(RuleBasedStateMachine):
 def run_machine(machine: type[CountedMachine], *, examples: int, steps: int, **attributes: object) -> None:
     """Run a machine with these attributes, in so many examples of so many steps each; 5,000 steps if DREGUTIL_LONG is
     set."""
-    driven = type("Driven", (machine,), {**attributes, "steps": 0})
+    driven = cast("type[CountedMachine]", type("Driven", (machine,), {**attributes, "steps": 0}))
     is_long = "DREGUTIL_LONG" in os.environ
     most = 2 * _LONG // steps if is_long else examples  # some examples are shorter
     run_state_machine_as_test(driven, settings=settings(max_examples=most, stateful_step_count=steps))
