@@ -185,7 +185,7 @@ def test_of_lines_that_are_refused_in_part_none_is_recorded(ledger: Ledger) -> N
     over(ledger, lost)
     with pytest.raises(LeaseLostError):
         ledger.append(run, [intent("shop/web"), intent("shop/api", 2)], [mine, lost])
-    assert [body for _, body in ledger.lines(run, 0)] == [b"header", b"step 1", b"step 2"]
+    assert [body for _, _, body in ledger.lines(run, 0)] == [b"header", b"step 1", b"step 2"]
 
 
 def test_the_lease_of_the_registry_is_not_enough_for_an_intent(ledger: Ledger) -> None:
@@ -231,7 +231,7 @@ def test_a_run_ends_when_no_repository_is_left(ledger: Ledger) -> None:
     ledger.append(run, [Entry("looked", b"looked", "shop/api")], fences)
     assert ledger.close(run, end)
     assert ledger.close(run, end)
-    assert [body for _, body in ledger.lines(run, 0)].count(b"end") == 1
+    assert [body for _, _, body in ledger.lines(run, 0)].count(b"end") == 1
 
 
 def test_runs_that_begin_at_once_have_numbers_of_their_own(ledger: Ledger) -> None:

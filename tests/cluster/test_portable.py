@@ -78,7 +78,7 @@ def same(one: RunRecord, other: RunRecord) -> bool:
 
 
 def lines_of(database: Database, run: str) -> bytes:
-    return b"".join(body for _, body in Ledger(database).lines(run, 0))
+    return b"".join(body for _, _, body in Ledger(database).lines(run, 0))
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ import pytest
 
 import dregutil
 from dregutil.apply.progress import RunProgress
-from dregutil.errors import RefusedError
+from dregutil.errors import RefusedError, StoreError
 from dregutil.journal.reader import read_journal
 from dregutil.oci.names import Repository
 from dregutil.registry.permit import check_permit
+from dregutil.store.database import Database, first
 from dregutil.store.runs import SharedRuns
 from images import Pusher
 from servers import DistributionServer
@@ -77,6 +78,25 @@ def test_the_mirror_is_made_again_from_the_store(
             assert runs.get(run).intents == whole.intents
         journal.unlink()
         assert runs.get(run).outcomes == whole.outcomes
+
+
+def test_a_record_that_was_damaged_on_this_machine_is_fetched_again(
+    registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path
+) -> None:
+    """Else an undo would leave an image out, or a run be continued that was undone."""
+    pushed(pusher)
+    with opened(registry_server, store, tmp_path / "a") as here:
+        run = here.apply(here.plan_removal("team/a", tags=["<2"])).id
+        undo = here.undo(run).id
+        runs = shared(here)
+        for name in (run, undo):
+            path = runs.folder / "runs" / name / "journal.jsonl"
+            whole = path.read_bytes()
+            path.write_bytes(whole.replace(b"sha256", b"sha255").replace(b"undoes", b"undoez"))
+            assert not runs.get(name).damaged
+            path.write_bytes(whole.replace(b"undoes", b"undoez"))
+            assert [one.undoes for one in runs.headers()] == ["", run]
+            assert path.read_bytes() == whole
 
 
 def test_another_run_on_the_registry_is_refused_while_one_is_at_work(
@@ -186,3 +206,89 @@ def test_an_undo_leaves_out_nothing_that_the_run_removed_since_it_was_planned(
             there.mark_undone(record, plan)
         there.undo(run)
     assert tags_of(pusher) == before
+
+
+def forgotten(database: Database, run: str) -> int:
+    """Bring the store to where it was before the first intent of a run, as an older backup does; returns its lines."""
+    with database.transaction() as transaction:
+        lines = int(
+            first(transaction.rows("SELECT min(n) - 1 FROM line WHERE run = :run AND kind = 'intent'", {"run": run}))
+        )
+        values = {"run": run, "lines": lines}
+        transaction.execute("DELETE FROM line WHERE run = :run AND n > :lines", values)
+        transaction.execute("UPDATE run SET lines = :lines, finished = FALSE WHERE name = :run", values)
+        transaction.execute("UPDATE target SET looked = FALSE, tried = '' WHERE run = :run", values)
+    return lines
+
+
+def kept(folder: Path) -> Path:
+    """The state folder with what one machine knew, and the restored store does not."""
+    (found,) = folder.glob("stores/*/newer-*")
+    return found
+
+
+def test_what_a_restored_store_forgot_is_kept_by_the_machine_that_did_it(
+    registry_server: DistributionServer, pusher: Pusher, store: str, database: Database, tmp_path: Path
+) -> None:
+    before = pushed(pusher)
+    with (
+        opened(registry_server, store, tmp_path / "a") as here,
+        opened(registry_server, store, tmp_path / "b") as there,
+    ):
+        run = here.apply(here.plan_removal(*REPOSITORIES, tags=["<2"])).id
+        whole = here.run(run)
+        assert len(whole.intents) == 12
+        forgotten(database, run)
+        there.resume(run)
+        records = [shared(one).folder / "runs" / run / "journal.jsonl" for one in (here, there)]
+        assert [here.run(run).intents, there.run(run).intents] == [(), ()], "both know what the store does"
+        assert records[0].read_bytes() == records[1].read_bytes()
+    state = kept(tmp_path / "a")
+    assert read_journal(state / "runs" / run).intents == whole.intents
+    with dregutil.open(registry_server.url, state_dir=state, contents=None, insecure=True) as alone:
+        alone.undo(run)
+    assert tags_of(pusher) == before
+
+
+def test_a_restored_store_that_has_as_many_lines_again_is_noticed(
+    registry_server: DistributionServer, pusher: Pusher, store: str, database: Database, tmp_path: Path
+) -> None:
+    pushed(pusher)
+    with opened(registry_server, store, tmp_path / "a") as here:
+        run = here.apply(here.plan_removal("team/a", tags=["<2"])).id
+        here.run(run)
+        with database.transaction() as transaction:
+            transaction.execute(
+                "UPDATE line SET at = at + 1, body = :body WHERE n = (SELECT max(n) FROM line)", {"body": b"other\n"}
+            )
+        here.runs()
+        assert (shared(here).folder / "runs" / run / "journal.jsonl").read_bytes().endswith(b"other\n")
+
+
+def test_a_run_that_a_restored_store_does_not_have_is_kept_and_a_pruned_one_is_not(
+    registry_server: DistributionServer, pusher: Pusher, store: str, database: Database, tmp_path: Path
+) -> None:
+    pushed(pusher)
+    with opened(registry_server, store, tmp_path / "a") as here:
+        runs = [here.apply(here.plan_removal("team/a", tags=[tag])).id for tag in ("1.0", "1.1")]
+        here.runs()
+        for gone in runs[:1], runs[1:]:
+            with database.transaction() as transaction:
+                transaction.execute("DELETE FROM run WHERE name = :run", {"run": gone[0]})
+            assert gone[0] not in [one.run for one in here.runs()]
+    assert [one.name for one in (kept(tmp_path / "a") / "runs").iterdir()] == runs[1:], "the oldest go first"
+
+
+@pytest.mark.parametrize("name", ["../../../outside", "/tmp/outside", "..", ".hidden"])
+def test_no_name_of_a_run_leads_out_of_the_mirror(
+    registry_server: DistributionServer, store: str, database: Database, tmp_path: Path, name: str
+) -> None:
+    with opened(registry_server, store, tmp_path / "a") as here:
+        shared(here).catch_up()
+        with database.transaction() as transaction:
+            values = {"name": name, "key": "registry.example.com"}
+            transaction.execute("INSERT INTO run (name, number, registry, begun) VALUES (:name, 1, :key, 1)", values)
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(StoreError, match="no file's"):
+            here.runs()
+    assert sorted(tmp_path.rglob("*")) == before

@@ -221,18 +221,33 @@ class Ledger:
         with self._transaction(durable=False) as transaction:
             return {str(name): int(lines) for name, lines in transaction.rows("SELECT name, lines FROM run")}
 
+    def ends(self) -> dict[str, tuple[int, float]]:
+        """The runs, each with the number of its lines, and when the last of them was recorded."""
+        with self._transaction(durable=False) as transaction:
+            rows = transaction.rows(
+                "SELECT name, lines, (SELECT at FROM line WHERE run = run.name AND n = run.lines) FROM run"
+            )
+            return {str(name): (int(lines), float(at or 0)) for name, lines, at in rows}
+
+    def recorded_at(self, run: str, number: int) -> float:
+        """When a line of a run's record was recorded; 0 if there is none."""
+        with self._transaction(durable=False) as transaction:
+            values = {"run": run, "number": number}
+            return float(first(transaction.rows("SELECT at FROM line WHERE run = :run AND n = :number", values)) or 0)
+
     def numbers(self) -> dict[str, int]:
         """The place of each run among all."""
         with self.database.transaction(durable=False) as transaction:
             return {str(name): int(number) for name, number in transaction.rows("SELECT name, number FROM run")}
 
-    def lines(self, run: str, after: int, most: int = 2_000) -> list[tuple[int, bytes]]:
-        """At most `most` lines of a run's record with a number above `after`, in their order."""
+    def lines(self, run: str, after: int, most: int = 2_000) -> list[tuple[int, float, bytes]]:
+        """At most `most` lines of a run's record with a number above `after`, in their order: the number, when it was
+        recorded, its bytes."""
         with self._transaction(durable=False) as transaction:
             return [
-                (int(n), bytes(body))
-                for n, body in transaction.rows(
-                    "SELECT n, body FROM line WHERE run = :run AND n > :after ORDER BY n LIMIT :most",
+                (int(n), float(at), bytes(body))
+                for n, at, body in transaction.rows(
+                    "SELECT n, at, body FROM line WHERE run = :run AND n > :after ORDER BY n LIMIT :most",
                     {"run": run, "after": after, "most": most},
                 )
             ]

@@ -353,5 +353,5 @@ def _lacking(path: Path, ledger: Ledger, run: str) -> int | None:
 def _chunks(ledger: Ledger, run: str) -> Iterator[bytes]:
     known = 0
     while found := ledger.lines(run, known):
-        yield b"".join(body for _, body in found)
+        yield b"".join(body for _, _, body in found)
         known = found[-1][0]

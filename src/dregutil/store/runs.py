@@ -1,10 +1,7 @@
 """The runs of a store, with a mirror of their records on this machine: all that reads records reads the mirror.
 
-STATE/runs/<run>/journal.jsonl   the lines that the store has of a run, byte for byte
-STATE/runs/<run>/lines           how many they are, and the file's size in bytes
-
-The mirror is brought up to date before it is read, and may be deleted at any time. Who writes to a registry holds its
-lease; `lock` claims it.
+The mirror (`mirror`) is brought up to date before it is read, and may be deleted at any time. Who writes to a registry
+holds its lease; `lock` claims it.
 """
 
 from __future__ import annotations
@@ -18,10 +15,10 @@ from datetime import datetime
 from pathlib import Path
 
 from dregutil.errors import RefusedError, StoreError
-from dregutil.files import lock_file, make_private_folder, write_private
+from dregutil.files import lock_file, make_private_folder
 from dregutil.journal.actor import host_name, user_name
 from dregutil.journal.claims import Claims
-from dregutil.journal.lines import FILE_NAME, StepLine
+from dregutil.journal.lines import StepLine
 from dregutil.journal.record import RunHeader, RunRecord
 from dregutil.journal.recording import LineWriter, first_lines
 from dregutil.journal.store import RunStore
@@ -32,6 +29,7 @@ from dregutil.store.claims import SharedClaims
 from dregutil.store.journal import SharedJournal, entry_of
 from dregutil.store.leases import Lease, Leases
 from dregutil.store.ledger import Entry, Ledger, NewRun, holder_of
+from dregutil.store.mirror import COUNT, Mirror
 
 __all__ = ["SharedRuns"]
 
@@ -171,54 +169,40 @@ class SharedRuns(RunStore):
         self.catch_up()
         return super().names()
 
+    def get(self, name: str) -> RunRecord:
+        """As in a folder. A record that was damaged on this machine is fetched again."""
+        found = super().get(name)
+        if not found.damaged:
+            return found
+        self._forget(found.run)
+        return super().get(found.run)
+
     def headers(self, registry: str | None = None) -> list[RunHeader]:
         """As in a folder. The order is the store's: a run that was brought in has the number of its folder in its first
         line."""
-        numbers = self.ledger.numbers()
-        found = (replace(one, number=numbers.get(one.run, one.number)) for one in super().headers(registry))
+        numbers, headers = self.ledger.numbers(), super().headers(registry)
+        damaged = [one.run for one in headers if one.is_damaged and not one.is_newer]
+        if damaged:
+            self._forget(*damaged)
+            headers = super().headers(registry)
+        found = (replace(one, number=numbers.get(one.run, one.number)) for one in headers)
         return sorted(found, key=lambda one: one.number)
+
+    def _forget(self, *runs: str) -> None:
+        """Fetch records again the next time."""
+        for run in runs:
+            with contextlib.suppress(OSError):
+                (self._runs / run / COUNT).unlink()
 
     def catch_up(self) -> None:
         """Bring the mirror up to date. Raises StoreError."""
         try:
             make_private_folder(self._runs)
             with lock_file(self.folder / "mirror.lock", wait=True):
-                there = self.ledger.runs()
-                for name, lines in there.items():
-                    _catch_up(self.ledger, self._runs / name, lines)
-                for entry in self._runs.iterdir():
-                    if entry.name not in there:
-                        shutil.rmtree(entry, ignore_errors=True)
+                Mirror(self.ledger, self.folder).catch_up()
         except OSError as error:
             raise StoreError(
                 f"the mirror of {self.ledger.database.address} in {self.folder} cannot be written: "
                 f"{error.strerror or error}",
                 advice="name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)",
             ) from error
-
-
-def _catch_up(ledger: Ledger, folder: Path, lines: int) -> None:
-    """Fetch the lines of one run that the mirror lacks. Raises OSError and StoreError."""
-    path, count = folder / FILE_NAME, folder / "lines"
-    known, size = 0, 0
-    with contextlib.suppress(OSError, ValueError):
-        known, size = map(int, count.read_text().split())
-    is_whole = path.exists() and path.stat().st_size >= size
-    if known == lines and is_whole:
-        return
-    make_private_folder(folder)
-    with path.open("r+b" if is_whole and known else "wb") as file:
-        path.chmod(0o600)
-        if not (is_whole and known):
-            known = size = 0
-        file.truncate(size)  # what a process that was killed had written beyond
-        file.seek(size)
-        while known < lines:
-            found = ledger.lines(folder.name, known)
-            if not found:
-                break  # it was removed meanwhile
-            file.writelines(body for _, body in found)
-            known = found[-1][0]
-        file.flush()
-        size = file.tell()
-    write_private(count, b"%d %d" % (known, size))
