@@ -368,3 +368,57 @@ class PlansMachine(CountedMachine):
 @pytest.mark.property
 def test_no_plan_is_begun_twice_and_nothing_unapproved_or_expired_is_taken(database: Database) -> None:
     run_machine(PlansMachine, examples=25, steps=60, database=database)
+
+
+def test_an_approval_is_withdrawn_until_the_plan_is_carried_out(plans: Plans) -> None:
+    two = plans.add(plan(1), made_by="ann", needed=2).sum
+    plans.approve(two, "bob")
+    plans.approve(two, "cy")
+    found = plans.withdraw(two, "bob")
+    assert (found.state, found.approved_by) == ("waiting", ("cy",))
+    assert plans.take([HOST], "w1") is None
+    with pytest.raises(PlanRefusedError, match="bob has not approved"):
+        plans.withdraw(two, "bob")
+    assert plans.approve(two, "bob").state == "approved"
+    assert plans.take([HOST], "w1") is not None
+    with pytest.raises(PlanRefusedError, match="it is being carried out"):
+        plans.withdraw(two, "bob")
+    assert plans.find(two).approved_by == ("cy", "bob")
+
+
+def test_a_newer_plan_takes_the_place_of_one_that_nobody_has_approved(plans: Plans, database: Database) -> None:
+    replaced, half = (plans.add(plan(number), made_by="x", needed=2).sum for number in (1, 2))
+    plans.approve(half, "bob")
+    assert (plans.replace(replaced), plans.replace(half)) == (True, False)
+    assert [plans.find(sum_).state for sum_ in (replaced, half)] == ["replaced", "waiting"]
+    with pytest.raises(PlanRefusedError, match="a newer plan takes its place"):
+        plans.approve(replaced, "cy")
+    with pytest.raises(PlanRefusedError, match="is replaced: nothing was removed"):
+        begin(database, replaced, "run-1")
+
+
+def test_an_approval_and_a_replacement_at_once(plans: Plans) -> None:
+    """One of them holds: what somebody has approved is not replaced."""
+    for number in range(20):
+        sum_ = plans.add(plan(number), made_by="x", needed=2).sum
+        with ThreadPoolExecutor(2) as threads:
+            given = threads.submit(plans.approve, sum_, "bob")
+            is_replaced = threads.submit(plans.replace, sum_).result()
+            assert is_replaced == (given.exception() is not None)
+        assert plans.find(sum_).state == ("replaced" if is_replaced else "waiting")
+
+
+def test_a_plan_that_was_carried_out_by_hand_is_done(plans: Plans, database: Database) -> None:
+    sum_ = approved(plans)
+    begin(database, sum_, "run-1")
+    assert plans.find(sum_).state == "running"
+    Ledger(database).close("run-1", Entry("end", b"end"))
+    assert (plans.find(sum_).state, plans.all(is_open=True)) == ("done", [])
+
+
+def test_a_run_by_hand_that_was_discarded_leaves_the_plan_approved(plans: Plans, database: Database) -> None:
+    sum_ = approved(plans)
+    begin(database, sum_, "run-1")
+    Ledger(database).discard("run-1")
+    assert (plans.find(sum_).state, plans.find(sum_).run) == ("approved", "")
+    assert plans.reject(sum_, "cy").state == "rejected"

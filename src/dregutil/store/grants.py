@@ -69,7 +69,7 @@ RIGHTS: Mapping[str, Mapping[str, tuple[Right, ...]]] = {
         _APPROVER: (Right("UPDATE", ("state", "why")),),
         _WORKER: (_NEW_PLAN, _CARRY_OUT, _DELETE),
     },
-    "approval": {_APPROVER: (_INSERT, Right("UPDATE", ("at",)))},
+    "approval": {_APPROVER: (_INSERT, Right("UPDATE", ("at",)), _DELETE)},  # an approval can be withdrawn
     "policy_version": {_PLANNER: (_INSERT,), _WORKER: (_INSERT,)},
     "schedule": {_WORKER: (_INSERT, _UPDATE)},
     "tick": {_WORKER: _ALL},

@@ -209,7 +209,7 @@ class Ledger:
                 {"run": run},
             )
             if removed:
-                transaction.execute("UPDATE plan SET run = '' WHERE run = :run", {"run": run})
+                transaction.execute(_UNBEGUN, {"run": run})
 
     def remove(self, run: str) -> None:
         """Remove the record of a finished run, when it is too old to be undone."""
@@ -279,6 +279,9 @@ class Ledger:
             )
 
 
+_UNBEGUN = (  # its worker has it still, or whoever began it by hand leaves it to the next one
+    "UPDATE plan SET run = '', state = CASE WHEN until <= {now} THEN 'approved' ELSE state END WHERE run = :run"
+)
 _ENDED = "EXISTS (SELECT 1 FROM run WHERE finished AND 'run:' || name = holder)"  # nothing of it is on its way
 _CLAIM_ONE = (
     "UPDATE repository SET fence = fence + 1, safe_from = CASE WHEN holder <> '' AND until + longest > safe_from"

@@ -2,6 +2,7 @@
 
     waiting ─ approved ─ running ─ done
        └─────────┴─ rejected, expired    └─ failed
+       └─ replaced
 
 A plan is kept as its file's bytes, by their sum. Each change is one conditional UPDATE, decided by the database on its
 own clock: what is not approved, or has expired, is taken by nobody; what is taken is taken by one worker, under a lease
@@ -14,16 +15,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Literal
 
 from dregutil.errors import NotFoundError, PlanRefusedError, StoreError
 from dregutil.oci.names import registry_key
 from dregutil.plan import approval
-from dregutil.plan.approval import Approved, Facts
+from dregutil.plan.approval import Facts
 from dregutil.plan.file import encode_plan
 from dregutil.plan.model import Plan
-from dregutil.store.database import Database, Row, Transaction, first
+from dregutil.store.database import Database, Transaction, first
+from dregutil.store.plan_rows import (
+    COLUMNS,
+    OPEN,
+    OVER,
+    PlanState,
+    StoredPlan,
+    no_such_plan,
+    now_of,
+    plan_of,
+    plans_of,
+    read_plan_row,
+    short,
+)
 
 __all__ = ["LASTS", "PlanState", "Plans", "StoredPlan", "TakenPlan", "begin_plan"]
 
@@ -34,35 +46,6 @@ _LONGEST_PAUSE = 900.0  # seconds between two tries
 _LARGEST = 256 << 20  # bytes of a plan in the store: about a million steps
 _KEPT = 30 * 24 * 3600.0  # seconds that an ended plan stays
 _SHORTEST_PREFIX = 4
-
-PlanState = Literal["waiting", "approved", "running", "done", "failed", "rejected", "expired"]
-_OVER = (
-    "(expires <= {now} AND run = '' AND (state IN ('waiting', 'approved') OR (state = 'running' AND until <= {now})))"
-)
-# A role that only reads cannot note that a plan is over.
-_STATE = f"CASE WHEN {_OVER} THEN 'expired' ELSE state END"
-_COLUMNS = f"sum, registry, made, made_by, expires, approvals, {_STATE}, tags, steps, policy, run, why"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPlan:
-    """A plan in the store. `sum` is `sha256:…`; `registry` the key of its registry; `made` and `expires` are times in
-    UTC. `needed`: how many people must approve it. `run`: the run that carries it out, empty before it has begun. `why`
-    says why it failed or was rejected, or what was left."""
-
-    sum: str
-    registry: str
-    made: datetime
-    made_by: str
-    expires: datetime
-    needed: int
-    state: PlanState
-    tags: int
-    steps: int
-    policy: str
-    run: str
-    why: str
-    approved_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,36 +72,58 @@ class Plans:
     def add(self, plan: Plan, *, made_by: str, needed: int = 1, lasts: float = LASTS) -> StoredPlan:
         """Put a plan into the store, for `needed` people to approve within `lasts` seconds."""
         lines = list(encode_plan(plan))
-        body = b"".join(lines)
+        return self.add_file(
+            b"".join(lines),
+            registry=registry_key(plan.registry),
+            made_by=made_by,
+            tags=plan.removed_tags,
+            steps=len(plan.steps),
+            policy="" if plan.policy is None else plan.policy.file,
+            needed=needed,
+            lasts=lasts,
+        )
+
+    def add_file(
+        self,
+        body: bytes,
+        *,
+        registry: str,
+        made_by: str,
+        tags: int,
+        steps: int,
+        policy: str = "",
+        needed: int = 1,
+        lasts: float = LASTS,
+    ) -> StoredPlan:
+        """As `add`, with the bytes of the plan's file; `registry` is the key of its registry, `tags` how many it
+        removes."""
         if len(body) > _LARGEST:
             raise StoreError(
                 f"the plan has {len(body) >> 20} MB, and the store takes {_LARGEST >> 20}",
                 advice="--limit makes a smaller one",
             )
-        sum_ = f"sha256:{hashlib.sha256(b''.join(lines[:-1])).hexdigest()}"
+        sum_ = _sum_of(body)
         values = {
             "sum": sum_,
-            "registry": registry_key(plan.registry),
+            "registry": registry,
             "made_by": made_by,
             "lasts": lasts,
             "needed": needed,
-            "tags": plan.removed_tags,
-            "steps": len(plan.steps),
-            "policy": "" if plan.policy is None else plan.policy.file,
+            "tags": tags,
+            "steps": steps,
+            "policy": policy,
             "body": body,
         }
         with self._database.transaction() as transaction:
             transaction.execute(_ADD, values)
-            return _read(transaction, sum_)
+            return read_plan_row(transaction, sum_)
 
     def all(self, *, registry: str | None = None, is_open: bool = False) -> list[StoredPlan]:
         """The plans, the newest first. `is_open`: only those that wait, are approved, or are carried out."""
-        where = [*(["registry = :registry"] if registry else []), *([_OPEN, f"NOT {_OVER}"] if is_open else [])]
-        sql = f"SELECT {_COLUMNS} FROM plan{' WHERE ' if where else ''}{' AND '.join(where)} ORDER BY made DESC, sum"
+        where = [*(["registry = :registry"] if registry else []), *([OPEN, f"NOT {OVER}"] if is_open else [])]
+        sql = f"SELECT {COLUMNS} FROM plan{' WHERE ' if where else ''}{' AND '.join(where)} ORDER BY made DESC, sum"
         with self._database.transaction(durable=False) as transaction:
-            rows = transaction.rows(sql, {"registry": registry} if registry else {})
-            people = _people(transaction, [str(row[0]) for row in rows])
-            return [_plan(row, people.get(str(row[0]), ())) for row in rows]
+            return plans_of(transaction, transaction.rows(sql, {"registry": registry} if registry else {}))
 
     def find(self, text: str) -> StoredPlan:
         """The plan whose sum is or begins with a text. Raises NotFoundError for none, or for several."""
@@ -132,20 +137,19 @@ class Plans:
                 {"begin": begin, "end": end},
             )
             if len(rows) == 1:
-                return _read(transaction, str(rows[0][0]))
+                return read_plan_row(transaction, str(rows[0][0]))
         if rows:
             raise NotFoundError(f"several plans begin with {text}", advice="give more of the sum")
-        raise NotFoundError(f"there is no plan {text} in the store", advice="`dregutil plans` lists them")
+        raise no_such_plan(text)
 
     def body(self, sum_: str) -> bytes:
         """The bytes of a plan's file. Raises PlanRefusedError if they were altered."""
         with self._database.transaction(durable=False) as transaction:
             rows = transaction.rows("SELECT body FROM plan WHERE sum = :sum", {"sum": sum_})
         if not rows:
-            raise NotFoundError(f"there is no plan {sum_} in the store", advice="`dregutil plans` lists them")
+            raise no_such_plan(sum_)
         found = bytes(rows[0][0])
-        before = found[: found.rfind(b"\n", 0, len(found) - 1) + 1]
-        if f"sha256:{hashlib.sha256(before).hexdigest()}" != sum_:
+        if _sum_of(found) != sum_:
             raise PlanRefusedError(f"the plan {sum_} was altered in the store", advice="make the plan again")
         return found
 
@@ -153,19 +157,35 @@ class Plans:
         """Approve a plan. Raises PlanRefusedError if this person may not, or it does not wait for that."""
         with self._database.transaction() as transaction:
             _expire(transaction)
-            # The row is locked until the commit: two approvals at once are counted one after the other.
-            transaction.execute("UPDATE plan SET state = state WHERE sum = :sum", {"sum": sum_})
-            plan = _read(transaction, sum_)
+            plan = _locked(transaction, sum_)
             _check_waits(plan, "approved")
-            now = _now(transaction)
-            facts = _facts(transaction, plan)
-            why = approval.why_not_approve(facts, who, now)
+            why = approval.why_not_approve(_facts(plan), who, now_of(transaction))
             if why is not None:
-                raise PlanRefusedError(f"the plan {_short(sum_)} is not approved: {why}")
+                raise PlanRefusedError(f"the plan {short(sum_)} is not approved: {why}")
             transaction.execute(_APPROVE, {"sum": sum_, "who": who})
-            if len(approval.standing(_facts(transaction, plan), _now(transaction))) >= plan.needed:
+            if _is_approved(transaction, sum_):
                 transaction.execute(_APPROVED, {"sum": sum_})
-            return _read(transaction, sum_)
+            return read_plan_row(transaction, sum_)
+
+    def withdraw(self, sum_: str, who: str) -> StoredPlan:
+        """Forget an approval. Raises PlanRefusedError if there is none, or it is too late: the plan is carried out."""
+        with self._database.transaction() as transaction:
+            _expire(transaction)
+            plan = _locked(transaction, sum_)
+            _check_waits(plan, "left unapproved", or_approved=True)
+            if not transaction.execute(
+                "DELETE FROM approval WHERE plan = :sum AND who = :who", {"sum": sum_, "who": who}
+            ):
+                raise PlanRefusedError(f"{who} has not approved the plan {short(sum_)}")
+            if not _is_approved(transaction, sum_):
+                transaction.execute(_WAITS_AGAIN, {"sum": sum_})
+            return read_plan_row(transaction, sum_)
+
+    def replace(self, sum_: str) -> bool:
+        """Let a newer plan take the place of one that nobody has approved; returns whether it does."""
+        with self._database.transaction() as transaction:
+            plan = _locked(transaction, sum_)
+            return not plan.given and bool(transaction.execute(_REPLACE, {"sum": sum_}))
 
     def reject(self, sum_: str, who: str, because: str = "") -> StoredPlan:
         """Let nobody carry out a plan. Raises PlanRefusedError if it is too late."""
@@ -173,9 +193,9 @@ class Plans:
         with self._database.transaction() as transaction:
             _expire(transaction)
             if not transaction.execute(_REJECT, {"sum": sum_, "why": why}):
-                plan = _read(transaction, sum_)
+                plan = read_plan_row(transaction, sum_)
                 _check_waits(plan, "rejected", or_approved=True)
-            return _read(transaction, sum_)
+            return read_plan_row(transaction, sum_)
 
     # Workers
 
@@ -197,7 +217,7 @@ class Plans:
                     continue
                 rows = transaction.rows(_TAKE, {**values, "sum": sum_})
                 if rows:
-                    plan = _read(transaction, str(sum_))
+                    plan = read_plan_row(transaction, str(sum_))
                     return TakenPlan(plan.sum, plan.registry, plan.run, plan.made_by, plan.approved_by)
         return None
 
@@ -207,7 +227,7 @@ class Plans:
         with self._database.transaction(durable=False) as transaction:
             for registry in registries:
                 for (sum_,) in transaction.rows(_JOINABLE, {"registry": registry, "holder": holder}):
-                    plan = _read(transaction, str(sum_))
+                    plan = read_plan_row(transaction, str(sum_))
                     found.append(TakenPlan(plan.sum, plan.registry, plan.run, plan.made_by, plan.approved_by))
         return found
 
@@ -261,7 +281,7 @@ class Plans:
         with self._database.transaction() as transaction:
             _expire(transaction)
             return transaction.execute(
-                f"DELETE FROM plan WHERE NOT {_OPEN} AND expires < {{now}} - :kept", {"kept": _KEPT}
+                f"DELETE FROM plan WHERE NOT {OPEN} AND expires < {{now}} - :kept", {"kept": _KEPT}
             )
 
     def _end(self, sum_: str, holder: str, state: PlanState, why: str) -> bool:
@@ -276,21 +296,20 @@ def begin_plan(transaction: Transaction, sum_: str, run: str) -> None:
     store is none of its business. Raises PlanRefusedError for one that nobody may begin, or that was begun."""
     if transaction.execute(_BEGIN, {"sum": sum_, "run": run}):
         return
-    rows = transaction.rows(f"SELECT {_COLUMNS} FROM plan WHERE sum = :sum", {"sum": sum_})
+    rows = transaction.rows(f"SELECT {COLUMNS} FROM plan WHERE sum = :sum", {"sum": sum_})
     if not rows:
         return
-    plan = _plan(rows[0], ())
+    plan = plan_of(rows[0], ())
     if plan.run:
         raise PlanRefusedError(
-            f"the plan {_short(sum_)} was begun already, as the run {plan.run}",
+            f"the plan {short(sum_)} was begun already, as the run {plan.run}",
             advice=f"`dregutil apply --resume {plan.run}` continues it",
         )
     what = "is not approved" if plan.state == "waiting" else f"is {plan.state}"
-    advice = f"`dregutil plans approve {_short(sum_)}`" if plan.state == "waiting" else "make the plan again"
-    raise PlanRefusedError(f"the plan {_short(sum_)} {what}: nothing was removed", advice=advice)
+    advice = f"`dregutil plans approve {short(sum_)}`" if plan.state == "waiting" else "make the plan again"
+    raise PlanRefusedError(f"the plan {short(sum_)} {what}: nothing was removed", advice=advice)
 
 
-_OPEN = f"({_STATE} IN ('waiting', 'approved', 'running'))"
 _MINE = " WHERE sum = :sum AND state = 'running' AND holder = :holder AND until > {now}"
 _ADD = (
     "INSERT INTO plan (sum, registry, made, made_by, expires, approvals, tags, steps, policy, body)"
@@ -301,6 +320,10 @@ _APPROVE = (
     "INSERT INTO approval (plan, who, at) VALUES (:sum, :who, {now}) ON CONFLICT (plan, who) DO UPDATE SET at = {now}"
 )
 _APPROVED = "UPDATE plan SET state = 'approved' WHERE sum = :sum AND state = 'waiting' AND expires > {now}"
+_WAITS_AGAIN = "UPDATE plan SET state = 'waiting' WHERE sum = :sum AND state = 'approved'"
+_REPLACE = (
+    "UPDATE plan SET state = 'replaced', why = 'a newer plan takes its place' WHERE sum = :sum AND state = 'waiting'"
+)
 _REJECT = (
     "UPDATE plan SET state = 'rejected', why = :why WHERE sum = :sum AND state IN ('waiting', 'approved')"
     " AND expires > {now}"
@@ -330,7 +353,7 @@ _BEGIN = (
     "UPDATE plan SET run = :run, state = 'running' WHERE sum = :sum AND run = '' AND expires > {now}"
     " AND state IN ('approved', 'running')"
 )
-_EXPIRE = f"UPDATE plan SET state = 'expired' WHERE {_OVER}"
+_EXPIRE = f"UPDATE plan SET state = 'expired' WHERE {OVER}"
 
 
 def _expire(transaction: Transaction) -> None:
@@ -338,45 +361,25 @@ def _expire(transaction: Transaction) -> None:
     transaction.execute(_EXPIRE)
 
 
-def _now(transaction: Transaction) -> datetime:
-    return _time(first(transaction.rows("SELECT {now}")))
+def _locked(transaction: Transaction, sum_: str) -> StoredPlan:
+    """A plan whose row is locked until the commit: what several decide at once is decided one after the other."""
+    transaction.execute("UPDATE plan SET state = state WHERE sum = :sum", {"sum": sum_})
+    return read_plan_row(transaction, sum_)
 
 
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+def _is_approved(transaction: Transaction, sum_: str) -> bool:
+    plan = read_plan_row(transaction, sum_)
+    return len(approval.standing(_facts(plan), now_of(transaction))) >= plan.needed
 
 
-def _short(sum_: str) -> str:
-    return sum_.removeprefix("sha256:")[:12]
+def _sum_of(body: bytes) -> str:
+    """The sum of a plan's file: of all but its last line."""
+    end = body.rfind(b"\n", 0, len(body) - 1) + 1
+    return f"sha256:{hashlib.sha256(body[:end]).hexdigest()}"
 
 
-def _read(transaction: Transaction, sum_: str) -> StoredPlan:
-    rows = transaction.rows(f"SELECT {_COLUMNS} FROM plan WHERE sum = :sum", {"sum": sum_})
-    if not rows:
-        raise NotFoundError(f"there is no plan {sum_} in the store", advice="`dregutil plans` lists them")
-    return _plan(rows[0], _people(transaction, [sum_]).get(sum_, ()))
-
-
-def _plan(row: Row, approved_by: tuple[str, ...]) -> StoredPlan:
-    sum_, registry, made, made_by, expires, needed, state, tags, steps, policy, run, why = row
-    return StoredPlan(
-        sum_, registry, _time(made), made_by, _time(expires), needed, state, tags, steps, policy, run, why, approved_by
-    )
-
-
-def _people(transaction: Transaction, sums: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Who approved each plan, in the order in which they did."""
-    found: dict[str, tuple[str, ...]] = {}
-    for sum_ in sums:
-        rows = transaction.rows("SELECT who FROM approval WHERE plan = :sum ORDER BY at, who", {"sum": sum_})
-        found[sum_] = tuple(str(row[0]) for row in rows)
-    return found
-
-
-def _facts(transaction: Transaction, plan: StoredPlan) -> Facts:
-    rows = transaction.rows("SELECT who, at FROM approval WHERE plan = :sum", {"sum": plan.sum})
-    given = tuple(Approved(str(who), _time(at), plan.sum) for who, at in rows)
-    return Facts(plan.sum, plan.made_by, plan.needed, given, is_empty=not plan.steps)
+def _facts(plan: StoredPlan) -> Facts:
+    return Facts(plan.sum, plan.made_by, plan.needed, plan.given, is_empty=not plan.steps)
 
 
 def _check_waits(plan: StoredPlan, what: str, *, or_approved: bool = False) -> None:
@@ -388,6 +391,7 @@ def _check_waits(plan: StoredPlan, what: str, *, or_approved: bool = False) -> N
         "done": "it was carried out already",
         "failed": "it failed",
         "rejected": "it was rejected",
+        "replaced": "a newer plan takes its place",
         "expired": "it has expired: make the plan again",
     }[plan.state]
-    raise PlanRefusedError(f"the plan {_short(plan.sum)} cannot be {what}: {why}")
+    raise PlanRefusedError(f"the plan {short(plan.sum)} cannot be {what}: {why}")
