@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dregutil.errors import StoreError
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import Database, open_database
-from dregutil.store.grants import RIGHTS, ROLES, grants_sql, needs
+from dregutil.store.grants import DATABASE_GRANTS, RIGHTS, ROLES, grants_sql, needs
 from dregutil.store.ledger import Entry, Ledger, NewRun
 from dregutil.store.migrations import NEWEST, migrate, table_names
 from dregutil.store.plans import Plans
 from dregutil.store.state import read_state
+from images import Pusher
+from servers import DistributionServer
+from servers.postgres import Postgres
+from sharing import Machine
+
+if TYPE_CHECKING:
+    import psycopg
 
 KEY = "registry.example.com"
 AS_ROLE = Callable[[str], Database]
@@ -31,11 +40,8 @@ def test_every_table_says_who_may_write_to_it(database: Database) -> None:
 
 
 @pytest.fixture
-def as_role(shared_url: str, postgres: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[AS_ROLE]:
+def as_role(shared_url: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[AS_ROLE]:
     """Opens the store as a user who has one role; without a role, as its owner."""
-    from servers.postgres import Postgres
-
-    assert isinstance(postgres, Postgres)
     owner = open_database(StoreAddress.parse(shared_url))
     migrate(owner)
     name = shared_url.rpartition("/")[2]
@@ -63,6 +69,60 @@ def test_a_reader_exports(as_role: AS_ROLE, tmp_path: Path) -> None:
     from dregutil.store.parquet.export import export_parquet
 
     assert export_parquet(as_role("dregutil_reader"), tmp_path / "lake").files == ()
+
+
+RIGHTS_TO_ALL = (
+    "SELECT 'table', tablename, verb, has_any_column_privilege(:role, 'dregutil.' || tablename, verb) FROM pg_tables,"
+    " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) verb WHERE schemaname = 'dregutil' UNION ALL "
+    "SELECT 'table', tablename, verb, has_table_privilege(:role, 'dregutil.' || tablename, verb) FROM pg_tables,"
+    " unnest(ARRAY['DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) verb WHERE schemaname = 'dregutil' UNION ALL "
+    "SELECT 'sequence', sequencename, verb, has_sequence_privilege(:role, 'dregutil.' || sequencename, verb)"
+    " FROM pg_sequences, unnest(ARRAY['USAGE', 'SELECT', 'UPDATE']) verb WHERE schemaname = 'dregutil' UNION ALL "
+    "SELECT 'function', proname, 'EXECUTE', has_function_privilege(:role, oid, 'EXECUTE') FROM pg_proc"
+    " WHERE pronamespace = 'dregutil'::regnamespace"
+)
+
+
+def test_the_queue_belongs_to_the_workers_alone(as_role: AS_ROLE) -> None:
+    """Every table, sequence and function of the schema, also those that the queue's library made."""
+    may_worker = {"table": {"SELECT", "INSERT", "UPDATE", "DELETE"}, "sequence": {"USAGE"}, "function": {"EXECUTE"}}
+    owner = as_role("dregutil_reader")  # any role may look at the catalog
+    for role in ROLES:
+        with owner.transaction() as transaction:
+            found = transaction.rows(RIGHTS_TO_ALL, {"role": role.name})
+        queue = [row for row in found if str(row[1]).startswith("procrastinate_")]
+        assert {kind for kind, *_ in queue} == {"table", "sequence", "function"}
+        for kind, name, verb, allowed in queue:
+            assert allowed == (role.name == "dregutil_worker" and verb in may_worker[kind]), (role.name, name, verb)
+        ours = {(name, verb) for kind, name, verb, allowed in found if kind == "table" and allowed} - {
+            (name, verb) for _, name, verb, _ in queue
+        }
+        assert {name for name, _ in ours} <= RIGHTS.keys(), "a part of a table is not written to by its own name"
+
+
+@pytest.mark.parametrize("role", ["dregutil_reader", "dregutil_planner", "dregutil_approver"])
+def test_only_a_worker_defers_and_takes_jobs(as_role: AS_ROLE, role: str) -> None:
+    """With the calls of the queue's library, as `test_queue.py` has them for a worker."""
+    database = as_role(role)
+    for sql in (
+        "SELECT procrastinate_register_worker_v1()",
+        "SELECT procrastinate_defer_periodic_job_v2('refresh', NULL, NULL, 'tick', 0, 'nightly', 1, '{}'::jsonb)",
+        "SELECT procrastinate_fetch_job_v2(ARRAY['refresh'], 1)",
+        "SELECT procrastinate_finish_job_v1(1, 'succeeded', TRUE)",
+        "SELECT count(*) FROM procrastinate_jobs",
+        "DELETE FROM procrastinate_jobs",
+        "SELECT nextval('procrastinate_jobs_id_seq')",
+    ):
+        with pytest.raises(StoreError, match="permission denied"), database.transaction() as transaction:
+            transaction.rows(sql)
+
+
+def write_many(database: Database) -> None:
+    """Write as many rows at once as go through a temporary table."""
+    columns = ("digest", "media_type", "deflated", "at")
+    rows = [(f"sha256:{number}", "application/json", b"bytes", 1.0) for number in range(300)]
+    with database.transaction() as transaction:
+        transaction.put("content", ("digest",), columns, rows)
 
 
 def may(database: Database, sql: str) -> bool:
@@ -173,10 +233,7 @@ def test_a_worker_does_not_migrate_and_finds_a_migrated_store(as_role: AS_ROLE) 
     assert read_state(owner).version == NEWEST
 
 
-def test_a_role_without_the_right_makes_no_tables(postgres: object, shared_url: str) -> None:
-    from servers.postgres import Postgres
-
-    assert isinstance(postgres, Postgres)
+def test_a_role_without_the_right_makes_no_tables(postgres: Postgres, shared_url: str) -> None:
     name = shared_url.rpartition("/")[2]
     with postgres.connect(name) as connection:
         connection.execute(f"CREATE ROLE u_{name} LOGIN PASSWORD '{postgres.password}'")
@@ -186,6 +243,58 @@ def test_a_role_without_the_right_makes_no_tables(postgres: object, shared_url: 
     database.close()
     with postgres.connect(name) as connection:
         connection.execute(f"DROP ROLE u_{name}")
+
+
+def without_temporary(connection: psycopg.Connection[Any], name: str) -> None:
+    connection.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC, dregutil_reader, dregutil_planner, dregutil_worker")
+    connection.execute(f"GRANT CONNECT ON DATABASE {name} TO PUBLIC")
+
+
+def test_on_a_database_that_gives_nothing_to_everybody_the_roles_get_what_they_need(
+    as_role: AS_ROLE, postgres: Postgres, shared_url: str
+) -> None:
+    name = shared_url.rpartition("/")[2]
+    planner, worker = as_role("dregutil_planner"), as_role("dregutil_worker")
+    with postgres.connect(name) as connection:
+        without_temporary(connection, name)
+        for database in (planner, worker):
+            with pytest.raises(StoreError, match="permission denied to create temporary tables") as refused:
+                write_many(database)
+            assert "`dregutil store grants` prints" in refused.value.advice
+            may_ = read_state(database).may
+            assert (may_["read"], may_["plan"], may_["work"]) == (True, False, False)
+        connection.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+        connection.execute("\n".join(grants_sql()))
+    for database in (planner, worker):
+        database.close()  # the next transaction connects anew
+        write_many(database)
+        assert read_state(database).may["plan"]
+
+
+def test_who_does_not_own_the_database_is_told_what_its_owner_has_to_run(
+    as_role: AS_ROLE, postgres: Postgres, shared_url: str
+) -> None:
+    """The tables belong to somebody else than the database, which gives nothing to everybody."""
+    worker = as_role("dregutil_worker")
+    name, said = shared_url.rpartition("/")[2], []
+    with postgres.connect(name) as connection:
+        without_temporary(connection, name)
+        connection.execute(f"CREATE ROLE owner_{name} NOLOGIN")
+        connection.execute(f"GRANT ALL ON SCHEMA dregutil TO owner_{name}")
+        connection.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
+        connection.execute(f"SET ROLE owner_{name}")
+        connection.execute(DATABASE_GRANTS)
+        connection.execute("RESET ROLE")
+        assert len(said) == 2, "of the planner and the worker"
+        connection.execute(said[0].partition("has to run: ")[2])
+        write_many(worker)
+        said.clear()
+        connection.execute(f"SET ROLE owner_{name}")
+        connection.execute(DATABASE_GRANTS)
+        connection.execute("RESET ROLE")
+        assert not said
+        connection.execute(f"DROP OWNED BY owner_{name}")
+        connection.execute(f"DROP ROLE owner_{name}")
 
 
 def test_check_says_what_a_role_may(as_role: AS_ROLE) -> None:
@@ -199,3 +308,55 @@ def test_check_says_what_a_role_may(as_role: AS_ROLE) -> None:
         state = read_state(as_role(role))
         assert {what for what, may_ in state.may.items() if may_} == allowed
         assert state.user.startswith(role)
+
+
+LOOKS = (
+    ("history",),
+    ("ls", "shop/web"),
+    ("du",),
+    ("plans",),
+    ("hold", "--list"),
+    ("cleanup", "-f", "policy.yml", "--dry-run"),
+    ("store", "check"),
+    ("store", "export", "copy"),
+)
+PLAN, APPROVE = ("remove-tags", "-r", "shop/web", "-t", "1.0", "--approve"), ("plans", "approve", "SUM")
+REJECT = ("plans", "reject", "SUM")
+PAUSE, RESUME = ("work", "pause"), ("work", "resume")
+HOLD, REMOVE, UNDO = ("hold", "shop/web:3.0"), ("remove-tags", "-r", "shop/web", "-t", "1.1", "-y"), ("undo", "-y")
+LINES = (*LOOKS, HOLD, PLAN, APPROVE, REJECT, PAUSE, RESUME, REMOVE, UNDO)
+MAY_DO: dict[str, set[tuple[str, ...]]] = {
+    "dregutil_planner": {HOLD, PLAN},
+    "dregutil_reader": set(),
+    "dregutil_approver": {HOLD, PLAN, APPROVE, REJECT, PAUSE, RESUME},
+    "dregutil_worker": {HOLD, PLAN, REJECT, PAUSE, RESUME, REMOVE, UNDO},
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as in `test_store_commands.py`
+def test_what_each_role_may_do_with_the_program(
+    as_role: AS_ROLE, registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, postgres: Postgres
+) -> None:
+    """As docs/team.md says; a role that may not remove sends no DELETE."""
+    for tag in ("1.0", "1.1", "2.0", "3.0"):
+        pusher.push_image("shop/web", tag, seed=tag)
+    may_do: dict[str, set[tuple[str, ...]]] = {}
+    planned = ""
+    for role in MAY_DO:
+        environment = {"DREGUTIL_STORE": as_role(role).address.url, "PGPASSWORD": postgres.password}
+        machine = Machine(registry_server.url, tmp_path / role, environment)
+        may_do[role] = set()
+        for line in LINES:
+            before = pusher.tags("shop/web")
+            done = machine.run(*(planned if word == "SUM" else word for word in line))
+            assert "psycopg" not in done.stderr
+            if done.returncode == 0:
+                may_do[role].add(line)
+            elif line != UNDO:  # otherwise there is nothing to undo
+                assert "permission denied for table" in done.stderr, (role, line, done.stderr)
+                assert "`dregutil store grants` prints" in done.stderr
+                assert pusher.tags("shop/web") == before
+            if line == PLAN and not done.returncode:
+                planned = json.loads(machine.does("plans", "--format", "json"))[0]["sum"]
+    assert may_do == {role: {*LOOKS, *lines} for role, lines in MAY_DO.items()}
+    assert sorted(pusher.tags("shop/web")) == ["1.0", "1.1", "2.0", "3.0"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-__all__ = ["RIGHTS", "ROLES", "Right", "Role", "grants_sql", "needs"]
+__all__ = ["DATABASE_GRANTS", "RIGHTS", "ROLES", "Right", "Role", "grants_sql", "needs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,27 @@ DO $$ DECLARE name TEXT; BEGIN
     LOOP EXECUTE 'GRANT SELECT, INSERT, UPDATE, DELETE ON dregutil.' || quote_ident(name) || ' TO dregutil_worker';
     END LOOP;
 END $$;
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA dregutil TO dregutil_worker;"""
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA dregutil TO dregutil_worker;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA dregutil TO dregutil_worker;"""
+
+DATABASE_GRANTS = """\
+DO $$ DECLARE
+    grants TEXT := format('GRANT CONNECT ON DATABASE %1$I TO dregutil_reader; '
+        'GRANT TEMPORARY ON DATABASE %1$I TO dregutil_planner, dregutil_worker', current_database());
+    role TEXT;
+BEGIN
+    IF (SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()) THEN
+        EXECUTE grants;
+        RETURN;
+    END IF;
+    FOREACH role IN ARRAY ARRAY['dregutil_planner', 'dregutil_worker'] LOOP
+        IF NOT has_database_privilege(role, current_database(), 'CONNECT')
+        OR NOT has_database_privilege(role, current_database(), 'TEMPORARY') THEN
+            RAISE WARNING '% may not yet do what it must; the owner of the database has to run: %', role, grants;
+        END IF;
+    END LOOP;
+END $$;"""
+"""What the roles may do in the database itself: PostgreSQL gives it to everybody, unless somebody took it from them."""
 
 
 def needs(role: str) -> Iterator[tuple[str, Right]]:
@@ -108,7 +128,8 @@ def grants_sql() -> Iterator[str]:
             "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;"
         )
     yield "REVOKE ALL ON SCHEMA dregutil FROM PUBLIC;"
-    yield f"REVOKE ALL ON ALL TABLES IN SCHEMA dregutil FROM PUBLIC, {names};"
+    for what in ("TABLES", "SEQUENCES", "FUNCTIONS"):
+        yield f"REVOKE ALL ON ALL {what} IN SCHEMA dregutil FROM PUBLIC, {names};"
     yield "GRANT USAGE ON SCHEMA dregutil TO dregutil_reader;"
     for role in ROLES:
         yield f"-- {role.name} may {role.may}."
@@ -120,5 +141,6 @@ def grants_sql() -> Iterator[str]:
             yield f"GRANT {', '.join(map(str, granted))} ON dregutil.{table} TO {name};"
     yield "-- The queue of the workers belongs to them; it decides nothing."
     yield _QUEUE
-    yield "GRANT USAGE ON ALL SEQUENCES IN SCHEMA dregutil TO dregutil_worker;"
+    yield "-- To write many rows at once takes a temporary table."
+    yield DATABASE_GRANTS
     yield "COMMIT;"

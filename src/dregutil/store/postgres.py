@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import threading
 import time
@@ -19,6 +20,8 @@ from dregutil.store.database import Row, Transaction, put_sql
 __all__ = ["PostgresDatabase"]
 
 T = TypeVar("T")
+
+logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of what its error says as well
 
 _PATIENCE = 10  # seconds to connect
 _SETTINGS = {

@@ -121,6 +121,8 @@ def _rights(transaction: Transaction, database: Database) -> dict[str, bool]:
     if not database.is_postgresql:
         return {**{role.may: True for role in ROLES}, "migrate": True}
     found = {role.may: all(_has(transaction, table, right.verb) for table, right in needs(role.name)) for role in ROLES}
+    may_write = first(transaction.rows("SELECT has_database_privilege(current_database(), 'TEMPORARY')"))
+    found = {what: allowed and (bool(may_write) or what not in ("plan", "work")) for what, allowed in found.items()}
     owner = "SELECT pg_has_role(tableowner, 'USAGE') FROM pg_tables WHERE schemaname = 'dregutil'"
     return {**found, "migrate": bool(first(transaction.rows(f"{owner} AND tablename = 'migration'")))}
 
